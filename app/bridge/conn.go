@@ -1,0 +1,63 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"hookbridge/app/wire"
+)
+
+// Kind is what a Conn reads.
+type Kind uint8
+
+// The kinds of things a peer sends that a session acts on.
+const (
+	KindText   Kind = iota + 1 // one whole message
+	KindBinary                 // one whole message; its payload is not read
+	KindPong                   // the payload of a pong
+	KindPing                   // a ping; the Conn has not answered it
+	KindClose                  // the peer closes; the payload is its code and reason
+)
+
+// Errors of Conn.Read. Any other error means that the connection is lost.
+var (
+	ErrFrameTooLarge = errors.New("message larger than the read limit")
+	ErrProtocol      = errors.New("the peer broke RFC 6455")
+	ErrNotUTF8       = errors.New("a text message that is not UTF-8")
+)
+
+// Conn is what a socket must be able to do. Read is called by one goroutine and
+// the others by one writer at a time; Read may run beside them. SetDeadlines and
+// Abort may be called at any time.
+type Conn interface {
+	// Read blocks until the next message or control frame. The payload is
+	// valid until the next Read. It answers nothing by itself.
+	Read() (Kind, []byte, error)
+	// AppendText, AppendPing and AppendPong append one whole frame to b, ready
+	// for Write. The payload of AppendText is the concatenation of its parts.
+	AppendText(b []byte, parts ...[]byte) []byte
+	AppendPing(b []byte, payload []byte) []byte
+	AppendPong(b []byte, payload []byte) []byte
+	// Write writes frames that were appended, in one go, before the deadline.
+	Write(frames []byte, deadline time.Time) error
+	// WriteClose sends a close frame, then waits until the deadline at most
+	// for the reader to see the peer's, and ends the connection. Read returns
+	// no later than that.
+	WriteClose(code wire.CloseCode, reason string, deadline time.Time)
+	// Limit sets the largest message that Read takes, bytes.
+	Limit(maxBytes int)
+	// Abort ends the connection at once, without a close frame.
+	Abort()
+	// ExpireWrite makes a Write that is under way fail at t.
+	ExpireWrite(t time.Time)
+	// Remote is the peer's address, for logs.
+	Remote() string
+}
+
+// Authenticator tells who a token belongs to.
+type Authenticator interface {
+	// Authenticate checks a token and returns whose it is. Its error's text
+	// says what is wrong with the token, without any part of it.
+	Authenticate(ctx context.Context, token string) (Identity, error)
+}

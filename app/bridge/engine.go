@@ -1,0 +1,186 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Errors that engines return, alone or wrapped. Everything else an engine
+// returns is treated as ErrUnavailable.
+var (
+	// ErrConflict: the id was used before, with another digest.
+	ErrConflict = errors.New("this id was used for another event")
+	// ErrUnavailable: the store cannot take or give anything now (disk full,
+	// failing disk, server away). It may recover by itself; nothing that was
+	// asked has happened, or it is not known to have happened, so the caller
+	// must ask again with the same id.
+	ErrUnavailable = errors.New("the store is not available")
+	// ErrClosed: Close was called.
+	ErrClosed = errors.New("the engine is closed")
+)
+
+// Position is a place in what one user reads: the last sequence number taken
+// from the user's own mailbox and the last one from the log of messages to all.
+// Sequences start at 1 and grow by one; 0 is before the first.
+type Position struct {
+	Mailbox   uint64
+	Broadcast uint64
+}
+
+// Max returns the further of both in each log.
+func (p Position) Max(o Position) Position {
+	return Position{Mailbox: max(p.Mailbox, o.Mailbox), Broadcast: max(p.Broadcast, o.Broadcast)}
+}
+
+// Covers reports whether p has passed o in both logs.
+func (p Position) Covers(o Position) bool { return p.Mailbox >= o.Mailbox && p.Broadcast >= o.Broadcast }
+
+// Delivery is one message at its place. Exactly one of Mailbox and Broadcast is
+// set for a stored message; both are 0 for one that was never stored.
+type Delivery struct {
+	Message   *Message
+	Mailbox   uint64
+	Broadcast uint64
+}
+
+// Listener is what an engine tells about messages as they become readable: this
+// machine's hub. Calls for one log come in the order of its sequences, never two
+// at a time for the same log, and never block.
+type Listener interface {
+	// Deliver hands a message of user's mailbox (or a never stored one to
+	// user) to the user's live sessions on this machine and returns how many
+	// it went to.
+	Deliver(user string, d Delivery) (sessions int)
+	// DeliverAll does the same for a message to all.
+	DeliverAll(d Delivery) (sessions int)
+}
+
+// Recipient is what became of a message in one mailbox.
+type Recipient struct {
+	User     string
+	Seq      uint64 // its place in the mailbox; 0 if it was never stored, or is gone by now
+	Sessions int    // live sessions it went to in this Append; 0 in a duplicate's answer
+	Acked    bool   // a session of the user has acked it
+}
+
+// Receipt answers Append.
+type Receipt struct {
+	Duplicate bool      // the id was known with the same digest: nothing was delivered by this call
+	Expires   time.Time // as the first Append had it; zero if never stored
+	// Recipients has one entry a user in the order of the target; nil for a
+	// message to all.
+	Recipients []Recipient
+	Broadcast  uint64 // place in the log of messages to all; 0 if not there
+	Sessions   int    // all live sessions it went to in this Append
+}
+
+// Member is a live session as the engine knows it.
+type Member struct {
+	User      string
+	Session   string
+	Transport string // "websocket"
+	Since     time.Time
+}
+
+// Standing is where a user stands when a session joins.
+type Standing struct {
+	// Head is the place of the newest message in each log.
+	Head Position
+	// Acked is the furthest place any session of the user has acked. For a
+	// user seen for the first time, Acked.Broadcast is Head.Broadcast: older
+	// messages to all are not theirs.
+	Acked Position
+	// First is the place before the oldest message to all that concerns this
+	// user (the head of that log when the user was first seen); Mailbox is 0.
+	First Position
+}
+
+// Lost says up to which places messages are gone in a way that their readers
+// must be told about. A message that was replaced, recalled or never stored is
+// not lost.
+type Lost struct {
+	Expired Position // the furthest message whose time ran out (removed or not)
+	Trimmed Position // the furthest message pushed out of a full mailbox
+}
+
+// Page is a stretch of what a user reads.
+type Page struct {
+	// Deliveries are in order within each log; between the logs the order is
+	// the engine's choice. Expired messages are not in it.
+	Deliveries []Delivery
+	// Next is the place to read on from: it has passed everything in this
+	// page and everything that is gone within it.
+	Next Position
+	// Lost counts what is gone within this page's stretch (after what was
+	// asked for, up to Next) as well as before its first delivery. Zero in
+	// each log where nothing is gone.
+	Lost Lost
+	// More is false when the page reached the head of both logs.
+	More bool
+}
+
+// Engine keeps mailboxes, the memory of ids, acks and presence, and fans live
+// messages out. All methods may be called at the same time from many goroutines.
+// A context that ends stops the wait, not necessarily the work.
+//
+// The promises, which enginetest holds every engine to:
+//   - When Append returns without error, the message survives the death of the
+//     process (and of the machine, as far as the store's own setting goes).
+//   - One id is one message, for as long as the id is remembered (7 days unless
+//     configured), under any concurrency and after a restart.
+//   - Sequences of a log have no repeats and only grow; what Listener hears and
+//     what Read returns are in their order. A message is readable before the
+//     Listener hears of it.
+//   - Acks may be written late: losing the last ones in a crash repeats a
+//     message and never loses one.
+type Engine interface {
+	// Epoch names this store's life: 4 to 16 characters of [0-9a-z], the same
+	// after a restart, another one for a store made anew. Sequences of
+	// different epochs have nothing to do with each other.
+	Epoch() string
+
+	// Listen names the hub that hears of new messages. It is called once,
+	// before Append and Join.
+	Listen(l Listener)
+
+	// Append stores m in the mailbox of each of its recipients (or in the log
+	// of messages to all), remembers its id, and after that is durable lets
+	// the Listener deliver it; the receipt counts those deliveries. A message
+	// that is not Stored gets its id remembered and is delivered, with no
+	// place in any log. A mailbox that is full loses its oldest messages.
+	// Errors: ErrConflict, ErrUnavailable, ErrClosed, the context's.
+	Append(ctx context.Context, m *Message) (Receipt, error)
+
+	// Join makes a session present and returns where its user stands. From
+	// then on the Listener hears of every message for that user: register the
+	// session in the hub before calling it. A user seen for the first time
+	// starts to own messages to all from here on, durably so no later than any
+	// message to all that is appended afterwards.
+	Join(ctx context.Context, m Member) (Standing, error)
+
+	// Leave ends a session's presence. It never fails for long: a machine that
+	// dies without calling it loses its presence within 30 s.
+	Leave(ctx context.Context, m Member) error
+
+	// Pending counts the unexpired messages after a place, in both logs.
+	Pending(ctx context.Context, user string, after Position) (int, error)
+
+	// Read returns what the user has after a place, at most maxCount messages
+	// and about maxBytes of payload (one message at least). A place beyond the
+	// head reads as empty.
+	Read(ctx context.Context, user string, after Position, maxCount, maxBytes int) (Page, error)
+
+	// Ack says that a session of the user has everything up to p. It only
+	// moves forward; a place beyond the head counts as the head. It returns
+	// once the ack is on its way, which may be before it is durable.
+	Ack(ctx context.Context, user string, p Position) error
+
+	// Check tells whether the store can take an Append now; nil when it can.
+	// It is cheap enough to be called every second.
+	Check(ctx context.Context) error
+
+	// Close finishes what was appended, writes pending acks and lets the store
+	// go. Later calls return ErrClosed.
+	Close() error
+}

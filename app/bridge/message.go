@@ -1,0 +1,81 @@
+package bridge
+
+import (
+	"crypto/sha256"
+	"log/slog"
+	"time"
+
+	"hookbridge/app/wire"
+)
+
+// Limits of the protocol on what a message may carry.
+const (
+	MaxIDBytes    = 64    // a webhook-id
+	MaxTypeBytes  = 128   // an event's type
+	MaxUserChars  = 128   // a user or group id, in characters
+	MaxRecipients = 1_000 // users that one event may name
+)
+
+// Target says whom a message is for: exactly one of User, Users or All.
+type Target struct {
+	User  string
+	Users []string // each once
+	All   bool
+}
+
+// Recipients lists the users the target names; empty where it is to all.
+func (t Target) Recipients() []string {
+	if t.User != "" {
+		return []string{t.User}
+	}
+	return t.Users
+}
+
+// Message is one addressed event on its way to mailboxes. It is immutable once
+// given to Engine.Append: engines and sessions share it and its slices.
+type Message struct {
+	ID     string // the event's id; one id is one message for Config.IDRetention
+	From   string // the user who sent it; empty for a webhook
+	To     Target
+	Digest [sha256.Size]byte // of what was asked for: the same id with another digest is a conflict
+	Event  []byte            // the event object as sessions see it, JSON
+	Tail   []byte            // wire.AppendEventTail(From, Event): shared by every session's frame
+
+	// Expires is when the mailbox stops keeping it. The zero time means
+	// never stored: live sessions only.
+	Expires time.Time
+	// Except names sessions that must not be handed the message.
+	Except []string
+}
+
+// Stored reports whether the message is kept for those who are away.
+func (m *Message) Stored() bool { return !m.Expires.IsZero() }
+
+// Encode fills Tail from From and Event. Whoever makes a Message (a caller or
+// an engine reading one back) calls it once before sharing it.
+func (m *Message) Encode() {
+	m.Tail = wire.AppendEventTail(make([]byte, 0, len(m.Event)+len(m.From)+32), m.From, m.Event)
+}
+
+// LogValue keeps payloads out of logs: the id, whom it is for, and the size.
+func (m *Message) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("id", m.ID), slog.Int("recipients", len(m.To.Recipients())),
+		slog.Bool("all", m.To.All), slog.Int("bytes", len(m.Event)))
+}
+
+// Status is how far a message has come, least first.
+type Status string
+
+// The states of PROTOCOL: each includes the ones before it.
+const (
+	StatusDropped  Status = "dropped"  // nobody online, and not to be stored
+	StatusQueued   Status = "queued"   // nobody online, stored
+	StatusSent     Status = "sent"     // handed to at least one live session
+	StatusReceived Status = "received" // a client's WebSocket answered for it
+	StatusAcked    Status = "acked"    // an app said that it has it
+)
+
+var statusRank = map[Status]int{StatusDropped: 0, StatusQueued: 1, StatusSent: 2, StatusReceived: 3, StatusAcked: 4}
+
+// Less reports whether s is less advanced than o.
+func (s Status) Less(o Status) bool { return statusRank[s] < statusRank[o] }
