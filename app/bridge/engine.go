@@ -34,7 +34,9 @@ func (p Position) Max(o Position) Position {
 }
 
 // Covers reports whether p has passed o in both logs.
-func (p Position) Covers(o Position) bool { return p.Mailbox >= o.Mailbox && p.Broadcast >= o.Broadcast }
+func (p Position) Covers(o Position) bool {
+	return p.Mailbox >= o.Mailbox && p.Broadcast >= o.Broadcast
+}
 
 // Delivery is one message at its place. Exactly one of Mailbox and Broadcast is
 // set for a stored message; both are 0 for one that was never stored.

@@ -156,7 +156,7 @@ type Result struct {
 	ID        string `json:"id"`
 	Status    string `json:"status"`
 	Sessions  int    `json:"sessions"`
-	Duplicate bool   `json:"duplicate,omitempty"`
+	Duplicate bool   `json:"duplicate,omitzero"`
 }
 
 // Error reports a frame that was refused; the connection stays.

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// TestEachPackageImportsOnlyWhatItsRoomMay is the import law: arrows point
+// down, technology stays at the edges.
+func TestEachPackageImportsOnlyWhatItsRoomMay(t *testing.T) {
+	law := map[string]struct{ ours, notTheirs []string }{
+		"hookbridge/app/wire":     {nil, []string{"fiber", "fasthttp", "sqlite", "database/sql", "prometheus", "net/http/httptest"}},
+		"hookbridge/auth":         {nil, []string{"fiber", "fasthttp", "sqlite", "database/sql", "prometheus"}},
+		"hookbridge/handlers/web": {nil, []string{"fiber", "fasthttp", "sqlite", "database/sql"}},
+		"hookbridge/app/bridge": {[]string{"hookbridge/app/wire"},
+			[]string{"fiber", "fasthttp", "gobwas", "sqlite", "database/sql", "rueidis", "golang-jwt"}},
+		"hookbridge/app/engine/sqlite": {[]string{"hookbridge/app/wire", "hookbridge/app/bridge"},
+			[]string{"fiber", "fasthttp", "gobwas", "golang-jwt"}},
+		"hookbridge/handlers": {[]string{"hookbridge/app/wire", "hookbridge/app/bridge", "hookbridge/auth", "hookbridge/handlers/web"},
+			[]string{"sqlite", "database/sql", "rueidis"}},
+	}
+	for pkg, may := range law {
+		out, err := exec.Command("go", "list", "-deps", pkg).Output()
+		if err != nil {
+			t.Fatalf("go list -deps %s: %v", pkg, err)
+		}
+		for _, dep := range strings.Fields(string(out)) {
+			if strings.HasPrefix(dep, "hookbridge/") {
+				if dep != pkg && !contains(may.ours, dep) {
+					t.Errorf("%s reaches %s, which is above or beside it", pkg, dep)
+				}
+				continue
+			}
+			for _, banned := range may.notTheirs {
+				if strings.Contains(dep, banned) && strings.Contains(dep, ".") || dep == banned {
+					t.Errorf("%s reaches %s, which belongs in another room", pkg, dep)
+				}
+			}
+		}
+	}
+}
+
+func contains(list []string, s string) bool {
+	for _, l := range list {
+		if l == s {
+			return true
+		}
+	}
+	return false
+}
+
+func TestOnlyHandlersSayFiber(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "hookbridge/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
+		pkg, imports, _ := strings.Cut(line, " ")
+		if strings.Contains(imports, "gofiber/") && pkg != "hookbridge/handlers" {
+			t.Errorf("%s imports Fiber", pkg)
+		}
+	}
+}

@@ -1,0 +1,206 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"golang.org/x/time/rate"
+
+	"hookbridge/app/wire"
+)
+
+// Handshake is what is known of a connection before its first frame.
+type Handshake struct {
+	Plain bool // no subprotocol was offered: the plain mode
+	// Identity is whose token the handshake carried; nil where the first
+	// frame has to bring one.
+	Identity *Identity
+	// Authenticated, where set, is called once the session has proven whose it
+	// is. It is not called for one that never does.
+	Authenticated func()
+}
+
+// refusal is a connection that ends before it is a session.
+type refusal struct {
+	code   wire.CloseCode
+	reason string
+}
+
+func (r *refusal) Error() string { return r.reason }
+
+// Accept serves one connection and blocks for its whole life. It owns conn.
+func (b *Bridge) Accept(conn Conn, h Handshake) {
+	if !b.enter() {
+		conn.WriteClose(wire.CloseRestart, "this machine is about to stop", time.Now().Add(closeWait))
+		return
+	}
+	defer b.running.Done()
+	conn.Limit(b.cfg.MaxBytes)
+	s, after, err := b.greet(conn, h)
+	if err != nil {
+		var r *refusal
+		if errors.As(err, &r) {
+			b.metrics.ends.WithLabelValues(strconv.Itoa(int(r.code))).Inc()
+			b.log.Info("a connection was refused", "code", int(r.code), "reason", r.reason, "remote", conn.Remote())
+			shut(conn, r.code, r.reason)
+		}
+		conn.Abort()
+		return
+	}
+	if h.Authenticated != nil {
+		h.Authenticated()
+	}
+	s.serve(after)
+}
+
+// enter counts a call of Accept, unless the bridge is draining. Drain sets its
+// flag under the same lock, so that it waits for all that got in.
+func (b *Bridge) enter() bool {
+	b.enterMu.Lock()
+	defer b.enterMu.Unlock()
+	if b.draining.Load() {
+		return false
+	}
+	b.running.Add(1)
+	return true
+}
+
+// shut says why a connection ends, while the peer's own close is awaited.
+func shut(conn Conn, code wire.CloseCode, reason string) {
+	go func() {
+		for {
+			if kind, _, err := conn.Read(); err != nil || kind == KindClose {
+				return
+			}
+		}
+	}()
+	conn.WriteClose(code, reason, time.Now().Add(closeWait))
+}
+
+// greet takes what must come before a session: within ConnectTimeout, the first
+// frame with where to resume, and a token from there or from the handshake.
+// Its error is a *refusal, or the connection's own.
+func (b *Bridge) greet(conn Conn, h Handshake) (s *Session, after string, err error) {
+	if b.Full() {
+		return nil, "", &refusal{wire.CloseOverloaded, "too many connections on this machine"}
+	}
+	var id Identity
+	if h.Identity != nil {
+		id = *h.Identity
+	}
+	if !h.Plain || h.Identity == nil {
+		token := ""
+		if token, after, err = b.firstFrame(conn, h.Plain); err != nil {
+			return nil, "", err
+		}
+		switch {
+		case token != "" && h.Identity != nil:
+			return nil, "", &refusal{wire.CloseBadFrame, "more than one token: the handshake had one already"}
+		case token == "" && h.Identity == nil:
+			return nil, "", &refusal{wire.CloseUnauthorized, "token missing: give it in the connect frame"}
+		case token != "":
+			ctx, cancel := context.WithTimeout(context.Background(), b.cfg.ConnectTimeout)
+			id, err = b.auth.Authenticate(ctx, token)
+			cancel()
+			if err != nil {
+				return nil, "", &refusal{wire.CloseUnauthorized, closeReason(err)}
+			}
+		}
+	}
+	now := time.Now()
+	return &Session{
+		b: b, conn: conn, id: "ses_" + ulid.Make().String(), user: id.User, plain: h.Plain,
+		tag: cursorTag(b.engine.Epoch(), id.User), since: b.cfg.Now(), identity: id,
+		frames:  rate.NewLimiter(rate.Limit(b.cfg.FrameRate), b.cfg.FrameBurst),
+		pulling: true, heard: now, pingAt: now.Add(b.cfg.PingEvery),
+	}, after, nil
+}
+
+// closeReason fits an error into a close frame (RFC 6455 §5.5: 123 bytes).
+func closeReason(err error) string {
+	s := err.Error()
+	if len(s) > 120 {
+		s = s[:120]
+	}
+	return s
+}
+
+// firstFrame reads the connect frame, or a plain client's token.
+func (b *Bridge) firstFrame(conn Conn, plain bool) (token, after string, err error) {
+	late := make(chan struct{})
+	timer := time.AfterFunc(b.cfg.ConnectTimeout, func() {
+		close(late)
+		conn.WriteClose(wire.CloseNoConnect, "the first frame did not come in time", time.Now().Add(closeWait))
+	})
+	payload, err := readText(conn)
+	if !timer.Stop() {
+		<-late
+		b.metrics.ends.WithLabelValues(strconv.Itoa(int(wire.CloseNoConnect))).Inc()
+		// The timer has the writing now; read on until it has ended the connection.
+		for {
+			if _, _, err := conn.Read(); err != nil {
+				return "", "", err
+			}
+		}
+	}
+	if err != nil {
+		return "", "", err
+	}
+	if plain {
+		if token, err = wire.ParsePlainToken(payload); err != nil {
+			return "", "", &refusal{wire.CloseUnauthorized, `token missing: send {"token":"…"} first`}
+		}
+		return token, "", nil
+	}
+	f, err := wire.Parse(payload)
+	if errors.Is(err, wire.ErrNotFrame) {
+		return "", "", &refusal{wire.CloseBadFrame, err.Error()}
+	}
+	c, ok := f.Body.(*wire.Connect)
+	if !ok {
+		return "", "", &refusal{wire.CloseBadFrame, `the first frame must be {"type":"connect"} with right members`}
+	}
+	return c.Token, c.After, nil
+}
+
+// readText reads until the first text message and answers pings meanwhile.
+func readText(conn Conn) ([]byte, error) {
+	for range 64 { // pings and pongs before the first frame are no way to stay
+		kind, payload, err := conn.Read()
+		if err != nil {
+			if code, reason := readFailure(err); code != 0 {
+				return nil, &refusal{code, reason}
+			}
+			return nil, err
+		}
+		switch kind {
+		case KindText:
+			return payload, nil
+		case KindBinary:
+			return nil, &refusal{wire.CloseUnsupported, "frames are text"}
+		case KindClose:
+			return nil, &refusal{wire.CloseNormal, ""}
+		case KindPing:
+			if err := conn.Write(conn.AppendPong(nil, payload), time.Now().Add(time.Second)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return nil, &refusal{wire.CloseTooMany, "too many frames before the first one"}
+}
+
+// readFailure says how a failed read is told to the peer; 0 where it cannot be.
+func readFailure(err error) (wire.CloseCode, string) {
+	switch {
+	case errors.Is(err, ErrFrameTooLarge):
+		return wire.CloseTooBig, "the frame is larger than maxBytes"
+	case errors.Is(err, ErrProtocol):
+		return wire.CloseProtocol, "RFC 6455 was broken"
+	case errors.Is(err, ErrNotUTF8):
+		return wire.CloseInvalidUTF8, "text must be UTF-8"
+	}
+	return 0, ""
+}

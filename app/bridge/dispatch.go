@@ -1,0 +1,269 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"hookbridge/app/wire"
+)
+
+func (s *Session) member() Member {
+	return Member{User: s.user, Session: s.id, Transport: "websocket", Since: s.since}
+}
+
+// serve is a session's life: registered, replayed, live, and out again in
+// exact reverse, with one reason, one metric and one log line.
+func (s *Session) serve(after string) {
+	b := s.b
+	for _, old := range b.hub.add(s, b.cfg.SessionsPerUser) {
+		old.Close(wire.CloseReplaced, "replaced: the user has too many sessions")
+	}
+	defer b.hub.remove(s)
+	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
+	err := s.begin(ctx, after)
+	cancel()
+	defer s.leave()
+	if err != nil {
+		b.log.Warn("a session could not begin", "session", s.id, "error", err)
+		s.Close(wire.CloseInternal, "the store is not available")
+	} else {
+		s.mu.Lock()
+		s.arm(time.Now(), s.identity.Expires.Sub(b.cfg.Now()))
+		s.mu.Unlock()
+		b.log.Debug("session", "session", s.id, "identity", s.identity, "plain", s.plain)
+	}
+	if b.draining.Load() { // it began while Drain was counting
+		b.advise(s)
+	}
+	s.read()
+}
+
+func (s *Session) leave() {
+	b := s.b
+	s.mu.Lock()
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	if s.ending == nil { // the connection was lost
+		s.ending = &ending{code: 1006, reason: "connection lost"}
+	}
+	end := *s.ending
+	putItems(s.queue)
+	s.queue, s.queued = nil, 0
+	s.mu.Unlock()
+	s.conn.Abort()
+	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
+	defer cancel()
+	if err := b.engine.Leave(ctx, s.member()); err != nil && !errors.Is(err, ErrClosed) {
+		b.log.Warn("presence was not withdrawn; it will lapse", "session", s.id, "error", err)
+	}
+	b.metrics.ends.WithLabelValues(strconv.Itoa(int(end.code))).Inc()
+	b.log.Info("session ended", "session", s.id, "user", s.user, "code", int(end.code), "reason", end.reason,
+		"seconds", int(b.cfg.Now().Sub(s.since).Seconds()))
+}
+
+// read runs until the connection is gone. Once the session is ending it only
+// reads on, so that the peer's close frame is seen.
+func (s *Session) read() {
+	for {
+		kind, payload, err := s.conn.Read()
+		if err != nil {
+			if code, reason := readFailure(err); code != 0 && s.finish(code, reason) {
+				continue
+			}
+			return
+		}
+		if !s.hear() {
+			if kind == KindClose {
+				return
+			}
+			continue
+		}
+		switch kind {
+		case KindText:
+			s.text(payload)
+		case KindBinary:
+			s.finish(wire.CloseUnsupported, "frames are text")
+		case KindPong:
+			s.pong(payload)
+		case KindPing:
+			s.pongBack(payload)
+		case KindClose:
+			s.finish(wire.CloseNormal, "closed by the client")
+		}
+	}
+}
+
+// finish ends the session; false where it was ending already.
+func (s *Session) finish(code wire.CloseCode, reason string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending != nil {
+		return false
+	}
+	s.end(code, reason, code == wire.CloseTooBig || code == wire.CloseUnsupported)
+	return true
+}
+
+// hear notes that the peer lives, and holds it to its frame rate. False where
+// the session is ending.
+func (s *Session) hear() bool {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.heard = now
+	if s.ending != nil {
+		return false
+	}
+	if !s.frames.AllowN(now, 1) {
+		s.end(wire.CloseTooMany, "too many frames", false)
+		return false
+	}
+	return true
+}
+
+// pongBack answers a client's ping, in its turn.
+func (s *Session) pongBack(payload []byte) {
+	frame := s.conn.AppendPong(nil, payload)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending == nil {
+		s.push(item{raw: frame})
+	}
+}
+
+// text handles one text frame.
+//
+//go:noinline
+func (s *Session) text(payload []byte) {
+	if s.plain {
+		s.plainText(payload)
+		return
+	}
+	f, err := wire.Parse(payload)
+	switch {
+	case errors.Is(err, wire.ErrNotFrame):
+		s.finish(wire.CloseBadFrame, err.Error())
+		return
+	case errors.Is(err, wire.ErrUnknownType):
+		s.refuse(f.Ref, wire.NewProblem(wire.CodeUnknownType, "known types: ack, seen, send, refresh, ping"))
+		return
+	case err != nil:
+		s.refuse(f.Ref, wire.NewProblem(wire.CodeInvalidFrame, "a member has the wrong type, or a name is given twice"))
+		return
+	}
+	switch body := f.Body.(type) {
+	case *wire.Ack:
+		tag, p, err := parseCursor(body.Cursor)
+		if err != nil || tag != s.tag {
+			s.refuse("", wire.NewProblem(wire.CodeInvalidFrame, "cursor must be one that this server gave to this user"))
+			return
+		}
+		s.ack(p)
+	case *wire.Seen:
+		if !validID(body.ID) {
+			s.refuse("", wire.NewProblem(wire.CodeInvalidFrame, "id must be an event's id"))
+			return
+		}
+		s.b.metrics.seen.Inc()
+	case *wire.Send:
+		s.send(body)
+	case *wire.Refresh:
+		s.refresh(body.Token)
+	case *wire.Ping:
+		s.reply(wire.Encode(wire.Pong{Type: wire.TypePong}))
+	case *wire.Connect:
+		s.refuse("", wire.NewProblem(wire.CodeInvalidFrame, "this session is connected already"))
+	}
+}
+
+func validID(id string) bool {
+	if id == "" || len(id) > MaxIDBytes {
+		return false
+	}
+	for i := range len(id) {
+		c := id[i]
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-') {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Session) refuse(ref string, p wire.Problem) {
+	s.b.metrics.refusedFrames.WithLabelValues(p.Code).Inc()
+	s.reply(wire.Encode(wire.Error{Type: wire.TypeError, Ref: ref, Problem: p}))
+}
+
+// maxRefChars bounds the ref of a send frame.
+const maxRefChars = 128
+
+func (s *Session) send(f *wire.Send) {
+	if len(f.Ref) > maxRefChars {
+		s.refuse("", wire.NewProblem(wire.CodeInvalidFrame, "ref must have at most 128 bytes"))
+		return
+	}
+	e, err := wire.DecodeSend(f)
+	if err != nil {
+		p := wire.NewProblem(wire.CodeInvalidFrame, err.Error())
+		s.refuse(f.Ref, p)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.b.cfg.WriteTimeout)
+	defer cancel()
+	o, err := s.b.Send(ctx, s.currentIdentity(), f.Ref, e)
+	if err != nil {
+		s.refuse(f.Ref, ProblemOf(err))
+		return
+	}
+	s.reply(wire.Encode(wire.Result{Type: wire.TypeResult, Ref: f.Ref, ID: o.ID, Status: string(o.Status), Sessions: o.Sessions, Duplicate: o.Duplicate}))
+}
+
+func (s *Session) refresh(token string) {
+	if token == "" {
+		s.refuse("", wire.NewProblem(wire.CodeInvalidFrame, "token is missing"))
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.b.cfg.ConnectTimeout)
+	defer cancel()
+	id, err := s.b.auth.Authenticate(ctx, token)
+	switch {
+	case err != nil:
+		s.finish(wire.CloseUnauthorized, closeReason(err))
+	case id.User != s.user:
+		s.finish(wire.CloseForbidden, "the token is another user's")
+	default:
+		s.renew(id)
+		s.reply(wire.Encode(wire.Refreshed{Type: wire.TypeRefreshed, ExpiresAt: wire.Time(id.Expires)}))
+	}
+}
+
+// plainText handles what a plain client sends: a message to a user or to all.
+func (s *Session) plainText(payload []byte) {
+	m, err := wire.ParsePlainSend(payload)
+	if errors.Is(err, wire.ErrNotFrame) {
+		s.finish(wire.CloseBadFrame, "not a JSON object")
+		return
+	}
+	if err != nil {
+		if _, tokenErr := wire.ParsePlainToken(payload); tokenErr == nil {
+			s.finish(wire.CloseBadFrame, "more than one token: this session had one already")
+			return
+		}
+		s.refuse("", wire.NewProblem(wire.CodeInvalidFrame, `a message is {"toUserId":"…","message":"…"}`))
+		return
+	}
+	e := wire.Event{Type: wire.PlainType, TTL: -1, Data: wire.PlainData(m.Message)}
+	if m.ToUserID == wire.PlainToAll {
+		e.To.All = true
+	} else {
+		e.To.User = m.ToUserID
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.b.cfg.WriteTimeout)
+	defer cancel()
+	if _, err := s.b.Send(ctx, s.currentIdentity(), "", e); err != nil {
+		s.refuse("", ProblemOf(err))
+	}
+}

@@ -1,0 +1,50 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"hookbridge/app/wire"
+)
+
+// Drain takes no new work, gives every session what is queued for it and the
+// advice when to come back (spread, so that they do not come all at once), and
+// closes it with 1012. It returns when all are gone, or with an error that says
+// how many were cut off when ctx or DrainTimeout ended.
+func (b *Bridge) Drain(ctx context.Context) error {
+	b.enterMu.Lock()
+	first := !b.draining.Swap(true)
+	b.enterMu.Unlock()
+	if first {
+		b.log.Info("draining", "sessions", b.hub.count())
+	}
+	for _, s := range b.hub.all() {
+		b.advise(s)
+	}
+	gone := make(chan struct{})
+	go func() {
+		b.running.Wait()
+		close(gone)
+	}()
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.DrainTimeout)
+	defer cancel()
+	select {
+	case <-gone:
+		return nil
+	case <-ctx.Done():
+	}
+	left := b.hub.all()
+	for _, s := range left {
+		s.conn.Abort()
+	}
+	return fmt.Errorf("%d sessions were cut off when the drain's time was up", len(left))
+}
+
+// advise tells one session when to reconnect, and closes it.
+func (b *Bridge) advise(s *Session) {
+	after := time.Duration(rand.Int64N(int64(b.cfg.DrainSpread)))
+	s.endWith(wire.Encode(wire.Reconnect{Type: wire.TypeReconnect, AfterMs: after.Milliseconds(), Reason: "draining"}),
+		wire.CloseRestart, "the machine restarts")
+}

@@ -1,0 +1,73 @@
+package bridge
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are the domain's instruments. No label carries a user, an id or a
+// payload.
+type metrics struct {
+	events        *prometheus.CounterVec
+	deliveries    prometheus.Counter
+	acks          prometheus.Counter
+	seen          prometheus.Counter
+	gaps          *prometheus.CounterVec
+	overflows     prometheus.Counter
+	ends          *prometheus.CounterVec
+	refusedFrames *prometheus.CounterVec
+	refusals      *prometheus.CounterVec
+	appendSeconds prometheus.Histogram
+}
+
+func newMetrics(r prometheus.Registerer, h *hub) *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "hookbridge_" + name, Help: help})
+		r.MustRegister(c)
+		return c
+	}
+	vec := func(name, help, label string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "hookbridge_" + name, Help: help}, []string{label})
+		r.MustRegister(c)
+		return c
+	}
+	m := &metrics{
+		events:        vec("events_total", "Events taken, by the status they were answered with (duplicate for a repeated id).", "status"),
+		deliveries:    counter("deliveries_total", "Event frames written to sessions."),
+		acks:          counter("acks_total", "Acks taken from apps."),
+		seen:          counter("seen_total", "Seen frames taken from apps."),
+		gaps:          vec("gaps_total", "Gaps announced to sessions, by reason.", "reason"),
+		overflows:     counter("queue_overflows_total", "Sessions closed because their queue was full."),
+		ends:          vec("session_ends_total", "Connections ended, by close code.", "code"),
+		refusedFrames: vec("refused_frames_total", "Client frames answered with an error, by code.", "code"),
+		refusals:      vec("append_failures_total", "Events that the engine did not take, by reason.", "reason"),
+		appendSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "hookbridge_append_seconds", Help: "Time from an event to its being stored and handed out.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
+		}),
+	}
+	r.MustRegister(m.appendSeconds, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "hookbridge_sessions", Help: "Live sessions on this machine.",
+	}, func() float64 { return float64(h.count()) }))
+	return m
+}
+
+func (m *metrics) published(o Outcome) {
+	if o.Duplicate {
+		m.events.WithLabelValues("duplicate").Inc()
+		return
+	}
+	m.events.WithLabelValues(string(o.Status)).Inc()
+}
+
+func (m *metrics) refused(err error) {
+	reason := "unavailable"
+	switch {
+	case errors.Is(err, ErrConflict):
+		reason = "conflict"
+	case errors.Is(err, ErrClosed):
+		reason = "closed"
+	}
+	m.refusals.WithLabelValues(reason).Inc()
+}

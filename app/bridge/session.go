@@ -1,0 +1,283 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"hookbridge/app/wire"
+)
+
+// Session is one live connection of one user. Its reader goroutine (the one
+// that called Accept) owns it; a writer goroutine exists only while there is
+// something to write, so that a session that waits costs one small stack.
+type Session struct {
+	b      *Bridge
+	conn   Conn
+	id     string
+	user   string
+	tag    string // cursorTag of the store and the user
+	since  time.Time
+	plain  bool
+	frames *rate.Limiter // reader only
+
+	mu       sync.Mutex // guards what follows
+	identity Identity
+	ready    bool // the first frames are queued: the writer may start
+	writing  bool // a writer goroutine exists
+	queue    []item
+	queued   int  // bytes in queue
+	pulling  bool // what is stored is read from the engine, not from the queue
+	behind   bool // something was stored since the last read began
+	skip     map[string]struct{}
+	ending   *ending
+	written  Position // furthest place whose frame went to the socket
+	received Position // furthest place that a pong answered for
+	pinged   bool     // plain mode: a ping is under way
+	timer    *time.Timer
+	heard    time.Time // when the peer last sent anything
+	pingAt   time.Time
+	warned   bool // token_expiring was sent for the current token
+
+	// at is the place of the last message handed to the socket. It belongs to
+	// the writer; between two writers mu passes it on.
+	at     Position
+	told   Lost  // what gap frames have covered; writer
+	page   *Page // read before the writer began; writer
+	replay Position
+}
+
+// item is one thing to write: a frame, a delivery, or (empty) a ping.
+type item struct {
+	text []byte // a text frame's payload
+	raw  []byte // a whole frame, ready to write
+	d    Delivery
+	skip bool // moves the place on without writing
+}
+
+func (it *item) size() int {
+	if it.d.Message != nil {
+		return len(it.d.Message.Tail)
+	}
+	return len(it.text) + len(it.raw)
+}
+
+type ending struct {
+	code   wire.CloseCode
+	reason string
+	flush  bool // write what is queued first
+}
+
+func (s *Session) reached() (written, received Position) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.written, s.received
+}
+
+// offer hands the session a message that just became readable; false where it
+// is not for this session. It never blocks: a full queue ends the session, and
+// its client resumes from its cursor.
+func (s *Session) offer(d Delivery) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending != nil {
+		return false
+	}
+	stored := d.Mailbox != 0 || d.Broadcast != 0
+	for _, id := range d.Message.Except {
+		if id != s.id {
+			continue
+		}
+		if stored && s.pulling {
+			if s.skip == nil {
+				s.skip = make(map[string]struct{})
+			}
+			s.skip[d.Message.ID] = struct{}{}
+			s.behind = true
+		} else if stored {
+			s.push(item{d: d, skip: true})
+		}
+		return false
+	}
+	if stored && s.pulling {
+		s.behind = true
+		s.kick()
+		return true
+	}
+	return s.push(item{d: d})
+}
+
+// reply queues a frame of the session's own.
+func (s *Session) reply(frame []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending == nil {
+		s.push(item{text: frame})
+	}
+}
+
+// push queues an item and sees that a writer runs; mu is held.
+func (s *Session) push(it item) bool {
+	n := it.size()
+	if len(s.queue) >= s.b.cfg.QueueFrames || s.queued+n > s.b.cfg.QueueBytes {
+		s.b.metrics.overflows.Inc()
+		s.end(wire.CloseSlow, "too slow: the queue overflowed; reconnect with the last cursor", false)
+		return false
+	}
+	if s.queue == nil {
+		s.queue = getItems()
+	}
+	s.queue = append(s.queue, it)
+	s.queued += n
+	s.kick()
+	return true
+}
+
+// kick starts the writer where none runs; mu is held.
+func (s *Session) kick() {
+	if s.ready && !s.writing {
+		s.writing = true
+		go s.write()
+	}
+}
+
+// end asks for the connection to be closed; the first reason stays. mu is held.
+func (s *Session) end(code wire.CloseCode, reason string, flush bool) {
+	if s.ending != nil {
+		return
+	}
+	s.ending = &ending{code: code, reason: reason, flush: flush}
+	if !flush {
+		putItems(s.queue)
+		s.queue, s.queued = nil, 0
+	}
+	if s.writing {
+		// A write that is stuck must not hold the end up for long; one that
+		// moves again within the grace lets the client read the close code.
+		s.conn.ExpireWrite(time.Now().Add(s.b.cfg.SlowGrace))
+	}
+	s.ready = true
+	s.kick()
+}
+
+// Close ends the session with a code that tells its client what to do.
+func (s *Session) Close(code wire.CloseCode, reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.end(code, reason, false)
+}
+
+// endWith writes what is queued and one last frame, then closes. Plain clients
+// know no frames: they see only the close code.
+func (s *Session) endWith(frame []byte, code wire.CloseCode, reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending == nil && !s.plain {
+		if s.queue == nil {
+			s.queue = getItems()
+		}
+		s.queue = append(s.queue, item{text: frame})
+	}
+	s.end(code, reason, true)
+}
+
+// tick is the session's one timer: heartbeat, silence, and the token's end.
+func (s *Session) tick() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending != nil {
+		return
+	}
+	now := time.Now()
+	left := s.identity.Expires.Sub(s.b.cfg.Now())
+	if left <= 0 {
+		s.end(wire.CloseUnauthorized, "the token has expired", true)
+		return
+	}
+	if now.Sub(s.heard) > 2*s.b.cfg.PingEvery+s.b.cfg.PingEvery/2 {
+		s.end(wire.CloseInternal, "nothing heard for too long", false)
+		return
+	}
+	if left <= s.b.cfg.ExpiryWarning && !s.warned {
+		s.warned = true
+		if !s.plain {
+			s.push(item{text: wire.Encode(wire.TokenExpiring{Type: wire.TypeTokenExpiring, InMs: left.Milliseconds()})})
+		}
+	}
+	if !now.Before(s.pingAt) {
+		s.pingAt = now.Add(s.b.cfg.PingEvery)
+		s.push(item{}) // an empty item is a ping
+	}
+	s.arm(now, left)
+}
+
+// arm sets the timer to whatever comes next; mu is held.
+func (s *Session) arm(now time.Time, left time.Duration) {
+	next := s.pingAt.Sub(now)
+	if !s.warned {
+		next = min(next, left-s.b.cfg.ExpiryWarning)
+	}
+	next = max(min(next, left), time.Millisecond)
+	if s.timer == nil {
+		s.timer = time.AfterFunc(next, s.tick)
+		return
+	}
+	s.timer.Reset(next)
+}
+
+// renew takes a newer token's identity.
+func (s *Session) renew(id Identity) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.identity = id
+	s.warned = false
+	s.arm(time.Now(), id.Expires.Sub(s.b.cfg.Now()))
+}
+
+func (s *Session) currentIdentity() Identity {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.identity
+}
+
+// pong marks what the peer's socket has answered for. In plain mode, where the
+// app cannot ack, it is the ack too.
+func (s *Session) pong(payload []byte) {
+	p, err := parsePong(payload)
+	if err != nil {
+		return // an unsolicited pong may carry anything (RFC 6455 §5.5.3)
+	}
+	s.mu.Lock()
+	if !s.written.Covers(p) { // not a place we have pinged with
+		s.mu.Unlock()
+		return
+	}
+	s.received = s.received.Max(p)
+	if s.plain {
+		s.pinged = false
+		if s.received != s.written {
+			s.push(item{})
+		}
+	}
+	s.mu.Unlock()
+	if s.plain {
+		s.ack(p)
+	}
+}
+
+// ack passes an ack on. A failing engine is no reason to trouble the client:
+// an ack that is lost repeats a message and loses none.
+func (s *Session) ack(p Position) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.b.cfg.WriteTimeout)
+	defer cancel()
+	if err := s.b.engine.Ack(ctx, s.user, p); err != nil {
+		if !errors.Is(err, ErrClosed) {
+			s.b.log.Warn("an ack was not kept; its messages may come again", "session", s.id, "error", err)
+		}
+		return
+	}
+	s.b.metrics.acks.Inc()
+}

@@ -1,0 +1,275 @@
+package bridge
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"hookbridge/app/wire"
+)
+
+const (
+	// writeChunk is how many bytes go to the socket in one call: enough to
+	// spread the cost of the system call, little enough that a slow peer's
+	// queue is seen early.
+	writeChunk = 32 << 10
+	// pageCount and pageBytes bound one read of a replay.
+	pageCount = 128
+	pageBytes = 256 << 10
+)
+
+var itemPool = sync.Pool{New: func() any { return new([]item) }}
+
+func getItems() []item { return (*itemPool.Get().(*[]item))[:0] }
+
+func putItems(items []item) {
+	if cap(items) == 0 || cap(items) > 1024 {
+		return
+	}
+	clear(items[:cap(items)])
+	items = items[:0]
+	itemPool.Put(&items)
+}
+
+var bufferPool = sync.Pool{New: func() any { return new([]byte) }}
+
+// write is the one door out. It runs while there is something to write: first
+// what is queued, then, while pulling, what is stored.
+func (s *Session) write() {
+	bp := bufferPool.Get().(*[]byte)
+	w := writer{s: s, buf: (*bp)[:0]}
+	w.run()
+	if cap(w.buf) <= 2*writeChunk {
+		*bp = w.buf[:0]
+		bufferPool.Put(bp)
+	}
+}
+
+// writer is the state of one run of write.
+type writer struct {
+	s      *Session
+	buf    []byte
+	cursor []byte
+	last   Position // place of the last frame in buf
+	ping   bool     // a ping must follow what is in buf
+	broken bool     // a write has failed
+}
+
+func (w *writer) run() {
+	s := w.s
+	for {
+		s.mu.Lock()
+		items, ending, pull := s.queue, s.ending, s.pulling
+		s.queue, s.queued = nil, 0
+		if len(items) == 0 && ending == nil && !pull {
+			s.writing = false
+			s.mu.Unlock()
+			return
+		}
+		if pull && s.page == nil { // a page at hand was read when behind was false last
+			s.behind = false
+		}
+		s.mu.Unlock()
+
+		ok := w.items(items)
+		putItems(items)
+		if ending != nil {
+			// The writer stays the session's last: nothing is written after a
+			// close frame, so writing is left true.
+			if ok && !w.broken {
+				w.flush()
+			}
+			s.conn.WriteClose(ending.code, ending.reason, time.Now().Add(closeWait))
+			return
+		}
+		if ok && pull {
+			ok = w.pull()
+		}
+		if ok {
+			ok = w.flush()
+		}
+		if !ok {
+			w.fail()
+		}
+	}
+}
+
+// closeWait is how long the peer has to answer a close frame.
+const closeWait = 2 * time.Second
+
+// fail ends a session whose socket did not take a write: what it missed waits in
+// its mailbox.
+func (w *writer) fail() {
+	s := w.s
+	w.broken = true
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.end(wire.CloseSlow, "the socket did not take a write in time", false)
+}
+
+// items appends frames for what was queued.
+func (w *writer) items(items []item) bool {
+	for i := range items {
+		it := &items[i]
+		switch {
+		case it.d.Message != nil:
+			if !w.live(it) {
+				continue
+			}
+			if !it.skip {
+				w.event(&it.d, false)
+			}
+		case it.text != nil:
+			w.buf = w.s.conn.AppendText(w.buf, it.text)
+		case it.raw != nil:
+			w.buf = append(w.buf, it.raw...)
+		default:
+			w.ping = true
+		}
+		if len(w.buf) >= writeChunk && !w.flush() {
+			return false
+		}
+	}
+	return true
+}
+
+// live moves the place on to a queued message and tells whether it is due: not
+// one that the replay has brought already, and not one behind a hole. A hole
+// means that the engine's fan-out lost something; the store has it.
+func (w *writer) live(it *item) bool {
+	s := w.s
+	if it.d.Mailbox == 0 && it.d.Broadcast == 0 {
+		return true
+	}
+	m, b := it.d.Mailbox, it.d.Broadcast
+	if m != 0 && m <= s.at.Mailbox || b != 0 && b <= s.at.Broadcast {
+		return false
+	}
+	if m > s.at.Mailbox+1 || b > s.at.Broadcast+1 {
+		s.mu.Lock()
+		if it.skip {
+			if s.skip == nil {
+				s.skip = make(map[string]struct{})
+			}
+			s.skip[it.d.Message.ID] = struct{}{}
+		}
+		s.pulling, s.behind = true, true
+		s.mu.Unlock()
+		return false
+	}
+	w.moveTo(Position{Mailbox: max(m, s.at.Mailbox), Broadcast: max(b, s.at.Broadcast)})
+	return true
+}
+
+func (w *writer) moveTo(p Position) {
+	w.s.at = p
+	w.last = p
+}
+
+// event appends the frame of a message; the session's place is at it already.
+func (w *writer) event(d *Delivery, replay bool) {
+	s := w.s
+	if s.plain {
+		w.plainEvent(d.Message)
+	} else {
+		var head [96]byte
+		w.cursor = appendCursor(w.cursor[:0], s.tag, s.at)
+		h := wire.AppendEventHead(head[:0], string(w.cursor), replay)
+		w.buf = s.conn.AppendText(w.buf, h, d.Message.Tail)
+	}
+	s.b.metrics.deliveries.Inc()
+}
+
+func (w *writer) plainEvent(m *Message) {
+	out := m.Event
+	if m.From != "" {
+		out = wire.PlainMessage(m.From, w.s.user, m.Event)
+	}
+	w.buf = w.s.conn.AppendText(w.buf, out)
+}
+
+// flush writes what was appended. The ping of a heartbeat goes last, so that
+// its pong answers for all that is before it; in plain mode one follows each
+// write, at most one under way.
+func (w *writer) flush() bool {
+	s := w.s
+	s.mu.Lock()
+	place := s.written.Max(w.last)
+	ping := w.ping
+	if s.plain && !s.pinged && place != s.received && place != (Position{}) {
+		ping = true
+	}
+	if ping {
+		s.pinged = true
+	}
+	s.mu.Unlock()
+	if ping {
+		var p [48]byte
+		w.buf = s.conn.AppendPing(w.buf, wire.FormatPosition(p[:0], place.Mailbox, place.Broadcast))
+		w.ping = false
+	}
+	if len(w.buf) == 0 {
+		return true
+	}
+	// A pong can come back before Write returns: say first what it may answer.
+	s.mu.Lock()
+	s.written = place
+	s.mu.Unlock()
+	err := s.conn.Write(w.buf, time.Now().Add(s.b.cfg.WriteTimeout))
+	w.buf = w.buf[:0]
+	return err == nil
+}
+
+// pull appends one page of what is stored; at the head of both logs the
+// session goes live, unless something was stored meanwhile.
+func (w *writer) pull() bool {
+	s := w.s
+	page := s.page
+	s.page = nil
+	if page == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), s.b.cfg.WriteTimeout)
+		p, err := s.b.engine.Read(ctx, s.user, s.at, pageCount, pageBytes)
+		cancel()
+		if err != nil {
+			s.b.log.Warn("a replay stopped; its client will resume", "session", s.id, "error", err)
+			s.mu.Lock()
+			s.end(wire.CloseInternal, "the store is not available", false)
+			s.mu.Unlock()
+			return true
+		}
+		page = &p
+	}
+	w.gap(page)
+	for i := range page.Deliveries {
+		d := &page.Deliveries[i]
+		w.moveTo(s.at.Max(Position{Mailbox: d.Mailbox, Broadcast: d.Broadcast}))
+		if s.skipped(d.Message.ID) {
+			continue
+		}
+		w.event(d, d.Mailbox <= s.replay.Mailbox && d.Broadcast <= s.replay.Broadcast)
+		if len(w.buf) >= writeChunk && !w.flush() {
+			return false
+		}
+	}
+	w.moveTo(s.at.Max(page.Next))
+	if page.More {
+		return true
+	}
+	s.mu.Lock()
+	if !s.behind {
+		s.pulling = false
+	}
+	s.mu.Unlock()
+	return true
+}
+
+// skipped tells whether a message names this session in its except, once.
+func (s *Session) skipped(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.skip[id]; !ok {
+		return false
+	}
+	delete(s.skip, id)
+	return true
+}

@@ -1,0 +1,111 @@
+package sqlite
+
+import (
+	"maps"
+	"slices"
+	"sync/atomic"
+
+	"hookbridge/app/bridge"
+)
+
+const (
+	// acksPerGroup is how many users' acks one transaction writes: more would
+	// hold up the messages in it.
+	acksPerGroup = 128
+	// dirtyLimit is how many users' acks may wait to be written. They only
+	// pile up while the disk fails.
+	dirtyLimit = 100_000
+)
+
+// ackBook holds acks that are not written yet. They count at once; the file
+// hears of them a little later, many at a time and each user once.
+type ackBook struct {
+	dirty   map[string]bridge.Position
+	batch   []string // users whose turn it is, in order of their rows
+	writing []string // those in the running transaction
+	waiting atomic.Int64
+}
+
+// full reports whether no more acks should come in. Any goroutine may ask.
+func (b *ackBook) full() bool { return b.waiting.Load() >= dirtyLimit }
+
+func (b *ackBook) add(user string, p bridge.Position) {
+	b.dirty[user] = p
+	b.waiting.Store(int64(len(b.dirty)))
+}
+
+// due gives every user with an unwritten ack a turn.
+func (b *ackBook) due() {
+	if len(b.batch) == 0 && len(b.dirty) > 0 {
+		b.batch = slices.Sorted(maps.Keys(b.dirty))
+	}
+}
+
+func (b *ackBook) pending() bool { return len(b.batch) > 0 }
+
+// written takes the acks of a transaction that succeeded off the book.
+func (b *ackBook) written() {
+	for _, user := range b.writing {
+		delete(b.dirty, user)
+	}
+	b.writing = b.writing[:0]
+	b.waiting.Store(int64(len(b.dirty)))
+}
+
+// failed keeps them for the next turn.
+func (b *ackBook) failed() {
+	b.writing = b.writing[:0]
+	b.batch = nil
+}
+
+// ack moves a user's place forward, in memory.
+func (w *writer) ack(r *request) error {
+	rec, err := w.record(r.user)
+	if err != nil {
+		return err
+	}
+	all, err := w.record("")
+	if err != nil {
+		return err
+	}
+	p := rec.acked.Max(bridge.Position{
+		Mailbox:   min(r.pos.Mailbox, rec.head),
+		Broadcast: min(r.pos.Broadcast, all.head),
+	})
+	if p != rec.acked {
+		rec.acked = p
+		w.acks.add(r.user, p)
+	}
+	return nil
+}
+
+// writeAcks puts up to n users' acks into the running transaction.
+func (w *writer) writeAcks(n int) error {
+	n = min(n, len(w.acks.batch))
+	for _, user := range w.acks.batch[:n] {
+		rec, err := w.record(user)
+		if err != nil {
+			return err
+		}
+		if err := w.begin(); err != nil {
+			return err
+		}
+		w.touch(rec)
+		w.acks.writing = append(w.acks.writing, user)
+		if err := w.store.save(rec); err != nil {
+			return err
+		}
+	}
+	w.acks.batch = w.acks.batch[n:]
+	return nil
+}
+
+// flushAcks writes all acks that are left, before the end.
+func (w *writer) flushAcks() error {
+	for w.acks.due(); w.acks.pending(); w.acks.due() {
+		if _, err := w.transact(nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}

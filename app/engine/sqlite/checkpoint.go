@@ -1,0 +1,98 @@
+package sqlite
+
+import (
+	"errors"
+	"log/slog"
+	"sync"
+
+	"github.com/ncruces/go-sqlite3"
+)
+
+// Sizes of the write-ahead log, in bytes, at which something is done about it.
+const (
+	copyEvery  = 4 << 20  // copy it into the main file, beside the writer
+	restartAt  = 16 << 20 // hold the writer for a moment and start over
+	truncateAt = 64 << 20 // give the space back as well
+)
+
+// checkpointer copies the write-ahead log into the main file on a connection of
+// its own, so that no commit has to. Copying beside a busy writer never catches
+// up, and the log would grow for ever; so above restartAt the writer is held
+// while the little that is left is copied, and the next commit starts the log
+// over.
+type checkpointer struct {
+	conn   *sqlite3.Conn
+	vfs    *walVFS
+	commit *sync.Mutex // held by the writer during a transaction
+	logger *slog.Logger
+	kick   chan struct{}
+	done   chan struct{}
+	copied int64 // the log's length at the last copy; the writer's goroutine
+	failed bool  // the failure has been logged; the checkpointer's goroutine
+}
+
+func newCheckpointer(c *sqlite3.Conn, v *walVFS, commit *sync.Mutex, l *slog.Logger) *checkpointer {
+	return &checkpointer{conn: c, vfs: v, commit: commit, logger: l,
+		kick: make(chan struct{}, 1), done: make(chan struct{})}
+}
+
+// look is called by the writer after a commit.
+func (c *checkpointer) look() {
+	end := c.vfs.end.Load()
+	if end < c.copied {
+		c.copied = 0 // started over
+	}
+	if end-c.copied < copyEvery {
+		return
+	}
+	select {
+	case c.kick <- struct{}{}:
+		c.copied = end
+	default:
+	}
+}
+
+func (c *checkpointer) loop() {
+	defer close(c.done)
+	for range c.kick {
+		err := c.checkpoint()
+		switch {
+		case err != nil && !c.failed:
+			// Commits go on in the log for as long as there is room for it.
+			c.logger.Warn("the write-ahead log cannot be copied into the main file", "error", err)
+		case err == nil && c.failed:
+			c.logger.Info("the write-ahead log is copied into the main file again")
+		}
+		c.failed = err != nil
+	}
+}
+
+func (c *checkpointer) checkpoint() error {
+	if _, _, err := c.conn.WALCheckpoint("main", sqlite3.CHECKPOINT_PASSIVE); err != nil && !errors.Is(err, sqlite3.BUSY) {
+		return err
+	}
+	end := c.vfs.end.Load()
+	if end < restartAt {
+		return nil
+	}
+	mode := sqlite3.CHECKPOINT_RESTART
+	if end >= truncateAt {
+		mode = sqlite3.CHECKPOINT_TRUNCATE
+	}
+	c.commit.Lock()
+	defer c.commit.Unlock()
+	_, _, err := c.conn.WALCheckpoint("main", mode)
+	if errors.Is(err, sqlite3.BUSY) {
+		return nil // a reader kept its view too long; there is a next time
+	}
+	if err == nil {
+		c.vfs.end.Store(0)
+	}
+	return err
+}
+
+// close ends the loop; look is not called any more.
+func (c *checkpointer) close() {
+	close(c.kick)
+	<-c.done
+}

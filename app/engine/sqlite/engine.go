@@ -1,0 +1,180 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"hookbridge/app/bridge"
+)
+
+var _ bridge.Engine = (*Engine)(nil)
+
+// Engine keeps everything in one folder of this machine. See the package's
+// documentation for how.
+type Engine struct {
+	opts     Options
+	epoch    string
+	lock     *os.File
+	vfs      *walVFS
+	listener atomic.Pointer[bridge.Listener]
+	closed   atomic.Bool
+
+	queue   *queue
+	acks    *ackBook
+	health  *health
+	metrics *metrics
+
+	// commitMu is held during a transaction, and by whoever needs that there
+	// is none.
+	commitMu    sync.Mutex
+	writer      *writer
+	fanned      chan struct{} // closed once the fan-out has answered everybody
+	checkpoints *checkpointer
+	readers     *readers
+
+	conns []*sqlite3.Conn // to close, last opened first
+}
+
+// Open makes or reopens the store in o.Dir and starts it. It refuses a folder
+// that another process has open, and a file that a newer program wrote; the
+// error says what to do. The context covers opening only.
+func Open(ctx context.Context, o Options) (_ *Engine, err error) {
+	o, err = o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if o.Dir, err = filepath.Abs(o.Dir); err != nil {
+		return nil, fmt.Errorf("the data folder: %w", err)
+	}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data folder: %w", err)
+	}
+	e := &Engine{
+		opts:   o,
+		queue:  newQueue(o.QueueLimit, o.Patience),
+		acks:   &ackBook{dirty: make(map[string]bridge.Position)},
+		health: &health{logger: o.Logger},
+		fanned: make(chan struct{}),
+	}
+	if e.lock, err = lockDir(o.Dir); err != nil {
+		return nil, err
+	}
+	e.vfs = newWALVFS()
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.letGo())
+		}
+	}()
+	if err := e.openFile(); err != nil {
+		return nil, err
+	}
+	if e.metrics, err = newMetrics(o.Registerer, e.vfs, e.queue); err != nil {
+		return nil, fmt.Errorf("register the store's metrics: %w", err)
+	}
+	go e.writer.loop()
+	go e.fanOut()
+	go e.checkpoints.loop()
+	return e, nil
+}
+
+// openFile opens all connections, the writer's first: it brings the file into
+// shape for the others.
+func (e *Engine) openFile() error {
+	path := filepath.Join(e.opts.Dir, "bridge.db")
+	// Order matters: page size and auto_vacuum only take before the first table.
+	c, err := e.connect(path, `PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;
+		PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;
+		PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -32768; PRAGMA cache_spill = OFF;
+		PRAGMA temp_store = MEMORY`)
+	if err != nil {
+		return err
+	}
+	if err := migrate(c, path); err != nil {
+		return err
+	}
+	if e.epoch, err = loadEpoch(c); err != nil {
+		return fmt.Errorf("read the store's name: %w", err)
+	}
+	s, err := newStore(c)
+	if err != nil {
+		return err
+	}
+	if e.writer, err = newWriter(e, s); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	k, err := e.connect(path, "PRAGMA synchronous = FULL; PRAGMA busy_timeout = 250; SELECT count(*) FROM sqlite_schema")
+	if err != nil {
+		return err
+	}
+	e.checkpoints = newCheckpointer(k, e.vfs, &e.commitMu, e.opts.Logger)
+	e.readers = newReaders(readerCount)
+	for range readerCount {
+		c, err := e.connect(path, "PRAGMA query_only = ON; PRAGMA cache_size = -4096")
+		if err != nil {
+			return err
+		}
+		r, err := newReader(c)
+		if err != nil {
+			return err
+		}
+		e.readers.give(r)
+	}
+	return nil
+}
+
+func (e *Engine) connect(path, setup string) (*sqlite3.Conn, error) {
+	name := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: "vfs=" + e.vfs.name}
+	c, err := sqlite3.OpenFlags(name.String(), sqlite3.OPEN_READWRITE|sqlite3.OPEN_CREATE|sqlite3.OPEN_URI)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	e.conns = append(e.conns, c)
+	if err := c.Exec("PRAGMA busy_timeout = 5000; " + setup); err != nil {
+		return nil, fmt.Errorf("set up %s: %w", path, err)
+	}
+	return c, nil
+}
+
+// Epoch implements bridge.Engine.
+func (e *Engine) Epoch() string { return e.epoch }
+
+// Listen implements bridge.Engine.
+func (e *Engine) Listen(l bridge.Listener) { e.listener.Store(&l) }
+
+// Close implements bridge.Engine. Beside ErrClosed it returns what went wrong
+// with the last acks or with the file.
+func (e *Engine) Close() error {
+	if !e.queue.close() {
+		return bridge.ErrClosed
+	}
+	e.closed.Store(true)
+	<-e.fanned
+	e.checkpoints.close()
+	e.readers.close()
+	e.metrics.close()
+	return errors.Join(e.writer.lastErr, e.letGo())
+}
+
+// letGo gives back the connections, the file system and the lock.
+func (e *Engine) letGo() error {
+	var errs []error
+	// The writer's connection goes last: it copies what is left in the
+	// write-ahead log and removes that.
+	for i := len(e.conns) - 1; i >= 0; i-- {
+		errs = append(errs, closeConn(e.conns[i]))
+	}
+	e.conns = nil
+	e.vfs.close()
+	return errors.Join(append(errs, e.lock.Close())...)
+}

@@ -1,0 +1,46 @@
+package sqlite
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// lockDir makes this process the only one that works on dir, until the file it
+// returns is closed. SQLite's own locks would let a second process in, whose
+// sequences and caches would then contradict ours.
+func lockDir(dir string) (*os.File, error) {
+	path := filepath.Join(dir, "bridge.lock")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the data folder: %w", err)
+	}
+	held, err := tryLock(f)
+	if err == nil && held {
+		if err = f.Truncate(0); err == nil {
+			_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", path, closing(f, err))
+	}
+	if held {
+		return f, nil
+	}
+	owner := "another process"
+	if b, err := io.ReadAll(io.LimitReader(f, 32)); err == nil && len(b) > 0 {
+		owner += " (pid " + strings.TrimSpace(string(b)) + ")"
+	}
+	return nil, closing(f, fmt.Errorf("the data folder %s is in use by %s: stop that one first, or give this one a folder of its own", dir, owner))
+}
+
+// closing closes c on the way out with err, which stays the one to report.
+func closing(c io.Closer, err error) error {
+	if cerr := c.Close(); cerr != nil {
+		return fmt.Errorf("%w (and closing: %w)", err, cerr)
+	}
+	return err
+}

@@ -1,0 +1,155 @@
+package sqlite
+
+import (
+	"fmt"
+
+	"github.com/ncruces/go-sqlite3"
+)
+
+// Upkeep is done in slices, each in a transaction that messages share, so that
+// none waits long.
+const (
+	pruneMessages   = 128   // expired messages
+	pruneRecipients = 1_000 // places of those messages in mailboxes
+	pruneIDs        = 256   // rows looked at for ids to forget
+	vacuumPages     = 32    // pages given back to the file system
+	vacuumAbove     = 1_024 // free pages that are kept for reuse in any case
+)
+
+// pruner takes out what has expired and forgets old ids.
+type pruner struct {
+	backlog bool // there is work, as far as known
+	// looked is the row of log up to which old ids have been dealt with. Rows
+	// it has passed and that still hold a message are forgotten when that
+	// expires.
+	looked int64
+}
+
+func (p *pruner) due() { p.backlog = true }
+
+// failed waits for the next tick, and looks again at everything.
+func (p *pruner) failed() { *p = pruner{} }
+
+// logged is a row of log on its way out.
+type logged struct {
+	no, born int64
+	places   []place
+}
+
+// pruneSlice does one slice of upkeep in the running transaction.
+func (w *writer) pruneSlice() error {
+	if !w.prune.backlog {
+		return nil
+	}
+	more, err := w.pruneExpired()
+	if err != nil {
+		return err
+	}
+	moreIDs, err := w.pruneIDs()
+	if err != nil {
+		return err
+	}
+	w.prune.backlog = more || moreIDs
+	if !w.prune.backlog {
+		w.prune.backlog, err = w.vacuum()
+	}
+	return err
+}
+
+func (w *writer) pruneExpired() (more bool, err error) {
+	var rows []logged
+	var perr error
+	recipients := 0
+	err = with(w.store.expired).int(w.now).int(pruneMessages).each(func(r *sqlite3.Stmt) bool {
+		row := logged{no: r.ColumnInt64(0), born: r.ColumnInt64(1)}
+		if row.places, perr = parsePlaces(r.ColumnRawBlob(2)); perr != nil {
+			return false
+		}
+		rows = append(rows, row)
+		recipients += len(row.places)
+		return recipients < pruneRecipients
+	})
+	if err := firstOf(err, perr); err != nil || len(rows) == 0 {
+		return false, err
+	}
+	if err := w.begin(); err != nil {
+		return false, err
+	}
+	for _, row := range rows {
+		for _, p := range row.places {
+			if err := w.removeExpired(p); err != nil {
+				return false, err
+			}
+		}
+		if err := w.store.forget(row.no, w.outlived(row.born)); err != nil {
+			return false, err
+		}
+	}
+	w.engine.metrics.pruned.Add(float64(len(rows)))
+	return len(rows) == pruneMessages || recipients >= pruneRecipients, nil
+}
+
+// removeExpired takes a row out of a mailbox. Where it is the newest one, the
+// users table has to remember the sequence from now on.
+func (w *writer) removeExpired(p place) error {
+	rec, err := w.record(p.user)
+	if err != nil {
+		return err
+	}
+	if p.seq == rec.head && rec.kept < p.seq {
+		w.touch(rec)
+		if err := w.store.save(rec); err != nil {
+			return err
+		}
+	}
+	return with(w.store.deleteMail).text(p.user).seq(p.seq).exec()
+}
+
+// pruneIDs forgets the ids of messages that are gone, once they are old enough.
+func (w *writer) pruneIDs() (more bool, err error) {
+	var old []int64
+	looked, last := 0, w.prune.looked
+	err = with(w.store.idsAfter).int(last).int(pruneIDs).each(func(r *sqlite3.Stmt) bool {
+		if !w.outlived(r.ColumnInt64(1)) {
+			return false
+		}
+		looked++
+		last = r.ColumnInt64(0)
+		if r.ColumnBool(2) {
+			old = append(old, last)
+		}
+		return true
+	})
+	if err != nil {
+		return false, err
+	}
+	if len(old) > 0 {
+		if err := w.begin(); err != nil {
+			return false, err
+		}
+	}
+	for _, no := range old {
+		if err := w.store.forget(no, true); err != nil {
+			return false, err
+		}
+	}
+	w.prune.looked = last
+	return looked == pruneIDs, nil
+}
+
+// vacuum gives a few pages back to the file system while more than a quarter of
+// the file lies free. The rest is kept: it will be needed again.
+func (w *writer) vacuum() (more bool, err error) {
+	free, err := queryInt(w.store.conn, "PRAGMA freelist_count")
+	if err != nil || free <= vacuumAbove {
+		return false, err
+	}
+	pages, err := queryInt(w.store.conn, "PRAGMA page_count")
+	if err != nil || free <= pages/4 {
+		return false, err
+	}
+	if err := w.begin(); err != nil {
+		return false, err
+	}
+	return true, w.store.conn.Exec(fmt.Sprintf("PRAGMA incremental_vacuum(%d)", vacuumPages))
+}

@@ -1,0 +1,149 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"hookbridge/app/bridge"
+)
+
+// kind is what a request asks of the writer.
+type kind uint8
+
+const (
+	kindAppend kind = iota
+	kindJoin
+	kindAck
+	kindProbe
+)
+
+// request is one thing asked of the writer, and its answer once done has spoken.
+type request struct {
+	kind kind
+	msg  *bridge.Message // append
+	user string          // join, ack
+	pos  bridge.Position // ack
+
+	receipt  bridge.Receipt
+	standing bridge.Standing
+	err      error
+	fresh    bool // the Listener is to hear of msg
+
+	done chan struct{} // one slot: nobody has to be there to take it
+}
+
+var requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}
+
+func newRequest(k kind) *request {
+	r := requests.Get().(*request)
+	*r = request{kind: k, done: r.done}
+	return r
+}
+
+// release gives a request back; only for one whose answer has been taken or will
+// never be sent.
+func (r *request) release() {
+	*r = request{done: r.done}
+	requests.Put(r)
+}
+
+// queue holds what waits for the writer, in order.
+type queue struct {
+	slots    chan struct{} // one taken for each request that waits
+	patience time.Duration
+	wake     chan struct{}
+	closing  chan struct{}
+
+	mu      sync.Mutex
+	waiting []*request
+	closed  bool
+}
+
+func newQueue(limit int, patience time.Duration) *queue {
+	return &queue{
+		slots:    make(chan struct{}, limit),
+		patience: patience,
+		wake:     make(chan struct{}, 1),
+		closing:  make(chan struct{}),
+	}
+}
+
+// put adds a request. While the queue is full it waits, no longer than the
+// context and the queue's patience allow.
+func (q *queue) put(ctx context.Context, r *request) error {
+	select {
+	case q.slots <- struct{}{}:
+	default:
+		if err := q.waitForRoom(ctx); err != nil {
+			return err
+		}
+	}
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		<-q.slots
+		return bridge.ErrClosed
+	}
+	q.waiting = append(q.waiting, r)
+	first := len(q.waiting) == 1
+	q.mu.Unlock()
+	if first {
+		q.nudge()
+	}
+	return nil
+}
+
+func (q *queue) waitForRoom(ctx context.Context) error {
+	t := time.NewTimer(q.patience)
+	defer t.Stop()
+	select {
+	case q.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-q.closing:
+		return bridge.ErrClosed
+	case <-t.C:
+		return fmt.Errorf("%w: %d requests have been waiting for it for %v", bridge.ErrUnavailable, cap(q.slots), q.patience)
+	}
+}
+
+func (q *queue) nudge() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns all that waits, and whether more can come. The requests keep
+// their slots until freed.
+func (q *queue) take() (all []*request, open bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	all, q.waiting = q.waiting, nil
+	return all, !q.closed
+}
+
+func (q *queue) free(n int) {
+	for range n {
+		<-q.slots
+	}
+}
+
+// depth is how many requests wait.
+func (q *queue) depth() int { return len(q.slots) }
+
+// close lets nothing more in and reports whether this call was the one to do it.
+func (q *queue) close() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return false
+	}
+	q.closed = true
+	close(q.closing)
+	q.nudge()
+	return true
+}

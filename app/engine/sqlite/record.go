@@ -1,0 +1,180 @@
+package sqlite
+
+import (
+	"math"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"hookbridge/app/bridge"
+)
+
+// unknown marks record.held as not counted yet.
+const unknown = -1
+
+// record is where one user stands, as the writer knows it; the log of messages
+// to all is the record of "".
+type record struct {
+	user    string
+	head    uint64 // the newest sequence given out
+	kept    uint64 // head as it stands in the users table
+	trimmed uint64 // the newest sequence pushed out of a full mailbox
+	seen    bool   // has joined once
+	first   uint64 // head of the log to all when first seen
+	acked   bridge.Position
+
+	// held counts the unexpired rows and soonest is when the first of them
+	// expires (Unix nanoseconds). They are only counted for a mailbox that
+	// might be full.
+	held    int
+	soonest int64
+}
+
+// records is the writer's memory of users, bounded by two generations: what is
+// used stays in the young one, and when that is full the old one is forgotten.
+type records struct {
+	young, old map[string]*record
+	limit      int
+}
+
+// recordLimit is how many records each generation holds (about 200 bytes each).
+const recordLimit = 1 << 16
+
+func newRecords(limit int) *records {
+	return &records{young: make(map[string]*record), old: make(map[string]*record), limit: limit}
+}
+
+func (c *records) get(user string) *record {
+	if rec := c.young[user]; rec != nil {
+		return rec
+	}
+	rec := c.old[user]
+	if rec != nil {
+		c.put(rec)
+	}
+	return rec
+}
+
+func (c *records) put(rec *record) {
+	if len(c.young) >= c.limit {
+		c.old, c.young = c.young, make(map[string]*record, c.limit/8)
+	}
+	c.young[rec.user] = rec
+}
+
+func (c *records) drop(user string) {
+	delete(c.young, user)
+	delete(c.old, user)
+}
+
+// record returns a user's record, from memory or from the file. Acks that are
+// not written yet count.
+func (w *writer) record(user string) (*record, error) {
+	if rec := w.users.get(user); rec != nil {
+		return rec, nil
+	}
+	rec, err := w.store.user(user)
+	if err != nil {
+		return nil, err
+	}
+	rec.acked = rec.acked.Max(w.acks.dirty[user])
+	w.users.put(rec)
+	return rec, nil
+}
+
+// touch marks a record as changed by this transaction: if that fails, memory is
+// wrong about it and has to be read again.
+func (w *writer) touch(rec *record) { w.touched = append(w.touched, rec.user) }
+
+// deposit puts one message into one mailbox, in a transaction, and pushes out
+// what no longer fits.
+func (w *writer) deposit(rec *record, no, expires int64) error {
+	rec.head++
+	if err := with(w.store.insertMail).text(rec.user).seq(rec.head).int(no).int(expires).exec(); err != nil {
+		return err
+	}
+	if rec.held != unknown {
+		rec.held++
+		rec.soonest = min(rec.soonest, expires)
+	}
+	limit := w.opts.MailboxLimit
+	if rec.user == "" {
+		limit = w.opts.BroadcastLimit
+	}
+	if rec.head-rec.trimmed <= uint64(limit) {
+		return nil
+	}
+	return w.trim(rec, limit)
+}
+
+// trim takes the oldest unexpired messages out of a mailbox beyond its limit.
+// Expired ones that still have rows take no room.
+func (w *writer) trim(rec *record, limit int) error {
+	if rec.held == unknown || w.now >= rec.soonest {
+		if err := w.count(rec); err != nil {
+			return err
+		}
+	}
+	if rec.held <= limit {
+		return nil
+	}
+	for ; rec.held > limit; rec.held-- {
+		var no int64
+		var seq uint64
+		err := with(w.store.oldestLive).text(rec.user).seq(rec.trimmed).int(w.now).each(func(r *sqlite3.Stmt) bool {
+			seq, no = uint64(r.ColumnInt64(0)), r.ColumnInt64(1)
+			return false
+		})
+		if err != nil {
+			return err
+		}
+		if err := with(w.store.deleteMail).text(rec.user).seq(seq).exec(); err != nil {
+			return err
+		}
+		rec.trimmed = seq
+		if err := w.freeTrimmed(no); err != nil {
+			return err
+		}
+	}
+	return w.store.save(rec)
+}
+
+func (w *writer) count(rec *record) error {
+	return with(w.store.countLive).text(rec.user).int(w.now).each(func(r *sqlite3.Stmt) bool {
+		rec.held, rec.soonest = int(r.ColumnInt64(0)), math.MaxInt64
+		if rec.held > 0 {
+			rec.soonest = r.ColumnInt64(1)
+		}
+		return false
+	})
+}
+
+// freeTrimmed gives back the payload of a message that was trimmed from its only
+// mailbox. One that others may still hold waits for its expiry.
+func (w *writer) freeTrimmed(no int64) error {
+	var born int64
+	var single bool
+	var perr error
+	err := with(w.store.logRow).int(no).each(func(r *sqlite3.Stmt) bool {
+		var places []place
+		places, perr = parsePlaces(r.ColumnRawBlob(1))
+		born, single = r.ColumnInt64(0), len(places) == 1
+		return false
+	})
+	if err != nil || perr != nil || !single {
+		return firstOf(err, perr)
+	}
+	return w.store.forget(no, w.outlived(born))
+}
+
+// outlived reports whether the id of a message that arrived then need not be
+// remembered any longer.
+func (w *writer) outlived(born int64) bool { return w.now-born >= int64(w.opts.IDRetention) }
+
+func firstOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

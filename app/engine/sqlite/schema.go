@@ -1,0 +1,140 @@
+package sqlite
+
+import (
+	"crypto/rand"
+	"fmt"
+
+	"github.com/ncruces/go-sqlite3"
+)
+
+// migrations bring a file from one schema version to the next; a file's version
+// is how many of them it has seen. Entries are only ever added.
+var migrations = []string{
+	`CREATE TABLE meta (
+		key   TEXT PRIMARY KEY,
+		value TEXT NOT NULL
+	) WITHOUT ROWID;
+
+	-- One row a message, in order of arrival. born and expires are Unix
+	-- nanoseconds; expires is 0 for a message that was never stored. barred
+	-- lists sessions that must not be handed it; targets
+	-- users and sequences (see target.go). event is NULL once the
+	-- message is gone and only its id is remembered; it stands last, so that
+	-- looking at the rest does not read it.
+	CREATE TABLE log (
+		no      INTEGER PRIMARY KEY,
+		id      TEXT NOT NULL,
+		digest  BLOB NOT NULL,
+		born    INTEGER NOT NULL,
+		expires INTEGER NOT NULL,
+		targets BLOB NOT NULL,
+		sender  TEXT NOT NULL,
+		barred  BLOB,
+		event   BLOB
+	);
+	CREATE UNIQUE INDEX log_id ON log (id);
+	CREATE INDEX log_expires ON log (expires) WHERE event IS NOT NULL;
+
+	CREATE TABLE mail (
+		user    TEXT NOT NULL,
+		seq     INTEGER NOT NULL,
+		no      INTEGER NOT NULL,
+		expires INTEGER NOT NULL,
+		PRIMARY KEY (user, seq)
+	) WITHOUT ROWID;
+
+	-- head counts only where it is beyond the newest row in mail.
+	CREATE TABLE users (
+		user       TEXT PRIMARY KEY,
+		head       INTEGER NOT NULL,
+		trimmed    INTEGER NOT NULL,
+		seen       INTEGER NOT NULL,
+		first      INTEGER NOT NULL,
+		acked_mail INTEGER NOT NULL,
+		acked_all  INTEGER NOT NULL
+	) WITHOUT ROWID;`,
+}
+
+// migrate brings the file to the newest schema, each step in one transaction.
+func migrate(c *sqlite3.Conn, path string) error {
+	version, err := queryInt(c, "PRAGMA user_version")
+	if err != nil {
+		return fmt.Errorf("read the schema version of %s: %w", path, err)
+	}
+	if version > int64(len(migrations)) {
+		return fmt.Errorf("%s has schema version %d and this program knows versions up to %d: "+
+			"run the newer program that wrote it, or restore a copy from before the upgrade", path, version, len(migrations))
+	}
+	for ; version < int64(len(migrations)); version++ {
+		if err := c.Exec(fmt.Sprintf("BEGIN IMMEDIATE; %s; PRAGMA user_version=%d; COMMIT", migrations[version], version+1)); err != nil {
+			if !c.GetAutocommit() {
+				if rerr := c.Exec("ROLLBACK"); rerr != nil {
+					err = fmt.Errorf("%w (and rolling back: %w)", err, rerr)
+				}
+			}
+			return fmt.Errorf("bring %s to schema version %d: %w", path, version+1, err)
+		}
+	}
+	return nil
+}
+
+// epochLength is long enough that two stores never share one by chance.
+const epochLength = 10
+
+// loadEpoch reads the name of the store's life, and gives it one when it is new.
+func loadEpoch(c *sqlite3.Conn) (string, error) {
+	fresh, err := newEpoch()
+	if err != nil {
+		return "", err
+	}
+	insert, _, err := c.Prepare("INSERT INTO meta (key, value) VALUES ('epoch', ?) ON CONFLICT DO NOTHING")
+	if err != nil {
+		return "", err
+	}
+	if err := insert.BindText(1, fresh); err != nil {
+		return "", closing(insert, err)
+	}
+	if err := insert.Exec(); err != nil {
+		return "", closing(insert, err)
+	}
+	if err := insert.Close(); err != nil {
+		return "", err
+	}
+	read, _, err := c.Prepare("SELECT value FROM meta WHERE key = 'epoch'")
+	if err != nil {
+		return "", err
+	}
+	var epoch string
+	if read.Step() {
+		epoch = read.ColumnText(0)
+	}
+	return epoch, read.Close()
+}
+
+func newEpoch() (string, error) {
+	const digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+	b := make([]byte, epochLength)
+	if _, err := rand.Read(b); err != nil {
+		return "", fmt.Errorf("name the store: %w", err)
+	}
+	for i := range b {
+		b[i] = digits[int(b[i])%len(digits)]
+	}
+	return string(b), nil
+}
+
+// queryInt runs a statement that answers with one number.
+func queryInt(c *sqlite3.Conn, sql string) (int64, error) {
+	s, _, err := c.Prepare(sql)
+	if err != nil {
+		return 0, err
+	}
+	var n int64
+	if s.Step() {
+		n = s.ColumnInt64(0)
+	}
+	if err := s.Reset(); err != nil {
+		return 0, closing(s, err)
+	}
+	return n, s.Close()
+}

@@ -1,0 +1,139 @@
+package sqlite
+
+import (
+	"github.com/ncruces/go-sqlite3"
+
+	"hookbridge/app/bridge"
+)
+
+// store is the writing connection and its statements. Only the writer uses it.
+type store struct {
+	conn *sqlite3.Conn
+
+	begin, commit, rollback      *sqlite3.Stmt
+	insertLog, insertMail        *sqlite3.Stmt
+	findID, logRow               *sqlite3.Stmt
+	getUser, newest, saveUser    *sqlite3.Stmt
+	countLive, oldestLive        *sqlite3.Stmt
+	deleteMail, dropEvent        *sqlite3.Stmt
+	deleteLog, expired, idsAfter *sqlite3.Stmt
+	lastNo, probe                *sqlite3.Stmt
+}
+
+func newStore(c *sqlite3.Conn) (*store, error) {
+	s := &store{conn: c}
+	err := prepareAll(c, map[**sqlite3.Stmt]string{
+		&s.begin:    "BEGIN IMMEDIATE",
+		&s.commit:   "COMMIT",
+		&s.rollback: "ROLLBACK",
+		&s.insertLog: `INSERT INTO log (no, id, digest, born, expires, targets, sender, barred, event)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
+		&s.insertMail: "INSERT INTO mail (user, seq, no, expires) VALUES (?, ?, ?, ?)",
+		&s.findID:     "SELECT digest, expires, targets FROM log WHERE id = ?",
+		&s.logRow:     "SELECT born, targets FROM log WHERE no = ?",
+		&s.getUser:    "SELECT head, trimmed, seen, first, acked_mail, acked_all FROM users WHERE user = ?",
+		&s.newest:     "SELECT seq FROM mail WHERE user = ? ORDER BY seq DESC LIMIT 1",
+		&s.saveUser: `INSERT INTO users (user, head, trimmed, seen, first, acked_mail, acked_all)
+			VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (user) DO UPDATE SET head = excluded.head,
+			trimmed = excluded.trimmed, seen = excluded.seen, first = excluded.first,
+			acked_mail = excluded.acked_mail, acked_all = excluded.acked_all`,
+		&s.countLive: "SELECT count(*), min(expires) FROM mail WHERE user = ? AND expires > ?",
+		&s.oldestLive: `SELECT seq, no FROM mail WHERE user = ? AND seq > ? AND expires > ?
+			ORDER BY seq LIMIT 1`,
+		&s.deleteMail: "DELETE FROM mail WHERE user = ? AND seq = ?",
+		&s.dropEvent:  "UPDATE log SET event = NULL WHERE no = ?",
+		&s.deleteLog:  "DELETE FROM log WHERE no = ?",
+		&s.expired: `SELECT no, born, targets FROM log WHERE event IS NOT NULL AND expires <= ?
+			ORDER BY expires LIMIT ?`,
+		&s.idsAfter: "SELECT no, born, event IS NULL FROM log WHERE no > ? ORDER BY no LIMIT ?",
+		&s.lastNo:   "SELECT max(no) FROM log",
+		&s.probe: `INSERT INTO meta (key, value) VALUES ('probe', ?)
+			ON CONFLICT (key) DO UPDATE SET value = excluded.value`,
+	})
+	return s, err
+}
+
+// addMessage writes the message's row and reports false, with nothing written,
+// when its id is known already.
+func (s *store) addMessage(no int64, m *bridge.Message, born int64, targets []byte) (bool, error) {
+	var expires int64
+	var event, except []byte
+	if m.Stored() {
+		expires = m.Expires.UnixNano()
+		if event = m.Event; event == nil {
+			event = []byte{}
+		}
+		if len(m.Except) > 0 {
+			except = appendNames(nil, m.Except)
+		}
+	}
+	err := with(s.insertLog).int(no).text(m.ID).blob(m.Digest[:]).int(born).int(expires).
+		blob(targets).text(m.From).blob(except).blob(event).exec()
+	return err == nil && s.conn.Changes() > 0, err
+}
+
+// known is what is remembered of an id.
+type known struct {
+	digest  []byte
+	expires int64 // Unix nanoseconds; 0 if never stored
+	places  []place
+}
+
+func (s *store) find(id string) (known, error) {
+	var k known
+	var perr error
+	err := with(s.findID).text(id).each(func(r *sqlite3.Stmt) bool {
+		k.digest = r.ColumnBlob(0, nil)
+		k.expires = r.ColumnInt64(1)
+		k.places, perr = parsePlaces(r.ColumnRawBlob(2))
+		return false
+	})
+	if err == nil {
+		err = perr
+	}
+	return k, err
+}
+
+// user loads a record; one that has no row yet stands at zero.
+func (s *store) user(name string) (*record, error) {
+	rec := &record{user: name, held: unknown}
+	err := with(s.getUser).text(name).each(func(r *sqlite3.Stmt) bool {
+		rec.head = uint64(r.ColumnInt64(0))
+		rec.kept = rec.head
+		rec.trimmed = uint64(r.ColumnInt64(1))
+		rec.seen = r.ColumnBool(2)
+		rec.first = uint64(r.ColumnInt64(3))
+		rec.acked.Mailbox = uint64(r.ColumnInt64(4))
+		rec.acked.Broadcast = uint64(r.ColumnInt64(5))
+		return false
+	})
+	if err != nil {
+		return nil, err
+	}
+	return rec, with(s.newest).text(name).each(func(r *sqlite3.Stmt) bool {
+		rec.head = max(rec.head, uint64(r.ColumnInt64(0)))
+		return false
+	})
+}
+
+func (s *store) save(rec *record) error {
+	var seen int64
+	if rec.seen {
+		seen = 1
+	}
+	err := with(s.saveUser).text(rec.user).seq(rec.head).seq(rec.trimmed).int(seen).seq(rec.first).
+		seq(rec.acked.Mailbox).seq(rec.acked.Broadcast).exec()
+	if err == nil {
+		rec.kept = rec.head
+	}
+	return err
+}
+
+// forget frees a message that no mailbox holds any longer: the payload at once,
+// the whole row where its id need not be remembered any more.
+func (s *store) forget(no int64, idToo bool) error {
+	if idToo {
+		return with(s.deleteLog).int(no).exec()
+	}
+	return with(s.dropEvent).int(no).exec()
+}

@@ -1,0 +1,225 @@
+package sqlite
+
+import (
+	"fmt"
+	"time"
+
+	"hookbridge/app/bridge"
+)
+
+// Bounds of one group.
+const (
+	maxGroup      = 512     // requests in one transaction
+	maxGroupBytes = 4 << 20 // payload in one transaction, one message at least
+)
+
+// upkeepEvery is how often the writer looks for acks to write and rows to prune
+// when nothing else wakes it; acks are durable well within a second.
+const upkeepEvery = 300 * time.Millisecond
+
+// writer owns the writing connection, and everything known about users. All of
+// it belongs to the one goroutine that runs loop.
+type writer struct {
+	engine *Engine
+	opts   Options
+	store  *store
+	queue  *queue
+	fan    chan []*request
+
+	users   *records
+	touched []string // users whose records this transaction changed
+	nextNo  int64
+	now     int64 // this group's time, Unix nanoseconds
+	inTx    bool
+	buf     []byte
+
+	acks  *ackBook
+	prune pruner
+	probe int64
+
+	lastErr error // of the acks written at the very end
+}
+
+func newWriter(e *Engine, s *store) (*writer, error) {
+	w := &writer{engine: e, opts: e.opts, store: s, queue: e.queue, fan: make(chan []*request, 1),
+		users: newRecords(recordLimit), acks: e.acks}
+	last, err := queryInt(s.conn, "SELECT max(no) FROM log")
+	w.nextNo = last + 1
+	return w, err
+}
+
+// loop runs until the queue is closed and empty.
+func (w *writer) loop() {
+	defer close(w.fan)
+	tick := time.NewTicker(upkeepEvery)
+	defer tick.Stop()
+	var carry []*request
+	for {
+		open := true
+		if len(carry) == 0 {
+			carry, open = w.queue.take()
+		}
+		if len(carry) == 0 && !open {
+			break
+		}
+		if len(carry) == 0 && !w.upkeepDue() {
+			select {
+			case <-w.queue.wake:
+			case <-tick.C:
+				w.acks.due()
+				w.prune.due()
+			}
+			continue
+		}
+		select {
+		case <-tick.C:
+			w.acks.due()
+			w.prune.due()
+		default:
+		}
+		n := groupOf(carry)
+		w.queue.free(n)
+		w.run(carry[:n:n])
+		carry = carry[n:]
+	}
+	w.lastErr = w.flushAcks()
+}
+
+// groupOf cuts off as much as goes into one transaction.
+func groupOf(waiting []*request) int {
+	bytes := 0
+	for i, r := range waiting {
+		if r.kind == kindAppend {
+			bytes += len(r.msg.Event)
+		}
+		if i > 0 && bytes > maxGroupBytes {
+			return i
+		}
+		if i+1 == maxGroup {
+			return maxGroup
+		}
+	}
+	return len(waiting)
+}
+
+func (w *writer) upkeepDue() bool { return w.acks.pending() || w.prune.backlog }
+
+// run carries out one group, and passes it on to be told and answered.
+func (w *writer) run(group []*request) {
+	start := time.Now()
+	w.engine.commitMu.Lock()
+	wrote, err := w.transact(group)
+	w.engine.commitMu.Unlock()
+	switch {
+	case err != nil:
+		w.fail(group, err)
+	case wrote:
+		w.engine.health.good()
+		w.engine.metrics.commit(time.Since(start), len(group))
+		w.engine.checkpoints.look()
+	}
+	if len(group) > 0 {
+		w.fan <- group
+	}
+}
+
+// transact does everything asked, and a slice of upkeep, in one transaction. It
+// writes nothing, and pays for nothing, when only reading was asked.
+func (w *writer) transact(group []*request) (wrote bool, err error) {
+	w.now = w.opts.Now().UnixNano()
+	w.touched = w.touched[:0]
+	defer func() {
+		wrote = w.inTx
+		w.inTx = false
+		if err != nil && !w.store.conn.GetAutocommit() {
+			if rerr := with(w.store.rollback).exec(); rerr != nil {
+				err = fmt.Errorf("%w (and rolling back: %w)", err, rerr)
+			}
+		}
+	}()
+	// Acks first: a place beyond the head counts as the head, and that must
+	// not be the place of a message this very group may fail to write.
+	for _, r := range group {
+		if r.kind == kindAck {
+			if err := w.ack(r); err != nil {
+				return false, err
+			}
+		}
+	}
+	for _, r := range group {
+		if err := w.apply(r); err != nil {
+			return false, err
+		}
+	}
+	if err := w.writeAcks(acksPerGroup); err != nil {
+		return false, err
+	}
+	if err := w.pruneSlice(); err != nil {
+		return false, err
+	}
+	if !w.inTx {
+		return false, nil
+	}
+	if err := with(w.store.commit).exec(); err != nil {
+		return false, err
+	}
+	w.acks.written()
+	return true, nil
+}
+
+func (w *writer) apply(r *request) error {
+	switch r.kind {
+	case kindAppend:
+		return w.append(r)
+	case kindJoin:
+		return w.join(r)
+	case kindProbe:
+		if err := w.begin(); err != nil {
+			return err
+		}
+		w.probe++
+		return with(w.store.probe).int(w.probe).exec()
+	case kindAck: // done already
+	}
+	return nil
+}
+
+// begin opens the group's transaction when the first write needs it.
+func (w *writer) begin() error {
+	if w.inTx {
+		return nil
+	}
+	if !w.store.conn.GetAutocommit() {
+		// An earlier rollback failed as well; nothing can be written on top.
+		if err := with(w.store.rollback).exec(); err != nil {
+			return err
+		}
+	}
+	if err := with(w.store.begin).exec(); err != nil {
+		return err
+	}
+	w.inTx = true
+	return nil
+}
+
+// fail answers a group whose transaction did not come about. What memory knew of
+// the users it touched is wrong now and is forgotten; so are the acks' marks of
+// being written, but not the acks.
+func (w *writer) fail(group []*request, err error) {
+	for _, user := range w.touched {
+		w.users.drop(user)
+	}
+	w.acks.failed()
+	w.prune.failed()
+	w.engine.health.bad(err)
+	err = fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+	for _, r := range group {
+		r.fresh = false
+		r.receipt = bridge.Receipt{}
+		r.err = err
+		if r.kind == kindJoin {
+			// A known user's place can still be read.
+			r.err = w.standing(r, err)
+		}
+	}
+}

@@ -1,0 +1,89 @@
+// Command hookbridge carries signed webhooks to the live WebSocket sessions of
+// the people they are for. See README.md.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// Streams are what a command reads and writes.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// cli is the command line; each command's flags stand beside its Run.
+type cli struct {
+	Dev     DevCmd           `cmd:"" help:"Try it: no settings, own secrets, a page with a doctor and a patient. Loopback only."`
+	Serve   ServeCmd         `cmd:"" help:"Production: refuses to start without secrets of its own."`
+	Version kong.VersionFlag `help:"Print the version and exit."`
+}
+
+func main() {
+	// The first signal ends the work in order; a second one ends the program.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
+}
+
+// run is main without the process: it parses, runs one command and returns the
+// exit code.
+func run(ctx context.Context, args []string, io Streams) int {
+	var c cli
+	exit := -1
+	parser, err := kong.New(&c,
+		kong.Name("hookbridge"),
+		kong.Description("A webhook in, a WebSocket message out: 202 means stored, a reconnect has no hole, and the answer says who got it."),
+		kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Writers(io.Out, io.Err),
+		kong.Vars{"version": version()},
+		kong.Exit(func(code int) { exit = code }),
+		kong.Bind(io),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+	)
+	if err != nil {
+		fmt.Fprintln(io.Err, "hookbridge:", err)
+		return 2
+	}
+	command, err := parser.Parse(args)
+	if exit >= 0 { // --help and --version have printed
+		return exit
+	}
+	if err != nil {
+		fmt.Fprintln(io.Err, "hookbridge:", err)
+		fmt.Fprintln(io.Err, "hookbridge --help lists the commands, hookbridge COMMAND --help their settings")
+		return 2
+	}
+	if err := command.Run(); err != nil {
+		fmt.Fprintln(io.Err, "hookbridge:", err)
+		return 1
+	}
+	return 0
+}
+
+// version is the module's, or the commit's where it was built from a checkout.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "hookbridge (unknown build)"
+	}
+	v := info.Main.Version
+	if v == "" || v == "(devel)" {
+		v = "devel"
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				v = s.Value
+			}
+		}
+	}
+	return "hookbridge " + v
+}

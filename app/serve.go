@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"hookbridge/app/bridge"
+	"hookbridge/app/engine/sqlite"
+	"hookbridge/auth"
+	"hookbridge/handlers"
+)
+
+// ServeCmd runs the bridge in production.
+type ServeCmd struct {
+	Settings
+}
+
+// Help is shown under serve --help.
+func (*ServeCmd) Help() string {
+	return "Every setting is also an environment variable. Required: BRIDGE_WEBHOOK_SECRETS, and one of BRIDGE_JWT_SECRET, BRIDGE_JWT_PUBLIC_KEY, BRIDGE_JWKS_URL."
+}
+
+// Run serves until ctx ends, then drains.
+func (c *ServeCmd) Run(ctx context.Context, io Streams) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	log := flyLogger(c.logger(os.Stderr, false))
+	p, err := NewProgram(ctx, c.Settings, nil, log)
+	if err != nil {
+		return err
+	}
+	if err := p.Start(); err != nil {
+		return errors.Join(err, p.Stop())
+	}
+	log.Info("listening", "address", p.Addr(), "version", version())
+	return p.Wait(ctx)
+}
+
+const (
+	// ticketLife and maxTickets bound what POST /v1/tickets hands out.
+	ticketLife = 30 * time.Second
+	maxTickets = 100_000
+	// shutdownTimeout is for requests under way once the sessions are gone.
+	shutdownTimeout = 5 * time.Second
+)
+
+// Program is the wired house: engine, bridge, edge.
+type Program struct {
+	settings Settings
+	log      *slog.Logger
+	bridge   *bridge.Bridge
+	server   *handlers.Server
+	ln       net.Listener
+	served   chan error
+	undo     []func() error // in order of birth; Stop runs it backwards
+}
+
+// NewProgram wires the rooms; what was built is taken down again if a later one
+// fails.
+func NewProgram(ctx context.Context, s Settings, demo *handlers.Demo, log *slog.Logger) (p *Program, err error) {
+	p = &Program{settings: s, log: log, served: make(chan error, 1)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.Stop())
+			p = nil
+		}
+	}()
+	webhooks, err := s.webhooks()
+	if err != nil {
+		return p, err
+	}
+	tokenConfig, err := s.tokenConfig(log)
+	if err != nil {
+		return p, err
+	}
+	life, end := context.WithCancel(context.WithoutCancel(ctx)) // tokens are checked while draining, too
+	p.undo = append(p.undo, func() error { end(); return nil })
+	tokens, err := auth.NewTokens(life, tokenConfig)
+	if err != nil {
+		return p, err
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	engine, err := sqlite.Open(ctx, sqlite.Options{
+		Dir: s.DataDir, MailboxLimit: s.MailboxLimit, IDRetention: s.IDRetention, Logger: log, Registerer: registry,
+	})
+	if err != nil {
+		return p, err
+	}
+	p.undo = append(p.undo, engine.Close)
+	p.bridge = bridge.New(bridge.Config{
+		DefaultTTL: s.DefaultTTL, MaxBytes: s.MaxBytes, MaxSessions: s.MaxSessions, SessionsPerUser: s.SessionsByUser,
+		DrainTimeout: s.DrainTimeout, Logger: log, Registerer: registry,
+	}, engine, handlers.Authenticator(tokens))
+	p.server = handlers.New(handlers.Options{
+		Bridge: p.bridge, Webhooks: webhooks, Tokens: tokens, Tickets: auth.NewTickets(ticketLife, maxTickets, time.Now),
+		Registry: registry, Logger: log, Origins: s.AllowedOrigins, ClientIPHeader: flyClientIPHeader(),
+		MaxPendingPerAddress: s.MaxPending, Demo: demo,
+	})
+	return p, nil
+}
+
+// Start binds the address (":0" takes a free port) and begins to serve.
+func (p *Program) Start() error {
+	ln, err := net.Listen("tcp", p.settings.Listen)
+	if err != nil {
+		return fmt.Errorf("cannot listen on BRIDGE_LISTEN=%s: %w", p.settings.Listen, err)
+	}
+	p.StartOn(ln)
+	return nil
+}
+
+// StartOn serves on a listener that is bound already.
+func (p *Program) StartOn(ln net.Listener) {
+	p.ln = ln
+	p.undo = append(p.undo, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+		defer cancel()
+		return p.server.Shutdown(ctx)
+	}, func() error { return p.bridge.Drain(context.Background()) })
+	go func() { p.served <- p.server.Serve(ln) }()
+}
+
+// Addr is where it listens.
+func (p *Program) Addr() string { return p.ln.Addr().String() }
+
+// Wait serves until ctx ends or the listener fails, then stops in order.
+func (p *Program) Wait(ctx context.Context) error {
+	select {
+	case err := <-p.served:
+		return errors.Join(err, p.Stop())
+	case <-ctx.Done():
+	}
+	err := p.Stop()
+	if err == nil {
+		p.log.Info("stopped")
+	}
+	return err
+}
+
+// Stop ends what was started, last first: sessions are drained, requests
+// finished, the store closed. It is bounded by the drain's and the shutdown's
+// time, and is done once.
+func (p *Program) Stop() error {
+	var errs []error
+	for i := len(p.undo) - 1; i >= 0; i-- {
+		errs = append(errs, p.undo[i]())
+	}
+	p.undo = nil
+	return errors.Join(errs...)
+}

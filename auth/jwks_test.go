@@ -1,0 +1,375 @@
+package auth
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/MicahParks/jwkset"
+	"github.com/golang-jwt/jwt/v5"
+	"go.uber.org/goleak"
+)
+
+// keyServer is a JWKS endpoint whose answer can be changed and held back. Its
+// key sets are written by another library than the one under test.
+type keyServer struct {
+	*httptest.Server
+	reads atomic.Int64
+	mu    sync.Mutex
+	reply http.HandlerFunc
+}
+
+func newKeyServer(t testing.TB, reply http.HandlerFunc) *keyServer {
+	s := &keyServer{reply: reply}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.reads.Add(1)
+		s.mu.Lock()
+		reply := s.reply
+		s.mu.Unlock()
+		reply(w, r)
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *keyServer) set(reply http.HandlerFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reply = reply
+}
+
+func replies(status int, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		fmt.Fprint(w, body)
+	}
+}
+
+// keySetJSON publishes keys under their kids.
+func keySetJSON(t testing.TB, keys map[string]any) string {
+	t.Helper()
+	var set jwkset.JWKSMarshal
+	for kid, key := range keys {
+		k, err := jwkset.NewJWKFromKey(key, jwkset.JWKOptions{Metadata: jwkset.JWKMetadataOptions{KID: kid, USE: jwkset.UseSig}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		set.Keys = append(set.Keys, k.Marshal())
+	}
+	b, err := json.Marshal(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+const goodClaims = `{"sub":"u","exp":1795381200}`
+
+func edToken(t testing.TB, kid string) string {
+	return raw(t, `{"alg":"EdDSA","kid":"`+kid+`"}`, goodClaims, jwt.SigningMethodEdDSA, testKeys().ed)
+}
+
+// until polls a condition, five seconds at most.
+func until(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(5 * time.Second)
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer deadline.Stop()
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("not within 5 s: %s", what)
+		}
+	}
+}
+
+func jwksTokens(t testing.TB, url string, interval time.Duration) *Tokens {
+	return mustTokens(t, TokenConfig{JWKSURL: url, UnknownKIDInterval: interval})
+}
+
+func TestAKeySetVerifiesByKidAndAlgorithm(t *testing.T) {
+	k := testKeys()
+	s := newKeyServer(t, replies(200, keySetJSON(t, map[string]any{
+		"r": &k.rsa.PublicKey, "e": &k.ec.PublicKey, "d": k.ed.Public().(ed25519.PublicKey), "small": &k.smallRSA.PublicKey, "p384": &k.ec384.PublicKey,
+	})))
+	tokens := jwksTokens(t, s.URL, time.Hour)
+	for name, c := range map[string]struct{ token, want string }{
+		"RS256":              {raw(t, `{"alg":"RS256","kid":"r"}`, goodClaims, jwt.SigningMethodRS256, k.rsa), ""},
+		"ES256":              {raw(t, `{"alg":"ES256","kid":"e"}`, goodClaims, jwt.SigningMethodES256, k.ec), ""},
+		"EdDSA":              {edToken(t, "d"), ""},
+		"another key's kid":  {raw(t, `{"alg":"RS256","kid":"e"}`, goodClaims, jwt.SigningMethodRS256, k.rsa), TokenUnknownKey},
+		"another's key":      {raw(t, `{"alg":"RS256","kid":"r"}`, goodClaims, jwt.SigningMethodRS256, k.otherRSA), TokenBadSignature},
+		"no kid":             {raw(t, `{"alg":"RS256"}`, goodClaims, jwt.SigningMethodRS256, k.rsa), TokenUnknownKey},
+		"a huge kid":         {edToken(t, strings.Repeat("k", 300)), TokenUnknownKey},
+		"HS256 with the n":   {raw(t, `{"alg":"HS256","kid":"r"}`, goodClaims, jwt.SigningMethodHS256, k.rsa.N.Bytes()), TokenAlgorithm},
+		"PS256":              {raw(t, `{"alg":"PS256","kid":"r"}`, goodClaims, jwt.SigningMethodPS256, k.rsa), TokenAlgorithm},
+		"RSA of 1024 bits":   {raw(t, `{"alg":"RS256","kid":"small"}`, goodClaims, jwt.SigningMethodRS256, k.smallRSA), TokenUnknownKey},
+		"P-384 under ES256":  {raw(t, `{"alg":"ES256","kid":"p384"}`, goodClaims, jwt.SigningMethodES256, k.ec), TokenUnknownKey},
+		"a kid nobody knows": {edToken(t, "nobody"), TokenUnknownKey},
+	} {
+		_, err := tokens.Verify(t.Context(), c.token)
+		t.Run(name, func(t *testing.T) { wantReason(t, err, c.want) })
+	}
+}
+
+func TestKeysOfNoUseAreLeftOutAndTheRestStands(t *testing.T) {
+	var log bytes.Buffer
+	const x = `"crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"`
+	keys, err := parseKeySet([]byte(`{"keys":[
+		{"kty":"OKP","kid":"good",`+x+`},
+		{"kty":"OKP","kid":"padded","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo=","alg":"EdDSA","use":"sig","key_ops":["verify"]},
+		{"kty":"OKP","kid":"new-name","alg":"Ed25519",`+x+`},
+		{"kty":"OKP","kid":"good",`+x+`},
+		{"kty":"OKP",`+x+`},
+		{"kty":"OKP","kid":"enc","use":"enc",`+x+`},
+		{"kty":"OKP","kid":"ops","key_ops":["sign"],`+x+`},
+		{"kty":"OKP","kid":"alg","alg":"ES256",`+x+`},
+		{"kty":"OKP","kid":"x25519","crv":"X25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
+		{"kty":"OKP","kid":"short","crv":"Ed25519","x":"11qY"},
+		{"kty":"oct","kid":"oct","k":"c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXM"},
+		{"kty":"EC","kid":"off","crv":"P-256","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA","y":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE"},
+		{"kty":"EC","kid":"short","crv":"P-256","x":"AA","y":"AA"},
+		{"kty":"RSA","kid":"e","n":"AQAB","e":"AQAAAAAAAAE"},
+		{"kty":"RSA","kid":"n","n":"AQAB","e":"AQAB"},
+		{"kty":"new","kid":"new"},
+		{"kty":7},
+		"hello"
+	]}`), slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kid := range []string{"good", "padded", "new-name"} {
+		if keys[keyID{kid, algEdDSA}] == nil {
+			t.Errorf("%s is missing", kid)
+		}
+	}
+	if len(keys) != 3 {
+		t.Errorf("%d keys were taken", len(keys))
+	}
+	if n := strings.Count(log.String(), "left out"); n != 15 {
+		t.Errorf("%d were said to be left out:\n%s", n, log.String())
+	}
+	if strings.Contains(log.String(), "c2VjcmV0") {
+		t.Error("a symmetric key is in the log")
+	}
+}
+
+func TestStartDoesNotWaitForAKeyServerThatHangsOrIsDown(t *testing.T) {
+	hang := make(chan struct{})
+	s := newKeyServer(t, func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-hang:
+		case <-r.Context().Done():
+		}
+	})
+	defer close(hang)
+	began := time.Now()
+	tokens := jwksTokens(t, s.URL, 0)
+	if d := time.Since(began); d > time.Second {
+		t.Errorf("the start took %s", d)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := tokens.Verify(ctx, edToken(t, "d"))
+	wantReason(t, err, TokenKeysUnavailable)
+}
+
+func TestTheFirstTokenWaitsForTheFirstRead(t *testing.T) {
+	release := make(chan struct{})
+	body := keySetJSON(t, map[string]any{"d": testKeys().ed.Public().(ed25519.PublicKey)})
+	s := newKeyServer(t, func(w http.ResponseWriter, _ *http.Request) {
+		<-release
+		fmt.Fprint(w, body)
+	})
+	tokens := jwksTokens(t, s.URL, time.Hour)
+	got := make(chan error, 1)
+	go func() {
+		_, err := tokens.Verify(t.Context(), edToken(t, "d"))
+		got <- err
+	}()
+	until(t, "the read began", func() bool { return s.reads.Load() == 1 })
+	close(release)
+	wantReason(t, <-got, "")
+}
+
+func TestAnOutageAtTheStartEndsSoonAfterTheServerIsBack(t *testing.T) {
+	good := keySetJSON(t, map[string]any{"d": testKeys().ed.Public().(ed25519.PublicKey)})
+	for name, outage := range map[string]http.HandlerFunc{
+		"status 503":     replies(503, ""),
+		"not JSON":       replies(200, "<html>"),
+		"no keys member": replies(200, `{"error":"x"}`),
+		"too large":      replies(200, `{"keys":[],"x":"`+strings.Repeat("x", maxKeySetBytes)+`"}`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newKeyServer(t, outage)
+			tokens := jwksTokens(t, s.URL, time.Hour) // the interval for unknown kids does not hold it back
+			_, err := tokens.Verify(t.Context(), edToken(t, "d"))
+			wantReason(t, err, TokenKeysUnavailable)
+			s.set(replies(200, good))
+			until(t, "tokens are good again", func() bool {
+				_, err := tokens.Verify(t.Context(), edToken(t, "d"))
+				return err == nil
+			})
+		})
+	}
+}
+
+func TestARotatedKeyIsReadWhenATokenNamesIt(t *testing.T) {
+	public := testKeys().ed.Public().(ed25519.PublicKey)
+	s := newKeyServer(t, replies(200, keySetJSON(t, map[string]any{"old": public})))
+	tokens := jwksTokens(t, s.URL, time.Nanosecond)
+	_, err := tokens.Verify(t.Context(), edToken(t, "old"))
+	wantReason(t, err, "")
+	s.set(replies(200, keySetJSON(t, map[string]any{"new": public})))
+	_, err = tokens.Verify(t.Context(), edToken(t, "new"))
+	wantReason(t, err, "")
+	_, err = tokens.Verify(t.Context(), edToken(t, "old"))
+	wantReason(t, err, TokenUnknownKey)
+	s.set(replies(200, `{"keys":[]}`)) // all withdrawn
+	_, err = tokens.Verify(t.Context(), edToken(t, "other"))
+	wantReason(t, err, TokenUnknownKey)
+	_, err = tokens.Verify(t.Context(), edToken(t, "new"))
+	wantReason(t, err, TokenUnknownKey)
+}
+
+func TestKeysSurviveAReadThatFails(t *testing.T) {
+	var log syncBuffer
+	s := newKeyServer(t, replies(200, keySetJSON(t, map[string]any{"d": testKeys().ed.Public().(ed25519.PublicKey)})))
+	tokens := mustTokens(t, TokenConfig{JWKSURL: strings.Replace(s.URL, "http://", "http://user:hunter2@", 1) + "/jwks?key=hunter2",
+		UnknownKIDInterval: time.Nanosecond, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	_, err := tokens.Verify(t.Context(), edToken(t, "d"))
+	wantReason(t, err, "")
+	s.set(replies(500, ""))
+	_, err = tokens.Verify(t.Context(), edToken(t, "new"))
+	wantReason(t, err, TokenKeysUnavailable) // it may be a good one: we cannot know
+	_, err = tokens.Verify(t.Context(), edToken(t, "d"))
+	wantReason(t, err, "")
+	s.CloseClientConnections()
+	s.Close()
+	_, err = tokens.Verify(t.Context(), edToken(t, "new"))
+	wantReason(t, err, TokenKeysUnavailable)
+	_, err = tokens.Verify(t.Context(), edToken(t, "d"))
+	wantReason(t, err, "")
+	if text := log.String(); !strings.Contains(text, "status 500") || strings.Contains(text, "hunter2") {
+		t.Errorf("the log is %s", text)
+	}
+}
+
+func TestAFloodOfUnknownKidsMakesOneReadAndStarvesNobody(t *testing.T) {
+	hold := make(chan struct{})
+	body := keySetJSON(t, map[string]any{"d": testKeys().ed.Public().(ed25519.PublicKey)})
+	s := newKeyServer(t, replies(200, body))
+	const interval = time.Hour
+	tokens := jwksTokens(t, s.URL, interval)
+	good := edToken(t, "d")
+	_, err := tokens.Verify(t.Context(), good)
+	wantReason(t, err, "")
+
+	// The interval is over: one read is allowed, and the key server hangs in it.
+	s.set(func(w http.ResponseWriter, _ *http.Request) {
+		<-hold
+		fmt.Fprint(w, body)
+	})
+	set := tokens.keys.(*keySet)
+	set.mu.Lock()
+	set.began = set.began.Add(-interval)
+	set.mu.Unlock()
+
+	var wg sync.WaitGroup
+	var refused atomic.Int64
+	for g := range 20 {
+		wg.Go(func() {
+			for i := range 20 {
+				if _, err := tokens.Verify(t.Context(), edToken(t, fmt.Sprintf("evil-%d-%d", g, i))); err != nil {
+					refused.Add(1)
+				}
+			}
+		})
+	}
+	until(t, "the read began", func() bool { return s.reads.Load() == 2 })
+	began := time.Now()
+	for range 100 {
+		if _, err := tokens.Verify(t.Context(), good); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d := time.Since(began); d > waitForKeys {
+		t.Errorf("100 good tokens took %s", d)
+	}
+	close(hold)
+	wg.Wait()
+	if refused.Load() != 400 || s.reads.Load() != 2 {
+		t.Errorf("%d of 400 refused, %d reads", refused.Load(), s.reads.Load())
+	}
+}
+
+func TestTheKeySetIsReadAgainFromTimeToTime(t *testing.T) {
+	public := testKeys().ed.Public().(ed25519.PublicKey)
+	s := newKeyServer(t, replies(200, keySetJSON(t, map[string]any{"old": public})))
+	set := &keySet{url: s.URL, client: s.Client(), log: slog.New(slog.DiscardHandler), interval: time.Hour,
+		refreshEvery: 10 * time.Millisecond, wake: make(chan struct{}, 1), underway: make(chan struct{})}
+	go set.run(t.Context())
+	if _, err := set.key(t.Context(), algEdDSA, "old"); err != nil {
+		t.Fatal(err)
+	}
+	s.set(replies(200, `{"keys":[]}`))
+	until(t, "the withdrawn key is refused", func() bool {
+		_, err := set.key(t.Context(), algEdDSA, "old")
+		return err != nil
+	})
+}
+
+func TestTheReaderEndsWithItsContext(t *testing.T) {
+	k := testKeys()
+	s := newKeyServer(t, replies(200, keySetJSON(t, map[string]any{"d": k.ed.Public().(ed25519.PublicKey)})))
+	before := goleak.IgnoreCurrent()
+	ctx, cancel := context.WithCancel(t.Context())
+	tokens, err := NewTokens(ctx, TokenConfig{JWKSURL: s.URL, Now: func() time.Time { return testNow }, UnknownKIDInterval: time.Nanosecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = tokens.Verify(t.Context(), edToken(t, "d"))
+	wantReason(t, err, "")
+	cancel()
+	s.CloseClientConnections()
+	if err := goleak.Find(before); err != nil {
+		t.Error(err)
+	}
+	_, err = tokens.Verify(t.Context(), edToken(t, "d")) // what is known stays known
+	wantReason(t, err, "")
+	began := time.Now()
+	_, err = tokens.Verify(t.Context(), edToken(t, "new"))
+	wantReason(t, err, TokenKeysUnavailable)
+	if d := time.Since(began); d >= waitForKeys {
+		t.Errorf("waited %s for a reader that has ended", d)
+	}
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}

@@ -1,0 +1,112 @@
+package auth
+
+import (
+	"bytes"
+	"container/list"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"sync"
+	"time"
+)
+
+// Errors of Tickets.
+var (
+	// ErrTooManyTickets means that as many tickets are out as are kept. Some
+	// lapse within the tickets' lifetime: try again then.
+	ErrTooManyTickets = errors.New("too many tickets are outstanding; try again shortly")
+	// ErrTicket means that a ticket was never issued, was used, or has lapsed.
+	// The three look alike on purpose.
+	ErrTicket = errors.New("the ticket is unknown, used or expired; get a new one")
+)
+
+// ticketBytes of randomness make a ticket that cannot be guessed.
+const ticketBytes = 32
+
+// Tickets are short-lived, single-use stand-ins for a token, for places where a
+// token must not stand, such as a URL. They live in memory: a restart voids
+// them. Safe for concurrent use.
+type Tickets struct {
+	ttl time.Duration
+	max int
+	now func() time.Time
+
+	mu     sync.Mutex
+	byHash map[[sha256.Size]byte]*list.Element
+	issued *list.List // of *ticketEntry, oldest first
+}
+
+type ticketEntry struct {
+	// hash of the ticket, not the ticket: what is in memory opens nothing.
+	hash    [sha256.Size]byte
+	claims  Claims
+	expires time.Time
+}
+
+// NewTickets makes a store whose tickets live for ttl and which holds max of
+// them at most. now is the clock; nil is time.Now.
+func NewTickets(ttl time.Duration, max int, now func() time.Time) *Tickets {
+	if now == nil {
+		now = time.Now
+	}
+	return &Tickets{ttl: ttl, max: max, now: now,
+		byHash: make(map[[sha256.Size]byte]*list.Element), issued: list.New()}
+}
+
+// Issue makes a ticket for c. It lapses after the store's ttl, or with c where
+// that is sooner. The error is ErrTooManyTickets.
+func (t *Tickets) Issue(c Claims) (ticket string, expires time.Time, err error) {
+	var secret [ticketBytes]byte
+	rand.Read(secret[:]) // never fails: the runtime ends the program when there is no randomness
+	ticket = base64.RawURLEncoding.EncodeToString(secret[:])
+	c.Rights = bytes.Clone(c.Rights)
+
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.now()
+	t.expire(now)
+	if t.issued.Len() >= t.max {
+		return "", time.Time{}, ErrTooManyTickets
+	}
+	expires = now.Add(t.ttl)
+	if !c.Expires.IsZero() && c.Expires.Before(expires) {
+		expires = c.Expires
+	}
+	e := &ticketEntry{hash: sha256.Sum256([]byte(ticket)), claims: c, expires: expires}
+	t.byHash[e.hash] = t.issued.PushBack(e)
+	return ticket, expires, nil
+}
+
+// Redeem gives the claims of a ticket, once. The error is ErrTicket.
+func (t *Tickets) Redeem(ticket string) (Claims, error) {
+	hash := sha256.Sum256([]byte(ticket))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	el, ok := t.byHash[hash]
+	if !ok {
+		return Claims{}, ErrTicket
+	}
+	e := t.remove(el)
+	if !t.now().Before(e.expires) {
+		return Claims{}, ErrTicket
+	}
+	return e.claims, nil
+}
+
+// expire drops lapsed tickets from the front. One that lapsed early, with its
+// token, may wait behind others; it is gone within ttl all the same.
+func (t *Tickets) expire(now time.Time) {
+	for el := t.issued.Front(); el != nil; el = t.issued.Front() {
+		if now.Before(el.Value.(*ticketEntry).expires) {
+			return
+		}
+		t.remove(el)
+	}
+}
+
+func (t *Tickets) remove(el *list.Element) *ticketEntry {
+	e := t.issued.Remove(el).(*ticketEntry)
+	delete(t.byHash, e.hash)
+	return e
+}

@@ -1,0 +1,107 @@
+package auth
+
+import (
+	"errors"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestATicketWorksOnceWithinItsTime(t *testing.T) {
+	now := time.Unix(1000, 0)
+	tickets := NewTickets(30*time.Second, 10, func() time.Time { return now })
+	c := Claims{User: "u", ID: "j", Expires: now.Add(time.Hour), Rights: []byte(`{"a":1}`)}
+	ticket, expires, err := tickets.Issue(c)
+	if err != nil || !expires.Equal(now.Add(30*time.Second)) {
+		t.Fatal(expires, err)
+	}
+	c.Rights[2] = 'z' // the caller's own from here on
+	now = now.Add(30*time.Second - 1)
+	got, err := tickets.Redeem(ticket)
+	if err != nil || string(got.Rights) != `{"a":1}` {
+		t.Fatal(got, err)
+	}
+	c.Rights, got.Rights = nil, nil
+	if !reflect.DeepEqual(got, c) {
+		t.Fatalf("got %+v", got)
+	}
+	for _, s := range []string{ticket, "", "unknown"} {
+		if _, err := tickets.Redeem(s); !errors.Is(err, ErrTicket) {
+			t.Errorf("redeeming %q: %v", s, err)
+		}
+	}
+}
+
+func TestATicketLapsesWithItsTimeOrItsToken(t *testing.T) {
+	now := time.Unix(1000, 0)
+	tickets := NewTickets(30*time.Second, 10, func() time.Time { return now })
+	long, _, err1 := tickets.Issue(Claims{User: "u", Expires: now.Add(time.Hour)})
+	short, expires, err2 := tickets.Issue(Claims{User: "u", Expires: now.Add(5 * time.Second)})
+	if err1 != nil || err2 != nil || !expires.Equal(now.Add(5*time.Second)) {
+		t.Fatal(expires, err1, err2)
+	}
+	now = now.Add(5 * time.Second)
+	if _, err := tickets.Redeem(short); !errors.Is(err, ErrTicket) {
+		t.Errorf("short: %v", err)
+	}
+	now = now.Add(25 * time.Second)
+	if _, err := tickets.Redeem(long); !errors.Is(err, ErrTicket) {
+		t.Errorf("long: %v", err)
+	}
+}
+
+func TestTicketsAreBounded(t *testing.T) {
+	now := time.Unix(1000, 0)
+	tickets := NewTickets(30*time.Second, 3, func() time.Time { return now })
+	var last string
+	for range 3 {
+		var err error
+		if last, _, err = tickets.Issue(Claims{User: "u"}); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(time.Second)
+	}
+	if _, _, err := tickets.Issue(Claims{User: "u"}); !errors.Is(err, ErrTooManyTickets) {
+		t.Fatalf("got %v", err)
+	}
+	if _, err := tickets.Redeem(last); err != nil { // a used one makes room
+		t.Fatal(err)
+	}
+	if _, _, err := tickets.Issue(Claims{User: "u"}); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(time.Minute) // and so do lapsed ones
+	for range 3 {
+		if _, _, err := tickets.Issue(Claims{User: "u"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(tickets.byHash) != 3 || tickets.issued.Len() != 3 {
+		t.Errorf("%d and %d are kept", len(tickets.byHash), tickets.issued.Len())
+	}
+}
+
+func TestOneOfManyGetsATicket(t *testing.T) {
+	tickets := NewTickets(time.Minute, 1000, nil)
+	for range 100 {
+		ticket, _, err := tickets.Issue(Claims{User: "u"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var won atomic.Int32
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				if _, err := tickets.Redeem(ticket); err == nil {
+					won.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if won.Load() != 1 {
+			t.Fatalf("%d redeemed one ticket", won.Load())
+		}
+	}
+}

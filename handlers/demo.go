@@ -1,0 +1,148 @@
+package handlers
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/gofiber/fiber/v2"
+	"github.com/oklog/ulid/v2"
+
+	"hookbridge/app/bridge"
+	"hookbridge/app/wire"
+	"hookbridge/auth"
+)
+
+// Demo is the page's own small backend. It stands where a clinic's backend
+// would stand: it signs webhooks with the caller's secret and sends them over
+// HTTP to the bridge like anybody else. It trusts whoever opens the page, so it
+// is served by the dev command alone, on loopback.
+type Demo struct {
+	BridgeURL     string // where to send webhooks, "http://127.0.0.1:8080"
+	WebhookSecret string
+	TokenSecret   string
+	Client        *http.Client
+}
+
+// demoTokenLife is short, so that one can watch the page refresh its token.
+const demoTokenLife = 10 * time.Minute
+
+// demoToken gives the page a token, as a login would.
+func (s *Server) demoToken(c *fiber.Ctx) error {
+	var in struct {
+		User string `json:"user"`
+	}
+	if err := json.Unmarshal(c.Body(), &in); err != nil || bridge.CheckUserID(in.User) != nil {
+		return s.problem(c, wire.NewProblem(wire.CodeMalformed, `send {"user":"patient-42"}`))
+	}
+	expires := s.now().Add(demoTokenLife)
+	claims := auth.Claims{User: in.User, ID: ulid.Make().String(), IssuedAt: s.now(), Expires: expires}
+	if strings.HasPrefix(in.User, "doctor-") {
+		claims.Rights = []byte(`{"send":["*"]}`)
+	}
+	token, err := auth.SignToken(s.o.Demo.TokenSecret, claims)
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, struct {
+		Token     string `json:"token"`
+		ExpiresAt string `json:"expiresAt"`
+	}{token, wire.Time(expires)})
+}
+
+// demoPatient is what a clinic's backend does after it has added a patient.
+func (s *Server) demoPatient(c *fiber.Ctx) error {
+	var in struct {
+		Doctor  string `json:"doctor"`
+		Patient string `json:"patient"`
+		Name    string `json:"name"`
+	}
+	if err := json.Unmarshal(c.Body(), &in); err != nil || in.Patient == "" || in.Doctor == "" {
+		return s.problem(c, wire.NewProblem(wire.CodeMalformed, `send {"doctor":"doctor-7","patient":"patient-42","name":"…"}`))
+	}
+	name := in.Name
+	if name == "" {
+		name = in.Doctor
+	}
+	return s.fire(c, map[string]any{
+		"type": "patient.added", "to": map[string]any{"user": in.Patient},
+		"data": map[string]any{"doctorId": in.Doctor, "name": name, "message": name + " added you"},
+	})
+}
+
+// demoAnnouncement tells everybody something.
+func (s *Server) demoAnnouncement(c *fiber.Ctx) error {
+	var in struct {
+		Message string `json:"message"`
+	}
+	if err := json.Unmarshal(c.Body(), &in); err != nil || in.Message == "" {
+		return s.problem(c, wire.NewProblem(wire.CodeMalformed, `send {"message":"…"}`))
+	}
+	return s.fire(c, map[string]any{
+		"type": "announcement", "to": map[string]any{"all": true}, "data": map[string]any{"message": in.Message},
+	})
+}
+
+// fired tells the page what was sent and what the bridge answered.
+type fired struct {
+	ID      string         `json:"id"`
+	Status  int            `json:"status"`
+	Request firedRequest   `json:"request"`
+	Reply   jsontext.Value `json:"reply"`
+}
+
+type firedRequest struct {
+	Headers map[string]string `json:"headers"`
+	Body    string            `json:"body"`
+}
+
+// fire signs a webhook and sends it to the bridge.
+func (s *Server) fire(c *fiber.Ctx, event map[string]any) error {
+	body, err := json.Marshal(event, json.Deterministic(true))
+	if err != nil {
+		return err
+	}
+	id := "msg_" + ulid.Make().String()
+	signed, err := auth.SignWebhook(s.o.Demo.WebhookSecret, id, s.now(), body)
+	if err != nil {
+		return err
+	}
+	headers := map[string]string{
+		"content-type": fiber.MIMEApplicationJSON, "webhook-id": signed.ID,
+		"webhook-timestamp": signed.Timestamp, "webhook-signature": signed.Signature,
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.o.Demo.BridgeURL+"/webhooks/events", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	for k, v := range headers {
+		req.Header.Set(k, v)
+	}
+	res, err := s.o.Demo.Client.Do(req)
+	if err != nil {
+		return s.problem(c, wire.NewProblem(wire.CodeUnavailable, "the bridge did not answer its own demo"))
+	}
+	defer res.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
+	if err != nil {
+		return err
+	}
+	return sendJSON(c, fired{ID: id, Status: res.StatusCode, Request: firedRequest{headers, string(body)}, Reply: answer})
+}
+
+func sendJSON(c *fiber.Ctx, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	return c.Send(b)
+}

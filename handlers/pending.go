@@ -1,0 +1,35 @@
+package handlers
+
+import "sync"
+
+// pending counts the connections of each address that have not proven who they
+// are, so that one address cannot hold all there is room for.
+type pending struct {
+	limit int
+	mu    sync.Mutex // guards count
+	count map[string]int
+}
+
+func newPending(limit int) *pending { return &pending{limit: limit, count: make(map[string]int)} }
+
+// full tells whether the address has all it may have.
+func (p *pending) full(address string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.count[address] >= p.limit
+}
+
+// enter counts one more; the returned function takes it off again and may be
+// called more than once.
+func (p *pending) enter(address string) (leave func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.count[address]++
+	return sync.OnceFunc(func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.count[address]--; p.count[address] == 0 {
+			delete(p.count, address)
+		}
+	})
+}

@@ -1,0 +1,100 @@
+package handlers
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/oklog/ulid/v2"
+
+	"hookbridge/app/bridge"
+	"hookbridge/app/wire"
+	"hookbridge/auth"
+)
+
+// retryAfterSeconds is what a caller is asked to wait when nothing is wrong
+// with its request: long enough for a restart or a full disk to be mended by
+// the next try but one, short enough not to be late.
+const retryAfterSeconds = 5
+
+// problem replies with an RFC 9457 problem and gives it an id that our log has
+// too.
+func (s *Server) problem(c *fiber.Ctx, p wire.Problem) error {
+	p.Instance = "urn:ulid:" + ulid.Make().String()
+	switch p.Status {
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(retryAfterSeconds))
+	case http.StatusUnauthorized:
+		if p.Code == wire.CodeUnauthorized {
+			c.Set(fiber.HeaderWWWAuthenticate, "Bearer")
+		}
+	case http.StatusUpgradeRequired:
+		c.Set(fiber.HeaderUpgrade, "websocket")
+	}
+	level := s.log.Info
+	if p.Status >= 500 && p.Code != wire.CodeDraining {
+		level = s.log.Warn
+	}
+	level("refused", "code", p.Code, "status", p.Status, "instance", p.Instance)
+	s.refused.WithLabelValues(p.Code).Inc()
+	c.Status(p.Status)
+	c.Set(fiber.HeaderContentType, wire.ProblemMediaType)
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	return c.Send(p.JSON())
+}
+
+// fromSignature tells a caller what is wrong with a signature.
+func fromSignature(err error) wire.Problem {
+	var s *auth.SignatureError
+	if !errors.As(err, &s) {
+		return wire.NewProblem(wire.CodeInternal, "")
+	}
+	code := wire.CodeSignatureMismatch
+	switch s.Reason {
+	case auth.ReasonMissing:
+		code = wire.CodeSignatureMissing
+	case auth.ReasonMalformed:
+		code = wire.CodeMalformed
+	case auth.ReasonWindow:
+		code = wire.CodeTimestampWindow
+	}
+	return wire.NewProblem(code, s.Detail)
+}
+
+// onError answers what Fiber and fasthttp refuse by themselves. Their texts may
+// repeat the raw header, with a token in it, so they are neither sent nor logged.
+func (s *Server) onError(c *fiber.Ctx, err error) error {
+	status := http.StatusInternalServerError
+	var f *fiber.Error
+	if errors.As(err, &f) {
+		status = f.Code
+	}
+	switch status {
+	case http.StatusNotFound:
+		return s.problem(c, wire.NewProblem(wire.CodeNotFound, "no such path; see the README for those there are"))
+	case http.StatusMethodNotAllowed:
+		return s.problem(c, wire.NewProblem(wire.CodeMethodNotAllowed, "see the Allow header"))
+	case http.StatusRequestEntityTooLarge:
+		return s.problem(c, s.tooLarge())
+	case http.StatusRequestHeaderFieldsTooLarge:
+		return s.problem(c, wire.NewProblem(wire.CodeHeaderFieldsTooLong, "request line and headers must fit 16 KiB"))
+	case http.StatusRequestTimeout:
+		return s.problem(c, wire.NewProblem(wire.CodeTimeout, "a request must be here whole within 10 s"))
+	case http.StatusUpgradeRequired:
+		return s.problem(c, wire.NewProblem(wire.CodeUpgradeRequired, "send a WebSocket handshake of version 13 (RFC 6455)"))
+	case http.StatusBadRequest:
+		return s.problem(c, wire.NewProblem(wire.CodeMalformed, "the request is not HTTP/1.1 as it should be"))
+	}
+	s.log.Error("a handler failed", "status", status)
+	return s.problem(c, wire.NewProblem(wire.CodeInternal, ""))
+}
+
+func (s *Server) tooLarge() wire.Problem {
+	return wire.NewProblem(wire.CodeTooLarge, "the body may have "+strconv.Itoa(s.o.Bridge.MaxBytes())+" bytes; send what is large by reference")
+}
+
+// fromDomain tells a caller what the bridge said.
+func (s *Server) fromDomain(c *fiber.Ctx, err error) error {
+	return s.problem(c, bridge.ProblemOf(err))
+}

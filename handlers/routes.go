@@ -1,0 +1,171 @@
+// Package handlers is the edge: it translates between HTTP and the domain, and
+// is the only package that knows Fiber.
+package handlers
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/middleware/recover"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/valyala/fasthttp/fasthttpadaptor"
+
+	"hookbridge/app/bridge"
+	"hookbridge/auth"
+)
+
+// Timeouts and sizes of the HTTP layer.
+const (
+	// requestTimeout ends slow and half-sent requests.
+	requestTimeout = 10 * time.Second
+	// replyTimeout covers publishTimeout and a slow reader.
+	replyTimeout = 30 * time.Second
+	// idleTimeout ends kept-alive connections that nobody uses.
+	idleTimeout = 75 * time.Second
+	// headerBytes bounds the request line and headers: tokens with many
+	// rights, cookies and a proxy's own headers fit.
+	headerBytes = 16 << 10
+)
+
+// Options are what main hands to the edge. All but Demo are required.
+type Options struct {
+	Bridge   *bridge.Bridge
+	Webhooks *auth.Webhooks
+	Tokens   *auth.Tokens
+	Tickets  *auth.Tickets
+	Registry *prometheus.Registry
+	Logger   *slog.Logger
+
+	// Origins are the browser origins that may open sessions, exact
+	// ("https://app.example"). A client that sends no Origin is no browser.
+	Origins []string
+	// ClientIPHeader names the header in which a trusted proxy puts the
+	// client's address; empty where clients connect by themselves.
+	ClientIPHeader string
+	// MaxPendingPerAddress bounds connections of one address that have not
+	// proven who they are.
+	MaxPendingPerAddress int
+	// Now is the clock that signatures are judged by; nil: time.Now.
+	Now func() time.Time
+	// Demo, where set, serves the page and its small backend.
+	Demo *Demo
+}
+
+// Server is the HTTP side of the program.
+type Server struct {
+	o       Options
+	app     *fiber.App
+	log     *slog.Logger
+	now     func() time.Time
+	origins map[string]bool
+	pending *pending
+	refused *prometheus.CounterVec
+}
+
+// New builds the server; it listens to nothing yet.
+func New(o Options) *Server {
+	s := &Server{o: o, log: o.Logger, now: o.Now, origins: originSet(o.Origins), pending: newPending(o.MaxPendingPerAddress)}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	s.refused = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "hookbridge_refused_requests_total", Help: "HTTP requests answered with a problem, by its code.",
+	}, []string{"code"})
+	o.Registry.MustRegister(s.refused)
+
+	s.app = fiber.New(fiber.Config{
+		AppName:                      "hookbridge",
+		DisableStartupMessage:        true,
+		ErrorHandler:                 s.onError,
+		BodyLimit:                    o.Bridge.MaxBytes(),
+		ReadBufferSize:               headerBytes,
+		ReadTimeout:                  requestTimeout,
+		WriteTimeout:                 replyTimeout,
+		IdleTimeout:                  idleTimeout,
+		ReduceMemoryUsage:            true, // frees a request's buffers; see newConn for what stays
+		DisablePreParseMultipartForm: true,
+		CaseSensitive:                true,
+		StrictRouting:                true,
+	})
+	h := s.app.Server()
+	// A session's connection outlives the handler that upgraded it.
+	h.KeepHijackedConns = true
+	h.SecureErrorLogMessage = true
+	h.Logger = quiet{}
+	h.NoDefaultServerHeader = true
+
+	s.routes()
+	return s
+}
+
+// routes is the table of everything that is served.
+func (s *Server) routes() {
+	r := s.app
+	r.Use(recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: s.onPanic}))
+
+	r.Post("/webhooks/events", s.webhook)
+	r.Get("/ws", s.socket, s.upgrade())
+	r.Post("/v1/tickets", s.ticket)
+
+	r.Get("/livez", s.livez)
+	r.Get("/readyz", s.readyz)
+	r.Get("/metrics", s.metrics())
+
+	s.assetRoutes(r)
+	if s.o.Demo != nil {
+		r.Post("/demo/tokens", s.demoToken)
+		r.Post("/demo/patients", s.demoPatient)
+		r.Post("/demo/announcements", s.demoAnnouncement)
+	}
+}
+
+// Serve answers requests that come to ln until Shutdown.
+func (s *Server) Serve(ln net.Listener) error { return s.app.Listener(ln) }
+
+// Shutdown stops listening and waits for requests under way. Sessions are the
+// bridge's to drain, before this.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.app.ShutdownWithContext(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return errors.New("some requests were cut off when the time to stop was up")
+	}
+	return err
+}
+
+func (s *Server) livez(c *fiber.Ctx) error { return c.SendString("ok\n") }
+
+// readyTimeout keeps a load balancer's question short.
+const readyTimeout = 2 * time.Second
+
+func (s *Server) readyz(c *fiber.Ctx) error {
+	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
+	defer cancel()
+	if err := s.o.Bridge.Check(ctx); err != nil {
+		return s.fromDomain(c, err)
+	}
+	return c.SendString("ok\n")
+}
+
+func (s *Server) metrics() fiber.Handler {
+	h := fasthttpadaptor.NewFastHTTPHandler(promhttp.HandlerFor(s.o.Registry, promhttp.HandlerOpts{}))
+	return func(c *fiber.Ctx) error {
+		h(c.Context())
+		return nil
+	}
+}
+
+// onPanic logs where a handler broke. The panic's value may hold anything and
+// is left out.
+func (s *Server) onPanic(c *fiber.Ctx, _ any) {
+	s.log.Error("a handler panicked", "method", c.Method(), "route", c.Route().Path, "stack", stack())
+}
+
+// quiet drops fasthttp's own log lines, which repeat raw headers.
+type quiet struct{}
+
+func (quiet) Printf(string, ...any) {}

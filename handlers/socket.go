@@ -1,0 +1,247 @@
+package handlers
+
+import (
+	"errors"
+	"net/url"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/gofiber/contrib/websocket"
+	"github.com/gofiber/fiber/v2"
+
+	"hookbridge/app/bridge"
+	"hookbridge/app/wire"
+)
+
+// handshake is what socket decides and upgrade's handler needs: copies only,
+// nothing of the request's own memory.
+type handshake struct {
+	remote  string
+	plain   bool
+	id      *bridge.Identity
+	refused string // why the token was refused, where the client can only read a close code
+}
+
+// handshakeKey is where the handshake waits between the two handlers.
+const handshakeKey = "handshake"
+
+// socket checks all that can be refused before the upgrade. The upgrader itself
+// would answer every refusal with 426.
+func (s *Server) socket(c *fiber.Ctx) error {
+	switch {
+	case s.o.Bridge.Draining():
+		return s.fromDomain(c, bridge.ErrDraining)
+	case tokenInQuery(c):
+		return s.problem(c, wire.NewProblem(wire.CodeTokenInURL, "URLs end up in logs: bring the token in the connect frame, in an Authorization header, as a bearer. subprotocol, or as a ticket from POST /v1/tickets"))
+	case !websocket.IsWebSocketUpgrade(c):
+		return s.problem(c, wire.NewProblem(wire.CodeUpgradeRequired, "send a WebSocket handshake of version 13 (RFC 6455)"))
+	case !s.originAllowed(c.Get(fiber.HeaderOrigin)):
+		return s.problem(c, wire.NewProblem(wire.CodeOriginRefused, "add this page's origin to BRIDGE_ALLOWED_ORIGINS, exactly as the browser sends it"))
+	case s.o.Bridge.Full():
+		return s.problem(c, wire.NewProblem(wire.CodeTooManyConnections, "this machine has all the sessions it may have"))
+	}
+	h := &handshake{remote: s.clientAddress(c)}
+	if s.pending.full(h.remote) {
+		return s.problem(c, wire.NewProblem(wire.CodeTooManyConnections, "too many connections from this address have not shown a token yet"))
+	}
+	offered := subprotocols(c)
+	bearer, frames := splitSubprotocols(offered)
+	if len(offered) > 0 && !frames {
+		return s.problem(c, wire.NewProblem(wire.CodeUnknownSubprotocol, "offer "+wire.Subprotocol+", or no subprotocol for the plain mode"))
+	}
+	h.plain = !frames
+	credentials, p, ok := s.credentials(c, bearer)
+	if !ok {
+		return s.problem(c, p)
+	}
+	if credentials != nil {
+		id, err := credentials()
+		switch {
+		case err == nil:
+			h.id = &id
+		case frames:
+			h.refused = err.Error()
+		default:
+			return s.problem(c, wire.NewProblem(wire.CodeUnauthorized, err.Error()))
+		}
+	}
+	if frames {
+		// The upgrader takes the choice from the reply's header. Only ours is
+		// ever chosen: an echoed token would stand in every proxy's log.
+		c.Set("Sec-WebSocket-Protocol", wire.Subprotocol)
+	}
+	c.Locals(handshakeKey, h)
+	return c.Next()
+}
+
+// upgrade switches to WebSocket and takes the connection away from Fiber: its
+// handler returns at once, so that everything the request held is freed, and
+// the session lives on a goroutine of its own.
+func (s *Server) upgrade() fiber.Handler {
+	return websocket.New(func(ws *websocket.Conn) {
+		h := ws.Locals(handshakeKey).(*handshake)
+		c := newConn(ws.Conn.NetConn(), h.remote)
+		leave := s.pending.enter(h.remote)
+		go func() {
+			defer leave()
+			defer c.Abort()
+			defer s.recoverSession()
+			s.accept(c, h, leave)
+		}()
+	}, websocket.Config{
+		// What the upgrader allocates is garbage once the connection is ours.
+		ReadBufferSize: 128, WriteBufferSize: 128,
+		RecoverHandler: func(*websocket.Conn) { s.recoverSession() },
+	})
+}
+
+func (s *Server) accept(c *conn, h *handshake, leave func()) {
+	if h.refused != "" {
+		s.log.Info("a connection was refused", "code", int(wire.CloseUnauthorized), "reason", h.refused, "remote", h.remote)
+		go func() {
+			// Until the peer's close frame, or the end of the connection.
+			for {
+				if kind, _, err := c.Read(); err != nil || kind == bridge.KindClose {
+					return
+				}
+			}
+		}()
+		c.WriteClose(wire.CloseUnauthorized, truncate(h.refused), time.Now().Add(2*time.Second))
+		return
+	}
+	s.o.Bridge.Accept(c, bridge.Handshake{Plain: h.plain, Identity: h.id, Authenticated: leave})
+}
+
+// truncate fits a reason into a close frame.
+func truncate(s string) string {
+	if len(s) > 120 {
+		return s[:120]
+	}
+	return s
+}
+
+// recoverSession keeps one session's defect from ending all others. The panic's
+// value may hold a payload and is not logged.
+func (s *Server) recoverSession() {
+	if recover() != nil {
+		s.log.Error("a session panicked", "stack", stack())
+	}
+}
+
+func stack() string { return string(debug.Stack()) }
+
+// credentials finds the one token or ticket of a handshake; nil without one.
+// The check itself is left to be called, since a bad token is answered in
+// another way than two of them.
+func (s *Server) credentials(c *fiber.Ctx, bearer []string) (check func() (bridge.Identity, error), p wire.Problem, ok bool) {
+	var tokens []string
+	tokens = append(tokens, bearer...)
+	if header := c.Get(fiber.HeaderAuthorization); header != "" {
+		token, found := bearerToken(header)
+		if !found {
+			return nil, wire.NewProblem(wire.CodeUnauthorized, "Authorization must be: Bearer, a space, the token"), false
+		}
+		tokens = append(tokens, token)
+	}
+	tickets := c.Context().QueryArgs().PeekMulti("ticket")
+	switch {
+	case len(tokens)+len(tickets) > 1:
+		return nil, wire.NewProblem(wire.CodeSeveralTokens, "bring one token, in one way"), false
+	case len(tickets) == 1:
+		ticket := string(tickets[0])
+		return func() (bridge.Identity, error) {
+			claims, err := s.o.Tickets.Redeem(ticket)
+			if err != nil {
+				return bridge.Identity{}, err
+			}
+			return identity(claims)
+		}, p, true
+	case len(tokens) == 1:
+		return func() (bridge.Identity, error) { return s.authenticate(c.UserContext(), tokens[0]) }, p, true
+	}
+	return nil, p, true
+}
+
+// bearerToken reads an Authorization header (RFC 6750 §2.1) and copies the token.
+func bearerToken(header string) (string, bool) {
+	scheme, token, ok := strings.Cut(header, " ")
+	token = strings.TrimSpace(token)
+	if !ok || !strings.EqualFold(scheme, "bearer") || token == "" {
+		return "", false
+	}
+	return strings.Clone(token), true
+}
+
+// subprotocols lists what the client offers, over all header lines.
+func subprotocols(c *fiber.Ctx) []string {
+	var out []string
+	for _, line := range c.Request().Header.PeekAll("Sec-Websocket-Protocol") {
+		for _, p := range strings.Split(string(line), ",") {
+			if p = strings.TrimSpace(p); p != "" {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
+func splitSubprotocols(offered []string) (bearer []string, frames bool) {
+	for _, p := range offered {
+		if p == wire.Subprotocol {
+			frames = true
+		} else if token, ok := strings.CutPrefix(p, wire.BearerPrefix); ok {
+			bearer = append(bearer, token)
+		}
+	}
+	return bearer, frames
+}
+
+// tokenInQuery finds a token in the URL: under a name that tokens go by, or a
+// value that looks like a JWT under any name.
+func tokenInQuery(c *fiber.Ctx) bool {
+	found := false
+	for key, value := range c.Context().QueryArgs().All() {
+		switch strings.ToLower(string(key)) {
+		case "token", "access_token", "jwt", "bearer", "authorization":
+			found = true
+		}
+		if strings.HasPrefix(string(value), "eyJ") && strings.Count(string(value), ".") == 2 {
+			found = true
+		}
+	}
+	return found
+}
+
+// originSet prepares the allow-list for comparison: scheme and host have no case.
+func originSet(origins []string) map[string]bool {
+	set := make(map[string]bool, len(origins))
+	for _, o := range origins {
+		set[strings.ToLower(o)] = true
+	}
+	return set
+}
+
+// originAllowed checks a browser's Origin; whoever sends none is no browser.
+func (s *Server) originAllowed(origin string) bool {
+	return origin == "" || s.origins[strings.ToLower(origin)]
+}
+
+// CheckOrigin tells whether a setting is an exact origin, as browsers send it.
+func CheckOrigin(origin string) error {
+	u, err := url.Parse(origin)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.Scheme+"://"+u.Host != origin {
+		return errors.New("an origin is a scheme and a host without a path, like https://app.example")
+	}
+	return nil
+}
+
+// clientAddress is the peer's address, or what a trusted proxy says it is.
+func (s *Server) clientAddress(c *fiber.Ctx) string {
+	if s.o.ClientIPHeader != "" {
+		if ip := c.Get(s.o.ClientIPHeader); ip != "" && len(ip) <= 64 {
+			return strings.Clone(ip)
+		}
+	}
+	return c.Context().RemoteIP().String()
+}

@@ -1,0 +1,120 @@
+// @ts-check
+/**
+ * What Hookbridge's client speaks and believes: the frames, the plan for each close code, and where a cursor is kept.
+ *
+ * @typedef {{id: string, type: string, timestamp: string, data?: any}} EventObject
+ * @typedef {{type: 'event', cursor: string, replay?: boolean, from?: string, event: EventObject}} EventFrame
+ * @typedef {{type: 'gap', after?: string, cursor: string, reason: string}} GapFrame
+ * @typedef {{type: 'recalled', id: string}} RecalledFrame
+ * @typedef {{type: 'connected', session: string, user: string, cursor: string, resumed: boolean, pending: number,
+ *   pingMs: number, expiresAt: string, maxBytes: number}} ConnectedFrame
+ * @typedef {{ref?: string, id: string, status: string, sessions: number, duplicate?: boolean}} SendResult
+ * @typedef {{type?: string, title?: string, status?: number, code?: string, detail?: string}} Problem
+ * @typedef {'connecting' | 'connected' | 'waiting' | 'offline' | 'stopped'} State
+ * @typedef {{state: State, retryInMs?: number, code?: number, reason?: string}} StateDetail
+ * @typedef {{user: string} | {users: string[]} | {group: string} | {all: true}} Target
+ * @typedef {{load(): string | null, save(cursor: string): void, clear(): void}} CursorStore
+ *
+ * What each event's handler is given.
+ * @typedef {object} BridgeEvents
+ * @property {ConnectedFrame} open  the session is registered; what waited follows
+ * @property {EventFrame} message  one message, never the same `event.id` twice
+ * @property {StateDetail} state
+ * @property {GapFrame} gap  messages were lost for good: fetch what matters from the backend
+ * @property {RecalledFrame} recalled  take the message off the screen
+ * @property {{expiresAt: string}} refreshed
+ * @property {{code: number, reason: string, retry: boolean}} close
+ * @property {BridgeError} error
+ *
+ * @typedef {object} BridgeOptions
+ * @property {string} url  of the bridge's /ws, absolute or relative to the page, without any token
+ * @property {(why: {reason: 'connect' | 'unauthorized' | 'expiring'}) => string | Promise<string>} getToken  fetches a
+ *   token; after 'unauthorized' a cached one must not be given again
+ * @property {string} [user]  names the default cursor store; without it the cursor lives as long as this object
+ * @property {CursorStore} [cursorStore]  default: localStorage, one entry per url and user
+ * @property {number} [ackEveryMs]  at most one ack in this time; default 200
+ * @property {number} [connectTimeoutMs]  from wanting a token to the connected frame; default 15,000
+ * @property {typeof globalThis.WebSocket} [WebSocket]
+ * @property {() => number} [now]
+ * @property {() => number} [random]
+ * @property {(fn: () => void, ms: number) => any} [setTimeout]
+ * @property {(id: any) => void} [clearTimeout]
+ */
+
+export const SUBPROTOCOL = 'bridge.v1.json';
+
+const BACKOFF_BASE_MS = 1_000;
+const BACKOFF_MAX_MS = 30_000;
+
+/**
+ * What a close code asks for. Without an entry: full jitter over 1 s·2ⁿ ≤ 30 s. `once`: a second time in a row stops.
+ * `spreadMs`: full jitter over this instead. `floorMs`: at least this before the jitter.
+ * @typedef {{stop?: true, once?: true, spreadMs?: number, floorMs?: number, erase?: true}} ClosePlan
+ * @type {Record<number, ClosePlan>}
+ */
+export const PLANS = {
+  1000: { stop: true }, // signed out
+  1001: { spreadMs: 5_000 }, // the machine stops: spread, unless a reconnect frame said when
+  1002: { stop: true }, // 1002, 1003, 1007, 1009 and 4400 mean that a frame of ours was wrong: a bug
+  1003: { stop: true },
+  1007: { stop: true },
+  1009: { stop: true },
+  1012: { spreadMs: 5_000 },
+  1013: { floorMs: 5_000 },
+  4400: { stop: true },
+  4401: { once: true, spreadMs: 0 }, // a new token, once
+  4403: { stop: true },
+  4408: { once: true },
+  4409: { stop: true },
+  4410: { stop: true, erase: true },
+  4429: { floorMs: 30_000 },
+  4498: { spreadMs: 0 }, // we were too slow; the cursor brings back what did not fit
+};
+
+/** A refusal by the server (`problem` is set), or a failure on this side (`code` says which). */
+export class BridgeError extends Error {
+  /** @param {string} code @param {string} message @param {{problem?: Problem, cause?: unknown}} [more] */
+  constructor(code, message, { problem, cause } = {}) {
+    super(message, { cause });
+    this.name = 'BridgeError';
+    this.code = code;
+    this.problem = problem;
+  }
+}
+
+/** @template T */
+export class BridgeEvent extends Event {
+  /** @param {string} type @param {T} detail */
+  constructor(type, detail) {
+    super(type);
+    this.detail = detail;
+    /** @type {PromiseLike<unknown>[]} */
+    this.work = [];
+  }
+
+  /** Keeps a message or gap unhandled until this is done. @param {PromiseLike<unknown>} work */
+  waitUntil(work) { this.work.push(work); }
+}
+
+/**
+ * A cursor in web storage. A storage that is forbidden or full costs nothing but the memory of a reload.
+ * @param {string} key @param {() => Storage} [storage] @returns {CursorStore}
+ */
+export function storageCursor(key, storage = () => localStorage) {
+  /** @template T @param {() => T} use */
+  const attempt = (use) => { try { return use(); } catch { return null; } };
+  return {
+    load: () => attempt(() => storage().getItem(key)),
+    save: (cursor) => { attempt(() => storage().setItem(key, cursor)); },
+    clear: () => { attempt(() => storage().removeItem(key)); },
+  };
+}
+
+/** The widest wait after so many failed attempts: 1 s·2ⁿ, at most 30 s. @param {number} attempt */
+export const backoffMs = (attempt) => Math.min(BACKOFF_MAX_MS, BACKOFF_BASE_MS * 2 ** attempt);
+
+/** A ref for a send frame. Pages that came over plain http from another machine have no crypto.randomUUID. */
+export function newRef() {
+  if (crypto.randomUUID) return crypto.randomUUID();
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, '0')).join('');
+}

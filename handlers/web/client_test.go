@@ -1,0 +1,238 @@
+package web
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+const firstConnect = `{"type":"connect","token":"token-1"}`
+
+func TestTheCursorIsStoredAndAckedOnlyWhenTheAppHasHandledTheMessage(t *testing.T) {
+	s := newScript(t)
+	p := s.client(`{stored: null, handle: () => new Promise((done) => { h.done = done; })}`)
+	peer := s.connected(firstConnect, "c.0")
+	p.until("stored", `"c.0"`) // where a fresh device begins
+	peer.event("msg_1", 1, "")
+	peer.event("msg_2", 2, "")
+	p.until("message", `{"cursor":"c.1"}`) // the second waits for the first
+	p.advance(1000)
+	p.eval(`h.client.seen("nothing acked yet")`)
+	peer.expect(`{"type":"seen","id":"nothing acked yet"}`)
+	p.until("stored", `"c.0"`)
+
+	p.eval(`h.done()`)
+	peer.expect(`{"type":"ack","cursor":"c.1"}`)
+	p.until("message", `{"cursor":"c.1"}`, `{"cursor":"c.2"}`)
+	p.until("stored", `"c.0"`, `"c.1"`)
+	p.eval(`h.client.close()`) // the second is still being handled: neither acked nor stored
+	p.until("stored", `"c.0"`, `"c.1"`)
+	p.until("close", `{"code":1000,"retry":false}`)
+	if _, _, err := peer.conn.ReadMessage(); err == nil {
+		t.Fatal("a frame after close()")
+	}
+}
+
+func TestAMessageWhoseHandlerFailedComesAgain(t *testing.T) {
+	s := newScript(t)
+	p := s.client(`{stored: null, handle: () => { if (h.all("message").length === 1) throw new Error("no") }}`)
+	peer := s.connected(firstConnect, "c.0")
+	peer.event("msg_1", 1, "")
+	p.until("error", `{"code":"handler"}`)
+	p.until("state", `{"state":"connecting"}`, `{"state":"connected"}`, `{"state":"waiting","retryInMs":500}`)
+	p.advance(500)
+	peer = s.connected(`{"type":"connect","token":"token-2","after":"c.0"}`, "c.0")
+	peer.event("msg_1", 1, `,"replay":true`)
+	p.until("message", `{"cursor":"c.1"}`, `{"cursor":"c.1","replay":true}`)
+	p.advance(200)
+	peer.expect(`{"type":"ack","cursor":"c.1"}`)
+}
+
+func TestAReloadedPageResumesFromItsCursorInLocalStorage(t *testing.T) {
+	s := newScript(t)
+	p := s.client(`{user: "patient-42"}`)
+	peer := s.connected(firstConnect, "c.0")
+	peer.event("msg_1", 1, "")
+	p.until("message", `{"cursor":"c.1"}`)
+	p.run(chromedp.Navigate(s.url + "/blank"))
+	p.eval(`h.make({user: "patient-42"})`)
+	peer = s.connected(`{"type":"connect","token":"token-1","after":"c.1"}`, "c.1")
+	p.advance(200)
+	peer.expect(`{"type":"ack","cursor":"c.1"}`) // the last ack may have died with the page
+
+	p.run(chromedp.Navigate(s.url + "/blank"))
+	p.eval(`h.make({user: "patient-43"})`) // another user is another cursor
+	s.connected(firstConnect, "c.0")
+	p.until("open", `{"resumed":false}`)
+}
+
+func TestAMessageReplayedIsShownOnceAndItsCursorStillMoves(t *testing.T) {
+	s := newScript(t)
+	p := s.client(`{stored: "c.5"}`)
+	peer := s.connected(`{"type":"connect","token":"token-1","after":"c.5"}`, "c.5")
+	peer.event("msg_6", 6, "")
+	peer.event("msg_6", 6, "")
+	peer.event("msg_7", 7, "")
+	p.until("message", `{"cursor":"c.6"}`, `{"cursor":"c.7"}`)
+	peer.close(4498)
+	peer = s.connected(`{"type":"connect","token":"token-2","after":"c.7"}`, "c.7")
+	peer.event("msg_6", 8, `,"replay":true`)
+	peer.event("msg_8", 9, "")
+	p.until("message", `{"cursor":"c.6"}`, `{"cursor":"c.7"}`, `{"cursor":"c.9"}`)
+	p.until("stored", `"c.6"`, `"c.6"`, `"c.7"`, `"c.8"`, `"c.9"`)
+}
+
+func TestAcksGatherAndGoAtMostOnceIn200Ms(t *testing.T) {
+	s := newScript(t)
+	p := s.client(`{stored: null}`)
+	peer := s.connected(firstConnect, "c.0")
+	p.until("open", `{}`)
+	for i := 1; i <= 50; i++ {
+		peer.event(fmt.Sprintf("msg_%d", i), i, "")
+	}
+	p.eval(`h.until("message", 50)`)
+	p.advance(199)
+	p.eval(`h.client.seen("early")`)
+	peer.expect(`{"type":"seen","id":"early"}`)
+	p.advance(1)
+	peer.expect(`{"type":"ack","cursor":"c.50"}`)
+	p.advance(1000)
+	peer.event("msg_51", 51, "")
+	peer.expect(`{"type":"ack","cursor":"c.51"}`) // after a pause at once, for a caller may be waiting for it
+	peer.event("msg_52", 52, "")
+	p.eval(`h.until("message", 52)`)
+	p.advance(199)
+	p.eval(`h.client.seen("early again")`)
+	peer.expect(`{"type":"seen","id":"early again"}`)
+	p.advance(1)
+	peer.expect(`{"type":"ack","cursor":"c.52"}`)
+}
+
+func TestAGapIsAnnouncedAndMovesTheCursor(t *testing.T) {
+	s := newScript(t)
+	p := s.client(`{stored: "old.1"}`)
+	peer := s.accept()
+	peer.expect(`{"type":"connect","token":"token-1","after":"old.1"}`)
+	peer.write(`{"type":"connected","session":"ses_1","user":"u","cursor":"c.3","resumed":false,"pending":1,"pingMs":25000,"expiresAt":"","maxBytes":1024}`,
+		`{"type":"gap","after":"old.1","cursor":"c.3","reason":"foreign"}`)
+	p.until("gap", `{"cursor":"c.3","reason":"foreign"}`)
+	p.until("stored", `"c.3"`)
+	p.advance(200)
+	peer.expect(`{"type":"ack","cursor":"c.3"}`)
+	peer.close(1006)
+	p.until("close", `{"code":1006}`)
+	p.advance(500)
+	s.connected(`{"type":"connect","token":"token-2","after":"c.3"}`, "c.3")
+}
+
+func TestASendIsRepeatedWithItsRefUntilItIsAnswered(t *testing.T) {
+	s := newScript(t)
+	p := s.client(`{stored: null}`)
+	p.eval(`h.send("patient-42", {type: "chat.message", data: {message: "hello"}}, {ref: "c1"})`)
+	frame := `{"type":"send","ref":"c1","to":{"user":"patient-42"},"event":{"type":"chat.message","data":{"message":"hello"}}}`
+	peer := s.connected(firstConnect, "c.0")
+	peer.expect(frame)
+	peer.write(`{"type":"error","ref":"c1","problem":{"code":"draining","status":503}}`) // the next machine takes it
+	peer.close(1006)
+	p.until("state", `{"state":"connecting"}`, `{"state":"connected"}`, `{"state":"waiting"}`)
+	p.advance(500)
+	peer = s.connected(`{"type":"connect","token":"token-2","after":"c.0"}`, "c.0")
+	peer.expect(frame)
+	peer.write(`{"type":"result","ref":"c1","id":"msg_1","status":"sent","sessions":1,"duplicate":true}`)
+	p.until("result", `{"id":"msg_1","status":"sent","sessions":1,"duplicate":true}`)
+
+	p.eval(`h.send({all: true}, {type: "x"}, {ref: "c2"})`)
+	p.advance(200)
+	peer.expect(`{"type":"send","ref":"c2","to":{"all":true},"event":{"type":"x"}}`)
+	peer.write(`{"type":"error","ref":"c2","problem":{"code":"forbidden_target","status":403}}`)
+	p.until("refused", `"forbidden_target"`)
+
+	p.eval(`h.send("u", {type: "x", data: "é".repeat(600)}, {ref: "c3"})`) // 1009 would stop everything
+	p.until("refused", `"forbidden_target"`, `"too_large"`)
+	p.eval(`h.send("u", {type: "x"}, {ref: "c4", timeoutMs: 3000})`)
+	p.advance(3000)
+	p.until("refused", `"forbidden_target"`, `"too_large"`, `"timeout"`)
+	p.eval(`h.send("u", {type: "x"})`)
+	p.eval(`h.client.close()`)
+	p.eval(`h.send("u", {type: "x"})`)
+	p.until("refused", `"forbidden_target"`, `"too_large"`, `"timeout"`, `"stopped"`, `"stopped"`)
+}
+
+func TestATokenAboutToExpireIsRefreshed(t *testing.T) {
+	s := newScript(t)
+	p := s.client(`{stored: null}`)
+	peer := s.connected(firstConnect, "c.0")
+	peer.write(`{"type":"token_expiring","inMs":60000}`)
+	peer.expect(`{"type":"refresh","token":"token-2"}`)
+	p.until("token", `"connect"`, `"expiring"`)
+	peer.write(`{"type":"refreshed","expiresAt":"2031-01-01T00:00:00Z"}`)
+	p.until("refreshed", `{"expiresAt":"2031-01-01T00:00:00Z"}`)
+}
+
+func TestUnknownTypesFieldsAndNonsenseAreIgnored(t *testing.T) {
+	s := newScript(t)
+	p := s.client(`{stored: null}`)
+	peer := s.connected(firstConnect, "c.0")
+	peer.write(`{"type":"from_the_future","x":1}`, `null`, `7`, `"x"`, `{}`, `{"type":"pong","extra":[]}`, `not json`)
+	peer.event("msg_1", 1, `,"colour":"green"`)
+	p.until("message", `{"cursor":"c.1","event":{"id":"msg_1"}}`)
+	peer.write(`{"type":"recalled","id":"msg_1"}`)
+	p.until("recalled", `{"id":"msg_1"}`)
+	p.until("error", `{"code":"not_json"}`)
+	p.until("state", `{"state":"connecting"}`, `{"state":"connected"}`)
+	p.none("close")
+	p.quiet()
+}
+
+func TestEveryGoldenFrameOfTheServerIsAccepted(t *testing.T) {
+	files, err := filepath.Glob("../../app/wire/testdata/server_*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no golden frames: %v", err)
+	}
+	s := newScript(t)
+	shows := map[string]string{"connected": "open", "event": "message", "error": "error", "gap": "gap", "recalled": "recalled",
+		"token_expiring": "token", "refreshed": "refreshed", "result": "result", "reconnect": "state", "pong": "state"}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			frame := parse(t, string(b)).(map[string]any)
+			kind, known := shows[fmt.Sprint(frame["type"])]
+			if !known {
+				t.Fatalf("the client has no word for %q", frame["type"])
+			}
+			s := &script{t: t, url: s.url, peers: s.peers}
+			p := s.client(`{stored: null}`)
+			if ref, ok := frame["ref"].(string); ok { // its answer is wanted
+				p.eval(`h.send("u", {type: "x"}, {ref: %q})`, ref)
+				if kind == "error" {
+					kind = "refused"
+				}
+			}
+			peer := s.accept()
+			peer.t = t
+			peer.expect(firstConnect)
+			if kind != "open" {
+				peer.write(`{"type":"connected","session":"s","user":"u","cursor":"c.0","resumed":false,"pending":0,"pingMs":25000,"expiresAt":"","maxBytes":1024}`)
+				p.until("open", `{}`)
+			}
+			had := int(p.eval(`h.all(%q).length`, kind).(float64))
+			peer.write(string(b))
+			if kind != "state" {
+				p.eval(`h.until(%q, %d)`, kind, had+1)
+			}
+			peer.write(`{"type":"gap","cursor":"c.9","reason":"end of this test"}`)
+			p.eval(`h.until("gap", 1)`)
+			p.none("close")
+			if kind != "error" {
+				p.none("error")
+			}
+			p.quiet()
+		})
+	}
+}

@@ -1,0 +1,153 @@
+// @ts-check
+/** The demo page's words. `say` marks what it writes, so that a change of language reaches all of it. */
+
+/** @type {Record<string, [en: string, zh: string]>} */
+const WORDS = {
+  title: ['Hookbridge', 'Hookbridge 消息桥'],
+  skip: ['Skip to the demo', '跳到演示'],
+  tagline: ['From a signed webhook to the phone that rings.', '从一次签名的 Webhook，到患者手机的一声铃。'],
+  language: ['Language', '语言'],
+  route: ['The way of a message', '消息的路线'],
+  stopClinic: ['Clinic', '医院'],
+  stopBridge: ['Bridge', '消息桥'],
+  bridgeHolds: ['Bridge holds {n}', '暂存 {n} 条'],
+  stopPhone: ['Patient', '患者'],
+  wireWebhook: ['signed webhook', '签名 Webhook'],
+  wireSocket: ['WebSocket', 'WebSocket'],
+  doctor: ['Doctor', '医生端'],
+  patient: ['Patient', '患者端'],
+  way1: ['Way 1', '方法一'],
+  way2: ['Way 2', '方法二'],
+  way1Add: ['The clinic’s backend calls the bridge', '医生端后端调用消息桥'],
+  way2Write: ['This page sends over the doctor’s own socket', '医生端页面经自己的连接发送'],
+  way1All: ['The backend speaks to everyone', '后端向所有人广播'],
+  patientName: ['Patient’s name', '患者姓名'],
+  addPatient: ['Add patient', '添加患者'],
+  messageTo: ['Message to the patient', '给患者的消息'],
+  messageHint: ['Your results are in.', '您的检查结果出来了。'],
+  send: ['Send', '发送'],
+  announcement: ['Announcement', '公告'],
+  newsHint: ['The clinic closes at five today.', '门诊今天下午五点结束。'],
+  toAll: ['To all', '发给所有人'],
+  sentTitle: ['What was sent, and what came of it', '发了什么，结果如何'],
+  logEmpty: ['Nothing yet. Add the patient above and watch the other side.', '还没有记录。在上面添加患者，看看患者端。'],
+  did_add: ['Added {who}', '添加了患者 {who}'],
+  did_write: ['“{text}”', '“{text}”'],
+  did_announce: ['To all: “{text}”', '发给所有人：“{text}”'],
+  sending: ['on its way', '发送中'],
+  status_sent: ['sent', '已送出'],
+  status_received: ['received', '已收到'],
+  status_acked: ['acknowledged', '已确认'],
+  status_queued: ['queued', '已暂存'],
+  status_dropped: ['dropped', '已丢弃'],
+  status_refused: ['refused', '被拒绝'],
+  status_failed: ['failed', '失败'],
+  why_sent: ['Handed to {n}, not yet read.', '已交给 {n}，尚未阅读。'],
+  why_received: ['Arrived on {n}.', '已到达 {n}。'],
+  why_acked: ['The patient’s app has it.', '患者的应用已确认收到。'],
+  why_queued: ['Nobody is online. It is stored and waits.', '对方不在线，已存好，等候送达。'],
+  why_dropped: ['Nobody is online, and it was not to be kept.', '对方不在线，且未要求保存。'],
+  session_one: ['1 live session', '1 个在线会话'],
+  session_many: ['{n} live sessions', '{n} 个在线会话'],
+  whatHappened: ['What happened', '经过'],
+  step_request: ['The backend signed this and sent it', '后端签名并发出'],
+  step_frame: ['The page sent this frame', '页面发出这一帧'],
+  step_reply: ['The bridge answered {status}', '消息桥回答 {status}'],
+  step_result: ['The bridge answered on the socket', '消息桥在连接上回答'],
+  pocket: ['Phone in the pocket', '手机放进口袋（离线）'],
+  chime: ['Chime', '提示音'],
+  messages: ['Messages', '消息'],
+  inboxEmpty: ['No messages yet', '暂无消息'],
+  inboxHint: ['Put the phone in the pocket, send something, take it out again: nothing is lost.',
+    '先把手机放进口袋，发一条消息，再拿出来：一条也不会丢。'],
+  secondDevice: ['Open this patient on a second device', '在另一台设备上打开这位患者'],
+  foot: ['At least once, in order, kept for those who are away. Not an emergency alarm.',
+    '至少送达一次，按序，离线也为您保存。本系统不是紧急报警系统。'],
+  bell_none: ['No new messages', '没有新消息'],
+  bell_some: ['Mark {n} new as seen', '将 {n} 条新消息标为已读'],
+  said_new: ['New message: {text}', '新消息：{text}'],
+  said_state: ['{who}: {state}', '{who}：{state}'],
+  about_added: ['You were added', '您已被添加'],
+  about_message: ['From {from}', '来自 {from}'],
+  about_clinic: ['From the clinic', '来自医院'],
+  about_all: ['To everyone', '致所有人'],
+  waited: ['waited for you', '等候已久'],
+  recalled: ['Taken back by the sender', '发送方已撤回'],
+  gap: ['Older messages are gone ({reason}). Ask the clinic for what matters.', '更早的消息已不可得（{reason}），请向医院查询。'],
+  state_connecting: ['connecting', '连接中'],
+  state_connected: ['connected', '已连接'],
+  state_waiting: ['again in {n} s', '{n} 秒后重连'],
+  state_offline: ['offline, again in {n} s', '网络断开，{n} 秒后再试'],
+  state_stopped: ['stopped', '已停止'],
+  state_pocket: ['in the pocket', '在口袋里'],
+  fact_session: ['Session', '会话'],
+  fact_cursor: ['Cursor', '游标'],
+  fact_close: ['Last close', '上次断开'],
+  fact_none: ['none', '无'],
+  fact_closed: ['{code} {meaning}', '{code} {meaning}'],
+  close_1000: ['signed out', '已退出'],
+  close_1001: ['the machine stopped', '服务器停机'],
+  close_1006: ['connection lost', '连接中断'],
+  close_1009: ['frame too large', '消息过大'],
+  close_1011: ['server error', '服务器错误'],
+  close_1012: ['the machine restarted', '服务器重启'],
+  close_1013: ['overloaded', '服务器繁忙'],
+  close_4400: ['wrong frame', '消息格式错误'],
+  close_4401: ['token invalid or expired', '令牌无效或过期'],
+  close_4403: ['forbidden or revoked', '无权限或已吊销'],
+  close_4408: ['too slow to sign in', '登录超时'],
+  close_4409: ['replaced by another device', '被其他设备取代'],
+  close_4410: ['user erased', '用户已删除'],
+  close_4429: ['too many frames', '发送过于频繁'],
+  close_4498: ['too slow, caught up again', '接收过慢，将补齐'],
+  close_other: ['closed', '已关闭'],
+};
+
+const LANGUAGES = /** @type {const} */ (['en', 'zh']);
+let column = 0;
+
+/** Words of a key, `{name}` filled from args; an arg `{key, args}` is words itself (a string never is: it may be a payload). */
+export function t(/** @type {string} */ key, /** @type {Record<string, any>} */ args = {}) {
+  /** @type {(match: string, name: string) => string} */
+  const fill = (_, name) => (args[name]?.key ? t(args[name].key, args[name].args) : String(args[name] ?? ''));
+  return WORDS[key][column].replace(/\{(\w+)\}/g, fill);
+}
+
+/** Whether there are words for a key. */
+export const known = (/** @type {string} */ key) => Object.hasOwn(WORDS, key);
+
+/** @type {WeakMap<Element, Record<string, any>>} */
+const argsOf = new WeakMap();
+
+/** Writes words into an element, as text, now and after each change of language. */
+export function say(/** @type {HTMLElement} */ el, /** @type {string} */ key, /** @type {Record<string, any>} */ args = {}) {
+  el.dataset.t = key;
+  argsOf.set(el, args);
+  const words = t(key, args);
+  if (el.textContent !== words) el.textContent = words;
+}
+
+/** The language to start with: the URL's, else the browser's. */
+export function firstLanguage() {
+  const chosen = new URLSearchParams(location.search).get('lang') ?? navigator.language;
+  return chosen.toLowerCase().startsWith('zh') ? 'zh' : 'en';
+}
+
+/** Turns the whole page to a language. */
+export function setLanguage(/** @type {string} */ language) {
+  column = Math.max(0, LANGUAGES.indexOf(/** @type {any} */ (language)));
+  document.documentElement.lang = column === 1 ? 'zh-Hans' : 'en';
+  document.title = t('title');
+  for (const el of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll('[data-t]'))) {
+    say(el, /** @type {string} */ (el.dataset.t), argsOf.get(el));
+  }
+  for (const el of document.querySelectorAll('[data-t-label]')) {
+    el.setAttribute('aria-label', t(/** @type {HTMLElement} */ (el).dataset.tLabel ?? ''));
+  }
+  for (const el of document.querySelectorAll('[data-t-placeholder]')) {
+    el.setAttribute('placeholder', t(/** @type {HTMLElement} */ (el).dataset.tPlaceholder ?? ''));
+  }
+  for (const el of document.querySelectorAll('[data-language]')) {
+    el.setAttribute('aria-pressed', String(/** @type {HTMLElement} */ (el).dataset.language === language));
+  }
+}

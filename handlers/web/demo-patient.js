@@ -1,0 +1,136 @@
+// @ts-check
+/** The patient: a phone that rings, a pocket to put it into, and messages that waited. */
+import { announce, Side, byId, element, light } from './demo-side.js';
+import { say, t } from './demo-i18n.js';
+
+/** @typedef {import('./bridge-protocol.js').EventFrame} EventFrame */
+
+const LIST_LENGTH = 200;
+
+export class Patient extends Side {
+  /** @type {Map<string, HTMLElement>} by event id, the messages on the screen */ #items = new Map();
+  /** @type {Set<string>} */ #fresh = new Set();
+  /** @type {AudioContext | null} */ #audio = null;
+
+  /** @param {string} user @param {() => void} onOpen */
+  constructor(user, onOpen) {
+    super('patient', user);
+    this.client.on('message', (frame) => this.#receive(frame));
+    this.client.on('gap', ({ reason }) => this.#gap(reason));
+    this.client.on('recalled', ({ id }) => this.#takeBack(id));
+    this.client.on('open', onOpen);
+    byId('bell').addEventListener('click', () => this.#markSeen());
+    byId('pocket').addEventListener('change', (e) => {
+      if (/** @type {HTMLInputElement} */ (e.target).checked) this.client.close();
+      else this.client.connect();
+    });
+    byId('chime').addEventListener('change', (e) => {
+      // Browsers let a page sound only after a gesture, and this is one.
+      this.#audio = /** @type {HTMLInputElement} */ (e.target).checked ? new AudioContext() : null;
+      this.#sound();
+    });
+  }
+
+  /** @param {EventFrame} frame */
+  #receive({ event, from, replay }) {
+    const item = element('li', 'message');
+    const head = element('p', 'about');
+    const about = element('span');
+    const data = event.data;
+    const text = typeof data?.message === 'string' ? data.message : JSON.stringify(data ?? null);
+    if (event.type === 'patient.added') say(about, 'about_added');
+    else if (event.type.includes('announcement')) say(about, 'about_all');
+    else if (from) say(about, 'about_message', { from });
+    else say(about, 'about_clinic');
+    const time = /** @type {HTMLTimeElement} */ (element('time', '', clock(event.timestamp)));
+    time.dateTime = event.timestamp;
+    head.append(about);
+    if (replay) {
+      const mark = element('span', 'waited');
+      say(mark, 'waited');
+      head.append(mark);
+    }
+    head.append(time);
+    item.append(head, element('p', 'text', text));
+    item.classList.add('fresh');
+    this.#add(item);
+    this.#items.set(event.id, item);
+    this.#fresh.add(event.id);
+    this.#ring();
+    announce('said_new', { text });
+  }
+
+  /** @param {HTMLElement} item */
+  #add(item) {
+    const list = byId('messages');
+    list.prepend(item);
+    if (list.children.length > LIST_LENGTH) list.lastElementChild?.remove();
+    byId('messages-empty').hidden = true;
+  }
+
+  /** @param {string} reason */
+  #gap(reason) {
+    const item = element('li', 'gap');
+    say(item, 'gap', { reason });
+    this.#add(item);
+  }
+
+  /** @param {string} id */
+  #takeBack(id) {
+    const item = this.#items.get(id);
+    if (!item) return;
+    item.classList.add('recalled');
+    say(/** @type {HTMLElement} */ (item.querySelector('.text')), 'recalled');
+    this.#fresh.delete(id);
+    this.#showCount();
+  }
+
+  #ring() {
+    const bell = byId('bell');
+    for (const part of ['bridge', '2', 'phone']) light(part);
+    bell.classList.remove('ringing');
+    void bell.offsetWidth; // lets the animation begin anew
+    bell.classList.add('ringing');
+    this.#sound();
+    this.#showCount();
+  }
+
+  /** Two soft notes. */
+  #sound() {
+    const audio = this.#audio;
+    if (!audio) return;
+    for (const [note, after] of [[880, 0], [1174.7, 0.16]]) {
+      const [tone, volume, start] = [audio.createOscillator(), audio.createGain(), audio.currentTime + after];
+      tone.frequency.value = note;
+      volume.gain.setValueAtTime(0, start);
+      volume.gain.linearRampToValueAtTime(0.14, start + 0.02);
+      volume.gain.exponentialRampToValueAtTime(0.001, start + 0.7);
+      tone.connect(volume).connect(audio.destination);
+      tone.start(start);
+      tone.stop(start + 0.75);
+    }
+  }
+
+  #markSeen() {
+    for (const id of this.#fresh) {
+      this.client.seen(id);
+      this.#items.get(id)?.classList.remove('fresh');
+    }
+    this.#fresh.clear();
+    this.#showCount();
+  }
+
+  #showCount() {
+    const n = this.#fresh.size;
+    byId('bell').dataset.count = String(n);
+    byId('bell-count').textContent = n > 99 ? '99+' : String(n);
+    say(byId('bell-label'), n ? 'bell_some' : 'bell_none', { n });
+    document.title = n ? `(${n}) ${t('title')}` : t('title');
+  }
+}
+
+/** @param {string} timestamp */
+function clock(timestamp) {
+  const at = new Date(timestamp);
+  return Number.isNaN(at.getTime()) ? '' : at.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' });
+}

@@ -1,0 +1,223 @@
+package web
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestEachCloseCodeIsAnsweredAsTheProtocolSays(t *testing.T) {
+	const (
+		stop   = "stop"
+		atOnce = "at once"
+	)
+	// random is 0.5: half of the widest wait, above the floor.
+	codes := map[int]string{
+		1000: stop, 1002: stop, 1003: stop, 1007: stop, 1009: stop, 4400: stop, 4403: stop, 4409: stop, 4410: stop,
+		1001: `2500`, 1012: `2500`,
+		1006: `500`, 1011: `500`, 1013: `5500`, 4408: `500`, 4429: `30500`, 4999: `500`,
+		4401: atOnce, 4498: atOnce,
+	}
+	s := newScript(t)
+	for code, want := range codes {
+		t.Run(fmt.Sprint(code), func(t *testing.T) {
+			s := &script{t: t, url: s.url, peers: s.peers}
+			p := s.client(`{stored: null}`)
+			peer := s.connected(firstConnect, "c.0")
+			peer.t = t
+			p.until("open", `{}`)
+			peer.close(code)
+			p.until("close", fmt.Sprintf(`{"code":%d,"retry":%t}`, code, want != stop))
+			const before = `{"state":"connecting"}|{"state":"connected"}|`
+			switch want {
+			case stop:
+				p.until("state", states(before+fmt.Sprintf(`{"state":"stopped","code":%d,"reason":"scripted"}`, code))...)
+				if n := p.eval(`h.clock.timers.size`); n != 0.0 {
+					t.Fatalf("%v timers are left", n)
+				}
+			case atOnce:
+				s.connected(`{"type":"connect","token":"token-2","after":"c.0"}`, "c.0")
+				p.until("state", states(before+`{"state":"connecting"}|{"state":"connected"}`)...)
+			default:
+				p.until("state", states(before+`{"state":"waiting","retryInMs":`+want+`}`)...)
+				p.eval(`h.clock.advance(%s - 1)`, want)
+				p.until("token", `"connect"`)
+				p.advance(1)
+				s.connected(`{"type":"connect","token":"token-2","after":"c.0"}`, "c.0")
+			}
+			if code == 4410 {
+				p.until("cleared", `true`)
+				p.eval(`h.client.connect()`) // nothing of the erased user is told again
+				s.connected(`{"type":"connect","token":"token-2"}`, "c.0")
+			} else {
+				p.none("cleared")
+			}
+		})
+	}
+}
+
+func TestTheBackoffDoublesTo30SecondsAndStartsAgainAfterAStableConnection(t *testing.T) {
+	s := newScript(t)
+	p := s.client(`{stored: null, random: 1}`)
+	for i, want := range []int{1000, 2000, 4000, 8000, 16000, 30000, 30000} {
+		s.accept().close(1006)
+		p.eval(`h.until("close", %d)`, i+1)
+		if got := p.eval(`h.all("state").at(-1).retryInMs`); got != float64(want) {
+			t.Fatalf("wait %d is %v, want %d", i, got, want)
+		}
+		p.advance(want)
+	}
+	peer := s.connected(`{"type":"connect","token":"token-8"}`, "c.0")
+	p.until("open", `{}`)
+	peer.close(1011) // a server that lets us in only to fail is no better
+	p.eval(`h.until("close", 8)`)
+	if got := p.eval(`h.all("state").at(-1).retryInMs`); got != 30000.0 {
+		t.Fatalf("wait is %v", got)
+	}
+	p.advance(30000)
+	peer = s.connected(`{"type":"connect","token":"token-9","after":"c.0"}`, "c.0")
+	p.until("open", `{}`, `{}`)
+	p.advance(10000)
+	peer.close(1011)
+	p.eval(`h.until("close", 9)`)
+	if got := p.eval(`h.all("state").at(-1).retryInMs`); got != 1000.0 {
+		t.Fatalf("wait is %v", got)
+	}
+}
+
+func TestAReconnectFrameSaysWhenToComeBack(t *testing.T) {
+	for _, code := range []int{1001, 1012, 1006} {
+		t.Run(fmt.Sprint(code), func(t *testing.T) {
+			s := newScript(t)
+			p := s.client(`{stored: null}`)
+			peer := s.connected(firstConnect, "c.0")
+			peer.write(`{"type":"reconnect","afterMs":4210,"reason":"draining"}`)
+			peer.event("msg_1", 1, "") // what is still under way is still taken
+			p.until("message", `{"cursor":"c.1"}`)
+			peer.close(code)
+			p.until("state", states(`{"state":"connecting"}|{"state":"connected"}|{"state":"waiting","retryInMs":4210}`)...)
+			p.eval(`dispatchEvent(new Event("online"))`) // the machine asked for this wait
+			p.advance(4209)
+			p.until("token", `"connect"`)
+			p.advance(1)
+			s.connected(`{"type":"connect","token":"token-2","after":"c.1"}`, "c.1")
+		})
+	}
+}
+
+func TestABadTokenIsReplacedOnceAndTwiceInARowStops(t *testing.T) {
+	s := newScript(t)
+	p := s.client(`{stored: null}`)
+	s.accept().close(4401)
+	peer := s.accept()
+	peer.expect(`{"type":"connect","token":"token-2"}`)
+	peer.close(4401)
+	p.until("state", states(`{"state":"connecting"}|{"state":"connecting"}|{"state":"stopped","code":4401}`)...)
+	p.until("token", `"connect"`, `"unauthorized"`)
+	p.until("close", `{"code":4401,"retry":true}`, `{"code":4401,"retry":false}`)
+
+	p.eval(`h.client.connect()`) // signed in anew
+	peer = s.connected(`{"type":"connect","token":"token-3"}`, "c.0")
+	for n := 4; n <= 6; n++ { // each time after hours of service: never twice in a row
+		p.eval(`h.until("open", %d)`, n-3)
+		p.advance(3_600_000)
+		peer.close(4401)
+		peer = s.connected(fmt.Sprintf(`{"type":"connect","token":"token-%d","after":"c.0"}`, n), "c.0")
+	}
+	p.eval(`h.until("open", 4)`)
+}
+
+func TestTwoLateConnectsInARowStop(t *testing.T) {
+	s := newScript(t)
+	p := s.client(`{stored: null}`)
+	s.accept().close(4408)
+	p.until("close", `{"code":4408,"retry":true}`)
+	p.advance(500)
+	s.accept().close(4408)
+	p.until("close", `{"code":4408,"retry":true}`, `{"code":4408,"retry":false}`)
+}
+
+func TestAFailedTokenFetchIsTriedAgainWithBackoff(t *testing.T) {
+	s := newScript(t)
+	p := s.client(`{stored: null, token: (n) => { if (n === 1) throw new Error("the backend is away"); return "t" + n; }}`)
+	p.until("error", `{"code":"connect"}`)
+	p.until("state", states(`{"state":"connecting"}|{"state":"waiting","retryInMs":500}`)...)
+	p.advance(500)
+	s.connected(`{"type":"connect","token":"t2"}`, "c.0")
+}
+
+func TestASilentServerIsAskedThenLeft(t *testing.T) {
+	s := newScript(t)
+	p := s.client(`{stored: null}`)
+	peer := s.connected(firstConnect, "c.0")
+	p.until("open", `{}`)
+	p.advance(20_000)
+	peer.event("msg_1", 1, "") // anything heard puts the question off
+	p.until("message", `{"cursor":"c.1"}`)
+	peer.expect(`{"type":"ack","cursor":"c.1"}`)
+	p.advance(24_999)
+	p.eval(`h.client.seen("not asked yet")`)
+	peer.expect(`{"type":"seen","id":"not asked yet"}`)
+	p.advance(1)
+	peer.expect(`{"type":"ping"}`)
+	peer.write(`{"type":"pong"}`, `{"type":"recalled","id":"heard"}`)
+	p.until("recalled", `{"id":"heard"}`)
+	p.advance(10_000)
+	p.none("close")
+	p.advance(25_000)
+	peer.expect(`{"type":"ping"}`)
+	p.advance(9_999)
+	p.none("close")
+	p.advance(1) // half open: no pong, no close frame, nothing
+	p.until("close", `{"code":1006,"reason":"nothing heard","retry":true}`)
+	p.advance(500)
+	s.connected(`{"type":"connect","token":"token-2","after":"c.1"}`, "c.1")
+}
+
+func TestAServerThatNeverAnswersTheConnectFrameIsLeft(t *testing.T) {
+	s := newScript(t)
+	p := s.client(`{stored: null}`)
+	s.accept().expect(firstConnect)
+	p.advance(15_000)
+	p.until("close", `{"code":1006,"reason":"no connected frame in time"}`)
+	p.advance(500)
+	s.connected(`{"type":"connect","token":"token-2"}`, "c.0")
+}
+
+func TestAWakingPageDoesNotSitOutItsOwnWait(t *testing.T) {
+	for _, wake := range []string{`window.dispatchEvent(new Event("online"))`, `window.dispatchEvent(new Event("pageshow"))`,
+		`document.dispatchEvent(new Event("visibilitychange"))`} {
+		t.Run(wake, func(t *testing.T) {
+			s := newScript(t)
+			p := s.client(`{stored: null}`)
+			s.accept().close(1006)
+			p.until("close", `{"code":1006}`)
+			p.eval(wake)
+			peer := s.connected(`{"type":"connect","token":"token-2"}`, "c.0")
+			p.until("open", `{}`)
+			p.eval(wake) // the connection may have died while the page slept: it is asked
+			peer.expect(`{"type":"ping"}`)
+
+			peer.close(4429)
+			p.until("close", `{"code":1006}`, `{"code":4429}`)
+			p.eval(wake) // the server asked for this wait
+			p.until("token", `"connect"`, `"connect"`)
+			p.eval(`h.clock.now += 60_000`) // but a machine that slept through it is late, not early
+			p.eval(wake)
+			s.connected(`{"type":"connect","token":"token-3","after":"c.0"}`, "c.0")
+		})
+	}
+}
+
+func TestWithoutNetworkTheStateSaysOffline(t *testing.T) {
+	s := newScript(t)
+	p := s.client(`{stored: null}`)
+	peer := s.accept()
+	p.eval(`Object.defineProperty(navigator, "onLine", {get: () => false})`)
+	peer.close(1006)
+	p.until("state", states(`{"state":"connecting"}|{"state":"offline","retryInMs":500}`)...)
+	p.eval(`window.dispatchEvent(new Event("online"))`)
+	s.connected(`{"type":"connect","token":"token-2"}`, "c.0")
+}
+
+func states(list string) []string { return strings.Split(list, "|") }
