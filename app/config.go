@@ -47,6 +47,7 @@ type Settings struct {
 	SessionsByUser int           `name:"max-sessions-per-user" default:"16" env:"BRIDGE_MAX_SESSIONS_PER_USER" help:"Sessions of one user; one more closes the oldest."`
 	MaxPending     int           `name:"max-unauthenticated-per-address" default:"1024" env:"BRIDGE_MAX_UNAUTHENTICATED_PER_ADDRESS" help:"Connections of one address that have not shown a token."`
 	DrainTimeout   time.Duration `default:"15s" env:"BRIDGE_DRAIN_TIMEOUT" help:"How long sessions may take to leave when the program stops."`
+	PingInterval   time.Duration `default:"25s" env:"BRIDGE_PING_INTERVAL" help:"Heartbeat of sessions; silence of 2.5 times as long ends one."`
 	LogLevel       string        `default:"info" enum:"debug,info,warn,error" env:"BRIDGE_LOG_LEVEL" help:"debug, info, warn or error."`
 }
 

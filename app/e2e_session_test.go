@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fasthttp/websocket"
+	"github.com/golang-jwt/jwt/v5"
 )
 
 func bearer(token string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }
@@ -74,13 +75,21 @@ func TestATokenComesInOneOfFourWays(t *testing.T) {
 	}
 }
 
+func signed(t *testing.T, c jwt.MapClaims) string {
+	t.Helper()
+	s, err := jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString([]byte(testJWTSecret))
+	must(t, err)
+	return s
+}
+
 func TestABadTokenIsToldInTheWayTheClientCanRead(t *testing.T) {
 	w := start(t)
 	bad := map[string]string{
 		"expired":        token(t, "patient-1", -time.Hour, ""),
 		"garbage":        "eyJhbGciOiJub25lIn0.e30.",
 		"no such rights": token(t, "patient-1", time.Hour, `{"send":"*"}`),
-		"no user":        token(t, "", time.Hour, ""),
+		"no user":        signed(t, jwt.MapClaims{"exp": time.Now().Add(time.Hour).Unix()}),
+		"no exp":         signed(t, jwt.MapClaims{"sub": "patient-1"}),
 	}
 	for name, tok := range bad {
 		s, _, err := w.dial(nil, "", "bridge.v1.json")

@@ -178,10 +178,33 @@ func token(t testing.TB, user string, life time.Duration, rights string) string 
 
 // session is a WebSocket client that is not ours.
 type session struct {
-	t     testing.TB
-	ws    *websocket.Conn
-	id    string
-	hello frame
+	t      testing.TB
+	ws     *websocket.Conn
+	id     string
+	hello  frame
+	pumped chan pumped
+}
+
+type pumped struct {
+	f   frame
+	err error
+}
+
+// pump reads all the time from now on, as a browser does: pings are answered
+// also while the test looks elsewhere.
+func (s *session) pump() *session {
+	s.pumped = make(chan pumped, 10_000)
+	go func() {
+		defer close(s.pumped)
+		for {
+			f, err := s.readSocket()
+			s.pumped <- pumped{f, err}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return s
 }
 
 // frame is any frame of the server, in either mode.
@@ -274,7 +297,7 @@ func (w *world) plain(token string) *session {
 		w.t.Fatal(err)
 	}
 	s.send(map[string]string{"token": token})
-	return s
+	return s.pump()
 }
 
 func (s *session) send(v any) {
@@ -292,6 +315,17 @@ func (s *session) sendRaw(text string) {
 }
 
 func (s *session) read() (frame, error) {
+	if s.pumped != nil {
+		p, ok := <-s.pumped
+		if !ok {
+			return frame{}, io.EOF
+		}
+		return p.f, p.err
+	}
+	return s.readSocket()
+}
+
+func (s *session) readSocket() (frame, error) {
 	if err := s.ws.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		return frame{}, err
 	}

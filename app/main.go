@@ -24,10 +24,17 @@ type Streams struct {
 type cli struct {
 	Dev     DevCmd           `cmd:"" help:"Try it: no settings, own secrets, a page with a doctor and a patient. Loopback only."`
 	Serve   ServeCmd         `cmd:"" help:"Production: refuses to start without secrets of its own."`
+	Token   TokenCmd         `cmd:"" help:"Print a token for a user (HS256)."`
+	Send    SendCmd          `cmd:"" help:"Sign a webhook and fire it."`
+	Listen  ListenCmd        `cmd:"" help:"Print a user's events as they come; reconnects and acks."`
+	Verify  VerifyCmd        `cmd:"" help:"Say which step of a webhook's signature fails."`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 }
 
 func main() {
+	// A limit on file sizes must fail a write, like a full disk, and not the
+	// process.
+	signal.Ignore(syscall.SIGXFSZ)
 	// The first signal ends the work in order; a second one ends the program.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)

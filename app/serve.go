@@ -99,7 +99,7 @@ func NewProgram(ctx context.Context, s Settings, demo *handlers.Demo, log *slog.
 	p.undo = append(p.undo, engine.Close)
 	p.bridge = bridge.New(bridge.Config{
 		DefaultTTL: s.DefaultTTL, MaxBytes: s.MaxBytes, MaxSessions: s.MaxSessions, SessionsPerUser: s.SessionsByUser,
-		DrainTimeout: s.DrainTimeout, Logger: log, Registerer: registry,
+		DrainTimeout: s.DrainTimeout, PingEvery: s.PingInterval, Logger: log, Registerer: registry,
 	}, engine, handlers.Authenticator(tokens))
 	p.server = handlers.New(handlers.Options{
 		Bridge: p.bridge, Webhooks: webhooks, Tokens: tokens, Tickets: auth.NewTickets(ticketLife, maxTickets, time.Now),

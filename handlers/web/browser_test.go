@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
@@ -59,7 +60,7 @@ func startBrowser() {
 	// A Chromium newer than cdproto sends events that it cannot name; they are of no concern here.
 	ctx, stop := chromedp.NewContext(alloc, chromedp.WithErrorf(func(string, ...any) {}))
 	browser.stop = func() { stop(); stopAlloc() }
-	browser.ctx, browser.err = ctx, chromedp.Run(ctx)
+	browser.ctx, browser.err = ctx, chromedp.Do(ctx)
 }
 
 // tab is one page in the browser and what it complained about.
@@ -67,8 +68,8 @@ type tab struct {
 	t   *testing.T
 	ctx context.Context
 
-	mu         sync.Mutex
-	complaints []string // console errors, exceptions, CSP violations
+	mu         *sync.Mutex
+	complaints *[]string // console errors, exceptions, CSP violations
 }
 
 func newTab(t *testing.T) *tab {
@@ -79,40 +80,50 @@ func newTab(t *testing.T) *tab {
 	}
 	ctx, cancel := chromedp.NewContext(browser.ctx)
 	t.Cleanup(cancel)
-	p := &tab{t: t, ctx: ctx}
-	chromedp.ListenTarget(ctx, func(ev any) {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		switch ev := ev.(type) {
-		case *runtime.EventExceptionThrown:
-			p.complaints = append(p.complaints, ev.ExceptionDetails.Error())
-		case *runtime.EventConsoleAPICalled:
-			if ev.Type == runtime.APITypeError || ev.Type == runtime.APITypeWarning {
-				p.complaints = append(p.complaints, fmt.Sprintf("console.%s %s", ev.Type, ev.Args[0].Value))
-			}
-		case *log.EventEntryAdded:
-			if ev.Entry.Level == log.LevelError || ev.Entry.Source == log.SourceSecurity {
-				p.complaints = append(p.complaints, ev.Entry.Text+" "+ev.Entry.URL)
-			}
+	p := &tab{t: t, ctx: ctx, mu: new(sync.Mutex), complaints: new([]string)}
+	// The tab is made by the first command, and must outlive any bound on one command.
+	if err := chromedp.Listen(ctx, p.listen); err != nil {
+		t.Fatal(err)
+	}
+	for _, enable := range []cdp.Command[cdp.Empty, cdp.Empty]{log.Enable, runtime.Enable} {
+		if _, err := chromedp.Call(ctx, enable, cdp.Empty{}); err != nil {
+			t.Fatal(err)
 		}
-	})
-	p.run(log.Enable())
+	}
 	return p
 }
 
-func (p *tab) run(actions ...chromedp.Action) {
+func (p *tab) listen(ev any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch ev := ev.(type) {
+	case *runtime.EventExceptionThrown:
+		complaint := ev.ExceptionDetails.Text
+		if ev.ExceptionDetails.Exception != nil {
+			complaint += " " + ev.ExceptionDetails.Exception.Description
+		}
+		*p.complaints = append(*p.complaints, complaint)
+	case *runtime.EventConsoleAPICalled:
+		if ev.Type == runtime.ConsoleAPICalledTypeError || ev.Type == runtime.ConsoleAPICalledTypeWarning {
+			*p.complaints = append(*p.complaints, fmt.Sprintf("console.%s %s", ev.Type, ev.Args[0].Value))
+		}
+	case *log.EventEntryAdded:
+		if ev.Entry.Level == log.EntryLevelError || ev.Entry.Source == log.EntrySourceSecurity {
+			*p.complaints = append(*p.complaints, ev.Entry.Text+" "+ev.Entry.URL)
+		}
+	}
+}
+
+// do runs one action of any kind within the tests' patience.
+func do[T any](p *tab, action chromedp.Action[T]) T {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
-	// The tab is made by the first Run, with the context that outlives it.
-	if chromedp.FromContext(p.ctx).Target == nil {
-		if err := chromedp.Run(p.ctx); err != nil {
-			p.t.Fatal(err)
-		}
-	}
-	if err := chromedp.Run(ctx, actions...); err != nil {
+	v, err := chromedp.Run(ctx, action)
+	if err != nil {
 		p.t.Fatal(err)
 	}
+	return v
 }
 
 // eval runs an expression, waits for the promise it may be, and returns its
@@ -120,10 +131,9 @@ func (p *tab) run(actions ...chromedp.Action) {
 func (p *tab) eval(format string, args ...any) any {
 	p.t.Helper()
 	expression := fmt.Sprintf("(async () => (%s) ?? null)()", fmt.Sprintf(format, args...))
-	var raw []byte
-	p.run(chromedp.Evaluate(expression, &raw, func(e *runtime.EvaluateParams) *runtime.EvaluateParams {
-		return e.WithAwaitPromise(true).WithUserGesture(true)
-	}))
+	gesture := true
+	raw := do(p, chromedp.Evaluate[[]byte](expression, chromedp.EvalAwaitPromise,
+		func(e *runtime.EvaluateParams) { e.UserGesture = &gesture }))
 	var v any
 	if err := json.Unmarshal(raw, &v); err != nil {
 		p.t.Fatalf("%s: %v in %s", expression, err, raw)
@@ -165,7 +175,7 @@ func (p *tab) quiet() {
 	p.t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, c := range p.complaints {
+	for _, c := range *p.complaints {
 		p.t.Errorf("the browser complained: %s", c)
 	}
 }
@@ -175,6 +185,7 @@ type script struct {
 	t     *testing.T
 	url   string
 	peers chan *peer
+	tab   *tab
 }
 
 type peer struct {
@@ -209,14 +220,29 @@ func newScript(t *testing.T) *script {
 	return s
 }
 
-// client opens the blank page with a client made from options, a JavaScript
-// object literal.
+// client opens the blank page, in the test's one tab, with a client made from
+// options, a JavaScript object literal.
 func (s *script) client(options string) *tab {
 	s.t.Helper()
-	p := newTab(s.t)
-	p.run(chromedp.Navigate(s.url + "/blank"))
-	p.eval("h.make(%s)", options)
-	return p
+	if s.tab == nil {
+		s.tab = newTab(s.t)
+	}
+	do(s.tab, chromedp.Navigate(s.url+"/blank"))
+	s.tab.eval("h.make(%s)", options)
+	return s.tab
+}
+
+// during runs a subtest with a page of its own.
+func (s *script) during(name string, test func(t *testing.T, s *script)) {
+	s.t.Helper()
+	if s.tab == nil {
+		s.tab = newTab(s.t)
+	}
+	s.t.Run(name, func(t *testing.T) {
+		sub, page := *s, *s.tab
+		sub.t, page.t, sub.tab = t, t, &page
+		test(t, &sub)
+	})
 }
 
 func (s *script) accept() *peer {
@@ -273,17 +299,26 @@ func (p *peer) event(id string, n int, more string) {
 	p.write(fmt.Sprintf(`{"type":"event","cursor":"c.%d"%s,"event":{"id":%q,"type":"patient.added","timestamp":"2030-01-01T00:00:00Z","data":{"message":"hi"}}}`, n, more, id))
 }
 
-// close ends the connection with a code; 1006 cuts it without a word.
+// close ends the connection with a code; 1006 cuts it without a word. A server
+// hangs up once its close frame is answered: Chromium reports the close only
+// then, or two seconds later.
 func (p *peer) close(code int) {
 	p.t.Helper()
-	if code != 1006 {
-		msg := websocket.FormatCloseMessage(code, "scripted")
-		if err := p.conn.WriteControl(websocket.CloseMessage, msg, time.Now().Add(patience)); err != nil {
-			p.t.Fatal(err)
-		}
-	}
+	defer p.conn.Close()
 	if code == 1006 {
-		p.conn.NetConn().Close()
+		return
+	}
+	deadline := time.Now().Add(patience)
+	if err := p.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, "scripted"), deadline); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := p.conn.SetReadDeadline(deadline); err != nil {
+		p.t.Fatal(err)
+	}
+	for {
+		if _, _, err := p.conn.ReadMessage(); err != nil {
+			return
+		}
 	}
 }
 

@@ -57,13 +57,13 @@ func TestAReloadedPageResumesFromItsCursorInLocalStorage(t *testing.T) {
 	peer := s.connected(firstConnect, "c.0")
 	peer.event("msg_1", 1, "")
 	p.until("message", `{"cursor":"c.1"}`)
-	p.run(chromedp.Navigate(s.url + "/blank"))
+	do(p, chromedp.Navigate(s.url+"/blank"))
 	p.eval(`h.make({user: "patient-42"})`)
 	peer = s.connected(`{"type":"connect","token":"token-1","after":"c.1"}`, "c.1")
 	p.advance(200)
 	peer.expect(`{"type":"ack","cursor":"c.1"}`) // the last ack may have died with the page
 
-	p.run(chromedp.Navigate(s.url + "/blank"))
+	do(p, chromedp.Navigate(s.url+"/blank"))
 	p.eval(`h.make({user: "patient-43"})`) // another user is another cursor
 	s.connected(firstConnect, "c.0")
 	p.until("open", `{"resumed":false}`)
@@ -196,7 +196,7 @@ func TestEveryGoldenFrameOfTheServerIsAccepted(t *testing.T) {
 	shows := map[string]string{"connected": "open", "event": "message", "error": "error", "gap": "gap", "recalled": "recalled",
 		"token_expiring": "token", "refreshed": "refreshed", "result": "result", "reconnect": "state", "pong": "state"}
 	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
+		s.during(filepath.Base(file), func(t *testing.T, s *script) {
 			b, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
@@ -206,7 +206,6 @@ func TestEveryGoldenFrameOfTheServerIsAccepted(t *testing.T) {
 			if !known {
 				t.Fatalf("the client has no word for %q", frame["type"])
 			}
-			s := &script{t: t, url: s.url, peers: s.peers}
 			p := s.client(`{stored: null}`)
 			if ref, ok := frame["ref"].(string); ok { // its answer is wanted
 				p.eval(`h.send("u", {type: "x"}, {ref: %q})`, ref)
@@ -215,7 +214,6 @@ func TestEveryGoldenFrameOfTheServerIsAccepted(t *testing.T) {
 				}
 			}
 			peer := s.accept()
-			peer.t = t
 			peer.expect(firstConnect)
 			if kind != "open" {
 				peer.write(`{"type":"connected","session":"s","user":"u","cursor":"c.0","resumed":false,"pending":0,"pingMs":25000,"expiresAt":"","maxBytes":1024}`)

@@ -20,11 +20,9 @@ func TestEachCloseCodeIsAnsweredAsTheProtocolSays(t *testing.T) {
 	}
 	s := newScript(t)
 	for code, want := range codes {
-		t.Run(fmt.Sprint(code), func(t *testing.T) {
-			s := &script{t: t, url: s.url, peers: s.peers}
+		s.during(fmt.Sprint(code), func(t *testing.T, s *script) {
 			p := s.client(`{stored: null}`)
 			peer := s.connected(firstConnect, "c.0")
-			peer.t = t
 			p.until("open", `{}`)
 			peer.close(code)
 			p.until("close", fmt.Sprintf(`{"code":%d,"retry":%t}`, code, want != stop))
@@ -86,9 +84,9 @@ func TestTheBackoffDoublesTo30SecondsAndStartsAgainAfterAStableConnection(t *tes
 }
 
 func TestAReconnectFrameSaysWhenToComeBack(t *testing.T) {
+	s := newScript(t)
 	for _, code := range []int{1001, 1012, 1006} {
-		t.Run(fmt.Sprint(code), func(t *testing.T) {
-			s := newScript(t)
+		s.during(fmt.Sprint(code), func(t *testing.T, s *script) {
 			p := s.client(`{stored: null}`)
 			peer := s.connected(firstConnect, "c.0")
 			peer.write(`{"type":"reconnect","afterMs":4210,"reason":"draining"}`)
@@ -120,7 +118,7 @@ func TestABadTokenIsReplacedOnceAndTwiceInARowStops(t *testing.T) {
 	peer = s.connected(`{"type":"connect","token":"token-3"}`, "c.0")
 	for n := 4; n <= 6; n++ { // each time after hours of service: never twice in a row
 		p.eval(`h.until("open", %d)`, n-3)
-		p.advance(3_600_000)
+		p.eval(`h.clock.now += 3_600_000`)
 		peer.close(4401)
 		peer = s.connected(fmt.Sprintf(`{"type":"connect","token":"token-%d","after":"c.0"}`, n), "c.0")
 	}
@@ -185,25 +183,25 @@ func TestAServerThatNeverAnswersTheConnectFrameIsLeft(t *testing.T) {
 }
 
 func TestAWakingPageDoesNotSitOutItsOwnWait(t *testing.T) {
+	s := newScript(t)
 	for _, wake := range []string{`window.dispatchEvent(new Event("online"))`, `window.dispatchEvent(new Event("pageshow"))`,
 		`document.dispatchEvent(new Event("visibilitychange"))`} {
-		t.Run(wake, func(t *testing.T) {
-			s := newScript(t)
+		s.during(wake, func(t *testing.T, s *script) {
 			p := s.client(`{stored: null}`)
 			s.accept().close(1006)
 			p.until("close", `{"code":1006}`)
-			p.eval(wake)
+			p.eval("%s", wake)
 			peer := s.connected(`{"type":"connect","token":"token-2"}`, "c.0")
 			p.until("open", `{}`)
-			p.eval(wake) // the connection may have died while the page slept: it is asked
+			p.eval("%s", wake) // the connection may have died while the page slept: it is asked
 			peer.expect(`{"type":"ping"}`)
 
 			peer.close(4429)
 			p.until("close", `{"code":1006}`, `{"code":4429}`)
-			p.eval(wake) // the server asked for this wait
+			p.eval("%s", wake) // the server asked for this wait
 			p.until("token", `"connect"`, `"connect"`)
 			p.eval(`h.clock.now += 60_000`) // but a machine that slept through it is late, not early
-			p.eval(wake)
+			p.eval("%s", wake)
 			s.connected(`{"type":"connect","token":"token-3","after":"c.0"}`, "c.0")
 		})
 	}

@@ -12,7 +12,8 @@
 // # What stands in the file
 //
 //   - log: one row a message in order of arrival, with the payload (until the
-//     message expires) and the memory of its id (for the retention time).
+//     message expires) and the memory of its id (for the retention time; once
+//     the payload is gone the row moves to numbers below zero).
 //   - mail: one narrow row a recipient, keyed by user and sequence, pointing into
 //     log. The log of messages to all is the mailbox of the user named "".
 //   - users: where a user stands (acks, first seen, trimmed), and the head of a
@@ -26,7 +27,8 @@
 //
 // CPU time per message of ~300 B to one of 10,000 users, 64 messages a commit,
 // real fsync, ext4, 2 cores, checkpoints included; "random" are ids without any
-// order, the worst case for an index; "100k" is 100,000 users and random ids:
+// order, the worst case for an index; "100k" is 100,000 users and random ids.
+// This is the store alone, without queue and fan-out:
 //
 //	driver                              ordered  random   100k
 //	modernc.org/sqlite, database/sql      29 µs      –   57 µs
@@ -40,4 +42,8 @@
 // of 1 or 2 KiB cost more than 4 KiB. Filling the two indexes later, in sorted
 // batches, would bring 14–17 µs, at the price of a second place that every read
 // has to consult; the gain was not worth that risk.
+//
+// With everything around it (BenchmarkAppend), on the same machine: 23 µs and
+// 36,000 messages a second with 64 concurrent senders (28 and 31 µs with random
+// ids and with 100,000 users), 57 µs with 8, 159 µs with one; 17 µs with 256.
 package sqlite

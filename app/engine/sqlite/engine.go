@@ -94,7 +94,7 @@ func (e *Engine) openFile() error {
 	path := filepath.Join(e.opts.Dir, "bridge.db")
 	// Order matters: page size and auto_vacuum only take before the first table.
 	c, err := e.connect(path, `PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;
-		PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;
+		PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;
 		PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -32768; PRAGMA cache_spill = OFF;
 		PRAGMA temp_store = MEMORY`)
 	if err != nil {
@@ -113,7 +113,7 @@ func (e *Engine) openFile() error {
 	if e.writer, err = newWriter(e, s); err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
-	k, err := e.connect(path, "PRAGMA synchronous = FULL; PRAGMA busy_timeout = 250; SELECT count(*) FROM sqlite_schema")
+	k, err := e.connect(path, "PRAGMA busy_timeout = 250; SELECT count(*) FROM sqlite_schema")
 	if err != nil {
 		return err
 	}
@@ -140,7 +140,9 @@ func (e *Engine) connect(path, setup string) (*sqlite3.Conn, error) {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	e.conns = append(e.conns, c)
-	if err := c.Exec("PRAGMA busy_timeout = 5000; " + setup); err != nil {
+	// The driver's own default would not sync a commit, and vfs.go relies on
+	// it: so that setting comes before anything that could write.
+	if err := c.Exec("PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; " + setup); err != nil {
 		return nil, fmt.Errorf("set up %s: %w", path, err)
 	}
 	return c, nil

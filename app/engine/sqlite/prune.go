@@ -11,7 +11,7 @@ import (
 const (
 	pruneMessages   = 128   // expired messages
 	pruneRecipients = 1_000 // places of those messages in mailboxes
-	pruneIDs        = 256   // rows looked at for ids to forget
+	pruneIDs        = 256   // ids
 	vacuumPages     = 32    // pages given back to the file system
 	vacuumAbove     = 1_024 // free pages that are kept for reuse in any case
 )
@@ -19,16 +19,12 @@ const (
 // pruner takes out what has expired and forgets old ids.
 type pruner struct {
 	backlog bool // there is work, as far as known
-	// looked is the row of log up to which old ids have been dealt with. Rows
-	// it has passed and that still hold a message are forgotten when that
-	// expires.
-	looked int64
 }
 
 func (p *pruner) due() { p.backlog = true }
 
-// failed waits for the next tick, and looks again at everything.
-func (p *pruner) failed() { *p = pruner{} }
+// failed waits for the next tick.
+func (p *pruner) failed() { p.backlog = false }
 
 // logged is a row of log on its way out.
 type logged struct {
@@ -108,33 +104,25 @@ func (w *writer) removeExpired(p place) error {
 // pruneIDs forgets the ids of messages that are gone, once they are old enough.
 func (w *writer) pruneIDs() (more bool, err error) {
 	var old []int64
-	looked, last := 0, w.prune.looked
-	err = with(w.store.idsAfter).int(last).int(pruneIDs).each(func(r *sqlite3.Stmt) bool {
+	err = with(w.store.oldIDs).int(pruneIDs).each(func(r *sqlite3.Stmt) bool {
 		if !w.outlived(r.ColumnInt64(1)) {
 			return false
 		}
-		looked++
-		last = r.ColumnInt64(0)
-		if r.ColumnBool(2) {
-			old = append(old, last)
-		}
+		old = append(old, r.ColumnInt64(0))
 		return true
 	})
-	if err != nil {
+	if err != nil || len(old) == 0 {
 		return false, err
 	}
-	if len(old) > 0 {
-		if err := w.begin(); err != nil {
-			return false, err
-		}
+	if err := w.begin(); err != nil {
+		return false, err
 	}
 	for _, no := range old {
-		if err := w.store.forget(no, true); err != nil {
+		if err := with(w.store.deleteLog).int(no).exec(); err != nil {
 			return false, err
 		}
 	}
-	w.prune.looked = last
-	return looked == pruneIDs, nil
+	return len(old) == pruneIDs, nil
 }
 
 // vacuum gives a few pages back to the file system while more than a quarter of

@@ -16,11 +16,10 @@ var migrations = []string{
 	) WITHOUT ROWID;
 
 	-- One row a message, in order of arrival. born and expires are Unix
-	-- nanoseconds; expires is 0 for a message that was never stored. barred
-	-- lists sessions that must not be handed it; targets
-	-- users and sequences (see target.go). event is NULL once the
-	-- message is gone and only its id is remembered; it stands last, so that
-	-- looking at the rest does not read it.
+	-- nanoseconds; expires is 0 for a message that was never stored. targets
+	-- lists users and sequences (see target.go), barred the sessions that must
+	-- not be handed it. Once the message is gone, and only its id is
+	-- remembered, event is NULL and no is below zero (see store.go).
 	CREATE TABLE log (
 		no      INTEGER PRIMARY KEY,
 		id      TEXT NOT NULL,

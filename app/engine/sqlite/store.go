@@ -1,6 +1,8 @@
 package sqlite
 
 import (
+	"fmt"
+
 	"github.com/ncruces/go-sqlite3"
 
 	"hookbridge/app/bridge"
@@ -10,14 +12,14 @@ import (
 type store struct {
 	conn *sqlite3.Conn
 
-	begin, commit, rollback      *sqlite3.Stmt
-	insertLog, insertMail        *sqlite3.Stmt
-	findID, logRow               *sqlite3.Stmt
-	getUser, newest, saveUser    *sqlite3.Stmt
-	countLive, oldestLive        *sqlite3.Stmt
-	deleteMail, dropEvent        *sqlite3.Stmt
-	deleteLog, expired, idsAfter *sqlite3.Stmt
-	lastNo, probe                *sqlite3.Stmt
+	begin, commit, rollback    *sqlite3.Stmt
+	insertLog, insertMail      *sqlite3.Stmt
+	findID, logRow             *sqlite3.Stmt
+	getUser, newest, saveUser  *sqlite3.Stmt
+	countLive, oldestLive      *sqlite3.Stmt
+	deleteMail, archive        *sqlite3.Stmt
+	deleteLog, expired, oldIDs *sqlite3.Stmt
+	probe                      *sqlite3.Stmt
 }
 
 func newStore(c *sqlite3.Conn) (*store, error) {
@@ -41,12 +43,11 @@ func newStore(c *sqlite3.Conn) (*store, error) {
 		&s.oldestLive: `SELECT seq, no FROM mail WHERE user = ? AND seq > ? AND expires > ?
 			ORDER BY seq LIMIT 1`,
 		&s.deleteMail: "DELETE FROM mail WHERE user = ? AND seq = ?",
-		&s.dropEvent:  "UPDATE log SET event = NULL WHERE no = ?",
+		&s.archive:    "UPDATE log SET no = ?, event = NULL WHERE no = ?",
 		&s.deleteLog:  "DELETE FROM log WHERE no = ?",
 		&s.expired: `SELECT no, born, targets FROM log WHERE event IS NOT NULL AND expires <= ?
 			ORDER BY expires LIMIT ?`,
-		&s.idsAfter: "SELECT no, born, event IS NULL FROM log WHERE no > ? ORDER BY no LIMIT ?",
-		&s.lastNo:   "SELECT max(no) FROM log",
+		&s.oldIDs: "SELECT no, born FROM log WHERE no < 0 ORDER BY no LIMIT ?",
 		&s.probe: `INSERT INTO meta (key, value) VALUES ('probe', ?)
 			ON CONFLICT (key) DO UPDATE SET value = excluded.value`,
 	})
@@ -58,7 +59,9 @@ func newStore(c *sqlite3.Conn) (*store, error) {
 func (s *store) addMessage(no int64, m *bridge.Message, born int64, targets []byte) (bool, error) {
 	var expires int64
 	var event, except []byte
-	if m.Stored() {
+	if !m.Stored() {
+		no = archived(no)
+	} else {
 		expires = m.Expires.UnixNano()
 		if event = m.Event; event == nil {
 			event = []byte{}
@@ -129,11 +132,27 @@ func (s *store) save(rec *record) error {
 	return err
 }
 
+// archived is where the memory of an id stands once its message is gone: below
+// zero, in the order of arrival. SQLite does not merge pages whose rows shrink,
+// so a row that only lost its payload where it is would keep its page; moved
+// together, these rows need a fraction of the room.
+func archived(no int64) int64 { return no - 1<<62 }
+
+// nextNo is the number of the next message, beyond all that the file knows.
+func (s *store) nextNo() (int64, error) {
+	live, err := queryInt(s.conn, "SELECT max(no) FROM log")
+	if err != nil {
+		return 0, err
+	}
+	gone, err := queryInt(s.conn, fmt.Sprintf("SELECT ifnull(max(no), %d) - %d FROM log WHERE no < 0", archived(0), archived(0)))
+	return max(live, gone, 0) + 1, err
+}
+
 // forget frees a message that no mailbox holds any longer: the payload at once,
 // the whole row where its id need not be remembered any more.
 func (s *store) forget(no int64, idToo bool) error {
 	if idToo {
 		return with(s.deleteLog).int(no).exec()
 	}
-	return with(s.dropEvent).int(no).exec()
+	return with(s.archive).int(archived(no)).int(no).exec()
 }

@@ -81,9 +81,9 @@ func private(path string) error {
 }
 
 // walFile is one connection's handle on the write-ahead log. SQLite writes a
-// header and a page for every changed page, one after the other, then syncs, and
-// only then makes the commit visible to other connections through the shared
-// index; so nobody looks for these bytes before Sync, and an error that shows
+// header and a page for every changed page, one after the other, then syncs
+// (with synchronous = FULL, which every connection here has), and only then makes
+// the commit visible to other connections through the shared index; so nobody looks for these bytes before Sync, and an error that shows
 // only in Sync fails the commit as well as one in a write.
 type walFile struct {
 	vfs.File

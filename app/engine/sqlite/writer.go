@@ -43,8 +43,8 @@ type writer struct {
 func newWriter(e *Engine, s *store) (*writer, error) {
 	w := &writer{engine: e, opts: e.opts, store: s, queue: e.queue, fan: make(chan []*request, 1),
 		users: newRecords(recordLimit), acks: e.acks}
-	last, err := queryInt(s.conn, "SELECT max(no) FROM log")
-	w.nextNo = last + 1
+	var err error
+	w.nextNo, err = s.nextNo()
 	return w, err
 }
 

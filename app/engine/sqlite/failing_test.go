@@ -1,0 +1,177 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"hookbridge/app/bridge"
+)
+
+var errDisk = errors.New("injected failure")
+
+// breakDisk makes every access of the kind fail; mend ends that.
+func breakDisk(e *Engine, op string) (mend func()) {
+	f := func(got string) error {
+		if got == op {
+			return errDisk
+		}
+		return nil
+	}
+	e.vfs.fault.Store(&f)
+	return func() { e.vfs.fault.Store(nil) }
+}
+
+func TestAFailingDiskRefusesWithNothingHalfDoneAndRecovers(t *testing.T) {
+	for _, op := range []string{"write", "sync"} {
+		t.Run(op, func(t *testing.T) {
+			e := open(t, Options{Dir: t.TempDir()})
+			mustAppend(t, e, message("before", "u", 100, inAnHour()))
+			if _, err := e.Join(t.Context(), bridge.Member{User: "u"}); err != nil {
+				t.Fatal(err)
+			}
+			mend := breakDisk(e, op)
+			var wg sync.WaitGroup
+			for i := range 20 {
+				wg.Go(func() {
+					m := message(fmt.Sprintf("lost-%d", i), "u", 100, inAnHour())
+					if i%4 == 0 {
+						m.To = bridge.Target{All: true}
+					}
+					if r, err := e.Append(t.Context(), m); !errors.Is(err, bridge.ErrUnavailable) {
+						t.Errorf("append: %+v, %v", r, err)
+					}
+					if err := e.Ack(t.Context(), "u", bridge.Position{Mailbox: 100, Broadcast: 100}); err != nil {
+						t.Errorf("ack: %v", err)
+					}
+				})
+			}
+			wg.Wait()
+			if err := e.Check(t.Context()); !errors.Is(err, bridge.ErrUnavailable) {
+				t.Fatalf("check: %v", err)
+			}
+			s, err := e.Join(t.Context(), bridge.Member{User: "u"})
+			if err != nil || s.Head != (bridge.Position{Mailbox: 1}) || s.Acked.Mailbox != 1 {
+				t.Fatalf("a known user's place: %+v, %v", s, err)
+			}
+			if _, err := e.Join(t.Context(), bridge.Member{User: "new"}); !errors.Is(err, bridge.ErrUnavailable) {
+				t.Fatalf("a new user's join: %v", err)
+			}
+			mend()
+			if err := e.Check(t.Context()); err != nil {
+				t.Fatalf("check after recovery: %v", err)
+			}
+			for i := range 3 {
+				r := mustAppend(t, e, message(fmt.Sprintf("lost-%d", 1+i), "u", 100, inAnHour()))
+				if r.Duplicate || r.Recipients[0].Seq != uint64(i+2) {
+					t.Fatalf("after recovery: %+v", r)
+				}
+			}
+			p, err := e.Read(t.Context(), "u", bridge.Position{}, 100, 1<<20)
+			if err != nil || len(p.Deliveries) != 4 || p.Lost != (bridge.Lost{}) {
+				t.Fatalf("read: %d, %+v, %v", len(p.Deliveries), p.Lost, err)
+			}
+			if n := number(t, e, "SELECT count(*) FROM log"); n != 4 {
+				t.Fatalf("%d rows", n)
+			}
+			eventually(t, "the ack to be written", func() bool {
+				return number(t, e, "SELECT acked_mail FROM users WHERE user = 'u'") == 1
+			})
+		})
+	}
+}
+
+func TestAFullDiskIsSurvived(t *testing.T) {
+	dir := t.TempDir()
+	unmount, err := mountSmall(dir, "6m")
+	if err != nil {
+		t.Skipf("no small disk to be had: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unmount(); err != nil {
+			t.Errorf("unmount: %v", err)
+		}
+	})
+	filler := filepath.Join(dir, "filler")
+	if err := os.WriteFile(filler, make([]byte, 4<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e := open(t, Options{Dir: filepath.Join(dir, "data")})
+	stored := 0
+	var full error
+	for i := 0; full == nil && i < 10_000; i++ {
+		if _, full = e.Append(t.Context(), message(fmt.Sprint("m", i), "u", 8<<10, inAnHour())); full == nil {
+			stored++
+		}
+	}
+	if !errors.Is(full, bridge.ErrUnavailable) || stored == 0 {
+		t.Fatalf("after %d messages: %v", stored, full)
+	}
+	p, err := e.Read(t.Context(), "u", bridge.Position{}, 10_000, 1<<30)
+	if err != nil || len(p.Deliveries) != stored {
+		t.Fatalf("reading on the full disk: %d of %d, %v", len(p.Deliveries), stored, err)
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	r := mustAppend(t, e, message(fmt.Sprint("m", stored), "u", 8<<10, inAnHour()))
+	if r.Duplicate || r.Recipients[0].Seq != uint64(stored+1) {
+		t.Fatalf("after the disk has room again: %+v", r)
+	}
+	if err := e.Check(t.Context()); err != nil {
+		t.Fatalf("check: %v", err)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatalf("close: %v", err)
+	}
+}
+
+func TestAStuckDiskIsReportedAndTheQueueStaysBounded(t *testing.T) {
+	e := open(t, Options{Dir: t.TempDir(), QueueLimit: 4, Patience: 50 * time.Millisecond})
+	stuck, once := make(chan struct{}), sync.Once{}
+	reached := make(chan struct{})
+	f := func(op string) error {
+		if op == "sync" {
+			once.Do(func() { close(reached) })
+			<-stuck
+		}
+		return nil
+	}
+	e.vfs.fault.Store(&f)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, err := e.Append(t.Context(), message("first", "u", 10, inAnHour())); err != nil {
+			t.Errorf("first: %v", err)
+		}
+	})
+	<-reached
+	errs := make(chan error, 10)
+	for i := range 10 {
+		wg.Go(func() {
+			_, err := e.Append(t.Context(), message(fmt.Sprint("m", i), "u", 10, inAnHour()))
+			errs <- err
+		})
+	}
+	for range 6 {
+		if err := <-errs; !errors.Is(err, bridge.ErrUnavailable) {
+			t.Errorf("append to a full queue: %v", err)
+		}
+	}
+	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := e.Check(short); err == nil {
+		t.Error("check found nothing wrong")
+	}
+	close(stuck)
+	for range 4 {
+		if err := <-errs; err != nil {
+			t.Errorf("append that had a place in the queue: %v", err)
+		}
+	}
+	wg.Wait()
+}

@@ -1,0 +1,177 @@
+package sqlite
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+
+	"hookbridge/app/bridge"
+)
+
+// childEnv makes this test binary act as another process on the folder it names.
+const childEnv = "BRIDGE_TEST_CHILD_DIR"
+
+func child(t *testing.T, test, dir string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self, "-test.run=^"+test+"$")
+	cmd.Env = append(os.Environ(), childEnv+"="+dir)
+	return cmd
+}
+
+// TestChildAppends is the victim of the test below: it prints every id that has
+// been acknowledged, until it is killed.
+func TestChildAppends(t *testing.T) {
+	dir := os.Getenv(childEnv)
+	if dir == "" {
+		t.Skip("only runs as the child of another test")
+	}
+	e := open(t, Options{Dir: dir})
+	var wg sync.WaitGroup
+	for w := range 16 {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				m := message(fmt.Sprintf("msg_%d_%d", w, i), fmt.Sprintf("u%d", i%7), 200, inAnHour())
+				if i%10 == 0 {
+					m.To = bridge.Target{All: true}
+				}
+				if _, err := e.Append(context.Background(), m); err != nil {
+					fmt.Println("ERROR", err)
+					return
+				}
+				if _, err := fmt.Printf("stored %s\n", m.ID); err != nil {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestNothingAcknowledgedIsMissingAfterAKill(t *testing.T) {
+	dir := t.TempDir()
+	stored := map[string]bool{}
+	for round := range 3 {
+		cmd := child(t, "TestChildAppends", dir)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(out)
+		killed := false
+		for n := 0; lines.Scan(); n++ {
+			line := lines.Text()
+			if strings.HasPrefix(line, "ERROR") {
+				t.Fatal(line)
+			}
+			if id, ok := strings.CutPrefix(line, "stored "); ok {
+				stored[id] = true
+			}
+			if n == 300*(round+1) {
+				if err := cmd.Process.Kill(); err != nil {
+					t.Fatal(err)
+				}
+				killed = true
+			}
+		}
+		if err := cmd.Wait(); err == nil || !killed {
+			t.Fatalf("the child ended by itself: %v", err)
+		}
+		e := open(t, Options{Dir: dir})
+		read := map[string]bool{}
+		for u := range 7 {
+			user := fmt.Sprintf("u%d", u)
+			p, err := e.Read(t.Context(), user, bridge.Position{}, 100_000, 1<<30)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, d := range p.Deliveries {
+				if d.Mailbox != uint64(i+1) || p.Lost != (bridge.Lost{}) {
+					t.Fatalf("%s: place %d is the %d. message, lost %+v", user, d.Mailbox, i+1, p.Lost)
+				}
+				read[d.Message.ID] = true
+			}
+		}
+		for id := range stored {
+			m := message(id, "somebody else", 0, inAnHour())
+			if _, err := e.Append(t.Context(), m); err == nil {
+				t.Fatalf("the id %s was acknowledged and is not known", id)
+			}
+			if !strings.HasSuffix(id, "0") && !read[id] {
+				t.Fatalf("%s was acknowledged and is not in its mailbox", id)
+			}
+		}
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d acknowledged messages survived three kills", len(stored))
+}
+
+// TestChildOpens prints why the folder cannot be opened.
+func TestChildOpens(t *testing.T) {
+	dir := os.Getenv(childEnv)
+	if dir == "" {
+		t.Skip("only runs as the child of another test")
+	}
+	e, err := Open(t.Context(), Options{Dir: dir})
+	if err != nil {
+		fmt.Println("refused:", err)
+		return
+	}
+	fmt.Println("opened", e.Epoch(), e.Close())
+}
+
+func TestASecondProcessIsRefusedAndToldWhatToDo(t *testing.T) {
+	dir := t.TempDir()
+	e := open(t, Options{Dir: dir})
+	out, err := child(t, "TestChildOpens", dir).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"refused:", dir, fmt.Sprintf("pid %d", os.Getpid()), "stop that one"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("%q is not in %q", want, out)
+		}
+	}
+	if _, err := Open(t.Context(), Options{Dir: dir}); err == nil {
+		t.Error("a second engine in this process was let in")
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if out, err = child(t, "TestChildOpens", dir).Output(); err != nil || !strings.Contains(string(out), "opened "+e.Epoch()) {
+		t.Errorf("after the first has closed: %q, %v", out, err)
+	}
+}
+
+func TestAFileOfANewerProgramIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	e := open(t, Options{Dir: dir})
+	if err := e.writer.store.conn.Exec("PRAGMA user_version = 99"); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Open(t.Context(), Options{Dir: dir})
+	if err == nil || !strings.Contains(err.Error(), "schema version 99") || !strings.Contains(err.Error(), "run the newer program") {
+		t.Fatalf("got %v", err)
+	}
+	if f, err := lockDir(dir); err != nil {
+		t.Fatalf("the refused Open kept the lock: %v", err)
+	} else if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,138 @@
+package sqlite
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"hookbridge/app/bridge"
+)
+
+func open(t testing.TB, o Options) *Engine {
+	t.Helper()
+	e, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	t.Cleanup(func() { _ = e.Close() })
+	return e
+}
+
+func message(id, user string, size int, expires time.Time) *bridge.Message {
+	m := &bridge.Message{
+		ID: id, To: bridge.Target{User: user}, Expires: expires,
+		Event: fmt.Appendf(nil, `{"id":%q,"type":"test","data":%q}`, id, make([]byte, size/4)),
+	}
+	m.Digest = sha256.Sum256(m.Event)
+	m.Encode()
+	return m
+}
+
+func inAnHour() time.Time { return time.Now().Add(time.Hour) }
+
+func mustAppend(t testing.TB, e *Engine, m *bridge.Message) bridge.Receipt {
+	t.Helper()
+	r, err := e.Append(t.Context(), m)
+	if err != nil {
+		t.Fatalf("append: %v", err)
+	}
+	return r
+}
+
+// number asks the file through a reading connection.
+func number(t testing.TB, e *Engine, sql string) int64 {
+	t.Helper()
+	r, err := e.readers.take(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.readers.give(r)
+	n, err := queryInt(r.conn, sql)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(30 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-deadline.C:
+			t.Fatalf("waited in vain: %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// shifted is a clock that can be moved forward.
+type shifted struct{ by atomic.Int64 }
+
+func (c *shifted) now() time.Time          { return time.Now().Add(time.Duration(c.by.Load())) }
+func (c *shifted) advance(d time.Duration) { c.by.Add(int64(d)) }
+
+func TestTheFolderAndTheFilesAreTheOwnersOnly(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a b%20c", "data")
+	e := open(t, Options{Dir: dir})
+	mustAppend(t, e, message("m", "u", 100, inAnHour()))
+	info, err := os.Stat(dir)
+	if err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("folder: %v, %v", info.Mode(), err)
+	}
+	for _, name := range []string{"bridge.db", "bridge.db-wal", "bridge.db-shm", "bridge.lock"} {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v", name, info.Mode())
+		}
+	}
+}
+
+func TestTheMemoryOfUsersIsBounded(t *testing.T) {
+	c := newRecords(10)
+	for i := range 1_000 {
+		c.put(&record{user: fmt.Sprint(i)})
+		if c.get("0") == nil {
+			t.Fatal("a user in use was forgotten")
+		}
+		if n := len(c.young) + len(c.old); n > 20 {
+			t.Fatalf("%d records", n)
+		}
+	}
+	if c.get("1") != nil {
+		t.Fatal("a user long unused is remembered")
+	}
+}
+
+func TestMoreUsersThanMemoryHoldsKeepTheirSequences(t *testing.T) {
+	e := open(t, Options{Dir: t.TempDir()})
+	e.commitMu.Lock()
+	e.writer.users.limit = 2
+	e.commitMu.Unlock()
+	for round := range 4 {
+		for u := range 20 {
+			user := fmt.Sprintf("u%d", u)
+			r := mustAppend(t, e, message(fmt.Sprintf("m-%d-%d", round, u), user, 10, inAnHour()))
+			if got := r.Recipients[0].Seq; got != uint64(round+1) {
+				t.Fatalf("%s got place %d in round %d", user, got, round)
+			}
+			if err := e.Ack(t.Context(), user, bridge.Position{Mailbox: uint64(round + 1)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s, err := e.Join(t.Context(), bridge.Member{User: "u3"})
+	if err != nil || s.Acked.Mailbox != 4 {
+		t.Fatalf("%+v, %v", s, err)
+	}
+}
