@@ -152,8 +152,8 @@ func (s *feedSession) serve(ctx context.Context) ending {
 	if s.plain {
 		s.connected = true
 		s.say("connected")
-	} else if err := s.write(wire.Connect{After: s.place.cursor}, wire.TypeConnect); err != nil {
-		return s.ended(err)
+	} else if err := s.write(clientFrame{Type: wire.TypeConnect, After: s.place.cursor}); err != nil {
+		return s.broken(lost, err)
 	}
 	tick := time.NewTicker(s.ackEvery)
 	defer tick.Stop()
@@ -161,19 +161,19 @@ func (s *feedSession) serve(ctx context.Context) ending {
 		select {
 		case b := <-s.frames:
 			if err := s.take(b); err != nil {
-				return s.leave(wire.CloseNormal, lost, ending{fatal: err})
+				return s.leave(lost, ending{fatal: err})
 			}
 		case <-tick.C:
 			if err := s.ack(); err != nil {
-				return s.ended(err)
+				return s.broken(lost, err)
 			}
 		case err := <-lost:
 			return s.ended(err)
 		case <-ctx.Done():
 			if err := s.ack(); err != nil {
-				return s.ended(err)
+				return s.broken(lost, err)
 			}
-			return s.leave(wire.CloseNormal, lost, ending{code: wire.CloseNormal})
+			return s.leave(lost, ending{code: wire.CloseNormal})
 		}
 	}
 }
@@ -300,7 +300,7 @@ func (s *feedSession) renew(left time.Duration) error {
 		return err
 	}
 	// A connection that breaks here is noticed by the reader.
-	if err := s.write(wire.Refresh{Token: token}, wire.TypeRefresh); err != nil {
+	if err := s.write(clientFrame{Type: wire.TypeRefresh, Token: token}); err != nil {
 		s.say("the new token could not be sent")
 	}
 	return nil
@@ -318,26 +318,20 @@ func (s *feedSession) ack() error {
 	if s.noAck {
 		return nil
 	}
-	return s.write(wire.Ack{Cursor: s.place.cursor}, wire.TypeAck)
+	return s.write(clientFrame{Type: wire.TypeAck, Cursor: s.place.cursor})
 }
 
-// write sends one frame: a body of wire's with its type before it.
-func (s *feedSession) write(body any, typ string) error {
-	b, err := json.Marshal(body)
+// clientFrame is a frame that this client sends.
+type clientFrame struct {
+	Type   string `json:"type"`
+	After  string `json:"after,omitempty"`  // connect
+	Cursor string `json:"cursor,omitempty"` // ack
+	Token  string `json:"token,omitempty"`  // refresh
+}
+
+func (s *feedSession) write(f clientFrame) error {
+	b, err := json.Marshal(f)
 	if err != nil {
-		return err
-	}
-	var members map[string]jsontext.Value
-	if err := json.Unmarshal(b, &members); err != nil {
-		return err
-	}
-	members["type"] = jsontext.Value(`"` + typ + `"`)
-	for name, v := range members {
-		if string(v) == `""` {
-			delete(members, name)
-		}
-	}
-	if b, err = json.Marshal(members); err != nil {
 		return err
 	}
 	if err := s.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
@@ -347,21 +341,35 @@ func (s *feedSession) write(body any, typ string) error {
 }
 
 // leave says goodbye and waits a moment for the answer.
-func (s *feedSession) leave(code wire.CloseCode, lost <-chan error, e ending) ending {
-	deadline := time.Now().Add(partTimeout)
-	err := s.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(int(code), ""), deadline)
-	if err != nil {
-		return e // it is gone already
+func (s *feedSession) leave(lost <-chan error, e ending) ending {
+	goodbye := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
+	if s.conn.WriteControl(websocket.CloseMessage, goodbye, time.Now().Add(partTimeout)) == nil {
+		s.await(lost)
 	}
+	return e
+}
+
+// broken tells how the connection ended on which a write failed. The reader
+// knows best: what failed the write may have been the bridge's close frame.
+func (s *feedSession) broken(lost <-chan error, err error) ending {
+	if read := s.await(lost); read != nil {
+		err = read
+	}
+	return s.ended(err)
+}
+
+// await waits a moment for the reader to end, and gives its error. Frames that
+// come meanwhile are too late to be printed; they come again next time.
+func (s *feedSession) await(lost <-chan error) error {
 	timer := time.NewTimer(partTimeout)
 	defer timer.Stop()
 	for {
 		select {
-		case <-s.frames: // too late to be printed; it comes again next time
-		case <-lost:
-			return e
+		case <-s.frames:
+		case err := <-lost:
+			return err
 		case <-timer.C:
-			return e
+			return nil
 		}
 	}
 }

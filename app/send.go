@@ -126,6 +126,9 @@ func (c *SendCmd) body(in io.Reader) ([]byte, error) {
 }
 
 func (c *SendCmd) data(in io.Reader) ([]byte, error) {
+	if c.Data == "" {
+		return nil, nil
+	}
 	b := []byte(c.Data)
 	var err error
 	if file, ok := strings.CutPrefix(c.Data, "@"); ok {
@@ -136,7 +139,7 @@ func (c *SendCmd) data(in io.Reader) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--data: %w", err)
 	}
-	if c.Data != "" && !jsontext.Value(b).IsValid() {
+	if !jsontext.Value(b).IsValid() {
 		return nil, errors.New(`--data is not JSON; in a shell, put it in single quotes: --data '{"message":"hello"}'`)
 	}
 	return b, nil

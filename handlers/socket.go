@@ -85,7 +85,6 @@ func (s *Server) upgrade() fiber.Handler {
 		leave := s.pending.enter(h.remote)
 		go func() {
 			defer leave()
-			defer c.Abort()
 			defer s.recoverSession()
 			s.accept(c, h, leave)
 		}()

@@ -31,16 +31,18 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.reason }
 
-// Accept serves one connection and blocks for its whole life. It owns conn.
+// Accept serves one connection and owns it from here on. It blocks until the
+// connection is a session or has ended; a session then lives on a goroutine of
+// its own, whose stack has never been deeper than reading needs.
 func (b *Bridge) Accept(conn Conn, h Handshake) {
 	if !b.enter() {
 		conn.WriteClose(wire.CloseRestart, "this machine is about to stop", time.Now().Add(closeWait))
 		return
 	}
-	defer b.running.Done()
 	conn.Limit(b.cfg.MaxBytes)
 	s, after, err := b.greet(conn, h)
 	if err != nil {
+		defer b.running.Done()
 		var r *refusal
 		if errors.As(err, &r) {
 			b.metrics.ends.WithLabelValues(strconv.Itoa(int(r.code))).Inc()
@@ -53,7 +55,8 @@ func (b *Bridge) Accept(conn Conn, h Handshake) {
 	if h.Authenticated != nil {
 		h.Authenticated()
 	}
-	s.serve(after)
+	s.join(after)
+	go s.live()
 }
 
 // enter counts a call of Accept, unless the bridge is draining. Drain sets its

@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -13,18 +14,15 @@ func (s *Session) member() Member {
 	return Member{User: s.user, Session: s.id, Transport: "websocket", Since: s.since}
 }
 
-// serve is a session's life: registered, replayed, live, and out again in
-// exact reverse, with one reason, one metric and one log line.
-func (s *Session) serve(after string) {
+// join registers the session and queues its first frames.
+func (s *Session) join(after string) {
 	b := s.b
 	for _, old := range b.hub.add(s, b.cfg.SessionsPerUser) {
 		old.Close(wire.CloseReplaced, "replaced: the user has too many sessions")
 	}
-	defer b.hub.remove(s)
 	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
 	err := s.begin(ctx, after)
 	cancel()
-	defer s.leave()
 	if err != nil {
 		b.log.Warn("a session could not begin", "session", s.id, "error", err)
 		s.Close(wire.CloseInternal, "the store is not available")
@@ -37,7 +35,24 @@ func (s *Session) serve(after string) {
 	if b.draining.Load() { // it began while Drain was counting
 		b.advise(s)
 	}
+}
+
+// live reads until the connection is gone, and undoes join in reverse, with one
+// reason, one metric and one log line.
+func (s *Session) live() {
+	defer s.b.running.Done()
+	defer s.b.hub.remove(s)
+	defer s.leave()
+	defer s.survive()
 	s.read()
+}
+
+// survive keeps a defect in one session from ending all others. The panic's
+// value may hold a payload and is not logged.
+func (s *Session) survive() {
+	if recover() != nil {
+		s.b.log.Error("a session panicked", "session", s.id, "stack", string(debug.Stack()))
+	}
 }
 
 func (s *Session) leave() {

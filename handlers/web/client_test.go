@@ -60,6 +60,7 @@ func TestAReloadedPageResumesFromItsCursorInLocalStorage(t *testing.T) {
 	do(p, chromedp.Navigate(s.url+"/blank"))
 	p.eval(`h.make({user: "patient-42"})`)
 	peer = s.connected(`{"type":"connect","token":"token-1","after":"c.1"}`, "c.1")
+	p.until("open", `{"resumed":true}`)
 	p.advance(200)
 	peer.expect(`{"type":"ack","cursor":"c.1"}`) // the last ack may have died with the page
 

@@ -1,6 +1,6 @@
 // @ts-check
 /** The doctor: three ways to say something, and a record of what the bridge answered to each. */
-import { known, say } from './demo-i18n.js';
+import { known, plain, say } from './demo-i18n.js';
 import { Side, byId, element, light, post } from './demo-side.js';
 import { newRef } from './bridge-protocol.js';
 
@@ -19,7 +19,8 @@ export class Doctor extends Side {
     this.onQueued = onQueued;
     this.#form('add', (name) => this.#byBackend('did_add', { who: name }, '/demo/patients',
       { doctor: this.user, patient: this.#patient, name }));
-    this.#form('announce', (message) => this.#byBackend('did_announce', { text: message }, '/demo/announcements', { message }));
+    this.#form('announce', (message) => this.#byBackend('did_announce', { text: message },
+      '/demo/announcements', { message }));
     this.#form('write', (message) => this.#bySocket(message));
   }
 
@@ -112,9 +113,10 @@ export class Doctor extends Side {
   /** The bridge's own word on what became of it. @param {Entry} entry @param {SendResult} result */
   #outcome(entry, { status, sessions }) {
     entry.mark.dataset.status = status;
-    if (!known(`status_${status}`)) return void (entry.mark.textContent = status);
+    if (!known(`status_${status}`)) return plain(entry.mark, status);
     say(entry.mark, `status_${status}`);
-    say(entry.why, `why_${status}`, { n: { key: sessions === 1 ? 'session_one' : 'session_many', args: { n: sessions } } });
+    const count = { key: sessions === 1 ? 'session_one' : 'session_many', args: { n: sessions } };
+    say(entry.why, `why_${status}`, { n: count });
     if (status === 'queued') this.onQueued();
   }
 
@@ -122,6 +124,6 @@ export class Doctor extends Side {
   #trouble(entry, status, why) {
     entry.mark.dataset.status = status;
     say(entry.mark, `status_${status}`);
-    entry.why.textContent = why;
+    plain(entry.why, why);
   }
 }

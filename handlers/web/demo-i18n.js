@@ -65,13 +65,15 @@ const WORDS = {
     '至少送达一次，按序，离线也为您保存。本系统不是紧急报警系统。'],
   bell_none: ['No new messages', '没有新消息'],
   bell_some: ['Mark {n} new as seen', '将 {n} 条新消息标为已读'],
-  said_new: ['New message: {text}', '新消息：{text}'],
+  said_new: ['New message: {what}', '新消息：{what}'],
   said_state: ['{who}: {state}', '{who}：{state}'],
   about_added: ['You were added', '您已被添加'],
+  added: ['{name}, {doctor} has added you as a patient.', '{name}，{doctor} 已将您添加为患者。'],
+  payload: ['{text}', '{text}'],
   about_message: ['From {from}', '来自 {from}'],
   about_clinic: ['From the clinic', '来自医院'],
   about_all: ['To everyone', '致所有人'],
-  waited: ['waited for you', '等候已久'],
+  waited: ['waited for you', '离线期间送来'],
   recalled: ['Taken back by the sender', '发送方已撤回'],
   gap: ['Older messages are gone ({reason}). Ask the clinic for what matters.', '更早的消息已不可得（{reason}），请向医院查询。'],
   state_connecting: ['connecting', '连接中'],
@@ -106,7 +108,7 @@ const WORDS = {
 const LANGUAGES = /** @type {const} */ (['en', 'zh']);
 let column = 0;
 
-/** Words of a key, `{name}` filled from args; an arg `{key, args}` is words itself (a string never is: it may be a payload). */
+/** Words of a key, `{name}` filled from args. An arg `{key, args}` is words too; a string never is: it may be a payload. */
 export function t(/** @type {string} */ key, /** @type {Record<string, any>} */ args = {}) {
   /** @type {(match: string, name: string) => string} */
   const fill = (_, name) => (args[name]?.key ? t(args[name].key, args[name].args) : String(args[name] ?? ''));
@@ -120,11 +122,19 @@ export const known = (/** @type {string} */ key) => Object.hasOwn(WORDS, key);
 const argsOf = new WeakMap();
 
 /** Writes words into an element, as text, now and after each change of language. */
-export function say(/** @type {HTMLElement} */ el, /** @type {string} */ key, /** @type {Record<string, any>} */ args = {}) {
+export function say(
+  /** @type {HTMLElement} */ el, /** @type {string} */ key, /** @type {Record<string, any>} */ args = {},
+) {
   el.dataset.t = key;
   argsOf.set(el, args);
   const words = t(key, args);
   if (el.textContent !== words) el.textContent = words;
+}
+
+/** Writes what is the same in every language. */
+export function plain(/** @type {HTMLElement} */ el, /** @type {string} */ text) {
+  delete el.dataset.t;
+  el.textContent = text;
 }
 
 /** The language to start with: the URL's, else the browser's. */

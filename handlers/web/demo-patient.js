@@ -36,8 +36,7 @@ export class Patient extends Side {
     const item = element('li', 'message');
     const head = element('p', 'about');
     const about = element('span');
-    const data = event.data;
-    const text = typeof data?.message === 'string' ? data.message : JSON.stringify(data ?? null);
+    const what = wordsOf(event);
     if (event.type === 'patient.added') say(about, 'about_added');
     else if (event.type.includes('announcement')) say(about, 'about_all');
     else if (from) say(about, 'about_message', { from });
@@ -51,13 +50,15 @@ export class Patient extends Side {
       head.append(mark);
     }
     head.append(time);
-    item.append(head, element('p', 'text', text));
+    const text = element('p', 'text');
+    say(text, what.key, what.args);
+    item.append(head, text);
     item.classList.add('fresh');
     this.#add(item);
     this.#items.set(event.id, item);
     this.#fresh.add(event.id);
     this.#ring();
-    announce('said_new', { text });
+    announce('said_new', { what });
   }
 
   /** @param {HTMLElement} item */
@@ -129,8 +130,21 @@ export class Patient extends Side {
   }
 }
 
+/**
+ * What a message says: an addition in the language of the page, anything else in the words of the sender.
+ * @param {EventFrame['event']} event
+ */
+function wordsOf({ type, data }) {
+  if (type === 'patient.added' && data?.name && data.doctorId) {
+    return { key: 'added', args: { name: String(data.name), doctor: String(data.doctorId) } };
+  }
+  const text = typeof data?.message === 'string' ? data.message : JSON.stringify(data ?? null);
+  return { key: 'payload', args: { text } };
+}
+
 /** @param {string} timestamp */
 function clock(timestamp) {
   const at = new Date(timestamp);
-  return Number.isNaN(at.getTime()) ? '' : at.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' });
+  if (Number.isNaN(at.getTime())) return '';
+  return at.toLocaleTimeString(document.documentElement.lang, { hour: '2-digit', minute: '2-digit' });
 }

@@ -1,7 +1,7 @@
 // @ts-check
 /** One person on the demo page: a client, and what there is to know about its connection. */
 import { BridgeClient, storageCursor } from './bridge-client.js';
-import { known, say } from './demo-i18n.js';
+import { known, plain, say } from './demo-i18n.js';
 
 /** @param {string} tag @param {string} [className] @param {string} [text] */
 export function element(tag, className = '', text = '') {
@@ -53,7 +53,7 @@ export class Side {
     const getToken = async () => (await post('/demo/tokens', { user })).token;
     this.client = new BridgeClient({ url: '/ws', user, cursorStore, getToken });
     this.client.on('state', (detail) => this.#showState(detail));
-    this.client.on('open', ({ session }) => { this.#facts.session.textContent = session; });
+    this.client.on('open', ({ session }) => plain(this.#facts.session, session));
     this.client.on('message', () => this.#showCursor());
     this.client.on('gap', () => this.#showCursor());
     this.client.on('close', ({ code }) => {
@@ -78,9 +78,7 @@ export class Side {
   /** The cursor moves after the last handler is done, so it is read a turn later. */
   #showCursor() {
     setTimeout(() => {
-      if (this.client.cursor === null) return;
-      delete this.#facts.cursor.dataset.t;
-      this.#facts.cursor.textContent = this.client.cursor;
+      if (this.client.cursor !== null) plain(this.#facts.cursor, this.client.cursor);
     });
   }
 

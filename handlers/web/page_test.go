@@ -42,10 +42,10 @@ func newClinic(t *testing.T) string {
 	})
 	mux.HandleFunc("POST /demo/patients", func(w http.ResponseWriter, r *http.Request) {
 		in := body(r)
-		c.fire(w, in["patient"], "patient.added", in["name"]+", Dr. Silva added you to the diabetes programme.")
+		c.fire(w, in["patient"], "patient.added", map[string]string{"doctorId": in["doctor"], "name": in["name"], "message": "added you"})
 	})
 	mux.HandleFunc("POST /demo/announcements", func(w http.ResponseWriter, r *http.Request) {
-		c.fire(w, "patient-42", "announcement", body(r)["message"])
+		c.fire(w, "patient-42", "announcement", map[string]string{"message": body(r)["message"]})
 	})
 	mux.HandleFunc("GET /ws", c.serve)
 	server := httptest.NewServer(mux)
@@ -66,8 +66,7 @@ func reply(w http.ResponseWriter, v any) {
 	fmt.Fprint(w, text(v))
 }
 
-func (c *clinic) fire(w http.ResponseWriter, user, typ, message string) {
-	data := map[string]string{"message": message}
+func (c *clinic) fire(w http.ResponseWriter, user, typ string, data map[string]string) {
 	sent := c.send(user, "", typ, data)
 	event := text(map[string]any{"type": typ, "to": map[string]string{"user": user}, "data": data})
 	reply(w, map[string]any{"id": sent["id"], "status": 202, "reply": sent, "request": map[string]any{
@@ -175,7 +174,8 @@ func (p *tab) shot(name string) {
 	if dir == "" {
 		return
 	}
-	p.eval(`Promise.all(document.getAnimations().map((a) => a.finished.catch(() => {})))`)
+	p.eval(`Promise.all(document.getAnimations().map((a) => a.finished.catch(() => {})))
+		.then(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))))`)
 	if err := os.WriteFile(filepath.Join(dir, name+".png"), do(p, chromedp.FullScreenshot(100)), 0o644); err != nil {
 		p.t.Fatal(err)
 	}
@@ -199,7 +199,7 @@ func TestTheDoctorAddsAPatientAndThePhoneRings(t *testing.T) {
 	p.shot("page-empty")
 
 	do(p, chromedp.Click("#add button"))
-	p.sees(".message", "Dr. Silva added you")
+	p.sees(".message", "Lin Yue, doctor-7 has added you")
 	p.sees("#log .mark", "sent")
 	p.sees("#log .why", "1 live session")
 	if got := p.eval(`document.querySelector("#bell").className + getComputedStyle(document.querySelector("#bell svg")).animationName`); got != "bell ringingswing" {
@@ -237,11 +237,13 @@ func TestTheDoctorAddsAPatientAndThePhoneRings(t *testing.T) {
 
 	do(p, chromedp.Click(`[data-language="zh"]`))
 	p.sees("#add button", "添加患者")
-	p.sees(".message .waited", "等候已久")
+	p.sees(".message .waited", "离线期间送来")
+	p.sees(".message .text", "Lin Yue，doctor-7 已将您添加为患者。")
 	p.sees("#patient [data-pill]", "已连接")
 	if got := p.eval(`document.documentElement.lang`); got != "zh-Hans" {
 		t.Fatalf("lang is %v", got)
 	}
+	p.sees("#patient .facts", "ses_")
 	p.narrow()
 	p.shot("page-phone-zh")
 	do(p, chromedp.EmulateViewport(1280, 900))
@@ -279,8 +281,8 @@ func TestTwoWindowsAreTwoDevicesOfOnePatient(t *testing.T) {
 	}
 	do(both, chromedp.Click("#add button"))
 	both.sees("#log .why", "2 live sessions")
-	both.sees(".message", "added you")
-	phone.sees(".message", "added you")
+	both.sees(".message", "doctor-1 has added you")
+	phone.sees(".message", "doctor-1 has added you")
 	both.quiet()
 	phone.quiet()
 }

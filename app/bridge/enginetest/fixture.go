@@ -26,6 +26,7 @@ type fixture struct {
 	harness Harness
 	clock   *clock
 	hub     *recorder
+	heard   bridge.Listener // hub, unless the test brings its own
 	ctx     context.Context
 	serial  atomic.Int64
 }
@@ -35,6 +36,7 @@ func newFixture(t *testing.T, h Harness) *fixture {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	f := &fixture{T: t, harness: h, clock: &clock{now: time.Now()}, hub: &recorder{}, ctx: ctx}
+	f.heard = f.hub
 	f.roomy()
 	return f
 }
@@ -60,7 +62,7 @@ func (f *fixture) start() {
 		f.Fatalf("open: %v", err)
 	}
 	f.engine = e
-	e.Listen(f.hub)
+	e.Listen(f.heard)
 	f.Cleanup(func() {
 		// A test may have closed it already.
 		_ = e.Close()

@@ -19,7 +19,8 @@ var handover = []promise{
 		// The user is known before the load, so that all messages to all count.
 		f.join("u")
 		hub := newTap()
-		f.reopenWith(hub)
+		f.heard = hub
+		f.reopen()
 		var sent atomic.Int64
 		var load sync.WaitGroup
 		for range senders {
@@ -63,13 +64,6 @@ var handover = []promise{
 			f.equal("what a late reader saw", split(l.seen), want)
 		}
 	}},
-}
-
-// reopenWith opens the store again with another Listener.
-func (f *fixture) reopenWith(l bridge.Listener) {
-	f.Helper()
-	f.reopen()
-	f.engine.Listen(l)
 }
 
 // split lists the ids of both logs.

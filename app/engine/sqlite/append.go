@@ -44,7 +44,7 @@ func (w *writer) append(r *request) error {
 	w.nextNo++
 	for _, rec := range recs {
 		w.touch(rec)
-		if err := w.deposit(rec, no, m.Expires.UnixNano()); err != nil {
+		if err := w.deposit(rec, no, nanos(m.Expires)); err != nil {
 			return err
 		}
 	}

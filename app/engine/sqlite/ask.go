@@ -3,11 +3,12 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"hookbridge/app/bridge"
 )
 
-var errNoUser = errors.New("sqlite: an empty user id")
+var errNoUser = errors.New("sqlite: an empty user id, or nobody to send to")
 
 // ask puts a request to the writer and waits for its answer. After an error
 // from the context or the queue the request belongs to whoever still has it.
@@ -36,10 +37,9 @@ func (e *Engine) enqueue(ctx context.Context, r *request) error {
 // Append implements bridge.Engine. When the context ends first, the message may
 // or may not be stored; the same id asks again.
 func (e *Engine) Append(ctx context.Context, m *bridge.Message) (bridge.Receipt, error) {
-	for _, user := range m.To.Users {
-		if user == "" {
-			return bridge.Receipt{}, errNoUser
-		}
+	// One message that can never be written would fail the whole group.
+	if to := m.To.Recipients(); !m.To.All && (len(to) == 0 || slices.Contains(to, "")) {
+		return bridge.Receipt{}, errNoUser
 	}
 	r := newRequest(kindAppend)
 	r.msg = m

@@ -54,7 +54,9 @@ func newMetrics(r prometheus.Registerer, v *walVFS, q *queue) (*metrics, error) 
 
 func (m *metrics) commit(d time.Duration, group int) {
 	m.commits.Observe(d.Seconds())
-	m.groups.Observe(float64(group))
+	if group > 0 { // not upkeep alone
+		m.groups.Observe(float64(group))
+	}
 }
 
 // close takes the metrics back, so that a store can be opened again.

@@ -136,3 +136,20 @@ func TestMoreUsersThanMemoryHoldsKeepTheirSequences(t *testing.T) {
 		t.Fatalf("%+v, %v", s, err)
 	}
 }
+
+func TestWhatCannotBeWrittenIsRefusedBeforeItMeetsOthers(t *testing.T) {
+	e := open(t, Options{Dir: t.TempDir()})
+	for _, to := range []bridge.Target{{}, {Users: []string{"a", ""}}} {
+		m := message("m", "", 10, inAnHour())
+		m.To = to
+		if _, err := e.Append(t.Context(), m); err == nil {
+			t.Errorf("%+v was taken", to)
+		}
+	}
+	far := message("far", "u", 10, time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC))
+	mustAppend(t, e, far)
+	p, err := e.Read(t.Context(), "u", bridge.Position{}, 10, 1000)
+	if err != nil || len(p.Deliveries) != 1 {
+		t.Fatalf("a message that is kept for very long: %+v, %v", p, err)
+	}
+}

@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"fmt"
+	"math"
+	"time"
 
 	"github.com/ncruces/go-sqlite3"
 
@@ -62,7 +64,7 @@ func (s *store) addMessage(no int64, m *bridge.Message, born int64, targets []by
 	if !m.Stored() {
 		no = archived(no)
 	} else {
-		expires = m.Expires.UnixNano()
+		expires = nanos(m.Expires)
 		if event = m.Event; event == nil {
 			event = []byte{}
 		}
@@ -73,6 +75,15 @@ func (s *store) addMessage(no int64, m *bridge.Message, born int64, targets []by
 	err := with(s.insertLog).int(no).text(m.ID).blob(m.Digest[:]).int(born).int(expires).
 		blob(targets).text(m.From).blob(except).blob(event).exec()
 	return err == nil && s.conn.Changes() > 0, err
+}
+
+// nanos is a time as it stands in the file, in Unix nanoseconds. A time too far
+// away for that is as far as it goes.
+func nanos(t time.Time) int64 {
+	if t.Unix() > math.MaxInt64/int64(time.Second)-1 {
+		return math.MaxInt64
+	}
+	return t.UnixNano()
 }
 
 // known is what is remembered of an id.

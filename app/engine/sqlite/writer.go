@@ -9,8 +9,9 @@ import (
 
 // Bounds of one group.
 const (
-	maxGroup      = 512     // requests in one transaction
-	maxGroupBytes = 4 << 20 // payload in one transaction, one message at least
+	maxGroup       = 512     // requests in one transaction
+	maxGroupBytes  = 4 << 20 // payload in one transaction, one message at least
+	maxGroupPlaces = 2_000   // places in mailboxes, one message's at least
 )
 
 // upkeepEvery is how often the writer looks for acks to write and rows to prune
@@ -87,12 +88,13 @@ func (w *writer) loop() {
 
 // groupOf cuts off as much as goes into one transaction.
 func groupOf(waiting []*request) int {
-	bytes := 0
+	bytes, places := 0, 0
 	for i, r := range waiting {
 		if r.kind == kindAppend {
 			bytes += len(r.msg.Event)
+			places += max(1, len(r.msg.To.Users))
 		}
-		if i > 0 && bytes > maxGroupBytes {
+		if i > 0 && (bytes > maxGroupBytes || places > maxGroupPlaces) {
 			return i
 		}
 		if i+1 == maxGroup {

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"encoding/base64"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func TestServeRefusesToStartWithoutGoodSecretsInOneLine(t *testing.T) {
+	dir := t.TempDir()
+	dev, err := devSecrets(dir)
+	must(t, err)
+	short := "whsec_" + base64.StdEncoding.EncodeToString([]byte("only-23-bytes-long-.....")[:23])
+	const hook, jwt = "BRIDGE_WEBHOOK_SECRETS=", "BRIDGE_JWT_SECRET="
+	for name, c := range map[string]struct {
+		env  []string
+		want string
+	}{
+		"nothing":             {nil, "BRIDGE_WEBHOOK_SECRETS is missing"},
+		"no way for tokens":   {[]string{hook + testWebhookSecret}, "BRIDGE_JWT_SECRET"},
+		"empty":               {[]string{hook, jwt + testJWTSecret}, "BRIDGE_WEBHOOK_SECRETS"},
+		"one of two is empty": {[]string{hook + "," + testWebhookSecret, jwt + testJWTSecret}, "BRIDGE_WEBHOOK_SECRETS"},
+		"a weak webhook key":  {[]string{hook + short, jwt + testJWTSecret}, "24"},
+		"an empty one":        {[]string{hook + "whsec_", jwt + testJWTSecret}, "nothing"},
+		"no whsec_":           {[]string{hook + "secret", jwt + testJWTSecret}, "whsec_"},
+		"a weak JWT secret":   {[]string{hook + testWebhookSecret, jwt + testJWTSecret[:31]}, "BRIDGE_JWT_SECRET"},
+		"an empty JWT secret": {[]string{hook + testWebhookSecret, jwt}, "BRIDGE_JWT_SECRET"},
+		"dev's webhook key":   {[]string{hook + testWebhookSecret + "," + dev.WebhookSecret, jwt + testJWTSecret}, "entry 2, is a secret that dev made"},
+		"dev's JWT secret":    {[]string{hook + testWebhookSecret, jwt + dev.JWTSecret}, "a secret that dev made"},
+		"two ways for tokens": {[]string{hook + testWebhookSecret, jwt + testJWTSecret, "BRIDGE_JWKS_URL=https://x.example"}, "only one"},
+		"no PEM":              {[]string{hook + testWebhookSecret, "BRIDGE_JWT_PUBLIC_KEY=nowhere.pem"}, "BRIDGE_JWT_PUBLIC_KEY"},
+		"an origin's path":    {[]string{hook + testWebhookSecret, jwt + testJWTSecret, "BRIDGE_ALLOWED_ORIGINS=https://a.example/"}, "BRIDGE_ALLOWED_ORIGINS"},
+		"a limit of nothing":  {[]string{hook + testWebhookSecret, jwt + testJWTSecret, "BRIDGE_MAILBOX_LIMIT=0"}, "BRIDGE_MAILBOX_LIMIT"},
+		"a port in use":       {[]string{hook + testWebhookSecret, jwt + testJWTSecret, "BRIDGE_LISTEN=127.0.0.1:99999"}, "BRIDGE_LISTEN"},
+	} {
+		p := launch(t, append([]string{"BRIDGE_LISTEN=127.0.0.1:0", "BRIDGE_DATA_DIR=" + t.TempDir()}, c.env...), "serve")
+		err := p.wait(t)
+		said := strings.TrimSpace(p.errs.String())
+		if err == nil || strings.Contains(said, "\n") || !strings.HasPrefix(said, "hookbridge: ") || !strings.Contains(said, c.want) {
+			t.Errorf("%s: %v\n%s", name, err, said)
+		}
+		for _, secret := range []string{testJWTSecret[:31], testWebhookSecret[10:], dev.JWTSecret, short[8:]} {
+			if strings.Contains(said, secret) {
+				t.Errorf("%s: a secret was printed", name)
+			}
+		}
+	}
+}
+
+func TestDevNeedsNoSettingsAndPrintsWhatToPaste(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	p := launch(t, nil, "dev", "--listen", "127.0.0.1:0", "--data-dir", dir)
+	eventually(t, "the greeting", func() bool { return strings.Contains(p.out.String(), "Stop with Ctrl-C") })
+	said := p.out.String()
+	base := regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(said)
+	p.world = &world{t: t, base: base, client: &http.Client{}, logs: p.errs, stopped: true}
+
+	info, err := os.Stat(filepath.Join(dir, secretsFile))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the secrets' file: %v %v", info, err)
+	}
+	secrets, err := devSecrets(dir)
+	must(t, err)
+	if strings.Contains(said, secrets.WebhookSecret) || strings.Contains(said, secrets.JWTSecret) {
+		t.Error("a secret was printed")
+	}
+	curl := regexp.MustCompile(`(?s)curl -sS.*?-d '[^']*'`).FindString(said)
+	out, err := exec.Command("bash", "-c", curl).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), `"status":"queued"`) {
+		t.Errorf("the pasted curl: %v %s", err, out)
+	}
+	jwt := regexp.MustCompile(`eyJ[\w.-]+`).FindString(said)
+	if f := p.connectAs(jwt, "").want("event"); f.Event.Type != "patient.added" {
+		t.Errorf("%s", f.Raw)
+	}
+	req, err := http.NewRequest(http.MethodGet, base+"/", nil)
+	must(t, err)
+	page := p.do(req)
+	if page.HTTP != 200 || !strings.Contains(page.Header.Get("Content-Security-Policy"), "script-src 'self'") || strings.Contains(page.Raw, "<script>") {
+		t.Errorf("the page: %d %v", page.HTTP, page.Header)
+	}
+	must(t, p.cmd.Process.Signal(os.Interrupt))
+	if err := p.wait(t); err != nil {
+		t.Errorf("exit: %v\n%s", err, p.errs)
+	}
+	again, err := devSecrets(dir)
+	if err != nil || again != secrets {
+		t.Errorf("the secrets are not kept: %v", err)
+	}
+	if p := launch(t, nil, "dev", "--listen", "0.0.0.0:0", "--data-dir", dir); p.wait(t) == nil || !strings.Contains(p.errs.String(), "loopback only") {
+		t.Errorf("dev listens to the world: %s", p.errs)
+	}
+}
+
+func TestHelpListsEveryCommandAndEachSettingWithItsVariable(t *testing.T) {
+	var out, errs syncBuffer
+	if code := run(t.Context(), []string{"--help"}, Streams{Out: &out, Err: &errs}); code != 0 {
+		t.Fatalf("%d %s", code, errs.String())
+	}
+	for _, command := range []string{"dev", "serve", "token", "send", "listen", "verify"} {
+		if !strings.Contains(out.String(), "\n  "+command+" ") {
+			t.Errorf("--help does not list %s", command)
+		}
+	}
+	out = syncBuffer{}
+	if code := run(t.Context(), []string{"serve", "--help"}, Streams{Out: &out, Err: &errs}); code != 0 {
+		t.Fatalf("%d %s", code, errs.String())
+	}
+	readme, err := os.ReadFile("../README.md")
+	must(t, err)
+	settings := regexp.MustCompile(`BRIDGE_[A-Z_]+`).FindAllString(out.String(), -1)
+	if len(settings) < 15 {
+		t.Errorf("only %d settings in --help", len(settings))
+	}
+	for _, s := range settings {
+		if !strings.Contains(string(readme), "`"+s+"`") {
+			t.Errorf("README's table lacks %s", s)
+		}
+	}
+	for _, s := range regexp.MustCompile("`(BRIDGE_[A-Z_]+)`").FindAllStringSubmatch(string(readme), -1) {
+		if !strings.Contains(out.String(), s[1]) {
+			t.Errorf("README names %s, which serve does not have", s[1])
+		}
+	}
+	if code := run(t.Context(), []string{"frobnicate"}, Streams{Out: &out, Err: &errs}); code != 2 {
+		t.Errorf("an unknown command exits with %d", code)
+	}
+}
+
+func TestASecretPrintsAsStars(t *testing.T) {
+	if s := Secret("hunter2"); s.String() != "***" || s.LogValue().String() != "***" {
+		t.Error(s.String())
+	}
+}
