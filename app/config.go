@@ -141,6 +141,17 @@ func (s *Settings) tokenConfig(log *slog.Logger) (auth.TokenConfig, error) {
 	return c, nil
 }
 
+// tokenSetting names the setting that decides how tokens are checked.
+func (s *Settings) tokenSetting() string {
+	switch {
+	case s.JWTPublicKey != "":
+		return "BRIDGE_JWT_PUBLIC_KEY"
+	case s.JWKSURL != "":
+		return "BRIDGE_JWKS_URL"
+	}
+	return "BRIDGE_JWT_SECRET"
+}
+
 // logger writes one line an event to w.
 func (s *Settings) logger(w *os.File, text bool) *slog.Logger {
 	var level slog.Level

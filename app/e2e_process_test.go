@@ -16,6 +16,7 @@ import (
 	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 )
 
@@ -30,7 +31,17 @@ func TestMain(m *testing.M) {
 		context.AfterFunc(ctx, stop)
 		os.Exit(run(ctx, os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if err := goleak.Find(
+		// One clock for all servers, and each server's sweeper of idle workers,
+		// which sees its end up to 10 s late.
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
+	); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, "something lives on after the tests:", err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 // process is the program in a process of its own.

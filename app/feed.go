@@ -7,7 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/fasthttp/websocket"
@@ -97,10 +97,9 @@ func (f *feed) connect(ctx context.Context) ending {
 	if !f.plain && conn.Subprotocol() != wire.Subprotocol {
 		return ending{fatal: fmt.Errorf("the other side does not speak %s; is the address right?", wire.Subprotocol)}
 	}
-	s := &feedSession{feed: f, conn: conn, frames: make(chan []byte), gone: make(chan struct{})}
-	s.quiet.Store(int64(quietTimeout))
-	if !f.plain {
-		s.quiet.Store(int64(greetTimeout))
+	s := &feedSession{feed: f, conn: conn, frames: make(chan []byte), gone: make(chan struct{}), quiet: greetTimeout}
+	if f.plain { // no greeting, no word about pings
+		s.quiet = quietTimeout
 	}
 	return s.serve(ctx)
 }
@@ -136,7 +135,9 @@ type feedSession struct {
 	conn   *websocket.Conn
 	frames chan []byte   // what was read
 	gone   chan struct{} // closed when serve reads no more frames
-	quiet  atomic.Int64  // how long nothing may come, a time.Duration
+
+	deadline sync.Mutex    // held while the read deadline is moved
+	quiet    time.Duration // how long nothing may come
 
 	connected bool
 	unacked   bool          // the place has moved since the last ack
@@ -181,19 +182,16 @@ func (s *feedSession) serve(ctx context.Context) ending {
 // read hands on each message until the connection ends, and says how it did. It
 // answers pings, which tells the bridge that all before them has arrived.
 func (s *feedSession) read() error {
-	extend := func() error {
-		return s.conn.SetReadDeadline(time.Now().Add(time.Duration(s.quiet.Load())))
-	}
 	s.conn.SetReadLimit(largestFrame)
 	s.conn.SetPingHandler(func(place string) error {
 		err := s.conn.WriteControl(websocket.PongMessage, []byte(place), time.Now().Add(writeTimeout))
 		if err != nil && !errors.Is(err, websocket.ErrCloseSent) {
 			return err
 		}
-		return extend()
+		return s.extend(0)
 	})
 	for {
-		if err := extend(); err != nil {
+		if err := s.extend(0); err != nil {
 			return err
 		}
 		kind, b, err := s.conn.ReadMessage()
@@ -209,6 +207,17 @@ func (s *feedSession) read() error {
 			// serve has its reason already; what is left is the close handshake.
 		}
 	}
+}
+
+// extend puts the read deadline off, by a new length of time where one is given.
+// Both goroutines do, so that the new one must not be undone with the old.
+func (s *feedSession) extend(quiet time.Duration) error {
+	s.deadline.Lock()
+	defer s.deadline.Unlock()
+	if quiet > 0 {
+		s.quiet = quiet
+	}
+	return s.conn.SetReadDeadline(time.Now().Add(s.quiet))
 }
 
 // take handles one frame. Its error is fatal: going on would lose or repeat.
@@ -238,10 +247,12 @@ func (s *feedSession) take(b []byte) error {
 	switch f.Type {
 	case wire.TypeConnected:
 		s.connected = true
+		quiet := quietTimeout
 		if f.PingMs > 0 {
-			s.quiet.Store(int64(3 * time.Duration(f.PingMs) * time.Millisecond))
-		} else {
-			s.quiet.Store(int64(quietTimeout))
+			quiet = 3 * time.Duration(f.PingMs) * time.Millisecond
+		}
+		if err := s.extend(quiet); err != nil {
+			s.say("the connection is gone already") // the reader tells how
 		}
 		s.place.cursor = f.Cursor
 		how := "from the start"

@@ -86,7 +86,7 @@ func NewProgram(ctx context.Context, s Settings, demo *handlers.Demo, log *slog.
 	p.undo = append(p.undo, func() error { end(); return nil })
 	tokens, err := auth.NewTokens(life, tokenConfig)
 	if err != nil {
-		return p, err
+		return p, fmt.Errorf("%s: %w", s.tokenSetting(), err)
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

@@ -134,7 +134,9 @@ func (c *conn) message() (bridge.Kind, []byte, error) {
 	case ws.OpText:
 		return c.text()
 	case ws.OpBinary:
-		c.failed = true // nobody reads it: the session ends here
+		if err := c.rd.Discard(); err != nil {
+			return 0, nil, err
+		}
 		return bridge.KindBinary, nil, nil
 	}
 	p, err := io.ReadAll(&c.rd) // control frames carry 125 bytes at most; the library has checked

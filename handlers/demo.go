@@ -65,13 +65,9 @@ func (s *Server) demoPatient(c *fiber.Ctx) error {
 	if err := json.Unmarshal(c.Body(), &in); err != nil || in.Patient == "" || in.Doctor == "" {
 		return s.problem(c, wire.NewProblem(wire.CodeMalformed, `send {"doctor":"doctor-7","patient":"patient-42","name":"…"}`))
 	}
-	name := in.Name
-	if name == "" {
-		name = in.Doctor
-	}
 	return s.fire(c, map[string]any{
 		"type": "patient.added", "to": map[string]any{"user": in.Patient},
-		"data": map[string]any{"doctorId": in.Doctor, "name": name, "message": name + " added you"},
+		"data": map[string]any{"doctorId": in.Doctor, "name": in.Name, "message": in.Doctor + " added you"},
 	})
 }
 

@@ -58,13 +58,12 @@ func (s *Session) begin(ctx context.Context, after string) error {
 	}
 	_, _, lost := newlyLost(page.Lost, from.told)
 
-	s.at, s.told, s.page = from.from, from.told, &page
-	s.replay = st.Head
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ending != nil {
+	if s.ending != nil { // and a writer runs, to which all that follows belongs
 		return nil
 	}
+	s.at, s.told, s.page, s.replay = from.from, from.told, &page, st.Head
 	if !s.plain {
 		cursor := formatCursor(s.tag, from.from)
 		first := []item{{text: wire.Encode(wire.Connected{
