@@ -18,6 +18,8 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"hookbridge/handlers/web/webtest"
 )
 
 // asProgram makes the test binary be the program, so that tests run, signal and
@@ -31,7 +33,7 @@ func TestMain(m *testing.M) {
 		context.AfterFunc(ctx, stop)
 		os.Exit(run(ctx, os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 	}
-	code := m.Run()
+	code := webtest.Main(m)
 	if err := goleak.Find(
 		// One clock for all servers, and each server's sweeper of idle workers,
 		// which sees its end up to 10 s late.

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
 	"runtime/debug"
 	"strings"
@@ -60,10 +61,10 @@ func (s *Server) socket(c *fiber.Ctx) error {
 		switch {
 		case err == nil:
 			h.id = &id
-		case frames:
+		case frames && !errors.Is(err, bridge.ErrUnavailable):
 			h.refused = err.Error()
 		default:
-			return s.problem(c, wire.NewProblem(wire.CodeUnauthorized, err.Error()))
+			return s.fromDomain(c, err)
 		}
 	}
 	if frames {
@@ -152,7 +153,7 @@ func (s *Server) credentials(c *fiber.Ctx, bearer []string) (check func() (bridg
 		return func() (bridge.Identity, error) {
 			claims, err := s.o.Tickets.Redeem(ticket)
 			if err != nil {
-				return bridge.Identity{}, err
+				return bridge.Identity{}, fmt.Errorf("%w: %w", bridge.ErrUnauthorized, err)
 			}
 			return identity(claims)
 		}, p, true

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/go-json-experiment/json"
@@ -20,9 +21,19 @@ type authenticator struct{ tokens *auth.Tokens }
 func (a authenticator) Authenticate(ctx context.Context, token string) (bridge.Identity, error) {
 	claims, err := a.tokens.Verify(ctx, token)
 	if err != nil {
-		return bridge.Identity{}, fmt.Errorf("%w: %w", bridge.ErrUnauthorized, err)
+		return bridge.Identity{}, tokenFault(err)
 	}
 	return identity(claims)
+}
+
+// tokenFault tells a token that is wrong from keys that cannot be had just now:
+// the one must not be tried again, the other should.
+func tokenFault(err error) error {
+	var t *auth.TokenError
+	if errors.As(err, &t) && t.Reason == auth.TokenKeysUnavailable {
+		return fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+	}
+	return fmt.Errorf("%w: %w", bridge.ErrUnauthorized, err)
 }
 
 func (s *Server) authenticate(ctx context.Context, token string) (bridge.Identity, error) {
@@ -46,11 +57,11 @@ func (s *Server) ticket(c *fiber.Ctx) error {
 		return s.problem(c, wire.NewProblem(wire.CodeUnauthorized, "send the token as: Authorization: Bearer, a space, the token"))
 	}
 	claims, err := s.o.Tokens.Verify(c.UserContext(), token)
-	if err == nil {
-		_, err = identity(claims)
-	}
 	if err != nil {
-		return s.problem(c, wire.NewProblem(wire.CodeUnauthorized, err.Error()))
+		return s.fromDomain(c, tokenFault(err))
+	}
+	if _, err = identity(claims); err != nil {
+		return s.fromDomain(c, err)
 	}
 	ticket, expires, err := s.o.Tickets.Issue(claims)
 	if err != nil {

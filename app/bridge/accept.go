@@ -108,6 +108,9 @@ func (b *Bridge) greet(conn Conn, h Handshake) (s *Session, after string, err er
 			ctx, cancel := context.WithTimeout(context.Background(), b.cfg.ConnectTimeout)
 			id, err = b.auth.Authenticate(ctx, token)
 			cancel()
+			if errors.Is(err, ErrUnavailable) {
+				return nil, "", &refusal{wire.CloseOverloaded, "tokens cannot be checked at this moment"}
+			}
 			if err != nil {
 				return nil, "", &refusal{wire.CloseUnauthorized, closeReason(err)}
 			}

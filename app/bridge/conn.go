@@ -58,6 +58,7 @@ type Conn interface {
 // Authenticator tells who a token belongs to.
 type Authenticator interface {
 	// Authenticate checks a token and returns whose it is. Its error's text
-	// says what is wrong with the token, without any part of it.
+	// says what is wrong with the token, without any part of it. It wraps
+	// ErrUnauthorized, or ErrUnavailable where the keys cannot be had now.
 	Authenticate(ctx context.Context, token string) (Identity, error)
 }

@@ -245,6 +245,8 @@ func (s *Session) refresh(token string) {
 	defer cancel()
 	id, err := s.b.auth.Authenticate(ctx, token)
 	switch {
+	case errors.Is(err, ErrUnavailable): // the client may try again until its token expires
+		s.refuse("", ProblemOf(err))
 	case err != nil:
 		s.finish(wire.CloseUnauthorized, closeReason(err))
 	case id.User != s.user:

@@ -1,183 +1,58 @@
 package web
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"reflect"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/fasthttp/websocket"
+
+	"hookbridge/handlers/web/webtest"
 )
 
-// patience bounds every wait of these tests; nothing waits this long unless it
-// is broken.
-const patience = 20 * time.Second
+func TestMain(m *testing.M) { os.Exit(webtest.Main(m)) }
 
-// browser is the one Chromium of the package; each test has a tab of its own.
-var browser struct {
-	once sync.Once
-	ctx  context.Context
-	stop func()
-	err  error
-}
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if browser.stop != nil {
-		browser.stop()
-	}
-	os.Exit(code)
-}
-
-func startBrowser() {
-	var path string
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if p, err := exec.LookPath(name); err == nil {
-			path = p
-			break
-		}
-	}
-	if path == "" {
-		browser.err = fmt.Errorf("no Chromium in PATH; install chromium: apt-get install chromium")
-		return
-	}
-	alloc, stopAlloc := chromedp.NewExecAllocator(context.Background(),
-		chromedp.ExecPath(path), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
-		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
-		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("hide-scrollbars", true))
-	// A Chromium newer than cdproto sends events that it cannot name; they are of no concern here.
-	ctx, stop := chromedp.NewContext(alloc, chromedp.WithErrorf(func(string, ...any) {}))
-	browser.stop = func() { stop(); stopAlloc() }
-	browser.ctx, browser.err = ctx, chromedp.Do(ctx)
-}
-
-// tab is one page in the browser and what it complained about.
-type tab struct {
-	t   *testing.T
-	ctx context.Context
-
-	mu         *sync.Mutex
-	complaints *[]string // console errors, exceptions, CSP violations
-}
+// tab is a page with the harness in it.
+type tab struct{ *webtest.Tab }
 
 func newTab(t *testing.T) *tab {
 	t.Helper()
-	browser.once.Do(startBrowser)
-	if browser.err != nil {
-		t.Fatal(browser.err)
-	}
-	ctx, cancel := chromedp.NewContext(browser.ctx)
-	t.Cleanup(cancel)
-	p := &tab{t: t, ctx: ctx, mu: new(sync.Mutex), complaints: new([]string)}
-	// The tab is made by the first command, and must outlive any bound on one command.
-	if err := chromedp.Listen(ctx, p.listen); err != nil {
-		t.Fatal(err)
-	}
-	for _, enable := range []cdp.Command[cdp.Empty, cdp.Empty]{log.Enable, runtime.Enable} {
-		if _, err := chromedp.Call(ctx, enable, cdp.Empty{}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return p
-}
-
-func (p *tab) listen(ev any) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch ev := ev.(type) {
-	case *runtime.EventExceptionThrown:
-		complaint := ev.ExceptionDetails.Text
-		if ev.ExceptionDetails.Exception != nil {
-			complaint += " " + ev.ExceptionDetails.Exception.Description
-		}
-		*p.complaints = append(*p.complaints, complaint)
-	case *runtime.EventConsoleAPICalled:
-		if ev.Type == runtime.ConsoleAPICalledTypeError || ev.Type == runtime.ConsoleAPICalledTypeWarning {
-			*p.complaints = append(*p.complaints, fmt.Sprintf("console.%s %s", ev.Type, ev.Args[0].Value))
-		}
-	case *log.EventEntryAdded:
-		if ev.Entry.Level == log.EntryLevelError || ev.Entry.Source == log.EntrySourceSecurity {
-			*p.complaints = append(*p.complaints, ev.Entry.Text+" "+ev.Entry.URL)
-		}
-	}
-}
-
-// do runs one action of any kind within the tests' patience.
-func do[T any](p *tab, action chromedp.Action[T]) T {
-	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
-	defer cancel()
-	v, err := chromedp.Run(ctx, action)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return v
-}
-
-// eval runs an expression, waits for the promise it may be, and returns its
-// value as JSON would have it.
-func (p *tab) eval(format string, args ...any) any {
-	p.t.Helper()
-	expression := fmt.Sprintf("(async () => (%s) ?? null)()", fmt.Sprintf(format, args...))
-	gesture := true
-	raw := do(p, chromedp.Evaluate[[]byte](expression, chromedp.EvalAwaitPromise,
-		func(e *runtime.EvaluateParams) { e.UserGesture = &gesture }))
-	var v any
-	if err := json.Unmarshal(raw, &v); err != nil {
-		p.t.Fatalf("%s: %v in %s", expression, err, raw)
-	}
-	return v
+	return &tab{webtest.New(t)}
 }
 
 // until waits for the nth event of a kind in the harness's log and checks that
 // those so far are the wanted ones; members that a want leaves out may be
 // anything.
 func (p *tab) until(kind string, wants ...string) {
-	p.t.Helper()
-	got := p.eval("h.until(%q, %d)", kind, len(wants)).([]any)
+	p.T.Helper()
+	got := p.Eval("h.until(%q, %d)", kind, len(wants)).([]any)
 	if len(got) != len(wants) {
-		p.t.Fatalf("%d events %q, want %d: %v", len(got), kind, len(wants), got)
+		p.T.Fatalf("%d events %q, want %d: %v", len(got), kind, len(wants), got)
 	}
 	for i, want := range wants {
-		if !covers(got[i], parse(p.t, want)) {
-			p.t.Fatalf("%s %d: got %s, want %s", kind, i, text(got[i]), want)
+		if !covers(got[i], parse(p.T, want)) {
+			p.T.Fatalf("%s %d: got %s, want %s", kind, i, text(got[i]), want)
 		}
 	}
 }
 
 // none checks that nothing of a kind is in the harness's log.
 func (p *tab) none(kind string) {
-	p.t.Helper()
-	if got := p.eval("h.all(%q)", kind).([]any); len(got) > 0 {
-		p.t.Fatalf("unexpected %s: %s", kind, text(got))
+	p.T.Helper()
+	if got := p.Eval("h.all(%q)", kind).([]any); len(got) > 0 {
+		p.T.Fatalf("unexpected %s: %s", kind, text(got))
 	}
 }
 
 func (p *tab) advance(ms int) {
-	p.t.Helper()
-	p.eval("h.clock.advance(%d)", ms)
-}
-
-// quiet checks that the page had nothing to complain about.
-func (p *tab) quiet() {
-	p.t.Helper()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, c := range *p.complaints {
-		p.t.Errorf("the browser complained: %s", c)
-	}
+	p.T.Helper()
+	p.Eval("h.clock.advance(%d)", ms)
 }
 
 // script is a server whose side of each WebSocket is played by the test.
@@ -227,8 +102,8 @@ func (s *script) client(options string) *tab {
 	if s.tab == nil {
 		s.tab = newTab(s.t)
 	}
-	do(s.tab, chromedp.Navigate(s.url+"/blank"))
-	s.tab.eval("h.make(%s)", options)
+	webtest.Do(s.tab.Tab, chromedp.Navigate(s.url+"/blank"))
+	s.tab.Eval("h.make(%s)", options)
 	return s.tab
 }
 
@@ -239,8 +114,8 @@ func (s *script) during(name string, test func(t *testing.T, s *script)) {
 		s.tab = newTab(s.t)
 	}
 	s.t.Run(name, func(t *testing.T) {
-		sub, page := *s, *s.tab
-		sub.t, page.t, sub.tab = t, t, &page
+		sub := *s
+		sub.t, sub.tab = t, &tab{s.tab.With(t)}
 		test(t, &sub)
 	})
 }
@@ -253,7 +128,7 @@ func (s *script) accept() *peer {
 			s.t.Fatalf("subprotocol %q", got)
 		}
 		return p
-	case <-time.After(patience):
+	case <-time.After(webtest.Patience):
 		s.t.Fatal("no connection came")
 		return nil
 	}
@@ -273,7 +148,7 @@ func (s *script) connected(connect, cursor string) *peer {
 // expect reads one frame and checks all of it.
 func (p *peer) expect(want string) {
 	p.t.Helper()
-	if err := p.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	if err := p.conn.SetReadDeadline(time.Now().Add(webtest.Patience)); err != nil {
 		p.t.Fatal(err)
 	}
 	_, b, err := p.conn.ReadMessage()
@@ -308,7 +183,7 @@ func (p *peer) close(code int) {
 	if code == 1006 {
 		return
 	}
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(webtest.Patience)
 	if err := p.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, "scripted"), deadline); err != nil {
 		p.t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"hookbridge/handlers/web/webtest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -20,15 +21,15 @@ func TestTheCursorIsStoredAndAckedOnlyWhenTheAppHasHandledTheMessage(t *testing.
 	peer.event("msg_2", 2, "")
 	p.until("message", `{"cursor":"c.1"}`) // the second waits for the first
 	p.advance(1000)
-	p.eval(`h.client.seen("nothing acked yet")`)
+	p.Eval(`h.client.seen("nothing acked yet")`)
 	peer.expect(`{"type":"seen","id":"nothing acked yet"}`)
 	p.until("stored", `"c.0"`)
 
-	p.eval(`h.done()`)
+	p.Eval(`h.done()`)
 	peer.expect(`{"type":"ack","cursor":"c.1"}`)
 	p.until("message", `{"cursor":"c.1"}`, `{"cursor":"c.2"}`)
 	p.until("stored", `"c.0"`, `"c.1"`)
-	p.eval(`h.client.close()`) // the second is still being handled: neither acked nor stored
+	p.Eval(`h.client.close()`) // the second is still being handled: neither acked nor stored
 	p.until("stored", `"c.0"`, `"c.1"`)
 	p.until("close", `{"code":1000,"retry":false}`)
 	if _, _, err := peer.conn.ReadMessage(); err == nil {
@@ -57,15 +58,15 @@ func TestAReloadedPageResumesFromItsCursorInLocalStorage(t *testing.T) {
 	peer := s.connected(firstConnect, "c.0")
 	peer.event("msg_1", 1, "")
 	p.until("message", `{"cursor":"c.1"}`)
-	do(p, chromedp.Navigate(s.url+"/blank"))
-	p.eval(`h.make({user: "patient-42"})`)
+	webtest.Do(p.Tab, chromedp.Navigate(s.url+"/blank"))
+	p.Eval(`h.make({user: "patient-42"})`)
 	peer = s.connected(`{"type":"connect","token":"token-1","after":"c.1"}`, "c.1")
 	p.until("open", `{"resumed":true}`)
 	p.advance(200)
 	peer.expect(`{"type":"ack","cursor":"c.1"}`) // the last ack may have died with the page
 
-	do(p, chromedp.Navigate(s.url+"/blank"))
-	p.eval(`h.make({user: "patient-43"})`) // another user is another cursor
+	webtest.Do(p.Tab, chromedp.Navigate(s.url+"/blank"))
+	p.Eval(`h.make({user: "patient-43"})`) // another user is another cursor
 	s.connected(firstConnect, "c.0")
 	p.until("open", `{"resumed":false}`)
 }
@@ -94,9 +95,9 @@ func TestAcksGatherAndGoAtMostOnceIn200Ms(t *testing.T) {
 	for i := 1; i <= 50; i++ {
 		peer.event(fmt.Sprintf("msg_%d", i), i, "")
 	}
-	p.eval(`h.until("message", 50)`)
+	p.Eval(`h.until("message", 50)`)
 	p.advance(199)
-	p.eval(`h.client.seen("early")`)
+	p.Eval(`h.client.seen("early")`)
 	peer.expect(`{"type":"seen","id":"early"}`)
 	p.advance(1)
 	peer.expect(`{"type":"ack","cursor":"c.50"}`)
@@ -104,9 +105,9 @@ func TestAcksGatherAndGoAtMostOnceIn200Ms(t *testing.T) {
 	peer.event("msg_51", 51, "")
 	peer.expect(`{"type":"ack","cursor":"c.51"}`) // after a pause at once, for a caller may be waiting for it
 	peer.event("msg_52", 52, "")
-	p.eval(`h.until("message", 52)`)
+	p.Eval(`h.until("message", 52)`)
 	p.advance(199)
-	p.eval(`h.client.seen("early again")`)
+	p.Eval(`h.client.seen("early again")`)
 	peer.expect(`{"type":"seen","id":"early again"}`)
 	p.advance(1)
 	peer.expect(`{"type":"ack","cursor":"c.52"}`)
@@ -132,7 +133,7 @@ func TestAGapIsAnnouncedAndMovesTheCursor(t *testing.T) {
 func TestASendIsRepeatedWithItsRefUntilItIsAnswered(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null}`)
-	p.eval(`h.send("patient-42", {type: "chat.message", data: {message: "hello"}}, {ref: "c1"})`)
+	p.Eval(`h.send("patient-42", {type: "chat.message", data: {message: "hello"}}, {ref: "c1"})`)
 	frame := `{"type":"send","ref":"c1","to":{"user":"patient-42"},"event":{"type":"chat.message","data":{"message":"hello"}}}`
 	peer := s.connected(firstConnect, "c.0")
 	peer.expect(frame)
@@ -145,20 +146,20 @@ func TestASendIsRepeatedWithItsRefUntilItIsAnswered(t *testing.T) {
 	peer.write(`{"type":"result","ref":"c1","id":"msg_1","status":"sent","sessions":1,"duplicate":true}`)
 	p.until("result", `{"id":"msg_1","status":"sent","sessions":1,"duplicate":true}`)
 
-	p.eval(`h.send({all: true}, {type: "x"}, {ref: "c2"})`)
+	p.Eval(`h.send({all: true}, {type: "x"}, {ref: "c2"})`)
 	p.advance(200)
 	peer.expect(`{"type":"send","ref":"c2","to":{"all":true},"event":{"type":"x"}}`)
 	peer.write(`{"type":"error","ref":"c2","problem":{"code":"forbidden_target","status":403}}`)
 	p.until("refused", `"forbidden_target"`)
 
-	p.eval(`h.send("u", {type: "x", data: "é".repeat(600)}, {ref: "c3"})`) // 1009 would stop everything
+	p.Eval(`h.send("u", {type: "x", data: "é".repeat(600)}, {ref: "c3"})`) // 1009 would stop everything
 	p.until("refused", `"forbidden_target"`, `"too_large"`)
-	p.eval(`h.send("u", {type: "x"}, {ref: "c4", timeoutMs: 3000})`)
+	p.Eval(`h.send("u", {type: "x"}, {ref: "c4", timeoutMs: 3000})`)
 	p.advance(3000)
 	p.until("refused", `"forbidden_target"`, `"too_large"`, `"timeout"`)
-	p.eval(`h.send("u", {type: "x"})`)
-	p.eval(`h.client.close()`)
-	p.eval(`h.send("u", {type: "x"})`)
+	p.Eval(`h.send("u", {type: "x"})`)
+	p.Eval(`h.client.close()`)
+	p.Eval(`h.send("u", {type: "x"})`)
 	p.until("refused", `"forbidden_target"`, `"too_large"`, `"timeout"`, `"stopped"`, `"stopped"`)
 }
 
@@ -185,7 +186,7 @@ func TestUnknownTypesFieldsAndNonsenseAreIgnored(t *testing.T) {
 	p.until("error", `{"code":"not_json"}`)
 	p.until("state", `{"state":"connecting"}`, `{"state":"connected"}`)
 	p.none("close")
-	p.quiet()
+	p.Quiet()
 }
 
 func TestEveryGoldenFrameOfTheServerIsAccepted(t *testing.T) {
@@ -209,7 +210,7 @@ func TestEveryGoldenFrameOfTheServerIsAccepted(t *testing.T) {
 			}
 			p := s.client(`{stored: null}`)
 			if ref, ok := frame["ref"].(string); ok { // its answer is wanted
-				p.eval(`h.send("u", {type: "x"}, {ref: %q})`, ref)
+				p.Eval(`h.send("u", {type: "x"}, {ref: %q})`, ref)
 				if kind == "error" {
 					kind = "refused"
 				}
@@ -220,18 +221,18 @@ func TestEveryGoldenFrameOfTheServerIsAccepted(t *testing.T) {
 				peer.write(`{"type":"connected","session":"s","user":"u","cursor":"c.0","resumed":false,"pending":0,"pingMs":25000,"expiresAt":"","maxBytes":1024}`)
 				p.until("open", `{}`)
 			}
-			had := int(p.eval(`h.all(%q).length`, kind).(float64))
+			had := int(p.Eval(`h.all(%q).length`, kind).(float64))
 			peer.write(string(b))
 			if kind != "state" {
-				p.eval(`h.until(%q, %d)`, kind, had+1)
+				p.Eval(`h.until(%q, %d)`, kind, had+1)
 			}
 			peer.write(`{"type":"gap","cursor":"c.9","reason":"end of this test"}`)
-			p.eval(`h.until("gap", 1)`)
+			p.Eval(`h.until("gap", 1)`)
 			p.none("close")
 			if kind != "error" {
 				p.none("error")
 			}
-			p.quiet()
+			p.Quiet()
 		})
 	}
 }

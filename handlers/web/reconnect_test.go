@@ -30,7 +30,7 @@ func TestEachCloseCodeIsAnsweredAsTheProtocolSays(t *testing.T) {
 			switch want {
 			case stop:
 				p.until("state", states(before+fmt.Sprintf(`{"state":"stopped","code":%d,"reason":"scripted"}`, code))...)
-				if n := p.eval(`h.clock.timers.size`); n != 0.0 {
+				if n := p.Eval(`h.clock.timers.size`); n != 0.0 {
 					t.Fatalf("%v timers are left", n)
 				}
 			case atOnce:
@@ -38,14 +38,14 @@ func TestEachCloseCodeIsAnsweredAsTheProtocolSays(t *testing.T) {
 				p.until("state", states(before+`{"state":"connecting"}|{"state":"connected"}`)...)
 			default:
 				p.until("state", states(before+`{"state":"waiting","retryInMs":`+want+`}`)...)
-				p.eval(`h.clock.advance(%s - 1)`, want)
+				p.Eval(`h.clock.advance(%s - 1)`, want)
 				p.until("token", `"connect"`)
 				p.advance(1)
 				s.connected(`{"type":"connect","token":"token-2","after":"c.0"}`, "c.0")
 			}
 			if code == 4410 {
 				p.until("cleared", `true`)
-				p.eval(`h.client.connect()`) // nothing of the erased user is told again
+				p.Eval(`h.client.connect()`) // nothing of the erased user is told again
 				s.connected(`{"type":"connect","token":"token-2"}`, "c.0")
 			} else {
 				p.none("cleared")
@@ -59,8 +59,8 @@ func TestTheBackoffDoublesTo30SecondsAndStartsAgainAfterAStableConnection(t *tes
 	p := s.client(`{stored: null, random: 1}`)
 	for i, want := range []int{1000, 2000, 4000, 8000, 16000, 30000, 30000} {
 		s.accept().close(1006)
-		p.eval(`h.until("close", %d)`, i+1)
-		if got := p.eval(`h.all("state").at(-1).retryInMs`); got != float64(want) {
+		p.Eval(`h.until("close", %d)`, i+1)
+		if got := p.Eval(`h.all("state").at(-1).retryInMs`); got != float64(want) {
 			t.Fatalf("wait %d is %v, want %d", i, got, want)
 		}
 		p.advance(want)
@@ -68,8 +68,8 @@ func TestTheBackoffDoublesTo30SecondsAndStartsAgainAfterAStableConnection(t *tes
 	peer := s.connected(`{"type":"connect","token":"token-8"}`, "c.0")
 	p.until("open", `{}`)
 	peer.close(1011) // a server that lets us in only to fail is no better
-	p.eval(`h.until("close", 8)`)
-	if got := p.eval(`h.all("state").at(-1).retryInMs`); got != 30000.0 {
+	p.Eval(`h.until("close", 8)`)
+	if got := p.Eval(`h.all("state").at(-1).retryInMs`); got != 30000.0 {
 		t.Fatalf("wait is %v", got)
 	}
 	p.advance(30000)
@@ -77,8 +77,8 @@ func TestTheBackoffDoublesTo30SecondsAndStartsAgainAfterAStableConnection(t *tes
 	p.until("open", `{}`, `{}`)
 	p.advance(10000)
 	peer.close(1011)
-	p.eval(`h.until("close", 9)`)
-	if got := p.eval(`h.all("state").at(-1).retryInMs`); got != 1000.0 {
+	p.Eval(`h.until("close", 9)`)
+	if got := p.Eval(`h.all("state").at(-1).retryInMs`); got != 1000.0 {
 		t.Fatalf("wait is %v", got)
 	}
 }
@@ -94,7 +94,7 @@ func TestAReconnectFrameSaysWhenToComeBack(t *testing.T) {
 			p.until("message", `{"cursor":"c.1"}`)
 			peer.close(code)
 			p.until("state", states(`{"state":"connecting"}|{"state":"connected"}|{"state":"waiting","retryInMs":4210}`)...)
-			p.eval(`dispatchEvent(new Event("online"))`) // the machine asked for this wait
+			p.Eval(`dispatchEvent(new Event("online"))`) // the machine asked for this wait
 			p.advance(4209)
 			p.until("token", `"connect"`)
 			p.advance(1)
@@ -114,15 +114,15 @@ func TestABadTokenIsReplacedOnceAndTwiceInARowStops(t *testing.T) {
 	p.until("token", `"connect"`, `"unauthorized"`)
 	p.until("close", `{"code":4401,"retry":true}`, `{"code":4401,"retry":false}`)
 
-	p.eval(`h.client.connect()`) // signed in anew
+	p.Eval(`h.client.connect()`) // signed in anew
 	peer = s.connected(`{"type":"connect","token":"token-3"}`, "c.0")
 	for n := 4; n <= 6; n++ { // each time after hours of service: never twice in a row
-		p.eval(`h.until("open", %d)`, n-3)
-		p.eval(`h.clock.now += 3_600_000`)
+		p.Eval(`h.until("open", %d)`, n-3)
+		p.Eval(`h.clock.now += 3_600_000`)
 		peer.close(4401)
 		peer = s.connected(fmt.Sprintf(`{"type":"connect","token":"token-%d","after":"c.0"}`, n), "c.0")
 	}
-	p.eval(`h.until("open", 4)`)
+	p.Eval(`h.until("open", 4)`)
 }
 
 func TestTwoLateConnectsInARowStop(t *testing.T) {
@@ -154,7 +154,7 @@ func TestASilentServerIsAskedThenLeft(t *testing.T) {
 	p.until("message", `{"cursor":"c.1"}`)
 	peer.expect(`{"type":"ack","cursor":"c.1"}`)
 	p.advance(24_999)
-	p.eval(`h.client.seen("not asked yet")`)
+	p.Eval(`h.client.seen("not asked yet")`)
 	peer.expect(`{"type":"seen","id":"not asked yet"}`)
 	p.advance(1)
 	peer.expect(`{"type":"ping"}`)
@@ -190,18 +190,18 @@ func TestAWakingPageDoesNotSitOutItsOwnWait(t *testing.T) {
 			p := s.client(`{stored: null}`)
 			s.accept().close(1006)
 			p.until("close", `{"code":1006}`)
-			p.eval("%s", wake)
+			p.Eval("%s", wake)
 			peer := s.connected(`{"type":"connect","token":"token-2"}`, "c.0")
 			p.until("open", `{}`)
-			p.eval("%s", wake) // the connection may have died while the page slept: it is asked
+			p.Eval("%s", wake) // the connection may have died while the page slept: it is asked
 			peer.expect(`{"type":"ping"}`)
 
 			peer.close(4429)
 			p.until("close", `{"code":1006}`, `{"code":4429}`)
-			p.eval("%s", wake) // the server asked for this wait
+			p.Eval("%s", wake) // the server asked for this wait
 			p.until("token", `"connect"`, `"connect"`)
-			p.eval(`h.clock.now += 60_000`) // but a machine that slept through it is late, not early
-			p.eval("%s", wake)
+			p.Eval(`h.clock.now += 60_000`) // but a machine that slept through it is late, not early
+			p.Eval("%s", wake)
 			s.connected(`{"type":"connect","token":"token-3","after":"c.0"}`, "c.0")
 		})
 	}
@@ -211,10 +211,10 @@ func TestWithoutNetworkTheStateSaysOffline(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null}`)
 	peer := s.accept()
-	p.eval(`Object.defineProperty(navigator, "onLine", {get: () => false})`)
+	p.Eval(`Object.defineProperty(navigator, "onLine", {get: () => false})`)
 	peer.close(1006)
 	p.until("state", states(`{"state":"connecting"}|{"state":"offline","retryInMs":500}`)...)
-	p.eval(`window.dispatchEvent(new Event("online"))`)
+	p.Eval(`window.dispatchEvent(new Event("online"))`)
 	s.connected(`{"type":"connect","token":"token-2"}`, "c.0")
 }
 

@@ -1,0 +1,206 @@
+// Package webtest drives a real headless Chromium for the tests of the page and
+// of the JavaScript client.
+package webtest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+)
+
+// Patience bounds every wait of these tests; nothing waits this long unless it
+// is broken.
+const Patience = 20 * time.Second
+
+// browser is the one Chromium of the package; each test has a tab of its own.
+var browser struct {
+	once sync.Once
+	ctx  context.Context
+	stop func()
+	err  error
+}
+
+// Main runs a package's tests and ends the browser they may have started.
+func Main(m *testing.M) int {
+	code := m.Run()
+	if browser.stop != nil {
+		browser.stop()
+	}
+	return code
+}
+
+func startBrowser() {
+	var path string
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if p, err := exec.LookPath(name); err == nil {
+			path = p
+			break
+		}
+	}
+	if path == "" {
+		browser.err = fmt.Errorf("no Chromium in PATH; install chromium: apt-get install chromium")
+		return
+	}
+	alloc, stopAlloc := chromedp.NewExecAllocator(context.Background(),
+		chromedp.ExecPath(path), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
+		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("hide-scrollbars", true))
+	// A Chromium newer than cdproto sends events that it cannot name; they are of no concern here.
+	ctx, stop := chromedp.NewContext(alloc, chromedp.WithErrorf(func(string, ...any) {}))
+	browser.stop = func() { stop(); stopAlloc() }
+	browser.ctx, browser.err = ctx, chromedp.Do(ctx)
+}
+
+// Tab is one page in the browser and what it complained about.
+type Tab struct {
+	T   *testing.T
+	ctx context.Context
+
+	mu         *sync.Mutex
+	complaints *[]string // console errors, exceptions, CSP violations
+}
+
+// New opens a tab; it closes with the test.
+func New(t *testing.T) *Tab {
+	t.Helper()
+	browser.once.Do(startBrowser)
+	if browser.err != nil {
+		t.Fatal(browser.err)
+	}
+	ctx, cancel := chromedp.NewContext(browser.ctx)
+	t.Cleanup(cancel)
+	p := &Tab{T: t, ctx: ctx, mu: new(sync.Mutex), complaints: new([]string)}
+	// The tab is made by the first command, and must outlive any bound on one command.
+	if err := chromedp.Listen(ctx, p.listen); err != nil {
+		t.Fatal(err)
+	}
+	for _, enable := range []cdp.Command[cdp.Empty, cdp.Empty]{log.Enable, runtime.Enable} {
+		if _, err := chromedp.Call(ctx, enable, cdp.Empty{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p
+}
+
+func (p *Tab) listen(ev any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch ev := ev.(type) {
+	case *runtime.EventExceptionThrown:
+		complaint := ev.ExceptionDetails.Text
+		if ev.ExceptionDetails.Exception != nil {
+			complaint += " " + ev.ExceptionDetails.Exception.Description
+		}
+		*p.complaints = append(*p.complaints, complaint)
+	case *runtime.EventConsoleAPICalled:
+		if ev.Type == runtime.ConsoleAPICalledTypeError || ev.Type == runtime.ConsoleAPICalledTypeWarning {
+			*p.complaints = append(*p.complaints, fmt.Sprintf("console.%s %s", ev.Type, ev.Args[0].Value))
+		}
+	case *log.EventEntryAdded:
+		if ev.Entry.Level == log.EntryLevelError || ev.Entry.Source == log.EntrySourceSecurity {
+			*p.complaints = append(*p.complaints, ev.Entry.Text+" "+ev.Entry.URL)
+		}
+	}
+}
+
+// Do runs one action of any kind within the tests' patience.
+func Do[T any](p *Tab, action chromedp.Action[T]) T {
+	p.T.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, Patience)
+	defer cancel()
+	v, err := chromedp.Run(ctx, action)
+	if err != nil {
+		p.T.Fatal(err)
+	}
+	return v
+}
+
+// Eval runs an expression, waits for the promise it may be, and returns its
+// value as JSON would have it.
+func (p *Tab) Eval(format string, args ...any) any {
+	p.T.Helper()
+	expression := fmt.Sprintf("(async () => (%s) ?? null)()", fmt.Sprintf(format, args...))
+	gesture := true
+	raw := Do(p, chromedp.Evaluate[[]byte](expression, chromedp.EvalAwaitPromise,
+		func(e *runtime.EvaluateParams) { e.UserGesture = &gesture }))
+	var v any
+	if err := json.Unmarshal(raw, &v); err != nil {
+		p.T.Fatalf("%s: %v in %s", expression, err, raw)
+	}
+	return v
+}
+
+// Quiet checks that the page had nothing to complain about.
+func (p *Tab) Quiet() {
+	p.T.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range *p.complaints {
+		p.T.Errorf("the browser complained: %s", c)
+	}
+}
+
+// Sees waits until an element's text is, or holds, what it should.
+func (p *Tab) Sees(selector, want string) {
+	p.T.Helper()
+	found := fmt.Sprintf(`(() => [...document.querySelectorAll(%q)].some((el) => el.checkVisibility() && el.textContent.includes(%q)))()`,
+		selector, want)
+	ctx := p.ctx
+	if _, err := chromedp.Run(ctx, chromedp.Poll[bool](found, chromedp.WithPollingTimeout(Patience))); err != nil {
+		p.T.Fatalf("%s never shows %q: %v; it shows %v", selector, want, err,
+			p.Eval(`[...document.querySelectorAll(%q)].map((el) => el.textContent)`, selector))
+	}
+}
+
+// Shot keeps a picture of the whole page as name.png in the folder that
+// HOOKBRIDGE_ARTIFACTS names, once nothing moves.
+func (p *Tab) Shot(name string) {
+	p.T.Helper()
+	dir := os.Getenv("HOOKBRIDGE_ARTIFACTS")
+	if dir == "" {
+		return
+	}
+	p.Eval(`Promise.all(document.getAnimations().map((a) => a.finished.catch(() => {})))
+		.then(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))))`)
+	if err := os.WriteFile(filepath.Join(dir, name+".png"), Do(p, chromedp.FullScreenshot(100)), 0o644); err != nil {
+		p.T.Fatal(err)
+	}
+}
+
+// Media emulates a media feature, like prefers-color-scheme.
+func (p *Tab) Media(name, value string) {
+	p.T.Helper()
+	_, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia,
+		emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: name, Value: value}}})
+	if err != nil {
+		p.T.Fatal(err)
+	}
+}
+
+// Narrow checks that nothing is wider than the screen.
+func (p *Tab) Narrow() {
+	p.T.Helper()
+	if got := p.Eval(`document.documentElement.scrollWidth`); got != 360.0 {
+		p.T.Fatalf("the page is %v px wide on a phone of 360", got)
+	}
+}
+
+// With is the same tab for a subtest.
+func (p *Tab) With(t *testing.T) *Tab {
+	sub := *p
+	sub.T = t
+	return &sub
+}
