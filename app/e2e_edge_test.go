@@ -187,9 +187,14 @@ func TestAMachineThatDrainsTakesNoNewWork(t *testing.T) {
 	must(t, wsutil.WriteClientText(mute, []byte(`{"type":"connect","token":"`+token(t, "patient-1", time.Hour, "")+`"}`)))
 	doctor := w.connectAs(token(t, "doctor-7", time.Hour, `{"send":["*"]}`), "")
 	w.sessions(2)
+	silent, _, err := w.dial(nil, "", "bridge.v1.json") // has not said who it is
+	must(t, err)
 	stopped := make(chan error, 1)
 	go func() { stopped <- w.p.bridge.Drain(t.Context()) }()
 	doctor.want("reconnect")
+	if code := silent.closed(); code != 1012 {
+		t.Errorf("one without a token: %d", code)
+	}
 	a := w.do(w.sign("late", `{"type":"t","to":{"user":"u"}}`, time.Now()))
 	if a.HTTP != 503 || a.Code != "draining" || a.Header.Get("Retry-After") == "" {
 		t.Errorf("%d %s", a.HTTP, a.Raw)

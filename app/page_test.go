@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -108,4 +109,41 @@ func TestTwoWindowsAreTwoDevicesOfOnePatient(t *testing.T) {
 	phone.Sees(".message", "doctor-1 has added you")
 	both.Quiet()
 	phone.Quiet()
+}
+
+// The README's two snippets for a page run in a page, as they are written but
+// for the address and the token.
+func TestTheSnippetsOfTheReadmeRunInABrowser(t *testing.T) {
+	base := dev(t)
+	p := webtest.New(t)
+	webtest.Do(p, chromedp.Navigate(base+"/livez"))
+	token := p.Eval(`fetch("/demo/tokens", {method: "POST", body: '{"user":"patient-42"}'}).then((r) => r.json()).then((r) => r.token)`).(string)
+	ran := 0
+	for _, b := range readmeBlocks(t) {
+		code := strings.ReplaceAll(b.text, "127.0.0.1:8080", strings.TrimPrefix(base, "http://"))
+		switch {
+		case b.lang == "html":
+			code = regexp.MustCompile(`</?script[^>]*>`).ReplaceAllString(code, "")
+			code = strings.Replace(code, "(await fetch('/my/token')).text()", fmt.Sprintf("%q", token), 1)
+			p.Eval(`new Promise((ok) => { const s = document.createElement("script"); s.type = "module"; s.textContent = %q; document.head.append(s); ok(true); })`, code)
+		case b.lang == "js" && strings.Contains(b.text, "new WebSocket"):
+			p.Eval(`new Promise((ok) => { window.heard = []; const token = %q; console.log = (m) => window.heard.push(m);
+				const s = document.createElement("script"); s.textContent = "{ const token = " + JSON.stringify(token) + ";" + %q + "; window.plain = ws; }"; document.head.append(s);
+				window.plain.addEventListener("message", () => 0); ok(true); })`, token, code)
+		default:
+			continue
+		}
+		ran++
+	}
+	if ran != 2 {
+		t.Fatalf("%d snippets were found", ran)
+	}
+	eventually(t, "both are connected", func() bool {
+		return p.Eval(`fetch("/metrics").then((r) => r.text()).then((s) => s.includes("hookbridge_sessions 2"))`) == true
+	})
+	p.Eval(`fetch("/demo/patients", {method: "POST", body: '{"doctor":"doctor-7","patient":"patient-42"}'}).then((r) => r.status)`)
+	eventually(t, "the ten lines show it", func() bool { return p.Eval(`document.title`) == "doctor-7 added you" })
+	eventually(t, "the plain one too", func() bool {
+		return p.Eval(`window.heard.length && window.heard[0].data.message`) == "doctor-7 added you"
+	})
 }

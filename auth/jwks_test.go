@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -126,11 +127,13 @@ func TestAKeySetVerifiesByKidAndAlgorithm(t *testing.T) {
 
 func TestKeysOfNoUseAreLeftOutAndTheRestStands(t *testing.T) {
 	var log bytes.Buffer
+	n := base64.RawURLEncoding.EncodeToString(testKeys().rsa.N.Bytes())
 	const x = `"crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"`
 	keys, err := parseKeySet([]byte(`{"keys":[
 		{"kty":"OKP","kid":"good",`+x+`},
 		{"kty":"OKP","kid":"padded","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo=","alg":"EdDSA","use":"sig","key_ops":["verify"]},
 		{"kty":"OKP","kid":"new-name","alg":"Ed25519",`+x+`},
+		{"kty":"OKP","kid":"certified","d":"?","x5u":"?","x5c":["?"],"x5t":"NjVBRjY5MDlCMUIwNzU4RTA2QzZFMDQ4QzQ2MDAyQjVDNjk1RTM2Qg",`+x+`},
 		{"kty":"OKP","kid":"good",`+x+`},
 		{"kty":"OKP",`+x+`},
 		{"kty":"OKP","kid":"enc","use":"enc",`+x+`},
@@ -143,26 +146,30 @@ func TestKeysOfNoUseAreLeftOutAndTheRestStands(t *testing.T) {
 		{"kty":"EC","kid":"short","crv":"P-256","x":"AA","y":"AA"},
 		{"kty":"RSA","kid":"e","n":"AQAB","e":"AQAAAAAAAAE"},
 		{"kty":"RSA","kid":"n","n":"AQAB","e":"AQAB"},
-		{"kty":"new","kid":"new"},
+		{"kty":"RSA","kid":"wide-e","n":"`+n+`","e":"AQAAAAAAAAEAAQ"},
+		{"kty":"`+strings.Repeat("new", 1000)+`","kid":"new"},
 		{"kty":7},
 		"hello"
 	]}`), slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, kid := range []string{"good", "padded", "new-name"} {
+	for _, kid := range []string{"good", "padded", "new-name", "certified"} {
 		if keys[keyID{kid, algEdDSA}] == nil {
 			t.Errorf("%s is missing", kid)
 		}
 	}
-	if len(keys) != 3 {
+	if len(keys) != 4 {
 		t.Errorf("%d keys were taken", len(keys))
 	}
-	if n := strings.Count(log.String(), "left out"); n != 15 {
+	if n := strings.Count(log.String(), "left out"); n != 16 {
 		t.Errorf("%d were said to be left out:\n%s", n, log.String())
 	}
 	if strings.Contains(log.String(), "c2VjcmV0") {
 		t.Error("a symmetric key is in the log")
+	}
+	if log.Len() > 16*500 {
+		t.Errorf("the log has %d bytes", log.Len())
 	}
 }
 
@@ -267,12 +274,55 @@ func TestKeysSurviveAReadThatFails(t *testing.T) {
 	}
 }
 
+// endInterval lets the next token with an unknown kid ask for a read.
+func endInterval(t *Tokens) {
+	set := t.keys.(*keySet)
+	set.mu.Lock()
+	defer set.mu.Unlock()
+	set.began = set.began.Add(-set.interval)
+}
+
+func TestACrowdWithARotatedKeyIsServedByTheReadOfOneThatHungUp(t *testing.T) {
+	public := testKeys().ed.Public().(ed25519.PublicKey)
+	s := newKeyServer(t, replies(200, keySetJSON(t, map[string]any{"old": public})))
+	tokens := jwksTokens(t, s.URL, time.Hour)
+	_, err := tokens.Verify(t.Context(), edToken(t, "old"))
+	wantReason(t, err, "")
+
+	release := make(chan struct{})
+	body := keySetJSON(t, map[string]any{"new": public})
+	s.set(func(w http.ResponseWriter, _ *http.Request) {
+		<-release
+		fmt.Fprint(w, body)
+	})
+	endInterval(tokens)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = tokens.Verify(gone, edToken(t, "evil"))
+	wantReason(t, err, TokenKeysUnavailable)
+	token := edToken(t, "new")
+	var wg sync.WaitGroup
+	var good atomic.Int64
+	for range 20 {
+		wg.Go(func() {
+			if _, err := tokens.Verify(t.Context(), token); err == nil {
+				good.Add(1)
+			}
+		})
+	}
+	until(t, "the read began", func() bool { return s.reads.Load() == 2 })
+	close(release)
+	wg.Wait()
+	if good.Load() != 20 || s.reads.Load() != 2 {
+		t.Errorf("%d of 20 are good, %d reads", good.Load(), s.reads.Load())
+	}
+}
+
 func TestAFloodOfUnknownKidsMakesOneReadAndStarvesNobody(t *testing.T) {
 	hold := make(chan struct{})
 	body := keySetJSON(t, map[string]any{"d": testKeys().ed.Public().(ed25519.PublicKey)})
 	s := newKeyServer(t, replies(200, body))
-	const interval = time.Hour
-	tokens := jwksTokens(t, s.URL, interval)
+	tokens := jwksTokens(t, s.URL, time.Hour)
 	good := edToken(t, "d")
 	_, err := tokens.Verify(t.Context(), good)
 	wantReason(t, err, "")
@@ -282,10 +332,7 @@ func TestAFloodOfUnknownKidsMakesOneReadAndStarvesNobody(t *testing.T) {
 		<-hold
 		fmt.Fprint(w, body)
 	})
-	set := tokens.keys.(*keySet)
-	set.mu.Lock()
-	set.began = set.began.Add(-interval)
-	set.mu.Unlock()
+	endInterval(tokens)
 
 	var wg sync.WaitGroup
 	var refused atomic.Int64
@@ -319,7 +366,7 @@ func TestTheKeySetIsReadAgainFromTimeToTime(t *testing.T) {
 	public := testKeys().ed.Public().(ed25519.PublicKey)
 	s := newKeyServer(t, replies(200, keySetJSON(t, map[string]any{"old": public})))
 	set := &keySet{url: s.URL, client: s.Client(), log: slog.New(slog.DiscardHandler), interval: time.Hour,
-		refreshEvery: 10 * time.Millisecond, wake: make(chan struct{}, 1), underway: make(chan struct{})}
+		refreshEvery: 10 * time.Millisecond, timer: time.NewTimer(0), underway: make(chan struct{})}
 	go set.run(t.Context())
 	if _, err := set.key(t.Context(), algEdDSA, "old"); err != nil {
 		t.Fatal(err)

@@ -35,12 +35,15 @@ func (r *refusal) Error() string { return r.reason }
 // connection is a session or has ended; a session then lives on a goroutine of
 // its own, whose stack has never been deeper than reading needs.
 func (b *Bridge) Accept(conn Conn, h Handshake) {
-	if !b.enter() {
+	if !b.enter(conn) {
 		conn.WriteClose(wire.CloseRestart, "this machine is about to stop", time.Now().Add(closeWait))
 		return
 	}
 	conn.Limit(b.cfg.MaxBytes)
 	s, after, err := b.greet(conn, h)
+	b.enterMu.Lock()
+	delete(b.greeting, conn)
+	b.enterMu.Unlock()
 	if err != nil {
 		defer b.running.Done()
 		var r *refusal
@@ -61,13 +64,14 @@ func (b *Bridge) Accept(conn Conn, h Handshake) {
 
 // enter counts a call of Accept, unless the bridge is draining. Drain sets its
 // flag under the same lock, so that it waits for all that got in.
-func (b *Bridge) enter() bool {
+func (b *Bridge) enter(conn Conn) bool {
 	b.enterMu.Lock()
 	defer b.enterMu.Unlock()
 	if b.draining.Load() {
 		return false
 	}
 	b.running.Add(1)
+	b.greeting[conn] = struct{}{}
 	return true
 }
 

@@ -84,15 +84,16 @@ type Bridge struct {
 	metrics *metrics
 	log     *slog.Logger
 
-	enterMu  sync.Mutex // orders draining against running
+	enterMu  sync.Mutex // orders draining against running and guards greeting
 	draining atomic.Bool
-	running  sync.WaitGroup // calls of Accept
+	running  sync.WaitGroup    // connections that Accept has taken, until they end
+	greeting map[Conn]struct{} // those that are no sessions yet
 }
 
 // New wires a Bridge to its engine and starts to listen to it.
 func New(cfg Config, engine Engine, auth Authenticator) *Bridge {
 	cfg.fill()
-	b := &Bridge{cfg: cfg, engine: engine, auth: auth, log: cfg.Logger}
+	b := &Bridge{cfg: cfg, engine: engine, auth: auth, log: cfg.Logger, greeting: make(map[Conn]struct{})}
 	b.hub = newHub()
 	b.metrics = newMetrics(cfg.Registerer, b.hub)
 	engine.Listen(b.hub)

@@ -28,8 +28,9 @@ var (
 )
 
 // Conn is what a socket must be able to do. Read is called by one goroutine and
-// the others by one writer at a time; Read may run beside them. SetDeadlines and
-// Abort may be called at any time.
+// Write by one writer at a time; Read may run beside it. WriteClose, ExpireWrite,
+// Abort and Remote may be called at any time; nothing is written after a close
+// frame.
 type Conn interface {
 	// Read blocks until the next message or control frame. The payload is
 	// valid until the next Read. It answers nothing by itself.

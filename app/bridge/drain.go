@@ -16,6 +16,9 @@ import (
 func (b *Bridge) Drain(ctx context.Context) error {
 	b.enterMu.Lock()
 	first := !b.draining.Swap(true)
+	for conn := range b.greeting {
+		go conn.WriteClose(wire.CloseRestart, "the machine restarts", time.Now().Add(closeWait))
+	}
 	b.enterMu.Unlock()
 	if first {
 		b.log.Info("draining", "sessions", b.hub.count())
@@ -38,6 +41,11 @@ func (b *Bridge) Drain(ctx context.Context) error {
 	left := b.hub.all()
 	for _, s := range left {
 		s.conn.Abort()
+	}
+	b.enterMu.Lock()
+	defer b.enterMu.Unlock()
+	for conn := range b.greeting {
+		conn.Abort()
 	}
 	return fmt.Errorf("%d sessions were cut off when the drain's time was up", len(left))
 }

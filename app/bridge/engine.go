@@ -151,6 +151,8 @@ type Engine interface {
 	// the Listener deliver it; the receipt counts those deliveries. A message
 	// that is not Stored gets its id remembered and is delivered, with no
 	// place in any log. A mailbox that is full loses its oldest messages.
+	// Being appended to is not being seen (see Join). A message without any
+	// recipient is the caller's defect.
 	// Errors: ErrConflict, ErrUnavailable, ErrClosed, the context's.
 	Append(ctx context.Context, m *Message) (Receipt, error)
 
@@ -170,7 +172,8 @@ type Engine interface {
 
 	// Read returns what the user has after a place, at most maxCount messages
 	// and about maxBytes of payload (one message at least). A place beyond the
-	// head reads as empty.
+	// head reads as empty, and Next is then the head. A user whom no session
+	// has joined for owns no messages to all.
 	Read(ctx context.Context, user string, after Position, maxCount, maxBytes int) (Page, error)
 
 	// Ack says that a session of the user has everything up to p. It only
