@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/hmac"
 	stdjson "encoding/json"
+	"slices"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -14,12 +15,9 @@ import (
 func bodyVariants(body []byte) []variant[[]byte] {
 	all := []variant[[]byte]{{"", body}}
 	add := func(what string, b []byte) {
-		for _, v := range all {
-			if bytes.Equal(v.is, b) {
-				return
-			}
+		if !slices.ContainsFunc(all, func(v variant[[]byte]) bool { return bytes.Equal(v.is, b) }) {
+			all = append(all, variant[[]byte]{what, b})
 		}
-		all = append(all, variant[[]byte]{what, b})
 	}
 	add("the body was signed without the line break at its end", bytes.TrimRight(body, "\r\n"))
 	add("the body was signed with a line break at its end", append(bytes.Clone(body), '\n'))
@@ -76,10 +74,5 @@ func anyMAC(secret, text []byte, macs [][]byte) bool {
 	h := newMAC(secret)
 	h.Write(text)
 	sum := h.Sum(nil)
-	for _, mac := range macs {
-		if hmac.Equal(mac, sum) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(macs, func(mac []byte) bool { return hmac.Equal(mac, sum) })
 }

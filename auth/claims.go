@@ -4,9 +4,11 @@ import (
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -79,6 +81,7 @@ func (r *claimRules) read(b []byte) (Claims, error) {
 	if err := json.Unmarshal(b, &m); err != nil || m == nil {
 		return Claims{}, tokenError(TokenMalformed, "the token's claims are not a JSON object in UTF-8 with each name once")
 	}
+	maps.DeleteFunc(m, func(_ string, v jsontext.Value) bool { return v.Kind() == 'n' }) // null is as good as absent
 	var c Claims
 	if err := r.checkTimes(m, &c); err != nil {
 		return Claims{}, err
@@ -102,9 +105,7 @@ func (r *claimRules) read(b []byte) (Claims, error) {
 			return Claims{}, tokenError(TokenBadClaims, "the token's jti %s", err)
 		}
 	}
-	if v := m[r.rights]; len(v) > 0 && v.Kind() != 'n' {
-		c.Rights = stdjson.RawMessage(v)
-	}
+	c.Rights = stdjson.RawMessage(m[r.rights])
 	return c, nil
 }
 
@@ -148,7 +149,7 @@ func (r *claimRules) checkParties(m map[string]jsontext.Value, c *Claims) (err e
 	if r.issuer != "" && c.Issuer != r.issuer {
 		return tokenError(TokenWrongIssuer, "the token's iss is not the issuer that is set here")
 	}
-	if v := m["aud"]; len(v) > 0 && v.Kind() != 'n' {
+	if v, ok := m["aud"]; ok {
 		var one string
 		if json.Unmarshal(v, &one) == nil {
 			c.Audiences = []string{one}
@@ -165,8 +166,8 @@ func (r *claimRules) checkParties(m map[string]jsontext.Value, c *Claims) (err e
 // timeClaim reads a NumericDate: seconds since 1970 as a JSON number, whole or
 // not. What lies outside 1970–9999 is held to the nearer end.
 func timeClaim(m map[string]jsontext.Value, name string) (at time.Time, ok bool, err error) {
-	v := m[name]
-	if len(v) == 0 || v.Kind() == 'n' {
+	v, ok := m[name]
+	if !ok {
 		return time.Time{}, false, nil
 	}
 	if v.Kind() != '0' {
@@ -179,10 +180,10 @@ func timeClaim(m map[string]jsontext.Value, name string) (at time.Time, ok bool,
 	return time.Unix(int64(math.Floor(max(0, min(f, lastSecond)))), 0).UTC(), true, nil
 }
 
-// stringClaim reads a string; a claim that is absent or null is empty.
+// stringClaim reads a string; a claim that is absent is empty.
 func stringClaim(m map[string]jsontext.Value, name string) (string, error) {
-	v := m[name]
-	if len(v) == 0 || v.Kind() == 'n' {
+	v, ok := m[name]
+	if !ok {
 		return "", nil
 	}
 	var s string
@@ -204,10 +205,8 @@ func checkName(s string, most int) error {
 	if n := utf8.RuneCountInString(s); n > most {
 		return fmt.Errorf("has %d characters; %d are allowed", n, most)
 	}
-	for _, c := range s {
-		if unicode.IsControl(c) {
-			return errors.New("has a control character in it")
-		}
+	if strings.ContainsFunc(s, unicode.IsControl) {
+		return errors.New("has a control character in it")
 	}
 	return nil
 }

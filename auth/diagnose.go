@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -104,7 +105,7 @@ func (w *Webhooks) hints(h Header, sigs *signatures, body []byte) []string {
 	if len(macs)+len(eds) == 0 {
 		return nil
 	}
-	forms := append([]variant[signedForm](nil), signedForms...)
+	forms := slices.Clone(signedForms)
 	forms[1].is = func(id, ts string, b []byte) []byte { return signedText(id, otherTimestamp(ts), b) }
 	bodies := bodyVariants(body)
 	for _, changes := range []int{0, 1, 2} {
@@ -139,7 +140,7 @@ func said(whats ...string) []string {
 // otherTimestamp is the timestamp in seconds where it was sent in milliseconds,
 // and in milliseconds where it was sent in seconds.
 func otherTimestamp(ts string) string {
-	if len(ts) > 3 && len(ts) >= 13 {
+	if len(ts) >= 13 {
 		return ts[:len(ts)-3]
 	}
 	return ts + "000"
@@ -151,12 +152,7 @@ func (k *webhookKey) variants() []variant[func(text []byte, macs, eds [][]byte) 
 	type matcher = func(text []byte, macs, eds [][]byte) bool
 	if k.secret == nil {
 		return []variant[matcher]{{"", func(text []byte, _, eds [][]byte) bool {
-			for _, sig := range eds {
-				if ed25519.Verify(k.public, text, sig) {
-					return true
-				}
-			}
-			return false
+			return slices.ContainsFunc(eds, func(sig []byte) bool { return ed25519.Verify(k.public, text, sig) })
 		}}}
 	}
 	with := func(secret []byte) matcher {

@@ -39,12 +39,13 @@ const (
 // number of requests makes two reads at a time; a token whose kid is known never
 // waits, and one whose kid is unknown asks for a read at most once an interval.
 //
-// The HTTP storage of jwkset does not do. Measured at v0.11.4 with a read for
+// The HTTP storage of jwkset would not do. Measured at v0.11.4 with a read for
 // unknown kids every 15 s: a key server that hangs holds up the start for the
-// whole timeout; after a failed start good tokens are refused for 15 s, and none
-// is read unasked before the next regular refresh; of 20 tokens that come at
-// once with a rotated kid 19 are refused; a caller that hangs up spends the read
-// for all; one bad key loses the set, and {"error":…} with status 200 empties it.
+// whole timeout; after an outage good tokens are refused for 15 s more, and until
+// one comes nothing is read before the next regular refresh; of 20 tokens that
+// come at once with a rotated kid 19 are refused; a caller that hangs up spends
+// the read for all; one bad key loses the set, and {"error":…} with status 200
+// empties it.
 type keySet struct {
 	url          string
 	client       *http.Client

@@ -173,6 +173,27 @@ func TestKeysOfNoUseAreLeftOutAndTheRestStands(t *testing.T) {
 	}
 }
 
+// FuzzKeySet looks for a set that the parser panics on, which would end the
+// program, and for keys that break the rules for them.
+func FuzzKeySet(f *testing.F) {
+	k := testKeys()
+	for _, key := range []any{&k.rsa.PublicKey, &k.ec.PublicKey, &k.ec384.PublicKey, k.ed.Public().(ed25519.PublicKey)} {
+		f.Add([]byte(keySetJSON(f, map[string]any{"k": key})))
+	}
+	f.Add([]byte(`{"keys":[{"kty":"oct","kid":"k","k":"AA"},{"kty":"OKP","kid":"k","crv":"X25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		keys, err := parseKeySet(b, slog.New(slog.DiscardHandler))
+		if err != nil && keys != nil {
+			t.Fatal("keys beside an error")
+		}
+		for id, key := range keys {
+			if alg, err := algorithmOf(key); err != nil || alg != id.alg || id.kid == "" {
+				t.Fatalf("%v goes with %q: %v", id, alg, err)
+			}
+		}
+	})
+}
+
 func TestStartDoesNotWaitForAKeyServerThatHangsOrIsDown(t *testing.T) {
 	hang := make(chan struct{})
 	s := newKeyServer(t, func(_ http.ResponseWriter, r *http.Request) {

@@ -3,6 +3,7 @@ package auth
 import (
 	"encoding/base64"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -70,7 +71,7 @@ type SignatureError struct {
 // Error is the detail.
 func (e *SignatureError) Error() string { return e.Detail }
 
-func (h Header) missing() []string {
+func (h Header) checkPresent() error {
 	var names []string
 	for _, f := range []struct{ name, value string }{
 		{"webhook-id", h.ID}, {"webhook-timestamp", h.Timestamp}, {"webhook-signature", h.Signature},
@@ -79,19 +80,14 @@ func (h Header) missing() []string {
 			names = append(names, f.name)
 		}
 	}
-	return names
-}
-
-func (h Header) checkPresent() error {
-	if h.ID != "" && h.Timestamp != "" && h.Signature != "" {
+	verb := " are missing or empty"
+	switch len(names) {
+	case 0:
 		return nil
+	case 1:
+		verb = " is missing or empty"
 	}
-	names := h.missing()
-	verb := "are missing or empty"
-	if len(names) == 1 {
-		verb = "is missing or empty"
-	}
-	return &SignatureError{ReasonMissing, strings.Join(names, ", ") + " " + verb}
+	return &SignatureError{ReasonMissing, strings.Join(names, ", ") + verb}
 }
 
 // checkID holds the id to [A-Za-z0-9_-]{1,64}. A full stop above all must not
@@ -111,22 +107,19 @@ func checkID(id string) error {
 	return nil
 }
 
-// parseTimestamp reads whole Unix seconds from ASCII digits and nothing else: a
-// sign or a space would be read by a number parser yet signed differently.
+// parseTimestamp reads whole Unix seconds from ASCII digits and nothing else. A
+// sign, which a parser of signed numbers reads, would be signed with them.
 func parseTimestamp(s string) (time.Time, error) {
-	const most = 15 // digits; no overflow below, and room to recognise milliseconds
+	const most = 15 // digits; room to recognise milliseconds
 	if len(s) > most {
 		return time.Time{}, &SignatureError{ReasonMalformed, "webhook-timestamp is too long for Unix seconds"}
 	}
-	var n int64
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
-			return time.Time{}, &SignatureError{ReasonMalformed,
-				"webhook-timestamp must be Unix seconds in digits, such as 1700000000"}
-		}
-		n = n*10 + int64(s[i]-'0')
+	n, err := strconv.ParseUint(s, 10, 63)
+	if err != nil {
+		return time.Time{}, &SignatureError{ReasonMalformed,
+			"webhook-timestamp must be Unix seconds in digits, such as 1700000000"}
 	}
-	return time.Unix(n, 0), nil
+	return time.Unix(int64(n), 0), nil
 }
 
 // checkWindow compares the sender's clock with ours.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -141,22 +142,14 @@ func (k *webhookKey) matchMAC(macs [][macBytes]byte, id, timestamp string, body 
 	st := k.states.Get().(*macState)
 	defer k.states.Put(st)
 	sum := st.compute(id, timestamp, body)
-	for i := range macs {
-		if hmac.Equal(macs[i][:], sum) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(macs, func(mac [macBytes]byte) bool { return hmac.Equal(mac[:], sum) })
 }
 
 func newMAC(secret []byte) hash.Hash { return hmac.New(sha256.New, secret) }
 
 // compute hashes "id.timestamp.body". The result is valid until the next call.
 func (st *macState) compute(id, timestamp string, body []byte) []byte {
-	st.head = append(st.head[:0], id...)
-	st.head = append(st.head, '.')
-	st.head = append(st.head, timestamp...)
-	st.head = append(st.head, '.')
+	st.head = appendHead(st.head[:0], id, timestamp)
 	st.hash.Reset()
 	st.hash.Write(st.head)
 	st.hash.Write(body)
@@ -165,11 +158,15 @@ func (st *macState) compute(id, timestamp string, body []byte) []byte {
 
 func signedText(id, timestamp string, body []byte) []byte {
 	b := make([]byte, 0, len(id)+len(timestamp)+2+len(body))
+	return append(appendHead(b, id, timestamp), body...)
+}
+
+// appendHead appends what is signed in front of the body.
+func appendHead(b []byte, id, timestamp string) []byte {
 	b = append(b, id...)
 	b = append(b, '.')
 	b = append(b, timestamp...)
-	b = append(b, '.')
-	return append(b, body...)
+	return append(b, '.')
 }
 
 // mismatch says what was tried, and names the mistake where the header alone
