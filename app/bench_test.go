@@ -70,6 +70,7 @@ func benchmarkPublish(b *testing.B, publishers int, every time.Duration) {
 	// The load shares the machine with what is measured: a light client, and
 	// everything signed beforehand.
 	client := &fasthttp.HostClient{Addr: strings.TrimPrefix(p.base, "http://"), MaxConns: publishers}
+	defer client.CloseIdleConnections()
 	pad := strings.Repeat("x", 200)
 	requests := make([]*fasthttp.Request, b.N)
 	for i := range requests {
@@ -105,7 +106,9 @@ func benchmarkPublish(b *testing.B, publishers int, every time.Duration) {
 			}
 			latency = append(latency, time.Since(sentAt[n]))
 			if len(latency)%100 == 0 || len(latency) == b.N {
-				s.ack(string(text[25 : bytes.IndexByte(text[25:], '"')+25]))
+				_, cursor, _ := bytes.Cut(text, []byte(`"cursor":"`))
+				cursor, _, _ = bytes.Cut(cursor, []byte(`"`))
+				s.ack(string(cursor))
 			}
 		}
 	}()

@@ -1,0 +1,87 @@
+package handlers
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+
+	"hookbridge/app/bridge"
+)
+
+// peerBytes is a connection on which the peer has sent these bytes and closed.
+type peerBytes struct {
+	net.Conn // nil: whatever is not overridden must not be called
+	r        io.Reader
+	w        bytes.Buffer
+}
+
+func (p *peerBytes) Read(b []byte) (int, error)       { return p.r.Read(b) }
+func (p *peerBytes) Write(b []byte) (int, error)      { return p.w.Write(b) }
+func (p *peerBytes) Close() error                     { return nil }
+func (p *peerBytes) SetReadDeadline(time.Time) error  { return nil }
+func (p *peerBytes) SetWriteDeadline(time.Time) error { return nil }
+
+func FuzzConnRead(f *testing.F) {
+	frame := func(frames ...ws.Frame) []byte {
+		var b bytes.Buffer
+		for _, fr := range frames {
+			if err := ws.WriteFrame(&b, ws.MaskFrame(fr)); err != nil {
+				f.Fatal(err)
+			}
+		}
+		return b.Bytes()
+	}
+	f.Add(frame(ws.NewTextFrame([]byte(`{"type":"ping"}`)), ws.NewPingFrame([]byte("x")), ws.NewCloseFrame(ws.NewCloseFrameBody(1000, "bye"))))
+	f.Add(frame(ws.NewFrame(ws.OpText, false, []byte("a")), ws.NewPongFrame([]byte("1.0")), ws.NewFrame(ws.OpContinuation, true, []byte("b"))))
+	f.Add(frame(ws.NewBinaryFrame([]byte{1, 2}), ws.NewTextFrame([]byte("\xff"))))
+	f.Add([]byte{0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0})
+	const limit = 1024
+	f.Fuzz(func(t *testing.T, sent []byte) {
+		c := newConn(&peerBytes{r: bytes.NewReader(sent)}, "peer")
+		c.Limit(limit)
+		for range len(sent) + 2 {
+			kind, payload, err := c.Read()
+			if err != nil && !c.failed {
+				return
+			}
+			if len(payload) > limit {
+				t.Fatalf("%d bytes past a limit of %d", len(payload), limit)
+			}
+			if kind == bridge.KindText && !utf8.Valid(payload) {
+				t.Fatalf("text that is not UTF-8: %q", payload)
+			}
+			if err == io.EOF {
+				return
+			}
+		}
+		t.Fatal("reading never ends")
+	})
+}
+
+func TestFramesAreWrittenAsTheLibraryReadsThem(t *testing.T) {
+	c := newConn(&peerBytes{r: bytes.NewReader(nil)}, "peer")
+	for _, n := range []int{0, 1, 125, 126, 127, 65535, 65536, 70000} {
+		text := bytes.Repeat([]byte("x"), n)
+		h, err := ws.ReadHeader(bytes.NewReader(c.AppendText(nil, text[:n/2], text[n/2:])))
+		if err != nil || h.Length != int64(n) || h.OpCode != ws.OpText || !h.Fin || h.Masked {
+			t.Errorf("%d bytes: %+v, %v", n, h, err)
+		}
+	}
+}
+
+func TestOnlyAnExactOriginIsASetting(t *testing.T) {
+	for origin, ok := range map[string]bool{
+		"https://app.example": true, "http://localhost:3000": true, "https://[::1]:8443": true,
+		"https://app.example/": false, "app.example": false, "*": false, "null": false, "https://": false,
+		"ftp://app.example": false, "https://user@app.example": false, "https://app.example?x": false, "": false,
+	} {
+		if err := CheckOrigin(origin); (err == nil) != ok {
+			t.Errorf("%q: %v", origin, err)
+		}
+	}
+}
