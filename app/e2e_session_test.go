@@ -82,10 +82,31 @@ func signed(t *testing.T, c jwt.MapClaims) string {
 	return s
 }
 
+func TestAPageOfAnAllowedOriginMayFetchATicketAndNoOther(t *testing.T) {
+	w := start(t)
+	tok := token(t, "patient-1", time.Hour, "")
+	for origin, want := range map[string]int{"https://app.example": 204, "https://evil.example": 403} {
+		req, err := http.NewRequest(http.MethodOptions, w.base+"/v1/tickets", nil)
+		must(t, err)
+		req.Header = http.Header{"Origin": {origin}, "Access-Control-Request-Method": {"POST"}, "Access-Control-Request-Headers": {"authorization"}}
+		if a := w.do(req); a.HTTP != want || (want == 204) != (a.Header.Get("Access-Control-Allow-Origin") == origin) {
+			t.Errorf("preflight from %s: %d %v", origin, a.HTTP, a.Header)
+		}
+		req, err = http.NewRequest(http.MethodPost, w.base+"/v1/tickets", nil)
+		must(t, err)
+		req.Header = bearer(tok)
+		req.Header.Set("Origin", origin)
+		if a := w.do(req); (want == 204) != (a.HTTP == 201 && a.Header.Get("Access-Control-Allow-Origin") == origin) {
+			t.Errorf("ticket for %s: %d %s", origin, a.HTTP, a.Raw)
+		}
+	}
+}
+
 func TestABadTokenIsToldInTheWayTheClientCanRead(t *testing.T) {
 	w := start(t)
 	bad := map[string]string{
 		"expired":        token(t, "patient-1", -time.Hour, ""),
+		"just expired":   token(t, "patient-1", -time.Second, ""), // within the leeway for clocks
 		"garbage":        "eyJhbGciOiJub25lIn0.e30.",
 		"no such rights": token(t, "patient-1", time.Hour, `{"send":"*"}`),
 		"no user":        signed(t, jwt.MapClaims{"exp": time.Now().Add(time.Hour).Unix()}),

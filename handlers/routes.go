@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/middleware/cors"
 	"github.com/gofiber/fiber/v2/middleware/recover"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -110,6 +111,9 @@ func (s *Server) routes() {
 
 	r.Post("/webhooks/events", s.webhook)
 	r.Get("/ws", s.socket, s.upgrade())
+	r.Use("/v1", s.origin, cors.New(cors.Config{
+		AllowOriginsFunc: s.originAllowed, AllowMethods: "GET,POST", AllowHeaders: "Authorization,Content-Type",
+	}))
 	r.Post("/v1/tickets", s.ticket)
 
 	r.Get("/livez", s.livez)

@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"runtime/debug"
 	"strings"
-	"time"
 
 	"github.com/gofiber/contrib/websocket"
 	"github.com/gofiber/fiber/v2"
@@ -38,7 +37,7 @@ func (s *Server) socket(c *fiber.Ctx) error {
 	case !websocket.IsWebSocketUpgrade(c):
 		return s.problem(c, wire.NewProblem(wire.CodeUpgradeRequired, "send a WebSocket handshake of version 13 (RFC 6455)"))
 	case !s.originAllowed(c.Get(fiber.HeaderOrigin)):
-		return s.problem(c, wire.NewProblem(wire.CodeOriginRefused, "add this page's origin to BRIDGE_ALLOWED_ORIGINS, exactly as the browser sends it"))
+		return s.problem(c, originRefused)
 	case s.o.Bridge.Full():
 		return s.problem(c, wire.NewProblem(wire.CodeTooManyConnections, "this machine has all the sessions it may have"))
 	}
@@ -99,26 +98,10 @@ func (s *Server) upgrade() fiber.Handler {
 func (s *Server) accept(c *conn, h *handshake, leave func()) {
 	if h.refused != "" {
 		s.log.Info("a connection was refused", "code", int(wire.CloseUnauthorized), "reason", h.refused, "remote", h.remote)
-		go func() {
-			// Until the peer's close frame, or the end of the connection.
-			for {
-				if kind, _, err := c.Read(); err != nil || kind == bridge.KindClose {
-					return
-				}
-			}
-		}()
-		c.WriteClose(wire.CloseUnauthorized, truncate(h.refused), time.Now().Add(2*time.Second))
+		bridge.Refuse(c, wire.CloseUnauthorized, h.refused)
 		return
 	}
 	s.o.Bridge.Accept(c, bridge.Handshake{Plain: h.plain, Identity: h.id, Authenticated: leave})
-}
-
-// truncate fits a reason into a close frame.
-func truncate(s string) string {
-	if len(s) > 120 {
-		return s[:120]
-	}
-	return s
 }
 
 // recoverSession keeps one session's defect from ending all others. The panic's
@@ -225,6 +208,16 @@ func originSet(origins []string) map[string]bool {
 // originAllowed checks a browser's Origin; whoever sends none is no browser.
 func (s *Server) originAllowed(origin string) bool {
 	return origin == "" || s.origins[strings.ToLower(origin)]
+}
+
+var originRefused = wire.NewProblem(wire.CodeOriginRefused, "add this page's origin to BRIDGE_ALLOWED_ORIGINS, exactly as the browser sends it")
+
+// origin holds browsers to the allow-list on the paths that pages call.
+func (s *Server) origin(c *fiber.Ctx) error {
+	if !s.originAllowed(c.Get(fiber.HeaderOrigin)) {
+		return s.problem(c, originRefused)
+	}
+	return c.Next()
 }
 
 // CheckOrigin tells whether a setting is an exact origin, as browsers send it.

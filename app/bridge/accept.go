@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -36,7 +37,7 @@ func (r *refusal) Error() string { return r.reason }
 // its own, whose stack has never been deeper than reading needs.
 func (b *Bridge) Accept(conn Conn, h Handshake) {
 	if !b.enter(conn) {
-		conn.WriteClose(wire.CloseRestart, "this machine is about to stop", time.Now().Add(closeWait))
+		Refuse(conn, wire.CloseRestart, "this machine is about to stop")
 		return
 	}
 	conn.Limit(b.cfg.MaxBytes)
@@ -50,7 +51,7 @@ func (b *Bridge) Accept(conn Conn, h Handshake) {
 		if errors.As(err, &r) {
 			b.metrics.ends.WithLabelValues(strconv.Itoa(int(r.code))).Inc()
 			b.log.Info("a connection was refused", "code", int(r.code), "reason", r.reason, "remote", conn.Remote())
-			shut(conn, r.code, r.reason)
+			Refuse(conn, r.code, r.reason)
 		}
 		conn.Abort()
 		return
@@ -75,8 +76,9 @@ func (b *Bridge) enter(conn Conn) bool {
 	return true
 }
 
-// shut says why a connection ends, while the peer's own close is awaited.
-func shut(conn Conn, code wire.CloseCode, reason string) {
+// Refuse ends a connection that never became a session, and says why while the
+// peer's own close is awaited.
+func Refuse(conn Conn, code wire.CloseCode, reason string) {
 	go func() {
 		for {
 			if kind, _, err := conn.Read(); err != nil || kind == KindClose {
@@ -84,7 +86,7 @@ func shut(conn Conn, code wire.CloseCode, reason string) {
 			}
 		}
 	}()
-	conn.WriteClose(code, reason, time.Now().Add(closeWait))
+	conn.WriteClose(code, truncate(reason), time.Now().Add(closeWait))
 }
 
 // greet takes what must come before a session: within ConnectTimeout, the first
@@ -116,7 +118,7 @@ func (b *Bridge) greet(conn Conn, h Handshake) (s *Session, after string, err er
 				return nil, "", &refusal{wire.CloseOverloaded, "tokens cannot be checked at this moment"}
 			}
 			if err != nil {
-				return nil, "", &refusal{wire.CloseUnauthorized, closeReason(err)}
+				return nil, "", &refusal{wire.CloseUnauthorized, err.Error()}
 			}
 		}
 	}
@@ -129,13 +131,12 @@ func (b *Bridge) greet(conn Conn, h Handshake) (s *Session, after string, err er
 	}, after, nil
 }
 
-// closeReason fits an error into a close frame (RFC 6455 §5.5: 123 bytes).
-func closeReason(err error) string {
-	s := err.Error()
-	if len(s) > 120 {
-		s = s[:120]
+// truncate fits a reason into a close frame (RFC 6455 §5.5: 123 bytes of UTF-8).
+func truncate(reason string) string {
+	if len(reason) > 120 {
+		return strings.ToValidUTF8(reason[:120], "")
 	}
-	return s
+	return reason
 }
 
 // firstFrame reads the connect frame, or a plain client's token.

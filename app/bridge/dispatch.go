@@ -248,7 +248,7 @@ func (s *Session) refresh(token string) {
 	case errors.Is(err, ErrUnavailable): // the client may try again until its token expires
 		s.refuse("", ProblemOf(err))
 	case err != nil:
-		s.finish(wire.CloseUnauthorized, closeReason(err))
+		s.finish(wire.CloseUnauthorized, truncate(err.Error()))
 	case id.User != s.user:
 		s.finish(wire.CloseForbidden, "the token is another user's")
 	default:
