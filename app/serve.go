@@ -125,9 +125,18 @@ func (p *Program) StartOn(ln net.Listener) {
 	p.undo = append(p.undo, func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 		defer cancel()
-		return p.server.Shutdown(ctx)
-	}, func() error { return p.bridge.Drain(context.Background()) })
+		return p.late(p.server.Shutdown(ctx))
+	}, func() error { return p.late(p.bridge.Drain(context.Background())) })
 	go func() { p.served <- p.server.Serve(ln) }()
+}
+
+// late logs that peers were too slow for an orderly end. It is no failure of
+// ours: their messages are stored, and their retries and cursors find them.
+func (p *Program) late(err error) error {
+	if err != nil {
+		p.log.Warn("stopped before everybody had left", "error", err)
+	}
+	return nil
 }
 
 // Addr is where it listens.
