@@ -91,7 +91,11 @@ func (s *Server) upgrade() fiber.Handler {
 	}, websocket.Config{
 		// What the upgrader allocates is garbage once the connection is ours.
 		ReadBufferSize: 128, WriteBufferSize: 128,
-		RecoverHandler: func(*websocket.Conn) { s.recoverSession() },
+		RecoverHandler: func(*websocket.Conn) {
+			if recover() != nil { // recover works only here, not in a function called from here
+				s.sessionPanicked()
+			}
+		},
 	})
 }
 
@@ -108,9 +112,11 @@ func (s *Server) accept(c *conn, h *handshake, leave func()) {
 // value may hold a payload and is not logged.
 func (s *Server) recoverSession() {
 	if recover() != nil {
-		s.log.Error("a session panicked", "stack", stack())
+		s.sessionPanicked()
 	}
 }
+
+func (s *Server) sessionPanicked() { s.log.Error("a session panicked", "stack", stack()) }
 
 func stack() string { return string(debug.Stack()) }
 

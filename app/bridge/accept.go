@@ -40,26 +40,32 @@ func (b *Bridge) Accept(conn Conn, h Handshake) {
 		Refuse(conn, wire.CloseRestart, "this machine is about to stop")
 		return
 	}
+	begun := false
+	defer func() {
+		if !begun {
+			conn.Abort()
+			b.running.Done()
+		}
+	}()
 	conn.Limit(b.cfg.MaxBytes)
 	s, after, err := b.greet(conn, h)
 	b.enterMu.Lock()
 	delete(b.greeting, conn)
 	b.enterMu.Unlock()
 	if err != nil {
-		defer b.running.Done()
 		var r *refusal
 		if errors.As(err, &r) {
 			b.metrics.ends.WithLabelValues(strconv.Itoa(int(r.code))).Inc()
 			b.log.Info("a connection was refused", "code", int(r.code), "reason", r.reason, "remote", conn.Remote())
 			Refuse(conn, r.code, r.reason)
 		}
-		conn.Abort()
 		return
 	}
 	if h.Authenticated != nil {
 		h.Authenticated()
 	}
 	s.join(after)
+	begun = true
 	go s.live()
 }
 
