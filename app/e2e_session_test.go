@@ -278,11 +278,11 @@ func must(t testing.TB, err error) {
 
 func TestATokenIsRefreshedInBandOrTheSessionEnds(t *testing.T) {
 	w := start(t)
-	s := w.connectAs(token(t, "patient-1", 3*time.Second, ""), "")
-	if f := s.want("token_expiring"); f.InMs <= 0 || f.InMs > 3000 {
+	s := w.connectAs(token(t, "patient-1", 5*time.Second, ""), "")
+	if f := s.want("token_expiring"); f.InMs <= 0 || f.InMs > 5000 {
 		t.Errorf("less than a minute is left: %s", f.Raw)
 	}
-	s.send(map[string]string{"type": "refresh", "token": token(t, "patient-1", 2*time.Second, "")})
+	s.send(map[string]string{"type": "refresh", "token": token(t, "patient-1", 4*time.Second, "")})
 	if f := s.want("refreshed"); f.ExpiresAt == "" {
 		t.Errorf("%s", f.Raw)
 	}
@@ -290,7 +290,7 @@ func TestATokenIsRefreshedInBandOrTheSessionEnds(t *testing.T) {
 	if code := s.closed(); code != 4401 {
 		t.Errorf("expired: %d", code)
 	}
-	s = w.connectAs(token(t, "patient-1", 2*time.Second, ""), "")
+	s = w.connectAs(token(t, "patient-1", 5*time.Second, ""), "")
 	s.want("token_expiring")
 	s.send(map[string]string{"type": "refresh", "token": token(t, "patient-1", time.Hour, "")})
 	s.want("refreshed")
@@ -327,8 +327,12 @@ func TestConnectionsAreLimitedInAllAndPerAddressBeforeTheyShowAToken(t *testing.
 			t.Fatal(err)
 		}
 	}
-	if _, res, err := w.dial(nil, "", "bridge.v1.json"); err == nil || res.StatusCode != 503 {
-		t.Errorf("a third silent connection: %v %v", err, res)
+	if s, res, err := w.dial(nil, "", "bridge.v1.json"); err == nil {
+		if code := s.closed(); code != 1013 { // it shows only after the upgrade where the others are just being counted
+			t.Errorf("a third silent connection: %d", code)
+		}
+	} else if res.StatusCode != 503 {
+		t.Errorf("a third silent connection: %v", res)
 	}
 }
 

@@ -19,11 +19,14 @@ func (p *pending) full(address string) bool {
 	return p.count[address] >= p.limit
 }
 
-// enter counts one more; the returned function takes it off again and may be
-// called more than once.
-func (p *pending) enter(address string) (leave func()) {
+// enter counts one more, unless the address is full by now; the returned
+// function takes it off again and may be called more than once.
+func (p *pending) enter(address string) (leave func(), ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.count[address] >= p.limit {
+		return func() {}, false
+	}
 	p.count[address]++
 	return sync.OnceFunc(func() {
 		p.mu.Lock()
@@ -31,5 +34,5 @@ func (p *pending) enter(address string) (leave func()) {
 		if p.count[address]--; p.count[address] == 0 {
 			delete(p.count, address)
 		}
-	})
+	}), true
 }

@@ -23,6 +23,8 @@ type handshake struct {
 	refused string // why the token was refused, where the client can only read a close code
 }
 
+const tooManyPending = "too many connections from this address have not shown a token yet"
+
 // handshakeKey is where the handshake waits between the two handlers.
 const handshakeKey = "handshake"
 
@@ -43,7 +45,7 @@ func (s *Server) socket(c *fiber.Ctx) error {
 	}
 	h := &handshake{remote: s.clientAddress(c)}
 	if s.pending.full(h.remote) {
-		return s.problem(c, wire.NewProblem(wire.CodeTooManyConnections, "too many connections from this address have not shown a token yet"))
+		return s.problem(c, wire.NewProblem(wire.CodeTooManyConnections, tooManyPending))
 	}
 	offered := subprotocols(c)
 	bearer, frames := splitSubprotocols(offered)
@@ -82,10 +84,15 @@ func (s *Server) upgrade() fiber.Handler {
 	return websocket.New(func(ws *websocket.Conn) {
 		h := ws.Locals(handshakeKey).(*handshake)
 		c := newConn(ws.Conn.NetConn(), h.remote)
-		leave := s.pending.enter(h.remote)
+		// Counted only here: a handler that was asked to upgrade may never run.
+		leave, ok := s.pending.enter(h.remote)
 		go func() {
 			defer leave()
 			defer s.recoverSession()
+			if !ok {
+				bridge.Refuse(c, wire.CloseOverloaded, tooManyPending)
+				return
+			}
 			s.accept(c, h, leave)
 		}()
 	}, websocket.Config{
