@@ -36,3 +36,13 @@ func (p *pending) enter(address string) (leave func(), ok bool) {
 		}
 	}), true
 }
+
+// total counts those of all addresses.
+func (p *pending) total() (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.count {
+		n += c
+	}
+	return n
+}

@@ -77,7 +77,9 @@ func New(o Options) *Server {
 	s.refused = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "hookbridge_refused_requests_total", Help: "HTTP requests answered with a problem, by its code.",
 	}, []string{"code"})
-	o.Registry.MustRegister(s.refused)
+	o.Registry.MustRegister(s.refused, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "hookbridge_pending_connections", Help: "WebSocket connections that have not shown a token yet.",
+	}, func() float64 { return float64(s.pending.total()) }))
 
 	s.app = fiber.New(fiber.Config{
 		AppName:                      "hookbridge",
