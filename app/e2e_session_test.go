@@ -434,6 +434,20 @@ func TestWhatAPlainClientHasAnsweredForIsNotSentAgain(t *testing.T) {
 	}
 }
 
+// A plain client answers a ping for nearly every message: those pongs are ours,
+// and no flood.
+func TestAPlainClientThatGetsManyMessagesIsNotTakenForAFlooder(t *testing.T) {
+	w := start(t)
+	s := w.plain(token(t, "patient-1", time.Hour, ""))
+	w.sessions(1)
+	for i := range 1500 {
+		w.fireTo("patient-1", i)
+		if f := s.next(); !strings.Contains(f.Raw, fmt.Sprintf(`{"n":%d}`, i)) {
+			t.Fatalf("%d: %s", i, f.Raw)
+		}
+	}
+}
+
 func TestReceivedIsLearntFromThePongOfAHeartbeat(t *testing.T) {
 	w := start(t)
 	s := w.connect("patient-1", "")

@@ -90,7 +90,7 @@ func (s *Session) read() {
 			}
 			return
 		}
-		if !s.hear() {
+		if !s.hear(kind) {
 			if kind == KindClose {
 				return
 			}
@@ -122,15 +122,19 @@ func (s *Session) finish(code wire.CloseCode, reason string) bool {
 	return true
 }
 
-// hear notes that the peer lives, and holds it to its frame rate. False where
-// the session is ending.
-func (s *Session) hear() bool {
+// hear notes that the peer lives, and holds it to its frame rate; a pong that we
+// asked for is not held against it. False where the session is ending.
+func (s *Session) hear(kind Kind) bool {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.heard = now
 	if s.ending != nil {
 		return false
+	}
+	if kind == KindPong && s.pinged {
+		s.pinged = false // one pong a ping, whatever it carries
+		return true
 	}
 	if !s.frames.AllowN(now, 1) {
 		s.end(wire.CloseTooMany, "too many frames", false)

@@ -36,7 +36,7 @@ type Session struct {
 	ending   *ending
 	written  Position // furthest place whose frame went to the socket
 	received Position // furthest place that a pong answered for
-	pinged   bool     // plain mode: a ping is under way
+	pinged   bool     // a ping is under way
 	timer    *time.Timer
 	heard    time.Time // when the peer last sent anything
 	pingAt   time.Time
@@ -256,11 +256,8 @@ func (s *Session) pong(payload []byte) {
 		return
 	}
 	s.received = s.received.Max(p)
-	if s.plain {
-		s.pinged = false
-		if s.received != s.written {
-			s.push(item{})
-		}
+	if s.plain && s.received != s.written {
+		s.push(item{})
 	}
 	s.mu.Unlock()
 	if s.plain {
