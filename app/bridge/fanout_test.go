@@ -1,0 +1,199 @@
+package bridge_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"hookbridge/app/bridge"
+	"hookbridge/app/engine/sqlite"
+	"hookbridge/app/wire"
+)
+
+// lossy is the real engine with a fan-out that may lose messages, as a network
+// between machines would.
+type lossy struct {
+	bridge.Engine
+	lose func(id string) bool
+}
+
+type lossyListener struct {
+	bridge.Listener
+	lose func(id string) bool
+}
+
+func (l *lossy) Listen(to bridge.Listener) { l.Engine.Listen(&lossyListener{to, l.lose}) }
+
+func (l *lossyListener) Deliver(user string, d bridge.Delivery) int {
+	if l.lose(d.Message.ID) {
+		return 0
+	}
+	return l.Listener.Deliver(user, d)
+}
+
+// line is a socket in memory: what is written comes out as lines of JSON.
+type line struct {
+	in   chan string
+	out  chan map[string]any
+	once sync.Once
+	gone chan struct{}
+}
+
+func newLine() *line {
+	return &line{in: make(chan string, 8), out: make(chan map[string]any, 10_000), gone: make(chan struct{})}
+}
+
+func (l *line) Read() (bridge.Kind, []byte, error) {
+	select {
+	case s := <-l.in:
+		return bridge.KindText, []byte(s), nil
+	case <-l.gone:
+		return 0, nil, io.EOF
+	}
+}
+
+func (l *line) AppendText(b []byte, parts ...[]byte) []byte {
+	for _, p := range parts {
+		b = append(b, p...)
+	}
+	return append(b, '\n')
+}
+func (l *line) AppendPing(b, _ []byte) []byte { return b }
+func (l *line) AppendPong(b, _ []byte) []byte { return b }
+
+func (l *line) Write(frames []byte, _ time.Time) error {
+	for f := range bytes.Lines(frames) {
+		var m map[string]any
+		if err := json.Unmarshal(f, &m); err != nil {
+			return err
+		}
+		l.out <- m
+	}
+	return nil
+}
+func (l *line) WriteClose(wire.CloseCode, string, time.Time) { l.Abort() }
+func (l *line) Limit(int)                                    {}
+func (l *line) Abort()                                       { l.once.Do(func() { close(l.gone) }) }
+func (l *line) ExpireWrite(time.Time)                        {}
+func (l *line) Remote() string                               { return "memory" }
+
+func (l *line) next(t *testing.T) map[string]any {
+	t.Helper()
+	select {
+	case m := <-l.out:
+		return m
+	case <-time.After(20 * time.Second):
+		t.Fatal("no frame came")
+		return nil
+	}
+}
+
+type noTokens struct{}
+
+func (noTokens) Authenticate(context.Context, string) (bridge.Identity, error) {
+	return bridge.Identity{}, errors.New("no token is expected")
+}
+
+func newBridge(t *testing.T, lose func(string) bool) *bridge.Bridge {
+	t.Helper()
+	engine, err := sqlite.Open(t.Context(), sqlite.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, &lossy{engine, lose}, noTokens{})
+	t.Cleanup(func() {
+		if err := b.Drain(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if err := engine.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return b
+}
+
+func connect(t *testing.T, b *bridge.Bridge, user string) (*line, string) {
+	t.Helper()
+	l := newLine()
+	l.in <- `{"type":"connect"}`
+	b.Accept(l, bridge.Handshake{Identity: &bridge.Identity{User: user, Expires: time.Now().Add(time.Hour)}})
+	hello := l.next(t)
+	if hello["type"] != "connected" {
+		t.Fatalf("%v", hello)
+	}
+	return l, hello["session"].(string)
+}
+
+func publish(t *testing.T, b *bridge.Bridge, id string, to wire.Target, except ...string) bridge.Outcome {
+	t.Helper()
+	o, err := b.Publish(t.Context(), bridge.Report{ID: id, Timestamp: time.Now(), Digest: sha256.Sum256([]byte(id)),
+		Event: wire.Event{Type: "t", To: to, TTL: -1, Except: except}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func eventID(m map[string]any) string { return m["event"].(map[string]any)["id"].(string) }
+
+func TestWhatTheFanOutLosesIsReadFromTheStoreInOrder(t *testing.T) {
+	n := 0
+	b := newBridge(t, func(string) bool { n++; return n%3 == 0 })
+	l, _ := connect(t, b, "patient-1")
+	const total = 301 // the last one is not lost, and shows the hole before it
+	for i := range total {
+		publish(t, b, fmt.Sprintf("m%03d", i), wire.Target{User: "patient-1"})
+	}
+	for i := range total {
+		if got := eventID(l.next(t)); got != fmt.Sprintf("m%03d", i) {
+			t.Fatalf("message %d is %s", i, got)
+		}
+	}
+}
+
+func TestExceptHoldsWhenTheMessageIsReadFromTheStore(t *testing.T) {
+	b := newBridge(t, func(id string) bool { return id == "lost" })
+	l, session := connect(t, b, "patient-1")
+	publish(t, b, "lost", wire.Target{User: "patient-1"})
+	publish(t, b, "not-for-us", wire.Target{User: "patient-1"}, session) // behind the hole: read from the store
+	publish(t, b, "last", wire.Target{User: "patient-1"})
+	for _, want := range []string{"lost", "last"} {
+		if got := eventID(l.next(t)); got != want {
+			t.Fatalf("%s instead of %s", got, want)
+		}
+	}
+}
+
+func TestARepeatedMessageToAllTellsWhoHasIt(t *testing.T) {
+	b := newBridge(t, func(string) bool { return false })
+	l, _ := connect(t, b, "patient-1")
+	if o := publish(t, b, "all", wire.Target{All: true}); o.Status != bridge.StatusSent || o.Sessions != 1 || o.Duplicate {
+		t.Errorf("%+v", o)
+	}
+	if got := eventID(l.next(t)); got != "all" {
+		t.Error(got)
+	}
+	if o := publish(t, b, "all", wire.Target{All: true}); o.Status != bridge.StatusSent || o.Sessions != 1 || !o.Duplicate {
+		t.Errorf("%+v", o)
+	}
+}
+
+// The least advanced of those online decides; ranks are in the protocol's order.
+func TestStatusesAreRanked(t *testing.T) {
+	order := []bridge.Status{bridge.StatusDropped, bridge.StatusQueued, bridge.StatusSent, bridge.StatusReceived, bridge.StatusAcked}
+	for i, a := range order {
+		for j, b := range order {
+			if a.Less(b) != (i < j) {
+				t.Errorf("%s before %s: %v", a, b, a.Less(b))
+			}
+		}
+	}
+}
