@@ -29,6 +29,8 @@ type Settings struct {
 
 	WebhookSecrets []Secret `env:"BRIDGE_WEBHOOK_SECRETS" sep:"," help:"Who may send: whsec_… secrets or whpk_… ed25519 public keys, comma-separated; any may sign."`
 
+	SecretsFile string `name:"webhook-secrets-file" env:"BRIDGE_WEBHOOK_SECRETS_FILE" help:"JSON file of named senders: their secrets, what they may send to whom, and how fast."`
+
 	JWTSecret      Secret `name:"jwt-secret" env:"BRIDGE_JWT_SECRET" help:"Secret of HS256 tokens: raw text, 32 bytes or more."`
 	JWTPublicKey   string `name:"jwt-public-key" env:"BRIDGE_JWT_PUBLIC_KEY" help:"Public key of RS256, ES256 or EdDSA tokens: PEM, or the path of a PEM file."`
 	JWKSURL        string `name:"jwks-url" env:"BRIDGE_JWKS_URL" help:"Where the keys of RS256, ES256 and EdDSA tokens are published (JWKS)."`
@@ -43,12 +45,15 @@ type Settings struct {
 	IDRetention    time.Duration `name:"id-retention" default:"168h" env:"BRIDGE_ID_RETENTION" help:"How long a webhook-id is remembered."`
 	MailboxLimit   int           `default:"10000" env:"BRIDGE_MAILBOX_LIMIT" help:"Messages a mailbox holds; past that the oldest go."`
 	MaxBytes       int           `default:"65536" env:"BRIDGE_MAX_BYTES" help:"Largest event and largest frame, bytes."`
+	MaxBatchBytes  int           `default:"8388608" env:"BRIDGE_MAX_BATCH_BYTES" help:"Largest batch of events, bytes."`
 	MaxSessions    int           `default:"20000" env:"BRIDGE_MAX_SESSIONS" help:"Sessions on this machine; one more gets 503."`
 	SessionsByUser int           `name:"max-sessions-per-user" default:"16" env:"BRIDGE_MAX_SESSIONS_PER_USER" help:"Sessions of one user; one more closes the oldest."`
 	MaxPending     int           `name:"max-unauthenticated-per-address" default:"1024" env:"BRIDGE_MAX_UNAUTHENTICATED_PER_ADDRESS" help:"Connections of one address that have not shown a token."`
+	ConnectRate    float64       `default:"50" env:"BRIDGE_CONNECT_RATE" help:"Connects a second of one address, ten times as many at once; 0: no limit."`
 	DrainTimeout   time.Duration `default:"15s" env:"BRIDGE_DRAIN_TIMEOUT" help:"How long sessions may take to leave when the program stops."`
 	PingInterval   time.Duration `default:"25s" env:"BRIDGE_PING_INTERVAL" help:"Heartbeat of sessions; silence of 2.5 times as long ends one."`
 	LogLevel       string        `default:"info" enum:"debug,info,warn,error" env:"BRIDGE_LOG_LEVEL" help:"debug, info, warn or error."`
+	Audit          string        `default:"off" env:"BRIDGE_AUDIT" help:"Where the audit log goes, one JSON line an act: off, stderr, stdout, or a file's path (appended to)."`
 }
 
 // devMark begins every secret that dev makes, so that serve knows one wherever
@@ -58,8 +63,8 @@ const devMark = "hookbridge-dev-only-"
 // check finds what serve must not start with. The error is one line that says
 // what to mend and never repeats a secret.
 func (s *Settings) check() error {
-	if len(s.WebhookSecrets) == 0 {
-		return errors.New("BRIDGE_WEBHOOK_SECRETS is missing: set it to a secret that only your backend knows, such as whsec_ and the output of: openssl rand -base64 32")
+	if len(s.WebhookSecrets) == 0 && s.SecretsFile == "" {
+		return errors.New("BRIDGE_WEBHOOK_SECRETS is missing (and so is BRIDGE_WEBHOOK_SECRETS_FILE): set it to a secret that only your backend knows, such as whsec_ and the output of: openssl rand -base64 32")
 	}
 	for i, w := range s.WebhookSecrets {
 		if isDevWebhookSecret(string(w)) {
@@ -101,6 +106,12 @@ func (s *Settings) checkLimits() error {
 	if s.MaxBytes < 1024 || s.MaxBytes > 4<<20 {
 		return errors.New("BRIDGE_MAX_BYTES must be from 1024 to 4194304")
 	}
+	if s.MaxBatchBytes < s.MaxBytes || s.MaxBatchBytes > 64<<20 {
+		return errors.New("BRIDGE_MAX_BATCH_BYTES must be from BRIDGE_MAX_BYTES to 67108864")
+	}
+	if s.ConnectRate < 0 || s.ConnectRate > 1e6 {
+		return errors.New("BRIDGE_CONNECT_RATE must be from 0 to 1000000")
+	}
 	for name, d := range map[string]time.Duration{
 		"BRIDGE_DEFAULT_TTL": s.DefaultTTL, "BRIDGE_ID_RETENTION": s.IDRetention, "BRIDGE_DRAIN_TIMEOUT": s.DrainTimeout,
 	} {
@@ -109,19 +120,6 @@ func (s *Settings) checkLimits() error {
 		}
 	}
 	return nil
-}
-
-// webhooks makes the signature checker.
-func (s *Settings) webhooks() (*auth.Webhooks, error) {
-	secrets := make([]string, len(s.WebhookSecrets))
-	for i, w := range s.WebhookSecrets {
-		secrets[i] = strings.TrimSpace(string(w))
-	}
-	w, err := auth.NewWebhooks(secrets)
-	if err != nil {
-		return nil, fmt.Errorf("BRIDGE_WEBHOOK_SECRETS: %w", err)
-	}
-	return w, nil
 }
 
 // tokenConfig says how tokens are checked.

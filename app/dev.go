@@ -53,7 +53,7 @@ func (c *DevCmd) Run(ctx context.Context, streams Streams) error {
 		WebhookSecrets: []Secret{Secret(secrets.WebhookSecret)}, JWTSecret: Secret(secrets.JWTSecret),
 		JWTUserClaim: "sub", JWTRightsClaim: "bridge",
 		AllowedOrigins: []string{base, "http://localhost:" + port},
-		DefaultTTL:     72 * time.Hour, IDRetention: 7 * 24 * time.Hour, MailboxLimit: 10_000, MaxBytes: 64 << 10,
+		DefaultTTL:     72 * time.Hour, IDRetention: 7 * 24 * time.Hour, MailboxLimit: 10_000, MaxBytes: 64 << 10, MaxBatchBytes: 8 << 20,
 		MaxSessions: 1000, SessionsByUser: 16, MaxPending: 256, DrainTimeout: 3 * time.Second,
 	}
 	demo := &handlers.Demo{

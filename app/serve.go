@@ -25,7 +25,7 @@ type ServeCmd struct {
 
 // Help is shown under serve --help.
 func (*ServeCmd) Help() string {
-	return "Every setting is also an environment variable. Required: BRIDGE_WEBHOOK_SECRETS, and one of BRIDGE_JWT_SECRET, BRIDGE_JWT_PUBLIC_KEY, BRIDGE_JWKS_URL."
+	return "Every setting is also an environment variable. Required: BRIDGE_WEBHOOK_SECRETS or BRIDGE_WEBHOOK_SECRETS_FILE, and one of BRIDGE_JWT_SECRET, BRIDGE_JWT_PUBLIC_KEY, BRIDGE_JWKS_URL."
 }
 
 // Run serves until ctx ends, then drains.
@@ -74,9 +74,16 @@ func NewProgram(ctx context.Context, s Settings, demo *handlers.Demo, log *slog.
 			p = nil
 		}
 	}()
-	webhooks, err := s.webhooks()
+	webhooks, senders, err := s.webhooks()
 	if err != nil {
 		return p, err
+	}
+	audit, closer, err := s.openAudit()
+	if err != nil {
+		return p, err
+	}
+	if closer != nil {
+		p.undo = append(p.undo, closer.Close)
 	}
 	tokenConfig, err := s.tokenConfig(log)
 	if err != nil {
@@ -99,12 +106,12 @@ func NewProgram(ctx context.Context, s Settings, demo *handlers.Demo, log *slog.
 	p.undo = append(p.undo, engine.Close)
 	p.bridge = bridge.New(bridge.Config{
 		DefaultTTL: s.DefaultTTL, MaxBytes: s.MaxBytes, MaxSessions: s.MaxSessions, SessionsPerUser: s.SessionsByUser,
-		DrainTimeout: s.DrainTimeout, PingEvery: s.PingInterval, Logger: log, Registerer: registry,
+		DrainTimeout: s.DrainTimeout, PingEvery: s.PingInterval, Logger: log, Audit: audit, Registerer: registry,
 	}, engine, handlers.Authenticator(tokens))
 	p.server = handlers.New(handlers.Options{
-		Bridge: p.bridge, Webhooks: webhooks, Tokens: tokens, Tickets: auth.NewTickets(ticketLife, maxTickets, time.Now),
+		Bridge: p.bridge, Webhooks: webhooks, Senders: senders, Tokens: tokens, Tickets: auth.NewTickets(ticketLife, maxTickets, time.Now),
 		Registry: registry, Logger: log, Origins: s.AllowedOrigins, ClientIPHeader: flyClientIPHeader(),
-		MaxPendingPerAddress: s.MaxPending, Demo: demo,
+		MaxPendingPerAddress: s.MaxPending, MaxBatchBytes: s.MaxBatchBytes, ConnectRate: s.ConnectRate, Demo: demo,
 	})
 	return p, nil
 }

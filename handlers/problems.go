@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
 	"strconv"
 
@@ -24,7 +25,9 @@ func (s *Server) problem(c *fiber.Ctx, p wire.Problem) error {
 	p.Instance = "urn:ulid:" + ulid.Make().String()
 	switch p.Status {
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
-		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(retryAfterSeconds))
+		if len(c.Response().Header.Peek(fiber.HeaderRetryAfter)) == 0 {
+			c.Set(fiber.HeaderRetryAfter, strconv.Itoa(retryAfterSeconds))
+		}
 	case http.StatusUnauthorized:
 		if p.Code == wire.CodeUnauthorized {
 			c.Set(fiber.HeaderWWWAuthenticate, "Bearer")
@@ -76,7 +79,11 @@ func (s *Server) onError(c *fiber.Ctx, err error) error {
 	case http.StatusMethodNotAllowed:
 		return s.problem(c, wire.NewProblem(wire.CodeMethodNotAllowed, "see the Allow header"))
 	case http.StatusRequestEntityTooLarge:
-		return s.problem(c, s.tooLarge())
+		limit := s.o.Bridge.MaxBytes()
+		if c.Path() == pathBatch {
+			limit = s.o.MaxBatchBytes
+		}
+		return s.problem(c, tooLarge(limit))
 	case http.StatusRequestHeaderFieldsTooLarge:
 		return s.problem(c, wire.NewProblem(wire.CodeHeaderFieldsTooLong, "request line and headers must fit 16 KiB"))
 	case http.StatusRequestTimeout:
@@ -90,11 +97,28 @@ func (s *Server) onError(c *fiber.Ctx, err error) error {
 	return s.problem(c, wire.NewProblem(wire.CodeInternal, ""))
 }
 
-func (s *Server) tooLarge() wire.Problem {
-	return wire.NewProblem(wire.CodeTooLarge, "the body may have "+strconv.Itoa(s.o.Bridge.MaxBytes())+" bytes; send what is large by reference")
+func tooLarge(limit int) wire.Problem {
+	return wire.NewProblem(wire.CodeTooLarge, "this may have "+strconv.Itoa(limit)+" bytes; send what is large by reference")
+}
+
+// errMedia: a body that is not said to be JSON.
+var errMedia = errors.New("not application/json")
+
+// auditRefusal notes an attempt of somebody who is known.
+func (s *Server) auditRefusal(code string, c *fiber.Ctx, id bridge.Identity) {
+	s.o.Bridge.Audit().Refused(code, c.Method()+" "+c.Route().Path, slog.String("user", id.User), slog.String("token_id", id.TokenID))
+}
+
+// auditWebhook counts and notes what a known sender was refused.
+func (s *Server) auditWebhook(d *delivery, code, id string) {
+	s.countWebhook(d, code, 1)
+	s.o.Bridge.Audit().Refused(code, "webhook", slog.String("sender", d.sender.Name), slog.String("id", id))
 }
 
 // fromDomain tells a caller what the bridge said.
 func (s *Server) fromDomain(c *fiber.Ctx, err error) error {
+	if errors.Is(err, errMedia) {
+		return s.problem(c, wire.NewProblem(wire.CodeUnsupportedMedia, "set Content-Type: application/json"))
+	}
 	return s.problem(c, bridge.ProblemOf(err))
 }

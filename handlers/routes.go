@@ -24,7 +24,7 @@ import (
 const (
 	// requestTimeout ends slow and half-sent requests.
 	requestTimeout = 10 * time.Second
-	// replyTimeout covers publishTimeout and a slow reader.
+	// replyTimeout is for a slow reader, from the first byte of a reply.
 	replyTimeout = 30 * time.Second
 	// idleTimeout ends kept-alive connections that nobody uses.
 	idleTimeout = 75 * time.Second
@@ -51,6 +51,13 @@ type Options struct {
 	// MaxPendingPerAddress bounds connections of one address that have not
 	// proven who they are.
 	MaxPendingPerAddress int
+	// Senders tells for each of Webhooks' keys, in order, whose it is.
+	Senders []SenderKey
+	// MaxBatchBytes is the largest batch.
+	MaxBatchBytes int
+	// ConnectRate is how often a second one address may open a session, fetch
+	// a ticket or poll; ten times as many at once. 0: no limit.
+	ConnectRate float64
 	// Now is the clock that signatures are judged by; nil: time.Now.
 	Now func() time.Time
 	// Demo, where set, serves the page and its small backend.
@@ -65,19 +72,27 @@ type Server struct {
 	now     func() time.Time
 	origins map[string]bool
 	pending *pending
-	refused *prometheus.CounterVec
+	senders []*sender
+
+	addresses *addresses
+	refused   *prometheus.CounterVec
+	webhooks  *prometheus.CounterVec
 }
 
 // New builds the server; it listens to nothing yet.
 func New(o Options) *Server {
-	s := &Server{o: o, log: o.Logger, now: o.Now, origins: originSet(o.Origins), pending: newPending(o.MaxPendingPerAddress)}
+	s := &Server{o: o, log: o.Logger, now: o.Now, origins: originSet(o.Origins), pending: newPending(o.MaxPendingPerAddress),
+		senders: newSenders(o.Senders), addresses: newAddresses(o.ConnectRate)}
 	if s.now == nil {
 		s.now = time.Now
 	}
 	s.refused = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "hookbridge_refused_requests_total", Help: "HTTP requests answered with a problem, by its code.",
 	}, []string{"code"})
-	o.Registry.MustRegister(s.refused, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	s.webhooks = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "hookbridge_webhooks_total", Help: "Signed events, by the name of the sender's key and by what they were answered with.",
+	}, []string{"sender", "result"})
+	o.Registry.MustRegister(s.refused, s.webhooks, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "hookbridge_pending_connections", Help: "WebSocket connections that have not shown a token yet.",
 	}, func() float64 { return float64(s.pending.total()) }))
 
@@ -85,7 +100,7 @@ func New(o Options) *Server {
 		AppName:                      "hookbridge",
 		DisableStartupMessage:        true,
 		ErrorHandler:                 s.onError,
-		BodyLimit:                    o.Bridge.MaxBytes(),
+		BodyLimit:                    max(o.Bridge.MaxBytes(), o.MaxBatchBytes),
 		ReadBufferSize:               headerBytes,
 		ReadTimeout:                  requestTimeout,
 		WriteTimeout:                 replyTimeout,
@@ -98,6 +113,7 @@ func New(o Options) *Server {
 	h := s.app.Server()
 	// A session's connection outlives the handler that upgraded it.
 	h.KeepHijackedConns = true
+	h.HeaderReceived = s.bodyLimit
 	h.SecureErrorLogMessage = true
 	h.Logger = quiet{}
 	h.NoDefaultServerHeader = true
@@ -111,12 +127,19 @@ func (s *Server) routes() {
 	r := s.app
 	r.Use(recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: s.onPanic}))
 
-	r.Post("/webhooks/events", s.webhook)
-	r.Get("/ws", s.socket, s.upgrade())
+	r.Post(pathEvents, s.webhook)
+	r.Post(pathBatch, s.webhook)
+	r.Get("/ws", s.connects, s.socket, s.upgrade())
+
 	r.Use("/v1", s.origin, cors.New(cors.Config{
-		AllowOriginsFunc: s.originAllowed, AllowMethods: "GET,POST", AllowHeaders: "Authorization,Content-Type",
+		AllowOriginsFunc: s.originAllowed, AllowMethods: "GET,HEAD,POST,PUT,DELETE",
+		AllowHeaders: "Authorization,Content-Type,Last-Event-ID", ExposeHeaders: "Retry-After",
 	}))
-	r.Post("/v1/tickets", s.ticket)
+	r.Post("/v1/tickets", s.connects, s.ticket)
+	r.Get("/v1/stream", s.connects, s.stream)
+	r.Get("/v1/poll", s.connects, s.poll)
+	r.Post("/v1/acks", s.acks)
+	s.operatorRoutes(r)
 
 	r.Get("/livez", s.livez)
 	r.Get("/readyz", s.readyz)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/go-json-experiment/json"
 	"github.com/gofiber/fiber/v2"
 
 	"hookbridge/app/bridge"
@@ -52,36 +51,50 @@ func identity(c auth.Claims) (bridge.Identity, error) {
 	if err != nil {
 		return bridge.Identity{}, fmt.Errorf("%w: %w", bridge.ErrUnauthorized, err)
 	}
-	return bridge.Identity{User: c.User, TokenID: c.ID, Expires: c.Expires, Policy: policy}, nil
+	return bridge.Identity{User: c.User, TokenID: c.ID, Issued: c.IssuedAt, Expires: c.Expires, Policy: policy}, nil
+}
+
+// bearer is who a request's Authorization header speaks for. Errors:
+// bridge.ErrUnauthorized, ErrRevoked, ErrUnavailable.
+func (s *Server) bearer(c *fiber.Ctx) (bridge.Identity, error) {
+	id, _, err := s.claims(c)
+	return id, err
+}
+
+func (s *Server) claims(c *fiber.Ctx) (bridge.Identity, auth.Claims, error) {
+	token, ok := bearerToken(c.Get(fiber.HeaderAuthorization))
+	if !ok {
+		return bridge.Identity{}, auth.Claims{}, fmt.Errorf("%w: send it as: Authorization: Bearer, a space, the token", bridge.ErrUnauthorized)
+	}
+	claims, err := s.o.Tokens.Verify(c.UserContext(), token)
+	if err != nil {
+		return bridge.Identity{}, claims, tokenFault(err)
+	}
+	id, err := identity(claims)
+	if err != nil {
+		return id, claims, err
+	}
+	if err := s.o.Bridge.Admit(c.UserContext(), id); err != nil {
+		s.auditRefusal(wire.CodeTokenRevoked, c, id)
+		return bridge.Identity{}, claims, err
+	}
+	return id, claims, nil
 }
 
 // ticket gives a bearer of a token something that may stand in a URL: good for
 // one connection and a few seconds.
 func (s *Server) ticket(c *fiber.Ctx) error {
-	token, ok := bearerToken(c.Get(fiber.HeaderAuthorization))
-	if !ok {
-		return s.problem(c, wire.NewProblem(wire.CodeUnauthorized, "send the token as: Authorization: Bearer, a space, the token"))
-	}
-	claims, err := s.o.Tokens.Verify(c.UserContext(), token)
+	_, claims, err := s.claims(c)
 	if err != nil {
-		return s.fromDomain(c, tokenFault(err))
-	}
-	if _, err = identity(claims); err != nil {
 		return s.fromDomain(c, err)
 	}
 	ticket, expires, err := s.o.Tickets.Issue(claims)
 	if err != nil {
 		return s.problem(c, wire.NewProblem(wire.CodeRateLimited, "too many tickets wait to be used"))
 	}
-	body, err := json.Marshal(struct {
+	c.Status(fiber.StatusCreated)
+	return s.json(c, struct {
 		Ticket    string `json:"ticket"`
 		ExpiresAt string `json:"expiresAt"`
 	}{ticket, wire.Time(expires)})
-	if err != nil {
-		return err
-	}
-	c.Status(fiber.StatusCreated)
-	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
-	c.Set(fiber.HeaderCacheControl, "no-store")
-	return c.Send(body)
 }

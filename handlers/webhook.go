@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
 
 	"hookbridge/app/bridge"
 	"hookbridge/app/wire"
@@ -20,40 +21,106 @@ import (
 // to 30 s that senders of webhooks wait for us.
 const publishTimeout = 10 * time.Second
 
-// webhook takes a signed event. The signature is checked over the raw bytes
+const (
+	pathEvents = "/webhooks/events"
+	pathBatch  = "/webhooks/events/batch"
+)
+
+// delivery is a webhook whose signature holds.
+type delivery struct {
+	verified auth.Verified
+	sender   *sender
+	body     []byte
+	form     form
+	wait     bridge.Wait
+}
+
+// form is how the events stand in a request.
+type form uint8
+
+const (
+	formEvent       form = iota // one event, ours
+	formBatch                   // {"events":[…]}
+	formCloud                   // one CloudEvent in the structured mode
+	formCloudBatch              // a JSON array of CloudEvents
+	formCloudBinary             // one CloudEvent with its attributes in headers
+)
+
+func (f form) several() bool { return f == formBatch || f == formCloudBatch }
+
+// webhook takes signed events. The signature is checked over the raw bytes
 // before anything of them is parsed.
 func (s *Server) webhook(c *fiber.Ctx) error {
 	if s.o.Bridge.Draining() {
 		return s.fromDomain(c, bridge.ErrDraining)
 	}
-	// BodyRaw and not Body: Body would unpack compressed bytes, which nobody
-	// signed, past every limit. The copy outlives the request's buffers.
-	body := bytes.Clone(c.Request().Body())
-	if len(body) > s.o.Bridge.MaxBytes() {
-		return s.problem(c, s.tooLarge())
-	}
-	verified, err := s.o.Webhooks.Verify(signatureHeader(c), body, s.now())
-	if err != nil {
-		return s.problem(c, fromSignature(err))
-	}
-	if p, ok := checkMedia(c); !ok {
+	d, p, ok := s.receive(c)
+	if !ok {
 		return s.problem(c, p)
 	}
-	event, err := wire.DecodeEvent(body)
+	reports, problems, err := s.reports(c, &d)
 	if err != nil {
-		return s.fromDomain(c, err)
+		return s.refuseWebhook(c, &d, bridge.ProblemOf(err))
+	}
+	if wait := d.sender.admit(len(reports)); wait > 0 {
+		s.countWebhook(&d, wire.CodeRateLimited, 1)
+		return s.limited(c, "this sender's rate is used up", wait)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
 	defer cancel()
-	outcome, err := s.o.Bridge.Publish(ctx, bridge.Report{
-		ID: verified.ID, Timestamp: verified.Timestamp, Digest: sha256.Sum256(body), Event: event,
-	})
+	published, err := s.publish(ctx, &d, reports)
 	if err != nil {
-		return s.fromDomain(c, err)
+		return s.refuseWebhook(c, &d, bridge.ProblemOf(err))
 	}
+	if !d.form.several() {
+		if err := published[0].Err; err != nil {
+			return s.refuseWebhook(c, &d, bridge.ProblemOf(err))
+		}
+		s.countWebhook(&d, "accepted", 1)
+		return s.accepted(c, reply(published[0].Outcome))
+	}
+	return s.accepted(c, s.results(&d, reports, problems, published))
+}
+
+func (s *Server) publish(ctx context.Context, d *delivery, reports []bridge.Report) ([]bridge.Published, error) {
+	leave, err := d.sender.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	return s.o.Bridge.PublishMany(ctx, reports, d.wait), nil
+}
+
+func (s *Server) accepted(c *fiber.Ctx, body []byte) error {
 	c.Status(fiber.StatusAccepted)
 	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
-	return c.Send(reply(outcome))
+	return c.Send(body)
+}
+
+// receive checks all that can be checked without reading the body as JSON.
+func (s *Server) receive(c *fiber.Ctx) (d delivery, p wire.Problem, ok bool) {
+	d.form, p, ok = formOf(c)
+	limit := s.o.Bridge.MaxBytes()
+	if d.form.several() {
+		limit = s.o.MaxBatchBytes
+	}
+	// The raw body, and not Fiber's Body: that would unpack compressed bytes,
+	// which nobody signed, past every limit. The copy outlives the request's
+	// buffers.
+	d.body = bytes.Clone(c.Request().Body())
+	if len(d.body) > limit {
+		return d, tooLarge(limit), false
+	}
+	var err error
+	if d.verified, err = s.o.Webhooks.Verify(signatureHeader(c), d.body, s.now()); err != nil {
+		return d, fromSignature(err), false
+	}
+	d.sender = s.senders[d.verified.Key-1]
+	if !ok { // told only to those who can sign
+		return d, p, false
+	}
+	d.wait, p, ok = waitOf(c)
+	return d, p, ok
 }
 
 // signatureHeader copies the three headers of Standard Webhooks, under either
@@ -73,16 +140,159 @@ func signatureHeader(c *fiber.Ctx) auth.Header {
 	return h
 }
 
-// checkMedia wants JSON that came as it was signed.
-func checkMedia(c *fiber.Ctx) (wire.Problem, bool) {
+// formOf reads the form off the path and the headers; the bytes must come as
+// they were signed.
+func formOf(c *fiber.Ctx) (form, wire.Problem, bool) {
+	batch := c.Path() == pathBatch
 	if c.Get(fiber.HeaderContentEncoding) != "" {
-		return wire.NewProblem(wire.CodeUnsupportedMedia, "send the body without a Content-Encoding"), false
+		return formEvent, wire.NewProblem(wire.CodeUnsupportedMedia, "send the body without a Content-Encoding"), false
 	}
 	media, _, err := mime.ParseMediaType(c.Get(fiber.HeaderContentType))
-	if err != nil || media != fiber.MIMEApplicationJSON {
-		return wire.NewProblem(wire.CodeUnsupportedMedia, "set Content-Type: application/json"), false
+	switch {
+	case media == wire.CloudEventMediaType:
+		return formCloud, wire.Problem{}, true
+	case media == wire.CloudEventBatchMediaType:
+		return formCloudBatch, wire.Problem{}, true
+	case wire.IsBinaryCloudEvent(cloudAttribute(c)):
+		return formCloudBinary, wire.Problem{}, true
+	case err != nil || media != fiber.MIMEApplicationJSON:
+		return formEvent, wire.NewProblem(wire.CodeUnsupportedMedia,
+			"set Content-Type: application/json, or "+wire.CloudEventMediaType+", or "+wire.CloudEventBatchMediaType), false
+	case batch:
+		return formBatch, wire.Problem{}, true
 	}
-	return wire.Problem{}, true
+	return formEvent, wire.Problem{}, true
+}
+
+// cloudAttribute looks CloudEvents attributes up in the headers.
+func cloudAttribute(c *fiber.Ctx) func(name string) (string, bool) {
+	return func(name string) (string, bool) {
+		v := c.Request().Header.Peek("ce-" + name)
+		return string(v), v != nil
+	}
+}
+
+// defaultWait is how long ?wait= waits without a timeout of its own.
+const defaultWait = 5 * time.Second
+
+// waitOf reads ?wait= and &timeout=.
+func waitOf(c *fiber.Ctx) (w bridge.Wait, p wire.Problem, ok bool) {
+	level, timeout := strings.Clone(c.Query("wait")), c.Query("timeout")
+	switch w.For = bridge.Status(level); w.For {
+	case "":
+		if timeout != "" {
+			return w, wire.NewProblem(wire.CodeMalformed, "timeout needs wait=received or wait=acked beside it"), false
+		}
+		return w, p, true
+	case bridge.StatusReceived, bridge.StatusAcked:
+	default:
+		return w, wire.NewProblem(wire.CodeMalformed, "wait must be received or acked"), false
+	}
+	w.Timeout = defaultWait
+	if timeout != "" {
+		d, err := time.ParseDuration(timeout)
+		if err != nil || d < 0 || d > bridge.MaxWait {
+			return w, wire.NewProblem(wire.CodeMalformed, "timeout must be a duration like 5s, at most "+bridge.MaxWait.String()), false
+		}
+		w.Timeout = d
+	}
+	return w, p, true
+}
+
+// reports decodes the events of a request. Of several, those that cannot be
+// taken have a problem in their place and no report.
+func (s *Server) reports(c *fiber.Ctx, d *delivery) (reports []bridge.Report, problems []item, err error) {
+	one := func(id string, digest [sha256.Size]byte, e wire.Event) bridge.Report {
+		return bridge.Report{ID: id, Timestamp: d.verified.Timestamp, Digest: digest, Event: e, Sender: d.sender.Sender}
+	}
+	switch d.form {
+	case formEvent:
+		e, err := wire.DecodeEvent(d.body)
+		return []bridge.Report{one(d.verified.ID, sha256.Sum256(d.body), e)}, nil, err
+	case formCloud:
+		e, err := wire.DecodeCloudEvent(d.body, s.now())
+		return []bridge.Report{one(e.ID, sha256.Sum256(d.body), e.Event)}, nil, err
+	case formCloudBinary:
+		e, err := wire.DecodeBinaryCloudEvent(cloudAttribute(c), strings.Clone(c.Get(fiber.HeaderContentType)), d.body, s.now())
+		return []bridge.Report{one(e.ID, binaryDigest(c, d.body), e.Event)}, nil, err
+	}
+	var items []wire.BatchItem
+	if d.form == formBatch {
+		items, err = wire.DecodeBatch(d.body)
+	} else {
+		items, err = wire.DecodeCloudEventBatch(d.body, s.now())
+	}
+	problems = make([]item, len(items))
+	for i, it := range items {
+		problems[i].ID = it.ID
+		switch {
+		case it.Err != nil:
+			problems[i].problem(bridge.ProblemOf(it.Err))
+		case len(it.Raw) > s.o.Bridge.MaxBytes():
+			problems[i].problem(tooLarge(s.o.Bridge.MaxBytes()))
+		default:
+			reports = append(reports, one(it.ID, sha256.Sum256(it.Raw), it.Event))
+		}
+	}
+	return reports, problems, err
+}
+
+// binaryDigest covers the attributes too: they are what the event is, though
+// only the body is signed.
+func binaryDigest(c *fiber.Ctx, body []byte) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	for _, name := range []string{"specversion", "id", "source", "type", "time", "touser", "togroup", "toall", "topic", "expirytime"} {
+		v, _ := cloudAttribute(c)(name)
+		h.Write([]byte(v))
+		h.Write([]byte{0})
+	}
+	h.Write(body)
+	h.Sum(sum[:0])
+	return sum
+}
+
+// item is one result of a batch that could not be taken.
+type item struct {
+	ID      string        `json:"id,omitempty"`
+	Problem *wire.Problem `json:"problem"`
+}
+
+func (i *item) problem(p wire.Problem) { i.Problem = &p }
+
+// results puts what was published and what was refused into the request's order.
+func (s *Server) results(d *delivery, reports []bridge.Report, items []item, published []bridge.Published) []byte {
+	out := []byte(`{"results":[`)
+	next := 0
+	for i := range items {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		it := &items[i]
+		if it.Problem == nil {
+			p := &published[next]
+			next++
+			if p.Err == nil {
+				s.countWebhook(d, "accepted", 1)
+				out = append(out, reply(p.Outcome)...)
+				continue
+			}
+			it.problem(bridge.ProblemOf(p.Err))
+		}
+		s.auditWebhook(d, it.Problem.Code, it.ID)
+		out = append(out, wire.Encode(it)...)
+	}
+	return append(out, `]}`...)
+}
+
+// countWebhook counts under the sender's name, never its key.
+func (s *Server) countWebhook(d *delivery, status string, n int) {
+	s.webhooks.WithLabelValues(d.sender.Name, status).Add(float64(n))
+}
+
+// refuseWebhook refuses what a known sender sent.
+func (s *Server) refuseWebhook(c *fiber.Ctx, d *delivery, p wire.Problem) error {
+	s.auditWebhook(d, p.Code, d.verified.ID)
+	return s.problem(c, p)
 }
 
 // accepted is the 202 reply to one event.
@@ -109,4 +319,15 @@ func reply(o bridge.Outcome) []byte {
 		panic("handlers: " + err.Error())
 	}
 	return b
+}
+
+// bodyLimit is asked for each request before its body is read: only a batch may
+// be larger than an event.
+func (s *Server) bodyLimit(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+	limit := s.o.Bridge.MaxBytes()
+	path, _, _ := bytes.Cut(h.RequestURI(), []byte("?"))
+	if string(path) == pathBatch || bytes.HasPrefix(h.ContentType(), []byte(wire.CloudEventBatchMediaType)) {
+		limit = s.o.MaxBatchBytes
+	}
+	return fasthttp.RequestConfig{MaxRequestBodySize: limit}
 }

@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strconv"
 	"strings"
 	"time"
@@ -19,6 +20,12 @@ type Handshake struct {
 	// Identity is whose token the handshake carried; nil where the first
 	// frame has to bring one.
 	Identity *Identity
+	// Transport names what carries the session; "websocket" where empty. One
+	// that is OneWay brings no frames: Identity is set, and After is where to
+	// resume.
+	Transport string
+	OneWay    bool
+	After     string
 	// Authenticated, where set, is called once the session has proven whose it
 	// is. It is not called for one that never does.
 	Authenticated func()
@@ -57,6 +64,7 @@ func (b *Bridge) Accept(conn Conn, h Handshake) {
 		if errors.As(err, &r) {
 			b.metrics.ends.WithLabelValues(strconv.Itoa(int(r.code))).Inc()
 			b.log.Info("a connection was refused", "code", int(r.code), "reason", r.reason, "remote", conn.Remote())
+			b.audit.Refused(strconv.Itoa(int(r.code)), "connect", slog.String("reason", r.reason))
 			Refuse(conn, r.code, r.reason)
 		}
 		return
@@ -106,7 +114,9 @@ func (b *Bridge) greet(conn Conn, h Handshake) (s *Session, after string, err er
 	if h.Identity != nil {
 		id = *h.Identity
 	}
-	if !h.Plain || h.Identity == nil {
+	if h.OneWay {
+		after = h.After
+	} else if !h.Plain || h.Identity == nil {
 		token := ""
 		if token, after, err = b.firstFrame(conn, h.Plain); err != nil {
 			return nil, "", err
@@ -128,13 +138,39 @@ func (b *Bridge) greet(conn Conn, h Handshake) (s *Session, after string, err er
 			}
 		}
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.ConnectTimeout)
+	defer cancel()
+	switch err := b.Admit(ctx, id); {
+	case errors.Is(err, ErrRevoked):
+		return nil, "", &refusal{wire.CloseForbidden, ErrRevoked.Error()}
+	case err != nil:
+		return nil, "", &refusal{wire.CloseInternal, "the store is not available"}
+	}
+	return b.newSession(conn, id, h), after, nil
+}
+
+func (b *Bridge) newSession(conn Conn, id Identity, h Handshake) *Session {
 	now := time.Now()
+	if h.Transport == "" {
+		h.Transport = "websocket"
+	}
 	return &Session{
 		b: b, conn: conn, id: "ses_" + ulid.Make().String(), user: id.User, plain: h.Plain,
+		transport: h.Transport, oneWay: h.OneWay,
 		tag: cursorTag(b.engine.Epoch(), id.User), since: b.cfg.Now(), identity: id,
 		frames:  rate.NewLimiter(rate.Limit(b.cfg.FrameRate), b.cfg.FrameBurst),
 		pulling: true, heard: now, pingAt: now.Add(b.cfg.PingEvery),
-	}, after, nil
+	}
+}
+
+// Admit refuses an identity whose token was revoked. Errors: ErrRevoked, and the
+// engine's.
+func (b *Bridge) Admit(ctx context.Context, id Identity) error {
+	revoked, err := b.engine.Revoked(ctx, id.User, id.TokenID, id.Issued)
+	if err == nil && revoked {
+		return ErrRevoked
+	}
+	return err
 }
 
 // truncate fits a reason into a close frame (RFC 6455 §5.5: 123 bytes of UTF-8).

@@ -68,16 +68,20 @@ func parseSeq(s string) (uint64, error) {
 	return n, nil
 }
 
-// parsePong reads a pong's payload: the place that the ping carried.
-func parsePong(b []byte) (Position, error) {
-	if len(b) > 48 {
-		return Position{}, errCursor
+// parsePong reads a pong's payload: the place that the ping carried, and how
+// many event frames came before it.
+func parsePong(b []byte) (p Position, frames uint64, err error) {
+	if len(b) > 64 {
+		return p, 0, errCursor
 	}
-	mailbox, broadcast, _ := strings.Cut(string(b), ".")
-	m, err := parseSeq(mailbox)
-	if err != nil {
-		return Position{}, err
+	mailbox, rest, _ := strings.Cut(string(b), ".")
+	broadcast, count, _ := strings.Cut(rest, ".")
+	if p.Mailbox, err = parseSeq(mailbox); err != nil {
+		return p, 0, err
 	}
-	n, err := parseSeq(broadcast)
-	return Position{Mailbox: m, Broadcast: n}, err
+	if p.Broadcast, err = parseSeq(broadcast); err != nil {
+		return p, 0, err
+	}
+	frames, err = parseSeq(count)
+	return p, frames, err
 }

@@ -50,6 +50,6 @@ func FuzzParseCursor(f *testing.F) {
 		if tag, p, err := parseCursor(s); err == nil && formatCursor(tag, p) != s {
 			t.Errorf("%q reads as %q %v and writes as %q", s, tag, p, formatCursor(tag, p))
 		}
-		_, _ = parsePong([]byte(s))
+		_, _, _ = parsePong([]byte(s))
 	})
 }

@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"runtime/debug"
 	"strconv"
 	"time"
@@ -10,8 +11,11 @@ import (
 	"hookbridge/app/wire"
 )
 
+// member is the session as the engine knows it; mu is held, or nobody else has
+// the session yet.
 func (s *Session) member() Member {
-	return Member{User: s.user, Session: s.id, Transport: "websocket", Since: s.since}
+	return Member{User: s.user, Session: s.id, Transport: s.transport, Since: s.since,
+		TokenID: s.identity.TokenID, Groups: s.identity.Policy.Groups, Until: s.identity.Expires}
 }
 
 // join registers the session and queues its first frames.
@@ -23,7 +27,9 @@ func (s *Session) join(after string) {
 	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
 	err := s.begin(ctx, after)
 	cancel()
-	if err != nil {
+	if errors.Is(err, ErrRevoked) {
+		s.Close(wire.CloseForbidden, ErrRevoked.Error())
+	} else if err != nil {
 		b.log.Warn("a session could not begin", "session", s.id, "error", err)
 		s.Close(wire.CloseInternal, "the store is not available")
 	} else {
@@ -31,6 +37,7 @@ func (s *Session) join(after string) {
 		s.arm(time.Now(), s.identity.Expires.Sub(b.cfg.Now()))
 		s.mu.Unlock()
 		b.log.Debug("session", "session", s.id, "identity", s.identity, "plain", s.plain)
+		b.audit.session("connected", s)
 	}
 	if b.draining.Load() { // it began while Drain was counting
 		b.advise(s)
@@ -67,16 +74,19 @@ func (s *Session) leave() {
 	end := *s.ending
 	putItems(s.queue)
 	s.queue, s.queued = nil, 0
+	trail := s.copyTrail()
 	s.mu.Unlock()
 	s.conn.Abort()
+	trail.Ended = b.cfg.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
 	defer cancel()
-	if err := b.engine.Leave(ctx, s.member()); err != nil && !errors.Is(err, ErrClosed) {
+	if err := b.engine.Leave(ctx, trail); err != nil && !errors.Is(err, ErrClosed) {
 		b.log.Warn("presence was not withdrawn; it will lapse", "session", s.id, "error", err)
 	}
 	b.metrics.ends.WithLabelValues(strconv.Itoa(int(end.code))).Inc()
 	b.log.Info("session ended", "session", s.id, "user", s.user, "code", int(end.code), "reason", end.reason,
 		"seconds", int(b.cfg.Now().Sub(s.since).Seconds()))
+	b.audit.session("ended", s, slog.Int("code", int(end.code)), slog.String("reason", end.reason))
 }
 
 // read runs until the connection is gone. Once the session is ending it only
@@ -182,11 +192,7 @@ func (s *Session) text(payload []byte) {
 		}
 		s.ack(p)
 	case *wire.Seen:
-		if !validID(body.ID) {
-			s.refuse("", wire.NewProblem(wire.CodeInvalidFrame, "id must be an event's id"))
-			return
-		}
-		s.b.metrics.seen.Inc()
+		s.see(body.ID)
 	case *wire.Send:
 		s.send(body)
 	case *wire.Refresh:
@@ -213,6 +219,9 @@ func validID(id string) bool {
 
 func (s *Session) refuse(ref string, p wire.Problem) {
 	s.b.metrics.refusedFrames.WithLabelValues(p.Code).Inc()
+	if s.b.audit.On() {
+		s.b.audit.Refused(p.Code, "frame", slog.String("user", s.user), slog.String("session", s.id), slog.String("token_id", s.currentIdentity().TokenID))
+	}
 	s.reply(wire.Encode(wire.Error{Type: wire.TypeError, Ref: ref, Problem: p}))
 }
 
@@ -256,7 +265,13 @@ func (s *Session) refresh(token string) {
 	case id.User != s.user:
 		s.finish(wire.CloseForbidden, "the token is another user's")
 	default:
-		s.renew(id)
+		if err := s.renew(ctx, id); errors.Is(err, ErrRevoked) {
+			s.finish(wire.CloseForbidden, ErrRevoked.Error())
+			return
+		} else if err != nil {
+			s.refuse("", ProblemOf(err))
+			return
+		}
 		s.reply(wire.Encode(wire.Refreshed{Type: wire.TypeRefreshed, ExpiresAt: wire.Time(id.Expires)}))
 	}
 }

@@ -23,6 +23,7 @@ func (b *Bridge) Drain(ctx context.Context) error {
 	if first {
 		b.log.Info("draining", "sessions", b.hub.count())
 	}
+	b.waits.close()
 	for _, s := range b.hub.all() {
 		b.advise(s)
 	}

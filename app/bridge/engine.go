@@ -16,6 +16,10 @@ var (
 	// asked has happened, or it is not known to have happened, so the caller
 	// must ask again with the same id.
 	ErrUnavailable = errors.New("the store is not available")
+	// ErrUnknown: there is no such event, or not for this user.
+	ErrUnknown = errors.New("no such event")
+	// ErrGroupFull: a group has MaxGroupMembers members already.
+	ErrGroupFull = errors.New("the group has all the members it may have")
 	// ErrClosed: Close was called.
 	ErrClosed = errors.New("the engine is closed")
 )
@@ -24,8 +28,8 @@ var (
 // from the user's own mailbox and the last one from the log of messages to all.
 // Sequences start at 1 and grow by one; 0 is before the first.
 type Position struct {
-	Mailbox   uint64
-	Broadcast uint64
+	Mailbox   uint64 `json:"m,omitzero"`
+	Broadcast uint64 `json:"b,omitzero"`
 }
 
 // Max returns the further of both in each log.
@@ -56,6 +60,12 @@ type Listener interface {
 	Deliver(user string, d Delivery) (sessions int)
 	// DeliverAll does the same for a message to all.
 	DeliverAll(d Delivery) (sessions int)
+	// Notify tells this machine's sessions of something they must act on. A
+	// recall comes after the Deliver of the message.
+	Notify(n Notice)
+	// Trails tells what the user's live sessions on this machine have gone
+	// through so far.
+	Trails(user string) []Trail
 }
 
 // Recipient is what became of a message in one mailbox.
@@ -70,19 +80,17 @@ type Recipient struct {
 type Receipt struct {
 	Duplicate bool      // the id was known with the same digest: nothing was delivered by this call
 	Expires   time.Time // as the first Append had it; zero if never stored
-	// Recipients has one entry a user in the order of the target; nil for a
-	// message to all.
+	// Recipients has one entry a user in the order of the target (of the
+	// members' names for a group); nil for a message to all.
 	Recipients []Recipient
 	Broadcast  uint64 // place in the log of messages to all; 0 if not there
 	Sessions   int    // all live sessions it went to in this Append
 }
 
-// Member is a live session as the engine knows it.
-type Member struct {
-	User      string
-	Session   string
-	Transport string // "websocket"
-	Since     time.Time
+// Appended is one answer of AppendMany.
+type Appended struct {
+	Receipt Receipt
+	Err     error
 }
 
 // Standing is where a user stands when a session joins.
@@ -150,22 +158,37 @@ type Engine interface {
 	// of messages to all), remembers its id, and after that is durable lets
 	// the Listener deliver it; the receipt counts those deliveries. A message
 	// that is not Stored gets its id remembered and is delivered, with no
-	// place in any log. A mailbox that is full loses its oldest messages.
-	// Being appended to is not being seen (see Join). A message without any
-	// recipient is the caller's defect.
+	// place in any log. A mailbox that is full loses its oldest messages. A
+	// message with a Topic takes out the newest one of that topic in each
+	// mailbox it goes to, where that is unexpired and beyond what the user has
+	// acked (in the log of messages to all: where it is unexpired); what is
+	// taken out so is not lost in the sense of Lost, now or later. A message to
+	// a group goes to its members of that moment, maybe to nobody.
+	// Being appended to is not being seen (see Join). A message to a user or
+	// users that names nobody is the caller's defect.
 	// Errors: ErrConflict, ErrUnavailable, ErrClosed, the context's.
 	Append(ctx context.Context, m *Message) (Receipt, error)
+
+	// AppendMany appends messages as Append does, each with an answer of its
+	// own, in their order: of two that go to one mailbox the first comes first.
+	// One that fails does not keep the others out.
+	AppendMany(ctx context.Context, ms []*Message) []Appended
 
 	// Join makes a session present and returns where its user stands. From
 	// then on the Listener hears of every message for that user: register the
 	// session in the hub before calling it. A user seen for the first time
 	// starts to own messages to all from here on, durably so no later than any
-	// message to all that is appended afterwards.
+	// message to all that is appended afterwards. The user is a member of the
+	// Member's Groups until its Until. Called again for the same session (its
+	// token was refreshed) it takes the new Groups and Until.
 	Join(ctx context.Context, m Member) (Standing, error)
 
-	// Leave ends a session's presence. It never fails for long: a machine that
-	// dies without calling it loses its presence within 30 s.
-	Leave(ctx context.Context, m Member) error
+	// Leave ends a session's presence and keeps its trail, where there is
+	// anything in it, for as long as ids are remembered (of one user the last
+	// MaxTrails). A session that Erase has ended leaves nothing. It never fails
+	// for long: a machine that dies without calling it loses its presence
+	// within 30 s. It may return before the trail is durable.
+	Leave(ctx context.Context, t Trail) error
 
 	// Pending counts the unexpired messages after a place, in both logs.
 	Pending(ctx context.Context, user string, after Position) (int, error)
@@ -184,6 +207,8 @@ type Engine interface {
 	// Check tells whether the store can take an Append now; nil when it can.
 	// It is cheap enough to be called every second.
 	Check(ctx context.Context) error
+
+	Registry
 
 	// Close finishes what was appended, writes pending acks and lets the store
 	// go. Later calls return ErrClosed.

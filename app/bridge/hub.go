@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"maps"
 	"slices"
 	"sync"
 )
@@ -11,11 +12,13 @@ type hub struct {
 	mu    sync.RWMutex // guards what follows; sessions' own locks are taken inside it
 	users map[string][]*Session
 	live  int
+
+	waits *waits
 }
 
 var _ Listener = (*hub)(nil)
 
-func newHub() *hub { return &hub{users: make(map[string][]*Session)} }
+func newHub(w *waits) *hub { return &hub{users: make(map[string][]*Session), waits: w} }
 
 // add registers a session. Where the user would have more than limit, the
 // oldest is returned, to be closed by the caller.
@@ -68,7 +71,28 @@ func (h *hub) all() []*Session {
 func (h *hub) Deliver(user string, d Delivery) (sessions int) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	for _, s := range h.users[user] {
+	return h.offer(user, h.users[user], d)
+}
+
+// DeliverAll implements Listener.
+func (h *hub) DeliverAll(d Delivery) (sessions int) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for user, list := range h.users {
+		sessions += h.offer(user, list, d)
+	}
+	return sessions
+}
+
+func (h *hub) offer(user string, list []*Session, d Delivery) (sessions int) {
+	if len(list) == 0 {
+		return 0
+	}
+	if d.Message.Wanted != "" {
+		h.waits.handing(user, &d)
+		defer func() { h.waits.handed(user, d.Message.ID, sessions) }()
+	}
+	for _, s := range list {
 		if s.offer(d) {
 			sessions++
 		}
@@ -76,58 +100,60 @@ func (h *hub) Deliver(user string, d Delivery) (sessions int) {
 	return sessions
 }
 
-// DeliverAll implements Listener.
-func (h *hub) DeliverAll(d Delivery) (sessions int) {
+// Notify implements Listener.
+func (h *hub) Notify(n Notice) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
+	if n.User != "" {
+		for _, s := range h.users[n.User] {
+			s.notice(&n)
+		}
+		return
+	}
 	for _, list := range h.users {
 		for _, s := range list {
-			if s.offer(d) {
-				sessions++
-			}
+			s.notice(&n)
 		}
 	}
-	return sessions
 }
 
-// holding counts the sessions of user that were handed the message at seq of
-// the mailbox, and how far the furthest of them is with it.
-func (h *hub) holding(user string, seq uint64) (sessions int, status Status) {
-	status = StatusQueued
-	if seq == 0 {
-		return 0, status
+// Trails implements Listener.
+func (h *hub) Trails(user string) []Trail {
+	list := h.of(user)
+	out := make([]Trail, 0, len(list))
+	for _, s := range list {
+		out = append(out, s.wentBy())
 	}
+	return out
+}
+
+// of returns a user's sessions.
+func (h *hub) of(user string) []*Session {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	for _, s := range h.users[user] {
-		written, received := s.reached()
-		if written.Mailbox < seq {
+	return slices.Clone(h.users[user])
+}
+
+// holding counts the sessions of user that have a message, and how far the
+// furthest of them is with it.
+func (h *hub) holding(user, id string, mailbox, broadcast uint64) (sessions int, status Status) {
+	status = StatusQueued
+	for _, s := range h.of(user) {
+		now := s.standing(id, mailbox, broadcast)
+		if now == StatusQueued {
 			continue
 		}
 		sessions++
-		if status == StatusQueued {
-			status = StatusSent
-		}
-		if received.Mailbox >= seq {
-			status = StatusReceived
+		if status.Less(now) {
+			status = now
 		}
 	}
 	return sessions, status
 }
 
-// holdingAll counts the sessions that were handed the message to all at seq.
-func (h *hub) holdingAll(seq uint64) (sessions int) {
-	if seq == 0 {
-		return 0
-	}
+// present lists the users who have sessions here.
+func (h *hub) present() []string {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	for _, list := range h.users {
-		for _, s := range list {
-			if written, _ := s.reached(); written.Broadcast >= seq {
-				sessions++
-			}
-		}
-	}
-	return sessions
+	return slices.Collect(maps.Keys(h.users))
 }

@@ -14,6 +14,7 @@ import (
 type Identity struct {
 	User    string
 	TokenID string    // the token's jti; may be empty
+	Issued  time.Time // the token's iat; zero where it has none
 	Expires time.Time // the session ends here unless a refresh comes
 	Policy  Policy
 }

@@ -16,14 +16,16 @@ const (
 	MaxRecipients = 1_000 // users that one event may name
 )
 
-// Target says whom a message is for: exactly one of User, Users or All.
+// Target says whom a message is for: exactly one of User, Users, Group or All.
 type Target struct {
 	User  string
 	Users []string // each once
+	Group string   // whoever is a member when the message is appended
 	All   bool
 }
 
-// Recipients lists the users the target names; empty where it is to all.
+// Recipients lists the users the target names; empty where it is to a group or
+// to all.
 func (t Target) Recipients() []string {
 	if t.User != "" {
 		return []string{t.User}
@@ -38,6 +40,8 @@ type Message struct {
 	From   string // the user who sent it; empty for a webhook
 	To     Target
 	Digest [sha256.Size]byte // of what was asked for: the same id with another digest is a conflict
+	Type   string            // the event's type
+	At     time.Time         // the event's own time
 	Event  []byte            // the event object as sessions see it, JSON
 	Tail   []byte            // wire.AppendEventTail(From, Event): shared by every session's frame
 
@@ -46,6 +50,12 @@ type Message struct {
 	Expires time.Time
 	// Except names sessions that must not be handed the message.
 	Except []string
+	// Topic, where set, makes a newer message take the place of an older one
+	// of the same topic that its user has not acked.
+	Topic string
+	// Wanted is what a caller waits for, StatusReceived or StatusAcked; empty
+	// where nobody waits. It goes to live sessions only and is not stored.
+	Wanted Status
 }
 
 // Stored reports whether the message is kept for those who are away.

@@ -2,6 +2,8 @@ package bridge
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -27,43 +29,77 @@ func ParsePolicy(claim []byte) (Policy, error) {
 	if err := json.Unmarshal(claim, &p); err != nil {
 		return Policy{}, ErrPolicy
 	}
+	if len(p.Groups) > maxTokenGroups {
+		return Policy{}, fmt.Errorf("%w; it names %d groups, %d are allowed", ErrPolicy, len(p.Groups), maxTokenGroups)
+	}
+	for _, g := range p.Groups {
+		if CheckUserID(g) != nil {
+			return Policy{}, fmt.Errorf("%w; a group's name has 1 to 128 characters and no control characters", ErrPolicy)
+		}
+	}
 	return p, nil
 }
 
+// maxTokenGroups bounds what one connect may write.
+const maxTokenGroups = 256
+
 // MaySend reports whether the target is covered: each of its users by some
-// pattern, everybody only by the lone "*".
-func (p Policy) MaySend(t Target) bool {
-	if t.All {
-		return p.covers(func(pattern string) bool { return pattern == "*" })
+// pattern, a group by a pattern that names groups, everybody only by the lone
+// "*", which covers groups too.
+func (p Policy) MaySend(t Target) bool { return covers(p.Send, t) }
+
+// Operates reports whether the holder may operate an area.
+func (p Policy) Operates(area string) bool { return slices.Contains(p.Admin, area) }
+
+// Sender is a backend's key: its name, and what it may send to whom.
+type Sender struct {
+	Name  string
+	Types []string // patterns of event types; nil: any
+	To    []string // patterns as in Policy.Send; nil: anybody
+}
+
+// MaySend reports whether an event of this type may go to the target.
+func (s Sender) MaySend(eventType string, t Target) bool {
+	if s.Types != nil && !slices.ContainsFunc(s.Types, func(p string) bool { return match(p, eventType) }) {
+		return false
+	}
+	return s.To == nil || covers(s.To, t)
+}
+
+func covers(patterns []string, t Target) bool {
+	any := func(f func(pattern string) bool) bool { return slices.ContainsFunc(patterns, f) }
+	if t.All || t.Group != "" {
+		return any(func(p string) bool {
+			if p == everybody {
+				return true
+			}
+			group, ok := strings.CutPrefix(p, groupPrefix)
+			return ok && !t.All && match(group, t.Group)
+		})
 	}
 	users := t.Recipients()
 	for _, u := range users {
-		if !p.covers(func(pattern string) bool { return matchUser(pattern, u) }) {
+		if !any(func(p string) bool { return matchUser(p, u) }) {
 			return false
 		}
 	}
 	return len(users) > 0
 }
 
-func (p Policy) covers(match func(pattern string) bool) bool {
-	for _, pattern := range p.Send {
-		if match(pattern) {
-			return true
-		}
-	}
-	return false
-}
+// everybody is the one pattern that covers a message to all.
+const everybody = "*"
 
 // groupPrefix marks a pattern that names groups and so never matches a user.
 const groupPrefix = "group:"
 
-// matchUser matches a user id against a pattern in which each * stands for any
+func matchUser(pattern, user string) bool {
+	return !strings.HasPrefix(pattern, groupPrefix) && match(pattern, user)
+}
+
+// match matches a name against a pattern in which each * stands for any
 // run of characters, also none. Greedy with one point to go back to, so that a
 // pattern of many stars cannot cost more than len(pattern)·len(user).
-func matchUser(pattern, user string) bool {
-	if strings.HasPrefix(pattern, groupPrefix) {
-		return false
-	}
+func match(pattern, user string) bool {
 	p, u := 0, 0
 	star, mark := -1, 0
 	for u < len(user) {

@@ -45,6 +45,11 @@ func (s *Session) begin(ctx context.Context, after string) error {
 	if err != nil {
 		return fmt.Errorf("join: %w", err)
 	}
+	// Only now: a revocation before this is found here, one after it finds the
+	// session in the hub.
+	if err := s.b.Admit(ctx, s.identity); err != nil {
+		return err
+	}
 	from := startFrom(after, s.tag, st)
 	page, err := s.b.engine.Read(ctx, s.user, from.from, pageCount, pageBytes)
 	if err != nil {
@@ -63,7 +68,7 @@ func (s *Session) begin(ctx context.Context, after string) error {
 	if s.ending != nil { // and a writer runs, to which all that follows belongs
 		return nil
 	}
-	s.at, s.told, s.page, s.replay = from.from, from.told, &page, st.Head
+	s.at, s.told, s.page, s.replay, s.start = from.from, from.told, &page, st.Head, from.from
 	if !s.plain {
 		cursor := formatCursor(s.tag, from.from)
 		first := []item{{text: wire.Encode(wire.Connected{
@@ -125,7 +130,7 @@ func (w *writer) gap(page *Page) {
 		}
 	}
 	after := formatCursor(s.tag, s.at)
-	w.moveTo(s.at.Max(to))
+	w.moveTo(s.at.Max(to), false)
 	s.b.metrics.gaps.WithLabelValues(reason).Inc()
 	if s.plain {
 		return // a plain client has no cursor to mend

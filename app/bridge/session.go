@@ -2,7 +2,7 @@ package bridge
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -24,6 +24,9 @@ type Session struct {
 	plain  bool
 	frames *rate.Limiter // reader only
 
+	transport string // "websocket", "sse" or "poll"
+	oneWay    bool   // the peer can only listen: it answers no ping
+
 	mu       sync.Mutex // guards what follows
 	identity Identity
 	ready    bool // the first frames are queued: the writer may start
@@ -37,6 +40,11 @@ type Session struct {
 	written  Position // furthest place whose frame went to the socket
 	received Position // furthest place that a pong answered for
 	pinged   bool     // a ping is under way
+	handed   uint64   // event frames that went to the socket
+	answered uint64   // event frames that a pong answered for
+	awaited  uint64   // a caller waits for the pong that answers for so many
+	start    Position // where its reading began
+	trail    *Trail   // nil before there is anything in it
 	timer    *time.Timer
 	heard    time.Time // when the peer last sent anything
 	pingAt   time.Time
@@ -48,6 +56,7 @@ type Session struct {
 	told   Lost  // what gap frames have covered; writer
 	page   *Page // read before the writer began; writer
 	replay Position
+	count  uint64 // event frames appended so far; writer
 }
 
 // item is one thing to write: a frame, a delivery, or (empty) a ping.
@@ -55,7 +64,8 @@ type item struct {
 	text []byte // a text frame's payload
 	raw  []byte // a whole frame, ready to write
 	d    Delivery
-	skip bool // moves the place on without writing
+	skip bool    // moves the place on without writing
+	gone *Notice // a recall, to be told if the message was handed over
 }
 
 func (it *item) size() int {
@@ -69,12 +79,6 @@ type ending struct {
 	code   wire.CloseCode
 	reason string
 	flush  bool // write what is queued first
-}
-
-func (s *Session) reached() (written, received Position) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.written, s.received
 }
 
 // offer hands the session a message that just became readable; false where it
@@ -197,7 +201,7 @@ func (s *Session) tick() {
 		s.end(wire.CloseUnauthorized, "the token has expired", true)
 		return
 	}
-	if now.Sub(s.heard) > 2*s.b.cfg.PingEvery+s.b.cfg.PingEvery/2 {
+	if !s.oneWay && now.Sub(s.heard) > 2*s.b.cfg.PingEvery+s.b.cfg.PingEvery/2 {
 		s.end(wire.CloseInternal, "nothing heard for too long", false)
 		return
 	}
@@ -228,53 +232,38 @@ func (s *Session) arm(now time.Time, left time.Duration) {
 	s.timer.Reset(next)
 }
 
-// renew takes a newer token's identity.
-func (s *Session) renew(id Identity) {
+// renew takes a newer token's identity, and the groups it names. The old
+// identity stays where the engine fails.
+func (s *Session) renew(ctx context.Context, id Identity) error {
+	s.mu.Lock()
+	old := s.identity
+	s.identity = id
+	m := s.member()
+	s.mu.Unlock()
+	if err := s.admit(ctx, m); err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.identity = old
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.identity = id
 	s.warned = false
 	s.arm(time.Now(), id.Expires.Sub(s.b.cfg.Now()))
+	return nil
+}
+
+// admit makes the session known with its token as it is now, unless that was
+// revoked. It is in the hub already: a revocation that comes later finds it there.
+func (s *Session) admit(ctx context.Context, m Member) error {
+	if _, err := s.b.engine.Join(ctx, m); err != nil {
+		return fmt.Errorf("join: %w", err)
+	}
+	return s.b.Admit(ctx, s.currentIdentity())
 }
 
 func (s *Session) currentIdentity() Identity {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.identity
-}
-
-// pong marks what the peer's socket has answered for. In plain mode, where the
-// app cannot ack, it is the ack too.
-func (s *Session) pong(payload []byte) {
-	p, err := parsePong(payload)
-	if err != nil {
-		return // an unsolicited pong may carry anything (RFC 6455 §5.5.3)
-	}
-	s.mu.Lock()
-	if !s.written.Covers(p) { // not a place we have pinged with
-		s.mu.Unlock()
-		return
-	}
-	s.received = s.received.Max(p)
-	if s.plain && s.received != s.written {
-		s.push(item{})
-	}
-	s.mu.Unlock()
-	if s.plain {
-		s.ack(p)
-	}
-}
-
-// ack passes an ack on. A failing engine is no reason to trouble the client:
-// an ack that is lost repeats a message and loses none.
-func (s *Session) ack(p Position) {
-	ctx, cancel := context.WithTimeout(context.Background(), s.b.cfg.WriteTimeout)
-	defer cancel()
-	if err := s.b.engine.Ack(ctx, s.user, p); err != nil {
-		if !errors.Is(err, ErrClosed) {
-			s.b.log.Warn("an ack was not kept; its messages may come again", "session", s.id, "error", err)
-		}
-		return
-	}
-	s.b.metrics.acks.Inc()
 }

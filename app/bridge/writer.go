@@ -119,6 +119,8 @@ func (w *writer) items(items []item) bool {
 			if !it.skip {
 				w.event(&it.d, false)
 			}
+		case it.gone != nil:
+			w.recalled(it.gone)
 		case it.text != nil:
 			w.buf = w.s.conn.AppendText(w.buf, it.text)
 		case it.raw != nil:
@@ -157,13 +159,32 @@ func (w *writer) live(it *item) bool {
 		s.mu.Unlock()
 		return false
 	}
-	w.moveTo(Position{Mailbox: max(m, s.at.Mailbox), Broadcast: max(b, s.at.Broadcast)})
+	w.moveTo(Position{Mailbox: max(m, s.at.Mailbox), Broadcast: max(b, s.at.Broadcast)}, !it.skip)
 	return true
 }
 
-func (w *writer) moveTo(p Position) {
-	w.s.at = p
+// moveTo moves the session's place on. What lies between is noted as passed
+// without a frame; so is the place itself unless its message is handed over.
+func (w *writer) moveTo(p Position, handed bool) {
+	s := w.s
+	from := s.at
+	s.at = p
 	w.last = p
+	one := uint64(0)
+	if handed {
+		one = 1
+	}
+	if p.Mailbox-from.Mailbox <= one && p.Broadcast-from.Broadcast <= one {
+		return // the common way: one step, one message
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if last := p.Mailbox - one; p.Mailbox > from.Mailbox && last > from.Mailbox {
+		s.book().hole(Position{Mailbox: from.Mailbox + 1}, Position{Mailbox: last})
+	}
+	if last := p.Broadcast - one; p.Broadcast > from.Broadcast && last > from.Broadcast {
+		s.book().hole(Position{Broadcast: from.Broadcast + 1}, Position{Broadcast: last})
+	}
 }
 
 // event appends the frame of a message; the session's place is at it already.
@@ -177,7 +198,37 @@ func (w *writer) event(d *Delivery, replay bool) {
 		h := wire.AppendEventHead(head[:0], string(w.cursor), replay)
 		w.buf = s.conn.AppendText(w.buf, h, d.Message.Tail)
 	}
+	s.count++
+	if d.Message.Wanted != "" || d.Mailbox == 0 && d.Broadcast == 0 {
+		s.mu.Lock()
+		if d.Mailbox == 0 && d.Broadcast == 0 {
+			s.book().passing(d.Message.ID, s.count)
+		}
+		if d.Message.Wanted != "" {
+			s.awaited = s.count
+		}
+		s.mu.Unlock()
+	}
 	s.b.metrics.deliveries.Inc()
+	s.b.audit.delivered(s, d.Message)
+}
+
+// recalled tells the client that a message was taken back, where it has it: now,
+// or from an earlier connection.
+func (w *writer) recalled(n *Notice) {
+	s := w.s
+	s.mu.Lock()
+	place := Position{Mailbox: n.Mailbox, Broadcast: n.Broadcast}
+	had := s.at.Covers(place)
+	if place == (Position{}) {
+		_, had = s.timesOf(n.ID, 0, 0)
+	} else if s.trail != nil {
+		had = had && !s.trail.skipped(place)
+	}
+	s.mu.Unlock()
+	if had && !s.plain {
+		w.buf = s.conn.AppendText(w.buf, wire.Encode(wire.Recalled{Type: wire.TypeRecalled, ID: n.ID}))
+	}
 }
 
 func (w *writer) plainEvent(m *Message) {
@@ -196,25 +247,27 @@ func (w *writer) flush() bool {
 	s.mu.Lock()
 	place := s.written.Max(w.last)
 	ping := w.ping
-	if s.plain && !s.pinged && place != s.received && place != (Position{}) {
-		ping = true
+	if !s.pinged && !s.oneWay {
+		if s.plain && place != s.received && place != (Position{}) || s.awaited > s.answered {
+			ping = true
+		}
 	}
 	if ping {
 		s.pinged = true
 	}
+	if len(w.buf) > 0 || ping {
+		// A pong can come back before Write returns: say first what it may answer.
+		s.note(place, s.count)
+	}
 	s.mu.Unlock()
 	if ping {
-		var p [48]byte
-		w.buf = s.conn.AppendPing(w.buf, wire.FormatPosition(p[:0], place.Mailbox, place.Broadcast))
+		var p [64]byte
+		w.buf = s.conn.AppendPing(w.buf, wire.FormatPing(p[:0], place.Mailbox, place.Broadcast, s.count))
 		w.ping = false
 	}
 	if len(w.buf) == 0 {
 		return true
 	}
-	// A pong can come back before Write returns: say first what it may answer.
-	s.mu.Lock()
-	s.written = place
-	s.mu.Unlock()
 	err := s.conn.Write(w.buf, time.Now().Add(s.b.cfg.WriteTimeout))
 	w.buf = w.buf[:0]
 	return err == nil
@@ -242,8 +295,9 @@ func (w *writer) pull() bool {
 	w.gap(page)
 	for i := range page.Deliveries {
 		d := &page.Deliveries[i]
-		w.moveTo(s.at.Max(Position{Mailbox: d.Mailbox, Broadcast: d.Broadcast}))
-		if s.skipped(d.Message.ID) {
+		skip := s.skipped(d.Message.ID)
+		w.moveTo(s.at.Max(Position{Mailbox: d.Mailbox, Broadcast: d.Broadcast}), !skip)
+		if skip {
 			continue
 		}
 		w.event(d, d.Mailbox <= s.replay.Mailbox && d.Broadcast <= s.replay.Broadcast)
@@ -251,13 +305,14 @@ func (w *writer) pull() bool {
 			return false
 		}
 	}
-	w.moveTo(s.at.Max(page.Next))
+	w.moveTo(s.at.Max(page.Next), false)
 	if page.More {
 		return true
 	}
 	s.mu.Lock()
 	if !s.behind {
 		s.pulling = false
+		s.skip = nil // whatever it named is read or gone
 	}
 	s.mu.Unlock()
 	return true

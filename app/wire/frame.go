@@ -5,6 +5,7 @@
 package wire
 
 import (
+	"bytes"
 	"errors"
 	"strconv"
 	"time"
@@ -43,6 +44,7 @@ const (
 	TypeRefreshed     = "refreshed"
 	TypeReconnect     = "reconnect"
 	TypePong          = "pong"
+	TypeClose         = "close" // only where there is no WebSocket
 )
 
 // Errors of Parse. ErrNotFrame costs the connection (close 4400); the others
@@ -199,6 +201,14 @@ type Reconnect struct {
 	Reason  string `json:"reason"`
 }
 
+// Closed is the last event of a stream without WebSocket: what a close frame
+// says on a socket.
+type Closed struct {
+	Type   string    `json:"type"` // TypeClose
+	Code   CloseCode `json:"code"`
+	Reason string    `json:"reason,omitempty"`
+}
+
 // Pong answers a Ping frame.
 type Pong struct {
 	Type string `json:"type"` // TypePong
@@ -269,10 +279,42 @@ func appendString(b []byte, s string) []byte {
 	return out
 }
 
-// FormatPosition writes a place in two logs as "mailbox.broadcast", the payload
-// of the server's WebSocket pings.
-func FormatPosition(b []byte, mailbox, broadcast uint64) []byte {
+// FormatPing writes the payload of the server's WebSocket pings: a place in two
+// logs and how many event frames came before, "mailbox.broadcast.frames".
+func FormatPing(b []byte, mailbox, broadcast, frames uint64) []byte {
 	b = strconv.AppendUint(b, mailbox, 10)
 	b = append(b, '.')
-	return strconv.AppendUint(b, broadcast, 10)
+	b = strconv.AppendUint(b, broadcast, 10)
+	b = append(b, '.')
+	return strconv.AppendUint(b, frames, 10)
+}
+
+// FrameHead reads the type and the cursor of one of the server's frames; empty
+// where it has none.
+func FrameHead(frame []byte) (typ, cursor string) {
+	dec := jsontext.NewDecoder(bytes.NewReader(frame), jsontext.AllowDuplicateNames(true))
+	if _, err := dec.ReadToken(); err != nil {
+		return "", ""
+	}
+	for dec.PeekKind() == '"' && (typ == "" || cursor == "") {
+		name, err := dec.ReadToken()
+		if err != nil {
+			break
+		}
+		key := name.String()
+		if key == "event" || key == "problem" { // what identifies a frame comes before its content
+			break
+		}
+		value, err := dec.ReadToken()
+		if err != nil {
+			break
+		}
+		switch key {
+		case "type":
+			typ = value.String()
+		case "cursor":
+			cursor = value.String()
+		}
+	}
+	return typ, cursor
 }

@@ -49,6 +49,8 @@ const (
 	CodeUnknownType         = "unknown_type"
 	CodeInvalidFrame        = "invalid_frame"
 	CodeHeaderFieldsTooLong = "header_fields_too_large"
+	CodeInvalidRequest      = "invalid_request"
+	CodeTokenRevoked        = "token_revoked"
 )
 
 type problemKind struct {
@@ -84,6 +86,8 @@ var problemKinds = map[string]problemKind{
 	CodeUnknownType:         {http.StatusBadRequest, "Unknown frame type"},
 	CodeInvalidFrame:        {http.StatusBadRequest, "The frame's members are wrong"},
 	CodeHeaderFieldsTooLong: {http.StatusRequestHeaderFieldsTooLarge, "The header is too large"},
+	CodeInvalidRequest:      {http.StatusUnprocessableEntity, "The request's members are wrong"},
+	CodeTokenRevoked:        {http.StatusForbidden, "The token was revoked"},
 }
 
 // NewProblem makes the problem of a code. An unknown code is a programming

@@ -89,6 +89,8 @@ func (f *fixture) message(to bridge.Target) *bridge.Message {
 		ID:      id,
 		To:      to,
 		Event:   fmt.Appendf(nil, `{"id":%q,"type":"test","data":{"n":1}}`, id),
+		Type:    "test",
+		At:      f.clock.Now().UTC().Truncate(time.Millisecond),
 		Expires: f.clock.Now().Add(time.Hour).UTC(),
 	}
 	m.Digest = sha256.Sum256(m.Event)
@@ -219,9 +221,42 @@ type heard struct {
 // recorder is a Listener that remembers, and pretends to have one session for
 // every user.
 type recorder struct {
-	mu    sync.Mutex
-	calls []heard
-	onAny func(heard) // called with mu held
+	mu      sync.Mutex
+	calls   []heard
+	onAny   func(heard) // called with mu held
+	notices []bridge.Notice
+	trails  []bridge.Trail // what Trails answers
+}
+
+func (r *recorder) Notify(n bridge.Notice) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.notices = append(r.notices, n)
+}
+
+func (r *recorder) Trails(user string) []bridge.Trail {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []bridge.Trail
+	for _, t := range r.trails {
+		if t.Member.User == user {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// told returns the notices of a kind that were heard.
+func (r *recorder) told(k bridge.NoticeKind) []bridge.Notice {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []bridge.Notice
+	for _, n := range r.notices {
+		if n.Kind == k {
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 func (r *recorder) Deliver(user string, d bridge.Delivery) int { return r.note(heard{user, d}) }

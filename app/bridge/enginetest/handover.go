@@ -98,6 +98,10 @@ func (h *tap) DeliverAll(d bridge.Delivery) int {
 	return len(h.followers)
 }
 
+func (h *tap) Notify(bridge.Notice) {}
+
+func (h *tap) Trails(string) []bridge.Trail { return nil }
+
 // follower does what a session does: it registers, joins, reads to the head, and
 // from there on takes what it hears, leaving out what it has read.
 type follower struct {

@@ -43,7 +43,7 @@ var living = []promise{
 				f.Fatalf("check: %v", err)
 			}
 			f.join("u")
-			if err := f.engine.Leave(f.ctx, bridge.Member{User: "u", Session: "ses_1"}); err != nil {
+			if err := f.engine.Leave(f.ctx, bridge.Trail{Member: bridge.Member{User: "u", Session: "ses_1"}}); err != nil {
 				f.Fatalf("leave: %v", err)
 			}
 			f.send(user("u"), time.Hour)
@@ -57,9 +57,21 @@ var living = []promise{
 		_, joined := e.Join(f.ctx, m)
 		_, pending := e.Pending(f.ctx, "u", bridge.Position{})
 		_, read := e.Read(f.ctx, "u", bridge.Position{}, 1, 1)
+		_, lookedUp := e.Lookup(f.ctx, "msg_1")
+		_, trails := e.Trails(f.ctx, "u")
+		_, present := e.Presence(f.ctx, []string{"u"})
+		_, sessions := e.Sessions(f.ctx, "u")
+		_, revoked := e.Revoked(f.ctx, "u", "t", f.clock.Now())
+		_, members := e.Members(f.ctx, "g")
+		_, groups := e.Groups(f.ctx, "u")
 		for call, err := range map[string]error{
-			"Append": appended, "Join": joined, "Pending": pending, "Read": read, "Leave": e.Leave(f.ctx, m),
-			"Ack": e.Ack(f.ctx, "u", bridge.Position{Mailbox: 1}), "Check": e.Check(f.ctx), "Close": e.Close(),
+			"Append": appended, "Join": joined, "Pending": pending, "Read": read, "Leave": e.Leave(f.ctx, bridge.Trail{Member: m}),
+			"Lookup": lookedUp, "Recall": e.Recall(f.ctx, "msg_1"), "Seen": e.Seen(f.ctx, "u", "ses_1", "msg_1", f.clock.Now()),
+			"Trails": trails, "Presence": present, "Sessions": sessions, "Tell": e.Tell(f.ctx, bridge.Notice{}),
+			"Revoke": e.Revoke(f.ctx, "u", bridge.Revocation{TokenID: "t"}), "Revoked": revoked, "Erase": e.Erase(f.ctx, "u"),
+			"Members": members, "SetMember": e.SetMember(f.ctx, "g", "u", true), "Groups": groups,
+			"AppendMany": e.AppendMany(f.ctx, []*bridge.Message{f.message(user("u"))})[0].Err,
+			"Ack":        e.Ack(f.ctx, "u", bridge.Position{Mailbox: 1}), "Check": e.Check(f.ctx), "Close": e.Close(),
 		} {
 			if !errors.Is(err, bridge.ErrClosed) {
 				f.Errorf("%s: got %v, want ErrClosed", call, err)

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"maps"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"hookbridge/app/bridge"
@@ -17,25 +18,54 @@ const (
 	dirtyLimit = 100_000
 )
 
-// ackBook holds acks that are not written yet. They count at once; the file
-// hears of them a little later, many at a time and each user once.
+// ackBook holds acks, and when users were last seen, that are not written yet.
+// They count at once; the file hears of them a little later, many at a time and
+// each user once.
 type ackBook struct {
-	dirty   map[string]bridge.Position
 	batch   []string // users whose turn it is, in order of their rows
 	writing []string // those in the running transaction
 	waiting atomic.Int64
+
+	mu    sync.Mutex // guards dirty, which those who look things up read too
+	dirty map[string]dirt
+}
+
+// dirt is what is not written yet of one user.
+type dirt struct {
+	acked bridge.Position
+	seen  int64 // Unix nanoseconds; 0: as it was
 }
 
 // full reports whether no more acks should come in. Any goroutine may ask.
 func (b *ackBook) full() bool { return b.waiting.Load() >= dirtyLimit }
 
-func (b *ackBook) add(user string, p bridge.Position) {
-	b.dirty[user] = p
+// of is the unwritten ack of a user. Any goroutine may ask.
+func (b *ackBook) of(user string) (bridge.Position, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	d, ok := b.dirty[user]
+	return d.acked, ok
+}
+
+// lastSeen is when a user was last seen, where that is not written yet.
+func (b *ackBook) lastSeen(user string) (int64, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	d := b.dirty[user]
+	return d.seen, d.seen != 0
+}
+
+func (b *ackBook) add(user string, p bridge.Position, seen int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.dirty[user] = dirt{p, seen}
 	b.waiting.Store(int64(len(b.dirty)))
 }
 
 // due gives every user with an unwritten ack a turn.
 func (b *ackBook) due() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if len(b.batch) == 0 && len(b.dirty) > 0 {
 		b.batch = slices.Sorted(maps.Keys(b.dirty))
 	}
@@ -45,6 +75,8 @@ func (b *ackBook) pending() bool { return len(b.batch) > 0 }
 
 // written takes the acks of a transaction that succeeded off the book.
 func (b *ackBook) written() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	for _, user := range b.writing {
 		delete(b.dirty, user)
 	}
@@ -56,6 +88,15 @@ func (b *ackBook) written() {
 func (b *ackBook) failed() {
 	b.writing = b.writing[:0]
 	b.batch = nil
+}
+
+// forget drops what is not written of a user who is erased.
+func (b *ackBook) forget(user string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.dirty, user)
+	b.batch = slices.DeleteFunc(b.batch, func(u string) bool { return u == user })
+	b.waiting.Store(int64(len(b.dirty)))
 }
 
 // ack moves a user's place forward, in memory.
@@ -74,7 +115,7 @@ func (w *writer) ack(r *request) error {
 	})
 	if p != rec.acked {
 		rec.acked = p
-		w.acks.add(r.user, p)
+		w.acks.add(r.user, p, rec.lastSeen)
 	}
 	return nil
 }

@@ -16,8 +16,14 @@ func (w *writer) append(r *request) error {
 		return err
 	}
 	recipients := m.To.Recipients()
-	if m.To.All {
+	switch {
+	case m.To.All:
 		recipients = broadcastOnly
+	case m.To.Group != "":
+		var err error
+		if recipients, err = w.members(m.To.Group); err != nil {
+			return err
+		}
 	}
 	recs := make([]*record, 0, 1)
 	w.buf = w.buf[:0]
@@ -44,8 +50,18 @@ func (w *writer) append(r *request) error {
 	w.nextNo++
 	for _, rec := range recs {
 		w.touch(rec)
+		if m.Topic != "" {
+			if err := w.replace(rec, m.Topic); err != nil {
+				return err
+			}
+		}
 		if err := w.deposit(rec, no, nanos(m.Expires)); err != nil {
 			return err
+		}
+		if m.Topic != "" {
+			if err := with(w.store.setTopic).text(rec.user).text(m.Topic).seq(rec.head).exec(); err != nil {
+				return err
+			}
 		}
 	}
 	r.fresh = true
@@ -124,6 +140,10 @@ func (w *writer) join(r *request) error {
 		if err := w.store.save(rec); err != nil {
 			return err
 		}
+	}
+	w.wasSeen(rec, w.now)
+	if err := w.belong(r.member); err != nil {
+		return err
 	}
 	return w.standing(r, nil)
 }

@@ -2,7 +2,9 @@ package sqlite
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 
 	"hookbridge/app/bridge"
@@ -16,6 +18,10 @@ func (e *Engine) ask(ctx context.Context, r *request) error {
 	if err := e.enqueue(ctx, r); err != nil {
 		return err
 	}
+	return e.answer(ctx, r)
+}
+
+func (e *Engine) answer(ctx context.Context, r *request) error {
 	select {
 	case <-r.done:
 		return r.err
@@ -37,12 +43,10 @@ func (e *Engine) enqueue(ctx context.Context, r *request) error {
 // Append implements bridge.Engine. When the context ends first, the message may
 // or may not be stored; the same id asks again.
 func (e *Engine) Append(ctx context.Context, m *bridge.Message) (bridge.Receipt, error) {
-	// One message that can never be written would fail the whole group.
-	if to := m.To.Recipients(); !m.To.All && (len(to) == 0 || slices.Contains(to, "")) {
-		return bridge.Receipt{}, errNoUser
+	r, err := newAppend(m)
+	if err != nil {
+		return bridge.Receipt{}, err
 	}
-	r := newRequest(kindAppend)
-	r.msg = m
 	if err := e.ask(ctx, r); err != nil {
 		return bridge.Receipt{}, err
 	}
@@ -51,15 +55,26 @@ func (e *Engine) Append(ctx context.Context, m *bridge.Message) (bridge.Receipt,
 	return receipt, nil
 }
 
-// Join implements bridge.Engine. Everybody who listens is in this process, so a
-// session is present by being in the hub.
+// newAppend refuses what can never be written, and would fail its whole group.
+func newAppend(m *bridge.Message) (*request, error) {
+	if to := m.To.Recipients(); !m.To.All && m.To.Group == "" && (len(to) == 0 || slices.Contains(to, "")) {
+		return nil, errNoUser
+	}
+	r := newRequest(kindAppend)
+	r.msg = m
+	return r, nil
+}
+
+// Join implements bridge.Engine.
 func (e *Engine) Join(ctx context.Context, m bridge.Member) (bridge.Standing, error) {
 	if m.User == "" {
 		return bridge.Standing{}, errNoUser
 	}
 	r := newRequest(kindJoin)
-	r.user = m.User
+	r.user, r.member = m.User, m
+	e.crowd.join(m)
 	if err := e.ask(ctx, r); err != nil {
+		e.crowd.leave(m)
 		return bridge.Standing{}, err
 	}
 	standing := r.standing
@@ -68,11 +83,22 @@ func (e *Engine) Join(ctx context.Context, m bridge.Member) (bridge.Standing, er
 }
 
 // Leave implements bridge.Engine.
-func (e *Engine) Leave(context.Context, bridge.Member) error {
+func (e *Engine) Leave(ctx context.Context, t bridge.Trail) error {
 	if e.closed.Load() {
 		return bridge.ErrClosed
 	}
-	return nil
+	if !e.crowd.leave(t.Member) {
+		return nil // Erase was there before
+	}
+	r := newRequest(kindLeave)
+	r.user, r.name, r.at = t.Member.User, t.Member.Session, nanos(t.Ended)
+	if !t.Empty() {
+		var err error
+		if r.data, err = json.Marshal(t); err != nil {
+			return fmt.Errorf("keep a trail: %w", err)
+		}
+	}
+	return e.enqueue(ctx, r)
 }
 
 // Ack implements bridge.Engine. It counts for every Append, Join and Ack that is
@@ -99,8 +125,13 @@ func (e *Engine) fanOut() {
 			if r.fresh && l != nil {
 				deliver(*l, r)
 			}
-			if r.kind == kindAck {
-				r.release() // nobody waits for it
+			for _, n := range r.notices {
+				if l != nil {
+					(*l).Notify(n)
+				}
+			}
+			if r.unattended() {
+				r.release()
 				continue
 			}
 			r.done <- struct{}{}

@@ -21,6 +21,7 @@ const (
 // while the little that is left is copied, and the next commit starts the log
 // over.
 type checkpointer struct {
+	mu     sync.Mutex // one checkpoint at a time: guards conn
 	conn   *sqlite3.Conn
 	vfs    *walVFS
 	commit *sync.Mutex // held by the writer during a transaction
@@ -67,7 +68,22 @@ func (c *checkpointer) loop() {
 	}
 }
 
+// truncate empties the write-ahead log; sqlite3.BUSY while a reader needs it.
+func (c *checkpointer) truncate() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.commit.Lock()
+	defer c.commit.Unlock()
+	_, _, err := c.conn.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE)
+	if err == nil {
+		c.vfs.end.Store(0)
+	}
+	return err
+}
+
 func (c *checkpointer) checkpoint() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if _, _, err := c.conn.WALCheckpoint("main", sqlite3.CHECKPOINT_PASSIVE); err != nil && !errors.Is(err, sqlite3.BUSY) {
 		return err
 	}

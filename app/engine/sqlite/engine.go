@@ -31,6 +31,8 @@ type Engine struct {
 	acks    *ackBook
 	health  *health
 	metrics *metrics
+	crowd   *crowd
+	revoked revocations
 
 	// commitMu is held during a transaction, and by whoever needs that there
 	// is none.
@@ -63,7 +65,8 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 	e := &Engine{
 		opts:   o,
 		queue:  newQueue(o.QueueLimit, o.Patience),
-		acks:   &ackBook{dirty: make(map[string]bridge.Position)},
+		acks:   &ackBook{dirty: make(map[string]dirt)},
+		crowd:  newCrowd(),
 		health: &health{logger: o.Logger},
 		fanned: make(chan struct{}),
 	}
@@ -96,7 +99,7 @@ func (e *Engine) openFile() error {
 	c, err := e.connect(path, `PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;
 		PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;
 		PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -32768; PRAGMA cache_spill = OFF;
-		PRAGMA temp_store = MEMORY`)
+		PRAGMA temp_store = MEMORY; PRAGMA secure_delete = FAST`)
 	if err != nil {
 		return err
 	}
@@ -105,6 +108,9 @@ func (e *Engine) openFile() error {
 	}
 	if e.epoch, err = loadEpoch(c); err != nil {
 		return fmt.Errorf("read the store's name: %w", err)
+	}
+	if err := e.revoked.load(c); err != nil {
+		return fmt.Errorf("read what was revoked: %w", err)
 	}
 	s, err := newStore(c)
 	if err != nil {
@@ -124,7 +130,7 @@ func (e *Engine) openFile() error {
 		if err != nil {
 			return err
 		}
-		r, err := newReader(c)
+		r, err := newReader(c, e.hashOf)
 		if err != nil {
 			return err
 		}

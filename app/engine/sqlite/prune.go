@@ -30,6 +30,8 @@ func (p *pruner) failed() { p.backlog = false }
 type logged struct {
 	no, born int64
 	places   []place
+	topic    string
+	payload  bool // it has not been given up yet
 }
 
 // pruneSlice does one slice of upkeep in the running transaction.
@@ -45,7 +47,11 @@ func (w *writer) pruneSlice() error {
 	if err != nil {
 		return err
 	}
-	w.prune.backlog = more || moreIDs
+	moreTrails, err := w.pruneTrails()
+	if err != nil {
+		return err
+	}
+	w.prune.backlog = more || moreIDs || moreTrails
 	if !w.prune.backlog {
 		w.prune.backlog, err = w.vacuum()
 	}
@@ -57,7 +63,7 @@ func (w *writer) pruneExpired() (more bool, err error) {
 	var perr error
 	recipients := 0
 	err = with(w.store.expired).int(w.now).int(pruneMessages).each(func(r *sqlite3.Stmt) bool {
-		row := logged{no: r.ColumnInt64(0), born: r.ColumnInt64(1)}
+		row := logged{no: r.ColumnInt64(0), born: r.ColumnInt64(1), topic: r.ColumnText(3)}
 		if row.places, perr = parsePlaces(r.ColumnRawBlob(2)); perr != nil {
 			return false
 		}
@@ -76,6 +82,9 @@ func (w *writer) pruneExpired() (more bool, err error) {
 			if err := w.removeExpired(p); err != nil {
 				return false, err
 			}
+			if err := w.dropTopic(row.topic, p); err != nil {
+				return false, err
+			}
 		}
 		if err := w.store.forget(row.no, w.outlived(row.born)); err != nil {
 			return false, err
@@ -92,13 +101,29 @@ func (w *writer) removeExpired(p place) error {
 	if err != nil {
 		return err
 	}
-	if p.seq == rec.head && rec.kept < p.seq {
+	if rec.explicit {
+		if err := w.expireExplicit(rec, p.seq); err != nil {
+			return err
+		}
+	} else if p.seq == rec.head && rec.kept < p.seq {
 		w.touch(rec)
 		if err := w.store.save(rec); err != nil {
 			return err
 		}
 	}
 	return with(w.store.deleteMail).text(p.user).seq(p.seq).exec()
+}
+
+// expireExplicit notes the furthest place that expired. A message that was taken
+// out of this mailbox earlier, and only now expires in others, is none.
+func (w *writer) expireExplicit(rec *record, seq uint64) error {
+	no, _, err := w.store.mailRow(rec.user, seq)
+	if err != nil || no == 0 {
+		return err
+	}
+	w.touch(rec)
+	rec.expired = max(rec.expired, seq)
+	return w.store.save(rec)
 }
 
 // pruneIDs forgets the ids of messages that are gone, once they are old enough.
@@ -115,6 +140,9 @@ func (w *writer) pruneIDs() (more bool, err error) {
 		return false, err
 	}
 	if err := w.begin(); err != nil {
+		return false, err
+	}
+	if err := with(w.store.forgetSights).int(old[len(old)-1]).exec(); err != nil {
 		return false, err
 	}
 	for _, no := range old {

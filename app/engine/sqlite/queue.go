@@ -17,14 +17,31 @@ const (
 	kindJoin
 	kindAck
 	kindProbe
+	kindLeave
+	kindSeen
+	kindRecall
+	kindRevoke
+	kindMember
+	kindErase
+	kindScrub
+	kindVacuum
+	kindBarrier // nothing: its answer comes after all that was asked before
 )
 
 // request is one thing asked of the writer, and its answer once done has spoken.
 type request struct {
 	kind kind
 	msg  *bridge.Message // append
-	user string          // join, ack
+	user string          // all but append
 	pos  bridge.Position // ack
+
+	member  bridge.Member // join
+	name    string        // an event's id, a group, a token's id, or leave's session
+	session string        // seen
+	at      int64         // Unix nanoseconds; in scrub the row to go on from
+	data    []byte        // leave: the trail
+	yes     bool          // member: in or out; in answers: there is more to do
+	notices []bridge.Notice
 
 	receipt  bridge.Receipt
 	standing bridge.Standing
@@ -32,6 +49,11 @@ type request struct {
 	fresh    bool // the Listener is to hear of msg
 
 	done chan struct{} // one slot: nobody has to be there to take it
+}
+
+// unattended reports whether nobody waits for the answer.
+func (r *request) unattended() bool {
+	return r.kind == kindAck || r.kind == kindLeave || r.kind == kindSeen
 }
 
 var requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}

@@ -75,6 +75,7 @@ type stretch struct {
 	at    uint64 // everything up to here is read, or gone
 
 	expired, trimmed uint64 // the furthest that are gone
+	now              int64
 
 	// The row that is next; ok is false at the log's head.
 	ok      bool
@@ -88,36 +89,49 @@ func (s *stretch) start(user string, now int64) error {
 	if s.shelf.trimmed > s.at {
 		s.trimmed = s.shelf.trimmed
 	}
-	a := with(s.rows).text(user).seq(s.at).int(now)
+	s.now = now
+	a := with(s.rows).text(user).seq(s.at)
 	if a.err != nil {
 		return a.err
 	}
 	return s.step()
 }
 
-// step looks at the next row. Sequences are given out without holes, so what
-// lies between here and there is gone: trimmed up to the watermark, and expired
-// beyond it.
+// step looks at the next row that has not expired. Sequences are given out
+// without holes, so what lies between here and there is gone: trimmed up to the
+// watermark, and expired beyond it, unless the mailbox says better.
 func (s *stretch) step() error {
-	s.ok = s.rows.Step()
-	if !s.ok {
-		if err := s.rows.Err(); err != nil {
-			return err
+	for {
+		s.ok = s.rows.Step()
+		if !s.ok {
+			if err := s.rows.Err(); err != nil {
+				return err
+			}
+			s.pass(s.shelf.head)
+			return nil
 		}
-		s.pass(s.shelf.head)
-		return nil
+		s.seq, s.no, s.expires = uint64(s.rows.ColumnInt64(0)), s.rows.ColumnInt64(1), s.rows.ColumnInt64(2)
+		s.pass(s.seq - 1)
+		if s.expires > s.now {
+			return nil
+		}
+		s.at, s.expired = s.seq, s.seq
 	}
-	s.seq, s.no, s.expires = uint64(s.rows.ColumnInt64(0)), s.rows.ColumnInt64(1), s.rows.ColumnInt64(2)
-	s.pass(s.seq - 1)
-	return nil
 }
 
+// pass moves over places where nothing lies.
 func (s *stretch) pass(to uint64) {
 	if to <= s.at {
 		return
 	}
-	if to > s.shelf.trimmed {
+	switch {
+	case to <= s.shelf.trimmed:
+	case !s.shelf.explicit:
 		s.expired = to
+	case s.shelf.expired > s.at:
+		// Which of these holes expired is not known, only that one up to the
+		// watermark did; so none before it passes for nothing.
+		s.expired = max(s.expired, min(to, s.shelf.expired))
 	}
 	s.at = to
 }
@@ -130,6 +144,9 @@ func (s *stretch) message() (*bridge.Message, error) {
 		To:      s.to,
 		Event:   s.rows.ColumnBlob(7, []byte{}),
 		Expires: time.Unix(0, s.expires).UTC(),
+		Type:    s.rows.ColumnText(8),
+		At:      time.Unix(0, s.rows.ColumnInt64(9)).UTC(),
+		Topic:   s.rows.ColumnText(10),
 	}
 	copy(m.Digest[:], s.rows.ColumnRawBlob(5))
 	var err error

@@ -18,21 +18,39 @@ type reader struct {
 	begin, end          *sqlite3.Stmt
 	user, newest, count *sqlite3.Stmt
 	mail, all           *sqlite3.Stmt
+
+	erased, event, held, owners *sqlite3.Stmt
+	standing, sights, trails    *sqlite3.Stmt
+	members, groups, lastSeen   *sqlite3.Stmt
+	hashOf                      func(user string) []byte
 }
 
-func newReader(c *sqlite3.Conn) (*reader, error) {
-	const rows = `SELECT mail.seq, mail.no, mail.expires, log.id, log.sender, log.digest, log.barred, log.event
+func newReader(c *sqlite3.Conn, hashOf func(string) []byte) (*reader, error) {
+	// Rows whose time has run out are in it: they say that something expired.
+	const rows = `SELECT mail.seq, mail.no, mail.expires, log.id, log.sender, log.digest, log.barred, log.event,
+		log.type, log.at, ifnull(log.topic, '')
 		FROM mail CROSS JOIN log ON log.no = mail.no
-		WHERE mail.user = ? AND mail.seq > ? AND mail.expires > ? AND log.event IS NOT NULL ORDER BY mail.seq`
-	r := &reader{conn: c}
+		WHERE mail.user = ? AND mail.seq > ? ORDER BY mail.seq`
+	r := &reader{conn: c, hashOf: hashOf}
 	err := prepareAll(c, map[**sqlite3.Stmt]string{
 		&r.begin:  "BEGIN",
 		&r.end:    "COMMIT",
-		&r.user:   "SELECT head, trimmed, seen, first FROM users WHERE user = ?",
+		&r.user:   "SELECT head, trimmed, seen, first, explicit, expired FROM users WHERE user = ?",
 		&r.newest: "SELECT seq FROM mail WHERE user = ? ORDER BY seq DESC LIMIT 1",
 		&r.count:  "SELECT count(*) FROM mail WHERE user = ? AND seq > ? AND expires > ?",
 		&r.mail:   rows,
 		&r.all:    rows, // both are open at the same time
+		&r.erased: "SELECT head FROM erased WHERE name = ?",
+		&r.event:  "SELECT type, at, sender, expires, recalled, barred, targets FROM log WHERE id = ?",
+		&r.held:   "SELECT 1 FROM mail WHERE user = ? AND seq = ? AND expires > ?",
+		&r.owners: "SELECT user, acked_all FROM users WHERE seen = 1 AND first < ? AND user <> '' ORDER BY user LIMIT ?",
+
+		&r.standing: "SELECT acked_mail FROM users WHERE user = ?",
+		&r.sights:   "SELECT user, session, at FROM sights WHERE id = ? ORDER BY at, session",
+		&r.trails:   "SELECT trail FROM trails WHERE user = ? ORDER BY ended, session",
+		&r.members:  "SELECT user FROM members WHERE grp = ? AND (stored = 1 OR until > ?) ORDER BY user",
+		&r.groups:   "SELECT grp FROM members WHERE user = ? AND (stored = 1 OR until > ?) ORDER BY grp",
+		&r.lastSeen: "SELECT last_seen FROM users WHERE user = ?",
 	})
 	return r, err
 }
@@ -54,17 +72,32 @@ type shelf struct {
 	head, trimmed uint64
 	seen          bool
 	first         uint64
+	explicit      bool   // see holes.go
+	expired       uint64 // where explicit
 }
 
 func (r *reader) shelf(user string) (shelf, error) {
 	var s shelf
+	known := false
 	err := with(r.user).text(user).each(func(row *sqlite3.Stmt) bool {
 		s.head, s.trimmed = uint64(row.ColumnInt64(0)), uint64(row.ColumnInt64(1))
 		s.seen, s.first = row.ColumnBool(2), uint64(row.ColumnInt64(3))
+		s.explicit, s.expired = row.ColumnBool(4), uint64(row.ColumnInt64(5))
+		known = true
 		return false
 	})
 	if err != nil {
 		return s, err
+	}
+	if !known {
+		err := with(r.erased).blob(r.hashOf(user)).each(func(row *sqlite3.Stmt) bool {
+			s.head = uint64(row.ColumnInt64(0))
+			s.trimmed = s.head
+			return false
+		})
+		if err != nil {
+			return s, err
+		}
 	}
 	return s, with(r.newest).text(user).each(func(row *sqlite3.Stmt) bool {
 		s.head = max(s.head, uint64(row.ColumnInt64(0)))

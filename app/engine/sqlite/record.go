@@ -22,6 +22,10 @@ type record struct {
 	first   uint64 // head of the log to all when first seen
 	acked   bridge.Position
 
+	explicit bool   // not every hole is an expired message (see holes.go)
+	expired  uint64 // where it is: the furthest that expired
+	lastSeen int64  // when a session joined or left, Unix nanoseconds; 0: never
+
 	// held counts the unexpired rows and soonest is when the first of them
 	// expires (Unix nanoseconds). They are only counted for a mailbox that
 	// might be full.
@@ -72,11 +76,13 @@ func (w *writer) record(user string) (*record, error) {
 	if rec := w.users.get(user); rec != nil {
 		return rec, nil
 	}
-	rec, err := w.store.user(user)
+	rec, err := w.store.user(user, w.engine.hashOf(user))
 	if err != nil {
 		return nil, err
 	}
-	rec.acked = rec.acked.Max(w.acks.dirty[user])
+	if p, ok := w.acks.of(user); ok {
+		rec.acked = rec.acked.Max(p)
+	}
 	w.users.put(rec)
 	return rec, nil
 }
@@ -131,7 +137,7 @@ func (w *writer) trim(rec *record, limit int) error {
 			return err
 		}
 		rec.trimmed = seq
-		if err := w.freeTrimmed(no); err != nil {
+		if err := w.freeOnly(no, rec.user, seq); err != nil {
 			return err
 		}
 	}
@@ -148,22 +154,20 @@ func (w *writer) count(rec *record) error {
 	})
 }
 
-// freeTrimmed gives back the payload of a message that was trimmed from its only
+// freeOnly gives back the payload of a message that was taken out of its only
 // mailbox. One that others may still hold waits for its expiry.
-func (w *writer) freeTrimmed(no int64) error {
-	var born int64
-	var single bool
-	var perr error
-	err := with(w.store.logRow).int(no).each(func(r *sqlite3.Stmt) bool {
-		var places []place
-		places, perr = parsePlaces(r.ColumnRawBlob(1))
-		born, single = r.ColumnInt64(0), len(places) == 1
-		return false
-	})
-	if err != nil || perr != nil || !single {
-		return firstOf(err, perr)
+func (w *writer) freeOnly(no int64, user string, seq uint64) error {
+	row, err := w.store.row(no)
+	if err != nil {
+		return err
 	}
-	return w.store.forget(no, w.outlived(born))
+	if err := w.dropTopic(row.topic, place{user, seq}); err != nil {
+		return err
+	}
+	if len(row.places) != 1 {
+		return nil
+	}
+	return w.store.forget(no, w.outlived(row.born))
 }
 
 // outlived reports whether the id of a message that arrived then need not be

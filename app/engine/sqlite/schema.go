@@ -52,6 +52,71 @@ var migrations = []string{
 		acked_mail INTEGER NOT NULL,
 		acked_all  INTEGER NOT NULL
 	) WITHOUT ROWID;`,
+
+	`-- type and at (the event's own time, Unix nanoseconds) outlive the payload,
+	-- for those who ask what became of an event. recalled is when it was.
+	ALTER TABLE log ADD COLUMN type TEXT NOT NULL DEFAULT '';
+	ALTER TABLE log ADD COLUMN at INTEGER NOT NULL DEFAULT 0;
+	ALTER TABLE log ADD COLUMN topic TEXT;
+	ALTER TABLE log ADD COLUMN recalled INTEGER NOT NULL DEFAULT 0;
+
+	-- explicit: messages were taken out of this mailbox that nobody is to miss,
+	-- so that not every hole is one that expired; expired is the furthest that
+	-- did (see holes.go).
+	ALTER TABLE users ADD COLUMN explicit INTEGER NOT NULL DEFAULT 0;
+	ALTER TABLE users ADD COLUMN expired INTEGER NOT NULL DEFAULT 0;
+	ALTER TABLE users ADD COLUMN last_seen INTEGER NOT NULL DEFAULT 0;
+
+	CREATE TABLE topics (
+		user  TEXT NOT NULL,
+		topic TEXT NOT NULL,
+		seq   INTEGER NOT NULL,
+		PRIMARY KEY (user, topic)
+	) WITHOUT ROWID;
+
+	-- stored: an operator said so. until: a token did, and is good until then.
+	CREATE TABLE members (
+		grp    TEXT NOT NULL,
+		user   TEXT NOT NULL,
+		stored INTEGER NOT NULL,
+		until  INTEGER NOT NULL,
+		PRIMARY KEY (grp, user)
+	) WITHOUT ROWID;
+	CREATE INDEX members_user ON members (user);
+
+	CREATE TABLE trails (
+		user    TEXT NOT NULL,
+		ended   INTEGER NOT NULL,
+		session TEXT NOT NULL,
+		trail   BLOB NOT NULL,
+		PRIMARY KEY (user, ended, session)
+	) WITHOUT ROWID;
+	CREATE INDEX trails_ended ON trails (ended);
+
+	CREATE TABLE sights (
+		id      TEXT NOT NULL,
+		user    TEXT NOT NULL,
+		session TEXT NOT NULL,
+		at      INTEGER NOT NULL,
+		PRIMARY KEY (id, user, session)
+	) WITHOUT ROWID;
+	CREATE INDEX sights_user ON sights (user);
+
+	-- token_id is empty in the row that holds the user's issued_before (Unix
+	-- nanoseconds).
+	CREATE TABLE revocations (
+		user          TEXT NOT NULL,
+		token_id      TEXT NOT NULL,
+		issued_before INTEGER NOT NULL,
+		PRIMARY KEY (user, token_id)
+	) WITHOUT ROWID;
+
+	-- Heads of mailboxes whose users were erased, by a hash of the name, so that
+	-- sequences never start again.
+	CREATE TABLE erased (
+		name BLOB PRIMARY KEY,
+		head INTEGER NOT NULL
+	) WITHOUT ROWID;`,
 }
 
 // migrate brings the file to the newest schema, each step in one transaction.

@@ -32,6 +32,25 @@ func (a args) int(v int64) args {
 	return a
 }
 
+func (a args) bool(v bool) args {
+	if v {
+		return a.int(1)
+	}
+	return a.int(0)
+}
+
+// orNull binds NULL for an empty string.
+func (a args) orNull(v string) args {
+	if v != "" {
+		return a.text(v)
+	}
+	a.n++
+	if a.err == nil {
+		a.err = a.s.BindNull(a.n)
+	}
+	return a
+}
+
 func (a args) seq(v uint64) args { return a.int(int64(v)) }
 
 // blob binds NULL for nil, and an empty blob for an empty slice.

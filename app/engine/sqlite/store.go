@@ -22,36 +22,53 @@ type store struct {
 	deleteMail, archive        *sqlite3.Stmt
 	deleteLog, expired, oldIDs *sqlite3.Stmt
 	probe                      *sqlite3.Stmt
+
+	downwards, mailRowOf           *sqlite3.Stmt
+	topicOf, setTopic, deleteTopic *sqlite3.Stmt
+	erasedHead                     *sqlite3.Stmt
+	people
 }
 
 func newStore(c *sqlite3.Conn) (*store, error) {
 	s := &store{conn: c}
+	if err := s.people.prepare(c); err != nil {
+		return nil, err
+	}
 	err := prepareAll(c, map[**sqlite3.Stmt]string{
 		&s.begin:    "BEGIN IMMEDIATE",
 		&s.commit:   "COMMIT",
 		&s.rollback: "ROLLBACK",
-		&s.insertLog: `INSERT INTO log (no, id, digest, born, expires, targets, sender, barred, event)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
+		&s.insertLog: `INSERT INTO log (no, id, digest, born, expires, targets, sender, barred, event, type, at, topic)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
 		&s.insertMail: "INSERT INTO mail (user, seq, no, expires) VALUES (?, ?, ?, ?)",
 		&s.findID:     "SELECT digest, expires, targets FROM log WHERE id = ?",
-		&s.logRow:     "SELECT born, targets FROM log WHERE no = ?",
-		&s.getUser:    "SELECT head, trimmed, seen, first, acked_mail, acked_all FROM users WHERE user = ?",
-		&s.newest:     "SELECT seq FROM mail WHERE user = ? ORDER BY seq DESC LIMIT 1",
-		&s.saveUser: `INSERT INTO users (user, head, trimmed, seen, first, acked_mail, acked_all)
-			VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (user) DO UPDATE SET head = excluded.head,
+		&s.logRow:     "SELECT no, born, targets, ifnull(topic, ''), event IS NOT NULL FROM log WHERE no = ?",
+		&s.getUser: `SELECT head, trimmed, seen, first, acked_mail, acked_all, explicit, expired, last_seen
+			FROM users WHERE user = ?`,
+		&s.newest: "SELECT seq FROM mail WHERE user = ? ORDER BY seq DESC LIMIT 1",
+		&s.saveUser: `INSERT INTO users (user, head, trimmed, seen, first, acked_mail, acked_all, explicit, expired, last_seen)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (user) DO UPDATE SET head = excluded.head,
 			trimmed = excluded.trimmed, seen = excluded.seen, first = excluded.first,
-			acked_mail = excluded.acked_mail, acked_all = excluded.acked_all`,
+			acked_mail = excluded.acked_mail, acked_all = excluded.acked_all, explicit = excluded.explicit,
+			expired = excluded.expired, last_seen = excluded.last_seen`,
 		&s.countLive: "SELECT count(*), min(expires) FROM mail WHERE user = ? AND expires > ?",
 		&s.oldestLive: `SELECT seq, no FROM mail WHERE user = ? AND seq > ? AND expires > ?
 			ORDER BY seq LIMIT 1`,
 		&s.deleteMail: "DELETE FROM mail WHERE user = ? AND seq = ?",
 		&s.archive:    "UPDATE log SET no = ?, event = NULL WHERE no = ?",
 		&s.deleteLog:  "DELETE FROM log WHERE no = ?",
-		&s.expired: `SELECT no, born, targets FROM log WHERE event IS NOT NULL AND expires <= ?
+		&s.expired: `SELECT no, born, targets, ifnull(topic, '') FROM log WHERE event IS NOT NULL AND expires <= ?
 			ORDER BY expires LIMIT ?`,
 		&s.oldIDs: "SELECT no, born FROM log WHERE no < 0 ORDER BY no LIMIT ?",
 		&s.probe: `INSERT INTO meta (key, value) VALUES ('probe', ?)
 			ON CONFLICT (key) DO UPDATE SET value = excluded.value`,
+		&s.downwards: "SELECT seq, expires FROM mail WHERE user = ? AND seq > ? ORDER BY seq DESC",
+		&s.mailRowOf: "SELECT no, expires FROM mail WHERE user = ? AND seq = ?",
+		&s.topicOf:   "SELECT seq FROM topics WHERE user = ? AND topic = ?",
+		&s.setTopic: `INSERT INTO topics (user, topic, seq) VALUES (?, ?, ?)
+			ON CONFLICT (user, topic) DO UPDATE SET seq = excluded.seq`,
+		&s.deleteTopic: "DELETE FROM topics WHERE user = ? AND topic = ? AND seq = ?",
+		&s.erasedHead:  "SELECT head FROM erased WHERE name = ?",
 	})
 	return s, err
 }
@@ -73,7 +90,7 @@ func (s *store) addMessage(no int64, m *bridge.Message, born int64, targets []by
 		}
 	}
 	err := with(s.insertLog).int(no).text(m.ID).blob(m.Digest[:]).int(born).int(expires).
-		blob(targets).text(m.From).blob(except).blob(event).exec()
+		blob(targets).text(m.From).blob(except).blob(event).text(m.Type).int(nanos(m.At)).orNull(m.Topic).exec()
 	return err == nil && s.conn.Changes() > 0, err
 }
 
@@ -108,9 +125,47 @@ func (s *store) find(id string) (known, error) {
 	return k, err
 }
 
-// user loads a record; one that has no row yet stands at zero.
-func (s *store) user(name string) (*record, error) {
+// row is a message's row in log, without its payload.
+func (s *store) row(no int64) (logged, error) {
+	var l logged
+	var perr error
+	err := with(s.logRow).int(no).each(func(r *sqlite3.Stmt) bool {
+		l, perr = readLogged(r)
+		return false
+	})
+	return l, firstOf(err, perr)
+}
+
+// readLogged reads no, born, targets, topic and whether there is a payload.
+func readLogged(r *sqlite3.Stmt) (l logged, err error) {
+	l = logged{no: r.ColumnInt64(0), born: r.ColumnInt64(1), topic: r.ColumnText(3), payload: r.ColumnBool(4)}
+	l.places, err = parsePlaces(r.ColumnRawBlob(2))
+	return l, err
+}
+
+// topic is the place of a topic's newest message; 0 where there is none.
+func (s *store) topic(user, topic string) (seq uint64, err error) {
+	err = with(s.topicOf).text(user).text(topic).each(func(r *sqlite3.Stmt) bool {
+		seq = uint64(r.ColumnInt64(0))
+		return false
+	})
+	return seq, err
+}
+
+// mailRow is which message lies at a place, and until when; 0 where none does.
+func (s *store) mailRow(user string, seq uint64) (no, expires int64, err error) {
+	err = with(s.mailRowOf).text(user).seq(seq).each(func(r *sqlite3.Stmt) bool {
+		no, expires = r.ColumnInt64(0), r.ColumnInt64(1)
+		return false
+	})
+	return no, expires, err
+}
+
+// user loads a record; one that has no row yet stands at zero, or where it stood
+// when its user was erased.
+func (s *store) user(name string, hash []byte) (*record, error) {
 	rec := &record{user: name, held: unknown}
+	known := false
 	err := with(s.getUser).text(name).each(func(r *sqlite3.Stmt) bool {
 		rec.head = uint64(r.ColumnInt64(0))
 		rec.kept = rec.head
@@ -119,10 +174,24 @@ func (s *store) user(name string) (*record, error) {
 		rec.first = uint64(r.ColumnInt64(3))
 		rec.acked.Mailbox = uint64(r.ColumnInt64(4))
 		rec.acked.Broadcast = uint64(r.ColumnInt64(5))
+		rec.explicit = r.ColumnBool(6)
+		rec.expired = uint64(r.ColumnInt64(7))
+		rec.lastSeen = r.ColumnInt64(8)
+		known = true
 		return false
 	})
 	if err != nil {
 		return nil, err
+	}
+	if !known {
+		err := with(s.erasedHead).blob(hash).each(func(r *sqlite3.Stmt) bool {
+			rec.head = uint64(r.ColumnInt64(0))
+			rec.kept, rec.trimmed, rec.acked.Mailbox = 0, rec.head, rec.head
+			return false
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
 	return rec, with(s.newest).text(name).each(func(r *sqlite3.Stmt) bool {
 		rec.head = max(rec.head, uint64(r.ColumnInt64(0)))
@@ -131,12 +200,8 @@ func (s *store) user(name string) (*record, error) {
 }
 
 func (s *store) save(rec *record) error {
-	var seen int64
-	if rec.seen {
-		seen = 1
-	}
-	err := with(s.saveUser).text(rec.user).seq(rec.head).seq(rec.trimmed).int(seen).seq(rec.first).
-		seq(rec.acked.Mailbox).seq(rec.acked.Broadcast).exec()
+	err := with(s.saveUser).text(rec.user).seq(rec.head).seq(rec.trimmed).bool(rec.seen).seq(rec.first).
+		seq(rec.acked.Mailbox).seq(rec.acked.Broadcast).bool(rec.explicit).seq(rec.expired).int(rec.lastSeen).exec()
 	if err == nil {
 		rec.kept = rec.head
 	}

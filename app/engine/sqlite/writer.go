@@ -12,6 +12,7 @@ const (
 	maxGroup       = 512     // requests in one transaction
 	maxGroupBytes  = 4 << 20 // payload in one transaction, one message at least
 	maxGroupPlaces = 2_000   // places in mailboxes, one message's at least
+	groupPlaces    = 500     // what a message to a group counts for: its members are not known yet
 )
 
 // upkeepEvery is how often the writer looks for acks to write and rows to prune
@@ -43,7 +44,7 @@ type writer struct {
 
 func newWriter(e *Engine, s *store) (*writer, error) {
 	w := &writer{engine: e, opts: e.opts, store: s, queue: e.queue, fan: make(chan []*request, 1),
-		users: newRecords(recordLimit), acks: e.acks}
+		users: newRecords(recordLimit), acks: e.acks, buf: make([]byte, 0, 256)}
 	var err error
 	w.nextNo, err = s.nextNo()
 	return w, err
@@ -93,6 +94,9 @@ func groupOf(waiting []*request) int {
 		if r.kind == kindAppend {
 			bytes += len(r.msg.Event)
 			places += max(1, len(r.msg.To.Users))
+			if r.msg.To.Group != "" {
+				places += groupPlaces
+			}
 		}
 		if i > 0 && (bytes > maxGroupBytes || places > maxGroupPlaces) {
 			return i
@@ -181,7 +185,29 @@ func (w *writer) apply(r *request) error {
 		}
 		w.probe++
 		return with(w.store.probe).int(w.probe).exec()
-	case kindAck: // done already
+	case kindLeave:
+		return w.leave(r)
+	case kindSeen:
+		if err := w.begin(); err != nil {
+			return err
+		}
+		return with(w.store.addSight).text(r.name).text(r.user).text(r.session).int(r.at).exec()
+	case kindRecall:
+		return w.recall(r)
+	case kindRevoke:
+		if err := w.begin(); err != nil {
+			return err
+		}
+		return with(w.store.addRevocation).text(r.user).text(r.name).int(r.at).exec()
+	case kindMember:
+		return w.setMember(r)
+	case kindErase:
+		return w.erase(r)
+	case kindScrub:
+		return w.scrub(r)
+	case kindVacuum:
+		return w.vacuumAll(r)
+	case kindAck, kindBarrier: // done already
 	}
 	return nil
 }
@@ -217,6 +243,7 @@ func (w *writer) fail(group []*request, err error) {
 	err = fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
 	for _, r := range group {
 		r.fresh = false
+		r.notices = nil
 		r.receipt = bridge.Receipt{}
 		r.err = err
 		if r.kind == kindJoin {

@@ -1,0 +1,159 @@
+package bridge
+
+import (
+	"context"
+	"encoding/binary"
+	"io"
+	"sync"
+	"time"
+
+	"hookbridge/app/wire"
+)
+
+// MaxPollWait bounds how long a poll may wait for something to come.
+const MaxPollWait = 30 * time.Second
+
+// Polled is the answer to a poll.
+type Polled struct {
+	Cursor string // where to go on
+	Frames [][]byte
+}
+
+// Poll is a session that lasts until it has been handed something, or until
+// patience is over: the same cursor, order, gaps and limits as a socket's.
+// Errors: ErrDraining, ErrFull, ErrRevoked, *EndedError.
+func (b *Bridge) Poll(ctx context.Context, id Identity, after string, patience time.Duration) (Polled, error) {
+	c := &pollConn{come: make(chan struct{}), gone: make(chan struct{})}
+	if !b.enter(c) {
+		return Polled{}, ErrDraining
+	}
+	b.enterMu.Lock()
+	delete(b.greeting, c)
+	b.enterMu.Unlock()
+	if b.Full() {
+		b.running.Done()
+		return Polled{}, ErrFull
+	}
+	s := b.newSession(c, id, Handshake{Transport: "poll", OneWay: true})
+	s.join(after)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.live()
+	}()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-c.come:
+	case <-c.gone:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	s.Close(wire.CloseNormal, "the poll was answered")
+	<-ended
+	return c.answer()
+}
+
+// pollConn is the Conn of a poll: it keeps what a socket would be sent.
+type pollConn struct {
+	come chan struct{} // closed at the first frame that a poll is for
+	gone chan struct{} // closed when the session has ended
+
+	mu     sync.Mutex // guards what follows
+	polled Polled
+	ended  *EndedError // why, where it was not our own doing
+	closed bool
+}
+
+func (c *pollConn) answer() (Polled, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.polled.Frames) == 0 && c.ended != nil {
+		return Polled{}, c.ended
+	}
+	return c.polled, nil
+}
+
+// Read implements Conn: a poll has nothing to say.
+func (c *pollConn) Read() (Kind, []byte, error) {
+	<-c.gone
+	return 0, nil, io.EOF
+}
+
+// AppendText implements Conn: a frame with its length before it.
+func (c *pollConn) AppendText(b []byte, parts ...[]byte) []byte {
+	n := 0
+	for _, p := range parts {
+		n += len(p)
+	}
+	b = binary.AppendUvarint(b, uint64(n))
+	for _, p := range parts {
+		b = append(b, p...)
+	}
+	return b
+}
+
+// AppendPing implements Conn.
+func (c *pollConn) AppendPing(b, _ []byte) []byte { return b }
+
+// AppendPong implements Conn.
+func (c *pollConn) AppendPong(b, _ []byte) []byte { return b }
+
+// Write implements Conn.
+func (c *pollConn) Write(frames []byte, _ time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return io.ErrClosedPipe
+	}
+	for len(frames) > 0 {
+		n, size := binary.Uvarint(frames)
+		frame := frames[size : size+int(n)]
+		frames = frames[size+int(n):]
+		c.take(frame)
+	}
+	return nil
+}
+
+func (c *pollConn) take(frame []byte) {
+	typ, cursor := wire.FrameHead(frame)
+	if cursor != "" {
+		c.polled.Cursor = cursor
+	}
+	switch typ {
+	case wire.TypeEvent, wire.TypeGap, wire.TypeRecalled:
+		if len(c.polled.Frames) == 0 {
+			close(c.come)
+		}
+		c.polled.Frames = append(c.polled.Frames, append([]byte(nil), frame...))
+	}
+}
+
+// WriteClose implements Conn.
+func (c *pollConn) WriteClose(code wire.CloseCode, reason string, _ time.Time) {
+	c.mu.Lock()
+	if !c.closed && code != wire.CloseNormal {
+		c.ended = &EndedError{Code: code, Reason: reason}
+	}
+	c.mu.Unlock()
+	c.Abort()
+}
+
+// Limit implements Conn.
+func (c *pollConn) Limit(int) {}
+
+// Abort implements Conn.
+func (c *pollConn) Abort() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.closed = true
+		close(c.gone)
+	}
+}
+
+// ExpireWrite implements Conn: a write to memory never hangs.
+func (c *pollConn) ExpireWrite(time.Time) {}
+
+// Remote implements Conn.
+func (c *pollConn) Remote() string { return "" }

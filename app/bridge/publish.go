@@ -1,0 +1,240 @@
+package bridge
+
+import (
+	"context"
+	"crypto/sha256"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"hookbridge/app/wire"
+)
+
+// Outcome is the truthful answer to one event.
+type Outcome struct {
+	ID         string
+	Status     Status
+	Sessions   int // live sessions it went to
+	Duplicate  bool
+	Expires    time.Time // zero if never stored
+	Several    bool      // the target may be several users: Recipients and Online count them
+	Recipients int
+	Online     int
+}
+
+// Report is an event of a backend, on its way to Publish.
+type Report struct {
+	ID        string            // the webhook's id
+	Timestamp time.Time         // the webhook's own time
+	Digest    [sha256.Size]byte // of the signed bytes
+	Event     wire.Event
+	Sender    Sender // whose key signed it
+}
+
+// Wait is how long a caller wants to wait until the event has come how far. The
+// zero Wait waits for nothing.
+type Wait struct {
+	For     Status // StatusReceived or StatusAcked
+	Timeout time.Duration
+}
+
+// MaxWait bounds Wait.Timeout.
+const MaxWait = 30 * time.Second
+
+// Published is one answer of PublishMany.
+type Published struct {
+	Outcome Outcome
+	Err     error
+}
+
+// Publish takes an event of a backend. When it returns without error the event
+// is stored (unless its ttl is 0), and the outcome says whom it reached. The
+// context is for the storing; the wait has its own time, and ends when the
+// bridge drains.
+// Errors: ErrDraining, ErrForbiddenTarget, *InvalidError, and Engine.Append's.
+func (b *Bridge) Publish(ctx context.Context, r Report, w Wait) (Outcome, error) {
+	p := b.PublishMany(ctx, []Report{r}, w)[0]
+	return p.Outcome, p.Err
+}
+
+// PublishMany takes several events, each with an answer of its own, in their
+// order. They share one wait.
+func (b *Bridge) PublishMany(ctx context.Context, rs []Report, w Wait) []Published {
+	out := make([]Published, len(rs))
+	var ms []*Message
+	var of []int // which report each message is of
+	for i := range rs {
+		r := &rs[i]
+		at := r.Event.Timestamp
+		if at.IsZero() {
+			at = r.Timestamp
+		}
+		m, err := b.message(r.ID, "", at, r.Digest, &r.Event)
+		if err == nil && !r.Sender.MaySend(m.Type, m.To) {
+			err = ErrForbiddenTarget
+		}
+		if err != nil {
+			out[i].Err = err
+			continue
+		}
+		ms, of = append(ms, m), append(of, i)
+	}
+	for i, p := range b.append(ctx, ms, w) {
+		out[of[i]] = p
+		if p.Err == nil {
+			b.audit.accepted(rs[of[i]].Sender.Name, Identity{}, ms[i], p.Outcome)
+		}
+	}
+	return out
+}
+
+// Send takes a message from one user to others. A ref makes a retry idempotent
+// for this user; without one each call is a message of its own.
+// Errors: ErrForbiddenTarget and those of Publish.
+func (b *Bridge) Send(ctx context.Context, from Identity, ref string, e wire.Event) (Outcome, error) {
+	id := "msg_" + ulid.Make().String()
+	if ref != "" {
+		sum := sha256.Sum256([]byte("send\x00" + from.User + "\x00" + ref))
+		id = "msg_" + tagEncoding.EncodeToString(sum[:16])
+	}
+	m, err := b.message(id, from.User, b.cfg.Now(), sendDigest(&e), &e)
+	if err != nil {
+		return Outcome{}, err
+	}
+	if !from.Policy.MaySend(m.To) {
+		return Outcome{}, ErrForbiddenTarget
+	}
+	p := b.append(ctx, []*Message{m}, Wait{})[0]
+	if p.Err == nil {
+		b.audit.accepted("", from, m, p.Outcome)
+	}
+	return p.Outcome, p.Err
+}
+
+// message checks an event against the domain's rules and makes the Message.
+func (b *Bridge) message(id, from string, at time.Time, digest [sha256.Size]byte, e *wire.Event) (*Message, error) {
+	to, err := checkTarget(e.To)
+	if err != nil {
+		return nil, err
+	}
+	ttl := e.TTL
+	if ttl < 0 {
+		ttl = b.cfg.DefaultTTL
+	}
+	m := &Message{ID: id, From: from, To: to, Digest: digest, Type: e.Type, At: at, Except: e.Except, Topic: e.Topic}
+	if ttl > 0 {
+		m.Expires = b.cfg.Now().Add(ttl).UTC().Truncate(time.Millisecond)
+	}
+	m.Event = wire.AppendEventObject(make([]byte, 0, len(e.Data)+len(e.Type)+len(id)+72), id, e.Type, at, e.Data)
+	m.Encode()
+	return m, nil
+}
+
+func checkTarget(t wire.Target) (Target, error) {
+	switch {
+	case t.All:
+		return Target{All: true}, nil
+	case t.Group != "":
+		if err := CheckUserID(t.Group); err != nil {
+			return Target{}, invalid("/to/group: %v", err)
+		}
+		return Target{Group: t.Group}, nil
+	case t.User != "":
+		if err := CheckUserID(t.User); err != nil {
+			return Target{}, invalid("/to/user: %v", err)
+		}
+		return Target{User: t.User}, nil
+	case t.Users == nil:
+		return Target{}, invalid("/to: its name is empty; a user or group id has 1 to %d characters", MaxUserChars)
+	case len(t.Users) == 0 || len(t.Users) > MaxRecipients:
+		return Target{}, invalid("/to/users must name 1 to %d users; it names %d", MaxRecipients, len(t.Users))
+	}
+	seen := make(map[string]struct{}, len(t.Users))
+	users := make([]string, 0, len(t.Users))
+	for i, u := range t.Users {
+		if err := CheckUserID(u); err != nil {
+			return Target{}, invalid("/to/users/%d: %v", i, err)
+		}
+		if _, twice := seen[u]; !twice {
+			seen[u] = struct{}{}
+			users = append(users, u)
+		}
+	}
+	return Target{Users: users}, nil
+}
+
+// sendDigest covers what a user asked for, so that a reused ref with other
+// content is a conflict.
+func sendDigest(e *wire.Event) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	parts := append([]string{e.Type, string(e.Data), e.Topic, e.TTL.String(), e.To.User, boolName(e.To.All)}, e.To.Users...)
+	if e.To.Group != "" {
+		parts = append(parts, "group", e.To.Group)
+	}
+	for _, part := range parts {
+		h.Write([]byte(part))
+		h.Write([]byte{0})
+	}
+	h.Sum(sum[:0])
+	return sum
+}
+
+func boolName(b bool) string {
+	if b {
+		return "all"
+	}
+	return ""
+}
+
+// append is the one door in.
+func (b *Bridge) append(ctx context.Context, ms []*Message, w Wait) []Published {
+	out := make([]Published, len(ms))
+	if b.draining.Load() {
+		for i := range out {
+			out[i].Err = ErrDraining
+		}
+		return out
+	}
+	waits := make([]*wait, len(ms))
+	for i, m := range ms {
+		if w.For != "" {
+			m.Wanted = w.For
+			if !m.Stored() {
+				m.Wanted = StatusReceived // there is no place that an ack could cover
+			}
+			waits[i] = b.waits.add(m.ID, m.Wanted)
+		}
+	}
+	started := time.Now()
+	receipts := b.store(ctx, ms)
+	b.metrics.appendSeconds.Observe(time.Since(started).Seconds())
+	patience, cancel := context.WithTimeout(context.Background(), w.Timeout)
+	defer cancel()
+	for i, m := range ms {
+		r, err := receipts[i].Receipt, receipts[i].Err
+		if err == nil {
+			out[i].Outcome = b.outcome(m, r)
+		}
+		if waits[i] != nil {
+			if err == nil {
+				b.await(patience, waits[i], m, &r)
+			}
+			out[i].Outcome.reached(b.waits.remove(waits[i]))
+		}
+		if err != nil {
+			b.metrics.refused(err)
+			out[i] = Published{Err: err}
+			continue
+		}
+		b.metrics.published(out[i].Outcome)
+	}
+	return out
+}
+
+func (b *Bridge) store(ctx context.Context, ms []*Message) []Appended {
+	if len(ms) == 1 {
+		r, err := b.engine.Append(ctx, ms[0])
+		return []Appended{{r, err}}
+	}
+	return b.engine.AppendMany(ctx, ms)
+}

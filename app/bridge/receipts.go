@@ -1,0 +1,205 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"hookbridge/app/wire"
+)
+
+// ackTimeout is how long an ack may take to be on its way.
+const ackTimeout = 10 * time.Second
+
+// pong marks what the peer's socket has answered for. In plain mode, where the
+// app cannot ack, it is the ack too.
+func (s *Session) pong(payload []byte) {
+	p, frames, err := parsePong(payload)
+	if err != nil {
+		return // an unsolicited pong may carry anything (RFC 6455 §5.5.3)
+	}
+	s.mu.Lock()
+	if !s.written.Covers(p) || frames > s.handed { // not a place we have pinged with
+		s.mu.Unlock()
+		return
+	}
+	s.received = s.received.Max(p)
+	s.answered = max(s.answered, frames)
+	if s.trail != nil {
+		now := s.b.cfg.Now()
+		s.trail.mark(&s.trail.Received, p, now)
+		s.trail.passed(frames, now)
+	}
+	s.b.waits.progress(s.user, func(id string, u *waited) Status {
+		if times, ok := s.timesOf(id, u.mailbox, u.broadcast); ok && !times.Received.IsZero() {
+			return StatusReceived
+		}
+		return u.status
+	})
+	if s.plain && s.received != s.written || s.awaited > s.answered {
+		s.push(item{})
+	}
+	s.mu.Unlock()
+	if s.plain {
+		s.ack(p)
+	}
+}
+
+// askAgain has the socket answer for all that it was handed, soon.
+func (s *Session) askAgain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending == nil && !s.oneWay && s.handed > s.answered {
+		s.awaited = s.handed
+		if !s.pinged {
+			s.push(item{})
+		}
+	}
+}
+
+// standing tells how far this session is with a message; StatusQueued where it
+// does not have it.
+func (s *Session) standing(id string, mailbox, broadcast uint64) Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if times, ok := s.timesOf(id, mailbox, broadcast); ok {
+		if times.Received.IsZero() {
+			return StatusSent
+		}
+		return StatusReceived
+	}
+	place := Position{Mailbox: mailbox, Broadcast: broadcast}
+	if place != (Position{}) && s.start.Covers(place) {
+		return StatusReceived // in an earlier connection, or its cursor would not be beyond it
+	}
+	return StatusQueued
+}
+
+// timesOf tells when the session was handed a message; mu is held.
+func (s *Session) timesOf(id string, mailbox, broadcast uint64) (Times, bool) {
+	if s.trail == nil {
+		return Times{}, false
+	}
+	return s.trail.Of(id, mailbox, broadcast)
+}
+
+// ack passes an ack on. A failing engine is no reason to trouble the client:
+// an ack that is lost repeats a message and loses none.
+func (s *Session) ack(p Position) {
+	ctx, cancel := context.WithTimeout(context.Background(), ackTimeout)
+	defer cancel()
+	if err := s.b.engine.Ack(ctx, s.user, p); err != nil {
+		if !errors.Is(err, ErrClosed) {
+			s.b.log.Warn("an ack was not kept; its messages may come again", "session", s.id, "error", err)
+		}
+		return
+	}
+	s.noteAck(p)
+	s.b.took(s.user, s.id, s.currentIdentity().TokenID, s.tag, p)
+}
+
+// noteAck marks an ack in the session's trail.
+func (s *Session) noteAck(p Position) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.trail == nil {
+		return
+	}
+	at := Position{Mailbox: min(p.Mailbox, s.written.Mailbox), Broadcast: min(p.Broadcast, s.written.Broadcast)}
+	s.trail.mark(&s.trail.Acked, at, s.b.cfg.Now())
+}
+
+// took counts an ack that the engine has taken, and tells those who wait for it.
+func (b *Bridge) took(user, session, tokenID, tag string, p Position) {
+	b.metrics.acks.Inc()
+	b.waits.acked(user, p)
+	if b.audit.On() {
+		b.audit.acked(user, session, tokenID, formatCursor(tag, p))
+	}
+}
+
+// Ack takes an ack that came without a socket. It counts for the user's sessions
+// that cannot ack by themselves, as far as they were sent what it covers.
+// Errors: *RequestError where the cursor is not this user's, and the engine's.
+func (b *Bridge) Ack(ctx context.Context, id Identity, cursor string) error {
+	want := cursorTag(b.engine.Epoch(), id.User)
+	tag, p, err := parseCursor(cursor)
+	if err != nil || tag != want {
+		return &RequestError{"/cursor must be one that this server gave to this user"}
+	}
+	if err := b.engine.Ack(ctx, id.User, p); err != nil {
+		return err
+	}
+	session := ""
+	for _, s := range b.hub.of(id.User) {
+		if s.oneWay {
+			s.noteAck(p)
+			session = s.id
+		}
+	}
+	b.took(id.User, session, id.TokenID, want, p)
+	return nil
+}
+
+// see notes that the session's user saw an event.
+func (s *Session) see(id string) {
+	if !validID(id) {
+		s.refuse("", wire.NewProblem(wire.CodeInvalidFrame, "id must be an event's id"))
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), ackTimeout)
+	defer cancel()
+	switch err := s.b.engine.Seen(ctx, s.user, s.id, id, s.b.cfg.Now()); {
+	case errors.Is(err, ErrUnknown):
+		s.refuse("", ProblemOf(err))
+		return
+	case errors.Is(err, ErrClosed):
+		return
+	case err != nil:
+		s.b.log.Warn("a seen was not kept", "session", s.id, "error", err)
+		s.refuse("", ProblemOf(err))
+		return
+	}
+	s.b.metrics.seen.Inc()
+	s.b.audit.seen(s.user, s.id, s.currentIdentity().TokenID, id)
+}
+
+// note brings the trail up to what is about to be written: place and frames are
+// what the socket will have had then. mu is held.
+func (s *Session) note(place Position, frames uint64) {
+	if place == s.written && frames == s.handed {
+		return
+	}
+	if frames > s.handed || s.trail != nil {
+		t := s.book()
+		now := s.b.cfg.Now()
+		t.mark(&t.Sent, place, now)
+		t.sent(frames, now)
+	}
+	s.written, s.handed = place, frames
+}
+
+// book is the session's trail, made when there is something to keep in it; mu
+// is held.
+func (s *Session) book() *Trail {
+	if s.trail == nil {
+		s.trail = &Trail{From: s.start}
+	}
+	return s.trail
+}
+
+// wentBy is the trail as it stands, for those outside.
+func (s *Session) wentBy() Trail {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.copyTrail()
+}
+
+func (s *Session) copyTrail() Trail {
+	if s.trail == nil {
+		return Trail{Member: s.member(), From: s.written.Max(s.start)}
+	}
+	t := s.trail.clone()
+	t.Member = s.member()
+	return t
+}

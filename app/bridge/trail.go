@@ -1,0 +1,166 @@
+package bridge
+
+import (
+	"slices"
+	"time"
+)
+
+// Bounds of a trail: what is older is forgotten, and said to be.
+const (
+	maxMarks   = 128 // of each kind
+	maxHoles   = 64
+	maxPassing = 64
+)
+
+// Mark says that a session had everything up to a place at a time.
+type Mark struct {
+	Place Position  `json:"p"`
+	At    time.Time `json:"t"`
+}
+
+// Hole is a stretch of places, both ends in it, that a session passed without a
+// frame: what was gone, or not for it.
+type Hole struct {
+	First, Last Position
+}
+
+// Passing is a message without a place that a session was handed.
+type Passing struct {
+	ID       string    `json:"id"`
+	Frame    uint64    `json:"n"` // how many event frames the session had with it
+	Sent     time.Time `json:"sent"`
+	Received time.Time `json:"received,omitzero"`
+}
+
+// Trail is what one session went through: when it was sent, had received and
+// had acked what. It is exact within its bounds and says nothing beyond them.
+// Engines keep it as JSON.
+type Trail struct {
+	Member Member    `json:"member"`
+	Ended  time.Time `json:"ended,omitzero"` // zero while it lives
+	// From is the place from which on the trail knows everything.
+	From     Position  `json:"from"`
+	Sent     []Mark    `json:"sent,omitempty"`
+	Received []Mark    `json:"received,omitempty"`
+	Acked    []Mark    `json:"acked,omitempty"`
+	Holes    []Hole    `json:"holes,omitempty"`
+	Passing  []Passing `json:"passing,omitempty"`
+}
+
+// Times are those of one message in one session; zero where it has not happened
+// or is not known.
+type Times struct {
+	Sent, Received, Acked time.Time
+}
+
+// Empty reports whether the session was handed nothing.
+func (t *Trail) Empty() bool { return len(t.Sent) == 0 && len(t.Passing) == 0 }
+
+// Of tells what the session did with a message, by its id and place; false where
+// the session was not handed it, as far as is known.
+func (t *Trail) Of(id string, mailbox, broadcast uint64) (Times, bool) {
+	if mailbox == 0 && broadcast == 0 {
+		for _, p := range t.Passing {
+			if p.ID == id {
+				return Times{Sent: p.Sent, Received: p.Received}, true
+			}
+		}
+		return Times{}, false
+	}
+	place := Position{Mailbox: mailbox, Broadcast: broadcast}
+	if t.From.Covers(place) || t.skipped(place) {
+		return Times{}, false
+	}
+	times := Times{Sent: firstAt(t.Sent, place), Received: firstAt(t.Received, place), Acked: firstAt(t.Acked, place)}
+	return times, !times.Sent.IsZero()
+}
+
+// skipped tells whether the session passed a place without a frame.
+func (t *Trail) skipped(place Position) bool {
+	return slices.ContainsFunc(t.Holes, func(h Hole) bool { return h.has(place) })
+}
+
+func firstAt(marks []Mark, place Position) time.Time {
+	i := slices.IndexFunc(marks, func(m Mark) bool { return m.Place.Covers(place) })
+	if i < 0 {
+		return time.Time{}
+	}
+	return marks[i].At
+}
+
+// has works for a place in one log; a hole is in one log too.
+func (h Hole) has(p Position) bool {
+	if p.Mailbox != 0 {
+		return h.First.Mailbox != 0 && h.First.Mailbox <= p.Mailbox && p.Mailbox <= h.Last.Mailbox
+	}
+	return h.First.Broadcast != 0 && h.First.Broadcast <= p.Broadcast && p.Broadcast <= h.Last.Broadcast
+}
+
+// forget moves From on: what is before is not known any more.
+func (t *Trail) forget(p Position) {
+	t.From = t.From.Max(p)
+	t.Holes = slices.DeleteFunc(t.Holes, func(h Hole) bool { return t.From.Covers(h.Last) })
+}
+
+// mark adds a mark to one of the trail's lists; a full list forgets its oldest.
+func (t *Trail) mark(list *[]Mark, p Position, at time.Time) {
+	marks := *list
+	if n := len(marks); n > 0 && marks[n-1].Place.Covers(p) {
+		return
+	}
+	if len(marks) >= maxMarks {
+		// Half at once, so that a busy session does not move its lists with
+		// every message.
+		t.forget(marks[maxMarks/2-1].Place)
+		marks = slices.Delete(marks, 0, maxMarks/2)
+	}
+	*list = append(marks, Mark{Place: p, At: at})
+}
+
+// hole notes places that were passed without a frame.
+func (t *Trail) hole(first, last Position) {
+	if n := len(t.Holes); n > 0 {
+		h := &t.Holes[n-1]
+		if h.First.Mailbox != 0 && first.Mailbox == h.Last.Mailbox+1 || h.First.Broadcast != 0 && first.Broadcast == h.Last.Broadcast+1 {
+			h.Last = last
+			return
+		}
+	}
+	if len(t.Holes) >= maxHoles {
+		t.forget(t.Holes[maxHoles/2-1].Last)
+	}
+	t.Holes = append(t.Holes, Hole{First: first, Last: last})
+}
+
+// passing notes a message without a place that is about to be written as the
+// session's n-th event frame.
+func (t *Trail) passing(id string, n uint64) {
+	if len(t.Passing) >= maxPassing {
+		t.Passing = slices.Delete(t.Passing, 0, maxPassing/2)
+	}
+	t.Passing = append(t.Passing, Passing{ID: id, Frame: n})
+}
+
+// sent and passed give those up to the n-th frame their times.
+func (t *Trail) sent(n uint64, at time.Time) {
+	for i := len(t.Passing) - 1; i >= 0 && t.Passing[i].Sent.IsZero(); i-- {
+		if t.Passing[i].Frame <= n {
+			t.Passing[i].Sent = at
+		}
+	}
+}
+
+func (t *Trail) passed(n uint64, at time.Time) {
+	for i := len(t.Passing) - 1; i >= 0 && t.Passing[i].Received.IsZero(); i-- {
+		if t.Passing[i].Frame <= n {
+			t.Passing[i].Received = at
+		}
+	}
+}
+
+func (t *Trail) clone() Trail {
+	c := *t
+	c.Sent, c.Received, c.Acked = slices.Clone(t.Sent), slices.Clone(t.Received), slices.Clone(t.Acked)
+	c.Holes, c.Passing = slices.Clone(t.Holes), slices.Clone(t.Passing)
+	return c
+}

@@ -1,0 +1,192 @@
+package bridge
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// waits are the callers who want to be told how far their event has come. They
+// cost an atomic load a pong or an ack while there are none.
+type waits struct {
+	open atomic.Int64
+
+	mu     sync.Mutex // guards what follows; taken inside the hub's and a session's lock
+	byID   map[string][]*wait
+	byUser map[string][]*wait
+	closed bool
+}
+
+// wait is one caller.
+type wait struct {
+	id    string
+	level Status // StatusReceived or StatusAcked
+	done  chan struct{}
+
+	// What follows is guarded by waits.mu.
+	users  map[string]*waited
+	sealed bool // all who are waited for are known
+	left   int  // of users, below level
+	ended  bool
+}
+
+// waited is a recipient who was online.
+type waited struct {
+	mailbox, broadcast uint64
+	sessions           int
+	status             Status
+}
+
+func newWaits() *waits {
+	return &waits{byID: make(map[string][]*wait), byUser: make(map[string][]*wait)}
+}
+
+// add begins to wait, before the event is appended: a pong may come before
+// Append returns.
+func (ws *waits) add(id string, level Status) *wait {
+	w := &wait{id: id, level: level, done: make(chan struct{}), users: make(map[string]*waited)}
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if ws.closed {
+		w.end()
+	}
+	ws.byID[id] = append(ws.byID[id], w)
+	ws.open.Add(1)
+	return w
+}
+
+func (w *wait) end() {
+	if !w.ended {
+		w.ended = true
+		close(w.done)
+	}
+}
+
+// handing notes that a message is about to go to a user's sessions, and handed,
+// afterwards, to how many it went. Nobody is waited for whom it did not reach.
+func (ws *waits) handing(user string, d *Delivery) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for _, w := range ws.byID[d.Message.ID] {
+		if w.users[user] == nil {
+			w.users[user] = &waited{mailbox: d.Mailbox, broadcast: d.Broadcast, status: StatusSent}
+			w.left++
+			ws.byUser[user] = append(ws.byUser[user], w)
+		}
+	}
+}
+
+func (ws *waits) handed(user, id string, sessions int) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for _, w := range ws.byID[id] {
+		u := w.users[user]
+		if u == nil {
+			continue
+		}
+		u.sessions = max(u.sessions, sessions)
+		if u.sessions == 0 {
+			if u.status.Less(w.level) {
+				w.left--
+			}
+			delete(w.users, user)
+			ws.drop(user, w)
+		}
+		w.check()
+	}
+}
+
+// expect adds a recipient of an event that was appended earlier.
+func (ws *waits) expect(w *wait, user string, u waited) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if w.users[user] != nil {
+		return
+	}
+	w.users[user] = &u
+	ws.byUser[user] = append(ws.byUser[user], w)
+	if u.status.Less(w.level) {
+		w.left++
+	}
+}
+
+// seal says that all who are waited for are known.
+func (ws *waits) seal(w *wait) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	w.sealed = true
+	w.check()
+}
+
+func (w *wait) check() {
+	if w.sealed && w.left <= 0 {
+		w.end()
+	}
+}
+
+// progress raises a user in every wait that reached tells has come further.
+func (ws *waits) progress(user string, reached func(id string, u *waited) Status) {
+	if ws.open.Load() == 0 {
+		return
+	}
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for _, w := range ws.byUser[user] {
+		u := w.users[user]
+		now := reached(w.id, u)
+		if !u.status.Less(now) {
+			continue
+		}
+		if u.status.Less(w.level) && !now.Less(w.level) {
+			w.left--
+		}
+		u.status = now
+		w.check()
+	}
+}
+
+// acked raises a user to acked in all that lies up to p.
+func (ws *waits) acked(user string, p Position) {
+	ws.progress(user, func(_ string, u *waited) Status {
+		if (u.mailbox != 0 || u.broadcast != 0) && p.Covers(Position{Mailbox: u.mailbox, Broadcast: u.broadcast}) {
+			return StatusAcked
+		}
+		return u.status
+	})
+}
+
+// remove ends a wait and returns how far everybody came, who was online.
+func (ws *waits) remove(w *wait) map[string]*waited {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.open.Add(-1)
+	if left := slices.DeleteFunc(ws.byID[w.id], func(o *wait) bool { return o == w }); len(left) > 0 {
+		ws.byID[w.id] = left
+	} else {
+		delete(ws.byID, w.id)
+	}
+	for user := range w.users {
+		ws.drop(user, w)
+	}
+	return w.users
+}
+
+func (ws *waits) drop(user string, w *wait) {
+	if left := slices.DeleteFunc(ws.byUser[user], func(o *wait) bool { return o == w }); len(left) > 0 {
+		ws.byUser[user] = left
+	} else {
+		delete(ws.byUser, user)
+	}
+}
+
+// close ends all waits, those to come too: the machine is about to stop.
+func (ws *waits) close() {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.closed = true
+	for _, list := range ws.byID {
+		for _, w := range list {
+			w.end()
+		}
+	}
+}

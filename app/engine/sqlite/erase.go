@@ -1,0 +1,235 @@
+package sqlite
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"hookbridge/app/bridge"
+)
+
+// Slices of an erasure, each in a transaction that messages share.
+const (
+	eraseMail    = 500    // messages of the mailbox
+	scrubRows    = 20_000 // rows of log looked through for the user's name
+	vacuumSlice  = 256    // pages given back to the file system
+	truncateTurn = 50     // attempts to empty the write-ahead log
+)
+
+// hashOf stands for a user's name where the name itself must not.
+func (e *Engine) hashOf(user string) []byte {
+	sum := sha256.Sum256([]byte(e.epoch + "\x00" + user))
+	return sum[:16]
+}
+
+// Erase implements bridge.Engine. It is done in slices, so that messages for
+// others go on meanwhile.
+func (e *Engine) Erase(ctx context.Context, user string) error {
+	if user == "" {
+		return errNoUser
+	}
+	for {
+		r := newRequest(kindErase)
+		r.user = user
+		if err := e.ask(ctx, r); err != nil {
+			return err
+		}
+		more := r.yes
+		r.release()
+		if !more {
+			break
+		}
+	}
+	for from := int64(-1 << 63); ; {
+		r := newRequest(kindScrub)
+		r.user, r.at = user, from
+		if err := e.ask(ctx, r); err != nil {
+			return err
+		}
+		more := r.yes
+		from = r.at
+		r.release()
+		if !more {
+			break
+		}
+	}
+	return e.shrink(ctx)
+}
+
+// shrink leaves nothing behind of what was deleted: free pages go back to the
+// file system, and the write-ahead log is emptied.
+func (e *Engine) shrink(ctx context.Context) error {
+	for {
+		r := newRequest(kindVacuum)
+		if err := e.ask(ctx, r); err != nil {
+			return err
+		}
+		more := r.yes
+		r.release()
+		if !more {
+			break
+		}
+	}
+	pause := time.NewTicker(100 * time.Millisecond)
+	defer pause.Stop()
+	for range truncateTurn {
+		err := e.checkpoints.truncate()
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, sqlite3.BUSY) {
+			return fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+		}
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return fmt.Errorf("%w: the user is erased, but the write-ahead log is in use and could not be emptied; erase again", bridge.ErrUnavailable)
+}
+
+// erase empties a slice of the user's mailbox; with the last one goes all else.
+func (w *writer) erase(r *request) error {
+	rec, err := w.record(r.user)
+	if err != nil {
+		return err
+	}
+	if err := w.begin(); err != nil {
+		return err
+	}
+	w.touch(rec)
+	type letter struct {
+		seq uint64
+		no  int64
+	}
+	var letters []letter
+	err = with(w.store.mailOf).text(r.user).seq(0).int(eraseMail).each(func(s *sqlite3.Stmt) bool {
+		letters = append(letters, letter{uint64(s.ColumnInt64(0)), s.ColumnInt64(1)})
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	for _, l := range letters {
+		if err := with(w.store.deleteMail).text(r.user).seq(l.seq).exec(); err != nil {
+			return err
+		}
+		if err := w.strike(l.no, r.user); err != nil {
+			return err
+		}
+	}
+	rec.held = unknown
+	if len(letters) == eraseMail {
+		r.yes = true
+		rec.trimmed = max(rec.trimmed, letters[len(letters)-1].seq)
+		return w.store.save(rec)
+	}
+	if rec.head > 0 {
+		if err := with(w.store.markErased).blob(w.engine.hashOf(r.user)).seq(rec.head).exec(); err != nil {
+			return err
+		}
+	}
+	for _, s := range w.store.eraseAll {
+		if err := with(s).text(r.user).exec(); err != nil {
+			return err
+		}
+	}
+	w.acks.forget(r.user)
+	w.users.drop(r.user)
+	w.engine.crowd.dismiss(r.user)
+	r.notices = []bridge.Notice{{Kind: bridge.NoticeErased, User: r.user}}
+	return nil
+}
+
+// strike takes a user's name off a message, and frees the payload where no
+// mailbox holds it any longer.
+func (w *writer) strike(no int64, user string) error {
+	row, err := w.store.row(no)
+	if err != nil {
+		return err
+	}
+	return w.strikeRow(row, user)
+}
+
+func (w *writer) strikeRow(row logged, user string) error {
+	left := slices.DeleteFunc(row.places, func(p place) bool { return p.user == user })
+	w.buf = w.buf[:0]
+	for _, p := range left {
+		w.buf = appendPlace(w.buf, p)
+	}
+	if err := with(w.store.setTargets).blob(w.buf).int(row.no).exec(); err != nil || !row.payload {
+		return err
+	}
+	for _, p := range left {
+		if no, _, err := w.store.mailRow(p.user, p.seq); err != nil || no != 0 {
+			return err // somebody else has it
+		}
+	}
+	return w.store.forget(row.no, w.outlived(row.born))
+}
+
+// scrub looks through a slice of log for what still names the user: messages
+// that are gone, or were never stored.
+func (w *writer) scrub(r *request) error {
+	var named []logged
+	var perr error
+	rows := 0
+	err := with(w.store.naming).blob([]byte(r.user)).int(r.at).int(scrubRows).each(func(s *sqlite3.Stmt) bool {
+		rows++
+		r.at = s.ColumnInt64(0)
+		if s.ColumnInt(5) == 0 {
+			return true
+		}
+		var l logged
+		if l, perr = readLogged(s); perr != nil {
+			return false
+		}
+		named = append(named, l)
+		return true
+	})
+	if err := firstOf(err, perr); err != nil {
+		return err
+	}
+	r.yes = rows == scrubRows
+	for _, l := range named {
+		if !slices.ContainsFunc(l.places, func(p place) bool { return p.user == r.user }) {
+			continue // a part of another name
+		}
+		if slices.ContainsFunc(l.places, func(p place) bool { return p.user == r.user && w.kept(p) }) {
+			continue // it came after the erasing
+		}
+		if err := w.begin(); err != nil {
+			return err
+		}
+		if err := w.strikeRow(l, r.user); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// kept reports whether a place lies in a mailbox. An error there comes again
+// with the next statement.
+func (w *writer) kept(p place) bool {
+	no, _, err := w.store.mailRow(p.user, p.seq)
+	return err == nil && no != 0
+}
+
+// vacuumAll gives free pages back, all of them in some slices.
+func (w *writer) vacuumAll(r *request) error {
+	free, err := queryInt(w.store.conn, "PRAGMA freelist_count")
+	if err != nil || free == 0 {
+		return err
+	}
+	if err := w.begin(); err != nil {
+		return err
+	}
+	r.yes = true
+	return w.store.conn.Exec(fmt.Sprintf("PRAGMA incremental_vacuum(%d)", vacuumSlice))
+}

@@ -1,0 +1,142 @@
+package sqlite
+
+import (
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"hookbridge/app/bridge"
+)
+
+// record reads all that the file says about an event. ErrUnknown.
+func (r *reader) record(id string, now int64) (bridge.Record, error) {
+	rec := bridge.Record{ID: id}
+	var places []place
+	var perr error
+	found := false
+	err := with(r.event).text(id).each(func(row *sqlite3.Stmt) bool {
+		found = true
+		rec.Type, rec.Timestamp, rec.From = row.ColumnText(0), time.Unix(0, row.ColumnInt64(1)).UTC(), row.ColumnText(2)
+		rec.Expires, rec.Recalled = instant(row.ColumnInt64(3)), instant(row.ColumnInt64(4))
+		if rec.Except, perr = parseNames(row.ColumnRawBlob(5)); perr != nil {
+			return false
+		}
+		places, perr = parsePlaces(row.ColumnRawBlob(6))
+		return false
+	})
+	if err := firstOf(err, perr); err != nil {
+		return rec, err
+	}
+	if !found {
+		return rec, bridge.ErrUnknown
+	}
+	if len(places) == 1 && places[0].user == "" {
+		rec.All, rec.Broadcast = true, places[0].seq
+		if err := r.everybody(&rec, now); err != nil {
+			return rec, err
+		}
+		return rec, r.sightsOf(&rec)
+	}
+	for _, p := range places {
+		f := bridge.Fate{User: p.user, Seq: p.seq}
+		if p.seq != 0 {
+			if f.Held, err = r.holds(p, now); err != nil {
+				return rec, err
+			}
+			err = with(r.standing).text(p.user).each(func(row *sqlite3.Stmt) bool {
+				f.Acked = uint64(row.ColumnInt64(0)) >= p.seq
+				return false
+			})
+			if err != nil {
+				return rec, err
+			}
+		}
+		rec.Fates = append(rec.Fates, f)
+	}
+	return rec, r.sightsOf(&rec)
+}
+
+// instant is a time as it stands in the file; 0 is none.
+func instant(nanos int64) time.Time {
+	if nanos == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, nanos).UTC()
+}
+
+func (r *reader) holds(p place, now int64) (held bool, err error) {
+	err = with(r.held).text(p.user).seq(p.seq).int(now).each(func(*sqlite3.Stmt) bool {
+		held = true
+		return false
+	})
+	return held, err
+}
+
+// everybody lists those whose a message to all is.
+func (r *reader) everybody(rec *bridge.Record, now int64) error {
+	if rec.Broadcast == 0 {
+		return nil
+	}
+	held, err := r.holds(place{"", rec.Broadcast}, now)
+	if err != nil {
+		return err
+	}
+	return with(r.owners).seq(rec.Broadcast).int(bridge.MaxListed + 1).each(func(row *sqlite3.Stmt) bool {
+		if len(rec.Fates) == bridge.MaxListed {
+			rec.More = true
+			return false
+		}
+		rec.Fates = append(rec.Fates, bridge.Fate{
+			User: row.ColumnText(0), Held: held, Acked: uint64(row.ColumnInt64(1)) >= rec.Broadcast,
+		})
+		return true
+	})
+}
+
+func (r *reader) sightsOf(rec *bridge.Record) error {
+	by := make(map[string]int, len(rec.Fates))
+	for i, f := range rec.Fates {
+		by[f.User] = i
+	}
+	return with(r.sights).text(rec.ID).each(func(row *sqlite3.Stmt) bool {
+		if i, ok := by[row.ColumnText(0)]; ok {
+			rec.Fates[i].Seen = append(rec.Fates[i].Seen, bridge.Sight{Session: row.ColumnText(1), At: instant(row.ColumnInt64(2))})
+		}
+		return true
+	})
+}
+
+// addressed reports whether an event is a user's.
+func (r *reader) addressed(id, user string) (yes bool, err error) {
+	var places []place
+	var perr error
+	err = with(r.event).text(id).each(func(row *sqlite3.Stmt) bool {
+		places, perr = parsePlaces(row.ColumnRawBlob(6))
+		return false
+	})
+	if err := firstOf(err, perr); err != nil {
+		return false, err
+	}
+	for _, p := range places {
+		if p.user == user {
+			return true, nil
+		}
+		if p.user != "" {
+			continue
+		}
+		s, err := r.shelf(user)
+		if err != nil {
+			return false, err
+		}
+		return s.seen && (p.seq == 0 || s.first < p.seq), nil
+	}
+	return false, nil
+}
+
+func (r *reader) seenAt(user string) (at int64, err error) {
+	err = with(r.lastSeen).text(user).each(func(row *sqlite3.Stmt) bool {
+		at = row.ColumnInt64(0)
+		return false
+	})
+	return at, err
+}

@@ -1,0 +1,226 @@
+package sqlite
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"hookbridge/app/bridge"
+)
+
+// people are the writer's statements about groups, trails, sights, revocations
+// and the erasing of users.
+type people struct {
+	groupMembers, countStored, countMember *sqlite3.Stmt
+	tokenMember, addMember, dropMember     *sqlite3.Stmt
+	addTrail, keepTrails, oldTrail         *sqlite3.Stmt
+	dropOldTrails                          *sqlite3.Stmt
+	addSight, forgetSights                 *sqlite3.Stmt
+	addRevocation                          *sqlite3.Stmt
+	eventRow, recall                       *sqlite3.Stmt
+	mailOf, setTargets, markErased         *sqlite3.Stmt
+	naming                                 *sqlite3.Stmt
+	eraseAll                               []*sqlite3.Stmt
+}
+
+func (p *people) prepare(c *sqlite3.Conn) error {
+	err := prepareAll(c, map[**sqlite3.Stmt]string{
+		&p.groupMembers: "SELECT user FROM members WHERE grp = ? AND (stored = 1 OR until > ?) ORDER BY user LIMIT ?",
+		&p.countStored:  "SELECT count(*) FROM members WHERE grp = ? AND stored = 1",
+		&p.countMember:  "SELECT count(*) FROM members WHERE grp = ? AND user = ? AND stored = 1",
+		&p.tokenMember: `INSERT INTO members (grp, user, stored, until) VALUES (?, ?, 0, ?)
+			ON CONFLICT (grp, user) DO UPDATE SET until = max(until, excluded.until)`,
+		&p.addMember: `INSERT INTO members (grp, user, stored, until) VALUES (?, ?, 1, 0)
+			ON CONFLICT (grp, user) DO UPDATE SET stored = 1`,
+		&p.dropMember: "DELETE FROM members WHERE grp = ? AND user = ?",
+		&p.addTrail:   "INSERT INTO trails (user, ended, session, trail) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+		&p.keepTrails: `DELETE FROM trails WHERE user = ?1 AND (ended, session) NOT IN
+			(SELECT ended, session FROM trails WHERE user = ?1 ORDER BY ended DESC, session DESC LIMIT ?2)`,
+		&p.oldTrail: "SELECT 1 FROM trails WHERE ended < ? LIMIT 1",
+		&p.dropOldTrails: `DELETE FROM trails WHERE (user, ended, session) IN
+			(SELECT user, ended, session FROM trails WHERE ended < ? LIMIT ?)`,
+		&p.addSight:     "INSERT INTO sights (id, user, session, at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+		&p.forgetSights: "DELETE FROM sights WHERE id IN (SELECT id FROM log WHERE no <= ?)",
+		&p.addRevocation: `INSERT INTO revocations (user, token_id, issued_before) VALUES (?, ?, ?)
+			ON CONFLICT (user, token_id) DO UPDATE SET issued_before = max(issued_before, excluded.issued_before)`,
+		&p.eventRow:   "SELECT no, born, targets, ifnull(topic, ''), event IS NOT NULL FROM log WHERE id = ?",
+		&p.recall:     "UPDATE log SET recalled = ? WHERE no = ? AND recalled = 0",
+		&p.mailOf:     "SELECT seq, no FROM mail WHERE user = ? AND seq > ? ORDER BY seq LIMIT ?",
+		&p.setTargets: "UPDATE log SET targets = ? WHERE no = ?",
+		&p.markErased: "INSERT INTO erased (name, head) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET head = max(head, excluded.head)",
+		&p.naming: `SELECT no, born, targets, ifnull(topic, ''), event IS NOT NULL, instr(targets, ?)
+			FROM log WHERE no > ? ORDER BY no LIMIT ?`,
+	})
+	if err != nil {
+		return err
+	}
+	for _, sql := range []string{
+		"DELETE FROM topics WHERE user = ?", "DELETE FROM members WHERE user = ?", "DELETE FROM trails WHERE user = ?",
+		"DELETE FROM sights WHERE user = ?", "DELETE FROM users WHERE user = ?",
+	} {
+		var s *sqlite3.Stmt
+		if err := prepareAll(c, map[**sqlite3.Stmt]string{&s: sql}); err != nil {
+			return err
+		}
+		p.eraseAll = append(p.eraseAll, s)
+	}
+	return nil
+}
+
+// count runs a statement that answers with one number.
+func (a args) count() (n int, err error) {
+	err = a.each(func(r *sqlite3.Stmt) bool {
+		n = r.ColumnInt(0)
+		return false
+	})
+	return n, err
+}
+
+// members lists who belongs to a group at this moment.
+func (w *writer) members(group string) (users []string, err error) {
+	err = with(w.store.groupMembers).text(group).int(w.now).int(bridge.MaxGroupMembers).each(func(r *sqlite3.Stmt) bool {
+		users = append(users, r.ColumnText(0))
+		return true
+	})
+	return users, err
+}
+
+// belong writes down what groups a token names.
+func (w *writer) belong(m bridge.Member) error {
+	if len(m.Groups) == 0 || !m.Until.After(time.Unix(0, w.now)) {
+		return nil
+	}
+	if err := w.begin(); err != nil {
+		return err
+	}
+	for _, g := range m.Groups {
+		if err := with(w.store.tokenMember).text(g).text(m.User).int(nanos(m.Until)).exec(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setMember puts a user into a group, or takes them out.
+func (w *writer) setMember(r *request) error {
+	if err := w.begin(); err != nil {
+		return err
+	}
+	if !r.yes {
+		return with(w.store.dropMember).text(r.name).text(r.user).exec()
+	}
+	there, err := with(w.store.countMember).text(r.name).text(r.user).count()
+	if err != nil || there > 0 {
+		return err
+	}
+	stored, err := with(w.store.countStored).text(r.name).count()
+	if err != nil {
+		return err
+	}
+	if stored >= bridge.MaxGroupMembers {
+		r.err = bridge.ErrGroupFull
+		return nil
+	}
+	return with(w.store.addMember).text(r.name).text(r.user).exec()
+}
+
+// leave keeps a session's trail.
+func (w *writer) leave(r *request) error {
+	rec, err := w.record(r.user)
+	if err != nil {
+		return err
+	}
+	w.wasSeen(rec, r.at)
+	if len(r.data) == 0 {
+		return nil
+	}
+	if err := w.begin(); err != nil {
+		return err
+	}
+	if err := with(w.store.addTrail).text(r.user).int(r.at).text(r.name).blob(r.data).exec(); err != nil {
+		return err
+	}
+	return with(w.store.keepTrails).text(r.user).int(bridge.MaxTrails).exec()
+}
+
+// wasSeen notes when a user was last there; it is written with the next acks.
+func (w *writer) wasSeen(rec *record, at int64) {
+	rec.lastSeen = max(rec.lastSeen, at)
+	w.acks.add(rec.user, rec.acked, rec.lastSeen)
+}
+
+// pruneTrails forgets trails as it forgets ids.
+func (w *writer) pruneTrails() (more bool, err error) {
+	before := w.now - int64(w.opts.IDRetention)
+	if n, err := with(w.store.oldTrail).int(before).count(); err != nil || n == 0 {
+		return false, err
+	}
+	if err := w.begin(); err != nil {
+		return false, err
+	}
+	err = with(w.store.dropOldTrails).int(before).int(pruneIDs).exec()
+	return true, err
+}
+
+// crowd is who is there: all of them in this process.
+type crowd struct {
+	mu sync.Mutex // guards of
+	of map[string][]bridge.Member
+}
+
+func newCrowd() *crowd { return &crowd{of: make(map[string][]bridge.Member)} }
+
+func (c *crowd) join(m bridge.Member) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list := c.of[m.User]
+	for i := range list {
+		if list[i].Session == m.Session {
+			list[i] = m
+			return
+		}
+	}
+	c.of[m.User] = append(list, m)
+}
+
+// leave reports false for a session that is not there.
+func (c *crowd) leave(m bridge.Member) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list := c.of[m.User]
+	i := slices.IndexFunc(list, func(o bridge.Member) bool { return o.Session == m.Session })
+	if i < 0 {
+		return false
+	}
+	if len(list) == 1 {
+		delete(c.of, m.User)
+	} else {
+		c.of[m.User] = slices.Delete(list, i, i+1)
+	}
+	return true
+}
+
+func (c *crowd) dismiss(user string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.of, user)
+}
+
+func (c *crowd) list(user string) []bridge.Member {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list := slices.Clone(c.of[user])
+	slices.SortStableFunc(list, func(a, b bridge.Member) int {
+		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Session, b.Session))
+	})
+	return list
+}
+
+func (c *crowd) count(user string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.of[user])
+}

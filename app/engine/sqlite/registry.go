@@ -1,0 +1,286 @@
+package sqlite
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"hookbridge/app/bridge"
+)
+
+// settled returns once all that was asked before is in the file.
+func (e *Engine) settled(ctx context.Context) error {
+	r := newRequest(kindBarrier)
+	if err := e.ask(ctx, r); err != nil {
+		return err
+	}
+	r.release()
+	return nil
+}
+
+// reading runs f on one consistent state of the file, on which all that was
+// asked before has had its effect.
+func (e *Engine) reading(ctx context.Context, f func(r *reader) error) error {
+	if err := e.settled(ctx); err != nil {
+		return err
+	}
+	r, err := e.readers.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer e.readers.give(r)
+	err = r.view(func() error { return f(r) })
+	if err != nil && !errors.Is(err, bridge.ErrUnknown) {
+		return fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+	}
+	return err
+}
+
+// AppendMany implements bridge.Engine.
+func (e *Engine) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.Appended {
+	out := make([]bridge.Appended, len(ms))
+	asked := make([]*request, len(ms))
+	for i, m := range ms {
+		r, err := newAppend(m)
+		if err == nil {
+			err = e.enqueue(ctx, r)
+		}
+		if err != nil {
+			out[i].Err = err
+			continue
+		}
+		asked[i] = r
+	}
+	for i, r := range asked {
+		if r == nil {
+			continue
+		}
+		if out[i].Err = e.answer(ctx, r); out[i].Err == nil {
+			out[i].Receipt = r.receipt
+			r.release()
+		}
+	}
+	return out
+}
+
+// Lookup implements bridge.Engine.
+func (e *Engine) Lookup(ctx context.Context, id string) (bridge.Record, error) {
+	var rec bridge.Record
+	now := e.opts.Now().UnixNano()
+	err := e.reading(ctx, func(r *reader) error {
+		var err error
+		if rec, err = r.record(id, now); err != nil {
+			return err
+		}
+		for i := range rec.Fates {
+			f := &rec.Fates[i]
+			if p, ok := e.acks.of(f.User); ok {
+				f.Acked = f.Acked || f.Seq != 0 && p.Mailbox >= f.Seq || rec.Broadcast != 0 && p.Broadcast >= rec.Broadcast
+			}
+		}
+		return nil
+	})
+	return rec, err
+}
+
+// Recall implements bridge.Engine.
+func (e *Engine) Recall(ctx context.Context, id string) error {
+	return e.do(ctx, kindRecall, func(r *request) { r.name = id })
+}
+
+// do asks the writer for something that answers nothing.
+func (e *Engine) do(ctx context.Context, k kind, fill func(*request)) error {
+	r := newRequest(k)
+	fill(r)
+	if err := e.ask(ctx, r); err != nil {
+		return err
+	}
+	r.release()
+	return nil
+}
+
+// Seen implements bridge.Engine. It is written down with what is stored next.
+func (e *Engine) Seen(ctx context.Context, user, session, id string, at time.Time) error {
+	err := e.reading(ctx, func(r *reader) error {
+		theirs, err := r.addressed(id, user)
+		if err == nil && !theirs {
+			return bridge.ErrUnknown
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r := newRequest(kindSeen)
+	r.user, r.session, r.name, r.at = user, session, id, nanos(at)
+	return e.enqueue(ctx, r)
+}
+
+// Trails implements bridge.Engine.
+func (e *Engine) Trails(ctx context.Context, user string) ([]bridge.Trail, error) {
+	var out []bridge.Trail
+	err := e.reading(ctx, func(r *reader) error {
+		var perr error
+		err := with(r.trails).text(user).each(func(row *sqlite3.Stmt) bool {
+			var t bridge.Trail
+			if perr = json.Unmarshal(row.ColumnRawBlob(0), &t); perr != nil {
+				return false
+			}
+			out = append(out, t)
+			return true
+		})
+		return firstOf(err, perr)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if l := e.listener.Load(); l != nil {
+		out = append(out, (*l).Trails(user)...)
+	}
+	slices.SortStableFunc(out, func(a, b bridge.Trail) int { return a.Member.Since.Compare(b.Member.Since) })
+	return out, nil
+}
+
+// Presence implements bridge.Engine.
+func (e *Engine) Presence(ctx context.Context, users []string) ([]bridge.Presence, error) {
+	out := make([]bridge.Presence, len(users))
+	err := e.reading(ctx, func(r *reader) error {
+		for i, user := range users {
+			out[i].User = user
+			if out[i].Sessions = e.crowd.count(user); out[i].Sessions > 0 {
+				out[i].LastSeen = e.opts.Now().UTC()
+				continue
+			}
+			seen, ok := e.acks.lastSeen(user)
+			if !ok {
+				var err error
+				if seen, err = r.seenAt(user); err != nil {
+					return err
+				}
+			}
+			if seen != 0 {
+				out[i].LastSeen = time.Unix(0, seen).UTC()
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// Sessions implements bridge.Engine.
+func (e *Engine) Sessions(_ context.Context, user string) ([]bridge.Member, error) {
+	if e.closed.Load() {
+		return nil, bridge.ErrClosed
+	}
+	return e.crowd.list(user), nil
+}
+
+// Tell implements bridge.Engine: all sessions are in this process.
+func (e *Engine) Tell(_ context.Context, n bridge.Notice) error {
+	if e.closed.Load() {
+		return bridge.ErrClosed
+	}
+	if l := e.listener.Load(); l != nil {
+		(*l).Notify(n)
+	}
+	return nil
+}
+
+// Members implements bridge.Engine.
+func (e *Engine) Members(ctx context.Context, group string) ([]string, error) {
+	now := e.opts.Now().UnixNano()
+	return e.names(ctx, func(r *reader) args { return with(r.members).text(group).int(now) })
+}
+
+// Groups implements bridge.Engine.
+func (e *Engine) Groups(ctx context.Context, user string) ([]string, error) {
+	now := e.opts.Now().UnixNano()
+	return e.names(ctx, func(r *reader) args { return with(r.groups).text(user).int(now) })
+}
+
+func (e *Engine) names(ctx context.Context, query func(*reader) args) ([]string, error) {
+	out := []string{}
+	err := e.reading(ctx, func(r *reader) error {
+		return query(r).each(func(row *sqlite3.Stmt) bool {
+			out = append(out, row.ColumnText(0))
+			return true
+		})
+	})
+	return out, err
+}
+
+// SetMember implements bridge.Engine.
+func (e *Engine) SetMember(ctx context.Context, group, user string, member bool) error {
+	return e.do(ctx, kindMember, func(r *request) { r.name, r.user, r.yes = group, user, member })
+}
+
+// revocations is what is revoked, all of it in memory: it is asked for with
+// every connect.
+type revocations struct {
+	mu sync.RWMutex // guards of
+	of map[string][]bridge.Revocation
+}
+
+func (v *revocations) add(user string, r bridge.Revocation) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.of == nil {
+		v.of = make(map[string][]bridge.Revocation)
+	}
+	if slices.Contains(v.of[user], r) {
+		return
+	}
+	v.of[user] = append(v.of[user], r)
+}
+
+func (v *revocations) covers(user, tokenID string, issuedAt time.Time) bool {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return slices.ContainsFunc(v.of[user], func(r bridge.Revocation) bool { return r.Covers(tokenID, issuedAt) })
+}
+
+// load reads what was revoked in earlier lives.
+func (v *revocations) load(c *sqlite3.Conn) error {
+	s, _, err := c.Prepare("SELECT user, token_id, issued_before FROM revocations")
+	if err != nil {
+		return err
+	}
+	err = with(s).each(func(row *sqlite3.Stmt) bool {
+		r := bridge.Revocation{TokenID: row.ColumnText(1)}
+		if r.TokenID == "" {
+			r.IssuedBefore = time.Unix(0, row.ColumnInt64(2)).UTC()
+		}
+		v.add(row.ColumnText(0), r)
+		return true
+	})
+	return firstOf(err, s.Close())
+}
+
+// Revoke implements bridge.Engine.
+func (e *Engine) Revoke(ctx context.Context, user string, v bridge.Revocation) error {
+	err := e.do(ctx, kindRevoke, func(r *request) {
+		r.user, r.name = user, v.TokenID
+		if v.TokenID == "" {
+			r.at = nanos(v.IssuedBefore)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	e.revoked.add(user, v)
+	return e.Tell(ctx, bridge.Notice{Kind: bridge.NoticeRevoked, User: user, Revocation: v})
+}
+
+// Revoked implements bridge.Engine.
+func (e *Engine) Revoked(_ context.Context, user, tokenID string, issuedAt time.Time) (bool, error) {
+	if e.closed.Load() {
+		return false, bridge.ErrClosed
+	}
+	return e.revoked.covers(user, tokenID, issuedAt), nil
+}

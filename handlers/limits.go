@@ -1,0 +1,145 @@
+package handlers
+
+import (
+	"context"
+	"math"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"golang.org/x/time/rate"
+
+	"hookbridge/app/bridge"
+	"hookbridge/app/wire"
+)
+
+// SenderKey is what is known of whoever holds a webhook key.
+type SenderKey struct {
+	Sender bridge.Sender
+	Rate   float64 // events a second; 0: no limit
+	Burst  int
+}
+
+// maxInFlight is how many requests of one sender are worked on at a time: all
+// that the store can gather into one commit. The others of a flood wait here,
+// in a queue of the sender's own, and not in front of everybody else's.
+const maxInFlight = 256
+
+// sender is one name among the keys, with its limits.
+type sender struct {
+	bridge.Sender
+	limit *rate.Limiter // nil: none
+	slots chan struct{}
+}
+
+// newSenders gives each key, in order, its sender; keys of one name share one.
+func newSenders(keys []SenderKey) []*sender {
+	byName := make(map[string]*sender)
+	out := make([]*sender, len(keys))
+	for i, k := range keys {
+		if byName[k.Sender.Name] == nil {
+			n := &sender{Sender: k.Sender, slots: make(chan struct{}, maxInFlight)}
+			if k.Rate > 0 {
+				n.limit = rate.NewLimiter(rate.Limit(k.Rate), k.Burst)
+			}
+			byName[k.Sender.Name] = n
+		}
+		out[i] = byName[k.Sender.Name]
+	}
+	return out
+}
+
+// admit takes n events from the sender's rate; where that is used up it returns
+// how long to wait. More than the burst allows at once counts as the burst.
+func (n *sender) admit(events int) (wait time.Duration) {
+	if n.limit == nil {
+		return 0
+	}
+	now := time.Now()
+	r := n.limit.ReserveN(now, max(1, min(events, n.limit.Burst())))
+	if wait = r.DelayFrom(now); wait > 0 {
+		r.CancelAt(now)
+	}
+	return wait
+}
+
+// enter waits for one of the sender's slots; the returned function gives it back.
+func (n *sender) enter(ctx context.Context) (leave func(), err error) {
+	select {
+	case n.slots <- struct{}{}:
+		return func() { <-n.slots }, nil
+	case <-ctx.Done():
+		return nil, bridge.ErrUnavailable
+	}
+}
+
+// maxAddresses bounds the memory of addresses.
+const maxAddresses = 100_000
+
+// addresses limits how often one address may connect. It remembers an address
+// only while its allowance is not whole.
+type addresses struct {
+	perSecond float64 // 0: no limit
+	burst     int
+
+	mu sync.Mutex // guards of
+	of map[string]*rate.Limiter
+}
+
+func newAddresses(perSecond float64) *addresses {
+	return &addresses{perSecond: perSecond, burst: int(math.Ceil(10 * perSecond)), of: make(map[string]*rate.Limiter)}
+}
+
+// admit counts one connect, or returns how long to wait.
+func (a *addresses) admit(address string, now time.Time) (wait time.Duration) {
+	if a.perSecond <= 0 {
+		return 0
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	l := a.of[address]
+	if l == nil {
+		if len(a.of) >= maxAddresses {
+			a.sweep(now)
+		}
+		l = rate.NewLimiter(rate.Limit(a.perSecond), a.burst)
+		a.of[address] = l
+	}
+	r := l.ReserveN(now, 1)
+	if wait = r.DelayFrom(now); wait > 0 {
+		r.CancelAt(now)
+	}
+	return wait
+}
+
+// sweep forgets those who have their whole allowance; where nobody has, all are
+// forgotten: a table that is full of attackers must not lock others out.
+func (a *addresses) sweep(now time.Time) {
+	for address, l := range a.of {
+		if l.TokensAt(now) >= float64(a.burst) {
+			delete(a.of, address)
+		}
+	}
+	if len(a.of) >= maxAddresses {
+		clear(a.of)
+	}
+}
+
+// connects is the middleware of every path that begins something that lasts.
+func (s *Server) connects(c *fiber.Ctx) error {
+	if wait := s.addresses.admit(s.clientAddress(c), time.Now()); wait > 0 {
+		return s.limited(c, "this address connects too often", wait)
+	}
+	return c.Next()
+}
+
+// limited answers 429 and says when to come back.
+func (s *Server) limited(c *fiber.Ctx, why string, wait time.Duration) error {
+	seconds := max(1, int(math.Ceil(wait.Seconds())))
+	c.Set(fiber.HeaderRetryAfter, strconv.Itoa(seconds))
+	p := wire.NewProblem(wire.CodeRateLimited, why+"; try again in "+strconv.Itoa(seconds)+" s")
+	p.Status = http.StatusTooManyRequests
+	return s.problem(c, p)
+}

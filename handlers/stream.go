@@ -1,0 +1,268 @@
+package handlers
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/gofiber/fiber/v2"
+
+	"hookbridge/app/bridge"
+	"hookbridge/app/wire"
+)
+
+// after is where a client without WebSocket wants to resume; a stream's
+// Last-Event-ID is the newer word.
+func after(c *fiber.Ctx) string {
+	if id := c.Get("Last-Event-ID"); id != "" {
+		return strings.Clone(id)
+	}
+	return strings.Clone(c.Query("after"))
+}
+
+// stream is a session over server-sent events (WHATWG HTML §9.2). Like a
+// WebSocket's, its connection is taken away from Fiber.
+func (s *Server) stream(c *fiber.Ctx) error {
+	id, err := s.listener(c)
+	if err != nil {
+		return s.fromDomain(c, err)
+	}
+	c.Status(fiber.StatusOK)
+	h := &c.Response().Header
+	h.SetContentType("text/event-stream; charset=utf-8")
+	h.Set(fiber.HeaderCacheControl, "no-store, no-transform")
+	h.Set("X-Accel-Buffering", "no") // nginx would hold events back
+	sc := &streamConn{chunked: c.Request().Header.IsHTTP11(), remote: s.clientAddress(c)}
+	h.SetContentLength(-1) // writes Transfer-Encoding: chunked
+	if !sc.chunked {
+		h.SetContentLength(-2) // until the connection ends
+		h.Set(fiber.HeaderConnection, "close")
+	}
+	head := append([]byte(nil), h.Header()...)
+	hs := bridge.Handshake{Identity: &id, Transport: "sse", OneWay: true, After: after(c)}
+	c.Context().HijackSetNoResponse(true)
+	c.Context().Hijack(func(nc net.Conn) {
+		sc.nc = nc
+		go func() {
+			defer s.recoverSession()
+			if err := sc.open(head); err != nil {
+				sc.Abort()
+				return
+			}
+			s.o.Bridge.Accept(sc, hs)
+		}()
+	})
+	return nil
+}
+
+// listener is who asks for a stream or a poll. Errors: bridge.ErrDraining,
+// ErrFull, ErrRevoked, ErrUnauthorized.
+func (s *Server) listener(c *fiber.Ctx) (bridge.Identity, error) {
+	if s.o.Bridge.Draining() {
+		return bridge.Identity{}, bridge.ErrDraining
+	}
+	if s.o.Bridge.Full() {
+		return bridge.Identity{}, bridge.ErrFull
+	}
+	return s.bearer(c)
+}
+
+// streamConn is a bridge.Conn that can only be written to.
+type streamConn struct {
+	nc      net.Conn
+	remote  string
+	chunked bool
+
+	mu     sync.Mutex // one write at a time; guards closed
+	closed bool
+	end    sync.Once
+}
+
+func (c *streamConn) open(head []byte) error {
+	if t, ok := rawConn(c.nc).(*net.TCPConn); ok {
+		_ = t.SetWriteBuffer(sendBufferBytes) // failing means only that the kernel keeps its own size
+	}
+	if err := c.nc.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	if err := c.nc.SetWriteDeadline(time.Now().Add(requestTimeout)); err != nil {
+		return err
+	}
+	_, err := c.nc.Write(head)
+	return err
+}
+
+// Read implements bridge.Conn: it returns when the client is gone. What one
+// sends into a stream is read away.
+func (c *streamConn) Read() (bridge.Kind, []byte, error) {
+	var b [64]byte
+	for {
+		if _, err := c.nc.Read(b[:]); err != nil {
+			return 0, nil, err
+		}
+	}
+}
+
+// AppendText implements bridge.Conn: a frame becomes one event, with the cursor
+// as its id where it has one. A frame of ours has no line breaks but those that
+// stand in an event's data as it came; there the standard wants a field a line.
+func (c *streamConn) AppendText(b []byte, parts ...[]byte) []byte {
+	var frame []byte
+	for _, p := range parts {
+		frame = append(frame, p...)
+	}
+	typ, cursor := wire.FrameHead(frame)
+	if cursor != "" {
+		b = append(append(append(b, "id: "...), cursor...), '\n')
+	}
+	b = append(append(append(b, "event: "...), typ...), "\ndata: "...)
+	for i := 0; i < len(frame); i++ {
+		switch ch := frame[i]; ch {
+		case '\r':
+			if i+1 < len(frame) && frame[i+1] == '\n' {
+				continue
+			}
+			b = append(b, "\ndata: "...)
+		case '\n':
+			b = append(b, "\ndata: "...)
+		default:
+			b = append(b, ch)
+		}
+	}
+	return append(b, "\n\n"...)
+}
+
+// AppendPing implements bridge.Conn: a comment keeps proxies from closing.
+func (c *streamConn) AppendPing(b, _ []byte) []byte { return append(b, ":\n\n"...) }
+
+// AppendPong implements bridge.Conn; nobody can ping a stream.
+func (c *streamConn) AppendPong(b, _ []byte) []byte { return b }
+
+// Write implements bridge.Conn.
+func (c *streamConn) Write(events []byte, deadline time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return net.ErrClosed
+	}
+	return c.write(events, deadline)
+}
+
+func (c *streamConn) write(events []byte, deadline time.Time) error {
+	if len(events) == 0 {
+		return nil // an empty chunk would be the end
+	}
+	if err := c.nc.SetWriteDeadline(deadline); err != nil {
+		return err
+	}
+	if c.chunked {
+		chunk := strconv.AppendUint(make([]byte, 0, len(events)+16), uint64(len(events)), 16)
+		chunk = append(append(chunk, "\r\n"...), events...)
+		events = append(chunk, "\r\n"...)
+	}
+	_, err := c.nc.Write(events)
+	return err
+}
+
+// WriteClose implements bridge.Conn: the last event says what a close frame would.
+func (c *streamConn) WriteClose(code wire.CloseCode, reason string, deadline time.Time) {
+	c.mu.Lock()
+	if !c.closed {
+		c.closed = true
+		last := c.AppendText(nil, wire.Encode(wire.Closed{Type: wire.TypeClose, Code: code, Reason: reason}))
+		if err := c.write(last, deadline); err == nil && c.chunked {
+			// The connection ends in any case; a client that misses this sees that.
+			_, _ = c.nc.Write([]byte("0\r\n\r\n"))
+		}
+	}
+	c.mu.Unlock()
+	c.Abort()
+}
+
+// Limit implements bridge.Conn.
+func (c *streamConn) Limit(int) {}
+
+// Abort implements bridge.Conn.
+func (c *streamConn) Abort() {
+	c.end.Do(func() {
+		// Nothing is left to be told about a connection that is let go.
+		_ = c.nc.Close()
+	})
+}
+
+// ExpireWrite implements bridge.Conn.
+func (c *streamConn) ExpireWrite(t time.Time) {
+	// Failing means that the connection is gone already.
+	_ = c.nc.SetWriteDeadline(t)
+}
+
+// Remote implements bridge.Conn.
+func (c *streamConn) Remote() string { return c.remote }
+
+// defaultPollWait is what PROTOCOL's example asks for.
+const defaultPollWait = 25 * time.Second
+
+// poll answers as soon as there is something after a cursor.
+func (s *Server) poll(c *fiber.Ctx) error {
+	id, err := s.listener(c)
+	if err != nil {
+		return s.fromDomain(c, err)
+	}
+	patience := defaultPollWait
+	if q := c.Query("waitMs"); q != "" {
+		ms, err := strconv.Atoi(q)
+		if err != nil || ms < 0 || ms > int(bridge.MaxPollWait.Milliseconds()) {
+			return s.problem(c, wire.NewProblem(wire.CodeMalformed, fmt.Sprintf("waitMs must be a whole number from 0 to %d", bridge.MaxPollWait.Milliseconds())))
+		}
+		patience = time.Duration(ms) * time.Millisecond
+	}
+	polled, err := s.o.Bridge.Poll(c.UserContext(), id, after(c), patience)
+	if err != nil {
+		return s.fromDomain(c, err)
+	}
+	frames := make([]jsontext.Value, len(polled.Frames))
+	for i, f := range polled.Frames {
+		frames[i] = f
+	}
+	return s.json(c, struct {
+		Cursor string           `json:"cursor"`
+		Frames []jsontext.Value `json:"frames"`
+	}{polled.Cursor, frames})
+}
+
+// acks takes an ack of a client without WebSocket.
+func (s *Server) acks(c *fiber.Ctx) error {
+	id, err := s.bearer(c)
+	if err != nil {
+		return s.fromDomain(c, err)
+	}
+	var body struct {
+		Cursor string `json:"cursor"`
+	}
+	if err := readJSON(c, &body); err != nil {
+		return s.fromDomain(c, err)
+	}
+	if body.Cursor == "" {
+		return s.fromDomain(c, &bridge.RequestError{Detail: "/cursor is missing"})
+	}
+	if err := s.o.Bridge.Ack(c.UserContext(), id, body.Cursor); err != nil {
+		return s.fromDomain(c, err)
+	}
+	return c.SendStatus(fiber.StatusNoContent)
+}
+
+// json replies with 200 and what can be marshalled.
+func (s *Server) json(c *fiber.Ctx, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	return c.Send(b)
+}

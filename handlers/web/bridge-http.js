@@ -1,0 +1,71 @@
+// @ts-check
+/** @import {Problem} from './bridge-protocol.js' */
+/** @import {End, Wires} from './bridge-transports.js' */
+
+/** Asks the bridge as this user. @param {Wires} wires @param {string} url @param {RequestInit} init */
+export function ask({ o, token }, url, { headers, ...init }) {
+  return o.fetch(url, {
+    cache: 'no-store', credentials: 'omit', ...init, headers: { Authorization: `Bearer ${token}`, ...headers },
+  });
+}
+
+/** @param {Wires} wires @param {string} path @param {Record<string, string>} [query] */
+export function atV1({ httpUrl }, path, query = {}) {
+  const url = new URL(`v1/${path}`, httpUrl);
+  url.search = String(new URLSearchParams(query));
+  return url.href;
+}
+
+/**
+ * Where the HTTP side lives: what is told, or else beside the WebSocket's own path.
+ * @param {string} socketUrl @param {string} [told]
+ */
+export function httpBase(socketUrl, told) {
+  if (told === undefined) return new URL('.', socketUrl.replace(/^ws/, 'http')).href;
+  const url = new URL(told, globalThis.location?.href);
+  if (!url.pathname.endsWith('/')) url.pathname += '/';
+  return url.href;
+}
+
+/**
+ * What an answer says that is not the wanted one, in the words of close codes; undefined for the wanted one. Only a
+ * problem of the bridge's own can stop a client: a page of a proxy with the same status is no more than a bad line.
+ * @param {Response} response @param {string} wanted media type @returns {Promise<Parameters<End> | undefined>}
+ */
+export async function endOf(response, wanted) {
+  const type = response.headers.get('Content-Type') ?? '';
+  if (response.status === 200 && type.startsWith(wanted)) return undefined;
+  const own = type.startsWith('application/problem+json');
+  const problem = /** @type {Problem} */ (own ? await response.json().catch(() => ({})) : {});
+  if (!own) response.body?.cancel().catch(() => {}); // nobody reads it: the connection is free for others
+  const code = closeCode(response.status, own, problem.code);
+  const reason = [problem.code ?? `HTTP ${response.status}`, problem.detail].filter(Boolean).join(': ');
+  const seconds = Number(response.headers.get('Retry-After')); // a date, which the bridge never sends, is NaN
+  if (!(seconds > 0)) return [code, reason];
+  return [code, reason, code === 1012 ? { adviceMs: seconds * 1000 } : { floorMs: seconds * 1000 }];
+}
+
+/** @param {number} status @param {boolean} own @param {string} [code] */
+function closeCode(status, own, code) {
+  if (status === 429) return 4429;
+  if (status === 503) return code === 'draining' ? 1012 : 1013;
+  if (!own) return 1006;
+  if (status === 401) return 4401;
+  if (status === 403) return 4403;
+  // A bridge of an older release lacks the path, one in front of which a proxy dawdled gives 408: no fault of a frame.
+  if (status < 400 || status >= 500 || [404, 405, 408].includes(status)) return 1006;
+  return 4400;
+}
+
+/**
+ * Acks over HTTP. It outlives the page and the transport, for the last ack goes out as they end. Any other frame needs
+ * a socket and is not sent.
+ * @param {Wires} wires @param {{type: string, cursor?: string}} frame
+ * @returns {Promise<boolean> | undefined} false where it is worth repeating
+ */
+export function postAck(wires, { type, cursor }) {
+  if (type !== 'ack') return undefined;
+  const init = { method: 'POST', keepalive: true, body: JSON.stringify({ cursor }) };
+  return ask(wires, atV1(wires, 'acks'), { ...init, headers: { 'Content-Type': 'application/json' } })
+    .then(({ status }) => status < 500 && status !== 401 && status !== 429, () => false);
+}

@@ -1,0 +1,63 @@
+// @ts-check
+/** @import {Timers} from './bridge-sends.js' */
+
+const ANSWER_MS = 10_000; // how long a ping may stay unanswered
+const MISSED_PINGS = 2.5; // how many heartbeats of a server that cannot be asked may stay away
+
+/**
+ * Finds connections that are dead without having ended. Browsers answer the server's pings without telling the page, so
+ * over a WebSocket the page asks for itself. A stream cannot be asked, but its heartbeats are seen.
+ */
+export class Watchdog {
+  #timers;
+  #now;
+  #ask;
+  #dead;
+  #pingMs = 0;
+  #twoWay = false;
+  #heard = 0; // how often something was heard, and when last
+  #heardAt = 0;
+
+  /** @param {Timers} timers @param {() => number} now @param {() => void} ask @param {() => void} dead */
+  constructor(timers, now, ask, dead) {
+    [this.#timers, this.#now, this.#ask, this.#dead] = [timers, now, ask, dead];
+  }
+
+  heard() {
+    this.#heard++;
+    this.#heardAt = this.#now();
+  }
+
+  /** @param {number} pingMs @param {boolean} twoWay */
+  start(pingMs, twoWay) {
+    [this.#pingMs, this.#twoWay] = [pingMs, twoWay];
+    this.#watch(this.#patience);
+  }
+
+  stop() { this.#timers.cancel('watch', 'answer'); }
+
+  get #patience() { return this.#pingMs * (this.#twoWay ? 1 : MISSED_PINGS); }
+
+  /** @param {number} inMs */
+  #watch(inMs) {
+    this.#timers.set('watch', inMs, () => {
+      const quiet = this.#now() - this.#heardAt;
+      if (quiet < this.#patience) this.#watch(this.#patience - quiet);
+      else if (this.#twoWay) this.probe();
+      else this.#dead();
+    });
+  }
+
+  /** The page woke up, or has heard nothing for long: is the other side still there? */
+  probe() {
+    if (this.#timers.has('answer') || !this.#timers.has('watch') && !this.#twoWay) return;
+    const [heard, at] = [this.#heard, this.#now()];
+    if (this.#twoWay) this.#ask();
+    const answerMs = this.#twoWay ? ANSWER_MS : Math.max(ANSWER_MS, this.#heardAt + this.#pingMs + ANSWER_MS - at);
+    this.#timers.set('answer', answerMs, () => {
+      if (this.#heard > heard) this.#watch(this.#patience);
+      else if (this.#now() - at >= answerMs + ANSWER_MS) this.probe(); // this machine slept: an answer may be on its way
+      else this.#dead();
+    });
+  }
+}
