@@ -32,7 +32,10 @@ export class Choice {
   next() {
     const socket = this.#names.indexOf('websocket');
     if (socket >= 0 && this.#at > socket && proven.has(this.#url)) this.#at = socket; // another client in this page
-    else if (this.#at > 0 && this.#now() - this.#fellAt >= this.#retryMs) this.#back();
+    else if (this.#at > 0 && this.#now() - this.#fellAt >= this.#retryMs) {
+      this.#back();
+      this.#fallback = null; // what was wrong with the others may be over too
+    }
     return this.#name;
   }
 
@@ -49,13 +52,13 @@ export class Choice {
 
   /**
    * The attempt ended before it worked.
-   * @param {number} code @param {boolean} opened
+   * @param {number} code @param {boolean} held  it opened, or hung until its time was up
    */
-  failed(code, opened) {
+  failed(code, held) {
     if (this.#name === 'websocket' && code === 1006) {
       if (proven.has(this.#url) || globalThis.navigator?.onLine === false) return;
       if (++this.#misses >= PATIENCE) this.#fall();
-    } else if (this.#name === 'sse' && code === 1006 && opened) {
+    } else if (this.#name === 'sse' && code === 1006 && held) {
       this.#fall(); // a proxy between here and there keeps what it should pass on
     } else if (this.#at > 0 && (code === 1006 || this.#fallback !== this.#at && code !== 4401)) {
       this.#back(); // nobody is there, or one who refuses: that may be all that the WebSocket died of

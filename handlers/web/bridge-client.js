@@ -1,19 +1,25 @@
 // @ts-check
 /** @import {BridgeEvents, BridgeOptions, ClosePlan, ConnectedFrame, CursorStore, EventFrame, GapFrame, Problem,
- *  RecalledFrame, SendResult, StateDetail, Target} from './bridge-protocol.js' */
-import { BridgeError, BridgeEvent, PLANS, SUBPROTOCOL, backoffMs, newRef, storageCursor } from './bridge-protocol.js';
+ *  RecalledFrame, SendResult, StateDetail, Target, TransportName} from './bridge-protocol.js' */
+/** @import {End, Transport} from './bridge-transports.js' */
+import { Acks } from './bridge-acks.js';
+import { Choice } from './bridge-choice.js';
+import { httpBase } from './bridge-http.js';
+import { BridgeError, BridgeEvent, PLANS, backoffMs, newRef, storageCursor } from './bridge-protocol.js';
 import { Sends, Timers } from './bridge-sends.js';
+import { TRANSPORTS } from './bridge-transports.js';
+import { Watchdog } from './bridge-watchdog.js';
 export { BridgeError, BridgeEvent, storageCursor };
 
 const ADVICE_MAX_MS = 600_000; // an afterMs beyond this is a mistake, and setTimeout overflows on huge ones
 const STABLE_MS = 10_000; // a connection this old has proven its token and its server
-const ANSWER_MS = 10_000; // how long a ping may stay unanswered
 const DEFAULT_PING_MS = 25_000;
-const MAX_IDS = 4_096; // ids remembered for dropping repeats
+const MAX_IDS = 4_096; // ids remembered for dropping repeats, and of messages seen that cannot be reported yet
 
 /**
- * The browser's side of Hookbridge: one WebSocket that comes back by itself, reads one user's mailbox in order, and
- * never lets a message pass that the app has not handled. No dependencies; runs wherever WebSocket and EventTarget do.
+ * The browser's side of Hookbridge: one connection that comes back by itself, reads one user's mailbox in order, and
+ * never lets a message pass that the app has not handled. It is a WebSocket; where the network blocks these, a stream of
+ * server-sent events or long polls bring the same messages. No dependencies; runs wherever EventTarget does.
  *
  *   const client = new BridgeClient({ url: 'wss://bridge.example/ws', user: 'patient-42', getToken });
  *   client.on('message', async ({ event, from, replay }) => { await show(event); });
@@ -25,13 +31,20 @@ const MAX_IDS = 4_096; // ids remembered for dropping repeats
 export class BridgeClient extends EventTarget {
   #o;
   #url;
+  #httpUrl;
+  #choice;
   /** @type {CursorStore | null} */ #store;
-  /** @type {WebSocket | null} */ #socket = null;
+  /** @type {Transport | null} */ #link = null;
+  /** @type {TransportName} of #link */ #via = 'websocket';
+  #linkHeld = false; // it opened, or hung
+  #renewing = false; // a link takes over for the one before, without a word to the app
   /** @type {StateDetail} */ #state = { state: 'stopped' };
   /** @type {ConnectedFrame | null} */ #session = null;
   /** @type {string | null} */ #cursor = null;
   #timers;
   #sends;
+  #acks;
+  #watchdog;
   /** @type {AbortController | null} */ #wakers = null;
   #run = 0; // counts connections, so that late answers of an older one are told apart
   #attempt = 0;
@@ -40,36 +53,43 @@ export class BridgeClient extends EventTarget {
   /** @type {number | null} */ #advice = null; // afterMs of a reconnect frame
   #asked = false; // the server asked for the wait: waking up does not cut it short
   #dueAt = 0;
-  #heard = 0; // frames heard, and when the last one was
-  #heardAt = 0;
   /** @type {(EventFrame | GapFrame | RecalledFrame)[]} */ #queue = [];
   #busy = false;
   #life = 0; // counts erasures: nothing handled before one may store a cursor after it
   /** @type {Set<string>} */ #ids = new Set();
-  /** @type {string | null} */ #ackDue = null;
-  #ackedAt = -Infinity;
   /** @type {Set<string>} */ #seenDue = new Set();
 
   /** @param {BridgeOptions} options */
   constructor(options) {
     super();
     this.#o = {
-      ackEveryMs: 200, connectTimeoutMs: 15_000, WebSocket: globalThis.WebSocket, now: Date.now, random: Math.random,
+      ackEveryMs: 200, connectTimeoutMs: 15_000, retryWebSocketMs: 600_000, WebSocket: globalThis.WebSocket,
+      transports: /** @type {TransportName[]} */ (['websocket', 'sse', 'poll']), now: Date.now, random: Math.random,
       // Called as methods of this object the browser's own would refuse to work.
+      fetch: /** @type {typeof fetch} */ ((what, init) => globalThis.fetch(what, init)),
       setTimeout: (/** @type {() => void} */ fn, /** @type {number} */ ms) => globalThis.setTimeout(fn, ms),
       clearTimeout: (/** @type {any} */ id) => globalThis.clearTimeout(id),
       ...options,
     };
     this.#timers = new Timers(this.#o);
     this.#sends = new Sends(this.#timers);
+    this.#acks = new Acks(this.#timers, this.#o);
+    this.#watchdog = new Watchdog(this.#timers, this.#o.now, () => this.#transmit({ type: 'ping' }),
+      () => this.#lost(1006, 'nothing heard'));
     const url = new URL(options.url, globalThis.location?.href);
     url.protocol = url.protocol.replace('http', 'ws');
     this.#url = url.href;
+    this.#httpUrl = httpBase(url.href, options.httpUrl);
+    const names = this.#o.transports.filter((name) => name in TRANSPORTS && (name !== 'websocket' || this.#o.WebSocket));
+    if (names.length === 0) throw new TypeError('transports names none that this browser has');
+    this.#choice = new Choice(names, this.#url, this.#o.retryWebSocketMs, this.#o.now);
     this.#store = options.cursorStore
       ?? (options.user ? storageCursor(`hookbridge:${url}:${options.user}`) : null);
   }
 
   get state() { return this.#state.state; }
+  /** What the live session is connected over, null without one. */
+  get transport() { return this.#session && this.#via; }
   /** The connected frame of the live session, null without one. */
   get session() { return this.#session; }
   /** The place up to which the app has handled everything; opaque. */
@@ -103,8 +123,8 @@ export class BridgeClient extends EventTarget {
   /** Signs out: acks what was handled, closes with 1000, stays stopped until connect(). */
   close() {
     if (this.#state.state === 'stopped') return;
-    this.#flushAck();
-    const had = this.#socket !== null;
+    this.#acks.flush(true);
+    const had = this.#link !== null;
     this.#drop(1000);
     if (had) this.#emit('close', { code: 1000, reason: 'closed by the app', retry: false });
     this.#stop(1000, 'closed by the app');
@@ -113,7 +133,7 @@ export class BridgeClient extends EventTarget {
   /**
    * Sends a message to another user, where this user's token allows it. Sent again with the same ref after a lost
    * connection, so it arrives once. Rejects with the server's problem, with 'timeout' (it may have arrived; the same
-   * ref makes trying again safe), 'too_large' or 'stopped'.
+   * ref makes trying again safe), 'too_large', 'stopped', or 'no_websocket' over another transport.
    * @param {string | Target} to @param {{type: string, data?: unknown, [member: string]: unknown}} event
    * @param {{ref?: string, timeoutMs?: number}} [options] @returns {Promise<SendResult>}
    */
@@ -125,10 +145,10 @@ export class BridgeClient extends EventTarget {
     return result;
   }
 
-  /** Says that the person has seen a message; waits for the connection where there is none. @param {string} id */
+  /** Says that the person has seen a message; waits for a WebSocket where there is none. @param {string} id */
   seen(id) {
-    if (this.#session) this.#transmit({ type: 'seen', id });
-    else this.#seenDue.add(id);
+    if (this.#session && this.#link?.twoWay) this.#transmit({ type: 'seen', id });
+    else remember(this.#seenDue, id);
   }
 
   // — connecting —
@@ -138,39 +158,69 @@ export class BridgeClient extends EventTarget {
     this.#timers.cancel('wait');
     this.#setState({ state: 'connecting' });
     if (run !== this.#run) return; // a state handler has closed or reopened us
-    this.#timers.set('deadline', this.#o.connectTimeoutMs, () => this.#lost(1006, 'no connected frame in time'));
-    let token, socket;
+    this.#limitWait();
     try { // the token first: the server waits only 5 s between the upgrade and the connect frame
-      token = await this.#o.getToken({ reason: this.#strikes.has(4401) ? 'unauthorized' : 'connect' });
-      if (run !== this.#run) return;
-      socket = this.#socket = new this.#o.WebSocket(this.#url, [SUBPROTOCOL]);
+      const token = await this.#o.getToken({ reason: this.#strikes.has(4401) ? 'unauthorized' : 'connect' });
+      if (run === this.#run) this.#join(this.#choice.next(), token);
     } catch (cause) {
       if (run !== this.#run) return;
+      if (this.#link) this.#choice.failed(1006, false);
       this.#drop();
       this.#emit('error', new BridgeError('connect', 'no token, or no WebSocket', { cause }));
       if (run + 1 === this.#run) this.#wait({});
-      return;
     }
-    socket.onopen = () => this.#transmit({ type: 'connect', token, ...(this.#cursor && { after: this.#cursor }) });
-    socket.onmessage = (e) => this.#receive(e.data);
-    socket.onclose = (e) => this.#lost(e.code, e.reason);
+  }
+
+  #limitWait() {
+    this.#timers.set('deadline', this.#o.connectTimeoutMs, () => {
+      this.#linkHeld = true; // a proxy may keep even the first word of an answer
+      this.#lost(1006, 'no connected frame in time');
+    });
+  }
+
+  /** @param {TransportName} via @param {string} token */
+  #join(via, token) {
+    this.#via = via;
+    this.#linkHeld = false;
+    this.#link = new TRANSPORTS[via]({
+      o: this.#o, url: this.#url, httpUrl: this.#httpUrl, token, after: this.#cursor,
+      opened: () => {
+        this.#linkHeld = true;
+        this.#choice.opened();
+      },
+      heard: () => this.#watchdog.heard(),
+      frame: (frame) => this.#receive(frame),
+      end: (code, reason, more) => this.#lost(code, reason, more),
+    });
+    this.#link.open();
+  }
+
+  /** A new token for a transport that has no frame to say so: the next stream brings it. @param {string} token */
+  #renew(token) {
+    const session = this.#session;
+    this.#drop(); // first: a user at the limit of sessions would lose another one to the new stream
+    this.#session = session;
+    this.#renewing = true;
+    this.#limitWait();
+    this.#join(this.#via, token);
   }
 
   /** Forgets the connection without a word to the app. @param {number} [code] */
   #drop(code) {
     this.#run++;
-    this.#timers.cancel('deadline', 'watch', 'answer', 'ack');
-    const socket = this.#socket;
-    this.#socket = this.#session = null;
+    this.#timers.cancel('deadline');
+    this.#watchdog.stop();
+    this.#acks.stop();
+    const link = this.#link;
+    this.#link = this.#session = null;
+    this.#renewing = false;
     this.#queue = []; // unhandled, so it is replayed
-    this.#ackDue = null;
-    if (!socket) return;
-    socket.onopen = socket.onmessage = socket.onclose = null;
-    socket.close(code); // on a half-open socket the close event is minutes away: nobody waits for it
+    link?.close(code);
   }
 
-  /** @param {number} code @param {string} reason */
-  #lost(code, reason) {
+  /** @type {End} */
+  #lost(code, reason, { adviceMs, floorMs = 0 } = {}) {
+    if (this.#link && !this.#session) this.#choice.failed(code, this.#linkHeld);
     const stable = this.#session && this.#o.now() - this.#connectedAt >= STABLE_MS;
     this.#drop();
     const run = this.#run;
@@ -191,7 +241,15 @@ export class BridgeClient extends EventTarget {
     this.#emit('close', { code, reason, retry: !stop });
     if (run !== this.#run) return; // the handler has closed us
     if (stop) this.#stop(code, reason);
-    else this.#wait(plan);
+    else {
+      if (adviceMs !== undefined) this.#heedAdvice(adviceMs);
+      this.#wait({ ...plan, floorMs: Math.max(plan.floorMs ?? 0, Math.min(floorMs, ADVICE_MAX_MS)) });
+    }
+  }
+
+  /** @param {number} ms */
+  #heedAdvice(ms) {
+    if (ms >= 0) this.#advice = Math.min(ms, ADVICE_MAX_MS);
   }
 
   /** @param {ClosePlan} plan */
@@ -221,24 +279,21 @@ export class BridgeClient extends EventTarget {
     this.#wakers = new AbortController();
     const { signal } = this.#wakers;
     const wake = () => {
-      if (this.#session) this.#probe(); // it may have died while we slept
+      if (this.#session) this.#watchdog.probe(); // it may have died while we slept
       else if (this.#timers.has('wait') && (!this.#asked || this.#o.now() >= this.#dueAt)) this.#open();
     };
     globalThis.addEventListener?.('online', wake, { signal });
     globalThis.addEventListener?.('pageshow', wake, { signal });
-    globalThis.addEventListener?.('pagehide', () => this.#flushAck(), { signal });
+    globalThis.addEventListener?.('pagehide', () => this.#acks.flush(true), { signal });
     globalThis.document?.addEventListener('visibilitychange', () => { if (!document.hidden) wake(); }, { signal });
   }
 
   // — frames in —
 
-  /** @param {unknown} data */
-  #receive(data) {
-    this.#heard++;
-    this.#heardAt = this.#o.now();
-    let frame;
+  /** @param {any} frame or its text */
+  #receive(frame) {
     try {
-      frame = JSON.parse(String(data));
+      if (typeof frame === 'string') frame = JSON.parse(frame);
     } catch (cause) {
       return void this.#emit('error', new BridgeError('not_json', 'the server sent no JSON', { cause }));
     }
@@ -253,27 +308,35 @@ export class BridgeClient extends EventTarget {
       case 'error': return this.#refused(frame.ref, frame.problem ?? {});
       case 'token_expiring': return void this.#refresh();
       case 'refreshed': return void this.#emit('refreshed', frame);
-      case 'reconnect':
-        if (frame.afterMs >= 0) this.#advice = Math.min(frame.afterMs, ADVICE_MAX_MS);
+      case 'reconnect': return this.#heedAdvice(frame.afterMs);
     }
   }
 
   /** @param {ConnectedFrame} frame */
   #connected(frame) {
-    const run = this.#run;
+    const link = this.#link;
+    if (!link) return;
+    const [run, transport, renewed] = [this.#run, this.#via, this.#renewing];
     this.#timers.cancel('deadline');
     this.#session = frame;
-    this.#connectedAt = this.#ackedAt = this.#o.now();
+    this.#renewing = false;
+    this.#connectedAt = this.#o.now();
+    this.#choice.worked();
+    this.#acks.start(link);
     // A fresh device keeps the place where its reading starts: without one, what another device acks while this one is
     // away would never be replayed here. One that resumed acks again, for its last ack may have died with the socket.
-    if (this.#cursor === null) this.#move(frame.cursor);
-    else if (frame.resumed) this.#ackSoon(this.#cursor);
-    this.#watch(frame.pingMs || DEFAULT_PING_MS);
+    if (this.#cursor === null) {
+      if (frame.cursor) this.#move(frame.cursor);
+    } else if (frame.resumed) this.#acks.soon(this.#cursor);
+    this.#watchdog.start(frame.pingMs || DEFAULT_PING_MS, link.twoWay);
     for (const ref of this.#sends.refs()) this.#transmitSend(ref);
-    for (const id of this.#seenDue) this.#transmit({ type: 'seen', id });
-    this.#seenDue.clear();
-    this.#setState({ state: 'connected' });
-    if (run === this.#run) this.#emit('open', frame);
+    if (link.twoWay) {
+      for (const id of this.#seenDue) this.#transmit({ type: 'seen', id });
+      this.#seenDue.clear();
+    }
+    if (renewed) return void this.#emit('refreshed', { expiresAt: frame.expiresAt });
+    this.#setState({ state: 'connected', transport });
+    if (run === this.#run) this.#emit('open', { ...frame, transport });
   }
 
   /** Hands over mailbox frames one by one, each only when the app is done with the one before. */
@@ -302,12 +365,9 @@ export class BridgeClient extends EventTarget {
   /** @param {EventFrame | GapFrame | RecalledFrame} frame @param {number} life */
   #handled(frame, life) {
     if (life !== this.#life || frame.type === 'recalled') return;
-    if (frame.type === 'event') {
-      this.#ids.add(frame.event.id);
-      if (this.#ids.size > MAX_IDS) this.#ids.delete(/** @type {string} */ (this.#ids.values().next().value));
-    }
+    if (frame.type === 'event') remember(this.#ids, frame.event.id);
     this.#move(frame.cursor);
-    this.#ackSoon(frame.cursor);
+    this.#acks.soon(frame.cursor);
   }
 
   /** @param {string | undefined} ref @param {Problem} problem */
@@ -321,7 +381,9 @@ export class BridgeClient extends EventTarget {
     const run = this.#run;
     try {
       const token = await this.#o.getToken({ reason: 'expiring' });
-      if (run === this.#run) this.#transmit({ type: 'refresh', token });
+      if (run !== this.#run) return;
+      if (this.#link?.twoWay) this.#transmit({ type: 'refresh', token });
+      else this.#renew(token);
     } catch (cause) { // then the server closes with 4401 in its time, and that asks for a token again
       this.#emit('error', new BridgeError('token', 'getToken failed', { cause }));
     }
@@ -329,60 +391,23 @@ export class BridgeClient extends EventTarget {
 
   // — frames out —
 
-  /** @param {object} frame */
-  #transmit(frame) {
-    if (this.#socket?.readyState === 1) this.#socket.send(JSON.stringify(frame));
-  }
+  /** @param {{type: string, [member: string]: unknown}} frame */
+  #transmit(frame) { this.#link?.transmit(frame); }
 
   /** @param {string} ref */
   #transmitSend(ref) {
-    const text = this.#session && this.#sends.text(ref, this.#session.maxBytes || Infinity);
-    if (text && this.#socket?.readyState === 1) this.#socket.send(text);
+    if (!this.#session || !this.#link) return;
+    if (!this.#link.twoWay) this.#sends.fail(ref, new BridgeError('no_websocket', 'the network blocks what sends need'));
+    else {
+      const frame = this.#sends.frame(ref, this.#session.maxBytes || Infinity);
+      if (frame) this.#transmit(frame);
+    }
   }
 
   /** @param {string} cursor */
   #move(cursor) {
     this.#cursor = cursor;
     this.#store?.save(cursor);
-  }
-
-  /** Acks are cumulative: the first goes at once, the next one speaks for all that gathered. @param {string} cursor */
-  #ackSoon(cursor) {
-    this.#ackDue = cursor;
-    if (this.#timers.has('ack')) return;
-    const wait = this.#ackedAt + this.#o.ackEveryMs - this.#o.now();
-    if (wait > 0) this.#timers.set('ack', wait, () => this.#flushAck());
-    else this.#flushAck();
-  }
-
-  #flushAck() {
-    this.#timers.cancel('ack');
-    if (this.#ackDue === null || !this.#session) return;
-    this.#transmit({ type: 'ack', cursor: this.#ackDue });
-    this.#ackDue = null;
-    this.#ackedAt = this.#o.now();
-  }
-
-  // — the watchdog: browsers answer the server's pings without telling the page, so the page asks for itself —
-
-  /** @param {number} pingMs @param {number} [inMs] */
-  #watch(pingMs, inMs = pingMs) {
-    this.#timers.set('watch', inMs, () => {
-      const quiet = this.#o.now() - this.#heardAt;
-      if (quiet < pingMs) this.#watch(pingMs, pingMs - quiet);
-      else this.#probe();
-    });
-  }
-
-  #probe() {
-    if (this.#timers.has('answer')) return;
-    const [heard, at] = [this.#heard, this.#o.now()];
-    this.#transmit({ type: 'ping' });
-    this.#timers.set('answer', ANSWER_MS, () => {
-      if (this.#heard > heard) this.#watch(this.#session?.pingMs || DEFAULT_PING_MS);
-      else if (this.#o.now() - at >= 2 * ANSWER_MS) this.#probe(); // this machine slept: the answer may be on its way
-      else this.#lost(1006, 'nothing heard');
-    });
   }
 
   /** @template {keyof BridgeEvents} K @param {K} type @param {BridgeEvents[K]} detail */
@@ -397,4 +422,10 @@ export class BridgeClient extends EventTarget {
     this.#state = detail;
     this.#emit('state', detail);
   }
+}
+
+/** Adds to a set that forgets its oldest. @param {Set<string>} set @param {string} id */
+function remember(set, id) {
+  set.add(id);
+  if (set.size > MAX_IDS) set.delete(/** @type {string} */ (set.values().next().value));
 }

@@ -11,13 +11,16 @@
  * @typedef {{ref?: string, id: string, status: string, sessions: number, duplicate?: boolean}} SendResult
  * @typedef {{type?: string, title?: string, status?: number, code?: string, detail?: string}} Problem
  * @typedef {'connecting' | 'connected' | 'waiting' | 'offline' | 'stopped'} State
- * @typedef {{state: State, retryInMs?: number, code?: number, reason?: string}} StateDetail
+ * @typedef {'websocket' | 'sse' | 'poll'} TransportName
+ * @typedef {{state: State, transport?: TransportName, retryInMs?: number, code?: number, reason?: string}} StateDetail
+ *   `transport`: over which it is connected
  * @typedef {{user: string} | {users: string[]} | {group: string} | {all: true}} Target
  * @typedef {{load(): string | null, save(cursor: string): void, clear(): void}} CursorStore
  *
  * What each event's handler is given.
  * @typedef {object} BridgeEvents
- * @property {ConnectedFrame} open  the session is registered; what waited follows
+ * @property {ConnectedFrame & {transport: TransportName}} open  the session is registered; what waited follows. Polls
+ *   have no session: there `session`, `user` and `expiresAt` are empty and `maxBytes` is 0
  * @property {EventFrame} message  one message, never the same `event.id` twice
  * @property {StateDetail} state
  * @property {GapFrame} gap  messages were lost for good: fetch what matters from the backend
@@ -32,13 +35,21 @@
  *   token; after 'unauthorized' a cached one must not be given again
  * @property {string} [user]  names the default cursor store; without it the cursor lives as long as this object
  * @property {CursorStore} [cursorStore]  default: localStorage, one entry per url and user
+ * @property {TransportName[]} [transports]  those it may use, the best first; default: websocket, sse, poll. The next one
+ *   is for networks that block the one before, not for servers that are down
+ * @property {string} [httpUrl]  under which the bridge's /v1/stream, /v1/poll and /v1/acks are; default: where /ws is
+ * @property {number} [retryWebSocketMs]  a fallback this old is left for the first transport at the next reconnect;
+ *   default 600,000
  * @property {number} [ackEveryMs]  at most one ack in this time; default 200
  * @property {number} [connectTimeoutMs]  from wanting a token to the connected frame; default 15,000
  * @property {typeof globalThis.WebSocket} [WebSocket]
+ * @property {typeof globalThis.fetch} [fetch]
  * @property {() => number} [now]
  * @property {() => number} [random]
  * @property {(fn: () => void, ms: number) => any} [setTimeout]
  * @property {(id: any) => void} [clearTimeout]
+ *
+ * @typedef {Required<Pick<BridgeOptions, 'WebSocket' | 'fetch' | 'now' | 'setTimeout' | 'clearTimeout'>>} Plumbing
  */
 
 export const SUBPROTOCOL = 'bridge.v1.json';

@@ -33,7 +33,7 @@ export class Timers {
 
 /** The send frames that have no answer yet, oldest first. They outlive connections. */
 export class Sends {
-  /** @type {Map<string, {text: string, resolve: (r: SendResult) => void, reject: (e: BridgeError) => void}>} */
+  /** @type {Map<string, {frame: {type: string}, resolve: (r: SendResult) => void, reject: (e: BridgeError) => void}>} */
   #open = new Map();
   #timers;
 
@@ -45,24 +45,24 @@ export class Sends {
   /** @param {string} ref */
   has(ref) { return this.#open.has(ref); }
 
-  /** @param {string} ref @param {object} frame @param {number} timeoutMs @returns {Promise<SendResult>} */
+  /** @param {string} ref @param {{type: string}} frame @param {number} timeoutMs @returns {Promise<SendResult>} */
   add(ref, frame, timeoutMs) {
     return new Promise((resolve, reject) => {
       if (this.#open.has(ref)) throw new BridgeError('duplicate_ref', 'this ref is on its way already');
-      this.#open.set(ref, { text: JSON.stringify(frame), resolve, reject });
+      this.#open.set(ref, { frame, resolve, reject });
       this.#timers.set(`send ${ref}`, timeoutMs, () => this.fail(ref, new BridgeError('timeout', 'no result in time')));
     });
   }
 
   /**
-   * The frame's text, for writing. One that is too long fails here: the server would answer it by closing with 1009,
+   * The frame, for writing. One that is too long fails here: the server would answer it by closing with 1009,
    * and that would stop everything else too.
    * @param {string} ref @param {number} maxBytes
    */
-  text(ref, maxBytes) {
-    const text = this.#open.get(ref)?.text;
-    const bytes = text === undefined ? 0 : new TextEncoder().encode(text).length;
-    if (bytes <= maxBytes) return text;
+  frame(ref, maxBytes) {
+    const frame = this.#open.get(ref)?.frame;
+    const bytes = frame === undefined ? 0 : new TextEncoder().encode(JSON.stringify(frame)).length;
+    if (bytes <= maxBytes) return frame;
     this.fail(ref, new BridgeError('too_large', `${bytes} bytes; the bridge reads ${maxBytes}`));
   }
 

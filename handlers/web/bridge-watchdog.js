@@ -30,6 +30,7 @@ export class Watchdog {
 
   /** @param {number} pingMs @param {boolean} twoWay */
   start(pingMs, twoWay) {
+    this.stop();
     [this.#pingMs, this.#twoWay] = [pingMs, twoWay];
     this.#watch(this.#patience);
   }
@@ -50,7 +51,7 @@ export class Watchdog {
 
   /** The page woke up, or has heard nothing for long: is the other side still there? */
   probe() {
-    if (this.#timers.has('answer') || !this.#timers.has('watch') && !this.#twoWay) return;
+    if (this.#timers.has('answer')) return;
     const [heard, at] = [this.#heard, this.#now()];
     if (this.#twoWay) this.#ask();
     const answerMs = this.#twoWay ? ANSWER_MS : Math.max(ANSWER_MS, this.#heardAt + this.#pingMs + ANSWER_MS - at);

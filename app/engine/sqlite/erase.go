@@ -140,6 +140,7 @@ func (w *writer) erase(r *request) error {
 			return err
 		}
 	}
+	clear(w.sizes)
 	w.acks.forget(r.user)
 	w.users.drop(r.user)
 	w.engine.crowd.dismiss(r.user)

@@ -110,20 +110,25 @@ func (w *writer) setMember(r *request) error {
 		return err
 	}
 	if !r.yes {
+		delete(w.sizes, r.name)
 		return with(w.store.dropMember).text(r.name).text(r.user).exec()
 	}
 	there, err := with(w.store.countMember).text(r.name).text(r.user).count()
 	if err != nil || there > 0 {
 		return err
 	}
-	stored, err := with(w.store.countStored).text(r.name).count()
-	if err != nil {
-		return err
+	stored, ok := w.sizes[r.name]
+	if !ok {
+		if stored, err = with(w.store.countStored).text(r.name).count(); err != nil {
+			return err
+		}
 	}
+	w.sizes[r.name] = stored
 	if stored >= bridge.MaxGroupMembers {
 		r.err = bridge.ErrGroupFull
 		return nil
 	}
+	w.sizes[r.name]++
 	return with(w.store.addMember).text(r.name).text(r.user).exec()
 }
 

@@ -35,6 +35,8 @@ type writer struct {
 	inTx    bool
 	buf     []byte
 
+	sizes map[string]int // of groups that were counted; dropped when in doubt
+
 	acks  *ackBook
 	prune pruner
 	probe int64
@@ -44,7 +46,7 @@ type writer struct {
 
 func newWriter(e *Engine, s *store) (*writer, error) {
 	w := &writer{engine: e, opts: e.opts, store: s, queue: e.queue, fan: make(chan []*request, 1),
-		users: newRecords(recordLimit), acks: e.acks, buf: make([]byte, 0, 256)}
+		users: newRecords(recordLimit), acks: e.acks, buf: make([]byte, 0, 256), sizes: make(map[string]int)}
 	var err error
 	w.nextNo, err = s.nextNo()
 	return w, err
@@ -237,6 +239,7 @@ func (w *writer) fail(group []*request, err error) {
 	for _, user := range w.touched {
 		w.users.drop(user)
 	}
+	clear(w.sizes)
 	w.acks.failed()
 	w.prune.failed()
 	w.engine.health.bad(err)

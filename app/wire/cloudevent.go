@@ -1,0 +1,295 @@
+package wire
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"mime"
+	"net/url"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Media types of CloudEvents 1.0 (https://github.com/cloudevents/spec, v1.0.2).
+const (
+	CloudEventMediaType      = "application/cloudevents+json"
+	CloudEventBatchMediaType = "application/cloudevents-batch+json"
+)
+
+// CloudEvent is one CloudEvent, as an event of ours.
+type CloudEvent struct {
+	ID    string // made of source and id, which together are its identity
+	Event Event
+}
+
+// cloud is a CloudEvent in the making, from either mode.
+type cloud struct {
+	now         time.Time
+	place       func(name string) string // how an error names an attribute
+	seen        map[string]bool
+	id, source  string
+	version     string
+	contentType string
+	targets     int
+	event       Event
+}
+
+func newCloud(now time.Time, place func(string) string) *cloud {
+	return &cloud{now: now, place: place, seen: make(map[string]bool), event: Event{TTL: -1}}
+}
+
+// attribute takes one attribute; names it does not know are ignored.
+func (c *cloud) attribute(name, value string) error {
+	switch name {
+	case "specversion":
+		c.version = value
+	case "id":
+		c.id = value
+	case "source":
+		c.source = value
+	case "type":
+		if c.event.Type = value; !validType(value) {
+			return badMember(c.place(name), "must be 1 to 128 characters A-Z a-z 0-9 _ . -")
+		}
+	case "time":
+		t, err := time.Parse(time.RFC3339, value)
+		if err != nil {
+			return badMember(c.place(name), "must be an RFC 3339 time, like 2026-11-22T20:36:00Z")
+		}
+		c.event.Timestamp = t
+	case "datacontenttype":
+		c.contentType = value
+	case "touser":
+		c.targets++
+		c.event.To.User = value
+		if value == "" {
+			return badMember(c.place(name), "is empty")
+		}
+	case "togroup":
+		c.targets++
+		c.event.To.Group = value
+		if value == "" {
+			return badMember(c.place(name), "is empty")
+		}
+	case "toall":
+		c.targets++
+		c.event.To.All = true
+		if value != "true" {
+			return badMember(c.place(name), "must be true")
+		}
+	case "topic":
+		c.event.Topic = value
+		if value == "" || utf8.RuneCountInString(value) > MaxTopicChars {
+			return badMember(c.place(name), "must be a string of 1 to 128 characters")
+		}
+	case "expirytime":
+		t, err := time.Parse(time.RFC3339, value)
+		if err != nil {
+			return badMember(c.place(name), "must be an RFC 3339 time, like 2026-11-23T20:36:00Z")
+		}
+		left := t.Sub(c.now)
+		if left <= 0 {
+			return badMember(c.place(name), "is past")
+		}
+		c.event.TTL = min((left+time.Second-1)/time.Second, MaxTTLSeconds) * time.Second
+	}
+	return nil
+}
+
+// finish checks what must be there and makes the id.
+func (c *cloud) finish() (CloudEvent, error) {
+	switch {
+	case c.version == "":
+		return CloudEvent{}, badMember(c.place("specversion"), `is missing: "1.0"`)
+	case c.version != "1.0":
+		return CloudEvent{}, badMember(c.place("specversion"), `must be "1.0"`)
+	case c.id == "":
+		return CloudEvent{}, badMember(c.place("id"), "is missing or empty")
+	case c.source == "":
+		return CloudEvent{}, badMember(c.place("source"), "is missing or empty")
+	case c.event.Type == "":
+		return CloudEvent{}, badMember(c.place("type"), "is missing: name the kind of event, like patient.added")
+	case c.targets != 1:
+		return CloudEvent{}, badMember(c.place("touser"), fmt.Sprintf("or togroup or toall: exactly one extension attribute must say whom it is for; there are %d", c.targets))
+	}
+	sum := sha256.Sum256([]byte(c.source + "\x00" + c.id))
+	id := "ce_" + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:20]))
+	return CloudEvent{ID: id, Event: c.event}, nil
+}
+
+// isJSON tells whether a content type is JSON; CloudEvents data without one is.
+func isJSON(contentType string) bool {
+	if contentType == "" {
+		return true
+	}
+	media, _, err := mime.ParseMediaType(contentType)
+	return err == nil && (media == "application/json" || media == "text/json" || strings.HasSuffix(media, "+json"))
+}
+
+// DecodeCloudEvent reads the structured mode. Its error is a *DecodeError.
+func DecodeCloudEvent(body []byte, now time.Time) (CloudEvent, error) {
+	c := newCloud(now, func(name string) string { return "/" + name })
+	dec := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true))
+	if dec.PeekKind() != '{' {
+		if _, err := dec.ReadValue(); err != nil {
+			return CloudEvent{}, badSyntax(err)
+		}
+		return CloudEvent{}, &DecodeError{Detail: "the event must be a JSON object"}
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return CloudEvent{}, badSyntax(err)
+	}
+	var first error
+	var data, data64 jsontext.Value
+	for dec.PeekKind() != '}' {
+		token, err := dec.ReadToken()
+		if err != nil {
+			return CloudEvent{}, badSyntax(err)
+		}
+		name := token.String()
+		value, err := dec.ReadValue()
+		if err != nil {
+			return CloudEvent{}, badSyntax(err)
+		}
+		switch {
+		case c.seen[name]:
+			err = badMember("/"+name, "is given twice")
+		case name == "data":
+			data = value.Clone()
+		case name == "data_base64":
+			data64 = value.Clone()
+		default:
+			err = c.member(name, value)
+		}
+		c.seen[name] = true
+		if first == nil {
+			first = err
+		}
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return CloudEvent{}, badSyntax(err)
+	}
+	if _, err := dec.ReadToken(); err != io.EOF {
+		return CloudEvent{}, &DecodeError{Syntax: true, Detail: "the body goes on after the JSON object ends"}
+	}
+	if first != nil {
+		return CloudEvent{}, first
+	}
+	if err := c.structuredData(data, data64); err != nil {
+		return CloudEvent{}, err
+	}
+	return c.finish()
+}
+
+// member takes an attribute from JSON: a string, a number or a boolean; null is
+// as good as absent (CloudEvents JSON format §2.2).
+func (c *cloud) member(name string, value jsontext.Value) error {
+	switch value.Kind() {
+	case '"':
+		var s string
+		if err := json.Unmarshal(value, &s); err != nil {
+			return badMember("/"+name, "is not a string in UTF-8")
+		}
+		return c.attribute(name, s)
+	case 't', 'f', '0':
+		return c.attribute(name, string(value))
+	case 'n':
+		return nil
+	}
+	return badMember("/"+name, "must be a string, a number or a boolean")
+}
+
+func (c *cloud) structuredData(data, data64 jsontext.Value) error {
+	switch {
+	case data != nil && data64 != nil:
+		return badMember("/data_base64", "cannot stand beside data")
+	case data != nil:
+		c.event.Data = data
+	case data64 != nil:
+		var text string
+		if json.Unmarshal(data64, &text) != nil {
+			return badMember("/data_base64", "must be a string")
+		}
+		raw, err := base64.StdEncoding.DecodeString(text)
+		if err != nil {
+			return badMember("/data_base64", "must be base64")
+		}
+		if !isJSON(c.contentType) || c.contentType == "" {
+			c.event.Data = data64
+			return nil
+		}
+		if !jsontext.Value(raw).IsValid() {
+			return badMember("/data_base64", "is not the JSON that datacontenttype says it is")
+		}
+		c.event.Data = raw
+	}
+	return nil
+}
+
+// DecodeCloudEventBatch reads the batched mode, a JSON array, which may be empty.
+func DecodeCloudEventBatch(body []byte, now time.Time) ([]BatchItem, error) {
+	if v := jsontext.Value(body); v.Kind() != '[' || !v.IsValid(jsontext.AllowDuplicateNames(true)) {
+		return nil, &DecodeError{Syntax: true, Detail: "the body is not one JSON array of CloudEvents"}
+	}
+	items, err := split(body, "the batch")
+	if err != nil {
+		return nil, err
+	}
+	for i := range items {
+		it := &items[i]
+		var e CloudEvent
+		e, it.Err = DecodeCloudEvent(it.Raw, now)
+		it.ID, it.Event = e.ID, e.Event
+		it.at(fmt.Sprintf("/%d", i))
+	}
+	return items, nil
+}
+
+// binaryAttributes are those that the binary mode looks for among the headers.
+var binaryAttributes = []string{"specversion", "id", "source", "type", "time", "touser", "togroup", "toall", "topic", "expirytime"}
+
+// IsBinaryCloudEvent tells the binary mode by its one sure sign.
+func IsBinaryCloudEvent(attribute func(name string) (string, bool)) bool {
+	_, ok := attribute("specversion")
+	return ok
+}
+
+// DecodeBinaryCloudEvent reads the binary mode: attribute gives the value of a
+// ce- header, percent-encoded as it came (HTTP binding §3.1.3.2); the body is
+// the data.
+func DecodeBinaryCloudEvent(attribute func(name string) (string, bool), contentType string, body []byte, now time.Time) (CloudEvent, error) {
+	c := newCloud(now, func(name string) string { return "header ce-" + name })
+	for _, name := range binaryAttributes {
+		value, ok := attribute(name)
+		if !ok {
+			continue
+		}
+		value, err := url.PathUnescape(strings.Trim(value, `"`))
+		if err != nil || !utf8.ValidString(value) {
+			return CloudEvent{}, badMember(c.place(name), "is not percent-encoded UTF-8")
+		}
+		if err := c.attribute(name, value); err != nil {
+			return CloudEvent{}, err
+		}
+	}
+	switch {
+	case len(body) == 0:
+	case isJSON(contentType):
+		if !jsontext.Value(body).IsValid(jsontext.AllowDuplicateNames(true)) {
+			return CloudEvent{}, &DecodeError{Syntax: true, Detail: "the body is not the JSON that Content-Type says it is"}
+		}
+		c.event.Data = bytes.Clone(body)
+	case strings.HasPrefix(strings.ToLower(contentType), "text/") && utf8.Valid(body):
+		c.event.Data = appendString(nil, string(body))
+	default:
+		c.event.Data = appendString(nil, base64.StdEncoding.EncodeToString(body))
+	}
+	return c.finish()
+}

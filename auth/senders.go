@@ -1,0 +1,161 @@
+package auth
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"slices"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+const (
+	maxSenderName   = 64
+	maxPatternChars = 128
+)
+
+// Sender is a named holder of webhook keys, and how far the name reaches.
+type Sender struct {
+	Name    string
+	Secrets []string
+	Types   []string // patterns of event types; nil: any
+	To      []string // patterns of whom; nil: anybody
+	Rate    float64  // events a second; 0: no limit
+	Burst   int      // events at once, where there is a rate
+}
+
+// String names the sender and keeps its secrets.
+func (s Sender) String() string { return "sender " + s.Name }
+
+// LogValue keeps the secrets out of logs.
+func (s Sender) LogValue() slog.Value { return slog.StringValue(s.Name) }
+
+type senderFile struct {
+	Senders []senderEntry `json:"senders"`
+}
+
+type senderEntry struct {
+	Name    string   `json:"name"`
+	Secrets []string `json:"secrets"`
+	Types   []string `json:"types"`
+	To      []string `json:"to"`
+	Rate    *struct {
+		PerSecond float64 `json:"perSecond"`
+		Burst     int     `json:"burst"`
+	} `json:"rate"`
+}
+
+// ParseSenders reads a file of senders:
+//
+//	{"senders":[{"name":"clinic","secrets":["whsec_…"],"types":["patient.*"],
+//	 "to":["patient-*","group:ward-*"],"rate":{"perSecond":50,"burst":100}}]}
+//
+// Names it does not know are refused: a slip in "types" must not open
+// everything. Its errors never repeat a secret.
+func ParseSenders(b []byte) ([]Sender, error) {
+	var f senderFile
+	if err := json.Unmarshal(b, &f, json.RejectUnknownMembers(true)); err != nil {
+		return nil, senderFault(err)
+	}
+	if len(f.Senders) == 0 {
+		return nil, errors.New(`no senders: it must be {"senders":[{"name":"…","secrets":["whsec_…"]}]}`)
+	}
+	out := make([]Sender, 0, len(f.Senders))
+	names, secrets := make(map[string]bool), make(map[string]bool)
+	for i, e := range f.Senders {
+		s, err := e.sender(secrets)
+		if err == nil && names[e.Name] {
+			err = errors.New("name is given to another sender, too")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("sender %d: %w", i+1, err)
+		}
+		names[e.Name] = true
+		out = append(out, s)
+	}
+	if len(secrets) > maxWebhookKeys {
+		return nil, fmt.Errorf("%d secrets; at most %d are allowed over all senders", len(secrets), maxWebhookKeys)
+	}
+	return out, nil
+}
+
+// senderFault says where the file is wrong, without what stands there.
+func senderFault(err error) error {
+	var syn *jsontext.SyntacticError
+	var sem *json.SemanticError
+	switch {
+	case errors.As(err, &syn):
+		return fmt.Errorf("not JSON: syntax error at byte %d", syn.ByteOffset)
+	case errors.As(err, &sem) && errors.Is(err, json.ErrUnknownName):
+		return fmt.Errorf("%s is no member known here; a sender has name, secrets, types, to and rate", sem.JSONPointer)
+	case errors.As(err, &sem):
+		return fmt.Errorf("%s has the wrong type", sem.JSONPointer)
+	}
+	return errors.New("not a file of senders")
+}
+
+func (e *senderEntry) sender(known map[string]bool) (Sender, error) {
+	s := Sender{Name: e.Name, Secrets: e.Secrets, Types: e.Types, To: e.To}
+	if !validSenderName(e.Name) {
+		return s, fmt.Errorf("name must be 1 to %d characters A-Z a-z 0-9 _ . -", maxSenderName)
+	}
+	if len(e.Secrets) == 0 {
+		return s, errors.New("secrets must list one secret at least")
+	}
+	for i, secret := range e.Secrets {
+		if _, _, err := parseSecret(secret); err != nil {
+			return s, fmt.Errorf("secret %d %w", i+1, err)
+		}
+		if known[secret] {
+			return s, fmt.Errorf("secret %d stands in the file twice: each key has one name", i+1)
+		}
+		known[secret] = true
+	}
+	for member, patterns := range map[string][]string{"types": e.Types, "to": e.To} {
+		if patterns != nil && len(patterns) == 0 {
+			return s, fmt.Errorf("%s is empty: leave it out to allow all", member)
+		}
+		if slices.ContainsFunc(patterns, func(p string) bool { return p == "" || len(p) > maxPatternChars }) {
+			return s, fmt.Errorf("%s: a pattern has 1 to %d characters", member, maxPatternChars)
+		}
+	}
+	if e.Rate == nil {
+		return s, nil
+	}
+	s.Rate, s.Burst = e.Rate.PerSecond, e.Rate.Burst
+	if !(s.Rate > 0) || s.Rate > 1e6 {
+		return s, errors.New("rate/perSecond must be above 0 and at most 1000000")
+	}
+	if s.Burst == 0 {
+		s.Burst = int(math.Ceil(s.Rate))
+	}
+	if s.Burst < 1 || s.Burst > 1e6 {
+		return s, errors.New("rate/burst must be from 1 to 1000000")
+	}
+	return s, nil
+}
+
+func validSenderName(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '.' || c == '-') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxSenderName
+}
+
+// NewSenderWebhooks makes the checker over all senders' secrets, in order, and
+// names the sender of each key: that of Verified.Key k stands at k-1.
+func NewSenderWebhooks(senders []Sender) (*Webhooks, []string, error) {
+	var secrets, names []string
+	for _, s := range senders {
+		for _, secret := range s.Secrets {
+			secrets, names = append(secrets, secret), append(names, s.Name)
+		}
+	}
+	w, err := NewWebhooks(secrets)
+	return w, names, err
+}
