@@ -230,7 +230,10 @@ func TestFramesThatAreWrongAreAnsweredAndTheSessionStays(t *testing.T) {
 			t.Errorf("%s: %s", in, f.Raw)
 		}
 	}
-	s.sendRaw(`{"type":"seen","id":"msg_1"}`)
+	s.sendRaw(`{"type":"seen","id":"msg_of_nobody"}`)
+	if f := s.next(); f.Problem.Code != "not_found" {
+		t.Errorf("seen of an event that is not there: %s", f.Raw)
+	}
 	s.settle()
 }
 
@@ -460,12 +463,12 @@ func TestReceivedIsLearntFromThePongOfAHeartbeat(t *testing.T) {
 	s.want("event")
 	// A client may send a pong of its own at any time; one that names the
 	// place counts as one that answers.
-	must(t, s.ws.WriteControl(websocket.PongMessage, []byte("1.0"), time.Now().Add(patience)))
+	must(t, s.ws.WriteControl(websocket.PongMessage, []byte("1.0.1"), time.Now().Add(patience)))
 	s.settle()
 	if again := w.fire(a.ID, `{"type":"test.event","to":{"user":"patient-1"},"data":{"n":1}}`); again.Status != "received" {
 		t.Errorf("%s", again.Raw)
 	}
-	must(t, s.ws.WriteControl(websocket.PongMessage, []byte("999.999"), time.Now().Add(patience)))
+	must(t, s.ws.WriteControl(websocket.PongMessage, []byte("999.999.999"), time.Now().Add(patience)))
 	must(t, s.ws.WriteControl(websocket.PongMessage, []byte("whatever"), time.Now().Add(patience)))
 	s.settle()
 }

@@ -2,6 +2,8 @@ package bridge
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -92,12 +94,25 @@ type Bridge struct {
 // New wires a Bridge to its engine and starts to listen to it.
 func New(cfg Config, engine Engine, auth Authenticator) *Bridge {
 	cfg.fill()
-	b := &Bridge{cfg: cfg, engine: engine, auth: auth, log: cfg.Logger, audit: cfg.Audit, waits: newWaits(),
+	b := &Bridge{cfg: cfg, engine: engine, auth: auth, log: cfg.Logger, audit: cfg.Audit,
 		greeting: make(map[Conn]struct{})}
+	b.waits = newWaits(b.tell)
 	b.hub = newHub(b.waits)
 	b.metrics = newMetrics(cfg.Registerer, b.hub)
 	engine.Listen(b.hub)
 	return b
+}
+
+// tell passes a notice on beside what is under way. One that is lost leaves a
+// caller waiting until its time is up.
+func (b *Bridge) tell(n Notice) {
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
+		defer cancel()
+		if err := b.engine.Tell(ctx, n); err != nil && !errors.Is(err, ErrClosed) {
+			b.log.Warn("another machine was not told of a message's progress", "id", n.ID, "error", err)
+		}
+	}()
 }
 
 // Check tells whether the bridge can take work: not draining, engine well.
@@ -106,6 +121,21 @@ func (b *Bridge) Check(ctx context.Context) error {
 		return ErrDraining
 	}
 	return b.engine.Check(ctx)
+}
+
+// thinOut ends the oldest sessions of a user who has too many, on whichever
+// machine they are.
+func (b *Bridge) thinOut(ctx context.Context, user string) error {
+	list, err := b.engine.Sessions(ctx, user)
+	if err != nil {
+		return fmt.Errorf("list sessions: %w", err)
+	}
+	for ; len(list) > b.cfg.SessionsPerUser; list = list[1:] {
+		if err := b.engine.Tell(ctx, Notice{Kind: NoticeReplaced, User: user, Session: list[0].Session}); err != nil {
+			return fmt.Errorf("end an older session: %w", err)
+		}
+	}
+	return nil
 }
 
 // Full reports whether this machine has all the sessions it may have.

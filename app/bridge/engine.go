@@ -52,7 +52,8 @@ type Delivery struct {
 
 // Listener is what an engine tells about messages as they become readable: this
 // machine's hub. Calls for one log come in the order of its sequences, never two
-// at a time for the same log, and never block.
+// at a time for the same log, and never block. A Deliver may be missing, or come
+// late or twice: sessions find holes by the sequence and fill them from the store.
 type Listener interface {
 	// Deliver hands a message of user's mailbox (or a never stored one to
 	// user) to the user's live sessions on this machine and returns how many
@@ -66,6 +67,11 @@ type Listener interface {
 	// Trails tells what the user's live sessions on this machine have gone
 	// through so far.
 	Trails(user string) []Trail
+	// Behind tells that the user's sessions (everybody's where user is empty)
+	// may have been told nothing of messages up to head, because machines lost
+	// sight of each other: those that are not there yet read them from the
+	// store.
+	Behind(user string, head Position)
 }
 
 // Recipient is what became of a message in one mailbox.
@@ -81,7 +87,8 @@ type Receipt struct {
 	Duplicate bool      // the id was known with the same digest: nothing was delivered by this call
 	Expires   time.Time // as the first Append had it; zero if never stored
 	// Recipients has one entry a user in the order of the target (of the
-	// members' names for a group); nil for a message to all.
+	// members' names for a group); nil for a message to all. Sessions on other
+	// machines count as handed to when they are present.
 	Recipients []Recipient
 	Broadcast  uint64 // place in the log of messages to all; 0 if not there
 	Sessions   int    // all live sessions it went to in this Append
@@ -104,6 +111,8 @@ type Standing struct {
 	// First is the place before the oldest message to all that concerns this
 	// user (the head of that log when the user was first seen); Mailbox is 0.
 	First Position
+	// Live counts the user's live sessions on all machines, this one too.
+	Live int
 }
 
 // Lost says up to which places messages are gone in a way that their readers

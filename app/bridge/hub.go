@@ -89,6 +89,9 @@ func (h *hub) offer(user string, list []*Session, d Delivery) (sessions int) {
 		return 0
 	}
 	if d.Message.Wanted != "" {
+		if d.Message.Asker != "" {
+			h.waits.relay(d.Message.ID, d.Message.Wanted, d.Message.Asker)
+		}
 		h.waits.handing(user, &d)
 		defer func() { h.waits.handed(user, d.Message.ID, sessions) }()
 	}
@@ -100,8 +103,66 @@ func (h *hub) offer(user string, list []*Session, d Delivery) (sessions int) {
 	return sessions
 }
 
+// Behind implements Listener.
+func (h *hub) Behind(user string, head Position) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if user != "" {
+		for _, s := range h.users[user] {
+			s.behindOf(head)
+		}
+		return
+	}
+	for _, list := range h.users {
+		for _, s := range list {
+			s.behindOf(head)
+		}
+	}
+}
+
+// wanted lets a caller on another machine know how far a user's sessions here
+// are with an event of earlier, now and from now on.
+func (h *hub) wanted(n *Notice) {
+	list := h.of(n.User)
+	if len(list) == 0 {
+		return
+	}
+	w := h.waits.relay(n.ID, n.Status, n.Asker)
+	h.expect(w, n.User, waited{mailbox: n.Mailbox, broadcast: n.Broadcast})
+}
+
+// expect waits for those sessions of a user here that have an event of earlier,
+// and has their sockets answer for it soon.
+func (h *hub) expect(w *wait, user string, u waited) {
+	sessions, status := h.holding(user, w.id, u.mailbox, u.broadcast)
+	if sessions == 0 {
+		return
+	}
+	u.sessions = max(u.sessions, sessions)
+	if u.status.Less(status) {
+		u.status = status
+	}
+	h.waits.expect(w, user, u)
+	for _, s := range h.of(user) {
+		s.askAgain()
+	}
+	// A pong may have come before the wait was there to hear it.
+	_, u.status = h.holding(user, w.id, u.mailbox, u.broadcast)
+	h.waits.expect(w, user, u)
+}
+
 // Notify implements Listener.
 func (h *hub) Notify(n Notice) {
+	switch n.Kind {
+	case NoticeReached:
+		h.waits.reach(&n)
+		return
+	case NoticeWanted:
+		if n.Asker != "" {
+			h.wanted(&n)
+		}
+		return
+	}
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	if n.User != "" {
@@ -134,7 +195,7 @@ func (h *hub) of(user string) []*Session {
 	return slices.Clone(h.users[user])
 }
 
-// holding counts the sessions of user that have a message, and how far the
+// holding counts the sessions of user here that have a message, and how far the
 // furthest of them is with it.
 func (h *hub) holding(user, id string, mailbox, broadcast uint64) (sessions int, status Status) {
 	status = StatusQueued

@@ -56,6 +56,9 @@ type Message struct {
 	// Wanted is what a caller waits for, StatusReceived or StatusAcked; empty
 	// where nobody waits. It goes to live sessions only and is not stored.
 	Wanted Status
+	// Asker names the machine on which the caller waits, where it is not this
+	// one. Engines that span machines set it in what they deliver.
+	Asker string
 }
 
 // Stored reports whether the message is kept for those who are away.

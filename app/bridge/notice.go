@@ -9,6 +9,10 @@ func (s *Session) notice(n *Notice) {
 		if n.Session == "" || n.Session == s.id {
 			s.Close(wire.CloseForbidden, "disconnected by an operator")
 		}
+	case NoticeReplaced:
+		if n.Session == s.id {
+			s.Close(wire.CloseReplaced, "replaced by a newer session of the user")
+		}
 	case NoticeRevoked:
 		if id := s.currentIdentity(); n.Revocation.Covers(id.TokenID, id.Issued) {
 			s.Close(wire.CloseForbidden, "the token was revoked")

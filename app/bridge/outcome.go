@@ -4,7 +4,7 @@ import "context"
 
 // outcome reads a receipt. A first Append is judged by whom it was handed to; a
 // duplicate by where its message stands now.
-func (b *Bridge) outcome(m *Message, r Receipt) Outcome {
+func (b *Bridge) outcome(ctx context.Context, m *Message, r Receipt) Outcome {
 	o := Outcome{ID: m.ID, Duplicate: r.Duplicate, Expires: r.Expires, Sessions: r.Sessions,
 		Several: m.To.Users != nil || m.To.Group != ""}
 	away := StatusQueued
@@ -31,7 +31,7 @@ func (b *Bridge) outcome(m *Message, r Receipt) Outcome {
 		online, status := rc.Sessions > 0, StatusSent
 		if r.Duplicate {
 			var holding int
-			holding, status = b.hub.holding(rc.User, m.ID, rc.Seq, 0)
+			holding, status = b.holding(ctx, rc.User, m.ID, rc.Seq, 0)
 			online = holding > 0
 			o.Sessions += holding
 		}
@@ -61,10 +61,22 @@ func (b *Bridge) outcome(m *Message, r Receipt) Outcome {
 // await waits until everybody who was online has come as far as w wants, the
 // time is up, or the machine is about to stop.
 func (b *Bridge) await(ctx context.Context, w *wait, m *Message, r *Receipt) {
-	if r.Duplicate && !b.expectAgain(ctx, w, m, r) {
-		return
+	elsewhere := 0
+	switch {
+	case r.Duplicate:
+		if !b.expectAgain(ctx, w, m, r) {
+			return
+		}
+	case m.To.All:
+		elsewhere = r.Sessions // the machines that have them will tell whose they are
+	default:
+		for i := range r.Recipients {
+			if rc := &r.Recipients[i]; rc.Sessions > 0 {
+				b.waits.expect(w, rc.User, waited{mailbox: rc.Seq, sessions: rc.Sessions, status: StatusSent})
+			}
+		}
 	}
-	b.waits.seal(w)
+	b.waits.seal(w, elsewhere)
 	select {
 	case <-w.done:
 	case <-ctx.Done():
@@ -77,17 +89,25 @@ func (b *Bridge) await(ctx context.Context, w *wait, m *Message, r *Receipt) {
 func (b *Bridge) expectAgain(ctx context.Context, w *wait, m *Message, r *Receipt) bool {
 	if m.To.All {
 		for _, user := range b.hub.present() {
-			b.expectOne(w, user, m.ID, waited{broadcast: r.Broadcast})
+			b.hub.expect(w, user, waited{broadcast: r.Broadcast})
 		}
 		return true
 	}
 	for i := range r.Recipients {
 		rc := &r.Recipients[i]
 		u := waited{mailbox: rc.Seq}
+		u.sessions, u.status = b.holding(ctx, rc.User, m.ID, rc.Seq, 0)
+		if u.sessions == 0 {
+			continue
+		}
 		if rc.Acked {
 			u.status = StatusAcked
 		}
-		b.expectOne(w, rc.User, m.ID, u)
+		b.waits.expect(w, rc.User, u)
+		b.hub.expect(w, rc.User, u)
+		if err := b.engine.Tell(ctx, Notice{Kind: NoticeWanted, User: rc.User, ID: m.ID, Mailbox: rc.Seq, Status: w.level}); err != nil {
+			return false
+		}
 	}
 	again, err := b.engine.Append(ctx, m)
 	if err != nil {
@@ -101,28 +121,36 @@ func (b *Bridge) expectAgain(ctx context.Context, w *wait, m *Message, r *Receip
 	return true
 }
 
-func (b *Bridge) expectOne(w *wait, user, id string, u waited) {
-	sessions, status := b.hub.holding(user, id, u.mailbox, u.broadcast)
-	if sessions == 0 {
-		return
+// holding counts the sessions of user, on all machines, that have a message, and
+// how far the furthest of them is with it. Where the engine cannot tell, only
+// those here count.
+func (b *Bridge) holding(ctx context.Context, user, id string, mailbox, broadcast uint64) (sessions int, status Status) {
+	trails, err := b.engine.Trails(ctx, user)
+	if err != nil {
+		return b.hub.holding(user, id, mailbox, broadcast)
 	}
-	u.sessions = sessions
-	if u.status == "" {
-		u.status = status
+	status = StatusQueued
+	place := Position{Mailbox: mailbox, Broadcast: broadcast}
+	for i := range trails {
+		t := &trails[i]
+		if !t.Ended.IsZero() {
+			continue
+		}
+		now := StatusSent
+		times, had := t.Of(id, mailbox, broadcast)
+		switch {
+		case had && times.Received.IsZero():
+		case had, place != (Position{}) && t.From.Covers(place): // in an earlier connection, or long ago
+			now = StatusReceived
+		default:
+			continue
+		}
+		sessions++
+		if status.Less(now) {
+			status = now
+		}
 	}
-	b.waits.expect(w, user, u)
-	for _, s := range b.hub.of(user) {
-		s.askAgain()
-	}
-	// A pong may have come before the wait was there to hear it.
-	if _, status = b.hub.holding(user, id, u.mailbox, u.broadcast); status == StatusReceived {
-		b.waits.progress(user, func(of string, now *waited) Status {
-			if of == id && now.status.Less(status) {
-				return status
-			}
-			return now.status
-		})
-	}
+	return sessions, status
 }
 
 // reached takes over how far those came who were waited for.

@@ -145,7 +145,7 @@ func checkTarget(t wire.Target) (Target, error) {
 		}
 		return Target{User: t.User}, nil
 	case t.Users == nil:
-		return Target{}, invalid("/to: its name is empty; a user or group id has 1 to %d characters", MaxUserChars)
+		return Target{}, invalid("/to must name somebody")
 	case len(t.Users) == 0 || len(t.Users) > MaxRecipients:
 		return Target{}, invalid("/to/users must name 1 to %d users; it names %d", MaxRecipients, len(t.Users))
 	}
@@ -213,7 +213,7 @@ func (b *Bridge) append(ctx context.Context, ms []*Message, w Wait) []Published 
 	for i, m := range ms {
 		r, err := receipts[i].Receipt, receipts[i].Err
 		if err == nil {
-			out[i].Outcome = b.outcome(m, r)
+			out[i].Outcome = b.outcome(ctx, m, r)
 		}
 		if waits[i] != nil {
 			if err == nil {

@@ -55,6 +55,9 @@ const (
 	NoticeRevoked    NoticeKind = "revoked"    // Revocation covers some tokens of User
 	NoticeErased     NoticeKind = "erased"     // User is gone
 	NoticeRecalled   NoticeKind = "recalled"   // the message ID is taken back
+	NoticeReplaced   NoticeKind = "replaced"   // User has newer sessions than Session, and as many as may be
+	NoticeWanted     NoticeKind = "wanted"     // on the machine Asker, a caller waits for User to come to Status with the message ID
+	NoticeReached    NoticeKind = "reached"    // on another machine, Sessions of User have come to Status with the message ID
 )
 
 // Notice is something that live sessions must act on, on whichever machine they
@@ -69,6 +72,14 @@ type Notice struct {
 	ID        string `json:"id,omitempty"`
 	Mailbox   uint64 `json:"mailbox,omitzero"`
 	Broadcast uint64 `json:"broadcast,omitzero"`
+	// To is the one machine that is to hear of it, by the name that an Asker
+	// gave; empty: every one.
+	To       string `json:"to,omitempty"`
+	Status   Status `json:"status,omitempty"`
+	Sessions int    `json:"sessions,omitzero"`
+	// Asker is the machine that the notice comes from, where it is not this
+	// one. Engines that span machines set it.
+	Asker string `json:"asker,omitempty"`
 }
 
 // Record is what the engine knows of an event, as long as it remembers its id.
@@ -130,7 +141,8 @@ type Registry interface {
 	// Sessions lists a user's live sessions on all machines, oldest first.
 	Sessions(ctx context.Context, user string) ([]Member, error)
 
-	// Tell passes a notice on to every machine that may hold such sessions.
+	// Tell passes a notice on to every machine that may hold such sessions, or
+	// to the one that it names.
 	Tell(ctx context.Context, n Notice) error
 
 	// Revoke remembers a revocation for good and notifies the user's sessions.

@@ -50,6 +50,11 @@ func (s *Session) begin(ctx context.Context, after string) error {
 	if err := s.b.Admit(ctx, s.identity); err != nil {
 		return err
 	}
+	if st.Live > s.b.cfg.SessionsPerUser {
+		if err := s.b.thinOut(ctx, s.user); err != nil {
+			return err
+		}
+	}
 	from := startFrom(after, s.tag, st)
 	page, err := s.b.engine.Read(ctx, s.user, from.from, pageCount, pageBytes)
 	if err != nil {

@@ -64,8 +64,9 @@ type item struct {
 	text []byte // a text frame's payload
 	raw  []byte // a whole frame, ready to write
 	d    Delivery
-	skip bool    // moves the place on without writing
-	gone *Notice // a recall, to be told if the message was handed over
+	skip bool     // moves the place on without writing
+	gone *Notice  // a recall, to be told if the message was handed over
+	head Position // there may be messages up to here that nobody told of
 }
 
 func (it *item) size() int {
@@ -112,6 +113,20 @@ func (s *Session) offer(d Delivery) bool {
 		return true
 	}
 	return s.push(item{d: d})
+}
+
+// behindOf has the session read up to head from the store, where it is not there.
+func (s *Session) behindOf(head Position) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.ending != nil:
+	case s.pulling:
+		s.behind = true
+		s.kick()
+	default:
+		s.push(item{head: head}) // only the writer, in its turn, knows where it is
+	}
 }
 
 // reply queues a frame of the session's own.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // waits are the callers who want to be told how far their event has come. They
@@ -15,17 +16,23 @@ type waits struct {
 	byID   map[string][]*wait
 	byUser map[string][]*wait
 	closed bool
+
+	// tell passes a notice on to another machine; it does not block.
+	tell func(Notice)
 }
 
-// wait is one caller.
+// wait is one caller, here or (asker is set) on another machine, to whom each
+// step is told.
 type wait struct {
 	id    string
 	level Status // StatusReceived or StatusAcked
+	asker string
 	done  chan struct{}
 
 	// What follows is guarded by waits.mu.
 	users  map[string]*waited
 	sealed bool // all who are waited for are known
+	atMost int  // or are, as soon as they have so many sessions
 	left   int  // of users, below level
 	ended  bool
 }
@@ -37,8 +44,8 @@ type waited struct {
 	status             Status
 }
 
-func newWaits() *waits {
-	return &waits{byID: make(map[string][]*wait), byUser: make(map[string][]*wait)}
+func newWaits(tell func(Notice)) *waits {
+	return &waits{byID: make(map[string][]*wait), byUser: make(map[string][]*wait), tell: tell}
 }
 
 // add begins to wait, before the event is appended: a pong may come before
@@ -68,12 +75,40 @@ func (ws *waits) handing(user string, d *Delivery) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	for _, w := range ws.byID[d.Message.ID] {
-		if w.users[user] == nil {
-			w.users[user] = &waited{mailbox: d.Mailbox, broadcast: d.Broadcast, status: StatusSent}
-			w.left++
-			ws.byUser[user] = append(ws.byUser[user], w)
-		}
+		ws.merge(w, user, waited{mailbox: d.Mailbox, broadcast: d.Broadcast, status: StatusSent})
 	}
+}
+
+// merge takes over what is newly known of a user; mu is held.
+func (ws *waits) merge(w *wait, user string, now waited) {
+	u := w.users[user]
+	if u == nil {
+		w.users[user] = &now
+		ws.byUser[user] = append(ws.byUser[user], w)
+		if now.status.Less(w.level) {
+			w.left++
+		}
+		return
+	}
+	u.mailbox, u.broadcast = max(u.mailbox, now.mailbox), max(u.broadcast, now.broadcast)
+	u.sessions = max(u.sessions, now.sessions)
+	ws.raise(w, user, u, now.status)
+}
+
+// raise notes that a user has come further; mu is held.
+func (ws *waits) raise(w *wait, user string, u *waited, now Status) {
+	if !u.status.Less(now) {
+		return
+	}
+	if u.status.Less(w.level) && !now.Less(w.level) {
+		w.left--
+	}
+	u.status = now
+	if w.asker != "" {
+		ws.tell(Notice{Kind: NoticeReached, To: w.asker, User: user, ID: w.id, Status: now, Sessions: u.sessions,
+			Mailbox: u.mailbox, Broadcast: u.broadcast})
+	}
+	w.check()
 }
 
 func (ws *waits) handed(user, id string, sessions int) {
@@ -85,6 +120,10 @@ func (ws *waits) handed(user, id string, sessions int) {
 			continue
 		}
 		u.sessions = max(u.sessions, sessions)
+		if w.asker != "" && u.sessions > 0 && u.broadcast != 0 { // whom a message to all reached, its sender cannot know
+			ws.tell(Notice{Kind: NoticeReached, To: w.asker, User: user, ID: id, Status: u.status, Sessions: u.sessions,
+				Broadcast: u.broadcast})
+		}
 		if u.sessions == 0 {
 			if u.status.Less(w.level) {
 				w.left--
@@ -100,27 +139,57 @@ func (ws *waits) handed(user, id string, sessions int) {
 func (ws *waits) expect(w *wait, user string, u waited) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	if w.users[user] != nil {
-		return
-	}
-	w.users[user] = &u
-	ws.byUser[user] = append(ws.byUser[user], w)
-	if u.status.Less(w.level) {
-		w.left++
-	}
+	ws.merge(w, user, u)
 }
 
-// seal says that all who are waited for are known.
-func (ws *waits) seal(w *wait) {
+// seal says that all who are waited for are known, but for those that other
+// machines have yet to name until there are so many sessions.
+func (ws *waits) seal(w *wait, sessions int) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	w.sealed = true
+	w.sealed, w.atMost = true, sessions
 	w.check()
 }
 
 func (w *wait) check() {
-	if w.sealed && w.left <= 0 {
+	if !w.sealed || w.left > 0 || w.asker != "" {
+		return
+	}
+	known := 0
+	for _, u := range w.users {
+		known += u.sessions
+	}
+	if known >= w.atMost {
 		w.end()
+	}
+}
+
+// relay begins to wait for a caller on another machine, who waits no longer
+// than MaxWait.
+func (ws *waits) relay(id string, level Status, asker string) *wait {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for _, w := range ws.byID[id] {
+		if w.asker == asker {
+			return w
+		}
+	}
+	w := &wait{id: id, level: level, asker: asker, done: make(chan struct{}), users: make(map[string]*waited)}
+	ws.byID[id] = append(ws.byID[id], w)
+	ws.open.Add(1)
+	time.AfterFunc(MaxWait, func() { ws.remove(w) })
+	return w
+}
+
+// reach takes over what another machine says of a user.
+func (ws *waits) reach(n *Notice) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for _, w := range ws.byID[n.ID] {
+		if w.asker == "" {
+			ws.merge(w, n.User, waited{mailbox: n.Mailbox, broadcast: n.Broadcast, status: n.Status, sessions: n.Sessions})
+			w.check()
+		}
 	}
 }
 
@@ -133,15 +202,7 @@ func (ws *waits) progress(user string, reached func(id string, u *waited) Status
 	defer ws.mu.Unlock()
 	for _, w := range ws.byUser[user] {
 		u := w.users[user]
-		now := reached(w.id, u)
-		if !u.status.Less(now) {
-			continue
-		}
-		if u.status.Less(w.level) && !now.Less(w.level) {
-			w.left--
-		}
-		u.status = now
-		w.check()
+		ws.raise(w, user, u, reached(w.id, u))
 	}
 }
 

@@ -121,6 +121,8 @@ func (w *writer) items(items []item) bool {
 			}
 		case it.gone != nil:
 			w.recalled(it.gone)
+		case it.head != Position{}:
+			w.catchUp(it.head)
 		case it.text != nil:
 			w.buf = w.s.conn.AppendText(w.buf, it.text)
 		case it.raw != nil:
@@ -161,6 +163,17 @@ func (w *writer) live(it *item) bool {
 	}
 	w.moveTo(Position{Mailbox: max(m, s.at.Mailbox), Broadcast: max(b, s.at.Broadcast)}, !it.skip)
 	return true
+}
+
+// catchUp reads what is stored up to head, where the session has not passed it.
+func (w *writer) catchUp(head Position) {
+	s := w.s
+	if s.at.Covers(head) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pulling, s.behind = true, true
 }
 
 // moveTo moves the session's place on. What lies between is noted as passed

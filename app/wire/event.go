@@ -249,6 +249,10 @@ func decodeTarget(v jsontext.Value) (Target, error) {
 		return Target{}, badMember("/to", fmt.Sprintf("must have exactly one of user, users, group, all; it has %d", n))
 	}
 	switch {
+	case t.User != nil && *t.User == "":
+		return Target{}, badMember("/to/user", "must not be empty")
+	case t.Group != nil && *t.Group == "":
+		return Target{}, badMember("/to/group", "must not be empty")
 	case t.User != nil:
 		return Target{User: *t.User}, nil
 	case t.Users != nil:

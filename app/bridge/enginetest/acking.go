@@ -49,6 +49,7 @@ var acking = []promise{
 			Head:  bridge.Position{Mailbox: 1, Broadcast: 1},
 			Acked: bridge.Position{Mailbox: 1, Broadcast: 1},
 			First: bridge.Position{Broadcast: 1},
+			Live:  1,
 		})
 	}},
 }

@@ -234,6 +234,8 @@ func (r *recorder) Notify(n bridge.Notice) {
 	r.notices = append(r.notices, n)
 }
 
+func (r *recorder) Behind(string, bridge.Position) {}
+
 func (r *recorder) Trails(user string) []bridge.Trail {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -100,6 +100,8 @@ func (h *tap) DeliverAll(d bridge.Delivery) int {
 
 func (h *tap) Notify(bridge.Notice) {}
 
+func (h *tap) Behind(string, bridge.Position) {}
+
 func (h *tap) Trails(string) []bridge.Trail { return nil }
 
 // follower does what a session does: it registers, joins, reads to the head, and

@@ -47,6 +47,7 @@ var targets = []promise{
 			Head:  bridge.Position{Mailbox: 1, Broadcast: 2},
 			Acked: bridge.Position{Broadcast: 2},
 			First: bridge.Position{Broadcast: 2},
+			Live:  1,
 		}
 		f.equal("first join", f.join("u"), want)
 		later := f.send(everybody, time.Hour)

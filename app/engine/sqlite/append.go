@@ -166,6 +166,7 @@ func (w *writer) standing(r *request, unseen error) error {
 		Head:  bridge.Position{Mailbox: rec.head, Broadcast: all.head},
 		Acked: rec.acked,
 		First: bridge.Position{Broadcast: rec.first},
+		Live:  w.engine.crowd.count(r.user),
 	}
 	return nil
 }
