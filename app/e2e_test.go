@@ -110,15 +110,20 @@ type answer struct {
 // sign makes a signed request with the official library.
 func (w *world) sign(id, body string, at time.Time) *http.Request {
 	w.t.Helper()
+	return w.signFor("/webhooks/events", "application/json", id, body, at)
+}
+
+func (w *world) signFor(path, media, id, body string, at time.Time) *http.Request {
+	w.t.Helper()
 	signature, err := w.signer.Sign(id, at, []byte(body))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	req, err := http.NewRequest(http.MethodPost, w.base+"/webhooks/events", strings.NewReader(body))
+	req, err := http.NewRequest(http.MethodPost, w.base+path, strings.NewReader(body))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Content-Type", media)
 	req.Header.Set("webhook-id", id)
 	req.Header.Set("webhook-timestamp", fmt.Sprint(at.Unix()))
 	req.Header.Set("webhook-signature", signature)
@@ -137,7 +142,7 @@ func (w *world) do(req *http.Request) answer {
 		w.t.Fatal(err)
 	}
 	a := answer{HTTP: res.StatusCode, Header: res.Header, Raw: string(b)}
-	if len(b) > 0 && b[0] == '{' {
+	if len(b) > 0 && (res.StatusCode == http.StatusAccepted || res.Header.Get("Content-Type") == "application/problem+json") {
 		if err := json.Unmarshal(b, &a); err != nil {
 			w.t.Fatalf("%s: %v", b, err)
 		}
