@@ -79,11 +79,7 @@ func (s *Server) onError(c *fiber.Ctx, err error) error {
 	case http.StatusMethodNotAllowed:
 		return s.problem(c, wire.NewProblem(wire.CodeMethodNotAllowed, "see the Allow header"))
 	case http.StatusRequestEntityTooLarge:
-		limit := s.o.Bridge.MaxBytes()
-		if c.Path() == pathBatch {
-			limit = s.o.MaxBatchBytes
-		}
-		return s.problem(c, tooLarge(limit))
+		return s.problem(c, tooLarge(s.limitOf(c.Path(), c.Get(fiber.HeaderContentType))))
 	case http.StatusRequestHeaderFieldsTooLarge:
 		return s.problem(c, wire.NewProblem(wire.CodeHeaderFieldsTooLong, "request line and headers must fit 16 KiB"))
 	case http.StatusRequestTimeout:

@@ -321,13 +321,26 @@ func reply(o bridge.Outcome) []byte {
 	return b
 }
 
-// bodyLimit is asked for each request before its body is read: only a batch may
-// be larger than an event.
-func (s *Server) bodyLimit(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
-	limit := s.o.Bridge.MaxBytes()
-	path, _, _ := bytes.Cut(h.RequestURI(), []byte("?"))
-	if string(path) == pathBatch || bytes.HasPrefix(h.ContentType(), []byte(wire.CloudEventBatchMediaType)) {
-		limit = s.o.MaxBatchBytes
+// maxRequestBytes is for bodies that hold no event: a list of 1,000 names at most.
+const maxRequestBytes = 1 << 20
+
+// limitOf says how large a body may be: only a batch may be larger than an event.
+func (s *Server) limitOf(path, media string) int {
+	switch {
+	case path == pathBatch, path == pathEvents && strings.HasPrefix(media, wire.CloudEventBatchMediaType):
+		return s.o.MaxBatchBytes
+	case path == pathEvents:
+		return s.o.Bridge.MaxBytes()
 	}
-	return fasthttp.RequestConfig{MaxRequestBodySize: limit}
+	return maxRequestBytes
+}
+
+// overLimit is how much of a body that is too large is read all the same: only a
+// sender who could write all of it reads the reply that names the limit.
+const overLimit = 1 << 20
+
+// bodyLimit is asked for each request before its body is read.
+func (s *Server) bodyLimit(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+	path, _, _ := bytes.Cut(h.RequestURI(), []byte("?"))
+	return fasthttp.RequestConfig{MaxRequestBodySize: s.limitOf(string(path), string(h.ContentType())) + overLimit}
 }

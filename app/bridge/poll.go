@@ -23,7 +23,7 @@ type Polled struct {
 // patience is over: the same cursor, order, gaps and limits as a socket's.
 // Errors: ErrDraining, ErrFull, ErrRevoked, *EndedError.
 func (b *Bridge) Poll(ctx context.Context, id Identity, after string, patience time.Duration) (Polled, error) {
-	c := &pollConn{come: make(chan struct{}), gone: make(chan struct{})}
+	c := &pollConn{begun: make(chan struct{}), come: make(chan struct{}), gone: make(chan struct{})}
 	if !b.enter(c) {
 		return Polled{}, ErrDraining
 	}
@@ -41,6 +41,12 @@ func (b *Bridge) Poll(ctx context.Context, id Identity, after string, patience t
 		defer close(ended)
 		s.live()
 	}()
+	// Even who does not want to wait wants what there is, and where it ends.
+	select {
+	case <-c.begun:
+	case <-c.gone:
+	case <-ctx.Done():
+	}
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
@@ -56,12 +62,14 @@ func (b *Bridge) Poll(ctx context.Context, id Identity, after string, patience t
 
 // pollConn is the Conn of a poll: it keeps what a socket would be sent.
 type pollConn struct {
-	come chan struct{} // closed at the first frame that a poll is for
-	gone chan struct{} // closed when the session has ended
+	begun chan struct{} // closed when the first frames are here, with what was stored
+	come  chan struct{} // closed at the first frame that a poll is for
+	gone  chan struct{} // closed when the session has ended
 
 	mu     sync.Mutex // guards what follows
 	polled Polled
 	ended  *EndedError // why, where it was not our own doing
+	wrote  bool
 	closed bool
 }
 
@@ -111,6 +119,10 @@ func (c *pollConn) Write(frames []byte, _ time.Time) error {
 		frame := frames[size : size+int(n)]
 		frames = frames[size+int(n):]
 		c.take(frame)
+	}
+	if !c.wrote {
+		c.wrote = true
+		close(c.begun)
 	}
 	return nil
 }
