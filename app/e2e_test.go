@@ -36,7 +36,7 @@ type world struct {
 	p       *Program
 	base    string
 	logs    *syncBuffer
-	sent    atomic.Int64
+	sent    *atomic.Int64
 	signer  *standardwebhooks.Webhook
 	client  *http.Client
 	stopped bool
@@ -63,7 +63,7 @@ func start(t testing.TB, change ...func(*Settings)) *world {
 
 func startWith(t testing.TB, s Settings) *world {
 	t.Helper()
-	w := &world{t: t, logs: &syncBuffer{}, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}, Timeout: 30 * time.Second}}
+	w := &world{t: t, sent: new(atomic.Int64), logs: &syncBuffer{}, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}, Timeout: 30 * time.Second}}
 	log := slog.New(slog.NewJSONHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	p, err := NewProgram(context.Background(), s, nil, log)
 	if err != nil {

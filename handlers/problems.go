@@ -35,6 +35,9 @@ func (s *Server) problem(c *fiber.Ctx, p wire.Problem) error {
 	case http.StatusUpgradeRequired:
 		c.Set(fiber.HeaderUpgrade, "websocket")
 	}
+	if (p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden) && c.Locals(auditedKey) == nil {
+		s.o.Bridge.Audit().Refused(p.Code, route(c), slog.String("remote", s.clientAddress(c)))
+	}
 	level := s.log.Info
 	if p.Status >= 500 && p.Code != wire.CodeDraining {
 		level = s.log.Warn
@@ -100,9 +103,16 @@ func tooLarge(limit int) wire.Problem {
 // errMedia: a body that is not said to be JSON.
 var errMedia = errors.New("not application/json")
 
+// auditedKey marks a request whose refusal stands in the audit log already.
+const auditedKey = "audited"
+
+// route names a request by its pattern: a path may hold a name.
+func route(c *fiber.Ctx) string { return c.Method() + " " + c.Route().Path }
+
 // auditRefusal notes an attempt of somebody who is known.
 func (s *Server) auditRefusal(code string, c *fiber.Ctx, id bridge.Identity) {
-	s.o.Bridge.Audit().Refused(code, c.Method()+" "+c.Route().Path, slog.String("user", id.User), slog.String("token_id", id.TokenID))
+	c.Locals(auditedKey, true)
+	s.o.Bridge.Audit().Refused(code, route(c), slog.String("user", id.User), slog.String("token_id", id.TokenID))
 }
 
 // auditWebhook counts and notes what a known sender was refused.

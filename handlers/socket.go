@@ -3,8 +3,10 @@ package handlers
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"runtime/debug"
+	"strconv"
 	"strings"
 
 	"github.com/gofiber/contrib/websocket"
@@ -109,6 +111,7 @@ func (s *Server) upgrade() fiber.Handler {
 func (s *Server) accept(c *conn, h *handshake, leave func()) {
 	if h.refused != "" {
 		s.log.Info("a connection was refused", "code", int(wire.CloseUnauthorized), "reason", h.refused, "remote", h.remote)
+		s.o.Bridge.Audit().Refused(strconv.Itoa(int(wire.CloseUnauthorized)), "connect", slog.String("remote", h.remote))
 		bridge.Refuse(c, wire.CloseUnauthorized, h.refused)
 		return
 	}

@@ -75,7 +75,9 @@ func (s *Server) claims(c *fiber.Ctx) (bridge.Identity, auth.Claims, error) {
 		return id, claims, err
 	}
 	if err := s.o.Bridge.Admit(c.UserContext(), id); err != nil {
-		s.auditRefusal(wire.CodeTokenRevoked, c, id)
+		if errors.Is(err, bridge.ErrRevoked) {
+			s.auditRefusal(wire.CodeTokenRevoked, c, id)
+		}
 		return bridge.Identity{}, claims, err
 	}
 	return id, claims, nil

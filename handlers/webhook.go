@@ -292,6 +292,7 @@ func (s *Server) countWebhook(d *delivery, status string, n int) {
 // refuseWebhook refuses what a known sender sent.
 func (s *Server) refuseWebhook(c *fiber.Ctx, d *delivery, p wire.Problem) error {
 	s.auditWebhook(d, p.Code, d.verified.ID)
+	c.Locals(auditedKey, true)
 	return s.problem(c, p)
 }
 

@@ -64,7 +64,7 @@ func (b *Bridge) Accept(conn Conn, h Handshake) {
 		if errors.As(err, &r) {
 			b.metrics.ends.WithLabelValues(strconv.Itoa(int(r.code))).Inc()
 			b.log.Info("a connection was refused", "code", int(r.code), "reason", r.reason, "remote", conn.Remote())
-			b.audit.Refused(strconv.Itoa(int(r.code)), "connect", slog.String("reason", r.reason))
+			b.audit.Refused(strconv.Itoa(int(r.code)), "connect", slog.String("reason", r.reason), slog.String("remote", conn.Remote()))
 			Refuse(conn, r.code, r.reason)
 		}
 		return

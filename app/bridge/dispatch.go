@@ -86,7 +86,7 @@ func (s *Session) leave() {
 	b.metrics.ends.WithLabelValues(strconv.Itoa(int(end.code))).Inc()
 	b.log.Info("session ended", "session", s.id, "user", s.user, "code", int(end.code), "reason", end.reason,
 		"seconds", int(b.cfg.Now().Sub(s.since).Seconds()))
-	b.audit.session("ended", s, slog.Int("code", int(end.code)), slog.String("reason", end.reason))
+	b.audit.session("ended", s, slog.String("code", strconv.Itoa(int(end.code))), slog.String("reason", end.reason))
 }
 
 // read runs until the connection is gone. Once the session is ending it only
