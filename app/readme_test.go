@@ -68,6 +68,25 @@ func TestEveryCommandOfTheReadmeDoesWhatItSays(t *testing.T) {
 			if !strings.HasPrefix(secret, "whsec_") {
 				t.Fatal("the README's way to the secret finds none")
 			}
+		case b.lang == "sh" && strings.Contains(b.text, "--wait acked"):
+			l := launch(t, []string{"BRIDGE_URL=" + base, "BRIDGE_DATA_DIR=" + filepath.Join(dir, "data")}, "listen", "--user", "patient-42")
+			eventually(t, "listen is connected", func() bool { return strings.Contains(l.errs.String(), "onnected") })
+			if out := shell("send", b.text, "", "bash", "-euo", "pipefail", "-c"); !strings.Contains(out, `"status":"acked"`) {
+				t.Errorf("send --wait: %s", out)
+			}
+			arrived("9:30")
+			must(t, l.cmd.Process.Signal(os.Interrupt))
+			if err := l.wait(t); err != nil {
+				t.Errorf("listen ended with %v: %s", err, l.errs)
+			}
+		case b.lang == "sh" && strings.Contains(b.text, "OPERATOR"):
+			out := shell("operate", b.text, "", "bash", "-euo", "pipefail", "-c")
+			if !strings.Contains(out, `"online":true`) || !strings.Contains(out, `"id":"visit-1"`) || !strings.Contains(out, `"status":"acked"`) {
+				t.Errorf("operate: %s", out)
+			}
+			if f := s.want("recalled"); f.ID != "visit-1" {
+				t.Errorf("%s", f.Raw)
+			}
 		case b.lang == "sh" && strings.Contains(b.text, "go run ./app send"):
 			if out := shell("send", b.text, "", "bash", "-euo", "pipefail", "-c"); !strings.Contains(out, `"status":"sent"`) {
 				t.Errorf("send: %s", out)
@@ -122,7 +141,7 @@ func TestEveryCommandOfTheReadmeDoesWhatItSays(t *testing.T) {
 		}
 		ran[b.lang]++
 	}
-	if ran["sh"] != 7 || ran["js"] != 1 || ran["python"] != 1 || ran["go"] != 1 {
+	if ran["sh"] != 9 || ran["js"] != 1 || ran["python"] != 1 || ran["go"] != 1 {
 		t.Errorf("blocks that were run: %v", ran)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/oklog/ulid/v2"
 
+	"hookbridge/app/bridge"
 	"hookbridge/app/wire"
 	"hookbridge/auth"
 )
@@ -40,6 +41,9 @@ type SendCmd struct {
 	Data  string         `placeholder:"JSON" help:"The event's data: JSON, @FILE, or - for standard input."`
 	TTL   *time.Duration `name:"ttl" help:"How long it is kept for those who are away; 0: only for who is online now."`
 	ID    string         `name:"id" help:"The webhook-id; the same one twice is one event. Default: a new one."`
+	Topic string         `placeholder:"TOPIC" help:"A newer message of the same topic takes the place of an older one that waits."`
+	Wait  string         `enum:",received,acked" default:"" placeholder:"STATE" help:"Wait until everybody who is online has it: received or acked."`
+	Limit *time.Duration `name:"timeout" placeholder:"5s" help:"Wait no longer than this, 30s at most."`
 	URL   string         `name:"url" default:"http://127.0.0.1:8080" env:"BRIDGE_URL" help:"Where the bridge is."`
 
 	WebhookSecrets
@@ -51,6 +55,7 @@ func (*SendCmd) Help() string {
 
     hookbridge send --to patient-42 --data '{"message":"Dr. Silva added you"}'
     hookbridge send --to patient-42 --to patient-43 --type visit.moved --data @visit.json --ttl 24h
+    hookbridge send --to patient-42 --data '{"message":"Please call"}' --wait acked --timeout 10s
     hookbridge send --all --type clinic.closed --ttl 0s
 
 It prints the bridge's reply. Where the bridge is busy or cannot be reached it tries again, with the same id, for two minutes.`
@@ -66,6 +71,9 @@ func (c *SendCmd) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
+	if target, err = c.waiting(target); err != nil {
+		return err
+	}
 	secret, err := c.signingSecret()
 	if err != nil {
 		return err
@@ -76,7 +84,7 @@ func (c *SendCmd) Run(ctx context.Context, streams Streams) error {
 	}
 	s := sender{
 		client: &http.Client{
-			Timeout: sendTimeout,
+			Timeout: sendTimeout + bridge.MaxWait,
 			// A redirect would take the signed event to somebody else.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
@@ -88,6 +96,24 @@ func (c *SendCmd) Run(ctx context.Context, streams Streams) error {
 	}
 	_, err = fmt.Fprintf(streams.Out, "%s\n", bytes.TrimSpace(reply))
 	return err
+}
+
+// waiting adds what the caller wants to wait for.
+func (c *SendCmd) waiting(target string) (string, error) {
+	if c.Wait == "" {
+		if c.Limit != nil {
+			return "", errors.New("--timeout needs --wait received or --wait acked beside it")
+		}
+		return target, nil
+	}
+	query := url.Values{"wait": {c.Wait}}
+	if c.Limit != nil {
+		if *c.Limit < 0 || *c.Limit > bridge.MaxWait {
+			return "", fmt.Errorf("--timeout must be at most %s", bridge.MaxWait)
+		}
+		query.Set("timeout", c.Limit.String())
+	}
+	return target + "?" + query.Encode(), nil
 }
 
 // body is the event as it is signed and sent.
@@ -118,11 +144,12 @@ func (c *SendCmd) body(in io.Reader) ([]byte, error) {
 		ttl = &seconds
 	}
 	return json.Marshal(struct {
-		Type string         `json:"type"`
-		To   map[string]any `json:"to"`
-		TTL  *int64         `json:"ttl,omitzero"`
-		Data jsontext.Value `json:"data,omitzero"`
-	}{c.Type, to, ttl, data})
+		Type  string         `json:"type"`
+		To    map[string]any `json:"to"`
+		TTL   *int64         `json:"ttl,omitzero"`
+		Topic string         `json:"topic,omitempty"`
+		Data  jsontext.Value `json:"data,omitzero"`
+	}{c.Type, to, ttl, c.Topic, data})
 }
 
 func (c *SendCmd) data(in io.Reader) ([]byte, error) {

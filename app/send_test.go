@@ -242,3 +242,25 @@ func TestTheSendCommandSaysWhatIsWrong(t *testing.T) {
 		t.Errorf("the redirect was followed: %d requests", len(moved.ids))
 	}
 }
+
+func TestSendAsksToWaitAsItIsTold(t *testing.T) {
+	long, short := 31*time.Second, 10*time.Second
+	for _, c := range []struct {
+		cmd  SendCmd
+		want string
+	}{
+		{SendCmd{}, "http://b/e"},
+		{SendCmd{Wait: "acked"}, "http://b/e?wait=acked"},
+		{SendCmd{Wait: "received", Limit: &short}, "http://b/e?timeout=10s&wait=received"},
+		{SendCmd{Limit: &short}, "error: --timeout needs --wait"},
+		{SendCmd{Wait: "acked", Limit: &long}, "error: --timeout must be at most 30s"},
+	} {
+		got, err := c.cmd.waiting("http://b/e")
+		if err != nil {
+			got = "error: " + err.Error()
+		}
+		if got != c.want && !(err != nil && strings.HasPrefix(got, c.want)) {
+			t.Errorf("%+v: %s", c.cmd, got)
+		}
+	}
+}
