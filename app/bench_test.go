@@ -160,7 +160,7 @@ func benchmarkPublish(b *testing.B, publishers int, every time.Duration) {
 func BenchmarkIdleSession(b *testing.B) {
 	const n = 4000
 	for range b.N {
-		p := serve(b, b.TempDir(), "BRIDGE_MAX_UNAUTHENTICATED_PER_ADDRESS=10000")
+		p := serve(b, b.TempDir(), "BRIDGE_MAX_UNAUTHENTICATED_PER_ADDRESS=10000", "BRIDGE_CONNECT_RATE=0")
 		warm := openIdle(b, p, "warm", 200) // pools and caches are not a session's cost
 		for _, c := range warm {
 			must(b, c.Close())

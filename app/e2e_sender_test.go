@@ -111,6 +111,22 @@ func TestAnAddressThatConnectsTooOftenIsToldWhenToComeBack(t *testing.T) {
 	w.fireTo("patient-1", 1) // webhooks are no connects
 }
 
+func TestTheAddressIsTheOneThatTheProxyInFrontGives(t *testing.T) {
+	w := start(t, func(s *Settings) { s.ConnectRate, s.ClientIPHeader = 0.01, "X-Forwarded-For" })
+	for i, c := range []struct {
+		header string
+		status int
+	}{{"10.0.0.1", 200}, {"10.0.0.1", 429}, {"10.0.0.2", 200}, {"10.0.0.3, 10.0.0.2", 429}, {"", 200}, {"", 429}} {
+		req, err := http.NewRequest("GET", w.base+"/v1/poll?waitMs=0", nil)
+		must(t, err)
+		req.Header.Set("Authorization", "Bearer "+token(t, "patient-1", time.Hour, ""))
+		req.Header.Set("X-Forwarded-For", c.header)
+		if a := w.do(req); a.HTTP != c.status {
+			t.Errorf("%d: %q: %d %s", i, c.header, a.HTTP, a.Raw)
+		}
+	}
+}
+
 // auditLine is one line of the audit log.
 type auditLine struct {
 	Msg, Log, Sender, User, ID, Type, To, Session, Code, What, Act, Outcome, Status, Transport, Cursor, Of string

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -110,7 +111,7 @@ func NewProgram(ctx context.Context, s Settings, demo *handlers.Demo, log *slog.
 	}, engine, handlers.Authenticator(tokens))
 	p.server = handlers.New(handlers.Options{
 		Bridge: p.bridge, Webhooks: webhooks, Senders: senders, Tokens: tokens, Tickets: auth.NewTickets(ticketLife, maxTickets, time.Now),
-		Registry: registry, Logger: log, Origins: s.AllowedOrigins, ClientIPHeader: flyClientIPHeader(),
+		Registry: registry, Logger: log, Origins: s.AllowedOrigins, ClientIPHeader: cmp.Or(s.ClientIPHeader, flyClientIPHeader()),
 		MaxPendingPerAddress: s.MaxPending, MaxBatchBytes: s.MaxBatchBytes, ConnectRate: s.ConnectRate, Demo: demo,
 	})
 	return p, nil

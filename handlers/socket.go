@@ -248,7 +248,10 @@ func CheckOrigin(origin string) error {
 // clientAddress is the peer's address, or what a trusted proxy says it is.
 func (s *Server) clientAddress(c *fiber.Ctx) string {
 	if s.o.ClientIPHeader != "" {
-		if ip := c.Get(s.o.ClientIPHeader); ip != "" && len(ip) <= 64 {
+		// Each proxy adds to the end of a list: only the last was written by the
+		// one in front of us, the others may be the client's own words.
+		list := strings.Split(c.Get(s.o.ClientIPHeader), ",")
+		if ip := strings.TrimSpace(list[len(list)-1]); ip != "" && len(ip) <= 64 {
 			return strings.Clone(ip)
 		}
 	}
