@@ -39,6 +39,7 @@ func TestMain(m *testing.M) {
 		// which sees its end up to 10 s late.
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
+		goleak.IgnoreTopFunction("github.com/valyala/fasthttp.(*TCPDialer).tcpAddrsClean"), // of the benchmarks' client
 	); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, "something lives on after the tests:", err)
 		code = 1

@@ -160,7 +160,7 @@ func (o *Outcome) reached(users map[string]*waited) {
 	}
 	o.Online, o.Sessions, o.Status = len(users), 0, StatusAcked
 	for _, u := range users {
-		o.Sessions += u.sessions
+		o.Sessions += u.total()
 		if u.status.Less(o.Status) {
 			o.Status = u.status
 		}

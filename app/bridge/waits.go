@@ -41,7 +41,16 @@ type wait struct {
 type waited struct {
 	mailbox, broadcast uint64
 	sessions           int
+	elsewhere          map[string]int // sessions that other machines have told of, for a message to all
 	status             Status
+}
+
+func (u *waited) total() int {
+	n := u.sessions
+	for _, sessions := range u.elsewhere {
+		n += sessions
+	}
+	return n
 }
 
 func newWaits(tell func(Notice)) *waits {
@@ -157,7 +166,7 @@ func (w *wait) check() {
 	}
 	known := 0
 	for _, u := range w.users {
-		known += u.sessions
+		known += u.total()
 	}
 	if known >= w.atMost {
 		w.end()
@@ -187,7 +196,13 @@ func (ws *waits) reach(n *Notice) {
 	defer ws.mu.Unlock()
 	for _, w := range ws.byID[n.ID] {
 		if w.asker == "" {
-			ws.merge(w, n.User, waited{mailbox: n.Mailbox, broadcast: n.Broadcast, status: n.Status, sessions: n.Sessions})
+			ws.merge(w, n.User, waited{mailbox: n.Mailbox, broadcast: n.Broadcast, status: n.Status})
+			if u := w.users[n.User]; n.Broadcast != 0 { // of others the store knew the number
+				if u.elsewhere == nil {
+					u.elsewhere = make(map[string]int)
+				}
+				u.elsewhere[n.Asker] = n.Sessions
+			}
 			w.check()
 		}
 	}

@@ -1,0 +1,253 @@
+package bridge_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"hookbridge/app/bridge"
+	"hookbridge/app/engine/sqlite"
+	"hookbridge/app/wire"
+)
+
+// machines are bridges on one store, which hear of each other's messages and
+// notices as over a network.
+type machines struct {
+	*sqlite.Engine
+	mu    sync.Mutex // guards what follows
+	hubs  map[string]bridge.Listener
+	asked map[string]string // which machine appended a message
+	lose  func(id string) bool
+}
+
+// machine is the engine as one of them sees it.
+type machine struct {
+	*machines
+	name string
+}
+
+func (m *machine) Listen(l bridge.Listener) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.hubs[m.name] = l
+}
+
+func (m *machine) Append(ctx context.Context, msg *bridge.Message) (bridge.Receipt, error) {
+	m.mu.Lock()
+	if m.asked[msg.ID] == "" {
+		m.asked[msg.ID] = m.name
+	}
+	m.mu.Unlock()
+	return m.Engine.Append(ctx, msg)
+}
+
+func (m *machine) Tell(_ context.Context, n bridge.Notice) error {
+	for name, l := range m.each() {
+		if n.To != "" && n.To != name {
+			continue
+		}
+		told := n
+		if name != m.name {
+			told.Asker = m.name
+		}
+		l.Notify(told)
+	}
+	return nil
+}
+
+func (m *machines) each() map[string]bridge.Listener {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := make(map[string]bridge.Listener, len(m.hubs))
+	for name, l := range m.hubs {
+		out[name] = l
+	}
+	return out
+}
+
+func (m *machines) spread(d bridge.Delivery, f func(l bridge.Listener, d bridge.Delivery) int) (sessions int) {
+	if m.lose != nil && m.lose(d.Message.ID) {
+		return 0
+	}
+	m.mu.Lock()
+	asker := m.asked[d.Message.ID]
+	m.mu.Unlock()
+	for name, l := range m.each() {
+		there := d
+		if name != asker && d.Message.Wanted != "" {
+			c := *d.Message
+			c.Asker = asker
+			there.Message = &c
+		}
+		sessions += f(l, there)
+	}
+	return sessions
+}
+
+// network is the one Listener that the store knows.
+type network struct{ *machines }
+
+func (n network) Deliver(user string, d bridge.Delivery) int {
+	return n.spread(d, func(l bridge.Listener, d bridge.Delivery) int { return l.Deliver(user, d) })
+}
+
+func (n network) DeliverAll(d bridge.Delivery) int {
+	return n.spread(d, func(l bridge.Listener, d bridge.Delivery) int { return l.DeliverAll(d) })
+}
+
+func (n network) Notify(notice bridge.Notice) {
+	for _, l := range n.each() {
+		l.Notify(notice)
+	}
+}
+
+func (n network) Behind(user string, head bridge.Position) {
+	for _, l := range n.each() {
+		l.Behind(user, head)
+	}
+}
+
+func (n network) Trails(user string) (out []bridge.Trail) {
+	for _, l := range n.each() {
+		out = append(out, l.Trails(user)...)
+	}
+	return out
+}
+
+func newMachines(t *testing.T, limit int) (network, *bridge.Bridge, *bridge.Bridge) {
+	t.Helper()
+	engine, err := sqlite.Open(t.Context(), sqlite.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := &machines{Engine: engine, hubs: map[string]bridge.Listener{}, asked: map[string]string{}}
+	engine.Listen(network{all})
+	var bridges []*bridge.Bridge
+	for _, name := range []string{"a", "b"} {
+		bridges = append(bridges, bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler), SessionsPerUser: limit}, &machine{all, name}, noTokens{}))
+	}
+	t.Cleanup(func() {
+		for _, b := range bridges {
+			if err := b.Drain(context.Background()); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := engine.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return network{all}, bridges[0], bridges[1]
+}
+
+func ask(t *testing.T, b *bridge.Bridge, id string, to wire.Target, level bridge.Status, patience time.Duration) bridge.Outcome {
+	t.Helper()
+	o, err := b.Publish(t.Context(), bridge.Report{ID: id, Timestamp: time.Now(), Digest: sha256.Sum256([]byte(id)),
+		Event: wire.Event{Type: "t", To: to, TTL: -1}}, bridge.Wait{For: level, Timeout: patience})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// acking acks all that comes.
+func acking(l *line) {
+	go func() {
+		for m := range l.out {
+			if m["type"] == "event" {
+				l.in <- fmt.Sprintf(`{"type":"ack","cursor":%q}`, m["cursor"])
+			}
+		}
+	}()
+}
+
+func TestACallerIsToldOfProgressOnAnotherMachine(t *testing.T) {
+	_, a, b := newMachines(t, 16)
+	here, _ := connect(t, a, "here")
+	there, _ := connect(t, b, "there")
+	both1, _ := connect(t, a, "both")
+	both2, _ := connect(t, b, "both")
+	for _, l := range []*line{here, there, both1, both2} {
+		acking(l)
+	}
+	for i, to := range []wire.Target{{User: "there"}, {User: "both"}, {Users: []string{"here", "there", "both", "away"}}, {All: true}} {
+		for round := range 20 {
+			o := ask(t, a, fmt.Sprintf("m_%d_%d", i, round), to, bridge.StatusAcked, 20*time.Second)
+			if o.Status != bridge.StatusAcked || o.Sessions == 0 {
+				t.Fatalf("%+v: %+v", to, o)
+			}
+		}
+	}
+	if o := ask(t, b, "m_0_0", wire.Target{User: "there"}, bridge.StatusAcked, 20*time.Second); o.Status != bridge.StatusAcked || !o.Duplicate {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestACallerMayWaitForAnEventOfEarlierOnAnotherMachine(t *testing.T) {
+	_, a, b := newMachines(t, 16)
+	there, _ := connect(t, b, "there")
+	ask(t, a, "m", wire.Target{User: "there"}, "", 0)
+	f := there.next(t)
+	answers := make(chan bridge.Outcome)
+	go func() { answers <- ask(t, a, "m", wire.Target{User: "there"}, bridge.StatusAcked, 20*time.Second) }()
+	there.in <- fmt.Sprintf(`{"type":"ack","cursor":%q}`, f["cursor"])
+	if o := <-answers; o.Status != bridge.StatusAcked || !o.Duplicate || o.Sessions != 1 {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestAUsersSessionsAreCountedOverAllMachines(t *testing.T) {
+	_, a, b := newMachines(t, 2)
+	var lines []*line
+	for _, m := range []*bridge.Bridge{a, b, a, b} {
+		l, _ := connect(t, m, "patient-1")
+		lines = append(lines, l)
+	}
+	for _, l := range lines[:2] {
+		select {
+		case <-l.gone:
+		case <-time.After(20 * time.Second):
+			t.Fatal("an older session stays")
+		}
+	}
+	for i, l := range lines[2:] {
+		select {
+		case <-l.gone:
+			t.Errorf("newer session %d was ended", i)
+		default:
+		}
+	}
+}
+
+func TestSessionsThatWereToldNothingReadUpToTheHeadTheyAreTold(t *testing.T) {
+	n, a, _ := newMachines(t, 16)
+	l, _ := connect(t, a, "patient-1")
+	other, _ := connect(t, a, "patient-2")
+	n.lose = func(string) bool { return true }
+	for i := range 3 {
+		publish(t, a, fmt.Sprintf("lost_%d", i), wire.Target{User: "patient-1"})
+	}
+	publish(t, a, "lost_all", wire.Target{All: true})
+	n.Behind("patient-1", bridge.Position{Mailbox: 3})
+	for i := range 3 {
+		if got := eventID(l.next(t)); got != fmt.Sprintf("lost_%d", i) {
+			t.Fatal(got)
+		}
+	}
+	if got := eventID(l.next(t)); got != "lost_all" {
+		t.Fatal(got)
+	}
+	n.Behind("", bridge.Position{Broadcast: 1})
+	if got := eventID(other.next(t)); got != "lost_all" {
+		t.Fatal(got)
+	}
+	n.Behind("patient-1", bridge.Position{Mailbox: 3}) // nothing more to read, and nothing twice
+	n.lose = nil
+	publish(t, a, "last", wire.Target{User: "patient-1"})
+	if got := eventID(l.next(t)); got != "last" {
+		t.Fatal(got)
+	}
+}
