@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -58,7 +59,7 @@ func TestDevNeedsNoSettingsAndPrintsWhatToPaste(t *testing.T) {
 	eventually(t, "the greeting", func() bool { return strings.Contains(p.out.String(), "Stop with Ctrl-C") })
 	said := p.out.String()
 	base := regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(said)
-	p.world = &world{t: t, base: base, client: &http.Client{}, logs: p.errs, stopped: true}
+	p.world = &world{t: t, sent: new(atomic.Int64), base: base, client: &http.Client{}, logs: p.errs, stopped: true}
 
 	info, err := os.Stat(filepath.Join(dir, secretsFile))
 	if err != nil || info.Mode().Perm() != 0o600 {

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -103,7 +104,7 @@ func serve(t testing.TB, dir string, env ...string) *process {
 		}
 		return address != ""
 	})
-	p.world = &world{t: t, base: "http://" + address, client: &http.Client{Timeout: 30 * time.Second,
+	p.world = &world{t: t, sent: new(atomic.Int64), base: "http://" + address, client: &http.Client{Timeout: 30 * time.Second,
 		Transport: &http.Transport{MaxIdleConnsPerHost: 100}}, logs: p.errs, stopped: true}
 	var err error
 	if p.signer, err = standardwebhooks.NewWebhook(testWebhookSecret); err != nil {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -33,7 +34,7 @@ func TestEveryCommandOfTheReadmeDoesWhatItSays(t *testing.T) {
 	eventually(t, "the greeting", func() bool { return strings.Contains(p.out.String(), "Stop with Ctrl-C") })
 	base := regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(p.out.String())
 	address := strings.TrimPrefix(base, "http://")
-	p.world = &world{t: t, base: base, client: &http.Client{}, logs: p.errs, stopped: true}
+	p.world = &world{t: t, sent: new(atomic.Int64), base: base, client: &http.Client{}, logs: p.errs, stopped: true}
 
 	var secret, token string
 	shell := func(name, script string, stdin string, command ...string) string {
