@@ -17,7 +17,8 @@ func TestEachPackageImportsOnlyWhatItsRoomMay(t *testing.T) {
 			[]string{"fiber", "fasthttp", "gobwas", "sqlite", "database/sql", "rueidis", "golang-jwt"}},
 		"hookbridge/app/engine/sqlite": {[]string{"hookbridge/app/wire", "hookbridge/app/bridge"},
 			[]string{"fiber", "fasthttp", "gobwas", "golang-jwt"}},
-		"hookbridge/handlers": {[]string{"hookbridge/app/wire", "hookbridge/app/bridge", "hookbridge/auth", "hookbridge/handlers/web"},
+		"hookbridge/handlers/contract": {nil, []string{"fiber", "fasthttp", "sqlite", "database/sql", "jsonschema"}},
+		"hookbridge/handlers": {[]string{"hookbridge/app/wire", "hookbridge/app/bridge", "hookbridge/auth", "hookbridge/handlers/web", "hookbridge/handlers/contract"},
 			[]string{"sqlite", "database/sql", "rueidis"}},
 	}
 	for pkg, may := range law {

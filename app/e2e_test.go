@@ -63,7 +63,7 @@ func start(t testing.TB, change ...func(*Settings)) *world {
 
 func startWith(t testing.TB, s Settings) *world {
 	t.Helper()
-	w := &world{t: t, sent: new(atomic.Int64), logs: &syncBuffer{}, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100}, Timeout: 30 * time.Second}}
+	w := &world{t: t, sent: new(atomic.Int64), logs: &syncBuffer{}, client: &http.Client{Transport: &contractual{t, &http.Transport{MaxIdleConnsPerHost: 100}}, Timeout: 30 * time.Second}}
 	log := slog.New(slog.NewJSONHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	p, err := NewProgram(context.Background(), s, nil, log)
 	if err != nil {
@@ -342,6 +342,7 @@ func (s *session) readSocket() (frame, error) {
 	if kind != websocket.TextMessage {
 		return f, fmt.Errorf("frame of kind %d", kind)
 	}
+	s.checkFrame(b)
 	return f, json.Unmarshal(b, &f)
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"hookbridge/app/bridge"
 	"hookbridge/auth"
+	"hookbridge/handlers/contract"
 )
 
 // Timeouts and sizes of the HTTP layer.
@@ -141,6 +142,8 @@ func (s *Server) routes() {
 	r.Post("/v1/acks", s.acks)
 	s.operatorRoutes(r)
 
+	r.Get("/openapi.json", s.contract(contract.OpenAPI))
+	r.Get("/asyncapi.json", s.contract(contract.AsyncAPI))
 	r.Get("/livez", s.livez)
 	r.Get("/readyz", s.readyz)
 	r.Get("/metrics", s.metrics())
@@ -164,6 +167,24 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return errors.New("some requests were cut off when the time to stop was up")
 	}
 	return err
+}
+
+// Routes lists what is served: a method, a space, a path.
+func (s *Server) Routes() []string {
+	var out []string
+	for _, r := range s.app.GetRoutes(true) {
+		out = append(out, r.Method+" "+r.Path)
+	}
+	return out
+}
+
+// contract serves a description of ours; any page may read it.
+func (s *Server) contract(doc []byte) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
+		c.Set(fiber.HeaderAccessControlAllowOrigin, "*")
+		return c.Send(doc)
+	}
 }
 
 func (s *Server) livez(c *fiber.Ctx) error { return c.SendString("ok\n") }

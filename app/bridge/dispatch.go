@@ -77,7 +77,7 @@ func (s *Session) leave() {
 	trail := s.copyTrail()
 	s.mu.Unlock()
 	s.conn.Abort()
-	trail.Ended = b.cfg.Now()
+	trail.end(b.cfg.Now())
 	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
 	defer cancel()
 	if err := b.engine.Leave(ctx, trail); err != nil && !errors.Is(err, ErrClosed) {

@@ -35,6 +35,9 @@ func (s *Session) recall(n *Notice) {
 	for i := range s.queue {
 		if m := s.queue[i].d.Message; m != nil && m.ID == n.ID {
 			s.queue[i].skip = true
+			if s.trail != nil {
+				s.trail.unpass(n.ID)
+			}
 			return
 		}
 	}

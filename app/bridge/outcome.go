@@ -130,19 +130,13 @@ func (b *Bridge) holding(ctx context.Context, user, id string, mailbox, broadcas
 		return b.hub.holding(user, id, mailbox, broadcast)
 	}
 	status = StatusQueued
-	place := Position{Mailbox: mailbox, Broadcast: broadcast}
 	for i := range trails {
 		t := &trails[i]
 		if !t.Ended.IsZero() {
 			continue
 		}
-		now := StatusSent
-		times, had := t.Of(id, mailbox, broadcast)
-		switch {
-		case had && times.Received.IsZero():
-		case had, place != (Position{}) && t.From.Covers(place): // in an earlier connection, or long ago
-			now = StatusReceived
-		default:
+		now := t.Standing(id, mailbox, broadcast)
+		if now == StatusQueued {
 			continue
 		}
 		sessions++

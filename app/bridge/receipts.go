@@ -62,17 +62,11 @@ func (s *Session) askAgain() {
 func (s *Session) standing(id string, mailbox, broadcast uint64) Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if times, ok := s.timesOf(id, mailbox, broadcast); ok {
-		if times.Received.IsZero() {
-			return StatusSent
-		}
-		return StatusReceived
+	t := s.trail
+	if t == nil {
+		t = &Trail{From: s.written.Max(s.start)}
 	}
-	place := Position{Mailbox: mailbox, Broadcast: broadcast}
-	if place != (Position{}) && s.start.Covers(place) {
-		return StatusReceived // in an earlier connection, or its cursor would not be beyond it
-	}
-	return StatusQueued
+	return t.Standing(id, mailbox, broadcast)
 }
 
 // timesOf tells when the session was handed a message; mu is held.
@@ -197,9 +191,9 @@ func (s *Session) wentBy() Trail {
 
 func (s *Session) copyTrail() Trail {
 	if s.trail == nil {
-		return Trail{Member: s.member(), From: s.written.Max(s.start)}
+		return Trail{Member: s.member(), From: s.written.Max(s.start), Ending: s.ending != nil}
 	}
 	t := s.trail.clone()
-	t.Member = s.member()
+	t.Member, t.Ending = s.member(), s.ending != nil
 	return t
 }

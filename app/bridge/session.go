@@ -112,7 +112,13 @@ func (s *Session) offer(d Delivery) bool {
 		s.kick()
 		return true
 	}
-	return s.push(item{d: d})
+	if !s.push(item{d: d}) {
+		return false
+	}
+	if !stored {
+		s.book().passing(d.Message.ID, notYet)
+	}
+	return true
 }
 
 // behindOf has the session read up to head from the store, where it is not there.

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -37,7 +38,8 @@ type Passing struct {
 // Engines keep it as JSON.
 type Trail struct {
 	Member Member    `json:"member"`
-	Ended  time.Time `json:"ended,omitzero"` // zero while it lives
+	Ended  time.Time `json:"ended,omitzero"`  // zero while it lives
+	Ending bool      `json:"ending,omitzero"` // it is about to: nothing more is handed to it
 	// From is the place from which on the trail knows everything.
 	From     Position  `json:"from"`
 	Sent     []Mark    `json:"sent,omitempty"`
@@ -73,6 +75,26 @@ func (t *Trail) Of(id string, mailbox, broadcast uint64) (Times, bool) {
 	}
 	times := Times{Sent: firstAt(t.Sent, place), Received: firstAt(t.Received, place), Acked: firstAt(t.Acked, place)}
 	return times, !times.Sent.IsZero()
+}
+
+// Standing tells how far a live session is with a message. StatusQueued: it does
+// not have it and will not be handed it.
+func (t *Trail) Standing(id string, mailbox, broadcast uint64) Status {
+	place := Position{Mailbox: mailbox, Broadcast: broadcast}
+	times, had := t.Of(id, mailbox, broadcast)
+	switch {
+	case had && !times.Received.IsZero():
+		return StatusReceived
+	case had:
+		return StatusSent
+	case place == Position{}:
+		return StatusQueued
+	case t.From.Covers(place):
+		return StatusReceived // in an earlier connection, or its cursor would not be beyond it
+	case t.Ending || t.skipped(place) || len(t.Sent) > 0 && t.Sent[len(t.Sent)-1].Place.Covers(place):
+		return StatusQueued
+	}
+	return StatusSent // in its queue, or in the store where it is reading
 }
 
 // skipped tells whether the session passed a place without a frame.
@@ -132,13 +154,27 @@ func (t *Trail) hole(first, last Position) {
 	t.Holes = append(t.Holes, Hole{First: first, Last: last})
 }
 
-// passing notes a message without a place that is about to be written as the
-// session's n-th event frame.
+// notYet is the frame of a message that waits to be written.
+const notYet = math.MaxUint64
+
+// passing notes a message without a place: first that it waits (n is notYet),
+// then that it is about to be written as the session's n-th event frame.
 func (t *Trail) passing(id string, n uint64) {
+	for i := range t.Passing {
+		if p := &t.Passing[i]; p.ID == id && p.Frame == notYet {
+			p.Frame = n
+			return
+		}
+	}
 	if len(t.Passing) >= maxPassing {
 		t.Passing = slices.Delete(t.Passing, 0, maxPassing/2)
 	}
 	t.Passing = append(t.Passing, Passing{ID: id, Frame: n})
+}
+
+// unpass forgets a message that waits no longer.
+func (t *Trail) unpass(id string) {
+	t.Passing = slices.DeleteFunc(t.Passing, func(p Passing) bool { return p.ID == id && p.Frame == notYet })
 }
 
 // sent and passed give those up to the n-th frame their times.
@@ -156,6 +192,12 @@ func (t *Trail) passed(n uint64, at time.Time) {
 			t.Passing[i].Received = at
 		}
 	}
+}
+
+// end closes the trail: what still waits was not handed over.
+func (t *Trail) end(at time.Time) {
+	t.Ended, t.Ending = at, false
+	t.Passing = slices.DeleteFunc(t.Passing, func(p Passing) bool { return p.Frame == notYet })
 }
 
 func (t *Trail) clone() Trail {

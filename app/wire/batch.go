@@ -77,7 +77,7 @@ func DecodeBatch(body []byte) ([]BatchItem, error) {
 		if id, ok := itemID(it.Raw); ok {
 			it.ID = id
 		} else if it.Err == nil {
-			it.Err = badMember("/id", "must be 1 to 64 characters A-Z a-z 0-9 _ -")
+			it.Err = badMember("/id", "must be given once: 1 to 64 characters A-Z a-z 0-9 _ -")
 		}
 		it.at(fmt.Sprintf("/events/%d", i))
 	}
@@ -117,16 +117,26 @@ func split(list jsontext.Value, pointer string) ([]BatchItem, error) {
 	return items, nil
 }
 
-// itemID reads the one valid id of an event in a batch.
-func itemID(raw []byte) (string, bool) {
-	var head struct {
-		ID string `json:"id"`
-	}
-	// Other names may stand there twice; that is judged elsewhere.
-	if err := json.Unmarshal(raw, &head, jsontext.AllowDuplicateNames(true)); err != nil || !validEventID(head.ID) {
+// itemID reads the one valid id of an event in a batch. Other names may stand
+// there twice; that is judged elsewhere.
+func itemID(raw []byte) (id string, ok bool) {
+	dec := jsontext.NewDecoder(bytes.NewBuffer(raw), jsontext.AllowDuplicateNames(true))
+	if token, err := dec.ReadToken(); err != nil || token.Kind() != '{' {
 		return "", false
 	}
-	return head.ID, true
+	for dec.PeekKind() != '}' {
+		name, err := dec.ReadToken()
+		if err != nil {
+			return "", false
+		}
+		isID := name.String() == "id"
+		value, err := dec.ReadValue()
+		if err != nil || isID && (ok || json.Unmarshal(value, &id) != nil || !validEventID(id)) {
+			return "", false
+		}
+		ok = ok || isID
+	}
+	return id, ok
 }
 
 func validEventID(s string) bool {

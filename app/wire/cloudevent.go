@@ -9,6 +9,7 @@ import (
 	"io"
 	"mime"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -94,11 +95,12 @@ func (c *cloud) attribute(name, value string) error {
 		if err != nil {
 			return badMember(c.place(name), "must be an RFC 3339 time, like 2026-11-23T20:36:00Z")
 		}
-		left := t.Sub(c.now)
+		// Bounded first: a time far away is as much as a Duration holds.
+		left := min(t.Sub(c.now), MaxTTLSeconds*time.Second)
 		if left <= 0 {
 			return badMember(c.place(name), "is past")
 		}
-		c.event.TTL = min((left+time.Second-1)/time.Second, MaxTTLSeconds) * time.Second
+		c.event.TTL = (left + time.Second - 1) / time.Second * time.Second
 	}
 	return nil
 }
@@ -135,7 +137,7 @@ func isJSON(contentType string) bool {
 
 // DecodeCloudEvent reads the structured mode. Its error is a *DecodeError.
 func DecodeCloudEvent(body []byte, now time.Time) (CloudEvent, error) {
-	c := newCloud(now, func(name string) string { return "/" + name })
+	c := newCloud(now, structuredPlace)
 	dec := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true))
 	if dec.PeekKind() != '{' {
 		if _, err := dec.ReadValue(); err != nil {
@@ -160,7 +162,7 @@ func DecodeCloudEvent(body []byte, now time.Time) (CloudEvent, error) {
 		}
 		switch {
 		case c.seen[name]:
-			err = badMember("/"+name, "is given twice")
+			err = badMember(c.place(name), "is given twice")
 		case name == "data":
 			data = value.Clone()
 		case name == "data_base64":
@@ -195,7 +197,7 @@ func (c *cloud) member(name string, value jsontext.Value) error {
 	case '"':
 		var s string
 		if err := json.Unmarshal(value, &s); err != nil {
-			return badMember("/"+name, "is not a string in UTF-8")
+			return badMember(c.place(name), "is not a string in UTF-8")
 		}
 		return c.attribute(name, s)
 	case 't', 'f', '0':
@@ -203,7 +205,20 @@ func (c *cloud) member(name string, value jsontext.Value) error {
 	case 'n':
 		return nil
 	}
-	return badMember("/"+name, "must be a string, a number or a boolean")
+	return badMember(c.place(name), "must be a string, a number or a boolean")
+}
+
+// structuredPlace names a member that is known here; another name is the
+// sender's own text, which an error does not repeat.
+func structuredPlace(name string) string {
+	switch name {
+	case "data", "data_base64", "datacontenttype":
+		return "/" + name
+	}
+	if slices.Contains(binaryAttributes, name) {
+		return "/" + name
+	}
+	return "an extension attribute"
 }
 
 func (c *cloud) structuredData(data, data64 jsontext.Value) error {
@@ -214,7 +229,7 @@ func (c *cloud) structuredData(data, data64 jsontext.Value) error {
 		c.event.Data = data
 	case data64 != nil:
 		var text string
-		if json.Unmarshal(data64, &text) != nil {
+		if data64.Kind() != '"' || json.Unmarshal(data64, &text) != nil {
 			return badMember("/data_base64", "must be a string")
 		}
 		raw, err := base64.StdEncoding.DecodeString(text)
@@ -225,7 +240,7 @@ func (c *cloud) structuredData(data, data64 jsontext.Value) error {
 			c.event.Data = data64
 			return nil
 		}
-		if !jsontext.Value(raw).IsValid() {
+		if !jsontext.Value(raw).IsValid(jsontext.AllowDuplicateNames(true)) {
 			return badMember("/data_base64", "is not the JSON that datacontenttype says it is")
 		}
 		c.event.Data = raw
@@ -271,7 +286,7 @@ func DecodeBinaryCloudEvent(attribute func(name string) (string, bool), contentT
 		if !ok {
 			continue
 		}
-		value, err := url.PathUnescape(strings.Trim(value, `"`))
+		value, err := url.PathUnescape(unquote(value))
 		if err != nil || !utf8.ValidString(value) {
 			return CloudEvent{}, badMember(c.place(name), "is not percent-encoded UTF-8")
 		}
@@ -292,4 +307,21 @@ func DecodeBinaryCloudEvent(attribute func(name string) (string, bool), contentT
 		c.event.Data = appendString(nil, base64.StdEncoding.EncodeToString(body))
 	}
 	return c.finish()
+}
+
+// unquote takes the double quotes off a header's value that is in them as a
+// whole, which senders after older versions of the binding put there.
+func unquote(s string) string {
+	if len(s) < 2 || s[0] != '"' || s[len(s)-1] != '"' {
+		return s
+	}
+	s = s[1 : len(s)-1]
+	out := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+1 < len(s) {
+			i++
+		}
+		out = append(out, s[i])
+	}
+	return string(out)
 }

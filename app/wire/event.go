@@ -58,10 +58,11 @@ func badMember(pointer, want string) error {
 func badSyntax(err error) error {
 	var syn *jsontext.SyntacticError
 	detail := "the body is not one JSON object"
-	if errors.As(err, &syn) {
-		detail = fmt.Sprintf("the body is not JSON: syntax error at byte %d", syn.ByteOffset)
-	} else if errors.Is(err, io.ErrUnexpectedEOF) {
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF): // a syntax error carries the first, too
 		detail = "the body is not JSON: it ends too early"
+	case errors.As(err, &syn):
+		detail = fmt.Sprintf("the body is not JSON: syntax error at byte %d", syn.ByteOffset)
 	}
 	return &DecodeError{Syntax: true, Detail: detail}
 }
