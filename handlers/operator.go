@@ -180,7 +180,7 @@ func (s *Server) revoke(ctx context.Context, c *fiber.Ctx, o bridge.Operator) er
 		return &bridge.RequestError{Detail: "give exactly one of issuedBefore and jti"}
 	case body.TokenID != nil:
 		if *body.TokenID == "" || len(*body.TokenID) > 4*bridge.MaxUserChars {
-			return &bridge.RequestError{Detail: "/jti must be a token's id, 1 to 128 characters"}
+			return &bridge.RequestError{Detail: "/jti must be a token's id, 1 to 512 bytes"}
 		}
 		r.TokenID = *body.TokenID
 	case *body.IssuedBefore < 1 || *body.IssuedBefore > maxUnixSeconds:

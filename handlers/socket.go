@@ -139,7 +139,9 @@ func (s *Server) credentials(c *fiber.Ctx, bearer []string) (check func() (bridg
 	if header := c.Get(fiber.HeaderAuthorization); header != "" {
 		token, found := bearerToken(header)
 		if !found {
-			return nil, wire.NewProblem(wire.CodeUnauthorized, "Authorization must be: Bearer, a space, the token"), false
+			return func() (bridge.Identity, error) {
+				return bridge.Identity{}, fmt.Errorf("%w: Authorization must be: Bearer, a space, the token", bridge.ErrUnauthorized)
+			}, p, true
 		}
 		tokens = append(tokens, token)
 	}

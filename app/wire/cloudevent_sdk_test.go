@@ -1,16 +1,20 @@
 package wire
 
 import (
+	"bufio"
 	"bytes"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/binding"
 	"github.com/cloudevents/sdk-go/v2/event"
 	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
+	"github.com/go-json-experiment/json"
 )
 
 // official is what the official library builds, and what it means here.
@@ -47,7 +51,10 @@ func (o *official) build(t *testing.T, id string) event.Event {
 	t.Helper()
 	e := event.New()
 	e.SetID(id)
-	e.SetSource("/clinic/é?a=b#c")
+	// Without what is percent-encoded in a URI: in the binary mode the library
+	// leaves the % as it is, against the binding (§3.1.3.2), so that no receiver
+	// can tell it from an encoding.
+	e.SetSource("/clinic?a=b#c")
 	e.SetType("patient.added")
 	if !o.time.IsZero() {
 		e.SetTime(o.time)
@@ -66,19 +73,6 @@ func (o *official) build(t *testing.T, id string) event.Event {
 	return e
 }
 
-// check compares with what was built; data is what the event's data become here.
-func (o *official) check(t *testing.T, mode string, got CloudEvent, data []byte) {
-	t.Helper()
-	e := got.Event
-	if e.Type != "patient.added" || e.To.User != o.want.To.User || e.To.Group != o.want.To.Group || e.To.All != o.want.To.All ||
-		e.To.Users != nil || e.TTL != o.want.TTL || e.Topic != o.want.Topic || !e.Timestamp.Equal(o.time) {
-		t.Errorf("%s, %s: %+v", o.name, mode, e)
-	}
-	if !bytes.Equal(e.Data, data) {
-		t.Errorf("%s, %s: data became %s, want %s", o.name, mode, e.Data, data)
-	}
-}
-
 // expectedData is the data of an event as clients here see it: JSON as it is,
 // text as a string, all else in base64.
 func (o *official) expectedData(e event.Event) []byte {
@@ -90,23 +84,166 @@ func (o *official) expectedData(e event.Event) []byte {
 	case o.media == event.TextPlain:
 		return appendString(nil, string(raw))
 	default:
-		text, err := event.New().MarshalJSON() // any event: only the error matters
-		_ = text
-		_ = err
-		return fmt.Appendf(nil, "%q", encodeBase64(raw))
+		return appendString(nil, base64.StdEncoding.EncodeToString(raw))
 	}
 }
 
-// written is the request that the library's HTTP binding makes.
-func written(t *testing.T, ctx func(*testing.T) *http.Request) (*http.Request, []byte) {
+func (o *official) check(t *testing.T, mode string, e Event, data []byte) {
 	t.Helper()
-	req := ctx(t)
-	if req.Body == nil {
-		return req, nil
+	if e.Type != "patient.added" || e.To.User != o.want.To.User || e.To.Group != o.want.To.Group || e.To.All != o.want.To.All ||
+		e.To.Users != nil || e.TTL != o.want.TTL || e.Topic != o.want.Topic || !e.Timestamp.Equal(o.time) {
+		t.Errorf("%s, %s: %+v", o.name, mode, e)
 	}
-	body, err := io.ReadAll(req.Body)
+	if !bytes.Equal(e.Data, data) {
+		t.Errorf("%s, %s: data became %s, want %s", o.name, mode, e.Data, data)
+	}
+}
+
+// received brings a request over the wire, where headers' names have no case.
+func received(t *testing.T, req *http.Request, err error) (*http.Request, []byte) {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return req, body
+	var wire bytes.Buffer
+	if err := req.Write(&wire); err != nil {
+		t.Fatal(err)
+	}
+	got, err := http.ReadRequest(bufio.NewReader(&wire))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(got.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got, body
+}
+
+func attributes(h http.Header) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		values := h.Values("ce-" + name)
+		if len(values) == 0 {
+			return "", false
+		}
+		return values[0], true
+	}
+}
+
+const endpoint = "http://bridge.example/webhooks/events"
+
+func TestWhatTheOfficialLibrarySendsMeansTheSameInAllThreeModes(t *testing.T) {
+	var events []event.Event
+	var ids []string
+	for i, o := range officials {
+		e := o.build(t, fmt.Sprintf("A-é-%d", i))
+		events = append(events, e)
+		want := o.expectedData(e)
+
+		req, err := cehttp.NewHTTPRequestFromEvent(binding.WithForceStructured(t.Context()), endpoint, e)
+		req, body := received(t, req, err)
+		if got := req.Header.Get("Content-Type"); got != CloudEventMediaType {
+			t.Fatalf("%s: the structured mode came as %s", o.name, got)
+		}
+		structured, err := DecodeCloudEvent(body, cloudNow)
+		if err != nil {
+			t.Fatalf("%s: %v in %s", o.name, err, body)
+		}
+		o.check(t, "structured", structured.Event, want)
+		ids = append(ids, structured.ID)
+
+		req, err = cehttp.NewHTTPRequestFromEvent(binding.WithForceBinary(t.Context()), endpoint, e)
+		req, body = received(t, req, err)
+		if !IsBinaryCloudEvent(attributes(req.Header)) {
+			t.Fatalf("%s: the binary mode was not told by %v", o.name, req.Header)
+		}
+		binary, err := DecodeBinaryCloudEvent(attributes(req.Header), req.Header.Get("Content-Type"), body, cloudNow)
+		if err != nil {
+			t.Fatalf("%s: %v in %v", o.name, err, req.Header)
+		}
+		o.check(t, "binary", binary.Event, want)
+		if binary.ID != structured.ID {
+			t.Errorf("%s: the id is %s and %s", o.name, structured.ID, binary.ID)
+		}
+	}
+
+	req, err := cehttp.NewHTTPRequestFromEvents(t.Context(), endpoint, events)
+	req, body := received(t, req, err)
+	if got := req.Header.Get("Content-Type"); got != CloudEventBatchMediaType {
+		t.Fatalf("the batch came as %s", got)
+	}
+	items, err := DecodeCloudEventBatch(body, cloudNow)
+	if err != nil || len(items) != len(events) {
+		t.Fatalf("%d items, %v", len(items), err)
+	}
+	seen := make(map[string]bool)
+	for i, it := range items {
+		if it.Err != nil || it.ID != ids[i] || seen[it.ID] {
+			t.Errorf("item %d: %s, %v; want %s", i, it.ID, it.Err, ids[i])
+		}
+		seen[it.ID] = true
+		officials[i].check(t, "batch", it.Event, officials[i].expectedData(events[i]))
+	}
+}
+
+// TestTheSpecificationsPercentEncodingIsUnderstood: the Go library puts UTF-8
+// into headers as it is; others follow the binding and encode it.
+func TestTheSpecificationsPercentEncodingIsUnderstood(t *testing.T) {
+	o := &officials[5]
+	e := o.build(t, `100%20 "é" 😀`)
+	e.SetSource("/clínica?a=b") // the library writes í as %C3%AD
+	structured, err := e.MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := DecodeCloudEvent(structured, cloudNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encode := func(s string) string {
+		var b strings.Builder
+		for i := range len(s) {
+			if c := s[i]; c <= ' ' || c == '"' || c == '%' || c > '~' {
+				fmt.Fprintf(&b, "%%%02x", c)
+			} else {
+				b.WriteByte(c)
+			}
+		}
+		return b.String()
+	}
+	h := map[string]string{"specversion": "1.0", "id": encode(e.ID()), "source": encode(e.Source()), "type": encode(e.Type()),
+		"touser": encode("Ana Gómez"), "time": encode(e.Time().Format(time.RFC3339Nano)), "expirytime": "9999-12-31T23%3A59:59Z"}
+	got, err := DecodeBinaryCloudEvent(headers(h), o.media, e.Data(), cloudNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.check(t, "percent-encoded", got.Event, e.Data())
+	if got.ID != want.ID {
+		t.Errorf("the id is %s and %s", want.ID, got.ID)
+	}
+}
+
+func TestWhatTheOfficialLibraryRefusesIsRefused(t *testing.T) {
+	good := officials[0].build(t, "1")
+	for _, name := range []string{"specversion", "id", "source", "type"} {
+		b, err := good.MarshalJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var fields map[string]any
+		if err := json.Unmarshal(b, &fields); err != nil {
+			t.Fatal(err)
+		}
+		delete(fields, name)
+		if b, err = json.Marshal(fields); err != nil {
+			t.Fatal(err)
+		}
+		var theirs event.Event
+		if err := theirs.UnmarshalJSON(b); err == nil && theirs.Validate() == nil {
+			t.Fatalf("the oracle takes an event without %s", name)
+		}
+		if e, err := DecodeCloudEvent(b, cloudNow); err == nil {
+			t.Errorf("without %s: %+v", name, e)
+		}
+	}
 }

@@ -188,6 +188,10 @@ func (k *Checker) Exchange(x Exchange) error {
 		if err := match(r.bodies, x.ReplyHeader.Get("Content-Type"), x.Reply); err != nil {
 			return fail("reply", err)
 		}
+		var p struct{ Status int }
+		if x.Status >= 400 && (json.Unmarshal(x.Reply, &p) != nil || p.Status != x.Status) {
+			return fail("reply", errors.New("the problem's status is another one"))
+		}
 	}
 	binary := x.Header.Get("ce-specversion") != "" // its attributes stand in the header
 	if x.Status < 300 && o.requests != nil && !binary {
