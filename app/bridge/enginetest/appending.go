@@ -12,6 +12,7 @@ import (
 
 var appending = []promise{
 	{"messages of one user are heard and read in the order of their appends", func(f *fixture) {
+		f.join("u")
 		var want []string
 		for i := range 20 {
 			m := f.message(user("u"))
@@ -58,6 +59,7 @@ var appending = []promise{
 		f.equal("heard by all", ids(f.hub.of("")), ids(all))
 	}},
 	{"64 concurrent appends of one id are one delivery and 63 duplicates", func(f *fixture) {
+		f.join("u")
 		m := f.message(user("u"))
 		var mu sync.Mutex
 		var fresh, again int
@@ -104,6 +106,7 @@ var appending = []promise{
 		f.equal("read", len(f.all("u", bridge.Position{}).Deliveries), 1)
 	}},
 	{"a message that is never stored is delivered once, its id is remembered and it leaves no gap", func(f *fixture) {
+		f.join("u")
 		for _, to := range []bridge.Target{user("u"), everybody} {
 			m := f.message(to)
 			m.Expires = time.Time{}
@@ -112,6 +115,7 @@ var appending = []promise{
 			f.reopen()
 			r = f.append(m)
 			f.equal("receipt", []any{r.Duplicate, r.Sessions, r.Broadcast, r.Expires.IsZero()}, []any{true, 0, 0, true})
+			f.join("u")
 			if to.User != "" {
 				f.equal("recipients", r.Recipients, []bridge.Recipient{{User: "u"}})
 			}

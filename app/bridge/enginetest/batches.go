@@ -9,6 +9,7 @@ import (
 
 var batches = []promise{
 	{"many messages are appended in their order, each with its own answer", func(f *fixture) {
+		f.join("u1")
 		known := f.message(user("u"))
 		f.append(known)
 		other := *known

@@ -64,6 +64,7 @@ var groups = []promise{
 	{"a message to a group is kept for each of its members of that moment", func(f *fixture) {
 		f.member("g", "ada", true)
 		f.member("g", "bob", true)
+		f.join("ada")
 		m := f.message(group("g"))
 		r := f.append(m)
 		f.equal("recipients", len(r.Recipients), 2)

@@ -53,6 +53,7 @@ var losing = []promise{
 		f.equal("head", f.join("u").Head, bridge.Position{Mailbox: 4, Broadcast: 4})
 	}},
 	{"an id is remembered after its message has expired", func(f *fixture) {
+		f.join("u")
 		m := f.send(user("u"), time.Minute)
 		f.clock.advance(6 * 24 * time.Hour)
 		f.reopen()

@@ -78,8 +78,10 @@ var reading = []promise{
 				f.Errorf("heard of %s and read %v, %v", h.Message.ID, ids(p.Deliveries), err)
 			}
 		}
+		f.join("u")
 		for range 20 {
 			f.send(user("u"), time.Hour)
 		}
+		f.equal("heard", len(f.hub.of("u")), 20)
 	}},
 }

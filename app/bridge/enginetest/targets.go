@@ -9,6 +9,9 @@ import (
 
 var targets = []promise{
 	{"a message to several users stands in each mailbox at its own place", func(f *fixture) {
+		for _, u := range []string{"a", "b", "c"} {
+			f.join(u)
+		}
 		f.send(user("b"), time.Hour)
 		m := f.message(bridge.Target{Users: []string{"c", "b", "a"}})
 		r := f.append(m)

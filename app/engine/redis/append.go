@@ -1,0 +1,387 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/redis/rueidis"
+
+	"hookbridge/app/bridge"
+)
+
+var errNobody = errors.New("redis: a message must be for somebody")
+
+// appending is one message on its way into one mailbox.
+type appending struct {
+	e     *Engine
+	m     *bridge.Message
+	user  string // empty: to all
+	box   mailbox
+	echo  *echo // set where this machine will hear of it
+	token uint64
+}
+
+// answer is what a script said of a message.
+type answer struct {
+	kind            byte // 'n' new, 'd' known, 'c' a conflict
+	seq             uint64
+	record          string
+	recalled        bool
+	elsewhere, here int
+	held, acked     bool
+}
+
+func (e *Engine) appending(m *bridge.Message, user string) *appending {
+	a := &appending{e: e, m: m, user: user, box: e.all}
+	if user != "" {
+		a.box = e.mailboxOf(user)
+	}
+	if (user == "" || e.crowd.has(user)) && e.listening.Load() {
+		a.echo = e.echoes.expect()
+		a.token = a.echo.token
+	}
+	return a
+}
+
+func (a *appending) limit() string {
+	if a.user == "" {
+		return itoa(a.e.opts.BroadcastLimit)
+	}
+	return itoa(a.e.opts.MailboxLimit)
+}
+
+func (a *appending) expires() string {
+	if !a.m.Stored() {
+		return ""
+	}
+	return itoa(a.m.Expires.UnixMilli())
+}
+
+// until is how long the id is remembered: as long as the message at least.
+func (e *Engine) until(m *bridge.Message) string {
+	till := e.opts.Now().Add(e.opts.IDRetention)
+	if m.Expires.After(till) {
+		till = m.Expires
+	}
+	return itoa(till.UnixMilli())
+}
+
+// spread are the arguments about who is to hear of it.
+func (a *appending) spread() (channel, self, except, head, dead, all string) {
+	e := a.e
+	v := envelope{user: a.user, machine: e.self, token: a.token, wanted: a.m.Wanted}
+	if len(a.m.Except) > 0 {
+		except = " " + strings.Join(a.m.Except, " ") + " "
+	}
+	all = "0"
+	if a.user == "" {
+		all = "1"
+	}
+	return e.channel(), e.self, except, string(v.encode()), e.leases.dead(), all
+}
+
+// publish is the call that does all at once.
+func (a *appending) publish(blob string) call {
+	e, b := a.e, a.box
+	channel, self, except, head, dead, all := a.spread()
+	var users []string
+	if a.user != "" {
+		users = []string{a.user}
+	}
+	return call{&e.scripts.publish, []string{e.record(a.m.ID), b.h, b.m, b.g, b.t, b.l}, []string{
+		itoa(e.nowMs()), string(a.m.Digest[:]), recordOf(a.m, users).encode(), e.until(a.m), a.expires(), a.limit(), a.m.Topic, blob,
+		channel, self, except, head, dead, all}}
+}
+
+// deliver is the call that puts a message whose id is claimed into the mailbox.
+func (a *appending) deliver(blob string, only bool) call {
+	e, b := a.e, a.box
+	channel, self, except, head, dead, all := a.spread()
+	return call{&e.scripts.deliver, []string{b.delivered(a.m.ID), b.h, b.m, b.g, b.t, b.l}, []string{
+		itoa(e.nowMs()), e.until(a.m), a.expires(), a.limit(), a.m.Topic, blob,
+		channel, self, except, head, dead, all, flag(e.cluster), flag(only)}}
+}
+
+func (e *Engine) claim(m *bridge.Message, users []string) call {
+	return call{&e.scripts.claim, []string{e.record(m.ID)},
+		[]string{itoa(e.nowMs()), string(m.Digest[:]), recordOf(m, users).encode(), e.until(m)}}
+}
+
+func flag(b bool) string {
+	if b {
+		return "1"
+	}
+	return "0"
+}
+
+// parse reads a script's answer.
+func parse(r rueidis.RedisMessage) (a answer, err error) {
+	list, err := r.ToArray()
+	if err != nil || len(list) == 0 {
+		return a, fmt.Errorf("%w: redis: an answer that is none: %w", bridge.ErrUnavailable, err)
+	}
+	text := func(i int) string {
+		if i >= len(list) {
+			return ""
+		}
+		s, _ := list[i].ToString() // numbers are read below
+		return s
+	}
+	num := func(i int) int {
+		if i >= len(list) {
+			return 0
+		}
+		n, _ := list[i].AsInt64()
+		return int(n)
+	}
+	a.kind, a.seq = text(0)[0], uint64(num(1))
+	switch {
+	case a.kind == 'n':
+		a.elsewhere, a.here = num(2), num(3)
+	case len(list) == 4 && list[2].IsInt64(): // of deliver
+		a.held, a.acked = num(2) == 1, num(3) == 1
+	default:
+		a.record, a.recalled = text(2), text(3) != ""
+		a.held, a.acked = num(4) == 1, num(5) == 1
+	}
+	return a, nil
+}
+
+// Append implements bridge.Engine.
+func (e *Engine) Append(ctx context.Context, m *bridge.Message) (bridge.Receipt, error) {
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return bridge.Receipt{}, err
+	}
+	defer leave()
+	return e.append(ctx, m)
+}
+
+func (e *Engine) append(ctx context.Context, m *bridge.Message) (bridge.Receipt, error) {
+	if !m.To.All && m.To.Group == "" && len(m.To.Recipients()) == 0 {
+		return bridge.Receipt{}, errNobody
+	}
+	if !e.simple(m) {
+		return e.appendMany(ctx, m)
+	}
+	a := e.appending(m, m.To.User)
+	reply, err := e.runDurable(ctx, a.publish(string(encodeMessage(m))))
+	if err != nil {
+		e.echoes.forget(a.echo)
+		return bridge.Receipt{}, err
+	}
+	return a.receipt(ctx, reply)
+}
+
+// simple tells a message that one script can take.
+func (e *Engine) simple(m *bridge.Message) bool {
+	return !e.cluster && (m.To.All || m.To.User != "")
+}
+
+// receipt reads the answer to publish.
+func (a *appending) receipt(ctx context.Context, reply rueidis.RedisMessage) (r bridge.Receipt, err error) {
+	ans, err := parse(reply)
+	if err != nil {
+		a.e.echoes.forget(a.echo)
+		return r, err
+	}
+	r.Expires = a.m.Expires
+	if ans.kind == 'c' {
+		a.e.echoes.forget(a.echo)
+		return bridge.Receipt{}, bridge.ErrConflict
+	}
+	if ans.kind == 'd' {
+		a.e.echoes.forget(a.echo)
+		rec, err := decodeRecord(ans.record)
+		if err != nil {
+			return bridge.Receipt{}, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+		}
+		r.Duplicate, r.Expires = true, rec.expires
+	} else {
+		r.Sessions = a.sessions(ctx, &ans)
+	}
+	if a.user == "" {
+		r.Broadcast = ans.place()
+		return r, nil
+	}
+	r.Recipients = []bridge.Recipient{{User: a.user, Seq: ans.place(), Sessions: r.Sessions, Acked: ans.acked}}
+	return r, nil
+}
+
+// place is where the message stands; 0 where it stands nowhere by now.
+func (ans *answer) place() uint64 {
+	if ans.kind == 'd' && !ans.held {
+		return 0
+	}
+	return ans.seq
+}
+
+// sessions counts whom a message went to: on this machine as the Listener said,
+// on others as they have told of theirs.
+func (a *appending) sessions(ctx context.Context, ans *answer) int {
+	n := ans.elsewhere
+	if a.user == "" {
+		n = a.e.leases.sessionsElsewhere(a.e.self)
+	}
+	if ans.here == 0 {
+		a.e.echoes.forget(a.echo)
+		return n
+	}
+	if a.echo != nil {
+		if here, ok := a.e.echoes.wait(ctx, a.echo); ok {
+			return n + here
+		}
+	}
+	// What is not heard now is read from the store as soon as it is.
+	return n + a.e.crowd.count(a.user, a.m.Except)
+}
+
+// appendMany appends a message to several, or in a cluster: the id is claimed,
+// then each mailbox takes it once. Whoever asks again after a failure completes
+// what was begun.
+func (e *Engine) appendMany(ctx context.Context, m *bridge.Message) (r bridge.Receipt, err error) {
+	users := m.To.Recipients()
+	if m.To.Group != "" {
+		if users, err = e.members(ctx, m.To.Group); err != nil {
+			return r, err
+		}
+	}
+	reply, err := e.runDurable(ctx, e.claim(m, users))
+	if err != nil {
+		return r, err
+	}
+	claimed, err := parse(reply)
+	if err != nil {
+		return r, err
+	}
+	r.Expires = m.Expires
+	switch claimed.kind {
+	case 'c':
+		return bridge.Receipt{}, bridge.ErrConflict
+	case 'd':
+		rec, err := decodeRecord(claimed.record)
+		if err != nil {
+			return r, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+		}
+		r.Duplicate, r.Expires = true, rec.expires
+		if m.To.Group != "" {
+			users = rec.users // those who were members then
+		}
+		// A recalled message is stored no more; nor is one for somebody who was
+		// erased since, whose name is gone from the record.
+		return r, e.spreadOut(ctx, m, users, &r, func(user string) bool {
+			return claimed.recalled || user != "" && !slices.Contains(rec.users, user)
+		})
+	}
+	return r, e.spreadOut(ctx, m, users, &r, func(string) bool { return false })
+}
+
+// spreadOut delivers to each user, or to all, and fills in the receipt.
+func (e *Engine) spreadOut(ctx context.Context, m *bridge.Message, users []string, r *bridge.Receipt, only func(user string) bool) error {
+	if m.To.All {
+		users = []string{""}
+	} else {
+		r.Recipients = make([]bridge.Recipient, len(users))
+	}
+	blob := string(encodeMessage(m))
+	calls, as := make([]call, len(users)), make([]*appending, len(users))
+	for i, u := range users {
+		as[i] = e.appending(m, u)
+		calls[i] = as[i].deliver(blob, only(u))
+	}
+	var failed error
+	for i, res := range e.durably(ctx, calls) {
+		a := as[i]
+		ans, err := answer{}, res.err
+		if err == nil {
+			ans, err = parse(res.message)
+		}
+		if err != nil {
+			failed = err
+			e.echoes.forget(a.echo)
+			continue
+		}
+		n := 0
+		if ans.kind == 'n' {
+			n = a.sessions(ctx, &ans)
+		} else {
+			e.echoes.forget(a.echo)
+		}
+		r.Sessions += n
+		if m.To.All {
+			r.Broadcast = ans.place()
+		} else {
+			r.Recipients[i] = bridge.Recipient{User: a.user, Seq: ans.place(), Sessions: n, Acked: ans.acked}
+		}
+	}
+	return failed
+}
+
+// replied is what came of one call.
+type replied struct {
+	message rueidis.RedisMessage
+	err     error
+}
+
+// durably runs calls in one go, or one by one where replicas are waited for.
+func (e *Engine) durably(ctx context.Context, calls []call) []replied {
+	out := make([]replied, len(calls))
+	if e.opts.WaitReplicas > 0 {
+		for i := range calls {
+			out[i].message, out[i].err = e.runDurable(ctx, calls[i])
+		}
+		return out
+	}
+	for i, r := range e.runMany(ctx, calls) {
+		m, err := r.ToMessage()
+		out[i] = replied{m, e.fault(ctx, err)}
+	}
+	return out
+}
+
+// AppendMany implements bridge.Engine. Messages that one script can take go out
+// together.
+func (e *Engine) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.Appended {
+	out := make([]bridge.Appended, len(ms))
+	leave, err := e.enter(ctx)
+	if err != nil {
+		for i := range out {
+			out[i].Err = err
+		}
+		return out
+	}
+	defer leave()
+	for i := 0; i < len(ms); {
+		j := i
+		for j < len(ms) && e.simple(ms[j]) && e.opts.WaitReplicas == 0 {
+			j++
+		}
+		if j == i {
+			out[i].Receipt, out[i].Err = e.append(ctx, ms[i])
+			i++
+			continue
+		}
+		e.appendRun(ctx, ms[i:j], out[i:j])
+		i = j
+	}
+	return out
+}
+
+func (e *Engine) appendRun(ctx context.Context, ms []*bridge.Message, out []bridge.Appended) {
+	calls, as := make([]call, len(ms)), make([]*appending, len(ms))
+	for i, m := range ms {
+		as[i] = e.appending(m, m.To.User)
+		calls[i] = as[i].publish(string(encodeMessage(m)))
+	}
+	for i, res := range e.durably(ctx, calls) {
+		if res.err != nil {
+			e.echoes.forget(as[i].echo)
+			out[i].Err = res.err
+			continue
+		}
+		out[i].Receipt, out[i].Err = as[i].receipt(ctx, res.message)
+	}
+}

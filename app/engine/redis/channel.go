@@ -1,0 +1,191 @@
+package redis
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"hookbridge/app/bridge"
+)
+
+// What goes over a channel begins with one of these.
+const (
+	kindMessage  = 'D' // its place, a space, an envelope, the message
+	kindNotice   = 'N' // a notice, JSON
+	kindQuestion = 'Q' // for trails, JSON
+	kindReply    = 'R' // to such a question, JSON
+	kindTick     = 'K' // a number that grows by one
+)
+
+const (
+	resubscribeLeast = 50 * time.Millisecond
+	resubscribeMost  = time.Second
+)
+
+// subscribe hears this machine's channel and the one of all for the engine's
+// life, over as many connections as that takes.
+func (e *Engine) subscribe() {
+	first, wait := true, resubscribeLeast
+	for e.life.Err() == nil {
+		conn, release := e.client.Dedicate()
+		lost := conn.SetPubSubHooks(rueidis.PubSubHooks{OnMessage: func(m rueidis.PubSubMessage) { e.hear(m.Message) }})
+		ask := e.client.B().Subscribe().Channel(e.channel()+e.self, e.channel()+"all").Build()
+		err := conn.Do(e.life, ask).Error()
+		if err == nil {
+			wait = resubscribeLeast
+			e.listening.Store(true)
+			if first {
+				first = false
+				close(e.heardOnce)
+			} else {
+				e.opts.Logger.Info("other machines are heard again")
+				e.catchUp()
+			}
+			select {
+			case err = <-lost:
+			case <-e.life.Done():
+			}
+			e.listening.Store(false)
+			e.echoes.lost()
+		}
+		release()
+		if e.life.Err() != nil {
+			return
+		}
+		e.opts.Logger.Warn("other machines are not heard", "error", err)
+		select {
+		case <-time.After(wait):
+		case <-e.life.Done():
+		}
+		wait = min(2*wait, resubscribeMost)
+	}
+}
+
+// hear takes what came over a channel. It never blocks.
+func (e *Engine) hear(text string) {
+	if text == "" {
+		return
+	}
+	l := e.listener.Load()
+	switch body := text[1:]; text[0] {
+	case kindMessage:
+		if l != nil {
+			e.hearMessage(*l, body)
+		}
+	case kindNotice:
+		var n bridge.Notice
+		if err := json.Unmarshal([]byte(body), &n); err != nil {
+			e.opts.Logger.Warn("a notice could not be read", "error", err)
+			return
+		}
+		if n.To != "" && n.To != e.self {
+			return
+		}
+		if n.Asker == e.self {
+			n.Asker = ""
+		}
+		if n.Kind == bridge.NoticeErased {
+			e.crowd.dismiss(n.User)
+		}
+		if l != nil {
+			(*l).Notify(n)
+		}
+	case kindQuestion:
+		e.loops.Go(func() { e.answerQuestion(body) })
+	case kindReply:
+		e.asked.answer(body)
+	case kindTick:
+		if n, err := strconv.ParseUint(body, 10, 64); err == nil && e.leases.ticked(n) {
+			e.opts.Logger.Warn("messages of other machines may have been missed; sessions read them from the store")
+			e.catchUp()
+		}
+	}
+}
+
+func (e *Engine) hearMessage(l bridge.Listener, body string) {
+	place, rest, ok := strings.Cut(body, " ")
+	seq, err := strconv.ParseUint(place, 10, 64)
+	if !ok || err != nil {
+		e.opts.Logger.Warn("a message came damaged over a channel")
+		return
+	}
+	v, blob, err := decodeEnvelope([]byte(rest))
+	var m *bridge.Message
+	if err == nil {
+		m, err = decodeMessage(blob, v.user)
+	}
+	if err != nil {
+		e.opts.Logger.Warn("a message came damaged over a channel", "error", err)
+		return
+	}
+	m.Wanted = v.wanted
+	if v.machine != e.self && v.wanted != "" {
+		m.Asker = v.machine
+	}
+	sessions := 0
+	if v.user == "" {
+		e.leases.newest(seq)
+		sessions = l.DeliverAll(bridge.Delivery{Message: m, Broadcast: seq})
+	} else {
+		sessions = l.Deliver(v.user, bridge.Delivery{Message: m, Mailbox: seq})
+	}
+	if v.machine == e.self {
+		e.echoes.hear(v.token, sessions)
+	}
+}
+
+// catchUp tells the Listener how far each mailbox goes that it has sessions of:
+// what was published while this machine could not hear is in the store.
+func (e *Engine) catchUp() {
+	if e.catching.Swap(true) {
+		return
+	}
+	e.loops.Go(func() {
+		for wait := resubscribeLeast; ; wait = min(2*wait, resubscribeMost) {
+			e.catching.Store(false) // whoever asks from here on starts another
+			ctx, cancel := context.WithTimeout(e.life, e.opts.Patience)
+			err := e.tellHeads(ctx)
+			cancel()
+			if err == nil || e.life.Err() != nil {
+				return
+			}
+			select {
+			case <-time.After(wait):
+			case <-e.life.Done():
+				return
+			}
+			if e.catching.Swap(true) {
+				return // the other one does it
+			}
+		}
+	})
+}
+
+func (e *Engine) tellHeads(ctx context.Context) error {
+	l := e.listener.Load()
+	if l == nil {
+		return nil
+	}
+	users := []string{""}
+	cmds := rueidis.Commands{e.client.B().Hget().Key(e.all.h).Field("s").Build()}
+	for user := range e.crowd.all() {
+		users = append(users, user)
+		cmds = append(cmds, e.client.B().Hget().Key(e.mailboxOf(user).h).Field("s").Build())
+	}
+	for i, r := range e.client.DoMulti(ctx, cmds...) {
+		n, err := r.AsUint64()
+		if err != nil && !rueidis.IsRedisNil(err) {
+			return e.fault(ctx, err)
+		}
+		if i == 0 {
+			(*l).Behind("", bridge.Position{Broadcast: n})
+		} else {
+			(*l).Behind(users[i], bridge.Position{Mailbox: n})
+		}
+	}
+	return nil
+}

@@ -1,0 +1,35 @@
+package redis_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"hookbridge/app/bridge"
+	"hookbridge/app/bridge/enginetest"
+	"hookbridge/app/engine/redis"
+	"hookbridge/app/engine/redis/redistest"
+)
+
+var prefixes atomic.Int64
+
+// harness gives each test a prefix of its own on one server.
+func harness(url string) enginetest.Harness {
+	return func(t *testing.T, o enginetest.Options) enginetest.Open {
+		prefix := fmt.Sprintf("t%d", prefixes.Add(1))
+		return func() (bridge.Engine, error) {
+			return redis.Open(context.Background(), redis.Options{URL: url, Prefix: prefix, Now: o.Now, MailboxLimit: o.MailboxLimit})
+		}
+	}
+}
+
+func TestTheEngineKeepsThePromisesOfThePort(t *testing.T) {
+	s := redistest.Start(t, "--appendfsync", "everysec")
+	t.Run("on one Redis", func(t *testing.T) { enginetest.Run(t, harness(s.URL())) })
+}
+
+func TestTheEngineKeepsThePromisesOfThePortOnACluster(t *testing.T) {
+	c := redistest.StartCluster(t)
+	t.Run("on three primaries", func(t *testing.T) { enginetest.Run(t, harness(c.URL())) })
+}

@@ -1,0 +1,103 @@
+package redis
+
+import (
+	"slices"
+	"sync"
+
+	"hookbridge/app/bridge"
+)
+
+// crowd is who is here: this machine's sessions, for which it speaks.
+type crowd struct {
+	mu sync.RWMutex // guards of
+	of map[string][]bridge.Member
+}
+
+func newCrowd() *crowd { return &crowd{of: make(map[string][]bridge.Member)} }
+
+func (c *crowd) join(m bridge.Member) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list := c.of[m.User]
+	for i := range list {
+		if list[i].Session == m.Session {
+			list[i] = m
+			return
+		}
+	}
+	c.of[m.User] = append(list, m)
+}
+
+func (c *crowd) leave(user, session string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list := slices.DeleteFunc(c.of[user], func(m bridge.Member) bool { return m.Session == session })
+	if len(list) == 0 {
+		delete(c.of, user)
+		return
+	}
+	c.of[user] = list
+}
+
+func (c *crowd) dismiss(user string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.of, user)
+}
+
+func (c *crowd) has(user string) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return len(c.of[user]) > 0
+}
+
+func (c *crowd) knows(user, session string) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return slices.ContainsFunc(c.of[user], func(m bridge.Member) bool { return m.Session == session })
+}
+
+// count counts a user's sessions, or everybody's where user is empty, but for
+// those excepted.
+func (c *crowd) count(user string, except []string) (n int) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	some := func(list []bridge.Member) {
+		for i := range list {
+			if !slices.Contains(except, list[i].Session) {
+				n++
+			}
+		}
+	}
+	if user != "" {
+		some(c.of[user])
+		return n
+	}
+	for _, list := range c.of {
+		some(list)
+	}
+	return n
+}
+
+// all lists the sessions of each user.
+func (c *crowd) all() map[string][]string {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	out := make(map[string][]string, len(c.of))
+	for user, list := range c.of {
+		for i := range list {
+			out[user] = append(out[user], list[i].Session)
+		}
+	}
+	return out
+}
+
+// members lists every session.
+func (c *crowd) members() (out []bridge.Member) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	for _, list := range c.of {
+		out = append(out, list...)
+	}
+	return out
+}

@@ -1,0 +1,39 @@
+// Package redis is the distributed engine: any number of machines on one Redis
+// (7 or later, or Valkey; alone, replicated, or a Cluster).
+//
+// # What is kept where
+//
+// Every key begins with Options.Prefix. A user's mailbox is a handful of keys
+// under one hash tag made of the user's name by a hash, so that a Cluster shards
+// by user and no key's name tells one; so is the log of messages to all, under
+// a tag of its own. See lua/lib.lua for what they hold. What an id is remembered
+// by is one key under the id's own tag. Formats begin with a version; members
+// that a version does not know are passed over, so that machines of two versions
+// can work side by side while one replaces the other.
+//
+// One script does what belongs together. On one Redis a message to one user is
+// one round trip: its id is claimed, it gets its place, is stored, pushes out
+// what is too much, and is published. To several users, and in a Cluster, the id
+// is claimed first and each mailbox then takes the message once; a caller whose
+// request died between sends it again and completes it.
+//
+// # Who hears what
+//
+// Each machine listens to one channel of its own and to one that all share.
+// A user's live sessions stand in a hash that names the machine of each; a script
+// that stores a message publishes it to those machines alone. A machine's word
+// about its sessions counts as long as its lease, which it renews every few
+// seconds by Redis' own clock.
+//
+// Publishing is at most once. What may be lost, with a connection or a missed
+// tick, is made good from the store: the Listener is told how far each mailbox
+// goes, and sessions that are not there read on.
+//
+// # What a setting of Redis means for the promises
+//
+// An Append that returned is as durable as Redis' appendfsync makes it: "always"
+// outlives a power cut, "everysec" may lose a second. With WaitReplicas it has
+// also reached so many replicas, and outlives the loss of the primary where one
+// of these is promoted. maxmemory-policy must be noeviction: any other takes out
+// messages that were promised.
+package redis

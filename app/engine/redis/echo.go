@@ -1,0 +1,82 @@
+package redis
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// echoes are the appends that wait until this machine has heard, over its
+// channel and so in the order of all, the message that it published itself. Only
+// then is it known to how many sessions the message went.
+type echoes struct {
+	mu      sync.Mutex // guards what follows
+	last    uint64
+	waiting map[uint64]*echo
+}
+
+type echo struct {
+	token uint64
+	heard chan int // how many sessions took it; closed when it will not be heard
+}
+
+// echoPatience is how long a message may take from its script to its channel.
+const echoPatience = 2 * time.Second
+
+func newEchoes() *echoes { return &echoes{waiting: make(map[uint64]*echo)} }
+
+func (e *echoes) expect() *echo {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.last++
+	w := &echo{token: e.last, heard: make(chan int, 1)}
+	e.waiting[w.token] = w
+	return w
+}
+
+func (e *echoes) forget(w *echo) {
+	if w == nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.waiting, w.token)
+}
+
+// hear tells the append that waits, if one does.
+func (e *echoes) hear(token uint64, sessions int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if w := e.waiting[token]; w != nil {
+		delete(e.waiting, token)
+		w.heard <- sessions
+	}
+}
+
+// lost lets all go: the channel is not heard any more.
+func (e *echoes) lost() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for token, w := range e.waiting {
+		delete(e.waiting, token)
+		close(w.heard)
+	}
+}
+
+// wait returns how many sessions took the message; false where that is not known.
+func (e *echoes) wait(ctx context.Context, w *echo) (sessions int, ok bool) {
+	select {
+	case sessions, ok = <-w.heard: // as a rule it is here already
+		return sessions, ok
+	default:
+	}
+	timer := time.NewTimer(echoPatience)
+	defer timer.Stop()
+	select {
+	case sessions, ok = <-w.heard:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	e.forget(w)
+	return sessions, ok
+}

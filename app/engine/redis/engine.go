@@ -1,0 +1,236 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"hookbridge/app/bridge"
+)
+
+// machineNameLen is MACHINE of lua/lib.lua.
+const machineNameLen = 12
+
+// Engine keeps mailboxes in Redis and shares them with other machines.
+type Engine struct {
+	opts    Options
+	client  rueidis.Client
+	cluster bool
+	scripts *scripts
+	self    string  // this machine's name, new with each start
+	all     mailbox // of messages to all
+
+	listener atomic.Pointer[bridge.Listener]
+	epoch    atomic.Pointer[string]
+	crowd    *crowd
+	leases   *leases
+	echoes   *echoes
+	asked    *questions
+	metrics  *metrics
+	health   health
+
+	gate   sync.RWMutex // held for reading by each call, for writing by Close
+	closed atomic.Bool
+	life   context.Context
+	end    context.CancelFunc
+	loops  sync.WaitGroup
+
+	listening atomic.Bool   // the channels are heard
+	heardOnce chan struct{} // closed when they were for the first time
+	catching  atomic.Bool   // catchUp is at work
+}
+
+var _ bridge.Engine = (*Engine)(nil)
+
+// startPatience is how long Open tries to reach Redis: machines and Redis are
+// often started together.
+const startPatience = 20 * time.Second
+
+// Open connects to Redis and begins to listen. Errors: a setting that is wrong,
+// a server that is too old or holds what a newer version wrote, ErrUnavailable.
+func Open(ctx context.Context, o Options) (*Engine, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	co, err := rueidis.ParseURL(o.URL)
+	if err != nil { // its text may repeat the URL, with a password in it
+		return nil, errors.New("redis: the URL must be redis://[user:password@]host:port, or rediss:// for TLS")
+	}
+	co.DisableCache = true
+	co.ConnWriteTimeout = o.Patience
+	co.Dialer.Timeout = o.Patience
+	co.PipelineMultiplex = -1 // one connection: what many callers ask goes out in one write
+	co.ClientName = "hookbridge"
+	client, err := connect(ctx, co, o)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{opts: o, client: client, cluster: client.Mode() == rueidis.ClientModeCluster, self: randomName(machineNameLen),
+		crowd: newCrowd(), leases: newLeases(), echoes: newEchoes(), asked: newQuestions(), heardOnce: make(chan struct{})}
+	e.life, e.end = context.WithCancel(context.WithoutCancel(ctx))
+	e.all = e.mailboxAt("all")
+	e.health.logger = o.Logger
+	if err = e.open(ctx); err != nil {
+		e.end()
+		e.loops.Wait()
+		client.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
+func connect(ctx context.Context, co rueidis.ClientOption, o Options) (rueidis.Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		client, err := rueidis.NewClient(co)
+		if err == nil {
+			return client, nil
+		}
+		o.Logger.Warn("Redis is not there yet", "error", err)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: redis: %w", bridge.ErrUnavailable, err)
+		}
+	}
+}
+
+func (e *Engine) open(ctx context.Context) error {
+	var err error
+	if e.scripts, err = loadScripts(); err != nil {
+		return err
+	}
+	if err := e.inspect(ctx); err != nil {
+		return err
+	}
+	if err := e.checkFormat(ctx); err != nil {
+		return err
+	}
+	if e.metrics, err = newMetrics(e.opts.Registerer, e); err != nil {
+		return err
+	}
+	e.loops.Go(e.subscribe)
+	select {
+	case <-e.heardOnce:
+	case <-time.After(startPatience):
+		return fmt.Errorf("%w: redis: the channels cannot be heard", bridge.ErrUnavailable)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := e.renew(ctx); err != nil {
+		return err
+	}
+	e.loops.Go(e.renewing)
+	return nil
+}
+
+// inspect refuses a server that is too old and warns of settings that break
+// promises.
+func (e *Engine) inspect(ctx context.Context) error {
+	text, err := e.client.Do(ctx, e.client.B().Info().Build()).ToString()
+	if err != nil {
+		return e.fault(ctx, err)
+	}
+	info := make(map[string]string)
+	for line := range strings.Lines(text) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			info[name] = value
+		}
+	}
+	major, _, _ := strings.Cut(info["redis_version"], ".")
+	if n, err := strconv.Atoi(major); err == nil && n < 7 {
+		return fmt.Errorf("redis: the server is version %s; 7 or later is needed", info["redis_version"])
+	}
+	if p := info["maxmemory_policy"]; p != "" && p != "noeviction" {
+		e.opts.Logger.Warn("Redis evicts what it was given to keep: set maxmemory-policy noeviction, or messages that were answered with 202 may vanish", "policy", p)
+	}
+	if info["aof_enabled"] == "0" && info["connected_slaves"] == "0" {
+		e.opts.Logger.Warn("Redis keeps nothing that outlives a crash: set appendonly yes (and appendfsync always), or add a replica")
+	}
+	return nil
+}
+
+func (e *Engine) checkFormat(ctx context.Context) error {
+	set := e.client.B().Set().Key(e.formatKey()).Value(strconv.Itoa(formatVersion)).Nx().Build()
+	r := e.client.DoMulti(ctx, set, e.client.B().Get().Key(e.formatKey()).Build())
+	if err := r[0].Error(); err != nil && !rueidis.IsRedisNil(err) {
+		return e.fault(ctx, err)
+	}
+	n, err := r[1].AsInt64()
+	if err != nil {
+		return e.fault(ctx, err)
+	}
+	if n > formatVersion {
+		return errFormat
+	}
+	return nil
+}
+
+// Epoch implements bridge.Engine.
+func (e *Engine) Epoch() string { return *e.epoch.Load() }
+
+// Listen implements bridge.Engine.
+func (e *Engine) Listen(l bridge.Listener) { e.listener.Store(&l) }
+
+// enter counts a call that Close waits for.
+func (e *Engine) enter(ctx context.Context) (leave func(), err error) {
+	e.gate.RLock()
+	if e.closed.Load() {
+		e.gate.RUnlock()
+		return nil, bridge.ErrClosed
+	}
+	if err := ctx.Err(); err != nil {
+		e.gate.RUnlock()
+		return nil, err
+	}
+	return e.gate.RUnlock, nil
+}
+
+// Close implements bridge.Engine.
+func (e *Engine) Close() error {
+	if e.closed.Swap(true) {
+		return bridge.ErrClosed
+	}
+	e.gate.Lock() // waits for the calls under way
+	defer e.gate.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), e.opts.Patience)
+	defer cancel()
+	err := e.withdraw(ctx)
+	e.end()
+	e.loops.Wait()
+	e.client.Close()
+	e.metrics.close()
+	return err
+}
+
+// withdraw takes back this machine's word about its sessions. Where that fails,
+// it lapses.
+func (e *Engine) withdraw(ctx context.Context) error {
+	var cmds rueidis.Commands
+	for user, sessions := range e.crowd.all() {
+		cmds = append(cmds, e.client.B().Hdel().Key(e.mailboxOf(user).l).Field(sessions...).Build())
+	}
+	leases, sessions, _ := e.machineKeys()
+	cmds = append(cmds, e.client.B().Zrem().Key(leases).Member(e.self).Build(), e.client.B().Hdel().Key(sessions).Field(e.self).Build())
+	for _, r := range e.client.DoMulti(ctx, cmds...) {
+		if err := r.Error(); err != nil {
+			e.opts.Logger.Warn("presence was not withdrawn; it will lapse", "error", err)
+			break
+		}
+	}
+	return nil
+}
+
+// nowMs is the callers' clock.
+func (e *Engine) nowMs() int64 { return e.opts.Now().UnixMilli() }
+
+func itoa[T int | int64 | uint64](n T) string { return strconv.FormatInt(int64(n), 10) }

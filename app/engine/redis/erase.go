@@ -1,0 +1,101 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/redis/rueidis"
+
+	"hookbridge/app/bridge"
+)
+
+// Erase implements bridge.Registry. Each mailbox has its own copy of a payload,
+// so that what others have stays theirs. The name is taken out of what ids are
+// remembered by, for which all of these are looked through.
+func (e *Engine) Erase(ctx context.Context, user string) error {
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	groups, err := e.client.Do(ctx, e.client.B().Smembers().Key(e.mailboxOf(user).groups()).Build()).AsStrSlice()
+	if err = e.fault(ctx, err); err != nil {
+		return err
+	}
+	cmds := rueidis.Commands{e.client.B().Zrem().Key(e.users()).Member(user).Build()}
+	for _, g := range groups {
+		stored, named := e.groupKeys(g)
+		cmds = append(cmds, e.client.B().Srem().Key(stored).Member(user).Build(), e.client.B().Zrem().Key(named).Member(user).Build())
+	}
+	if err := e.each(ctx, cmds); err != nil {
+		return err
+	}
+	if err := e.forgetName(ctx, user); err != nil {
+		return err
+	}
+	b := e.mailboxOf(user)
+	now := e.opts.Now()
+	keys := []string{b.h, b.l, b.m, b.g, b.t, b.trails(), b.groups(), e.sights(b, now), e.sights(b, now.Add(-e.opts.IDRetention))}
+	n := bridge.Notice{Kind: bridge.NoticeErased, User: user}
+	_, err = e.runDurable(ctx, call{&e.scripts.erase, keys, []string{e.channel(), e.self, e.notice(n)}})
+	return err
+}
+
+// forgetName takes a user's name out of every record of an id.
+func (e *Engine) forgetName(ctx context.Context, user string) error {
+	for _, node := range e.client.Nodes() {
+		for at := uint64(0); ; {
+			page, err := node.Do(ctx, node.B().Scan().Cursor(at).Match(e.opts.Prefix+":{i*").Count(1000).Build()).AsScanEntry()
+			if err != nil {
+				if replica(err) {
+					break // its primary has them too
+				}
+				return e.fault(ctx, err)
+			}
+			if err := e.forgetIn(ctx, page.Elements, user); err != nil {
+				return err
+			}
+			if at = page.Cursor; at == 0 {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+func replica(err error) bool {
+	r, ok := rueidis.IsRedisErr(err)
+	if !ok {
+		return false
+	}
+	_, moved := r.IsMoved()
+	return moved
+}
+
+func (e *Engine) forgetIn(ctx context.Context, keys []string, user string) error {
+	cmds := make(rueidis.Commands, len(keys))
+	for i, k := range keys {
+		cmds[i] = e.client.B().Hget().Key(k).Field("m").Build()
+	}
+	var change rueidis.Commands
+	for i, r := range e.client.DoMulti(ctx, cmds...) {
+		text, err := r.ToString()
+		if rueidis.IsRedisNil(err) {
+			continue
+		}
+		if err = e.fault(ctx, err); err != nil {
+			return err
+		}
+		rec, err := decodeRecord(text)
+		if err != nil {
+			return fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+		}
+		if at := slices.Index(rec.users, user); at >= 0 {
+			rec.users = slices.Delete(rec.users, at, at+1)
+			change = append(change, e.client.B().Hset().Key(keys[i]).FieldValue().FieldValue("m", rec.encode()).Build(),
+				e.client.B().Hdel().Key(keys[i]).Field("s").Build())
+		}
+	}
+	return e.each(ctx, change)
+}

@@ -1,0 +1,312 @@
+package redis
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"hookbridge/app/bridge"
+)
+
+// remembered is what is known by an id.
+type remembered struct {
+	*idRecord
+	seq      uint64 // of the one mailbox it went to; 0 where that is not known here
+	recalled time.Time
+}
+
+// recall what is known of an id. ErrUnknown.
+func (e *Engine) remembered(ctx context.Context, id string) (r remembered, err error) {
+	reply, err := e.client.Do(ctx, e.client.B().Hmget().Key(e.record(id)).Field("m", "u", "s", "r").Build()).ToArray()
+	if err = e.fault(ctx, err); err != nil {
+		return r, err
+	}
+	text := make([]string, 4)
+	for i := range min(len(reply), 4) {
+		if !reply[i].IsNil() {
+			if text[i], err = reply[i].ToString(); err != nil {
+				return r, e.fault(ctx, err)
+			}
+		}
+	}
+	until, err := strconv.ParseInt(text[1], 10, 64)
+	if text[0] == "" || err != nil || until <= e.nowMs() {
+		return r, bridge.ErrUnknown
+	}
+	if r.idRecord, err = decodeRecord(text[0]); err != nil {
+		return r, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+	}
+	if text[2] != "" {
+		if r.seq, err = strconv.ParseUint(text[2], 10, 64); err != nil {
+			return r, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+		}
+	}
+	if text[3] != "" {
+		at, err := strconv.ParseInt(text[3], 10, 64)
+		if err != nil {
+			return r, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+		}
+		r.recalled = time.Unix(0, at).UTC()
+	}
+	return r, nil
+}
+
+// places tells where the event stood in each of its mailboxes; of an event to
+// all there is one.
+func (e *Engine) places(ctx context.Context, id string, r *remembered) ([]uint64, error) {
+	if r.seq != 0 || !e.cluster && len(r.users) == 1 && r.expires.IsZero() {
+		return []uint64{r.seq}, nil
+	}
+	boxes := []mailbox{e.all}
+	if !r.all {
+		boxes = boxes[:0]
+		for _, u := range r.users {
+			boxes = append(boxes, e.mailboxOf(u))
+		}
+	}
+	out := make([]uint64, len(boxes))
+	cmds := make(rueidis.Commands, len(boxes))
+	for i, b := range boxes {
+		cmds[i] = e.client.B().Get().Key(b.delivered(id)).Build()
+	}
+	for i, reply := range e.client.DoMulti(ctx, cmds...) {
+		n, err := reply.AsUint64()
+		if err = e.fault(ctx, err); err != nil {
+			return nil, err
+		}
+		out[i] = n
+	}
+	return out, nil
+}
+
+// Lookup implements bridge.Registry.
+func (e *Engine) Lookup(ctx context.Context, id string) (rec bridge.Record, err error) {
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return rec, err
+	}
+	defer leave()
+	r, err := e.remembered(ctx, id)
+	if err != nil {
+		return rec, err
+	}
+	places, err := e.places(ctx, id, &r)
+	if err != nil {
+		return rec, err
+	}
+	rec = bridge.Record{ID: id, Type: r.typ, From: r.from, Timestamp: r.at, Expires: r.expires, Recalled: r.recalled,
+		Except: r.except, All: r.all}
+	users := r.users
+	if r.all {
+		if len(places) > 0 {
+			rec.Broadcast = places[0]
+		}
+		if users, err = e.owners(ctx, rec.Broadcast); err != nil {
+			return rec, err
+		}
+		if len(users) > bridge.MaxListed {
+			users, rec.More = users[:bridge.MaxListed], true
+		}
+	}
+	rec.Fates, err = e.fates(ctx, &rec, users, places)
+	return rec, err
+}
+
+// fates asks each recipient's mailbox what became of the event there.
+func (e *Engine) fates(ctx context.Context, rec *bridge.Record, users []string, places []uint64) ([]bridge.Fate, error) {
+	var cmds rueidis.Commands
+	now := e.opts.Now()
+	seqOf := func(i int) uint64 {
+		if rec.All {
+			return rec.Broadcast
+		}
+		return places[i]
+	}
+	for i, u := range users {
+		b, log := e.mailboxOf(u), e.mailboxOf(u)
+		if rec.All {
+			log = e.all
+		}
+		place := itoa(seqOf(i)) + "-0"
+		cmds = append(cmds, e.client.B().Xrange().Key(log.m).Start(place).End(place).Build(),
+			e.client.B().Hmget().Key(b.h).Field("am", "ab").Build(),
+			e.client.B().Hget().Key(e.sights(b, now)).Field(rec.ID).Build(),
+			e.client.B().Hget().Key(e.sights(b, now.Add(-e.opts.IDRetention))).Field(rec.ID).Build())
+	}
+	replies := e.client.DoMulti(ctx, cmds...)
+	out := make([]bridge.Fate, len(users))
+	for i, u := range users {
+		f := bridge.Fate{User: u}
+		if !rec.All {
+			f.Seq = seqOf(i)
+		}
+		entries, err := replies[4*i].AsXRange()
+		if err = e.fault(ctx, err); err != nil {
+			return nil, err
+		}
+		f.Held = len(entries) == 1 && seqOf(i) != 0 && rec.Expires.After(now)
+		acked, err := replies[4*i+1].ToArray()
+		if err = e.fault(ctx, err); err != nil {
+			return nil, err
+		}
+		log := 0
+		if rec.All {
+			log = 1
+		}
+		if log < len(acked) && !acked[log].IsNil() && seqOf(i) != 0 {
+			n, err := acked[log].AsUint64()
+			if err != nil {
+				return nil, e.fault(ctx, err)
+			}
+			f.Acked = n >= seqOf(i)
+		}
+		for _, r := range replies[4*i+2 : 4*i+4] {
+			text, err := r.ToString()
+			if err = e.fault(ctx, err); err != nil {
+				return nil, err
+			}
+			f.Seen = append(f.Seen, parseSights(text)...)
+		}
+		out[i] = f
+	}
+	return out, nil
+}
+
+// parseSights reads what lua/seen.lua wrote: ;session nanoseconds …
+func parseSights(text string) (out []bridge.Sight) {
+	for _, one := range strings.Split(text, ";") {
+		session, at, ok := strings.Cut(one, " ")
+		if n, err := strconv.ParseInt(at, 10, 64); ok && err == nil {
+			out = append(out, bridge.Sight{Session: session, At: time.Unix(0, n).UTC()})
+		}
+	}
+	return out
+}
+
+// owners lists by name those whose a message to all is: one more than are listed,
+// where there are more.
+func (e *Engine) owners(ctx context.Context, place uint64) (out []string, err error) {
+	for at := "-"; len(out) <= bridge.MaxListed; {
+		page, err := e.client.Do(ctx, e.client.B().Zrangebylex().Key(e.users()).Min(at).Max("+").Limit(0, 500).Build()).AsStrSlice()
+		if err = e.fault(ctx, err); err != nil {
+			return nil, err
+		}
+		if len(page) == 0 {
+			break
+		}
+		at = "(" + page[len(page)-1]
+		cmds := make(rueidis.Commands, len(page))
+		for i, u := range page {
+			cmds[i] = e.client.B().Hget().Key(e.mailboxOf(u).h).Field("f").Build()
+		}
+		for i, r := range e.client.DoMulti(ctx, cmds...) {
+			first, err := r.AsUint64()
+			if rueidis.IsRedisNil(err) {
+				continue
+			}
+			if err = e.fault(ctx, err); err != nil {
+				return nil, err
+			}
+			if place == 0 || first < place {
+				out = append(out, page[i])
+			}
+		}
+	}
+	return out[:min(len(out), bridge.MaxListed+1)], nil
+}
+
+// Recall implements bridge.Registry.
+func (e *Engine) Recall(ctx context.Context, id string) error {
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	r, err := e.remembered(ctx, id)
+	if err != nil {
+		return err
+	}
+	// First the mark, so that nobody who completes a broken append stores it anew.
+	if err := e.fault(ctx, e.client.Do(ctx, e.client.B().Hsetnx().Key(e.record(id)).Field("r").Value(itoa(e.opts.Now().UnixNano())).Build()).Error()); err != nil {
+		return err
+	}
+	places, err := e.places(ctx, id, &r)
+	if err != nil {
+		return err
+	}
+	var calls []call
+	recall := func(b mailbox, seq uint64, n bridge.Notice, all bool) {
+		calls = append(calls, call{&e.scripts.recall, []string{b.h, b.m, b.g, b.l}, []string{
+			itoa(e.nowMs()), itoa(seq), e.channel(), e.self, e.notice(n), flag(all)}})
+	}
+	if r.all {
+		recall(e.all, places[0], bridge.Notice{Kind: bridge.NoticeRecalled, ID: id, Broadcast: places[0]}, true)
+	} else {
+		for i, u := range r.users {
+			recall(e.mailboxOf(u), places[i], bridge.Notice{Kind: bridge.NoticeRecalled, User: u, ID: id, Mailbox: places[i]}, false)
+		}
+	}
+	for _, one := range e.durably(ctx, calls) {
+		if one.err != nil {
+			return one.err
+		}
+	}
+	return nil
+}
+
+// Seen implements bridge.Registry.
+func (e *Engine) Seen(ctx context.Context, user, session, id string, at time.Time) error {
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	r, err := e.remembered(ctx, id)
+	if err != nil {
+		return err
+	}
+	b := e.mailboxOf(user)
+	if r.all {
+		places, err := e.places(ctx, id, &r)
+		if err != nil {
+			return err
+		}
+		first, err := e.client.Do(ctx, e.client.B().Hget().Key(b.h).Field("f").Build()).AsUint64()
+		if rueidis.IsRedisNil(err) {
+			return bridge.ErrUnknown
+		}
+		if err = e.fault(ctx, err); err != nil {
+			return err
+		}
+		if places[0] != 0 && first >= places[0] {
+			return bridge.ErrUnknown
+		}
+	} else if !slices.Contains(r.users, user) {
+		return bridge.ErrUnknown
+	}
+	_, err = e.run(ctx, call{&e.scripts.seen, []string{e.sights(b, e.opts.Now())}, []string{
+		id, session, itoa(at.UnixNano()), itoa(2 * e.opts.IDRetention.Milliseconds())}})
+	return err
+}
+
+// sortTrails puts ended sessions before those that live, each oldest first.
+func sortTrails(list []bridge.Trail) {
+	slices.SortStableFunc(list, func(a, b bridge.Trail) int {
+		switch {
+		case a.Ended.IsZero() != b.Ended.IsZero():
+			if a.Ended.IsZero() {
+				return 1
+			}
+			return -1
+		case a.Ended.IsZero():
+			return a.Member.Since.Compare(b.Member.Since)
+		}
+		return cmp.Or(a.Ended.Compare(b.Ended), cmp.Compare(a.Member.Session, b.Member.Session))
+	})
+}

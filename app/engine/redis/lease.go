@@ -1,0 +1,202 @@
+package redis
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"hookbridge/app/bridge"
+)
+
+// leases is what is known of machines, as of the last renewal.
+type leases struct {
+	mu        sync.Mutex // guards what follows
+	until     map[string]int64
+	sessions  map[string]int
+	gone      string // the names of dead machines, run together
+	sent      uint64 // ticks published
+	heard     uint64 // the last tick heard; 0 before the first
+	broadcast uint64 // the newest place among messages to all that is known here
+}
+
+func newLeases() *leases { return &leases{until: map[string]int64{}, sessions: map[string]int{}} }
+
+func (l *leases) tick() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sent++
+	return l.sent
+}
+
+// ticked notes a tick that was heard and tells whether one before it was not.
+func (l *leases) ticked(n uint64) (missed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	missed = l.heard != 0 && n > l.heard+1
+	l.heard = n
+	return missed
+}
+
+// newest notes a place among messages to all, and returns the newest that is known.
+func (l *leases) newest(seq uint64) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.broadcast = max(l.broadcast, seq)
+	return l.broadcast
+}
+
+func (l *leases) dead() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.gone
+}
+
+// lives tells whether a machine's word counts. One that is not known yet has
+// just come.
+func (l *leases) lives(machine string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !strings.Contains(l.gone, machine)
+}
+
+// lapsedAt is when a dead machine was last known to live, by the clock of Redis.
+func (l *leases) lapsedAt(machine string) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.UnixMilli(l.until[machine])
+}
+
+func (l *leases) sessionsElsewhere(self string) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for machine, sessions := range l.sessions {
+		if machine != self && !strings.Contains(l.gone, machine) {
+			n += sessions
+		}
+	}
+	return n
+}
+
+func (l *leases) update(now int64, until map[string]int64, sessions map[string]int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.until, l.sessions, l.gone = until, sessions, ""
+	for machine, t := range until {
+		if t < now {
+			l.gone += machine + " "
+		}
+	}
+}
+
+// renewing keeps this machine's word for the engine's life.
+func (e *Engine) renewing() {
+	tick := time.NewTicker(e.opts.Renew)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-e.life.Done():
+			return
+		}
+		ctx, cancel := context.WithTimeout(e.life, e.opts.Patience)
+		err := e.renew(ctx)
+		cancel()
+		if e.life.Err() == nil {
+			e.health.note(err)
+		}
+	}
+}
+
+// renew says that this machine lives, and hears of the others.
+func (e *Engine) renew(ctx context.Context) error {
+	z, n, epoch := e.machineKeys()
+	name := randomName(8)
+	reply, err := e.run(ctx, call{&e.scripts.renew, []string{z, n, epoch}, []string{
+		e.self, itoa(e.opts.Lease.Milliseconds()), itoa(e.crowd.count("", nil)), e.channel(), itoa(e.leases.tick()), name}})
+	if err != nil {
+		return err
+	}
+	list, err := reply.ToArray()
+	if err != nil || len(list) != 5 {
+		return e.fault(ctx, err)
+	}
+	now, err := list[0].AsInt64()
+	if err != nil {
+		return e.fault(ctx, err)
+	}
+	if name, err = list[1].ToString(); err != nil {
+		return e.fault(ctx, err)
+	}
+	if was := e.epoch.Swap(&name); was != nil && *was != name {
+		e.opts.Logger.Error("the store was emptied: what was promised before is gone, and sessions are told")
+	}
+	until, err := list[3].AsIntMap()
+	if err != nil {
+		return e.fault(ctx, err)
+	}
+	sessions, err := list[4].AsIntMap()
+	if err != nil {
+		return e.fault(ctx, err)
+	}
+	counts := make(map[string]int, len(sessions))
+	for machine, c := range sessions {
+		counts[machine] = int(c)
+	}
+	e.leases.update(now, until, counts)
+	if lapsed, err := list[2].AsInt64(); err == nil && lapsed == 1 {
+		return e.rejoin(ctx)
+	}
+	return nil
+}
+
+// rejoin repeats what this machine said of its sessions: it was away for longer
+// than its lease, and others may have struck them out.
+func (e *Engine) rejoin(ctx context.Context) error {
+	var cmds rueidis.Commands
+	for _, m := range e.crowd.members() {
+		cmds = append(cmds, e.client.B().Hset().Key(e.mailboxOf(m.User).l).FieldValue().FieldValue(m.Session, e.presence(m)).Build())
+	}
+	for _, r := range e.client.DoMulti(ctx, cmds...) {
+		if err := r.Error(); err != nil {
+			return e.fault(ctx, err)
+		}
+	}
+	return nil
+}
+
+// presence is what stands in a mailbox's l of a session: the machine, then the rest.
+func (e *Engine) presence(m bridge.Member) string {
+	enc := newEncoder(64)
+	enc.text(tagUser, m.User)
+	enc.text(tagFrom, m.Transport)
+	enc.time(tagAt, m.Since)
+	enc.text(tagID, m.TokenID)
+	enc.time(tagExpires, m.Until)
+	return e.self + string(enc.b)
+}
+
+// memberOf reads it back.
+func memberOf(session, value string) (m bridge.Member, machine string, err error) {
+	if len(value) < machineNameLen {
+		return m, "", errFormat
+	}
+	m.Session = session
+	err = decode([]byte(value[machineNameLen:]), func(tag byte, v []byte) {
+		switch tag {
+		case tagUser:
+			m.User = string(v)
+		case tagFrom:
+			m.Transport = string(v)
+		case tagAt:
+			m.Since = instant(v)
+		case tagID:
+			m.TokenID = string(v)
+		case tagExpires:
+			m.Until = instant(v)
+		}
+	})
+	return m, value[:machineNameLen], err
+}

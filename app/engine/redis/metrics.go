@@ -1,0 +1,44 @@
+package redis
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// metrics are the few numbers that tell how the store fares.
+type metrics struct {
+	registerer prometheus.Registerer
+	registered []prometheus.Collector
+}
+
+func newMetrics(r prometheus.Registerer, e *Engine) (*metrics, error) {
+	m := &metrics{registerer: r}
+	if r == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "hookbridge_redis_listening", Help: "1 while this machine hears the others.",
+		}, func() float64 {
+			if e.listening.Load() {
+				return 1
+			}
+			return 0
+		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "hookbridge_redis_sessions_elsewhere", Help: "Live sessions on other machines, as they said last.",
+		}, func() float64 { return float64(e.leases.sessionsElsewhere(e.self)) }),
+	} {
+		if err := r.Register(c); err != nil {
+			m.close()
+			return nil, err
+		}
+		m.registered = append(m.registered, c)
+	}
+	return m, nil
+}
+
+// close takes the metrics back, so that an engine can be opened again.
+func (m *metrics) close() {
+	for _, c := range m.registered {
+		m.registerer.Unregister(c)
+	}
+	m.registered = nil
+}

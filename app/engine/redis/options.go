@@ -1,0 +1,89 @@
+package redis
+
+import (
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Defaults of Options.
+const (
+	DefaultPrefix         = "hookbridge"
+	DefaultMailboxLimit   = 10_000             // messages a mailbox holds
+	DefaultBroadcastLimit = 100_000            // messages the log of messages to all holds
+	DefaultIDRetention    = 7 * 24 * time.Hour // what senders are promised
+	DefaultLease          = 15 * time.Second   // how long a machine's word holds
+	DefaultRenew          = 3 * time.Second    // how often it gives it
+	DefaultPatience       = 5 * time.Second    // for an answer of Redis
+)
+
+// Options says where an Engine keeps what it keeps and within which bounds. Only
+// URL is required.
+type Options struct {
+	// URL is redis://[user:password@]host:port[/db], or rediss:// for TLS. More
+	// nodes of a Cluster follow as ?addr=host:port&addr=…; whether it is one is
+	// found out. ?master_set=name makes the addresses those of Sentinels.
+	URL string
+	// Prefix begins every key and channel; DefaultPrefix when empty.
+	Prefix string
+	// WaitReplicas is how many replicas must have a message before Append
+	// returns; none when 0. Where fewer answer within Patience, Append fails
+	// with ErrUnavailable, and the same id sent again finds the message.
+	WaitReplicas int
+	// MailboxLimit, BroadcastLimit and IDRetention are as in the embedded engine.
+	MailboxLimit   int
+	BroadcastLimit int
+	IDRetention    time.Duration
+	// Lease and Renew: a machine that has not renewed for a Lease has no
+	// sessions any more, as far as others are concerned.
+	Lease time.Duration
+	Renew time.Duration
+	// Patience bounds each call to Redis.
+	Patience time.Duration
+	// Now is the clock that decides what has expired; time.Now when nil.
+	Now func() time.Time
+	// Logger hears of failures and recoveries, never of payloads; silent when nil.
+	Logger *slog.Logger
+	// Registerer takes the engine's metrics until Close; none when nil.
+	Registerer prometheus.Registerer
+}
+
+func (o Options) withDefaults() (Options, error) {
+	if o.URL == "" {
+		return o, errors.New("redis: Options.URL is empty")
+	}
+	if o.MailboxLimit < 0 || o.BroadcastLimit < 0 || o.IDRetention < 0 || o.WaitReplicas < 0 {
+		return o, errors.New("redis: a limit in Options is negative")
+	}
+	if strings.ContainsAny(o.Prefix, "{} \n") {
+		return o, errors.New("redis: a prefix has no braces and no blanks")
+	}
+	setDefault(&o.Prefix, DefaultPrefix)
+	setDefault(&o.MailboxLimit, DefaultMailboxLimit)
+	setDefault(&o.BroadcastLimit, DefaultBroadcastLimit)
+	setDefault(&o.IDRetention, DefaultIDRetention)
+	setDefault(&o.Lease, DefaultLease)
+	setDefault(&o.Renew, DefaultRenew)
+	setDefault(&o.Patience, DefaultPatience)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o, nil
+}
+
+func setDefault[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
+// randomName has n characters of [0-9a-z].
+func randomName(n int) string { return strings.ToLower(rand.Text()[:n]) }

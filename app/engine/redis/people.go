@@ -1,0 +1,281 @@
+package redis
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"hookbridge/app/bridge"
+)
+
+var errNoUser = fmt.Errorf("redis: a user's name is empty")
+
+// Join implements bridge.Engine.
+func (e *Engine) Join(ctx context.Context, m bridge.Member) (st bridge.Standing, err error) {
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return st, err
+	}
+	defer leave()
+	if m.User == "" {
+		return st, errNoUser
+	}
+	// First here: a message that is appended meanwhile waits for its echo.
+	known := e.crowd.knows(m.User, m.Session)
+	e.crowd.join(m)
+	if st, err = e.join(ctx, m); err != nil && !known {
+		e.crowd.leave(m.User, m.Session)
+	}
+	return st, err
+}
+
+func (e *Engine) join(ctx context.Context, m bridge.Member) (st bridge.Standing, err error) {
+	b := e.mailboxOf(m.User)
+	// Before the user is marked as seen: a list of those seen may name one too
+	// many, never one too few.
+	pre := rueidis.Commands{e.client.B().Zadd().Key(e.users()).ScoreMember().ScoreMember(0, m.User).Build(),
+		e.client.B().Hget().Key(e.all.h).Field("s").Build()}
+	r := e.client.DoMulti(ctx, pre...)
+	if err := e.fault(ctx, r[0].Error()); err != nil {
+		return st, err
+	}
+	head, err := r[1].AsUint64()
+	if err = e.fault(ctx, err); err != nil {
+		return st, err
+	}
+	if err := e.belong(ctx, m); err != nil {
+		return st, err
+	}
+	keys := []string{b.h, b.l}
+	if !e.cluster {
+		keys = append(keys, e.all.h)
+	}
+	reply, err := e.runDurable(ctx, call{&e.scripts.join, keys, []string{
+		m.Session, e.presence(m), itoa(e.opts.Now().UnixNano()), itoa(head), e.leases.dead()}})
+	if err != nil {
+		return st, err
+	}
+	list, err := reply.ToArray()
+	if err != nil || len(list) != 6 {
+		return st, fmt.Errorf("%w: redis: a standing that is none: %w", bridge.ErrUnavailable, err)
+	}
+	var n [6]uint64 // head, acked, acked of messages to all, first, head of messages to all, live
+	for i := range n {
+		if n[i], err = list[i].AsUint64(); err != nil {
+			return st, e.fault(ctx, err)
+		}
+	}
+	e.leases.newest(n[4])
+	return bridge.Standing{
+		Head:  bridge.Position{Mailbox: n[0], Broadcast: n[4]},
+		Acked: bridge.Position{Mailbox: n[1], Broadcast: max(n[2], n[3])},
+		First: bridge.Position{Broadcast: n[3]},
+		Live:  int(n[5]),
+	}, nil
+}
+
+// Leave implements bridge.Engine.
+func (e *Engine) Leave(ctx context.Context, t bridge.Trail) error {
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	user := t.Member.User
+	e.crowd.leave(user, t.Member.Session)
+	kept := ""
+	if !t.Empty() {
+		b, err := json.Marshal(t)
+		if err != nil {
+			return fmt.Errorf("keep a trail: %w", err)
+		}
+		kept = string(b)
+	}
+	at := t.Ended
+	if at.IsZero() {
+		at = e.opts.Now()
+	}
+	b := e.mailboxOf(user)
+	_, err = e.run(ctx, call{&e.scripts.leave, []string{b.h, b.l, b.trails()}, []string{
+		t.Member.Session, itoa(at.UnixNano()), kept, itoa(bridge.MaxTrails), itoa(e.opts.IDRetention.Milliseconds())}})
+	return err
+}
+
+// Ack implements bridge.Engine.
+func (e *Engine) Ack(ctx context.Context, user string, p bridge.Position) error {
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if user == "" {
+		return errNoUser
+	}
+	keys := []string{e.mailboxOf(user).h}
+	head := uint64(0)
+	if !e.cluster {
+		keys = append(keys, e.all.h)
+	} else if head = e.leases.newest(0); p.Broadcast > head {
+		if head, err = e.client.Do(ctx, e.client.B().Hget().Key(e.all.h).Field("s").Build()).AsUint64(); err != nil {
+			if err = e.fault(ctx, err); err != nil {
+				return err
+			}
+		}
+		e.leases.newest(head)
+	}
+	_, err = e.run(ctx, call{&e.scripts.ack, keys, []string{itoa(p.Mailbox), itoa(p.Broadcast), itoa(head)}})
+	return err
+}
+
+// live lists the sessions that stand in a mailbox's l, oldest first. Those of
+// dead machines only tell until when they were there.
+func (e *Engine) live(entries map[string]string) (list []bridge.Member, lapsed time.Time) {
+	for session, value := range entries {
+		m, machine, err := memberOf(session, value)
+		switch {
+		case err != nil:
+			e.opts.Logger.Warn("a session's entry cannot be read", "session", session, "error", err)
+		case e.leases.lives(machine):
+			list = append(list, m)
+		default:
+			if at := e.leases.lapsedAt(machine); at.After(lapsed) {
+				lapsed = at
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b bridge.Member) int {
+		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Session, b.Session))
+	})
+	return list, lapsed
+}
+
+// Presence implements bridge.Registry.
+func (e *Engine) Presence(ctx context.Context, users []string) ([]bridge.Presence, error) {
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	cmds := make(rueidis.Commands, 0, 2*len(users))
+	for _, user := range users {
+		b := e.mailboxOf(user)
+		cmds = append(cmds, e.client.B().Hget().Key(b.h).Field("ls").Build(), e.client.B().Hgetall().Key(b.l).Build())
+	}
+	replies := e.client.DoMulti(ctx, cmds...)
+	out := make([]bridge.Presence, len(users))
+	for i, user := range users {
+		seen, err := replies[2*i].AsInt64()
+		known := err == nil
+		if err = e.fault(ctx, err); err != nil {
+			return nil, err
+		}
+		entries, err := replies[2*i+1].AsStrMap()
+		if err = e.fault(ctx, err); err != nil {
+			return nil, err
+		}
+		list, lapsed := e.live(entries)
+		out[i] = bridge.Presence{User: user, Sessions: len(list)}
+		switch {
+		case len(list) > 0:
+			out[i].LastSeen = e.opts.Now()
+		case known:
+			if out[i].LastSeen = time.Unix(0, seen); lapsed.After(out[i].LastSeen) {
+				out[i].LastSeen = lapsed
+			}
+		}
+	}
+	return out, nil
+}
+
+// Sessions implements bridge.Registry.
+func (e *Engine) Sessions(ctx context.Context, user string) ([]bridge.Member, error) {
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	entries, err := e.client.Do(ctx, e.client.B().Hgetall().Key(e.mailboxOf(user).l).Build()).AsStrMap()
+	if err = e.fault(ctx, err); err != nil {
+		return nil, err
+	}
+	list, _ := e.live(entries)
+	return list, nil
+}
+
+// Tell implements bridge.Registry.
+func (e *Engine) Tell(ctx context.Context, n bridge.Notice) error {
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	switch {
+	case n.To != "":
+		return e.fault(ctx, e.client.Do(ctx, e.client.B().Publish().Channel(e.channel()+n.To).Message(e.notice(n)).Build()).Error())
+	case n.User == "":
+		return e.fault(ctx, e.client.Do(ctx, e.client.B().Publish().Channel(e.channel()+"all").Message(e.notice(n)).Build()).Error())
+	}
+	_, err = e.run(ctx, call{&e.scripts.tell, []string{e.mailboxOf(n.User).l}, []string{e.channel(), e.self, e.notice(n)}})
+	return err
+}
+
+// notice is what goes over a channel.
+func (e *Engine) notice(n bridge.Notice) string {
+	n.Asker = e.self
+	b, err := json.Marshal(n)
+	if err != nil { // strings, numbers and a time
+		panic("redis: " + err.Error())
+	}
+	return string(kindNotice) + string(b)
+}
+
+// Revoke implements bridge.Registry.
+func (e *Engine) Revoke(ctx context.Context, user string, r bridge.Revocation) error {
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	b := e.mailboxOf(user)
+	kind, value := "j", r.TokenID
+	if value == "" {
+		kind, value = "b", itoa(r.IssuedBefore.UnixMilli())
+	}
+	n := bridge.Notice{Kind: bridge.NoticeRevoked, User: user, Revocation: r}
+	_, err = e.runDurable(ctx, call{&e.scripts.revoke, []string{b.revocations(), b.l}, []string{e.channel(), e.self, e.notice(n), kind, value}})
+	return err
+}
+
+// Revoked implements bridge.Registry.
+func (e *Engine) Revoked(ctx context.Context, user, tokenID string, issuedAt time.Time) (bool, error) {
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer leave()
+	r, err := e.client.Do(ctx, e.client.B().Hmget().Key(e.mailboxOf(user).revocations()).Field("b", "j"+tokenID).Build()).ToArray()
+	if err = e.fault(ctx, err); err != nil {
+		return false, err
+	}
+	if len(r) == 2 && tokenID != "" && !r[1].IsNil() {
+		return true, nil
+	}
+	if len(r) == 0 || r[0].IsNil() {
+		return false, nil
+	}
+	text, err := r[0].ToString()
+	if err != nil {
+		return false, e.fault(ctx, err)
+	}
+	before, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+	}
+	return bridge.Revocation{IssuedBefore: time.UnixMilli(before)}.Covers("", issuedAt), nil
+}

@@ -1,0 +1,130 @@
+package redistest
+
+import (
+	"io"
+	"net"
+	"sync"
+	"testing"
+)
+
+// Proxy stands between an engine and a server, and can stop forwarding: to both
+// it is a network that has gone silent.
+type Proxy struct {
+	ln     net.Listener
+	target string
+
+	mu    sync.Mutex // guards what follows
+	open  *sync.Cond // broadcast when silent ends, or the proxy
+	quiet bool
+	done  bool
+	conns map[net.Conn]struct{}
+}
+
+// NewProxy listens on a free port and forwards to target.
+func NewProxy(t testing.TB, target string) *Proxy {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Proxy{ln: ln, target: target, conns: make(map[net.Conn]struct{})}
+	p.open = sync.NewCond(&p.mu)
+	go p.accept()
+	t.Cleanup(p.close)
+	return p
+}
+
+// URL is what an engine is opened with.
+func (p *Proxy) URL() string { return "redis://" + p.ln.Addr().String() }
+
+// Cut stops forwarding: connections stay open, and nothing comes through.
+func (p *Proxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.quiet = true
+}
+
+// Mend forwards again, beginning with what was held back.
+func (p *Proxy) Mend() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.quiet = false
+	p.open.Broadcast()
+}
+
+// Drop ends every connection there is.
+func (p *Proxy) Drop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		_ = c.Close() // its other end is told, which is all that is wanted
+	}
+}
+
+func (p *Proxy) close() {
+	_ = p.ln.Close() // nobody is left to hear of it
+	p.mu.Lock()
+	p.done = true
+	p.open.Broadcast()
+	p.mu.Unlock()
+	p.Drop()
+}
+
+func (p *Proxy) accept() {
+	for {
+		c, err := p.ln.Accept()
+		if err != nil {
+			return
+		}
+		go p.serve(c)
+	}
+}
+
+func (p *Proxy) serve(c net.Conn) {
+	if !p.pass() {
+		return
+	}
+	s, err := net.Dial("tcp", p.target)
+	if err != nil {
+		_ = c.Close() // refused, as the target would
+		return
+	}
+	p.mu.Lock()
+	p.conns[c], p.conns[s] = struct{}{}, struct{}{}
+	p.mu.Unlock()
+	go p.copy(s, c)
+	p.copy(c, s)
+}
+
+func (p *Proxy) copy(to, from net.Conn) {
+	b := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(b)
+		if n > 0 && p.pass() {
+			if _, werr := to.Write(b[:n]); werr != nil {
+				err = werr
+			}
+		}
+		if err != nil {
+			if err != io.EOF {
+				_ = from.Close() // it is broken already
+			}
+			_ = to.Close() // the end of one is the end of the other
+			p.mu.Lock()
+			delete(p.conns, to)
+			delete(p.conns, from)
+			p.mu.Unlock()
+			return
+		}
+	}
+}
+
+// pass waits while nothing comes through; false when the proxy has ended.
+func (p *Proxy) pass() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.quiet && !p.done {
+		p.open.Wait()
+	}
+	return !p.done
+}
