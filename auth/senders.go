@@ -1,11 +1,14 @@
 package auth
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math"
 	"slices"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -39,12 +42,24 @@ type senderFile struct {
 type senderEntry struct {
 	Name    string   `json:"name"`
 	Secrets []string `json:"secrets"`
-	Types   []string `json:"types"`
-	To      []string `json:"to"`
+	Types   patterns `json:"types"`
+	To      patterns `json:"to"`
 	Rate    *struct {
 		PerSecond float64 `json:"perSecond"`
 		Burst     int     `json:"burst"`
 	} `json:"rate"`
+}
+
+// patterns is a list that may be left out, but not be null: that would allow all
+// where a template had nothing to fill in.
+type patterns []string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (p *patterns) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" {
+		return errors.New("a list of patterns is null")
+	}
+	return json.Unmarshal(b, (*[]string)(p))
 }
 
 // ParseSenders reads a file of senders:
@@ -86,14 +101,26 @@ func senderFault(err error) error {
 	var syn *jsontext.SyntacticError
 	var sem *json.SemanticError
 	switch {
+	case errors.As(err, &syn) && errors.Is(err, jsontext.ErrDuplicateName):
+		return fmt.Errorf("a member is given twice, at byte %d", syn.ByteOffset)
 	case errors.As(err, &syn):
 		return fmt.Errorf("not JSON: syntax error at byte %d", syn.ByteOffset)
 	case errors.As(err, &sem) && errors.Is(err, json.ErrUnknownName):
-		return fmt.Errorf("%s is no member known here; a sender has name, secrets, types, to and rate", sem.JSONPointer)
+		place := string(sem.JSONPointer)
+		if !likeMember(sem.JSONPointer.LastToken()) {
+			place = "a name in " + cmp.Or(string(sem.JSONPointer.Parent()), "the file")
+		}
+		return fmt.Errorf("%s is no member known here; a sender has name, secrets, types, to and rate", place)
 	case errors.As(err, &sem):
-		return fmt.Errorf("%s has the wrong type", sem.JSONPointer)
+		return fmt.Errorf("%s has the wrong type", cmp.Or(string(sem.JSONPointer), "the whole"))
 	}
 	return errors.New("not a file of senders")
+}
+
+// likeMember tells a name that may be repeated: not what could be a key that
+// stands in the wrong place.
+func likeMember(s string) bool {
+	return s != "" && len(s) <= 16 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
 }
 
 func (e *senderEntry) sender(known map[string]bool) (Sender, error) {
@@ -105,20 +132,25 @@ func (e *senderEntry) sender(known map[string]bool) (Sender, error) {
 		return s, errors.New("secrets must list one secret at least")
 	}
 	for i, secret := range e.Secrets {
-		if _, _, err := parseSecret(secret); err != nil {
+		mac, public, err := parseSecret(secret)
+		if err != nil {
 			return s, fmt.Errorf("secret %d %w", i+1, err)
 		}
-		if known[secret] {
+		key := fmt.Sprintf("%q %q", mac, public) // one key can be spelt with and without padding
+		if known[key] {
 			return s, fmt.Errorf("secret %d stands in the file twice: each key has one name", i+1)
 		}
-		known[secret] = true
+		known[key] = true
 	}
-	for member, patterns := range map[string][]string{"types": e.Types, "to": e.To} {
-		if patterns != nil && len(patterns) == 0 {
-			return s, fmt.Errorf("%s is empty: leave it out to allow all", member)
+	for _, list := range []struct {
+		member string
+		patterns
+	}{{"types", e.Types}, {"to", e.To}} {
+		if list.patterns != nil && len(list.patterns) == 0 {
+			return s, fmt.Errorf("%s is empty: leave it out to allow all", list.member)
 		}
-		if slices.ContainsFunc(patterns, func(p string) bool { return p == "" || len(p) > maxPatternChars }) {
-			return s, fmt.Errorf("%s: a pattern has 1 to %d characters", member, maxPatternChars)
+		if slices.ContainsFunc(list.patterns, func(p string) bool { return p == "" || utf8.RuneCountInString(p) > maxPatternChars }) {
+			return s, fmt.Errorf("%s: a pattern has 1 to %d characters", list.member, maxPatternChars)
 		}
 	}
 	if e.Rate == nil {

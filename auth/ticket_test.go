@@ -13,13 +13,13 @@ func TestATicketWorksOnceWithinItsTime(t *testing.T) {
 	now := time.Unix(1000, 0)
 	tickets := NewTickets(30*time.Second, 10, func() time.Time { return now })
 	c := Claims{User: "u", ID: "j", Expires: now.Add(time.Hour), Rights: []byte(`{"a":1}`)}
-	ticket, expires, err := tickets.Issue(c)
+	ticket, expires, err := tickets.Issue(t.Context(), c)
 	if err != nil || !expires.Equal(now.Add(30*time.Second)) {
 		t.Fatal(expires, err)
 	}
 	c.Rights[2] = 'z' // the caller's own from here on
 	now = now.Add(30*time.Second - 1)
-	got, err := tickets.Redeem(ticket)
+	got, err := tickets.Redeem(t.Context(), ticket)
 	if err != nil || string(got.Rights) != `{"a":1}` {
 		t.Fatal(got, err)
 	}
@@ -28,7 +28,7 @@ func TestATicketWorksOnceWithinItsTime(t *testing.T) {
 		t.Fatalf("got %+v", got)
 	}
 	for _, s := range []string{ticket, "", "unknown"} {
-		if _, err := tickets.Redeem(s); !errors.Is(err, ErrTicket) {
+		if _, err := tickets.Redeem(t.Context(), s); !errors.Is(err, ErrTicket) {
 			t.Errorf("redeeming %q: %v", s, err)
 		}
 	}
@@ -37,17 +37,17 @@ func TestATicketWorksOnceWithinItsTime(t *testing.T) {
 func TestATicketLapsesWithItsTimeOrItsToken(t *testing.T) {
 	now := time.Unix(1000, 0)
 	tickets := NewTickets(30*time.Second, 10, func() time.Time { return now })
-	long, _, err1 := tickets.Issue(Claims{User: "u", Expires: now.Add(time.Hour)})
-	short, expires, err2 := tickets.Issue(Claims{User: "u", Expires: now.Add(5 * time.Second)})
+	long, _, err1 := tickets.Issue(t.Context(), Claims{User: "u", Expires: now.Add(time.Hour)})
+	short, expires, err2 := tickets.Issue(t.Context(), Claims{User: "u", Expires: now.Add(5 * time.Second)})
 	if err1 != nil || err2 != nil || !expires.Equal(now.Add(5*time.Second)) {
 		t.Fatal(expires, err1, err2)
 	}
 	now = now.Add(5 * time.Second)
-	if _, err := tickets.Redeem(short); !errors.Is(err, ErrTicket) {
+	if _, err := tickets.Redeem(t.Context(), short); !errors.Is(err, ErrTicket) {
 		t.Errorf("short: %v", err)
 	}
 	now = now.Add(25 * time.Second)
-	if _, err := tickets.Redeem(long); !errors.Is(err, ErrTicket) {
+	if _, err := tickets.Redeem(t.Context(), long); !errors.Is(err, ErrTicket) {
 		t.Errorf("long: %v", err)
 	}
 }
@@ -58,23 +58,23 @@ func TestTicketsAreBounded(t *testing.T) {
 	var last string
 	for range 3 {
 		var err error
-		if last, _, err = tickets.Issue(Claims{User: "u"}); err != nil {
+		if last, _, err = tickets.Issue(t.Context(), Claims{User: "u"}); err != nil {
 			t.Fatal(err)
 		}
 		now = now.Add(time.Second)
 	}
-	if _, _, err := tickets.Issue(Claims{User: "u"}); !errors.Is(err, ErrTooManyTickets) {
+	if _, _, err := tickets.Issue(t.Context(), Claims{User: "u"}); !errors.Is(err, ErrTooManyTickets) {
 		t.Fatalf("got %v", err)
 	}
-	if _, err := tickets.Redeem(last); err != nil { // a used one makes room
+	if _, err := tickets.Redeem(t.Context(), last); err != nil { // a used one makes room
 		t.Fatal(err)
 	}
-	if _, _, err := tickets.Issue(Claims{User: "u"}); err != nil {
+	if _, _, err := tickets.Issue(t.Context(), Claims{User: "u"}); err != nil {
 		t.Fatal(err)
 	}
 	now = now.Add(time.Minute) // and so do lapsed ones
 	for range 3 {
-		if _, _, err := tickets.Issue(Claims{User: "u"}); err != nil {
+		if _, _, err := tickets.Issue(t.Context(), Claims{User: "u"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -86,7 +86,7 @@ func TestTicketsAreBounded(t *testing.T) {
 func TestOneOfManyGetsATicket(t *testing.T) {
 	tickets := NewTickets(time.Minute, 1000, nil)
 	for range 100 {
-		ticket, _, err := tickets.Issue(Claims{User: "u"})
+		ticket, _, err := tickets.Issue(t.Context(), Claims{User: "u"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,7 +94,7 @@ func TestOneOfManyGetsATicket(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {
-				if _, err := tickets.Redeem(ticket); err == nil {
+				if _, err := tickets.Redeem(t.Context(), ticket); err == nil {
 					won.Add(1)
 				}
 			})

@@ -133,7 +133,7 @@ func (ws *waits) handed(user, id string, sessions int) {
 			ws.tell(Notice{Kind: NoticeReached, To: w.asker, User: user, ID: id, Status: u.status, Sessions: u.sessions,
 				Broadcast: u.broadcast})
 		}
-		if u.sessions == 0 {
+		if u.total() == 0 {
 			if u.status.Less(w.level) {
 				w.left--
 			}

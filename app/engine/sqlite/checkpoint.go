@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"github.com/ncruces/go-sqlite3"
+
+	"hookbridge/app/bridge"
 )
 
 // Sizes of the write-ahead log, in bytes, at which something is done about it.
@@ -21,8 +23,9 @@ const (
 // while the little that is left is copied, and the next commit starts the log
 // over.
 type checkpointer struct {
-	mu     sync.Mutex // one checkpoint at a time: guards conn
+	mu     sync.Mutex // one checkpoint at a time: guards conn and gone
 	conn   *sqlite3.Conn
+	gone   bool // conn is about to be closed
 	vfs    *walVFS
 	commit *sync.Mutex // held by the writer during a transaction
 	logger *slog.Logger
@@ -69,9 +72,14 @@ func (c *checkpointer) loop() {
 }
 
 // truncate empties the write-ahead log; sqlite3.BUSY while a reader needs it.
+// With the log's new beginning the writer drops its copies of pages, which may
+// still hold what was wiped in the main file (see wiped.go).
 func (c *checkpointer) truncate() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.gone {
+		return bridge.ErrClosed
+	}
 	c.commit.Lock()
 	defer c.commit.Unlock()
 	_, _, err := c.conn.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE)
@@ -111,4 +119,7 @@ func (c *checkpointer) checkpoint() error {
 func (c *checkpointer) close() {
 	close(c.kick)
 	<-c.done
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone = true
 }

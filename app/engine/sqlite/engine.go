@@ -99,7 +99,7 @@ func (e *Engine) openFile() error {
 	c, err := e.connect(path, `PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;
 		PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;
 		PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -32768; PRAGMA cache_spill = OFF;
-		PRAGMA temp_store = MEMORY; PRAGMA secure_delete = FAST`)
+		PRAGMA temp_store = MEMORY; PRAGMA secure_delete = ON`)
 	if err != nil {
 		return err
 	}

@@ -176,14 +176,19 @@ func (w *writer) strikeRow(row logged, user string) error {
 }
 
 // scrub looks through a slice of log for what still names the user: messages
-// that are gone, or were never stored.
+// that are gone, or were never stored. One from the user that somebody else has
+// keeps its sender.
 func (w *writer) scrub(r *request) error {
 	var named []logged
+	var sent []int64
 	var perr error
 	rows := 0
-	err := with(w.store.naming).blob([]byte(r.user)).int(r.at).int(scrubRows).each(func(s *sqlite3.Stmt) bool {
+	err := with(w.store.naming).blob([]byte(r.user)).text(r.user).int(r.at).int(scrubRows).each(func(s *sqlite3.Stmt) bool {
 		rows++
 		r.at = s.ColumnInt64(0)
+		if s.ColumnBool(6) {
+			sent = append(sent, r.at)
+		}
 		if s.ColumnInt(5) == 0 {
 			return true
 		}
@@ -209,6 +214,15 @@ func (w *writer) scrub(r *request) error {
 			return err
 		}
 		if err := w.strikeRow(l, r.user); err != nil {
+			return err
+		}
+	}
+	for _, no := range sent {
+		if err := w.begin(); err != nil {
+			return err
+		}
+		// Its row may have moved a moment ago.
+		if err := with(w.store.unsign).int(no).int(archived(no)).exec(); err != nil {
 			return err
 		}
 	}

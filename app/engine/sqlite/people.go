@@ -22,7 +22,7 @@ type people struct {
 	addRevocation                          *sqlite3.Stmt
 	eventRow, recall                       *sqlite3.Stmt
 	mailOf, setTargets, markErased         *sqlite3.Stmt
-	naming                                 *sqlite3.Stmt
+	naming, unsign                         *sqlite3.Stmt
 	eraseAll                               []*sqlite3.Stmt
 }
 
@@ -51,8 +51,9 @@ func (p *people) prepare(c *sqlite3.Conn) error {
 		&p.mailOf:     "SELECT seq, no FROM mail WHERE user = ? AND seq > ? ORDER BY seq LIMIT ?",
 		&p.setTargets: "UPDATE log SET targets = ? WHERE no = ?",
 		&p.markErased: "INSERT INTO erased (name, head) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET head = max(head, excluded.head)",
-		&p.naming: `SELECT no, born, targets, ifnull(topic, ''), event IS NOT NULL, instr(targets, ?)
+		&p.naming: `SELECT no, born, targets, ifnull(topic, ''), event IS NOT NULL, instr(targets, ?), sender = ?
 			FROM log WHERE no > ? ORDER BY no LIMIT ?`,
+		&p.unsign: "UPDATE log SET sender = '' WHERE no IN (?, ?) AND event IS NULL",
 	})
 	if err != nil {
 		return err

@@ -55,7 +55,7 @@ func newStore(c *sqlite3.Conn) (*store, error) {
 		&s.oldestLive: `SELECT seq, no FROM mail WHERE user = ? AND seq > ? AND expires > ?
 			ORDER BY seq LIMIT 1`,
 		&s.deleteMail: "DELETE FROM mail WHERE user = ? AND seq = ?",
-		&s.archive:    "UPDATE log SET no = ?, event = NULL WHERE no = ?",
+		&s.archive:    "UPDATE log SET no = ?, event = NULL, topic = NULL WHERE no = ?",
 		&s.deleteLog:  "DELETE FROM log WHERE no = ?",
 		&s.expired: `SELECT no, born, targets, ifnull(topic, '') FROM log WHERE event IS NOT NULL AND expires <= ?
 			ORDER BY expires LIMIT ?`,

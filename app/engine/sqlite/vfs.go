@@ -13,14 +13,16 @@ import (
 // in bytes: larger commits are rare, and memory is to stay bounded.
 const maxGathered = 1 << 20
 
-// walVFS is the driver's own file access, with two differences: files are made
-// for the owner's eyes only, and what goes into the write-ahead log is gathered
-// into one write a commit.
+// walVFS is the driver's own file access, with three differences: files are made
+// for the owner's eyes only, what goes into the write-ahead log is gathered into
+// one write a commit, and nothing deleted goes into the main file (see wiped.go).
 type walVFS struct {
 	vfs.VFSFilename
 	name string
 	// end is where the last write into the log ended, in bytes.
 	end atomic.Int64
+	// large: the main file has outgrown what wiped.go can tell apart.
+	large atomic.Bool
 	// fault, when set, may fail an access to the log; only tests set it.
 	fault atomic.Pointer[func(op string) error]
 }
@@ -62,10 +64,15 @@ func (v *walVFS) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (vfs.File,
 		}
 	}
 	f, out, err := v.VFSFilename.OpenFilename(name, flags)
-	if err != nil || flags&vfs.OPEN_WAL == 0 {
+	switch {
+	case err != nil:
 		return f, out, err
+	case flags&vfs.OPEN_WAL != 0:
+		f = &walFile{File: f, vfs: v}
+	case flags&vfs.OPEN_MAIN_DB != 0:
+		f, err = newMainFile(f, v)
 	}
-	return &walFile{File: f, vfs: v}, out, nil
+	return f, out, err
 }
 
 // private makes the file with mode 0600 where it does not exist yet.

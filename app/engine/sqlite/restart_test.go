@@ -1,0 +1,78 @@
+package sqlite
+
+import (
+	"reflect"
+	"testing"
+	"time"
+
+	"hookbridge/app/bridge"
+)
+
+func TestWhatIsKnownOfPeopleSurvivesARestart(t *testing.T) {
+	dir := t.TempDir()
+	e := open(t, Options{Dir: dir})
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	m := bridge.Member{User: "ada", Session: "ses_1", Transport: "websocket", Since: now, TokenID: "t1",
+		Groups: []string{"by-token"}, Until: now.Add(time.Hour)}
+	if _, err := e.Join(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	at := bridge.Position{Mailbox: 3, Broadcast: 1}
+	trail := bridge.Trail{Member: m, Ended: now.Add(time.Hour), From: bridge.Position{Mailbox: 1},
+		Sent: []bridge.Mark{{Place: at, At: now}}, Received: []bridge.Mark{{Place: at, At: now}}, Acked: []bridge.Mark{{Place: at, At: now}},
+		Holes:   []bridge.Hole{{First: bridge.Position{Mailbox: 2}, Last: bridge.Position{Mailbox: 2}}},
+		Passing: []bridge.Passing{{ID: "msg_p", Frame: 1, Sent: now, Received: now}}}
+	mustDo(t, e.Leave(t.Context(), trail))
+	mustDo(t, e.SetMember(t.Context(), "set", "ada", true))
+	mustDo(t, e.SetMember(t.Context(), "left", "ada", true))
+	mustDo(t, e.SetMember(t.Context(), "left", "ada", false))
+	mustDo(t, e.Revoke(t.Context(), "ada", bridge.Revocation{TokenID: "t1"}))
+	mustDo(t, e.Revoke(t.Context(), "ada", bridge.Revocation{IssuedBefore: now}))
+	mustDo(t, e.Revoke(t.Context(), "ada", bridge.Revocation{IssuedBefore: now.Add(-time.Hour)})) // the latest counts
+	mustDo(t, e.Close())
+
+	e = open(t, Options{Dir: dir})
+	for _, token := range []struct {
+		user, id string
+		issued   time.Time
+		want     bool
+	}{
+		{"ada", "t1", now.Add(time.Hour), true}, {"ada", "t2", now.Add(-time.Minute), true}, {"ada", "", time.Time{}, true},
+		{"ada", "t2", now, false}, {"bob", "t1", now.Add(-time.Minute), false},
+	} {
+		if got, err := e.Revoked(t.Context(), token.user, token.id, token.issued); err != nil || got != token.want {
+			t.Errorf("%+v: %v, %v", token, got, err)
+		}
+	}
+	if g, err := e.Groups(t.Context(), "ada"); err != nil || !reflect.DeepEqual(g, []string{"by-token", "set"}) {
+		t.Errorf("groups %v, %v", g, err)
+	}
+	if trails, err := e.Trails(t.Context(), "ada"); err != nil || len(trails) != 1 || !reflect.DeepEqual(trails[0], trail) {
+		t.Errorf("trails %+v, %v; want %+v", trails, err, trail)
+	}
+	p, err := e.Presence(t.Context(), []string{"ada", "bob"})
+	if err != nil || p[0].Sessions != 0 || !p[0].LastSeen.Equal(trail.Ended) || p[1] != (bridge.Presence{User: "bob"}) {
+		t.Errorf("presence %+v, %v", p, err)
+	}
+}
+
+func TestARecalledPayloadLeavesTheFilesWithTheNextCheckpoint(t *testing.T) {
+	dir := t.TempDir()
+	e := open(t, Options{Dir: dir})
+	to := bridge.Target{Users: []string{"ada", "bob"}}
+	for id, size := range map[string]int{"small": 60, "large": 20_000} {
+		mustAppend(t, e, spelling(id, "canary-"+id, size, inAnHour(), to))
+		mustAppend(t, e, message("beside-"+id, "ada", 100, inAnHour()))
+	}
+	mustDo(t, e.checkpoints.truncate())
+	for _, id := range []string{"small", "large"} {
+		if len(where(files(t, dir), "canary-"+id)) == 0 {
+			t.Fatalf("%s is not there to be recalled", id)
+		}
+		mustDo(t, e.Recall(t.Context(), id))
+	}
+	mustDo(t, e.checkpoints.truncate())
+	if found := where(files(t, dir), "canary-"); len(found) > 0 {
+		t.Errorf("there are copies in %v", found)
+	}
+}

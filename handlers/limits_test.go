@@ -1,0 +1,239 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"hookbridge/app/bridge"
+)
+
+func keyOf(name string, rate float64, burst int) SenderKey {
+	return SenderKey{Sender: bridge.Sender{Name: name}, Rate: rate, Burst: burst}
+}
+
+// slow is a rate at which nothing comes back while a test runs.
+const slow = 1e-4
+
+func TestKeysOfOneNameShareItsLimits(t *testing.T) {
+	s := newSenders([]SenderKey{keyOf("clinic", slow, 2), keyOf("lab", slow, 1), keyOf("clinic", slow, 2)})
+	if s[0] != s[2] || s[0] == s[1] {
+		t.Fatal("a name has not exactly one set of limits")
+	}
+	if s[0].admit(1) != 0 || s[2].admit(1) != 0 || s[0].admit(1) == 0 {
+		t.Error("two keys of one name have two rates")
+	}
+	if s[1].admit(1) != 0 {
+		t.Error("another sender paid for it")
+	}
+}
+
+func TestASenderWithoutARateIsNeverHeldBack(t *testing.T) {
+	n := newSenders([]SenderKey{keyOf("default", 0, 0)})[0]
+	for range 10_000 {
+		if wait := n.admit(1_000); wait != 0 {
+			t.Fatalf("it is to wait %v", wait)
+		}
+	}
+}
+
+func TestASendersRateCountsEventsAndTellsAnHonestWait(t *testing.T) {
+	n := newSenders([]SenderKey{keyOf("clinic", slow, 5)})[0]
+	if wait := n.admit(3); wait != 0 {
+		t.Fatalf("three of five: %v", wait)
+	}
+	// Refusing costs nothing: the wait does not grow with each try.
+	for range 20 {
+		wait := n.admit(3)
+		if least, most := time.Duration(0.99/slow)*time.Second, time.Duration(1/slow)*time.Second; wait < least || wait > most {
+			t.Fatalf("with two left, three are to wait %v", wait)
+		}
+		if have := n.limit.TokensAt(time.Now().Add(wait)); have < 2.999 {
+			t.Fatalf("after that wait there would be %v", have)
+		}
+	}
+	if wait := n.admit(2); wait != 0 {
+		t.Errorf("the two that are left: %v", wait)
+	}
+	if n.admit(0) == 0 {
+		t.Error("a request of no events is free")
+	}
+}
+
+func TestABatchLargerThanTheBurstCountsAsTheBurst(t *testing.T) {
+	n := newSenders([]SenderKey{keyOf("clinic", slow, 5)})[0]
+	if wait := n.admit(1_000); wait != 0 {
+		t.Fatalf("it could never be sent: %v", wait)
+	}
+	if n.admit(1) == 0 {
+		t.Error("it used up nothing")
+	}
+}
+
+func TestAFloodOfOneSenderWaitsInItsOwnQueue(t *testing.T) {
+	s := newSenders([]SenderKey{keyOf("flood", 0, 0), keyOf("calm", 0, 0)})
+	var leaves []func()
+	for range maxInFlight {
+		leave, err := s[0].enter(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaves = append(leaves, leave)
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s[0].enter(over); !errors.Is(err, bridge.ErrUnavailable) {
+		t.Errorf("one too many: %v", err)
+	}
+	leave, err := s[1].enter(t.Context())
+	if err != nil {
+		t.Fatalf("another sender: %v", err)
+	}
+	leave()
+	entered := make(chan error, 1)
+	go func() {
+		leave, err := s[0].enter(t.Context())
+		if err == nil {
+			leave()
+		}
+		entered <- err
+	}()
+	for _, leave := range leaves {
+		leave()
+	}
+	if err := <-entered; err != nil {
+		t.Errorf("after the others have left: %v", err)
+	}
+	if n := len(s[0].slots); n != 0 {
+		t.Errorf("%d slots were not given back", n)
+	}
+}
+
+func TestNeverMoreOfASenderAreInFlightThanItsSlots(t *testing.T) {
+	n := newSenders([]SenderKey{keyOf("flood", 0, 0)})[0]
+	var inside, most atomic.Int64
+	var wg sync.WaitGroup
+	for range 4 * maxInFlight {
+		wg.Go(func() {
+			leave, err := n.enter(t.Context())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer leave()
+			now := inside.Add(1)
+			defer inside.Add(-1)
+			for old := most.Load(); now > old && !most.CompareAndSwap(old, now); old = most.Load() {
+			}
+		})
+	}
+	wg.Wait()
+	if most.Load() > maxInFlight {
+		t.Errorf("%d were inside at a time", most.Load())
+	}
+}
+
+func TestAnAddressMayConnectInABurstAndThenAtItsRate(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	a := newAddresses(0.5) // five at once, then one in two seconds
+	for i := range 5 {
+		if wait := a.admit("a", now); wait != 0 {
+			t.Fatalf("connect %d is to wait %v", i, wait)
+		}
+	}
+	for range 10 {
+		if wait := a.admit("a", now); wait != 2*time.Second {
+			t.Fatalf("it is to wait %v", wait)
+		}
+	}
+	if wait := a.admit("b", now); wait != 0 {
+		t.Errorf("another address is to wait %v", wait)
+	}
+	if wait := a.admit("a", now.Add(1500*time.Millisecond)); wait != 500*time.Millisecond {
+		t.Errorf("a little later it is to wait %v", wait)
+	}
+	if wait := a.admit("a", now.Add(2*time.Second)); wait != 0 {
+		t.Errorf("it waited as it was told, and is to wait %v more", wait)
+	}
+	if a.admit("a", now.Add(2*time.Second)) == 0 {
+		t.Error("two came through for one")
+	}
+	free := newAddresses(0)
+	for range 1_000 {
+		if free.admit("a", now) != 0 {
+			t.Fatal("there is a limit where none is set")
+		}
+	}
+	if len(free.of) != 0 {
+		t.Error("addresses are remembered for nothing")
+	}
+}
+
+func TestTheMemoryOfAddressesIsBounded(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	a := newAddresses(1)
+	for range 10 {
+		a.admit("busy", now)
+	}
+	for i := range maxAddresses - 1 {
+		a.admit(fmt.Sprint(i), now)
+	}
+	// The others have their whole allowance again after a second; busy has not.
+	now = now.Add(2 * time.Second)
+	if a.admit("new", now) != 0 {
+		t.Error("a new address is locked out")
+	}
+	if len(a.of) != 2 {
+		t.Errorf("%d addresses are remembered", len(a.of))
+	}
+	if a.admit("busy", now) != 0 || a.admit("busy", now) != 0 || a.admit("busy", now) == 0 {
+		t.Error("what busy has used was forgotten")
+	}
+	for i := range 2 * maxAddresses {
+		if a.admit(fmt.Sprint(i), now) != 0 {
+			t.Fatalf("a table full of others locked address %d out", i)
+		}
+		if len(a.of) > maxAddresses {
+			t.Fatalf("%d addresses are remembered", len(a.of))
+		}
+	}
+}
+
+func TestALimitIsAnsweredWithWhenToComeBack(t *testing.T) {
+	s := &Server{log: slog.New(slog.DiscardHandler), o: Options{Bridge: &bridge.Bridge{}},
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "x"}, []string{"code"})}
+	app := fiber.New()
+	var wait time.Duration
+	app.Get("/", func(c *fiber.Ctx) error { return s.limited(c, "too often", wait) })
+	for d, want := range map[time.Duration]string{
+		1: "1", time.Millisecond: "1", time.Second: "1", time.Second + 1: "2", 90*time.Second - 1: "90", time.Hour: "3600",
+	} {
+		wait = d
+		res, err := app.Test(httptest.NewRequest("GET", "/", nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := res.Body.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := res.Header.Get("Retry-After"); got != want || res.StatusCode != 429 ||
+			!strings.Contains(string(body), `"code":"rate_limited"`) || !strings.Contains(string(body), "too often; try again in "+want+" s") {
+			t.Errorf("%v: %d, Retry-After %q, %s", d, res.StatusCode, got, body)
+		}
+	}
+}
