@@ -17,6 +17,8 @@ func TestEachPackageImportsOnlyWhatItsRoomMay(t *testing.T) {
 			[]string{"fiber", "fasthttp", "gobwas", "sqlite", "database/sql", "rueidis", "golang-jwt"}},
 		"hookbridge/app/engine/sqlite": {[]string{"hookbridge/app/wire", "hookbridge/app/bridge"},
 			[]string{"fiber", "fasthttp", "gobwas", "golang-jwt"}},
+		"hookbridge/app/engine/redis": {[]string{"hookbridge/app/wire", "hookbridge/app/bridge"},
+			[]string{"fiber", "fasthttp", "gobwas", "golang-jwt", "sqlite", "database/sql"}},
 		"hookbridge/handlers/contract": {nil, []string{"fiber", "fasthttp", "sqlite", "database/sql", "jsonschema"}},
 		"hookbridge/handlers": {[]string{"hookbridge/app/wire", "hookbridge/app/bridge", "hookbridge/auth", "hookbridge/handlers/web", "hookbridge/handlers/contract"},
 			[]string{"sqlite", "database/sql", "rueidis"}},

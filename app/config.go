@@ -27,6 +27,10 @@ type Settings struct {
 	Listen  string `default:":8080" env:"BRIDGE_LISTEN" help:"Address to listen on."`
 	DataDir string `default:"data" env:"BRIDGE_DATA_DIR" help:"Folder of bridge.db; one process at a time."`
 
+	RedisURL    Secret `name:"redis-url" env:"BRIDGE_REDIS_URL" help:"Keep everything in Redis 7 or later, for many machines, instead of bridge.db: redis://[user:password@]host:port, rediss:// for TLS; more addresses follow as ?addr=host:port."`
+	RedisPrefix string `name:"redis-prefix" default:"hookbridge" env:"BRIDGE_REDIS_PREFIX" help:"Begins every key in Redis; one prefix is one store."`
+	RedisWait   int    `name:"redis-wait" default:"0" env:"BRIDGE_REDIS_WAIT" help:"Replicas that must have an event before it is answered with 202."`
+
 	WebhookSecrets []Secret `env:"BRIDGE_WEBHOOK_SECRETS" sep:"," help:"Who may send: whsec_… secrets or whpk_… ed25519 public keys, comma-separated; any may sign."`
 
 	SecretsFile string `name:"webhook-secrets-file" env:"BRIDGE_WEBHOOK_SECRETS_FILE" help:"JSON file of named senders: their secrets, what they may send to whom, and how fast."`
@@ -103,6 +107,9 @@ func (s *Settings) checkLimits() error {
 		if n < 1 {
 			return fmt.Errorf("%s must be 1 or more", name)
 		}
+	}
+	if s.RedisWait < 0 {
+		return errors.New("BRIDGE_REDIS_WAIT must be 0 or more")
 	}
 	if s.MaxBytes < 1024 || s.MaxBytes > 4<<20 {
 		return errors.New("BRIDGE_MAX_BYTES must be from 1024 to 4194304")

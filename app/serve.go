@@ -14,7 +14,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"hookbridge/app/bridge"
-	"hookbridge/app/engine/sqlite"
 	"hookbridge/auth"
 	"hookbridge/handlers"
 )
@@ -98,9 +97,7 @@ func NewProgram(ctx context.Context, s Settings, demo *handlers.Demo, log *slog.
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	engine, err := sqlite.Open(ctx, sqlite.Options{
-		Dir: s.DataDir, MailboxLimit: s.MailboxLimit, IDRetention: s.IDRetention, Logger: log, Registerer: registry,
-	})
+	engine, tickets, err := s.engine(ctx, log, registry)
 	if err != nil {
 		return p, err
 	}
@@ -110,7 +107,7 @@ func NewProgram(ctx context.Context, s Settings, demo *handlers.Demo, log *slog.
 		DrainTimeout: s.DrainTimeout, PingEvery: s.PingInterval, Logger: log, Audit: audit, Registerer: registry,
 	}, engine, handlers.Authenticator(tokens))
 	p.server = handlers.New(handlers.Options{
-		Bridge: p.bridge, Webhooks: webhooks, Senders: senders, Tokens: tokens, Tickets: auth.NewTickets(ticketLife, maxTickets, time.Now),
+		Bridge: p.bridge, Webhooks: webhooks, Senders: senders, Tokens: tokens, Tickets: tickets,
 		Registry: registry, Logger: log, Origins: s.AllowedOrigins, ClientIPHeader: cmp.Or(s.ClientIPHeader, flyClientIPHeader()),
 		MaxPendingPerAddress: s.MaxPending, MaxBatchBytes: s.MaxBatchBytes, ConnectRate: s.ConnectRate, Demo: demo,
 	})

@@ -3,6 +3,7 @@ package auth
 import (
 	"bytes"
 	"container/list"
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -56,7 +57,7 @@ func NewTickets(ttl time.Duration, max int, now func() time.Time) *Tickets {
 
 // Issue makes a ticket for c. It lapses after the store's ttl, or with c where
 // that is sooner. The error is ErrTooManyTickets.
-func (t *Tickets) Issue(c Claims) (ticket string, expires time.Time, err error) {
+func (t *Tickets) Issue(_ context.Context, c Claims) (ticket string, expires time.Time, err error) {
 	var secret [ticketBytes]byte
 	rand.Read(secret[:]) // never fails: the runtime ends the program when there is no randomness
 	ticket = base64.RawURLEncoding.EncodeToString(secret[:])
@@ -79,7 +80,7 @@ func (t *Tickets) Issue(c Claims) (ticket string, expires time.Time, err error) 
 }
 
 // Redeem gives the claims of a ticket, once. The error is ErrTicket.
-func (t *Tickets) Redeem(ticket string) (Claims, error) {
+func (t *Tickets) Redeem(_ context.Context, ticket string) (Claims, error) {
 	hash := sha256.Sum256([]byte(ticket))
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -34,12 +34,18 @@ const (
 	headerBytes = 16 << 10
 )
 
+// Tickets stand in for tokens for a moment; see auth.Tickets.
+type Tickets interface {
+	Issue(ctx context.Context, c auth.Claims) (ticket string, expires time.Time, err error)
+	Redeem(ctx context.Context, ticket string) (auth.Claims, error)
+}
+
 // Options are what main hands to the edge. All but Demo are required.
 type Options struct {
 	Bridge   *bridge.Bridge
 	Webhooks *auth.Webhooks
 	Tokens   *auth.Tokens
-	Tickets  *auth.Tickets
+	Tickets  Tickets
 	Registry *prometheus.Registry
 	Logger   *slog.Logger
 

@@ -14,6 +14,7 @@ import (
 
 	"hookbridge/app/bridge"
 	"hookbridge/app/wire"
+	"hookbridge/auth"
 )
 
 // handshake is what socket decides and upgrade's handler needs: copies only,
@@ -152,9 +153,12 @@ func (s *Server) credentials(c *fiber.Ctx, bearer []string) (check func() (bridg
 	case len(tickets) == 1:
 		ticket := string(tickets[0])
 		return func() (bridge.Identity, error) {
-			claims, err := s.o.Tickets.Redeem(ticket)
-			if err != nil {
+			claims, err := s.o.Tickets.Redeem(c.UserContext(), ticket)
+			if errors.Is(err, auth.ErrTicket) {
 				return bridge.Identity{}, fmt.Errorf("%w: %w", bridge.ErrUnauthorized, err)
+			}
+			if err != nil {
+				return bridge.Identity{}, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
 			}
 			return identity(claims)
 		}, p, true

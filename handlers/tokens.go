@@ -90,9 +90,12 @@ func (s *Server) ticket(c *fiber.Ctx) error {
 	if err != nil {
 		return s.fromDomain(c, err)
 	}
-	ticket, expires, err := s.o.Tickets.Issue(claims)
-	if err != nil {
+	ticket, expires, err := s.o.Tickets.Issue(c.UserContext(), claims)
+	if errors.Is(err, auth.ErrTooManyTickets) {
 		return s.problem(c, wire.NewProblem(wire.CodeRateLimited, "too many tickets wait to be used"))
+	}
+	if err != nil {
+		return s.fromDomain(c, err)
 	}
 	c.Status(fiber.StatusCreated)
 	return s.json(c, struct {

@@ -1,0 +1,36 @@
+package redis
+
+import (
+	"context"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+func (e *Engine) shelf(key string) string { return e.opts.Prefix + ":{k" + key + "}" }
+
+// Put keeps a value for one taker, on whichever machine, for a time. It is of
+// use beside the port, for what must be shared and is no message.
+func (e *Engine) Put(ctx context.Context, key string, value []byte, ttl time.Duration) error {
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	cmd := e.client.B().Set().Key(e.shelf(key)).Value(rueidis.BinaryString(value)).PxMilliseconds(max(1, ttl.Milliseconds())).Build()
+	return e.fault(ctx, e.client.Do(ctx, cmd).Error())
+}
+
+// Take gives a value back and forgets it; ok is false where there is none.
+func (e *Engine) Take(ctx context.Context, key string) (value []byte, ok bool, err error) {
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	defer leave()
+	value, err = e.client.Do(ctx, e.client.B().Getdel().Key(e.shelf(key)).Build()).AsBytes()
+	if rueidis.IsRedisNil(err) {
+		return nil, false, nil
+	}
+	return value, err == nil, e.fault(ctx, err)
+}
