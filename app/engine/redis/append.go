@@ -224,7 +224,7 @@ func (ans *answer) place() uint64 {
 func (a *appending) sessions(ctx context.Context, ans *answer) int {
 	n := ans.elsewhere
 	if a.user == "" {
-		n = a.e.leases.sessionsElsewhere(a.e.self)
+		n = a.e.sessionsElsewhere(ctx)
 	}
 	if ans.here == 0 {
 		a.e.echoes.forget(a.echo)

@@ -15,14 +15,14 @@ import (
 type leases struct {
 	mu        sync.Mutex // guards what follows
 	until     map[string]int64
-	sessions  map[string]int
+	sessions  map[string]int64
 	gone      string // the names of dead machines, run together
 	sent      uint64 // ticks published
 	heard     uint64 // the last tick heard; 0 before the first
 	broadcast uint64 // the newest place among messages to all that is known here
 }
 
-func newLeases() *leases { return &leases{until: map[string]int64{}, sessions: map[string]int{}} }
+func newLeases() *leases { return &leases{until: map[string]int64{}, sessions: map[string]int64{}} }
 
 func (l *leases) tick() uint64 {
 	l.mu.Lock()
@@ -74,21 +74,43 @@ func (l *leases) sessionsElsewhere(self string) (n int) {
 	defer l.mu.Unlock()
 	for machine, sessions := range l.sessions {
 		if machine != self && !strings.Contains(l.gone, machine) {
-			n += sessions
+			n += int(sessions)
 		}
 	}
 	return n
 }
 
-func (l *leases) update(now int64, until map[string]int64, sessions map[string]int) {
+func (l *leases) count(sessions map[string]int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.until, l.sessions, l.gone = until, sessions, ""
+	l.sessions = sessions
+}
+
+func (l *leases) update(now int64, until map[string]int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.until, l.gone = until, ""
 	for machine, t := range until {
 		if t < now {
 			l.gone += machine + " "
 		}
 	}
+}
+
+// sessionsElsewhere counts the live sessions of all other machines, as they say
+// with each that comes or goes.
+func (e *Engine) sessionsElsewhere(ctx context.Context) int {
+	_, n, _ := e.machineKeys()
+	if counts, err := e.client.Do(ctx, e.client.B().Hgetall().Key(n).Build()).AsIntMap(); err == nil {
+		e.leases.count(counts)
+	}
+	return e.leases.sessionsElsewhere(e.self)
+}
+
+// headcount tells the others how many sessions this machine has.
+func (e *Engine) headcount() rueidis.Completed {
+	_, n, _ := e.machineKeys()
+	return e.client.B().Hset().Key(n).FieldValue().FieldValue(e.self, itoa(e.crowd.count("", nil))).Build()
 }
 
 // renewing keeps this machine's word for the engine's life.
@@ -141,11 +163,8 @@ func (e *Engine) renew(ctx context.Context) error {
 	if err != nil {
 		return e.fault(ctx, err)
 	}
-	counts := make(map[string]int, len(sessions))
-	for machine, c := range sessions {
-		counts[machine] = int(c)
-	}
-	e.leases.update(now, until, counts)
+	e.leases.count(sessions)
+	e.leases.update(now, until)
 	if lapsed, err := list[2].AsInt64(); err == nil && lapsed == 1 {
 		return e.rejoin(ctx)
 	}

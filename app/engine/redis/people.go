@@ -40,7 +40,7 @@ func (e *Engine) join(ctx context.Context, m bridge.Member) (st bridge.Standing,
 	// Before the user is marked as seen: a list of those seen may name one too
 	// many, never one too few.
 	pre := rueidis.Commands{e.client.B().Zadd().Key(e.users()).ScoreMember().ScoreMember(0, m.User).Build(),
-		e.client.B().Hget().Key(e.all.h).Field("s").Build()}
+		e.client.B().Hget().Key(e.all.h).Field("s").Build(), e.headcount()}
 	r := e.client.DoMulti(ctx, pre...)
 	if err := e.fault(ctx, r[0].Error()); err != nil {
 		return st, err
@@ -104,7 +104,10 @@ func (e *Engine) Leave(ctx context.Context, t bridge.Trail) error {
 	b := e.mailboxOf(user)
 	_, err = e.run(ctx, call{&e.scripts.leave, []string{b.h, b.l, b.trails()}, []string{
 		t.Member.Session, itoa(at.UnixNano()), kept, itoa(bridge.MaxTrails), itoa(e.opts.IDRetention.Milliseconds())}})
-	return err
+	if err != nil {
+		return err
+	}
+	return e.fault(ctx, e.client.Do(ctx, e.headcount()).Error())
 }
 
 // Ack implements bridge.Engine.
