@@ -1,0 +1,421 @@
+package redis_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"hookbridge/app/bridge"
+	"hookbridge/app/engine/redis"
+	"hookbridge/app/engine/redis/redistest"
+)
+
+// hub is a Listener that remembers.
+type hub struct {
+	mu     sync.Mutex // guards what follows
+	heard  []string
+	behind map[string]bridge.Position
+}
+
+func (h *hub) Deliver(_ string, d bridge.Delivery) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.heard = append(h.heard, d.Message.ID)
+	return 1
+}
+func (h *hub) DeliverAll(d bridge.Delivery) int { return h.Deliver("", d) }
+func (h *hub) Notify(bridge.Notice)             {}
+func (h *hub) Trails(string) []bridge.Trail     { return nil }
+func (h *hub) Behind(user string, head bridge.Position) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.behind == nil {
+		h.behind = map[string]bridge.Position{}
+	}
+	h.behind[user] = head
+}
+
+func (h *hub) toldBehind(user string, head bridge.Position) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.behind[user] == head
+}
+
+// quick makes an engine that notices things soon.
+func quick(t *testing.T, o redis.Options) (*redis.Engine, *hub) {
+	t.Helper()
+	o.Lease, o.Renew, o.Patience = 600*time.Millisecond, 100*time.Millisecond, time.Second
+	e, err := redis.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &hub{}
+	e.Listen(h)
+	t.Cleanup(func() {
+		_ = e.Close() // a test may have closed it, or taken Redis away from it
+	})
+	return e, h
+}
+
+func message(id, user string) *bridge.Message {
+	m := &bridge.Message{ID: id, To: bridge.Target{User: user, All: user == ""}, Event: fmt.Appendf(nil, `{"id":%q}`, id), Type: "t",
+		At: time.Now().UTC(), Expires: time.Now().Add(time.Hour).UTC().Truncate(time.Millisecond), Digest: sha256.Sum256([]byte(id))}
+	m.Encode()
+	return m
+}
+
+func deadline(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func appendTo(t *testing.T, e *redis.Engine, m *bridge.Message) bridge.Receipt {
+	t.Helper()
+	r, err := e.Append(deadline(t, 10*time.Second), m)
+	must(t, err)
+	return r
+}
+
+func join(t *testing.T, e *redis.Engine, user, session string) bridge.Standing {
+	t.Helper()
+	st, err := e.Join(deadline(t, 10*time.Second), bridge.Member{User: user, Session: session, Transport: "websocket", Since: time.Now(), Until: time.Now().Add(time.Hour)})
+	must(t, err)
+	return st
+}
+
+func online(t *testing.T, e *redis.Engine, user string) int {
+	t.Helper()
+	list, err := e.Presence(deadline(t, 10*time.Second), []string{user})
+	must(t, err)
+	return list[0].Sessions
+}
+
+func stored(t *testing.T, e *redis.Engine, user string) []string {
+	t.Helper()
+	p, err := e.Read(deadline(t, 10*time.Second), user, bridge.Position{}, 10_000, 1<<30)
+	must(t, err)
+	var out []string
+	for _, d := range p.Deliveries {
+		out = append(out, d.Message.ID)
+	}
+	return out
+}
+
+func TestADeadMachinesSessionsLapseWithItsLease(t *testing.T) {
+	s := redistest.Start(t)
+	proxy := redistest.NewProxy(t, s.Addr)
+	dying, _ := quick(t, redis.Options{URL: proxy.URL()})
+	other, _ := quick(t, redis.Options{URL: s.URL()})
+	join(t, dying, "u", "ses_1")
+	if n := online(t, other, "u"); n != 1 {
+		t.Fatalf("%d sessions", n)
+	}
+	if r := appendTo(t, other, message("a", "u")); r.Sessions != 1 {
+		t.Errorf("%+v", r)
+	}
+	proxy.Cut() // as good as dead: nothing of it reaches Redis any more
+	redistest.Eventually(t, "the lease to lapse", func() bool { return online(t, other, "u") == 0 })
+	if r := appendTo(t, other, message("b", "u")); r.Sessions != 0 {
+		t.Errorf("%+v", r)
+	}
+	list, err := other.Presence(deadline(t, 10*time.Second), []string{"u"})
+	must(t, err)
+	if list[0].LastSeen.IsZero() || time.Since(list[0].LastSeen) > time.Minute {
+		t.Errorf("%+v", list[0])
+	}
+	if st := join(t, other, "u", "ses_2"); st.Live != 1 {
+		t.Errorf("%+v", st)
+	}
+	proxy.Mend() // it was only away: its sessions are there again
+	redistest.Eventually(t, "it to come back", func() bool { return online(t, other, "u") == 2 })
+}
+
+func TestWhatAMachineCouldNotHearIsFoundInTheStore(t *testing.T) {
+	s := redistest.Start(t)
+	proxy := redistest.NewProxy(t, s.Addr)
+	deaf, h := quick(t, redis.Options{URL: proxy.URL()})
+	other, _ := quick(t, redis.Options{URL: s.URL()})
+	join(t, deaf, "u", "ses_1")
+	appendTo(t, other, message("heard", "u"))
+	redistest.Eventually(t, "the first message", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return len(h.heard) == 1 })
+	for round := range 2 {
+		proxy.Cut()
+		for i := range 5 {
+			appendTo(t, other, message(fmt.Sprintf("m_%d_%d", round, i), "u"))
+		}
+		appendTo(t, other, message(fmt.Sprintf("all_%d", round), ""))
+		proxy.Drop()
+		proxy.Mend()
+		redistest.Eventually(t, "to be told how far it goes", func() bool {
+			return h.toldBehind("u", bridge.Position{Mailbox: uint64(6 + 5*round)}) && h.toldBehind("", bridge.Position{Broadcast: uint64(1 + round)})
+		})
+	}
+}
+
+func TestARestartOfRedisLosesNothingThatWasAnswered(t *testing.T) {
+	s := redistest.Start(t)
+	e, h := quick(t, redis.Options{URL: s.URL()})
+	join(t, e, "u", "ses_1")
+	var mu sync.Mutex
+	answered := map[string]bool{}
+	var load sync.WaitGroup
+	stop := make(chan struct{})
+	for w := range 8 {
+		load.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				m := message(fmt.Sprintf("m_%d_%d", w, i), "u")
+				for {
+					ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+					_, err := e.Append(ctx, m)
+					cancel()
+					if err == nil {
+						break
+					}
+					if !errors.Is(err, bridge.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
+						t.Errorf("append: %v", err)
+						return
+					}
+				}
+				mu.Lock()
+				answered[m.ID] = true
+				mu.Unlock()
+			}
+		})
+	}
+	count := func() int { mu.Lock(); defer mu.Unlock(); return len(answered) }
+	for range 3 {
+		n := count()
+		redistest.Eventually(t, "some messages", func() bool { return count() > n+100 })
+		s.Kill()
+		if err := e.Check(deadline(t, 5*time.Second)); !errors.Is(err, bridge.ErrUnavailable) {
+			t.Errorf("check: %v", err)
+		}
+		s.Restart()
+		redistest.Eventually(t, "it to be well", func() bool { return e.Check(deadline(t, 5*time.Second)) == nil })
+	}
+	close(stop)
+	load.Wait()
+	there := map[string]int{}
+	for _, id := range stored(t, e, "u") {
+		there[id]++
+	}
+	for id := range answered {
+		if there[id] != 1 {
+			t.Errorf("%s is there %d times", id, there[id])
+		}
+	}
+	if online(t, e, "u") != 1 {
+		t.Error("the session is not present any more")
+	}
+	head := join(t, e, "u", "ses_1").Head
+	redistest.Eventually(t, "to be told how far it goes", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.behind["u"].Mailbox > 0 && h.behind["u"].Mailbox <= head.Mailbox
+	})
+}
+
+func TestScriptsThatRedisForgetsAreSentAgain(t *testing.T) {
+	s := redistest.Start(t)
+	e, _ := quick(t, redis.Options{URL: s.URL()})
+	join(t, e, "u", "ses_1")
+	for i := range 20 {
+		s.Do("SCRIPT", "FLUSH")
+		appendTo(t, e, message(fmt.Sprint("m", i), "u"))
+		var ms []*bridge.Message
+		for j := range 20 {
+			ms = append(ms, message(fmt.Sprintf("b%d_%d", i, j), "u"))
+		}
+		for _, a := range e.AppendMany(deadline(t, 10*time.Second), ms) {
+			must(t, a.Err)
+		}
+	}
+	got := stored(t, e, "u")
+	for i := range 20 {
+		if got[21*i] != fmt.Sprint("m", i) || got[21*i+20] != fmt.Sprintf("b%d_19", i) {
+			t.Fatalf("out of order: %v", got[21*i:21*i+21])
+		}
+	}
+}
+
+func TestAFullRedisIsUnavailableAndLosesNothing(t *testing.T) {
+	s := redistest.Start(t, "--maxmemory", "30mb", "--maxmemory-policy", "noeviction")
+	e, _ := quick(t, redis.Options{URL: s.URL()})
+	big := strings.Repeat("x", 60_000)
+	var kept []string
+	var full *bridge.Message
+	for i := 0; full == nil && i < 2000; i++ {
+		m := message(fmt.Sprint("m", i), "u")
+		m.Event = fmt.Appendf(nil, `{"id":%q,"data":%q}`, m.ID, big)
+		m.Encode()
+		_, err := e.Append(deadline(t, 10*time.Second), m)
+		switch {
+		case err == nil:
+			kept = append(kept, m.ID)
+		case errors.Is(err, bridge.ErrUnavailable):
+			full = m
+		default:
+			t.Fatal(err)
+		}
+	}
+	if full == nil {
+		t.Fatal("it never got full")
+	}
+	// What is too much for a large message may do for a small one: now for none.
+	s.Do("CONFIG", "SET", "maxmemory", "20mb")
+	if err := e.Check(deadline(t, 5*time.Second)); !errors.Is(err, bridge.ErrUnavailable) {
+		t.Errorf("check: %v", err)
+	}
+	if _, err := e.Append(deadline(t, 10*time.Second), message("small", "u")); !errors.Is(err, bridge.ErrUnavailable) {
+		t.Errorf("a small one: %v", err)
+	}
+	if got := stored(t, e, "u"); len(got) != len(kept) {
+		t.Errorf("%d of %d are there", len(got), len(kept))
+	}
+	s.Do("CONFIG", "SET", "maxmemory", "100mb")
+	if r := appendTo(t, e, full); r.Duplicate {
+		t.Error("what was refused is known")
+	}
+	must(t, e.Check(deadline(t, 5*time.Second)))
+}
+
+func TestSettingsThatBreakPromisesAreWarnedOf(t *testing.T) {
+	s := redistest.Start(t, "--maxmemory-policy", "allkeys-lru", "--appendonly", "no")
+	var logs bytes.Buffer
+	e, err := redis.Open(t.Context(), redis.Options{URL: s.URL(), Logger: slog.New(slog.NewTextHandler(&logs, nil))})
+	must(t, err)
+	must(t, e.Close())
+	for _, want := range []string{"noeviction", "appendonly"} {
+		if !strings.Contains(logs.String(), want) {
+			t.Errorf("nothing is said of %s: %s", want, logs.String())
+		}
+	}
+}
+
+func TestWithWaitAMessageOutlivesTheLossOfThePrimary(t *testing.T) {
+	primary := redistest.Start(t)
+	replica := redistest.StartReplica(t, primary)
+	e, _ := quick(t, redis.Options{URL: primary.URL(), WaitReplicas: 1})
+	var kept []string
+	for i := range 50 {
+		m := message(fmt.Sprint("m", i), "u")
+		if i%10 == 0 {
+			m.To = bridge.Target{Users: []string{"u", "v"}}
+		}
+		appendTo(t, e, m)
+		kept = append(kept, m.ID)
+	}
+	primary.Kill()
+	replica.Do("REPLICAOF", "NO", "ONE")
+	promoted, _ := quick(t, redis.Options{URL: replica.URL()})
+	if got := stored(t, promoted, "u"); fmt.Sprint(got) != fmt.Sprint(kept) {
+		t.Errorf("of %v there are %v", kept, got)
+	}
+	if promoted.Epoch() != e.Epoch() {
+		t.Error("cursors would find another store")
+	}
+}
+
+func TestWithoutEnoughReplicasAMessageIsNotAnsweredForAndIsFoundWhenSentAgain(t *testing.T) {
+	primary := redistest.Start(t)
+	e, _ := quick(t, redis.Options{URL: primary.URL(), WaitReplicas: 1})
+	m := message("m", "u")
+	if _, err := e.Append(deadline(t, 10*time.Second), m); !errors.Is(err, bridge.ErrUnavailable) {
+		t.Fatalf("without a replica: %v", err)
+	}
+	redistest.StartReplica(t, primary)
+	if r := appendTo(t, e, m); !r.Duplicate || r.Recipients[0].Seq != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestAStoreOfANewerFormatIsRefused(t *testing.T) {
+	s := redistest.Start(t)
+	s.Do("SET", "hookbridge:{machines}:format", "2")
+	if _, err := redis.Open(t.Context(), redis.Options{URL: s.URL()}); err == nil || !strings.Contains(err.Error(), "newer version") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestMembersThatANewerVersionAddsArePassedOver(t *testing.T) {
+	s := redistest.Start(t)
+	e, _ := quick(t, redis.Options{URL: s.URL()})
+	appendTo(t, e, message("m", "u"))
+	// What a newer machine would add: a member with a tag that nobody knows yet.
+	key := strings.Fields(s.Do("KEYS", "hookbridge:{u*}:m"))[0]
+	s.Do("EVAL", `local e = redis.call('XRANGE', KEYS[1], '-', '+')[1]
+		redis.call('DEL', KEYS[1])
+		redis.call('XADD', KEYS[1], e[1], 'x', e[2][2], 'd', e[2][4] .. string.char(200, 3) .. 'new')
+		return 1`, "1", key)
+	if got := stored(t, e, "u"); len(got) != 1 || got[0] != "m" {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestNothingOfAnErasedUserIsLeftInRedis(t *testing.T) {
+	s := redistest.Start(t)
+	e, _ := quick(t, redis.Options{URL: s.URL()})
+	const canary = "canary-of-an-erased-user"
+	join(t, e, "name-of-an-erased-user", "ses_1")
+	for i := range 20 {
+		m := message(fmt.Sprint("m", i), "name-of-an-erased-user")
+		if i%3 == 0 {
+			m.To = bridge.Target{Users: []string{"name-of-an-erased-user", "other"}}
+		}
+		m.Topic = fmt.Sprint("topic-", i%4)
+		m.Event = fmt.Appendf(nil, `{"id":%q,"data":%q}`, m.ID, canary)
+		m.Encode()
+		appendTo(t, e, m)
+	}
+	must(t, e.SetMember(deadline(t, 5*time.Second), "g", "name-of-an-erased-user", true))
+	for _, text := range []string{canary, "name-of-an-erased-user"} {
+		if !keyspaceHolds(s, text) {
+			t.Fatalf("%s was not there to begin with", text)
+		}
+	}
+	must(t, e.Erase(deadline(t, 10*time.Second), "other"))
+	must(t, e.Erase(deadline(t, 10*time.Second), "name-of-an-erased-user"))
+	for _, text := range []string{canary, "name-of-an-erased-user"} {
+		if keyspaceHolds(s, text) {
+			t.Errorf("%s is still there", text)
+		}
+	}
+}
+
+// keyspaceHolds looks through every key and value there is.
+func keyspaceHolds(s *redistest.Server, text string) bool {
+	return s.Do("EVAL", `
+		for _, k in ipairs(redis.call('KEYS', '*')) do
+			if string.find(k, ARGV[1], 1, true) then return 1 end
+			local kind, v = redis.call('TYPE', k).ok, {}
+			if kind == 'string' then v = { redis.call('GET', k) }
+			elseif kind == 'hash' then v = redis.call('HGETALL', k)
+			elseif kind == 'set' then v = redis.call('SMEMBERS', k)
+			elseif kind == 'zset' then v = redis.call('ZRANGE', k, 0, -1)
+			elseif kind == 'list' then v = redis.call('LRANGE', k, 0, -1)
+			elseif kind == 'stream' then for _, e in ipairs(redis.call('XRANGE', k, '-', '+')) do v[#v + 1] = e[2][4] end end
+			for _, one in ipairs(v) do if string.find(one, ARGV[1], 1, true) then return 1 end end
+		end
+		return 0`, "0", text) == "1"
+}
