@@ -18,6 +18,8 @@ import (
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
 	"github.com/valyala/fasthttp"
+
+	"hookbridge/app/engine/redis/redistest"
 )
 
 // Benchmarks against the real program in a process of its own, so that what is
@@ -28,7 +30,12 @@ import (
 // cpu is the processor time a process has used.
 func (p *process) cpu(t testing.TB) time.Duration {
 	t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	return cpuOf(t, p.cmd.Process.Pid)
+}
+
+func cpuOf(t testing.TB, pid int) time.Duration {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	must(t, err)
 	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+2:]))
 	var ticks int
@@ -59,13 +66,30 @@ func (p *process) rss(t testing.TB) int {
 // BenchmarkPublishToOneSession: 64 keep-alive publishers, one session that acks.
 func BenchmarkPublishToOneSession(b *testing.B) {
 	for _, publishers := range []int{1, 64} {
-		b.Run(fmt.Sprintf("publishers=%d", publishers), func(b *testing.B) { benchmarkPublish(b, publishers, 0) })
+		b.Run(fmt.Sprintf("publishers=%d", publishers), func(b *testing.B) { benchmarkPublish(b, publishers, 0, nil) })
 	}
-	b.Run("rate=1000", func(b *testing.B) { benchmarkPublish(b, 64, time.Millisecond) })
+	b.Run("rate=1000", func(b *testing.B) { benchmarkPublish(b, 64, time.Millisecond, nil) })
 }
 
-func benchmarkPublish(b *testing.B, publishers int, every time.Duration) {
-	p := serve(b, b.TempDir())
+// BenchmarkPublishOverRedis is the same over Redis, with its processor time: by
+// how soon Redis has what it is given on disk.
+func BenchmarkPublishOverRedis(b *testing.B) {
+	for _, fsync := range []string{"no-aof", "everysec", "always"} {
+		args := []string{"--appendfsync", fsync}
+		if fsync == "no-aof" {
+			args = []string{"--appendonly", "no"}
+		}
+		b.Run(fsync+"/publishers=64", func(b *testing.B) { benchmarkPublish(b, 64, 0, redistest.Start(b, args...)) })
+		b.Run(fsync+"/rate=1000", func(b *testing.B) { benchmarkPublish(b, 64, time.Millisecond, redistest.Start(b, args...)) })
+	}
+}
+
+func benchmarkPublish(b *testing.B, publishers int, every time.Duration, store *redistest.Server) {
+	var env []string
+	if store != nil {
+		env = append(env, "BRIDGE_REDIS_URL="+store.URL())
+	}
+	p := serve(b, b.TempDir(), env...)
 	s := p.connect("patient-1", "")
 	// The load shares the machine with what is measured: a light client, and
 	// everything signed beforehand.
@@ -115,7 +139,10 @@ func benchmarkPublish(b *testing.B, publishers int, every time.Duration) {
 	reply := make([]time.Duration, b.N)
 	work := make(chan int)
 	var wg sync.WaitGroup
-	before := p.cpu(b)
+	before, storeBefore := p.cpu(b), time.Duration(0)
+	if store != nil {
+		storeBefore = cpuOf(b, store.Pid())
+	}
 	b.ResetTimer()
 	for range publishers {
 		wg.Go(func() {
@@ -146,6 +173,9 @@ func benchmarkPublish(b *testing.B, publishers int, every time.Duration) {
 	<-done
 	b.StopTimer()
 	b.ReportMetric(float64((p.cpu(b)-before).Microseconds())/float64(b.N), "server-µs/event")
+	if store != nil {
+		b.ReportMetric(float64((cpuOf(b, store.Pid())-storeBefore).Microseconds())/float64(b.N), "redis-µs/event")
+	}
 	report := func(name string, d []time.Duration) {
 		slices.Sort(d)
 		b.ReportMetric(float64(d[len(d)/2].Microseconds())/1000, name+"-p50-ms")

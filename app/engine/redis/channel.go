@@ -138,8 +138,8 @@ func (e *Engine) hearMessage(l bridge.Listener, body string) {
 	}
 }
 
-// catchUp tells the Listener how far each mailbox goes that it has sessions of:
-// what was published while this machine could not hear is in the store.
+// catchUp makes good what was published while this machine could not hear; see
+// reconcile.
 func (e *Engine) catchUp() {
 	if e.catching.Swap(true) {
 		return
@@ -148,7 +148,7 @@ func (e *Engine) catchUp() {
 		for wait := resubscribeLeast; ; wait = min(2*wait, resubscribeMost) {
 			e.catching.Store(false) // whoever asks from here on starts another
 			ctx, cancel := context.WithTimeout(e.life, e.opts.Patience)
-			err := e.tellHeads(ctx)
+			err := e.reconcile(ctx)
 			cancel()
 			if err == nil || e.life.Err() != nil {
 				return
@@ -163,29 +163,4 @@ func (e *Engine) catchUp() {
 			}
 		}
 	})
-}
-
-func (e *Engine) tellHeads(ctx context.Context) error {
-	l := e.listener.Load()
-	if l == nil {
-		return nil
-	}
-	users := []string{""}
-	cmds := rueidis.Commands{e.client.B().Hget().Key(e.all.h).Field("s").Build()}
-	for user := range e.crowd.all() {
-		users = append(users, user)
-		cmds = append(cmds, e.client.B().Hget().Key(e.mailboxOf(user).h).Field("s").Build())
-	}
-	for i, r := range e.client.DoMulti(ctx, cmds...) {
-		n, err := r.AsUint64()
-		if err != nil && !rueidis.IsRedisNil(err) {
-			return e.fault(ctx, err)
-		}
-		if i == 0 {
-			(*l).Behind("", bridge.Position{Broadcast: n})
-		} else {
-			(*l).Behind(users[i], bridge.Position{Mailbox: n})
-		}
-	}
-	return nil
 }

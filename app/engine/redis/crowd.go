@@ -9,11 +9,21 @@ import (
 
 // crowd is who is here: this machine's sessions, for which it speaks.
 type crowd struct {
-	mu sync.RWMutex // guards of
-	of map[string][]bridge.Member
+	mu     sync.RWMutex // guards what follows
+	of     map[string][]bridge.Member
+	joined map[string]struct{} // sessions that Redis knows of
 }
 
-func newCrowd() *crowd { return &crowd{of: make(map[string][]bridge.Member)} }
+func newCrowd() *crowd {
+	return &crowd{of: make(map[string][]bridge.Member), joined: make(map[string]struct{})}
+}
+
+// settled says that Redis knows of a session.
+func (c *crowd) settled(session string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.joined[session] = struct{}{}
+}
 
 func (c *crowd) join(m bridge.Member) {
 	c.mu.Lock()
@@ -31,6 +41,7 @@ func (c *crowd) join(m bridge.Member) {
 func (c *crowd) leave(user, session string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	delete(c.joined, session)
 	list := slices.DeleteFunc(c.of[user], func(m bridge.Member) bool { return m.Session == session })
 	if len(list) == 0 {
 		delete(c.of, user)
@@ -42,6 +53,9 @@ func (c *crowd) leave(user, session string) {
 func (c *crowd) dismiss(user string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for _, m := range c.of[user] {
+		delete(c.joined, m.Session)
+	}
 	delete(c.of, user)
 }
 
@@ -92,12 +106,17 @@ func (c *crowd) all() map[string][]string {
 	return out
 }
 
-// members lists every session.
-func (c *crowd) members() (out []bridge.Member) {
+// members lists the sessions that Redis knows of, by user.
+func (c *crowd) members() map[string][]bridge.Member {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	for _, list := range c.of {
-		out = append(out, list...)
+	out := make(map[string][]bridge.Member, len(c.of))
+	for user, list := range c.of {
+		for _, m := range list {
+			if _, ok := c.joined[m.Session]; ok {
+				out[user] = append(out[user], m)
+			}
+		}
 	}
 	return out
 }

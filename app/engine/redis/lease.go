@@ -166,22 +166,8 @@ func (e *Engine) renew(ctx context.Context) error {
 	e.leases.count(sessions)
 	e.leases.update(now, until)
 	if lapsed, err := list[2].AsInt64(); err == nil && lapsed == 1 {
-		return e.rejoin(ctx)
-	}
-	return nil
-}
-
-// rejoin repeats what this machine said of its sessions: it was away for longer
-// than its lease, and others may have struck them out.
-func (e *Engine) rejoin(ctx context.Context) error {
-	var cmds rueidis.Commands
-	for _, m := range e.crowd.members() {
-		cmds = append(cmds, e.client.B().Hset().Key(e.mailboxOf(m.User).l).FieldValue().FieldValue(m.Session, e.presence(m)).Build())
-	}
-	for _, r := range e.client.DoMulti(ctx, cmds...) {
-		if err := r.Error(); err != nil {
-			return e.fault(ctx, err)
-		}
+		// Others may have struck this machine's sessions out.
+		return e.reconcile(ctx)
 	}
 	return nil
 }

@@ -29,7 +29,9 @@ func (e *Engine) Join(ctx context.Context, m bridge.Member) (st bridge.Standing,
 	// First here: a message that is appended meanwhile waits for its echo.
 	known := e.crowd.knows(m.User, m.Session)
 	e.crowd.join(m)
-	if st, err = e.join(ctx, m); err != nil && !known {
+	if st, err = e.join(ctx, m); err == nil {
+		e.crowd.settled(m.Session)
+	} else if !known {
 		e.crowd.leave(m.User, m.Session)
 	}
 	return st, err
