@@ -153,7 +153,7 @@ func TestWhatIsRefusedBeforeTheUpgrade(t *testing.T) {
 		"a foreign origin":             {http.Header{"Origin": {"https://evil.example"}}, "", []string{"bridge.v1.json"}, 403},
 		"an origin that looks alike":   {http.Header{"Origin": {"https://app.example.evil.example"}}, "", []string{"bridge.v1.json"}, 403},
 		"a null origin":                {http.Header{"Origin": {"null"}}, "", []string{"bridge.v1.json"}, 403},
-		"no Bearer":                    {http.Header{"Authorization": {"Basic eDp5"}}, "", []string{"bridge.v1.json"}, 401},
+		"no Bearer, in plain mode":     {http.Header{"Authorization": {"Basic eDp5"}}, "", nil, 401},
 		"another version of WebSocket": {nil, "", nil, 0},
 	} {
 		if c.want == 0 {
@@ -167,6 +167,11 @@ func TestWhatIsRefusedBeforeTheUpgrade(t *testing.T) {
 		if res == nil || res.StatusCode != c.want || res.Header.Get("Content-Type") != "application/problem+json" {
 			t.Errorf("%s: %v", name, res)
 		}
+	}
+	s, _, err := w.dial(http.Header{"Authorization": {"Basic eDp5"}}, "", "bridge.v1.json")
+	must(t, err)
+	if code := s.closed(); code != 4401 { // a browser could not read a 401
+		t.Errorf("no Bearer: closed with %d", code)
 	}
 	if _, _, err := w.dial(http.Header{"Origin": {"HTTPS://App.Example"}}, "", "bridge.v1.json"); err != nil {
 		t.Errorf("the allowed origin: %v", err)

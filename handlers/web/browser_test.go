@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"reflect"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,8 +61,14 @@ type script struct {
 	t     *testing.T
 	url   string
 	peers chan *peer
+	asks  chan *ask     // requests without WebSocket, each until it is answered
+	over  chan struct{} // closed when the test ends
+	block *atomic.Bool  // a proxy that lets no WebSocket through
 	tab   *tab
+	page  string // the query of the page that is open
 }
+
+var pages atomic.Int64
 
 type peer struct {
 	t    *testing.T
@@ -70,7 +77,7 @@ type peer struct {
 
 func newScript(t *testing.T) *script {
 	t.Helper()
-	s := &script{t: t, peers: make(chan *peer, 16)}
+	s := &script{t: t, peers: make(chan *peer, 16), asks: make(chan *ask, 16), over: make(chan struct{}), block: new(atomic.Bool)}
 	mux := http.NewServeMux()
 	mux.Handle("/", http.FileServerFS(Files))
 	mux.HandleFunc("/harness.js", func(w http.ResponseWriter, r *http.Request) {
@@ -81,6 +88,10 @@ func newScript(t *testing.T) *script {
 		fmt.Fprint(w, `<!doctype html><title>blank</title><link rel="icon" href="logo.svg"><script type="module" src="/harness.js"></script>`)
 	})
 	mux.HandleFunc("/ws", func(w http.ResponseWriter, r *http.Request) {
+		if s.block.Load() {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
 		up := websocket.Upgrader{Subprotocols: []string{"bridge.v1.json"}}
 		conn, err := up.Upgrade(w, r, nil)
 		if err != nil {
@@ -89,8 +100,10 @@ func newScript(t *testing.T) *script {
 		t.Cleanup(func() { conn.Close() })
 		s.peers <- &peer{t: t, conn: conn}
 	})
+	mux.HandleFunc("/v1/", s.hold)
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
+	t.Cleanup(func() { close(s.over) }) // before: it waits for the requests under way
 	s.url = server.URL
 	return s
 }
@@ -102,7 +115,8 @@ func (s *script) client(options string) *tab {
 	if s.tab == nil {
 		s.tab = newTab(s.t)
 	}
-	webtest.Do(s.tab.Tab, chromedp.Navigate(s.url+"/blank"))
+	s.page = fmt.Sprintf("?page=%d", pages.Add(1))
+	webtest.Do(s.tab.Tab, chromedp.Navigate(s.url+"/blank"+s.page))
 	s.tab.Eval("h.make(%s)", options)
 	return s.tab
 }

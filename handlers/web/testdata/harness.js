@@ -23,6 +23,22 @@ const clock = {
 
 const log = [];
 let waiters = [];
+
+/** The browser's own, and a note of each answer, and each piece of one, once the client has read it. */
+async function heardFetch(what, init) {
+  const response = await fetch(what, init);
+  const pieces = new TransformStream({
+    transform(piece, out) {
+      out.enqueue(piece);
+      setTimeout(() => note('piece', piece.length));
+    },
+  });
+  const { status, headers } = response;
+  setTimeout(() => note('answer', status));
+  if (status === 204) return response; // has no body, and may have none
+  return new Response(response.body.pipeThrough(pieces), { status, headers });
+}
+
 function note(kind, detail) {
   log.push({ kind, detail });
   waiters = waiters.filter((ready) => !ready());
@@ -49,7 +65,7 @@ window.h = {
     };
     const client = new BridgeClient({
       url: '/ws', user, cursorStore, now: () => clock.now, random: () => random,
-      setTimeout: clock.setTimeout, clearTimeout: clock.clearTimeout,
+      setTimeout: clock.setTimeout, clearTimeout: clock.clearTimeout, fetch: heardFetch,
       getToken: async ({ reason }) => {
         note('token', reason);
         return token(++tokens);

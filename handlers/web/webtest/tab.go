@@ -132,7 +132,7 @@ func Do[T any](p *Tab, action chromedp.Action[T]) T {
 // value as JSON would have it.
 func (p *Tab) Eval(format string, args ...any) any {
 	p.T.Helper()
-	expression := fmt.Sprintf("(async () => (%s) ?? null)()", fmt.Sprintf(format, args...))
+	expression := fmt.Sprintf("(async () => (await (%s)) ?? null)()", fmt.Sprintf(format, args...))
 	gesture := true
 	raw := Do(p, chromedp.Evaluate[[]byte](expression, chromedp.EvalAwaitPromise,
 		func(e *runtime.EvaluateParams) { e.UserGesture = &gesture }))
