@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -61,21 +62,45 @@ var _ bridge.Conn = (*conn)(nil)
 var payloadPool = sync.Pool{New: func() any { return new([]byte) }}
 
 func newConn(nc net.Conn, remote string) *conn {
-	if t, ok := rawConn(nc).(*net.TCPConn); ok {
-		// Failing means only that the kernel keeps its own size.
-		_ = t.SetWriteBuffer(sendBufferBytes)
+	nc, early := detach(nc)
+	var from io.Reader = nc
+	if len(early) > 0 {
+		from = io.MultiReader(bytes.NewReader(early), nc)
 	}
-	c := &conn{nc: nc, remote: remote, br: bufio.NewReaderSize(nc, readBufferBytes), peerGone: make(chan struct{})}
+	c := &conn{nc: nc, remote: remote, br: bufio.NewReaderSize(from, readBufferBytes), peerGone: make(chan struct{})}
 	c.rd = wsutil.Reader{Source: c.br, State: ws.StateServerSide, CheckUTF8: true, OnIntermediate: c.intermediate}
 	return c
 }
 
-// rawConn takes off fasthttp's wrapper of a hijacked connection.
-func rawConn(nc net.Conn) net.Conn {
-	if u, ok := nc.(interface{ UnsafeConn() net.Conn }); ok {
-		return u.UnsafeConn()
+// detach takes off fasthttp's wrapper of a hijacked connection, which keeps the
+// request's large read buffer, and with it what the peer has sent together with
+// its handshake.
+func detach(nc net.Conn) (raw net.Conn, early []byte) {
+	u, ok := nc.(interface{ UnsafeConn() net.Conn })
+	if !ok {
+		return nc, nil
 	}
-	return nc
+	raw = u.UnsafeConn()
+	if t, ok := raw.(*net.TCPConn); ok {
+		// Failing means only that the kernel keeps its own size.
+		_ = t.SetWriteBuffer(sendBufferBytes)
+	}
+	// In the past, so that only what is in the buffer is read, and nothing waited for.
+	if err := raw.SetReadDeadline(time.Unix(1, 0)); err != nil {
+		return raw, nil // it is closed, which whoever reads from it will find
+	}
+	b := make([]byte, 512)
+	for {
+		n, err := nc.Read(b)
+		early = append(early, b[:n]...)
+		if err != nil {
+			break
+		}
+	}
+	if err := raw.SetReadDeadline(time.Time{}); err != nil {
+		return raw, nil
+	}
+	return raw, early
 }
 
 func (c *conn) Remote() string { return c.remote }

@@ -112,7 +112,6 @@ func New(o Options) *Server {
 		ReadTimeout:                  requestTimeout,
 		WriteTimeout:                 replyTimeout,
 		IdleTimeout:                  idleTimeout,
-		ReduceMemoryUsage:            true, // frees a request's buffers; see newConn for what stays
 		DisablePreParseMultipartForm: true,
 		CaseSensitive:                true,
 		StrictRouting:                true,

@@ -84,12 +84,7 @@ type streamConn struct {
 }
 
 func (c *streamConn) open(head []byte) error {
-	if t, ok := rawConn(c.nc).(*net.TCPConn); ok {
-		_ = t.SetWriteBuffer(sendBufferBytes) // failing means only that the kernel keeps its own size
-	}
-	if err := c.nc.SetReadDeadline(time.Time{}); err != nil {
-		return err
-	}
+	c.nc, _ = detach(c.nc) // what the client has sent behind its request is read away
 	if err := c.nc.SetWriteDeadline(time.Now().Add(requestTimeout)); err != nil {
 		return err
 	}

@@ -208,8 +208,12 @@ func (b *Bridge) append(ctx context.Context, ms []*Message, w Wait) []Published 
 	started := time.Now()
 	receipts := b.store(ctx, ms)
 	b.metrics.appendSeconds.Observe(time.Since(started).Seconds())
-	patience, cancel := context.WithTimeout(context.Background(), w.Timeout)
-	defer cancel()
+	patience := context.Background()
+	if w.For != "" {
+		limited, cancel := context.WithTimeout(patience, w.Timeout)
+		defer cancel()
+		patience = limited
+	}
 	for i, m := range ms {
 		r, err := receipts[i].Receipt, receipts[i].Err
 		if err == nil {

@@ -40,7 +40,7 @@ func (e *Engine) appending(m *bridge.Message, user string) *appending {
 		a.box = e.mailboxOf(user)
 	}
 	if (user == "" || e.crowd.has(user)) && e.listening.Load() {
-		a.echo = e.echoes.expect()
+		a.echo = e.echoes.expect(m)
 		a.token = a.echo.token
 	}
 	return a
@@ -60,14 +60,16 @@ func (a *appending) expires() string {
 	return itoa(a.m.Expires.UnixMilli())
 }
 
-// until is how long the id is remembered: as long as the message at least.
-func (e *Engine) until(m *bridge.Message) string {
-	till := e.opts.Now().Add(e.opts.IDRetention)
-	if m.Expires.After(till) {
-		till = m.Expires
-	}
-	return itoa(till.UnixMilli())
+// until is how long the id is remembered, as a time and as a length: as long as
+// the message at least.
+func (e *Engine) until(m *bridge.Message) (till, ttl int64) {
+	now := e.nowMs()
+	till = max(now+e.opts.IDRetention.Milliseconds(), m.Expires.UnixMilli())
+	return till, max(1, till-now)
 }
+
+// touch is set where a caller waits for replicas; see remember of lua/lib.lua.
+func (e *Engine) touch() string { return flag(e.opts.WaitReplicas > 0) }
 
 // spread are the arguments about who is to hear of it.
 func (a *appending) spread() (channel, self, except, head, dead, all string) {
@@ -80,7 +82,7 @@ func (a *appending) spread() (channel, self, except, head, dead, all string) {
 	if a.user == "" {
 		all = "1"
 	}
-	return e.channel(), e.self, except, string(v.encode()), e.leases.dead(), all
+	return e.channel(), e.self, except, rueidis.BinaryString(v.encode()), e.leases.dead(), all
 }
 
 // publish is the call that does all at once.
@@ -91,23 +93,26 @@ func (a *appending) publish(blob string) call {
 	if a.user != "" {
 		users = []string{a.user}
 	}
+	till, ttl := e.until(a.m)
 	return call{&e.scripts.publish, []string{e.record(a.m.ID), b.h, b.m, b.g, b.t, b.l}, []string{
-		itoa(e.nowMs()), string(a.m.Digest[:]), recordOf(a.m, users).encode(), e.until(a.m), a.expires(), a.limit(), a.m.Topic, blob,
-		channel, self, except, head, dead, all}}
+		itoa(e.nowMs()), string(a.m.Digest[:]), recordOf(a.m, users).encode(), digits(till, untilDigits), itoa(ttl), e.touch(),
+		a.expires(), a.limit(), a.m.Topic, blob, channel, self, except, head, dead, all, flag(a.echo != nil && a.m.Stored())}}
 }
 
 // deliver is the call that puts a message whose id is claimed into the mailbox.
 func (a *appending) deliver(blob string, only bool) call {
 	e, b := a.e, a.box
 	channel, self, except, head, dead, all := a.spread()
+	_, ttl := e.until(a.m)
 	return call{&e.scripts.deliver, []string{b.delivered(a.m.ID), b.h, b.m, b.g, b.t, b.l}, []string{
-		itoa(e.nowMs()), e.until(a.m), a.expires(), a.limit(), a.m.Topic, blob,
+		itoa(e.nowMs()), itoa(ttl), e.touch(), a.expires(), a.limit(), a.m.Topic, blob,
 		channel, self, except, head, dead, all, flag(e.cluster), flag(only)}}
 }
 
 func (e *Engine) claim(m *bridge.Message, users []string) call {
-	return call{&e.scripts.claim, []string{e.record(m.ID)},
-		[]string{itoa(e.nowMs()), string(m.Digest[:]), recordOf(m, users).encode(), e.until(m)}}
+	till, ttl := e.until(m)
+	return call{&e.scripts.claim, []string{e.record(m.ID)}, []string{
+		itoa(e.nowMs()), string(m.Digest[:]), recordOf(m, users).encode(), digits(till, untilDigits), itoa(ttl), e.touch()}}
 }
 
 func flag(b bool) string {
@@ -168,7 +173,7 @@ func (e *Engine) append(ctx context.Context, m *bridge.Message) (bridge.Receipt,
 		return e.appendMany(ctx, m)
 	}
 	a := e.appending(m, m.To.User)
-	reply, err := e.runDurable(ctx, a.publish(string(encodeMessage(m))))
+	reply, err := e.runDurable(ctx, a.publish(rueidis.BinaryString(encodeMessage(m))))
 	if err != nil {
 		e.echoes.forget(a.echo)
 		return bridge.Receipt{}, err
@@ -286,7 +291,7 @@ func (e *Engine) spreadOut(ctx context.Context, m *bridge.Message, users []strin
 	} else {
 		r.Recipients = make([]bridge.Recipient, len(users))
 	}
-	blob := string(encodeMessage(m))
+	blob := rueidis.BinaryString(encodeMessage(m))
 	calls, as := make([]call, len(users)), make([]*appending, len(users))
 	for i, u := range users {
 		as[i] = e.appending(m, u)
@@ -374,7 +379,7 @@ func (e *Engine) appendRun(ctx context.Context, ms []*bridge.Message, out []brid
 	calls, as := make([]call, len(ms)), make([]*appending, len(ms))
 	for i, m := range ms {
 		as[i] = e.appending(m, m.To.User)
-		calls[i] = as[i].publish(string(encodeMessage(m)))
+		calls[i] = as[i].publish(rueidis.BinaryString(encodeMessage(m)))
 	}
 	for i, res := range e.durably(ctx, calls) {
 		if res.err != nil {

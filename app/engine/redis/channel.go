@@ -15,6 +15,7 @@ import (
 // What goes over a channel begins with one of these.
 const (
 	kindMessage  = 'D' // its place, a space, an envelope, the message
+	kindEcho     = 'E' // the same of a message that this machine has published itself, without the message
 	kindNotice   = 'N' // a notice, JSON
 	kindQuestion = 'Q' // for trails, JSON
 	kindReply    = 'R' // to such a question, JSON
@@ -72,9 +73,9 @@ func (e *Engine) hear(text string) {
 	}
 	l := e.listener.Load()
 	switch body := text[1:]; text[0] {
-	case kindMessage:
+	case kindMessage, kindEcho:
 		if l != nil {
-			e.hearMessage(*l, body)
+			e.hearMessage(*l, text[0], body)
 		}
 	case kindNotice:
 		var n bridge.Notice
@@ -106,7 +107,7 @@ func (e *Engine) hear(text string) {
 	}
 }
 
-func (e *Engine) hearMessage(l bridge.Listener, body string) {
+func (e *Engine) hearMessage(l bridge.Listener, kind byte, body string) {
 	place, rest, ok := strings.Cut(body, " ")
 	seq, err := strconv.ParseUint(place, 10, 64)
 	if !ok || err != nil {
@@ -115,16 +116,25 @@ func (e *Engine) hearMessage(l bridge.Listener, body string) {
 	}
 	v, blob, err := decodeEnvelope([]byte(rest))
 	var m *bridge.Message
-	if err == nil {
-		m, err = decodeMessage(blob, v.user)
+	switch {
+	case err != nil:
+	case kind == kindEcho:
+		if m = e.echoes.message(v.token); m == nil {
+			// Whoever published it waits no longer; it is stored.
+			l.Behind(v.user, bridge.Position{Mailbox: seq})
+			return
+		}
+	default:
+		if m, err = decodeMessage(blob, v.user); err == nil {
+			m.Wanted = v.wanted
+			if v.machine != e.self && v.wanted != "" {
+				m.Asker = v.machine
+			}
+		}
 	}
 	if err != nil {
 		e.opts.Logger.Warn("a message came damaged over a channel", "error", err)
 		return
-	}
-	m.Wanted = v.wanted
-	if v.machine != e.self && v.wanted != "" {
-		m.Asker = v.machine
 	}
 	sessions := 0
 	if v.user == "" {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"hookbridge/app/bridge"
 )
 
 // echoes are the appends that wait until this machine has heard, over its
@@ -17,6 +19,7 @@ type echoes struct {
 
 type echo struct {
 	token uint64
+	m     *bridge.Message
 	heard chan int // how many sessions took it; closed when it will not be heard
 }
 
@@ -25,11 +28,11 @@ const echoPatience = 2 * time.Second
 
 func newEchoes() *echoes { return &echoes{waiting: make(map[uint64]*echo)} }
 
-func (e *echoes) expect() *echo {
+func (e *echoes) expect(m *bridge.Message) *echo {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.last++
-	w := &echo{token: e.last, heard: make(chan int, 1)}
+	w := &echo{token: e.last, m: m, heard: make(chan int, 1)}
 	e.waiting[w.token] = w
 	return w
 }
@@ -41,6 +44,16 @@ func (e *echoes) forget(w *echo) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.waiting, w.token)
+}
+
+// message is what the append with a token has published; nil where it waits no longer.
+func (e *echoes) message(token uint64) *bridge.Message {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if w := e.waiting[token]; w != nil {
+		return w.m
+	}
+	return nil
 }
 
 // hear tells the append that waits, if one does.

@@ -74,28 +74,42 @@ func replica(err error) bool {
 }
 
 func (e *Engine) forgetIn(ctx context.Context, keys []string, user string) error {
-	cmds := make(rueidis.Commands, len(keys))
-	for i, k := range keys {
-		cmds[i] = e.client.B().Hget().Key(k).Field("m").Build()
+	for len(keys) > 0 {
+		cmds := make(rueidis.Commands, len(keys))
+		for i, k := range keys {
+			cmds[i] = e.client.B().Get().Key(k).Build()
+		}
+		var named []string
+		var calls []call
+		for i, r := range e.client.DoMulti(ctx, cmds...) {
+			text, err := r.ToString()
+			if rueidis.IsRedisNil(err) {
+				continue
+			}
+			if err = e.fault(ctx, err); err != nil {
+				return err
+			}
+			rec, err := decodeMemory(text)
+			if err != nil {
+				return fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+			}
+			if at := slices.Index(rec.users, user); at >= 0 {
+				rec.users = slices.Delete(rec.users, at, at+1)
+				rec.seq, rec.placed = 0, false
+				named = append(named, keys[i])
+				calls = append(calls, call{&e.scripts.rewrite, []string{keys[i]}, []string{text, rec.encode()}})
+			}
+		}
+		keys = nil // those that have changed meanwhile, by a recall, are looked at again
+		for i, r := range e.runMany(ctx, calls) {
+			done, err := r.AsInt64()
+			if err = e.fault(ctx, err); err != nil {
+				return err
+			}
+			if done == 0 {
+				keys = append(keys, named[i])
+			}
+		}
 	}
-	var change rueidis.Commands
-	for i, r := range e.client.DoMulti(ctx, cmds...) {
-		text, err := r.ToString()
-		if rueidis.IsRedisNil(err) {
-			continue
-		}
-		if err = e.fault(ctx, err); err != nil {
-			return err
-		}
-		rec, err := decodeRecord(text)
-		if err != nil {
-			return fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
-		}
-		if at := slices.Index(rec.users, user); at >= 0 {
-			rec.users = slices.Delete(rec.users, at, at+1)
-			change = append(change, e.client.B().Hset().Key(keys[i]).FieldValue().FieldValue("m", rec.encode()).Build(),
-				e.client.B().Hdel().Key(keys[i]).Field("s").Build())
-		}
-	}
-	return e.each(ctx, change)
+	return nil
 }

@@ -3,7 +3,6 @@ package redis
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,49 +12,6 @@ import (
 
 	"hookbridge/app/bridge"
 )
-
-// remembered is what is known by an id.
-type remembered struct {
-	*idRecord
-	seq      uint64 // of the one mailbox it went to; 0 where that is not known here
-	recalled time.Time
-}
-
-// recall what is known of an id. ErrUnknown.
-func (e *Engine) remembered(ctx context.Context, id string) (r remembered, err error) {
-	reply, err := e.client.Do(ctx, e.client.B().Hmget().Key(e.record(id)).Field("m", "u", "s", "r").Build()).ToArray()
-	if err = e.fault(ctx, err); err != nil {
-		return r, err
-	}
-	text := make([]string, 4)
-	for i := range min(len(reply), 4) {
-		if !reply[i].IsNil() {
-			if text[i], err = reply[i].ToString(); err != nil {
-				return r, e.fault(ctx, err)
-			}
-		}
-	}
-	until, err := strconv.ParseInt(text[1], 10, 64)
-	if text[0] == "" || err != nil || until <= e.nowMs() {
-		return r, bridge.ErrUnknown
-	}
-	if r.idRecord, err = decodeRecord(text[0]); err != nil {
-		return r, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
-	}
-	if text[2] != "" {
-		if r.seq, err = strconv.ParseUint(text[2], 10, 64); err != nil {
-			return r, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
-		}
-	}
-	if text[3] != "" {
-		at, err := strconv.ParseInt(text[3], 10, 64)
-		if err != nil {
-			return r, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
-		}
-		r.recalled = time.Unix(0, at).UTC()
-	}
-	return r, nil
-}
 
 // places tells where the event stood in each of its mailboxes; of an event to
 // all there is one.
@@ -233,7 +189,7 @@ func (e *Engine) Recall(ctx context.Context, id string) error {
 		return err
 	}
 	// First the mark, so that nobody who completes a broken append stores it anew.
-	if err := e.fault(ctx, e.client.Do(ctx, e.client.B().Hsetnx().Key(e.record(id)).Field("r").Value(itoa(e.opts.Now().UnixNano())).Build()).Error()); err != nil {
+	if _, err := e.run(ctx, call{&e.scripts.mark, []string{e.record(id)}, []string{digits(e.opts.Now().UnixNano(), recalledDigits)}}); err != nil {
 		return err
 	}
 	places, err := e.places(ctx, id, &r)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/redis/rueidis"
+
 	"hookbridge/app/bridge"
 )
 
@@ -198,7 +200,7 @@ func (r *idRecord) encode() string {
 	for _, u := range r.users {
 		e.text(tagRecipient, u)
 	}
-	return string(e.b)
+	return rueidis.BinaryString(e.b) // nobody writes to it any more
 }
 
 func decodeRecord(s string) (*idRecord, error) {

@@ -1,9 +1,9 @@
 -- Everything up to a place was acked. KEYS h and, where it is in reach, the h of
 -- messages to all; ARGV place, place among messages to all, the newest of those.
-local s = redis.call('HMGET', KEYS[1], 's', 'am', 'ab')
+local s = call('HMGET', KEYS[1], 's', 'am', 'ab')
 local head = ARGV[3]
-if KEYS[2] then head = redis.call('HGET', KEYS[2], 's') or '0' end
+if KEYS[2] then head = call('HGET', KEYS[2], 's') or '0' end
 local m, b = math.min(tonumber(ARGV[1]), tonumber(s[1]) or 0), math.min(tonumber(ARGV[2]), tonumber(head))
-if m > (tonumber(s[2]) or 0) then redis.call('HSET', KEYS[1], 'am', int(m)) end
-if b > (tonumber(s[3]) or 0) then redis.call('HSET', KEYS[1], 'ab', int(b)) end
+if m > (tonumber(s[2]) or 0) then call('HSET', KEYS[1], 'am', int(m)) end
+if b > (tonumber(s[3]) or 0) then call('HSET', KEYS[1], 'ab', int(b)) end
 return 1

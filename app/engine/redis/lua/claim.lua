@@ -1,7 +1,3 @@
 -- The id of a message that does not fit one script: to several, or in a cluster.
--- KEYS i; ARGV now digest meta till
-local now = tonumber(ARGV[1])
-local k = known(KEYS[1], now, ARGV[2])
-if k then return k end
-remember(KEYS[1], now, ARGV[2], ARGV[3], ARGV[4])
-return { 'n' }
+-- KEYS i; ARGV now digest record till ttl touch
+return remember(KEYS[1], tonumber(ARGV[1]), ARGV[2], ARGV[4], ARGV[5], '', ARGV[3], ARGV[6]) or { 'n' }

@@ -1,18 +1,18 @@
 -- A user is forgotten but for the newest place, so that sequences go on.
 -- KEYS h l and all others that go; ARGV channel self payload
-local head = redis.call('HGET', KEYS[1], 's')
+local head = call('HGET', KEYS[1], 's')
 local told = { [ARGV[2]] = true }
-redis.call('PUBLISH', ARGV[1] .. ARGV[2], ARGV[3])
-for _, v in ipairs(redis.call('HVALS', KEYS[2])) do
+call('PUBLISH', ARGV[1] .. ARGV[2], ARGV[3])
+for _, v in ipairs(call('HVALS', KEYS[2])) do
   local machine = string.sub(v, 1, MACHINE)
   if not told[machine] then
     told[machine] = true
-    redis.call('PUBLISH', ARGV[1] .. machine, ARGV[3])
+    call('PUBLISH', ARGV[1] .. machine, ARGV[3])
   end
 end
-redis.call('DEL', unpack(KEYS))
+call('DEL', unpack(KEYS))
 if head then
-  redis.call('HSET', KEYS[1], 's', head, 'tr', head, 'am', head)
-  redis.call('PEXPIRE', KEYS[1], int(YEAR))
+  call('HSET', KEYS[1], 's', head, 'tr', head, 'am', head)
+  call('PEXPIRE', KEYS[1], int(YEAR))
 end
 return 1

@@ -8,99 +8,119 @@
 --   t  the newest place of each topic, with its expiry
 --   l  live sessions; a value begins with the machine's name, MACHINE characters
 -- Times are milliseconds of the callers' clock, but for ls: nanoseconds.
+local call = redis.call
 local MACHINE = 12
 local YEAR = 31536000000
 local DAY = 86400000
 
 local function int(n) return string.format('%.0f', n) end
 
+-- newest is the place of the next message, as a number and as text.
+local function newest(s)
+  local seq = (tonumber(s[1]) or 0) + 1
+  return seq, int(seq)
+end
+
 -- hole notes a place as taken out on purpose, and joins it with its neighbours.
 local function hole(g, seq, ttl)
   local first, last = int(seq), int(seq)
-  local left = redis.call('ZRANGEBYSCORE', g, int(seq - 1), int(seq - 1))
+  local left = call('ZRANGEBYSCORE', g, int(seq - 1), int(seq - 1))
   if left[1] then first = left[1] end
-  local right = redis.call('ZSCORE', g, int(seq + 1))
+  local right = call('ZSCORE', g, int(seq + 1))
   if right then
     last = right
-    redis.call('ZREM', g, int(seq + 1))
+    call('ZREM', g, int(seq + 1))
   end
-  redis.call('ZADD', g, last, first)
-  redis.call('PEXPIRE', g, int(ttl))
+  call('ZADD', g, last, first)
+  call('PEXPIRE', g, int(ttl))
 end
 
--- sweep takes out what has expired and returns a time before which nothing more does.
-local function sweep(m, now)
-  local at, next = '-', nil
-  while true do
-    local page = redis.call('XRANGE', m, at, '+', 'COUNT', 200)
-    local gone = {}
-    for _, e in ipairs(page) do
-      local x = tonumber(e[2][2])
-      if x <= now then gone[#gone + 1] = e[1]
-      elseif not next or x < next then next = x end
-      at = '(' .. e[1]
+-- arrange does what has to be done around a message that is more than just one
+-- more: it is of a topic, the mailbox may be full, or its time must be prolonged.
+local function arrange(s, seq, place, h, m, g, t, now, exp, limit, topic, blob)
+  -- sweep takes out what has expired and returns a time before which nothing more does.
+  local function sweep()
+    local at, next = '-', nil
+    while true do
+      local page = call('XRANGE', m, at, '+', 'COUNT', 200)
+      local gone = {}
+      for _, e in ipairs(page) do
+        local x = tonumber(e[2][2])
+        if x <= now then gone[#gone + 1] = e[1]
+        elseif not next or x < next then next = x end
+        at = '(' .. e[1]
+      end
+      if #gone > 0 then call('XDEL', m, unpack(gone)) end
+      if #page < 200 then return next end
     end
-    if #gone > 0 then redis.call('XDEL', m, unpack(gone)) end
-    if #page < 200 then return next end
   end
-end
-
--- append puts a message at the end of a mailbox and returns its place.
-local function append(h, m, g, t, now, exp, limit, topic, blob)
-  local s = redis.call('HMGET', h, 's', 'nx', 'mx', 'am')
-  local seq = (tonumber(s[1]) or 0) + 1
   local x = tonumber(exp)
-  local nx, mx = tonumber(s[2]), tonumber(s[3])
-  if not nx or x < nx then nx = x end
+  local nx, mx, tr = tonumber(s[2]) or x, tonumber(s[3]), tonumber(s[4]) or 0
+  nx = math.min(nx, x)
   local longer = not mx or x > mx
   if longer then mx = x + DAY end -- a day ahead, so that the keys' lives are prolonged once a day
   if topic ~= '' then
-    local v = redis.call('HGET', t, topic)
+    local v = call('HGET', t, topic)
     if v then
       local ps, px = string.match(v, '^(%d+) (%d+)$')
-      if tonumber(px) > now and tonumber(ps) > (tonumber(s[4]) or 0) and redis.call('XDEL', m, ps .. '-0') == 1 then
+      if tonumber(px) > now and tonumber(ps) > (tonumber(call('HGET', h, 'am')) or 0) and call('XDEL', m, ps .. '-0') == 1 then
         hole(g, tonumber(ps), mx - now)
       end
     end
-    redis.call('HSET', t, topic, int(seq) .. ' ' .. exp)
-    redis.call('PEXPIRE', t, int(mx - now))
+    call('HSET', t, topic, place .. ' ' .. exp)
+    call('PEXPIRE', t, int(mx - now))
   end
-  redis.call('XADD', m, int(seq) .. '-0', 'x', exp, 'd', blob)
-  if longer then
-    redis.call('PEXPIRE', m, int(mx - now))
-    redis.call('PEXPIRE', h, int(mx - now + YEAR))
-  end
-  local set = { 's', int(seq), 'mx', int(mx) }
-  if redis.call('XLEN', m) > limit then
-    if nx <= now then nx = sweep(m, now) or x end
-    local over = redis.call('XLEN', m) - limit
-    if over > 0 then
-      local page = redis.call('XRANGE', m, '-', '+', 'COUNT', over)
-      local tr = string.match(page[#page][1], '^(%d+)')
-      redis.call('XTRIM', m, 'MAXLEN', '=', limit)
-      redis.call('ZREMRANGEBYSCORE', g, '-inf', tr)
-      set[5], set[6] = 'tr', tr
+  local add = { 'XADD', m }
+  if seq - tr > limit then
+    if nx <= now then nx = sweep() or x end
+    local n = call('XLEN', m)
+    if n >= limit then
+      if n == seq - 1 - tr then
+        tr = seq - limit -- no place is missing, so that the oldest need not be looked for
+      else
+        local page = call('XRANGE', m, '-', '+', 'COUNT', n + 1 - limit)
+        tr = tonumber(string.match(page[#page][1], '^(%d+)'))
+        call('ZREMRANGEBYSCORE', g, '-inf', int(tr))
+      end
+      add = { 'XADD', m, 'MAXLEN', '=', int(limit) }
     end
   end
-  redis.call('HSET', h, 'nx', int(nx), unpack(set))
-  return int(seq)
+  for _, word in ipairs({ place .. '-0', 'x', exp, 'd', blob }) do add[#add + 1] = word end
+  call(unpack(add))
+  call('HSET', h, 's', place, 'nx', int(nx), 'mx', int(mx), 'tr', int(tr))
+  if longer then
+    call('PEXPIRE', m, int(mx - now))
+    call('PEXPIRE', h, int(mx - now + YEAR))
+  end
+end
+
+-- append puts a message at the end of a mailbox, whose s, nx, mx and tr are s, at
+-- place seq. Times are of as many digits for a long time to come, and compared as
+-- they are: this is where the time goes.
+local function append(s, seq, place, h, m, g, t, now, exp, limit, topic, blob)
+  if topic ~= '' or not s[3] or exp < s[2] or exp > s[3] or seq - (tonumber(s[4]) or 0) > limit then
+    return arrange(s, seq, place, h, m, g, t, now, exp, limit, topic, blob)
+  end
+  call('XADD', m, place .. '-0', 'x', exp, 'd', blob)
+  call('HSET', h, 's', place)
 end
 
 -- held tells whether a place still has its message, and whether it was acked.
 local function held(h, m, seq, now)
   if not seq or seq == '' or seq == '0' then return 0, 0 end
   local there, acked = 0, 0
-  local e = redis.call('XRANGE', m, seq .. '-0', seq .. '-0')
+  local e = call('XRANGE', m, seq .. '-0', seq .. '-0')
   if e[1] and tonumber(e[1][2][2]) > now then there = 1 end
-  if (tonumber(redis.call('HGET', h, 'am')) or 0) >= tonumber(seq) then acked = 1 end
+  if (tonumber(call('HGET', h, 'am')) or 0) >= tonumber(seq) then acked = 1 end
   return there, acked
 end
 
--- spread publishes to each machine that holds sessions of the mailbox. It returns
--- how many sessions other machines have (but for those excepted, and those of
--- machines that are dead), and 1 where this machine has some.
-local function spread(l, channel, self, except, dead, cluster, payload)
-  local live = redis.call('HGETALL', l)
+-- spread publishes to each machine that holds sessions of the mailbox; this one,
+-- where it has the message at hand, is only reminded of it. It returns how many
+-- sessions other machines have (but for those excepted, and those of machines that
+-- are dead), and 1 where this machine has some.
+local function spread(l, channel, self, except, dead, cluster, place, head, blob, athand)
+  local live = call('HGETALL', l)
   local there, elsewhere, here = {}, 0, 0
   for i = 1, #live, 2 do
     local machine = string.sub(live[i + 1], 1, MACHINE)
@@ -108,8 +128,10 @@ local function spread(l, channel, self, except, dead, cluster, payload)
       if machine == self then here = 1 end
       if string.find(dead, machine, 1, true) then
         there[machine] = false
+      elseif machine == self and athand == '1' then
+        there[machine] = call('PUBLISH', channel .. machine, 'E' .. place .. ' ' .. head)
       else -- in a cluster the answer counts only those who listen at this node
-        there[machine] = redis.call('PUBLISH', channel .. machine, payload) > 0 or cluster == '1'
+        there[machine] = call('PUBLISH', channel .. machine, 'D' .. place .. ' ' .. head .. blob) > 0 or cluster == '1'
       end
     end
     if there[machine] and machine ~= self and not string.find(except, ' ' .. live[i] .. ' ', 1, true) then
@@ -119,18 +141,28 @@ local function spread(l, channel, self, except, dead, cluster, payload)
   return elsewhere, here
 end
 
--- known tells what is remembered of an id: nothing, a conflict ('c') or the
--- message ('d', its place, its record, when it was recalled).
-local function known(i, now, digest)
-  local r = redis.call('HMGET', i, 'd', 'u', 's', 'm', 'r')
-  if not r[1] or tonumber(r[2]) <= now then return nil end
-  if r[1] ~= digest then return { 'c' } end
-  return { 'd', r[3] or '', r[4], r[5] or '' }
-end
+-- What an id is remembered by is one string: the digest (32 bytes), until when
+-- (13 digits), when it was recalled (19 digits, or zeros), the place in the one
+-- mailbox where that is known here, a space, and the record.
+local DIGEST, UNTIL, RECALLED = 32, 45, 64
+local NEVER = '0000000000000000000'
 
-local function remember(i, now, digest, meta, till, seq)
-  redis.call('DEL', i) -- what was remembered too long ago
-  redis.call('HSET', i, 'd', digest, 'u', till, 'm', meta)
-  if seq then redis.call('HSET', i, 's', seq) end
-  redis.call('PEXPIRE', i, int(tonumber(till) - now))
+-- remember claims an id and returns nil, or what was remembered already: a
+-- conflict ('c'), or the message ('d', its place, its record, when it was
+-- recalled). With touch it writes all the same, so that whoever waits for
+-- replicas waits for the first writing, too.
+local function remember(i, now, digest, till, ttl, place, record, touch)
+  local v = digest .. till .. NEVER .. place .. ' ' .. record
+  local old = call('SET', i, v, 'NX', 'GET', 'PX', ttl)
+  if not old then return nil end
+  if tonumber(string.sub(old, DIGEST + 1, UNTIL)) <= now then -- too long ago
+    call('SET', i, v, 'PX', ttl)
+    return nil
+  end
+  if string.sub(old, 1, DIGEST) ~= digest then return { 'c' } end
+  if touch == '1' then call('SETRANGE', i, 0, digest) end
+  local recalled = string.sub(old, UNTIL + 1, RECALLED)
+  if recalled == NEVER then recalled = '' end
+  local at = string.find(old, ' ', RECALLED + 1, true)
+  return { 'd', string.sub(old, RECALLED + 1, at - 1), string.sub(old, at + 1), recalled }
 end

@@ -1,5 +1,5 @@
 -- A user becomes a member of a group. KEYS s; ARGV user limit
-if redis.call('SISMEMBER', KEYS[1], ARGV[1]) == 1 then return 1 end
-if redis.call('SCARD', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
-redis.call('SADD', KEYS[1], ARGV[1])
+if call('SISMEMBER', KEYS[1], ARGV[1]) == 1 then return 1 end
+if call('SCARD', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
+call('SADD', KEYS[1], ARGV[1])
 return 1

@@ -2,13 +2,13 @@
 -- It returns: the newest place, up to where it was trimmed, the first place
 -- among messages to all, the last place of the stretch, whether there is more,
 -- the messages (place, message, …), and places taken out on purpose (first, last, …).
-local s = redis.call('HMGET', KEYS[1], 's', 'tr', 'f')
+local s = call('HMGET', KEYS[1], 's', 'tr', 'f')
 local head = s[1] or '0'
 local count, bytes, now = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local at, last, found, size, more = '(' .. ARGV[1] .. '-0', nil, {}, 0, 0
 while true do
   local n = math.min(count - #found / 2, 32)
-  local page = redis.call('XRANGE', KEYS[2], at, '+', 'COUNT', n)
+  local page = call('XRANGE', KEYS[2], at, '+', 'COUNT', n)
   for _, e in ipairs(page) do
     if size >= bytes then more = 1 break end
     last = string.match(e[1], '^(%d+)')
@@ -26,5 +26,5 @@ while true do
   end
 end
 local holes = {}
-for i, v in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '(' .. ARGV[1], '+inf', 'WITHSCORES')) do holes[i] = v end
+for i, v in ipairs(call('ZRANGEBYSCORE', KEYS[3], '(' .. ARGV[1], '+inf', 'WITHSCORES')) do holes[i] = v end
 return { head, s[2] or '0', s[3] or '', last or head, more, found, holes }

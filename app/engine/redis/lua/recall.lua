@@ -2,25 +2,25 @@
 -- KEYS h m g l; ARGV now seq channel self payload all
 local now, seq = tonumber(ARGV[1]), ARGV[2]
 if seq ~= '0' then
-  local e = redis.call('XRANGE', KEYS[2], seq .. '-0', seq .. '-0')
+  local e = call('XRANGE', KEYS[2], seq .. '-0', seq .. '-0')
   if e[1] then
-    redis.call('XDEL', KEYS[2], e[1][1])
+    call('XDEL', KEYS[2], e[1][1])
     if tonumber(e[1][2][2]) > now then -- what has expired is lost, recalled or not
-      hole(KEYS[3], tonumber(seq), (tonumber(redis.call('HGET', KEYS[1], 'mx')) or now + DAY) - now)
+      hole(KEYS[3], tonumber(seq), (tonumber(call('HGET', KEYS[1], 'mx')) or now + DAY) - now)
     end
   end
 end
 if ARGV[6] == '1' then
-  redis.call('PUBLISH', ARGV[3] .. 'all', ARGV[5])
+  call('PUBLISH', ARGV[3] .. 'all', ARGV[5])
   return 1
 end
 local told = { [ARGV[4]] = true }
-redis.call('PUBLISH', ARGV[3] .. ARGV[4], ARGV[5])
-for _, v in ipairs(redis.call('HVALS', KEYS[4])) do
+call('PUBLISH', ARGV[3] .. ARGV[4], ARGV[5])
+for _, v in ipairs(call('HVALS', KEYS[4])) do
   local machine = string.sub(v, 1, MACHINE)
   if not told[machine] then
     told[machine] = true
-    redis.call('PUBLISH', ARGV[3] .. machine, ARGV[5])
+    call('PUBLISH', ARGV[3] .. machine, ARGV[5])
   end
 end
 return 1

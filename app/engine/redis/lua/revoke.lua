@@ -1,17 +1,17 @@
 -- A revocation, for good; sessions are told in the same step. KEYS R l;
 -- ARGV channel self payload kind value. kind is 'b' (a time) or 'j' (a token's id).
 if ARGV[4] == 'b' then
-  if (tonumber(redis.call('HGET', KEYS[1], 'b')) or 0) < tonumber(ARGV[5]) then redis.call('HSET', KEYS[1], 'b', ARGV[5]) end
+  if (tonumber(call('HGET', KEYS[1], 'b')) or 0) < tonumber(ARGV[5]) then call('HSET', KEYS[1], 'b', ARGV[5]) end
 else
-  redis.call('HSET', KEYS[1], 'j' .. ARGV[5], '1')
+  call('HSET', KEYS[1], 'j' .. ARGV[5], '1')
 end
 local told = { [ARGV[2]] = true }
-redis.call('PUBLISH', ARGV[1] .. ARGV[2], ARGV[3])
-for _, v in ipairs(redis.call('HVALS', KEYS[2])) do
+call('PUBLISH', ARGV[1] .. ARGV[2], ARGV[3])
+for _, v in ipairs(call('HVALS', KEYS[2])) do
   local machine = string.sub(v, 1, MACHINE)
   if not told[machine] then
     told[machine] = true
-    redis.call('PUBLISH', ARGV[1] .. machine, ARGV[3])
+    call('PUBLISH', ARGV[1] .. machine, ARGV[3])
   end
 end
 return 1

@@ -1,6 +1,6 @@
 -- The first time that a session's user saw an event. KEYS S; ARGV id session at ttl
-local v = redis.call('HGET', KEYS[1], ARGV[1]) or ''
+local v = call('HGET', KEYS[1], ARGV[1]) or ''
 if string.find(v, ';' .. ARGV[2] .. ' ', 1, true) then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], v .. ';' .. ARGV[2] .. ' ' .. ARGV[3])
-redis.call('PEXPIRE', KEYS[1], ARGV[4])
+call('HSET', KEYS[1], ARGV[1], v .. ';' .. ARGV[2] .. ' ' .. ARGV[3])
+call('PEXPIRE', KEYS[1], ARGV[4])
 return 1

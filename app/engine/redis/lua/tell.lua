@@ -1,12 +1,12 @@
 -- A notice to this machine and to each that holds sessions of a user.
 -- KEYS l; ARGV channel self payload
 local told = { [ARGV[2]] = true }
-redis.call('PUBLISH', ARGV[1] .. ARGV[2], ARGV[3])
-for _, v in ipairs(redis.call('HVALS', KEYS[1])) do
+call('PUBLISH', ARGV[1] .. ARGV[2], ARGV[3])
+for _, v in ipairs(call('HVALS', KEYS[1])) do
   local machine = string.sub(v, 1, MACHINE)
   if not told[machine] then
     told[machine] = true
-    redis.call('PUBLISH', ARGV[1] .. machine, ARGV[3])
+    call('PUBLISH', ARGV[1] .. machine, ARGV[3])
   end
 end
 return 1
