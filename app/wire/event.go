@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -90,9 +91,14 @@ func DecodeSend(s *Send) (Event, error) {
 	return e, err
 }
 
+// decoders are kept: one is as large as a small event.
+var decoders = sync.Pool{New: func() any { return new(jsontext.Decoder) }}
+
 func decodeEvent(body []byte, withTarget bool) (Event, error) {
 	e := Event{TTL: -1}
-	dec := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true))
+	dec := decoders.Get().(*jsontext.Decoder)
+	defer decoders.Put(dec)
+	dec.Reset(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true))
 	if k := dec.PeekKind(); k != '{' {
 		if _, err := dec.ReadValue(); err != nil {
 			return e, badSyntax(err)

@@ -22,6 +22,10 @@ type appending struct {
 	box   mailbox
 	echo  *echo // set where this machine will hear of it
 	token uint64
+
+	done   chan struct{} // closed when it is answered, where it had to wait for that
+	answer answer
+	err    error
 }
 
 // answer is what a script said of a message.
@@ -71,42 +75,43 @@ func (e *Engine) until(m *bridge.Message) (till, ttl int64) {
 // touch is set where a caller waits for replicas; see remember of lua/lib.lua.
 func (e *Engine) touch() string { return flag(e.opts.WaitReplicas > 0) }
 
-// spread are the arguments about who is to hear of it.
-func (a *appending) spread() (channel, self, except, head, dead, all string) {
-	e := a.e
-	v := envelope{user: a.user, machine: e.self, token: a.token, wanted: a.m.Wanted}
-	if len(a.m.Except) > 0 {
-		except = " " + strings.Join(a.m.Except, " ") + " "
+// except lists sessions as lua/lib.lua wants it.
+func (a *appending) except() string {
+	if len(a.m.Except) == 0 {
+		return ""
 	}
-	all = "0"
-	if a.user == "" {
-		all = "1"
-	}
-	return e.channel(), e.self, except, rueidis.BinaryString(v.encode()), e.leases.dead(), all
+	return " " + strings.Join(a.m.Except, " ") + " "
 }
 
-// publish is the call that does all at once.
-func (a *appending) publish(blob string) call {
-	e, b := a.e, a.box
-	channel, self, except, head, dead, all := a.spread()
+// head is what goes before the message over a channel.
+func (a *appending) head() string {
+	v := envelope{user: a.user, machine: a.e.self, token: a.token, wanted: a.m.Wanted}
+	return rueidis.BinaryString(v.encode())
+}
+
+// words are the keys and arguments of lua/publish.lua for one message.
+func (a *appending) words(keys, args []string) ([]string, []string) {
+	e, b, m := a.e, a.box, a.m
+	live := b.l
 	var users []string
 	if a.user != "" {
 		users = []string{a.user}
+	} else {
+		live = ""
 	}
-	till, ttl := e.until(a.m)
-	return call{&e.scripts.publish, []string{e.record(a.m.ID), b.h, b.m, b.g, b.t, b.l}, []string{
-		itoa(e.nowMs()), string(a.m.Digest[:]), recordOf(a.m, users).encode(), digits(till, untilDigits), itoa(ttl), e.touch(),
-		a.expires(), a.limit(), a.m.Topic, blob, channel, self, except, head, dead, all, flag(a.echo != nil && a.m.Stored())}}
+	till, ttl := e.until(m)
+	return append(keys, e.record(m.ID), b.h, b.m, b.g, b.t, live),
+		append(args, string(m.Digest[:]), digits(till, untilDigits), itoa(ttl), recordOf(m, users).encode(), a.expires(), m.Topic,
+			a.except(), a.head(), flag(a.echo != nil && m.Stored()), rueidis.BinaryString(encodeMessage(m)))
 }
 
 // deliver is the call that puts a message whose id is claimed into the mailbox.
 func (a *appending) deliver(blob string, only bool) call {
 	e, b := a.e, a.box
-	channel, self, except, head, dead, all := a.spread()
 	_, ttl := e.until(a.m)
 	return call{&e.scripts.deliver, []string{b.delivered(a.m.ID), b.h, b.m, b.g, b.t, b.l}, []string{
 		itoa(e.nowMs()), itoa(ttl), e.touch(), a.expires(), a.limit(), a.m.Topic, blob,
-		channel, self, except, head, dead, all, flag(e.cluster), flag(only)}}
+		e.channel(), e.self, a.except(), a.head(), e.leases.dead(), flag(a.user == ""), flag(e.cluster), flag(only)}}
 }
 
 func (e *Engine) claim(m *bridge.Message, users []string) call {
@@ -173,12 +178,12 @@ func (e *Engine) append(ctx context.Context, m *bridge.Message) (bridge.Receipt,
 		return e.appendMany(ctx, m)
 	}
 	a := e.appending(m, m.To.User)
-	reply, err := e.runDurable(ctx, a.publish(rueidis.BinaryString(encodeMessage(m))))
+	ans, err := e.publish(ctx, a)
 	if err != nil {
 		e.echoes.forget(a.echo)
 		return bridge.Receipt{}, err
 	}
-	return a.receipt(ctx, reply)
+	return a.receipt(ctx, ans)
 }
 
 // simple tells a message that one script can take.
@@ -186,13 +191,8 @@ func (e *Engine) simple(m *bridge.Message) bool {
 	return !e.cluster && (m.To.All || m.To.User != "")
 }
 
-// receipt reads the answer to publish.
-func (a *appending) receipt(ctx context.Context, reply rueidis.RedisMessage) (r bridge.Receipt, err error) {
-	ans, err := parse(reply)
-	if err != nil {
-		a.e.echoes.forget(a.echo)
-		return r, err
-	}
+// receipt says what an answer to publish means.
+func (a *appending) receipt(ctx context.Context, ans answer) (r bridge.Receipt, err error) {
 	r.Expires = a.m.Expires
 	if ans.kind == 'c' {
 		a.e.echoes.forget(a.echo)
@@ -347,7 +347,7 @@ func (e *Engine) durably(ctx context.Context, calls []call) []replied {
 	return out
 }
 
-// AppendMany implements bridge.Engine. Messages that one script can take go out
+// AppendMany implements bridge.Engine. Messages that one script can take go
 // together.
 func (e *Engine) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.Appended {
 	out := make([]bridge.Appended, len(ms))
@@ -361,7 +361,7 @@ func (e *Engine) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.
 	defer leave()
 	for i := 0; i < len(ms); {
 		j := i
-		for j < len(ms) && e.simple(ms[j]) && e.opts.WaitReplicas == 0 {
+		for j < len(ms) && j-i < maxFlight && e.simple(ms[j]) {
 			j++
 		}
 		if j == i {
@@ -375,18 +375,19 @@ func (e *Engine) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.
 	return out
 }
 
+// appendRun appends what one script can take.
 func (e *Engine) appendRun(ctx context.Context, ms []*bridge.Message, out []bridge.Appended) {
-	calls, as := make([]call, len(ms)), make([]*appending, len(ms))
+	as := make([]*appending, len(ms))
 	for i, m := range ms {
 		as[i] = e.appending(m, m.To.User)
-		calls[i] = as[i].publish(rueidis.BinaryString(encodeMessage(m)))
 	}
-	for i, res := range e.durably(ctx, calls) {
-		if res.err != nil {
-			e.echoes.forget(as[i].echo)
-			out[i].Err = res.err
+	e.fly(ctx, as)
+	for i, a := range as {
+		if a.err != nil {
+			e.echoes.forget(a.echo)
+			out[i].Err = a.err
 			continue
 		}
-		out[i].Receipt, out[i].Err = as[i].receipt(ctx, res.message)
+		out[i].Receipt, out[i].Err = a.receipt(ctx, a.answer)
 	}
 }

@@ -64,6 +64,38 @@ func TestWithoutEnoughReplicasAMessageIsNotAnsweredForAndIsFoundWhenSentAgain(t 
 	}
 }
 
+// A duplicate's answer is a promise, too: it waits for replicas to have what was
+// written before.
+func TestADuplicateIsNotAnsweredForUntilReplicasHaveIt(t *testing.T) {
+	primary := redistest.Start(t)
+	replica := redistest.StartReplica(t, primary)
+	e, _ := quick(t, redis.Options{URL: primary.URL(), WaitReplicas: 1})
+	one, several := message("one", "u"), message("several", "u")
+	several.To = bridge.Target{Users: []string{"u", "v"}}
+	// The sender's retry comes to another machine, whose connection has written
+	// nothing that replicas could lack.
+	other, _ := quick(t, redis.Options{URL: primary.URL(), WaitReplicas: 1})
+	appendTo(t, e, message("before", "u"))
+	replica.Pause()
+	for i, m := range []*bridge.Message{one, one, several, several} {
+		if r, err := []*redis.Engine{e, other}[i%2].Append(deadline(t, 10*time.Second), m); !errors.Is(err, bridge.ErrUnavailable) {
+			t.Errorf("%s, with a replica that is behind: %+v %v", m.ID, r, err)
+		}
+	}
+	replica.Continue()
+	for _, m := range []*bridge.Message{one, several} {
+		if r := appendTo(t, other, m); !r.Duplicate {
+			t.Errorf("%s: %+v", m.ID, r)
+		}
+	}
+	primary.Kill()
+	replica.Do("REPLICAOF", "NO", "ONE")
+	promoted, _ := quick(t, redis.Options{URL: replica.URL()})
+	if got := stored(t, promoted, "u"); fmt.Sprint(got) != "[before one several]" {
+		t.Errorf("%v", got)
+	}
+}
+
 func TestAStoreOfANewerFormatIsRefused(t *testing.T) {
 	s := redistest.Start(t)
 	s.Do("SET", "hookbridge:{machines}:format", "2")

@@ -32,6 +32,7 @@ type Engine struct {
 	crowd    *crowd
 	leases   *leases
 	echoes   *echoes
+	flights  flights
 	asked    *questions
 	metrics  *metrics
 	health   health

@@ -1,23 +1,47 @@
--- One message to one user or to all, in one go. Not for a cluster: the id and
--- the mailbox are of different slots there.
--- KEYS i h m g t l; ARGV now digest record till ttl touch exp limit topic blob
--- channel self except head dead all athand. exp is empty where nothing is stored;
--- all is 1 for a message to all, which every machine hears.
-local now, exp = tonumber(ARGV[1]), ARGV[7]
-local s, seq, place = nil, 0, '0'
-if exp ~= '' then
-  s = call('HMGET', KEYS[2], 's', 'nx', 'mx', 'tr')
-  seq, place = newest(s)
+-- Messages, each to one user or to all, each in one go. Not for a cluster: an id
+-- and its mailbox are of different slots there.
+-- KEYS of each: i h m g t l. ARGV now channel self dead touch limit biglimit, then
+-- of each: digest till ttl record exp topic except head athand blob. exp is empty
+-- where nothing is stored; l is empty for a message to all, which every machine
+-- hears, and whose log has the big limit.
+-- It returns of each: its place, how many sessions other machines have and whether
+-- this one has some, as text; or what is known of the id; or an error.
+local now, channel, self, dead, touch = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local limit, biglimit = tonumber(ARGV[6]), tonumber(ARGV[7])
+
+local claimed = false
+
+local function publish(k, a)
+  local h, m, exp, blob = KEYS[k + 1], KEYS[k + 2], ARGV[a + 4], ARGV[a + 9]
+  local l = KEYS[k + 5]
+  local s, seq, place = nil, 0, '0'
+  if exp ~= '' then
+    s = call('HMGET', h, 's', 'nx', 'mx', 'tr')
+    seq, place = newest(s)
+  end
+  local old = remember(KEYS[k], now, ARGV[a], ARGV[a + 1], ARGV[a + 2], place, ARGV[a + 3], touch)
+  if old then
+    if old[1] == 'd' then old[5], old[6] = held(h, m, old[2], now) end
+    return old
+  end
+  claimed = true
+  if s then
+    append(s, seq, place, h, m, KEYS[k + 3], KEYS[k + 4], now, exp, l == '' and biglimit or limit, ARGV[a + 5], blob)
+  end
+  if l == '' then
+    call('PUBLISH', channel .. 'all', 'D' .. place .. ' ' .. ARGV[a + 7] .. blob)
+    return place .. ' 0 1'
+  end
+  local elsewhere, here = spread(l, channel, self, ARGV[a + 6], dead, '0', place, ARGV[a + 7], blob, ARGV[a + 8])
+  return place .. ' ' .. elsewhere .. ' ' .. here
 end
-local k = remember(KEYS[1], now, ARGV[2], ARGV[4], ARGV[5], place, ARGV[3], ARGV[6])
-if k then
-  if k[1] == 'd' then k[5], k[6] = held(KEYS[2], KEYS[3], k[2], now) end
-  return k
+
+local out = {}
+for n = 0, #KEYS / 6 - 1 do
+  claimed = false
+  local ok, answer = pcall(publish, 6 * n + 1, 10 * n + 8)
+  if not ok and claimed then call('DEL', KEYS[6 * n + 1]) end -- what was not stored must not be known
+  if not ok and type(answer) ~= 'table' then answer = { err = tostring(answer) } end
+  out[n + 1] = answer
 end
-if s then append(s, seq, place, KEYS[2], KEYS[3], KEYS[4], KEYS[5], now, exp, tonumber(ARGV[8]), ARGV[9], ARGV[10]) end
-if ARGV[16] == '1' then
-  call('PUBLISH', ARGV[11] .. 'all', 'D' .. place .. ' ' .. ARGV[14] .. ARGV[10])
-  return { 'n', place, 0, 1 }
-end
-local elsewhere, here = spread(KEYS[6], ARGV[11], ARGV[12], ARGV[13], ARGV[15], '0', place, ARGV[14], ARGV[10], ARGV[17])
-return { 'n', place, elsewhere, here }
+return out

@@ -1,0 +1,141 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/redis/rueidis"
+
+	"hookbridge/app/bridge"
+)
+
+const (
+	// maxFlights is how many scripts that publish are on their way at a time:
+	// enough that a message seldom waits for another one's answer.
+	maxFlights = 4
+	// maxFlight is how many messages one of them takes, so that Redis, which does
+	// nothing else meanwhile, is soon there for others.
+	maxFlight = 32
+)
+
+// flights gather messages: those that come while enough scripts are on their way
+// go together with the next one. Much of what a message costs is the same for one
+// script, be it of one message or of many.
+type flights struct {
+	mu      sync.Mutex // guards what follows
+	under   int        // on their way
+	waiting []*appending
+}
+
+// start lets a message go, or wait for others to land.
+func (f *flights) start(a *appending) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.under < maxFlights {
+		f.under++
+		return true
+	}
+	a.done = make(chan struct{})
+	f.waiting = append(f.waiting, a)
+	return false
+}
+
+// landed returns those who go next, if any do.
+func (f *flights) landed() (next []*appending) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.waiting) == 0 {
+		f.under--
+		return nil
+	}
+	next = f.waiting
+	if f.waiting = nil; len(next) > maxFlight {
+		next, f.waiting = next[:maxFlight:maxFlight], next[maxFlight:]
+	}
+	return next
+}
+
+// publish sends a message on its way, with others where there are some, and
+// returns when it is answered.
+func (e *Engine) publish(ctx context.Context, a *appending) (answer, error) {
+	if e.flights.start(a) {
+		e.fly(ctx, []*appending{a})
+		e.land()
+		return a.answer, a.err
+	}
+	select {
+	case <-a.done:
+		return a.answer, a.err
+	case <-ctx.Done(): // it goes all the same
+		return answer{}, ctx.Err()
+	}
+}
+
+// land lets those go who have waited.
+func (e *Engine) land() {
+	next := e.flights.landed()
+	if next == nil {
+		return
+	}
+	e.loops.Go(func() {
+		ctx, cancel := context.WithTimeout(e.life, e.opts.Patience)
+		e.fly(ctx, next)
+		cancel()
+		for _, a := range next {
+			if errors.Is(a.err, context.DeadlineExceeded) { // not theirs: they may have more patience, or less
+				a.err = fmt.Errorf("%w: redis: no answer within %v", bridge.ErrUnavailable, e.opts.Patience)
+			}
+			close(a.done)
+		}
+		e.land()
+	})
+}
+
+// fly runs one script for some messages and notes each one's answer.
+func (e *Engine) fly(ctx context.Context, as []*appending) {
+	keys := make([]string, 0, 6*len(as))
+	args := make([]string, 0, 7+10*len(as))
+	args = append(args, itoa(e.nowMs()), e.channel(), e.self, e.leases.dead(), e.touch(), itoa(e.opts.MailboxLimit), itoa(e.opts.BroadcastLimit))
+	for _, a := range as {
+		keys, args = a.words(keys, args)
+	}
+	reply, err := e.runDurable(ctx, call{&e.scripts.publish, keys, args})
+	var list []rueidis.RedisMessage
+	if err == nil {
+		if list, err = reply.ToArray(); err == nil && len(list) != len(as) {
+			err = fmt.Errorf("%w: redis: %d answers to %d messages", bridge.ErrUnavailable, len(list), len(as))
+		}
+	}
+	for i, a := range as {
+		if a.err = err; err == nil {
+			a.answer, a.err = e.answerOf(ctx, list[i])
+		}
+	}
+}
+
+// answerOf reads the answer to one of several.
+func (e *Engine) answerOf(ctx context.Context, r rueidis.RedisMessage) (ans answer, err error) {
+	if err := r.Error(); err != nil {
+		return ans, e.fault(ctx, err)
+	}
+	if r.IsArray() {
+		return parse(r)
+	}
+	text, err := r.ToString()
+	if err != nil {
+		return ans, e.fault(ctx, err)
+	}
+	place, rest, _ := strings.Cut(text, " ")
+	elsewhere, here, _ := strings.Cut(rest, " ")
+	ans.kind = 'n'
+	if ans.seq, err = strconv.ParseUint(place, 10, 64); err == nil {
+		if ans.elsewhere, err = strconv.Atoi(elsewhere); err == nil {
+			ans.here, err = strconv.Atoi(here)
+		}
+	}
+	return ans, e.fault(ctx, err)
+}
