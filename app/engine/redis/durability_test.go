@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -93,6 +94,33 @@ func TestADuplicateIsNotAnsweredForUntilReplicasHaveIt(t *testing.T) {
 	promoted, _ := quick(t, redis.Options{URL: replica.URL()})
 	if got := stored(t, promoted, "u"); fmt.Sprint(got) != "[before one several]" {
 		t.Errorf("%v", got)
+	}
+}
+
+func TestMachinesThatStartTogetherShareOneStore(t *testing.T) {
+	s := redistest.Start(t)
+	epochs := make(chan string, 12)
+	var all sync.WaitGroup
+	for range cap(epochs) {
+		all.Go(func() {
+			e, err := redis.Open(t.Context(), redis.Options{URL: s.URL()})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			epochs <- e.Epoch()
+			if err := e.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	close(epochs)
+	first := <-epochs
+	for other := range epochs {
+		if other != first || first == "" {
+			t.Errorf("epochs %q and %q", first, other)
+		}
 	}
 }
 

@@ -4,7 +4,6 @@ package redistest
 
 import (
 	"bytes"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -149,40 +148,6 @@ func StartReplica(t testing.TB, of *Server, args ...string) *Server {
 	r := Start(t, append([]string{"--replicaof", host + " " + port, "--repl-diskless-sync-delay", "0"}, args...)...)
 	Eventually(t, "the replica to follow", func() bool { return strings.Contains(r.Do("INFO", "replication"), "master_link_status:up") })
 	return r
-}
-
-// Cluster is a Redis Cluster of three primaries.
-type Cluster struct{ Nodes []*Server }
-
-// URL is what an engine is opened with.
-func (c *Cluster) URL() string { return c.Nodes[0].URL() }
-
-// StartCluster starts three primaries that share the slots.
-func StartCluster(t testing.TB) *Cluster {
-	t.Helper()
-	c := &Cluster{}
-	for range 3 {
-		c.Nodes = append(c.Nodes, Start(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-config-file", "nodes.conf"))
-	}
-	for i, n := range c.Nodes {
-		n.Do("CLUSTER", "ADDSLOTSRANGE", fmt.Sprint(i*5461), fmt.Sprint(min(16383, i*5461+5460)+i/2*(16383-2*5461-5460)))
-		for _, other := range c.Nodes[:i] {
-			host, port, err := net.SplitHostPort(other.Addr)
-			if err != nil {
-				t.Fatal(err)
-			}
-			n.Do("CLUSTER", "MEET", host, port)
-		}
-	}
-	Eventually(t, "the cluster to agree", func() bool {
-		for _, n := range c.Nodes {
-			if info := n.Do("CLUSTER", "INFO"); !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, "cluster_known_nodes:3") {
-				return false
-			}
-		}
-		return true
-	})
-	return c
 }
 
 // freeAddr finds a port whose cluster bus port (10,000 above) exists, too.

@@ -1,0 +1,109 @@
+package redistest
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+)
+
+// Cluster is a Redis Cluster of three primaries, with a replica each or none.
+type Cluster struct{ Nodes, Replicas []*Server }
+
+// URL is what an engine is opened with.
+func (c *Cluster) URL() string {
+	hostPorts := c.Nodes[0].URL()
+	for i, n := range append(c.Nodes[1:len(c.Nodes):len(c.Nodes)], c.Replicas...) {
+		hostPorts += fmt.Sprintf("%caddr=%s", "?&"[min(i, 1)], n.Addr)
+	}
+	return hostPorts
+}
+
+// StartCluster starts three primaries that share the slots.
+func StartCluster(t testing.TB) *Cluster { return startCluster(t, false) }
+
+// StartReplicatedCluster starts three such primaries with a replica each.
+func StartReplicatedCluster(t testing.TB) *Cluster { return startCluster(t, true) }
+
+func startCluster(t testing.TB, replicated bool) *Cluster {
+	t.Helper()
+	c := &Cluster{}
+	node := func() *Server {
+		return Start(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-config-file", "nodes.conf",
+			"--repl-diskless-sync-delay", "0")
+	}
+	for range 3 {
+		c.Nodes = append(c.Nodes, node())
+	}
+	for i, n := range c.Nodes {
+		n.Do("CLUSTER", "ADDSLOTSRANGE", fmt.Sprint(i*5461), fmt.Sprint(min(16383, i*5461+5460)+i/2*(16383-2*5461-5460)))
+		c.meet(t, n, c.Nodes[:i])
+	}
+	if replicated {
+		for range 3 {
+			r := node()
+			c.meet(t, r, c.Nodes)
+			c.Replicas = append(c.Replicas, r)
+		}
+	}
+	all := append(c.Nodes[:3:3], c.Replicas...)
+	agree := func(what string) {
+		Eventually(t, "the cluster to agree", func() bool {
+			for _, n := range all {
+				if info := n.Do("CLUSTER", "INFO"); !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, what) {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	agree(fmt.Sprintf("cluster_known_nodes:%d", len(all)))
+	for i, r := range c.Replicas {
+		id := c.Nodes[i].Do("CLUSTER", "MYID")
+		Eventually(t, "the replica to know its primary", func() bool { _, err := r.try("CLUSTER", "REPLICATE", id); return err == nil })
+	}
+	for _, r := range c.Replicas {
+		Eventually(t, "the replica to follow", func() bool { return strings.Contains(r.Do("INFO", "replication"), "master_link_status:up") })
+	}
+	if replicated {
+		// Every node must know who replicates whom, or a failover is refused.
+		Eventually(t, "the nodes to know the replicas", func() bool {
+			for _, n := range all {
+				if strings.Count(n.Do("CLUSTER", "NODES"), "slave ") != 3 {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	return c
+}
+
+func (c *Cluster) meet(t testing.TB, n *Server, others []*Server) {
+	t.Helper()
+	for _, other := range others {
+		host, port, err := net.SplitHostPort(other.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.Do("CLUSTER", "MEET", host, port)
+	}
+}
+
+// FailOver makes the i-th pair of primary and replica change places, in order, and
+// reports false where the cluster was not ready for it.
+func (c *Cluster) FailOver(i int) bool {
+	out, err := c.Replicas[i].try("CLUSTER", "FAILOVER")
+	if err != nil || out != "OK" {
+		return false
+	}
+	c.t().Helper()
+	Eventually(c.t(), "the failover", func() bool {
+		role, err := c.Replicas[i].try("ROLE")
+		return err == nil && strings.HasPrefix(role, "master")
+	})
+	c.Nodes[i], c.Replicas[i] = c.Replicas[i], c.Nodes[i]
+	return true
+}
+
+func (c *Cluster) t() testing.TB { return c.Nodes[0].t }
