@@ -124,3 +124,32 @@ func TestWithWaitAClusterThatLosesAPrimaryLosesNothing(t *testing.T) {
 		}
 	}
 }
+
+// Sentinels promote the replica of a primary that is gone; machines follow.
+func TestBehindSentinelsTheReplicaTakesOver(t *testing.T) {
+	primary := redistest.Start(t)
+	replica := redistest.StartReplica(t, primary)
+	url := redistest.StartSentinel(t, primary)
+	sure, _ := quick(t, redis.Options{URL: url, WaitReplicas: 1})
+	e, h := quick(t, redis.Options{URL: url})
+	join(t, e, "u", "ses_1")
+	for i := range 20 {
+		appendTo(t, sure, message(fmt.Sprint("m", i), "u"))
+	}
+	primary.Kill()
+	redistest.Eventually(t, "the replica to be promoted", func() bool { return strings.HasPrefix(replica.Do("ROLE"), "master") })
+	after := message("after", "u")
+	redistest.Eventually(t, "messages to be taken again", func() bool {
+		_, err := e.Append(deadline(t, 5*time.Second), after)
+		return err == nil
+	})
+	if got := stored(t, e, "u"); len(got) != 21 {
+		t.Errorf("%v", got)
+	}
+	redistest.Eventually(t, "the session to hear of it", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.behind["u"].Mailbox == 21 || len(h.heard) > 0 && h.heard[len(h.heard)-1] == "after"
+	})
+	redistest.Eventually(t, "the session to be present", func() bool { return online(t, e, "u") == 1 })
+}
