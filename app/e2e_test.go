@@ -403,8 +403,8 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// metric reads one line of /metrics; 0 where it is not there yet.
-func (w *world) metric(line string) float64 {
+// scrape reads /metrics.
+func (w *world) scrape() string {
 	w.t.Helper()
 	res, err := w.client.Get(w.base + "/metrics")
 	if err != nil {
@@ -415,7 +415,13 @@ func (w *world) metric(line string) float64 {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	for l := range strings.SplitSeq(string(b), "\n") {
+	return string(b)
+}
+
+// metric reads one line of /metrics; 0 where it is not there yet.
+func (w *world) metric(line string) float64 {
+	w.t.Helper()
+	for l := range strings.SplitSeq(w.scrape(), "\n") {
 		if v, ok := strings.CutPrefix(l, line+" "); ok {
 			var f float64
 			if _, err := fmt.Sscan(v, &f); err != nil {
