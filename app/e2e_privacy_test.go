@@ -13,6 +13,7 @@ import (
 
 	"github.com/fasthttp/websocket"
 
+	"hookbridge/app/engine/redis/redistest"
 	"hookbridge/auth"
 )
 
@@ -41,12 +42,21 @@ func (p *private) note(a answer) answer {
 // TestPayloadsTokensAndSecretsAreSeenNowhereElse drives every path, those that
 // fail too, at debug level, and looks for what was sent.
 func TestPayloadsTokensAndSecretsAreSeenNowhereElse(t *testing.T) {
+	t.Run("on SQLite", func(t *testing.T) { testPrivacy(t, nil) })
+	t.Run("on Redis", func(t *testing.T) { testPrivacy(t, redistest.Start(t)) })
+}
+
+// testPrivacy does so on Redis, where there is one: then with its failures, too.
+func testPrivacy(t *testing.T, store *redistest.Server) {
 	dir := t.TempDir()
 	auditPath := filepath.Join(dir, "audit")
 	sendersPath := filepath.Join(dir, "senders.json")
 	must(t, os.WriteFile(sendersPath, fmt.Appendf(nil, `{"senders":[{"name":"clinic","secrets":[%q],"to":["patient-*"]}]}`, secretOf(whKeyCanary)), 0o600))
 	settings := testSettings(filepath.Join(dir, "data"))
 	settings.JWTSecret, settings.Audit, settings.SecretsFile = jwtKeyCanary, auditPath, sendersPath
+	if store != nil {
+		settings.RedisURL, settings.RedisPrefix = Secret(store.URL()), "e2e"
+	}
 	w := startWith(t, settings)
 	p := &private{world: w.as(secretOf(whKeyCanary))}
 
@@ -65,6 +75,14 @@ func TestPayloadsTokensAndSecretsAreSeenNowhereElse(t *testing.T) {
 	p.webhooks(t)
 	p.sockets(t, patient, expired, foreign)
 	p.http(t, operator, patient, expired, foreign)
+	if store != nil {
+		store.Do("CONFIG", "SET", "maxmemory", "1mb")
+		p.webhooks(t)
+		store.Do("CONFIG", "SET", "maxmemory", "0")
+		store.Kill()
+		p.webhooks(t)
+		store.Restart()
+	}
 
 	res, err := w.client.Get(w.base + "/metrics")
 	must(t, err)
