@@ -1,15 +1,11 @@
 package redis_test
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"hookbridge/app/bridge"
 	"hookbridge/app/bridge/enginetest"
 	"hookbridge/app/engine/redis"
 	"hookbridge/app/engine/redis/redistest"
@@ -53,76 +49,14 @@ func TestWithWaitAClusterThatLosesAPrimaryLosesNothing(t *testing.T) {
 	must(t, err)
 	e.Listen(&hub{})
 	t.Cleanup(func() { must(t, e.Close()) })
-	var mu sync.Mutex
-	answered := map[string][]string{}
-	count := func() (n int) {
-		mu.Lock()
-		defer mu.Unlock()
-		for _, list := range answered {
-			n += len(list)
-		}
-		return n
-	}
-	stop, load := make(chan struct{}), sync.WaitGroup{}
-	for w := range 8 { // users of all primaries
-		user := fmt.Sprint("u", w)
-		load.Go(func() {
-			for i := 0; ; i++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				m := message(fmt.Sprintf("m_%d_%d", w, i), user)
-				for {
-					_, err := e.Append(deadline(t, 5*time.Second), m)
-					if err == nil {
-						break
-					}
-					if !errors.Is(err, bridge.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
-						t.Errorf("append: %v", err)
-						return
-					}
-				}
-				mu.Lock()
-				answered[user] = append(answered[user], m.ID)
-				mu.Unlock()
-			}
-		})
-	}
-	redistest.Eventually(t, "some messages", func() bool { return count() > 400 })
+	f := send(t, e, "u0", "u1", "u2", "u3", "u4", "u5", "u6", "u7") // of all primaries
+	redistest.Eventually(t, "some messages", func() bool { return len(f.counts()) == 8 && f.counts()["u0"] > 50 })
 	c.Nodes[0].Kill()
 	redistest.Eventually(t, "the replica to be promoted", func() bool { return strings.HasPrefix(c.Replicas[0].Do("ROLE"), "master") })
 	c.Nodes[0].Restart() // without a replica nothing would be answered for
-	mu.Lock()
-	before := map[string]int{}
-	for user, list := range answered {
-		before[user] = len(list)
-	}
-	mu.Unlock()
-	redistest.Eventually(t, "every user to be served again", func() bool {
-		mu.Lock()
-		defer mu.Unlock()
-		for user, list := range answered {
-			if len(list) < before[user]+20 {
-				return false
-			}
-		}
-		return true
-	})
-	close(stop)
-	load.Wait()
-	for user, list := range answered {
-		there := map[string]int{}
-		for _, id := range stored(t, e, user) {
-			there[id]++
-		}
-		for _, id := range list {
-			if there[id] != 1 {
-				t.Errorf("%s is there %d times", id, there[id])
-			}
-		}
-	}
+	before := f.counts()
+	redistest.Eventually(t, "every user to be served again", func() bool { return f.grown(before, 20) })
+	f.stop()
 }
 
 // Sentinels promote the replica of a primary that is gone; machines follow.

@@ -178,41 +178,10 @@ func TestARestartOfRedisLosesNothingThatWasAnswered(t *testing.T) {
 	s := redistest.Start(t)
 	e, h := quick(t, redis.Options{URL: s.URL()})
 	join(t, e, "u", "ses_1")
-	var mu sync.Mutex
-	answered := map[string]bool{}
-	var load sync.WaitGroup
-	stop := make(chan struct{})
-	for w := range 8 {
-		load.Go(func() {
-			for i := 0; ; i++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				m := message(fmt.Sprintf("m_%d_%d", w, i), "u")
-				for {
-					ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-					_, err := e.Append(ctx, m)
-					cancel()
-					if err == nil {
-						break
-					}
-					if !errors.Is(err, bridge.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
-						t.Errorf("append: %v", err)
-						return
-					}
-				}
-				mu.Lock()
-				answered[m.ID] = true
-				mu.Unlock()
-			}
-		})
-	}
-	count := func() int { mu.Lock(); defer mu.Unlock(); return len(answered) }
+	f := send(t, e, "u")
 	for range 3 {
-		n := count()
-		redistest.Eventually(t, "some messages", func() bool { return count() > n+100 })
+		before := f.counts()
+		redistest.Eventually(t, "some messages", func() bool { return f.counts()["u"] > before["u"]+100 })
 		s.Kill()
 		if err := e.Check(deadline(t, 5*time.Second)); !errors.Is(err, bridge.ErrUnavailable) {
 			t.Errorf("check: %v", err)
@@ -220,17 +189,7 @@ func TestARestartOfRedisLosesNothingThatWasAnswered(t *testing.T) {
 		s.Restart()
 		redistest.Eventually(t, "it to be well", func() bool { return e.Check(deadline(t, 5*time.Second)) == nil })
 	}
-	close(stop)
-	load.Wait()
-	there := map[string]int{}
-	for _, id := range stored(t, e, "u") {
-		there[id]++
-	}
-	for id := range answered {
-		if there[id] != 1 {
-			t.Errorf("%s is there %d times", id, there[id])
-		}
-	}
+	f.stop()
 	if online(t, e, "u") != 1 {
 		t.Error("the session is not present any more")
 	}
