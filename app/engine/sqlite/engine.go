@@ -130,7 +130,7 @@ func (e *Engine) openFile() error {
 		if err != nil {
 			return err
 		}
-		r, err := newReader(c, e.hashOf)
+		r, err := newReader(c)
 		if err != nil {
 			return err
 		}
