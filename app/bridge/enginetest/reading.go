@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"slices"
 	"time"
 
 	"hookbridge/app/bridge"
@@ -48,6 +49,31 @@ var reading = []promise{
 			f.Fatalf("room for about 4: got %d, more %v", n, p.More)
 		}
 		f.equal("read to the end of it", p.Next.Mailbox, len(p.Deliveries))
+	}},
+	{"messages to all from before a user was seen are passed over, however many there are", func(f *fixture) {
+		for range 25 {
+			f.send(everybody, time.Hour)
+		}
+		f.join("late")
+		own := f.send(user("late"), time.Hour)
+		theirs := f.send(everybody, time.Hour)
+		var got []string
+		at := bridge.Position{}
+		for pages := 0; ; pages++ {
+			p := f.read("late", at, 10, 1<<20)
+			got, at = append(got, ids(p.Deliveries)...), p.Next
+			if !p.More {
+				break
+			}
+			if pages > 10 {
+				f.Fatalf("reading goes on and on at %+v", at)
+			}
+		}
+		slices.Sort(got)
+		want := []string{own.ID, theirs.ID}
+		slices.Sort(want)
+		f.equal("messages", got, want)
+		f.equal("next", at, bridge.Position{Mailbox: 1, Broadcast: 26})
 	}},
 	{"a place beyond the head reads as empty", func(f *fixture) {
 		f.join("u")

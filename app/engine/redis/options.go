@@ -59,8 +59,8 @@ func (o Options) withDefaults() (Options, error) {
 	if o.MailboxLimit < 0 || o.BroadcastLimit < 0 || o.IDRetention < 0 || o.WaitReplicas < 0 {
 		return o, errors.New("redis: a limit in Options is negative")
 	}
-	if strings.ContainsAny(o.Prefix, "{} \n") {
-		return o, errors.New("redis: a prefix has no braces and no blanks")
+	if strings.ContainsAny(o.Prefix, "{} \n*?[]\\") { // braces and patterns mean something to Redis
+		return o, errors.New(`redis: a prefix has no blanks and none of { } * ? [ ] \`)
 	}
 	setDefault(&o.Prefix, DefaultPrefix)
 	setDefault(&o.MailboxLimit, DefaultMailboxLimit)

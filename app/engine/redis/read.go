@@ -150,6 +150,11 @@ func (e *Engine) Read(ctx context.Context, user string, after bridge.Position, m
 	for len(all.places) > 0 && all.places[0] <= mail.first {
 		all.places, all.messages = all.places[1:], all.messages[1:]
 	}
+	if mail.seen && len(all.places) == 0 { // nor is anything up to there, found or not
+		all.next = max(all.next, min(mail.first, all.head))
+		all.more = all.next < all.head
+	}
+	unread := len(all.places)
 	all.cut(maxCount - len(mail.places))
 	size := 0
 	for _, m := range mail.messages {
@@ -161,7 +166,7 @@ func (e *Engine) Read(ctx context.Context, user string, after bridge.Position, m
 			break
 		}
 	}
-	if len(all.places) == 0 && all.more { // no room: none of it was looked at
+	if unread > 0 && len(all.places) == 0 && all.more { // no room: none of it was looked at
 		all.next, all.holes, all.trimmed = after.Broadcast, nil, 0
 	}
 	for i, m := range mail.messages {

@@ -90,6 +90,7 @@ local function arrange(s, seq, place, h, m, g, t, now, exp, limit, topic, blob)
   call('HSET', h, 's', place, 'nx', int(nx), 'mx', int(mx), 'tr', int(tr))
   if longer then
     call('PEXPIRE', m, int(mx - now))
+    call('PEXPIRE', g, int(mx - now))
     call('PEXPIRE', h, int(mx - now + YEAR))
   end
 end
