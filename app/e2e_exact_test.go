@@ -1,0 +1,397 @@
+package main
+
+import (
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/fasthttp/websocket"
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// Numbers and corners that the protocol names exactly.
+
+func TestTheSettingsDefaultToWhatTheProtocolSays(t *testing.T) {
+	var s Settings
+	parser, err := kong.New(&s)
+	must(t, err)
+	_, err = parser.Parse(nil)
+	must(t, err)
+	for name, is := range map[string]bool{
+		"BRIDGE_LISTEN is :8080":                 s.Listen == ":8080",
+		"BRIDGE_DATA_DIR is data":                s.DataDir == "data",
+		"BRIDGE_DEFAULT_TTL is 72 h":             s.DefaultTTL == 72*time.Hour,
+		"an id is remembered for 7 days":         s.IDRetention == 7*24*time.Hour,
+		"a mailbox holds 10,000":                 s.MailboxLimit == 10_000,
+		"BRIDGE_MAX_BYTES is 64 KiB":             s.MaxBytes == 64<<10,
+		"BRIDGE_MAX_BATCH_BYTES is 8 MiB":        s.MaxBatchBytes == 8<<20,
+		"BRIDGE_MAX_SESSIONS_PER_USER is 16":     s.SessionsByUser == 16,
+		"BRIDGE_DRAIN_TIMEOUT is 15 s":           s.DrainTimeout == 15*time.Second,
+		"a session is pinged every 25 s":         s.PingInterval == 25*time.Second,
+		"the user is sub, the rights are bridge": s.JWTUserClaim == "sub" && s.JWTRightsClaim == "bridge",
+		"tokens of any issuer and audience":      s.JWTIssuer == "" && s.JWTAudience == "",
+		"no browser's page may connect":          len(s.AllowedOrigins) == 0,
+	} {
+		if !is {
+			t.Errorf("not so: %s", name)
+		}
+	}
+}
+
+func TestAnEventWithoutTtlIsKeptForTheDefault(t *testing.T) {
+	w := start(t, func(s *Settings) { s.DefaultTTL = 5 * time.Hour })
+	a := w.fireTo("patient-1", 1)
+	if at, err := time.Parse(time.RFC3339, a.Expires); err != nil || time.Until(at) > 5*time.Hour || time.Until(at) < 4*time.Hour+59*time.Minute {
+		t.Errorf("%s", a.Raw)
+	}
+}
+
+func TestAnEventWithoutATimestampHasTheWebhooksOwn(t *testing.T) {
+	w := start(t)
+	s := w.connect("patient-1", "")
+	at := time.Now().Add(-2 * time.Minute)
+	for media, body := range map[string]string{
+		"application/json":             `{"type":"t","to":{"user":"patient-1"}}`,
+		"application/cloudevents+json": `{"specversion":"1.0","id":"1","source":"/s","type":"t","touser":"patient-1"}`,
+	} {
+		if a := w.do(w.signFor("/webhooks/events", media, w.nextID(), body, at)); a.HTTP != 202 {
+			t.Fatalf("%s: %d %s", media, a.HTTP, a.Raw)
+		}
+		if f := s.want("event"); f.Event.Timestamp != at.UTC().Format("2006-01-02T15:04:05Z") {
+			t.Errorf("%s: %s", media, f.Raw)
+		}
+	}
+}
+
+func TestWhatIsExactlyAsLargeAsAllowedIsTaken(t *testing.T) {
+	w := start(t)
+	pad := func(head, tail string, n int) string { return head + strings.Repeat("a", n-len(head)-len(tail)) + tail }
+	const event, tail = `{"type":"t","to":{"user":"patient-1"},"data":"`, `"}`
+	w.fire(w.nextID(), pad(event, tail, 65536))
+	if a := w.do(w.sign(w.nextID(), pad(event, tail, 65537), time.Now())); a.HTTP != 413 {
+		t.Errorf("one byte more: %d %s", a.HTTP, a.Raw)
+	}
+	var users []string
+	for i := range 1000 {
+		users = append(users, fmt.Sprintf(`"u%d"`, i))
+	}
+	if a := w.fire(w.nextID(), `{"type":"t","to":{"users":[`+strings.Join(users, ",")+`]}}`); *a.Recipients != 1000 {
+		t.Errorf("%s", a.Raw)
+	}
+	w.fire(strings.Repeat("i", 64), `{"type":"`+strings.Repeat("t", 128)+`","to":{"user":"`+strings.Repeat("ü", 128)+`"}}`)
+	w.fire(w.nextID(), `{"type":"t","to":{"group":"`+strings.Repeat("ü", 128)+`"}}`)
+	for name, body := range map[string]string{
+		"/type":     `{"type":"` + strings.Repeat("t", 129) + `","to":{"user":"u"}}`,
+		"/to/group": `{"type":"t","to":{"group":"` + strings.Repeat("g", 129) + `"}}`,
+		"/to/users": `{"type":"t","to":{"users":["u","` + strings.Repeat("u", 129) + `"]}}`,
+	} {
+		if a := w.do(w.sign(w.nextID(), body, time.Now())); a.HTTP != 422 || !strings.Contains(a.Detail, name) {
+			t.Errorf("%s: %d %s", name, a.HTTP, a.Raw)
+		}
+	}
+	s := w.connect("patient-2", "")
+	s.sendRaw(pad(`{"type":"ping","x":"`, `"}`, 65536))
+	s.want("pong")
+	s.sendRaw(pad(`{"type":"ping","x":"`, `"}`, 65537))
+	if code := s.closed(); code != 1009 {
+		t.Errorf("one byte more: %d", code)
+	}
+}
+
+func TestTheFirstFrameHasFiveSeconds(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	for name, protocols := range map[string][]string{"framed": {"bridge.v1.json"}, "plain": nil} {
+		began := time.Now()
+		s, _, err := w.dial(nil, "", protocols...)
+		must(t, err)
+		if code, took := s.closed(), time.Since(began); code != 4408 || took < 5*time.Second || took > 9*time.Second {
+			t.Errorf("%s: %d after %v", name, code, took)
+		}
+	}
+}
+
+func TestARequestHasTenSeconds(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	conn, err := net.Dial("tcp", w.p.Addr())
+	must(t, err)
+	defer conn.Close()
+	began := time.Now()
+	_, err = io.WriteString(conn, "POST /webhooks/events HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{\"type\":")
+	must(t, err)
+	must(t, conn.SetReadDeadline(began.Add(time.Minute)))
+	reply, err := io.ReadAll(conn)
+	must(t, err)
+	if took := time.Since(began); took < 9*time.Second || took > 15*time.Second || !strings.Contains(string(reply), "408") || !strings.Contains(string(reply), "application/problem+json") {
+		t.Errorf("after %v: %s", took, reply)
+	}
+}
+
+func TestATokensEndIsAnnouncedAMinuteBefore(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	s := w.connectAs(token(t, "patient-1", 63*time.Second, ""), "")
+	s.settle() // not at once: more than a minute is left
+	if f := s.want("token_expiring"); f.InMs > 60_000 || f.InMs < 55_000 {
+		t.Errorf("%s", f.Raw)
+	}
+}
+
+func TestATicketIsGoodForThirtySeconds(t *testing.T) {
+	w := start(t)
+	ticket := w.ticket(token(t, "patient-1", time.Hour, ""))
+	at, err := time.Parse(time.RFC3339, ticket.ExpiresAt)
+	if left := time.Until(at); err != nil || left > 30*time.Second || left < 25*time.Second {
+		t.Errorf("%v %v", left, err)
+	}
+}
+
+func TestABurstOfAThousandFramesIsNoFlood(t *testing.T) {
+	w := start(t)
+	s := w.connect("patient-1", "").pump()
+	for range 1000 {
+		s.send(map[string]string{"type": "ping"})
+	}
+	for range 1000 {
+		s.want("pong")
+	}
+}
+
+func TestAPongOfTheNextHeartbeatSaysReceived(t *testing.T) {
+	w := start(t, func(s *Settings) { s.PingInterval = 200 * time.Millisecond })
+	s := w.connect("patient-1", "").pump()
+	const body = `{"type":"t","to":{"user":"patient-1"},"data":{"n":1}}`
+	w.fire("msg_h", body)
+	s.want("event")
+	eventually(t, "received", func() bool { return w.fire("msg_h", body).Status == "received" })
+}
+
+func TestAPlainClientHasOnePingToAnswerAtATime(t *testing.T) {
+	w := start(t)
+	s, _, err := w.dial(bearer(token(t, "patient-1", time.Hour, "")), "")
+	must(t, err)
+	pings := make(chan string, 16)
+	s.ws.SetPingHandler(func(data string) error { pings <- data; return nil })
+	s.pump()
+	w.sessions(1)
+	var ids []string
+	for i := range 4 {
+		ids = append(ids, w.fireTo("patient-1", i).ID)
+		s.next()
+	}
+	if len(pings) != 1 {
+		t.Fatalf("%d pings before the first is answered", len(pings))
+	}
+	answer := func(data string) {
+		must(t, s.ws.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(patience)))
+	}
+	status := func(i int) any {
+		return w.fire(ids[i], fmt.Sprintf(`{"type":"test.event","to":{"user":"patient-1"},"data":{"n":%d}}`, i)).Status
+	}
+	answer(<-pings)
+	second := <-pings // asks for all that came meanwhile
+	eventually(t, "the first is acked", func() bool { return status(0) == "acked" })
+	if got := status(3); got != "sent" {
+		t.Errorf("the last, whose ping is not answered: %s", got)
+	}
+	answer(second)
+	eventually(t, "the last is acked", func() bool { return status(3) == "acked" })
+}
+
+func TestASilentConnectionIsClosedWith1011(t *testing.T) {
+	w := start(t, func(s *Settings) { s.PingInterval = 100 * time.Millisecond })
+	conn, _, _, err := ws.Dialer{Protocols: []string{"bridge.v1.json"}}.Dial(t.Context(), "ws"+strings.TrimPrefix(w.base, "http")+"/ws")
+	must(t, err)
+	defer conn.Close()
+	must(t, conn.SetReadDeadline(time.Now().Add(patience)))
+	must(t, wsutil.WriteClientText(conn, []byte(`{"type":"connect","token":"`+token(t, "patient-1", time.Hour, "")+`"}`)))
+	for {
+		f, err := readServerFrame(conn)
+		must(t, err)
+		if f.Header.OpCode != ws.OpClose {
+			continue
+		}
+		if code, _ := ws.ParseCloseFrameData(f.Payload); code != 1011 {
+			t.Errorf("closed with %d", code)
+		}
+		return
+	}
+}
+
+func TestASecondTokenOfAPlainClientIsRefusedWith4400(t *testing.T) {
+	w := start(t)
+	tok := token(t, "patient-1", time.Hour, "")
+	inFrame := w.plain(tok)
+	inHeader, _, err := w.dial(bearer(tok), "")
+	must(t, err)
+	for name, s := range map[string]*session{"after a frame": inFrame, "after the handshake": inHeader} {
+		s.send(map[string]string{"token": tok})
+		if code := s.closed(); code != 4400 {
+			t.Errorf("%s: %d", name, code)
+		}
+	}
+}
+
+func TestARefIsItsUsersOwn(t *testing.T) {
+	w := start(t)
+	patient := w.connect("patient-1", "")
+	seen := make(map[string]bool)
+	for _, user := range []string{"doctor-7", "doctor-8"} {
+		s := w.connectAs(token(t, user, time.Hour, `{"send":["patient-*"]}`), "")
+		s.sendRaw(`{"type":"send","ref":"c1","to":{"user":"patient-1"},"event":{"type":"t","data":1}}`)
+		if r := s.want("result"); r.Duplicate || r.Sessions != 1 || seen[r.ID] {
+			t.Errorf("%s: %s", user, r.Raw)
+		} else {
+			seen[r.ID] = true
+		}
+		if f := patient.want("event"); f.From != user {
+			t.Errorf("%s: %s", user, f.Raw)
+		}
+	}
+}
+
+func TestABinaryCloudEventIsKnownByItsAttributesOnBothPaths(t *testing.T) {
+	w := start(t)
+	send := func(path, id, user, body string) answer {
+		req := w.signFor(path, "application/json", w.nextID(), body, time.Now())
+		for k, v := range map[string]string{"specversion": "1.0", "id": id, "source": "/clinic", "type": "t", "touser": user} {
+			req.Header.Set("ce-"+k, v)
+		}
+		return w.do(req)
+	}
+	for i, path := range []string{"/webhooks/events", "/webhooks/events/batch"} {
+		id := fmt.Sprint("binary ", i)
+		first := send(path, id, "patient-1", `{"n":1}`)
+		if first.HTTP != 202 || first.Status != "queued" || first.Duplicate {
+			t.Fatalf("%s: %d %s", path, first.HTTP, first.Raw)
+		}
+		if a := send(path, id, "patient-1", `{"n":1}`); a.HTTP != 202 || !a.Duplicate || a.ID != first.ID {
+			t.Errorf("%s, once more: %d %s", path, a.HTTP, a.Raw)
+		}
+		for name, a := range map[string]answer{"another target": send(path, id, "patient-2", `{"n":1}`), "another body": send(path, id, "patient-1", `{"n":2}`)} {
+			if a.HTTP != 409 || a.Code != "id_conflict" {
+				t.Errorf("%s, %s: %d %s", path, name, a.HTTP, a.Raw)
+			}
+		}
+	}
+}
+
+// opens tells whether a token opens a session, and holds that to what a request
+// with it is answered.
+func (w *world) opens(tok string) bool {
+	w.t.Helper()
+	s, _, err := w.dial(nil, "", "bridge.v1.json")
+	must(w.t, err)
+	s.send(map[string]string{"type": "connect", "token": tok})
+	poll := w.callAs(tok, "GET", "/v1/poll?waitMs=0", "")
+	f, err := s.read()
+	if err == nil && f.Type == "connected" && poll.HTTP == 200 {
+		return true
+	}
+	if !websocket.IsCloseError(err, 4401) || poll.HTTP != 401 {
+		w.t.Errorf("%v %s / %d %s", err, f.Raw, poll.HTTP, poll.Raw)
+	}
+	return false
+}
+
+func TestTokensNeedTheIssuerAndAudienceThatAreSet(t *testing.T) {
+	w := start(t, func(s *Settings) { s.JWTIssuer, s.JWTAudience = "https://clinic.example", "bridge" })
+	for name, c := range map[string]struct {
+		issuer, audience any
+		good             bool
+	}{
+		"both":             {"https://clinic.example", "bridge", true},
+		"one of several":   {"https://clinic.example", []string{"app", "bridge"}, true},
+		"another issuer":   {"https://evil.example", "bridge", false},
+		"no issuer":        {nil, "bridge", false},
+		"another audience": {"https://clinic.example", "app", false},
+		"no audience":      {"https://clinic.example", nil, false},
+	} {
+		tok := signed(t, jwt.MapClaims{"sub": "patient-1", "exp": time.Now().Add(time.Hour).Unix(), "iss": c.issuer, "aud": c.audience})
+		if w.opens(tok) != c.good {
+			t.Errorf("%s: good is %t", name, !c.good)
+		}
+	}
+}
+
+func TestUserAndRightsStandInTheClaimsThatAreSet(t *testing.T) {
+	w := start(t, func(s *Settings) { s.JWTUserClaim, s.JWTRightsClaim = "uid", "https://clinic.example/rights" })
+	s := w.connectAs(signed(t, jwt.MapClaims{"sub": "somebody", "uid": "doctor-7", "exp": time.Now().Add(time.Hour).Unix(),
+		"bridge": map[string]any{"send": []string{}}, "https://clinic.example/rights": map[string]any{"send": []string{"patient-*"}}}), "")
+	if s.hello.User != "doctor-7" {
+		t.Errorf("%s", s.hello.Raw)
+	}
+	s.sendRaw(`{"type":"send","ref":"1","to":{"user":"patient-1"},"event":{"type":"t"}}`)
+	s.want("result")
+	if w.opens(signed(t, jwt.MapClaims{"sub": "doctor-7", "exp": time.Now().Add(time.Hour).Unix()})) {
+		t.Error("a token without the claim of the user is good")
+	}
+}
+
+func TestTokensAreCheckedByAPublicKeyOrByAKeySet(t *testing.T) {
+	public, private, err := ed25519.GenerateKey(nil)
+	must(t, err)
+	der, err := x509.MarshalPKIXPublicKey(public)
+	must(t, err)
+	keys := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(rw, `{"keys":[{"kty":"OKP","crv":"Ed25519","alg":"EdDSA","use":"sig","kid":"k1","x":%q}]}`, base64.RawURLEncoding.EncodeToString(public))
+	}))
+	t.Cleanup(keys.Close)
+	claims := jwt.MapClaims{"sub": "patient-1", "exp": time.Now().Add(time.Hour).Unix()}
+	token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims)
+	token.Header["kid"] = "k1"
+	good, err := token.SignedString(private)
+	must(t, err)
+	for name, set := range map[string]func(*Settings){
+		"a public key": func(s *Settings) {
+			s.JWTPublicKey = string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+		},
+		"a key set": func(s *Settings) { s.JWKSURL = keys.URL },
+	} {
+		w := start(t, func(s *Settings) { s.JWTSecret = "" }, set)
+		if !w.opens(good) {
+			t.Errorf("%s: its own token is bad", name)
+		}
+		if w.opens(signed(t, claims)) {
+			t.Errorf("%s: a token of HS256 is good", name)
+		}
+	}
+}
+
+func TestASlowSessionThatReadsAgainIsToldSoWith4498(t *testing.T) {
+	w := start(t)
+	s := w.connect("patient-1", "")
+	pad := strings.Repeat("x", 60_000)
+	for i := 0; w.metric("hookbridge_queue_overflows_total") == 0; i++ {
+		if i == 2000 {
+			t.Fatal("the slow session is never closed")
+		}
+		w.fire(w.nextID(), fmt.Sprintf(`{"type":"t","to":{"user":"patient-1"},"data":{"n":%d,"pad":%q}}`, i, pad))
+	}
+	if code := s.closed(); code != 4498 {
+		t.Errorf("%d", code)
+	}
+}
+
+func TestAWaitIsForAllOfABatch(t *testing.T) {
+	w := start(t)
+	w.connect("patient-1", "").pump()
+	const batch = `{"events":[{"id":"w_1","type":"t","to":{"user":"patient-1"}},{"id":"w_2","type":"t","to":{"user":"patient-1"}},{"id":"w_3","type":"t","to":{"user":"away"}}]}`
+	req := waiting(w.signFor("/webhooks/events/batch", "application/json", "w", batch, time.Now()), "received", "20s")
+	if a := w.do(req); a.HTTP != 202 || strings.Count(a.Raw, `"status":"received"`) != 2 || strings.Count(a.Raw, `"status":"queued"`) != 1 {
+		t.Errorf("%d %s", a.HTTP, a.Raw)
+	}
+}
