@@ -75,6 +75,28 @@ func TestAnEventWithoutATimestampHasTheWebhooksOwn(t *testing.T) {
 	}
 }
 
+func TestTimesOnTheWireAreRFC3339WhateverTheSenderMeant(t *testing.T) {
+	w := start(t)
+	for _, at := range []string{"9999-12-31T23:59:59-23:59", "0000-01-01T00:00:00+23:59", "2026-11-22T2:36:00Z", "2026-11-22T20:36:00,5Z"} {
+		for media, body := range map[string]string{
+			"application/json":             `{"type":"t","to":{"user":"patient-1"},"timestamp":"` + at + `"}`,
+			"application/cloudevents+json": `{"specversion":"1.0","id":"1","source":"/s","type":"t","touser":"patient-1","time":"` + at + `"}`,
+		} {
+			a := w.do(w.signFor("/webhooks/events", media, w.nextID(), body, time.Now()))
+			if a.HTTP != 422 || a.Code != "invalid_event" || !strings.Contains(a.Detail, "RFC 3339") {
+				t.Errorf("%s as %s: %d %s", at, media, a.HTTP, a.Raw)
+			}
+		}
+	}
+	s := w.connect("patient-1", "")
+	for at, want := range map[string]string{"9999-12-31T23:59:59Z": "9999-12-31T23:59:59Z", "0000-01-01T00:00:00Z": "0000-01-01T00:00:00Z", "2026-11-22T21:36:00.5+01:00": "2026-11-22T20:36:00.5Z"} {
+		w.fire(w.nextID(), `{"type":"t","to":{"user":"patient-1"},"timestamp":"`+at+`"}`)
+		if f := s.want("event"); f.Event.Timestamp != want {
+			t.Errorf("%s: %s", at, f.Raw)
+		}
+	}
+}
+
 func TestWhatIsExactlyAsLargeAsAllowedIsTaken(t *testing.T) {
 	w := start(t)
 	pad := func(head, tail string, n int) string { return head + strings.Repeat("a", n-len(head)-len(tail)) + tail }
