@@ -267,6 +267,21 @@ func TestASecondTokenOfAPlainClientIsRefusedWith4400(t *testing.T) {
 	}
 }
 
+func TestASessionTooManyThatShowsOnlyAfterTheUpgradeIsClosedWith1013(t *testing.T) {
+	w := start(t, func(s *Settings) { s.MaxSessions = 1 })
+	first, _, err := w.dial(nil, "", "bridge.v1.json")
+	must(t, err)
+	second, _, err := w.dial(nil, "", "bridge.v1.json")
+	must(t, err)
+	first.send(map[string]string{"type": "connect", "token": token(t, "patient-1", time.Hour, "")})
+	first.want("connected")
+	second.send(map[string]string{"type": "connect", "token": token(t, "patient-2", time.Hour, "")})
+	if code := second.closed(); code != 1013 {
+		t.Errorf("%d", code)
+	}
+	first.settle()
+}
+
 func TestARefIsItsUsersOwn(t *testing.T) {
 	w := start(t)
 	patient := w.connect("patient-1", "")
