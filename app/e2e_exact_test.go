@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -404,6 +405,55 @@ func TestTokensAreCheckedByAPublicKeyOrByAKeySet(t *testing.T) {
 		}
 		if w.opens(signed(t, claims)) {
 			t.Errorf("%s: a token of HS256 is good", name)
+		}
+	}
+}
+
+func TestEveryCallOfAnOperatorIsAudited(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	w := start(t, func(s *Settings) { s.Audit = path })
+	s := w.connect("patient-1", "")
+	w.fire("msg_1", `{"type":"t","to":{"user":"patient-1"}}`)
+	calls := []struct{ method, path, body string }{
+		{"GET", "/v1/events/msg_1", ""},
+		{"GET", "/v1/events/msg_never", ""},
+		{"DELETE", "/v1/events/msg_1", ""},
+		{"GET", "/v1/users/patient-1/presence", ""},
+		{"HEAD", "/v1/users/patient-1/presence", ""},
+		{"POST", "/v1/presence", `{"users":["patient-1"]}`},
+		{"POST", "/v1/presence", `{"users":[]}`},
+		{"POST", "/v1/presence", `nonsense`},
+		{"POST", "/v1/presence", ``},
+		{"GET", "/v1/users/patient-1/sessions", ""},
+		{"DELETE", "/v1/users/patient-1/sessions/" + s.id, ""},
+		{"DELETE", "/v1/users/patient-1/sessions", ""},
+		{"POST", "/v1/users/patient-1/revocations", `{"jti":"x"}`},
+		{"POST", "/v1/users/patient-1/revocations", `{"issuedBefore":1}`},
+		{"POST", "/v1/users/patient-1/revocations", `{}`},
+		{"POST", "/v1/users/patient-1/revocations", `{"jti":""}`},
+		{"POST", "/v1/users/patient-1/revocations", `{"issuedBefore":0}`},
+		{"GET", "/v1/users/patient-1/export", ""},
+		{"PUT", "/v1/groups/ward-3/members/patient-1", ""},
+		{"GET", "/v1/groups/ward-3/members", ""},
+		{"DELETE", "/v1/groups/ward-3/members/patient-1", ""},
+		{"DELETE", "/v1/users/patient-1", ""},
+	}
+	told := 0
+	for _, c := range calls {
+		a := w.call(c.method, c.path, c.body)
+		var last auditLine
+		eventually(t, fmt.Sprintf("the line of %s %s %s", c.method, c.path, c.body), func() bool {
+			n := 0
+			for _, l := range auditLines(t, path) {
+				if l.User == "operator" && l.TokenID == "jti-operator" {
+					n, last = n+1, l
+				}
+			}
+			return n > told
+		})
+		told++
+		if good := a.HTTP < 300; good != (last.Msg == "operated" && last.Outcome == "done") {
+			t.Errorf("%s %s %s: %d, audited as %s", c.method, c.path, c.body, a.HTTP, last.raw)
 		}
 	}
 }
