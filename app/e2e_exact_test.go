@@ -458,6 +458,20 @@ func TestEveryCallOfAnOperatorIsAudited(t *testing.T) {
 	}
 }
 
+func TestAMethodThatIsNoneIsAProblemToo(t *testing.T) {
+	w := start(t)
+	req, err := http.NewRequest("BREW", w.base+"/webhooks/events", nil)
+	must(t, err)
+	res, err := http.DefaultTransport.RoundTrip(req) // the contract knows no such method
+	must(t, err)
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	must(t, err)
+	if res.StatusCode != 400 || res.Header.Get("Content-Type") != "application/problem+json" || !strings.Contains(string(b), `"code":"malformed"`) {
+		t.Errorf("%d %v %s", res.StatusCode, res.Header, b)
+	}
+}
+
 func TestASlowSessionThatReadsAgainIsToldSoWith4498(t *testing.T) {
 	w := start(t)
 	s := w.connect("patient-1", "")
