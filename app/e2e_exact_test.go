@@ -472,6 +472,47 @@ func TestAMethodThatIsNoneIsAProblemToo(t *testing.T) {
 	}
 }
 
+func TestAStreamOverHTTP10IsNotChunkedAndDoesNotSaySo(t *testing.T) {
+	w := start(t)
+	tok := token(t, "patient-1", time.Hour, "")
+	conn, err := net.Dial("tcp", w.p.Addr())
+	must(t, err)
+	defer conn.Close()
+	must(t, conn.SetReadDeadline(time.Now().Add(patience)))
+	_, err = io.WriteString(conn, "GET /v1/stream HTTP/1.0\r\nHost: x\r\nAuthorization: Bearer "+tok+"\r\n\r\n")
+	must(t, err)
+	w.sessions(1)
+	w.done("DELETE", "/v1/users/patient-1/sessions", "")
+	all, err := io.ReadAll(conn)
+	must(t, err)
+	head, body, _ := strings.Cut(string(all), "\r\n\r\n")
+	if strings.Contains(head, "Transfer-Encoding") || strings.Contains(head, "Content-Length") || !strings.Contains(head, "Connection: close") {
+		t.Errorf("%s", head)
+	}
+	if !strings.HasPrefix(body, "id: ") && !strings.HasPrefix(body, "event: ") {
+		t.Errorf("%s", body)
+	}
+}
+
+func TestAskingForTheHeadOfAStreamOpensNone(t *testing.T) {
+	w := start(t)
+	for range 2 { // the connection is good for another request
+		req, err := http.NewRequest(http.MethodHead, w.base+"/v1/stream", nil)
+		must(t, err)
+		req.Header = bearer(token(t, "patient-1", time.Hour, ""))
+		res, err := http.DefaultTransport.RoundTrip(req)
+		must(t, err)
+		must(t, res.Body.Close())
+		if res.StatusCode != 200 || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream") {
+			t.Errorf("%d %v", res.StatusCode, res.Header)
+		}
+		var list struct{ Sessions []struct{ Session string } }
+		if w.get("/v1/users/patient-1/sessions", &list); len(list.Sessions) != 0 {
+			t.Errorf("%+v", list)
+		}
+	}
+}
+
 func TestASlowSessionThatReadsAgainIsToldSoWith4498(t *testing.T) {
 	w := start(t)
 	s := w.connect("patient-1", "")
