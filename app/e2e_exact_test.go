@@ -537,3 +537,21 @@ func TestAWaitIsForAllOfABatch(t *testing.T) {
 		t.Errorf("%d %s", a.HTTP, a.Raw)
 	}
 }
+
+func TestASessionThatIsEndingTakesNobodysPlace(t *testing.T) {
+	w := start(t, func(s *Settings) { s.SessionsByUser = 2 })
+	oldest := w.connect("patient-1", "")
+	mute, _, _, err := ws.Dialer{Protocols: []string{"bridge.v1.json"}}.Dial(t.Context(), "ws"+strings.TrimPrefix(w.base, "http")+"/ws")
+	must(t, err)
+	defer mute.Close() // it never answers a close frame, and so takes its time to go
+	must(t, wsutil.WriteClientText(mute, []byte(`{"type":"connect","token":"`+token(t, "patient-1", time.Hour, "")+`"}`)))
+	var list struct{ Sessions []struct{ Session string } }
+	eventually(t, "both", func() bool { w.get("/v1/users/patient-1/sessions", &list); return len(list.Sessions) == 2 })
+	w.done("DELETE", "/v1/users/patient-1/sessions/"+list.Sessions[1].Session, "")
+	w.connect("patient-1", "").settle()
+	oldest.settle()
+	w.connect("patient-1", "").settle()
+	if code := oldest.closed(); code != 4409 {
+		t.Errorf("one more closes the oldest: %d", code)
+	}
+}
