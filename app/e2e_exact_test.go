@@ -555,3 +555,55 @@ func TestASessionThatIsEndingTakesNobodysPlace(t *testing.T) {
 		t.Errorf("one more closes the oldest: %d", code)
 	}
 }
+
+func TestAFirstFrameThatCannotBeReadIsAnsweredLikeAnyOther(t *testing.T) {
+	w := start(t)
+	for name, c := range map[string]struct {
+		kind int
+		text string
+		want int
+	}{
+		"binary":    {websocket.BinaryMessage, `{"type":"connect"}`, 1003},
+		"too large": {websocket.TextMessage, `{"type":"connect","x":"` + strings.Repeat("a", 65536) + `"}`, 1009},
+		"no UTF-8":  {websocket.TextMessage, "{\"type\":\"\xff\"}", 1007},
+		"no type":   {websocket.TextMessage, `{"token":"x"}`, 4400},
+	} {
+		s, _, err := w.dial(nil, "", "bridge.v1.json")
+		must(t, err)
+		must(t, s.ws.WriteMessage(c.kind, []byte(c.text)))
+		if code := s.closed(); code != c.want {
+			t.Errorf("%s: %d, want %d", name, code, c.want)
+		}
+	}
+}
+
+func TestTheRightsOfARefreshedTokenHoldFromThenOn(t *testing.T) {
+	w := start(t)
+	s := w.connect("doctor-7", "")
+	const send = `{"type":"send","ref":"1","to":{"user":"patient-1"},"event":{"type":"t"}}`
+	for _, c := range []struct{ rights, want string }{{`{"send":["patient-*"]}`, "result"}, {`{"send":["doctor-*"]}`, "error"}} {
+		s.send(map[string]string{"type": "refresh", "token": token(t, "doctor-7", time.Hour, c.rights)})
+		s.want("refreshed")
+		s.sendRaw(send)
+		s.want(c.want)
+	}
+}
+
+func TestABadTokenIsClosedWith4401InWhicheverWayItComes(t *testing.T) {
+	w := start(t)
+	for name, open := range map[string]func() (*session, *http.Response, error){
+		"subprotocol": func() (*session, *http.Response, error) {
+			return w.dial(nil, "", "bridge.v1.json", "bearer."+token(t, "patient-1", -time.Hour, ""))
+		},
+		"ticket": func() (*session, *http.Response, error) { return w.dial(nil, "?ticket=none", "bridge.v1.json") },
+	} {
+		s, _, err := open()
+		must(t, err)
+		if code := s.closed(); code != 4401 {
+			t.Errorf("%s: %d", name, code)
+		}
+	}
+	if _, res, err := w.dial(nil, "?ticket=none"); err == nil || res.StatusCode != 401 {
+		t.Errorf("ticket of a plain client: %v %v", res, err)
+	}
+}
