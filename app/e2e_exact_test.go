@@ -607,3 +607,41 @@ func TestABadTokenIsClosedWith4401InWhicheverWayItComes(t *testing.T) {
 		t.Errorf("ticket of a plain client: %v %v", res, err)
 	}
 }
+
+func TestATokenThatCannotBeCheckedJustNowIsNoBadToken(t *testing.T) {
+	keys := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusInternalServerError) }))
+	t.Cleanup(keys.Close)
+	w := start(t, func(s *Settings) { s.JWTSecret, s.JWKSURL = "", keys.URL })
+	_, private, err := ed25519.GenerateKey(nil)
+	must(t, err)
+	token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, jwt.MapClaims{"sub": "patient-1", "exp": time.Now().Add(time.Hour).Unix()})
+	token.Header["kid"] = "k1"
+	tok, err := token.SignedString(private)
+	must(t, err)
+	s, _, err := w.dial(nil, "", "bridge.v1.json")
+	must(t, err)
+	s.send(map[string]string{"type": "connect", "token": tok})
+	if code := s.closed(); code != 1013 {
+		t.Errorf("in the connect frame: %d", code)
+	}
+	if _, res, err := w.dial(bearer(tok), "", "bridge.v1.json"); err == nil || res.StatusCode != 503 || res.Header.Get("Retry-After") == "" {
+		t.Errorf("in the header: %v %v", res, err)
+	}
+	if a := w.callAs(tok, "GET", "/v1/poll", ""); a.HTTP != 503 || a.Code != "unavailable" || a.Header.Get("Retry-After") == "" {
+		t.Errorf("poll: %d %s", a.HTTP, a.Raw)
+	}
+}
+
+func TestAPollIsToldOfARecall(t *testing.T) {
+	w := start(t)
+	tok := token(t, "patient-1", time.Hour, "")
+	a := w.fireTo("patient-1", 1)
+	had := w.poll(tok, "?waitMs=20000")
+	answers := make(chan pollReply)
+	go func() { answers <- w.poll(tok, "?waitMs=20000&after="+had.Cursor) }()
+	w.sessions(1)
+	w.done("DELETE", "/v1/events/"+a.ID, "")
+	if p := <-answers; len(p.Frames) != 1 || p.Frames[0].Type != "recalled" || p.Frames[0].ID != a.ID {
+		t.Errorf("%+v", p)
+	}
+}
