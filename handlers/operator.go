@@ -38,12 +38,22 @@ func (s *Server) operators(area string, do operation) fiber.Handler {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), operatorTimeout)
 		defer cancel()
-		if err := do(ctx, c, s.o.Bridge.Operate(id)); err != nil {
-			return s.fromDomain(c, err)
+		err = do(ctx, c, s.o.Bridge.Operate(id))
+		if err == nil {
+			return nil
 		}
-		return nil
+		if u := (*unasked)(nil); errors.As(err, &u) {
+			s.auditRefusal(problemOf(err).Code, c, id)
+		}
+		return s.fromDomain(c, err)
 	}
 }
+
+// unasked is a call that was refused before the domain, which audits what it is
+// asked, heard of it.
+type unasked struct{ error }
+
+func (u *unasked) Unwrap() error { return u.error }
 
 func (s *Server) operatorRoutes(r fiber.Router) {
 	presence := s.operators(bridge.AreaPresence, s.presenceOf)
@@ -125,7 +135,7 @@ func (s *Server) presenceOfMany(ctx context.Context, c *fiber.Ctx, o bridge.Oper
 		Users []string `json:"users"`
 	}
 	if err := readJSON(c, &body); err != nil {
-		return err
+		return &unasked{err}
 	}
 	list, err := o.Presence(ctx, body.Users)
 	if err != nil {
@@ -172,19 +182,19 @@ func (s *Server) revoke(ctx context.Context, c *fiber.Ctx, o bridge.Operator) er
 		TokenID      *string `json:"jti"`
 	}
 	if err := readJSON(c, &body); err != nil {
-		return err
+		return &unasked{err}
 	}
 	var r bridge.Revocation
 	switch {
 	case (body.IssuedBefore == nil) == (body.TokenID == nil):
-		return &bridge.RequestError{Detail: "give exactly one of issuedBefore and jti"}
+		return &unasked{&bridge.RequestError{Detail: "give exactly one of issuedBefore and jti"}}
 	case body.TokenID != nil:
 		if *body.TokenID == "" || len(*body.TokenID) > 4*bridge.MaxUserChars {
-			return &bridge.RequestError{Detail: "/jti must be a token's id, 1 to 512 bytes"}
+			return &unasked{&bridge.RequestError{Detail: "/jti must be a token's id, 1 to 512 bytes"}}
 		}
 		r.TokenID = *body.TokenID
 	case *body.IssuedBefore < 1 || *body.IssuedBefore > maxUnixSeconds:
-		return &bridge.RequestError{Detail: "/issuedBefore must be Unix seconds, like 1795380000"}
+		return &unasked{&bridge.RequestError{Detail: "/issuedBefore must be Unix seconds, like 1795380000"}}
 	default:
 		r.IssuedBefore = time.Unix(*body.IssuedBefore, 0).UTC()
 	}

@@ -122,9 +122,11 @@ func (s *Server) auditWebhook(d *delivery, code, id string) {
 }
 
 // fromDomain tells a caller what the bridge said.
-func (s *Server) fromDomain(c *fiber.Ctx, err error) error {
+func (s *Server) fromDomain(c *fiber.Ctx, err error) error { return s.problem(c, problemOf(err)) }
+
+func problemOf(err error) wire.Problem {
 	if errors.Is(err, errMedia) {
-		return s.problem(c, wire.NewProblem(wire.CodeUnsupportedMedia, "set Content-Type: application/json"))
+		return wire.NewProblem(wire.CodeUnsupportedMedia, "set Content-Type: application/json")
 	}
-	return s.problem(c, bridge.ProblemOf(err))
+	return bridge.ProblemOf(err)
 }

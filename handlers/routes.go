@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -14,9 +15,11 @@ import (
 	"github.com/gofiber/fiber/v2/middleware/recover"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/valyala/fasthttp"
 	"github.com/valyala/fasthttp/fasthttpadaptor"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/wire"
 	"hookbridge/auth"
 	"hookbridge/handlers/contract"
 )
@@ -123,6 +126,7 @@ func New(o Options) *Server {
 	h.SecureErrorLogMessage = true
 	h.Logger = quiet{}
 	h.NoDefaultServerHeader = true
+	h.Handler = s.knownMethod(h.Handler)
 
 	s.routes()
 	return s
@@ -158,6 +162,20 @@ func (s *Server) routes() {
 		r.Post("/demo/tokens", s.demoToken)
 		r.Post("/demo/patients", s.demoPatient)
 		r.Post("/demo/announcements", s.demoAnnouncement)
+	}
+}
+
+// knownMethod answers what Fiber would answer in plain text, before its routes
+// and its ErrorHandler.
+func (s *Server) knownMethod(next fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return func(rc *fasthttp.RequestCtx) {
+		if slices.Contains(fiber.DefaultMethods, string(rc.Method())) {
+			next(rc)
+			return
+		}
+		c := s.app.AcquireCtx(rc)
+		defer s.app.ReleaseCtx(c)
+		_ = s.problem(c, wire.NewProblem(wire.CodeMalformed, "the method is not one of HTTP's")) // writing to memory does not fail
 	}
 }
 

@@ -38,10 +38,14 @@ func (s *Server) stream(c *fiber.Ctx) error {
 	h.Set(fiber.HeaderCacheControl, "no-store, no-transform")
 	h.Set("X-Accel-Buffering", "no") // nginx would hold events back
 	sc := &streamConn{chunked: c.Request().Header.IsHTTP11(), remote: s.clientAddress(c)}
-	h.SetContentLength(-1) // writes Transfer-Encoding: chunked
-	if !sc.chunked {
+	if sc.chunked {
+		h.SetContentLength(-1) // writes Transfer-Encoding: chunked
+	} else {
 		h.SetContentLength(-2) // until the connection ends
 		h.Set(fiber.HeaderConnection, "close")
+	}
+	if c.Method() == fiber.MethodHead {
+		return nil // a body would be taken for the next reply
 	}
 	head := append([]byte(nil), h.Header()...)
 	hs := bridge.Handshake{Identity: &id, Transport: "sse", OneWay: true, After: after(c)}

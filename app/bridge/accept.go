@@ -107,9 +107,6 @@ func Refuse(conn Conn, code wire.CloseCode, reason string) {
 // frame with where to resume, and a token from there or from the handshake.
 // Its error is a *refusal, or the connection's own.
 func (b *Bridge) greet(conn Conn, h Handshake) (s *Session, after string, err error) {
-	if b.Full() {
-		return nil, "", &refusal{wire.CloseOverloaded, "too many connections on this machine"}
-	}
 	var id Identity
 	if h.Identity != nil {
 		id = *h.Identity
@@ -145,6 +142,9 @@ func (b *Bridge) greet(conn Conn, h Handshake) (s *Session, after string, err er
 		return nil, "", &refusal{wire.CloseForbidden, ErrRevoked.Error()}
 	case err != nil:
 		return nil, "", &refusal{wire.CloseInternal, "the store is not available"}
+	}
+	if b.Full() { // others may have become sessions since the upgrade
+		return nil, "", &refusal{wire.CloseOverloaded, ErrFull.Error()}
 	}
 	return b.newSession(conn, id, h), after, nil
 }

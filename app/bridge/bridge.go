@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -130,6 +131,7 @@ func (b *Bridge) thinOut(ctx context.Context, user string) error {
 	if err != nil {
 		return fmt.Errorf("list sessions: %w", err)
 	}
+	list = slices.DeleteFunc(list, func(m Member) bool { return b.hub.ending(user, m.Session) })
 	for ; len(list) > b.cfg.SessionsPerUser; list = list[1:] {
 		if err := b.engine.Tell(ctx, Notice{Kind: NoticeReplaced, User: user, Session: list[0].Session}); err != nil {
 			return fmt.Errorf("end an older session: %w", err)

@@ -21,17 +21,24 @@ var _ Listener = (*hub)(nil)
 func newHub(w *waits) *hub { return &hub{users: make(map[string][]*Session), waits: w} }
 
 // add registers a session. Where the user would have more than limit, the
-// oldest is returned, to be closed by the caller.
+// oldest is returned, to be closed by the caller. Those that are ending do not
+// count: one that came back at once would cost the user another.
 func (h *hub) add(s *Session, limit int) (replaced []*Session) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	list := h.users[s.user]
-	if n := len(list) + 1 - limit; n > 0 {
-		replaced = slices.Clone(list[:n])
+	stay := slices.DeleteFunc(slices.Clone(list), (*Session).isEnding)
+	if n := len(stay) + 1 - limit; n > 0 {
+		replaced = stay[:n]
 	}
 	h.users[s.user] = append(list, s)
 	h.live++
 	return replaced
+}
+
+// ending tells whether a session of user is here and about to be gone.
+func (h *hub) ending(user, session string) bool {
+	return slices.ContainsFunc(h.of(user), func(s *Session) bool { return s.id == session && s.isEnding() })
 }
 
 func (h *hub) remove(s *Session) {

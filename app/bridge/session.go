@@ -188,6 +188,12 @@ func (s *Session) end(code wire.CloseCode, reason string, flush bool) {
 	s.kick()
 }
 
+func (s *Session) isEnding() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ending != nil
+}
+
 // Close ends the session with a code that tells its client what to do.
 func (s *Session) Close(code wire.CloseCode, reason string) {
 	s.mu.Lock()

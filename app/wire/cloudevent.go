@@ -60,7 +60,7 @@ func (c *cloud) attribute(name, value string) error {
 			return badMember(c.place(name), "must be 1 to 128 characters A-Z a-z 0-9 _ . -")
 		}
 	case "time":
-		t, err := time.Parse(time.RFC3339, value)
+		t, err := parseTime(value)
 		if err != nil {
 			return badMember(c.place(name), "must be an RFC 3339 time, like 2026-11-22T20:36:00Z")
 		}
@@ -91,7 +91,7 @@ func (c *cloud) attribute(name, value string) error {
 			return badMember(c.place(name), "must be a string of 1 to 128 characters")
 		}
 	case "expirytime":
-		t, err := time.Parse(time.RFC3339, value)
+		t, err := parseTime(value)
 		if err != nil {
 			return badMember(c.place(name), "must be an RFC 3339 time, like 2026-11-23T20:36:00Z")
 		}

@@ -167,7 +167,7 @@ func (e *Event) member(key string, v jsontext.Value, withTarget bool) (bit uint,
 	case "timestamp":
 		var s string
 		if json.Unmarshal(v, &s) == nil {
-			e.Timestamp, err = time.Parse(time.RFC3339, s)
+			e.Timestamp, err = parseTime(s)
 		}
 		if s == "" || err != nil {
 			err = badMember("/timestamp", "must be an RFC 3339 time, like 2026-11-22T20:36:00Z")
@@ -209,6 +209,23 @@ func (e *Event) member(key string, v jsontext.Value, withTarget bool) (bit uint,
 	}
 	return 0, nil
 }
+
+// parseTime reads an RFC 3339 time into UTC. It refuses what time.Parse takes
+// beside those (an hour of one digit, a comma before the fraction), and what an
+// offset leads out of the years that RFC 3339 can write.
+func parseTime(s string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return time.Time{}, err
+	}
+	t = t.UTC()
+	if s[13] != ':' || s[19] == ',' || t.Year() < 0 || t.Year() > 9999 {
+		return time.Time{}, errTime
+	}
+	return t, nil
+}
+
+var errTime = errors.New("not an RFC 3339 time, or not one in UTC")
 
 func validType(s string) bool {
 	if s == "" || len(s) > 128 {
