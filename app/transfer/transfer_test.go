@@ -90,6 +90,16 @@ func TestTheFormatIsTheOneThatIsDescribed(t *testing.T) {
 	}
 }
 
+// What version 1 has written once is read for good.
+func TestAnOldExportIsRead(t *testing.T) {
+	to := &store{}
+	m, err := load(t, to, read(t, "testdata/version1.jsonl"))
+	if err != nil || m.Entries != 30 {
+		t.Fatalf("%+v %v", m, err)
+	}
+	same(t, filled(t, 30), to)
+}
+
 func TestLongEntriesAndLargeSectionsComeWhole(t *testing.T) {
 	from, to := &store{epoch: "epoch1"}, &store{}
 	places := make([]bridge.PlaceEntry, 10_000)
