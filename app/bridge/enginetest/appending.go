@@ -176,7 +176,7 @@ var appending = []promise{
 				fmt.Sprint(true, 0, []bridge.Recipient{{User: "a", Seq: 1}, {User: "b", Seq: 1, Acked: true}, {User: "c", Seq: 1}}))
 			f.reopen()
 		}
-		f.clock.advance(2 * time.Hour)
+		f.clock.Advance(2 * time.Hour)
 		for _, to := range f.append(m).Recipients {
 			f.equal("place of an expired message", to.Seq, 0)
 		}

@@ -24,7 +24,7 @@ type fixture struct {
 	engine  bridge.Engine
 	open    Open
 	harness Harness
-	clock   *clock
+	clock   *Clock
 	hub     *recorder
 	heard   bridge.Listener // hub, unless the test brings its own
 	ctx     context.Context
@@ -35,7 +35,7 @@ func newFixture(t *testing.T, h Harness) *fixture {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
-	f := &fixture{T: t, harness: h, clock: &clock{now: time.Now()}, hub: &recorder{}, ctx: ctx}
+	f := &fixture{T: t, harness: h, clock: NewClock(), hub: &recorder{}, ctx: ctx}
 	f.heard = f.hub
 	f.roomy()
 	return f
@@ -88,15 +88,21 @@ func (f *fixture) message(to bridge.Target) *bridge.Message {
 	m := &bridge.Message{
 		ID:      id,
 		To:      to,
-		Event:   fmt.Appendf(nil, `{"id":%q,"type":"test","data":{"n":1}}`, id),
+		Event:   eventOf(id),
 		Type:    "test",
 		At:      f.clock.Now().UTC().Truncate(time.Millisecond),
 		Expires: f.clock.Now().Add(time.Hour).UTC(),
 	}
-	m.Digest = sha256.Sum256(m.Event)
+	m.Digest = digestOf(m.Event)
 	m.Encode()
 	return m
 }
+
+func eventOf(id string) []byte {
+	return fmt.Appendf(nil, `{"id":%q,"type":"test","data":{"n":1}}`, id)
+}
+
+func digestOf(event []byte) [sha256.Size]byte { return sha256.Sum256(event) }
 
 func (f *fixture) append(m *bridge.Message) bridge.Receipt {
 	f.Helper()
@@ -194,19 +200,24 @@ func ids(ds []bridge.Delivery) []string {
 	return out
 }
 
-// clock is the time as the engine sees it; it only moves when told to.
-type clock struct {
+// Clock is the time as the engine sees it; it only moves when told to.
+type Clock struct {
 	mu  sync.Mutex
 	now time.Time
 }
 
-func (c *clock) Now() time.Time {
+// NewClock starts at this moment, in milliseconds as the protocol has them.
+func NewClock() *Clock { return &Clock{now: time.Now().Truncate(time.Millisecond)} }
+
+// Now is the clock for Options.Now.
+func (c *Clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.now
 }
 
-func (c *clock) advance(d time.Duration) {
+// Advance moves the clock forward.
+func (c *Clock) Advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = c.now.Add(d)

@@ -96,11 +96,11 @@ var groups = []promise{
 		if err := f.engine.Leave(f.ctx, bridge.Trail{Member: bridge.Member{User: "ada", Session: "ses_1"}}); err != nil {
 			f.Fatal(err)
 		}
-		f.clock.advance(90 * time.Minute)
+		f.clock.Advance(90 * time.Minute)
 		f.reopen()
 		f.equal("members", f.members("g"), []string{"ada"})
 		f.equal("recipients", len(f.append(f.message(group("g"))).Recipients), 1)
-		f.clock.advance(time.Hour)
+		f.clock.Advance(time.Hour)
 		f.equal("members", len(f.members("g")), 0)
 		f.equal("groups", len(f.groupsOf("ada")), 0)
 		f.equal("recipients", len(f.append(f.message(group("g"))).Recipients), 0)

@@ -14,7 +14,7 @@ var losing = []promise{
 		f.send(user("u"), time.Minute)
 		last := f.send(user("u"), time.Hour)
 		f.send(everybody, time.Minute)
-		f.clock.advance(2 * time.Minute)
+		f.clock.Advance(2 * time.Minute)
 		for range 2 {
 			p := f.all("u", bridge.Position{})
 			f.equal("read", ids(p.Deliveries), []string{keep.ID, last.ID})
@@ -30,7 +30,7 @@ var losing = []promise{
 		for _, ttl := range []time.Duration{time.Hour, time.Minute, time.Hour, time.Hour, time.Minute, time.Hour} {
 			f.send(user("u"), ttl)
 		}
-		f.clock.advance(2 * time.Minute)
+		f.clock.Advance(2 * time.Minute)
 		p := f.read("u", bridge.Position{}, 2, 1<<20)
 		f.equal("first page", []any{len(p.Deliveries), p.Lost.Expired.Mailbox, p.More}, []any{2, 2, true})
 		p = f.read("u", bridge.Position{Mailbox: 2}, 1, 1<<20)
@@ -43,7 +43,7 @@ var losing = []promise{
 			f.send(user("u"), time.Minute)
 			f.send(everybody, time.Minute)
 		}
-		f.clock.advance(time.Hour)
+		f.clock.Advance(time.Hour)
 		f.reopen()
 		p := f.all("u", bridge.Position{})
 		f.equal("page", []any{len(p.Deliveries), p.Lost.Expired.Mailbox, p.Next.Mailbox}, []any{0, 3, 3})
@@ -55,7 +55,7 @@ var losing = []promise{
 	{"an id is remembered after its message has expired", func(f *fixture) {
 		f.join("u")
 		m := f.send(user("u"), time.Minute)
-		f.clock.advance(6 * 24 * time.Hour)
+		f.clock.Advance(6 * 24 * time.Hour)
 		f.reopen()
 		r := f.append(m)
 		f.equal("receipt", []any{r.Duplicate, r.Recipients, r.Expires.Equal(m.Expires)}, []any{true, []bridge.Recipient{{User: "u"}}, true})
@@ -96,7 +96,7 @@ var losing = []promise{
 		for range limit - 1 {
 			f.send(user("u"), time.Minute)
 		}
-		f.clock.advance(2 * time.Minute)
+		f.clock.Advance(2 * time.Minute)
 		var want []string
 		want = append(want, old.ID)
 		for range limit - 1 {

@@ -75,15 +75,15 @@ var people = []promise{
 	}},
 	{"when a user was last seen survives a restart, and presence does not", func(f *fixture) {
 		f.come("u", "ses_1", f.clock.Now())
-		f.clock.advance(time.Minute)
+		f.clock.Advance(time.Minute)
 		f.leave(bridge.Trail{Member: bridge.Member{User: "u", Session: "ses_1"}})
 		left := f.clock.Now()
-		f.clock.advance(time.Hour)
+		f.clock.Advance(time.Hour)
 		f.equal("last seen", f.presence("u")[0].LastSeen.Equal(left), true)
 		f.come("u", "ses_2", f.clock.Now())
 		joined := f.clock.Now()
 		f.reopen()
-		f.clock.advance(time.Hour)
+		f.clock.Advance(time.Hour)
 		p := f.presence("u")[0]
 		f.equal("sessions", p.Sessions, 0)
 		f.equal("last seen", p.LastSeen.Equal(joined), true)
@@ -108,13 +108,13 @@ var people = []promise{
 		for i := range bridge.MaxTrails + 10 {
 			s := fmt.Sprintf("ses_%03d", i)
 			f.come("u", s, f.clock.Now())
-			f.clock.advance(time.Second)
+			f.clock.Advance(time.Second)
 			f.leave(trailOf("u", s, f.clock.Now()))
 		}
 		list := f.trails("u")
 		f.equal("kept", len(list), bridge.MaxTrails)
 		f.equal("the oldest", list[0].Member.Session, "ses_010")
-		f.clock.advance(30 * 24 * time.Hour)
+		f.clock.Advance(30 * 24 * time.Hour)
 		f.eventually("they are forgotten", func() bool { return len(f.trails("u")) == 0 })
 	}},
 	{"a notice reaches the listener as it was given", func(f *fixture) {

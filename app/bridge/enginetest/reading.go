@@ -68,7 +68,7 @@ var reading = []promise{
 		}
 		f.equal("pending", f.pending("u", bridge.Position{}), 6)
 		f.equal("pending", f.pending("u", bridge.Position{Mailbox: 2, Broadcast: 1}), 3)
-		f.clock.advance(2 * time.Minute)
+		f.clock.Advance(2 * time.Minute)
 		f.equal("pending", f.pending("u", bridge.Position{}), 3)
 	}},
 	{"a message is readable before the Listener hears of it", func(f *fixture) {

@@ -43,7 +43,7 @@ var recalling = []promise{
 				f.equal("messages", ids(p.Deliveries), []string{a.ID, c.ID})
 				f.equal("lost", p.Lost, bridge.Lost{})
 			}
-			f.clock.advance(10 * time.Minute)
+			f.clock.Advance(10 * time.Minute)
 			f.prune()
 		}
 		f.recall(c.ID) // the newest
@@ -84,7 +84,7 @@ var recalling = []promise{
 		passing.Expires = time.Time{}
 		f.append(passing)
 		gone := f.send(user("u"), time.Minute)
-		f.clock.advance(10 * time.Minute)
+		f.clock.Advance(10 * time.Minute)
 		f.prune()
 		f.recall(passing.ID)
 		f.recall(gone.ID)
@@ -124,7 +124,7 @@ var recalling = []promise{
 			f.equal("record", got, want)
 			f.reopen()
 		}
-		f.clock.advance(2 * time.Hour)
+		f.clock.Advance(2 * time.Hour)
 		f.prune()
 		got := f.lookup(m.ID)
 		f.equal("held", got.Fates[0].Held, false)

@@ -58,7 +58,7 @@ var topics = []promise{
 		f.about("t", user("u"), time.Minute)
 		f.about("t", user("u"), time.Minute)
 		newest := f.about("t", user("u"), time.Hour)
-		f.clock.advance(10 * time.Minute)
+		f.clock.Advance(10 * time.Minute)
 		f.prune()
 		p := f.all("u", bridge.Position{})
 		f.equal("messages", ids(p.Deliveries), []string{newest.ID})
@@ -70,7 +70,7 @@ var topics = []promise{
 		f.send(user("u"), time.Minute) // 2: expires
 		f.about("t", user("u"), time.Hour)
 		newest := f.about("t", user("u"), time.Hour)
-		f.clock.advance(10 * time.Minute)
+		f.clock.Advance(10 * time.Minute)
 		for range 2 {
 			p := f.all("u", bridge.Position{})
 			f.equal("messages", ids(p.Deliveries), []string{newest.ID})
@@ -83,7 +83,7 @@ var topics = []promise{
 	{"what expired before the first replacement is still announced", func(f *fixture) {
 		f.join("u")
 		f.send(user("u"), time.Minute)
-		f.clock.advance(10 * time.Minute)
+		f.clock.Advance(10 * time.Minute)
 		f.prune()
 		f.about("t", user("u"), time.Hour)
 		newest := f.about("t", user("u"), time.Hour)
@@ -94,7 +94,7 @@ var topics = []promise{
 	{"the newest of a topic that has expired is not replaced but lost", func(f *fixture) {
 		f.join("u")
 		f.about("t", user("u"), time.Minute)
-		f.clock.advance(10 * time.Minute)
+		f.clock.Advance(10 * time.Minute)
 		newest := f.about("t", user("u"), time.Hour)
 		p := f.all("u", bridge.Position{})
 		f.equal("messages", ids(p.Deliveries), []string{newest.ID})
@@ -127,7 +127,7 @@ var topics = []promise{
 	{"sequences go on when the newest message is replaced and expires", func(f *fixture) {
 		f.about("t", user("u"), time.Hour)
 		f.about("t", user("u"), time.Minute)
-		f.clock.advance(10 * time.Minute)
+		f.clock.Advance(10 * time.Minute)
 		f.prune()
 		f.reopen()
 		f.equal("place", f.append(f.message(user("u"))).Recipients[0].Seq, uint64(3))

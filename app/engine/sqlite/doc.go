@@ -23,6 +23,14 @@
 // take rows away; so a hole above the trimmed watermark is an expired message,
 // and no list of what is gone needs to be kept.
 //
+// # How a store is carried
+//
+// An Archive has the folder to itself, under the same lock as an engine. It dumps
+// rows as they stand, and works out what an engine only implies: which places of
+// a mailbox have expired, and which are empty on purpose. It loads with the same
+// settings as the writer, one transaction a batch, and leaves a mark in meta
+// until it is done, at which an engine turns away.
+//
 // # Why this driver and these tables
 //
 // CPU time per message of ~300 B to one of 10,000 users, 64 messages a commit,

@@ -17,6 +17,9 @@ import (
 
 var _ bridge.Engine = (*Engine)(nil)
 
+// fileName is the store's main file.
+const fileName = "bridge.db"
+
 // Engine keeps everything in one folder of this machine. See the package's
 // documentation for how.
 type Engine struct {
@@ -49,18 +52,9 @@ type Engine struct {
 // that another process has open, and a file that a newer program wrote; the
 // error says what to do. The context covers opening only.
 func Open(ctx context.Context, o Options) (_ *Engine, err error) {
-	o, err = o.withDefaults()
+	o, lock, err := occupy(ctx, o)
 	if err != nil {
 		return nil, err
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	if o.Dir, err = filepath.Abs(o.Dir); err != nil {
-		return nil, fmt.Errorf("the data folder: %w", err)
-	}
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
 	e := &Engine{
 		opts:   o,
@@ -69,9 +63,7 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 		crowd:  newCrowd(),
 		health: &health{logger: o.Logger},
 		fanned: make(chan struct{}),
-	}
-	if e.lock, err = lockDir(o.Dir); err != nil {
-		return nil, err
+		lock:   lock,
 	}
 	e.vfs = newWALVFS()
 	defer func() {
@@ -91,19 +83,44 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 	return e, nil
 }
 
+// occupy makes the folder where it is missing, and this process the only one in it.
+func occupy(ctx context.Context, o Options) (Options, *os.File, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return o, nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return o, nil, err
+	}
+	if o.Dir, err = filepath.Abs(o.Dir); err != nil {
+		return o, nil, fmt.Errorf("the data folder: %w", err)
+	}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return o, nil, fmt.Errorf("make the data folder: %w", err)
+	}
+	lock, err := lockDir(o.Dir)
+	return o, lock, err
+}
+
+// setupWriter is for a connection that writes. Order matters: page size and
+// auto_vacuum only take before the first table.
+const setupWriter = `PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;
+	PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;
+	PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -32768; PRAGMA cache_spill = OFF;
+	PRAGMA temp_store = MEMORY; PRAGMA secure_delete = ON`
+
 // openFile opens all connections, the writer's first: it brings the file into
 // shape for the others.
 func (e *Engine) openFile() error {
-	path := filepath.Join(e.opts.Dir, "bridge.db")
-	// Order matters: page size and auto_vacuum only take before the first table.
-	c, err := e.connect(path, `PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;
-		PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;
-		PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -32768; PRAGMA cache_spill = OFF;
-		PRAGMA temp_store = MEMORY; PRAGMA secure_delete = ON`)
+	path := filepath.Join(e.opts.Dir, fileName)
+	c, err := e.connect(path, setupWriter)
 	if err != nil {
 		return err
 	}
 	if err := migrate(c, path); err != nil {
+		return err
+	}
+	if err := refuseHalf(c, path); err != nil {
 		return err
 	}
 	if e.epoch, err = loadEpoch(c); err != nil {
@@ -130,7 +147,7 @@ func (e *Engine) openFile() error {
 		if err != nil {
 			return err
 		}
-		r, err := newReader(c, e.hashOf)
+		r, err := newReader(c)
 		if err != nil {
 			return err
 		}
@@ -140,16 +157,23 @@ func (e *Engine) openFile() error {
 }
 
 func (e *Engine) connect(path, setup string) (*sqlite3.Conn, error) {
-	name := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: "vfs=" + e.vfs.name}
+	c, err := connect(e.vfs, path, setup)
+	if err == nil {
+		e.conns = append(e.conns, c)
+	}
+	return c, err
+}
+
+func connect(v *walVFS, path, setup string) (*sqlite3.Conn, error) {
+	name := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: "vfs=" + v.name}
 	c, err := sqlite3.OpenFlags(name.String(), sqlite3.OPEN_READWRITE|sqlite3.OPEN_CREATE|sqlite3.OPEN_URI)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	e.conns = append(e.conns, c)
 	// The driver's own default would not sync a commit, and vfs.go relies on
 	// it: so that setting comes before anything that could write.
 	if err := c.Exec("PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; " + setup); err != nil {
-		return nil, fmt.Errorf("set up %s: %w", path, err)
+		return nil, closing(c, fmt.Errorf("set up %s: %w", path, err))
 	}
 	return c, nil
 }

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -20,12 +19,6 @@ const (
 	vacuumSlice  = 256    // pages given back to the file system
 	truncateTurn = 50     // attempts to empty the write-ahead log
 )
-
-// hashOf stands for a user's name where the name itself must not.
-func (e *Engine) hashOf(user string) []byte {
-	sum := sha256.Sum256([]byte(e.epoch + "\x00" + user))
-	return sum[:16]
-}
 
 // Erase implements bridge.Engine. It is done in slices, so that messages for
 // others go on meanwhile.
@@ -131,7 +124,7 @@ func (w *writer) erase(r *request) error {
 		return w.store.save(rec)
 	}
 	if rec.head > 0 {
-		if err := with(w.store.markErased).blob(w.engine.hashOf(r.user)).seq(rec.head).exec(); err != nil {
+		if err := with(w.store.markErased).blob(bridge.MailboxHash(r.user)).seq(rec.head).exec(); err != nil {
 			return err
 		}
 	}

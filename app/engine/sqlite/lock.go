@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"hookbridge/app/bridge"
 )
 
 // lockDir makes this process the only one that works on dir, until the file it
@@ -34,8 +36,18 @@ func lockDir(dir string) (*os.File, error) {
 	if b, err := io.ReadAll(io.LimitReader(f, 32)); err == nil && len(b) > 0 {
 		owner += " (pid " + strings.TrimSpace(string(b)) + ")"
 	}
-	return nil, closing(f, fmt.Errorf("the data folder %s is in use by %s: stop that one first, or give this one a folder of its own", dir, owner))
+	return nil, closing(f, &heldError{dir, owner})
 }
+
+// heldError says who has the folder.
+type heldError struct{ dir, owner string }
+
+func (e *heldError) Error() string {
+	return fmt.Sprintf("the data folder %s is in use by %s: stop that one first, or give this one a folder of its own", e.dir, e.owner)
+}
+
+// Unwrap makes it an ErrInUse for those who cannot use another folder.
+func (e *heldError) Unwrap() error { return bridge.ErrInUse }
 
 // closing closes c on the way out with err, which stays the one to report.
 func closing(c io.Closer, err error) error {

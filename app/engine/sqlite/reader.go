@@ -22,16 +22,15 @@ type reader struct {
 	erased, event, held, owners *sqlite3.Stmt
 	standing, sights, trails    *sqlite3.Stmt
 	members, groups, lastSeen   *sqlite3.Stmt
-	hashOf                      func(user string) []byte
 }
 
-func newReader(c *sqlite3.Conn, hashOf func(string) []byte) (*reader, error) {
+func newReader(c *sqlite3.Conn) (*reader, error) {
 	// Rows whose time has run out are in it: they say that something expired.
 	const rows = `SELECT mail.seq, mail.no, mail.expires, log.id, log.sender, log.digest, log.barred, log.event,
 		log.type, log.at, ifnull(log.topic, '')
 		FROM mail CROSS JOIN log ON log.no = mail.no
 		WHERE mail.user = ? AND mail.seq > ? ORDER BY mail.seq`
-	r := &reader{conn: c, hashOf: hashOf}
+	r := &reader{conn: c}
 	err := prepareAll(c, map[**sqlite3.Stmt]string{
 		&r.begin:  "BEGIN",
 		&r.end:    "COMMIT",
@@ -90,7 +89,7 @@ func (r *reader) shelf(user string) (shelf, error) {
 		return s, err
 	}
 	if !known {
-		err := with(r.erased).blob(r.hashOf(user)).each(func(row *sqlite3.Stmt) bool {
+		err := with(r.erased).blob(bridge.MailboxHash(user)).each(func(row *sqlite3.Stmt) bool {
 			s.head = uint64(row.ColumnInt64(0))
 			s.trimmed = s.head
 			return false

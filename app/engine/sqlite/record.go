@@ -76,7 +76,7 @@ func (w *writer) record(user string) (*record, error) {
 	if rec := w.users.get(user); rec != nil {
 		return rec, nil
 	}
-	rec, err := w.store.user(user, w.engine.hashOf(user))
+	rec, err := w.store.user(user)
 	if err != nil {
 		return nil, err
 	}

@@ -163,7 +163,7 @@ func (s *store) mailRow(user string, seq uint64) (no, expires int64, err error) 
 
 // user loads a record; one that has no row yet stands at zero, or where it stood
 // when its user was erased.
-func (s *store) user(name string, hash []byte) (*record, error) {
+func (s *store) user(name string) (*record, error) {
 	rec := &record{user: name, held: unknown}
 	known := false
 	err := with(s.getUser).text(name).each(func(r *sqlite3.Stmt) bool {
@@ -184,7 +184,7 @@ func (s *store) user(name string, hash []byte) (*record, error) {
 		return nil, err
 	}
 	if !known {
-		err := with(s.erasedHead).blob(hash).each(func(r *sqlite3.Stmt) bool {
+		err := with(s.erasedHead).blob(bridge.MailboxHash(name)).each(func(r *sqlite3.Stmt) bool {
 			rec.head = uint64(r.ColumnInt64(0))
 			rec.kept, rec.trimmed, rec.acked.Mailbox = 0, rec.head, rec.head
 			return false
@@ -213,6 +213,9 @@ func (s *store) save(rec *record) error {
 // so a row that only lost its payload where it is would keep its page; moved
 // together, these rows need a fraction of the room.
 func archived(no int64) int64 { return no - 1<<62 }
+
+// arrived is the number that an archived row had before.
+func arrived(archived int64) int64 { return archived + 1<<62 }
 
 // nextNo is the number of the next message, beyond all that the file knows.
 func (s *store) nextNo() (int64, error) {

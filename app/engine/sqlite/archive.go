@@ -1,0 +1,238 @@
+package sqlite
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"hookbridge/app/bridge"
+)
+
+var _ bridge.Archive = (*Archive)(nil)
+
+// Keys of meta that an import sets.
+const (
+	epochKey  = "epoch"
+	importKey = "import" // while it is not done: its bridge.Progress, JSON
+)
+
+// Archive is the store in one folder while no bridge runs on it. One goroutine
+// uses it.
+type Archive struct {
+	opts  Options
+	path  string
+	lock  *os.File
+	vfs   *walVFS
+	conn  *sqlite3.Conn
+	store *store
+	dumping
+	loading
+
+	epoch string
+	begun bool // an import into this store is not done
+}
+
+// OpenArchive opens the store in o.Dir, made where it is missing, to carry it
+// to another engine or to load one that comes from there. ErrInUse while a
+// bridge runs on it. The context covers opening only.
+func OpenArchive(ctx context.Context, o Options) (*Archive, error) {
+	o, lock, err := occupy(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	a := &Archive{opts: o, path: filepath.Join(o.Dir, fileName), lock: lock, vfs: newWALVFS()}
+	if err := a.open(); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return a, nil
+}
+
+// open opens the file.
+func (a *Archive) open() (err error) {
+	// Without an engine's own checkpoints SQLite does them: every so many pages
+	// of the write-ahead log, so that this stays small however much is loaded.
+	a.conn, err = connect(a.vfs, a.path, setupWriter+"; PRAGMA wal_autocheckpoint = 2000")
+	if err != nil {
+		return err
+	}
+	if err := migrate(a.conn, a.path); err != nil {
+		return err
+	}
+	if a.store, err = newStore(a.conn); err != nil {
+		return err
+	}
+	if err := a.dumping.prepare(a.conn); err != nil {
+		return err
+	}
+	if err := a.loading.prepare(a.conn, a.store); err != nil {
+		return err
+	}
+	if a.epoch, err = metaOf(a.conn, epochKey); err != nil {
+		return fmt.Errorf("read %s: %w", a.path, err)
+	}
+	mark, err := metaOf(a.conn, importKey)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", a.path, err)
+	}
+	if a.begun = mark != ""; a.begun {
+		a.epoch = ""
+	}
+	return nil
+}
+
+// Epoch implements bridge.Archive.
+func (a *Archive) Epoch() string { return a.epoch }
+
+// Close implements bridge.Archive.
+func (a *Archive) Close() error {
+	if a.lock == nil {
+		return bridge.ErrClosed
+	}
+	err := closeConn(a.conn)
+	a.vfs.close()
+	err = errors.Join(err, a.lock.Close())
+	a.conn, a.lock = nil, nil
+	return err
+}
+
+// usable is asked before anything is done.
+func (a *Archive) usable(ctx context.Context) error {
+	if a.conn == nil {
+		return bridge.ErrClosed
+	}
+	return ctx.Err()
+}
+
+// Progress implements bridge.Archive. A store that a bridge has opened, and in
+// which nothing has happened, has no life to lose.
+func (a *Archive) Progress(ctx context.Context) (p bridge.Progress, err error) {
+	if err := a.usable(ctx); err != nil {
+		return p, err
+	}
+	if !a.begun {
+		return p, a.mustBeEmpty()
+	}
+	mark, err := metaOf(a.conn, importKey)
+	if err != nil {
+		return p, fmt.Errorf("read %s: %w", a.path, err)
+	}
+	if err := json.Unmarshal([]byte(mark), &p); err != nil {
+		return p, fmt.Errorf("read how far the import into %s has come: %w", a.path, err)
+	}
+	return p, nil
+}
+
+// mustBeEmpty is ErrNotEmpty where something is kept.
+func (a *Archive) mustBeEmpty() error {
+	n, err := queryInt(a.conn, `SELECT EXISTS (SELECT 1 FROM log) OR EXISTS (SELECT 1 FROM mail) OR EXISTS (SELECT 1 FROM users)
+		OR EXISTS (SELECT 1 FROM revocations) OR EXISTS (SELECT 1 FROM members) OR EXISTS (SELECT 1 FROM erased)
+		OR EXISTS (SELECT 1 FROM trails) OR EXISTS (SELECT 1 FROM sights) OR EXISTS (SELECT 1 FROM topics)`)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", a.path, err)
+	}
+	if n != 0 {
+		return fmt.Errorf("%s: %w", a.path, bridge.ErrNotEmpty)
+	}
+	return nil
+}
+
+// Finish implements bridge.Archive. Once more with the same epoch is no error.
+func (a *Archive) Finish(ctx context.Context, epoch string) error {
+	if err := a.usable(ctx); err != nil {
+		return err
+	}
+	if epoch == "" {
+		return errors.New("sqlite: an import is finished with no epoch")
+	}
+	if a.begun || a.epoch != epoch {
+		err := a.change(func() error {
+			if err := with(a.setMeta).text(epochKey).text(epoch).exec(); err != nil {
+				return err
+			}
+			return with(a.dropMeta).text(importKey).exec()
+		})
+		if err != nil {
+			return fmt.Errorf("finish the import into %s: %w", a.path, err)
+		}
+		a.begun, a.epoch = false, epoch
+	}
+	if _, _, err := a.conn.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE); err != nil {
+		return fmt.Errorf("the import into %s is finished, but its write-ahead log could not be copied: %w", a.path, err)
+	}
+	return nil
+}
+
+// Clear implements bridge.Archive: it takes the file away. That needs no room on
+// the disk, for want of which the import may have broken off.
+func (a *Archive) Clear(ctx context.Context) error {
+	if err := a.usable(ctx); err != nil {
+		return err
+	}
+	if !a.begun {
+		return a.mustBeEmpty()
+	}
+	err := closeConn(a.conn)
+	a.conn = nil
+	if err != nil {
+		return fmt.Errorf("clear %s: %w", a.path, err)
+	}
+	// The main file goes first: a write-ahead log without one says nothing.
+	for _, end := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(a.path + end); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("clear the store: %w", err)
+		}
+	}
+	return a.open()
+}
+
+// change runs f in a transaction.
+func (a *Archive) change(f func() error) error {
+	if !a.begun {
+		if err := a.mustBeEmpty(); err != nil {
+			return err
+		}
+	}
+	if err := a.store.begin.Exec(); err != nil {
+		return err
+	}
+	err := f()
+	if err == nil {
+		err = a.store.commit.Exec()
+	}
+	if err != nil && !a.conn.GetAutocommit() {
+		if rerr := a.store.rollback.Exec(); rerr != nil {
+			err = fmt.Errorf("%w (and rolling back: %w)", err, rerr)
+		}
+	}
+	return err
+}
+
+// refuseHalf keeps an engine off a store that holds half of an import.
+func refuseHalf(c *sqlite3.Conn, path string) error {
+	mark, err := metaOf(c, importKey)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	if mark != "" {
+		return fmt.Errorf("%s: %w: run `hookbridge import` again, which goes on where it broke off", path, bridge.ErrUnfinished)
+	}
+	return nil
+}
+
+// metaOf reads one value of meta; empty where there is none.
+func metaOf(c *sqlite3.Conn, key string) (value string, err error) {
+	s, _, err := c.Prepare("SELECT value FROM meta WHERE key = ?")
+	if err != nil {
+		return "", err
+	}
+	err = with(s).text(key).each(func(r *sqlite3.Stmt) bool {
+		value = r.ColumnText(0)
+		return false
+	})
+	return value, firstOf(err, s.Close())
+}

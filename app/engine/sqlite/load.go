@@ -1,0 +1,181 @@
+package sqlite
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"hookbridge/app/bridge"
+)
+
+// loading is an Archive's statements for what Load writes, beside the store's
+// own. Each leaves things as they are where it comes again.
+type loading struct {
+	addEvent, findEvent, revive   *sqlite3.Stmt
+	placeMail, newerTopic, enlist *sqlite3.Stmt
+	setMeta, dropMeta             *sqlite3.Stmt
+
+	nextNo int64 // of the next event
+	buf    []byte
+}
+
+func (l *loading) prepare(c *sqlite3.Conn, s *store) (err error) {
+	if l.nextNo, err = s.nextNo(); err != nil {
+		return err
+	}
+	return prepareAll(c, map[**sqlite3.Stmt]string{
+		&l.addEvent: `INSERT INTO log (no, id, digest, born, expires, targets, sender, barred, type, at, recalled)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
+		&l.findEvent: "SELECT no FROM log WHERE id = ?",
+		&l.revive:    "UPDATE log SET no = ?, event = ?, topic = ? WHERE no = ?",
+		&l.placeMail: "INSERT INTO mail (user, seq, no, expires) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+		&l.newerTopic: `INSERT INTO topics (user, topic, seq) VALUES (?, ?, ?)
+			ON CONFLICT (user, topic) DO UPDATE SET seq = max(seq, excluded.seq)`,
+		&l.enlist: `INSERT INTO members (grp, user, stored, until) VALUES (?, ?, ?, ?)
+			ON CONFLICT (grp, user) DO UPDATE SET stored = max(stored, excluded.stored), until = max(until, excluded.until)`,
+		&l.setMeta:  "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+		&l.dropMeta: "DELETE FROM meta WHERE key = ?",
+	})
+}
+
+// Load implements bridge.Archive: all of it in one transaction.
+func (a *Archive) Load(ctx context.Context, entries []bridge.Entry, p bridge.Progress) error {
+	if err := a.usable(ctx); err != nil {
+		return err
+	}
+	mark, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("note how far the import has come: %w", err)
+	}
+	nextNo := a.nextNo
+	err = a.change(func() error {
+		if !a.begun {
+			// A bridge that found nothing here had a name for it. From now on
+			// there is none, until the import brings its own.
+			if err := with(a.dropMeta).text(epochKey).exec(); err != nil {
+				return err
+			}
+		}
+		for _, e := range entries {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := a.load(e); err != nil {
+				return err
+			}
+		}
+		return with(a.setMeta).text(importKey).text(string(mark)).exec()
+	})
+	if err != nil {
+		a.nextNo = nextNo
+		return fmt.Errorf("load into %s: %w", a.path, err)
+	}
+	a.begun, a.epoch = true, ""
+	return nil
+}
+
+func (a *Archive) load(e bridge.Entry) error {
+	switch {
+	case e.Event != nil:
+		return a.loadEvent(e.Event)
+	case e.Mailbox != nil:
+		return a.loadMailbox(e.Mailbox)
+	case e.Message != nil:
+		return a.loadMessage(e.Message)
+	case e.Membership != nil:
+		m := e.Membership
+		return with(a.enlist).text(m.Group).text(m.User).bool(m.Stored).int(m.Until).exec()
+	case e.Revocation != nil:
+		v := e.Revocation
+		var before int64
+		if v.TokenID == "" {
+			before = nanos(v.IssuedBefore)
+		}
+		return with(a.store.addRevocation).text(v.User).text(v.TokenID).int(before).exec()
+	case e.Trail != nil:
+		return a.loadTrail(e.Trail)
+	case e.Sight != nil:
+		s := e.Sight
+		return with(a.store.addSight).text(s.ID).text(s.User).text(s.Session).int(s.At).exec()
+	}
+	return errors.New("sqlite: an entry of a kind that this program does not know")
+}
+
+// loadEvent writes an event's row as that of one whose message is gone. Its
+// number is the one that it has in any case, so that messages which get their
+// payloads back stand in the order in which events came.
+func (a *Archive) loadEvent(e *bridge.EventEntry) error {
+	a.buf = a.buf[:0]
+	for _, p := range e.Places {
+		a.buf = appendPlace(a.buf, place{user: p.User, seq: p.Seq})
+	}
+	targets := a.buf
+	if targets == nil {
+		targets = []byte{}
+	}
+	digest := e.Digest
+	if digest == nil {
+		digest = []byte{}
+	}
+	born := e.Until - int64(a.opts.IDRetention)
+	err := with(a.addEvent).int(archived(a.nextNo)).text(e.ID).blob(digest).int(born).int(e.Expires).blob(targets).
+		text(e.From).blob(appendNames(nil, e.Except)).text(e.Type).int(e.At).int(e.Recalled).exec()
+	if err == nil && a.conn.Changes() > 0 {
+		a.nextNo++
+	}
+	return err
+}
+
+func (a *Archive) loadMailbox(m *bridge.MailboxEntry) error {
+	if len(m.Hash) > 0 {
+		return with(a.store.markErased).blob(m.Hash).seq(m.Head).exec()
+	}
+	return a.store.save(&record{user: m.User, head: m.Head, trimmed: m.Trimmed, seen: m.Seen, first: m.First,
+		acked: m.Acked, explicit: len(m.Holes) > 0, expired: m.Expired, lastSeen: m.LastSeen})
+}
+
+// loadMessage puts a message into its mailbox; the first one of an event brings
+// the payload.
+func (a *Archive) loadMessage(m *bridge.MessageEntry) error {
+	var no int64 // never of a row
+	err := with(a.findEvent).text(m.ID).each(func(r *sqlite3.Stmt) bool {
+		no = r.ColumnInt64(0)
+		return false
+	})
+	if err != nil {
+		return err
+	}
+	if no == 0 {
+		return fmt.Errorf("the message %s is of no event that was loaded", m.ID)
+	}
+	if no < 0 {
+		gone := no
+		no = arrived(gone)
+		event := m.Event
+		if event == nil {
+			event = []byte{}
+		}
+		if err := with(a.revive).int(no).blob(event).orNull(m.Topic).int(gone).exec(); err != nil {
+			return err
+		}
+	}
+	if err := with(a.placeMail).text(m.User).seq(m.Seq).int(no).int(m.Expires).exec(); err != nil || m.Topic == "" {
+		return err
+	}
+	return with(a.newerTopic).text(m.User).text(m.Topic).seq(m.Seq).exec()
+}
+
+func (a *Archive) loadTrail(t *bridge.Trail) error {
+	data, err := json.Marshal(t)
+	if err != nil {
+		return fmt.Errorf("keep a trail: %w", err)
+	}
+	user := t.Member.User
+	if err := with(a.store.addTrail).text(user).int(nanos(t.Ended)).text(t.Member.Session).blob(data).exec(); err != nil {
+		return err
+	}
+	return with(a.store.keepTrails).text(user).int(bridge.MaxTrails).exec()
+}
