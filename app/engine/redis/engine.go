@@ -54,8 +54,23 @@ var _ bridge.Engine = (*Engine)(nil)
 const startPatience = 20 * time.Second
 
 // Open connects to Redis and begins to listen. Errors: a setting that is wrong,
-// a server that is too old or holds what a newer version wrote, ErrUnavailable.
+// a server that is too old or holds what a newer version wrote, ErrUnfinished,
+// ErrUnavailable.
 func Open(ctx context.Context, o Options) (*Engine, error) {
+	e, err := dial(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if err = e.open(ctx); err != nil {
+		e.hangUp()
+		return nil, err
+	}
+	return e, nil
+}
+
+// dial makes an engine that is connected, to a store of a known format, and does
+// nothing yet.
+func dial(ctx context.Context, o Options) (*Engine, error) {
 	o, err := o.withDefaults()
 	if err != nil {
 		return nil, err
@@ -78,13 +93,23 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	e.life, e.end = context.WithCancel(context.WithoutCancel(ctx))
 	e.all = e.mailboxAt("all")
 	e.health.logger = o.Logger
-	if err = e.open(ctx); err != nil {
-		e.end()
-		e.loops.Wait()
-		client.Close()
+	if e.scripts, err = loadScripts(); err == nil {
+		err = e.inspect(ctx)
+	}
+	if err == nil {
+		err = e.checkFormat(ctx)
+	}
+	if err != nil {
+		e.hangUp()
 		return nil, err
 	}
 	return e, nil
+}
+
+func (e *Engine) hangUp() {
+	e.end()
+	e.loops.Wait()
+	e.client.Close()
 }
 
 func connect(ctx context.Context, co rueidis.ClientOption, o Options) (rueidis.Client, error) {
@@ -105,16 +130,10 @@ func connect(ctx context.Context, co rueidis.ClientOption, o Options) (rueidis.C
 }
 
 func (e *Engine) open(ctx context.Context) error {
+	if err := e.checkWhole(ctx); err != nil {
+		return err
+	}
 	var err error
-	if e.scripts, err = loadScripts(); err != nil {
-		return err
-	}
-	if err := e.inspect(ctx); err != nil {
-		return err
-	}
-	if err := e.checkFormat(ctx); err != nil {
-		return err
-	}
 	if e.metrics, err = newMetrics(e.opts.Registerer, e); err != nil {
 		return err
 	}
@@ -175,6 +194,18 @@ func (e *Engine) checkFormat(ctx context.Context) error {
 	return nil
 }
 
+// checkWhole refuses a store that an import has not finished.
+func (e *Engine) checkWhole(ctx context.Context) error {
+	n, err := e.client.Do(ctx, e.client.B().Exists().Key(e.importKey()).Build()).AsInt64()
+	if err = e.fault(ctx, err); err != nil {
+		return err
+	}
+	if n != 0 {
+		return fmt.Errorf("redis: %w: run `hookbridge import` again, which goes on where it broke off", bridge.ErrUnfinished)
+	}
+	return nil
+}
+
 // Epoch implements bridge.Engine.
 func (e *Engine) Epoch() string { return *e.epoch.Load() }
 
@@ -205,9 +236,7 @@ func (e *Engine) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), e.opts.Patience)
 	defer cancel()
 	err := e.withdraw(ctx)
-	e.end()
-	e.loops.Wait()
-	e.client.Close()
+	e.hangUp()
 	e.metrics.close()
 	return err
 }

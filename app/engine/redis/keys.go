@@ -57,5 +57,8 @@ func (e *Engine) machineKeys() (leases, sessions, epoch string) {
 
 func (e *Engine) formatKey() string { return e.opts.Prefix + ":{machines}:format" }
 
+// importKey stands while an import is not finished.
+func (e *Engine) importKey() string { return e.opts.Prefix + ":{machines}:import" }
+
 // channel is where a machine listens; with "all" where all do.
 func (e *Engine) channel() string { return e.opts.Prefix + ":c:" }

@@ -247,14 +247,22 @@ func (e *Engine) Revoke(ctx context.Context, user string, r bridge.Revocation) e
 		return err
 	}
 	defer leave()
+	_, err = e.runDurable(ctx, e.revoking(user, r))
+	return err
+}
+
+// nameField begins the field of a user's revocations that says whose they are.
+const nameField = "n"
+
+// revoking is the call that remembers a revocation and tells of it.
+func (e *Engine) revoking(user string, r bridge.Revocation) call {
 	b := e.mailboxOf(user)
 	kind, value := "j", r.TokenID
 	if value == "" {
 		kind, value = "b", itoa(r.IssuedBefore.UnixMilli())
 	}
 	n := bridge.Notice{Kind: bridge.NoticeRevoked, User: user, Revocation: r}
-	_, err = e.runDurable(ctx, call{&e.scripts.revoke, []string{b.revocations(), b.l}, []string{e.channel(), e.self, e.notice(n), kind, value}})
-	return err
+	return call{&e.scripts.revoke, []string{b.revocations(), b.l}, []string{e.channel(), e.self, e.notice(n), kind, value, user}}
 }
 
 // Revoked implements bridge.Registry.

@@ -55,6 +55,9 @@ func (e *Engine) reconcile(ctx context.Context) error {
 			again = append(again, e.client.B().Hset().Key(e.mailboxOf(user).l).FieldValue().FieldValue(m.Session, e.presence(m)).Build())
 		}
 		for kind, value := range revoked {
+			if strings.HasPrefix(kind, nameField) {
+				continue
+			}
 			(*l).Notify(bridge.Notice{Kind: bridge.NoticeRevoked, User: user, Revocation: revocation(kind, value)})
 		}
 		if !state[0].IsNil() {

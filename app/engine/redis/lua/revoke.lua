@@ -1,5 +1,7 @@
 -- A revocation, for good; sessions are told in the same step. KEYS R l;
--- ARGV channel self payload kind value. kind is 'b' (a time) or 'j' (a token's id).
+-- ARGV channel self payload kind value user. kind is 'b' (a time) or 'j' (a token's id). A field of 'n'
+-- and the user's name says whose it is, to whoever carries the store elsewhere.
+call('HSET', KEYS[1], 'n' .. ARGV[6], '')
 if ARGV[4] == 'b' then
   if (tonumber(call('HGET', KEYS[1], 'b')) or 0) < tonumber(ARGV[5]) then call('HSET', KEYS[1], 'b', ARGV[5]) end
 else

@@ -1,0 +1,135 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/redis/rueidis"
+
+	"hookbridge/app/bridge"
+)
+
+// letters is how many messages are read from a mailbox in one go.
+const letters = 200
+
+// mailboxes gives where mailboxes stand, and of each what is in it.
+func (d *dumping) mailboxes(ctx context.Context, keys []string) error {
+	e := d.e
+	first, keys := d.rest(keys)
+	var calls []call
+	var tags []string
+	var at []int
+	for i, k := range keys {
+		tag, rest := d.split(k)
+		if rest != "h" { // a key of another kind that looks like one
+			continue
+		}
+		b := e.mailboxAt(tag)
+		calls = append(calls, call{&e.scripts.survey, []string{b.h, b.m, b.g}, []string{itoa(d.place.now)}})
+		tags, at = append(tags, tag), append(at, first+i)
+	}
+	for i, r := range e.runMany(ctx, calls) {
+		list, err := r.ToArray()
+		if err = e.fault(ctx, err); err != nil {
+			return err
+		}
+		m, err := mailboxEntry(list)
+		if err != nil {
+			return fmt.Errorf("read where the mailbox of %s stands: %w", tags[i], err)
+		}
+		known := tags[i] == "all"
+		if !known {
+			m.User, known = d.names[tags[i]]
+		}
+		if !known {
+			m = &bridge.MailboxEntry{Head: m.Head}
+			if m.Hash, err = nameEncoding.DecodeString(tags[i][1:]); err != nil {
+				return fmt.Errorf("read the tag %s: %w", tags[i], err)
+			}
+		}
+		if err := d.give(at[i], 1, bridge.Entry{Mailbox: m}); err != nil {
+			return err
+		}
+		if known {
+			if err := d.messages(ctx, at[i], e.mailboxAt(tags[i]), m); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// mailboxEntry reads the answer of lua/survey.lua.
+func mailboxEntry(list []rueidis.RedisMessage) (*bridge.MailboxEntry, error) {
+	if len(list) != 8 {
+		return nil, errFormat
+	}
+	first, err := list[2].ToString()
+	if err != nil {
+		return nil, err
+	}
+	n, err := numbers(append(list[:2:2], list[3:7]...))
+	if err != nil {
+		return nil, err
+	}
+	m := &bridge.MailboxEntry{Head: n[0], Trimmed: n[1], Acked: bridge.Position{Mailbox: n[2], Broadcast: n[3]}, LastSeen: int64(n[4]), Expired: n[5]}
+	if first != "" {
+		m.Seen = true
+		if m.First, err = strconv.ParseUint(first, 10, 64); err != nil {
+			return nil, err
+		}
+		m.Acked.Broadcast = max(m.Acked.Broadcast, m.First)
+	}
+	taken, err := list[7].ToArray()
+	if err != nil {
+		return nil, err
+	}
+	if n, err = numbers(taken); err != nil {
+		return nil, err
+	}
+	gone := max(m.Trimmed, m.Expired)
+	for i := len(n) - 2; i >= 0; i -= 2 { // the script has the furthest first
+		if n[i+1] > gone {
+			m.Holes = append(m.Holes, [2]uint64{max(n[i], gone+1), min(n[i+1], m.Head)})
+		}
+	}
+	return m, nil
+}
+
+// messages gives what is in a mailbox, the i-th of its page. Behind the mailbox's
+// own entry it has given as much as the place of its last message, and one.
+func (d *dumping) messages(ctx context.Context, i int, b mailbox, box *bridge.MailboxEntry) error {
+	e := d.e
+	after := box.Trimmed
+	if i == d.place.key && d.place.done > 1 {
+		after = max(after, d.place.done-1)
+	}
+	for {
+		page, err := e.client.Do(ctx, e.client.B().Xrange().Key(b.m).Start(itoa(after+1)+"-0").End("+").Count(letters).Build()).AsXRange()
+		if err = e.fault(ctx, err); err != nil {
+			return err
+		}
+		for _, x := range page {
+			text, _, _ := strings.Cut(x.ID, "-")
+			if after, err = strconv.ParseUint(text, 10, 64); err != nil {
+				return fmt.Errorf("read a place: %w", err)
+			}
+			m, err := decodeMessage([]byte(x.FieldValues["d"]), box.User)
+			if err != nil {
+				return fmt.Errorf("read a message: %w", err)
+			}
+			if m.Expires.UnixMilli() <= d.place.now {
+				continue
+			}
+			entry := &bridge.MessageEntry{User: box.User, Seq: after, ID: m.ID, Topic: m.Topic, Expires: nanos(m.Expires), Event: m.Event}
+			if err := d.give(i, 1+after, bridge.Entry{Message: entry}); err != nil {
+				return err
+			}
+		}
+		if len(page) < letters {
+			return nil
+		}
+	}
+}

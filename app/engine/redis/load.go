@@ -1,0 +1,294 @@
+package redis
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"hookbridge/app/bridge"
+)
+
+// year is YEAR of lua/lib.lua.
+const year = 31_536_000_000
+
+var errExport = errors.New("redis: the export is damaged")
+
+// loading is one Load.
+type loading struct {
+	*Archive
+	now     int64
+	records map[string]*idRecord // of events that messages name
+	steps   []step
+	letters call   // messages that go into one mailbox
+	to      string // whose that is
+}
+
+// Load implements bridge.Archive.
+func (a *Archive) Load(ctx context.Context, entries []bridge.Entry, p bridge.Progress) error {
+	if err := a.begin(ctx, p.Export); err != nil {
+		return err
+	}
+	l := &loading{Archive: a, now: a.e.nowMs(), records: make(map[string]*idRecord)}
+	for _, en := range entries {
+		if en.Event != nil {
+			if err := l.event(en.Event); err != nil {
+				return err
+			}
+		}
+	}
+	// Messages are without what is kept of their events.
+	if err := l.lookup(ctx, entries); err != nil {
+		return err
+	}
+	for _, en := range entries {
+		if err := l.entry(en); err != nil {
+			return err
+		}
+	}
+	l.post()
+	if err := a.write(ctx, l.steps); err != nil {
+		return err
+	}
+	far, err := a.mark(p)
+	if err != nil {
+		return err
+	}
+	return a.write(ctx, []step{far})
+}
+
+// begin marks the store before anything is in it: as an import that has come
+// nowhere yet.
+func (a *Archive) begin(ctx context.Context, export string) error {
+	if a.marked {
+		return nil
+	}
+	e := a.e
+	b, err := json.Marshal(bridge.Progress{Export: export})
+	if err != nil {
+		return fmt.Errorf("begin the import: %w", err)
+	}
+	cmd := e.client.B().Set().Key(e.importKey()).Value(rueidis.BinaryString(b)).Nx().Build()
+	if err := a.write(ctx, []step{plain(cmd, e.importKey())}); err != nil {
+		return err
+	}
+	a.marked = true
+	return nil
+}
+
+func (l *loading) entry(en bridge.Entry) error {
+	switch {
+	case en.Message != nil:
+		return l.message(en.Message)
+	case en.Mailbox != nil:
+		return l.mailbox(en.Mailbox)
+	case en.Membership != nil:
+		l.membership(en.Membership)
+	case en.Revocation != nil:
+		l.revocation(en.Revocation)
+	case en.Trail != nil:
+		return l.trail(en.Trail)
+	case en.Sight != nil:
+		l.sight(en.Sight)
+	}
+	return nil
+}
+
+func (l *loading) add(cmd rueidis.Completed, key string) {
+	l.steps = append(l.steps, plain(cmd, key))
+}
+
+func (l *loading) prolong(key string, ttl int64) {
+	l.add(l.e.client.B().Pexpire().Key(key).Milliseconds(ttl).Build(), key)
+}
+
+// event remembers by an id. Mailboxes are told of it where the same message, sent
+// again, might go to several: how it was addressed is not known any more.
+func (l *loading) event(ev *bridge.EventEntry) error {
+	e := l.e
+	if len(ev.Digest) != sha256.Size || ev.ID == "" {
+		return fmt.Errorf("%w: the event %q", errExport, ev.ID)
+	}
+	r := remembered{digest: string(ev.Digest), until: millis(ev.Until), recalled: bridge.ArchiveTime(ev.Recalled),
+		idRecord: &idRecord{from: ev.From, typ: ev.Type, at: bridge.ArchiveTime(ev.At), expires: bridge.ArchiveTime(ev.Expires), except: ev.Except}}
+	for _, p := range ev.Places {
+		if p.User == "" {
+			r.all = true
+		} else {
+			r.users = append(r.users, p.User)
+		}
+	}
+	l.records[ev.ID] = r.idRecord
+	ttl := r.until - l.now
+	if ttl <= 0 {
+		return nil
+	}
+	if !e.cluster && len(ev.Places) == 1 {
+		r.seq, r.placed = ev.Places[0].Seq, true
+	}
+	l.add(e.client.B().Set().Key(e.record(ev.ID)).Value(r.encode()).PxMilliseconds(ttl).Build(), e.record(ev.ID))
+	for _, p := range ev.Places {
+		// A stored message without a place has not been everywhere it was to go:
+		// whoever sends it again completes it.
+		if r.all && !e.cluster || p.Seq == 0 && ev.Expires != 0 {
+			continue
+		}
+		key := e.boxOf(p.User).delivered(ev.ID)
+		l.add(e.client.B().Set().Key(key).Value(itoa(p.Seq)).PxMilliseconds(ttl).Build(), key)
+	}
+	return nil
+}
+
+// lookup finds the events of messages that came with batches before.
+func (l *loading) lookup(ctx context.Context, entries []bridge.Entry) error {
+	e := l.e
+	var ids []string
+	var cmds rueidis.Commands
+	for _, en := range entries {
+		if m := en.Message; m != nil && millis(m.Expires) > l.now {
+			if _, ok := l.records[m.ID]; !ok {
+				l.records[m.ID] = nil
+				ids, cmds = append(ids, m.ID), append(cmds, e.client.B().Get().Key(e.record(m.ID)).Build())
+			}
+		}
+	}
+	for i, r := range e.client.DoMulti(ctx, cmds...) {
+		text, err := r.ToString()
+		if rueidis.IsRedisNil(err) {
+			continue
+		}
+		if err = e.fault(ctx, err); err != nil {
+			return err
+		}
+		rec, err := decodeMemory(text)
+		if err != nil {
+			return fmt.Errorf("read what %q is remembered by: %w", ids[i], err)
+		}
+		l.records[ids[i]] = rec.idRecord
+	}
+	return nil
+}
+
+// mailbox writes where a mailbox stands, as append, join and ack would have left it.
+func (l *loading) mailbox(m *bridge.MailboxEntry) error {
+	e := l.e
+	l.post()
+	b := e.boxOf(m.User)
+	if len(m.Hash) > 0 {
+		b = e.mailboxAt("u" + nameEncoding.EncodeToString(m.Hash))
+	}
+	state := e.client.B().Hset().Key(b.h).FieldValue().FieldValue("s", itoa(m.Head))
+	switch {
+	case len(m.Hash) == len(bridge.MailboxHash("")): // as lua/erase.lua leaves it
+		state = state.FieldValue("tr", itoa(m.Head)).FieldValue("am", itoa(m.Head))
+	case len(m.Hash) > 0:
+		return fmt.Errorf("%w: the hash of a mailbox", errExport)
+	default:
+		state = state.FieldValue("tr", itoa(m.Trimmed)).FieldValue("am", itoa(m.Acked.Mailbox)).FieldValue("ab", itoa(m.Acked.Broadcast))
+	}
+	if m.Seen {
+		l.add(e.client.B().Zadd().Key(e.users()).ScoreMember().ScoreMember(0, m.User).Build(), e.users())
+		state = state.FieldValue("f", itoa(m.First))
+	}
+	if m.LastSeen != 0 {
+		state = state.FieldValue("ls", itoa(m.LastSeen))
+	}
+	l.add(state.Build(), b.h)
+	l.prolong(b.h, year) // or longer, as messages come
+	if len(m.Holes) > 0 {
+		holes := e.client.B().Zadd().Key(b.g).ScoreMember()
+		for _, h := range m.Holes {
+			holes = holes.ScoreMember(float64(h[1]), itoa(h[0]))
+		}
+		l.add(holes.Build(), b.g)
+		l.prolong(b.g, year)
+	}
+	return nil
+}
+
+// message puts one behind those that go into the same mailbox.
+func (l *loading) message(m *bridge.MessageEntry) error {
+	e := l.e
+	if millis(m.Expires) <= l.now {
+		return nil
+	}
+	ev := l.records[m.ID]
+	if ev == nil {
+		return fmt.Errorf("%w: it has no event for the message %q", errExport, m.ID)
+	}
+	if l.to != m.User || len(l.letters.args) > 4*letters {
+		l.post()
+	}
+	if l.letters.script == nil {
+		b := e.boxOf(m.User)
+		l.to, l.letters = m.User, call{&e.scripts.load, []string{b.h, b.m, b.t}, []string{itoa(l.now)}}
+	}
+	blob := encodeMessage(&bridge.Message{ID: m.ID, From: ev.from, Type: ev.typ, At: ev.at, Expires: bridge.ArchiveTime(m.Expires),
+		Topic: m.Topic, Except: ev.except, Event: m.Event})
+	l.letters.args = append(l.letters.args, itoa(m.Seq), itoa(millis(m.Expires)), m.Topic, rueidis.BinaryString(blob))
+	return nil
+}
+
+// post sends off the messages that have been collected.
+func (l *loading) post() {
+	if l.letters.script != nil {
+		l.steps = append(l.steps, l.script(l.letters))
+	}
+	l.letters = call{}
+}
+
+func (l *loading) membership(m *bridge.MembershipEntry) {
+	e := l.e
+	stored, named := e.groupKeys(m.Group)
+	own := e.mailboxOf(m.User).groups()
+	if m.Stored || millis(m.Until) > l.now {
+		l.add(e.client.B().Sadd().Key(own).Member(m.Group).Build(), own)
+	}
+	if m.Stored {
+		l.add(e.client.B().Sadd().Key(stored).Member(m.User).Build(), stored)
+	}
+	if millis(m.Until) > l.now {
+		l.add(e.client.B().Zadd().Key(named).Gt().ScoreMember().ScoreMember(float64(millis(m.Until)), m.User).Build(), named)
+	}
+}
+
+// revocation is written as Revoke does, which nobody is there to hear of.
+func (l *loading) revocation(r *bridge.RevocationEntry) {
+	l.steps = append(l.steps, l.script(l.e.revoking(r.User, r.Revocation)))
+}
+
+// trail puts one before the others of its user, wherever it was among them.
+func (l *loading) trail(t *bridge.Trail) error {
+	e := l.e
+	b, err := json.Marshal(t)
+	if err != nil {
+		return fmt.Errorf("keep a trail: %w", err)
+	}
+	key, text := e.mailboxOf(t.Member.User).trails(), rueidis.BinaryString(b)
+	l.add(e.client.B().Lrem().Key(key).Count(0).Element(text).Build(), key)
+	l.add(e.client.B().Lpush().Key(key).Element(text).Build(), key)
+	l.add(e.client.B().Ltrim().Key(key).Start(0).Stop(bridge.MaxTrails-1).Build(), key)
+	l.prolong(key, e.opts.IDRetention.Milliseconds())
+	return nil
+}
+
+// sight goes into the stretch of time that it is from, of the two that are read.
+func (l *loading) sight(s *bridge.SightEntry) {
+	e := l.e
+	now := time.UnixMilli(l.now)
+	at := bridge.ArchiveTime(s.At)
+	if oldest := now.Add(-e.opts.IDRetention); at.Before(oldest) {
+		at = oldest
+	} else if at.After(now) {
+		at = now
+	}
+	l.steps = append(l.steps, l.script(call{&e.scripts.seen, []string{e.sights(e.mailboxOf(s.User), at)}, []string{
+		s.ID, s.Session, itoa(s.At), itoa(2 * e.opts.IDRetention.Milliseconds())}}))
+}
+
+// millis is a time of an entry as Redis has it.
+func millis(nanos int64) int64 { return nanos / int64(time.Millisecond) }
