@@ -27,7 +27,7 @@ func Export(ctx context.Context, a bridge.Archive, path string, o Options) (Move
 	if err != nil {
 		return Moved{}, err
 	}
-	w := &writer{file: f, out: bufio.NewWriterSize(f, 256<<10), o: o.withDefaults()}
+	w := &writer{file: f, out: bufio.NewWriterSize(f, 64<<10), o: o.withDefaults()}
 	after, err := w.open(a.Epoch())
 	if err == nil {
 		err = w.dump(ctx, a, after)
@@ -40,7 +40,7 @@ func Stream(ctx context.Context, a bridge.Archive, out io.Writer, o Options) (Mo
 	if err := exportable(ctx, a); err != nil {
 		return Moved{}, err
 	}
-	w := &writer{out: bufio.NewWriterSize(out, 256<<10), o: o.withDefaults()}
+	w := &writer{out: bufio.NewWriterSize(out, 64<<10), o: o.withDefaults()}
 	err := w.begin(a.Epoch())
 	if err == nil {
 		err = w.dump(ctx, a, "")

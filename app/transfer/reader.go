@@ -34,7 +34,7 @@ type section struct {
 
 // newReader reads the header.
 func newReader(in io.Reader) (*reader, error) {
-	r := &reader{in: bufio.NewReaderSize(in, 256<<10)}
+	r := &reader{in: bufio.NewReaderSize(in, 64<<10)}
 	b, err := r.line(maxHeader)
 	switch {
 	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, errTooLong):

@@ -294,19 +294,21 @@ func TestCtrlCEndsATransferInOrder(t *testing.T) {
 		t.Fatalf("%+v %v", m, err)
 	}
 	// A pipe that gives nothing more holds nobody up.
-	in, out := io.Pipe()
-	defer out.Close()
-	ctx, cancel = context.WithCancel(t.Context())
-	to := &store{}
-	done := make(chan error)
-	go func() {
-		_, err := Import(ctx, to, in, Options{Moved: func(Moved) { cancel() }})
-		done <- err
-	}()
 	whole := read(t, path)
-	_, err := out.Write(whole[:len(whole)-10])
-	must(t, err)
-	if err := <-done; !errors.Is(err, context.Canceled) || to.progress.Loaded == 0 {
+	in, out := io.Pipe()
+	ctx, cancel = context.WithCancel(t.Context())
+	defer cancel()
+	wrote := make(chan error)
+	go func() {
+		_, err := out.Write(whole[:len(whole)-10])
+		wrote <- err
+	}()
+	to := &store{}
+	if _, err := Import(ctx, to, in, Options{Moved: func(Moved) { cancel() }}); !errors.Is(err, context.Canceled) || to.progress.Loaded == 0 {
 		t.Fatalf("%v %+v", err, to.progress)
+	}
+	must(t, in.Close())
+	if err := <-wrote; err != nil && !errors.Is(err, io.ErrClosedPipe) {
+		t.Fatal(err)
 	}
 }
