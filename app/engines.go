@@ -63,6 +63,31 @@ func (s *Store) engine(ctx context.Context, log *slog.Logger, registry prometheu
 	return e, auth.NewSharedTickets(ticketLife, e, time.Now), nil
 }
 
+// archive opens the same store as a whole, to be carried from or to another
+// engine.
+func (s *Store) archive(ctx context.Context, log *slog.Logger) (bridge.Archive, error) {
+	if s.RedisURL == "" {
+		a, err := sqlite.OpenArchive(ctx, s.sqliteOptions(log))
+		if err != nil {
+			return nil, err
+		}
+		return a, nil
+	}
+	a, err := redis.OpenArchive(ctx, s.redisOptions(log))
+	if err != nil {
+		return nil, fmt.Errorf("BRIDGE_REDIS_URL: %w", err)
+	}
+	return a, nil
+}
+
+// place names the store for an operator, without what is secret.
+func (s *Store) place() string {
+	if s.RedisURL == "" {
+		return "BRIDGE_DATA_DIR=" + s.DataDir
+	}
+	return "BRIDGE_REDIS_URL with BRIDGE_REDIS_PREFIX=" + s.RedisPrefix
+}
+
 func (s *Store) sqliteOptions(log *slog.Logger) sqlite.Options {
 	return sqlite.Options{Dir: s.DataDir, MailboxLimit: s.MailboxLimit, IDRetention: s.IDRetention, Logger: log}
 }
