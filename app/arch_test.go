@@ -15,6 +15,8 @@ func TestEachPackageImportsOnlyWhatItsRoomMay(t *testing.T) {
 		"hookbridge/handlers/web": {nil, []string{"fiber", "fasthttp", "sqlite", "database/sql"}},
 		"hookbridge/app/bridge": {[]string{"hookbridge/app/wire"},
 			[]string{"fiber", "fasthttp", "gobwas", "sqlite", "database/sql", "rueidis", "golang-jwt"}},
+		"hookbridge/app/transfer": {[]string{"hookbridge/app/wire", "hookbridge/app/bridge"},
+			[]string{"fiber", "fasthttp", "gobwas", "sqlite", "database/sql", "rueidis", "golang-jwt", "progressbar"}},
 		"hookbridge/app/engine/sqlite": {[]string{"hookbridge/app/wire", "hookbridge/app/bridge"},
 			[]string{"fiber", "fasthttp", "gobwas", "golang-jwt"}},
 		"hookbridge/app/engine/redis": {[]string{"hookbridge/app/wire", "hookbridge/app/bridge"},

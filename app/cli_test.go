@@ -103,7 +103,7 @@ func TestHelpListsEveryCommandAndEachSettingWithItsVariable(t *testing.T) {
 	if code := run(t.Context(), []string{"--help"}, Streams{Out: &out, Err: &errs}); code != 0 {
 		t.Fatalf("%d %s", code, errs.String())
 	}
-	for _, command := range []string{"dev", "serve", "token", "send", "listen", "verify"} {
+	for _, command := range []string{"dev", "serve", "token", "send", "listen", "verify", "export", "import"} {
 		if !strings.Contains(out.String(), "\n  "+command+" ") {
 			t.Errorf("--help does not list %s", command)
 		}

@@ -24,12 +24,9 @@ func (Secret) LogValue() slog.Value { return slog.StringValue("***") }
 // Settings is every setting with its default and its unit. Each is a flag and
 // an environment variable.
 type Settings struct {
-	Listen  string `default:":8080" env:"BRIDGE_LISTEN" help:"Address to listen on."`
-	DataDir string `default:"data" env:"BRIDGE_DATA_DIR" help:"Folder of bridge.db; one process at a time."`
+	Listen string `default:":8080" env:"BRIDGE_LISTEN" help:"Address to listen on."`
 
-	RedisURL    Secret `name:"redis-url" env:"BRIDGE_REDIS_URL" help:"Keep everything in Redis 7 or later, for many machines, instead of bridge.db: redis://[user:password@]host:port, rediss:// for TLS; more addresses follow as ?addr=host:port."`
-	RedisPrefix string `name:"redis-prefix" default:"hookbridge" env:"BRIDGE_REDIS_PREFIX" help:"Begins every key in Redis; one prefix is one store."`
-	RedisWait   int    `name:"redis-wait" default:"0" env:"BRIDGE_REDIS_WAIT" help:"Replicas that must have an event before it is answered with 202."`
+	Store
 
 	WebhookSecrets []Secret `env:"BRIDGE_WEBHOOK_SECRETS" sep:"," help:"Who may send: whsec_… secrets or whpk_… ed25519 public keys, comma-separated; any may sign."`
 
@@ -46,8 +43,6 @@ type Settings struct {
 	AllowedOrigins []string `env:"BRIDGE_ALLOWED_ORIGINS" sep:"," help:"Browser origins that may connect, exact (https://app.example), comma-separated."`
 
 	DefaultTTL     time.Duration `name:"default-ttl" default:"72h" env:"BRIDGE_DEFAULT_TTL" help:"How long an event without ttl is kept."`
-	IDRetention    time.Duration `name:"id-retention" default:"168h" env:"BRIDGE_ID_RETENTION" help:"How long a webhook-id is remembered."`
-	MailboxLimit   int           `default:"10000" env:"BRIDGE_MAILBOX_LIMIT" help:"Messages a mailbox holds; past that the oldest go."`
 	MaxBytes       int           `default:"65536" env:"BRIDGE_MAX_BYTES" help:"Largest event and largest frame, bytes."`
 	MaxBatchBytes  int           `default:"8388608" env:"BRIDGE_MAX_BATCH_BYTES" help:"Largest batch of events, bytes."`
 	MaxSessions    int           `default:"20000" env:"BRIDGE_MAX_SESSIONS" help:"Sessions on this machine; one more gets 503."`
@@ -101,15 +96,12 @@ func (s *Settings) checkLimits() error {
 		}
 	}
 	for name, n := range map[string]int{
-		"BRIDGE_MAILBOX_LIMIT": s.MailboxLimit, "BRIDGE_MAX_SESSIONS": s.MaxSessions,
+		"BRIDGE_MAX_SESSIONS":          s.MaxSessions,
 		"BRIDGE_MAX_SESSIONS_PER_USER": s.SessionsByUser, "BRIDGE_MAX_UNAUTHENTICATED_PER_ADDRESS": s.MaxPending,
 	} {
 		if n < 1 {
 			return fmt.Errorf("%s must be 1 or more", name)
 		}
-	}
-	if s.RedisWait < 0 {
-		return errors.New("BRIDGE_REDIS_WAIT must be 0 or more")
 	}
 	if s.MaxBytes < 1024 || s.MaxBytes > 4<<20 {
 		return errors.New("BRIDGE_MAX_BYTES must be from 1024 to 4194304")
@@ -121,13 +113,13 @@ func (s *Settings) checkLimits() error {
 		return errors.New("BRIDGE_CONNECT_RATE must be from 0 to 1000000")
 	}
 	for name, d := range map[string]time.Duration{
-		"BRIDGE_DEFAULT_TTL": s.DefaultTTL, "BRIDGE_ID_RETENTION": s.IDRetention, "BRIDGE_DRAIN_TIMEOUT": s.DrainTimeout,
+		"BRIDGE_DEFAULT_TTL": s.DefaultTTL, "BRIDGE_DRAIN_TIMEOUT": s.DrainTimeout,
 	} {
 		if d < time.Second {
 			return fmt.Errorf("%s must be 1s or more", name)
 		}
 	}
-	return nil
+	return s.checkStore()
 }
 
 // tokenConfig says how tokens are checked.

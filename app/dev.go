@@ -49,11 +49,12 @@ func (c *DevCmd) Run(ctx context.Context, streams Streams) error {
 	}
 	base := "http://" + address
 	s := Settings{
-		Listen: address, DataDir: c.DataDir, LogLevel: c.LogLevel,
+		Listen: address, LogLevel: c.LogLevel,
+		Store:          Store{DataDir: c.DataDir, IDRetention: 7 * 24 * time.Hour, MailboxLimit: 10_000},
 		WebhookSecrets: []Secret{Secret(secrets.WebhookSecret)}, JWTSecret: Secret(secrets.JWTSecret),
 		JWTUserClaim: "sub", JWTRightsClaim: "bridge",
 		AllowedOrigins: []string{base, "http://localhost:" + port},
-		DefaultTTL:     72 * time.Hour, IDRetention: 7 * 24 * time.Hour, MailboxLimit: 10_000, MaxBytes: 64 << 10, MaxBatchBytes: 8 << 20,
+		DefaultTTL:     72 * time.Hour, MaxBytes: 64 << 10, MaxBatchBytes: 8 << 20,
 		MaxSessions: 1000, SessionsByUser: 16, MaxPending: 256, DrainTimeout: 3 * time.Second,
 	}
 	demo := &handlers.Demo{

@@ -57,9 +57,8 @@ type process struct {
 	exited chan error
 }
 
-// launch runs the program with only these variables set beside the system's own.
-func launch(t testing.TB, env []string, args ...string) *process {
-	t.Helper()
+// programCommand is the program with only these variables set beside the system's own.
+func programCommand(env []string, args ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], args...)
 	for _, kv := range os.Environ() {
 		if !strings.HasPrefix(kv, "BRIDGE_") && !strings.HasPrefix(kv, "FLY_") {
@@ -67,6 +66,13 @@ func launch(t testing.TB, env []string, args ...string) *process {
 		}
 	}
 	cmd.Env = append(append(cmd.Env, asProgram+"=1"), env...)
+	return cmd
+}
+
+// launch runs the program.
+func launch(t testing.TB, env []string, args ...string) *process {
+	t.Helper()
+	cmd := programCommand(env, args...)
 	p := &process{cmd: cmd, out: &syncBuffer{}, errs: &syncBuffer{}, exited: make(chan error, 1)}
 	cmd.Stdout, cmd.Stderr = p.out, p.errs
 	if err := cmd.Start(); err != nil {

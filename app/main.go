@@ -28,6 +28,8 @@ type cli struct {
 	Send    SendCmd          `cmd:"" help:"Sign a webhook and fire it."`
 	Listen  ListenCmd        `cmd:"" help:"Print a user's events as they come; reconnects and acks."`
 	Verify  VerifyCmd        `cmd:"" help:"Say which step of a webhook's signature fails."`
+	Export  ExportCmd        `cmd:"" help:"Write a whole store to a file."`
+	Import  ImportCmd        `cmd:"" help:"Make a store of an export, in either engine."`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 }
 
