@@ -68,6 +68,13 @@ func (s *Server) webhook(c *fiber.Ctx) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
 	defer cancel()
+	if d.form != formEvent {
+		// What was signed once is taken once: the ce- headers are not signed, and
+		// an event of ours must not come again as something else.
+		if err := s.o.Bridge.Claim(ctx, d.verified.ID, claimDigest(c, &d), d.verified.Timestamp); err != nil {
+			return s.refuseWebhook(c, &d, bridge.ProblemOf(err))
+		}
+	}
 	published, err := s.publish(ctx, &d, reports)
 	if err != nil {
 		return s.refuseWebhook(c, &d, bridge.ProblemOf(err))
@@ -249,6 +256,15 @@ func binaryDigest(c *fiber.Ctx, body []byte) (sum [sha256.Size]byte) {
 	h.Write(body)
 	h.Sum(sum[:0])
 	return sum
+}
+
+// claimDigest covers all that a request says.
+func claimDigest(c *fiber.Ctx, d *delivery) [sha256.Size]byte {
+	body := sha256.Sum256(d.body)
+	if d.form == formCloudBinary {
+		body = binaryDigest(c, d.body)
+	}
+	return sha256.Sum256(append(body[:], byte(d.form)))
 }
 
 // item is one result of a batch that could not be taken.

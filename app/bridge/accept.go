@@ -203,7 +203,9 @@ func (b *Bridge) firstFrame(conn Conn, plain bool) (token, after string, err err
 		return "", "", err
 	}
 	if plain {
-		if token, err = wire.ParsePlainToken(payload); err != nil {
+		if token, err = wire.ParsePlainToken(payload); errors.Is(err, wire.ErrNotFrame) {
+			return "", "", &refusal{wire.CloseBadFrame, "not a JSON object"}
+		} else if err != nil {
 			return "", "", &refusal{wire.CloseUnauthorized, `token missing: send {"token":"…"} first`}
 		}
 		return token, "", nil

@@ -243,7 +243,7 @@ func (s *Session) send(f *wire.Send) {
 	defer cancel()
 	o, err := s.b.Send(ctx, s.currentIdentity(), f.Ref, e)
 	if err != nil {
-		s.refuse(f.Ref, ProblemOf(err))
+		s.refuse(f.Ref, frameProblem(err))
 		return
 	}
 	s.reply(wire.Encode(wire.Result{Type: wire.TypeResult, Ref: f.Ref, ID: o.ID, Status: string(o.Status), Sessions: o.Sessions, Duplicate: o.Duplicate}))
@@ -300,6 +300,15 @@ func (s *Session) plainText(payload []byte) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.b.cfg.WriteTimeout)
 	defer cancel()
 	if _, err := s.b.Send(ctx, s.currentIdentity(), "", e); err != nil {
-		s.refuse("", ProblemOf(err))
+		s.refuse("", frameProblem(err))
 	}
+}
+
+// frameProblem is what an error means to the sender of a frame: a wrong member of
+// the event is a wrong member of the frame.
+func frameProblem(err error) wire.Problem {
+	if inv := (*InvalidError)(nil); errors.As(err, &inv) {
+		return wire.NewProblem(wire.CodeInvalidFrame, inv.Detail)
+	}
+	return ProblemOf(err)
 }

@@ -105,10 +105,22 @@ func (o Operator) Revoke(ctx context.Context, user string, r Revocation) (err er
 // Recall takes an event back. ErrUnknown.
 func (o Operator) Recall(ctx context.Context, id string) (err error) {
 	defer func() { o.note("recall", err, slog.String("id", id)) }()
-	if !validID(id) {
-		return ErrUnknown
+	if _, err := o.b.lookup(ctx, id); err != nil {
+		return err
 	}
 	return o.b.engine.Recall(ctx, id)
+}
+
+// lookup finds an event. ErrUnknown, for a webhook's id that is none, too.
+func (b *Bridge) lookup(ctx context.Context, id string) (Record, error) {
+	if !validID(id) {
+		return Record{}, ErrUnknown
+	}
+	rec, err := b.engine.Lookup(ctx, id)
+	if err == nil && rec.Type == claimedType {
+		return Record{}, ErrUnknown
+	}
+	return rec, err
 }
 
 // Erase forgets a user.
@@ -169,10 +181,7 @@ type SessionState struct {
 // Event tells what became of an event. ErrUnknown.
 func (o Operator) Event(ctx context.Context, id string) (st EventState, err error) {
 	defer func() { o.note("look up", err, slog.String("id", id)) }()
-	if !validID(id) {
-		return st, ErrUnknown
-	}
-	if st.Record, err = o.b.engine.Lookup(ctx, id); err != nil {
+	if st.Record, err = o.b.lookup(ctx, id); err != nil {
 		return st, err
 	}
 	st.Recipients = make([]RecipientState, 0, len(st.Record.Fates))

@@ -57,6 +57,22 @@ func (b *Bridge) Publish(ctx context.Context, r Report, w Wait) (Outcome, error)
 	return p.Outcome, p.Err
 }
 
+// claimedType is no type that an event can have, and claimants a group that
+// nobody can be in.
+const (
+	claimedType = "claimed webhook-id"
+	claimants   = "\x00claimants"
+)
+
+// Claim remembers the id of a webhook whose events have ids of their own, with all
+// that the webhook said: it is no good for another one, be it of another form.
+// Once more, with the same digest, is no error.
+// Errors: those of Engine.Append.
+func (b *Bridge) Claim(ctx context.Context, id string, digest [sha256.Size]byte, at time.Time) error {
+	_, err := b.engine.Append(ctx, &Message{ID: id, To: Target{Group: claimants}, Digest: digest, Type: claimedType, At: at})
+	return err
+}
+
 // PublishMany takes several events, each with an answer of its own, in their
 // order. They share one wait.
 func (b *Bridge) PublishMany(ctx context.Context, rs []Report, w Wait) []Published {

@@ -23,12 +23,15 @@ type PlainSend struct {
 	Message  jsontext.Value `json:"message"` // any JSON; a string as a rule
 }
 
-// ParsePlainToken reads a plain client's first frame; ErrNotFrame where it has
-// no token.
+// ParsePlainToken reads a plain client's first frame. ErrNotFrame where it is not
+// a JSON object, ErrBadMembers where it has no token.
 func ParsePlainToken(b []byte) (string, error) {
+	if v := jsontext.Value(b); v.Kind() != '{' || !v.IsValid() {
+		return "", ErrNotFrame
+	}
 	var t PlainToken
 	if err := json.Unmarshal(b, &t); err != nil || t.Token == "" {
-		return "", ErrNotFrame
+		return "", ErrBadMembers
 	}
 	return t.Token, nil
 }
