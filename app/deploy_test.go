@@ -22,8 +22,12 @@ func deployed(t *testing.T, name string) string {
 // are for trying it out, a bridge does start.
 func TestTheComposeFileSetsWhatThereIs(t *testing.T) {
 	text := deployed(t, "compose.yaml")
-	source, err := os.ReadFile("config.go")
-	must(t, err)
+	var source []byte
+	for _, name := range []string{"config.go", "engines.go"} {
+		b, err := os.ReadFile(name)
+		must(t, err)
+		source = append(source, b...)
+	}
 	for _, m := range regexp.MustCompile(`(?m)^\s+(BRIDGE_\w+):`).FindAllStringSubmatch(text, -1) {
 		if !strings.Contains(string(source), `env:"`+m[1]+`"`) {
 			t.Errorf("there is no setting %s", m[1])
