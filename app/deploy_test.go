@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -92,5 +94,34 @@ func TestTheDashboardAsksForWhatABridgeTells(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// The commands by which a store moves are run as they stand.
+func TestTheMoveThatIsDescribedMovesAStore(t *testing.T) {
+	blocks := regexp.MustCompile("(?s)```sh\n(hookbridge export.*?)```").FindAllStringSubmatch(deployed(t, "README.md"), -1)
+	if len(blocks) != 1 {
+		t.Fatalf("%d blocks", len(blocks))
+	}
+	dir := t.TempDir()
+	w := startWith(t, testSettings(filepath.Join(dir, "data")))
+	cursor := w.connect("patient-1", "").hello.Cursor
+	w.sessions(1)
+	w.fireTo("patient-1", 0)
+	w.stop()
+	r := redistest.Start(t)
+	script := `hookbridge() { "` + os.Args[0] + `" "$@"; }` + "\n" + strings.ReplaceAll(blocks[0][1], "redis://127.0.0.1:6379", r.URL())
+	cmd := exec.Command("bash", "-euo", "pipefail", "-c", script)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), asProgram+"=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	after := start(t, func(s *Settings) { s.RedisURL = Secret(r.URL()) })
+	s := after.connect("patient-1", cursor)
+	if !s.hello.Resumed {
+		t.Errorf("the cursor is no good any more: %s", s.hello.Raw)
+	}
+	if f := s.want("event"); f.n() != 0 {
+		t.Errorf("%s", f.Raw)
 	}
 }
