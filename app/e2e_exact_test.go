@@ -20,6 +20,8 @@ import (
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
 	"github.com/golang-jwt/jwt/v5"
+
+	"hookbridge/app/engine/redis/redistest"
 )
 
 // Numbers and corners that the protocol names exactly.
@@ -643,5 +645,37 @@ func TestAPollIsToldOfARecall(t *testing.T) {
 	w.done("DELETE", "/v1/events/"+a.ID, "")
 	if p := <-answers; len(p.Frames) != 1 || p.Frames[0].Type != "recalled" || p.Frames[0].ID != a.ID {
 		t.Errorf("%+v", p)
+	}
+}
+
+func TestAPlainClientIsToldOfNoRecall(t *testing.T) {
+	w := start(t)
+	s := w.plain(token(t, "patient-1", time.Hour, ""))
+	w.sessions(1)
+	w.fire("x", `{"type":"t","to":{"user":"patient-1"},"data":1}`)
+	if f := s.next(); f.ID != "x" {
+		t.Fatalf("%s", f.Raw)
+	}
+	w.done(http.MethodDelete, "/v1/events/x", "")
+	w.fire("y", `{"type":"t","to":{"user":"patient-1"},"data":2}`)
+	if f := s.next(); f.ID != "y" {
+		t.Errorf("instead of the next event: %s", f.Raw)
+	}
+}
+
+func TestAnIdIsRememberedForTheTimeThatIsSet(t *testing.T) {
+	r := redistest.Start(t)
+	for retention, again := range map[time.Duration]bool{time.Millisecond: true, time.Hour: false} {
+		w := start(t, func(s *Settings) {
+			s.RedisURL, s.RedisPrefix, s.IDRetention = Secret(r.URL()), "kept-"+retention.String(), retention
+		})
+		const body = `{"type":"t","to":{"user":"patient-1"},"ttl":0,"data":%d}`
+		w.fire("x", fmt.Sprintf(body, 1))
+		if again {
+			eventually(t, "the id to be forgotten", func() bool { return w.do(w.sign("x", fmt.Sprintf(body, 2), time.Now())).HTTP == 202 })
+		} else if a := w.do(w.sign("x", fmt.Sprintf(body, 2), time.Now())); a.HTTP != 409 {
+			t.Errorf("%s", a.Raw)
+		}
+		w.stop()
 	}
 }
