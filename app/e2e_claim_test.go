@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,5 +68,36 @@ func testSignedOnce(t *testing.T, w *world) {
 	w.fireTo("bystander", 7)
 	if f := seen.want("event"); f.n() != 7 {
 		t.Errorf("a bystander got %s", f.Raw)
+	}
+}
+
+// A sender's retry may come when the event's time is over: it is answered, as it
+// was. A new event is not taken then.
+func TestACloudEventWhoseTimeIsOverIsTakenOnlyAsARepeat(t *testing.T) {
+	w := start(t)
+	s := w.connect("patient-1", "")
+	soon := time.Now().Add(time.Second)
+	body := fmt.Sprintf(`{"specversion":"1.0","id":"c1","source":"/s","type":"t","touser":"patient-1","data":{"n":1},"expirytime":%q}`, soon.UTC().Format(time.RFC3339Nano))
+	fire := func(body string) answer {
+		return w.do(w.signFor("/webhooks/events", "application/cloudevents+json", w.nextID(), body, time.Now()))
+	}
+	if a := fire(body); a.HTTP != 202 || a.Duplicate {
+		t.Fatalf("%s", a.Raw)
+	}
+	s.want("event")
+	eventually(t, "its time to be over", func() bool { return time.Now().After(soon) })
+	if a := fire(body); a.HTTP != 202 || !a.Duplicate {
+		t.Errorf("%d %s", a.HTTP, a.Raw)
+	}
+	other := strings.Replace(body, `"n":1`, `"n":2`, 1)
+	if a := fire(other); a.HTTP != 409 {
+		t.Errorf("other bytes: %d %s", a.HTTP, a.Raw)
+	}
+	if a := fire(strings.Replace(other, `"c1"`, `"c2"`, 1)); a.HTTP != 422 || a.Code != "invalid_event" || !strings.Contains(a.Detail, "expirytime") {
+		t.Errorf("a new one: %d %s", a.HTTP, a.Raw)
+	}
+	w.fireTo("patient-1", 9)
+	if f := s.want("event"); f.n() != 9 {
+		t.Errorf("%s", f.Raw)
 	}
 }

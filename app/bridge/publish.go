@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -88,6 +89,11 @@ func (b *Bridge) PublishMany(ctx context.Context, rs []Report, w Wait) []Publish
 		m, err := b.message(r.ID, "", at, r.Digest, &r.Event)
 		if err == nil && !r.Sender.MaySend(m.Type, m.To) {
 			err = ErrForbiddenTarget
+		}
+		if err == nil && r.Event.Past != "" { // a late retry is answered; a new event is not taken
+			if _, err = b.engine.Lookup(ctx, r.ID); errors.Is(err, ErrUnknown) {
+				err = invalid("%s is past", r.Event.Past)
+			}
 		}
 		if err != nil {
 			out[i].Err = err

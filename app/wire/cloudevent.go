@@ -98,7 +98,7 @@ func (c *cloud) attribute(name, value string) error {
 		// Bounded first: a time far away is as much as a Duration holds.
 		left := min(t.Sub(c.now), MaxTTLSeconds*time.Second)
 		if left <= 0 {
-			return badMember(c.place(name), "is past")
+			c.event.Past, left = c.place(name), 0
 		}
 		c.event.TTL = (left + time.Second - 1) / time.Second * time.Second
 	}

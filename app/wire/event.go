@@ -40,6 +40,9 @@ type Event struct {
 	Topic     string
 	Except    []string
 	Data      []byte // JSON, byte for byte; a copy of its own
+	// Past names the member by which the event's time was over when it came: it
+	// is good for nothing but to find the event that it is a repeat of.
+	Past string
 }
 
 // DecodeError is an event that cannot be taken. Detail names the place by JSON
