@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"hookbridge/app/bridge"
 	"hookbridge/app/bridge/enginetest"
@@ -15,11 +16,14 @@ import (
 var prefixes atomic.Int64
 
 // harness gives each test a prefix of its own on one server.
-func harness(url string) enginetest.Harness {
+func harness(url string) enginetest.Harness { return patientHarness(url, 0) }
+
+// patientHarness is for a server that may take long to answer.
+func patientHarness(url string, patience time.Duration) enginetest.Harness {
 	return func(t *testing.T, o enginetest.Options) enginetest.Open {
 		prefix := fmt.Sprintf("t%d", prefixes.Add(1))
 		return func() (bridge.Engine, error) {
-			return redis.Open(context.Background(), redis.Options{URL: url, Prefix: prefix, Now: o.Now, MailboxLimit: o.MailboxLimit})
+			return redis.Open(context.Background(), redis.Options{URL: url, Prefix: prefix, Now: o.Now, MailboxLimit: o.MailboxLimit, Patience: patience})
 		}
 	}
 }

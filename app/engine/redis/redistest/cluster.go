@@ -1,6 +1,7 @@
 package redistest
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"strings"
@@ -20,17 +21,24 @@ func (c *Cluster) URL() string {
 	return hostPorts
 }
 
+// slow is how long a node may be silent before others take it for dead: longer
+// than a busy machine keeps one from its work.
+const slow = 15 * time.Second
+
 // StartCluster starts three primaries that share the slots.
-func StartCluster(t testing.TB) *Cluster { return startCluster(t, false) }
+func StartCluster(t testing.TB) *Cluster { return startCluster(t, false, slow) }
 
-// StartReplicatedCluster starts three such primaries with a replica each.
-func StartReplicatedCluster(t testing.TB) *Cluster { return startCluster(t, true) }
+// StartReplicatedCluster starts three such primaries with a replica each. They
+// take a node for dead that is silent for timeout; 0 is longer than a test takes.
+func StartReplicatedCluster(t testing.TB, timeout time.Duration) *Cluster {
+	return startCluster(t, true, cmp.Or(timeout, slow))
+}
 
-func startCluster(t testing.TB, replicated bool) *Cluster {
+func startCluster(t testing.TB, replicated bool, timeout time.Duration) *Cluster {
 	t.Helper()
 	c := &Cluster{}
 	node := func() *Server {
-		return Start(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-config-file", "nodes.conf",
+		return Start(t, "--cluster-enabled", "yes", "--cluster-node-timeout", fmt.Sprint(timeout.Milliseconds()), "--cluster-config-file", "nodes.conf",
 			"--repl-diskless-sync-delay", "0")
 	}
 	for range 3 {
@@ -92,14 +100,10 @@ func (c *Cluster) meet(t testing.TB, n *Server, others []*Server) {
 }
 
 // FailOver makes the i-th pair of primary and replica change places, in order, and
-// reports false where the cluster was not ready for it.
-func (c *Cluster) FailOver(i int) bool {
-	out, err := c.Replicas[i].try("CLUSTER", "FAILOVER")
-	if err != nil || out != "OK" {
-		return false
-	}
+// returns when both have settled.
+func (c *Cluster) FailOver(i int) {
 	c.t().Helper()
-	asked := time.Now()
+	var asked time.Time
 	Eventually(c.t(), "the failover", func() bool {
 		if time.Since(asked) > 6*time.Second { // the nodes give one up after 5 s, on a busy machine
 			_, _ = c.Replicas[i].try("CLUSTER", "FAILOVER") // it says no while one is on its way
@@ -109,7 +113,9 @@ func (c *Cluster) FailOver(i int) bool {
 		return err == nil && strings.HasPrefix(role, "master")
 	})
 	c.Nodes[i], c.Replicas[i] = c.Replicas[i], c.Nodes[i]
-	return true
+	Eventually(c.t(), "the new replica to follow", func() bool {
+		return strings.Contains(c.Replicas[i].Do("INFO", "replication"), "master_link_status:up")
+	})
 }
 
 func (c *Cluster) t() testing.TB { return c.Nodes[0].t }
