@@ -13,7 +13,8 @@
 //
 // One script does what belongs together. On one Redis a message to one user is
 // one round trip: its id is claimed, it gets its place, is stored, pushes out
-// what is too much, and is published. To several users, and in a Cluster, the id
+// what is too much, and is published; messages that come while enough scripts are
+// on their way go together in the next one. To several users, and in a Cluster, the id
 // is claimed first and each mailbox then takes the message once; a caller whose
 // request died between sends it again and completes it.
 //
@@ -21,7 +22,8 @@
 //
 // Each machine listens to one channel of its own and to one that all share.
 // A user's live sessions stand in a hash that names the machine of each; a script
-// that stores a message publishes it to those machines alone. A machine's word
+// that stores a message publishes it to those machines alone, and only reminds
+// the one that sent it, which has the message at hand. A machine's word
 // about its sessions counts as long as its lease, which it renews every few
 // seconds by Redis' own clock.
 //
