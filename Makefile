@@ -1,7 +1,7 @@
 # make test is all that a contributor needs; CI runs the same.
 GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
-FUZZTIME ?= 5s
+FUZZTIME ?= 3s
 export HOOKBRIDGE_ARTIFACTS ?= $(CURDIR)/build
 
 .PHONY: test lint fuzz tools build bench

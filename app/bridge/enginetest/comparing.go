@@ -34,7 +34,7 @@ func Same(t *testing.T, a, b bridge.Engine, c *Clock) {
 	}
 	p.ids()
 	p.people()
-	p.mailboxes("as it was", 1)
+	p.mailboxes("as it was", 2)
 	for _, u := range filledUsers {
 		p.same("where "+u+" stands", func(f *fixture) any { return f.join(u) })
 	}
