@@ -679,3 +679,30 @@ func TestAnIdIsRememberedForTheTimeThatIsSet(t *testing.T) {
 		w.stop()
 	}
 }
+
+func TestAPollOfAnErasedUserIsRefused(t *testing.T) {
+	w := start(t)
+	tok := token(t, "patient-1", time.Hour, "")
+	had := w.poll(tok, "?waitMs=0")
+	answers := make(chan answer)
+	go func() { answers <- w.callAs(tok, "GET", "/v1/poll?waitMs=20000&after="+had.Cursor, "") }()
+	w.sessions(1)
+	w.done("DELETE", "/v1/users/patient-1", "")
+	if a := <-answers; a.HTTP != 403 || a.Code != "forbidden" {
+		t.Errorf("%d %s", a.HTTP, a.Raw)
+	}
+}
+
+func TestASessionThatCannotBeginForTheStoreIsClosedWith1011(t *testing.T) {
+	r := redistest.Start(t)
+	w := onRedis(t, r.URL())[0]
+	s, _, err := w.dial(nil, "", "bridge.v1.json")
+	must(t, err)
+	r.Kill()
+	s.send(map[string]string{"type": "connect", "token": token(t, "patient-1", time.Hour, "")})
+	if code := s.closed(); code != 1011 {
+		t.Errorf("closed with %d", code)
+	}
+	r.Restart()
+	eventually(t, "the machine to be well", func() bool { return w.ready() == 200 })
+}
