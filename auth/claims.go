@@ -35,6 +35,7 @@ const (
 // Claims is what a token says.
 type Claims struct {
 	User      string             // whose it is: 1–128 characters, none of them a control character
+	Token     string             // names the token itself, see fingerprint
 	ID        string             // jti; empty where the token has none
 	IssuedAt  time.Time          // iat; zero where the token has none
 	Expires   time.Time          // exp, without leeway; no later than the year 9999

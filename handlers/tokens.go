@@ -51,7 +51,7 @@ func identity(c auth.Claims) (bridge.Identity, error) {
 	if err != nil {
 		return bridge.Identity{}, fmt.Errorf("%w: %w", bridge.ErrUnauthorized, err)
 	}
-	return bridge.Identity{User: c.User, TokenID: c.ID, Issued: c.IssuedAt, Expires: c.Expires, Policy: policy}, nil
+	return bridge.Identity{User: c.User, Token: c.Token, TokenID: c.ID, Issued: c.IssuedAt, Expires: c.Expires, Policy: policy}, nil
 }
 
 // bearer is who a request's Authorization header speaks for. Errors:

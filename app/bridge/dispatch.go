@@ -13,9 +13,12 @@ import (
 
 // member is the session as the engine knows it; mu is held, or nobody else has
 // the session yet.
-func (s *Session) member() Member {
+func (s *Session) member() Member { return s.memberWith(&s.identity) }
+
+// memberWith is the session as it would be with another token's identity.
+func (s *Session) memberWith(id *Identity) Member {
 	return Member{User: s.user, Session: s.id, Transport: s.transport, Since: s.since,
-		TokenID: s.identity.TokenID, Groups: s.identity.Policy.Groups, Until: s.identity.Expires}
+		Token: id.Token, TokenID: id.TokenID, Issued: id.Issued, Groups: id.Policy.Groups, Until: id.Expires}
 }
 
 // join registers the session and queues its first frames.
@@ -29,6 +32,8 @@ func (s *Session) join(after string) {
 	cancel()
 	if errors.Is(err, ErrRevoked) {
 		s.Close(wire.CloseForbidden, ErrRevoked.Error())
+	} else if errors.Is(err, ErrErased) {
+		s.Close(wire.CloseErased, ErrErased.Error())
 	} else if err != nil {
 		b.log.Warn("a session could not begin", "session", s.id, "error", err)
 		s.Close(wire.CloseInternal, "the store is not available")
@@ -267,6 +272,9 @@ func (s *Session) refresh(token string) {
 	default:
 		if err := s.renew(ctx, id); errors.Is(err, ErrRevoked) {
 			s.finish(wire.CloseForbidden, ErrRevoked.Error())
+			return
+		} else if errors.Is(err, ErrErased) {
+			s.finish(wire.CloseErased, ErrErased.Error())
 			return
 		} else if err != nil {
 			s.refuse("", ProblemOf(err))

@@ -14,11 +14,9 @@ func (s *Session) notice(n *Notice) {
 			s.Close(wire.CloseReplaced, "replaced by a newer session of the user")
 		}
 	case NoticeRevoked:
-		if id := s.currentIdentity(); n.Revocation.Covers(id.TokenID, id.Issued) {
-			s.Close(wire.CloseForbidden, "the token was revoked")
-		}
+		s.revoked(n.Revocation)
 	case NoticeErased:
-		s.Close(wire.CloseErased, "the user was erased")
+		s.Close(wire.CloseErased, ErrErased.Error())
 	case NoticeRecalled:
 		s.recall(n)
 	}

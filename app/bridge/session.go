@@ -29,8 +29,10 @@ type Session struct {
 
 	mu       sync.Mutex // guards what follows
 	identity Identity
-	ready    bool // the first frames are queued: the writer may start
-	writing  bool // a writer goroutine exists
+	next     *Identity // of a newer token that the engine has not taken yet
+	suspect  bool      // identity was revoked while next was on its way
+	ready    bool      // the first frames are queued: the writer may start
+	writing  bool      // a writer goroutine exists
 	queue    []item
 	queued   int  // bytes in queue
 	pulling  bool // what is stored is read from the engine, not from the queue
@@ -259,34 +261,40 @@ func (s *Session) arm(now time.Time, left time.Duration) {
 	s.timer.Reset(next)
 }
 
-// renew takes a newer token's identity, and the groups it names. The old
-// identity stays where the engine fails.
+// renew takes a newer token's identity, and the groups it names. Where the
+// engine fails, the session goes on with the token it had.
 func (s *Session) renew(ctx context.Context, id Identity) error {
 	s.mu.Lock()
-	old := s.identity
-	s.identity = id
-	m := s.member()
+	m := s.memberWith(&id)
+	s.next = &id
 	s.mu.Unlock()
-	if err := s.admit(ctx, m); err != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.identity = old
-		return err
-	}
+	_, err := s.b.engine.Join(ctx, m)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.warned = false
+	s.next = nil
+	if err != nil {
+		if s.suspect {
+			s.end(wire.CloseForbidden, ErrRevoked.Error(), false)
+		}
+		return fmt.Errorf("join: %w", err)
+	}
+	s.identity, s.suspect, s.warned = id, false, false
 	s.arm(time.Now(), id.Expires.Sub(s.b.cfg.Now()))
 	return nil
 }
 
-// admit makes the session known with its token as it is now, unless that was
-// revoked. It is in the hub already: a revocation that comes later finds it there.
-func (s *Session) admit(ctx context.Context, m Member) error {
-	if _, err := s.b.engine.Join(ctx, m); err != nil {
-		return fmt.Errorf("join: %w", err)
+// revoked ends the session where a revocation covers its token. While a newer
+// token is on its way, the older one decides only if the newer does not come in.
+func (s *Session) revoked(r Revocation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	covers := func(id *Identity) bool { return r.Covers(id.TokenID, id.Issued) }
+	switch {
+	case s.next == nil && covers(&s.identity), s.next != nil && covers(s.next):
+		s.end(wire.CloseForbidden, ErrRevoked.Error(), false)
+	case s.next != nil && covers(&s.identity):
+		s.suspect = true
 	}
-	return s.b.Admit(ctx, s.currentIdentity())
 }
 
 func (s *Session) currentIdentity() Identity {
