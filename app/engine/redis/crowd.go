@@ -25,17 +25,31 @@ func (c *crowd) settled(session string) {
 	c.joined[session] = struct{}{}
 }
 
-func (c *crowd) join(m bridge.Member) {
+// join makes a session known, or gives it another token; before is what it was.
+func (c *crowd) join(m bridge.Member) (before bridge.Member, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	list := c.of[m.User]
 	for i := range list {
 		if list[i].Session == m.Session {
-			list[i] = m
-			return
+			before, list[i] = list[i], m
+			return before, true
 		}
 	}
 	c.of[m.User] = append(list, m)
+	return bridge.Member{}, false
+}
+
+// back gives a session the token back that it had, unless it is gone by now.
+func (c *crowd) back(before bridge.Member) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list := c.of[before.User]
+	for i := range list {
+		if list[i].Session == before.Session {
+			list[i] = before
+		}
+	}
 }
 
 func (c *crowd) leave(user, session string) {
@@ -63,12 +77,6 @@ func (c *crowd) has(user string) bool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return len(c.of[user]) > 0
-}
-
-func (c *crowd) knows(user, session string) bool {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return slices.ContainsFunc(c.of[user], func(m bridge.Member) bool { return m.Session == session })
 }
 
 // count counts a user's sessions, or everybody's where user is empty, but for

@@ -43,6 +43,9 @@ func (d *dumping) mailboxes(ctx context.Context, keys []string) error {
 		if !known {
 			m.User, known = d.names[tags[i]]
 		}
+		if m.Head == 0 && !m.Seen && tags[i] != "all" {
+			continue // what is left of an erasure, for a while
+		}
 		if !known {
 			m = &bridge.MailboxEntry{Head: m.Head}
 			if m.Hash, err = nameEncoding.DecodeString(tags[i][1:]); err != nil {

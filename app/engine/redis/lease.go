@@ -175,6 +175,7 @@ func (e *Engine) renew(ctx context.Context) error {
 // presence is what stands in a mailbox's l of a session: the machine, then the rest.
 func (e *Engine) presence(m bridge.Member) string {
 	enc := newEncoder(64)
+	enc.text(tagFingerprint, m.Token) // first, where lua/lib.lua looks for it
 	enc.text(tagUser, m.User)
 	enc.text(tagFrom, m.Transport)
 	enc.time(tagAt, m.Since)
@@ -197,6 +198,8 @@ func memberOf(session, value string) (m bridge.Member, machine string, err error
 			m.Transport = string(v)
 		case tagAt:
 			m.Since = instant(v)
+		case tagFingerprint:
+			m.Token = string(v)
 		case tagID:
 			m.TokenID = string(v)
 		case tagExpires:

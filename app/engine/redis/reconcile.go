@@ -35,7 +35,8 @@ func (e *Engine) reconcile(ctx context.Context) error {
 		cmds = append(cmds, e.client.B().Hmget().Key(b.h).Field("s", "f").Build(), e.client.B().Hgetall().Key(b.revocations()).Build())
 	}
 	replies := e.client.DoMulti(ctx, cmds...)
-	var again rueidis.Commands
+	var again []call
+	var said []bridge.Member
 	for i, user := range users {
 		state, err := replies[2*i].ToArray()
 		if err = e.fault(ctx, err); err != nil {
@@ -52,7 +53,8 @@ func (e *Engine) reconcile(ctx context.Context) error {
 			continue
 		}
 		for _, m := range members[user] {
-			again = append(again, e.client.B().Hset().Key(e.mailboxOf(user).l).FieldValue().FieldValue(m.Session, e.presence(m)).Build())
+			again = append(again, e.joining(m, head, true))
+			said = append(said, m)
 		}
 		for kind, value := range revoked {
 			if strings.HasPrefix(kind, nameField) {
@@ -68,7 +70,25 @@ func (e *Engine) reconcile(ctx context.Context) error {
 			(*l).Behind(user, bridge.Position{Mailbox: n})
 		}
 	}
-	return e.each(ctx, again)
+	for i, r := range e.runMany(ctx, again) {
+		list, err := r.ToArray()
+		if err = e.fault(ctx, err); err != nil {
+			return err
+		}
+		if len(list) == 0 || refusal(list) != nil {
+			continue // it has been told by now, or is about to be
+		}
+		m := said[i]
+		if err := e.agree(ctx, m.User, m.Token, m.Groups); err != nil {
+			return err
+		}
+		if len(list) > 8 {
+			if err := e.takenBack(ctx, m.User, list[8:]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // revocation reads what lua/revoke.lua wrote.

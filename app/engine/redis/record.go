@@ -31,6 +31,7 @@ const (
 	tagMachine
 	tagToken
 	tagWanted
+	tagFingerprint // lua/lib.lua knows its number
 )
 
 var errFormat = errors.New("redis: what is kept here was written by a newer version; run that one, or another prefix")

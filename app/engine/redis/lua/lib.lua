@@ -7,13 +7,23 @@
 --   g  places that were taken out on purpose: first as member, last as score
 --   t  the newest place of each topic, with its expiry
 --   l  live sessions; a value begins with the machine's name, MACHINE characters
--- Times are milliseconds of the callers' clock, but for ls: nanoseconds.
+--   K  what the user's tokens say of their groups, by the token's fingerprint: a
+--      version (1), until when, when it was issued, its id, and the groups, a line each
+-- h also has ea, when the user was erased. Times are milliseconds of the callers'
+-- clock, but for ls and ea: nanoseconds, of 19 digits.
 local call = redis.call
 local MACHINE = 12
 local YEAR = 31536000000
 local DAY = 86400000
 
 local function int(n) return string.format('%.0f', n) end
+
+-- tokenOf is the fingerprint of a session's token in a value of l, the first member
+-- of what is kept there (see Engine.presence); '' where a version before had none.
+local function tokenOf(v)
+  if string.byte(v, MACHINE + 2) ~= 15 then return '' end
+  return string.sub(v, MACHINE + 4, MACHINE + 3 + string.byte(v, MACHINE + 3))
+end
 
 -- newest is the place of the next message, as a number and as text.
 local function newest(s)
