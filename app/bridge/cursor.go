@@ -109,9 +109,13 @@ type heartbeat struct {
 
 func (h heartbeat) append(b []byte) []byte {
 	b = strconv.AppendUint(b, h.at.Mailbox, 10)
-	for _, n := range [...]uint64{h.at.Broadcast, h.frames, h.rewinds} {
+	b = append(b, '.')
+	b = strconv.AppendUint(b, h.at.Broadcast, 10)
+	b = append(b, '.')
+	b = strconv.AppendUint(b, h.frames, 10)
+	if h.rewinds > 0 {
 		b = append(b, '.')
-		b = strconv.AppendUint(b, n, 10)
+		b = strconv.AppendUint(b, h.rewinds, 10)
 	}
 	return b
 }
@@ -123,13 +127,16 @@ func parsePong(b []byte) (h heartbeat, err error) {
 	}
 	parts := strings.Split(string(b), ".")
 	into := []*uint64{&h.at.Mailbox, &h.at.Broadcast, &h.frames, &h.rewinds}
-	if len(parts) != len(into) {
+	if len(parts) < 3 || len(parts) > len(into) {
 		return h, errCursor
 	}
 	for i, p := range parts {
 		if *into[i], err = parseSeq(p); err != nil {
 			return heartbeat{}, err
 		}
+	}
+	if len(parts) == 4 && h.rewinds == 0 {
+		return heartbeat{}, errCursor
 	}
 	return h, nil
 }

@@ -52,6 +52,7 @@ func TestEachCursorIsJudgedByWhereItsUserStands(t *testing.T) {
 		"mine.17.5.lost": {from: st.First, gap: GapRewound, told: Lost{st.Head, st.Head}},
 		"mine.9.4":       {from: Position{9, 4}, resumed: true}, // of before stores kept lives
 		"mine.11.4":      {from: Position{10, 4}, gap: GapRewound},
+		"mine.21.4":      {from: st.First, gap: GapAhead, told: Lost{st.Head, st.Head}},
 	} {
 		if got, err := startFrom(after, "mine", st, lifeEnd); err != nil || got != want {
 			t.Errorf("after %q: %+v, %v, want %+v", after, got, err, want)
@@ -62,7 +63,7 @@ func TestEachCursorIsJudgedByWhereItsUserStands(t *testing.T) {
 func FuzzParseCursor(f *testing.F) {
 	f.Add("k3f9a1b2.17.5")
 	f.Add("k3f9a1b2.0.0.7gq2x0")
-	f.Add("1.2.3.0")
+	f.Add("1.2.3.4")
 	f.Fuzz(func(t *testing.T, s string) {
 		if c, err := parseCursor(s); err == nil && c.String() != s {
 			t.Errorf("%q reads as %+v and writes as %q", s, c, c)

@@ -34,6 +34,8 @@ func startFrom(after, tag string, st Standing, lifeEnd func(life string) (Positi
 		return whole(GapMalformed)
 	case c.tag != tag:
 		return whole(GapForeign)
+	case c.life == "" && !st.Head.Covers(c.at): // it may be of a lost life, or of none
+		return whole(GapAhead)
 	case c.life != st.Life:
 		end, err := lifeEnd(c.life)
 		if errors.Is(err, ErrRewound) {
