@@ -30,13 +30,11 @@ func (s *Session) join(after string) {
 	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
 	err := s.begin(ctx, after)
 	cancel()
-	if errors.Is(err, ErrRevoked) {
-		s.Close(wire.CloseForbidden, ErrRevoked.Error())
-	} else if errors.Is(err, ErrErased) {
-		s.Close(wire.CloseErased, ErrErased.Error())
-	} else if err != nil {
-		b.log.Warn("a session could not begin", "session", s.id, "error", err)
-		s.Close(wire.CloseInternal, "the store is not available")
+	if code, reason := endingOf(err); code != 0 {
+		if code == wire.CloseInternal {
+			b.log.Warn("a session could not begin", "session", s.id, "error", err)
+		}
+		s.Close(code, reason)
 	} else {
 		s.mu.Lock()
 		s.arm(time.Now(), s.identity.Expires.Sub(b.cfg.Now()))
@@ -47,6 +45,20 @@ func (s *Session) join(after string) {
 	if b.draining.Load() { // it began while Drain was counting
 		b.advise(s)
 	}
+}
+
+// endingOf says how a session ends that the engine does not let in, or no longer
+// serves; 0 without an error.
+func endingOf(err error) (wire.CloseCode, string) {
+	switch {
+	case err == nil:
+		return 0, ""
+	case errors.Is(err, ErrRevoked):
+		return wire.CloseForbidden, ErrRevoked.Error()
+	case errors.Is(err, ErrErased):
+		return wire.CloseErased, ErrErased.Error()
+	}
+	return wire.CloseInternal, "the store is not available"
 }
 
 // live reads until the connection is gone, and undoes join in reverse, with one
@@ -190,12 +202,12 @@ func (s *Session) text(payload []byte) {
 	}
 	switch body := f.Body.(type) {
 	case *wire.Ack:
-		tag, p, err := parseCursor(body.Cursor)
-		if err != nil || tag != s.tag {
+		c, err := parseCursor(body.Cursor)
+		if err != nil || c.tag != s.cursorTag() {
 			s.refuse("", wire.NewProblem(wire.CodeInvalidFrame, "cursor must be one that this server gave to this user"))
 			return
 		}
-		s.ack(p)
+		s.ack(c)
 	case *wire.Seen:
 		s.see(body.ID)
 	case *wire.Send:
@@ -270,14 +282,12 @@ func (s *Session) refresh(token string) {
 	case id.User != s.user:
 		s.finish(wire.CloseForbidden, "the token is another user's")
 	default:
-		if err := s.renew(ctx, id); errors.Is(err, ErrRevoked) {
-			s.finish(wire.CloseForbidden, ErrRevoked.Error())
-			return
-		} else if errors.Is(err, ErrErased) {
-			s.finish(wire.CloseErased, ErrErased.Error())
-			return
-		} else if err != nil {
-			s.refuse("", ProblemOf(err))
+		if err := s.renew(ctx, id); err != nil {
+			if code, reason := endingOf(err); code != wire.CloseInternal {
+				s.finish(code, reason)
+				return
+			}
+			s.refuse("", ProblemOf(err)) // the client may try again
 			return
 		}
 		s.reply(wire.Encode(wire.Refreshed{Type: wire.TypeRefreshed, ExpiresAt: wire.Time(id.Expires)}))

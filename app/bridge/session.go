@@ -19,7 +19,6 @@ type Session struct {
 	conn   Conn
 	id     string
 	user   string
-	tag    string // cursorTag of the store and the user
 	since  time.Time
 	plain  bool
 	frames *rate.Limiter // reader only
@@ -27,10 +26,15 @@ type Session struct {
 	transport string // "websocket", "sse" or "poll"
 	oneWay    bool   // the peer can only listen: it answers no ping
 
+	joining sync.Mutex // held by one Join at a time, so that the last one has the last token; taken before mu
+
 	mu       sync.Mutex // guards what follows
 	identity Identity
 	next     *Identity // of a newer token that the engine has not taken yet
 	suspect  bool      // identity was revoked while next was on its way
+	tag      string    // cursorTag of the store and the user
+	life     string    // of the store in which all places here were given out; changed by the writer alone
+	rewinds  uint64    // how often the store went back behind what was written
 	ready    bool      // the first frames are queued: the writer may start
 	writing  bool      // a writer goroutine exists
 	queue    []item
@@ -69,6 +73,7 @@ type item struct {
 	skip bool     // moves the place on without writing
 	gone *Notice  // a recall, to be told if the message was handed over
 	head Position // there may be messages up to here that nobody told of
+	life string   // the store lives this life now
 }
 
 func (it *item) size() int {
@@ -134,6 +139,16 @@ func (s *Session) behindOf(head Position) {
 		s.kick()
 	default:
 		s.push(item{head: head}) // only the writer, in its turn, knows where it is
+	}
+}
+
+// newLife has the session find out, in its turn, whether what it has seen still
+// holds in the life that the store lives now.
+func (s *Session) newLife(life string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending == nil {
+		s.push(item{life: life})
 	}
 }
 
@@ -264,6 +279,8 @@ func (s *Session) arm(now time.Time, left time.Duration) {
 // renew takes a newer token's identity, and the groups it names. Where the
 // engine fails, the session goes on with the token it had.
 func (s *Session) renew(ctx context.Context, id Identity) error {
+	s.joining.Lock()
+	defer s.joining.Unlock()
 	s.mu.Lock()
 	m := s.memberWith(&id)
 	s.next = &id

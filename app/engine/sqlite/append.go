@@ -170,6 +170,7 @@ func (w *writer) standing(r *request, unseen error) error {
 		Head:  bridge.Position{Mailbox: rec.head, Broadcast: all.head},
 		Acked: rec.acked,
 		First: bridge.Position{Broadcast: rec.first},
+		Life:  w.engine.lives.name,
 	}
 	return nil
 }

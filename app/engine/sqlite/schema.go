@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"crypto/rand"
 	"fmt"
 
 	"github.com/ncruces/go-sqlite3"
@@ -118,6 +117,14 @@ var migrations = []string{
 		head INTEGER NOT NULL
 	) WITHOUT ROWID;`,
 
+	`-- What the store has lived through, and where in each mailbox lives began (see
+	-- lives.go).
+	CREATE TABLE lives (
+		no   INTEGER PRIMARY KEY,
+		name TEXT NOT NULL UNIQUE
+	);
+	ALTER TABLE users ADD COLUMN lives BLOB;`,
+
 	`-- What each token says: that its user is a member of a group until then. token
 	-- is its fingerprint; '' in rows from before there were any, of which neither
 	-- token_id nor issued (Unix nanoseconds, 0 for none) is known. From here on
@@ -167,7 +174,7 @@ const epochLength = 10
 
 // loadEpoch reads the name of the store's life, and gives it one when it is new.
 func loadEpoch(c *sqlite3.Conn) (string, error) {
-	fresh, err := newEpoch()
+	fresh, err := randomName(epochLength)
 	if err != nil {
 		return "", err
 	}
@@ -193,18 +200,6 @@ func loadEpoch(c *sqlite3.Conn) (string, error) {
 		epoch = read.ColumnText(0)
 	}
 	return epoch, read.Close()
-}
-
-func newEpoch() (string, error) {
-	const digits = "0123456789abcdefghijklmnopqrstuvwxyz"
-	b := make([]byte, epochLength)
-	if _, err := rand.Read(b); err != nil {
-		return "", fmt.Errorf("name the store: %w", err)
-	}
-	for i := range b {
-		b[i] = digits[int(b[i])%len(digits)]
-	}
-	return string(b), nil
 }
 
 // queryInt runs a statement that answers with one number.

@@ -20,6 +20,7 @@ type notices struct {
 func (n *notices) Deliver(string, bridge.Delivery) int { return 0 }
 func (n *notices) DeliverAll(bridge.Delivery) int      { return 0 }
 func (n *notices) Behind(string, bridge.Position)      {}
+func (n *notices) NewLife(string)                      {}
 func (n *notices) Trails(string) []bridge.Trail        { return nil }
 func (n *notices) Notify(got bridge.Notice) {
 	n.mu.Lock()
@@ -114,7 +115,7 @@ func TestCallsThatFailLeaveNoTrace(t *testing.T) {
 					t.Errorf("%s was told of", k)
 				}
 			}
-			p, err := e.Read(t.Context(), "ada", bridge.Position{}, 10, 1<<20)
+			p, err := e.Read(t.Context(), "ada", e.Life(), bridge.Position{}, 10, 1<<20)
 			if err != nil || len(p.Deliveries) != 2 {
 				t.Errorf("%d messages, %v", len(p.Deliveries), err)
 			}
