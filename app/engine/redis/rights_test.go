@@ -123,3 +123,24 @@ func TestAnErasureLeavesNoNameInTheListsOfGroups(t *testing.T) {
 		}
 	}
 }
+
+func TestAnAckOfAnErasedUserWritesNothing(t *testing.T) {
+	s := redistest.Start(t)
+	e, _ := quick(t, redis.Options{URL: s.URL()})
+	present(t, e, holding("u", "ses_1", "a", "ward"))
+	appendTo(t, e, message("m", "u"))
+	appendTo(t, e, message("all", ""))
+	must(t, e.Erase(t.Context(), "u"))
+	state := func() (all string) {
+		for _, k := range strings.Fields(s.Do("KEYS", "*{u*}:h")) {
+			all += s.Do("HGETALL", k)
+		}
+		return all
+	}
+	before := state()
+	must(t, e.Ack(t.Context(), "u", e.Life(), bridge.Position{Mailbox: 1, Broadcast: 1}))
+	must(t, e.Ack(t.Context(), "never here", e.Life(), bridge.Position{Mailbox: 1, Broadcast: 1}))
+	if after := state(); after != before {
+		t.Errorf("before %s, after %s", before, after)
+	}
+}

@@ -236,3 +236,70 @@ func TestMembersOfAnOlderFileStayUntilTheirUsersSaySomethingElse(t *testing.T) {
 	mustJoin(t, e, member("here", "ses_1", "t"))
 	mustBeIn(t, e, "ward", "away", "both", "set")
 }
+
+// hold makes the writer wait at its next commit, and returns once it does.
+func hold(t *testing.T, e *Engine) (let func()) {
+	t.Helper()
+	stuck, reached := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	f := func(op string) error {
+		if op == "sync" {
+			once.Do(func() { close(reached) })
+			<-stuck
+		}
+		return nil
+	}
+	e.vfs.fault.Store(&f)
+	r := newRequest(kindProbe)
+	mustDo(t, e.enqueue(t.Context(), r))
+	<-reached
+	return func() { close(stuck); <-r.done }
+}
+
+func TestNothingThatIsOnItsWayWritesAnErasedUserDown(t *testing.T) {
+	e := open(t, Options{Dir: t.TempDir()})
+	m := member("ada", "ses_1", "a", "ward")
+	mustJoin(t, e, m)
+	mustAppend(t, e, message("mail", "ada", 10, inAnHour()))
+	passing := message("passing", "ada", 10, time.Time{})
+	mustAppend(t, e, passing)
+	all := message("all", "", 10, inAnHour())
+	all.To = bridge.Target{All: true}
+	mustAppend(t, e, all)
+	seen := func(id string) *request { // as Seen asks once it has looked the event up
+		r := newRequest(kindSeen)
+		r.user, r.session, r.name, r.at = "ada", "ses_1", id, time.Now().UnixNano()
+		return r
+	}
+	erase := newRequest(kindErase)
+	erase.user = "ada"
+	leave := newRequest(kindLeave)
+	leave.user, leave.name, leave.at, leave.data = "ada", "ses_1", time.Now().UnixNano(), []byte("{}")
+	refresh := newRequest(kindJoin)
+	refresh.user, refresh.member = "ada", member("ada", "ses_1", "b", "ward")
+	coming := newRequest(kindJoin)
+	coming.user, coming.member = "ada", member("ada", "ses_2", "c", "ward")
+	ack := newRequest(kindAck)
+	ack.user, ack.pos = "ada", bridge.Position{Mailbox: 1, Broadcast: 1}
+
+	let := hold(t, e)
+	for _, r := range []*request{erase, seen("mail"), seen("passing"), seen("all"), leave, refresh, coming, ack} {
+		mustDo(t, e.enqueue(t.Context(), r)) // all of it together, when the writer goes on
+	}
+	let()
+	for _, r := range []*request{refresh, coming} {
+		if <-r.done; !errors.Is(r.err, bridge.ErrErased) {
+			t.Errorf("a join: %v", r.err)
+		}
+	}
+	mustDo(t, e.Erase(t.Context(), "ada")) // its other slices
+	mustDo(t, e.flushed(t))
+	for _, table := range []string{"users", "mail", "topics", "members", "token_members", "trails", "sights"} {
+		if n := number(t, e, "SELECT count(*) FROM "+table+" WHERE user = 'ada'"); n != 0 {
+			t.Errorf("%d rows in %s", n, table)
+		}
+	}
+	if n := sessionsOf(t, e, "ada"); n != 0 {
+		t.Errorf("%d sessions are there", n)
+	}
+}
