@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"sync"
 	"testing"
@@ -292,7 +293,9 @@ func TestNothingThatIsOnItsWayWritesAnErasedUserDown(t *testing.T) {
 			t.Errorf("a join: %v", r.err)
 		}
 	}
-	mustDo(t, e.Erase(t.Context(), "ada")) // its other slices
+	scrub := newRequest(kindScrub) // the other part of an erasure
+	scrub.user, scrub.at = "ada", math.MinInt64
+	mustDo(t, e.ask(t.Context(), scrub))
 	mustDo(t, e.flushed(t))
 	for _, table := range []string{"users", "mail", "topics", "members", "token_members", "trails", "sights"} {
 		if n := number(t, e, "SELECT count(*) FROM "+table+" WHERE user = 'ada'"); n != 0 {
