@@ -296,6 +296,7 @@ func TestNothingThatIsOnItsWayWritesAnErasedUserDown(t *testing.T) {
 	scrub := newRequest(kindScrub) // the other part of an erasure
 	scrub.user, scrub.at = "ada", math.MinInt64
 	mustDo(t, e.ask(t.Context(), scrub))
+	mustDo(t, e.enqueue(t.Context(), seen("mail"))) // and one that was slower still
 	mustDo(t, e.flushed(t))
 	for _, table := range []string{"users", "mail", "topics", "members", "token_members", "trails", "sights"} {
 		if n := number(t, e, "SELECT count(*) FROM "+table+" WHERE user = 'ada'"); n != 0 {
