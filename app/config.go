@@ -32,13 +32,14 @@ type Settings struct {
 
 	SecretsFile string `name:"webhook-secrets-file" env:"BRIDGE_WEBHOOK_SECRETS_FILE" help:"JSON file of named senders: their secrets, what they may send to whom, and how fast."`
 
-	JWTSecret      Secret `name:"jwt-secret" env:"BRIDGE_JWT_SECRET" help:"Secret of HS256 tokens: raw text, 32 bytes or more."`
-	JWTPublicKey   string `name:"jwt-public-key" env:"BRIDGE_JWT_PUBLIC_KEY" help:"Public key of RS256, ES256 or EdDSA tokens: PEM, or the path of a PEM file."`
-	JWKSURL        string `name:"jwks-url" env:"BRIDGE_JWKS_URL" help:"Where the keys of RS256, ES256 and EdDSA tokens are published (JWKS)."`
-	JWTIssuer      string `name:"jwt-issuer" env:"BRIDGE_JWT_ISSUER" help:"Required iss of tokens."`
-	JWTAudience    string `name:"jwt-audience" env:"BRIDGE_JWT_AUDIENCE" help:"Required aud of tokens."`
-	JWTUserClaim   string `name:"jwt-user-claim" default:"sub" env:"BRIDGE_JWT_USER_CLAIM" help:"Claim that names the user."`
-	JWTRightsClaim string `name:"jwt-rights-claim" default:"bridge" env:"BRIDGE_JWT_RIGHTS_CLAIM" help:"Claim that lists the rights."`
+	JWTSecret      Secret        `name:"jwt-secret" env:"BRIDGE_JWT_SECRET" help:"Secret of HS256 tokens: raw text, 32 bytes or more."`
+	JWTPublicKey   string        `name:"jwt-public-key" env:"BRIDGE_JWT_PUBLIC_KEY" help:"Public key of RS256, ES256 or EdDSA tokens: PEM, or the path of a PEM file."`
+	JWKSURL        string        `name:"jwks-url" env:"BRIDGE_JWKS_URL" help:"Where the keys of RS256, ES256 and EdDSA tokens are published (JWKS)."`
+	JWTIssuer      string        `name:"jwt-issuer" env:"BRIDGE_JWT_ISSUER" help:"Required iss of tokens."`
+	JWTAudience    string        `name:"jwt-audience" env:"BRIDGE_JWT_AUDIENCE" help:"Required aud of tokens."`
+	JWTLeeway      time.Duration `name:"jwt-leeway" default:"60s" env:"BRIDGE_JWT_LEEWAY" help:"Room for clocks that differ, at a token's exp and nbf: 0 to 5m."`
+	JWTUserClaim   string        `name:"jwt-user-claim" default:"sub" env:"BRIDGE_JWT_USER_CLAIM" help:"Claim that names the user."`
+	JWTRightsClaim string        `name:"jwt-rights-claim" default:"bridge" env:"BRIDGE_JWT_RIGHTS_CLAIM" help:"Claim that lists the rights."`
 
 	AllowedOrigins []string `env:"BRIDGE_ALLOWED_ORIGINS" sep:"," help:"Browser origins that may connect, exact (https://app.example), comma-separated."`
 
@@ -109,6 +110,9 @@ func (s *Settings) checkLimits() error {
 	if s.MaxBatchBytes < s.MaxBytes || s.MaxBatchBytes > 64<<20 {
 		return errors.New("BRIDGE_MAX_BATCH_BYTES must be from BRIDGE_MAX_BYTES to 67108864")
 	}
+	if s.JWTLeeway < 0 || s.JWTLeeway > auth.MaxLeeway {
+		return fmt.Errorf("BRIDGE_JWT_LEEWAY must be from 0s to %s", auth.MaxLeeway)
+	}
 	if s.ConnectRate < 0 || s.ConnectRate > 1e6 {
 		return errors.New("BRIDGE_CONNECT_RATE must be from 0 to 1000000")
 	}
@@ -126,7 +130,7 @@ func (s *Settings) checkLimits() error {
 func (s *Settings) tokenConfig(log *slog.Logger) (auth.TokenConfig, error) {
 	c := auth.TokenConfig{
 		Secret: string(s.JWTSecret), PublicKeyPEM: s.JWTPublicKey, JWKSURL: s.JWKSURL,
-		Issuer: s.JWTIssuer, Audience: s.JWTAudience,
+		Issuer: s.JWTIssuer, Audience: s.JWTAudience, Leeway: s.JWTLeeway,
 		UserClaim: s.JWTUserClaim, RightsClaim: s.JWTRightsClaim, Logger: log,
 	}
 	if c.PublicKeyPEM != "" && !strings.Contains(c.PublicKeyPEM, "-----BEGIN") {

@@ -43,8 +43,7 @@ func (s *Server) authenticate(ctx context.Context, token string) (bridge.Identit
 // identity reads claims as the domain understands them.
 func identity(c auth.Claims) (bridge.Identity, error) {
 	if !c.Expires.After(time.Now()) {
-		// The checker's leeway, for clocks that differ, lets such a token pass;
-		// its session would end as soon as it began.
+		// A ticket is redeemed later than its token was checked.
 		return bridge.Identity{}, fmt.Errorf("%w: the token has expired", bridge.ErrUnauthorized)
 	}
 	policy, err := bridge.ParsePolicy(c.Rights)

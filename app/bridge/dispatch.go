@@ -37,7 +37,7 @@ func (s *Session) join(after string) {
 		s.Close(code, reason)
 	} else {
 		s.mu.Lock()
-		s.arm(time.Now(), s.identity.Expires.Sub(b.cfg.Now()))
+		s.expect()
 		s.mu.Unlock()
 		b.log.Debug("session", "session", s.id, "identity", s.identity, "plain", s.plain)
 		b.audit.session("connected", s)

@@ -54,7 +54,7 @@ type Session struct {
 	timer    *time.Timer
 	heard    time.Time // when the peer last sent anything
 	pingAt   time.Time
-	warned   bool // token_expiring was sent for the current token
+	warning  expiryWarning
 
 	// at is the place of the last message handed to the socket. It belongs to
 	// the writer; between two writers mu passes it on.
@@ -239,8 +239,8 @@ func (s *Session) tick() {
 	if s.ending != nil {
 		return
 	}
-	now := time.Now()
-	left := s.identity.Expires.Sub(s.b.cfg.Now())
+	now, wall := time.Now(), s.b.cfg.Now()
+	left := s.identity.Expires.Sub(wall)
 	if left <= 0 {
 		s.end(wire.CloseUnauthorized, "the token has expired", true)
 		return
@@ -249,26 +249,31 @@ func (s *Session) tick() {
 		s.end(wire.CloseInternal, "nothing heard for too long", false)
 		return
 	}
-	if left <= s.b.cfg.ExpiryWarning && !s.warned {
-		s.warned = true
-		if !s.plain {
-			s.push(item{text: wire.Encode(wire.TokenExpiring{Type: wire.TypeTokenExpiring, InMs: left.Milliseconds()})})
-		}
+	if s.warning.take(wall) && !s.plain {
+		s.push(item{text: wire.Encode(wire.TokenExpiring{Type: wire.TypeTokenExpiring, InMs: left.Milliseconds()})})
 	}
 	if !now.Before(s.pingAt) {
 		s.pingAt = now.Add(s.b.cfg.PingEvery)
 		s.push(item{}) // an empty item is a ping
 	}
-	s.arm(now, left)
+	s.arm()
 }
 
-// arm sets the timer to whatever comes next; mu is held.
-func (s *Session) arm(now time.Time, left time.Duration) {
-	next := s.pingAt.Sub(now)
-	if !s.warned {
-		next = min(next, left-s.b.cfg.ExpiryWarning)
+// expect plans for the end of a token that has just come; mu is held.
+func (s *Session) expect() {
+	s.warning.plan(s.b.cfg.Now(), s.identity.Expires, s.b.cfg.ExpiryWarning)
+	s.arm()
+}
+
+// arm sets the timer to whatever comes next: a ping, the warning, or the token's
+// end; mu is held.
+func (s *Session) arm() {
+	wall := s.b.cfg.Now()
+	next := min(time.Until(s.pingAt), s.identity.Expires.Sub(wall))
+	if !s.warning.due.IsZero() {
+		next = min(next, s.warning.due.Sub(wall))
 	}
-	next = max(min(next, left), time.Millisecond)
+	next = max(next, time.Millisecond)
 	if s.timer == nil {
 		s.timer = time.AfterFunc(next, s.tick)
 		return
@@ -295,8 +300,8 @@ func (s *Session) renew(ctx context.Context, id Identity) error {
 		}
 		return fmt.Errorf("join: %w", err)
 	}
-	s.identity, s.suspect, s.warned = id, false, false
-	s.arm(time.Now(), id.Expires.Sub(s.b.cfg.Now()))
+	s.identity, s.suspect = id, false
+	s.expect()
 	return nil
 }
 
