@@ -20,17 +20,23 @@ import (
 
 // ServeCmd runs the bridge in production.
 type ServeCmd struct {
+	Check bool `help:"Check the settings and exit: with 0 where serve would begin, with 1 and a line for each fault where it would not. Nothing is opened, and nobody is asked."`
+
 	Settings
 }
 
 // Help is shown under serve --help.
 func (*ServeCmd) Help() string {
-	return "Every setting is also an environment variable. Required: BRIDGE_WEBHOOK_SECRETS or BRIDGE_WEBHOOK_SECRETS_FILE, and one of BRIDGE_JWT_SECRET, BRIDGE_JWT_PUBLIC_KEY, BRIDGE_JWKS_URL."
+	return "Every setting is also an environment variable. Required: BRIDGE_WEBHOOK_SECRETS or BRIDGE_WEBHOOK_SECRETS_FILE, and one of BRIDGE_JWT_SECRET, BRIDGE_JWT_PUBLIC_KEY, BRIDGE_JWKS_URL, or BRIDGE_JWT_ISSUERS_FILE."
 }
 
 // Run serves until ctx ends, then drains.
 func (c *ServeCmd) Run(ctx context.Context, io Streams) error {
 	if err := c.check(); err != nil {
+		return err
+	}
+	if c.Check {
+		_, err := fmt.Fprintln(io.Out, "the settings are good")
 		return err
 	}
 	log := flyLogger(c.logger(os.Stderr, false))

@@ -35,17 +35,18 @@ func newSecretKeys(secrets []string) (fixedKeys, error) {
 		return fixedKeys{}, fmt.Errorf("%d token secrets are set; at most %d are allowed", len(secrets), maxTokenSecrets)
 	}
 	keys := fixedKeys{kind: kindSecret}
+	var errs []error
 	for i, s := range secrets {
 		if err := checkTokenSecret(s); err != nil {
 			which := "the token secret"
 			if len(secrets) > 1 {
 				which = fmt.Sprintf("token secret %d of %d", i+1, len(secrets))
 			}
-			return fixedKeys{}, fmt.Errorf("%s %w", which, err)
+			errs = append(errs, fmt.Errorf("%s %w", which, err))
 		}
 		keys.are = append(keys.are, []byte(s))
 	}
-	return keys, nil
+	return keys, errors.Join(errs...)
 }
 
 func checkTokenSecret(secret string) error {

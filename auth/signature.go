@@ -172,6 +172,7 @@ func parseSignatures(header string) (signatures, error) {
 		}
 		entry, rest, _ := strings.Cut(header, " ")
 		header = rest
+		entry = strings.TrimSuffix(entry, ",") // of a proxy that has made one line of several (RFC 9110 §5.3)
 		version, value, ok := strings.Cut(entry, ",")
 		switch {
 		case !ok:

@@ -111,7 +111,7 @@ type Tokens struct {
 // NewTokens reads the configuration. Where keys are published, it starts reading
 // them in the background, until ctx is done, and returns at once: a key server that
 // is down delays the tokens, not the start. Errors name the setting that is wrong,
-// and never a secret.
+// and never a secret; where several are wrong, they are joined.
 func NewTokens(ctx context.Context, c TokenConfig) (*Tokens, error) {
 	t, start, err := newTokens(ctx, c)
 	if err != nil {
@@ -161,15 +161,19 @@ func newTokens(ctx context.Context, c TokenConfig) (t *Tokens, start []*keySet, 
 			return nil, nil, err
 		}
 	}
+	var errs []error
+	taken := map[string]bool{c.Issuer: given == 1}
 	for n, i := range c.Issuers {
-		if t.byIssuer[i.Issuer] != nil || given == 1 && i.Issuer == c.Issuer {
-			return nil, nil, fmt.Errorf("issuer %d: its tokens are judged by another entry already", n+1)
+		if taken[i.Issuer] {
+			errs = append(errs, fmt.Errorf("issuer %d: its tokens are judged by another entry already", n+1))
+			continue
 		}
+		taken[i.Issuer] = true
 		if t.byIssuer[i.Issuer], err = add(i); err != nil {
-			return nil, nil, fmt.Errorf("issuer %d: %w", n+1, err)
+			errs = append(errs, fmt.Errorf("issuer %d: %w", n+1, err))
 		}
 	}
-	return t, start, nil
+	return t, start, errors.Join(errs...)
 }
 
 func newJudge(ctx context.Context, c TokenConfig, i Issuer) (j *judge, err error) {

@@ -48,6 +48,13 @@ type Verified struct {
 	Key       int // which key matched, counted from 1 in the order given to NewWebhooks
 }
 
+// CheckWebhookSecret says what is wrong with one key for NewWebhooks, without any
+// part of it.
+func CheckWebhookSecret(secret string) error {
+	_, _, err := parseSecret(secret)
+	return err
+}
+
 // NewWebhooks reads the keys: "whsec_<base64>" with at least
 // MinWebhookSecretBytes, or "whpk_<base64>" ed25519 public keys. Its error names
 // the entry, counted from 1, and what is wrong with it, without any part of it.

@@ -137,7 +137,7 @@ func signatureHeader(c *fiber.Ctx) auth.Header {
 		return auth.Header{
 			ID:        strings.Clone(c.Get(prefix + "id")),
 			Timestamp: strings.Clone(c.Get(prefix + "timestamp")),
-			Signature: strings.Clone(c.Get(prefix + "signature")),
+			Signature: headerList(c, prefix+"signature"),
 		}
 	}
 	h := get("webhook-")
@@ -147,11 +147,30 @@ func signatureHeader(c *fiber.Ctx) auth.Header {
 	return h
 }
 
+// headerList is a header whose entries have spaces between; several lines of it are
+// one list (RFC 9110 §5.2), as a proxy or a library may have split it.
+func headerList(c *fiber.Ctx, name string) string {
+	return string(bytes.Join(c.Request().Header.PeekAll(name), []byte(" ")))
+}
+
+// encoded tells a body that is not sent as it is; identity is no encoding (RFC 9110
+// §8.4.1).
+func encoded(c *fiber.Ctx) bool {
+	for _, line := range c.Request().Header.PeekAll(fiber.HeaderContentEncoding) {
+		for coding := range strings.SplitSeq(string(line), ",") {
+			if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // formOf reads the form off the path and the headers; the bytes must come as
 // they were signed.
 func formOf(c *fiber.Ctx) (form, wire.Problem, bool) {
 	batch := c.Path() == pathBatch
-	if c.Get(fiber.HeaderContentEncoding) != "" {
+	if encoded(c) {
 		return formEvent, wire.NewProblem(wire.CodeUnsupportedMedia, "send the body without a Content-Encoding"), false
 	}
 	media, _, err := mime.ParseMediaType(c.Get(fiber.HeaderContentType))
