@@ -135,7 +135,7 @@ func (j *judge) missing(r *Reader, of []*Event) (left []*Event) {
 // order, each once.
 func (j *judge) connection(c *Conn) {
 	r := c.Reader
-	once := map[int]bool{}
+	once := map[int]Moment{}
 	var place Position
 	var latest [2]*Event // of each log, the one that was begun last
 	for i := range c.Items {
@@ -143,7 +143,7 @@ func (j *judge) connection(c *Conn) {
 		if it.Kind == Gapped {
 			j.gapExplained(c, it)
 			if it.Reason == "rewound" {
-				once, latest = map[int]bool{}, [2]*Event{}
+				once, latest = map[int]Moment{}, [2]*Event{}
 			} else if !it.Pos.Covers(place) {
 				j.add("backwards", it.At, "%s: a gap to %v after %v", c.describe(), it.Pos, place)
 			}
@@ -157,10 +157,10 @@ func (j *judge) connection(c *Conn) {
 		if !j.mayBeFor(e, r.User, it.At) {
 			j.add("seen by another", it.At, "%s saw %s", c.describe(), j.event(e))
 		}
-		if once[it.N] {
+		if before, twice := once[it.N]; twice && !(r.Transport == "plain" && j.rewoundIn(before, it.At)) {
 			j.add("doubled", it.At, "%s saw twice %s", c.describe(), j.event(e))
 		}
-		once[it.N] = true
+		once[it.N] = it.At
 		if it.Pos != (Position{}) {
 			if !it.Pos.Covers(place) || e.Stores() && it.Pos == place {
 				j.add("backwards", it.At, "%s: %v after %v with %s", c.describe(), it.Pos, place, j.event(e))

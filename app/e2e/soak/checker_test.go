@@ -422,7 +422,8 @@ func TestASchedulesSeedRepeatsIt(t *testing.T) {
 	plan := func(seed uint64) string {
 		return strings.Join(strings.Fields(fmt.Sprint(lane.Plan(newRand(seed), time.Minute))), " ")
 	}
-	if plan(1) != plan(1) || plan(1) == plan(2) {
-		t.Errorf("%s\n%s", plan(1), plan(2))
+	first, again, other := plan(1), plan(1), plan(2)
+	if first != again || first == other {
+		t.Errorf("%s\n%s\n%s", first, again, other)
 	}
 }

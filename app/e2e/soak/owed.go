@@ -24,7 +24,9 @@ func (j *judge) owing(r *Reader) owing {
 		}
 		if c.After == "" {
 			o.fresh = append(o.fresh, c.Connected)
-			o.since = c.Connected
+			if !r.Sole {
+				o.since, o.wide = c.Connected, c.Connected
+			}
 		}
 	}
 	if r.Sole {
