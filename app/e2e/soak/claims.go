@@ -91,8 +91,22 @@ func (j *judge) hadBy(user string, e *Event, by Moment, claim string) bool {
 	if claim == "received" && had {
 		return true
 	}
+	// An ack is cumulative: it covers what had gone from the mailbox unseen.
+	if gone := e.TTL > 0 || len(e.Recalls) > 0 || j.replaced(e, user); gone && j.plainWentOn(user, e, by) {
+		return true
+	}
 	return slices.ContainsFunc(j.h.Acks[user], func(k Ack) bool {
 		return k.At <= by && (pos == Position{} || k.Pos.Mailbox >= pos.Mailbox)
+	})
+}
+
+// plainWentOn tells whether a plain client of the user was given something later
+// than the event by then, which its pong acks.
+func (j *judge) plainWentOn(user string, e *Event, by Moment) bool {
+	return slices.ContainsFunc(j.conns[user], func(c *Conn) bool {
+		return c.Reader.Transport == "plain" && slices.ContainsFunc(c.Items, func(it Item) bool {
+			return it.Kind == Saw && it.N >= 0 && it.At <= by && j.h.Events[it.N].By() >= e.First()
+		})
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -50,6 +51,7 @@ type Process struct {
 	serving  bool
 	tail     []string // its last log lines
 	over     bool
+	limit    uint64        // of the size of its files, bytes
 	ended    chan struct{} // closed when the supervisor has left
 }
 
@@ -59,7 +61,7 @@ func StartProcess(n int, binary string, h *History, env []string) (*Process, err
 	if err != nil {
 		return nil, err
 	}
-	p := &Process{n: n, binary: binary, addr: ln.Addr().String(), history: h, ended: make(chan struct{})}
+	p := &Process{n: n, binary: binary, addr: ln.Addr().String(), history: h, limit: unix.RLIM_INFINITY, ended: make(chan struct{})}
 	if err := ln.Close(); err != nil {
 		return nil, err
 	}
@@ -114,6 +116,7 @@ func (p *Process) run() bool {
 	}
 	p.cmd, p.expected, p.serving = cmd, false, false
 	p.starts++
+	p.applyLimit()
 	p.mu.Unlock()
 	p.follow(out)
 	err = cmd.Wait()
@@ -227,15 +230,21 @@ func (p *Process) Stop() {
 	<-p.ended
 }
 
-// LimitFiles keeps the running process from writing files beyond so many bytes: a
-// full disk. unix.RLIM_INFINITY frees it again.
+// LimitFiles keeps the process, and those that are started after it, from writing
+// files beyond so many bytes: a full disk. unix.RLIM_INFINITY frees it again.
 func (p *Process) LimitFiles(n uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.cmd == nil {
-		return
+	p.limit = n
+	if p.cmd != nil {
+		p.applyLimit()
 	}
-	if err := unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: n, Max: unix.RLIM_INFINITY}, nil); err != nil {
+}
+
+// applyLimit holds the running process to the limit; mu is held.
+func (p *Process) applyLimit() {
+	err := unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: p.limit, Max: unix.RLIM_INFINITY}, nil)
+	if err != nil && !errors.Is(err, unix.ESRCH) { // it may have ended meanwhile
 		p.history.Note("harness", "limit of process %d: %v", p.n, err)
 	}
 }

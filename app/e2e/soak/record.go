@@ -1,6 +1,9 @@
 package soak
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Add writes a new event down and gives it its number.
 func (h *History) Add(e *Event) *Event {
@@ -152,4 +155,16 @@ func (h *History) polled(c *Conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c.Connected, c.Heard = h.Now(), h.Now()
+}
+
+// allThere tells whether every reader has been connected.
+func (h *History) allThere() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, r := range h.Readers {
+		if !slices.ContainsFunc(r.Conns, func(c *Conn) bool { return c.Connected != 0 }) {
+			return false
+		}
+	}
+	return true
 }
