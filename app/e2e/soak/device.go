@@ -103,8 +103,8 @@ func (d *Device) pause(stop <-chan struct{}, c *Conn) {
 		wait = time.Duration(1000+d.rnd.IntN(4000)) * time.Millisecond
 	case d.reader.Transport == "poll" && c.Connected != 0:
 		wait = 0
-	case d.rnd.IntN(10) == 0: // now and then it stays away for longer
-		wait = time.Duration(d.rnd.IntN(4000)) * time.Millisecond
+	case d.rnd.IntN(7) == 0: // now and then it stays away for longer
+		wait = time.Duration(d.rnd.IntN(6000)) * time.Millisecond
 	}
 	select {
 	case <-stop:

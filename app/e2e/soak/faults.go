@@ -65,7 +65,7 @@ type embedded struct {
 // lanes are the faults of the embedded engine.
 func (e *embedded) lanes() []Lane {
 	process := processFaults([]*Process{e.p})
-	process = append(process, Fault{Name: "restore", Weight: 3, Rewinds: true, Least: 200 * time.Millisecond, Most: 4 * time.Second, Do: e.restore})
+	process = append(process, Fault{Name: "restore", Weight: 3, Rewinds: true, Least: 20 * time.Millisecond, Most: 4 * time.Second, Do: e.restore})
 	disk := []Fault{{Name: "diskfull", Weight: 1, Least: 500 * time.Millisecond, Most: 5 * time.Second, Do: func(s Step, hold func(time.Duration)) {
 		e.p.LimitFiles(uint64(4096 << (5 * s.Victim))) // at once, or only for the larger file
 		hold(s.Hold)

@@ -107,8 +107,8 @@ func (s *shared) lanes() []Lane {
 		}},
 		{Name: "dropped", Weight: 2, Most: time.Millisecond, Do: func(step Step, _ func(time.Duration)) { s.doors[step.Victim].Drop() }},
 		{Name: "failover", Weight: 2, Most: time.Second, Do: s.failover},
-		{Name: "lagging-failover", Weight: 2, Rewinds: true, Least: 200 * time.Millisecond, Most: 4 * time.Second, Do: s.laggingFailover},
-		{Name: "redis-restore", Weight: 2, Rewinds: true, Least: 200 * time.Millisecond, Most: 4 * time.Second, Do: s.restore},
+		{Name: "lagging-failover", Weight: 2, Rewinds: true, Least: 20 * time.Millisecond, Most: 4 * time.Second, Do: s.laggingFailover},
+		{Name: "redis-restore", Weight: 2, Rewinds: true, Least: 20 * time.Millisecond, Most: 4 * time.Second, Do: s.restore},
 	}
 	return []Lane{{"process", processFaults(s.processes)}, {"store", store}}
 }

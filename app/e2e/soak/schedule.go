@@ -55,7 +55,8 @@ func (l Lane) Plan(rnd *rand.Rand, length time.Duration) (steps []Step) {
 		n := rnd.IntN(total)
 		i := slices.IndexFunc(l.Faults, func(f Fault) bool { n -= f.Weight; return n < 0 })
 		f := l.Faults[i]
-		hold := f.Least + time.Duration(rnd.Int64N(int64(f.Most-f.Least)+1))
+		u := rnd.Float64()
+		hold := f.Least + time.Duration(u*u*float64(f.Most-f.Least)) // short ones are as telling, and leave time for more
 		if at+hold <= length {
 			steps = append(steps, Step{At: at, Fault: f.Name, Victim: rnd.IntN(2), Hold: hold})
 		}
