@@ -363,6 +363,9 @@ func TestTheCheckerKnowsWhatARewindMayTake(t *testing.T) {
 		"not told":                                 {"rewound in silence", false, nil},
 		"what was answered before the copy is due": {"lost", true, func(s *script, r *Reader) { s.sent("u", 91, 92, ok("sent", 1)) }},
 		"what was answered afterwards is due":      {"lost", true, func(s *script, r *Reader) { s.sent("u", 300, 310, ok("queued", 0)) }},
+		"what expired before the gap is announced by it": {"", true, func(s *script, r *Reader) {
+			s.event(&Event{To: Target{User: "u"}, TTL: time.Millisecond}, 212, 214, ok("queued", 0))
+		}},
 		"what is sent again afterwards is due": {"lost", true, func(s *script, r *Reader) {
 			a := s.sent("u", 120, 130, ok("queued", 0))
 			s.again(a, 300, 310, ok("queued", 0))

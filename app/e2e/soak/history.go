@@ -21,6 +21,7 @@ const Forever time.Duration = -1
 type History struct {
 	Now   func() Moment // the run's clock
 	Exact bool          // one process: it knows all sessions at any time
+	Small bool          // mailboxes are so small that they overflow
 
 	mu          sync.Mutex // guards what follows, and everything that it refers to
 	Events      []*Event   // an event's number is its index

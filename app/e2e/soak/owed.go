@@ -136,8 +136,7 @@ func (j *judge) replaced(e *Event, user string) bool {
 
 // announced tells whether a gap that the reader was told of may cover the event. A
 // gap is told before all that is still held, so its own cursors do not say where
-// the hole is; it must come before anything later of the same log. One that says
-// that the store went back covers nothing that is still held.
+// the hole is; it must come before anything later of the same log.
 func (j *judge) announced(r *Reader, e *Event) bool {
 	var before Moment // the latest beginning of what was seen in this log so far
 	for _, c := range r.Conns {
@@ -148,8 +147,12 @@ func (j *judge) announced(r *Reader, e *Event) bool {
 				if o := j.h.Events[it.N]; o.Stores() && o.To.All == e.To.All {
 					before = max(before, o.First())
 				}
-			case it.Kind == Gapped && (it.Reason == "trimmed" || it.Reason == "expired" && e.TTL > 0):
-				if e.First() < it.At && before <= e.By() {
+			case it.Kind == Gapped && e.First() < it.At && before <= e.By():
+				// After "rewound" comes all that is still held, and no other gap for
+				// what had expired or been trimmed by then.
+				expired := e.TTL > 0 && (it.Reason == "expired" || e.First()+e.TTL <= it.At)
+				trimmed := it.Reason == "trimmed" || j.h.Small && it.Reason != "expired"
+				if expired || trimmed {
 					return true
 				}
 			}

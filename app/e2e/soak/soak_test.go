@@ -56,7 +56,7 @@ func soak(t *testing.T, engine, binary string, seed uint64, length time.Duration
 	rnd := newRand(seed)
 	var more []string
 	if rnd.IntN(3) == 0 { // small mailboxes overflow
-		more = append(more, "BRIDGE_MAILBOX_LIMIT=300")
+		more, h.Small = append(more, "BRIDGE_MAILBOX_LIMIT=300"), true
 	}
 	var w world
 	var all []*Process
