@@ -398,6 +398,22 @@ func TestTheCheckerKnowsWhatARewindMayTake(t *testing.T) {
 	}
 }
 
+func TestWhatIsLostTwiceIsLost(t *testing.T) {
+	s := newScript()
+	s.connected(s.reader("u"), 1, "")
+	rewind := func(kept, at int) {
+		s.at(at)
+		done := s.rewound(time.Duration(kept)*time.Millisecond, time.Duration(kept+1)*time.Millisecond)
+		s.at(at + 1)
+		done()
+	}
+	e := s.sent("u", 10, 20, ok("sent", 1))
+	rewind(5, 30)
+	s.again(e, 50, 60, ok("sent", 1)) // it is no duplicate: it was lost
+	rewind(40, 70)                    // and is lost again
+	wantFindings(t, s, "")
+}
+
 func TestAFreshDeviceIsOwedWhatNobodyHasAcked(t *testing.T) {
 	for _, acked := range []bool{true, false} {
 		s := newScript()

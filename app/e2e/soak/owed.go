@@ -107,18 +107,11 @@ func (j *judge) mayBeFor(e *Event, user string, at Moment) bool {
 // maybeLostInRewind tells whether the event may be what a store forgot when it
 // went back in time.
 func (j *judge) maybeLostInRewind(e *Event) bool {
-	for _, w := range j.h.Rewinds {
-		if e.First() > w.Done {
-			continue
-		}
-		kept := slices.ContainsFunc(e.Attempts, func(a *Attempt) bool {
-			return a.Code == 202 && (a.End < w.Kept || a.Start > w.Done)
-		})
-		if !kept {
-			return true
-		}
-	}
-	return false
+	// A request that survived every rewind is needed: one that was made before a copy
+	// may have been lost to an earlier rewind.
+	return !slices.ContainsFunc(e.Attempts, func(a *Attempt) bool {
+		return a.Code == 202 && !slices.ContainsFunc(j.h.Rewinds, func(w Rewind) bool { return a.End >= w.Kept && a.Start <= w.Done })
+	})
 }
 
 // replaced tells whether a newer event with the same topic may have taken its
