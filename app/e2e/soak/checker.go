@@ -155,7 +155,7 @@ func (j *judge) connection(c *Conn) {
 		}
 		e := j.h.Events[it.N]
 		if !j.mayBeFor(e, r.User, it.At) {
-			j.add("seen by another", it.At, "%s saw %s", c.describe(), j.event(e))
+			j.add("seen by another", it.At, "%s saw %s%s", c.describe(), j.event(e), j.standing(e, r.User))
 		}
 		if before, twice := once[it.N]; twice && !(r.Transport == "plain" && j.rewoundIn(before, it.At)) {
 			j.add("doubled", it.At, "%s saw twice %s", c.describe(), j.event(e))
@@ -280,7 +280,7 @@ func (j *judge) revocations() {
 			if c.Dialed > op.End && c.Connected != 0 && !j.rewoundIn(op.Start, c.Connected) {
 				j.add("revoked, and let in", c.Connected, "%s has a token that was revoked at %s", c.describe(), op.End)
 			}
-			if c.Ended == Never && op.End != Never && !j.rewoundIn(op.Start, j.h.Now()) {
+			if c.Ended == Never && op.End != Never && !c.Renewed && !j.rewoundIn(op.Start, j.h.Now()) {
 				j.add("revoked, and still there", op.End, "%s has a token that was revoked", c.describe())
 			}
 		}

@@ -242,7 +242,7 @@ func (d *Device) Refresh() {
 		d.b.history.Note("harness", "%v", err)
 		return
 	}
-	if s.write(map[string]string{"type": "refresh", "token": token}) != nil {
+	if s.refresh(token) != nil {
 		return
 	}
 	d.mu.Lock()

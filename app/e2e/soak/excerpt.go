@@ -55,3 +55,28 @@ func short(m Moment) string {
 	}
 	return m.Round(time.Millisecond).String()
 }
+
+// standing tells how the user stood to an event's group.
+func (j *judge) standing(e *Event, user string) string {
+	if e.To.Group == "" {
+		return ""
+	}
+	text := ""
+	show := func(what string, o *Op) {
+		text += fmt.Sprintf("\n    %s from %s to %s", what, short(o.Start), short(o.End))
+	}
+	for _, o := range j.h.Memberships[Member{user, e.To.Group}] {
+		show(fmt.Sprintf("member %v", o.Add), o)
+	}
+	for _, o := range j.h.Erasures {
+		if o.User == user {
+			show("erased", o)
+		}
+	}
+	for _, t := range j.h.Troubles {
+		if t.End+10*time.Second > e.First() && t.Start < e.First() {
+			text += fmt.Sprintf("\n    %s from %s to %s", t.Kind, short(t.Start), short(t.End))
+		}
+	}
+	return text
+}

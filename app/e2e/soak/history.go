@@ -121,7 +121,8 @@ type Reader struct {
 type Conn struct {
 	Reader    *Reader
 	Proc      int    // which bridge process
-	Token     string // id of its token
+	Token     string // id of the token that it came with
+	Renewed   bool   // it was given another one since
 	After     string // the cursor it came with
 	Dialed    Moment
 	Connected Moment // 0: it never was

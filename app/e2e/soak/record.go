@@ -157,6 +157,13 @@ func (h *History) polled(c *Conn) {
 	c.Connected, c.Heard = h.Now(), h.Now()
 }
 
+// renewed writes down that a connection is about to be given another token.
+func (h *History) renewed(c *Conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c.Renewed = true
+}
+
 // allThere tells whether every reader has been connected.
 func (h *History) allThere() bool {
 	h.mu.Lock()

@@ -136,6 +136,12 @@ func (s *socket) read(plain bool) int {
 	}
 }
 
+// refresh gives the session another token.
+func (s *socket) refresh(token string) error {
+	s.d.b.history.renewed(s.conn)
+	return s.write(map[string]string{"type": "refresh", "token": token})
+}
+
 // answered gives a result or an error to whoever sent the frame.
 func (s *socket) answered(f *frame) {
 	s.mu.Lock()
