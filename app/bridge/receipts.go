@@ -18,10 +18,18 @@ func (s *Session) pong(payload []byte) {
 	if err != nil {
 		return // an unsolicited pong may carry anything (RFC 6455 §5.5.3)
 	}
+	if s.answer(p, frames) && s.plain {
+		s.ack(p)
+	}
+}
+
+// answer takes a pong that answers for all up to p; false for a place that we have
+// not pinged with.
+func (s *Session) answer(p Position, frames uint64) bool {
 	s.mu.Lock()
-	if !s.written.Covers(p) || frames > s.handed { // not a place we have pinged with
-		s.mu.Unlock()
-		return
+	defer s.mu.Unlock()
+	if !s.written.Covers(p) || frames > s.handed {
+		return false
 	}
 	s.received = s.received.Max(p)
 	s.answered = max(s.answered, frames)
@@ -39,10 +47,7 @@ func (s *Session) pong(payload []byte) {
 	if s.plain && s.received != s.written || s.awaited > s.answered {
 		s.push(item{})
 	}
-	s.mu.Unlock()
-	if s.plain {
-		s.ack(p)
-	}
+	return true
 }
 
 // askAgain has the socket answer for all that it was handed, soon.

@@ -74,7 +74,7 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 	if err := e.openFile(); err != nil {
 		return nil, err
 	}
-	if e.metrics, err = newMetrics(o.Registerer, e.vfs, e.queue); err != nil {
+	if e.metrics, err = newMetrics(o.Registerer, e.vfs, e.queue, o.Guard); err != nil {
 		return nil, fmt.Errorf("register the store's metrics: %w", err)
 	}
 	go e.writer.loop()
@@ -140,7 +140,7 @@ func (e *Engine) openFile() error {
 	if err != nil {
 		return err
 	}
-	e.checkpoints = newCheckpointer(k, e.vfs, &e.commitMu, e.opts.Logger)
+	e.checkpoints = newCheckpointer(k, e.vfs, &e.commitMu, e.opts.Logger, e.opts.Guard)
 	e.readers = newReaders(readerCount)
 	for range readerCount {
 		c, err := e.connect(path, "PRAGMA query_only = ON; PRAGMA cache_size = -4096")

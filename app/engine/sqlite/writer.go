@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -40,6 +41,7 @@ type writer struct {
 	acks  *ackBook
 	prune pruner
 	probe int64
+	carry []*request // taken from the queue, not yet run
 
 	lastErr error // of the acks written at the very end
 }
@@ -52,21 +54,29 @@ func newWriter(e *Engine, s *store) (*writer, error) {
 	return w, err
 }
 
-// loop runs until the queue is closed and empty.
+// loop runs until the queue is closed and empty. Where it panics outside of a group,
+// it begins again: nobody else answers those who wait.
 func (w *writer) loop() {
 	defer close(w.fan)
+	w.opts.Guard.Loop(whereWriter, nil, w.turns)
+	w.opts.Guard.Run(whereWriter, func() { w.lastErr = w.flushAcks() })
+}
+
+// whereWriter is what the writer's panics are counted as.
+const whereWriter = "store writer"
+
+func (w *writer) turns() {
 	tick := time.NewTicker(upkeepEvery)
 	defer tick.Stop()
-	var carry []*request
 	for {
 		open := true
-		if len(carry) == 0 {
-			carry, open = w.queue.take()
+		if len(w.carry) == 0 {
+			w.carry, open = w.queue.take()
 		}
-		if len(carry) == 0 && !open {
-			break
+		if len(w.carry) == 0 && !open {
+			return
 		}
-		if len(carry) == 0 && !w.upkeepDue() {
+		if len(w.carry) == 0 && !w.upkeepDue() {
 			select {
 			case <-w.queue.wake:
 			case <-tick.C:
@@ -81,12 +91,12 @@ func (w *writer) loop() {
 			w.prune.due()
 		default:
 		}
-		n := groupOf(carry)
+		n := groupOf(w.carry)
+		group := w.carry[:n:n]
+		w.carry = w.carry[n:]
 		w.queue.free(n)
-		w.run(carry[:n:n])
-		carry = carry[n:]
+		w.run(group)
 	}
-	w.lastErr = w.flushAcks()
 }
 
 // groupOf cuts off as much as goes into one transaction.
@@ -114,10 +124,19 @@ func (w *writer) upkeepDue() bool { return w.acks.pending() || w.prune.backlog }
 
 // run carries out one group, and passes it on to be told and answered.
 func (w *writer) run(group []*request) {
+	if w.opts.Guard.Run(whereWriter, func() { w.carryOut(group) }) {
+		for _, r := range group { // in the middle of being answered, perhaps
+			r.refuse(fmt.Errorf("%w: %w", bridge.ErrUnavailable, errPanicked))
+		}
+	}
+	if len(group) > 0 {
+		w.fan <- group
+	}
+}
+
+func (w *writer) carryOut(group []*request) {
 	start := time.Now()
-	w.engine.commitMu.Lock()
-	wrote, err := w.transact(group)
-	w.engine.commitMu.Unlock()
+	wrote, err := w.attempt(group)
 	switch {
 	case err != nil:
 		w.fail(group, err)
@@ -126,9 +145,29 @@ func (w *writer) run(group []*request) {
 		w.engine.metrics.commit(time.Since(start), len(group))
 		w.engine.checkpoints.look()
 	}
-	if len(group) > 0 {
-		w.fan <- group
+}
+
+// errPanicked: a defect of ours ended a transaction.
+var errPanicked = errors.New("the store's writer failed")
+
+// attempt carries a group's transaction out. One that panics is rolled back, and
+// fails with errPanicked.
+func (w *writer) attempt(group []*request) (wrote bool, err error) {
+	w.engine.commitMu.Lock()
+	defer w.engine.commitMu.Unlock()
+	if !w.opts.Guard.Run(whereWriter, func() { wrote, err = w.transact(group) }) {
+		return wrote, err
 	}
+	w.inTx = false
+	err = errPanicked
+	w.opts.Guard.Run(whereWriter, func() { // should that fail as well, begin tries again
+		if !w.store.conn.GetAutocommit() {
+			if rerr := with(w.store.rollback).exec(); rerr != nil {
+				err = fmt.Errorf("%w (and rolling back: %w)", err, rerr)
+			}
+		}
+	})
+	return false, err
 }
 
 // transact does everything asked, and a slice of upkeep, in one transaction. It
@@ -245,10 +284,7 @@ func (w *writer) fail(group []*request, err error) {
 	w.engine.health.bad(err)
 	err = fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
 	for _, r := range group {
-		r.fresh = false
-		r.notices = nil
-		r.receipt = bridge.Receipt{}
-		r.err = err
+		r.refuse(err)
 		if r.kind == kindJoin {
 			// A known user's place can still be read.
 			r.err = w.standing(r, err)
