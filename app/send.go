@@ -172,6 +172,7 @@ func (c *SendCmd) data(in io.Reader) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--data: %w", err)
 	}
+	b = bytes.TrimSpace(b) // a file ends with a line break
 	if err := wire.CheckData(b); err != nil {
 		return nil, fmt.Errorf(`--data is not JSON that can be sent (%w); in a shell, put it in single quotes: --data '{"message":"hello"}'`, err)
 	}
