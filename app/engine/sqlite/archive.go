@@ -45,7 +45,7 @@ func OpenArchive(ctx context.Context, o Options) (*Archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Archive{opts: o, path: filepath.Join(o.Dir, fileName), lock: lock, vfs: newWALVFS()}
+	a := &Archive{opts: o, path: filepath.Join(o.Dir, fileName), lock: lock, vfs: newWALVFS(o.Guard)}
 	if err := a.open(); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}

@@ -65,7 +65,7 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 		fanned: make(chan struct{}),
 		lock:   lock,
 	}
-	e.vfs = newWALVFS()
+	e.vfs = newWALVFS(o.Guard)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.letGo())

@@ -66,6 +66,7 @@ func (w *writer) loop() {
 const whereWriter = "store writer"
 
 func (w *writer) turns() {
+	w.refuseCarry()
 	tick := time.NewTicker(upkeepEvery)
 	defer tick.Stop()
 	for {
@@ -97,6 +98,20 @@ func (w *writer) turns() {
 		w.queue.free(n)
 		w.run(group)
 	}
+}
+
+// refuseCarry answers those whom a panic left in the middle: what broke on them once
+// would break on them again.
+func (w *writer) refuseCarry() {
+	if len(w.carry) == 0 {
+		return
+	}
+	for _, r := range w.carry {
+		r.refuse(fmt.Errorf("%w: %w", bridge.ErrUnavailable, errPanicked))
+	}
+	w.queue.free(len(w.carry))
+	w.fan <- w.carry
+	w.carry = nil
 }
 
 // groupOf cuts off as much as goes into one transaction.
