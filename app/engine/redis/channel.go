@@ -157,14 +157,14 @@ func (e *Engine) hearMessage(l bridge.Listener, kind byte, body string) {
 		return
 	}
 	sessions := 0
+	if v.machine == e.self {
+		defer func() { e.echoes.hear(v.token, sessions) }() // also where a session panics
+	}
 	if v.user == "" {
 		e.leases.newest(seq)
 		sessions = l.DeliverAll(bridge.Delivery{Message: m, Broadcast: seq})
 	} else {
 		sessions = l.Deliver(v.user, bridge.Delivery{Message: m, Mailbox: seq})
-	}
-	if v.machine == e.self {
-		e.echoes.hear(v.token, sessions)
 	}
 }
 
