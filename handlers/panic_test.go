@@ -76,7 +76,7 @@ func (e broken) Presence(_ context.Context, users []string) ([]bridge.Presence, 
 }
 
 func (broken) Groups(context.Context, string) ([]string, error) { return nil, nil }
-func (e broken) Read(context.Context, string, bridge.Position, int, int) (bridge.Page, error) {
+func (e broken) Read(context.Context, string, string, bridge.Position, int, int) (bridge.Page, error) {
 	panic("x") // after the first line went out
 }
 

@@ -74,14 +74,9 @@ func (e *brittle) Append(ctx context.Context, m *bridge.Message) (bridge.Receipt
 	return e.Engine.Append(ctx, m)
 }
 
-func (e *brittle) Read(ctx context.Context, user string, after bridge.Position, n, size int) (bridge.Page, error) {
+func (e *brittle) Read(ctx context.Context, user, life string, after bridge.Position, n, size int) (bridge.Page, error) {
 	e.check("Read")
-	return e.Engine.Read(ctx, user, after, n, size)
-}
-
-func (e *brittle) Ack(ctx context.Context, user string, p bridge.Position) error {
-	e.check("Ack")
-	return e.Engine.Ack(ctx, user, p)
+	return e.Engine.Read(ctx, user, life, after, n, size)
 }
 
 type brokenTokens struct{}

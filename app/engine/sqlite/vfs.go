@@ -34,9 +34,8 @@ type walVFS struct {
 var vfsCount atomic.Uint64
 
 // newWALVFS registers a file system of its own for one engine; close takes it back.
-func newWALVFS(g *guard.Guard) *walVFS {
+func newWALVFS() *walVFS {
 	v := &walVFS{
-		guard:       g,
 		VFSFilename: vfs.Find("").(vfs.VFSFilename),
 		name:        "hookbridge-" + strconv.FormatUint(vfsCount.Add(1), 10),
 	}

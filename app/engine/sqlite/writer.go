@@ -30,6 +30,7 @@ type writer struct {
 	fan    chan []*request
 
 	users   *records
+	guarded int64    // the log's length when the disk was looked at; see guard
 	touched []string // users whose records this transaction changed
 	nextNo  int64
 	now     int64 // this group's time, Unix nanoseconds
@@ -83,6 +84,9 @@ func (w *writer) turns() {
 			case <-tick.C:
 				w.acks.due()
 				w.prune.due()
+				if w.engine.health.isFull() {
+					w.admit(nil)
+				}
 			}
 			continue
 		}
@@ -151,14 +155,21 @@ func (w *writer) run(group []*request) {
 
 func (w *writer) carryOut(group []*request) {
 	start := time.Now()
-	wrote, err := w.attempt(group)
+	todo := w.admit(group)
+	wrote, err := w.commit(todo)
 	switch {
 	case err != nil:
-		w.fail(group, err)
+		w.fail(todo, err)
 	case wrote:
 		w.engine.health.good()
 		w.engine.metrics.commit(time.Since(start), len(group))
-		w.engine.checkpoints.look()
+		if !w.engine.health.isFull() {
+			w.engine.checkpoints.look()
+			w.guard()
+		}
+	}
+	if w.engine.health.isFull() && (wrote || err != nil) {
+		w.makeRoom()
 	}
 }
 
@@ -183,6 +194,48 @@ func (w *writer) attempt(group []*request) (wrote bool, err error) {
 		}
 	})
 	return false, err
+}
+
+// commit carries a group out in one transaction, unless the files are damaged.
+// What was written into files that are not there any more was not written.
+func (w *writer) commit(group []*request) (wrote bool, err error) {
+	h := w.engine.health
+	if err := h.isDamaged(); err != nil {
+		return false, err
+	}
+	wrote, err = w.attempt(group)
+	switch {
+	case wrote && err == nil:
+		if err = w.engine.files.moved(); err != nil {
+			h.damage(err)
+		}
+	case fullDisk(err):
+		h.setFull(true)
+	default:
+		err = h.looked(err)
+	}
+	return wrote, err
+}
+
+// admit refuses the messages of a group while the disk is full, and keeps what
+// makes room. It looks first whether there is room again.
+func (w *writer) admit(group []*request) []*request {
+	if !w.engine.health.isFull() {
+		return group
+	}
+	if err := w.engine.reserve.fill(); err == nil {
+		w.engine.health.setFull(false)
+		return group
+	}
+	var rest []*request
+	for _, r := range group {
+		if r.kind == kindAppend || r.kind == kindProbe {
+			r.err = errDiskFull
+			continue
+		}
+		rest = append(rest, r)
+	}
+	return rest
 }
 
 // transact does everything asked, and a slice of upkeep, in one transaction. It
@@ -297,7 +350,9 @@ func (w *writer) fail(group []*request, err error) {
 	w.acks.failed()
 	w.prune.failed()
 	w.engine.health.bad(err)
-	err = fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+	if !errors.Is(err, bridge.ErrUnavailable) {
+		err = fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+	}
 	for _, r := range group {
 		r.refuse(err)
 		if r.kind == kindJoin {
