@@ -145,11 +145,11 @@ func readMembers(dec *jsontext.Decoder, b []byte, take func(name string, v jsont
 		return badSyntax(err)
 	}
 	for dec.PeekKind() != '}' {
-		token, err := dec.ReadToken()
+		quoted, err := dec.ReadValue()
 		if err != nil {
 			return badSyntax(err)
 		}
-		name := token.String()
+		name := unquoteName(quoted)
 		value, err := dec.ReadValue()
 		if err != nil {
 			return badSyntax(err)
@@ -162,6 +162,26 @@ func readMembers(dec *jsontext.Decoder, b []byte, take func(name string, v jsont
 	}
 	return nil
 }
+
+// unquoteName decodes a member's name. Those that are known cost no memory.
+func unquoteName(quoted []byte) string {
+	if known, ok := knownNames[string(quoted)]; ok {
+		return known
+	}
+	var name string
+	// The decoder has read it as a string by the same options: this does not fail.
+	_ = json.Unmarshal(quoted, &name, Lenient)
+	return name
+}
+
+var knownNames = func() map[string]string {
+	m := make(map[string]string)
+	for _, name := range []string{"id", "type", "timestamp", "to", "ttl", "topic", "except", "data",
+		"ref", "token", "after", "cursor", "event", "toUserId", "message"} {
+		m[`"`+name+`"`] = name
+	}
+	return m
+}()
 
 // nameSet holds the names of one object: a few in place, many in a map, so that
 // an object of many members is not compared each with each.

@@ -185,6 +185,7 @@ func (w *writer) attempt(group []*request) (wrote bool, err error) {
 		return wrote, err
 	}
 	w.inTx = false
+	w.users = newRecords(recordLimit) // a record may be half changed; the file has them all
 	err = errPanicked
 	w.opts.Guard.Run(whereWriter, func() { // should that fail as well, begin tries again
 		if !w.store.conn.GetAutocommit() {
