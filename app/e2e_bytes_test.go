@@ -309,7 +309,7 @@ func TestOddDataNeitherClosesASocketNorSinksABatch(t *testing.T) {
 	for i, data := range append(oddData, noData...) {
 		batch := fmt.Sprintf(`{"events":[{"id":"a_%d","type":"t","to":{"user":"u"}},{"id":"b_%d","type":"t","to":{"user":"u"},"data":%s},{"id":"c_%d","type":"t","to":{"user":"u"}}]}`, i, i, data, i)
 		a := w.do(w.signFor("/webhooks/events/batch", "application/json", w.nextID(), batch, time.Now()))
-		torn := data == `"caf\ud83` || data == `1} {` // where the item ends cannot be seen
+		torn := i >= len(oddData) && len(data) < 100 // the body is not JSON; the others are only too deep
 		if torn && a.HTTP != 400 || !torn && (a.HTTP != 202 || strings.Count(a.Raw, `"status":"queued"`) < 2) {
 			t.Errorf("%.80q: %d %s", data, a.HTTP, a.Raw)
 		}

@@ -22,8 +22,8 @@ type BatchItem struct {
 }
 
 // DecodeBatch reads {"events":[{"id":…, and an event's members},…]}. Its error is
-// about the body as a whole; what is wrong with one event, even that it is not
-// JSON, stands in its item, as long as it can be seen where the event ends.
+// about the body as a whole, as where that is not JSON; what is wrong with one event,
+// even that it is nested too deeply, stands in its item.
 func DecodeBatch(body []byte) ([]BatchItem, error) {
 	if skip := (skipper{b: body}); skip.peek() != '{' {
 		if err := CheckData(body); err != nil {
@@ -80,6 +80,17 @@ func DecodeBatch(body []byte) ([]BatchItem, error) {
 		items[i].decode()
 		items[i].at(fmt.Sprintf("/events/%d", i))
 	}
+	return whollyJSON(items)
+}
+
+// whollyJSON refuses a batch with an item that is not JSON: then the body is not.
+func whollyJSON(items []BatchItem) ([]BatchItem, error) {
+	for i := range items {
+		var bad *DecodeError
+		if errors.As(items[i].Err, &bad) && bad.Syntax && !bad.deep {
+			return nil, bad
+		}
+	}
 	return items, nil
 }
 
@@ -113,7 +124,7 @@ func (it *BatchItem) decode() {
 	}
 }
 
-// findID looks for the one id of an event that is perhaps not even JSON.
+// findID looks for the one id of an event that cannot be taken.
 func (it *BatchItem) findID() (id jsontext.Value) {
 	n := 0
 	whole := members(it.Raw, func(quoted, value []byte) {
@@ -139,7 +150,7 @@ func (it *BatchItem) at(pointer string) {
 	if strings.HasPrefix(bad.Detail, "/") {
 		between = ""
 	}
-	it.Err = &DecodeError{Syntax: bad.Syntax, Detail: pointer + between + bad.Detail}
+	it.Err = &DecodeError{Syntax: bad.Syntax, deep: bad.deep, Detail: pointer + between + bad.Detail}
 }
 
 // split takes a JSON array apart.

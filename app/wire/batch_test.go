@@ -125,6 +125,8 @@ func TestABodyThatIsNoBatchIsRefusedAsAWhole(t *testing.T) {
 		`{"events":[{]}]}`:                     {true, "not JSON"},
 		`{"events":[` + goodItem + `]} {}`:     {true, "goes on"},
 		`{"events":[` + goodItem + `]}x`:       {true, "goes on"},
+		"{\"events\":[\"\xff\"]}":              {true, "not UTF-8"},
+		`{"events":[` + goodItem + `,nul]}`:    {true, "/events/1: the body is not JSON"},
 		"{\"events\":[],\"\xff\":1}":           {true, "not UTF-8"},
 		`{"events":[` + goodItem + `],"x":01}`: {true, "goes on"},
 		`{"events":[` + goodItem + ` ` + goodItem + `]}`: {true, "not JSON"},

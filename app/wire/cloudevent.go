@@ -233,7 +233,7 @@ func DecodeCloudEventBatch(body []byte, now time.Time) ([]BatchItem, error) {
 		it.ID, it.Event = e.ID, e.Event
 		it.at(fmt.Sprintf("/%d", i))
 	}
-	return items, nil
+	return whollyJSON(items)
 }
 
 // binaryAttributes are those that the binary mode looks for among the headers.

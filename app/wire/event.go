@@ -49,6 +49,8 @@ type DecodeError struct {
 	// Syntax tells input that is not JSON (400) from JSON that is no event (422).
 	Syntax bool
 	Detail string
+
+	deep bool // it is JSON by its grammar, as far as that was read
 }
 
 func (e *DecodeError) Error() string { return e.Detail }

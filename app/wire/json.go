@@ -76,7 +76,7 @@ func open(b []byte, levels int) (*jsontext.Decoder, error) {
 		return nil, &DecodeError{Syntax: true, Detail: "the body is not JSON: it is not UTF-8"}
 	}
 	if v := (skipper{b: b}); v.depth() > levels {
-		return nil, &DecodeError{Syntax: true, Detail: fmt.Sprintf("the body is nested too deeply: data may have %d levels", MaxDepth)}
+		return nil, &DecodeError{Syntax: true, deep: true, Detail: fmt.Sprintf("the body is nested too deeply: data may have %d levels", MaxDepth)}
 	}
 	dec := decoders.Get().(*jsontext.Decoder)
 	dec.Reset(bytes.NewBuffer(b), Lenient)

@@ -2,10 +2,10 @@ package wire
 
 import "bytes"
 
-// skipper finds where JSON values begin and end, by brackets and quotes alone.
-// What is wrong inside a value, or how deep it is, does not keep it from finding
-// the next one: so one bad event of a batch does not cost the others. It proves
-// nothing about the grammar; what it cuts off is checked afterwards.
+// skipper finds where JSON values begin and end, by brackets and quotes alone. How
+// deep a value is does not keep it from finding the next one: so one event of a
+// batch that is too deep for any decoder does not cost the others. It proves nothing
+// about the grammar; what it cuts off is checked afterwards.
 type skipper struct {
 	b []byte
 	i int
