@@ -19,7 +19,6 @@ type Load struct {
 	b    *Bridges
 	h    *History
 	cast *Cast
-	odd  bool // some data is valid, but as nobody would write it
 	ops  atomic.Int64
 	done <-chan struct{}
 	// Late is closed when even what must be answered is given up.
@@ -135,7 +134,7 @@ func (l *Load) add(rnd *rand.Rand, e *Event) *Event {
 	l.h.mu.Lock()
 	defer l.h.mu.Unlock()
 	e.Data = fmt.Sprintf(`{"n":%d,"message":"%d","c":%q,"pad":%q,"f":1.50}`, e.N, e.N, canary, pad)
-	if rnd.IntN(20) == 0 && l.odd { // as nobody would write it
+	if rnd.IntN(20) == 0 { // as nobody would write it
 		e.Data = fmt.Sprintf(`{ "n" : %d, "message":"%d" ,"c":%q,"a":1,"a":2,"u":"\u00e9\/"}`, e.N, e.N, canary)
 	}
 	if e.From == "" {

@@ -94,7 +94,6 @@ func soak(t *testing.T, engine, binary string, seed uint64, length time.Duration
 	done := make(chan struct{})
 	cast := NewCast(b, seed)
 	load := NewLoad(b, cast, perSecond, done)
-	load.odd = setting("SOAK_ODD", "") != ""
 	began := h.Now()
 	for i := range plans {
 		for k := range plans[i] {
