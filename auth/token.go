@@ -59,6 +59,9 @@ type TokenConfig struct {
 	HTTPClient         *http.Client     // reads what issuers publish; nil: one of our own
 	UnknownKIDInterval time.Duration    // least time between reads of the JWKS for unknown kids; 0: 3 s
 	Logger             *slog.Logger     // hears about trouble with the JWKS; nil: silence
+	// Loop runs the function that reads the JWKS, and runs it again should it
+	// panic, until done is closed; nil: it is run once, as it is.
+	Loop func(done <-chan struct{}, f func())
 }
 
 // Reasons of TokenError. Only TokenKeysUnavailable may pass by itself; with the
@@ -118,7 +121,11 @@ func NewTokens(ctx context.Context, c TokenConfig) (*Tokens, error) {
 		return nil, err
 	}
 	for _, s := range start {
-		go s.run(ctx)
+		if c.Loop == nil {
+			go s.run(ctx)
+		} else {
+			go c.Loop(ctx.Done(), func() { s.run(ctx) })
+		}
 	}
 	return t, nil
 }
