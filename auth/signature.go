@@ -172,7 +172,9 @@ func parseSignatures(header string) (signatures, error) {
 		}
 		entry, rest, _ := strings.Cut(header, " ")
 		header = rest
-		entry = strings.TrimSuffix(entry, ",") // of a proxy that has made one line of several (RFC 9110 §5.3)
+		if strings.Count(entry, ",") > 1 { // the last is of a proxy that has made one line of several (RFC 9110 §5.3)
+			entry = strings.TrimSuffix(entry, ",")
+		}
 		version, value, ok := strings.Cut(entry, ",")
 		switch {
 		case !ok:
