@@ -4,6 +4,7 @@
 import { BridgeError } from './bridge-protocol.js';
 
 const MAX_REF_BYTES = 128;
+const MAX_DEPTH = 9_000; // lists in lists; the server's parser ends at 10,000, and with it the connection
 const LONE_SURROGATE = /[\ud800-\udfff]/u; // with the u flag a pair is one character, and no match
 
 /**
@@ -112,7 +113,20 @@ function textOf(frame) {
   } catch (cause) { // a cycle, a BigInt, a toJSON that throws, lists within lists without end
     throw new BridgeError('invalid', `what is to be sent is no JSON: ${cause}`, { cause });
   }
+  if (text.length > MAX_DEPTH && depthOf(text) > MAX_DEPTH) {
+    throw new BridgeError('invalid', `what is to be sent is nested deeper than ${MAX_DEPTH}`);
+  }
   return text;
+}
+
+/** How deep a JSON text is nested. @param {string} text */
+function depthOf(text) {
+  let [depth, deepest] = [0, 0];
+  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[[\]{}]/g)) {
+    if (token === '[' || token === '{') deepest = Math.max(deepest, ++depth);
+    else if (token[0] !== '"') depth--;
+  }
+  return deepest;
 }
 
 /** Bytes of a text in UTF-8; React Native has had no TextEncoder for long. @param {string} text */

@@ -15,6 +15,8 @@ func TestASendThatMakesNoFrameRejectsThatCallAlone(t *testing.T) {
 		{`"u", {type: "x", data: (() => { const a = {}; a.a = a; return a; })()}`, `"invalid"`},
 		{`"u", {type: "x", data: {toJSON() { throw new Error("no"); }}}`, `"invalid"`},
 		{`"u", {type: "x", get data() { throw new Error("no"); }}`, `"invalid"`},
+		{`"u", {type: "x", data: (() => { let a = "[[["; for (let i = 0; i < 9_000; i++) a = [a]; return a; })()}`, `"invalid"`},
+		{`"u", {type: "x", data: "[".repeat(9_500)}`, `"too_large"`},
 		{`"\ud800", {type: "x"}`, `"invalid"`},
 		{`"u", {type: "x\udfff"}`, `"invalid"`},
 		{`"u", {type: "x"}, {ref: ""}`, `"invalid"`},
