@@ -4,17 +4,23 @@
 const MAX_CURSOR = 512; // characters; the server's have some forty
 
 /**
- * A cursor in web storage, or in anything of its form. A storage that is forbidden or full costs nothing but the memory
- * of a reload.
+ * A cursor in web storage, or in anything of its form, such as React Native's AsyncStorage. A storage that is forbidden
+ * or full costs nothing but the memory of a reload.
  * @param {string} key @param {() => StorageLike} [storage] @returns {CursorStore}
  */
 export function storageCursor(key, storage = () => /** @type {any} */ (globalThis).localStorage) {
-  /** @template T @param {() => T} use */
-  const attempt = (use) => { try { return use(); } catch { return null; } };
+  const attempt = (/** @type {() => any} */ use) => {
+    try {
+      const done = use();
+      return typeof done?.then === 'function' ? done.then(undefined, () => null) : done;
+    } catch {
+      return null;
+    }
+  };
   return {
     load: () => attempt(() => storage().getItem(key)),
-    save: (cursor) => { attempt(() => storage().setItem(key, cursor)); },
-    clear: () => { attempt(() => storage().removeItem(key)); },
+    save: (cursor) => attempt(() => storage().setItem(key, cursor)),
+    clear: () => attempt(() => storage().removeItem(key)),
   };
 }
 

@@ -19,10 +19,10 @@
  * @property {() => string | null | PromiseLike<string | null>} load
  * @property {(cursor: string) => void | PromiseLike<void>} save
  * @property {() => void | PromiseLike<void>} clear
- * @typedef {object} StorageLike  what is used of localStorage
- * @property {(key: string) => string | null} getItem
- * @property {(key: string, value: string) => void} setItem
- * @property {(key: string) => void} removeItem
+ * @typedef {object} StorageLike  what is used of localStorage, or of something like it that gives promises
+ * @property {(key: string) => string | null | PromiseLike<string | null>} getItem
+ * @property {(key: string, value: string) => unknown} setItem
+ * @property {(key: string) => unknown} removeItem
  * @typedef {object} SocketLike  what is used of a WebSocket
  * @property {number} readyState
  * @property {((event: any) => void) | null} onopen

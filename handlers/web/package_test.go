@@ -111,7 +111,7 @@ export function start(more: Partial<BridgeOptions>, say: (...words: unknown[]) =
     // @ts-expect-error a token is wanted
     new BridgeClient({ url: '/ws' });
   };
-  const store: CursorStore = storageCursor('key', () => ({ getItem: () => null, setItem() {}, removeItem() {} }));
+  const store: CursorStore = storageCursor('key', () => ({ getItem: async () => null, setItem() {}, removeItem() {} }));
   store.clear();
   client.connect();
   client.send('doctor-7', { type: 'chat.message', data: { n: 1 } }, { ref: 'r1' })
