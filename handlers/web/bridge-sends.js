@@ -4,7 +4,7 @@
 import { BridgeError } from './bridge-protocol.js';
 
 const MAX_REF_BYTES = 128;
-const MAX_DEPTH = 9_000; // lists in lists; the server's parser ends at 10,000, and with it the connection
+const MAX_DEPTH = 502; // levels of a frame: the server takes data of 500, and closes the connection over more
 const LONE_SURROGATE = /[\ud800-\udfff]/u; // with the u flag a pair is one character, and no match
 
 /**
@@ -114,7 +114,7 @@ function textOf(frame) {
     throw new BridgeError('invalid', `what is to be sent is no JSON: ${cause}`, { cause });
   }
   if (text.length > MAX_DEPTH && depthOf(text) > MAX_DEPTH) {
-    throw new BridgeError('invalid', `what is to be sent is nested deeper than ${MAX_DEPTH}`);
+    throw new BridgeError('invalid', 'data is nested deeper than 500 levels');
   }
   return text;
 }
@@ -122,7 +122,7 @@ function textOf(frame) {
 /** How deep a JSON text is nested. @param {string} text */
 function depthOf(text) {
   let [depth, deepest] = [0, 0];
-  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[[\]{}]/g)) {
+  for (const [token] of text.matchAll(/"(?:[^"\\]+|\\.)*"|[[\]{}]/g)) {
     if (token === '[' || token === '{') deepest = Math.max(deepest, ++depth);
     else if (token[0] !== '"') depth--;
   }
