@@ -124,6 +124,8 @@ func TestWhatAnAppSendsWronglyRejectsThatCallAlone(t *testing.T) {
 	})()`)
 	for call, want := range map[string]string{
 		`"patient-42", {type: "chat.message", data: {message: "good"}}`: "",
+		`"patient-42", {type: "x", data: "half \ud83d a pair"}`:         "",
+		`"patient-42", {type: "x", data: {"\udc00": 1}}`:                "",
 		`"patient-42", {type: "x", data: nested(500)}`:                  "",
 		`"patient-42", {type: "x"}`:                                     "",
 		`"patient-42", {type: "x", data: nested(501)}`:                  "invalid",

@@ -99,7 +99,11 @@ func newKeySet(ctx context.Context, c TokenConfig) (*keySet, error) {
 	if u.Scheme == "http" && !isLoopback(u.Hostname()) {
 		s.log.Warn("the JWKS URL is not https: whoever sits on the way can put in keys of their own")
 	}
-	go s.run(ctx)
+	if c.Loop == nil {
+		go s.run(ctx)
+	} else {
+		go c.Loop(ctx.Done(), func() { s.run(ctx) })
+	}
 	return s, nil
 }
 
@@ -203,6 +207,7 @@ func (s *keySet) ask(until time.Time) bool {
 // run reads the URL at once, then when it is time or asked for, until ctx ends.
 func (s *keySet) run(ctx context.Context) {
 	defer s.timer.Stop()
+	s.timer.Reset(0) // where a panic has ended the loop, a read was under way
 	retry := firstRetry
 	for {
 		select {
@@ -230,20 +235,25 @@ func (s *keySet) run(ctx context.Context) {
 			next, retry = retry, min(2*retry, lastRetry)
 		}
 
-		s.mu.Lock()
-		if s.failed = err != nil; !s.failed { // else the keys that were read before stay
-			s.keys = keys
-		}
-		s.done = s.started
-		close(s.underway)
-		s.underway = nil
-		// A tenth more or less, so that machines that started together do not
-		// go on together.
-		next += rand.N(next/5+1) - next/10
-		s.next = time.Now().Add(next)
-		s.timer.Reset(next)
-		s.mu.Unlock()
+		s.over(keys, err, next)
 	}
+}
+
+// over ends a read, and sets the time of the next.
+func (s *keySet) over(keys map[keyID]any, err error, next time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed = err != nil; !s.failed { // else the keys that were read before stay
+		s.keys = keys
+	}
+	s.done = s.started
+	close(s.underway)
+	s.underway = nil
+	// A tenth more or less, so that machines that started together do not
+	// go on together.
+	next += rand.N(next/5+1) - next/10
+	s.next = time.Now().Add(next)
+	s.timer.Reset(next)
 }
 
 // report tells the log what a read changes. It takes no lock: nobody but its
