@@ -34,7 +34,7 @@ class PlainTarget {
 
   /** @param {{type: string}} event */
   dispatchEvent(event) {
-    for (const { type, listener, once } of this.#list) {
+    for (const { type, listener, once } of [...this.#list]) {
       if (type !== event.type) continue;
       if (once) this.removeEventListener(type, listener);
       try { listener.call(this, event); } catch (error) { setTimeout(() => { throw error; }); } // as EventTarget has it

@@ -67,7 +67,7 @@ func TestThePackageHoldsTheClientAndNothingElse(t *testing.T) {
 	for _, f := range packs[0].Files {
 		got = append(got, f.Path)
 	}
-	want := []string{"README.md", "bridge.js", "package.json"}
+	want := []string{"LICENSE", "README.md", "bridge.js", "package.json"}
 	modules, err := filepath.Glob("bridge-*.js")
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -106,8 +107,7 @@ func Sources(t testing.TB) string {
 		if d.IsDir() {
 			return fs.SkipDir
 		}
-		switch filepath.Ext(name) {
-		case ".js", ".json", ".md", ".npmrc":
+		if ext := filepath.Ext(name); name == "LICENSE" || slices.Contains([]string{".js", ".json", ".md", ".npmrc"}, ext) {
 			b, err := os.ReadFile(filepath.Join(webDir(), name))
 			if err != nil {
 				return err
