@@ -46,7 +46,7 @@ func FuzzConnRead(f *testing.F) {
 		c.Limit(limit)
 		for range len(sent) + 2 {
 			kind, payload, err := c.Read()
-			if err != nil && !c.failed {
+			if err != nil && !c.over {
 				return
 			}
 			if len(payload) > limit {

@@ -39,8 +39,11 @@ func (s *Server) socket(c *fiber.Ctx) error {
 		return s.fromDomain(c, bridge.ErrDraining)
 	case tokenInQuery(c):
 		return s.problem(c, wire.NewProblem(wire.CodeTokenInURL, "URLs end up in logs: bring the token in the connect frame, in an Authorization header, as a bearer. subprotocol, or as a ticket from POST /v1/tickets"))
-	case !websocket.IsWebSocketUpgrade(c):
-		return s.problem(c, wire.NewProblem(wire.CodeUpgradeRequired, "send a WebSocket handshake of version 13 (RFC 6455)"))
+	}
+	if p, ok := checkHandshake(c); !ok {
+		return s.problem(c, p)
+	}
+	switch {
 	case !s.originAllowed(c.Get(fiber.HeaderOrigin)):
 		return s.problem(c, originRefused)
 	case s.o.Bridge.Full():

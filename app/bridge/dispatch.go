@@ -2,9 +2,11 @@ package bridge
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"time"
 
@@ -116,9 +118,31 @@ func (s *Session) read() {
 		case KindPing:
 			s.pongBack(payload)
 		case KindClose:
-			s.finish(wire.CloseNormal, "closed by the client")
+			s.closedByPeer(payload)
 		}
 	}
+}
+
+// closedByPeer ends the session as its client asked for. Answers to what the
+// client has sent before go out first; messages do not, since a client that has
+// closed shows them to nobody. They stay in the mailbox.
+func (s *Session) closedByPeer(payload []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending != nil {
+		return
+	}
+	s.queue = slices.DeleteFunc(s.queue, func(it item) bool { return it.text == nil && it.raw == nil })
+	s.end(wire.CloseNormal, "closed by the client", true)
+	s.ending.echo = closeCode(payload)
+}
+
+// closeCode reads the code of a close frame; 0 where it has none.
+func closeCode(payload []byte) wire.CloseCode {
+	if len(payload) < 2 {
+		return 0
+	}
+	return wire.CloseCode(binary.BigEndian.Uint16(payload))
 }
 
 // finish ends the session; false where it was ending already.
@@ -132,8 +156,8 @@ func (s *Session) finish(code wire.CloseCode, reason string) bool {
 	return true
 }
 
-// hear notes that the peer lives, and holds it to its frame rate; a pong that we
-// asked for is not held against it. False where the session is ending.
+// hear notes that the peer lives, and holds it to its frame rate, in which each
+// fragment counts; a pong that we asked for is not held against it. False where the session is ending.
 func (s *Session) hear(kind Kind) bool {
 	now := time.Now()
 	s.mu.Lock()
