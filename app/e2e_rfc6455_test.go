@@ -334,7 +334,7 @@ func (s *rawSocket) said() (out []string) {
 		case op == opClose && len(payload) >= 2:
 			out = append(out, fmt.Sprint("close:", binary.BigEndian.Uint16(payload)))
 			// The server may have ended the connection already, which is as good.
-			_, _ = s.conn.Write(closeWith(1000, ""))
+			_ = s.conn.(*net.TCPConn).CloseWrite()
 			if rest, err := io.ReadAll(s.in); len(rest) > 0 {
 				s.t.Errorf("after the close frame came %d bytes more, %v", len(rest), err)
 			}

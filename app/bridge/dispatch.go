@@ -152,7 +152,12 @@ func (s *Session) finish(code wire.CloseCode, reason string) bool {
 	if s.ending != nil {
 		return false
 	}
-	s.end(code, reason, code == wire.CloseTooBig || code == wire.CloseUnsupported)
+	switch code {
+	case wire.CloseTooBig, wire.CloseUnsupported, wire.CloseProtocol, wire.CloseInvalidUTF8:
+		s.end(code, reason, true) // what came before the wrong frame was right, and is answered
+	default:
+		s.end(code, reason, false)
+	}
 	return true
 }
 
