@@ -256,6 +256,7 @@ func rawCases() (cases []rawCase) {
 	// Each frame counts towards a session's rate, 1,000 at once.
 	add(
 		oneSend("endless empty continuations", join(part(opText, ""), bytes.Repeat(part(opContinuation, ""), 2500)), "close:4429"),
+		oneSend("endless fragments of a byte", join(part(opText, "{"), bytes.Repeat(part(opContinuation, " "), 2500)), "close:4429"),
 		oneSend("endless pongs", bytes.Repeat(final(opPong, ""), 2500), "close:4429"),
 		oneSend("endless pings inside a message", join(part(opText, ""), bytes.Repeat(final(opPing, ""), 2500)), "pongs", "close:4429"),
 	)

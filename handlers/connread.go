@@ -32,6 +32,7 @@ func (c *conn) Read() (bridge.Kind, []byte, error) {
 		releasePayload(c.payload)
 		c.payload = nil
 	}
+	c.control = nil // an idle session keeps nothing of what it has heard
 	if c.over {
 		return 0, nil, c.discard()
 	}
@@ -137,6 +138,7 @@ func (c *conn) text(h ws.Header) (bridge.Kind, []byte, error) {
 		*c.payload = (*c.payload)[:0]
 	}
 	b := *c.payload
+	before := len(b)
 	for left := int(h.Length); ; {
 		if len(b) == cap(b) {
 			b = append(b, make([]byte, max(512, cap(b)))...)[:len(b)]
@@ -156,7 +158,7 @@ func (c *conn) text(h ws.Header) (bridge.Kind, []byte, error) {
 				return 0, nil, err
 			}
 			if left == 0 {
-				return bridge.KindFragment, nil, nil
+				return bridge.KindFragment, b[before:], nil
 			}
 		}
 	}

@@ -18,7 +18,7 @@ const (
 	KindPong                     // the payload of a pong
 	KindPing                     // a ping; the Conn has not answered it
 	KindClose                    // the peer closes; the payload is its code and reason, both checked, or empty
-	KindFragment                 // a part of a text message that is not whole yet; no payload
+	KindFragment                 // a part of a text message that is not whole yet
 )
 
 // Errors of Conn.Read. Any other error means that the connection is lost.

@@ -102,7 +102,7 @@ func (s *Session) read() {
 			}
 			return
 		}
-		if !s.hear(kind) {
+		if !s.hear(kind, len(payload)) {
 			if kind == KindClose {
 				return
 			}
@@ -161,15 +161,24 @@ func (s *Session) finish(code wire.CloseCode, reason string) bool {
 	return true
 }
 
-// hear notes that the peer lives, and holds it to its frame rate, in which each
-// fragment counts; a pong that we asked for is not held against it. False where the session is ending.
-func (s *Session) hear(kind Kind) bool {
+// freeFragment, bytes: a fragment of at least this size does not count as a frame.
+// Libraries send a large message in pieces of their buffer's size, and how many
+// such pieces a message may have is bounded by how large it may be.
+const freeFragment = 1 << 10
+
+// hear notes that the peer lives, and holds it to its frame rate, in which small
+// fragments count; a pong that we asked for does not. False where the session is
+// ending.
+func (s *Session) hear(kind Kind, size int) bool {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.heard = now
 	if s.ending != nil {
 		return false
+	}
+	if kind == KindFragment && size >= freeFragment {
+		return true
 	}
 	if kind == KindPong && s.pinged {
 		s.pinged = false // one pong a ping, whatever it carries
