@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -296,8 +297,8 @@ func TestMetricsHaveAListenerOfTheirOwn(t *testing.T) {
 // proxied is a transport whose connections begin with a header of the PROXY
 // protocol, naming a client; without a header where it is empty.
 func proxied(version byte, client string) *http.Transport {
-	return &http.Transport{DisableKeepAlives: true, Dial: func(network, address string) (net.Conn, error) {
-		conn, err := net.Dial(network, address)
+	return &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
 		if err != nil || client == "" {
 			return conn, err
 		}

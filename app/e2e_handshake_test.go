@@ -94,7 +94,7 @@ func TestAHandshakeIsRFC6455sOrIsRefused(t *testing.T) {
 		if res.Header.Get("Sec-WebSocket-Extensions") != "" {
 			t.Errorf("%s: an extension was chosen", c.name)
 		}
-		if c.status == 426 && (res.Header.Get("Sec-WebSocket-Version") != "13" || res.Header.Get("Upgrade") != "websocket") {
+		if c.status == 426 && (res.Header.Get("Sec-WebSocket-Version") != "13" || res.Header.Get("Upgrade") != "websocket" || res.Header.Get("Connection") != "Upgrade") {
 			t.Errorf("%s: %v", c.name, res.Header)
 		}
 		var p struct{ Code, Detail string }

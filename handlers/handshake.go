@@ -25,6 +25,7 @@ func checkHandshake(c *fiber.Ctx) (p wire.Problem, ok bool) {
 	malformed := func(detail string) (wire.Problem, bool) { return wire.NewProblem(wire.CodeMalformed, detail), false }
 	upgrade := func(detail string) (wire.Problem, bool) {
 		c.Set(headerVersion, socketVersion)
+		c.Set(fiber.HeaderConnection, "Upgrade") // what Upgrade must be named in (RFC 9110 §7.8)
 		return wire.NewProblem(wire.CodeUpgradeRequired, detail), false
 	}
 	h := &c.Request().Header

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/gofiber/fiber/v2"
 	"golang.org/x/net/idna"
@@ -178,17 +179,17 @@ func normalOrigin(s string) (n originParts, err error) {
 var hostNames = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.Transitional(false), idna.StrictDomainName(false))
 
 func normalHost(host string, web bool) (string, error) {
+	if strings.ContainsFunc(host, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		ascii, err := hostNames.ToASCII(host)
+		if err != nil {
+			return "", errors.New("the host is no domain name")
+		}
+		host = ascii
+	}
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return ip.String(), nil
 	}
 	for i := range len(host) {
-		if host[i] >= 0x80 {
-			ascii, err := hostNames.ToASCII(host)
-			if err != nil {
-				return "", errors.New("the host is no domain name")
-			}
-			return ascii, nil
-		}
 		switch c := host[i]; {
 		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '.', c == '_':
 		case !web && (c == '~' || c == '+'):

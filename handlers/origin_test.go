@@ -113,3 +113,20 @@ func TestAnOriginThatCannotMatchIsNoSetting(t *testing.T) {
 		}
 	}
 }
+
+// Whatever is taken is written in one form, which is taken as itself.
+func FuzzNormalOrigin(f *testing.F) {
+	for _, s := range []string{"https://App.example:443", "capacitor://localhost", "https://müller.example", "https://[::1]:8443", "file://", "app://.", "https://a..b", "http://x@y", "null", "A://0\xbd!0"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		n, err := normalOrigin(s)
+		if err != nil {
+			return
+		}
+		again, err := normalOrigin(n.String())
+		if err != nil || again != n {
+			t.Fatalf("%q is %q, which is %q, %v", s, n, again, err)
+		}
+	})
+}

@@ -129,3 +129,26 @@ func TestPathPrefix(t *testing.T) {
 		}
 	}
 }
+
+// Whatever a client writes before what the proxy adds, the proxy's word counts.
+func FuzzForwarded(f *testing.F) {
+	f.Add("for=1.1.1.1")
+	f.Add(`for="[2001:db8::1]:4711";proto=https, for=unknown`)
+	f.Add(`a="\",b`)
+	f.Fuzz(func(t *testing.T, s string) {
+		for _, header := range []string{forwarded, forwardedFor} {
+			p, err := ParseProxies("1", header)
+			if err != nil {
+				t.Fatal(err)
+			}
+			added := "198.51.100.1"
+			if header == forwarded {
+				added = "for=" + added
+			}
+			lines := [][]byte{[]byte(s), []byte(added)}
+			if got := p.client(netip.MustParseAddr("10.0.0.1"), lines); got.String() != "198.51.100.1" {
+				t.Fatalf("%s: %q: %s", header, s, got)
+			}
+		}
+	})
+}
