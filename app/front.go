@@ -71,7 +71,10 @@ func (p *Program) startMetrics() error {
 	p.metricsAddr = ln.Addr().String()
 	m := handlers.NewMetrics(p.registry)
 	served := make(chan error, 1)
-	go func() { served <- m.Serve(ln) }()
+	go func() {
+		defer close(served)
+		p.guard.Run("metrics", func() { served <- m.Serve(ln) })
+	}()
 	p.undo = append(p.undo, func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 		defer cancel()

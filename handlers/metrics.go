@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"errors"
+	"log"
 	"net"
 	"net/http"
 
@@ -34,7 +35,8 @@ type Metrics struct{ server *http.Server }
 func NewMetrics(r *prometheus.Registry) *Metrics {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+pathMetrics, metricsHandler(r))
-	return &Metrics{&http.Server{Handler: mux, ReadTimeout: requestTimeout, WriteTimeout: replyTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: headerBytes}}
+	return &Metrics{&http.Server{Handler: mux, ReadTimeout: requestTimeout, WriteTimeout: replyTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: headerBytes,
+		ErrorLog: log.New(quiet{}, "", 0)}}
 }
 
 // Serve answers requests that come to ln until Shutdown.

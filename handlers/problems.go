@@ -131,5 +131,8 @@ func problemOf(err error) wire.Problem {
 	case errors.Is(err, errSeveralTokens):
 		return severalTokens
 	}
+	if errors.Is(err, errExportBroke) {
+		return wire.NewProblem(wire.CodeInternal, "")
+	}
 	return bridge.ProblemOf(err)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/guard"
 	"hookbridge/app/wire"
 	"hookbridge/auth"
 	"hookbridge/handlers/contract"
@@ -48,6 +49,7 @@ type Options struct {
 	Tickets  Tickets
 	Registry *prometheus.Registry
 	Logger   *slog.Logger
+	Guard    *guard.Guard // catches panics
 
 	// Origins are the origins of browsers and apps that may open sessions. A
 	// client that sends no Origin is no browser.
@@ -105,7 +107,7 @@ func New(o Options) *Server {
 	}, []string{"sender", "result"})
 	o.Registry.MustRegister(s.refused, s.webhooks, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "hookbridge_pending_connections", Help: "WebSocket connections that have not shown a token yet.",
-	}, func() float64 { return float64(s.pending.total()) }))
+	}, o.Guard.Gauge(func() float64 { return float64(s.pending.total()) })))
 
 	s.app = fiber.New(fiber.Config{
 		AppName:                      "hookbridge",
@@ -128,6 +130,7 @@ func New(o Options) *Server {
 	h.Logger = quiet{}
 	h.NoDefaultServerHeader = true
 	h.Handler = s.prefixed(s.knownMethod(h.Handler))
+	s.guardEdge(h)
 
 	s.routes()
 	return s
@@ -224,13 +227,10 @@ func (s *Server) readyz(c *fiber.Ctx) error {
 	return c.SendString("ok\n")
 }
 
-// onPanic logs where a handler broke. The panic's value may hold anything and
-// is left out.
-func (s *Server) onPanic(c *fiber.Ctx, _ any) {
-	s.log.Error("a handler panicked", "method", c.Method(), "route", c.Route().Path, "stack", stack())
-}
-
-// quiet drops fasthttp's own log lines, which repeat raw headers.
+// quiet drops the log lines of the servers' own, which repeat raw headers.
 type quiet struct{}
 
 func (quiet) Printf(string, ...any) {}
+
+// Write is net/http's way to the same.
+func (quiet) Write(b []byte) (int, error) { return len(b), nil }

@@ -97,6 +97,7 @@ func (e *ending) answer() wire.CloseCode { return cmp.Or(e.echo, e.code) }
 // is not for this session. It never blocks: a full queue ends the session, and
 // its client resumes from its cursor.
 func (s *Session) offer(d Delivery) bool {
+	defer s.survive()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ending != nil {
@@ -134,6 +135,7 @@ func (s *Session) offer(d Delivery) bool {
 
 // behindOf has the session read up to head from the store, where it is not there.
 func (s *Session) behindOf(head Position) {
+	defer s.survive()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -238,6 +240,7 @@ func (s *Session) endWith(frame []byte, code wire.CloseCode, reason string) {
 
 // tick is the session's one timer: heartbeat, silence, and the token's end.
 func (s *Session) tick() {
+	defer s.survive()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ending != nil {
