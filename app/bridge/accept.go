@@ -234,13 +234,17 @@ func (b *Bridge) firstFrame(conn Conn, plain bool) (token, after string, err err
 
 // readText reads until the first text message and answers pings meanwhile.
 func (b *Bridge) readText(conn Conn) ([]byte, error) {
-	for range b.cfg.FrameBurst { // as many frames as a session may send at once, fragments and pings among them
+	// As many frames as a session may send at once, counted in the same way.
+	for left := b.cfg.FrameBurst * fragmentsAFrame; left > 0; {
 		kind, payload, err := conn.Read()
 		if err != nil {
 			if code, reason := readFailure(err); code != 0 {
 				return nil, &refusal{code: code, reason: reason}
 			}
 			return nil, err
+		}
+		if left -= fragmentsAFrame; kind == KindFragment && len(payload) > 0 {
+			left += fragmentsAFrame - 1
 		}
 		switch kind {
 		case KindText:

@@ -203,13 +203,14 @@ func (s *Session) finish(code wire.CloseCode, reason string) bool {
 	return true
 }
 
-// freeFragment, bytes: a fragment of at least this size does not count as a frame.
-// Libraries send a large message in pieces of their buffer's size, and how many
-// such pieces a message may have is bounded by how large it may be.
-const freeFragment = 1 << 10
+// fragmentsAFrame is how many fragments count as one frame, empty ones apart.
+// Libraries send a large message in pieces, and how many pieces with something in
+// them a message may have is bounded by how large it may be; of empty ones there
+// is no end.
+const fragmentsAFrame = 16
 
-// hear notes that the peer lives, and holds it to its frame rate, in which small
-// fragments count; a pong that we asked for does not. False where the session is
+// hear notes that the peer lives, and holds it to its frame rate, in which
+// fragments count less and a pong that we asked for does not. False where the session is
 // ending.
 func (s *Session) hear(kind Kind, size int) bool {
 	now := time.Now()
@@ -219,8 +220,10 @@ func (s *Session) hear(kind Kind, size int) bool {
 	if s.ending != nil {
 		return false
 	}
-	if kind == KindFragment && size >= freeFragment {
-		return true
+	if kind == KindFragment && size > 0 {
+		if s.fragments++; s.fragments%fragmentsAFrame != 0 {
+			return true
+		}
 	}
 	if kind == KindPong && s.pinged {
 		s.pinged = false // one pong a ping, whatever it carries

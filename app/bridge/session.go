@@ -24,6 +24,8 @@ type Session struct {
 	plain  bool
 	frames *rate.Limiter // reader only
 
+	fragments uint32 // of unfinished messages, since the beginning; reader only
+
 	transport string // "websocket", "sse" or "poll"
 	oneWay    bool   // the peer can only listen: it answers no ping
 
