@@ -266,4 +266,3 @@ func rawCases() (cases []rawCase) {
 	)
 	return cases
 }
-
