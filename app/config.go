@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"hookbridge/auth"
-	"hookbridge/handlers"
 )
 
 // Secret is a setting that must not be seen: it prints as ***.
@@ -27,6 +26,7 @@ type Settings struct {
 	Listen string `default:":8080" env:"BRIDGE_LISTEN" help:"Address to listen on."`
 
 	Store
+	Front
 
 	WebhookSecrets []Secret `env:"BRIDGE_WEBHOOK_SECRETS" sep:"," help:"Who may send: whsec_… secrets or whpk_… ed25519 public keys, comma-separated; any may sign."`
 
@@ -41,7 +41,7 @@ type Settings struct {
 	JWTUserClaim   string        `name:"jwt-user-claim" default:"sub" env:"BRIDGE_JWT_USER_CLAIM" help:"Claim that names the user."`
 	JWTRightsClaim string        `name:"jwt-rights-claim" default:"bridge" env:"BRIDGE_JWT_RIGHTS_CLAIM" help:"Claim that lists the rights."`
 
-	AllowedOrigins []string `env:"BRIDGE_ALLOWED_ORIGINS" sep:"," help:"Browser origins that may connect, exact (https://app.example), comma-separated."`
+	AllowedOrigins []string `env:"BRIDGE_ALLOWED_ORIGINS" sep:"," help:"Origins of browsers and apps that may connect, comma-separated: https://app.example, https://*.example.com for one label, capacitor://localhost, null. The bridge's own host always may."`
 
 	DefaultTTL     time.Duration `name:"default-ttl" default:"72h" env:"BRIDGE_DEFAULT_TTL" help:"How long an event without ttl is kept."`
 	MaxBytes       int           `default:"65536" env:"BRIDGE_MAX_BYTES" help:"Largest event and largest frame, bytes."`
@@ -50,7 +50,6 @@ type Settings struct {
 	SessionsByUser int           `name:"max-sessions-per-user" default:"16" env:"BRIDGE_MAX_SESSIONS_PER_USER" help:"Sessions of one user; one more closes the oldest."`
 	MaxPending     int           `name:"max-unauthenticated-per-address" default:"1024" env:"BRIDGE_MAX_UNAUTHENTICATED_PER_ADDRESS" help:"Connections of one address that have not shown a token."`
 	ConnectRate    float64       `default:"200" env:"BRIDGE_CONNECT_RATE" help:"Connects a second of one address, ten times as many at once; 0: no limit."`
-	ClientIPHeader string        `name:"client-ip-header" env:"BRIDGE_CLIENT_IP_HEADER" placeholder:"NAME" help:"Header in which a proxy in front names the client, like X-Forwarded-For; set it only where nobody gets past that proxy. On Fly.io: Fly-Client-IP."`
 	DrainTimeout   time.Duration `default:"15s" env:"BRIDGE_DRAIN_TIMEOUT" help:"How long sessions may take to leave when the program stops."`
 	PingInterval   time.Duration `default:"25s" env:"BRIDGE_PING_INTERVAL" help:"Heartbeat of sessions; silence of 2.5 times as long ends one."`
 	LogLevel       string        `default:"info" enum:"debug,info,warn,error" env:"BRIDGE_LOG_LEVEL" help:"debug, info, warn or error."`
@@ -91,10 +90,8 @@ func (s *Settings) check() error {
 
 // checkLimits finds numbers and origins that cannot be meant.
 func (s *Settings) checkLimits() error {
-	for _, o := range s.AllowedOrigins {
-		if err := handlers.CheckOrigin(o); err != nil {
-			return fmt.Errorf("BRIDGE_ALLOWED_ORIGINS: %w", err)
-		}
+	if _, err := s.Front.parse(s.AllowedOrigins); err != nil {
+		return err
 	}
 	for name, n := range map[string]int{
 		"BRIDGE_MAX_SESSIONS":          s.MaxSessions,
