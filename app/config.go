@@ -23,6 +23,7 @@ type Settings struct {
 	Listen string `default:":8080" env:"BRIDGE_LISTEN" help:"Address to listen on."`
 
 	Store
+	Front
 
 	WebhookSecrets []Secret `env:"BRIDGE_WEBHOOK_SECRETS" sep:"," help:"Who may send: whsec_… secrets or whpk_… ed25519 public keys, comma-separated; any may sign."`
 
@@ -30,7 +31,7 @@ type Settings struct {
 
 	TokenSettings
 
-	AllowedOrigins []string `env:"BRIDGE_ALLOWED_ORIGINS" sep:"," help:"Browser origins that may connect, exact (https://app.example), comma-separated."`
+	AllowedOrigins []string `env:"BRIDGE_ALLOWED_ORIGINS" sep:"," help:"Origins of browsers and apps that may connect, comma-separated: https://app.example, https://*.example.com for one label, capacitor://localhost, null. The bridge's own host always may."`
 
 	DefaultTTL     time.Duration `name:"default-ttl" default:"72h" range:"1s..8760h" env:"BRIDGE_DEFAULT_TTL" help:"How long an event without ttl is kept."`
 	MaxBytes       int           `default:"65536" range:"1024..4194304" env:"BRIDGE_MAX_BYTES" help:"Largest event and largest frame, bytes."`
@@ -39,7 +40,6 @@ type Settings struct {
 	SessionsByUser int           `name:"max-sessions-per-user" default:"16" range:"1..10000" env:"BRIDGE_MAX_SESSIONS_PER_USER" help:"Sessions of one user; one more closes the oldest."`
 	MaxPending     int           `name:"max-unauthenticated-per-address" default:"1024" range:"1..1000000" env:"BRIDGE_MAX_UNAUTHENTICATED_PER_ADDRESS" help:"Connections of one address that have not shown a token."`
 	ConnectRate    float64       `default:"200" range:"0..1000000" env:"BRIDGE_CONNECT_RATE" help:"Connects a second of one address, ten times as many at once; 0: no limit."`
-	ClientIPHeader string        `name:"client-ip-header" env:"BRIDGE_CLIENT_IP_HEADER" placeholder:"NAME" help:"Header in which a proxy in front names the client, like X-Forwarded-For; set it only where nobody gets past that proxy. On Fly.io: Fly-Client-IP."`
 	DrainTimeout   time.Duration `default:"15s" range:"1s..10m" env:"BRIDGE_DRAIN_TIMEOUT" help:"How long sessions may take to leave when the program stops."`
 	PingInterval   time.Duration `default:"25s" range:"1s..10m" env:"BRIDGE_PING_INTERVAL" help:"Heartbeat of sessions; silence of 2.5 times as long ends one."`
 	LogLevel       string        `default:"info" enum:"debug,info,warn,error" env:"BRIDGE_LOG_LEVEL" help:"debug, info, warn or error."`
@@ -57,6 +57,16 @@ type Store struct {
 
 	IDRetention  time.Duration `name:"id-retention" default:"168h" range:"1s..8760h" env:"BRIDGE_ID_RETENTION" help:"How long a webhook-id is remembered."`
 	MailboxLimit int           `default:"10000" range:"1..1000000" env:"BRIDGE_MAILBOX_LIMIT" help:"Messages a mailbox holds; past that the oldest go."`
+}
+
+// Front is the settings of what stands in front of the program: proxies,
+// balancers, and who scrapes it.
+type Front struct {
+	TrustedProxies string `name:"trusted-proxies" env:"BRIDGE_TRUSTED_PROXIES" placeholder:"N|CIDR,…" help:"Proxies in front that are believed when they name the client in X-Forwarded-For: how many there are, or their networks and addresses, comma-separated."`
+	ClientIPHeader string `name:"client-ip-header" env:"BRIDGE_CLIENT_IP_HEADER" placeholder:"NAME" help:"Another header in which they name it, such as Forwarded or CF-Connecting-IP; alone it means one proxy. Set it only where nobody gets past that proxy. On Fly.io: Fly-Client-IP."`
+	ProxyProtocol  string `name:"proxy-protocol" default:"off" enum:"off,on" env:"BRIDGE_PROXY_PROTOCOL" help:"on: connections begin with a header of the PROXY protocol (HAProxy's, versions 1 and 2): those of the networks in BRIDGE_TRUSTED_PROXIES, or all where it is empty."`
+	PathPrefix     string `name:"path-prefix" env:"BRIDGE_PATH_PREFIX" placeholder:"/PATH" help:"What every path begins with, where a balancer in front does not take it off; /livez, /readyz and /metrics are served without it, too."`
+	MetricsListen  string `name:"metrics-listen" env:"BRIDGE_METRICS_LISTEN" placeholder:"ADDRESS" help:"Address of its own for /metrics, which is not served on the public one then."`
 }
 
 // TokenSettings say which tokens are good, the same for every command that checks

@@ -17,7 +17,6 @@ import (
 
 	"hookbridge/app/engine/redis"
 	"hookbridge/auth"
-	"hookbridge/handlers"
 )
 
 // faults is all that is wrong with the settings, a line each. Lines name the
@@ -67,15 +66,11 @@ func (s *Settings) faults() (all faults) {
 		all = append(all, s.webhookFaults()...)
 	}
 	all = append(all, s.tokenFaults()...)
-	for _, o := range s.AllowedOrigins {
-		all.take("BRIDGE_ALLOWED_ORIGINS", handlers.CheckOrigin(o))
-	}
+	_, err := s.Front.parse(s.AllowedOrigins)
+	all.take("", err)
 	all.take("BRIDGE_LISTEN", checkListen(s.Listen))
 	if s.MaxBatchBytes < s.MaxBytes {
 		all.add("BRIDGE_MAX_BATCH_BYTES is %d and BRIDGE_MAX_BYTES %d: a batch must have room for the largest event", s.MaxBatchBytes, s.MaxBytes)
-	}
-	if h := s.ClientIPHeader; strings.ContainsAny(h, " \t\r\n:,;") {
-		all.add("BRIDGE_CLIENT_IP_HEADER must be the name of one header, such as X-Forwarded-For")
 	}
 	switch s.Audit {
 	case "", "off", "stderr", "stdout":

@@ -82,7 +82,7 @@ func TestServeCheckTellsOfEveryFaultAtOnce(t *testing.T) {
 		"BRIDGE_MAX_SESSIONS": "", "BRIDGE_CONNECT_RATE": "NaN", "BRIDGE_LOG_LEVEL": canary, "BRIDGE_REDIS_WAIT": "-1",
 		"BRIDGE_WEBHOOK_SECRETS": "whsec_" + canary + "," + testWebhookSecret + "," + canary, "BRIDGE_JWT_SECRET": testJWTSecret + "," + canary,
 		"BRIDGE_ALLOWED_ORIGINS": "https://a.example/x,https://b.example/y", "BRIDGE_REDIS_URL": "redis://user:" + canary + "#1@redis.example:6379",
-		"BRIDGE_REDIS_PREFIX": "a b", "BRIDGE_AUDIT": "/no/such/folder/audit.jsonl", "BRIDGE_CLIENT_IP_HEADER": "X-Forwarded-For, X-Real-Ip",
+		"BRIDGE_REDIS_PREFIX": "a b", "BRIDGE_AUDIT": "/no/such/folder/audit.jsonl", "BRIDGE_CLIENT_IP_HEADER": "X Real IP",
 		"BRIDGE_JWT_ISSUERS_FILE": filepath.Join(t.TempDir(), "none.json"),
 	} {
 		t.Setenv(name, value)

@@ -45,15 +45,15 @@ func (m *memoryKeys) publish(t *testing.T, kids ...string) {
 }
 
 // inMemory runs a test in synthetic time, with a key set of the default timing.
-func inMemory(t *testing.T, test func(t *testing.T, m *memoryKeys, verify func(kid string) (error, time.Duration))) {
+func inMemory(t *testing.T, test func(t *testing.T, m *memoryKeys, verify func(kid string) (time.Duration, error))) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memoryKeys{takes: 300 * time.Millisecond}
 		m.publish(t, "old")
 		tokens := mustTokens(t, TokenConfig{JWKSURL: "https://keys.example/jwks", HTTPClient: &http.Client{Transport: m}})
-		test(t, m, func(kid string) (error, time.Duration) {
+		test(t, m, func(kid string) (time.Duration, error) {
 			began := time.Now()
 			_, err := tokens.Verify(t.Context(), edToken(t, kid))
-			return err, time.Since(began)
+			return time.Since(began), err
 		})
 	})
 }
@@ -66,20 +66,20 @@ func TestATokenWaitsForAKeyThatWasPublishedJustNow(t *testing.T) {
 		"after a read for a stranger's, twice": {"stranger", "stranger"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inMemory(t, func(t *testing.T, m *memoryKeys, verify func(string) (error, time.Duration)) {
-				err, _ := verify("old")
+			inMemory(t, func(t *testing.T, m *memoryKeys, verify func(string) (time.Duration, error)) {
+				_, err := verify("old")
 				wantReason(t, err, "")
 				for _, kid := range before {
-					err, _ := verify(kid)
+					_, err := verify(kid)
 					wantReason(t, err, TokenUnknownKey)
 				}
 				m.publish(t, "old", "new")
-				err, took := verify("new")
+				took, err := verify("new")
 				wantReason(t, err, "")
 				if took >= 5*time.Second {
 					t.Errorf("it took %s", took)
 				}
-				if err, took := verify("old"); err != nil || took != 0 {
+				if took, err := verify("old"); err != nil || took != 0 {
 					t.Errorf("a known key took %s: %v", took, err)
 				}
 			})
@@ -88,13 +88,13 @@ func TestATokenWaitsForAKeyThatWasPublishedJustNow(t *testing.T) {
 }
 
 func TestStrangersMakeTheKeyServerAnswerOnceInThreeSecondsAtMost(t *testing.T) {
-	inMemory(t, func(t *testing.T, m *memoryKeys, verify func(string) (error, time.Duration)) {
+	inMemory(t, func(t *testing.T, m *memoryKeys, verify func(string) (time.Duration, error)) {
 		began := time.Now()
 		var wg sync.WaitGroup
 		for g := range 50 {
 			wg.Go(func() {
 				for i := 0; time.Since(began) < time.Minute; i++ {
-					err, took := verify(fmt.Sprintf("stranger-%d-%d", g, i))
+					took, err := verify(fmt.Sprintf("stranger-%d-%d", g, i))
 					wantReason(t, err, TokenUnknownKey)
 					if took >= 5*time.Second {
 						t.Errorf("one was held for %s", took)
@@ -104,7 +104,7 @@ func TestStrangersMakeTheKeyServerAnswerOnceInThreeSecondsAtMost(t *testing.T) {
 		}
 		time.Sleep(31 * time.Second) // of the synthetic clock: amidst the flood
 		m.publish(t, "old", "new")
-		err, took := verify("new")
+		took, err := verify("new")
 		wantReason(t, err, "")
 		if took >= 5*time.Second {
 			t.Errorf("amidst strangers it took %s", took)
@@ -124,13 +124,13 @@ func TestStrangersMakeTheKeyServerAnswerOnceInThreeSecondsAtMost(t *testing.T) {
 // A key server that is slow or away: the token is not called bad, for nobody
 // knows, and its wait has an end.
 func TestAWaitForKeysEndsWhereTheKeyServerIsSlow(t *testing.T) {
-	inMemory(t, func(t *testing.T, m *memoryKeys, verify func(string) (error, time.Duration)) {
-		err, _ := verify("old")
+	inMemory(t, func(t *testing.T, m *memoryKeys, verify func(string) (time.Duration, error)) {
+		_, err := verify("old")
 		wantReason(t, err, "")
 		m.mu.Lock()
 		m.takes = time.Minute
 		m.mu.Unlock()
-		err, took := verify("new")
+		took, err := verify("new")
 		wantReason(t, err, TokenKeysUnavailable)
 		if took > waitForKeys {
 			t.Errorf("it took %s", took)

@@ -73,13 +73,19 @@ func (s *Server) claims(c *fiber.Ctx) (bridge.Identity, auth.Claims, error) {
 	if err != nil {
 		return id, claims, err
 	}
-	if err := s.o.Bridge.Admit(c.UserContext(), id); err != nil {
-		if errors.Is(err, bridge.ErrRevoked) {
-			s.auditRefusal(wire.CodeTokenRevoked, c, id)
-		}
+	if err := s.admit(c, id); err != nil {
 		return bridge.Identity{}, claims, err
 	}
 	return id, claims, nil
+}
+
+// admit refuses whoever's token was revoked.
+func (s *Server) admit(c *fiber.Ctx, id bridge.Identity) error {
+	err := s.o.Bridge.Admit(c.UserContext(), id)
+	if errors.Is(err, bridge.ErrRevoked) {
+		s.auditRefusal(wire.CodeTokenRevoked, c, id)
+	}
+	return err
 }
 
 // ticket gives a bearer of a token something that may stand in a URL: good for

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -22,6 +23,8 @@ type Session struct {
 	since  time.Time
 	plain  bool
 	frames *rate.Limiter // reader only
+
+	fragments uint32 // of unfinished messages, since the beginning; reader only
 
 	transport string // "websocket", "sse" or "poll"
 	oneWay    bool   // the peer can only listen: it answers no ping
@@ -87,7 +90,14 @@ type ending struct {
 	code   wire.CloseCode
 	reason string
 	flush  bool // write what is queued first
+	// echo is the peer's own code where it was the peer that closed: that is
+	// what its close frame is answered with (RFC 6455 §5.5.1). code goes to the
+	// log and to the metrics, whose labels a peer must not choose.
+	echo wire.CloseCode
 }
+
+// answer is the code of our close frame.
+func (e *ending) answer() wire.CloseCode { return cmp.Or(e.echo, e.code) }
 
 // offer hands the session a message that just became readable; false where it
 // is not for this session. It never blocks: a full queue ends the session, and
