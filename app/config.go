@@ -50,6 +50,8 @@ type Settings struct {
 	MaxPending     int           `name:"max-unauthenticated-per-address" default:"1024" env:"BRIDGE_MAX_UNAUTHENTICATED_PER_ADDRESS" help:"Connections of one address that have not shown a token."`
 	ConnectRate    float64       `default:"200" env:"BRIDGE_CONNECT_RATE" help:"Connects a second of one address, ten times as many at once; 0: no limit."`
 	ClientIPHeader string        `name:"client-ip-header" env:"BRIDGE_CLIENT_IP_HEADER" placeholder:"NAME" help:"Header in which a proxy in front names the client, like X-Forwarded-For; set it only where nobody gets past that proxy. On Fly.io: Fly-Client-IP."`
+	UserRate       float64       `default:"20" env:"BRIDGE_USER_RATE" help:"Events a second that one user may send, five times as many at once; 0: no limit."`
+	UserBytes      int           `default:"262144" env:"BRIDGE_USER_BYTES" help:"Bytes a second that one user may send, four times as many at once; 0: no limit."`
 	DrainTimeout   time.Duration `default:"15s" env:"BRIDGE_DRAIN_TIMEOUT" help:"How long sessions may take to leave when the program stops."`
 	PingInterval   time.Duration `default:"25s" env:"BRIDGE_PING_INTERVAL" help:"Heartbeat of sessions; silence of 2.5 times as long ends one."`
 	LogLevel       string        `default:"info" enum:"debug,info,warn,error" env:"BRIDGE_LOG_LEVEL" help:"debug, info, warn or error."`
@@ -111,6 +113,12 @@ func (s *Settings) checkLimits() error {
 	}
 	if s.ConnectRate < 0 || s.ConnectRate > 1e6 {
 		return errors.New("BRIDGE_CONNECT_RATE must be from 0 to 1000000")
+	}
+	if s.UserRate < 0 || s.UserRate > 1e6 {
+		return errors.New("BRIDGE_USER_RATE must be from 0 to 1000000")
+	}
+	if s.UserBytes < 0 || s.UserBytes > 1<<30 {
+		return errors.New("BRIDGE_USER_BYTES must be from 0 to 1073741824")
 	}
 	for name, d := range map[string]time.Duration{
 		"BRIDGE_DEFAULT_TTL": s.DefaultTTL, "BRIDGE_DRAIN_TIMEOUT": s.DrainTimeout,

@@ -32,6 +32,11 @@ type Config struct {
 	FrameRate   float64 // frames a second that a client may send; 100
 	FrameBurst  int     // frames it may send at once; 1,000
 
+	// UserRate and UserBytes bound what one user sends through this machine, in
+	// events and in bytes a second; 0: no limit.
+	UserRate  float64
+	UserBytes float64
+
 	DrainTimeout time.Duration // to give reconnect advice and end all sessions; 15 s
 	DrainSpread  time.Duration // reconnects are spread over this long; 5 s
 
@@ -85,6 +90,7 @@ type Bridge struct {
 	log     *slog.Logger
 	audit   Audit
 	waits   *waits
+	users   *userLimits
 
 	enterMu  sync.Mutex // orders draining against running and guards greeting
 	draining atomic.Bool
@@ -96,7 +102,7 @@ type Bridge struct {
 func New(cfg Config, engine Engine, auth Authenticator) *Bridge {
 	cfg.fill()
 	b := &Bridge{cfg: cfg, engine: engine, auth: auth, log: cfg.Logger, audit: cfg.Audit,
-		greeting: make(map[Conn]struct{})}
+		greeting: make(map[Conn]struct{}), users: newUserLimits(cfg.UserRate, cfg.UserBytes)}
 	b.waits = newWaits(b.tell)
 	b.hub = newHub(b.waits)
 	b.metrics = newMetrics(cfg.Registerer, b.hub)

@@ -117,7 +117,7 @@ func (b *Bridge) lookup(ctx context.Context, id string) (Record, error) {
 		return Record{}, ErrUnknown
 	}
 	rec, err := b.engine.Lookup(ctx, id)
-	if err == nil && rec.Type == claimedType {
+	if err == nil && rec.Type == ClaimType {
 		return Record{}, ErrUnknown
 	}
 	return rec, err

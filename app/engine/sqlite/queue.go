@@ -14,6 +14,7 @@ type kind uint8
 
 const (
 	kindAppend kind = iota
+	kindClaim
 	kindJoin
 	kindAck
 	kindProbe

@@ -179,6 +179,8 @@ func (w *writer) apply(r *request) error {
 	switch r.kind {
 	case kindAppend:
 		return w.append(r)
+	case kindClaim:
+		return w.claim(r)
 	case kindJoin:
 		return w.join(r)
 	case kindProbe:
