@@ -14,7 +14,7 @@ import (
 
 // Slices of an erasure, each in a transaction that messages share.
 const (
-	eraseMail    = 500    // messages of the mailbox
+	eraseMail    = 100    // messages of the mailbox
 	scrubRows    = 20_000 // rows of log looked through for the user's name
 	vacuumSlice  = 256    // pages given back to the file system
 	truncateTurn = 50     // attempts to empty the write-ahead log
@@ -97,13 +97,13 @@ func (w *writer) erase(r *request) error {
 		return err
 	}
 	w.touch(rec)
-	type letter struct {
+	type lying struct {
 		seq uint64
 		no  int64
 	}
-	var letters []letter
+	var letters []lying
 	err = with(w.store.mailOf).text(r.user).seq(0).int(eraseMail).each(func(s *sqlite3.Stmt) bool {
-		letters = append(letters, letter{uint64(s.ColumnInt64(0)), s.ColumnInt64(1)})
+		letters = append(letters, lying{uint64(s.ColumnInt64(0)), s.ColumnInt64(1)})
 		return true
 	})
 	if err != nil {
@@ -161,7 +161,7 @@ func (w *writer) strikeRow(row logged, user string) error {
 		return err
 	}
 	for _, p := range left {
-		if no, _, err := w.store.mailRow(p.user, p.seq); err != nil || no != 0 {
+		if l, err := w.store.mailRow(p.user, p.seq); err != nil || l.no != 0 {
 			return err // somebody else has it
 		}
 	}
@@ -225,8 +225,8 @@ func (w *writer) scrub(r *request) error {
 // kept reports whether a place lies in a mailbox. An error there comes again
 // with the next statement.
 func (w *writer) kept(p place) bool {
-	no, _, err := w.store.mailRow(p.user, p.seq)
-	return err == nil && no != 0
+	l, err := w.store.mailRow(p.user, p.seq)
+	return err == nil && l.no != 0
 }
 
 // vacuumAll gives free pages back, all of them in some slices.

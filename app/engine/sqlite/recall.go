@@ -10,10 +10,10 @@ import (
 func (w *writer) recall(r *request) error {
 	var row logged
 	var perr error
-	found := false
+	found, done := false, false
 	err := with(w.store.eventRow).text(r.name).each(func(s *sqlite3.Stmt) bool {
 		row, perr = readLogged(s)
-		found = true
+		found, done = true, s.ColumnInt64(5) != 0
 		return false
 	})
 	if err := firstOf(err, perr); err != nil {
@@ -21,6 +21,9 @@ func (w *writer) recall(r *request) error {
 	}
 	if !found {
 		r.err = bridge.ErrUnknown
+		return nil
+	}
+	if done { // all of it, in one transaction, and its sessions were told
 		return nil
 	}
 	if err := w.begin(); err != nil {
@@ -51,8 +54,8 @@ func (w *writer) recallFrom(p place, topic string) error {
 	if p.seq == 0 {
 		return nil
 	}
-	no, expires, err := w.store.mailRow(p.user, p.seq)
-	if err != nil || no == 0 {
+	l, err := w.store.mailRow(p.user, p.seq)
+	if err != nil || l.no == 0 {
 		return err
 	}
 	if err := w.dropTopic(topic, p); err != nil {
@@ -62,8 +65,8 @@ func (w *writer) recallFrom(p place, topic string) error {
 	if err != nil {
 		return err
 	}
-	if expires > w.now {
-		return w.takeOut(rec, p.seq, true)
+	if l.expires > w.now {
+		return w.takeOut(rec, p.seq, l.size)
 	}
 	w.touch(rec)
 	return w.removeExpired(p) // it was gone before it was recalled

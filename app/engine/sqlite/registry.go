@@ -46,16 +46,19 @@ func (e *Engine) reading(ctx context.Context, f func(r *reader) error) error {
 func (e *Engine) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.Appended {
 	out := make([]bridge.Appended, len(ms))
 	asked := make([]*request, len(ms))
+	good := make([]*request, 0, len(ms))
 	for i, m := range ms {
-		r, err := newAppend(m)
-		if err == nil {
-			err = e.enqueue(ctx, r)
+		if asked[i], out[i].Err = newAppend(m); out[i].Err == nil {
+			good = append(good, asked[i])
 		}
-		if err != nil {
-			out[i].Err = err
-			continue
+	}
+	if err := e.askMany(ctx, good); err != nil {
+		for i, r := range asked {
+			if r != nil {
+				out[i].Err = err
+			}
 		}
-		asked[i] = r
+		return out
 	}
 	for i, r := range asked {
 		if r == nil {
@@ -91,7 +94,13 @@ func (e *Engine) Lookup(ctx context.Context, id string) (bridge.Record, error) {
 
 // Recall implements bridge.Engine.
 func (e *Engine) Recall(ctx context.Context, id string) error {
-	return e.do(ctx, kindRecall, func(r *request) { r.name = id })
+	r := newRequest(kindRecall)
+	r.name = id
+	if err := e.ask(ctx, r); err != nil {
+		return err
+	}
+	r.release()
+	return nil
 }
 
 // do asks the writer for something that answers nothing.

@@ -36,6 +36,8 @@ type writer struct {
 	buf     []byte
 
 	sizes map[string]int // of groups that were counted; dropped when in doubt
+	reach map[string]int // how many members a group had when it was last written to
+	loose []int64        // messages to several that this append took out of a mailbox
 
 	acks  *ackBook
 	prune pruner
@@ -46,7 +48,8 @@ type writer struct {
 
 func newWriter(e *Engine, s *store) (*writer, error) {
 	w := &writer{engine: e, opts: e.opts, store: s, queue: e.queue, fan: make(chan []*request, 1),
-		users: newRecords(recordLimit), acks: e.acks, buf: make([]byte, 0, 256), sizes: make(map[string]int)}
+		users: newRecords(recordLimit), acks: e.acks, buf: make([]byte, 0, 256), sizes: make(map[string]int),
+		reach: make(map[string]int)}
 	var err error
 	w.nextNo, err = s.nextNo()
 	return w, err
@@ -63,10 +66,11 @@ func (w *writer) loop() {
 		if len(carry) == 0 {
 			carry, open = w.queue.take()
 		}
-		if len(carry) == 0 && !open {
+		bulk := w.queue.takeBulk(w.places)
+		if len(carry) == 0 && len(bulk) == 0 && !open {
 			break
 		}
-		if len(carry) == 0 && !w.upkeepDue() {
+		if len(carry) == 0 && len(bulk) == 0 && !w.upkeepDue() {
 			select {
 			case <-w.queue.wake:
 			case <-tick.C:
@@ -83,10 +87,32 @@ func (w *writer) loop() {
 		}
 		n := groupOf(carry)
 		w.queue.free(n)
-		w.run(carry[:n:n])
+		w.run(append(carry[:n:n], bulk...))
 		carry = carry[n:]
 	}
 	w.lastErr = w.flushAcks()
+}
+
+// maxReach bounds the memory of groups' sizes.
+const maxReach = 10_000
+
+// places is how many places a request will take; a group is taken to be as large
+// as it was last.
+func (w *writer) places(r *request) int {
+	if r.kind == kindAppend && r.msg.To.Group != "" {
+		if n, ok := w.reach[r.msg.To.Group]; ok {
+			return max(1, n)
+		}
+	}
+	return r.places()
+}
+
+// reached notes how many members a group has.
+func (w *writer) reached(group string, members int) {
+	if len(w.reach) >= maxReach {
+		clear(w.reach)
+	}
+	w.reach[group] = members
 }
 
 // groupOf cuts off as much as goes into one transaction.
@@ -95,10 +121,7 @@ func groupOf(waiting []*request) int {
 	for i, r := range waiting {
 		if r.kind == kindAppend {
 			bytes += len(r.msg.Event)
-			places += max(1, len(r.msg.To.Users))
-			if r.msg.To.Group != "" {
-				places += groupPlaces
-			}
+			places += r.places()
 		}
 		if i > 0 && (bytes > maxGroupBytes || places > maxGroupPlaces) {
 			return i
