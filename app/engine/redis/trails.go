@@ -160,3 +160,15 @@ func names(set map[string]bool) (out []string) {
 	}
 	return out
 }
+
+// TrailsOf implements bridge.Registry.
+func (e *Engine) TrailsOf(ctx context.Context, users []string, live bool) ([][]bridge.Trail, error) {
+	out := make([][]bridge.Trail, len(users))
+	for i, u := range users {
+		var err error
+		if out[i], err = e.Trails(ctx, u); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
