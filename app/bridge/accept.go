@@ -157,7 +157,7 @@ func (b *Bridge) newSession(conn Conn, id Identity, h Handshake) *Session {
 	return &Session{
 		b: b, conn: conn, id: "ses_" + ulid.Make().String(), user: id.User, plain: h.Plain,
 		transport: h.Transport, oneWay: h.OneWay,
-		tag: cursorTag(b.engine.Epoch(), id.User), since: b.cfg.Now(), identity: id,
+		since: b.cfg.Now(), identity: id,
 		frames:  rate.NewLimiter(rate.Limit(b.cfg.FrameRate), b.cfg.FrameBurst),
 		pulling: true, heard: now, pingAt: now.Add(b.cfg.PingEvery),
 	}

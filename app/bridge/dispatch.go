@@ -185,12 +185,12 @@ func (s *Session) text(payload []byte) {
 	}
 	switch body := f.Body.(type) {
 	case *wire.Ack:
-		tag, p, err := parseCursor(body.Cursor)
-		if err != nil || tag != s.tag {
+		c, err := parseCursor(body.Cursor)
+		if err != nil || c.tag != s.cursorTag() {
 			s.refuse("", wire.NewProblem(wire.CodeInvalidFrame, "cursor must be one that this server gave to this user"))
 			return
 		}
-		s.ack(p)
+		s.ack(c)
 	case *wire.Seen:
 		s.see(body.ID)
 	case *wire.Send:

@@ -223,7 +223,7 @@ func (o Operator) Event(ctx context.Context, id string) (st EventState, err erro
 	for i := range users {
 		users[i] = st.Record.Fates[i].User
 	}
-	trails, err := o.b.engine.TrailsOf(ctx, users, false)
+	trails, err := o.b.trailsOf(ctx, users, false)
 	if err != nil {
 		return st, err
 	}
@@ -314,15 +314,16 @@ func (o Operator) Export(ctx context.Context, user string, line func(json []byte
 }
 
 func (o Operator) exportMessages(ctx context.Context, user string, line func(json []byte) error) error {
-	tag := cursorTag(o.b.engine.Epoch(), user)
+	c := cursor{tag: cursorTag(o.b.engine.Epoch(), user), life: o.b.engine.Life()}
 	for at := (Position{}); ; {
-		page, err := o.b.engine.Read(ctx, user, at, pageCount, pageBytes)
+		page, err := o.b.engine.Read(ctx, user, c.life, at, pageCount, pageBytes)
 		if err != nil {
 			return err
 		}
 		for _, d := range page.Deliveries {
 			at = at.Max(Position{Mailbox: d.Mailbox, Broadcast: d.Broadcast})
-			m := wire.ExportMessage{Cursor: formatCursor(tag, at), From: d.Message.From, ToAll: d.Broadcast != 0,
+			c.at = at
+			m := wire.ExportMessage{Cursor: c.String(), From: d.Message.From, ToAll: d.Broadcast != 0,
 				Topic: d.Message.Topic, Expires: wire.Time(d.Message.Expires), Event: d.Message.Event}
 			if err := line(wire.Encode(map[string]any{"message": m})); err != nil {
 				return err

@@ -138,7 +138,7 @@ func (b *Bridge) holding(ctx context.Context, id string, recipients []Recipient)
 	for i := range recipients {
 		users[i] = recipients[i].User
 	}
-	trails, err := b.engine.TrailsOf(ctx, users, true)
+	trails, err := b.trailsOf(ctx, users, true)
 	for i := range recipients {
 		h := &out[i]
 		if err != nil {

@@ -258,8 +258,15 @@ func (ws *waits) drop(user string, w *wait) {
 // close ends all waits, those to come too: the machine is about to stop.
 func (ws *waits) close() {
 	ws.mu.Lock()
-	defer ws.mu.Unlock()
 	ws.closed = true
+	ws.mu.Unlock()
+	ws.endAll()
+}
+
+// endAll ends all waits there are.
+func (ws *waits) endAll() {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
 	for _, list := range ws.byID {
 		for _, w := range list {
 			w.end()

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -123,6 +124,10 @@ func (w *writer) items(items []item) bool {
 			w.recalled(it.gone)
 		case it.head != Position{}:
 			w.catchUp(it.head)
+		case it.life != "":
+			if it.life != w.s.life {
+				w.pullAgain()
+			}
 		case it.text != nil:
 			w.buf = w.s.conn.AppendText(w.buf, it.text)
 		case it.raw != nil:
@@ -146,34 +151,48 @@ func (w *writer) live(it *item) bool {
 		return true
 	}
 	m, b := it.d.Mailbox, it.d.Broadcast
+	if it.d.Life != s.life {
+		// Its place means something only in a life that this session has yet to
+		// compare itself with; the store has it.
+		w.passOver(it)
+		return false
+	}
 	if m != 0 && m <= s.at.Mailbox || b != 0 && b <= s.at.Broadcast {
 		return false
 	}
 	if m > s.at.Mailbox+1 || b > s.at.Broadcast+1 {
-		s.mu.Lock()
-		if it.skip {
-			if s.skip == nil {
-				s.skip = make(map[string]struct{})
-			}
-			s.skip[it.d.Message.ID] = struct{}{}
-		}
-		s.pulling, s.behind = true, true
-		s.mu.Unlock()
+		w.passOver(it)
 		return false
 	}
 	w.moveTo(Position{Mailbox: max(m, s.at.Mailbox), Broadcast: max(b, s.at.Broadcast)}, !it.skip)
 	return true
 }
 
+// passOver leaves a queued message to be read from the store in its turn.
+func (w *writer) passOver(it *item) {
+	s := w.s
+	if it.skip {
+		s.mu.Lock()
+		if s.skip == nil {
+			s.skip = make(map[string]struct{})
+		}
+		s.skip[it.d.Message.ID] = struct{}{}
+		s.mu.Unlock()
+	}
+	w.pullAgain()
+}
+
 // catchUp reads what is stored up to head, where the session has not passed it.
 func (w *writer) catchUp(head Position) {
-	s := w.s
-	if s.at.Covers(head) {
-		return
+	if !w.s.at.Covers(head) {
+		w.pullAgain()
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.pulling, s.behind = true, true
+}
+
+func (w *writer) pullAgain() {
+	w.s.mu.Lock()
+	defer w.s.mu.Unlock()
+	w.s.pulling, w.s.behind = true, true
 }
 
 // moveTo moves the session's place on. What lies between is noted as passed
@@ -207,7 +226,7 @@ func (w *writer) event(d *Delivery, replay bool) {
 		w.plainEvent(d.Message)
 	} else {
 		var head [96]byte
-		w.cursor = appendCursor(w.cursor[:0], s.tag, s.at)
+		w.cursor = cursor{s.tag, s.life, s.at}.append(w.cursor[:0])
 		h := wire.AppendEventHead(head[:0], string(w.cursor), replay)
 		w.buf = s.conn.AppendText(w.buf, h, d.Message.Tail)
 	}
@@ -275,7 +294,7 @@ func (w *writer) flush() bool {
 	s.mu.Unlock()
 	if ping {
 		var p [64]byte
-		w.buf = s.conn.AppendPing(w.buf, wire.FormatPing(p[:0], place.Mailbox, place.Broadcast, s.count))
+		w.buf = s.conn.AppendPing(w.buf, heartbeat{place, s.count, s.rewinds}.append(p[:0]))
 		w.ping = false
 	}
 	if len(w.buf) == 0 {
@@ -294,7 +313,13 @@ func (w *writer) pull() bool {
 	s.page = nil
 	if page == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), s.b.cfg.WriteTimeout)
-		p, err := s.b.engine.Read(ctx, s.user, s.at, pageCount, pageBytes)
+		p, err := s.b.engine.Read(ctx, s.user, s.life, s.at, pageCount, pageBytes)
+		if errors.Is(err, ErrOtherLife) {
+			if err = w.compare(ctx); err == nil {
+				cancel()
+				return !w.broken // the page is read in the next turn
+			}
+		}
 		cancel()
 		if err != nil {
 			s.b.log.Warn("a replay stopped; its client will resume", "session", s.id, "error", err)

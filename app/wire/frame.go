@@ -7,7 +7,6 @@ package wire
 import (
 	"bytes"
 	"errors"
-	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -277,16 +276,6 @@ func appendString(b []byte, s string) []byte {
 		return out
 	}
 	return out
-}
-
-// FormatPing writes the payload of the server's WebSocket pings: a place in two
-// logs and how many event frames came before, "mailbox.broadcast.frames".
-func FormatPing(b []byte, mailbox, broadcast, frames uint64) []byte {
-	b = strconv.AppendUint(b, mailbox, 10)
-	b = append(b, '.')
-	b = strconv.AppendUint(b, broadcast, 10)
-	b = append(b, '.')
-	return strconv.AppendUint(b, frames, 10)
 }
 
 // FrameHead reads the type and the cursor of one of the server's frames; empty

@@ -107,9 +107,16 @@ func (e *Engine) Leave(ctx context.Context, t bridge.Trail) error {
 
 // Ack implements bridge.Engine. It counts for every Append, Join and Ack that is
 // called after it has returned, and is durable within a second.
-func (e *Engine) Ack(ctx context.Context, user string, p bridge.Position) error {
+func (e *Engine) Ack(ctx context.Context, user, life string, p bridge.Position) error {
 	if user == "" {
 		return errNoUser
+	}
+	if life != e.lives.name {
+		end, err := e.LifeEnd(ctx, user, life)
+		if err != nil {
+			return err
+		}
+		p = p.Min(end)
 	}
 	if e.acks.full() {
 		return bridge.ErrUnavailable
@@ -127,7 +134,7 @@ func (e *Engine) fanOut() {
 		l := e.listener.Load()
 		for _, r := range group {
 			if r.fresh && l != nil {
-				deliver(*l, r)
+				e.deliver(*l, r)
 			}
 			for _, n := range r.notices {
 				if l != nil {
@@ -143,14 +150,20 @@ func (e *Engine) fanOut() {
 	}
 }
 
-func deliver(l bridge.Listener, r *request) {
+func (e *Engine) deliver(l bridge.Listener, r *request) {
+	d := bridge.Delivery{Message: r.msg}
+	if r.msg.Stored() {
+		d.Life = e.lives.name
+	}
 	if r.msg.To.All {
-		r.receipt.Sessions = l.DeliverAll(bridge.Delivery{Message: r.msg, Broadcast: r.receipt.Broadcast})
+		d.Broadcast = r.receipt.Broadcast
+		r.receipt.Sessions = l.DeliverAll(d)
 		return
 	}
 	for i := range r.receipt.Recipients {
 		to := &r.receipt.Recipients[i]
-		to.Sessions = l.Deliver(to.User, bridge.Delivery{Message: r.msg, Mailbox: to.Seq})
+		d.Mailbox = to.Seq
+		to.Sessions = l.Deliver(to.User, d)
 		r.receipt.Sessions += to.Sessions
 	}
 }

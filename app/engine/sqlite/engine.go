@@ -25,6 +25,7 @@ const fileName = "bridge.db"
 type Engine struct {
 	opts     Options
 	epoch    string
+	lives    *lives
 	lock     *os.File
 	vfs      *walVFS
 	listener atomic.Pointer[bridge.Listener]
@@ -125,6 +126,9 @@ func (e *Engine) openFile() error {
 	}
 	if e.epoch, err = loadEpoch(c); err != nil {
 		return fmt.Errorf("read the store's name: %w", err)
+	}
+	if e.lives, err = beginLife(c); err != nil {
+		return fmt.Errorf("begin to write into %s: %w", path, err)
 	}
 	if err := e.revoked.load(c); err != nil {
 		return fmt.Errorf("read what was revoked: %w", err)

@@ -25,7 +25,8 @@ type record struct {
 
 	explicit bool   // not every hole is an expired message (see holes.go)
 	expired  uint64 // where it is: the furthest that expired
-	lastSeen int64  // when a session joined or left, Unix nanoseconds; 0: never
+	lives    []lifeStart
+	lastSeen int64 // when a session joined or left, Unix nanoseconds; 0: never
 
 	// deposited is the payload (bytes) of all that was ever put in, and
 	// trimmedBytes that of what was up to trimmed: the mailbox holds no more than
@@ -101,6 +102,11 @@ func (w *writer) touch(rec *record) { w.touched = append(w.touched, rec.user) }
 // deposit puts one message into one mailbox, in a transaction, and pushes out
 // what no longer fits.
 func (w *writer) deposit(rec *record, no, expires int64, size int) error {
+	if w.lived(rec) {
+		if err := w.store.save(rec); err != nil {
+			return err
+		}
+	}
 	rec.head++
 	rec.deposited += int64(size)
 	err := with(w.store.insertMail).text(rec.user).seq(rec.head).int(no).int(expires).int(int64(size)).int(rec.deposited).exec()

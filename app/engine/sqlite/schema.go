@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"crypto/rand"
 	"fmt"
 
 	"github.com/ncruces/go-sqlite3"
@@ -118,6 +117,14 @@ var migrations = []string{
 		head INTEGER NOT NULL
 	) WITHOUT ROWID;`,
 
+	`-- What the store has lived through, and where in each mailbox lives began (see
+	-- lives.go).
+	CREATE TABLE lives (
+		no   INTEGER PRIMARY KEY,
+		name TEXT NOT NULL UNIQUE
+	);
+	ALTER TABLE users ADD COLUMN lives BLOB;`,
+
 	`-- size is the payload's, in bytes; deposited is what was ever put into this
 	-- mailbox, this row included. Rows from before count as nothing.
 	ALTER TABLE mail ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
@@ -154,7 +161,7 @@ const epochLength = 10
 
 // loadEpoch reads the name of the store's life, and gives it one when it is new.
 func loadEpoch(c *sqlite3.Conn) (string, error) {
-	fresh, err := newEpoch()
+	fresh, err := randomName(epochLength)
 	if err != nil {
 		return "", err
 	}
@@ -180,18 +187,6 @@ func loadEpoch(c *sqlite3.Conn) (string, error) {
 		epoch = read.ColumnText(0)
 	}
 	return epoch, read.Close()
-}
-
-func newEpoch() (string, error) {
-	const digits = "0123456789abcdefghijklmnopqrstuvwxyz"
-	b := make([]byte, epochLength)
-	if _, err := rand.Read(b); err != nil {
-		return "", fmt.Errorf("name the store: %w", err)
-	}
-	for i := range b {
-		b[i] = digits[int(b[i])%len(digits)]
-	}
-	return string(b), nil
 }
 
 // queryInt runs a statement that answers with one number.

@@ -44,14 +44,15 @@ func newStore(c *sqlite3.Conn) (*store, error) {
 		&s.findID:     "SELECT digest, expires, targets FROM log WHERE id = ?",
 		&s.logRow:     "SELECT no, born, targets, ifnull(topic, ''), event IS NOT NULL FROM log WHERE no = ?",
 		&s.logBrief:   "SELECT born, ifnull(topic, ''), substr(targets, 1, 600), length(targets) FROM log WHERE no = ?",
-		&s.getUser: `SELECT head, trimmed, seen, first, acked_mail, acked_all, explicit, expired, last_seen, trimmed_bytes
+		&s.getUser: `SELECT head, trimmed, seen, first, acked_mail, acked_all, explicit, expired, last_seen, lives, trimmed_bytes
 			FROM users WHERE user = ?`,
 		&s.newest: "SELECT seq, deposited FROM mail WHERE user = ? ORDER BY seq DESC LIMIT 1",
-		&s.saveUser: `INSERT INTO users (user, head, trimmed, seen, first, acked_mail, acked_all, explicit, expired, last_seen, trimmed_bytes)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (user) DO UPDATE SET head = excluded.head,
+		&s.saveUser: `INSERT INTO users (user, head, trimmed, seen, first, acked_mail, acked_all, explicit, expired, last_seen, lives, trimmed_bytes)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (user) DO UPDATE SET head = excluded.head,
 			trimmed = excluded.trimmed, seen = excluded.seen, first = excluded.first,
 			acked_mail = excluded.acked_mail, acked_all = excluded.acked_all, explicit = excluded.explicit,
-			expired = excluded.expired, last_seen = excluded.last_seen, trimmed_bytes = excluded.trimmed_bytes`,
+			expired = excluded.expired, last_seen = excluded.last_seen, lives = excluded.lives,
+			trimmed_bytes = excluded.trimmed_bytes`,
 		&s.countLive: "SELECT count(*), min(expires), sum(size) FROM mail WHERE user = ? AND expires > ?",
 		&s.oldestLive: `SELECT seq, no, size, deposited FROM mail WHERE user = ? AND seq > ? AND expires > ?
 			ORDER BY seq LIMIT 1`,
@@ -191,6 +192,7 @@ func (s *store) brief(no int64) (b brief, err error) {
 func (s *store) user(name string) (*record, error) {
 	rec := &record{user: name, held: unknown}
 	known := false
+	var perr error
 	err := with(s.getUser).text(name).each(func(r *sqlite3.Stmt) bool {
 		rec.head = uint64(r.ColumnInt64(0))
 		rec.kept = rec.head
@@ -202,11 +204,12 @@ func (s *store) user(name string) (*record, error) {
 		rec.explicit = r.ColumnBool(6)
 		rec.expired = uint64(r.ColumnInt64(7))
 		rec.lastSeen = r.ColumnInt64(8)
-		rec.trimmedBytes = r.ColumnInt64(9)
+		rec.lives, perr = parseLifeStarts(r.ColumnRawBlob(9))
+		rec.trimmedBytes = r.ColumnInt64(10)
 		known = true
 		return false
 	})
-	if err != nil {
+	if err = firstOf(err, perr); err != nil {
 		return nil, err
 	}
 	if !known {
@@ -229,7 +232,8 @@ func (s *store) user(name string) (*record, error) {
 
 func (s *store) save(rec *record) error {
 	err := with(s.saveUser).text(rec.user).seq(rec.head).seq(rec.trimmed).bool(rec.seen).seq(rec.first).
-		seq(rec.acked.Mailbox).seq(rec.acked.Broadcast).bool(rec.explicit).seq(rec.expired).int(rec.lastSeen).int(rec.trimmedBytes).exec()
+		seq(rec.acked.Mailbox).seq(rec.acked.Broadcast).bool(rec.explicit).seq(rec.expired).int(rec.lastSeen).blob(packLifeStarts(rec.lives)).
+		int(rec.trimmedBytes).exec()
 	if err == nil {
 		rec.kept = rec.head
 	}
