@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/redis/rueidis"
@@ -36,6 +35,7 @@ type answer struct {
 	recalled        bool
 	elsewhere, here int
 	held, acked     bool
+	released        []string // see share.go
 }
 
 func (e *Engine) appending(m *bridge.Message, user string) *appending {
@@ -55,6 +55,14 @@ func (a *appending) limit() string {
 		return itoa(a.e.opts.BroadcastLimit)
 	}
 	return itoa(a.e.opts.MailboxLimit)
+}
+
+// room is how many bytes of payload the mailbox holds.
+func (a *appending) room() string {
+	if a.user == "" {
+		return itoa(a.e.opts.BroadcastBytes)
+	}
+	return itoa(a.e.opts.MailboxBytes)
 }
 
 func (a *appending) expires() string {
@@ -100,24 +108,46 @@ func (a *appending) words(keys, args []string) ([]string, []string) {
 		live = ""
 	}
 	till, ttl := e.until(m)
-	return append(keys, e.record(m.ID), b.h, b.m, b.g, b.t, live),
+	index, indexTTL := e.index(b, till)
+	return append(keys, e.record(m.ID), b.h, b.m, b.g, b.t, live, index),
 		append(args, string(m.Digest[:]), digits(till, untilDigits), itoa(ttl), recordOf(m, users).encode(), a.expires(), m.Topic,
-			a.except(), a.head(), flag(a.echo != nil && m.Stored()), rueidis.BinaryString(encodeMessage(m)))
+			a.except(), a.head(), flag(a.echo != nil && m.Stored()), rueidis.BinaryString(encodeMessage(m)),
+			itoa(len(m.Event)), m.ID, itoa(indexTTL))
 }
 
-// deliver is the call that puts a message whose id is claimed into the mailbox.
-func (a *appending) deliver(blob string, only bool) call {
+// deliver is the call that puts a message whose id is claimed into the mailbox: the
+// number-th of those that share it, or, where that is below 0, with a copy of its own.
+func (a *appending) deliver(blob string, number int, only bool) call {
 	e, b := a.e, a.box
-	_, ttl := e.until(a.m)
-	return call{&e.scripts.deliver, []string{b.delivered(a.m.ID), b.h, b.m, b.g, b.t, b.l}, []string{
+	till, ttl := e.until(a.m)
+	index, indexTTL := e.index(b, till)
+	keys := []string{b.delivered(a.m.ID), b.h, b.m, b.g, b.t, b.l, index}
+	share := ""
+	if number >= 0 {
+		share = itoa(number)
+		if !e.cluster { // the script finds it there
+			message, _ := e.sharedKeys(a.m.ID)
+			keys, blob = append(keys, message), ""
+		}
+	}
+	return call{&e.scripts.deliver, keys, []string{
 		itoa(e.nowMs()), itoa(ttl), e.touch(), a.expires(), a.limit(), a.m.Topic, blob,
-		e.channel(), e.self, a.except(), a.head(), e.leases.dead(), flag(a.user == ""), flag(e.cluster), flag(only)}}
+		e.channel(), e.self, a.except(), a.head(), e.leases.dead(), flag(a.user == ""), flag(e.cluster), flag(only),
+		a.room(), itoa(len(a.m.Event)), share, a.m.ID, itoa(indexTTL)}}
 }
 
-func (e *Engine) claim(m *bridge.Message, users []string) call {
+// claim is the call that remembers an id, and with blob the message that mailboxes
+// are to share.
+func (e *Engine) claim(m *bridge.Message, users []string, blob string) call {
 	till, ttl := e.until(m)
-	return call{&e.scripts.claim, []string{e.record(m.ID)}, []string{
+	c := call{&e.scripts.claim, []string{e.record(m.ID)}, []string{
 		itoa(e.nowMs()), string(m.Digest[:]), recordOf(m, users).encode(), digits(till, untilDigits), itoa(ttl), e.touch()}}
+	if blob != "" {
+		message, who := e.sharedKeys(m.ID)
+		c.keys = append(c.keys, message, who)
+		c.args = append(c.args, blob, holders(len(users)), itoa(e.sharedTTL(m)))
+	}
+	return c
 }
 
 func flag(b bool) string {
@@ -151,6 +181,9 @@ func parse(r rueidis.RedisMessage) (a answer, err error) {
 	switch {
 	case a.kind == 'n':
 		a.elsewhere, a.here = num(2), num(3)
+		for i := 4; i < len(list); i++ {
+			a.released = append(a.released, text(i))
+		}
 	case len(list) == 4 && list[2].IsInt64(): // of deliver
 		a.held, a.acked = num(2) == 1, num(3) == 1
 	default:
@@ -254,7 +287,11 @@ func (e *Engine) appendMany(ctx context.Context, m *bridge.Message) (r bridge.Re
 			return r, err
 		}
 	}
-	reply, err := e.runDurable(ctx, e.claim(m, users))
+	blob, shared := rueidis.BinaryString(encodeMessage(m)), ""
+	if shares(m, len(users)) {
+		shared = blob
+	}
+	reply, err := e.runDurable(ctx, e.claim(m, users, shared))
 	if err != nil {
 		return r, err
 	}
@@ -275,29 +312,42 @@ func (e *Engine) appendMany(ctx context.Context, m *bridge.Message) (r bridge.Re
 		if m.To.Group != "" {
 			users = rec.users // those who were members then
 		}
+		// Whoever has not got it yet shares it, if it is there to be shared and
+		// nobody's number has changed.
+		there := shared != "" && claimed.held && len(rec.users) == len(users)
+		known := make(map[string]struct{}, len(rec.users))
+		for _, u := range rec.users {
+			known[u] = struct{}{}
+		}
 		// A recalled message is stored no more; nor is one for somebody who was
 		// erased since, whose name is gone from the record.
-		return r, e.spreadOut(ctx, m, users, &r, func(user string) bool {
-			return claimed.recalled || user != "" && !slices.Contains(rec.users, user)
+		return r, e.spreadOut(ctx, m, users, &r, blob, there, func(user string) bool {
+			_, named := known[user]
+			return claimed.recalled || user != "" && !named
 		})
 	}
-	return r, e.spreadOut(ctx, m, users, &r, func(string) bool { return false })
+	return r, e.spreadOut(ctx, m, users, &r, blob, shared != "", func(string) bool { return false })
 }
 
-// spreadOut delivers to each user, or to all, and fills in the receipt.
-func (e *Engine) spreadOut(ctx context.Context, m *bridge.Message, users []string, r *bridge.Receipt, only func(user string) bool) error {
+// spreadOut delivers to each user, or to all, and fills in the receipt. With share
+// the users share the message.
+func (e *Engine) spreadOut(ctx context.Context, m *bridge.Message, users []string, r *bridge.Receipt, blob string, share bool, only func(user string) bool) error {
 	if m.To.All {
 		users = []string{""}
 	} else {
 		r.Recipients = make([]bridge.Recipient, len(users))
 	}
-	blob := rueidis.BinaryString(encodeMessage(m))
 	calls, as := make([]call, len(users)), make([]*appending, len(users))
 	for i, u := range users {
 		as[i] = e.appending(m, u)
-		calls[i] = as[i].deliver(blob, only(u))
+		number := -1
+		if share {
+			number = i
+		}
+		calls[i] = as[i].deliver(blob, number, only(u))
 	}
 	var failed error
+	var released []string
 	for i, res := range e.durably(ctx, calls) {
 		a := as[i]
 		ans, err := answer{}, res.err
@@ -309,6 +359,7 @@ func (e *Engine) spreadOut(ctx context.Context, m *bridge.Message, users []strin
 			e.echoes.forget(a.echo)
 			continue
 		}
+		released = append(released, ans.released...)
 		n := 0
 		if ans.kind == 'n' {
 			n = a.sessions(ctx, &ans)
@@ -322,6 +373,7 @@ func (e *Engine) spreadOut(ctx context.Context, m *bridge.Message, users []strin
 			r.Recipients[i] = bridge.Recipient{User: a.user, Seq: ans.place(), Sessions: n, Acked: ans.acked}
 		}
 	}
+	e.releaseLater(ctx, released)
 	return failed
 }
 

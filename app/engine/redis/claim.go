@@ -16,7 +16,7 @@ func (e *Engine) Claim(ctx context.Context, id string, digest [sha256.Size]byte,
 		return err
 	}
 	defer leave()
-	reply, err := e.runDurable(ctx, e.claim(&bridge.Message{ID: id, Digest: digest, Type: bridge.ClaimType, At: at}, nil))
+	reply, err := e.runDurable(ctx, e.claim(&bridge.Message{ID: id, Digest: digest, Type: bridge.ClaimType, At: at}, nil, ""))
 	if err != nil {
 		return err
 	}

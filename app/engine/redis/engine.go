@@ -146,6 +146,9 @@ func (e *Engine) open(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	if err := e.beginIndex(ctx); err != nil {
+		return err
+	}
 	if err := e.renew(ctx); err != nil {
 		return err
 	}

@@ -172,7 +172,7 @@ func (e *Engine) Presence(ctx context.Context, users []string) ([]bridge.Presenc
 		b := e.mailboxOf(user)
 		cmds = append(cmds, e.client.B().Hget().Key(b.h).Field("ls").Build(), e.client.B().Hgetall().Key(b.l).Build())
 	}
-	replies := e.client.DoMulti(ctx, cmds...)
+	replies := e.doMany(ctx, cmds)
 	out := make([]bridge.Presence, len(users))
 	for i, user := range users {
 		seen, err := replies[2*i].AsInt64()
