@@ -33,7 +33,7 @@ var sharing = []promise{
 		})
 	}},
 	{"a message is stored while a batch of many messages goes on", func(f *fixture) {
-		const events = 10_000
+		const events = 3_000
 		f.betweenLongWork(func() {
 			ms := make([]*bridge.Message, events)
 			for i := range ms {

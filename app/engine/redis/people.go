@@ -42,10 +42,12 @@ func (e *Engine) join(ctx context.Context, m bridge.Member) (st bridge.Standing,
 	// Before the user is marked as seen: a list of those seen may name one too
 	// many, never one too few.
 	pre := rueidis.Commands{e.client.B().Zadd().Key(e.users()).ScoreMember().ScoreMember(0, m.User).Build(),
-		e.client.B().Hget().Key(e.all.h).Field("s").Build(), e.headcount()}
+		e.client.B().Hget().Key(e.all.h).Field("s").Build(), e.headcount(), e.attend(m.Session, m.User)}
 	r := e.client.DoMulti(ctx, pre...)
-	if err := e.fault(ctx, r[0].Error()); err != nil {
-		return st, err
+	for _, i := range []int{0, 3} {
+		if err := e.fault(ctx, r[i].Error()); err != nil {
+			return st, err
+		}
 	}
 	head, err := r[1].AsUint64()
 	if err = e.fault(ctx, err); err != nil {
@@ -109,7 +111,7 @@ func (e *Engine) Leave(ctx context.Context, t bridge.Trail) error {
 	if err != nil {
 		return err
 	}
-	return e.fault(ctx, e.client.Do(ctx, e.headcount()).Error())
+	return e.each(ctx, rueidis.Commands{e.headcount(), e.depart(t.Member.Session)})
 }
 
 // Ack implements bridge.Engine.
@@ -146,7 +148,7 @@ func (e *Engine) live(entries map[string]string) (list []bridge.Member, lapsed t
 		switch {
 		case err != nil:
 			e.opts.Logger.Warn("a session's entry cannot be read", "session", session, "error", err)
-		case e.leases.lives(machine):
+		case e.leases.lives(machine, m.Since):
 			list = append(list, m)
 		default:
 			if at := e.leases.lapsedAt(machine); at.After(lapsed) {

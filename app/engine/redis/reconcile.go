@@ -34,7 +34,7 @@ func (e *Engine) reconcile(ctx context.Context) error {
 		users = append(users, user)
 		cmds = append(cmds, e.client.B().Hmget().Key(b.h).Field("s", "f").Build(), e.client.B().Hgetall().Key(b.revocations()).Build())
 	}
-	replies := e.client.DoMulti(ctx, cmds...)
+	replies := e.doMany(ctx, cmds)
 	var again rueidis.Commands
 	for i, user := range users {
 		state, err := replies[2*i].ToArray()
@@ -52,6 +52,7 @@ func (e *Engine) reconcile(ctx context.Context) error {
 			continue
 		}
 		for _, m := range members[user] {
+			again = append(again, e.attend(m.Session, user))
 			again = append(again, e.client.B().Hset().Key(e.mailboxOf(user).l).FieldValue().FieldValue(m.Session, e.presence(m)).Build())
 		}
 		for kind, value := range revoked {

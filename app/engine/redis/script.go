@@ -24,6 +24,7 @@ type scripts struct {
 	publish, claim, deliver, read, pending, join, leave, ack script
 	tell, recall, revoke, erase, renew, member, seen         script
 	mark, rewrite, alive, survey, load, release              script
+	bury, depart, strike                                     script
 }
 
 func loadScripts() (*scripts, error) {
@@ -36,7 +37,8 @@ func loadScripts() (*scripts, error) {
 		"publish": &s.publish, "claim": &s.claim, "deliver": &s.deliver, "read": &s.read, "pending": &s.pending,
 		"join": &s.join, "leave": &s.leave, "ack": &s.ack, "tell": &s.tell, "recall": &s.recall, "revoke": &s.revoke,
 		"erase": &s.erase, "renew": &s.renew, "member": &s.member, "seen": &s.seen, "mark": &s.mark, "rewrite": &s.rewrite,
-		"alive": &s.alive, "survey": &s.survey, "load": &s.load, "release": &s.release,
+		"alive": &s.alive, "survey": &s.survey, "load": &s.load, "release": &s.release, "bury": &s.bury,
+		"depart": &s.depart, "strike": &s.strike,
 	} {
 		b, err := luaFiles.ReadFile("lua/" + name + ".lua")
 		if err != nil {
