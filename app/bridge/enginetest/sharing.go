@@ -12,7 +12,7 @@ import (
 // answered long before it ends.
 var sharing = []promise{
 	{"a message is stored while a batch of messages to many goes on", func(f *fixture) {
-		const events, recipients = 100, 300
+		const events, recipients = 60, 300
 		f.betweenLongWork(func() {
 			users := make([]string, recipients)
 			for i := range users {
@@ -32,20 +32,6 @@ var sharing = []promise{
 			}
 		})
 	}},
-	{"a message is stored while a batch of many messages goes on", func(f *fixture) {
-		const events = 3_000
-		f.betweenLongWork(func() {
-			ms := make([]*bridge.Message, events)
-			for i := range ms {
-				ms[i] = f.message(user(fmt.Sprint("u", i%3)))
-			}
-			for i, a := range f.engine.AppendMany(f.ctx, ms) {
-				if a.Err != nil {
-					f.Errorf("event %d of the batch: %v", i, a.Err)
-				}
-			}
-		})
-	}},
 	{"one caller's batch does not wait for another's to end", func(f *fixture) {
 		users := make([]string, 200)
 		for i := range users {
@@ -60,7 +46,7 @@ var sharing = []promise{
 		}
 		small := batch(2)
 		f.betweenLongWork(func() {
-			for _, a := range f.engine.AppendMany(f.ctx, batch(150)) {
+			for _, a := range f.engine.AppendMany(f.ctx, batch(60)) {
 				if a.Err != nil {
 					f.Error(a.Err)
 				}

@@ -108,11 +108,10 @@ func (a *appending) words(keys, args []string) ([]string, []string) {
 		live = ""
 	}
 	till, ttl := e.until(m)
-	index, indexTTL := e.index(b, till)
-	return append(keys, e.record(m.ID), b.h, b.m, b.g, b.t, live, index),
+	return append(keys, e.record(m.ID), b.h, b.m, b.g, b.t, live, e.index(b, till)),
 		append(args, string(m.Digest[:]), digits(till, untilDigits), itoa(ttl), recordOf(m, users).encode(), a.expires(), m.Topic,
 			a.except(), a.head(), flag(a.echo != nil && m.Stored()), rueidis.BinaryString(encodeMessage(m)),
-			itoa(len(m.Event)), m.ID, itoa(indexTTL))
+			itoa(len(m.Event)))
 }
 
 // deliver is the call that puts a message whose id is claimed into the mailbox: the
@@ -120,8 +119,7 @@ func (a *appending) words(keys, args []string) ([]string, []string) {
 func (a *appending) deliver(blob string, number int, only bool) call {
 	e, b := a.e, a.box
 	till, ttl := e.until(a.m)
-	index, indexTTL := e.index(b, till)
-	keys := []string{b.delivered(a.m.ID), b.h, b.m, b.g, b.t, b.l, index}
+	keys := []string{b.delivered(a.m.ID), b.h, b.m, b.g, b.t, b.l, e.index(b, till)}
 	share := ""
 	if number >= 0 {
 		share = itoa(number)
@@ -133,7 +131,7 @@ func (a *appending) deliver(blob string, number int, only bool) call {
 	return call{&e.scripts.deliver, keys, []string{
 		itoa(e.nowMs()), itoa(ttl), e.touch(), a.expires(), a.limit(), a.m.Topic, blob,
 		e.channel(), e.self, a.except(), a.head(), e.leases.dead(), flag(a.user == ""), flag(e.cluster), flag(only),
-		a.room(), itoa(len(a.m.Event)), share, a.m.ID, itoa(indexTTL)}}
+		a.room(), itoa(len(a.m.Event)), share, a.m.ID, e.record(a.m.ID), itoa(e.indexStretch())}}
 }
 
 // claim is the call that remembers an id, and with blob the message that mailboxes

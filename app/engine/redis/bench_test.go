@@ -37,7 +37,7 @@ func BenchmarkAppend(b *testing.B) {
 	b.RunParallel(func(p *testing.PB) {
 		for p.Next() {
 			n := serial.Add(1)
-			if _, err := e.Append(context.Background(), message(fmt.Sprintf("m%s_%d", run, n), fmt.Sprint("user-", n%5000))); err != nil {
+			if _, err := e.Append(context.Background(), message(fmt.Sprintf("m%s_%d", run, n), fmt.Sprint("user-", n%100))); err != nil {
 				b.Error(err)
 				return
 			}

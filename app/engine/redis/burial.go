@@ -12,7 +12,7 @@ import (
 // done soon: each machine keeps a list of its sessions, and the first one to notice
 // the death goes through it.
 
-// sessionsOf is where a machine's sessions are listed, each with its user, and where
+// sessionsOf is where a machine's sessions are listed, each with the tag of its user's keys, and where
 // that list is once the machine is dead. Both have one tag with what is known of
 // machines, so that a script can do it in one step.
 func (e *Engine) sessionsOf(machine string) (live, dead string) {
@@ -20,10 +20,11 @@ func (e *Engine) sessionsOf(machine string) (live, dead string) {
 	return base + "l:" + machine, base + "d:" + machine
 }
 
-// attend lists a session as this machine's.
+// attend lists a session as this machine's: without its user's name, which would
+// outlive an erasure here.
 func (e *Engine) attend(session, user string) rueidis.Completed {
 	live, _ := e.sessionsOf(e.self)
-	return e.client.B().Hset().Key(live).FieldValue().FieldValue(session, user).Build()
+	return e.client.B().Hset().Key(live).FieldValue().FieldValue(session, "u"+short(user)).Build()
 }
 
 // depart takes it off the list.
@@ -105,7 +106,7 @@ func (e *Engine) empty(ctx context.Context, machine, live, dead string, at int64
 		}
 		var calls []call
 		for i := 0; i+1 < len(page.Elements); i += 2 {
-			b := e.mailboxOf(page.Elements[i+1])
+			b := e.mailboxAt(page.Elements[i+1])
 			calls = append(calls, call{&e.scripts.depart, []string{b.h, b.l}, []string{page.Elements[i], machine, itoa(at)}})
 		}
 		for _, r := range e.runMany(ctx, calls) {

@@ -98,9 +98,9 @@ func (e *Engine) land() {
 // fly runs one script for some messages and notes each one's answer.
 func (e *Engine) fly(ctx context.Context, as []*appending) {
 	keys := make([]string, 0, 7*len(as))
-	args := make([]string, 0, 9+13*len(as))
+	args := make([]string, 0, 10+11*len(as))
 	args = append(args, itoa(e.nowMs()), e.channel(), e.self, e.leases.dead(), e.touch(), itoa(e.opts.MailboxLimit), itoa(e.opts.BroadcastLimit),
-		itoa(e.opts.MailboxBytes), itoa(e.opts.BroadcastBytes))
+		itoa(e.opts.MailboxBytes), itoa(e.opts.BroadcastBytes), itoa(e.indexStretch()))
 	for _, a := range as {
 		keys, args = a.words(keys, args)
 	}

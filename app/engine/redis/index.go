@@ -24,11 +24,10 @@ func (e *Engine) indexStretch() int64 {
 // at a year (wire.MaxTTLSeconds).
 const maxRemembered = 366 * 24 * time.Hour
 
-// index is the list for an id that is remembered until a time (milliseconds), and
-// how long that list lives.
-func (e *Engine) index(b mailbox, till int64) (key string, ttl int64) {
-	n := till / e.indexStretch()
-	return b.base + "I" + itoa(n), max(1, (n+1)*e.indexStretch()-e.nowMs())
+// index is the list for an id that is remembered until a time (milliseconds). On it
+// stand the keys that ids are remembered by.
+func (e *Engine) index(b mailbox, till int64) string {
+	return b.base + "I" + itoa(till/e.indexStretch())
 }
 
 // indexes are all lists that a user may have.
@@ -73,9 +72,9 @@ const indexPage = 1000
 // forgetListed takes a user's name out of what the ids on the user's lists are
 // remembered by.
 func (e *Engine) forgetListed(ctx context.Context, user string) error {
-	keys := e.indexes(e.mailboxOf(user))
-	cmds := make(rueidis.Commands, len(keys))
-	for i, k := range keys {
+	lists := e.indexes(e.mailboxOf(user))
+	cmds := make(rueidis.Commands, len(lists))
+	for i, k := range lists {
 		cmds[i] = e.client.B().Llen().Key(k).Build()
 	}
 	for i, r := range e.doMany(ctx, cmds) {
@@ -84,16 +83,12 @@ func (e *Engine) forgetListed(ctx context.Context, user string) error {
 			return err
 		}
 		for at := int64(0); at < n; at += indexPage {
-			ids, err := e.client.Do(ctx, e.client.B().Lrange().Key(keys[i]).Start(at).Stop(at+indexPage-1).Build()).AsStrSlice()
+			keys, err := e.client.Do(ctx, e.client.B().Lrange().Key(lists[i]).Start(at).Stop(at+indexPage-1).Build()).AsStrSlice()
 			if err = e.fault(ctx, err); err != nil {
 				return err
 			}
-			slices.Sort(ids)
-			ids = slices.Compact(ids)
-			for j, id := range ids {
-				ids[j] = e.record(id)
-			}
-			if err := e.forgetIn(ctx, ids, user); err != nil {
+			slices.Sort(keys)
+			if err := e.forgetIn(ctx, slices.Compact(keys), user); err != nil {
 				return err
 			}
 		}
@@ -107,8 +102,8 @@ func (l *loading) list(ev *bridge.EventEntry, till int64) {
 		if p.User == "" {
 			continue
 		}
-		key, ttl := l.e.index(l.e.mailboxOf(p.User), till)
-		l.add(l.e.client.B().Rpush().Key(key).Element(ev.ID).Build(), key)
-		l.prolong(key, ttl)
+		key := l.e.index(l.e.mailboxOf(p.User), till)
+		l.add(l.e.client.B().Rpush().Key(key).Element(l.e.record(ev.ID)).Build(), key)
+		l.prolong(key, till-l.now+l.e.indexStretch())
 	}
 }

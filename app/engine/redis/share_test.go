@@ -102,7 +102,7 @@ func TestASharedMessageGoesWithItsLastHolder(t *testing.T) {
 		last    func(t *testing.T, e *redis.Engine, u string)
 	}{
 		"erased": {last: func(t *testing.T, e *redis.Engine, u string) { must(t, e.Erase(t.Context(), u)) }},
-		"full": {options: redis.Options{MailboxLimit: 1}, last: func(t *testing.T, e *redis.Engine, u string) { appendTo(t, e, message("small-"+u, u)) }},
+		"full":   {options: redis.Options{MailboxLimit: 1}, last: func(t *testing.T, e *redis.Engine, u string) { appendTo(t, e, message("small-"+u, u)) }},
 		"too large": {options: redis.Options{MailboxBytes: 60_000}, last: func(t *testing.T, e *redis.Engine, u string) {
 			m := large("large-"+u, 30_000, u)
 			m.To = bridge.Target{User: u}

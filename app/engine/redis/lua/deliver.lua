@@ -1,7 +1,7 @@
 -- A message whose id is claimed goes into one mailbox, once.
 -- KEYS k h m g t l I and, where it is in reach, the shared message, where k
 -- remembers that it did; ARGV now ttl touch exp limit topic blob channel self except
--- head dead all cluster only room size number id indexttl. only is 1 where nothing
+-- head dead all cluster only room size number id record stretch. only is 1 where nothing
 -- new is to be stored any more; number is empty where the mailbox gets the message
 -- itself; blob is empty where the shared message is in reach.
 local now, exp = tonumber(ARGV[1]), ARGV[4]
@@ -27,7 +27,7 @@ local answer = { 'n', place, 0, 1 }
 if ARGV[13] == '1' then
   call('PUBLISH', ARGV[8] .. 'all', 'D' .. place .. ' ' .. ARGV[11] .. blob)
 else
-  index(KEYS[7], ARGV[19], ARGV[20])
+  index(KEYS[7], ARGV[20], ARGV[2], ARGV[21])
   answer[3], answer[4] = spread(KEYS[6], ARGV[8], ARGV[9], ARGV[10], ARGV[12], ARGV[14], place, ARGV[11], blob, '0', KEYS[8])
 end
 for _, one in ipairs(released) do answer[#answer + 1] = one end

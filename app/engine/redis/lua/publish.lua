@@ -1,8 +1,8 @@
 -- Messages, each to one user or to all, each in one go. Not for a cluster: an id
 -- and its mailbox are of different slots there.
 -- KEYS of each: i h m g t l I. ARGV now channel self dead touch limit biglimit room
--- bigroom, then of each: digest till ttl record exp topic except head athand blob
--- size id indexttl. exp is empty
+-- bigroom stretch, then of each: digest till ttl record exp topic except head athand
+-- blob size. exp is empty
 -- where nothing is stored; l is empty for a message to all, which every machine
 -- hears, and whose log has the big limit and the big room.
 -- It returns of each: its place, how many sessions other machines have and whether
@@ -35,17 +35,17 @@ local function publish(k, a)
     call('PUBLISH', channel .. 'all', 'D' .. place .. ' ' .. ARGV[a + 7] .. blob)
     return place .. ' 0 1' -- in the log of messages to all none is shared
   end
-  index(KEYS[k + 6], ARGV[a + 11], ARGV[a + 12])
+  index(KEYS[k + 6], KEYS[k], ARGV[a + 2], ARGV[10])
   local elsewhere, here = spread(l, channel, self, ARGV[a + 6], dead, '0', place, ARGV[a + 7], blob, ARGV[a + 8])
   local answer = place .. ' ' .. elsewhere .. ' ' .. here
-  for _, one in ipairs(released) do answer = answer .. ' ' .. one end
+  if released[1] then answer = answer .. ' ' .. table.concat(released, ' ') end
   return answer
 end
 
 local out = {}
 for n = 0, #KEYS / 7 - 1 do
   claimed, released = false, {}
-  local ok, answer = pcall(publish, 7 * n + 1, 13 * n + 10)
+  local ok, answer = pcall(publish, 7 * n + 1, 11 * n + 11)
   if not ok and claimed then call('DEL', KEYS[7 * n + 1]) end -- what was not stored must not be known
   if not ok and type(answer) ~= 'table' then answer = { err = tostring(answer) } end
   out[n + 1] = answer

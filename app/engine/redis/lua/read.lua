@@ -15,7 +15,7 @@ while true do
     if tonumber(e[2][2]) > now then
       local shared = e[2][3] == 'r'
       found[#found + 1], found[#found + 2] = last, shared and '\0' .. e[2][4] or e[2][4]
-      size = size + (shared and sizeOf(e) or #e[2][4])
+      size = size + (shared and tonumber(string.match(e[2][6], '^%d+')) or #e[2][4])
     end
     at = '(' .. e[1]
   end
