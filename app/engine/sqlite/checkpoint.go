@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/ncruces/go-sqlite3"
 
@@ -29,6 +30,7 @@ type checkpointer struct {
 	vfs    *walVFS
 	commit *sync.Mutex // held by the writer during a transaction
 	logger *slog.Logger
+	held   atomic.Bool // a long read needs the log as it is
 	kick   chan struct{}
 	done   chan struct{}
 	copied int64 // the log's length at the last copy; the writer's goroutine
@@ -96,7 +98,7 @@ func (c *checkpointer) checkpoint() error {
 		return err
 	}
 	end := c.vfs.end.Load()
-	if end < restartAt {
+	if end < restartAt || c.held.Load() {
 		return nil
 	}
 	mode := sqlite3.CHECKPOINT_RESTART

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -29,6 +30,7 @@ type writer struct {
 	fan    chan []*request
 
 	users   *records
+	guarded int64    // the log's length when the disk was looked at; see guard
 	touched []string // users whose records this transaction changed
 	nextNo  int64
 	now     int64 // this group's time, Unix nanoseconds
@@ -76,6 +78,9 @@ func (w *writer) loop() {
 			case <-tick.C:
 				w.acks.due()
 				w.prune.due()
+				if w.engine.health.isFull() {
+					w.admit(nil)
+				}
 			}
 			continue
 		}
@@ -138,20 +143,69 @@ func (w *writer) upkeepDue() bool { return w.acks.pending() || w.prune.backlog }
 // run carries out one group, and passes it on to be told and answered.
 func (w *writer) run(group []*request) {
 	start := time.Now()
-	w.engine.commitMu.Lock()
-	wrote, err := w.transact(group)
-	w.engine.commitMu.Unlock()
+	todo := w.admit(group)
+	wrote, err := w.commit(todo)
 	switch {
 	case err != nil:
-		w.fail(group, err)
+		w.fail(todo, err)
 	case wrote:
 		w.engine.health.good()
 		w.engine.metrics.commit(time.Since(start), len(group))
-		w.engine.checkpoints.look()
+		if !w.engine.health.isFull() {
+			w.engine.checkpoints.look()
+			w.guard()
+		}
+	}
+	if w.engine.health.isFull() && (wrote || err != nil) {
+		w.makeRoom()
 	}
 	if len(group) > 0 {
 		w.fan <- group
 	}
+}
+
+// commit carries a group out in one transaction, unless the files are damaged.
+// What was written into files that are not there any more was not written.
+func (w *writer) commit(group []*request) (wrote bool, err error) {
+	h := w.engine.health
+	if err := h.isDamaged(); err != nil {
+		return false, err
+	}
+	w.engine.commitMu.Lock()
+	wrote, err = w.transact(group)
+	w.engine.commitMu.Unlock()
+	switch {
+	case wrote && err == nil:
+		if err = w.engine.files.moved(); err != nil {
+			h.damage(err)
+		}
+	case fullDisk(err):
+		h.setFull(true)
+	default:
+		err = h.looked(err)
+	}
+	return wrote, err
+}
+
+// admit refuses the messages of a group while the disk is full, and keeps what
+// makes room. It looks first whether there is room again.
+func (w *writer) admit(group []*request) []*request {
+	if !w.engine.health.isFull() {
+		return group
+	}
+	if err := w.engine.reserve.fill(); err == nil {
+		w.engine.health.setFull(false)
+		return group
+	}
+	var rest []*request
+	for _, r := range group {
+		if r.kind == kindAppend || r.kind == kindClaim || r.kind == kindProbe {
+			r.err = errDiskFull
+			continue
+		}
+		rest = append(rest, r)
+	}
+	return rest
 }
 
 // transact does everything asked, and a slice of upkeep, in one transaction. It
@@ -268,7 +322,9 @@ func (w *writer) fail(group []*request, err error) {
 	w.acks.failed()
 	w.prune.failed()
 	w.engine.health.bad(err)
-	err = fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+	if !errors.Is(err, bridge.ErrUnavailable) {
+		err = fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+	}
 	for _, r := range group {
 		r.fresh = false
 		r.notices = nil
