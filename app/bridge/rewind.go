@@ -46,17 +46,8 @@ func (w *writer) compare(ctx context.Context) error {
 	return nil
 }
 
-// trails is Engine.Trails with each trail cut back to what the store still knows
+// trailsOf is Engine.TrailsOf with each trail cut back to what the store still knows
 // of the life that it was written in.
-func (b *Bridge) trails(ctx context.Context, user string) ([]Trail, error) {
-	trails, err := b.engine.Trails(ctx, user)
-	if err != nil {
-		return nil, err
-	}
-	return trails, b.agree(ctx, user, trails)
-}
-
-// trailsOf does what trails does for some users; see Engine.TrailsOf.
 func (b *Bridge) trailsOf(ctx context.Context, users []string, live bool) ([][]Trail, error) {
 	lists, err := b.engine.TrailsOf(ctx, users, live)
 	if err != nil {

@@ -23,7 +23,16 @@ func (w *writer) recall(r *request) error {
 		r.err = bridge.ErrUnknown
 		return nil
 	}
-	if done { // all of it, in one transaction, and its sessions were told
+	for _, p := range row.places {
+		n := bridge.Notice{Kind: bridge.NoticeRecalled, User: p.user, ID: r.name}
+		if p.user == "" {
+			n.Broadcast = p.seq
+		} else {
+			n.Mailbox = p.seq
+		}
+		r.notices = append(r.notices, n)
+	}
+	if done { // all of it, in one transaction
 		return nil
 	}
 	if err := w.begin(); err != nil {
@@ -33,13 +42,6 @@ func (w *writer) recall(r *request) error {
 		return err
 	}
 	for _, p := range row.places {
-		n := bridge.Notice{Kind: bridge.NoticeRecalled, User: p.user, ID: r.name}
-		if p.user == "" {
-			n.Broadcast = p.seq
-		} else {
-			n.Mailbox = p.seq
-		}
-		r.notices = append(r.notices, n)
 		if err := w.recallFrom(p, row.topic); err != nil {
 			return err
 		}
