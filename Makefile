@@ -4,7 +4,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 3s
 export HOOKBRIDGE_ARTIFACTS ?= $(CURDIR)/build
 
-.PHONY: test lint fuzz tools build bench
+.PHONY: test lint fuzz soak tools build bench
 
 test: tools
 	@mkdir -p "$(HOOKBRIDGE_ARTIFACTS)"
@@ -17,6 +17,15 @@ fuzz:
 	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
 	    echo "fuzz $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; \
 	  done; done
+
+# Random faults under a random load, on both engines, judged against the promises.
+# make soak DUR=1h · SEED=7 repeats a schedule · ENGINE=sqlite or redis · FAULTS=all,
+# norewind, or names with commas between · RATE=150 operations a second at most ·
+# RACE=1 builds the program with the race detector.
+DUR ?= 10m
+soak: tools
+	SOAK_DUR=$(DUR) SOAK_SEED=$(SEED) SOAK_ENGINE=$(ENGINE) SOAK_FAULTS=$(FAULTS) SOAK_RATE=$(RATE) SOAK_RACE=$(RACE) \
+	  $(GO) test -run '^TestSoak$$' -count 1 -v -timeout 0 ./app/e2e/soak
 
 lint:
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi

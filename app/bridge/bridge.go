@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"hookbridge/app/guard"
 )
 
 // Config is what the domain can be set to. New fills zero fields with the
@@ -44,6 +46,7 @@ type Config struct {
 	Logger     *slog.Logger     // slog.Default()
 	Audit      Audit            // writes nothing
 	Registerer prometheus.Registerer
+	Guard      *guard.Guard // catches panics; one of its own, with Logger and Registerer
 }
 
 func (c *Config) fill() {
@@ -71,6 +74,9 @@ func (c *Config) fill() {
 	if c.Registerer == nil {
 		c.Registerer = prometheus.NewRegistry()
 	}
+	if c.Guard == nil {
+		c.Guard = guard.New(c.Logger, c.Registerer)
+	}
 }
 
 func setDefault[T int | float64 | time.Duration](v *T, d T) {
@@ -92,6 +98,7 @@ type Bridge struct {
 	waits   *waits
 	users   *userLimits
 	heavy   chan struct{} // one in it for each heavy call of an operator
+	guard   *guard.Guard
 
 	enterMu  sync.Mutex // orders draining against running and guards greeting
 	draining atomic.Bool
@@ -102,11 +109,12 @@ type Bridge struct {
 // New wires a Bridge to its engine and starts to listen to it.
 func New(cfg Config, engine Engine, auth Authenticator) *Bridge {
 	cfg.fill()
-	b := &Bridge{cfg: cfg, engine: engine, auth: auth, log: cfg.Logger, audit: cfg.Audit,
+	b := &Bridge{cfg: cfg, engine: engine, auth: auth, log: cfg.Logger, audit: cfg.Audit, guard: cfg.Guard,
 		greeting: make(map[Conn]struct{}), users: newUserLimits(cfg.UserRate, cfg.UserBytes), heavy: make(chan struct{}, maxHeavy)}
 	b.waits = newWaits(b.tell)
+	b.waits.guard = b.guard
 	b.hub = newHub(b.waits)
-	b.metrics = newMetrics(cfg.Registerer, b.hub)
+	b.metrics = newMetrics(cfg.Registerer, b.hub, b.guard)
 	engine.Listen(b.hub)
 	return b
 }
@@ -114,13 +122,13 @@ func New(cfg Config, engine Engine, auth Authenticator) *Bridge {
 // tell passes a notice on beside what is under way. One that is lost leaves a
 // caller waiting until its time is up.
 func (b *Bridge) tell(n Notice) {
-	go func() {
+	go b.guard.Run("notice", func() {
 		ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
 		defer cancel()
 		if err := b.engine.Tell(ctx, n); err != nil && !errors.Is(err, ErrClosed) {
 			b.log.Warn("another machine was not told of a message's progress", "id", n.ID, "error", err)
 		}
-	}()
+	})
 }
 
 // Check tells whether the bridge can take work: not draining, engine well.

@@ -47,18 +47,22 @@ func (e *Engine) burying(now int64, until map[string]int64) {
 	}
 	e.loops.Go(func() {
 		defer e.burials.Store(false)
-		for _, machine := range dead {
-			ctx, cancel := context.WithTimeout(e.life, burialPatience)
-			err := e.bury(ctx, machine, now, until[machine])
-			cancel()
-			if e.life.Err() != nil {
-				return
-			}
-			if err != nil {
-				e.opts.Logger.Warn("the sessions of a machine that died could not all be taken out", "error", err)
-			}
-		}
+		e.opts.Guard.Run("redis dead machines", func() { e.buryAll(dead, now, until) })
 	})
+}
+
+func (e *Engine) buryAll(dead []string, now int64, until map[string]int64) {
+	for _, machine := range dead {
+		ctx, cancel := context.WithTimeout(e.life, burialPatience)
+		err := e.bury(ctx, machine, now, until[machine])
+		cancel()
+		if e.life.Err() != nil {
+			return
+		}
+		if err != nil {
+			e.opts.Logger.Warn("the sessions of a machine that died could not all be taken out", "error", err)
+		}
+	}
 }
 
 // burialPatience bounds the work for one dead machine.

@@ -45,6 +45,7 @@ type Engine struct {
 
 	listening atomic.Bool   // the channels are heard
 	heardOnce chan struct{} // closed when they were for the first time
+	heard     sync.Once     // closes heardOnce
 	catching  atomic.Bool   // catchUp is at work
 	burials   atomic.Bool   // burying is at work
 	revived   bool          // of renew: the lease had lapsed at the last renewal
@@ -141,7 +142,7 @@ func (e *Engine) open(ctx context.Context) error {
 	if e.metrics, err = newMetrics(e.opts.Registerer, e); err != nil {
 		return err
 	}
-	e.loops.Go(e.subscribe)
+	e.loops.Go(func() { e.opts.Guard.Loop("redis channels", e.life.Done(), e.subscribe) })
 	select {
 	case <-e.heardOnce:
 	case <-time.After(startPatience):
@@ -156,7 +157,7 @@ func (e *Engine) open(ctx context.Context) error {
 		return err
 	}
 	e.revived = false // nobody has struck it out, it is new
-	e.loops.Go(e.renewing)
+	e.loops.Go(func() { e.opts.Guard.Loop("redis lease", e.life.Done(), e.renewing) })
 	return nil
 }
 

@@ -73,6 +73,7 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 	}
 	e.reserve = newReserve(o.Dir)
 	e.vfs = newWALVFS()
+	e.vfs.guard = o.Guard
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.letGo())
@@ -93,13 +94,13 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("keep room on the disk: %w", err)
 	}
-	if e.metrics, err = newMetrics(o.Registerer, e.vfs, e.queue); err != nil {
+	if e.metrics, err = newMetrics(o.Registerer, e.vfs, e.queue, o.Guard); err != nil {
 		return nil, fmt.Errorf("register the store's metrics: %w", err)
 	}
 	go e.writer.loop()
 	go e.fanOut()
 	go e.checkpoints.loop()
-	go e.checkBeside()
+	go o.Guard.Run("store check", e.checkBeside)
 	return e, nil
 }
 
@@ -191,7 +192,7 @@ func (e *Engine) openFile() (err error) {
 	if err != nil {
 		return err
 	}
-	e.checkpoints = newCheckpointer(k, e.vfs, &e.commitMu, e.opts.Logger)
+	e.checkpoints = newCheckpointer(k, e.vfs, &e.commitMu, e.opts.Logger, e.opts.Guard)
 	e.readers = newReaders(readerCount)
 	for range readerCount {
 		c, err := e.connect(path, "PRAGMA query_only = ON; PRAGMA cache_size = -4096")

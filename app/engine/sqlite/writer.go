@@ -44,6 +44,8 @@ type writer struct {
 	acks  *ackBook
 	prune pruner
 	probe int64
+	carry []*request // taken from the queue, not yet run
+	share []*request // of long work, for the next transaction
 
 	lastErr error // of the acks written at the very end
 }
@@ -57,22 +59,31 @@ func newWriter(e *Engine, s *store) (*writer, error) {
 	return w, err
 }
 
-// loop runs until the queue is closed and empty.
+// loop runs until the queue is closed and empty. Where it panics outside of a group,
+// it begins again: nobody else answers those who wait.
 func (w *writer) loop() {
 	defer close(w.fan)
+	w.opts.Guard.Loop(whereWriter, nil, w.turns)
+	w.opts.Guard.Run(whereWriter, func() { w.lastErr = w.flushAcks() })
+}
+
+// whereWriter is what the writer's panics are counted as.
+const whereWriter = "store writer"
+
+func (w *writer) turns() {
+	w.refuseCarry()
 	tick := time.NewTicker(upkeepEvery)
 	defer tick.Stop()
-	var carry []*request
 	for {
 		open := true
-		if len(carry) == 0 {
-			carry, open = w.queue.take()
+		if len(w.carry) == 0 {
+			w.carry, open = w.queue.take()
 		}
-		bulk := w.queue.takeBulk(w.places)
-		if len(carry) == 0 && len(bulk) == 0 && !open {
-			break
+		w.share = w.queue.takeBulk(w.places)
+		if len(w.carry) == 0 && len(w.share) == 0 && !open {
+			return
 		}
-		if len(carry) == 0 && len(bulk) == 0 && !w.upkeepDue() {
+		if len(w.carry) == 0 && len(w.share) == 0 && !w.upkeepDue() {
 			select {
 			case <-w.queue.wake:
 			case <-tick.C:
@@ -90,12 +101,29 @@ func (w *writer) loop() {
 			w.prune.due()
 		default:
 		}
-		n := groupOf(carry)
+		n := groupOf(w.carry)
+		group := w.carry[:n:n]
+		w.carry = w.carry[n:]
 		w.queue.free(n)
-		w.run(append(carry[:n:n], bulk...))
-		carry = carry[n:]
+		group = append(group, w.share...)
+		w.share = nil
+		w.run(group)
 	}
-	w.lastErr = w.flushAcks()
+}
+
+// refuseCarry answers those whom a panic left in the middle: what broke on them once
+// would break on them again.
+func (w *writer) refuseCarry() {
+	left := append(w.carry, w.share...)
+	if len(left) == 0 {
+		return
+	}
+	for _, r := range left {
+		r.refuse(fmt.Errorf("%w: %w", bridge.ErrUnavailable, errPanicked))
+	}
+	w.queue.free(len(w.carry))
+	w.fan <- left
+	w.carry, w.share = nil, nil
 }
 
 // maxReach bounds the memory of groups' sizes.
@@ -142,6 +170,17 @@ func (w *writer) upkeepDue() bool { return w.acks.pending() || w.prune.backlog }
 
 // run carries out one group, and passes it on to be told and answered.
 func (w *writer) run(group []*request) {
+	if w.opts.Guard.Run(whereWriter, func() { w.carryOut(group) }) {
+		for _, r := range group { // in the middle of being answered, perhaps
+			r.refuse(fmt.Errorf("%w: %w", bridge.ErrUnavailable, errPanicked))
+		}
+	}
+	if len(group) > 0 {
+		w.fan <- group
+	}
+}
+
+func (w *writer) carryOut(group []*request) {
 	start := time.Now()
 	todo := w.admit(group)
 	wrote, err := w.commit(todo)
@@ -159,9 +198,30 @@ func (w *writer) run(group []*request) {
 	if w.engine.health.isFull() && (wrote || err != nil) {
 		w.makeRoom()
 	}
-	if len(group) > 0 {
-		w.fan <- group
+}
+
+// errPanicked: a defect of ours ended a transaction.
+var errPanicked = errors.New("the store's writer failed")
+
+// attempt carries a group's transaction out. One that panics is rolled back, and
+// fails with errPanicked.
+func (w *writer) attempt(group []*request) (wrote bool, err error) {
+	w.engine.commitMu.Lock()
+	defer w.engine.commitMu.Unlock()
+	if !w.opts.Guard.Run(whereWriter, func() { wrote, err = w.transact(group) }) {
+		return wrote, err
 	}
+	w.inTx = false
+	w.users = newRecords(recordLimit) // a record may be half changed; the file has them all
+	err = errPanicked
+	w.opts.Guard.Run(whereWriter, func() { // should that fail as well, begin tries again
+		if !w.store.conn.GetAutocommit() {
+			if rerr := with(w.store.rollback).exec(); rerr != nil {
+				err = fmt.Errorf("%w (and rolling back: %w)", err, rerr)
+			}
+		}
+	})
+	return false, err
 }
 
 // commit carries a group out in one transaction, unless the files are damaged.
@@ -171,9 +231,7 @@ func (w *writer) commit(group []*request) (wrote bool, err error) {
 	if err := h.isDamaged(); err != nil {
 		return false, err
 	}
-	w.engine.commitMu.Lock()
-	wrote, err = w.transact(group)
-	w.engine.commitMu.Unlock()
+	wrote, err = w.attempt(group)
 	switch {
 	case wrote && err == nil:
 		if err = w.engine.files.moved(); err != nil {
@@ -326,10 +384,7 @@ func (w *writer) fail(group []*request, err error) {
 		err = fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
 	}
 	for _, r := range group {
-		r.fresh = false
-		r.notices = nil
-		r.receipt = bridge.Receipt{}
-		r.err = err
+		r.refuse(err)
 		if r.kind == kindJoin {
 			// A known user's place can still be read.
 			r.err = w.standing(r, err)
