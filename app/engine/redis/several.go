@@ -130,4 +130,3 @@ func (e *Engine) durably(ctx context.Context, calls []call) []replied {
 	}
 	return out
 }
-
