@@ -39,11 +39,11 @@ bench:
 	$(GO) test -run '^$$' -bench . -benchtime 2s -count 5 ./app/engine/... ./auth ./app
 
 # What the tests drive beside Go: Chromium for the page, openssl, curl, Node and
-# Python for the tour in the README, Redis for the distributed engine, a C compiler
+# Python for the tour in the README, npm for the browser client's package, Redis for the distributed engine, a C compiler
 # for the race detector.
 tools:
 	@missing=; \
-	for t in chromium:chromium openssl:openssl curl:curl node:nodejs python3:python3 redis-server:redis-server redis-cli:redis-tools cc:gcc; do \
+	for t in chromium:chromium openssl:openssl curl:curl node:nodejs npm:npm python3:python3 redis-server:redis-server redis-cli:redis-tools cc:gcc; do \
 	  command -v $${t%%:*} >/dev/null 2>&1 || missing="$$missing $${t##*:}"; done; \
 	[ -z "$$missing" ] && exit 0; \
 	if command -v apt-get >/dev/null 2>&1 && [ "$$(id -u)" = 0 ]; then \

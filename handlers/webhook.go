@@ -360,6 +360,7 @@ const overLimit = 1 << 20
 
 // bodyLimit is asked for each request before its body is read.
 func (s *Server) bodyLimit(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
-	path, _, _ := bytes.Cut(h.RequestURI(), []byte("?"))
+	uri, _ := s.routed(h.RequestURI())
+	path, _, _ := bytes.Cut(uri, []byte("?"))
 	return fasthttp.RequestConfig{MaxRequestBodySize: s.limitOf(string(path), string(h.ContentType())) + overLimit}
 }
