@@ -40,6 +40,8 @@ type Settings struct {
 	SessionsByUser int           `name:"max-sessions-per-user" default:"16" range:"1..10000" env:"BRIDGE_MAX_SESSIONS_PER_USER" help:"Sessions of one user; one more closes the oldest."`
 	MaxPending     int           `name:"max-unauthenticated-per-address" default:"1024" range:"1..1000000" env:"BRIDGE_MAX_UNAUTHENTICATED_PER_ADDRESS" help:"Connections of one address that have not shown a token."`
 	ConnectRate    float64       `default:"200" range:"0..1000000" env:"BRIDGE_CONNECT_RATE" help:"Connects a second of one address, ten times as many at once; 0: no limit."`
+	UserRate       float64       `default:"20" range:"0..1000000" env:"BRIDGE_USER_RATE" help:"Events a second that one user may send, five times as many at once; 0: no limit."`
+	UserBytes      int           `default:"262144" range:"0..1073741824" env:"BRIDGE_USER_BYTES" help:"Bytes a second that one user may send, four times as many at once; 0: no limit."`
 	DrainTimeout   time.Duration `default:"15s" range:"1s..10m" env:"BRIDGE_DRAIN_TIMEOUT" help:"How long sessions may take to leave when the program stops."`
 	PingInterval   time.Duration `default:"25s" range:"1s..10m" env:"BRIDGE_PING_INTERVAL" help:"Heartbeat of sessions; silence of 2.5 times as long ends one."`
 	LogLevel       string        `default:"info" enum:"debug,info,warn,error" env:"BRIDGE_LOG_LEVEL" help:"debug, info, warn or error."`
@@ -56,6 +58,7 @@ type Store struct {
 	RedisWait   int    `name:"redis-wait" default:"0" range:"0..16" env:"BRIDGE_REDIS_WAIT" help:"Replicas that must have an event before it is answered with 202."`
 
 	IDRetention  time.Duration `name:"id-retention" default:"168h" range:"1s..8760h" env:"BRIDGE_ID_RETENTION" help:"How long a webhook-id is remembered."`
+	MailboxBytes int           `default:"16777216" range:"65536..1073741824" env:"BRIDGE_MAILBOX_BYTES" help:"Bytes of payload that a mailbox holds; past that the oldest messages go. One message always fits."`
 	MailboxLimit int           `default:"10000" range:"1..1000000" env:"BRIDGE_MAILBOX_LIMIT" help:"Messages a mailbox holds; past that the oldest go."`
 }
 

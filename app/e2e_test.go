@@ -45,7 +45,7 @@ type world struct {
 func testSettings(dir string) Settings {
 	return Settings{
 		Listen: "127.0.0.1:0", LogLevel: "debug",
-		Store:          Store{DataDir: dir, IDRetention: 7 * 24 * time.Hour, MailboxLimit: 10_000},
+		Store:          Store{DataDir: dir, IDRetention: 7 * 24 * time.Hour, MailboxLimit: 10_000, MailboxBytes: 16 << 20},
 		WebhookSecrets: []Secret{Secret(testWebhookSecret)},
 		TokenSettings:  TokenSettings{JWTSecret: testJWTSecret, JWTLeeway: auth.DefaultLeeway, JWTUserClaim: "sub", JWTRightsClaim: "bridge"},
 		AllowedOrigins: []string{"https://app.example"},

@@ -63,12 +63,12 @@ func (s *Store) place() string {
 }
 
 func (s *Store) sqliteOptions(log *slog.Logger) sqlite.Options {
-	return sqlite.Options{Dir: s.DataDir, MailboxLimit: s.MailboxLimit, IDRetention: s.IDRetention, Logger: log}
+	return sqlite.Options{Dir: s.DataDir, MailboxLimit: s.MailboxLimit, MailboxBytes: s.MailboxBytes, IDRetention: s.IDRetention, Logger: log}
 }
 
 func (s *Store) redisOptions(log *slog.Logger) redis.Options {
 	return redis.Options{
 		URL: string(s.RedisURL), Prefix: s.RedisPrefix, WaitReplicas: s.RedisWait,
-		MailboxLimit: s.MailboxLimit, IDRetention: s.IDRetention, Logger: log,
+		MailboxLimit: s.MailboxLimit, MailboxBytes: s.MailboxBytes, IDRetention: s.IDRetention, Logger: log,
 	}
 }

@@ -121,6 +121,7 @@ func NewProgram(ctx context.Context, s Settings, demo *handlers.Demo, log *slog.
 	p.undo = append(p.undo, engine.Close)
 	p.bridge = bridge.New(bridge.Config{
 		DefaultTTL: s.DefaultTTL, MaxBytes: s.MaxBytes, MaxSessions: s.MaxSessions, SessionsPerUser: s.SessionsByUser,
+		UserRate: s.UserRate, UserBytes: float64(s.UserBytes),
 		DrainTimeout: s.DrainTimeout, PingEvery: s.PingInterval, Logger: log, Audit: audit, Registerer: registry, Guard: p.guard,
 	}, engine, handlers.Authenticator(tokens))
 	p.server = handlers.New(handlers.Options{

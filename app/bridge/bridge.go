@@ -34,6 +34,11 @@ type Config struct {
 	FrameRate   float64 // frames a second that a client may send; 100
 	FrameBurst  int     // frames it may send at once; 1,000
 
+	// UserRate and UserBytes bound what one user sends through this machine, in
+	// events and in bytes a second; 0: no limit.
+	UserRate  float64
+	UserBytes float64
+
 	DrainTimeout time.Duration // to give reconnect advice and end all sessions; 15 s
 	DrainSpread  time.Duration // reconnects are spread over this long; 5 s
 
@@ -95,6 +100,8 @@ type Bridge struct {
 	log     *slog.Logger
 	audit   Audit
 	waits   *waits
+	users   *userLimits
+	heavy   chan struct{} // one in it for each heavy call of an operator
 	guard   *guard.Guard
 
 	enterMu  sync.Mutex // orders draining against running and guards greeting
@@ -107,7 +114,7 @@ type Bridge struct {
 func New(cfg Config, engine Engine, auth Authenticator) *Bridge {
 	cfg.fill()
 	b := &Bridge{cfg: cfg, engine: engine, auth: auth, log: cfg.Logger, audit: cfg.Audit, guard: cfg.Guard,
-		greeting: make(map[Conn]struct{})}
+		greeting: make(map[Conn]struct{}), users: newUserLimits(cfg.UserRate, cfg.UserBytes), heavy: make(chan struct{}, maxHeavy)}
 	b.waits = newWaits(b.tell)
 	b.waits.guard = b.guard
 	b.hub = newHub(b.waits)

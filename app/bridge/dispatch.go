@@ -304,19 +304,6 @@ func (s *Session) text(payload []byte) {
 	}
 }
 
-func validID(id string) bool {
-	if id == "" || len(id) > MaxIDBytes {
-		return false
-	}
-	for i := range len(id) {
-		c := id[i]
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-') {
-			return false
-		}
-	}
-	return true
-}
-
 func (s *Session) refuse(ref string, p wire.Problem) {
 	s.b.metrics.refusedFrames.WithLabelValues(p.Code).Inc()
 	if s.b.audit.On() {

@@ -51,9 +51,9 @@ func (f *fixture) revoke(user string, r bridge.Revocation) {
 	}
 }
 
-// holds checks who is in a group by each way that there is to know it, now and
+// comprises checks who is in a group by each way that there is to know it, now and
 // after a restart: its list, the users' own, and whom a message goes to.
-func (f *fixture) holds(group string, users ...string) {
+func (f *fixture) comprises(group string, users ...string) {
 	f.Helper()
 	f.equal("members of "+group, f.members(group), users)
 	m := f.message(bridge.Target{Group: group})
@@ -77,16 +77,16 @@ var rights = []promise{
 		short.until = f.clock.Now().Add(time.Minute)
 		f.present("ada", "ses_1", long)
 		f.present("ada", "ses_2", short)
-		f.holds("ward", "ada")
-		f.holds("night", "ada")
+		f.comprises("ward", "ada")
+		f.comprises("night", "ada")
 		f.clock.Advance(2 * time.Minute)
-		f.holds("night")
+		f.comprises("night")
 		f.equal("groups", f.groupsOf("ada"), []string{"all", "ward"})
 		f.reopen()
-		f.holds("ward", "ada")
-		f.holds("night")
+		f.comprises("ward", "ada")
+		f.comprises("night")
 		f.clock.Advance(time.Hour)
-		f.holds("ward")
+		f.comprises("ward")
 		f.equal("groups", len(f.groupsOf("ada")), 0)
 	}},
 	{"another token of the user does not prolong what a token says", func(f *fixture) {
@@ -95,8 +95,8 @@ var rights = []promise{
 		f.present("ada", "ses_1", short)
 		f.present("ada", "ses_2", long)
 		f.clock.Advance(2 * time.Minute)
-		f.holds("ward")
-		f.holds("other", "ada")
+		f.comprises("ward")
+		f.comprises("other", "ada")
 	}},
 	{"a token that is presented again later holds until the latest end that it was given", func(f *fixture) {
 		t := f.token("t", "ward")
@@ -106,27 +106,27 @@ var rights = []promise{
 		t.until = t.until.Add(-2 * time.Minute)
 		f.present("ada", "ses_3", t)
 		f.clock.Advance(time.Hour + 30*time.Second)
-		f.holds("ward", "ada")
+		f.comprises("ward", "ada")
 		f.clock.Advance(time.Minute)
-		f.holds("ward")
+		f.comprises("ward")
 	}},
 	{"a session that only leaves takes nothing back", func(f *fixture) {
 		f.present("ada", "ses_1", f.token("t", "ward"))
 		f.leave(bridge.Trail{Member: bridge.Member{User: "ada", Session: "ses_1"}})
-		f.holds("ward", "ada")
+		f.comprises("ward", "ada")
 		f.present("ada", "ses_2", f.token("u"))
-		f.holds("ward", "ada")
+		f.comprises("ward", "ada")
 	}},
 	{"a refresh ends what the session's token before has said", func(f *fixture) {
 		f.present("ada", "ses_1", f.token("a", "ward", "stays"))
 		f.present("ada", "ses_1", f.token("b", "stays", "comes"))
-		f.holds("ward")
-		f.holds("stays", "ada")
-		f.holds("comes", "ada")
+		f.comprises("ward")
+		f.comprises("stays", "ada")
+		f.comprises("comes", "ada")
 		f.present("ada", "ses_1", f.token("c"))
 		for range 2 {
 			f.equal("groups", len(f.groupsOf("ada")), 0)
-			f.holds("stays")
+			f.comprises("stays")
 			f.reopen()
 		}
 	}},
@@ -135,11 +135,11 @@ var rights = []promise{
 		f.present("ada", "ses_1", a)
 		f.present("ada", "ses_2", a)
 		f.present("ada", "ses_1", f.token("b"))
-		f.holds("ward", "ada")
+		f.comprises("ward", "ada")
 		f.present("ada", "ses_2", f.token("b"))
-		f.holds("ward")
+		f.comprises("ward")
 		f.present("ada", "ses_3", a) // it is good, and said again
-		f.holds("ward", "ada")
+		f.comprises("ward", "ada")
 	}},
 	{"a refresh does not leave the token before to a session that is gone", func(f *fixture) {
 		a := f.token("a", "ward")
@@ -147,7 +147,7 @@ var rights = []promise{
 		f.present("ada", "ses_2", a)
 		f.leave(bridge.Trail{Member: bridge.Member{User: "ada", Session: "ses_2"}})
 		f.present("ada", "ses_1", f.token("b"))
-		f.holds("ward")
+		f.comprises("ward")
 	}},
 	{"a revocation by id takes back what that token has said, and no more", func(f *fixture) {
 		stolen, own, nameless := f.token("a", "ward", "night"), f.token("b", "night"), f.token("c", "home")
@@ -158,13 +158,13 @@ var rights = []promise{
 		f.present("bob", "ses_4", f.token("d", "ward"))
 		f.revoke("ada", bridge.Revocation{TokenID: "stolen"})
 		for range 2 {
-			f.holds("ward", "bob")
-			f.holds("night", "ada")
-			f.holds("home", "ada")
+			f.comprises("ward", "bob")
+			f.comprises("night", "ada")
+			f.comprises("home", "ada")
 			f.reopen()
 		}
 		f.refused(bridge.ErrRevoked, f.with("ada", "ses_5", stolen))
-		f.holds("ward", "bob")
+		f.comprises("ward", "bob")
 	}},
 	{"a revocation by time takes back what older tokens have said, and those without a time", func(f *fixture) {
 		old, undated, fresh := f.token("a", "old"), f.token("b", "undated"), f.token("c", "fresh")
@@ -175,8 +175,8 @@ var rights = []promise{
 		f.revoke("ada", bridge.Revocation{IssuedBefore: f.clock.Now()})
 		for range 2 {
 			f.equal("groups", f.groupsOf("ada"), []string{"fresh"})
-			f.holds("old")
-			f.holds("undated")
+			f.comprises("old")
+			f.comprises("undated")
 			f.reopen()
 		}
 		f.refused(bridge.ErrRevoked, f.with("ada", "ses_4", old))
@@ -187,7 +187,7 @@ var rights = []promise{
 		t.id = "t"
 		f.revoke("ada", bridge.Revocation{TokenID: "t"})
 		f.refused(bridge.ErrRevoked, f.with("ada", "ses_1", t))
-		f.holds("ward")
+		f.comprises("ward")
 		f.equal("presence", f.presence("ada")[0], bridge.Presence{User: "ada"})
 	}},
 	{"a refresh with a revoked token leaves the session with the one it has", func(f *fixture) {
@@ -197,20 +197,20 @@ var rights = []promise{
 		f.revoke("ada", bridge.Revocation{TokenID: "bad"})
 		f.refused(bridge.ErrRevoked, f.with("ada", "ses_1", bad))
 		f.equal("sessions", f.presence("ada")[0].Sessions, 1)
-		f.holds("ward", "ada")
-		f.holds("other")
+		f.comprises("ward", "ada")
+		f.comprises("other")
 		f.present("ada", "ses_1", f.token("c")) // which ends the first, not the second
-		f.holds("ward")
+		f.comprises("ward")
 	}},
 	{"an operator's word about a group is apart from that of tokens", func(f *fixture) {
 		f.present("ada", "ses_1", f.token("a", "ward"))
 		f.member("ward", "ada", true)
 		f.revoke("ada", bridge.Revocation{IssuedBefore: f.clock.Now().Add(time.Second)})
-		f.holds("ward", "ada")
+		f.comprises("ward", "ada")
 		f.clock.Advance(2 * time.Hour)
-		f.holds("ward", "ada")
+		f.comprises("ward", "ada")
 		f.member("ward", "ada", false)
-		f.holds("ward")
+		f.comprises("ward")
 	}},
 	{"who is taken out of a group is out until a token says so again", func(f *fixture) {
 		a, b := f.token("a", "ward", "night"), f.token("b", "ward")
@@ -218,12 +218,12 @@ var rights = []promise{
 		f.present("ada", "ses_2", b)
 		f.member("ward", "ada", false)
 		for range 2 {
-			f.holds("ward")
-			f.holds("night", "ada")
+			f.comprises("ward")
+			f.comprises("night", "ada")
 			f.reopen()
 		}
 		f.present("ada", "ses_1", a)
-		f.holds("ward", "ada")
+		f.comprises("ward", "ada")
 	}},
 	{"an erasure takes back what tokens have said, of all of the user and of nobody else", func(f *fixture) {
 		f.present("ada", "ses_1", f.token("a", "ward"))
@@ -232,11 +232,11 @@ var rights = []promise{
 		f.present("ada*", "ses_3", f.token("c", "ward")) // a pattern, to a careless eye
 		f.present("adam", "ses_4", f.token("d", "ward"))
 		f.erase("ada*")
-		f.holds("ward", "ada", "adam")
+		f.comprises("ward", "ada", "adam")
 		f.erase("ada")
 		for range 2 {
-			f.holds("ward", "adam")
-			f.holds("night")
+			f.comprises("ward", "adam")
+			f.comprises("night")
 			f.reopen()
 		}
 	}},
@@ -260,15 +260,15 @@ var rights = []promise{
 			f.equal("presence", f.presence("u")[0], bridge.Presence{User: "u"})
 			f.equal("trails", len(f.trails("u")), 0)
 			f.equal("groups", len(f.groupsOf("u")), 0)
-			f.holds("ward")
-			f.holds("night")
+			f.comprises("ward")
+			f.comprises("night")
 			f.equal("fates", len(f.lookup(m.ID).Fates), 0)
 			f.reopen() // what was to be written later is written by now
 		}
 		all := f.send(everybody, time.Hour)
 		f.equal("whose a message to all is", len(f.lookup(all.ID).Fates), 0)
 		f.present("u", "ses_3", f.token("d", "ward")) // who comes back is welcome
-		f.holds("ward", "u")
+		f.comprises("ward", "u")
 	}},
 	{"tokens that come, go and are revoked at the same time leave what the last word says", func(f *fixture) {
 		f.present("keep", "ses_keep", f.token("keep", "ward"))
@@ -301,15 +301,15 @@ var rights = []promise{
 			u := fmt.Sprint("u", i%4)
 			f.present(u, fmt.Sprint("ses_", i), f.token("last of "+u, "last"))
 		}
-		f.holds("ward", "keep")
-		f.holds("last", "u0", "u1", "u2", "u3")
+		f.comprises("ward", "keep")
+		f.comprises("last", "u0", "u1", "u2", "u3")
 		for i := range 4 {
 			f.equal("groups", f.groupsOf(fmt.Sprint("u", i)), []string{"last"})
 		}
 		for i := range 4 {
 			f.revoke(fmt.Sprint("u", i), bridge.Revocation{IssuedBefore: f.clock.Now().Add(time.Second)})
 		}
-		f.holds("last")
+		f.comprises("last")
 	}},
 	{"a revocation that meets a join leaves no right behind", func(f *fixture) {
 		for n := range 20 {
@@ -327,7 +327,7 @@ var rights = []promise{
 				}
 			})
 			wg.Wait()
-			f.holds("ward")
+			f.comprises("ward")
 		}
 	}},
 	{"an erasure that meets a join leaves all of it or nothing", func(f *fixture) {
@@ -347,9 +347,9 @@ var rights = []promise{
 				f.Fatalf("join: %v", joined)
 			}
 			if f.presence("ada")[0].Sessions == 1 {
-				f.holds("ward", "ada")
+				f.comprises("ward", "ada")
 			} else {
-				f.holds("ward")
+				f.comprises("ward")
 			}
 		}
 	}},

@@ -12,6 +12,7 @@ type crowd struct {
 	mu     sync.RWMutex // guards what follows
 	of     map[string][]bridge.Member
 	joined map[string]struct{} // sessions that Redis knows of
+	total  int                 // sessions in of
 }
 
 func newCrowd() *crowd {
@@ -37,6 +38,7 @@ func (c *crowd) join(m bridge.Member) (before bridge.Member, known bool) {
 		}
 	}
 	c.of[m.User] = append(list, m)
+	c.total++
 	return bridge.Member{}, false
 }
 
@@ -56,7 +58,9 @@ func (c *crowd) leave(user, session string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.joined, session)
+	before := len(c.of[user])
 	list := slices.DeleteFunc(c.of[user], func(m bridge.Member) bool { return m.Session == session })
+	c.total -= before - len(list)
 	if len(list) == 0 {
 		delete(c.of, user)
 		return
@@ -70,6 +74,7 @@ func (c *crowd) dismiss(user string) {
 	for _, m := range c.of[user] {
 		delete(c.joined, m.Session)
 	}
+	c.total -= len(c.of[user])
 	delete(c.of, user)
 }
 
@@ -94,6 +99,9 @@ func (c *crowd) count(user string, except []string) (n int) {
 	if user != "" {
 		some(c.of[user])
 		return n
+	}
+	if len(except) == 0 {
+		return c.total
 	}
 	for _, list := range c.of {
 		some(list)

@@ -31,7 +31,7 @@ type kind struct {
 
 // kinds come in the order that bridge.Archive wants.
 var kinds = []kind{
-	{"i*", 500, (*dumping).events},
+	{"i*}", 500, (*dumping).events},
 	{"[au]*}:h", scanned, (*dumping).mailboxes},
 	{"u*}:G", scanned, (*dumping).memberships},
 	{"u*}:R", scanned, (*dumping).revocations},

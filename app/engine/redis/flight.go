@@ -101,9 +101,10 @@ func (e *Engine) land() {
 
 // fly runs one script for some messages and notes each one's answer.
 func (e *Engine) fly(ctx context.Context, as []*appending) {
-	keys := make([]string, 0, 6*len(as))
-	args := make([]string, 0, 7+10*len(as))
-	args = append(args, itoa(e.nowMs()), e.channel(), e.self, e.leases.dead(), e.touch(), itoa(e.opts.MailboxLimit), itoa(e.opts.BroadcastLimit))
+	keys := make([]string, 0, 7*len(as))
+	args := make([]string, 0, 10+11*len(as))
+	args = append(args, itoa(e.nowMs()), e.channel(), e.self, e.leases.dead(), e.touch(), itoa(e.opts.MailboxLimit), itoa(e.opts.BroadcastLimit),
+		itoa(e.opts.MailboxBytes), itoa(e.opts.BroadcastBytes), itoa(e.indexStretch()))
 	for _, a := range as {
 		keys, args = a.words(keys, args)
 	}
@@ -114,11 +115,14 @@ func (e *Engine) fly(ctx context.Context, as []*appending) {
 			err = fmt.Errorf("%w: redis: %d answers to %d messages", bridge.ErrUnavailable, len(list), len(as))
 		}
 	}
+	var released []string
 	for i, a := range as {
 		if a.err = err; err == nil {
 			a.answer, a.err = e.answerOf(ctx, list[i])
+			released = append(released, a.answer.released...)
 		}
 	}
+	e.releaseLater(ctx, released)
 }
 
 // answerOf reads the answer to one of several.
@@ -134,11 +138,15 @@ func (e *Engine) answerOf(ctx context.Context, r rueidis.RedisMessage) (ans answ
 		return ans, e.fault(ctx, err)
 	}
 	place, rest, _ := strings.Cut(text, " ")
-	elsewhere, here, _ := strings.Cut(rest, " ")
+	elsewhere, rest, _ := strings.Cut(rest, " ")
+	here, rest, _ := strings.Cut(rest, " ")
 	ans.kind = 'n'
 	if ans.seq, err = strconv.ParseUint(place, 10, 64); err == nil {
 		if ans.elsewhere, err = strconv.Atoi(elsewhere); err == nil {
 			ans.here, err = strconv.Atoi(here)
+			for words := strings.Fields(rest); len(words) > 1; words = words[2:] {
+				ans.released = append(ans.released, words[0]+" "+words[1])
+			}
 		}
 	}
 	return ans, e.fault(ctx, err)

@@ -11,7 +11,7 @@ import (
 
 // each runs commands of which only the failures matter.
 func (e *Engine) each(ctx context.Context, cmds rueidis.Commands) error {
-	for _, r := range e.client.DoMulti(ctx, cmds...) {
+	for _, r := range e.doMany(ctx, cmds) {
 		if err := e.fault(ctx, r.Error()); err != nil {
 			return err
 		}
@@ -92,7 +92,7 @@ func (e *Engine) takeOut(ctx context.Context, group, user string) error {
 	if err != nil {
 		return err
 	}
-	reply, err := e.runDurable(ctx, call{&e.scripts.strike, []string{b.tokens()}, []string{group}})
+	reply, err := e.runDurable(ctx, call{&e.scripts.unsay, []string{b.tokens()}, []string{group}})
 	if err != nil {
 		return err
 	}

@@ -59,10 +59,12 @@ func (e *Engine) joining(m bridge.Member, head uint64, again bool) call {
 func (e *Engine) join(ctx context.Context, m bridge.Member) (st bridge.Standing, err error) {
 	// Before the user is marked as seen: a list of those seen may name one too
 	// many, never one too few.
-	pre := rueidis.Commands{e.listed(m.User), e.client.B().Hget().Key(e.all.h).Field("s").Build(), e.headcount()}
+	pre := rueidis.Commands{e.listed(m.User), e.client.B().Hget().Key(e.all.h).Field("s").Build(), e.headcount(), e.attend(m.Session, m.User)}
 	r := e.client.DoMulti(ctx, pre...)
-	if err := e.fault(ctx, r[0].Error()); err != nil {
-		return st, err
+	for _, i := range []int{0, 3} {
+		if err := e.fault(ctx, r[i].Error()); err != nil {
+			return st, err
+		}
 	}
 	head, err := r[1].AsUint64()
 	if err = e.fault(ctx, err); err != nil {
@@ -170,7 +172,7 @@ func (e *Engine) Leave(ctx context.Context, t bridge.Trail) error {
 	if err != nil {
 		return err
 	}
-	return e.fault(ctx, e.client.Do(ctx, e.headcount()).Error())
+	return e.each(ctx, rueidis.Commands{e.headcount(), e.depart(t.Member.Session)})
 }
 
 // Ack implements bridge.Engine.
@@ -207,7 +209,7 @@ func (e *Engine) live(entries map[string]string) (list []bridge.Member, lapsed t
 		switch {
 		case err != nil:
 			e.opts.Logger.Warn("a session's entry cannot be read", "session", session, "error", err)
-		case e.leases.lives(machine):
+		case e.leases.lives(machine, m.Since):
 			list = append(list, m)
 		default:
 			if at := e.leases.lapsedAt(machine); at.After(lapsed) {
@@ -233,7 +235,7 @@ func (e *Engine) Presence(ctx context.Context, users []string) ([]bridge.Presenc
 		b := e.mailboxOf(user)
 		cmds = append(cmds, e.client.B().Hget().Key(b.h).Field("ls").Build(), e.client.B().Hgetall().Key(b.l).Build())
 	}
-	replies := e.client.DoMulti(ctx, cmds...)
+	replies := e.doMany(ctx, cmds)
 	out := make([]bridge.Presence, len(users))
 	for i, user := range users {
 		seen, err := replies[2*i].AsInt64()

@@ -34,7 +34,8 @@ func (e *Engine) reconcile(ctx context.Context) error {
 		users = append(users, user)
 		cmds = append(cmds, e.client.B().Hmget().Key(b.h).Field("s", "f").Build(), e.client.B().Hgetall().Key(b.revocations()).Build())
 	}
-	replies := e.client.DoMulti(ctx, cmds...)
+	replies := e.doMany(ctx, cmds)
+	var attending rueidis.Commands
 	var again []call
 	var said []bridge.Member
 	for i, user := range users {
@@ -53,6 +54,7 @@ func (e *Engine) reconcile(ctx context.Context) error {
 			continue
 		}
 		for _, m := range members[user] {
+			attending = append(attending, e.attend(m.Session, user))
 			again = append(again, e.joining(m, head, true))
 			said = append(said, m)
 		}
@@ -69,6 +71,9 @@ func (e *Engine) reconcile(ctx context.Context) error {
 			}
 			(*l).Behind(user, bridge.Position{Mailbox: n})
 		}
+	}
+	if err := e.each(ctx, attending); err != nil {
+		return err
 	}
 	for i, r := range e.runMany(ctx, again) {
 		list, err := r.ToArray()

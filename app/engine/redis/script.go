@@ -23,7 +23,8 @@ type script struct{ source, hash string }
 type scripts struct {
 	publish, claim, deliver, read, pending, join, leave, ack script
 	tell, recall, revoke, erase, renew, member, seen         script
-	mark, rewrite, alive, survey, load, strike, say          script
+	mark, rewrite, alive, survey, load, release              script
+	bury, depart, strike, unsay, say                         script
 }
 
 func loadScripts() (*scripts, error) {
@@ -36,7 +37,8 @@ func loadScripts() (*scripts, error) {
 		"publish": &s.publish, "claim": &s.claim, "deliver": &s.deliver, "read": &s.read, "pending": &s.pending,
 		"join": &s.join, "leave": &s.leave, "ack": &s.ack, "tell": &s.tell, "recall": &s.recall, "revoke": &s.revoke,
 		"erase": &s.erase, "renew": &s.renew, "member": &s.member, "seen": &s.seen, "mark": &s.mark, "rewrite": &s.rewrite,
-		"alive": &s.alive, "survey": &s.survey, "load": &s.load, "strike": &s.strike, "say": &s.say,
+		"alive": &s.alive, "survey": &s.survey, "load": &s.load, "release": &s.release, "bury": &s.bury,
+		"depart": &s.depart, "strike": &s.strike, "unsay": &s.unsay, "say": &s.say,
 	} {
 		b, err := luaFiles.ReadFile("lua/" + name + ".lua")
 		if err != nil {
@@ -100,24 +102,6 @@ func (e *Engine) runDurable(ctx context.Context, c call) (rueidis.RedisMessage, 
 		err = fmt.Errorf("%d of %d replicas have it", n, e.opts.WaitReplicas)
 	}
 	return m, e.fault(ctx, err)
-}
-
-// runMany runs scripts in one go; those of one slot in their order.
-func (e *Engine) runMany(ctx context.Context, calls []call) []rueidis.RedisResult {
-	build := func(one func(call) rueidis.Completed) []rueidis.Completed {
-		cmds := make([]rueidis.Completed, len(calls))
-		for i := range calls {
-			cmds[i] = one(calls[i])
-		}
-		return cmds
-	}
-	out := e.client.DoMulti(ctx, build(e.byHash)...)
-	for i := range out {
-		if unknownScript(out[i].Error()) {
-			out[i] = e.client.Do(ctx, e.bySource(calls[i]))
-		}
-	}
-	return out
 }
 
 func unknownScript(err error) bool {

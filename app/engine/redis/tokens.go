@@ -82,9 +82,9 @@ func issuedMs(t time.Time) int64 {
 	return t.UnixMilli()
 }
 
-// index makes the lists of groups name a user, before it is known whether the
+// listIn makes the lists of groups name a user, before it is known whether the
 // token still says so.
-func (e *Engine) index(user, token string, until int64, groups []string) rueidis.Commands {
+func (e *Engine) listIn(user, token string, until int64, groups []string) rueidis.Commands {
 	cmds := rueidis.Commands{e.client.B().Sadd().Key(e.mailboxOf(user).groups()).Member(groups...).Build()}
 	for _, g := range groups {
 		cmds = append(cmds, e.client.B().Zadd().Key(e.groupKeys(g).named).Gt().ScoreMember().ScoreMember(float64(until), indexed(user, token)).Build())
@@ -120,7 +120,7 @@ func (e *Engine) agree(ctx context.Context, user, token string, groups []string)
 			}
 		}
 		if len(named) > 0 {
-			cmds = append(cmds, e.index(user, token, s.until, named)...)
+			cmds = append(cmds, e.listIn(user, token, s.until, named)...)
 		}
 		if err := e.each(ctx, cmds); err != nil {
 			return err
@@ -139,7 +139,7 @@ func (e *Engine) belong(ctx context.Context, m bridge.Member) error {
 	if len(m.Groups) == 0 || m.Until.UnixMilli() <= e.nowMs() {
 		return nil
 	}
-	if err := e.each(ctx, e.index(m.User, m.Token, m.Until.UnixMilli(), m.Groups)); err != nil {
+	if err := e.each(ctx, e.listIn(m.User, m.Token, m.Until.UnixMilli(), m.Groups)); err != nil {
 		return err
 	}
 	// Whoever has taken the token's word back meanwhile may have been here before
@@ -203,7 +203,7 @@ func (e *Engine) byToken(ctx context.Context, group string, named []string) ([]s
 	}
 	var out []string
 	now := e.nowMs()
-	for i, r := range e.client.DoMulti(ctx, cmds...) {
+	for i, r := range e.doMany(ctx, cmds) {
 		text, err := r.ToString()
 		if err = e.fault(ctx, err); err != nil {
 			return nil, err

@@ -125,6 +125,13 @@ var migrations = []string{
 	);
 	ALTER TABLE users ADD COLUMN lives BLOB;`,
 
+	`-- size is the payload's, in bytes; deposited is what was ever put into this
+	-- mailbox, this row included. Rows from before count as nothing.
+	ALTER TABLE mail ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
+	ALTER TABLE mail ADD COLUMN deposited INTEGER NOT NULL DEFAULT 0;
+	-- What had been deposited up to the place in trimmed.
+	ALTER TABLE users ADD COLUMN trimmed_bytes INTEGER NOT NULL DEFAULT 0;`,
+
 	`-- What each token says: that its user is a member of a group until then. token
 	-- is its fingerprint; '' in rows from before there were any, of which neither
 	-- token_id nor issued (Unix nanoseconds, 0 for none) is known. From here on

@@ -1,16 +1,8 @@
--- A group is taken out of all that a user's tokens have said. KEYS K; ARGV group
--- It returns the tokens that had named it.
-local struck = {}
-local all = call('HGETALL', KEYS[1])
-for i = 1, #all, 2 do
-  local head, groups = string.match(all[i + 1], '^(1\n%d+\n%d+\n[^\n]*)(.*)$')
-  local left, there = '', false
-  for g in string.gmatch(groups or '', '\n([^\n]+)') do
-    if g == ARGV[1] then there = true else left = left .. '\n' .. g end
-  end
-  if there then
-    call('HSET', KEYS[1], all[i], head .. left)
-    struck[#struck + 1] = all[i]
-  end
-end
-return struck
+-- A machine that died, and whose sessions are taken out, is struck off. KEYS z n, its
+-- sessions, those of the dead; ARGV machine, until when it may have lived
+local alive = call('ZSCORE', KEYS[1], ARGV[1])
+if not alive or tonumber(alive) >= tonumber(ARGV[2]) then return 0 end
+if call('EXISTS', KEYS[3], KEYS[4]) > 0 then return 0 end
+call('ZREM', KEYS[1], ARGV[1])
+call('HDEL', KEYS[2], ARGV[1])
+return 1
