@@ -95,6 +95,9 @@ func NewProgram(ctx context.Context, s Settings, demo *handlers.Demo, log *slog.
 	if err != nil {
 		return p, fmt.Errorf("%s: %w", s.tokenSetting(), err)
 	}
+	if lowered := s.fit(openFiles()); lowered != "" {
+		log.Warn("settings that do not fit", "lowered", lowered)
+	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	engine, tickets, err := s.engine(ctx, log, registry)
@@ -109,6 +112,7 @@ func NewProgram(ctx context.Context, s Settings, demo *handlers.Demo, log *slog.
 	p.server = handlers.New(handlers.Options{
 		Bridge: p.bridge, Webhooks: webhooks, Senders: senders, Tokens: tokens, Tickets: tickets,
 		Registry: registry, Logger: log, Origins: s.AllowedOrigins, ClientIPHeader: cmp.Or(s.ClientIPHeader, flyClientIPHeader()),
+		MaxConnections: s.MaxConnections, MaxUnauthenticated: s.MaxUnproven,
 		MaxPendingPerAddress: s.MaxPending, MaxBatchBytes: s.MaxBatchBytes, ConnectRate: s.ConnectRate, Demo: demo,
 	})
 	return p, nil

@@ -81,7 +81,7 @@ func detach(nc net.Conn) (raw net.Conn, early []byte) {
 		return nc, nil
 	}
 	raw = u.UnsafeConn()
-	if t, ok := raw.(*net.TCPConn); ok {
+	if t, ok := raw.(interface{ SetWriteBuffer(bytes int) error }); ok {
 		// Failing means only that the kernel keeps its own size.
 		_ = t.SetWriteBuffer(sendBufferBytes)
 	}

@@ -3,10 +3,8 @@ package handlers
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/url"
 	"runtime/debug"
-	"strconv"
 	"strings"
 
 	"github.com/gofiber/contrib/websocket"
@@ -88,7 +86,13 @@ func (s *Server) upgrade() fiber.Handler {
 		h := ws.Locals(handshakeKey).(*handshake)
 		c := newConn(ws.Conn.NetConn(), h.remote)
 		// Counted only here: a handler that was asked to upgrade may never run.
-		leave, ok := s.pending.enter(h.remote)
+		left, ok := s.pending.enter(h.remote)
+		leave := func() {
+			left()
+			if conn := connectionOf(c.nc); conn != nil {
+				conn.settle()
+			}
+		}
 		go func() {
 			defer leave()
 			defer s.recoverSession()
@@ -111,9 +115,7 @@ func (s *Server) upgrade() fiber.Handler {
 
 func (s *Server) accept(c *conn, h *handshake, leave func()) {
 	if h.refused != "" {
-		s.log.Info("a connection was refused", "code", int(wire.CloseUnauthorized), "reason", h.refused, "remote", h.remote)
-		s.o.Bridge.Audit().Refused(strconv.Itoa(int(wire.CloseUnauthorized)), "connect", slog.String("remote", h.remote))
-		bridge.Refuse(c, wire.CloseUnauthorized, h.refused)
+		s.o.Bridge.RefuseConnection(c, wire.CloseUnauthorized, h.refused)
 		return
 	}
 	s.o.Bridge.Accept(c, bridge.Handshake{Plain: h.plain, Identity: h.id, Authenticated: leave})

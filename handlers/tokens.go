@@ -74,6 +74,7 @@ func (s *Server) claims(c *fiber.Ctx) (bridge.Identity, auth.Claims, error) {
 	if err != nil {
 		return id, claims, err
 	}
+	s.prove(c)
 	if err := s.o.Bridge.Admit(c.UserContext(), id); err != nil {
 		if errors.Is(err, bridge.ErrRevoked) {
 			s.auditRefusal(wire.CodeTokenRevoked, c, id)

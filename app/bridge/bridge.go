@@ -85,6 +85,8 @@ type Bridge struct {
 	log     *slog.Logger
 	audit   Audit
 	waits   *waits
+	// refusals bounds what callers who have proven nothing write into the logs.
+	refusals *Refusals
 
 	enterMu  sync.Mutex // orders draining against running and guards greeting
 	draining atomic.Bool
@@ -97,6 +99,7 @@ func New(cfg Config, engine Engine, auth Authenticator) *Bridge {
 	cfg.fill()
 	b := &Bridge{cfg: cfg, engine: engine, auth: auth, log: cfg.Logger, audit: cfg.Audit,
 		greeting: make(map[Conn]struct{})}
+	b.refusals = newRefusals(cfg.Logger, cfg.Audit)
 	b.waits = newWaits(b.tell)
 	b.hub = newHub(b.waits)
 	b.metrics = newMetrics(cfg.Registerer, b.hub)
@@ -124,16 +127,16 @@ func (b *Bridge) Check(ctx context.Context) error {
 	return b.engine.Check(ctx)
 }
 
-// thinOut ends the oldest sessions of a user who has too many, on whichever
-// machine they are.
+// thinOut makes room where a user has too many sessions, on whichever machine
+// they are: the oldest polls are answered, or the oldest sessions closed.
 func (b *Bridge) thinOut(ctx context.Context, user string) error {
 	list, err := b.engine.Sessions(ctx, user)
 	if err != nil {
 		return fmt.Errorf("list sessions: %w", err)
 	}
 	list = slices.DeleteFunc(list, func(m Member) bool { return b.hub.ending(user, m.Session) })
-	for ; len(list) > b.cfg.SessionsPerUser; list = list[1:] {
-		if err := b.engine.Tell(ctx, Notice{Kind: NoticeReplaced, User: user, Session: list[0].Session}); err != nil {
+	for _, m := range surplus(list, b.cfg.SessionsPerUser, func(m Member) string { return m.Transport }) {
+		if err := b.engine.Tell(ctx, Notice{Kind: NoticeReplaced, User: user, Session: m.Session}); err != nil {
 			return fmt.Errorf("end an older session: %w", err)
 		}
 	}
@@ -148,6 +151,10 @@ func (b *Bridge) Draining() bool { return b.draining.Load() }
 
 // MaxBytes is the largest event and frame, bytes.
 func (b *Bridge) MaxBytes() int { return b.cfg.MaxBytes }
+
+// Refusals bounds what is written of callers who have proven nothing, here and at
+// the edge.
+func (b *Bridge) Refusals() *Refusals { return b.refusals }
 
 // Audit is where the edge writes what it refuses.
 func (b *Bridge) Audit() Audit { return b.audit }
