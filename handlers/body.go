@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"sync"
 
@@ -21,9 +22,9 @@ const (
 	// firstBodyBytes is what a body gets at first. Most events fit. It is not
 	// counted: the limit of connections bounds it.
 	firstBodyBytes = 4 << 10
-	// leastUnverified is the least limit of the bytes of all bodies together whose
-	// signature or token is not checked yet; see newBodies.
-	leastUnverified = 32 << 20
+	// mostUnverified bounds the bytes of all bodies together whose signature or
+	// token is not checked yet, where GOMEMLIMIT does not; see newBodies.
+	mostUnverified = 64 << 20
 	// overLimit is how much of a body that was refused is read away, beyond the
 	// largest that is allowed, so that its sender reads the answer.
 	overLimit = 1 << 20
@@ -107,11 +108,10 @@ var (
 	errBodyTooLarge  = errors.New("the body is larger than allowed")
 )
 
-// newBodies allows four of the largest bodies at once, and half of that to one
-// address, or leastUnverified where that is more: small machines live, and an
-// address that many share (a proxy) is not shut out soon.
+// newBodies allows a fifth of GOMEMLIMIT in all, where that is set, and at least
+// two of the largest bodies; half of it to one address, which may be a proxy's.
 func newBodies(largest int) *bodies {
-	limit := max(leastUnverified, 4*largest)
+	limit := max(2*largest, int(min(debug.SetMemoryLimit(-1)/5, mostUnverified)))
 	return &bodies{max: limit, maxPerAddress: limit / 2, byAddress: make(map[string]int)}
 }
 
@@ -192,7 +192,11 @@ func (s *Server) readBody(c *fiber.Ctx, limit int) ([]byte, error) {
 	b, err := r.read(stream)
 	if err != nil {
 		c.Response().Header.SetConnectionClose()
-		return nil, &bodyError{err, limit}
+		e := &bodyError{err, limit}
+		if e.hungUp() {
+			c.Locals(hungUpKey, true)
+		}
+		return nil, e
 	}
 	if conn != nil {
 		conn.bodyRead = true
@@ -264,6 +268,12 @@ type bodyError struct {
 
 func (e *bodyError) Error() string { return "read the body: " + e.err.Error() }
 func (e *bodyError) Unwrap() error { return e.err }
+
+// hungUp reports whether the sender is gone, so that nobody waits for an answer.
+func (e *bodyError) hungUp() bool {
+	var n net.Error
+	return errors.As(e.err, &n) && !n.Timeout() || errors.Is(e.err, io.ErrUnexpectedEOF)
+}
 
 // problem says what to mend.
 func (e *bodyError) problem() wire.Problem {

@@ -42,16 +42,18 @@ const (
 type connections struct {
 	net.Listener
 	max         int // in all
-	maxUnproven int // of those that have proven nothing
+	maxUnproven int // of those that serve requests and have proven nothing
 	log         *slog.Logger
 	dropped     *prometheus.CounterVec // by reason
 
-	mu       sync.Mutex // guards what follows, and the links of each connection
-	open     int        // until the owner has closed it
-	dying    int        // dropped, and not yet closed by the owner
-	unproven connectionList
-	proven   connectionList // that serve requests; sessions are in no list
+	mu       sync.Mutex     // guards what follows, and the links of each connection
+	open     int            // until the owner has closed it
+	dying    int            // dropped, and not yet closed by the owner
+	unproven connectionList // that serve requests, as those of the third list do
+	upgraded connectionList // sockets that have not shown a token; the port ends them after a few seconds
+	proven   connectionList // sessions are in no list
 	freed    chan struct{}  // has an element when a dying one has gone
+	surge    surge
 
 	closing   chan struct{}
 	closeOnce sync.Once
@@ -89,7 +91,7 @@ func (l *connections) Accept() (net.Conn, error) {
 			l.log.Warn("no connection can be accepted; trying again", "error", err, "open", l.count())
 		}
 		l.mu.Lock()
-		l.dropOldest("descriptors", &l.unproven, &l.proven)
+		l.dropOldest("descriptors", &l.unproven, &l.upgraded, &l.proven)
 		l.mu.Unlock()
 		pause = min(max(2*pause, 5*time.Millisecond), acceptPause)
 		l.wait(pause, l.closing)
@@ -133,7 +135,7 @@ func (l *connections) admit(nc net.Conn) *connection {
 		l.refuse(nc)
 		return nil
 	case l.open-l.dying >= l.max:
-		if !l.dropOldest("connections", &l.unproven, &l.proven) && l.open >= l.max+spareConnections {
+		if !l.dropOldest("connections", &l.unproven, &l.upgraded, &l.proven) && l.open >= l.max+spareConnections {
 			l.refuse(nc)
 			return nil
 		}
@@ -143,6 +145,7 @@ func (l *connections) admit(nc net.Conn) *connection {
 	c := &connection{Conn: nc, of: l}
 	l.open++
 	l.unproven.push(c)
+	l.surge.rise(l.unproven.n + l.proven.n)
 	return c
 }
 
@@ -249,6 +252,7 @@ func (c *connection) Close() error {
 		c.in.remove(c)
 	}
 	l.open--
+	l.surge.fall(l.unproven.n + l.proven.n)
 	if c.dropped {
 		err = nil // it was closed when it was dropped
 		l.dying--
@@ -290,12 +294,13 @@ func (c *connection) prove() {
 	c.move(&c.of.proven)
 }
 
+// upgrade notes that a connection is a WebSocket, which needs far less memory
+// than a request.
+func (c *connection) upgrade() { c.move(&c.of.upgraded) }
+
 // settle takes a connection that has become a session out of those that can be
 // dropped.
-func (c *connection) settle() {
-	c.isProven.Store(true)
-	c.move(nil)
-}
+func (c *connection) settle() { c.move(nil) }
 
 func (c *connection) move(to *connectionList) {
 	l := c.of

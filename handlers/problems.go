@@ -35,6 +35,9 @@ func (s *Server) problem(c *fiber.Ctx, p wire.Problem) error {
 	case http.StatusUpgradeRequired:
 		c.Set(fiber.HeaderUpgrade, "websocket")
 	}
+	if c.Locals(hungUpKey) != nil {
+		return nil
+	}
 	if c.Locals(knownKey) != nil || s.o.Bridge.Refusals().Write(p.Code) {
 		if (p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden) && c.Locals(auditedKey) == nil {
 			s.o.Bridge.Audit().Refused(p.Code, route(c), slog.String("remote", s.clientAddress(c)))
@@ -106,6 +109,10 @@ var errMedia = errors.New("not application/json")
 
 // auditedKey marks a request whose refusal stands in the audit log already.
 const auditedKey = "audited"
+
+// hungUpKey marks a request whose sender has hung up before its end: nobody was
+// refused.
+const hungUpKey = "hung up"
 
 // knownKey marks a request whose token or signature was good.
 const knownKey = "known"

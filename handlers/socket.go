@@ -87,11 +87,15 @@ func (s *Server) upgrade() fiber.Handler {
 		c := newConn(ws.Conn.NetConn(), h.remote)
 		// Counted only here: a handler that was asked to upgrade may never run.
 		left, ok := s.pending.enter(h.remote)
+		conn := connectionOf(c.nc)
 		leave := func() {
 			left()
-			if conn := connectionOf(c.nc); conn != nil {
+			if conn != nil {
 				conn.settle()
 			}
+		}
+		if conn != nil {
+			conn.upgrade()
 		}
 		go func() {
 			defer leave()
