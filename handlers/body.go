@@ -92,6 +92,7 @@ type bodies struct {
 	size      int
 	byAddress map[string]int
 	coming    []*body // oldest first
+	surge     surge
 }
 
 // body is one that is being read.
@@ -112,7 +113,7 @@ var (
 // two of the largest bodies; half of it to one address, which may be a proxy's.
 func newBodies(largest int) *bodies {
 	limit := max(2*largest, int(min(debug.SetMemoryLimit(-1)/5, mostUnverified)))
-	return &bodies{max: limit, maxPerAddress: limit / 2, byAddress: make(map[string]int)}
+	return &bodies{max: limit, maxPerAddress: limit / 2, surge: surge{least: surgeBytes}, byAddress: make(map[string]int)}
 }
 
 // grow counts n more bytes of a body. Its error says why the body is given up.
@@ -127,6 +128,7 @@ func (bs *bodies) grow(b *body, n int) error {
 	}
 	b.size += n
 	bs.size += n
+	bs.surge.rise(bs.size)
 	bs.byAddress[b.address] += n
 	for i := 0; i < len(bs.coming) && bs.byAddress[b.address] > bs.maxPerAddress; {
 		if old := bs.coming[i]; old.address == b.address {
@@ -172,6 +174,8 @@ func (bs *bodies) uncount(b *body) {
 	if bs.byAddress[b.address] -= b.size; bs.byAddress[b.address] <= 0 {
 		delete(bs.byAddress, b.address)
 	}
+	b.size = 0
+	bs.surge.fall(bs.size)
 }
 
 // readBody reads a request's body of at most limit bytes into memory of its own,
@@ -188,7 +192,7 @@ func (s *Server) readBody(c *fiber.Ctx, limit int) ([]byte, error) {
 		defer conn.answering.Store(true)
 	}
 	r := bodyReader{bodies: s.bodies, limit: limit, length: c.Request().Header.ContentLength(),
-		body: body{conn: conn}, address: func() string { return s.clientAddress(c) }}
+		conn: conn, address: func() string { return s.clientAddress(c) }}
 	b, err := r.read(stream)
 	if err != nil {
 		c.Response().Header.SetConnectionClose()
@@ -209,8 +213,10 @@ type bodyReader struct {
 	bodies  *bodies
 	limit   int
 	length  int // as announced; -1: in chunks
+	conn    *connection
 	address func() string
-	body    body
+	body    *body // nil while it is too small to be counted
+	counted int   // bytes that bodies was told of
 }
 
 func (r *bodyReader) read(stream io.Reader) (b []byte, err error) {
@@ -232,8 +238,8 @@ func (r *bodyReader) read(stream io.Reader) (b []byte, err error) {
 		n, err = stream.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]
 	}
-	if r.body.size > 0 || r.body.given != nil {
-		if given := r.bodies.done(&r.body); given != nil {
+	if r.body != nil {
+		if given := r.bodies.done(r.body); given != nil {
 			return nil, given
 		}
 	}
@@ -251,10 +257,12 @@ func (r *bodyReader) read(stream io.Reader) (b []byte, err error) {
 // enlarge moves what has come into memory of another size, if there may be so
 // much.
 func (r *bodyReader) enlarge(b []byte, size int) ([]byte, error) {
-	if r.body.address == "" {
-		r.body.address = r.address()
+	if r.body == nil {
+		r.body = &body{address: r.address(), conn: r.conn}
 	}
-	if err := r.bodies.grow(&r.body, size-max(r.body.size, 0)); err != nil {
+	more := size - r.counted
+	r.counted = size
+	if err := r.bodies.grow(r.body, more); err != nil {
 		return b, err
 	}
 	return append(make([]byte, 0, size), b...), nil

@@ -62,7 +62,7 @@ type connections struct {
 
 func newConnections(ln net.Listener, limit, maxUnproven int, log *slog.Logger, dropped *prometheus.CounterVec) *connections {
 	return &connections{Listener: ln, max: limit, maxUnproven: maxUnproven, log: log, dropped: dropped,
-		freed: make(chan struct{}, 1), closing: make(chan struct{})}
+		freed: make(chan struct{}, 1), surge: surge{least: surgeConnections}, closing: make(chan struct{})}
 }
 
 // Close stops listening.
