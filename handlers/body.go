@@ -192,7 +192,7 @@ func (s *Server) readBody(c *fiber.Ctx, limit int) ([]byte, error) {
 		defer conn.answering.Store(true)
 	}
 	r := bodyReader{bodies: s.bodies, limit: limit, length: c.Request().Header.ContentLength(),
-		conn: conn, address: func() string { return s.clientAddress(c) }}
+		conn: conn, server: s, request: c}
 	b, err := r.read(stream)
 	if err != nil {
 		c.Response().Header.SetConnectionClose()
@@ -214,9 +214,19 @@ type bodyReader struct {
 	limit   int
 	length  int // as announced; -1: in chunks
 	conn    *connection
-	address func() string
 	body    *body // nil while it is too small to be counted
 	counted int   // bytes that bodies was told of
+
+	server  *Server
+	request *fiber.Ctx // whose body it is
+}
+
+// address is the sender's.
+func (r *bodyReader) address() string {
+	if r.request == nil {
+		return "" // of no request, but of bytes
+	}
+	return r.server.clientAddress(r.request)
 }
 
 func (r *bodyReader) read(stream io.Reader) (b []byte, err error) {
@@ -308,7 +318,7 @@ func (s *Server) serve(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(rc *fasthttp.RequestCtx) {
 		conn := connectionOf(rc.Conn())
 		if conn != nil {
-			conn.bodyRead = false
+			conn.bodyRead, conn.known = false, false
 			conn.answering.Store(true)
 			defer conn.answering.Store(false)
 		}

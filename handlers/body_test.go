@@ -8,8 +8,8 @@ import (
 	"testing/iotest"
 )
 
-func readerOf(bs *bodies, address string, limit, length int) *bodyReader {
-	return &bodyReader{bodies: bs, limit: limit, length: length, address: func() string { return address }}
+func readerOf(bs *bodies, limit, length int) *bodyReader {
+	return &bodyReader{bodies: bs, limit: limit, length: length}
 }
 
 func TestABodyIsReadAsItComes(t *testing.T) {
@@ -20,7 +20,7 @@ func TestABodyIsReadAsItComes(t *testing.T) {
 		} {
 			for _, length := range []int{n, -1} {
 				bs := newBodies(1 << 20)
-				got, err := readerOf(bs, "a", 1<<20, length).read(stream)
+				got, err := readerOf(bs, 1<<20, length).read(stream)
 				if err != nil || !bytes.Equal(got, sent) {
 					t.Errorf("%d bytes %s, announced %d: %d, %v", n, name, length, len(got), err)
 				}
@@ -43,7 +43,7 @@ func TestABodyThatIsNotWhatItShouldBeIsRefused(t *testing.T) {
 		"too short":            {5000, 60_000, 50_000, io.ErrUnexpectedEOF},
 	} {
 		bs := newBodies(1 << 20)
-		if _, err := readerOf(bs, "a", c.limit, c.length).read(bytes.NewReader(make([]byte, c.sent))); !errors.Is(err, c.want) {
+		if _, err := readerOf(bs, c.limit, c.length).read(bytes.NewReader(make([]byte, c.sent))); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if bs.size != 0 {
@@ -74,7 +74,7 @@ func (s *stuck) Read(b []byte) (int, error) {
 func TestNothingIsAllocatedBecauseAHeaderAnnouncedIt(t *testing.T) {
 	bs := newBodies(8 << 20)
 	s := &stuck{left: 1, sent: make(chan struct{}), until: make(chan struct{})}
-	r := readerOf(bs, "a", 8<<20, 8<<20)
+	r := readerOf(bs, 8<<20, 8<<20)
 	done := make(chan error)
 	go func() {
 		_, err := r.read(s)
@@ -129,7 +129,7 @@ func BenchmarkReadSmallBody(b *testing.B) {
 	bs, sent := newBodies(8<<20), bytes.Repeat([]byte("a"), 300)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := readerOf(bs, "a", 64<<10, len(sent)).read(bytes.NewReader(sent)); err != nil {
+		if _, err := readerOf(bs, 64<<10, len(sent)).read(bytes.NewReader(sent)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -203,9 +203,9 @@ type connection struct {
 	answering atomic.Bool // a request is here as far as its answer needs it
 	// linger is how many bytes Close reads away before it closes.
 	linger atomic.Int64
-	// bodyRead tells whether the body of the request under way was read to its
-	// end; it belongs to the request's handler.
-	bodyRead bool
+	// Of the request under way, and its handler's: its body was read to its end,
+	// and its token or signature was good.
+	bodyRead, known bool
 
 	// ahead is what the peer has sent while its hang-up was watched for; it
 	// belongs to whoever reads.

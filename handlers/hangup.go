@@ -72,8 +72,14 @@ func connectionOf(nc net.Conn) *connection {
 
 // prove notes that a request's token or signature was good.
 func (s *Server) prove(c *fiber.Ctx) {
-	c.Locals(knownKey, true)
 	if conn := connectionOf(c.Context().Conn()); conn != nil {
 		conn.prove()
+		conn.known = true
 	}
+}
+
+// known reports whether the request's token or signature was found to be good.
+func known(c *fiber.Ctx) bool {
+	conn := connectionOf(c.Context().Conn())
+	return conn != nil && conn.known
 }

@@ -190,7 +190,7 @@ func (s *Server) weighs(weight int, next fiber.Handler) fiber.Handler {
 			return s.limited(c, "this address calls too often", wait)
 		}
 		err := next(c)
-		if c.Locals(knownKey) != nil {
+		if known(c) {
 			s.addresses.charge(address, weight, time.Now())
 		} else {
 			s.addresses.charge(address, connectWeight, time.Now())

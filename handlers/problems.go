@@ -38,7 +38,7 @@ func (s *Server) problem(c *fiber.Ctx, p wire.Problem) error {
 	if c.Locals(hungUpKey) != nil {
 		return nil
 	}
-	if c.Locals(knownKey) != nil || s.o.Bridge.Refusals().Write(p.Code) {
+	if known(c) || s.o.Bridge.Refusals().Write(p.Code) {
 		if (p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden) && c.Locals(auditedKey) == nil {
 			s.o.Bridge.Audit().Refused(p.Code, route(c), slog.String("remote", s.clientAddress(c)))
 		}
@@ -113,9 +113,6 @@ const auditedKey = "audited"
 // hungUpKey marks a request whose sender has hung up before its end: nobody was
 // refused.
 const hungUpKey = "hung up"
-
-// knownKey marks a request whose token or signature was good.
-const knownKey = "known"
 
 // route names a request by its pattern: a path may hold a name.
 func route(c *fiber.Ctx) string { return c.Method() + " " + c.Route().Path }
