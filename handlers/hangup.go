@@ -26,10 +26,10 @@ func (s *Server) caller(c *fiber.Ctx) (ctx context.Context, stop func()) {
 		return ctx, cancel
 	}
 	watched := make(chan struct{})
-	go func() {
+	go s.o.Guard.Run("request", func() {
 		defer close(watched)
 		conn.watch(cancel)
-	}()
+	})
 	return ctx, func() {
 		// An error means that the connection is gone, and the read with it.
 		_ = conn.SetReadDeadline(longAgo)

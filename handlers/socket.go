@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"runtime/debug"
 	"strings"
 
 	"github.com/gofiber/contrib/websocket"
@@ -99,9 +98,9 @@ func (s *Server) upgrade() fiber.Handler {
 		}
 		go func() {
 			defer leave()
-			defer s.recoverSession()
+			defer s.surviveConnection(c)
 			if !ok {
-				bridge.Refuse(c, wire.CloseOverloaded, tooManyPending)
+				s.o.Bridge.Refuse(c, wire.CloseOverloaded, tooManyPending)
 				return
 			}
 			s.accept(c, h, leave)
@@ -111,7 +110,7 @@ func (s *Server) upgrade() fiber.Handler {
 		ReadBufferSize: 128, WriteBufferSize: 128,
 		RecoverHandler: func(*websocket.Conn) {
 			if recover() != nil { // recover works only here, not in a function called from here
-				s.sessionPanicked()
+				s.o.Guard.Caught("connection")
 			}
 		},
 	})
@@ -124,18 +123,6 @@ func (s *Server) accept(c *conn, h *handshake, leave func()) {
 	}
 	s.o.Bridge.Accept(c, bridge.Handshake{Plain: h.plain, Identity: h.id, Authenticated: leave})
 }
-
-// recoverSession keeps one session's defect from ending all others. The panic's
-// value may hold a payload and is not logged.
-func (s *Server) recoverSession() {
-	if recover() != nil {
-		s.sessionPanicked()
-	}
-}
-
-func (s *Server) sessionPanicked() { s.log.Error("a session panicked", "stack", stack()) }
-
-func stack() string { return string(debug.Stack()) }
 
 // credentials finds the one token or ticket of a handshake; nil without one.
 // The check itself is left to be called, since a bad token is answered in

@@ -44,7 +44,7 @@ func (r *refusal) Error() string { return r.reason }
 // its own, whose stack has never been deeper than reading needs.
 func (b *Bridge) Accept(conn Conn, h Handshake) {
 	if !b.enter(conn) {
-		Refuse(conn, wire.CloseRestart, "this machine is about to stop")
+		b.Refuse(conn, wire.CloseRestart, "this machine is about to stop")
 		return
 	}
 	begun := false
@@ -54,8 +54,15 @@ func (b *Bridge) Accept(conn Conn, h Handshake) {
 			b.running.Done()
 		}
 	}()
-	conn.Limit(b.cfg.MaxBytes)
-	s, after, err := b.greet(conn, h)
+	var s *Session
+	var after string
+	var err error
+	if b.guard.Run("connection", func() {
+		conn.Limit(b.cfg.MaxBytes)
+		s, after, err = b.greet(conn, h)
+	}) {
+		err = &refusal{wire.CloseInternal, brokenReason}
+	}
 	b.enterMu.Lock()
 	delete(b.greeting, conn)
 	b.enterMu.Unlock()
@@ -95,19 +102,19 @@ func (b *Bridge) RefuseConnection(conn Conn, code wire.CloseCode, reason string)
 		b.log.Info("a connection was refused", "code", int(code), "reason", reason, "remote", conn.Remote())
 		b.audit.Refused(kind, "connect", slog.String("reason", reason), slog.String("remote", conn.Remote()))
 	}
-	Refuse(conn, code, reason)
+	b.Refuse(conn, code, reason)
 }
 
 // Refuse ends a connection that never became a session, and says why while the
 // peer's own close is awaited.
-func Refuse(conn Conn, code wire.CloseCode, reason string) {
-	go func() {
+func (b *Bridge) Refuse(conn Conn, code wire.CloseCode, reason string) {
+	go b.guard.Run("connection", func() {
 		for {
 			if kind, _, err := conn.Read(); err != nil || kind == KindClose {
 				return
 			}
 		}
-	}()
+	})
 	conn.WriteClose(code, truncate(reason), time.Now().Add(closeWait))
 }
 
@@ -165,7 +172,7 @@ func (b *Bridge) newSession(conn Conn, id Identity, h Handshake) *Session {
 	return &Session{
 		b: b, conn: conn, id: "ses_" + ulid.Make().String(), user: id.User, plain: h.Plain,
 		transport: h.Transport, oneWay: h.OneWay,
-		tag: cursorTag(b.engine.Epoch(), id.User), since: b.cfg.Now(), identity: id,
+		since: b.cfg.Now(), identity: id,
 		frames:  rate.NewLimiter(rate.Limit(b.cfg.FrameRate), b.cfg.FrameBurst),
 		pulling: true, heard: now, pingAt: now.Add(b.cfg.PingEvery),
 	}
@@ -194,7 +201,9 @@ func (b *Bridge) firstFrame(conn Conn, plain bool) (token, after string, err err
 	late := make(chan struct{})
 	timer := time.AfterFunc(b.cfg.ConnectTimeout, func() {
 		close(late)
-		conn.WriteClose(wire.CloseNoConnect, "the first frame did not come in time", time.Now().Add(closeWait))
+		b.guard.Run("timer", func() {
+			conn.WriteClose(wire.CloseNoConnect, "the first frame did not come in time", time.Now().Add(closeWait))
+		})
 	})
 	payload, err := readText(conn)
 	if !timer.Stop() {

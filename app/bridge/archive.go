@@ -21,6 +21,7 @@ var (
 // Entry is one thing that a store keeps, in a form that no engine owns; exactly
 // one member is set. Times are Unix nanoseconds, 0 for none.
 type Entry struct {
+	Life       *LifeEntry       `json:"life,omitempty"`
 	Event      *EventEntry      `json:"event,omitempty"`
 	Mailbox    *MailboxEntry    `json:"mailbox,omitempty"`
 	Message    *MessageEntry    `json:"message,omitempty"`
@@ -28,6 +29,19 @@ type Entry struct {
 	Revocation *RevocationEntry `json:"revocation,omitempty"`
 	Trail      *Trail           `json:"trail,omitempty"`
 	Sight      *SightEntry      `json:"sight,omitempty"`
+}
+
+// LifeEntry is a life that the store has lived through, oldest first, the one
+// that it lives now last.
+type LifeEntry struct {
+	Name string `json:"name"`
+}
+
+// LifeStart says where a mailbox stood when the first message of a life came
+// into it.
+type LifeStart struct {
+	Life  string `json:"life"`
+	After uint64 `json:"after,omitzero"`
 }
 
 // EventEntry is what is remembered by an id.
@@ -64,6 +78,7 @@ type MailboxEntry struct {
 	Seen     bool        `json:"seen,omitzero"`    // a session of the user has joined once
 	First    uint64      `json:"first,omitzero"`   // Standing.First.Broadcast
 	Acked    Position    `json:"acked,omitzero"`
+	Lives    []LifeStart `json:"lives,omitempty"` // oldest first
 	LastSeen int64       `json:"lastSeen,omitzero"`
 }
 
@@ -110,7 +125,7 @@ type Progress struct {
 // Nobody else uses it meanwhile. Presence, leases and tickets stay behind: what
 // lives only as long as a connection is not carried.
 //
-// Entries come in this order: events; then of each mailbox its MailboxEntry and
+// Entries come in this order: lives; events; then of each mailbox its MailboxEntry and
 // its messages by place; memberships; revocations; trails; sights. A place
 // returned by Dump may bring entries again that came before it, never leave one
 // out; Load takes an entry twice like once.

@@ -8,8 +8,15 @@ import (
 	"strings"
 )
 
-// A cursor is "tag.mailbox.broadcast": the tag binds it to one store and one
-// user, the numbers are a Position. Clients keep it and give it back unread.
+// cursor is a client's bookmark: "tag.mailbox.broadcast.life". The tag binds it to
+// one store and one user, the numbers are a Position, and the life is the one of
+// the store in which it was written. Cursors from before stores kept lives end
+// with the numbers. Clients keep a cursor and give it back unread.
+type cursor struct {
+	tag  string
+	life string
+	at   Position
+}
 
 var errCursor = errors.New("the cursor is not one of ours")
 
@@ -20,6 +27,7 @@ const (
 	GapForeign   = "foreign"   // the cursor is of another store or another user
 	GapMalformed = "malformed" // the cursor is not one of ours
 	GapAhead     = "ahead"     // the cursor is beyond what the store has
+	GapRewound   = "rewound"   // the store went back in time; what came after the cursor's life began may be other messages now
 )
 
 var tagEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
@@ -30,33 +38,56 @@ func cursorTag(epoch, user string) string {
 	return tagEncoding.EncodeToString(sum[:5])
 }
 
-func appendCursor(b []byte, tag string, p Position) []byte {
-	b = append(b, tag...)
+func (c cursor) append(b []byte) []byte {
+	b = append(b, c.tag...)
 	b = append(b, '.')
-	b = strconv.AppendUint(b, p.Mailbox, 10)
+	b = strconv.AppendUint(b, c.at.Mailbox, 10)
 	b = append(b, '.')
-	return strconv.AppendUint(b, p.Broadcast, 10)
+	b = strconv.AppendUint(b, c.at.Broadcast, 10)
+	if c.life == "" {
+		return b
+	}
+	return append(append(b, '.'), c.life...)
 }
 
-func formatCursor(tag string, p Position) string {
-	return string(appendCursor(make([]byte, 0, 32), tag, p))
+func (c cursor) String() string { return string(c.append(make([]byte, 0, 48))) }
+
+// parseCursor reads a cursor; errCursor where it is malformed. A tag that is
+// not the session's own is the caller's to judge, and so is the life.
+func parseCursor(s string) (c cursor, err error) {
+	parts := strings.Split(s, ".")
+	if len(s) > maxCursorBytes || len(parts) < 3 || len(parts) > 4 || parts[0] == "" {
+		return cursor{}, errCursor
+	}
+	c.tag = parts[0]
+	if c.at.Mailbox, err = parseSeq(parts[1]); err != nil {
+		return cursor{}, errCursor
+	}
+	if c.at.Broadcast, err = parseSeq(parts[2]); err != nil {
+		return cursor{}, errCursor
+	}
+	if len(parts) == 4 {
+		if c.life = parts[3]; !validLife(c.life) {
+			return cursor{}, errCursor
+		}
+	}
+	return c, nil
 }
 
-// parseCursor splits a cursor; errCursor where it is malformed. A tag that is
-// not the session's own is the caller's to judge.
-func parseCursor(s string) (tag string, p Position, err error) {
-	tag, rest, ok1 := strings.Cut(s, ".")
-	mailbox, broadcast, ok2 := strings.Cut(rest, ".")
-	if !ok1 || !ok2 || tag == "" || len(s) > 64 {
-		return "", p, errCursor
+// maxCursorBytes is more than the longest cursor of ours has.
+const maxCursorBytes = 80
+
+// validLife holds a life's name to what Engine.Life promises.
+func validLife(s string) bool {
+	if len(s) < 4 || len(s) > 12 {
+		return false
 	}
-	if p.Mailbox, err = parseSeq(mailbox); err != nil {
-		return "", p, errCursor
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'z') {
+			return false
+		}
 	}
-	if p.Broadcast, err = parseSeq(broadcast); err != nil {
-		return "", p, errCursor
-	}
-	return tag, p, nil
+	return true
 }
 
 // parseSeq reads the one way we write a number: digits, no sign, no leading zero.
@@ -68,20 +99,44 @@ func parseSeq(s string) (uint64, error) {
 	return n, nil
 }
 
-// parsePong reads a pong's payload: the place that the ping carried, and how
-// many event frames came before it.
-func parsePong(b []byte) (p Position, frames uint64, err error) {
-	if len(b) > 64 {
-		return p, 0, errCursor
+// heartbeat is what a ping carries and its pong brings back: the session's place,
+// how many event frames came before, and how often the session was rewound.
+type heartbeat struct {
+	at      Position
+	frames  uint64
+	rewinds uint64
+}
+
+func (h heartbeat) append(b []byte) []byte {
+	b = strconv.AppendUint(b, h.at.Mailbox, 10)
+	b = append(b, '.')
+	b = strconv.AppendUint(b, h.at.Broadcast, 10)
+	b = append(b, '.')
+	b = strconv.AppendUint(b, h.frames, 10)
+	if h.rewinds > 0 {
+		b = append(b, '.')
+		b = strconv.AppendUint(b, h.rewinds, 10)
 	}
-	mailbox, rest, _ := strings.Cut(string(b), ".")
-	broadcast, count, _ := strings.Cut(rest, ".")
-	if p.Mailbox, err = parseSeq(mailbox); err != nil {
-		return p, 0, err
+	return b
+}
+
+// parsePong reads a pong's payload.
+func parsePong(b []byte) (h heartbeat, err error) {
+	if len(b) > maxCursorBytes {
+		return h, errCursor
 	}
-	if p.Broadcast, err = parseSeq(broadcast); err != nil {
-		return p, 0, err
+	parts := strings.Split(string(b), ".")
+	into := []*uint64{&h.at.Mailbox, &h.at.Broadcast, &h.frames, &h.rewinds}
+	if len(parts) < 3 || len(parts) > len(into) {
+		return h, errCursor
 	}
-	frames, err = parseSeq(count)
-	return p, frames, err
+	for i, p := range parts {
+		if *into[i], err = parseSeq(p); err != nil {
+			return heartbeat{}, err
+		}
+	}
+	if len(parts) == 4 && h.rewinds == 0 {
+		return heartbeat{}, errCursor
+	}
+	return h, nil
 }

@@ -20,6 +20,12 @@ var (
 	ErrUnknown = errors.New("no such event")
 	// ErrGroupFull: a group has MaxGroupMembers members already.
 	ErrGroupFull = errors.New("the group has all the members it may have")
+	// ErrRewound: the store has not lived through the life that was named: it
+	// went back to a time before that life began.
+	ErrRewound = errors.New("the store went back to a time before this life of it")
+	// ErrOtherLife: the life that was named is not the one that the store lives
+	// now. Ask LifeEnd how far it agrees with this one, and go on from there.
+	ErrOtherLife = errors.New("the store lives another life by now")
 	// ErrClosed: Close was called.
 	ErrClosed = errors.New("the engine is closed")
 )
@@ -37,6 +43,11 @@ func (p Position) Max(o Position) Position {
 	return Position{Mailbox: max(p.Mailbox, o.Mailbox), Broadcast: max(p.Broadcast, o.Broadcast)}
 }
 
+// Min returns the lesser of both in each log.
+func (p Position) Min(o Position) Position {
+	return Position{Mailbox: min(p.Mailbox, o.Mailbox), Broadcast: min(p.Broadcast, o.Broadcast)}
+}
+
 // Covers reports whether p has passed o in both logs.
 func (p Position) Covers(o Position) bool {
 	return p.Mailbox >= o.Mailbox && p.Broadcast >= o.Broadcast
@@ -48,6 +59,9 @@ type Delivery struct {
 	Message   *Message
 	Mailbox   uint64
 	Broadcast uint64
+	// Life is the life of the store in which the message got its place; empty
+	// for one never stored.
+	Life string
 }
 
 // Listener is what an engine tells about messages as they become readable: this
@@ -72,6 +86,10 @@ type Listener interface {
 	// sight of each other: those that are not there yet read them from the
 	// store.
 	Behind(user string, head Position)
+	// NewLife tells that the store lives another life than before: it may have
+	// gone back in time. Each session here asks LifeEnd how far what it has seen
+	// still holds. It comes before any Deliver of that life.
+	NewLife(life string)
 }
 
 // Recipient is what became of a message in one mailbox.
@@ -113,6 +131,8 @@ type Standing struct {
 	First Position
 	// Live counts the user's live sessions on all machines, this one too.
 	Live int
+	// Life is the life of the store in which all this is so.
+	Life string
 }
 
 // Lost says up to which places messages are gone in a way that their readers
@@ -151,6 +171,10 @@ type Page struct {
 //   - Sequences of a log have no repeats and only grow; what Listener hears and
 //     what Read returns are in their order. A message is readable before the
 //     Listener hears of it.
+//   - A store that went back in time says so: it lives another life, and tells by
+//     LifeEnd which places of earlier ones still mean what they meant. A restart,
+//     a failover that lost nothing and a store that was carried elsewhere keep
+//     every place good.
 //   - Acks may be written late: losing the last ones in a crash repeats a
 //     message and never loses one.
 type Engine interface {
@@ -158,6 +182,24 @@ type Engine interface {
 	// after a restart, another one for a store made anew. Sequences of
 	// different epochs have nothing to do with each other.
 	Epoch() string
+
+	// Life names what the store is living through now: 4 to 12 characters of
+	// [0-9a-z]. A life ends wherever the store may have gone back in time: a
+	// backup was restored, a log was cut, a replica that lagged was promoted.
+	// Lives have random names, so that one which was lost is never mistaken for
+	// another, and each continues the one before it in the store's own list. An
+	// engine that cannot tell a restart from a restored backup begins a life
+	// with each start. (Kafka calls this a leader epoch: KIP-101, KIP-320.)
+	Life() string
+
+	// LifeEnd returns the furthest place in each of the user's logs that was
+	// given out in a life or before it, as the store knows it now: a session of
+	// that life which stood at p agrees with the store up to the lesser of p and
+	// LifeEnd, and beyond it the same numbers may name other messages. The empty
+	// life is the time before stores kept lives. For the life that the store
+	// lives now it is the head.
+	// Errors: ErrRewound, ErrUnavailable, ErrClosed, the context's.
+	LifeEnd(ctx context.Context, user, life string) (Position, error)
 
 	// Listen names the hub that hears of new messages. It is called once,
 	// before Append and Join.
@@ -205,13 +247,16 @@ type Engine interface {
 	// Read returns what the user has after a place, at most maxCount messages
 	// and about maxBytes of payload (one message at least). A place beyond the
 	// head reads as empty, and Next is then the head. A user whom no session
-	// has joined for owns no messages to all.
-	Read(ctx context.Context, user string, after Position, maxCount, maxBytes int) (Page, error)
+	// has joined for owns no messages to all. life is the one that after is of;
+	// where the store lives another, nothing is read: ErrOtherLife.
+	Read(ctx context.Context, user, life string, after Position, maxCount, maxBytes int) (Page, error)
 
-	// Ack says that a session of the user has everything up to p. It only
-	// moves forward; a place beyond the head counts as the head. It returns
-	// once the ack is on its way, which may be before it is durable.
-	Ack(ctx context.Context, user string, p Position) error
+	// Ack says that a session of the user has everything up to p, a place of the
+	// life named. It only moves forward; a place beyond the head counts as the
+	// head. Of an earlier life it counts as far as LifeEnd. It returns once the
+	// ack is on its way, which may be before it is durable. ErrRewound where the
+	// store has not lived through that life: then it counts for nothing.
+	Ack(ctx context.Context, user, life string, p Position) error
 
 	// Check tells whether the store can take an Append now; nil when it can.
 	// It is cheap enough to be called every second.

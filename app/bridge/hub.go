@@ -140,6 +140,16 @@ func (h *hub) Behind(user string, head Position) {
 	}
 }
 
+// NewLife implements Listener. Callers who wait for a message have its place in
+// the life before, where an ack of the same place in this one would be mistaken
+// for theirs: they are answered with what was reached.
+func (h *hub) NewLife(life string) {
+	h.waits.endAll()
+	for _, s := range h.all() {
+		s.newLife(life)
+	}
+}
+
 // wanted lets a caller on another machine know how far a user's sessions here
 // are with an event of earlier, now and from now on.
 func (h *hub) wanted(n *Notice) {

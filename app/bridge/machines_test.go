@@ -111,6 +111,12 @@ func (n network) Behind(user string, head bridge.Position) {
 	}
 }
 
+func (n network) NewLife(life string) {
+	for _, l := range n.each() {
+		l.NewLife(life)
+	}
+}
+
 func (n network) Trails(user string) (out []bridge.Trail) {
 	for _, l := range n.each() {
 		out = append(out, l.Trails(user)...)

@@ -187,7 +187,7 @@ func (o Operator) Event(ctx context.Context, id string) (st EventState, err erro
 	st.Recipients = make([]RecipientState, 0, len(st.Record.Fates))
 	for i := range st.Record.Fates {
 		f := &st.Record.Fates[i]
-		trails, err := o.b.engine.Trails(ctx, f.User)
+		trails, err := o.b.trails(ctx, f.User)
 		if err != nil {
 			return st, err
 		}
@@ -276,17 +276,18 @@ func (o Operator) Export(ctx context.Context, user string, line func(json []byte
 }
 
 func (o Operator) exportMessages(ctx context.Context, user string, line func(json []byte) error) error {
-	tag := cursorTag(o.b.engine.Epoch(), user)
+	c := cursor{tag: cursorTag(o.b.engine.Epoch(), user), life: o.b.engine.Life()}
 	for at := (Position{}); ; {
-		page, err := o.b.engine.Read(ctx, user, at, pageCount, pageBytes)
+		page, err := o.b.engine.Read(ctx, user, c.life, at, pageCount, pageBytes)
 		if err != nil {
 			return err
 		}
 		for _, d := range page.Deliveries {
 			at = at.Max(Position{Mailbox: d.Mailbox, Broadcast: d.Broadcast})
-			m := wire.ExportMessage{Cursor: formatCursor(tag, at), From: d.Message.From, ToAll: d.Broadcast != 0,
+			c.at = at
+			m := wire.ExportMessage{Cursor: c.String(), From: d.Message.From, ToAll: d.Broadcast != 0,
 				Topic: d.Message.Topic, Expires: wire.Time(d.Message.Expires), Event: d.Message.Event}
-			if err := line(wire.Encode(map[string]any{"message": m})); err != nil {
+			if err := line(m.Line()); err != nil {
 				return err
 			}
 		}

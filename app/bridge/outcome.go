@@ -125,7 +125,7 @@ func (b *Bridge) expectAgain(ctx context.Context, w *wait, m *Message, r *Receip
 // how far the furthest of them is with it. Where the engine cannot tell, only
 // those here count.
 func (b *Bridge) holding(ctx context.Context, user, id string, mailbox, broadcast uint64) (sessions int, status Status) {
-	trails, err := b.engine.Trails(ctx, user)
+	trails, err := b.trails(ctx, user)
 	if err != nil {
 		return b.hub.holding(user, id, mailbox, broadcast)
 	}

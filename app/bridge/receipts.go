@@ -14,15 +14,25 @@ const ackTimeout = 10 * time.Second
 // pong marks what the peer's socket has answered for. In plain mode, where the
 // app cannot ack, it is the ack too.
 func (s *Session) pong(payload []byte) {
-	p, frames, err := parsePong(payload)
+	h, err := parsePong(payload)
 	if err != nil {
 		return // an unsolicited pong may carry anything (RFC 6455 §5.5.3)
 	}
-	s.mu.Lock()
-	if !s.written.Covers(p) || frames > s.handed { // not a place we have pinged with
-		s.mu.Unlock()
-		return
+	if c, ok := s.answer(h); ok && s.plain {
+		s.ack(c)
 	}
+}
+
+// answer takes a pong, and returns the cursor up to which it answers; false for a
+// place that we have not pinged with.
+func (s *Session) answer(h heartbeat) (c cursor, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h.rewinds != s.rewinds || !s.written.Covers(h.at) || h.frames > s.handed {
+		return c, false
+	}
+	p, frames := h.at, h.frames
+	c = cursor{s.tag, s.life, p}
 	s.received = s.received.Max(p)
 	s.answered = max(s.answered, frames)
 	if s.trail != nil {
@@ -39,10 +49,7 @@ func (s *Session) pong(payload []byte) {
 	if s.plain && s.received != s.written || s.awaited > s.answered {
 		s.push(item{})
 	}
-	s.mu.Unlock()
-	if s.plain {
-		s.ack(p)
-	}
+	return c, true
 }
 
 // askAgain has the socket answer for all that it was handed, soon.
@@ -63,7 +70,10 @@ func (s *Session) standing(id string, mailbox, broadcast uint64) Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.trail
-	if t == nil {
+	switch {
+	case s.life != s.b.engine.Life(): // it will read what the store has, whatever its places meant before
+		t = &Trail{}
+	case t == nil:
 		t = &Trail{From: s.written.Max(s.start)}
 	}
 	return t.Standing(id, mailbox, broadcast)
@@ -79,59 +89,62 @@ func (s *Session) timesOf(id string, mailbox, broadcast uint64) (Times, bool) {
 
 // ack passes an ack on. A failing engine is no reason to trouble the client:
 // an ack that is lost repeats a message and loses none.
-func (s *Session) ack(p Position) {
+func (s *Session) ack(c cursor) {
 	ctx, cancel := context.WithTimeout(context.Background(), ackTimeout)
 	defer cancel()
-	if err := s.b.engine.Ack(ctx, s.user, p); err != nil {
-		if !errors.Is(err, ErrClosed) {
+	if err := s.b.engine.Ack(ctx, s.user, c.life, c.at); err != nil {
+		if !errors.Is(err, ErrClosed) && !errors.Is(err, ErrRewound) {
 			s.b.log.Warn("an ack was not kept; its messages may come again", "session", s.id, "error", err)
 		}
 		return
 	}
-	s.noteAck(p)
-	s.b.took(s.user, s.id, s.currentIdentity().TokenID, s.tag, p)
+	s.noteAck(c)
+	s.b.took(s.user, s.id, s.currentIdentity().TokenID, c)
 }
 
-// noteAck marks an ack in the session's trail.
-func (s *Session) noteAck(p Position) {
+// noteAck marks an ack in the session's trail. One of a life that the store has
+// left counts for nothing there: the trail may have been cut back since.
+func (s *Session) noteAck(c cursor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.trail == nil {
+	if s.trail == nil || c.life != s.life {
 		return
 	}
-	at := Position{Mailbox: min(p.Mailbox, s.written.Mailbox), Broadcast: min(p.Broadcast, s.written.Broadcast)}
-	s.trail.mark(&s.trail.Acked, at, s.b.cfg.Now())
+	s.trail.mark(&s.trail.Acked, c.at.Min(s.written), s.b.cfg.Now())
 }
 
 // took counts an ack that the engine has taken, and tells those who wait for it.
-func (b *Bridge) took(user, session, tokenID, tag string, p Position) {
+func (b *Bridge) took(user, session, tokenID string, c cursor) {
 	b.metrics.acks.Inc()
-	b.waits.acked(user, p)
+	if c.life == b.engine.Life() {
+		b.waits.acked(user, c.at)
+	}
 	if b.audit.On() {
-		b.audit.acked(user, session, tokenID, formatCursor(tag, p))
+		b.audit.acked(user, session, tokenID, c.String())
 	}
 }
 
 // Ack takes an ack that came without a socket. It counts for the user's sessions
 // that cannot ack by themselves, as far as they were sent what it covers.
 // Errors: *RequestError where the cursor is not this user's, and the engine's.
-func (b *Bridge) Ack(ctx context.Context, id Identity, cursor string) error {
-	want := cursorTag(b.engine.Epoch(), id.User)
-	tag, p, err := parseCursor(cursor)
-	if err != nil || tag != want {
+func (b *Bridge) Ack(ctx context.Context, id Identity, after string) error {
+	c, err := parseCursor(after)
+	if err != nil || c.tag != cursorTag(b.engine.Epoch(), id.User) {
 		return &RequestError{"/cursor must be one that this server gave to this user"}
 	}
-	if err := b.engine.Ack(ctx, id.User, p); err != nil {
+	if err := b.engine.Ack(ctx, id.User, c.life, c.at); errors.Is(err, ErrRewound) {
+		return nil // what it acks is gone, which the next poll or stream tells by a gap
+	} else if err != nil {
 		return err
 	}
 	session := ""
 	for _, s := range b.hub.of(id.User) {
 		if s.oneWay {
-			s.noteAck(p)
+			s.noteAck(c)
 			session = s.id
 		}
 	}
-	b.took(id.User, session, id.TokenID, want, p)
+	b.took(id.User, session, id.TokenID, c)
 	return nil
 }
 
@@ -191,9 +204,9 @@ func (s *Session) wentBy() Trail {
 
 func (s *Session) copyTrail() Trail {
 	if s.trail == nil {
-		return Trail{Member: s.member(), From: s.written.Max(s.start), Ending: s.ending != nil}
+		return Trail{Member: s.member(), Life: s.life, From: s.written.Max(s.start), Ending: s.ending != nil}
 	}
 	t := s.trail.clone()
-	t.Member, t.Ending = s.member(), s.ending != nil
+	t.Member, t.Life, t.Ending = s.member(), s.life, s.ending != nil
 	return t
 }

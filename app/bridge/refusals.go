@@ -26,7 +26,7 @@ type Refusals struct {
 	log   *slog.Logger
 	audit Audit
 	now   func() time.Time
-	after func(time.Duration, func()) // time.AfterFunc
+	after func(time.Duration, func()) // like time.AfterFunc
 
 	mu    sync.Mutex // guards kinds
 	kinds map[string]*refusalKind
@@ -39,8 +39,7 @@ type refusalKind struct {
 }
 
 func newRefusals(log *slog.Logger, audit Audit) *Refusals {
-	return &Refusals{log: log, audit: audit, now: time.Now, kinds: make(map[string]*refusalKind),
-		after: func(d time.Duration, f func()) { time.AfterFunc(d, f) }}
+	return &Refusals{log: log, audit: audit, now: time.Now, kinds: make(map[string]*refusalKind)}
 }
 
 // Write reports whether a refusal of this kind is to be written. Where it is

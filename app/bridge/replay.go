@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"hookbridge/app/wire"
@@ -16,34 +17,77 @@ type start struct {
 }
 
 // startFrom judges the cursor a client came with against where its user stands.
-func startFrom(after, tag string, st Standing) start {
+// lifeEnd is Engine.LifeEnd for the user; it is asked only for another life than
+// the store's own, and only its failure fails.
+func startFrom(after, tag string, st Standing, lifeEnd func(life string) (Position, error)) (start, error) {
 	if after == "" {
 		// A fresh device asked for nothing, so nothing that expired before it
 		// came is missing to it; what a full mailbox lost unread is.
-		return start{from: st.Acked, told: Lost{Expired: st.Head}}
+		return start{from: st.Acked, told: Lost{Expired: st.Head}}, nil
 	}
-	whole := start{from: st.First, told: Lost{Expired: st.Head, Trimmed: st.Head}}
-	gotTag, p, err := parseCursor(after)
+	whole := func(reason string) (start, error) {
+		return start{from: st.First, told: Lost{Expired: st.Head, Trimmed: st.Head}, gap: reason}, nil
+	}
+	c, err := parseCursor(after)
 	switch {
 	case err != nil:
-		whole.gap = GapMalformed
-		return whole
-	case gotTag != tag:
-		whole.gap = GapForeign
-		return whole
-	case !st.Head.Covers(p):
-		whole.gap = GapAhead
-		return whole
+		return whole(GapMalformed)
+	case c.tag != tag:
+		return whole(GapForeign)
+	case c.life == "" && !st.Head.Covers(c.at): // it may be of a lost life, or of none
+		return whole(GapAhead)
+	case c.life != st.Life:
+		end, err := lifeEnd(c.life)
+		if errors.Is(err, ErrRewound) {
+			return whole(GapRewound)
+		}
+		if err != nil {
+			return start{}, err
+		}
+		if !end.Covers(c.at) {
+			// Up to the life's end the store is the one that the client knew.
+			return start{from: c.at.Min(end).Max(st.First), gap: GapRewound}, nil
+		}
+	case !st.Head.Covers(c.at):
+		return whole(GapAhead)
 	}
-	return start{from: p.Max(st.First), resumed: true}
+	return start{from: c.at.Max(st.First), resumed: true}, nil
+}
+
+// stand joins the session and finds where it is to read on, by the cursor it has.
+func (s *Session) stand(ctx context.Context, after string) (Standing, start, error) {
+	st, err := s.b.engine.Join(ctx, s.asMember())
+	if err != nil {
+		return st, start{}, fmt.Errorf("join: %w", err)
+	}
+	s.mu.Lock()
+	s.tag = cursorTag(s.b.engine.Epoch(), s.user)
+	s.mu.Unlock()
+	from, err := startFrom(after, s.tag, st, func(life string) (Position, error) { return s.b.engine.LifeEnd(ctx, s.user, life) })
+	if err != nil {
+		return st, from, fmt.Errorf("compare lives: %w", err)
+	}
+	return st, from, nil
+}
+
+func (s *Session) asMember() Member {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.member()
+}
+
+func (s *Session) cursorTag() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tag
 }
 
 // begin finds the session's place, queues its first frames and lets the writer
 // start. The session is in the hub already, so nothing falls between.
 func (s *Session) begin(ctx context.Context, after string) error {
-	st, err := s.b.engine.Join(ctx, s.member())
+	st, from, err := s.stand(ctx, after)
 	if err != nil {
-		return fmt.Errorf("join: %w", err)
+		return err
 	}
 	// Only now: a revocation before this is found here, one after it finds the
 	// session in the hub.
@@ -55,8 +99,12 @@ func (s *Session) begin(ctx context.Context, after string) error {
 			return err
 		}
 	}
-	from := startFrom(after, s.tag, st)
-	page, err := s.b.engine.Read(ctx, s.user, from.from, pageCount, pageBytes)
+	page, err := s.b.engine.Read(ctx, s.user, st.Life, from.from, pageCount, pageBytes)
+	for errors.Is(err, ErrOtherLife) { // the store went on to another one since the join
+		if st, from, err = s.stand(ctx, after); err == nil {
+			page, err = s.b.engine.Read(ctx, s.user, st.Life, from.from, pageCount, pageBytes)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
@@ -73,9 +121,9 @@ func (s *Session) begin(ctx context.Context, after string) error {
 	if s.ending != nil { // and a writer runs, to which all that follows belongs
 		return nil
 	}
-	s.at, s.told, s.page, s.replay, s.start = from.from, from.told, &page, st.Head, from.from
+	s.at, s.told, s.page, s.replay, s.start, s.life = from.from, from.told, &page, st.Head, from.from, st.Life
 	if !s.plain {
-		cursor := formatCursor(s.tag, from.from)
+		cursor := cursor{s.tag, st.Life, from.from}.String()
 		first := []item{{text: wire.Encode(wire.Connected{
 			Type: wire.TypeConnected, Session: s.id, User: s.user, Cursor: cursor,
 			Resumed: from.resumed && !lost, Pending: pending,
@@ -94,7 +142,7 @@ func (s *Session) begin(ctx context.Context, after string) error {
 
 // quotable is a client's own cursor as we dare to repeat it.
 func quotable(cursor string) string {
-	if _, _, err := parseCursor(cursor); err != nil {
+	if _, err := parseCursor(cursor); err != nil {
 		return ""
 	}
 	return cursor
@@ -134,11 +182,11 @@ func (w *writer) gap(page *Page) {
 			to.Broadcast = min(to.Broadcast, d.Broadcast-1)
 		}
 	}
-	after := formatCursor(s.tag, s.at)
+	after := cursor{s.tag, s.life, s.at}
 	w.moveTo(s.at.Max(to), false)
 	s.b.metrics.gaps.WithLabelValues(reason).Inc()
 	if s.plain {
 		return // a plain client has no cursor to mend
 	}
-	w.buf = s.conn.AppendText(w.buf, wire.Encode(wire.Gap{Type: wire.TypeGap, After: after, Cursor: formatCursor(s.tag, s.at), Reason: reason}))
+	w.buf = s.conn.AppendText(w.buf, wire.Encode(wire.Gap{Type: wire.TypeGap, After: after.String(), Cursor: cursor{s.tag, s.life, s.at}.String(), Reason: reason}))
 }

@@ -19,7 +19,6 @@ type Session struct {
 	conn   Conn
 	id     string
 	user   string
-	tag    string // cursorTag of the store and the user
 	since  time.Time
 	plain  bool
 	frames *rate.Limiter // reader only
@@ -29,8 +28,11 @@ type Session struct {
 
 	mu       sync.Mutex // guards what follows
 	identity Identity
-	ready    bool // the first frames are queued: the writer may start
-	writing  bool // a writer goroutine exists
+	tag      string // cursorTag of the store and the user
+	life     string // of the store in which all places here were given out; changed by the writer alone
+	rewinds  uint64 // how often the store went back behind what was written
+	ready    bool   // the first frames are queued: the writer may start
+	writing  bool   // a writer goroutine exists
 	queue    []item
 	queued   int  // bytes in queue
 	pulling  bool // what is stored is read from the engine, not from the queue
@@ -68,6 +70,7 @@ type item struct {
 	skip bool     // moves the place on without writing
 	gone *Notice  // a recall, to be told if the message was handed over
 	head Position // there may be messages up to here that nobody told of
+	life string   // the store lives this life now
 }
 
 func (it *item) size() int {
@@ -87,6 +90,7 @@ type ending struct {
 // is not for this session. It never blocks: a full queue ends the session, and
 // its client resumes from its cursor.
 func (s *Session) offer(d Delivery) bool {
+	defer s.survive()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ending != nil {
@@ -124,6 +128,7 @@ func (s *Session) offer(d Delivery) bool {
 
 // behindOf has the session read up to head from the store, where it is not there.
 func (s *Session) behindOf(head Position) {
+	defer s.survive()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -133,6 +138,16 @@ func (s *Session) behindOf(head Position) {
 		s.kick()
 	default:
 		s.push(item{head: head}) // only the writer, in its turn, knows where it is
+	}
+}
+
+// newLife has the session find out, in its turn, whether what it has seen still
+// holds in the life that the store lives now.
+func (s *Session) newLife(life string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending == nil {
+		s.push(item{life: life})
 	}
 }
 
@@ -220,6 +235,7 @@ func (s *Session) endWith(frame []byte, code wire.CloseCode, reason string) {
 
 // tick is the session's one timer: heartbeat, silence, and the token's end.
 func (s *Session) tick() {
+	defer s.survive()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ending != nil {

@@ -40,6 +40,8 @@ type Trail struct {
 	Member Member    `json:"member"`
 	Ended  time.Time `json:"ended,omitzero"`  // zero while it lives
 	Ending bool      `json:"ending,omitzero"` // it is about to: nothing more is handed to it
+	// Life is the life of the store that all places here are of.
+	Life string `json:"life,omitempty"`
 	// From is the place from which on the trail knows everything.
 	From     Position  `json:"from"`
 	Sent     []Mark    `json:"sent,omitempty"`

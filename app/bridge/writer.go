@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -38,6 +39,7 @@ var bufferPool = sync.Pool{New: func() any { return new([]byte) }}
 func (s *Session) write() {
 	bp := bufferPool.Get().(*[]byte)
 	w := writer{s: s, buf: (*bp)[:0]}
+	defer s.surviveWriting()
 	w.run()
 	if cap(w.buf) <= 2*writeChunk {
 		*bp = w.buf[:0]
@@ -123,6 +125,10 @@ func (w *writer) items(items []item) bool {
 			w.recalled(it.gone)
 		case it.head != Position{}:
 			w.catchUp(it.head)
+		case it.life != "":
+			if it.life != w.s.life {
+				w.pullAgain()
+			}
 		case it.text != nil:
 			w.buf = w.s.conn.AppendText(w.buf, it.text)
 		case it.raw != nil:
@@ -146,34 +152,48 @@ func (w *writer) live(it *item) bool {
 		return true
 	}
 	m, b := it.d.Mailbox, it.d.Broadcast
+	if it.d.Life != s.life {
+		// Its place means something only in a life that this session has yet to
+		// compare itself with; the store has it.
+		w.passOver(it)
+		return false
+	}
 	if m != 0 && m <= s.at.Mailbox || b != 0 && b <= s.at.Broadcast {
 		return false
 	}
 	if m > s.at.Mailbox+1 || b > s.at.Broadcast+1 {
-		s.mu.Lock()
-		if it.skip {
-			if s.skip == nil {
-				s.skip = make(map[string]struct{})
-			}
-			s.skip[it.d.Message.ID] = struct{}{}
-		}
-		s.pulling, s.behind = true, true
-		s.mu.Unlock()
+		w.passOver(it)
 		return false
 	}
 	w.moveTo(Position{Mailbox: max(m, s.at.Mailbox), Broadcast: max(b, s.at.Broadcast)}, !it.skip)
 	return true
 }
 
+// passOver leaves a queued message to be read from the store in its turn.
+func (w *writer) passOver(it *item) {
+	s := w.s
+	if it.skip {
+		s.mu.Lock()
+		if s.skip == nil {
+			s.skip = make(map[string]struct{})
+		}
+		s.skip[it.d.Message.ID] = struct{}{}
+		s.mu.Unlock()
+	}
+	w.pullAgain()
+}
+
 // catchUp reads what is stored up to head, where the session has not passed it.
 func (w *writer) catchUp(head Position) {
-	s := w.s
-	if s.at.Covers(head) {
-		return
+	if !w.s.at.Covers(head) {
+		w.pullAgain()
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.pulling, s.behind = true, true
+}
+
+func (w *writer) pullAgain() {
+	w.s.mu.Lock()
+	defer w.s.mu.Unlock()
+	w.s.pulling, w.s.behind = true, true
 }
 
 // moveTo moves the session's place on. What lies between is noted as passed
@@ -207,41 +227,50 @@ func (w *writer) event(d *Delivery, replay bool) {
 		w.plainEvent(d.Message)
 	} else {
 		var head [96]byte
-		w.cursor = appendCursor(w.cursor[:0], s.tag, s.at)
+		w.cursor = cursor{s.tag, s.life, s.at}.append(w.cursor[:0])
 		h := wire.AppendEventHead(head[:0], string(w.cursor), replay)
 		w.buf = s.conn.AppendText(w.buf, h, d.Message.Tail)
 	}
 	s.count++
 	if d.Message.Wanted != "" || d.Mailbox == 0 && d.Broadcast == 0 {
-		s.mu.Lock()
-		if d.Mailbox == 0 && d.Broadcast == 0 {
-			s.book().passing(d.Message.ID, s.count)
-		}
-		if d.Message.Wanted != "" {
-			s.awaited = s.count
-		}
-		s.mu.Unlock()
+		w.remember(d)
 	}
 	s.b.metrics.deliveries.Inc()
 	s.b.audit.delivered(s, d.Message)
+}
+
+// remember notes a frame that has no place, or that somebody waits for.
+func (w *writer) remember(d *Delivery) {
+	s := w.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d.Mailbox == 0 && d.Broadcast == 0 {
+		s.book().passing(d.Message.ID, s.count)
+	}
+	if d.Message.Wanted != "" {
+		s.awaited = s.count
+	}
 }
 
 // recalled tells the client that a message was taken back, where it has it: now,
 // or from an earlier connection.
 func (w *writer) recalled(n *Notice) {
 	s := w.s
-	s.mu.Lock()
-	place := Position{Mailbox: n.Mailbox, Broadcast: n.Broadcast}
-	had := s.at.Covers(place)
-	if place == (Position{}) {
-		_, had = s.timesOf(n.ID, 0, 0)
-	} else if s.trail != nil {
-		had = had && !s.trail.skipped(place)
-	}
-	s.mu.Unlock()
-	if had && !s.plain {
+	if s.had(n) && !s.plain {
 		w.buf = s.conn.AppendText(w.buf, wire.Encode(wire.Recalled{Type: wire.TypeRecalled, ID: n.ID}))
 	}
+}
+
+// had tells whether the client was handed the message of a recall; writer.
+func (s *Session) had(n *Notice) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	place := Position{Mailbox: n.Mailbox, Broadcast: n.Broadcast}
+	if place == (Position{}) {
+		_, had := s.timesOf(n.ID, 0, 0)
+		return had
+	}
+	return s.at.Covers(place) && (s.trail == nil || !s.trail.skipped(place))
 }
 
 func (w *writer) plainEvent(m *Message) {
@@ -257,9 +286,28 @@ func (w *writer) plainEvent(m *Message) {
 // write, at most one under way.
 func (w *writer) flush() bool {
 	s := w.s
+	h, ping := w.about()
+	if ping {
+		var p [64]byte
+		w.buf = s.conn.AppendPing(w.buf, h.append(p[:0]))
+		w.ping = false
+	}
+	if len(w.buf) == 0 {
+		return true
+	}
+	err := s.conn.Write(w.buf, time.Now().Add(s.b.cfg.WriteTimeout))
+	w.buf = w.buf[:0]
+	return err == nil
+}
+
+// about notes what is about to be written, and tells up to where that is and
+// whether a ping goes with it.
+func (w *writer) about() (h heartbeat, ping bool) {
+	s := w.s
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	place := s.written.Max(w.last)
-	ping := w.ping
+	ping = w.ping
 	if !s.pinged && !s.oneWay {
 		if s.plain && place != s.received && place != (Position{}) || s.awaited > s.answered {
 			ping = true
@@ -272,18 +320,7 @@ func (w *writer) flush() bool {
 		// A pong can come back before Write returns: say first what it may answer.
 		s.note(place, s.count)
 	}
-	s.mu.Unlock()
-	if ping {
-		var p [64]byte
-		w.buf = s.conn.AppendPing(w.buf, wire.FormatPing(p[:0], place.Mailbox, place.Broadcast, s.count))
-		w.ping = false
-	}
-	if len(w.buf) == 0 {
-		return true
-	}
-	err := s.conn.Write(w.buf, time.Now().Add(s.b.cfg.WriteTimeout))
-	w.buf = w.buf[:0]
-	return err == nil
+	return heartbeat{place, s.count, s.rewinds}, ping
 }
 
 // pull appends one page of what is stored; at the head of both logs the
@@ -294,13 +331,17 @@ func (w *writer) pull() bool {
 	s.page = nil
 	if page == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), s.b.cfg.WriteTimeout)
-		p, err := s.b.engine.Read(ctx, s.user, s.at, pageCount, pageBytes)
+		p, err := s.b.engine.Read(ctx, s.user, s.life, s.at, pageCount, pageBytes)
+		if errors.Is(err, ErrOtherLife) {
+			if err = w.compare(ctx); err == nil {
+				cancel()
+				return !w.broken // the page is read in the next turn
+			}
+		}
 		cancel()
 		if err != nil {
 			s.b.log.Warn("a replay stopped; its client will resume", "session", s.id, "error", err)
-			s.mu.Lock()
-			s.end(wire.CloseInternal, "the store is not available", false)
-			s.mu.Unlock()
+			s.Close(wire.CloseInternal, "the store is not available")
 			return true
 		}
 		page = &p

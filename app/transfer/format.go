@@ -6,6 +6,7 @@
 // checkpoint, and the last one by the end:
 //
 //	{"hookbridge":"export","version":1,"export":"…","epoch":"…","at":"…"}
+//	{"life":{…}}
 //	{"event":{…}}
 //	{"message":{…}}
 //	{"place":"…","sum":"…"}
@@ -139,7 +140,7 @@ func parseLine(b []byte) (l line, ok bool) {
 	}
 	n := 0
 	for _, is := range []bool{
-		l.Event != nil, l.Mailbox != nil, l.Message != nil, l.Membership != nil, l.Revocation != nil,
+		l.Life != nil, l.Event != nil, l.Mailbox != nil, l.Message != nil, l.Membership != nil, l.Revocation != nil,
 		l.Trail != nil, l.Sight != nil, l.Place != "", l.End,
 	} {
 		if is {

@@ -44,7 +44,7 @@ var acking = []promise{
 		f.ack("u", bridge.Position{Mailbox: 1})
 		f.send(everybody, time.Hour)
 		f.reopen()
-		s := f.join("u")
+		s := f.standing("u")
 		f.equal("standing", s, bridge.Standing{
 			Head:  bridge.Position{Mailbox: 1, Broadcast: 1},
 			Acked: bridge.Position{Mailbox: 1, Broadcast: 1},

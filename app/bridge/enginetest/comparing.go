@@ -36,7 +36,7 @@ func Same(t *testing.T, a, b bridge.Engine, c *Clock) {
 	p.people()
 	p.mailboxes("as it was", 2)
 	for _, u := range filledUsers {
-		p.same("where "+u+" stands", func(f *fixture) any { return f.join(u) })
+		p.same("where "+u+" stands", func(f *fixture) any { return f.standing(u) })
 	}
 	p.ids()
 	p.mailboxes("with everybody there", 5)

@@ -31,7 +31,7 @@ type Harness func(t *testing.T, o Options) Open
 // each on a store of its own.
 func Run(t *testing.T, h Harness) {
 	t.Helper()
-	for _, group := range [][]promise{appending, targets, reading, acking, losing, living, handover, topics, groups, recalling, people, erasing, batches} {
+	for _, group := range [][]promise{appending, targets, reading, acking, losing, living, handover, topics, groups, recalling, people, erasing, batches, lasting} {
 		for _, p := range group {
 			t.Run(p.sentence, func(t *testing.T) {
 				t.Parallel()

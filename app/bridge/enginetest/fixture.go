@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -131,16 +132,27 @@ func (f *fixture) join(user string) bridge.Standing {
 	return s
 }
 
+// standing is join's answer without the life, which each store names at random.
+func (f *fixture) standing(user string) bridge.Standing {
+	f.Helper()
+	s := f.join(user)
+	if s.Life != f.engine.Life() {
+		f.Fatalf("%q stands in the life %q, and the store lives %q", user, s.Life, f.engine.Life())
+	}
+	s.Life = ""
+	return s
+}
+
 func (f *fixture) ack(user string, p bridge.Position) {
 	f.Helper()
-	if err := f.engine.Ack(f.ctx, user, p); err != nil {
+	if err := f.engine.Ack(f.ctx, user, f.engine.Life(), p); err != nil {
 		f.Fatalf("ack: %v", err)
 	}
 }
 
 func (f *fixture) read(user string, after bridge.Position, count, bytes int) bridge.Page {
 	f.Helper()
-	p, err := f.engine.Read(f.ctx, user, after, count, bytes)
+	p, err := f.engine.Read(f.ctx, user, f.engine.Life(), after, count, bytes)
 	if err != nil {
 		f.Fatalf("read: %v", err)
 	}
@@ -237,6 +249,7 @@ type recorder struct {
 	onAny   func(heard) // called with mu held
 	notices []bridge.Notice
 	trails  []bridge.Trail // what Trails answers
+	lives   []string       // that NewLife told of
 }
 
 func (r *recorder) Notify(n bridge.Notice) {
@@ -246,6 +259,19 @@ func (r *recorder) Notify(n bridge.Notice) {
 }
 
 func (r *recorder) Behind(string, bridge.Position) {}
+
+func (r *recorder) NewLife(life string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lives = append(r.lives, life)
+}
+
+// born reports whether the Listener was told of a life.
+func (r *recorder) born(life string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Contains(r.lives, life)
+}
 
 func (r *recorder) Trails(user string) []bridge.Trail {
 	r.mu.Lock()

@@ -101,6 +101,7 @@ func (h *tap) DeliverAll(d bridge.Delivery) int {
 func (h *tap) Notify(bridge.Notice) {}
 
 func (h *tap) Behind(string, bridge.Position) {}
+func (h *tap) NewLife(string)                 {}
 
 func (h *tap) Trails(string) []bridge.Trail { return nil }
 

@@ -56,7 +56,7 @@ var living = []promise{
 		_, appended := e.Append(f.ctx, f.message(user("u")))
 		_, joined := e.Join(f.ctx, m)
 		_, pending := e.Pending(f.ctx, "u", bridge.Position{})
-		_, read := e.Read(f.ctx, "u", bridge.Position{}, 1, 1)
+		_, read := e.Read(f.ctx, "u", e.Life(), bridge.Position{}, 1, 1)
 		_, lookedUp := e.Lookup(f.ctx, "msg_1")
 		_, trails := e.Trails(f.ctx, "u")
 		_, present := e.Presence(f.ctx, []string{"u"})
@@ -71,7 +71,7 @@ var living = []promise{
 			"Revoke": e.Revoke(f.ctx, "u", bridge.Revocation{TokenID: "t"}), "Revoked": revoked, "Erase": e.Erase(f.ctx, "u"),
 			"Members": members, "SetMember": e.SetMember(f.ctx, "g", "u", true), "Groups": groups,
 			"AppendMany": e.AppendMany(f.ctx, []*bridge.Message{f.message(user("u"))})[0].Err,
-			"Ack":        e.Ack(f.ctx, "u", bridge.Position{Mailbox: 1}), "Check": e.Check(f.ctx), "Close": e.Close(),
+			"Ack":        e.Ack(f.ctx, "u", e.Life(), bridge.Position{Mailbox: 1}), "Check": e.Check(f.ctx), "Close": e.Close(),
 		} {
 			if !errors.Is(err, bridge.ErrClosed) {
 				f.Errorf("%s: got %v, want ErrClosed", call, err)

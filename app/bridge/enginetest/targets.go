@@ -52,11 +52,11 @@ var targets = []promise{
 			First: bridge.Position{Broadcast: 2},
 			Live:  1,
 		}
-		f.equal("first join", f.join("u"), want)
+		f.equal("first join", f.standing("u"), want)
 		later := f.send(everybody, time.Hour)
 		want.Head.Broadcast = 3
 		for range 2 {
-			f.equal("join", f.join("u"), want)
+			f.equal("join", f.standing("u"), want)
 			p := f.all("u", bridge.Position{})
 			f.equal("read", ids(p.Deliveries), []string{mail.ID, later.ID})
 			f.equal("lost", p.Lost, bridge.Lost{})

@@ -38,6 +38,7 @@ func (h *hub) Notify(n bridge.Notice) {
 	}
 	h.told[string(n.Kind)+" "+n.User] = true
 }
+func (h *hub) NewLife(string)               {}
 func (h *hub) Trails(string) []bridge.Trail { return nil }
 func (h *hub) Behind(user string, head bridge.Position) {
 	h.mu.Lock()
@@ -114,7 +115,7 @@ func online(t *testing.T, e *redis.Engine, user string) int {
 
 func stored(t *testing.T, e *redis.Engine, user string) []string {
 	t.Helper()
-	p, err := e.Read(deadline(t, 10*time.Second), user, bridge.Position{}, 10_000, 1<<30)
+	p, err := e.Read(deadline(t, 10*time.Second), user, e.Life(), bridge.Position{}, 10_000, 1<<30)
 	must(t, err)
 	var out []string
 	for _, d := range p.Deliveries {

@@ -113,7 +113,7 @@ func (e *Engine) Leave(ctx context.Context, t bridge.Trail) error {
 }
 
 // Ack implements bridge.Engine.
-func (e *Engine) Ack(ctx context.Context, user string, p bridge.Position) error {
+func (e *Engine) Ack(ctx context.Context, user, _ string, p bridge.Position) error {
 	leave, err := e.enter(ctx)
 	if err != nil {
 		return err

@@ -119,7 +119,7 @@ func (s *stretch) lost(after uint64) (expired, trimmed uint64) {
 }
 
 // Read implements bridge.Engine.
-func (e *Engine) Read(ctx context.Context, user string, after bridge.Position, maxCount, maxBytes int) (p bridge.Page, err error) {
+func (e *Engine) Read(ctx context.Context, user, _ string, after bridge.Position, maxCount, maxBytes int) (p bridge.Page, err error) {
 	leave, err := e.enter(ctx)
 	if err != nil {
 		return p, err

@@ -167,6 +167,7 @@ func (w *writer) standing(r *request, unseen error) error {
 		Acked: rec.acked,
 		First: bridge.Position{Broadcast: rec.first},
 		Live:  w.engine.crowd.count(r.user),
+		Life:  w.engine.lives.name,
 	}
 	return nil
 }

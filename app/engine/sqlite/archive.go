@@ -26,7 +26,7 @@ const (
 type Archive struct {
 	opts  Options
 	path  string
-	lock  *os.File
+	lock  *dirLock
 	vfs   *walVFS
 	conn  *sqlite3.Conn
 	store *store
@@ -34,6 +34,7 @@ type Archive struct {
 	loading
 
 	epoch string
+	lives *lives
 	begun bool // an import into this store is not done
 }
 
@@ -81,6 +82,9 @@ func (a *Archive) open() (err error) {
 	}
 	if a.begun = mark != ""; a.begun {
 		a.epoch = ""
+	}
+	if a.lives, err = loadLives(a.conn); err != nil {
+		return fmt.Errorf("read %s: %w", a.path, err)
 	}
 	return nil
 }

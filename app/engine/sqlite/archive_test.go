@@ -106,7 +106,7 @@ func alike(t *testing.T, o, p Options, c *enginetest.Clock) {
 	for _, u := range []string{"ada", "bob", "jon"} {
 		var orders [2][]string
 		for i, e := range []*Engine{a, b} {
-			page, err := e.Read(t.Context(), u, bridge.Position{}, 1_000, 1<<20)
+			page, err := e.Read(t.Context(), u, e.Life(), bridge.Position{}, 1_000, 1<<20)
 			mustDo(t, err)
 			for _, d := range page.Deliveries {
 				orders[i] = append(orders[i], d.Message.ID)

@@ -103,9 +103,16 @@ func (e *Engine) Leave(ctx context.Context, t bridge.Trail) error {
 
 // Ack implements bridge.Engine. It counts for every Append, Join and Ack that is
 // called after it has returned, and is durable within a second.
-func (e *Engine) Ack(ctx context.Context, user string, p bridge.Position) error {
+func (e *Engine) Ack(ctx context.Context, user, life string, p bridge.Position) error {
 	if user == "" {
 		return errNoUser
+	}
+	if life != e.lives.name {
+		end, err := e.LifeEnd(ctx, user, life)
+		if err != nil {
+			return err
+		}
+		p = p.Min(end)
 	}
 	if e.acks.full() {
 		return bridge.ErrUnavailable
@@ -122,13 +129,8 @@ func (e *Engine) fanOut() {
 	for group := range e.writer.fan {
 		l := e.listener.Load()
 		for _, r := range group {
-			if r.fresh && l != nil {
-				deliver(*l, r)
-			}
-			for _, n := range r.notices {
-				if l != nil {
-					(*l).Notify(n)
-				}
+			if l != nil {
+				e.tell(*l, r)
 			}
 			if r.unattended() {
 				r.release()
@@ -139,14 +141,51 @@ func (e *Engine) fanOut() {
 	}
 }
 
-func deliver(l bridge.Listener, r *request) {
+// tell lets the Listener know of what a request has done. A Listener that panics
+// costs nobody else an answer; sessions that were to be told of a message read it
+// from the store.
+func (e *Engine) tell(l bridge.Listener, r *request) {
+	if e.opts.Guard.Run(whereFanOut, func() {
+		if r.fresh {
+			e.deliver(l, r)
+		}
+	}) {
+		e.opts.Guard.Run(whereFanOut, func() { behind(l, r) })
+	}
+	for _, n := range r.notices {
+		e.opts.Guard.Run(whereFanOut, func() { l.Notify(n) })
+	}
+}
+
+// whereFanOut is what panics of the Listener are counted as.
+const whereFanOut = "fan-out"
+
+// behind has sessions read up to a message that they may not have been given.
+func behind(l bridge.Listener, r *request) {
+	if r.receipt.Broadcast != 0 {
+		l.Behind("", bridge.Position{Broadcast: r.receipt.Broadcast})
+	}
+	for i := range r.receipt.Recipients {
+		if to := &r.receipt.Recipients[i]; to.Seq != 0 {
+			l.Behind(to.User, bridge.Position{Mailbox: to.Seq})
+		}
+	}
+}
+
+func (e *Engine) deliver(l bridge.Listener, r *request) {
+	d := bridge.Delivery{Message: r.msg}
+	if r.msg.Stored() {
+		d.Life = e.lives.name
+	}
 	if r.msg.To.All {
-		r.receipt.Sessions = l.DeliverAll(bridge.Delivery{Message: r.msg, Broadcast: r.receipt.Broadcast})
+		d.Broadcast = r.receipt.Broadcast
+		r.receipt.Sessions = l.DeliverAll(d)
 		return
 	}
 	for i := range r.receipt.Recipients {
 		to := &r.receipt.Recipients[i]
-		to.Sessions = l.Deliver(to.User, bridge.Delivery{Message: r.msg, Mailbox: to.Seq})
+		d.Mailbox = to.Seq
+		to.Sessions = l.Deliver(to.User, d)
 		r.receipt.Sessions += to.Sessions
 	}
 }

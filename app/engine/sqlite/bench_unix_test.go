@@ -31,6 +31,7 @@ func (deaf) DeliverAll(bridge.Delivery) int      { return 1 }
 func (deaf) Notify(bridge.Notice)                {}
 func (deaf) Trails(string) []bridge.Trail        { return nil }
 func (deaf) Behind(string, bridge.Position)      {}
+func (deaf) NewLife(string)                      {}
 
 // BenchmarkAppend appends messages of about 300 bytes, fsync and all, and reports
 // the processor time of the whole process a message.

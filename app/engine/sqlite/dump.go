@@ -20,7 +20,7 @@ const dumpEvents = 64
 // dumping is an Archive's statements for what Dump reads. All but the events are
 // read row by row, and so need no memory.
 type dumping struct {
-	beginRead                       *sqlite3.Stmt
+	beginRead, livesAfter           *sqlite3.Stmt
 	events, erasedAfter, nextUser   *sqlite3.Stmt
 	letters, membersAfter           *sqlite3.Stmt
 	revokedAfter, trailsAfter, seen *sqlite3.Stmt
@@ -32,7 +32,8 @@ func (d *dumping) prepare(c *sqlite3.Conn) error {
 	const stretch = `SELECT * FROM (SELECT no - %d AS arrival, id, digest, born, expires, recalled, sender, type, at, barred, targets,
 		event IS NOT NULL AS payload FROM log WHERE no > ?1 + %[1]d AND no %s 0 ORDER BY no LIMIT ?2)`
 	return prepareAll(c, map[**sqlite3.Stmt]string{
-		&d.beginRead: "BEGIN",
+		&d.beginRead:  "BEGIN",
+		&d.livesAfter: "SELECT no, name FROM lives WHERE no > ? ORDER BY no",
 		&d.events: fmt.Sprintf(stretch, archived(0), "<") + " UNION ALL " + fmt.Sprintf(stretch, 0, ">=") +
 			" ORDER BY arrival LIMIT ?2",
 		&d.erasedAfter: "SELECT name, head FROM erased WHERE name > ? ORDER BY name",
@@ -85,6 +86,7 @@ var parts = []struct {
 	keys int
 	run  func(d *dump, after []string) error
 }{
+	{"life", 1, (*dump).dumpLives},
 	{"event", 1, (*dump).dumpEvents},
 	{"hash", 1, (*dump).dumpErased},
 	{"mail", 2, (*dump).dumpMailboxes},
@@ -108,6 +110,9 @@ func (a *Archive) Dump(ctx context.Context, after string, take func(e bridge.Ent
 	}
 	if err := a.beginRead.Exec(); err != nil {
 		return fmt.Errorf("read %s: %w", a.path, err)
+	}
+	if a.lives, err = loadLives(a.conn); err != nil {
+		return firstOf(fmt.Errorf("read %s: %w", a.path, err), a.store.commit.Exec())
 	}
 	d := &dump{Archive: a, ctx: ctx, now: a.opts.Now().UnixNano(), take: take}
 	for _, part := range parts[first:] {
@@ -183,6 +188,16 @@ func (d *dump) until(born, expires int64, payload bool) int64 {
 		until = max(until, expires)
 	}
 	return until
+}
+
+func (d *dump) dumpLives(after []string) error {
+	no, err := number64(after[0])
+	if err != nil {
+		return err
+	}
+	return d.rows(with(d.livesAfter).int(no), func(r *sqlite3.Stmt) error {
+		return d.give(bridge.Entry{Life: &bridge.LifeEntry{Name: r.ColumnText(1)}}, strconv.FormatInt(r.ColumnInt64(0), 10))
+	})
 }
 
 func (d *dump) dumpEvents(after []string) error {
@@ -275,6 +290,11 @@ func (d *dump) mailbox(user string, after uint64) error {
 		Seen: rec.seen, First: rec.first, Acked: rec.acked, LastSeen: rec.lastSeen}
 	if user == "" && rec.head == 0 {
 		return nil
+	}
+	for _, s := range rec.lives {
+		if name := d.lives.names[s.no]; name != "" {
+			m.Lives = append(m.Lives, bridge.LifeStart{Life: name, After: s.after})
+		}
 	}
 	if m.Expired, m.Holes, err = d.gone(rec); err != nil {
 		return err

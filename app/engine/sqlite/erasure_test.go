@@ -122,7 +122,7 @@ func eraseEveryKind(t *testing.T, size int) {
 		return number(t, e, "SELECT count(*) FROM log WHERE no < 0") == 1
 	})
 	acked := send("acked", time.Hour, u, nil)
-	mustDo(t, e.Ack(t.Context(), erasedUser, bridge.Position{Mailbox: 2}))
+	mustDo(t, e.Ack(t.Context(), erasedUser, e.Life(), bridge.Position{Mailbox: 2}))
 	mustDo(t, e.Seen(t.Context(), erasedUser, erasedSession, acked, clock.now()))
 	send("replaced", time.Hour, u, topical)
 	send("replacing", time.Hour, u, topical)
@@ -189,7 +189,7 @@ func eraseEveryKind(t *testing.T, size int) {
 		mustAppend(t, e, message(fmt.Sprint("later", i), fmt.Sprint("other-", i%5), i*37%900, clock.now().Add(time.Hour)))
 	}
 	check("after others' messages")
-	p, err := e.Read(t.Context(), "member", bridge.Position{}, 10, 1<<20)
+	p, err := e.Read(t.Context(), "member", e.Life(), bridge.Position{}, 10, 1<<20)
 	if err != nil || len(p.Deliveries) != 1 || !bytes.Equal(p.Deliveries[0].Message.Event, kept.Event) {
 		t.Errorf("the other member's copy: %+v, %v", p, err)
 	}

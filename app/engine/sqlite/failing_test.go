@@ -46,7 +46,7 @@ func TestAFailingDiskRefusesWithNothingHalfDoneAndRecovers(t *testing.T) {
 					if r, err := e.Append(t.Context(), m); !errors.Is(err, bridge.ErrUnavailable) {
 						t.Errorf("append: %+v, %v", r, err)
 					}
-					if err := e.Ack(t.Context(), "u", bridge.Position{Mailbox: 100, Broadcast: 100}); err != nil {
+					if err := e.Ack(t.Context(), "u", e.Life(), bridge.Position{Mailbox: 100, Broadcast: 100}); err != nil {
 						t.Errorf("ack: %v", err)
 					}
 				})
@@ -72,7 +72,7 @@ func TestAFailingDiskRefusesWithNothingHalfDoneAndRecovers(t *testing.T) {
 					t.Fatalf("after recovery: %+v", r)
 				}
 			}
-			p, err := e.Read(t.Context(), "u", bridge.Position{}, 100, 1<<20)
+			p, err := e.Read(t.Context(), "u", e.Life(), bridge.Position{}, 100, 1<<20)
 			if err != nil || len(p.Deliveries) != 4 || p.Lost != (bridge.Lost{}) {
 				t.Fatalf("read: %d, %+v, %v", len(p.Deliveries), p.Lost, err)
 			}
@@ -112,7 +112,7 @@ func TestAFullDiskIsSurvived(t *testing.T) {
 	if !errors.Is(full, bridge.ErrUnavailable) || stored == 0 {
 		t.Fatalf("after %d messages: %v", stored, full)
 	}
-	p, err := e.Read(t.Context(), "u", bridge.Position{}, 10_000, 1<<30)
+	p, err := e.Read(t.Context(), "u", e.Life(), bridge.Position{}, 10_000, 1<<30)
 	if err != nil || len(p.Deliveries) != stored {
 		t.Fatalf("reading on the full disk: %d of %d, %v", len(p.Deliveries), stored, err)
 	}

@@ -17,6 +17,7 @@ type loading struct {
 	addEvent, findEvent, revive   *sqlite3.Stmt
 	placeMail, newerTopic, enlist *sqlite3.Stmt
 	setMeta, dropMeta             *sqlite3.Stmt
+	addLife, lifeNo, dropLives    *sqlite3.Stmt
 
 	nextNo int64 // of the next event
 	buf    []byte
@@ -36,8 +37,11 @@ func (l *loading) prepare(c *sqlite3.Conn, s *store) (err error) {
 			ON CONFLICT (user, topic) DO UPDATE SET seq = max(seq, excluded.seq)`,
 		&l.enlist: `INSERT INTO members (grp, user, stored, until) VALUES (?, ?, ?, ?)
 			ON CONFLICT (grp, user) DO UPDATE SET stored = max(stored, excluded.stored), until = max(until, excluded.until)`,
-		&l.setMeta:  "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-		&l.dropMeta: "DELETE FROM meta WHERE key = ?",
+		&l.setMeta:   "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+		&l.dropMeta:  "DELETE FROM meta WHERE key = ?",
+		&l.addLife:   "INSERT INTO lives (name) VALUES (?) ON CONFLICT DO NOTHING",
+		&l.lifeNo:    "SELECT no FROM lives WHERE name = ?",
+		&l.dropLives: "DELETE FROM lives",
 	})
 }
 
@@ -55,7 +59,7 @@ func (a *Archive) Load(ctx context.Context, entries []bridge.Entry, p bridge.Pro
 		if !a.begun {
 			// A bridge that found nothing here had a name for it. From now on
 			// there is none, until the import brings its own.
-			if err := with(a.dropMeta).text(epochKey).exec(); err != nil {
+			if err := firstOf(with(a.dropMeta).text(epochKey).exec(), a.dropLives.Exec()); err != nil {
 				return err
 			}
 		}
@@ -74,11 +78,16 @@ func (a *Archive) Load(ctx context.Context, entries []bridge.Entry, p bridge.Pro
 		return fmt.Errorf("load into %s: %w", a.path, err)
 	}
 	a.begun, a.epoch = true, ""
+	if a.lives, err = loadLives(a.conn); err != nil {
+		return fmt.Errorf("load into %s: %w", a.path, err)
+	}
 	return nil
 }
 
 func (a *Archive) load(e bridge.Entry) error {
 	switch {
+	case e.Life != nil:
+		return with(a.addLife).text(e.Life.Name).exec()
 	case e.Event != nil:
 		return a.loadEvent(e.Event)
 	case e.Mailbox != nil:
@@ -133,8 +142,18 @@ func (a *Archive) loadMailbox(m *bridge.MailboxEntry) error {
 	if len(m.Hash) > 0 {
 		return with(a.store.markErased).blob(m.Hash).seq(m.Head).exec()
 	}
-	return a.store.save(&record{user: m.User, head: m.Head, trimmed: m.Trimmed, seen: m.Seen, first: m.First,
-		acked: m.Acked, explicit: len(m.Holes) > 0, expired: m.Expired, lastSeen: m.LastSeen})
+	rec := &record{user: m.User, head: m.Head, trimmed: m.Trimmed, seen: m.Seen, first: m.First,
+		acked: m.Acked, explicit: len(m.Holes) > 0, expired: m.Expired, lastSeen: m.LastSeen}
+	for _, s := range m.Lives {
+		err := with(a.lifeNo).text(s.Life).each(func(r *sqlite3.Stmt) bool {
+			rec.lives = append(rec.lives, lifeStart{r.ColumnInt64(0), s.After})
+			return false
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return a.store.save(rec)
 }
 
 // loadMessage puts a message into its mailbox; the first one of an event brings

@@ -95,7 +95,7 @@ func TestAFileOfTheFirstVersionIsReadAndGoesOn(t *testing.T) {
 		if e.Epoch() != firstEpoch {
 			t.Fatalf("the epoch became %s", e.Epoch())
 		}
-		p, err := e.Read(t.Context(), "ada", bridge.Position{}, 10, 1<<20)
+		p, err := e.Read(t.Context(), "ada", e.Life(), bridge.Position{}, 10, 1<<20)
 		if err != nil || len(p.Deliveries) != 4 {
 			t.Fatalf("ada has %d messages, %v", len(p.Deliveries), err)
 		}
@@ -112,7 +112,7 @@ func TestAFileOfTheFirstVersionIsReadAndGoesOn(t *testing.T) {
 		if n, err := e.Pending(t.Context(), "ada", bridge.Position{Mailbox: 2}); err != nil || n != 3 {
 			t.Errorf("%d are pending, %v", n, err)
 		}
-		if p, err = e.Read(t.Context(), "cleo", bridge.Position{}, 10, 1<<20); err != nil || p.Lost.Trimmed.Mailbox != 4 || p.Lost.Expired.Mailbox != 9 {
+		if p, err = e.Read(t.Context(), "cleo", e.Life(), bridge.Position{}, 10, 1<<20); err != nil || p.Lost.Trimmed.Mailbox != 4 || p.Lost.Expired.Mailbox != 9 {
 			t.Errorf("cleo lost %+v, %v", p.Lost, err)
 		}
 		for _, m := range []*bridge.Message{gone, acked, plain, long, toAll} {
@@ -161,7 +161,7 @@ func TestWhatTheFirstVersionStoredTakesPartInWhatIsNew(t *testing.T) {
 		m.Encode()
 		mustAppend(t, e, m)
 	}
-	p, err := e.Read(t.Context(), erasedUser, bridge.Position{Mailbox: 2}, 20, 1<<20)
+	p, err := e.Read(t.Context(), erasedUser, e.Life(), bridge.Position{Mailbox: 2}, 20, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +183,7 @@ func TestWhatTheFirstVersionStoredTakesPartInWhatIsNew(t *testing.T) {
 	if found := where(files(t, dir), "canary"); len(found) > 0 {
 		t.Errorf("there are copies in %v", found)
 	}
-	if p, err := e.Read(t.Context(), "bob", bridge.Position{}, 10, 1<<20); err != nil || len(p.Deliveries) != 1 || p.Deliveries[0].Message.ID != "shared" {
+	if p, err := e.Read(t.Context(), "bob", e.Life(), bridge.Position{}, 10, 1<<20); err != nil || len(p.Deliveries) != 1 || p.Deliveries[0].Message.ID != "shared" {
 		t.Errorf("bob has %+v, %v", p.Deliveries, err)
 	}
 }

@@ -92,7 +92,7 @@ func TestNothingAcknowledgedIsMissingAfterAKill(t *testing.T) {
 		read := map[string]bool{}
 		for u := range 7 {
 			user := fmt.Sprintf("u%d", u)
-			p, err := e.Read(t.Context(), user, bridge.Position{}, 100_000, 1<<30)
+			p, err := e.Read(t.Context(), user, e.Life(), bridge.Position{}, 100_000, 1<<30)
 			if err != nil {
 				t.Fatal(err)
 			}

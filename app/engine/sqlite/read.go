@@ -42,7 +42,10 @@ func (e *Engine) Pending(ctx context.Context, user string, after bridge.Position
 // Read implements bridge.Engine. The two logs come mixed in the order in which
 // the messages arrived. A place beyond a log's head reads as empty, and Next is
 // that head: what comes later has to be found.
-func (e *Engine) Read(ctx context.Context, user string, after bridge.Position, maxCount, maxBytes int) (bridge.Page, error) {
+func (e *Engine) Read(ctx context.Context, user, life string, after bridge.Position, maxCount, maxBytes int) (bridge.Page, error) {
+	if life != e.lives.name {
+		return bridge.Page{}, bridge.ErrOtherLife
+	}
 	r, err := e.readers.take(ctx)
 	if err != nil {
 		return bridge.Page{}, err
@@ -58,6 +61,9 @@ func (e *Engine) Read(ctx context.Context, user string, after bridge.Position, m
 		m := &stretch{rows: r.mail, shelf: mine, at: min(from.Mailbox, mine.head), to: bridge.Target{User: user}}
 		b := &stretch{rows: r.all, shelf: all, at: min(from.Broadcast, all.head), to: bridge.Target{All: true}}
 		p, err = mix(m, b, user, now, max(maxCount, 1), maxBytes)
+		for i := range p.Deliveries {
+			p.Deliveries[i].Life = life
+		}
 		// An answer that was not read to its end keeps a view of the file.
 		return firstOf(err, m.rows.Reset(), b.rows.Reset())
 	})

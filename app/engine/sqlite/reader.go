@@ -14,6 +14,7 @@ const readerCount = 4
 // reader is one reading connection and its statements. In the write-ahead log's
 // mode it sees the last commit and waits for no writer.
 type reader struct {
+	looked              func(error) error // health.looked
 	conn                *sqlite3.Conn
 	begin, end          *sqlite3.Stmt
 	user, newest, count *sqlite3.Stmt
@@ -34,7 +35,7 @@ func newReader(c *sqlite3.Conn) (*reader, error) {
 	err := prepareAll(c, map[**sqlite3.Stmt]string{
 		&r.begin:  "BEGIN",
 		&r.end:    "COMMIT",
-		&r.user:   "SELECT head, trimmed, seen, first, explicit, expired FROM users WHERE user = ?",
+		&r.user:   "SELECT head, trimmed, seen, first, explicit, expired, lives FROM users WHERE user = ?",
 		&r.newest: "SELECT seq FROM mail WHERE user = ? ORDER BY seq DESC LIMIT 1",
 		&r.count:  "SELECT count(*) FROM mail WHERE user = ? AND seq > ? AND expires > ?",
 		&r.mail:   rows,
@@ -57,13 +58,13 @@ func newReader(c *sqlite3.Conn) (*reader, error) {
 // view runs f on one consistent state of the file.
 func (r *reader) view(f func() error) error {
 	if err := r.begin.Exec(); err != nil {
-		return err
+		return r.looked(err)
 	}
 	err := f()
 	if eerr := r.end.Exec(); err == nil {
 		err = eerr
 	}
-	return err
+	return r.looked(err)
 }
 
 // shelf is one of the two logs a user reads, with what is known of its ends.
@@ -73,19 +74,22 @@ type shelf struct {
 	first         uint64
 	explicit      bool   // see holes.go
 	expired       uint64 // where explicit
+	lives         []lifeStart
 }
 
 func (r *reader) shelf(user string) (shelf, error) {
 	var s shelf
 	known := false
+	var perr error
 	err := with(r.user).text(user).each(func(row *sqlite3.Stmt) bool {
 		s.head, s.trimmed = uint64(row.ColumnInt64(0)), uint64(row.ColumnInt64(1))
 		s.seen, s.first = row.ColumnBool(2), uint64(row.ColumnInt64(3))
 		s.explicit, s.expired = row.ColumnBool(4), uint64(row.ColumnInt64(5))
+		s.lives, perr = parseLifeStarts(row.ColumnRawBlob(6))
 		known = true
 		return false
 	})
-	if err != nil {
+	if err = firstOf(err, perr); err != nil {
 		return s, err
 	}
 	if !known {

@@ -24,7 +24,8 @@ type record struct {
 
 	explicit bool   // not every hole is an expired message (see holes.go)
 	expired  uint64 // where it is: the furthest that expired
-	lastSeen int64  // when a session joined or left, Unix nanoseconds; 0: never
+	lives    []lifeStart
+	lastSeen int64 // when a session joined or left, Unix nanoseconds; 0: never
 
 	// held counts the unexpired rows and soonest is when the first of them
 	// expires (Unix nanoseconds). They are only counted for a mailbox that
@@ -94,6 +95,11 @@ func (w *writer) touch(rec *record) { w.touched = append(w.touched, rec.user) }
 // deposit puts one message into one mailbox, in a transaction, and pushes out
 // what no longer fits.
 func (w *writer) deposit(rec *record, no, expires int64) error {
+	if w.lived(rec) {
+		if err := w.store.save(rec); err != nil {
+			return err
+		}
+	}
 	rec.head++
 	if err := with(w.store.insertMail).text(rec.user).seq(rec.head).int(no).int(expires).exec(); err != nil {
 		return err

@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"crypto/rand"
 	"fmt"
 
 	"github.com/ncruces/go-sqlite3"
@@ -117,6 +116,14 @@ var migrations = []string{
 		name BLOB PRIMARY KEY,
 		head INTEGER NOT NULL
 	) WITHOUT ROWID;`,
+
+	`-- What the store has lived through, and where in each mailbox lives began (see
+	-- lives.go).
+	CREATE TABLE lives (
+		no   INTEGER PRIMARY KEY,
+		name TEXT NOT NULL UNIQUE
+	);
+	ALTER TABLE users ADD COLUMN lives BLOB;`,
 }
 
 // migrate brings the file to the newest schema, each step in one transaction.
@@ -147,7 +154,7 @@ const epochLength = 10
 
 // loadEpoch reads the name of the store's life, and gives it one when it is new.
 func loadEpoch(c *sqlite3.Conn) (string, error) {
-	fresh, err := newEpoch()
+	fresh, err := randomName(epochLength)
 	if err != nil {
 		return "", err
 	}
@@ -173,18 +180,6 @@ func loadEpoch(c *sqlite3.Conn) (string, error) {
 		epoch = read.ColumnText(0)
 	}
 	return epoch, read.Close()
-}
-
-func newEpoch() (string, error) {
-	const digits = "0123456789abcdefghijklmnopqrstuvwxyz"
-	b := make([]byte, epochLength)
-	if _, err := rand.Read(b); err != nil {
-		return "", fmt.Errorf("name the store: %w", err)
-	}
-	for i := range b {
-		b[i] = digits[int(b[i])%len(digits)]
-	}
-	return string(b), nil
 }
 
 // queryInt runs a statement that answers with one number.

@@ -126,7 +126,7 @@ func TestMoreUsersThanMemoryHoldsKeepTheirSequences(t *testing.T) {
 			if got := r.Recipients[0].Seq; got != uint64(round+1) {
 				t.Fatalf("%s got place %d in round %d", user, got, round)
 			}
-			if err := e.Ack(t.Context(), user, bridge.Position{Mailbox: uint64(round + 1)}); err != nil {
+			if err := e.Ack(t.Context(), user, e.Life(), bridge.Position{Mailbox: uint64(round + 1)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -148,7 +148,7 @@ func TestWhatCannotBeWrittenIsRefusedBeforeItMeetsOthers(t *testing.T) {
 	}
 	far := message("far", "u", 10, time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC))
 	mustAppend(t, e, far)
-	p, err := e.Read(t.Context(), "u", bridge.Position{}, 10, 1000)
+	p, err := e.Read(t.Context(), "u", e.Life(), bridge.Position{}, 10, 1000)
 	if err != nil || len(p.Deliveries) != 1 {
 		t.Fatalf("a message that is kept for very long: %+v, %v", p, err)
 	}

@@ -43,21 +43,21 @@ func newStore(c *sqlite3.Conn) (*store, error) {
 		&s.insertMail: "INSERT INTO mail (user, seq, no, expires) VALUES (?, ?, ?, ?)",
 		&s.findID:     "SELECT digest, expires, targets FROM log WHERE id = ?",
 		&s.logRow:     "SELECT no, born, targets, ifnull(topic, ''), event IS NOT NULL FROM log WHERE no = ?",
-		&s.getUser: `SELECT head, trimmed, seen, first, acked_mail, acked_all, explicit, expired, last_seen
+		&s.getUser: `SELECT head, trimmed, seen, first, acked_mail, acked_all, explicit, expired, last_seen, lives
 			FROM users WHERE user = ?`,
 		&s.newest: "SELECT seq FROM mail WHERE user = ? ORDER BY seq DESC LIMIT 1",
-		&s.saveUser: `INSERT INTO users (user, head, trimmed, seen, first, acked_mail, acked_all, explicit, expired, last_seen)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (user) DO UPDATE SET head = excluded.head,
+		&s.saveUser: `INSERT INTO users (user, head, trimmed, seen, first, acked_mail, acked_all, explicit, expired, last_seen, lives)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (user) DO UPDATE SET head = excluded.head,
 			trimmed = excluded.trimmed, seen = excluded.seen, first = excluded.first,
 			acked_mail = excluded.acked_mail, acked_all = excluded.acked_all, explicit = excluded.explicit,
-			expired = excluded.expired, last_seen = excluded.last_seen`,
+			expired = excluded.expired, last_seen = excluded.last_seen, lives = excluded.lives`,
 		&s.countLive: "SELECT count(*), min(expires) FROM mail WHERE user = ? AND expires > ?",
 		&s.oldestLive: `SELECT seq, no FROM mail WHERE user = ? AND seq > ? AND expires > ?
 			ORDER BY seq LIMIT 1`,
 		&s.deleteMail: "DELETE FROM mail WHERE user = ? AND seq = ?",
 		&s.archive:    "UPDATE log SET no = ?, event = NULL, topic = NULL WHERE no = ?",
 		&s.deleteLog:  "DELETE FROM log WHERE no = ?",
-		&s.expired: `SELECT no, born, targets, ifnull(topic, '') FROM log WHERE event IS NOT NULL AND expires <= ?
+		&s.expired: `SELECT no, born, targets, ifnull(topic, ''), length(event) FROM log WHERE event IS NOT NULL AND expires <= ?
 			ORDER BY expires LIMIT ?`,
 		&s.oldIDs: "SELECT no, born FROM log WHERE no < 0 ORDER BY no LIMIT ?",
 		&s.probe: `INSERT INTO meta (key, value) VALUES ('probe', ?)
@@ -166,6 +166,7 @@ func (s *store) mailRow(user string, seq uint64) (no, expires int64, err error) 
 func (s *store) user(name string) (*record, error) {
 	rec := &record{user: name, held: unknown}
 	known := false
+	var perr error
 	err := with(s.getUser).text(name).each(func(r *sqlite3.Stmt) bool {
 		rec.head = uint64(r.ColumnInt64(0))
 		rec.kept = rec.head
@@ -177,10 +178,11 @@ func (s *store) user(name string) (*record, error) {
 		rec.explicit = r.ColumnBool(6)
 		rec.expired = uint64(r.ColumnInt64(7))
 		rec.lastSeen = r.ColumnInt64(8)
+		rec.lives, perr = parseLifeStarts(r.ColumnRawBlob(9))
 		known = true
 		return false
 	})
-	if err != nil {
+	if err = firstOf(err, perr); err != nil {
 		return nil, err
 	}
 	if !known {
@@ -201,7 +203,7 @@ func (s *store) user(name string) (*record, error) {
 
 func (s *store) save(rec *record) error {
 	err := with(s.saveUser).text(rec.user).seq(rec.head).seq(rec.trimmed).bool(rec.seen).seq(rec.first).
-		seq(rec.acked.Mailbox).seq(rec.acked.Broadcast).bool(rec.explicit).seq(rec.expired).int(rec.lastSeen).exec()
+		seq(rec.acked.Mailbox).seq(rec.acked.Broadcast).bool(rec.explicit).seq(rec.expired).int(rec.lastSeen).blob(packLifeStarts(rec.lives)).exec()
 	if err == nil {
 		rec.kept = rec.head
 	}

@@ -105,7 +105,7 @@ func TestTheWriteAheadLogStaysBoundedUnderReadsAndWrites(t *testing.T) {
 					return
 				default:
 				}
-				if _, err := e.Read(t.Context(), "u1", bridge.Position{}, 10, 1<<20); err != nil {
+				if _, err := e.Read(t.Context(), "u1", e.Life(), bridge.Position{}, 10, 1<<20); err != nil {
 					t.Errorf("read: %v", err)
 					return
 				}
@@ -129,7 +129,7 @@ func TestAcksAreWrittenWithinASecond(t *testing.T) {
 	e := open(t, Options{Dir: t.TempDir()})
 	mustAppend(t, e, message("m", "u", 10, inAnHour()))
 	start := time.Now()
-	if err := e.Ack(t.Context(), "u", bridge.Position{Mailbox: 1}); err != nil {
+	if err := e.Ack(t.Context(), "u", e.Life(), bridge.Position{Mailbox: 1}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the ack to be written", func() bool {

@@ -1,0 +1,107 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+
+	"hookbridge/app/wire"
+)
+
+// compare finds out how far what the session has seen still holds in the life
+// that the store lives now, tells its client where it does not, and goes on from
+// there. What is written already stays written as of the life before.
+func (w *writer) compare(ctx context.Context) error {
+	s := w.s
+	if !w.flush() {
+		w.broken = true
+		return nil
+	}
+	before := cursor{s.tag, s.life, s.at}
+	st, from, err := s.stand(ctx, before.String())
+	if s.isEnding() {
+		// It may have left while it joined again, and nobody else would undo that.
+		return errors.Join(err, s.b.engine.Leave(ctx, s.wentBy()))
+	}
+	if err != nil {
+		return err
+	}
+	func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.life = st.Life
+		if from.gap != "" {
+			s.rewindTo(from.from)
+			w.last = Position{}
+			s.told, s.replay = from.told, st.Head
+		}
+	}()
+	if from.gap == "" {
+		s.at = from.from
+		return nil
+	}
+	s.at = from.from
+	s.b.metrics.gaps.WithLabelValues(from.gap).Inc()
+	if !s.plain {
+		w.buf = s.conn.AppendText(w.buf, wire.Encode(wire.Gap{Type: wire.TypeGap, After: before.String(),
+			Cursor: cursor{s.tag, s.life, s.at}.String(), Reason: from.gap}))
+	}
+	return nil
+}
+
+// trails is Engine.Trails with each trail cut back to what the store still knows
+// of the life that it was written in.
+func (b *Bridge) trails(ctx context.Context, user string) ([]Trail, error) {
+	trails, err := b.engine.Trails(ctx, user)
+	if err != nil {
+		return nil, err
+	}
+	ends := map[string]Position{}
+	for i := range trails {
+		t := &trails[i]
+		if t.Life == b.engine.Life() {
+			continue
+		}
+		end, asked := ends[t.Life]
+		if !asked {
+			if end, err = b.engine.LifeEnd(ctx, user, t.Life); err != nil && !errors.Is(err, ErrRewound) {
+				return nil, err
+			}
+			ends[t.Life] = end // of a life that was lost: the beginning
+		}
+		t.rewind(end)
+	}
+	return trails, nil
+}
+
+// rewindTo forgets all that the session was handed beyond p: the store knows
+// nothing of it any more, and the same places may name other messages. A pong
+// that is still on its way counts for nothing. mu is held.
+func (s *Session) rewindTo(p Position) {
+	s.rewinds++
+	s.written, s.received, s.start = s.written.Min(p), s.received.Min(p), s.start.Min(p)
+	if s.trail != nil {
+		s.trail.rewind(p)
+	}
+}
+
+// rewind cuts the trail back to p.
+func (t *Trail) rewind(p Position) {
+	t.From = t.From.Min(p)
+	for _, list := range []*[]Mark{&t.Sent, &t.Received, &t.Acked} {
+		cut := (*list)[:0]
+		for _, m := range *list {
+			m.Place = m.Place.Min(p)
+			if n := len(cut); n == 0 || !cut[n-1].Place.Covers(m.Place) {
+				cut = append(cut, m)
+			}
+		}
+		*list = cut
+	}
+	holes := t.Holes[:0]
+	for _, h := range t.Holes {
+		if h.Last = h.Last.Min(p); h.First.Mailbox <= h.Last.Mailbox && h.First.Broadcast <= h.Last.Broadcast {
+			holes = append(holes, h)
+		}
+	}
+	t.Holes = holes
+}

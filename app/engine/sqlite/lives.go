@@ -1,0 +1,187 @@
+package sqlite
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"hookbridge/app/bridge"
+)
+
+// A copy of bridge.db that was put back looks like any bridge.db, so that each
+// start begins a new life: a row in lives, numbered on and named at random. What
+// was lived after the copy was made has names that the copy does not know. Where
+// a life began is written per mailbox, with the first message of that life.
+
+// lifeLength makes two of 10,000 lost lives share a name with the store's own
+// about once in 200,000 stores.
+const lifeLength = 8
+
+// maxLives is how many lives a store remembers, maxLifeStarts how many beginnings
+// a mailbox does. A cursor from before what is remembered gets a gap.
+const (
+	maxLives      = 10_000
+	maxLifeStarts = 64
+)
+
+// lives is what the store has lived through; it does not change while it is open.
+type lives struct {
+	name    string // of the life now
+	no      int64
+	numbers map[string]int64
+	names   map[int64]string
+}
+
+// numberOf finds a life; the time before stores kept lives is number 0.
+func (l *lives) numberOf(name string) (int64, bool) {
+	if name == "" {
+		return 0, true
+	}
+	n, ok := l.numbers[name]
+	return n, ok
+}
+
+// loadLives reads the list.
+func loadLives(c *sqlite3.Conn) (*lives, error) {
+	l := &lives{numbers: make(map[string]int64), names: make(map[int64]string)}
+	s, _, err := c.Prepare("SELECT no, name FROM lives ORDER BY no")
+	if err != nil {
+		return nil, err
+	}
+	err = with(s).each(func(r *sqlite3.Stmt) bool {
+		l.no, l.name = r.ColumnInt64(0), r.ColumnText(1)
+		l.numbers[l.name], l.names[l.no] = l.no, l.name
+		return true
+	})
+	return l, firstOf(err, s.Close())
+}
+
+// beginLife adds a life to the store's list, before anything is appended in it.
+func beginLife(c *sqlite3.Conn) (*lives, error) {
+	name, err := randomName(lifeLength)
+	if err != nil {
+		return nil, err
+	}
+	s, _, err := c.Prepare("INSERT INTO lives (name) VALUES (?)")
+	if err != nil {
+		return nil, err
+	}
+	if err := firstOf(with(s).text(name).exec(), s.Close()); err != nil {
+		return nil, err
+	}
+	if err := c.Exec(fmt.Sprintf("DELETE FROM lives WHERE no <= (SELECT max(no) FROM lives) - %d", maxLives)); err != nil {
+		return nil, err
+	}
+	return loadLives(c)
+}
+
+func randomName(n int) (string, error) {
+	const digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+	b := make([]byte, n)
+	if _, err := rand.Read(b); err != nil {
+		return "", fmt.Errorf("name the store: %w", err)
+	}
+	for i := range b {
+		b[i] = digits[int(b[i])%len(digits)]
+	}
+	return string(b), nil
+}
+
+// lifeStart says that a mailbox stood at after when the first message of the life
+// no came into it.
+type lifeStart struct {
+	no    int64
+	after uint64
+}
+
+// addLifeStart notes where a life began. A full list says of its oldest lives
+// that they ended where the first of them did: too early is safe.
+func addLifeStart(list []lifeStart, s lifeStart) []lifeStart {
+	if len(list) >= maxLifeStarts {
+		list[1].after = list[0].after
+		list = slices.Delete(list, 0, 1)
+	}
+	return append(list, s)
+}
+
+// lifeEnd is where a life ended in a mailbox that stands at head.
+func lifeEnd(list []lifeStart, no int64, head uint64) uint64 {
+	for _, s := range list {
+		if s.no > no {
+			return min(s.after, head)
+		}
+	}
+	return head
+}
+
+func packLifeStarts(list []lifeStart) []byte {
+	var b []byte
+	for _, s := range list {
+		b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(s.no)), s.after)
+	}
+	return b
+}
+
+var errLifeStarts = errors.New("sqlite: where a mailbox's lives began cannot be read")
+
+func parseLifeStarts(b []byte) (list []lifeStart, err error) {
+	for len(b) > 0 {
+		no, n := binary.Uvarint(b)
+		if n <= 0 {
+			return nil, errLifeStarts
+		}
+		after, m := binary.Uvarint(b[n:])
+		if m <= 0 {
+			return nil, errLifeStarts
+		}
+		list = append(list, lifeStart{int64(no), after})
+		b = b[n+m:]
+	}
+	return list, nil
+}
+
+// lived notes that a message of this life is about to come into a mailbox. true
+// where it is the first, and the record has to be saved.
+func (w *writer) lived(rec *record) bool {
+	now := w.engine.lives.no
+	if n := len(rec.lives); n > 0 && rec.lives[n-1].no == now {
+		return false
+	}
+	rec.lives = addLifeStart(rec.lives, lifeStart{now, rec.head})
+	return true
+}
+
+// Life implements bridge.Engine.
+func (e *Engine) Life() string { return e.lives.name }
+
+// LifeEnd implements bridge.Engine.
+func (e *Engine) LifeEnd(ctx context.Context, user, life string) (bridge.Position, error) {
+	no, ok := e.lives.numberOf(life)
+	if !ok {
+		return bridge.Position{}, bridge.ErrRewound
+	}
+	r, err := e.readers.take(ctx)
+	if err != nil {
+		return bridge.Position{}, err
+	}
+	defer e.readers.give(r)
+	var p bridge.Position
+	err = r.view(func() error {
+		mine, err := r.shelf(user)
+		if err != nil {
+			return err
+		}
+		all, err := r.shelf("")
+		p = bridge.Position{Mailbox: lifeEnd(mine.lives, no, mine.head), Broadcast: lifeEnd(all.lives, no, all.head)}
+		return err
+	})
+	if err != nil {
+		return p, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+	}
+	return p, nil
+}
