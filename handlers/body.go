@@ -52,13 +52,7 @@ func (s *Server) headerReceived(h *fasthttp.RequestHeader) fasthttp.RequestConfi
 	if length == 0 || length == -2 { // no body
 		return fasthttp.RequestConfig{MaxRequestBodySize: 1}
 	}
-	path := h.RequestURI()
-	for i, c := range path {
-		if c == '?' {
-			path = path[:i]
-			break
-		}
-	}
+	path := s.pathOf(h)
 	why := ""
 	if p := string(path); p == pathEvents || p == pathBatch {
 		header := signatureHeader(func(name string) string { return utils.UnsafeString(h.Peek(name)) })
@@ -76,6 +70,13 @@ func (s *Server) headerReceived(h *fasthttp.RequestHeader) fasthttp.RequestConfi
 		h.SetConnectionClose()
 	}
 	return fasthttp.RequestConfig{MaxRequestBodySize: 1}
+}
+
+// pathOf is the path of a request as it is routed.
+func (s *Server) pathOf(h *fasthttp.RequestHeader) []byte {
+	uri, _ := s.routed(h.RequestURI())
+	path, _, _ := bytes.Cut(uri, []byte("?"))
+	return path
 }
 
 // early tells why a request was refused by its headers; empty where it was not.
@@ -325,7 +326,8 @@ func (s *Server) serve(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 		why := early(&rc.Request.Header)
 		if why == earlyTooLarge {
 			c := s.app.AcquireCtx(rc)
-			_ = s.problem(c, tooLarge(s.limitOf(c.Path(), c.Get(fiber.HeaderContentType)))) // writing to memory does not fail
+			limit := s.limitOf(string(s.pathOf(&rc.Request.Header)), c.Get(fiber.HeaderContentType))
+			_ = s.problem(c, tooLarge(limit)) // writing to memory does not fail
 			s.app.ReleaseCtx(c)
 		} else {
 			next(rc)

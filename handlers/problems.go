@@ -136,8 +136,11 @@ func problemOf(err error) wire.Problem {
 	if b := (*bodyError)(nil); errors.As(err, &b) {
 		return b.problem()
 	}
-	if errors.Is(err, errMedia) {
+	switch {
+	case errors.Is(err, errMedia):
 		return wire.NewProblem(wire.CodeUnsupportedMedia, "set Content-Type: application/json")
+	case errors.Is(err, errSeveralTokens):
+		return severalTokens
 	}
 	if errors.Is(err, errExportBroke) {
 		return wire.NewProblem(wire.CodeInternal, "")

@@ -30,7 +30,7 @@ type Config struct {
 	ExpiryWarning  time.Duration // token_expiring comes this long before; 60 s
 
 	QueueFrames int     // frames waiting for one slow socket; 1,024
-	QueueBytes  int     // bytes waiting for one slow socket; 1 MiB
+	QueueBytes  int     // bytes waiting for one slow socket; 1 MiB, or four of the largest events if that is more
 	FrameRate   float64 // frames a second that a client may send; 100
 	FrameBurst  int     // frames it may send at once; 1,000
 
@@ -55,7 +55,7 @@ func (c *Config) fill() {
 	setDefault(&c.SlowGrace, 5*time.Second)
 	setDefault(&c.ExpiryWarning, time.Minute)
 	setDefault(&c.QueueFrames, 1024)
-	setDefault(&c.QueueBytes, 1<<20)
+	setDefault(&c.QueueBytes, max(1<<20, 4*(c.MaxBytes+envelopeBytes)))
 	setDefault(&c.FrameRate, 100)
 	setDefault(&c.FrameBurst, 1000)
 	setDefault(&c.DrainTimeout, 15*time.Second)
@@ -73,6 +73,10 @@ func (c *Config) fill() {
 		c.Guard = guard.New(c.Logger, c.Registerer)
 	}
 }
+
+// envelopeBytes bounds what the frame of an event has beside the event as its
+// sender wrote it: its id, time, sender and cursor.
+const envelopeBytes = 4 << 10
 
 func setDefault[T int | float64 | time.Duration](v *T, d T) {
 	if *v == 0 {

@@ -10,10 +10,10 @@ import (
 // Proxy stands between an engine and a server, and can stop forwarding: to both
 // it is a network that has gone silent.
 type Proxy struct {
-	ln     net.Listener
-	target string
+	ln net.Listener
 
-	mu    sync.Mutex // guards what follows
+	mu     sync.Mutex // guards what follows
+	target string
 	open  *sync.Cond // broadcast when silent ends, or the proxy
 	quiet bool
 	done  bool
@@ -42,6 +42,16 @@ func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.quiet = true
+}
+
+// Addr is where the proxy listens, host and port.
+func (p *Proxy) Addr() string { return p.ln.Addr().String() }
+
+// Aim sends connections that are opened from now on to another server.
+func (p *Proxy) Aim(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
 }
 
 // Mend forwards again, beginning with what was held back.
@@ -84,7 +94,10 @@ func (p *Proxy) serve(c net.Conn) {
 	if !p.pass() {
 		return
 	}
-	s, err := net.Dial("tcp", p.target)
+	p.mu.Lock()
+	target := p.target
+	p.mu.Unlock()
+	s, err := net.Dial("tcp", target)
 	if err != nil {
 		_ = c.Close() // refused, as the target would
 		return
