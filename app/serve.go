@@ -60,6 +60,7 @@ type Program struct {
 	guard    *guard.Guard
 	bridge   *bridge.Bridge
 	server   *handlers.Server
+	lowered  string // settings that do not fit, to be said once it serves
 	ln       net.Listener
 
 	metricsAddr string
@@ -107,9 +108,7 @@ func NewProgram(ctx context.Context, s Settings, demo *handlers.Demo, log *slog.
 	if err != nil {
 		return p, fmt.Errorf("%s: %w", s.tokenSetting(), err)
 	}
-	if lowered := s.fit(openFiles()); lowered != "" {
-		log.Warn("settings that do not fit", "lowered", lowered)
-	}
+	p.lowered = s.fit(openFiles())
 	p.registry = registry
 	engine, tickets, err := s.engine(ctx, log, registry, p.guard)
 	if err != nil {
@@ -147,6 +146,9 @@ func (p *Program) Start() error {
 func (p *Program) StartOn(ln net.Listener) {
 	if p.settings.usesProxyProtocol() {
 		ln = handlers.ProxyProtocol(ln, p.front.proxies)
+	}
+	if p.lowered != "" {
+		p.log.Warn("settings that do not fit", "lowered", p.lowered)
 	}
 	p.ln = ln
 	p.undo = append(p.undo, func() error {
