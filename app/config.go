@@ -49,6 +49,8 @@ type Settings struct {
 	MaxSessions    int           `default:"20000" env:"BRIDGE_MAX_SESSIONS" help:"Sessions on this machine; one more gets 503."`
 	SessionsByUser int           `name:"max-sessions-per-user" default:"16" env:"BRIDGE_MAX_SESSIONS_PER_USER" help:"Sessions of one user; one more closes the oldest."`
 	MaxPending     int           `name:"max-unauthenticated-per-address" default:"1024" env:"BRIDGE_MAX_UNAUTHENTICATED_PER_ADDRESS" help:"Connections of one address that have not shown a token."`
+	MaxConnections int           `name:"max-connections" default:"0" env:"BRIDGE_MAX_CONNECTIONS" help:"Connections of all kinds, sessions among them; 0: what the limit of open files allows, less 256."`
+	MaxUnproven    int           `name:"max-unauthenticated" default:"8192" env:"BRIDGE_MAX_UNAUTHENTICATED" help:"Connections of all addresses that have shown no token and no signature; one more ends the oldest."`
 	ConnectRate    float64       `default:"200" env:"BRIDGE_CONNECT_RATE" help:"Connects a second of one address, ten times as many at once; 0: no limit."`
 	UserRate       float64       `default:"20" env:"BRIDGE_USER_RATE" help:"Events a second that one user may send, five times as many at once; 0: no limit."`
 	UserBytes      int           `default:"262144" env:"BRIDGE_USER_BYTES" help:"Bytes a second that one user may send, four times as many at once; 0: no limit."`
@@ -102,6 +104,9 @@ func (s *Settings) checkLimits() error {
 		if n < 1 {
 			return fmt.Errorf("%s must be 1 or more", name)
 		}
+	}
+	if s.MaxConnections < 0 || s.MaxUnproven < 0 {
+		return errors.New("BRIDGE_MAX_CONNECTIONS and BRIDGE_MAX_UNAUTHENTICATED must be 0 or more")
 	}
 	if s.MaxBytes < 1024 || s.MaxBytes > 4<<20 {
 		return errors.New("BRIDGE_MAX_BYTES must be from 1024 to 4194304")
