@@ -66,6 +66,7 @@ type Program struct {
 	guard    *guard.Guard
 	bridge   *bridge.Bridge
 	server   *handlers.Server
+	lowered  string // settings that do not fit, to be said once it serves
 	ln       net.Listener
 
 	metricsAddr string
@@ -113,6 +114,7 @@ func NewProgram(ctx context.Context, s Settings, demo *handlers.Demo, log *slog.
 	if err != nil {
 		return p, fmt.Errorf("%s: %w", s.tokenSetting(), err)
 	}
+	p.lowered = s.fit(openFiles())
 	p.registry = registry
 	engine, tickets, err := s.engine(ctx, log, registry, p.guard)
 	if err != nil {
@@ -128,6 +130,7 @@ func NewProgram(ctx context.Context, s Settings, demo *handlers.Demo, log *slog.
 		Bridge: p.bridge, Webhooks: webhooks, Senders: senders, Tokens: tokens, Tickets: tickets,
 		Registry: registry, Logger: log, Guard: p.guard, Origins: p.front.origins, Proxies: p.front.proxies,
 		PathPrefix: s.PathPrefix, HideMetrics: s.MetricsListen != "",
+		MaxConnections: s.MaxConnections, MaxUnauthenticated: s.MaxUnproven,
 		MaxPendingPerAddress: s.MaxPending, MaxBatchBytes: s.MaxBatchBytes, ConnectRate: s.ConnectRate, Demo: demo,
 	})
 	return p, nil
@@ -150,6 +153,9 @@ func (p *Program) Start() error {
 func (p *Program) StartOn(ln net.Listener) {
 	if p.settings.usesProxyProtocol() {
 		ln = handlers.ProxyProtocol(ln, p.front.proxies)
+	}
+	if p.lowered != "" {
+		p.log.Warn("settings that do not fit", "lowered", p.lowered)
 	}
 	p.ln = ln
 	p.undo = append(p.undo, func() error {

@@ -85,21 +85,8 @@ func NewWebhooks(secrets []string) (*Webhooks, error) {
 // older or newer than MaxSkew. Any error is a *SignatureError. The body is not
 // kept and, for v1 signatures, not copied.
 func (w *Webhooks) Verify(h Header, body []byte, now time.Time) (Verified, error) {
-	if err := h.checkPresent(); err != nil {
-		return Verified{}, err
-	}
-	if err := checkID(h.ID); err != nil {
-		return Verified{}, err
-	}
-	at, err := parseTimestamp(h.Timestamp)
-	if err != nil {
-		return Verified{}, err
-	}
 	// Before the hashing: what is out of the window costs us nothing more.
-	if err := checkWindow(at, now); err != nil {
-		return Verified{}, err
-	}
-	sigs, err := parseSignatures(h.Signature)
+	at, sigs, err := h.parse(now)
 	if err != nil {
 		return Verified{}, err
 	}

@@ -73,6 +73,7 @@ func (s *Server) claims(c *fiber.Ctx) (bridge.Identity, auth.Claims, error) {
 	if err != nil {
 		return id, claims, err
 	}
+	s.prove(c)
 	if err := s.admit(c, id); err != nil {
 		return bridge.Identity{}, claims, err
 	}

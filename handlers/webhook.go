@@ -1,16 +1,15 @@
 package handlers
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"mime"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
-	"github.com/valyala/fasthttp"
 
 	"hookbridge/app/bridge"
 	"hookbridge/app/wire"
@@ -58,6 +57,11 @@ func (s *Server) webhook(c *fiber.Ctx) error {
 	if !ok {
 		return s.problem(c, p)
 	}
+	if d.wait.For != "" {
+		caller, stop := s.caller(c)
+		defer stop()
+		d.wait.Caller = caller
+	}
 	reports, problems, err := s.reports(c, &d)
 	if err != nil {
 		return s.refuseWebhook(c, &d, bridge.ProblemOf(err))
@@ -95,6 +99,10 @@ func (s *Server) publish(ctx context.Context, d *delivery, reports []bridge.Repo
 	if err != nil {
 		return nil, err
 	}
+	if d.wait.For != "" {
+		leave = sync.OnceFunc(leave)
+		d.wait.Stored = leave // who only waits does not stand in the way of other events
+	}
 	defer leave()
 	return s.o.Bridge.PublishMany(ctx, reports, d.wait), nil
 }
@@ -113,45 +121,24 @@ func (s *Server) receive(c *fiber.Ctx) (d delivery, p wire.Problem, ok bool) {
 		limit = s.o.MaxBatchBytes
 	}
 	// The raw body, and not Fiber's Body: that would unpack compressed bytes,
-	// which nobody signed, past every limit. The copy outlives the request's
-	// buffers.
-	d.body = bytes.Clone(c.Request().Body())
-	if len(d.body) > limit {
-		return d, tooLarge(limit), false
-	}
+	// which nobody signed, past every limit.
 	var err error
-	if d.verified, err = s.o.Webhooks.Verify(signatureHeader(c), d.body, s.now()); err != nil {
+	if early(&c.Request().Header) == "" {
+		if d.body, err = s.readBody(c, limit); err != nil {
+			return d, problemOf(err), false
+		}
+	}
+	header := signatureHeader(func(name string) string { return strings.Clone(headerValue(&c.Request().Header, name)) })
+	if d.verified, err = s.o.Webhooks.Verify(header, d.body, s.now()); err != nil {
 		return d, fromSignature(err), false
 	}
+	s.prove(c)
 	d.sender = s.senders[d.verified.Key-1]
 	if !ok { // told only to those who can sign
 		return d, p, false
 	}
 	d.wait, p, ok = waitOf(c)
 	return d, p, ok
-}
-
-// signatureHeader copies the three headers of Standard Webhooks, under either
-// of their names. A request that mixes the names has none of them whole.
-func signatureHeader(c *fiber.Ctx) auth.Header {
-	get := func(prefix string) auth.Header {
-		return auth.Header{
-			ID:        strings.Clone(c.Get(prefix + "id")),
-			Timestamp: strings.Clone(c.Get(prefix + "timestamp")),
-			Signature: headerList(c, prefix+"signature"),
-		}
-	}
-	h := get("webhook-")
-	if h == (auth.Header{}) {
-		return get("svix-")
-	}
-	return h
-}
-
-// headerList is a header whose entries have spaces between; several lines of it are
-// one list (RFC 9110 §5.2), as a proxy or a library may have split it.
-func headerList(c *fiber.Ctx, name string) string {
-	return string(bytes.Join(c.Request().Header.PeekAll(name), []byte(" ")))
 }
 
 // encoded tells a body that is not sent as it is; identity is no encoding (RFC 9110
@@ -359,9 +346,6 @@ func reply(o bridge.Outcome) []byte {
 	return append(b, '}')
 }
 
-// maxRequestBytes is for bodies that hold no event: a list of 1,000 names at most.
-const maxRequestBytes = 1 << 20
-
 // limitOf says how large a body may be: only a batch may be larger than an event.
 func (s *Server) limitOf(path, media string) int {
 	switch {
@@ -371,15 +355,4 @@ func (s *Server) limitOf(path, media string) int {
 		return s.o.Bridge.MaxBytes()
 	}
 	return maxRequestBytes
-}
-
-// overLimit is how much of a body that is too large is read all the same: only a
-// sender who could write all of it reads the reply that names the limit.
-const overLimit = 1 << 20
-
-// bodyLimit is asked for each request before its body is read.
-func (s *Server) bodyLimit(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
-	uri, _ := s.routed(h.RequestURI())
-	path, _, _ := bytes.Cut(uri, []byte("?"))
-	return fasthttp.RequestConfig{MaxRequestBodySize: s.limitOf(string(path), string(h.ContentType())) + overLimit}
 }

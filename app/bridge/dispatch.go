@@ -27,7 +27,7 @@ func (s *Session) join(after string) {
 	defer s.survive()
 	b := s.b
 	for _, old := range b.hub.add(s, b.cfg.SessionsPerUser) {
-		old.Close(wire.CloseReplaced, "replaced: the user has too many sessions")
+		old.replace("replaced: the user has too many sessions")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
 	err := s.begin(ctx, after)

@@ -46,6 +46,7 @@ type Session struct {
 	behind   bool // something was stored since the last read began
 	skip     map[string]struct{}
 	ending   *ending
+	leaving  bool     // a poll that is being answered to make room for other sessions
 	written  Position // furthest place whose frame went to the socket
 	received Position // furthest place that a pong answered for
 	pinged   bool     // a ping is under way
@@ -217,10 +218,12 @@ func (s *Session) end(code wire.CloseCode, reason string, flush bool) {
 	s.kick()
 }
 
+// isEnding reports whether the session is about to be gone by itself. Such a
+// session does not count against the user's limit.
 func (s *Session) isEnding() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.ending != nil
+	return s.ending != nil || s.leaving
 }
 
 // Close ends the session with a code that tells its client what to do.
