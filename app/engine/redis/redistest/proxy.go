@@ -14,10 +14,10 @@ type Proxy struct {
 
 	mu     sync.Mutex // guards what follows
 	target string
-	open  *sync.Cond // broadcast when silent ends, or the proxy
-	quiet bool
-	done  bool
-	conns map[net.Conn]struct{}
+	open   *sync.Cond // broadcast when silent ends, or the proxy
+	quiet  bool
+	done   bool
+	conns  map[net.Conn]struct{}
 }
 
 // NewProxy listens on a free port and forwards to target.
