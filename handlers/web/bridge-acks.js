@@ -38,7 +38,7 @@ export class Acks {
   soon(cursor) {
     this.#due = cursor;
     if (this.#flight || (this.#timers.has('ack') && !this.#failed)) return;
-    const wait = this.#sentAt + this.#o.ackEveryMs - this.#o.now();
+    const wait = Math.min(this.#o.ackEveryMs, this.#sentAt + this.#o.ackEveryMs - this.#o.now()); // clocks are set back, too
     this.#failed = false;
     if (wait > 0) this.#timers.set('ack', wait, () => this.flush());
     else this.flush();

@@ -35,7 +35,7 @@ export class Choice {
   next() {
     const socket = this.#names.indexOf('websocket');
     if (socket >= 0 && this.#at > socket && proven.has(this.#url)) this.#at = socket; // another client in this page
-    else if (this.#at > 0 && this.#now() - this.#fellAt >= this.#retryMs) {
+    else if (this.#at > 0 && Math.abs(this.#now() - this.#fellAt) >= this.#retryMs) {
       this.#back();
       this.#fallback = null; // what was wrong with the others may be over too
     }

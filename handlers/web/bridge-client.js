@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * @import {ClosePlan, TransportName} from './bridge-protocol.js'
+ * @import {ClosePlan, Maybe, TransportName} from './bridge-protocol.js'
  * @import {End, Transport} from './bridge-transports.js'
  *
  * The types that an app may want to name.
@@ -34,6 +34,7 @@ export { BridgeError, BridgeEvent, storageCursor };
 const ADVICE_MAX_MS = 600_000; // an afterMs beyond this is a mistake, and setTimeout overflows on huge ones
 const STABLE_MS = 10_000; // a connection this old has proven its token and its server
 const DEFAULT_PING_MS = 25_000;
+const SEND_TIMEOUT_MS = 30_000;
 const MAX_SEEN_ID = 256; // characters; the server's ids have some thirty
 
 /**
@@ -88,7 +89,7 @@ export class BridgeClient extends Listening {
     this.#watchdog = new Watchdog(this.#timers, this.#o.now, () => this.#transmit({ type: 'ping' }),
       () => this.#lost(1006, 'nothing heard'));
     this.#url = socketUrl(options.url);
-    this.#httpUrl = httpBase(this.#url, options.httpUrl);
+    this.#httpUrl = httpBase(this.#url, this.#o.httpUrl);
     const names = this.#o.transports.filter((name) => has(this.#o, name));
     if (names.length === 0) throw new TypeError('transports names none that this platform has');
     this.#choice = new Choice(names, this.#url, this.#o.retryWebSocketMs, this.#o.now);
@@ -155,9 +156,10 @@ export class BridgeClient extends Listening {
    * transport; with 'refused' where the server closed the connection over a frame that was on its way: this one, or
    * another one. The connection itself survives all of these.
    * @param {string | Target} to @param {{type: string, data?: unknown, [member: string]: unknown}} event
-   * @param {{ref?: string, timeoutMs?: number}} [options] @returns {Promise<SendResult>}
+   * @param {Maybe<{ref?: Maybe<string>, timeoutMs?: Maybe<number>}>} [options] @returns {Promise<SendResult>}
    */
-  send(to, event, { ref = newRef(), timeoutMs = 30_000 } = {}) {
+  send(to, event, options) {
+    const [ref, timeoutMs] = [options?.ref ?? newRef(), options?.timeoutMs ?? SEND_TIMEOUT_MS];
     if (this.#state.state === 'stopped') return Promise.reject(new BridgeError('stopped', 'connect() first'));
     const frame = { type: /** @type {const} */ ('send'), ref, to: typeof to === 'string' ? { user: to } : to, event };
     const result = this.#sends.add(frame, timeoutMs);
@@ -257,8 +259,8 @@ export class BridgeClient extends Listening {
   /** @type {End} */
   #lost(code, reason, { adviceMs, floorMs = 0 } = {}) {
     if (this.#link && !this.#session) this.#choice.failed(code, this.#linkHeld);
-    const stable = this.#session && this.#o.now() - this.#connectedAt >= STABLE_MS;
-    const plan = PLANS[code] ?? {};
+    const stable = this.#session && Math.abs(this.#o.now() - this.#connectedAt) >= STABLE_MS; // clocks are set back, too
+    let plan = PLANS[code] ?? {};
     const theApps = plan.frame && this.#sends.unreadable(reason);
     this.#drop();
     const run = this.#run;
@@ -266,7 +268,9 @@ export class BridgeClient extends Listening {
       this.#attempt = 0;
       this.#strikes.clear();
     }
-    const stop = !theApps && (plan.stop || (plan.once && this.#strikes.has(code))) || false;
+    const again = this.#strikes.has(code);
+    const stop = !theApps && (plan.stop || (plan.once && again)) || false;
+    if (again && plan.spreadMs === 0) plan = {}; // at once, time after time, would be a storm
     if (!theApps) this.#strikes.add(code);
     if (plan.erase) {
       this.#inbox.erase();
@@ -277,13 +281,13 @@ export class BridgeClient extends Listening {
     if (run !== this.#run) return; // the handler has closed us
     if (stop) this.#stop(code, reason);
     else {
-      if (adviceMs !== undefined) this.#heedAdvice(adviceMs);
+      this.#heedAdvice(adviceMs);
       this.#wait({ ...plan, floorMs: Math.max(plan.floorMs ?? 0, Math.min(floorMs, ADVICE_MAX_MS)) });
     }
   }
 
-  #heedAdvice(/** @type {number} */ ms) {
-    if (ms >= 0) this.#advice = Math.min(ms, ADVICE_MAX_MS);
+  #heedAdvice(/** @type {number | null | undefined} */ ms) {
+    if (typeof ms === 'number' && ms >= 0) this.#advice = Math.min(ms, ADVICE_MAX_MS);
   }
 
   /** @param {ClosePlan} plan */

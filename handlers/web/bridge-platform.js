@@ -1,17 +1,21 @@
 // @ts-check
-/** @import {BridgeOptions, TransportName} from './bridge-protocol.js' */
+/** @import {BridgeOptions, Given, TransportName} from './bridge-protocol.js' */
 
-/** What the client takes from the platform, where the app gives no other. @param {BridgeOptions} options */
+/**
+ * What the client takes from the platform, where the app gives no other. An option that is undefined or null counts as
+ * not given, as `{ user: maybe?.id }` has it. @param {BridgeOptions} options
+ */
 export function withDefaults(options) {
+  const given = /** @type {Given} */ (Object.fromEntries(Object.entries(options).filter(([, value]) => value != null)));
   return {
     ackEveryMs: 200, connectTimeoutMs: 15_000, retryWebSocketMs: 600_000,
     transports: /** @type {TransportName[]} */ (['websocket', 'sse', 'poll']), now: Date.now, random: Math.random,
-    WebSocket: /** @type {NonNullable<BridgeOptions['WebSocket']>} */ (globalThis.WebSocket),
+    WebSocket: /** @type {NonNullable<Given['WebSocket']>} */ (globalThis.WebSocket),
     // Called as methods of this object the browser's own would refuse to work.
     fetch: (/** @type {string} */ url, /** @type {any} */ init) => globalThis.fetch(url, init),
     setTimeout: (/** @type {() => void} */ fn, /** @type {number} */ ms) => globalThis.setTimeout(fn, ms),
     clearTimeout: (/** @type {any} */ id) => globalThis.clearTimeout(id),
-    ...options,
+    ...given,
   };
 }
 

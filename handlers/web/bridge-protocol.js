@@ -1,4 +1,5 @@
 // @ts-check
+/** Null and undefined are as good as absent. @template T @typedef {T | null | undefined} Maybe */
 /**
  * What Hookbridge's client speaks and believes: the frames, the options, and the plan for each close code.
  *
@@ -48,24 +49,25 @@
  * @property {string} url  of the bridge's /ws, absolute or relative to the page, without any token
  * @property {(why: {reason: 'connect' | 'unauthorized' | 'expiring'}) => string | Promise<string>} getToken  fetches a
  *   token; for 'unauthorized' and 'expiring' it must be a new one, not one from a cache
- * @property {string} [user]  names the default cursor store; without it the cursor lives as long as this object
- * @property {CursorStore} [cursorStore]  default: localStorage where there is one, an entry per url and user
- * @property {TransportName[]} [transports]  those it may use, the best first; default: websocket, sse, poll. The next one
+ * @property {Maybe<string>} [user]  names the default cursor store; without it the cursor lives as long as this object
+ * @property {Maybe<CursorStore>} [cursorStore]  default: localStorage where there is one, an entry per url and user
+ * @property {Maybe<TransportName[]>} [transports]  those it may use, the best first; default: websocket, sse, poll. The next one
  *   is for networks that block the one before, not for servers that are down
- * @property {string} [httpUrl]  under which the bridge's /v1/stream, /v1/poll and /v1/acks are; default: where /ws is
- * @property {number} [retryWebSocketMs]  a fallback this old is left for the first transport at the next reconnect;
+ * @property {Maybe<string>} [httpUrl]  under which the bridge's /v1/stream, /v1/poll and /v1/acks are; default: where /ws is
+ * @property {Maybe<number>} [retryWebSocketMs]  a fallback this old is left for the first transport at the next reconnect;
  *   default 600,000
- * @property {number} [ackEveryMs]  at most one ack in this time; default 200
- * @property {number} [connectTimeoutMs]  from wanting a token to the connected frame; default 15,000
- * @property {new (url: string, protocols?: string[]) => SocketLike} [WebSocket]  default: the platform's own. Node has one
+ * @property {Maybe<number>} [ackEveryMs]  at most one ack in this time; default 200
+ * @property {Maybe<number>} [connectTimeoutMs]  from wanting a token to the connected frame; default 15,000
+ * @property {Maybe<new (url: string, protocols?: string[]) => SocketLike>} [WebSocket]  default: the platform's own. Node has one
  *   from version 22 on; before, give the class of the package ws
- * @property {(url: string, init?: any) => Promise<any>} [fetch]  default: the platform's own
- * @property {() => number} [now]
- * @property {() => number} [random]
- * @property {(fn: () => void, ms: number) => any} [setTimeout]
- * @property {(id: any) => void} [clearTimeout]
+ * @property {Maybe<(url: string, init?: any) => Promise<any>>} [fetch]  default: the platform's own
+ * @property {Maybe<() => number>} [now]
+ * @property {Maybe<() => number>} [random]
+ * @property {Maybe<(fn: () => void, ms: number) => any>} [setTimeout]
+ * @property {Maybe<(id: any) => void>} [clearTimeout]
  *
- * @typedef {Required<Pick<BridgeOptions, 'WebSocket' | 'fetch' | 'now' | 'setTimeout' | 'clearTimeout'>>} Plumbing
+ * @typedef {{[K in keyof BridgeOptions]: NonNullable<BridgeOptions[K]>}} Given  the options that are there
+ * @typedef {Required<Pick<Given, 'WebSocket' | 'fetch' | 'now' | 'setTimeout' | 'clearTimeout'>>} Plumbing
  */
 
 export const SUBPROTOCOL = 'bridge.v1.json';

@@ -2,13 +2,14 @@
 /**
  * Hookbridge in a React component.
  *
+ * @import {Maybe} from './bridge-protocol.js'
  * @import {BridgeOptions, EventFrame, GapFrame, RecalledFrame, SendResult, StateDetail, Target} from './bridge-client.js'
  *
  * @typedef {object} BridgeHandlers  the newest ones are called; what they return is waited for before the message is acked
  * @property {(frame: EventFrame) => unknown} onMessage
- * @property {(frame: GapFrame) => unknown} [onGap]
- * @property {(frame: RecalledFrame) => unknown} [onRecalled]
- * @property {(error: BridgeError) => unknown} [onError]
+ * @property {Maybe<(frame: GapFrame) => unknown>} [onGap]
+ * @property {Maybe<(frame: RecalledFrame) => unknown>} [onRecalled]
+ * @property {Maybe<(error: BridgeError) => unknown>} [onError]
  *
  * @typedef {object} BridgeView
  * @property {StateDetail['state']} state

@@ -1,5 +1,5 @@
 // @ts-check
-/** @import {BridgeOptions} from './bridge-protocol.js' */
+/** @import {Given} from './bridge-protocol.js' */
 /** @import {Timers} from './bridge-timers.js' */
 import { BridgeError } from './bridge-protocol.js';
 
@@ -17,7 +17,7 @@ export class Tokens {
   /** @type {object | null} the refresh that is under way */ #refreshing = null;
 
   /**
-   * @param {Timers} timers @param {Required<Pick<BridgeOptions, 'getToken' | 'now'>>} o
+   * @param {Timers} timers @param {Required<Pick<Given, 'getToken' | 'now'>>} o
    * @param {(error: BridgeError) => void} report
    */
   constructor(timers, o, report) {
@@ -40,7 +40,7 @@ export class Tokens {
    */
   expiring(inMs, renew) {
     if (this.#refreshing || this.#timers.has('refresh')) return;
-    const since = this.#o.now() - this.#refreshedAt;
+    const since = Math.max(0, this.#o.now() - this.#refreshedAt); // a clock may have been set back
     const wait = since < ENOUGH_MS ? Math.max(FLOOR_MS - since, inMs - ENOUGH_MS) : 0;
     if (wait > 0) this.#timers.set('refresh', wait, () => this.#refresh(renew));
     else this.#refresh(renew);

@@ -104,7 +104,7 @@ class PollTransport {
         if (signal.aborted) return;
         const idle = !cursor || cursor === after;
         after = cursor || after;
-        if (idle && !first) await this.#pause(askedAt + POLL_FLOOR_MS - o.now());
+        if (idle && !first) await this.#pause(Math.min(POLL_FLOOR_MS, askedAt + POLL_FLOOR_MS - o.now()));
       }
     } catch (cause) {
       if (!signal.aborted) end(1006, `the poll failed: ${cause}`);

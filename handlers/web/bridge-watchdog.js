@@ -51,7 +51,9 @@ export class Watchdog {
   /** @param {number} inMs */
   #watch(inMs) {
     this.#timers.set('watch', inMs, () => {
-      const quiet = this.#now() - this.#heardAt;
+      const now = this.#now();
+      this.#heardAt = Math.min(this.#heardAt, now); // a clock that was set back must not put the question off
+      const quiet = now - this.#heardAt;
       if (quiet < this.#patience) this.#watch(this.#patience - quiet);
       else if (this.#twoWay) this.probe();
       else this.#dead();
@@ -63,7 +65,8 @@ export class Watchdog {
     if (this.#timers.has('answer')) return;
     const [heard, at] = [this.#heard, this.#now()];
     if (this.#twoWay) this.#ask();
-    const answerMs = this.#twoWay ? ANSWER_MS : Math.max(ANSWER_MS, this.#heardAt + this.#pingMs + ANSWER_MS - at);
+    const rest = this.#twoWay ? 0 : this.#pingMs - Math.max(0, at - this.#heardAt); // until the next heartbeat
+    const answerMs = ANSWER_MS + Math.max(0, rest);
     this.#timers.set('answer', answerMs, () => {
       if (this.#heard > heard) return this.#watch(this.#patience);
       // A timer that is this late means that the machine slept, and an answer may be on its way; or that the page is

@@ -89,6 +89,26 @@ func TestThePackageHoldsTheClientAndNothingElse(t *testing.T) {
 	}
 }
 
+// Whoever has just cloned the project packs the client with the README's one
+// command: what makes the types is fetched by itself.
+func TestAFreshCloneIsPackedByOneCommand(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(readme), "`npm pack ./handlers/web`") {
+		t.Error("the README packs in another way")
+	}
+	dir, outer := webtest.Sources(t), t.TempDir()
+	if err := os.Remove(filepath.Join(dir, "node_modules")); err != nil {
+		t.Fatal(err)
+	}
+	webtest.Run(t, outer, "npm", "pack", "--silent", dir)
+	if made, err := filepath.Glob(filepath.Join(outer, "hookbridge-client-*.tgz")); err != nil || len(made) != 1 {
+		t.Errorf("it made %v, %v", made, err)
+	}
+}
+
 // An app in TypeScript that uses all there is. What must not compile is marked.
 const typedApp = `
 import { BridgeClient, BridgeError, storageCursor } from '@hookbridge/client';
@@ -101,6 +121,7 @@ export function start(more: Partial<BridgeOptions>, say: (...words: unknown[]) =
   client.on('state', (detail: StateDetail) => say('state', detail.state, detail.transport ?? '-'));
   client.on('error', (error) => say('error', error instanceof BridgeError, error.code));
   client.addEventListener('gap', ({ detail }) => say('gap', detail.reason));
+  const may = (user: string | undefined, onGap: undefined) => new BridgeClient({ url: '/ws', user, getToken: () => 't', ackEveryMs: onGap, httpUrl: null });
   const mistakes = () => {
     // @ts-expect-error there is no such event
     client.on('massage', () => {});
