@@ -11,6 +11,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 	"golang.org/x/net/idna"
+	"golang.org/x/net/publicsuffix"
 
 	"hookbridge/app/wire"
 )
@@ -62,6 +63,8 @@ func (o *Origins) add(entry string) error {
 			return errors.New("behind *. must be a domain of yours, like *.example.com")
 		case isIP(n.host):
 			return errors.New("*. stands for one label of a host name, and this is an address")
+		case isRegistry(n.host):
+			return errors.New("anybody can register a name under it: behind *. must be a domain of yours, like *.example.com")
 		}
 		o.wild[n.scheme+"://."+n.hostPort()] = true
 		return nil
@@ -203,6 +206,13 @@ func normalHost(host string, web bool) (string, error) {
 	return strings.ToLower(host), nil
 }
 
+// isRegistry tells whether a name is one under which a registry sells names, as
+// co.uk is.
+func isRegistry(host string) bool {
+	suffix, icann := publicsuffix.PublicSuffix(strings.TrimSuffix(host, "."))
+	return icann && suffix == strings.TrimSuffix(host, ".")
+}
+
 func isIP(host string) bool {
 	_, err := netip.ParseAddr(host)
 	return err == nil
@@ -220,7 +230,9 @@ var originRefused = wire.NewProblem(wire.CodeOriginRefused, "add this page's ori
 const (
 	corsMethods = "GET,HEAD,POST,PUT,DELETE"
 	// corsHeaders are those of ours, and those that tracing and HTTP libraries
-	// add to every request of a page.
+	// add to every request of a page. There are more of these than anybody knows,
+	// so whatever else a page asks for is allowed, too: none of them does anything
+	// here.
 	corsHeaders = "Authorization,Content-Type,Last-Event-ID,traceparent,tracestate,baggage,sentry-trace,x-requested-with,cache-control"
 	// corsSeconds is how long a browser may remember what is allowed: as long as
 	// Chromium does at most.
@@ -243,10 +255,26 @@ func (s *Server) cors(c *fiber.Ctx) error {
 	if c.Method() == fiber.MethodOptions && c.Get(fiber.HeaderAccessControlRequestMethod) != "" {
 		c.Vary(fiber.HeaderAccessControlRequestMethod, fiber.HeaderAccessControlRequestHeaders)
 		c.Set(fiber.HeaderAccessControlAllowMethods, corsMethods)
-		c.Set(fiber.HeaderAccessControlAllowHeaders, corsHeaders)
+		c.Set(fiber.HeaderAccessControlAllowHeaders, allowedHeaders(c.Get(fiber.HeaderAccessControlRequestHeaders)))
 		c.Set(fiber.HeaderAccessControlMaxAge, corsSeconds)
 		return c.SendStatus(fiber.StatusNoContent)
 	}
 	c.Set(fiber.HeaderAccessControlExposeHeaders, fiber.HeaderRetryAfter)
 	return c.Next()
+}
+
+// maxAskedHeaders bounds what a preflight may have repeated, bytes.
+const maxAskedHeaders = 1024
+
+// allowedHeaders are corsHeaders, and with them those that a page asks for.
+func allowedHeaders(asked string) string {
+	var more strings.Builder
+	for name := range strings.SplitSeq(asked, ",") {
+		name = strings.Trim(name, " \t")
+		if name != "" && isToken(name) && more.Len()+len(name) < maxAskedHeaders {
+			more.WriteByte(',')
+			more.WriteString(name)
+		}
+	}
+	return corsHeaders + more.String()
 }

@@ -52,6 +52,9 @@ func TestOriginsAreComparedAsBrowsersSendThem(t *testing.T) {
 		{"https://*.example.com", "http://a.example.com", "b", false},
 		{"https://*.example.com", "https://a.example.com:8443", "b", false},
 		{"https://*.example.com", "https://a.evil.com", "b", false},
+		{"https://*.example.co.uk", "https://a.example.co.uk", "b", true},
+		{"https://*.vercel.app", "https://mine.vercel.app", "b", true},
+		{"https://*.corp.internal", "https://a.corp.internal", "b", true},
 		{"http://*.0.0.1.example", "http://127.0.0.1", "b", false},
 
 		// Apps, and what has no origin of its own.
@@ -102,7 +105,7 @@ func TestAnOriginThatCannotMatchIsNoSetting(t *testing.T) {
 		"https://app.example?x", "https://app.example?", "https://app.example#x", "https://app.example#", "https://user@app.example", "https://app.example:",
 		"https://app.example:0", "https://app.example:65536", "https://app.example:x", "https://a b.example", "https://app..example", "https://.example",
 		"https://*", "https://*.", "https://*.com", "https://**.example.com", "https://a.*.example.com", "https://app*.example.com", "https://*.*.example.com",
-		"https://*.127.0.0.1", "https://*:8080", "*://app.example", "capacitor://*.localhost", "capacitor://", "capacitor://localhost/", "file:///app",
+		"https://*.127.0.0.1", "https://*:8080", "*://app.example", "https://*.co.uk", "https://*.com.br:8443", "https://*.公司.cn", "https://*.co.uk.", "capacitor://*.localhost", "capacitor://", "capacitor://localhost/", "file:///app",
 		"ws://app.example", "wss://app.example", "ftp://app.example", "data://x", "blob://app.example", "javascript://x", "Null", "NULL", "https://app_ü.exa mple", "https://[::1",
 	} {
 		_, err := ParseOrigins([]string{"https://ok.example", entry})
@@ -110,6 +113,17 @@ func TestAnOriginThatCannotMatchIsNoSetting(t *testing.T) {
 			t.Errorf("%q is taken", entry)
 		} else if !strings.HasPrefix(err.Error(), `"`+entry+`": `) {
 			t.Errorf("%q is not named: %v", entry, err)
+		}
+	}
+}
+
+func TestAPreflightIsToldThatItsHeadersMayCome(t *testing.T) {
+	for asked, want := range map[string]string{
+		"": "", "traceparent": ",traceparent", "x-b3-traceid, newrelic,x-datadog-origin": ",x-b3-traceid,newrelic,x-datadog-origin",
+		"a b,\"x\",ü,c\r\nd,,ok": ",ok", strings.Repeat("x", 1024) + ",ok": ",ok",
+	} {
+		if got := allowedHeaders(asked); got != corsHeaders+want {
+			t.Errorf("%.40q: %.200q", asked, strings.TrimPrefix(got, corsHeaders))
 		}
 	}
 }

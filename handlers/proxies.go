@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,11 +66,13 @@ func ParseProxies(trusted, header string) (Proxies, error) {
 			}
 			network = netip.PrefixFrom(ip, ip.BitLen())
 		}
-		if network.Bits() == 0 {
-			return Proxies{}, fmt.Errorf("%q would believe everybody: name the networks of your proxies", entry)
-		}
 		if a := network.Addr(); a.Is4In6() && network.Bits() >= 96 {
 			network = netip.PrefixFrom(a.Unmap(), network.Bits()-96)
+		} else if a.Is4In6() {
+			return Proxies{}, fmt.Errorf("%q is a network of IPv4 addresses and more: write it as one of IPv4", entry)
+		}
+		if network.Bits() == 0 {
+			return Proxies{}, fmt.Errorf("%q would believe everybody: name the networks of your proxies", entry)
 		}
 		p.networks = append(p.networks, network.Masked())
 	}
@@ -132,11 +135,19 @@ func (p *Proxies) client(peer netip.Addr, lines [][]byte) netip.Addr {
 	return peer
 }
 
-// parseNode reads an address with or without a port, brackets and quotes.
+// quotedPair is a character in a quoted string that a backslash stands before (RFC
+// 9110 §5.6.4).
+var quotedPair = regexp.MustCompile(`\\(.)`)
+
+// parseNode reads an address with or without a port, brackets and quotes. A port
+// may be a word of the proxy's own that begins with an underscore (RFC 7239 §6.2).
 func parseNode(s string) (netip.Addr, bool) {
 	s = strings.Trim(s, " \t")
 	if len(s) >= 2 && s[0] == '"' && s[len(s)-1] == '"' {
-		s = s[1 : len(s)-1]
+		s = quotedPair.ReplaceAllString(s[1:len(s)-1], "$1")
+	}
+	if i := strings.LastIndex(s, ":_"); i >= 0 {
+		s = s[:i]
 	}
 	if ap, err := netip.ParseAddrPort(s); err == nil {
 		return normalAddress(ap.Addr()), true
@@ -167,21 +178,30 @@ func forwardedNodes(line string) (nodes []string) {
 	return nodes
 }
 
-// splitQuoted splits at a separator that stands outside of quotes.
+// splitQuoted splits at a separator that stands outside of quotes. It looks from
+// the end, where the proxies have written: a quote that a client opens before that
+// and never closes must not swallow what they say.
 func splitQuoted(s string, separator byte) (parts []string) {
-	quoted, start := false, 0
-	for i := 0; i < len(s); i++ {
+	quoted, end := false, len(s)
+	for i := len(s) - 1; i >= 0; i-- {
 		switch {
-		case s[i] == '\\' && quoted:
-			i++
-		case s[i] == '"':
+		case s[i] == '"' && !(quoted && escaped(s, i)):
 			quoted = !quoted
 		case s[i] == separator && !quoted:
-			parts = append(parts, s[start:i])
-			start = i + 1
+			parts = append(parts, s[i+1:end])
+			end = i
 		}
 	}
-	return append(parts, s[start:])
+	parts = append(parts, s[:end])
+	slices.Reverse(parts)
+	return parts
+}
+
+// escaped tells whether the character at i, in a quoted string, has lost its
+// meaning to a backslash before it.
+func escaped(s string, i int) bool {
+	before := len(s[:i]) - len(strings.TrimRight(s[:i], `\`))
+	return before%2 == 1
 }
 
 // clientAddress is the peer's address, or what trusted proxies say it is.

@@ -69,6 +69,16 @@ func TestTheClientIsTheLastThatNoTrustedProxyWrote(t *testing.T) {
 		{"", "Forwarded", "for=9.9.9.9, for=_hidden", peer},
 		{"", "Forwarded", "for=9.9.9.9, by=1.1.1.1", peer},
 		{"", "Forwarded", `for="1.1.1.1`, peer},
+		{"", "Forwarded", `for="9.9.9.9, for=1.1.1.1`, "1.1.1.1"}, // the client's quote has no end
+		{"", "Forwarded", `for="9.9.9.9, for="[2001:db8::1]:4711";proto="https"`, "2001:db8::1"},
+		{"", "Forwarded", `for="9.9.9.9\, for="1.1.1.1"`, "1.1.1.1"},
+		{"", "Forwarded", `"\, for="1.1.1.1:80";by="a\"b\\"`, "1.1.1.1"},
+		{"2", "Forwarded", `";for=9.9.9.9, for=1.1.1.1;host="a,b", for=10.0.0.2`, "1.1.1.1"},
+		{"", "Forwarded", `for="\1.1.1\.1"`, "1.1.1.1"},
+		{"", "Forwarded", `for="1.1.1.1:_http"`, "1.1.1.1"},
+		{"", "Forwarded", `for="[2001:db8::1]:_http"`, "2001:db8::1"},
+		{"", "Forwarded", `for=_1.1.1.1`, peer},
+		{"", "Forwarded", `for="unknown:_http"`, peer},
 	} {
 		p, err := ParseProxies(c.trusted, c.header)
 		if err != nil {
@@ -89,7 +99,7 @@ func TestTheClientIsTheLastThatNoTrustedProxyWrote(t *testing.T) {
 
 func TestProxiesThatCannotBeMeantAreNoSetting(t *testing.T) {
 	for _, c := range [][2]string{{"0", ""}, {"-1", ""}, {"33", ""}, {"1.5", ""}, {"10.0.0.0/33", ""}, {"10.0.0.0/8,", ""}, {"1,10.0.0.0/8", ""},
-		{"proxy.internal", ""}, {"0.0.0.0/0", ""}, {"::/0", ""}, {"fe80::1%eth0", ""}, {"1", "X Forwarded"}, {"", "X-Forwarded-For:"}, {"", "ü"}} {
+		{"proxy.internal", ""}, {"0.0.0.0/0", ""}, {"::/0", ""}, {"::ffff:0:0/96", ""}, {"::ffff:10.0.0.0/95", ""}, {"::ffff:0.0.0.0/0", ""}, {"fe80::1%eth0", ""}, {"1", "X Forwarded"}, {"", "X-Forwarded-For:"}, {"", "ü"}} {
 		if p, err := ParseProxies(c[0], c[1]); err == nil {
 			t.Errorf("%q: %+v", c, p)
 		}
@@ -145,9 +155,10 @@ func FuzzForwarded(f *testing.F) {
 			if header == forwarded {
 				added = "for=" + added
 			}
-			lines := [][]byte{[]byte(s), []byte(added)}
-			if got := p.client(netip.MustParseAddr("10.0.0.1"), lines); got.String() != "198.51.100.1" {
-				t.Fatalf("%s: %q: %s", header, s, got)
+			for _, lines := range [][][]byte{{[]byte(s), []byte(added)}, {[]byte(s + ", " + added)}} {
+				if got := p.client(netip.MustParseAddr("10.0.0.1"), lines); got.String() != "198.51.100.1" {
+					t.Fatalf("%s: %q: %s", header, lines, got)
+				}
 			}
 		}
 	})
