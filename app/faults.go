@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -69,13 +70,16 @@ func (s *Settings) faults() (all faults) {
 	_, err := s.Front.parse(s.AllowedOrigins)
 	all.take("", err)
 	all.take("BRIDGE_LISTEN", checkListen(s.Listen))
+	if sameListener(s.Listen, s.MetricsListen) {
+		all.add("BRIDGE_METRICS_LISTEN takes the port of BRIDGE_LISTEN: give /metrics another one")
+	}
 	if s.MaxBatchBytes < s.MaxBytes {
 		all.add("BRIDGE_MAX_BATCH_BYTES is %d and BRIDGE_MAX_BYTES %d: a batch must have room for the largest event", s.MaxBatchBytes, s.MaxBytes)
 	}
 	switch s.Audit {
 	case "", "off", "stderr", "stdout":
 	default:
-		if info, err := os.Stat(filepath.Dir(s.Audit)); err != nil || !info.IsDir() {
+		if isFolder(s.Audit) || !isFolder(filepath.Dir(s.Audit)) {
 			all.add("BRIDGE_AUDIT must be off, stderr, stdout, or a file in a folder that there is")
 		}
 	}
@@ -110,6 +114,8 @@ func (s *Store) otherFaults() (all faults) {
 	if s.RedisURL == "" {
 		if s.DataDir == "" {
 			all.add("BRIDGE_DATA_DIR is empty: it is the folder of bridge.db")
+		} else if _, err := os.Stat(s.DataDir); err == nil && !isFolder(s.DataDir) {
+			all.add("BRIDGE_DATA_DIR is a file: it must be the folder of bridge.db")
 		}
 		return all
 	}
@@ -128,6 +134,28 @@ func checkListen(address string) error {
 		return errors.New("its port must be a number from 0 to 65535, such as :8080")
 	}
 	return nil
+}
+
+// sameListener tells whether two addresses cannot both be listened on: they have
+// one port, and one host or one that means every host.
+func sameListener(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	if errA != nil || errB != nil {
+		return false
+	}
+	n, errA := strconv.Atoi(portA)
+	m, errB := strconv.Atoi(portB)
+	every := func(host string) bool {
+		ip, err := netip.ParseAddr(host)
+		return host == "" || err == nil && ip.IsUnspecified()
+	}
+	return errA == nil && errB == nil && n == m && n != 0 && (hostA == hostB || every(hostA) || every(hostB))
+}
+
+func isFolder(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // rangeFaults holds every number of a struct of settings to its range.

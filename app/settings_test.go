@@ -130,7 +130,11 @@ func TestSettingsThatCannotBe(t *testing.T) {
 		"a batch below an event":       {"BRIDGE_MAX_BATCH_BYTES", "2048", "room for the largest event"},
 		"a key that is no URL":         {"BRIDGE_JWT_PUBLIC_KEY", "-----BEGIN PUBLIC KEY-----", "not PEM"},
 		"a leeway of an hour":          {"BRIDGE_JWT_LEEWAY", "1h", "from 0s to 5m"},
-		"the user in exp":              {"BRIDGE_JWT_USER_CLAIM", "exp", "user claim"},
+		"the user in exp":              {"BRIDGE_JWT_USER_CLAIM", "exp", "BRIDGE_JWT_USER_CLAIM and BRIDGE_JWT_RIGHTS_CLAIM: claim names: the user claim"},
+		"the rights in sub":            {"BRIDGE_JWT_RIGHTS_CLAIM", "sub", `BRIDGE_JWT_RIGHTS_CLAIM: claim names: the user claim and the rights claim are both "sub"`},
+		"metrics on the public port":   {"BRIDGE_METRICS_LISTEN", "127.0.0.1:8080", "the port of BRIDGE_LISTEN"},
+		"a file for a folder":          {"BRIDGE_DATA_DIR", os.Args[0], "BRIDGE_DATA_DIR is a file"},
+		"a folder for an audit log":    {"BRIDGE_AUDIT", os.TempDir(), "BRIDGE_AUDIT must be"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("BRIDGE_WEBHOOK_SECRETS", testWebhookSecret)
@@ -144,6 +148,20 @@ func TestSettingsThatCannotBe(t *testing.T) {
 				t.Errorf("%d %s", code, said)
 			}
 		})
+	}
+}
+
+func TestTwoListenersOfOnePort(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		same bool
+	}{
+		{":8080", ":8080", true}, {":8080", "127.0.0.1:8080", true}, {"[::]:8080", "10.0.0.1:08080", true}, {"a:8080", "a:8080", true}, {"0.0.0.0:80", ":80", true},
+		{":8080", ":9091", false}, {"127.0.0.1:8080", "127.0.0.2:8080", false}, {":0", ":0", false}, {":8080", "", false}, {":8080", "8080", false},
+	} {
+		if got := sameListener(c.a, c.b); got != c.same || sameListener(c.b, c.a) != c.same {
+			t.Errorf("%s and %s: %v", c.a, c.b, got)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -119,7 +120,12 @@ func (s *TokenSettings) plainTokenFaults() (all faults) {
 	}
 	c.Leeway = 0 // its range is looked at with those of the others
 	before := len(all)
-	all.take(s.tokenSetting(), c.Check())
+	check := c.Check()
+	setting := s.tokenSetting()
+	if errors.Is(check, auth.ErrClaimName) {
+		setting = "BRIDGE_JWT_USER_CLAIM and BRIDGE_JWT_RIGHTS_CLAIM"
+	}
+	all.take(setting, check)
 	if len(c.Secrets) > 1 {
 		for i := before; i < len(all); i++ {
 			all[i] = fmt.Errorf("%w (a comma separates secrets)", all[i])

@@ -47,6 +47,10 @@ type Claims struct {
 	Audiences []string           // aud; empty where the token has none
 }
 
+// ErrClaimName is in the error of a configuration in which a claim has a name that
+// means something else.
+var ErrClaimName = errors.New("claim names")
+
 // claimRules is what a token's claims must meet.
 type claimRules struct {
 	issuer, audience, user, rights string
@@ -63,11 +67,14 @@ func newClaimRules(c TokenConfig, i Issuer) (claimRules, error) {
 	if r.rights == "" {
 		r.rights = defaultRightsClaim
 	}
-	if slices.Contains([]string{"exp", "nbf", "iat"}, r.user) || r.user == r.rights {
-		return r, fmt.Errorf("the user claim cannot be %q", r.user)
+	if slices.Contains([]string{"exp", "nbf", "iat"}, r.user) {
+		return r, fmt.Errorf("%w: the user claim cannot be %q", ErrClaimName, r.user)
+	}
+	if r.user == r.rights {
+		return r, fmt.Errorf("%w: the user claim and the rights claim are both %q", ErrClaimName, r.user)
 	}
 	if slices.Contains([]string{"exp", "nbf", "iat", "iss", "aud", "jti", "sub"}, r.rights) {
-		return r, fmt.Errorf("the rights claim cannot be %q", r.rights)
+		return r, fmt.Errorf("%w: the rights claim cannot be %q", ErrClaimName, r.rights)
 	}
 	if r.now == nil {
 		r.now = time.Now
