@@ -179,7 +179,18 @@ func TestAFileOfIssuersBesideThePlainSettings(t *testing.T) {
 	if s.tokenSetting() != "BRIDGE_JWT_ISSUERS_FILE" {
 		t.Error(s.tokenSetting())
 	}
+	for name, set := range map[string]*string{"BRIDGE_JWT_AUDIENCE": &s.JWTAudience, "BRIDGE_JWT_ISSUER": &s.JWTIssuer, "BRIDGE_JWT_USER_CLAIM": &s.JWTUserClaim, "BRIDGE_JWT_RIGHTS_CLAIM": &s.JWTRightsClaim} {
+		was := *set
+		*set = "app"
+		if err := s.check(); err == nil || !strings.Contains(err.Error(), name+" does not hold for the issuers") {
+			t.Errorf("%s would check nothing: %v", name, err)
+		}
+		s.JWTSecret = testJWTSecret
+		must(t, s.check())
+		*set, s.JWTSecret = was, ""
+	}
 	for text, want := range map[string]string{
+		`{"issuers":[{"issuer":"a"},{"issuer":"b"}]}`:                                                                                                 "issuer 1: exactly one of jwksUrl, discover, publicKey and secrets must be set; 0 are\nBRIDGE_JWT_ISSUERS_FILE: issuer 2: exactly",
 		`{"issuers":[{"issuer":"a","secrets":["canary"]},{"issuer":"b","discover":true}]}`:                                                            "issuer 1: the token secret has 6 bytes; at least 32 are needed\nBRIDGE_JWT_ISSUERS_FILE: issuer 2: with discover",
 		`{"issuers":[{"issuer":"a","secrets":["` + devMark + `canary-canary-canary"]}]}`:                                                              "issuer 1 has a secret that dev made",
 		`{"issuers":[{"issuer":"a","secrets":["the-secret-of-the-partner-0000000"]},{"issuer":"a","secrets":["the-secret-of-the-partner-0000000"]}]}`: "judged by another entry already",

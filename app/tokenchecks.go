@@ -62,10 +62,9 @@ func (s *TokenSettings) issuers() ([]auth.Issuer, error) {
 		return nil, fmt.Errorf("BRIDGE_JWT_ISSUERS_FILE cannot be read: %w", err)
 	}
 	list, err := auth.ParseIssuers(b)
-	if err != nil {
-		return nil, fmt.Errorf("BRIDGE_JWT_ISSUERS_FILE: %w", err)
-	}
-	return list, nil
+	var all faults
+	all.take("BRIDGE_JWT_ISSUERS_FILE", err)
+	return list, all.orNil()
 }
 
 // tokenFaults finds what is wrong with how tokens are to be checked.
@@ -108,6 +107,9 @@ func (s *TokenSettings) plainTokenFaults() (all faults) {
 	case n > 1:
 		all.add("set only one of BRIDGE_JWT_SECRET, BRIDGE_JWT_PUBLIC_KEY and BRIDGE_JWKS_URL")
 	}
+	if n == 0 && s.JWTIssuersFile != "" {
+		all = append(all, s.idleFaults()...)
+	}
 	c, err := s.plainConfig()
 	all.take("", err)
 	for i, secret := range c.Secrets {
@@ -129,6 +131,20 @@ func (s *TokenSettings) plainTokenFaults() (all faults) {
 	if len(c.Secrets) > 1 {
 		for i := before; i < len(all); i++ {
 			all[i] = fmt.Errorf("%w (a comma separates secrets)", all[i])
+		}
+	}
+	return all
+}
+
+// idleFaults are settings that hold for tokens of the plain settings, where these
+// have no key: somebody who sets an audience means it to be checked.
+func (s *TokenSettings) idleFaults() (all faults) {
+	for _, one := range []struct{ name, member, value, usual string }{
+		{"BRIDGE_JWT_ISSUER", "issuer", s.JWTIssuer, ""}, {"BRIDGE_JWT_AUDIENCE", "audience", s.JWTAudience, ""},
+		{"BRIDGE_JWT_USER_CLAIM", "userClaim", s.JWTUserClaim, "sub"}, {"BRIDGE_JWT_RIGHTS_CLAIM", "rightsClaim", s.JWTRightsClaim, "bridge"},
+	} {
+		if one.value != "" && one.value != one.usual {
+			all.add("%s does not hold for the issuers of BRIDGE_JWT_ISSUERS_FILE: set %s there instead", one.name, one.member)
 		}
 	}
 	return all

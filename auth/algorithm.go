@@ -26,6 +26,8 @@ const (
 	algES384 = "ES384"
 	algES512 = "ES512"
 	algEdDSA = "EdDSA"
+	// algEd25519 is what RFC 9864 calls EdDSA over the one curve of it that is used.
+	algEd25519 = "Ed25519"
 )
 
 const (
@@ -54,19 +56,20 @@ var algorithms = map[string]struct {
 	kind   keyKind
 	method jwt.SigningMethod
 }{
-	algHS256: {kindSecret, jwt.SigningMethodHS256},
-	algHS384: {kindSecret, jwt.SigningMethodHS384},
-	algHS512: {kindSecret, jwt.SigningMethodHS512},
-	algRS256: {kindRSA, jwt.SigningMethodRS256},
-	algRS384: {kindRSA, jwt.SigningMethodRS384},
-	algRS512: {kindRSA, jwt.SigningMethodRS512},
-	algPS256: {kindRSA, jwt.SigningMethodPS256},
-	algPS384: {kindRSA, jwt.SigningMethodPS384},
-	algPS512: {kindRSA, jwt.SigningMethodPS512},
-	algES256: {kindP256, jwt.SigningMethodES256},
-	algES384: {kindP384, jwt.SigningMethodES384},
-	algES512: {kindP521, jwt.SigningMethodES512},
-	algEdDSA: {kindEd25519, jwt.SigningMethodEdDSA},
+	algHS256:   {kindSecret, jwt.SigningMethodHS256},
+	algHS384:   {kindSecret, jwt.SigningMethodHS384},
+	algHS512:   {kindSecret, jwt.SigningMethodHS512},
+	algRS256:   {kindRSA, jwt.SigningMethodRS256},
+	algRS384:   {kindRSA, jwt.SigningMethodRS384},
+	algRS512:   {kindRSA, jwt.SigningMethodRS512},
+	algPS256:   {kindRSA, jwt.SigningMethodPS256},
+	algPS384:   {kindRSA, jwt.SigningMethodPS384},
+	algPS512:   {kindRSA, jwt.SigningMethodPS512},
+	algES256:   {kindP256, jwt.SigningMethodES256},
+	algES384:   {kindP384, jwt.SigningMethodES384},
+	algES512:   {kindP521, jwt.SigningMethodES512},
+	algEdDSA:   {kindEd25519, jwt.SigningMethodEdDSA},
+	algEd25519: {kindEd25519, jwt.SigningMethodEdDSA},
 }
 
 // String names the algorithms of a kind of key, for those who set one.
@@ -83,7 +86,7 @@ func (k keyKind) String() string {
 	case kindP521:
 		return algES512
 	case kindEd25519:
-		return algEdDSA
+		return "EdDSA, or Ed25519 by its newer name"
 	}
 	return "no algorithm"
 }

@@ -40,12 +40,12 @@ func (i Issuer) LogValue() slog.Value { return slog.StringValue(i.Issuer) }
 //
 // with the members of Issuer; null is as good as absent. Names it does not know are
 // refused: a slip in "audience" must not open everything. Its errors never repeat a
-// secret.
+// secret; where several issuers are wrong, they are joined.
 func ParseIssuers(b []byte) ([]Issuer, error) {
 	var f struct {
 		Issuers []Issuer `json:"issuers"`
 	}
-	if err := json.Unmarshal(b, &f, json.RejectUnknownMembers(true)); err != nil {
+	if err := json.Unmarshal(withoutBOM(b), &f, json.RejectUnknownMembers(true)); err != nil {
 		return nil, fileFault(err, "issuers", "an issuer has issuer, audience, jwksUrl, discover, publicKey, secrets, userClaim and rightsClaim")
 	}
 	if len(f.Issuers) == 0 {
@@ -54,10 +54,14 @@ func ParseIssuers(b []byte) ([]Issuer, error) {
 	if len(f.Issuers) > maxIssuers {
 		return nil, fmt.Errorf("%d issuers; at most %d are allowed", len(f.Issuers), maxIssuers)
 	}
+	var errs []error
 	for n, i := range f.Issuers {
 		if err := i.check(); err != nil {
-			return nil, fmt.Errorf("issuer %d: %w", n+1, err)
+			errs = append(errs, fmt.Errorf("issuer %d: %w", n+1, err))
 		}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
 	}
 	return f.Issuers, nil
 }

@@ -45,7 +45,7 @@ func TestEveryAlgorithmGoesWithTheKindsOfKeysThatItIsMadeFor(t *testing.T) {
 			t.Run(fmt.Sprint(alg, " with a key for ", kind), func(t *testing.T) { wantReason(t, err, want) })
 		}
 	}
-	if len(algorithms) != 13 {
+	if len(algorithms) != 14 {
 		t.Errorf("%d algorithms", len(algorithms))
 	}
 }
@@ -410,5 +410,25 @@ func TestADiagnosisSaysStepByStepWhatIsWrongWithAToken(t *testing.T) {
 				t.Errorf("Verify says %v", err)
 			}
 		})
+	}
+}
+
+func TestAFileOfIssuersIsReadAsEditorsWriteIt(t *testing.T) {
+	const good = `{"issuers":[{"issuer":"a","secrets":["` + testSecret + `"]}]}`
+	if list, err := ParseIssuers([]byte("\ufeff" + good + "\r\n")); err != nil || len(list) != 1 {
+		t.Errorf("with a byte order mark: %v", err)
+	}
+	for text, want := range map[string]string{
+		"": "the file is empty", "\ufeff": "the file is empty", "{": "not JSON: syntax error at byte 1", "[]": "the whole has the wrong type: it must be an object, in { }",
+		`{"issuers":[{"issuer":"a","secrets":"canary"}]}`: "/issuers/0/secrets has the wrong type: it must be a list, in [ ]",
+		`{"issuers":[{"issuer":"a","discover":"yes"}]}`:   "/issuers/0/discover has the wrong type: it must be true or false",
+		`{"issuers":[{"issuer":["a"]}]}`:                  "/issuers/0/issuer has the wrong type: it must be a string",
+		// All of them at once.
+		`{"issuers":[{"issuer":"a"},{"secrets":["canary"]}]}`: "issuer 1: exactly one of jwksUrl, discover, publicKey and secrets must be set; 0 are\n" +
+			"issuer 2: issuer is missing: it is the iss of the tokens, to the letter",
+	} {
+		if _, err := ParseIssuers([]byte(text)); err == nil || err.Error() != want {
+			t.Errorf("%q: %v", text, err)
+		}
 	}
 }

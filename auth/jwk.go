@@ -71,8 +71,8 @@ func parseKey(raw jsontext.Value) (ids []keyID, key any, err error) {
 		return nil, nil, fmt.Errorf("it %w", err)
 	}
 	only := m.ALG.String()
-	if only == "Ed25519" { // so RFC 9864 spells EdDSA over this curve in newer key sets
-		only = algEdDSA
+	if kind == kindEd25519 && (only == algEdDSA || only == algEd25519) { // two names of one
+		only = ""
 	}
 	for alg, a := range algorithms {
 		if a.kind == kind && (only == "" || only == alg) {

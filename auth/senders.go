@@ -1,11 +1,14 @@
 package auth
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -71,7 +74,7 @@ func (p *patterns) UnmarshalJSON(b []byte) error {
 // everything. Its errors never repeat a secret.
 func ParseSenders(b []byte) ([]Sender, error) {
 	var f senderFile
-	if err := json.Unmarshal(b, &f, json.RejectUnknownMembers(true)); err != nil {
+	if err := json.Unmarshal(withoutBOM(b), &f, json.RejectUnknownMembers(true)); err != nil {
 		return nil, fileFault(err, "senders", "a sender has name, secrets, types, to and rate")
 	}
 	if len(f.Senders) == 0 {
@@ -104,6 +107,8 @@ func fileFault(err error, of, members string) error {
 	switch {
 	case errors.As(err, &syn) && errors.Is(err, jsontext.ErrDuplicateName):
 		return fmt.Errorf("a member is given twice, at byte %d", syn.ByteOffset)
+	case errors.As(err, &syn) && syn.ByteOffset == 0 && errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the file is empty")
 	case errors.As(err, &syn):
 		return fmt.Errorf("not JSON: syntax error at byte %d", syn.ByteOffset)
 	case errors.As(err, &sem) && errors.Is(err, json.ErrUnknownName):
@@ -113,10 +118,38 @@ func fileFault(err error, of, members string) error {
 		}
 		return fmt.Errorf("%s is no member known here; %s", place, members)
 	case errors.As(err, &sem):
-		return fmt.Errorf("%s has the wrong type", cmp.Or(string(sem.JSONPointer), "the whole"))
+		return fmt.Errorf("%s has the wrong type%s", cmp.Or(string(sem.JSONPointer), "the whole"), wanted(sem.GoType))
 	}
 	return fmt.Errorf("not a file of %s", of)
 }
+
+// wanted says what stands in a file as a value of a Go type.
+func wanted(t reflect.Type) string {
+	if t == nil {
+		return ""
+	}
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return ": it must be a string"
+	case reflect.Slice:
+		return ": it must be a list, in [ ]"
+	case reflect.Struct:
+		return ": it must be an object, in { }"
+	case reflect.Bool:
+		return ": it must be true or false"
+	case reflect.Int:
+		return ": it must be a whole number"
+	case reflect.Float64:
+		return ": it must be a number"
+	}
+	return ""
+}
+
+// withoutBOM takes off the byte order mark that some editors begin a file with.
+func withoutBOM(b []byte) []byte { return bytes.TrimPrefix(b, []byte("\ufeff")) }
 
 // likeMember tells a name that may be repeated: not what could be a key that
 // stands in the wrong place.
