@@ -223,6 +223,8 @@ func TestTheVerifyCommandSaysWhatIsWrongWithAToken(t *testing.T) {
 	}{
 		"good":             {good, nil, 0, []string{"✓ signature", "✓ exp", `"patient-42"`, "✓ rights", "patient-*"}, ""},
 		"out of a header":  {"Bearer " + good, nil, 0, []string{"✓ signature"}, ""},
+		"out of a log":     {"authorization: bearer " + good, nil, 0, []string{"✓ signature"}, ""},
+		"out of JSON":      {` "` + good + `",`, nil, 0, []string{"✓ signature"}, ""},
 		"another secret":   {foreign, nil, 1, []string{"✓ key", "✗ signature", "✓ exp"}, "signature fails"},
 		"one of two":       {foreign, []string{"--jwt-secret", commandSecret + ",another-secret-of-more-than-32-bytes"}, 0, []string{"2 keys may have signed it"}, ""},
 		"another audience": {good, []string{"--jwt-secret", commandSecret, "--jwt-audience", "app"}, 1, []string{"✗ aud"}, "aud fails"},

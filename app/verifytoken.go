@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"strings"
+	"regexp"
 
 	"hookbridge/app/bridge"
 	"hookbridge/auth"
@@ -21,8 +21,7 @@ func (c *VerifyCmd) verifyToken(ctx context.Context, streams Streams) error {
 		}
 		token = string(b)
 	}
-	token = strings.TrimSpace(token)
-	token = strings.TrimSpace(strings.TrimPrefix(token, "Bearer ")) // as it is copied out of a header
+	token = bare(token)
 	if c.TokenSettings.unset() {
 		dev, err := readDevSecrets(c.DataDir)
 		if err != nil {
@@ -52,6 +51,13 @@ func (c *VerifyCmd) verifyToken(ctx context.Context, streams Streams) error {
 	}
 	return err
 }
+
+// aroundTokens is what a token has around it where it was copied from: a header,
+// or JSON.
+var aroundTokens = regexp.MustCompile(`(?i)^["'\s]*(?:authorization:\s*)?(?:bearer\s+)?["'\s]*|["',\s]*$`)
+
+// bare is a token without what was copied with it.
+func bare(token string) string { return aroundTokens.ReplaceAllString(token, "") }
 
 // rightsStep says what a token's rights claim allows.
 func rightsStep(c auth.Claims) auth.Step {

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -383,6 +384,7 @@ func TestADiagnosisSaysStepByStepWhatIsWrongWithAToken(t *testing.T) {
 		"alg none":          {secret, "eyJhbGciOiJub25lIn0.e30.", StepForm, "alg is none of"},
 		"good":              {secret, signedBy(t, algHS256, "", `{"sub":"u","exp":1795381200,"aud":"app"}`, []byte(based)), "", `is "u", by the claim sub`},
 		"a decoded secret":  {secret, signedBy(t, algHS256, "", `{"sub":"u","exp":1795381200,"aud":"app"}`, []byte("secret-of-more-than-32-bytes-so-there")), StepSigned, "decoded from base64"},
+		"a decoded hex":     {TokenConfig{Secrets: []string{strings.Repeat("0f", 32)}}, signedBy(t, algHS256, "", goodClaims, bytes.Repeat([]byte{15}, 32)), StepSigned, "decoded from hex"},
 		"a line break":      {secret, signedBy(t, algHS256, "", `{"sub":"u","exp":1795381200,"aud":"app"}`, []byte(based+"\n")), StepSigned, "white space at its end"},
 		"another secret":    {secret, signedBy(t, algHS256, "", `{"sub":"u","exp":1795381200,"aud":"app"}`, []byte(testSecret)), StepSigned, "does not match"},
 		"all of it":         {secret, signedBy(t, algHS256, "", `{"exp":1795381200000,"aud":"other"}`, []byte(based)), "exp", "the audience that is set here"},

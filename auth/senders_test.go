@@ -64,7 +64,7 @@ func TestABadFileOfSendersIsRefusedInOneLineWithoutItsKeys(t *testing.T) {
 		t.Errorf("as many keys as are allowed: %v", err)
 	}
 	for file, want := range map[string]string{
-		``:                                      "not JSON",
+		``:                                      "the file is empty",
 		key:                                     "not JSON: syntax error at byte 0",
 		with("") + "\n" + key:                   "not JSON",
 		with(`,"to":["` + "\xff" + `"]`):        "not JSON",

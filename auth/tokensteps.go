@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"time"
 
@@ -81,6 +82,9 @@ func signatureHints(p *parsedToken, keys []any) (hints []string) {
 				hints = append(hints, which+" was decoded from base64 before signing; sign with its text as it stands here")
 				break
 			}
+		}
+		if b, err := hex.DecodeString(string(secret)); err == nil && signed(b) {
+			hints = append(hints, which+" was decoded from hex before signing; sign with its text as it stands here")
 		}
 		for _, end := range []string{"\n", "\r\n", " "} {
 			if signed(append(append([]byte{}, secret...), end...)) {
