@@ -333,7 +333,18 @@ func TestTheProxyProtocolNamesTheClient(t *testing.T) {
 	if status := get(w, proxied(0, "")); status == 401 {
 		t.Error("a connection without a header is served")
 	}
-	if got := remotes(t, audit); fmt.Sprint(got) != "[198.51.100.1 198.51.100.2]" {
+	unix := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err == nil { // of a client at the balancer's Unix socket, who has no address
+			a := &net.UnixAddr{Name: "/run/balancer", Net: "unix"}
+			_, err = proxyproto.HeaderProxyFromAddrs(2, a, a).WriteTo(conn)
+		}
+		return conn, err
+	}}
+	if status := get(w, unix); status != 401 {
+		t.Errorf("from a Unix socket: %d", status)
+	}
+	if got := remotes(t, audit); fmt.Sprint(got) != "[198.51.100.1 198.51.100.2 127.0.0.1]" {
 		t.Errorf("the audit log names %v", got)
 	}
 

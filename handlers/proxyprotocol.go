@@ -46,6 +46,15 @@ func (l *proxyListener) Accept() (net.Conn, error) {
 // proxiedConn has what of a TCP connection is used beyond net.Conn.
 type proxiedConn struct{ *proxyproto.Conn }
 
+// RemoteAddr is the client that the header names; the proxy itself where that is no
+// client of TCP, like the process at a balancer's Unix socket.
+func (c *proxiedConn) RemoteAddr() net.Addr {
+	if a, ok := c.Conn.RemoteAddr().(*net.TCPAddr); ok {
+		return a
+	}
+	return c.Raw().RemoteAddr()
+}
+
 // SetWriteBuffer bounds what the kernel keeps of what is written, bytes.
 func (c *proxiedConn) SetWriteBuffer(n int) error {
 	if t, ok := c.TCPConn(); ok {
