@@ -32,7 +32,8 @@ import { Watchdog } from './bridge-watchdog.js';
 export { BridgeError, BridgeEvent, storageCursor };
 
 const ADVICE_MAX_MS = 600_000; // an afterMs beyond this is a mistake, and setTimeout overflows on huge ones
-const STABLE_MS = 10_000; // a connection this old has proven its token and its server
+const STABLE_MS = 10_000; // a connection this old has proven its server
+const PROVEN_MS = 5_000; // and this old its token, for some live no longer than ten seconds
 const DEFAULT_PING_MS = 25_000;
 const SEND_TIMEOUT_MS = 30_000;
 const MAX_SEEN_ID = 256; // characters; the server's ids have some thirty
@@ -259,12 +260,13 @@ export class BridgeClient extends Listening {
   /** @type {End} */
   #lost(code, reason, { adviceMs, floorMs = 0 } = {}) {
     if (this.#link && !this.#session) this.#choice.failed(code, this.#linkHeld);
-    const stable = this.#session && Math.abs(this.#o.now() - this.#connectedAt) >= STABLE_MS; // clocks are set back, too
+    const lived = this.#session ? Math.abs(this.#o.now() - this.#connectedAt) : 0; // clocks are set back, too
     let plan = PLANS[code] ?? {};
     const theApps = plan.frame && this.#sends.unreadable(reason);
     this.#drop();
     const run = this.#run;
-    if (stable) {
+    if (lived >= PROVEN_MS) this.#strikes.delete(4401);
+    if (lived >= STABLE_MS) {
       this.#attempt = 0;
       this.#strikes.clear();
     }

@@ -92,6 +92,29 @@ func TestATokenThatWasGivenAlreadyIsReportedAndNotAskedForAgain(t *testing.T) {
 	})
 }
 
+// Over polls nobody says that a token is about to expire, and one that a network
+// keeps from being fetched in time expires over a socket, too.
+func TestTokensThatLiveForTenSecondsAreReplacedForEver(t *testing.T) {
+	s := newScript(t)
+	p := s.client(`{stored: null}`)
+	peer := s.connected(firstConnect, "c.0")
+	for n := 2; n <= 5; n++ {
+		p.Eval(`h.until("open", %d)`, n-1)
+		p.advance(9_000)
+		peer.close(4401)
+		p.Eval(`h.until("close", %d)`, n-1)
+		p.advance(1_500)
+		peer = s.connected(fmt.Sprintf(`{"type":"connect","token":"token-%d","after":"c.0"}`, n), "c.0")
+	}
+	p.until("token", `"connect"`, `"unauthorized"`, `"unauthorized"`, `"unauthorized"`, `"unauthorized"`)
+	p.Eval(`h.until("open", 5)`)
+	peer.close(4401) // but one that is refused as soon as it has come in is no good
+	p.Eval(`h.until("close", 5)`)
+	if got := p.Eval(`h.all("state").at(-1).state`); got != "stopped" {
+		t.Errorf("the state is %v", got)
+	}
+}
+
 func TestWhatIsNoTokenIsNotSent(t *testing.T) {
 	s := newScript(t)
 	for _, given := range []string{`undefined`, `null`, `""`, `{token: "x"}`, `"<html>a login page</html>"`, `"x".repeat(9000)`} {
