@@ -92,17 +92,14 @@ func (a *appending) head() string {
 // words are the keys and arguments of lua/publish.lua for one message.
 func (a *appending) words(keys, args []string) ([]string, []string) {
 	e, b, m := a.e, a.box, a.m
-	live := b.l
 	var users []string
 	if a.user != "" {
 		users = []string{a.user}
-	} else {
-		live = ""
 	}
 	till, ttl := e.until(m)
-	return append(keys, e.record(m.ID), b.h, b.m, b.g, b.t, live),
+	return append(keys, e.record(m.ID), b.h, b.m, b.g, b.t, b.l),
 		append(args, string(m.Digest[:]), digits(till, untilDigits), itoa(ttl), recordOf(m, users).encode(), a.expires(), m.Topic,
-			a.except(), a.head(), flag(a.echo != nil && m.Stored()), rueidis.BinaryString(encodeMessage(m)))
+			a.except(), a.head(), flag(a.echo != nil && m.Stored()), rueidis.BinaryString(encodeMessage(m)), flag(a.user == ""))
 }
 
 // deliver is the call that puts a message whose id is claimed into the mailbox.
@@ -162,7 +159,7 @@ func parse(r rueidis.RedisMessage) (a answer, err error) {
 
 // Append implements bridge.Engine.
 func (e *Engine) Append(ctx context.Context, m *bridge.Message) (bridge.Receipt, error) {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return bridge.Receipt{}, err
 	}
@@ -173,6 +170,9 @@ func (e *Engine) Append(ctx context.Context, m *bridge.Message) (bridge.Receipt,
 func (e *Engine) append(ctx context.Context, m *bridge.Message) (bridge.Receipt, error) {
 	if !m.To.All && m.To.Group == "" && len(m.To.Recipients()) == 0 {
 		return bridge.Receipt{}, errNobody
+	}
+	if err := e.upToDate(ctx); err != nil {
+		return bridge.Receipt{}, err
 	}
 	if !e.simple(m) {
 		return e.appendMany(ctx, m)
@@ -254,10 +254,17 @@ func (e *Engine) appendMany(ctx context.Context, m *bridge.Message) (r bridge.Re
 			return r, err
 		}
 	}
+	life := e.lives.now.Load()
 	reply, err := e.runDurable(ctx, e.claim(m, users))
 	if err != nil {
 		return r, err
 	}
+	defer func() {
+		// A store that went back meanwhile may have the message and not its id.
+		if err == nil && e.lives.now.Load().name != life.name {
+			err = fmt.Errorf("%w: redis: another server has taken over meanwhile", bridge.ErrUnavailable)
+		}
+	}()
 	claimed, err := parse(reply)
 	if err != nil {
 		return r, err
@@ -277,11 +284,13 @@ func (e *Engine) appendMany(ctx context.Context, m *bridge.Message) (r bridge.Re
 		}
 		// A recalled message is stored no more; nor is one for somebody who was
 		// erased since, whose name is gone from the record.
-		return r, e.spreadOut(ctx, m, users, &r, func(user string) bool {
+		err = e.spreadOut(ctx, m, users, &r, func(user string) bool {
 			return claimed.recalled || user != "" && !slices.Contains(rec.users, user)
 		})
+		return r, err
 	}
-	return r, e.spreadOut(ctx, m, users, &r, func(string) bool { return false })
+	err = e.spreadOut(ctx, m, users, &r, func(string) bool { return false })
+	return r, err
 }
 
 // spreadOut delivers to each user, or to all, and fills in the receipt.
@@ -325,24 +334,14 @@ func (e *Engine) spreadOut(ctx context.Context, m *bridge.Message, users []strin
 	return failed
 }
 
-// replied is what came of one call.
-type replied struct {
-	message rueidis.RedisMessage
-	err     error
-}
-
 // durably runs calls in one go, or one by one where replicas are waited for.
 func (e *Engine) durably(ctx context.Context, calls []call) []replied {
-	out := make([]replied, len(calls))
-	if e.opts.WaitReplicas > 0 {
-		for i := range calls {
-			out[i].message, out[i].err = e.runDurable(ctx, calls[i])
-		}
-		return out
+	if e.opts.WaitReplicas == 0 {
+		return e.runMany(ctx, calls)
 	}
-	for i, r := range e.runMany(ctx, calls) {
-		m, err := r.ToMessage()
-		out[i] = replied{m, e.fault(ctx, err)}
+	out := make([]replied, len(calls))
+	for i := range calls {
+		out[i].message, out[i].err = e.runDurable(ctx, calls[i])
 	}
 	return out
 }
@@ -351,7 +350,7 @@ func (e *Engine) durably(ctx context.Context, calls []call) []replied {
 // together.
 func (e *Engine) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.Appended {
 	out := make([]bridge.Appended, len(ms))
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		for i := range out {
 			out[i].Err = err

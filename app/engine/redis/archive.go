@@ -16,6 +16,8 @@ type Archive struct {
 	e      *Engine // connected, and not open: nobody hears of it
 	epoch  string
 	marked bool // the store is known to say that an import is not finished
+
+	numbers map[string]int64 // of the lives that were loaded; nil: not known
 }
 
 var _ bridge.Archive = (*Archive)(nil)
@@ -174,6 +176,6 @@ func (a *Archive) Clear(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.epoch, a.marked = "", false
+	a.epoch, a.marked, a.numbers = "", false, nil
 	return a.write(ctx, []step{plain(e.client.B().Unlink().Key(e.importKey()).Build(), e.importKey())})
 }

@@ -11,18 +11,19 @@ import (
 type crowd struct {
 	mu     sync.RWMutex // guards what follows
 	of     map[string][]bridge.Member
-	joined map[string]struct{} // sessions that Redis knows of
+	joined map[string]int64 // sessions that Redis knows of, and when their user had been erased last before
 }
 
 func newCrowd() *crowd {
-	return &crowd{of: make(map[string][]bridge.Member), joined: make(map[string]struct{})}
+	return &crowd{of: make(map[string][]bridge.Member), joined: make(map[string]int64)}
 }
 
-// settled says that Redis knows of a session.
-func (c *crowd) settled(session string) {
+// settled says that Redis knows of a session, whose user had been erased last at
+// erased; 0 if never.
+func (c *crowd) settled(session string, erased int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.joined[session] = struct{}{}
+	c.joined[session] = erased
 }
 
 func (c *crowd) join(m bridge.Member) {
@@ -104,6 +105,13 @@ func (c *crowd) all() map[string][]string {
 		}
 	}
 	return out
+}
+
+// before tells when a session's user had been erased last before it joined.
+func (c *crowd) before(session string) int64 {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.joined[session]
 }
 
 // members lists the sessions that Redis knows of, by user.

@@ -34,6 +34,7 @@ type Engine struct {
 	echoes   *echoes
 	flights  flights
 	asked    *questions
+	lives    *lives
 	metrics  *metrics
 	health   health
 
@@ -90,11 +91,12 @@ func dial(ctx context.Context, o Options) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{opts: o, client: client, cluster: client.Mode() == rueidis.ClientModeCluster, self: randomName(machineNameLen),
-		crowd: newCrowd(), leases: newLeases(), echoes: newEchoes(), asked: newQuestions(), heardOnce: make(chan struct{})}
+		crowd: newCrowd(), leases: newLeases(), echoes: newEchoes(), asked: newQuestions(), lives: newLives(), heardOnce: make(chan struct{})}
 	e.life, e.end = context.WithCancel(context.WithoutCancel(ctx))
 	e.all = e.mailboxAt("all")
 	e.health.logger = o.Logger
 	if e.scripts, err = loadScripts(); err == nil {
+		e.lives.now.Store(e.lifetime("", 0))
 		err = e.inspect(ctx)
 	}
 	if err == nil {
@@ -136,6 +138,9 @@ func (e *Engine) open(ctx context.Context) error {
 	}
 	var err error
 	if e.metrics, err = newMetrics(e.opts.Registerer, e); err != nil {
+		return err
+	}
+	if err := e.turn(ctx, nil, 0); err != nil {
 		return err
 	}
 	e.loops.Go(e.subscribe)
@@ -214,17 +219,17 @@ func (e *Engine) Epoch() string { return *e.epoch.Load() }
 func (e *Engine) Listen(l bridge.Listener) { e.listener.Store(&l) }
 
 // enter counts a call that Close waits for.
-func (e *Engine) enter(ctx context.Context) (leave func(), err error) {
+func (e *Engine) enter(ctx context.Context) (limited context.Context, leave func(), err error) {
 	e.gate.RLock()
 	if e.closed.Load() {
 		e.gate.RUnlock()
-		return nil, bridge.ErrClosed
+		return ctx, nil, bridge.ErrClosed
 	}
 	if err := ctx.Err(); err != nil {
 		e.gate.RUnlock()
-		return nil, err
+		return ctx, nil, err
 	}
-	return e.gate.RUnlock, nil
+	return ctx, e.gate.RUnlock, nil
 }
 
 // Close implements bridge.Engine.

@@ -14,7 +14,7 @@ import (
 // so that what others have stays theirs. The name is taken out of what ids are
 // remembered by, for which all of these are looked through.
 func (e *Engine) Erase(ctx context.Context, user string) error {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func (e *Engine) Erase(ctx context.Context, user string) error {
 	now := e.opts.Now()
 	keys := []string{b.h, b.l, b.m, b.g, b.t, b.trails(), b.groups(), e.sights(b, now), e.sights(b, now.Add(-e.opts.IDRetention))}
 	n := bridge.Notice{Kind: bridge.NoticeErased, User: user}
-	_, err = e.runDurable(ctx, call{&e.scripts.erase, keys, []string{e.channel(), e.self, e.notice(n)}})
+	_, err = e.runDurable(ctx, call{&e.scripts.erase, keys, []string{e.channel(), e.self, e.notice(n), itoa(now.UnixNano())}})
 	return err
 }
 
@@ -102,9 +102,12 @@ func (e *Engine) forgetIn(ctx context.Context, keys []string, user string) error
 		}
 		keys = nil // those that have changed meanwhile, by a recall, are looked at again
 		for i, r := range e.runMany(ctx, calls) {
-			done, err := r.AsInt64()
-			if err = e.fault(ctx, err); err != nil {
-				return err
+			if r.err != nil {
+				return r.err
+			}
+			done, err := r.message.AsInt64()
+			if err != nil {
+				return e.fault(ctx, err)
 			}
 			if done == 0 {
 				keys = append(keys, named[i])

@@ -35,7 +35,7 @@ func (e *Engine) each(ctx context.Context, cmds rueidis.Commands) error {
 
 // Members implements bridge.Registry.
 func (e *Engine) Members(ctx context.Context, group string) ([]string, error) {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func (e *Engine) members(ctx context.Context, group string) ([]string, error) {
 
 // SetMember implements bridge.Registry.
 func (e *Engine) SetMember(ctx context.Context, group, user string, member bool) error {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (e *Engine) SetMember(ctx context.Context, group, user string, member bool)
 
 // Groups implements bridge.Registry.
 func (e *Engine) Groups(ctx context.Context, user string) ([]string, error) {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return nil, err
 	}

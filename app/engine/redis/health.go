@@ -37,7 +37,7 @@ func (h *health) note(err error) {
 // Check implements bridge.Engine: it writes a few bytes, and wants this machine
 // to hear the others. Errors: ErrUnavailable, ErrClosed, the context's.
 func (e *Engine) Check(ctx context.Context) error {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
 	}

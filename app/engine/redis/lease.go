@@ -16,10 +16,11 @@ type leases struct {
 	mu        sync.Mutex // guards what follows
 	until     map[string]int64
 	sessions  map[string]int64
-	gone      string // the names of dead machines, run together
-	sent      uint64 // ticks published
-	heard     uint64 // the last tick heard; 0 before the first
-	broadcast uint64 // the newest place among messages to all that is known here
+	gone      string    // the names of dead machines, run together
+	sent      uint64    // ticks published
+	heard     uint64    // the last tick heard; 0 before the first
+	broadcast uint64    // the newest place among messages to all that is known here
+	last      time.Time // when this machine asked for the renewal that succeeded last
 }
 
 func newLeases() *leases { return &leases{until: map[string]int64{}, sessions: map[string]int64{}} }
@@ -40,12 +41,33 @@ func (l *leases) ticked(n uint64) (missed bool) {
 	return missed
 }
 
+// forgetNewest is for when that log may have gone back.
+func (l *leases) forgetNewest() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.broadcast = 0
+}
+
 // newest notes a place among messages to all, and returns the newest that is known.
 func (l *leases) newest(seq uint64) uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.broadcast = max(l.broadcast, seq)
 	return l.broadcast
+}
+
+// renewed notes a renewal, and lapsed tells whether the last one was so long ago that
+// this machine may have missed what became of the store.
+func (l *leases) renewed(at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last = at
+}
+
+func (l *leases) lapsed(lease time.Duration) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Since(l.last) > lease
 }
 
 func (l *leases) dead() string {
@@ -124,7 +146,10 @@ func (e *Engine) renewing() {
 			return
 		}
 		ctx, cancel := context.WithTimeout(e.life, e.opts.Patience)
-		err := e.renew(ctx)
+		err := e.watch(ctx)
+		if err == nil {
+			err = e.renew(ctx)
+		}
 		cancel()
 		if e.life.Err() == nil {
 			e.health.note(err)
@@ -132,8 +157,21 @@ func (e *Engine) renewing() {
 	}
 }
 
+// upToDate renews first where this machine of a Cluster has been away for a lease: no
+// script could tell it that the store lives another life by now.
+func (e *Engine) upToDate(ctx context.Context) error {
+	if !e.cluster || !e.leases.lapsed(e.opts.Lease) {
+		return nil
+	}
+	if err := e.watch(ctx); err != nil {
+		return err
+	}
+	return e.renew(ctx)
+}
+
 // renew says that this machine lives, and hears of the others.
 func (e *Engine) renew(ctx context.Context) error {
+	asked := time.Now()
 	z, n, epoch := e.machineKeys()
 	name := randomName(8)
 	reply, err := e.run(ctx, call{&e.scripts.renew, []string{z, n, epoch}, []string{
@@ -165,6 +203,7 @@ func (e *Engine) renew(ctx context.Context) error {
 	}
 	e.leases.count(sessions)
 	e.leases.update(now, until)
+	e.leases.renewed(asked)
 	if lapsed, err := list[2].AsInt64(); err == nil && lapsed == 1 {
 		// Others may have struck this machine's sessions out.
 		return e.reconcile(ctx)
@@ -173,20 +212,22 @@ func (e *Engine) renew(ctx context.Context) error {
 }
 
 // presence is what stands in a mailbox's l of a session: the machine, then the rest.
-func (e *Engine) presence(m bridge.Member) string {
+func (e *Engine) presence(m bridge.Member, life string) string {
 	enc := newEncoder(64)
 	enc.text(tagUser, m.User)
 	enc.text(tagFrom, m.Transport)
 	enc.time(tagAt, m.Since)
 	enc.text(tagID, m.TokenID)
 	enc.time(tagExpires, m.Until)
+	enc.text(tagLife, life) // last, where scripts look for it
 	return e.self + string(enc.b)
 }
 
-// memberOf reads it back.
-func memberOf(session, value string) (m bridge.Member, machine string, err error) {
+// memberOf reads it back, and in which life it was written; that is empty where an
+// older version did.
+func memberOf(session, value string) (m bridge.Member, machine, life string, err error) {
 	if len(value) < machineNameLen {
-		return m, "", errFormat
+		return m, "", "", errFormat
 	}
 	m.Session = session
 	err = decode([]byte(value[machineNameLen:]), func(tag byte, v []byte) {
@@ -201,7 +242,9 @@ func memberOf(session, value string) (m bridge.Member, machine string, err error
 			m.TokenID = string(v)
 		case tagExpires:
 			m.Until = instant(v)
+		case tagLife:
+			life = string(v)
 		}
 	})
-	return m, value[:machineNameLen], err
+	return m, value[:machineNameLen], life, err
 }

@@ -18,7 +18,7 @@ var errNoUser = fmt.Errorf("redis: a user's name is empty")
 
 // Join implements bridge.Engine.
 func (e *Engine) Join(ctx context.Context, m bridge.Member) (st bridge.Standing, err error) {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return st, err
 	}
@@ -29,9 +29,7 @@ func (e *Engine) Join(ctx context.Context, m bridge.Member) (st bridge.Standing,
 	// First here: a message that is appended meanwhile waits for its echo.
 	known := e.crowd.knows(m.User, m.Session)
 	e.crowd.join(m)
-	if st, err = e.join(ctx, m); err == nil {
-		e.crowd.settled(m.Session)
-	} else if !known {
+	if st, err = e.join(ctx, m); err != nil && !known {
 		e.crowd.leave(m.User, m.Session)
 	}
 	return st, err
@@ -42,14 +40,23 @@ func (e *Engine) join(ctx context.Context, m bridge.Member) (st bridge.Standing,
 	// Before the user is marked as seen: a list of those seen may name one too
 	// many, never one too few.
 	pre := rueidis.Commands{e.client.B().Zadd().Key(e.users()).ScoreMember().ScoreMember(0, m.User).Build(),
-		e.client.B().Hget().Key(e.all.h).Field("s").Build(), e.headcount()}
+		e.client.B().Hmget().Key(e.all.h).Field("s", "lv").Build(), e.headcount()}
 	r := e.client.DoMulti(ctx, pre...)
 	if err := e.fault(ctx, r[0].Error()); err != nil {
 		return st, err
 	}
-	head, err := r[1].AsUint64()
-	if err = e.fault(ctx, err); err != nil {
-		return st, err
+	all, err := r[1].ToArray()
+	if err != nil || len(all) != 2 {
+		return st, fmt.Errorf("%w: redis: where messages to all stand: %w", bridge.ErrUnavailable, err)
+	}
+	head, starts := "0", ""
+	for i, to := range []*string{&head, &starts} {
+		if all[i].IsNil() {
+			continue
+		}
+		if *to, err = all[i].ToString(); err != nil {
+			return st, e.fault(ctx, err)
+		}
 	}
 	if err := e.belong(ctx, m); err != nil {
 		return st, err
@@ -58,23 +65,30 @@ func (e *Engine) join(ctx context.Context, m bridge.Member) (st bridge.Standing,
 	if !e.cluster {
 		keys = append(keys, e.all.h)
 	}
-	reply, err := e.runDurable(ctx, call{&e.scripts.join, keys, []string{
-		m.Session, e.presence(m), itoa(e.opts.Now().UnixNano()), itoa(head), e.leases.dead()}})
+	var reply rueidis.RedisMessage
+	err = e.inLife(ctx, func(lf *lifetime) (err error) {
+		st.Life = lf.name
+		reply, err = e.runOnceDurably(ctx, lf, call{&e.scripts.join, keys, []string{
+			m.Session, e.presence(m, lf.name), itoa(e.opts.Now().UnixNano()), head, e.leases.dead(), starts}})
+		return err
+	})
 	if err != nil {
 		return st, err
 	}
 	list, err := reply.ToArray()
-	if err != nil || len(list) != 6 {
+	if err != nil || len(list) != 7 {
 		return st, fmt.Errorf("%w: redis: a standing that is none: %w", bridge.ErrUnavailable, err)
 	}
-	var n [6]uint64 // head, acked, acked of messages to all, first, head of messages to all, live
+	var n [7]uint64 // head, acked, acked of messages to all, first, head of messages to all, live, erased
 	for i := range n {
 		if n[i], err = list[i].AsUint64(); err != nil {
 			return st, e.fault(ctx, err)
 		}
 	}
 	e.leases.newest(n[4])
+	e.crowd.settled(m.Session, int64(n[6]))
 	return bridge.Standing{
+		Life:  st.Life,
 		Head:  bridge.Position{Mailbox: n[0], Broadcast: n[4]},
 		Acked: bridge.Position{Mailbox: n[1], Broadcast: max(n[2], n[3])},
 		First: bridge.Position{Broadcast: n[3]},
@@ -84,7 +98,7 @@ func (e *Engine) join(ctx context.Context, m bridge.Member) (st bridge.Standing,
 
 // Leave implements bridge.Engine.
 func (e *Engine) Leave(ctx context.Context, t bridge.Trail) error {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -113,8 +127,8 @@ func (e *Engine) Leave(ctx context.Context, t bridge.Trail) error {
 }
 
 // Ack implements bridge.Engine.
-func (e *Engine) Ack(ctx context.Context, user, _ string, p bridge.Position) error {
-	leave, err := e.enter(ctx)
+func (e *Engine) Ack(ctx context.Context, user, life string, p bridge.Position) error {
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -122,30 +136,52 @@ func (e *Engine) Ack(ctx context.Context, user, _ string, p bridge.Position) err
 	if user == "" {
 		return errNoUser
 	}
-	keys := []string{e.mailboxOf(user).h}
-	head := uint64(0)
-	if !e.cluster {
-		keys = append(keys, e.all.h)
-	} else if head = e.leases.newest(0); p.Broadcast > head {
-		if head, err = e.client.Do(ctx, e.client.B().Hget().Key(e.all.h).Field("s").Build()).AsUint64(); err != nil {
-			if err = e.fault(ctx, err); err != nil {
+	return e.inLife(ctx, func(lf *lifetime) error {
+		keys, head, no := []string{e.mailboxOf(user).h}, uint64(0), ""
+		if !e.cluster {
+			keys = append(keys, e.all.h)
+		}
+		switch {
+		case life != lf.name:
+			_, list, _ := e.lifeKeys()
+			r := e.client.DoMulti(ctx, e.client.B().Zscore().Key(list).Member(life).Build(), e.client.B().Hmget().Key(e.all.h).Field("s", "lv").Build())
+			n, err := lifeNumber(life, r[0])
+			if err != nil {
 				return err
 			}
+			no = itoa(n)
+			state, err := r[1].ToArray()
+			if err != nil {
+				return err
+			}
+			if head, err = lifeEnd(state, n); err != nil {
+				return err
+			}
+		case e.cluster:
+			if head = e.leases.newest(0); p.Broadcast > head {
+				var err error
+				if head, err = e.client.Do(ctx, e.client.B().Hget().Key(e.all.h).Field("s").Build()).AsUint64(); err != nil && !rueidis.IsRedisNil(err) {
+					return err
+				}
+				e.leases.newest(head)
+			}
 		}
-		e.leases.newest(head)
-	}
-	_, err = e.run(ctx, call{&e.scripts.ack, keys, []string{itoa(p.Mailbox), itoa(p.Broadcast), itoa(head)}})
-	return err
+		_, err := e.runOnce(ctx, lf, call{&e.scripts.ack, keys, []string{itoa(p.Mailbox), itoa(p.Broadcast), itoa(head), no}})
+		return err
+	})
 }
 
 // live lists the sessions that stand in a mailbox's l, oldest first. Those of
 // dead machines only tell until when they were there.
 func (e *Engine) live(entries map[string]string) (list []bridge.Member, lapsed time.Time) {
+	now := e.Life()
 	for session, value := range entries {
-		m, machine, err := memberOf(session, value)
+		m, machine, life, err := memberOf(session, value)
 		switch {
 		case err != nil:
 			e.opts.Logger.Warn("a session's entry cannot be read", "session", session, "error", err)
+		case life != "" && life != now:
+			// Whoever wrote it has yet to say that the session is still there.
 		case e.leases.lives(machine):
 			list = append(list, m)
 		default:
@@ -162,7 +198,7 @@ func (e *Engine) live(entries map[string]string) (list []bridge.Member, lapsed t
 
 // Presence implements bridge.Registry.
 func (e *Engine) Presence(ctx context.Context, users []string) ([]bridge.Presence, error) {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +236,7 @@ func (e *Engine) Presence(ctx context.Context, users []string) ([]bridge.Presenc
 
 // Sessions implements bridge.Registry.
 func (e *Engine) Sessions(ctx context.Context, user string) ([]bridge.Member, error) {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -215,7 +251,7 @@ func (e *Engine) Sessions(ctx context.Context, user string) ([]bridge.Member, er
 
 // Tell implements bridge.Registry.
 func (e *Engine) Tell(ctx context.Context, n bridge.Notice) error {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -242,7 +278,7 @@ func (e *Engine) notice(n bridge.Notice) string {
 
 // Revoke implements bridge.Registry.
 func (e *Engine) Revoke(ctx context.Context, user string, r bridge.Revocation) error {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -267,7 +303,7 @@ func (e *Engine) revoking(user string, r bridge.Revocation) call {
 
 // Revoked implements bridge.Registry.
 func (e *Engine) Revoked(ctx context.Context, user, tokenID string, issuedAt time.Time) (bool, error) {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return false, err
 	}

@@ -119,21 +119,37 @@ func (s *stretch) lost(after uint64) (expired, trimmed uint64) {
 }
 
 // Read implements bridge.Engine.
-func (e *Engine) Read(ctx context.Context, user, _ string, after bridge.Position, maxCount, maxBytes int) (p bridge.Page, err error) {
-	leave, err := e.enter(ctx)
+func (e *Engine) Read(ctx context.Context, user, life string, after bridge.Position, maxCount, maxBytes int) (p bridge.Page, err error) {
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return p, err
 	}
 	defer leave()
-	replies := e.runMany(ctx, []call{
+	return e.read(ctx, user, life, after, maxCount, maxBytes)
+}
+
+func (e *Engine) read(ctx context.Context, user, life string, after bridge.Position, maxCount, maxBytes int) (p bridge.Page, err error) {
+	lf := e.lives.now.Load()
+	if life != lf.name {
+		return p, bridge.ErrOtherLife
+	}
+	replies := e.runManyOnce(ctx, lf, []call{
 		e.readCall(e.mailboxOf(user), after.Mailbox, maxCount, maxBytes), e.readCall(e.all, after.Broadcast, maxCount, maxBytes)})
 	var logs [2]stretch
 	for i, r := range replies {
-		m, err := r.ToMessage()
-		if err = e.fault(ctx, err); err != nil {
+		if no, other := otherLife(r.err); other {
+			if err := e.turn(ctx, lf, no); err != nil {
+				return p, err
+			}
+			if e.Life() == life { // the server had only forgotten the scripts
+				return e.read(ctx, user, life, after, maxCount, maxBytes)
+			}
+			return p, bridge.ErrOtherLife
+		}
+		if err := e.fault(ctx, r.err); err != nil {
 			return p, err
 		}
-		of := user
+		m, of := r.message, user
 		if i == 1 {
 			of = ""
 		}
@@ -170,10 +186,10 @@ func (e *Engine) Read(ctx context.Context, user, _ string, after bridge.Position
 		all.next, all.holes, all.trimmed = after.Broadcast, nil, 0
 	}
 	for i, m := range mail.messages {
-		p.Deliveries = append(p.Deliveries, bridge.Delivery{Message: m, Mailbox: mail.places[i]})
+		p.Deliveries = append(p.Deliveries, bridge.Delivery{Message: m, Mailbox: mail.places[i], Life: life})
 	}
 	for i, m := range all.messages {
-		p.Deliveries = append(p.Deliveries, bridge.Delivery{Message: m, Broadcast: all.places[i]})
+		p.Deliveries = append(p.Deliveries, bridge.Delivery{Message: m, Broadcast: all.places[i], Life: life})
 	}
 	p.Next = bridge.Position{Mailbox: mail.next, Broadcast: all.next}
 	p.More = mail.more || all.more
@@ -184,7 +200,7 @@ func (e *Engine) Read(ctx context.Context, user, _ string, after bridge.Position
 
 // Pending implements bridge.Engine.
 func (e *Engine) Pending(ctx context.Context, user string, after bridge.Position) (int, error) {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -201,9 +217,12 @@ func (e *Engine) Pending(ctx context.Context, user string, after bridge.Position
 	}
 	n := 0
 	for _, r := range e.runMany(ctx, calls) {
-		some, err := r.AsInt64()
-		if err = e.fault(ctx, err); err != nil {
-			return 0, err
+		if r.err != nil {
+			return 0, r.err
+		}
+		some, err := r.message.AsInt64()
+		if err != nil {
+			return 0, e.fault(ctx, err)
 		}
 		n += int(some)
 	}

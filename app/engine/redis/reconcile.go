@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,10 +33,10 @@ func (e *Engine) reconcile(ctx context.Context) error {
 	for user := range members {
 		b := e.mailboxOf(user)
 		users = append(users, user)
-		cmds = append(cmds, e.client.B().Hmget().Key(b.h).Field("s", "f").Build(), e.client.B().Hgetall().Key(b.revocations()).Build())
+		cmds = append(cmds, e.client.B().Hmget().Key(b.h).Field("s", "f", "er").Build(), e.client.B().Hgetall().Key(b.revocations()).Build())
 	}
 	replies := e.client.DoMulti(ctx, cmds...)
-	var again rueidis.Commands
+	var again []bridge.Member
 	for i, user := range users {
 		state, err := replies[2*i].ToArray()
 		if err = e.fault(ctx, err); err != nil {
@@ -45,14 +46,27 @@ func (e *Engine) reconcile(ctx context.Context) error {
 		if err = e.fault(ctx, err); err != nil {
 			return err
 		}
-		if len(state) != 2 || state[1].IsNil() {
-			// Whoever has joined has a first place, unless they were erased since.
+		if len(state) != 3 {
+			return e.fault(ctx, errFormat)
+		}
+		erased := int64(0)
+		if !state[2].IsNil() {
+			if erased, err = state[2].AsInt64(); err != nil {
+				return e.fault(ctx, err)
+			}
+		}
+		if slices.ContainsFunc(members[user], func(m bridge.Member) bool { return erased > e.crowd.before(m.Session) }) {
 			e.crowd.dismiss(user)
 			(*l).Notify(bridge.Notice{Kind: bridge.NoticeErased, User: user})
 			continue
 		}
 		for _, m := range members[user] {
-			again = append(again, e.client.B().Hset().Key(e.mailboxOf(user).l).FieldValue().FieldValue(m.Session, e.presence(m)).Build())
+			if state[1].IsNil() { // the store has lost that the user ever came
+				if _, err := e.join(ctx, m); err != nil {
+					return err
+				}
+			}
+			again = append(again, m)
 		}
 		for kind, value := range revoked {
 			if strings.HasPrefix(kind, nameField) {
@@ -68,7 +82,27 @@ func (e *Engine) reconcile(ctx context.Context) error {
 			(*l).Behind(user, bridge.Position{Mailbox: n})
 		}
 	}
-	return e.each(ctx, again)
+	return e.present(ctx, again)
+}
+
+// present says of sessions that they are there, and takes that back where one has
+// left meanwhile.
+func (e *Engine) present(ctx context.Context, members []bridge.Member) error {
+	life := e.Life()
+	var cmds rueidis.Commands
+	for _, m := range members {
+		cmds = append(cmds, e.client.B().Hset().Key(e.mailboxOf(m.User).l).FieldValue().FieldValue(m.Session, e.presence(m, life)).Build())
+	}
+	if err := e.each(ctx, cmds); err != nil {
+		return err
+	}
+	var gone rueidis.Commands
+	for _, m := range members {
+		if !e.crowd.knows(m.User, m.Session) {
+			gone = append(gone, e.client.B().Hdel().Key(e.mailboxOf(m.User).l).Field(m.Session).Build())
+		}
+	}
+	return e.each(ctx, gone)
 }
 
 // revocation reads what lua/revoke.lua wrote.

@@ -17,13 +17,19 @@ import (
 //go:embed lua/*.lua
 var luaFiles embed.FS
 
-// script is sent by its hash; a server that does not know it is sent the whole.
-type script struct{ source, hash string }
+// script is sent by its hash, which it has of the life that it is sent in.
+type script struct {
+	n    int    // in lifetime.hashes
+	body string // lua/lib.lua and the script itself, without the life's constants
+}
 
 type scripts struct {
 	publish, claim, deliver, read, pending, join, leave, ack script
 	tell, recall, revoke, erase, renew, member, seen         script
-	mark, rewrite, alive, survey, load                       script
+	mark, rewrite, alive, survey, load, livesload            script
+
+	all  []*script
+	life string // lua/life.lua, which is of no life
 }
 
 func loadScripts() (*scripts, error) {
@@ -32,21 +38,30 @@ func loadScripts() (*scripts, error) {
 		return nil, err
 	}
 	s := &scripts{}
+	life, err := luaFiles.ReadFile("lua/life.lua")
+	if err != nil {
+		return nil, err
+	}
+	s.life = string(life)
 	for name, to := range map[string]*script{
 		"publish": &s.publish, "claim": &s.claim, "deliver": &s.deliver, "read": &s.read, "pending": &s.pending,
 		"join": &s.join, "leave": &s.leave, "ack": &s.ack, "tell": &s.tell, "recall": &s.recall, "revoke": &s.revoke,
 		"erase": &s.erase, "renew": &s.renew, "member": &s.member, "seen": &s.seen, "mark": &s.mark, "rewrite": &s.rewrite,
-		"alive": &s.alive, "survey": &s.survey, "load": &s.load,
+		"alive": &s.alive, "survey": &s.survey, "load": &s.load, "livesload": &s.livesload,
 	} {
 		b, err := luaFiles.ReadFile("lua/" + name + ".lua")
 		if err != nil {
 			return nil, err
 		}
-		to.source = string(lib) + string(b)
-		sum := sha1.Sum([]byte(to.source)) //nolint:gosec
-		to.hash = hex.EncodeToString(sum[:])
+		to.n, to.body = len(s.all), string(lib)+string(b)
+		s.all = append(s.all, to)
 	}
 	return s, nil
+}
+
+func hashOf(source string) string {
+	sum := sha1.Sum([]byte(source)) //nolint:gosec
+	return hex.EncodeToString(sum[:])
 }
 
 // call is one run of a script.
@@ -56,66 +71,139 @@ type call struct {
 	args   []string
 }
 
-func (e *Engine) byHash(c call) rueidis.Completed {
-	return e.client.B().Evalsha().Sha1(c.script.hash).Numkeys(int64(len(c.keys))).Key(c.keys...).Arg(c.args...).Build()
-}
-
-func (e *Engine) bySource(c call) rueidis.Completed {
-	return e.client.B().Eval().Script(c.script.source).Numkeys(int64(len(c.keys))).Key(c.keys...).Arg(c.args...).Build()
-}
-
-// run runs a script. Errors: ErrUnavailable, the context's.
-func (e *Engine) run(ctx context.Context, c call) (rueidis.RedisMessage, error) {
-	r := e.client.Do(ctx, e.byHash(c))
-	if unknownScript(r.Error()) {
-		r = e.client.Do(ctx, e.bySource(c))
+// keysIn are a call's keys, and the current life's name where scripts look at it.
+func (e *Engine) keysIn(lf *lifetime, c call) []string {
+	if lf.name == "" || e.cluster {
+		return c.keys
 	}
-	m, err := r.ToMessage()
-	return m, e.fault(ctx, err)
+	current, _, _ := e.lifeKeys()
+	return append(c.keys[:len(c.keys):len(c.keys)], current)
+}
+
+func (e *Engine) byHash(lf *lifetime, c call) rueidis.Completed {
+	keys := e.keysIn(lf, c)
+	return e.client.B().Evalsha().Sha1(lf.hashes[c.script.n]).Numkeys(int64(len(keys))).Key(keys...).Arg(c.args...).Build()
+}
+
+// bySource sends a script whole: only for who has the store alone, in no life.
+func (e *Engine) bySource(lf *lifetime, c call) rueidis.Completed {
+	return e.client.B().Eval().Script(lf.source(c.script)).Numkeys(int64(len(c.keys))).Key(c.keys...).Arg(c.args...).Build()
+}
+
+// run runs a script in the life that the store lives. Errors: ErrUnavailable, the
+// context's.
+func (e *Engine) run(ctx context.Context, c call) (m rueidis.RedisMessage, err error) {
+	err = e.inLife(ctx, func(lf *lifetime) (err error) {
+		m, err = e.runOnce(ctx, lf, c)
+		return err
+	})
+	return m, err
+}
+
+// runOnce runs a script in a life. The error is the server's own.
+func (e *Engine) runOnce(ctx context.Context, lf *lifetime, c call) (rueidis.RedisMessage, error) {
+	r := e.client.Do(ctx, e.byHash(lf, c))
+	if lf.name == "" && unknownScript(r.Error()) {
+		r = e.client.Do(ctx, e.bySource(lf, c))
+	}
+	return r.ToMessage()
 }
 
 // runDurable runs a script that writes what a caller will be promised: with
 // WaitReplicas it returns only when so many have it.
-func (e *Engine) runDurable(ctx context.Context, c call) (rueidis.RedisMessage, error) {
+func (e *Engine) runDurable(ctx context.Context, c call) (m rueidis.RedisMessage, err error) {
+	err = e.inLife(ctx, func(lf *lifetime) (err error) {
+		m, err = e.runOnceDurably(ctx, lf, c)
+		return err
+	})
+	return m, err
+}
+
+// runOnceDurably is runDurable in one life. The error is the server's own.
+func (e *Engine) runOnceDurably(ctx context.Context, lf *lifetime, c call) (rueidis.RedisMessage, error) {
 	if e.opts.WaitReplicas == 0 {
-		return e.run(ctx, c)
+		return e.runOnce(ctx, lf, c)
 	}
-	// WAIT speaks for the writes of its own connection.
+	return e.runAndWait(ctx, lf, c)
+}
+
+// runAndWait is runOnce, and waits for replicas: over a connection of its own,
+// because WAIT speaks for the writes of that.
+func (e *Engine) runAndWait(ctx context.Context, lf *lifetime, c call) (rueidis.RedisMessage, error) {
 	own, release := e.client.Dedicate()
 	defer release()
-	wait := func(cmd rueidis.Completed) []rueidis.RedisResult {
-		patience := e.opts.Patience.Milliseconds()
-		return own.DoMulti(ctx, cmd, e.client.B().Wait().Numreplicas(int64(e.opts.WaitReplicas)).Timeout(patience).Build())
-	}
-	r := wait(e.byHash(c))
-	if unknownScript(r[0].Error()) {
-		r = wait(e.bySource(c))
-	}
+	patience := e.opts.Patience.Milliseconds()
+	r := own.DoMulti(ctx, e.byHash(lf, c), e.client.B().Wait().Numreplicas(int64(e.opts.WaitReplicas)).Timeout(patience).Build())
 	m, err := r[0].ToMessage()
 	if err != nil {
-		return m, e.fault(ctx, err)
+		return m, err
 	}
 	n, err := r[1].AsInt64()
 	if err == nil && n < int64(e.opts.WaitReplicas) {
 		err = fmt.Errorf("%d of %d replicas have it", n, e.opts.WaitReplicas)
 	}
-	return m, e.fault(ctx, err)
+	return m, err
 }
 
-// runMany runs scripts in one go; those of one slot in their order.
-func (e *Engine) runMany(ctx context.Context, calls []call) []rueidis.RedisResult {
-	build := func(one func(call) rueidis.Completed) []rueidis.Completed {
-		cmds := make([]rueidis.Completed, len(calls))
-		for i := range calls {
-			cmds[i] = one(calls[i])
-		}
-		return cmds
+// replied is what came of one call.
+type replied struct {
+	message rueidis.RedisMessage
+	err     error
+}
+
+// runMany runs scripts in one go; those of one slot in their order. Those that the
+// server did not run, because the store lives another life, are run in that one.
+func (e *Engine) runMany(ctx context.Context, calls []call) []replied {
+	out := make([]replied, len(calls))
+	left := make([]int, len(calls))
+	for i := range left {
+		left[i] = i
 	}
-	out := e.client.DoMulti(ctx, build(e.byHash)...)
-	for i := range out {
-		if unknownScript(out[i].Error()) {
-			out[i] = e.client.Do(ctx, e.bySource(calls[i]))
+	for turns := 0; len(left) > 0; turns++ {
+		lf := e.lives.now.Load()
+		some := make([]call, len(left))
+		for i, n := range left {
+			some[i] = calls[n]
 		}
+		again, least := left[:0], int64(0)
+		for i, r := range e.runManyOnce(ctx, lf, some) {
+			n := left[i]
+			no, other := otherLife(r.err)
+			if !other {
+				out[n] = replied{r.message, e.fault(ctx, r.err)}
+				continue
+			}
+			again, least = append(again, n), max(least, no)
+		}
+		if left = again; len(left) == 0 {
+			break
+		}
+		err := fmt.Errorf("%w: redis: the servers change too often", bridge.ErrUnavailable)
+		if turns < maxTurns {
+			err = e.turn(ctx, lf, least)
+		}
+		if err != nil {
+			for _, n := range left {
+				out[n].err = err
+			}
+			break
+		}
+	}
+	return out
+}
+
+// runManyOnce runs scripts in one life. The errors are the server's own.
+func (e *Engine) runManyOnce(ctx context.Context, lf *lifetime, calls []call) []replied {
+	cmds := make(rueidis.Commands, len(calls))
+	for i := range calls {
+		cmds[i] = e.byHash(lf, calls[i])
+	}
+	out := make([]replied, len(calls))
+	for i, r := range e.client.DoMulti(ctx, cmds...) {
+		if lf.name == "" && unknownScript(r.Error()) {
+			r = e.client.Do(ctx, e.bySource(lf, calls[i]))
+		}
+		out[i].message, out[i].err = r.ToMessage()
 	}
 	return out
 }
@@ -130,8 +218,10 @@ func (e *Engine) fault(ctx context.Context, err error) error {
 	switch {
 	case err == nil, rueidis.IsRedisNil(err):
 		return nil
+	case errors.Is(err, bridge.ErrUnavailable), errors.Is(err, bridge.ErrClosed), errors.Is(err, bridge.ErrRewound), errors.Is(err, bridge.ErrOtherLife):
+		return err
 	case ctx.Err() != nil && e.life.Err() == nil:
-		return ctx.Err()
+		return context.Cause(ctx)
 	case e.closed.Load():
 		return bridge.ErrClosed
 	}

@@ -83,7 +83,7 @@ func (e *Engine) answerQuestion(body string) {
 // Trails implements bridge.Registry. Machines that do not answer in time are
 // left out.
 func (e *Engine) Trails(ctx context.Context, user string) ([]bridge.Trail, error) {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -12,14 +12,16 @@ if known or ARGV[15] == '1' then
 end
 local place = '0'
 if exp ~= '' then
-  local s = call('HMGET', KEYS[2], 's', 'nx', 'mx', 'tr')
+  local s = call('HMGET', KEYS[2], 's', 'nx', 'mx', 'tr', 'ln')
+  local refused = over(s[5])
+  if refused then return refused end
   local seq
   seq, place = newest(s)
   append(s, seq, place, KEYS[2], KEYS[3], KEYS[4], KEYS[5], now, exp, tonumber(ARGV[5]), ARGV[6], ARGV[7])
 end
 call('SET', KEYS[1], place, 'PX', ARGV[2])
 if ARGV[13] == '1' then
-  call('PUBLISH', ARGV[8] .. 'all', 'D' .. place .. ' ' .. ARGV[11] .. ARGV[7])
+  call('PUBLISH', ARGV[8] .. 'all', 'D' .. place .. ' ' .. ARGV[11] .. MARK .. ARGV[7])
   return { 'n', place, 0, 1 }
 end
 local elsewhere, here = spread(KEYS[6], ARGV[8], ARGV[9], ARGV[10], ARGV[12], ARGV[14], place, ARGV[11], ARGV[7], '0')

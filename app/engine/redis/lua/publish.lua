@@ -13,10 +13,12 @@ local claimed = false
 
 local function publish(k, a)
   local h, m, exp, blob = KEYS[k + 1], KEYS[k + 2], ARGV[a + 4], ARGV[a + 9]
-  local l = KEYS[k + 5]
+  local all = ARGV[a + 10] == '1'
   local s, seq, place = nil, 0, '0'
   if exp ~= '' then
-    s = call('HMGET', h, 's', 'nx', 'mx', 'tr')
+    s = call('HMGET', h, 's', 'nx', 'mx', 'tr', 'ln')
+    local refused = over(s[5])
+    if refused then return refused end
     seq, place = newest(s)
   end
   local old = remember(KEYS[k], now, ARGV[a], ARGV[a + 1], ARGV[a + 2], place, ARGV[a + 3], touch)
@@ -26,20 +28,20 @@ local function publish(k, a)
   end
   claimed = true
   if s then
-    append(s, seq, place, h, m, KEYS[k + 3], KEYS[k + 4], now, exp, l == '' and biglimit or limit, ARGV[a + 5], blob)
+    append(s, seq, place, h, m, KEYS[k + 3], KEYS[k + 4], now, exp, all and biglimit or limit, ARGV[a + 5], blob)
   end
-  if l == '' then
-    call('PUBLISH', channel .. 'all', 'D' .. place .. ' ' .. ARGV[a + 7] .. blob)
+  if all then
+    call('PUBLISH', channel .. 'all', 'D' .. place .. ' ' .. ARGV[a + 7] .. MARK .. blob)
     return place .. ' 0 1'
   end
-  local elsewhere, here = spread(l, channel, self, ARGV[a + 6], dead, '0', place, ARGV[a + 7], blob, ARGV[a + 8])
+  local elsewhere, here = spread(KEYS[k + 5], channel, self, ARGV[a + 6], dead, '0', place, ARGV[a + 7], blob, ARGV[a + 8])
   return place .. ' ' .. elsewhere .. ' ' .. here
 end
 
 local out = {}
 for n = 0, #KEYS / 6 - 1 do
   claimed = false
-  local ok, answer = pcall(publish, 6 * n + 1, 10 * n + 8)
+  local ok, answer = pcall(publish, 6 * n + 1, 11 * n + 8)
   if not ok and claimed then call('DEL', KEYS[6 * n + 1]) end -- what was not stored must not be known
   if not ok and type(answer) ~= 'table' then answer = { err = tostring(answer) } end
   out[n + 1] = answer
