@@ -10,10 +10,10 @@ import (
 // Proxy stands between an engine and a server, and can stop forwarding: to both
 // it is a network that has gone silent.
 type Proxy struct {
-	ln     net.Listener
-	target string
+	ln net.Listener
 
 	mu    sync.Mutex // guards what follows
+	to    string     // where new connections lead
 	open  *sync.Cond // broadcast when silent ends, or the proxy
 	quiet bool
 	done  bool
@@ -27,7 +27,7 @@ func NewProxy(t testing.TB, target string) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{ln: ln, target: target, conns: make(map[net.Conn]struct{})}
+	p := &Proxy{ln: ln, to: target, conns: make(map[net.Conn]struct{})}
 	p.open = sync.NewCond(&p.mu)
 	go p.accept()
 	t.Cleanup(p.close)
@@ -50,6 +50,13 @@ func (p *Proxy) Mend() {
 	defer p.mu.Unlock()
 	p.quiet = false
 	p.open.Broadcast()
+}
+
+// LeadTo has new connections lead to another server.
+func (p *Proxy) LeadTo(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.to = target
 }
 
 // Drop ends every connection there is.
@@ -84,7 +91,10 @@ func (p *Proxy) serve(c net.Conn) {
 	if !p.pass() {
 		return
 	}
-	s, err := net.Dial("tcp", p.target)
+	p.mu.Lock()
+	to := p.to
+	p.mu.Unlock()
+	s, err := net.Dial("tcp", to)
 	if err != nil {
 		_ = c.Close() // refused, as the target would
 		return
