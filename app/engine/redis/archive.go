@@ -127,7 +127,7 @@ func (a *Archive) Progress(ctx context.Context) (p bridge.Progress, err error) {
 	}
 	return p, a.keys(ctx, "*", func(keys []string) (bool, error) {
 		for _, k := range keys {
-			if tag, _ := a.split(k); tag != "machines" {
+			if tag, _ := a.split(k); !strings.HasPrefix(tag, probeTag) {
 				return true, fmt.Errorf("redis: %w: there are keys that begin with %s", bridge.ErrNotEmpty, a.e.opts.Prefix)
 			}
 		}

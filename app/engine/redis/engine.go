@@ -22,6 +22,7 @@ const machineNameLen = 12
 type Engine struct {
 	opts    Options
 	client  rueidis.Client
+	conns   *conns
 	cluster bool
 	scripts *scripts
 	self    string  // this machine's name, new with each start
@@ -86,11 +87,17 @@ func dial(ctx context.Context, o Options) (*Engine, error) {
 	co.Dialer.Timeout = o.Patience
 	co.PipelineMultiplex = -1 // one connection: what many callers ask goes out in one write
 	co.ClientName = "hookbridge"
+	// Or it would repeat what only reads until the caller's context ends.
+	co.DisableRetry = true
+	wires := newConns()
+	if co.DialCtxFn == nil { // of a URL that names no socket of the file system
+		co.DialCtxFn = wires.dial
+	}
 	client, err := connect(ctx, co, o)
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{opts: o, client: client, cluster: client.Mode() == rueidis.ClientModeCluster, self: randomName(machineNameLen),
+	e := &Engine{opts: o, client: client, conns: wires, cluster: client.Mode() == rueidis.ClientModeCluster, self: randomName(machineNameLen),
 		crowd: newCrowd(), leases: newLeases(), echoes: newEchoes(), asked: newQuestions(), lives: newLives(), heardOnce: make(chan struct{})}
 	e.life, e.end = context.WithCancel(context.WithoutCancel(ctx))
 	e.all = e.mailboxAt("all")
@@ -133,6 +140,8 @@ func connect(ctx context.Context, co rueidis.ClientOption, o Options) (rueidis.C
 }
 
 func (e *Engine) open(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, startPatience, errSilent)
+	defer cancel()
 	if err := e.checkWhole(ctx); err != nil {
 		return err
 	}
@@ -218,7 +227,8 @@ func (e *Engine) Epoch() string { return *e.epoch.Load() }
 // Listen implements bridge.Engine.
 func (e *Engine) Listen(l bridge.Listener) { e.listener.Store(&l) }
 
-// enter counts a call that Close waits for.
+// enter counts a call that Close waits for. A caller who has set no deadline gets
+// one.
 func (e *Engine) enter(ctx context.Context) (limited context.Context, leave func(), err error) {
 	e.gate.RLock()
 	if e.closed.Load() {
@@ -229,27 +239,51 @@ func (e *Engine) enter(ctx context.Context) (limited context.Context, leave func
 		e.gate.RUnlock()
 		return ctx, nil, err
 	}
-	return ctx, e.gate.RUnlock, nil
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, e.gate.RUnlock, nil
+	}
+	limited, cancel := context.WithTimeoutCause(ctx, e.opts.Patience, errSilent)
+	return limited, func() { cancel(); e.gate.RUnlock() }, nil
 }
+
+// errSilent is that a server has not answered in time.
+var errSilent = fmt.Errorf("%w: redis: no answer in time", bridge.ErrUnavailable)
 
 // Close implements bridge.Engine.
 func (e *Engine) Close() error {
 	if e.closed.Swap(true) {
 		return bridge.ErrClosed
 	}
-	e.gate.Lock() // waits for the calls under way
-	defer e.gate.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), e.opts.Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), min(closePatience, e.opts.Patience))
 	defer cancel()
-	err := e.withdraw(ctx)
+	free := make(chan struct{})
+	go func() {
+		e.gate.Lock() // waits for the calls under way
+		close(free)
+	}()
+	answers := false
+	select {
+	case <-free:
+		answers = e.withdraw(ctx)
+	case <-ctx.Done():
+		e.opts.Logger.Warn("calls of Redis are under way, and are given up")
+	}
+	if !answers {
+		e.conns.end() // or those who wait for a server that hangs would wait on
+	}
 	e.hangUp()
+	<-free
+	e.gate.Unlock()
 	e.metrics.close()
-	return err
+	return nil
 }
 
-// withdraw takes back this machine's word about its sessions. Where that fails,
-// it lapses.
-func (e *Engine) withdraw(ctx context.Context) error {
+// closePatience is how long Close waits for calls under way, and to say goodbye.
+const closePatience = 3 * time.Second
+
+// withdraw takes back this machine's word about its sessions. Where that fails (it
+// returns false), it lapses.
+func (e *Engine) withdraw(ctx context.Context) bool {
 	var cmds rueidis.Commands
 	for user, sessions := range e.crowd.all() {
 		cmds = append(cmds, e.client.B().Hdel().Key(e.mailboxOf(user).l).Field(sessions...).Build())
@@ -259,10 +293,10 @@ func (e *Engine) withdraw(ctx context.Context) error {
 	for _, r := range e.client.DoMulti(ctx, cmds...) {
 		if err := r.Error(); err != nil {
 			e.opts.Logger.Warn("presence was not withdrawn; it will lapse", "error", err)
-			break
+			return false
 		}
 	}
-	return nil
+	return true
 }
 
 // nowMs is the callers' clock.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/rueidis"
 
@@ -37,14 +38,16 @@ const (
 	// maxLives is how many lives a store remembers; a cursor of an older one gets
 	// a gap. How many beginnings a mailbox remembers, lua/lib.lua says.
 	maxLives = 10_000
-	// maxTurns bounds how often one call follows the store from life to life.
-	maxTurns = 5
+	// maxTurns bounds how often one call follows the store from life to life: while
+	// servers change their roles, for some seconds.
+	maxTurns = 14
 	// maxTries is how often the servers are asked in one turn.
 	maxTries = 10
 )
 
 var (
 	errUnsettled = errors.New("the server changed its role meanwhile")
+	errRestless  = fmt.Errorf("%w: redis: the servers change too often", bridge.ErrUnavailable)
 	errNoReign   = errors.New("redis: INFO replication does not tell master_replid, by which a restored or promoted server is recognised")
 )
 
@@ -128,7 +131,10 @@ func otherLife(err error) (no int64, other bool) {
 // inLife calls do with the life that the store lives; again with the next one where
 // it turns out to be over.
 func (e *Engine) inLife(ctx context.Context, do func(lf *lifetime) error) error {
-	for range maxTurns {
+	for turns := range maxTurns {
+		if err := pause(ctx, turns); err != nil {
+			return e.fault(ctx, err)
+		}
 		lf := e.lives.now.Load()
 		err := do(lf)
 		no, other := otherLife(err)
@@ -139,7 +145,22 @@ func (e *Engine) inLife(ctx context.Context, do func(lf *lifetime) error) error 
 			return err
 		}
 	}
-	return fmt.Errorf("%w: redis: the servers change too often", bridge.ErrUnavailable)
+	return errRestless
+}
+
+// pause waits before a call follows the store again, the longer the more often.
+func pause(ctx context.Context, turns int) error {
+	if turns < 2 {
+		return nil
+	}
+	timer := time.NewTimer(min(10*time.Millisecond<<turns, 500*time.Millisecond))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // turn finds out what life the store lives after from, which is over or whose

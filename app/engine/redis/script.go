@@ -160,6 +160,12 @@ func (e *Engine) runMany(ctx context.Context, calls []call) []replied {
 		left[i] = i
 	}
 	for turns := 0; len(left) > 0; turns++ {
+		if err := pause(ctx, turns); err != nil {
+			for _, n := range left {
+				out[n].err = e.fault(ctx, err)
+			}
+			break
+		}
 		lf := e.lives.now.Load()
 		some := make([]call, len(left))
 		for i, n := range left {
@@ -178,7 +184,7 @@ func (e *Engine) runMany(ctx context.Context, calls []call) []replied {
 		if left = again; len(left) == 0 {
 			break
 		}
-		err := fmt.Errorf("%w: redis: the servers change too often", bridge.ErrUnavailable)
+		err := errRestless
 		if turns < maxTurns {
 			err = e.turn(ctx, lf, least)
 		}
