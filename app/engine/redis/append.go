@@ -246,25 +246,42 @@ func (a *appending) sessions(ctx context.Context, ans *answer) int {
 
 // appendMany appends a message to several, or in a cluster: the id is claimed,
 // then each mailbox takes it once. Whoever asks again after a failure completes
-// what was begun.
+// what was begun; so does this, where the store has gone over to another life
+// meanwhile and may have lost a part of it.
 func (e *Engine) appendMany(ctx context.Context, m *bridge.Message) (r bridge.Receipt, err error) {
+	for turns := range maxTurns {
+		if err := pause(ctx, turns); err != nil {
+			return r, e.fault(ctx, err)
+		}
+		life := e.Life()
+		now, err := e.claimAndDeliver(ctx, m)
+		if err != nil {
+			return r, err
+		}
+		if turns > 0 {
+			now.Duplicate, now.Sessions = r.Duplicate, max(now.Sessions, r.Sessions)
+			for i := range min(len(now.Recipients), len(r.Recipients)) {
+				now.Recipients[i].Sessions = max(now.Recipients[i].Sessions, r.Recipients[i].Sessions)
+			}
+		}
+		if r = now; e.Life() == life {
+			return r, nil
+		}
+	}
+	return r, errRestless
+}
+
+func (e *Engine) claimAndDeliver(ctx context.Context, m *bridge.Message) (r bridge.Receipt, err error) {
 	users := m.To.Recipients()
 	if m.To.Group != "" {
 		if users, err = e.members(ctx, m.To.Group); err != nil {
 			return r, err
 		}
 	}
-	life := e.lives.now.Load()
 	reply, err := e.runDurable(ctx, e.claim(m, users))
 	if err != nil {
 		return r, err
 	}
-	defer func() {
-		// A store that went back meanwhile may have the message and not its id.
-		if err == nil && e.lives.now.Load().name != life.name {
-			err = fmt.Errorf("%w: redis: another server has taken over meanwhile", bridge.ErrUnavailable)
-		}
-	}()
 	claimed, err := parse(reply)
 	if err != nil {
 		return r, err

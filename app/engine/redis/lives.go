@@ -182,7 +182,10 @@ func (e *Engine) turn(ctx context.Context, from *lifetime, least int64) error {
 	var lf *lifetime
 	var epoch string
 	var err error
-	for range maxTries { // a connection that has lain idle may be one to a server that is gone
+	for tries := range maxTries { // a connection that has lain idle may be one to a server that is gone
+		if err = pause(ctx, tries); err != nil {
+			break
+		}
 		lf, epoch, err = e.settle(ctx, from, least)
 		if _, said := rueidis.IsRedisErr(err); err == nil || said || ctx.Err() != nil || errors.Is(err, errNoReign) {
 			break
@@ -243,8 +246,12 @@ func (e *Engine) settle(ctx context.Context, from *lifetime, least int64) (lf *l
 	lf = e.lifetime(words[0], no)
 	lf.reigns = seen
 	for _, s := range servers {
-		if err := s.teach(ctx, e, lf); err != nil {
+		err := s.teach(ctx, e, lf)
+		if err != nil && !e.cluster {
 			return nil, "", err
+		}
+		if err != nil { // whoever needs it finds out
+			delete(seen, s.reign)
 		}
 	}
 	if words[3] == "1" && from != nil {
