@@ -12,6 +12,7 @@ import (
 	"hookbridge/app/bridge"
 	"hookbridge/app/engine/redis"
 	"hookbridge/app/engine/sqlite"
+	"hookbridge/app/guard"
 	"hookbridge/auth"
 	"hookbridge/handlers"
 )
@@ -44,10 +45,10 @@ func (s *Store) checkStore() error {
 
 // engine opens where messages are kept: one file, or a Redis that many machines
 // share. Tickets are kept there too, so that any machine redeems them.
-func (s *Store) engine(ctx context.Context, log *slog.Logger, registry prometheus.Registerer) (bridge.Engine, handlers.Tickets, error) {
+func (s *Store) engine(ctx context.Context, log *slog.Logger, registry prometheus.Registerer, g *guard.Guard) (bridge.Engine, handlers.Tickets, error) {
 	if s.RedisURL == "" {
 		o := s.sqliteOptions(log)
-		o.Registerer = registry
+		o.Registerer, o.Guard = registry, g
 		e, err := sqlite.Open(ctx, o)
 		if err != nil {
 			return nil, nil, err
@@ -55,7 +56,7 @@ func (s *Store) engine(ctx context.Context, log *slog.Logger, registry prometheu
 		return e, auth.NewTickets(ticketLife, maxTickets, time.Now), nil
 	}
 	o := s.redisOptions(log)
-	o.Registerer = registry
+	o.Registerer, o.Guard = registry, g
 	e, err := redis.Open(ctx, o)
 	if err != nil {
 		return nil, nil, fmt.Errorf("BRIDGE_REDIS_URL: %w", err)

@@ -140,7 +140,7 @@ func event(n int) string {
 func printed(n ...int) string {
 	var b strings.Builder
 	for _, n := range n {
-		fmt.Fprintf(&b, `{"id":"msg_%d","type":"t","timestamp":"2026-11-22T20:36:00Z","data":{"n":%d}}`+"\n", n, n)
+		fmt.Fprintf(&b, `{"id":"msg_%d","type":"t","timestamp":"2026-11-22T20:36:00Z","data":{"n": %d}}`+"\n", n, n)
 	}
 	return b.String()
 }

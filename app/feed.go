@@ -241,7 +241,7 @@ func (s *feedSession) take(b []byte) error {
 		ID      string         `json:"id"`
 		Problem wire.Problem   `json:"problem"`
 	}
-	if err := json.Unmarshal(b, &f, jsontext.AllowDuplicateNames(true)); err != nil || f.Type == "" {
+	if err := json.Unmarshal(b, &f, wire.Lenient); err != nil || f.Type == "" {
 		return errors.New("the bridge sent what is not a frame of " + wire.Subprotocol)
 	}
 	switch f.Type {
@@ -290,7 +290,7 @@ func (s *feedSession) takePlain(b []byte) error {
 		ID      string        `json:"id"`
 		Problem *wire.Problem `json:"problem"`
 	}
-	if err := json.Unmarshal(b, &f, jsontext.AllowDuplicateNames(true)); err != nil {
+	if err := json.Unmarshal(b, &f, wire.Lenient); err != nil {
 		return errors.New("the bridge sent what is not JSON")
 	}
 	if f.Type == wire.TypeError && f.ID == "" && f.Problem != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"hookbridge/app/wire"
 	"hookbridge/auth"
 )
 
@@ -176,23 +177,17 @@ func (p *printer) event(from string, event jsontext.Value) error {
 	var e struct {
 		ID string `json:"id"`
 	}
-	if err := json.Unmarshal(event, &e, jsontext.AllowDuplicateNames(true)); err != nil {
+	if err := json.Unmarshal(event, &e, wire.Lenient); err != nil || event.Kind() != '{' {
 		return errors.New("the bridge sent an event that is not a JSON object")
 	}
 	if e.ID != "" && !p.seen.add(e.ID) {
 		return nil
 	}
-	line := jsontext.Value(bytes.Clone(event))
-	if err := line.Compact(jsontext.AllowDuplicateNames(true)); err != nil { // data may have come with line breaks
-		return errors.New("the bridge sent an event that is not JSON")
-	}
+	// Its data goes out as it came, but for line breaks between its tokens.
+	line := bytes.Clone(wire.OneLine(bytes.TrimSpace(event)))
 	if from != "" {
-		quoted, err := jsontext.AppendQuote(nil, from)
-		if err != nil {
-			return err
-		}
 		line = append(line[:len(line)-1], `,"from":`...)
-		line = append(append(line, quoted...), '}')
+		line = append(append(line, wire.Encode(from)...), '}')
 	}
 	_, err := p.out.Write(append(line, '\n'))
 	return err

@@ -236,7 +236,7 @@ func TestListenInPlainMode(t *testing.T) {
 	c.say(`{"id":"msg_1","type":"t","data":[1,
 		2]}`, chat, `{"type":"error","problem":{"code":"invalid_frame","detail":"no"}}`, own, own, chat)
 	eventually(t, "printed", func() bool { return strings.Count(l.out.String(), "\n") == 4 })
-	if got, want := l.out.String(), `{"id":"msg_1","type":"t","data":[1,2]}`+"\n"+chat+"\n"+own+"\n"+chat+"\n"; got != want {
+	if got, want := l.out.String(), `{"id":"msg_1","type":"t","data":[1, 		2]}`+"\n"+chat+"\n"+own+"\n"+chat+"\n"; got != want {
 		t.Errorf("printed\n%swant\n%s", got, want)
 	}
 	if !strings.Contains(l.err.String(), "invalid_frame no") {

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/oklog/ulid/v2"
 
 	"hookbridge/app/bridge"
@@ -143,13 +142,20 @@ func (c *SendCmd) body(in io.Reader) ([]byte, error) {
 		seconds := int64(*c.TTL / time.Second)
 		ttl = &seconds
 	}
-	return json.Marshal(struct {
+	body, err := json.Marshal(struct {
 		Type  string         `json:"type"`
 		To    map[string]any `json:"to"`
 		TTL   *int64         `json:"ttl,omitzero"`
 		Topic string         `json:"topic,omitempty"`
-		Data  jsontext.Value `json:"data,omitzero"`
-	}{c.Type, to, ttl, c.Topic, data})
+	}{c.Type, to, ttl, c.Topic})
+	if err != nil {
+		return nil, err
+	}
+	if data != nil { // as it was given, byte for byte
+		body = append(append(body[:len(body)-1], `,"data":`...), data...)
+		body = append(body, '}')
+	}
+	return body, nil
 }
 
 func (c *SendCmd) data(in io.Reader) ([]byte, error) {
@@ -166,8 +172,9 @@ func (c *SendCmd) data(in io.Reader) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--data: %w", err)
 	}
-	if !jsontext.Value(b).IsValid() {
-		return nil, errors.New(`--data is not JSON; in a shell, put it in single quotes: --data '{"message":"hello"}'`)
+	b = bytes.TrimSpace(b) // a file ends with a line break
+	if err := wire.CheckData(b); err != nil {
+		return nil, fmt.Errorf(`--data is not JSON that can be sent (%w); in a shell, put it in single quotes: --data '{"message":"hello"}'`, err)
 	}
 	return b, nil
 }

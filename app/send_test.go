@@ -190,8 +190,8 @@ func TestTheSendCommandFiresWhatItIsTold(t *testing.T) {
 		"to some":      {secret, secret, []string{"--to", "a", "--to", "b", "--ttl", "24h"}, "", `{"type":"patient.added","to":{"users":["a","b"]},"ttl":86400}`, ""},
 		"to a group":   {secret, secret, []string{"--group", "g", "--ttl", "0s"}, "", `{"type":"patient.added","to":{"group":"g"},"ttl":0}`, ""},
 		"to all":       {secret, secret, []string{"--all", "--type", "x"}, "", `{"type":"x","to":{"all":true}}`, ""},
-		"data":         {secret, secret, []string{"--to", "a", "--data", `{"a": 1.0}`}, "", `{"type":"patient.added","to":{"user":"a"},"data":{"a":1.0}}`, ""},
-		"from a file":  {secret, secret, []string{"--to", "a", "--data", "@" + file}, "", `{"type":"patient.added","to":{"user":"a"},"data":{"b":"<1>"}}`, ""},
+		"data":         {secret, secret, []string{"--to", "a", "--data", `{"a": 1.0}`}, "", `{"type":"patient.added","to":{"user":"a"},"data":{"a": 1.0}}`, ""},
+		"from a file":  {secret, secret, []string{"--to", "a", "--data", "@" + file}, "", `{"type":"patient.added","to":{"user":"a"},"data":{"b": "<1>"}}`, ""},
 		"from input":   {secret, secret, []string{"--to", "a", "--data", "-"}, "[1]\n", `{"type":"patient.added","to":{"user":"a"},"data":[1]}`, ""},
 		"with ed25519": {public, public + "," + private, []string{"--to", "a"}, "", `{"type":"patient.added","to":{"user":"a"}}`, ""},
 	} {

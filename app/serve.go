@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/guard"
 	"hookbridge/auth"
 	"hookbridge/handlers"
 )
@@ -57,6 +58,7 @@ const (
 type Program struct {
 	settings Settings
 	log      *slog.Logger
+	guard    *guard.Guard
 	bridge   *bridge.Bridge
 	server   *handlers.Server
 	ln       net.Listener
@@ -85,30 +87,32 @@ func NewProgram(ctx context.Context, s Settings, demo *handlers.Demo, log *slog.
 	if closer != nil {
 		p.undo = append(p.undo, closer.Close)
 	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	p.guard = guard.New(log, registry)
 	tokenConfig, err := s.tokenConfig(log)
 	if err != nil {
 		return p, err
 	}
+	tokenConfig.Loop = func(done <-chan struct{}, f func()) { p.guard.Loop("JWKS", done, f) }
 	life, end := context.WithCancel(context.WithoutCancel(ctx)) // tokens are checked while draining, too
 	p.undo = append(p.undo, func() error { end(); return nil })
 	tokens, err := auth.NewTokens(life, tokenConfig)
 	if err != nil {
 		return p, fmt.Errorf("%s: %w", s.tokenSetting(), err)
 	}
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	engine, tickets, err := s.engine(ctx, log, registry)
+	engine, tickets, err := s.engine(ctx, log, registry, p.guard)
 	if err != nil {
 		return p, err
 	}
 	p.undo = append(p.undo, engine.Close)
 	p.bridge = bridge.New(bridge.Config{
 		DefaultTTL: s.DefaultTTL, MaxBytes: s.MaxBytes, MaxSessions: s.MaxSessions, SessionsPerUser: s.SessionsByUser,
-		DrainTimeout: s.DrainTimeout, PingEvery: s.PingInterval, Logger: log, Audit: audit, Registerer: registry,
+		DrainTimeout: s.DrainTimeout, PingEvery: s.PingInterval, Logger: log, Audit: audit, Registerer: registry, Guard: p.guard,
 	}, engine, handlers.Authenticator(tokens))
 	p.server = handlers.New(handlers.Options{
 		Bridge: p.bridge, Webhooks: webhooks, Senders: senders, Tokens: tokens, Tickets: tickets,
-		Registry: registry, Logger: log, Origins: s.AllowedOrigins, ClientIPHeader: cmp.Or(s.ClientIPHeader, flyClientIPHeader()),
+		Registry: registry, Logger: log, Guard: p.guard, Origins: s.AllowedOrigins, ClientIPHeader: cmp.Or(s.ClientIPHeader, flyClientIPHeader()),
 		MaxPendingPerAddress: s.MaxPending, MaxBatchBytes: s.MaxBatchBytes, ConnectRate: s.ConnectRate, Demo: demo,
 	})
 	return p, nil
@@ -132,7 +136,7 @@ func (p *Program) StartOn(ln net.Listener) {
 		defer cancel()
 		return p.late(p.server.Shutdown(ctx))
 	}, func() error { return p.late(p.bridge.Drain(context.Background())) })
-	go func() { p.served <- p.server.Serve(ln) }()
+	go p.guard.Loop("server", nil, func() { p.served <- p.server.Serve(ln) })
 }
 
 // late logs that peers were too slow for an orderly end. It is no failure of

@@ -90,7 +90,11 @@ func newKeySet(ctx context.Context, c TokenConfig) (*keySet, error) {
 	if u.Scheme == "http" && !isLoopback(u.Hostname()) {
 		s.log.Warn("the JWKS URL is not https: whoever sits on the way can put in keys of their own")
 	}
-	go s.run(ctx)
+	if c.Loop == nil {
+		go s.run(ctx)
+	} else {
+		go c.Loop(ctx.Done(), func() { s.run(ctx) })
+	}
 	return s, nil
 }
 
@@ -159,6 +163,7 @@ func (s *keySet) find(id keyID) (key any, wait <-chan struct{}) {
 // run reads the URL at once, then when it is time or asked for, until ctx ends.
 func (s *keySet) run(ctx context.Context) {
 	defer s.timer.Stop()
+	s.timer.Reset(0) // where a panic has ended the loop, a read was under way
 	retry := firstRetry
 	for {
 		select {
@@ -185,17 +190,22 @@ func (s *keySet) run(ctx context.Context) {
 			next, retry = retry, min(2*retry, lastRetry)
 		}
 
-		s.mu.Lock()
-		if s.failed = err != nil; !s.failed { // else the keys that were read before stay
-			s.keys = keys
-		}
-		close(s.underway)
-		s.underway = nil
-		// A tenth more or less, so that machines that started together do not
-		// go on together.
-		s.timer.Reset(next - next/10 + rand.N(next/5+1))
-		s.mu.Unlock()
+		s.over(keys, err, next)
 	}
+}
+
+// over ends a read, and sets the time of the next.
+func (s *keySet) over(keys map[keyID]any, err error, next time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed = err != nil; !s.failed { // else the keys that were read before stay
+		s.keys = keys
+	}
+	close(s.underway)
+	s.underway = nil
+	// A tenth more or less, so that machines that started together do not
+	// go on together.
+	s.timer.Reset(next - next/10 + rand.N(next/5+1))
 }
 
 // report tells the log what a read changes. It takes no lock: nobody but its

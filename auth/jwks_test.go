@@ -441,3 +441,37 @@ func (s *syncBuffer) String() string {
 	defer s.mu.Unlock()
 	return s.b.String()
 }
+
+// explosive is a transport that panics a few times, then works.
+type explosive struct{ left atomic.Int64 }
+
+func (e *explosive) RoundTrip(r *http.Request) (*http.Response, error) {
+	if e.left.Add(-1) >= 0 {
+		panic("x")
+	}
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+func TestAKeySetIsReadAgainAfterAPanic(t *testing.T) {
+	s := newKeyServer(t, replies(200, keySetJSON(t, map[string]any{"d": testKeys().ed.Public().(ed25519.PublicKey)})))
+	transport := &explosive{}
+	transport.left.Store(3)
+	var caught atomic.Int64
+	tokens := mustTokens(t, TokenConfig{JWKSURL: s.URL, UnknownKIDInterval: time.Hour, HTTPClient: &http.Client{Transport: transport},
+		Loop: func(_ <-chan struct{}, f func()) {
+			again := true
+			for again {
+				func() {
+					defer func() {
+						if again = recover() != nil; again {
+							caught.Add(1)
+						}
+					}()
+					f()
+				}()
+			}
+		}})
+	if _, err := tokens.Verify(t.Context(), edToken(t, "d")); err != nil || caught.Load() != 3 {
+		t.Errorf("%v, after %d panics", err, caught.Load())
+	}
+}

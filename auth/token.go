@@ -59,6 +59,9 @@ type TokenConfig struct {
 	HTTPClient         *http.Client     // reads the JWKS; nil: one of our own
 	UnknownKIDInterval time.Duration    // least time between reads of the JWKS for unknown kids; 0: 15 s
 	Logger             *slog.Logger     // hears about trouble with the JWKS; nil: silence
+	// Loop runs the function that reads the JWKS, and runs it again should it
+	// panic, until done is closed; nil: it is run once, as it is.
+	Loop func(done <-chan struct{}, f func())
 }
 
 // Reasons of TokenError. Only TokenKeysUnavailable may pass by itself; with the

@@ -5,14 +5,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"mime"
 	"net/url"
 	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/gofiber/fiber/v2"
 
 	"hookbridge/app/bridge"
@@ -178,8 +176,8 @@ const maxUnixSeconds = 253402300799
 
 func (s *Server) revoke(ctx context.Context, c *fiber.Ctx, o bridge.Operator) error {
 	var body struct {
-		IssuedBefore *int64  `json:"issuedBefore"`
-		TokenID      *string `json:"jti"`
+		IssuedBefore *wire.Whole `json:"issuedBefore"`
+		TokenID      *string     `json:"jti"`
 	}
 	if err := readJSON(c, &body); err != nil {
 		return &unasked{err}
@@ -196,7 +194,7 @@ func (s *Server) revoke(ctx context.Context, c *fiber.Ctx, o bridge.Operator) er
 	case *body.IssuedBefore < 1 || *body.IssuedBefore > maxUnixSeconds:
 		return &unasked{&bridge.RequestError{Detail: "/issuedBefore must be Unix seconds, like 1795380000"}}
 	default:
-		r.IssuedBefore = time.Unix(*body.IssuedBefore, 0).UTC()
+		r.IssuedBefore = time.Unix(int64(*body.IssuedBefore), 0).UTC()
 	}
 	return done(c, o.Revoke(ctx, named(c, "id"), r))
 }
@@ -298,14 +296,20 @@ func (s *Server) export(ctx context.Context, c *fiber.Ctx, o bridge.Operator) er
 	user := named(c, "id")
 	go func() {
 		defer close(lines)
-		failed <- o.Export(ctx, user, func(line []byte) error {
-			select {
-			case lines <- line:
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		})
+		var err error
+		if s.o.Guard.Run("export", func() {
+			err = o.Export(ctx, user, func(line []byte) error {
+				select {
+				case lines <- line:
+					return nil
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			})
+		}) {
+			err = errExportBroke
+		}
+		failed <- err
 	}()
 	first, ok := <-lines
 	if !ok {
@@ -314,8 +318,8 @@ func (s *Server) export(ctx context.Context, c *fiber.Ctx, o bridge.Operator) er
 	}
 	c.Set(fiber.HeaderContentType, "application/x-ndjson")
 	c.Set(fiber.HeaderCacheControl, "no-store")
-	c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
-		defer cancel()
+	// The writer of a body runs on a goroutine that fasthttp starts and nobody watches.
+	write := func(w *bufio.Writer) {
 		for line := first; line != nil; line = <-lines {
 			if _, err := w.Write(append(line, '\n')); err != nil {
 				return
@@ -326,13 +330,20 @@ func (s *Server) export(ctx context.Context, c *fiber.Ctx, o bridge.Operator) er
 		}
 		if err := <-failed; err != nil {
 			// The status went out long ago: the last line has to say it.
-			p := bridge.ProblemOf(err)
+			p := problemOf(err)
 			s.log.Warn("an export ended early", "code", p.Code)
 			_, _ = w.Write(append(wire.Encode(map[string]any{"problem": p}), '\n')) // the client may be gone too
 		}
+	}
+	c.Context().SetBodyStreamWriter(func(w *bufio.Writer) {
+		defer cancel()
+		s.o.Guard.Run("export", func() { write(w) })
 	})
 	return nil
 }
+
+// errExportBroke: a panic ended an export.
+var errExportBroke = errors.New("the export broke off")
 
 // readJSON reads a request's JSON object. Names it does not know are ignored.
 func readJSON(c *fiber.Ctx, into any) error {
@@ -341,18 +352,15 @@ func readJSON(c *fiber.Ctx, into any) error {
 		return errMedia
 	}
 	body := bytes.Clone(c.Request().Body())
-	if v := jsontext.Value(body); v.Kind() != '{' || !v.IsValid() {
-		return &wire.DecodeError{Syntax: true, Detail: "the body must be one JSON object"}
+	if err := wire.CheckObject(body); err != nil {
+		return err
 	}
 	if err := json.Unmarshal(body, into); err != nil {
 		var sem *json.SemanticError
 		if errors.As(err, &sem) {
 			return &bridge.RequestError{Detail: string(sem.JSONPointer) + " has the wrong type"}
 		}
-		if errors.Is(err, io.ErrUnexpectedEOF) {
-			return &wire.DecodeError{Syntax: true, Detail: "the body ends too early"}
-		}
-		return &wire.DecodeError{Syntax: true, Detail: "the body is not JSON in UTF-8 with each name once"}
+		return &wire.DecodeError{Syntax: true, Detail: "the body must have each name once, and whole characters in its strings"}
 	}
 	return nil
 }

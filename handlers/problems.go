@@ -128,5 +128,8 @@ func problemOf(err error) wire.Problem {
 	if errors.Is(err, errMedia) {
 		return wire.NewProblem(wire.CodeUnsupportedMedia, "set Content-Type: application/json")
 	}
+	if errors.Is(err, errExportBroke) {
+		return wire.NewProblem(wire.CodeInternal, "")
+	}
 	return bridge.ProblemOf(err)
 }

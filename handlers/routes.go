@@ -19,6 +19,7 @@ import (
 	"github.com/valyala/fasthttp/fasthttpadaptor"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/guard"
 	"hookbridge/app/wire"
 	"hookbridge/auth"
 	"hookbridge/handlers/contract"
@@ -51,6 +52,7 @@ type Options struct {
 	Tickets  Tickets
 	Registry *prometheus.Registry
 	Logger   *slog.Logger
+	Guard    *guard.Guard // catches panics
 
 	// Origins are the browser origins that may open sessions, exact
 	// ("https://app.example"). A client that sends no Origin is no browser.
@@ -104,7 +106,7 @@ func New(o Options) *Server {
 	}, []string{"sender", "result"})
 	o.Registry.MustRegister(s.refused, s.webhooks, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "hookbridge_pending_connections", Help: "WebSocket connections that have not shown a token yet.",
-	}, func() float64 { return float64(s.pending.total()) }))
+	}, o.Guard.Gauge(func() float64 { return float64(s.pending.total()) })))
 
 	s.app = fiber.New(fiber.Config{
 		AppName:                      "hookbridge",
@@ -127,6 +129,7 @@ func New(o Options) *Server {
 	h.Logger = quiet{}
 	h.NoDefaultServerHeader = true
 	h.Handler = s.knownMethod(h.Handler)
+	s.guardEdge(h)
 
 	s.routes()
 	return s
@@ -230,12 +233,6 @@ func (s *Server) metrics() fiber.Handler {
 		h(c.Context())
 		return nil
 	}
-}
-
-// onPanic logs where a handler broke. The panic's value may hold anything and
-// is left out.
-func (s *Server) onPanic(c *fiber.Ctx, _ any) {
-	s.log.Error("a handler panicked", "method", c.Method(), "route", c.Route().Path, "stack", stack())
 }
 
 // quiet drops fasthttp's own log lines, which repeat raw headers.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"runtime/debug"
 	"strconv"
 	"strings"
 
@@ -91,9 +90,9 @@ func (s *Server) upgrade() fiber.Handler {
 		leave, ok := s.pending.enter(h.remote)
 		go func() {
 			defer leave()
-			defer s.recoverSession()
+			defer s.surviveConnection(c)
 			if !ok {
-				bridge.Refuse(c, wire.CloseOverloaded, tooManyPending)
+				s.o.Bridge.Refuse(c, wire.CloseOverloaded, tooManyPending)
 				return
 			}
 			s.accept(c, h, leave)
@@ -103,7 +102,7 @@ func (s *Server) upgrade() fiber.Handler {
 		ReadBufferSize: 128, WriteBufferSize: 128,
 		RecoverHandler: func(*websocket.Conn) {
 			if recover() != nil { // recover works only here, not in a function called from here
-				s.sessionPanicked()
+				s.o.Guard.Caught("connection")
 			}
 		},
 	})
@@ -113,23 +112,11 @@ func (s *Server) accept(c *conn, h *handshake, leave func()) {
 	if h.refused != "" {
 		s.log.Info("a connection was refused", "code", int(wire.CloseUnauthorized), "reason", h.refused, "remote", h.remote)
 		s.o.Bridge.Audit().Refused(strconv.Itoa(int(wire.CloseUnauthorized)), "connect", slog.String("remote", h.remote))
-		bridge.Refuse(c, wire.CloseUnauthorized, h.refused)
+		s.o.Bridge.Refuse(c, wire.CloseUnauthorized, h.refused)
 		return
 	}
 	s.o.Bridge.Accept(c, bridge.Handshake{Plain: h.plain, Identity: h.id, Authenticated: leave})
 }
-
-// recoverSession keeps one session's defect from ending all others. The panic's
-// value may hold a payload and is not logged.
-func (s *Server) recoverSession() {
-	if recover() != nil {
-		s.sessionPanicked()
-	}
-}
-
-func (s *Server) sessionPanicked() { s.log.Error("a session panicked", "stack", stack()) }
-
-func stack() string { return string(debug.Stack()) }
 
 // credentials finds the one token or ticket of a handshake; nil without one.
 // The check itself is left to be called, since a bad token is answered in

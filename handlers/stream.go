@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"strconv"
@@ -8,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/gofiber/fiber/v2"
 
 	"hookbridge/app/bridge"
@@ -53,7 +52,7 @@ func (s *Server) stream(c *fiber.Ctx) error {
 	c.Context().Hijack(func(nc net.Conn) {
 		sc.nc = nc
 		go func() {
-			defer s.recoverSession()
+			defer s.surviveConnection(sc)
 			if err := sc.open(head); err != nil {
 				sc.Abort()
 				return
@@ -109,7 +108,10 @@ func (c *streamConn) Read() (bridge.Kind, []byte, error) {
 
 // AppendText implements bridge.Conn: a frame becomes one event, with the cursor
 // as its id where it has one. A frame of ours has no line breaks but those that
-// stand in an event's data as it came; there the standard wants a field a line.
+// stand between the tokens of an event's data as it came; there the standard wants
+// a field a line, and a reader puts them together again with a line feed between.
+// A carriage return cannot be carried: it comes out as a line feed too, one for
+// one, which between tokens means the same.
 func (c *streamConn) AppendText(b []byte, parts ...[]byte) []byte {
 	var frame []byte
 	for _, p := range parts {
@@ -120,18 +122,12 @@ func (c *streamConn) AppendText(b []byte, parts ...[]byte) []byte {
 		b = append(append(append(b, "id: "...), cursor...), '\n')
 	}
 	b = append(append(append(b, "event: "...), typ...), "\ndata: "...)
-	for i := 0; i < len(frame); i++ {
-		switch ch := frame[i]; ch {
-		case '\r':
-			if i+1 < len(frame) && frame[i+1] == '\n' {
-				continue
-			}
+	for _, ch := range frame {
+		if ch == '\r' || ch == '\n' {
 			b = append(b, "\ndata: "...)
-		case '\n':
-			b = append(b, "\ndata: "...)
-		default:
-			b = append(b, ch)
+			continue
 		}
+		b = append(b, ch)
 	}
 	return append(b, "\n\n"...)
 }
@@ -224,14 +220,18 @@ func (s *Server) poll(c *fiber.Ctx) error {
 	if err != nil {
 		return s.fromDomain(c, err)
 	}
-	frames := make([]jsontext.Value, len(polled.Frames))
-	for i, f := range polled.Frames {
-		frames[i] = f
-	}
-	return s.json(c, struct {
-		Cursor string           `json:"cursor"`
-		Frames []jsontext.Value `json:"frames"`
-	}{polled.Cursor, frames})
+	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	return c.Send(pollReply(&polled))
+}
+
+// pollReply is {"cursor":…,"frames":[…]}. The frames are put in as they are: data
+// goes out as it came.
+func pollReply(p *bridge.Polled) []byte {
+	b := append([]byte(`{"cursor":`), wire.Encode(p.Cursor)...)
+	b = append(b, `,"frames":[`...)
+	b = append(b, bytes.Join(p.Frames, []byte(","))...)
+	return append(b, "]}"...)
 }
 
 // acks takes an ack of a client without WebSocket.
@@ -255,13 +255,9 @@ func (s *Server) acks(c *fiber.Ctx) error {
 	return c.SendStatus(fiber.StatusNoContent)
 }
 
-// json replies with 200 and what can be marshalled.
+// json replies with 200 and what can be marshalled: nothing that came as JSON.
 func (s *Server) json(c *fiber.Ctx, v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
 	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
 	c.Set(fiber.HeaderCacheControl, "no-store")
-	return c.Send(b)
+	return c.Send(wire.Encode(v))
 }

@@ -44,7 +44,7 @@ func (r *refusal) Error() string { return r.reason }
 // its own, whose stack has never been deeper than reading needs.
 func (b *Bridge) Accept(conn Conn, h Handshake) {
 	if !b.enter(conn) {
-		Refuse(conn, wire.CloseRestart, "this machine is about to stop")
+		b.Refuse(conn, wire.CloseRestart, "this machine is about to stop")
 		return
 	}
 	begun := false
@@ -54,8 +54,15 @@ func (b *Bridge) Accept(conn Conn, h Handshake) {
 			b.running.Done()
 		}
 	}()
-	conn.Limit(b.cfg.MaxBytes)
-	s, after, err := b.greet(conn, h)
+	var s *Session
+	var after string
+	var err error
+	if b.guard.Run("connection", func() {
+		conn.Limit(b.cfg.MaxBytes)
+		s, after, err = b.greet(conn, h)
+	}) {
+		err = &refusal{wire.CloseInternal, brokenReason}
+	}
 	b.enterMu.Lock()
 	delete(b.greeting, conn)
 	b.enterMu.Unlock()
@@ -65,7 +72,7 @@ func (b *Bridge) Accept(conn Conn, h Handshake) {
 			b.metrics.ends.WithLabelValues(strconv.Itoa(int(r.code))).Inc()
 			b.log.Info("a connection was refused", "code", int(r.code), "reason", r.reason, "remote", conn.Remote())
 			b.audit.Refused(strconv.Itoa(int(r.code)), "connect", slog.String("reason", r.reason), slog.String("remote", conn.Remote()))
-			Refuse(conn, r.code, r.reason)
+			b.Refuse(conn, r.code, r.reason)
 		}
 		return
 	}
@@ -92,14 +99,14 @@ func (b *Bridge) enter(conn Conn) bool {
 
 // Refuse ends a connection that never became a session, and says why while the
 // peer's own close is awaited.
-func Refuse(conn Conn, code wire.CloseCode, reason string) {
-	go func() {
+func (b *Bridge) Refuse(conn Conn, code wire.CloseCode, reason string) {
+	go b.guard.Run("connection", func() {
 		for {
 			if kind, _, err := conn.Read(); err != nil || kind == KindClose {
 				return
 			}
 		}
-	}()
+	})
 	conn.WriteClose(code, truncate(reason), time.Now().Add(closeWait))
 }
 
@@ -186,7 +193,9 @@ func (b *Bridge) firstFrame(conn Conn, plain bool) (token, after string, err err
 	late := make(chan struct{})
 	timer := time.AfterFunc(b.cfg.ConnectTimeout, func() {
 		close(late)
-		conn.WriteClose(wire.CloseNoConnect, "the first frame did not come in time", time.Now().Add(closeWait))
+		b.guard.Run("timer", func() {
+			conn.WriteClose(wire.CloseNoConnect, "the first frame did not come in time", time.Now().Add(closeWait))
+		})
 	})
 	payload, err := readText(conn)
 	if !timer.Stop() {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"hookbridge/app/guard"
 )
 
 // Config is what the domain can be set to. New fills zero fields with the
@@ -39,6 +41,7 @@ type Config struct {
 	Logger     *slog.Logger     // slog.Default()
 	Audit      Audit            // writes nothing
 	Registerer prometheus.Registerer
+	Guard      *guard.Guard // catches panics; one of its own, with Logger and Registerer
 }
 
 func (c *Config) fill() {
@@ -66,6 +69,9 @@ func (c *Config) fill() {
 	if c.Registerer == nil {
 		c.Registerer = prometheus.NewRegistry()
 	}
+	if c.Guard == nil {
+		c.Guard = guard.New(c.Logger, c.Registerer)
+	}
 }
 
 func setDefault[T int | float64 | time.Duration](v *T, d T) {
@@ -85,6 +91,7 @@ type Bridge struct {
 	log     *slog.Logger
 	audit   Audit
 	waits   *waits
+	guard   *guard.Guard
 
 	enterMu  sync.Mutex // orders draining against running and guards greeting
 	draining atomic.Bool
@@ -95,11 +102,12 @@ type Bridge struct {
 // New wires a Bridge to its engine and starts to listen to it.
 func New(cfg Config, engine Engine, auth Authenticator) *Bridge {
 	cfg.fill()
-	b := &Bridge{cfg: cfg, engine: engine, auth: auth, log: cfg.Logger, audit: cfg.Audit,
+	b := &Bridge{cfg: cfg, engine: engine, auth: auth, log: cfg.Logger, audit: cfg.Audit, guard: cfg.Guard,
 		greeting: make(map[Conn]struct{})}
 	b.waits = newWaits(b.tell)
+	b.waits.guard = b.guard
 	b.hub = newHub(b.waits)
-	b.metrics = newMetrics(cfg.Registerer, b.hub)
+	b.metrics = newMetrics(cfg.Registerer, b.hub, b.guard)
 	engine.Listen(b.hub)
 	return b
 }
@@ -107,13 +115,13 @@ func New(cfg Config, engine Engine, auth Authenticator) *Bridge {
 // tell passes a notice on beside what is under way. One that is lost leaves a
 // caller waiting until its time is up.
 func (b *Bridge) tell(n Notice) {
-	go func() {
+	go b.guard.Run("notice", func() {
 		ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
 		defer cancel()
 		if err := b.engine.Tell(ctx, n); err != nil && !errors.Is(err, ErrClosed) {
 			b.log.Warn("another machine was not told of a message's progress", "id", n.ID, "error", err)
 		}
-	}()
+	})
 }
 
 // Check tells whether the bridge can take work: not draining, engine well.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -20,6 +19,7 @@ func (s *Session) member() Member {
 
 // join registers the session and queues its first frames.
 func (s *Session) join(after string) {
+	defer s.survive()
 	b := s.b
 	for _, old := range b.hub.add(s, b.cfg.SessionsPerUser) {
 		old.Close(wire.CloseReplaced, "replaced: the user has too many sessions")
@@ -49,16 +49,55 @@ func (s *Session) join(after string) {
 func (s *Session) live() {
 	defer s.b.running.Done()
 	defer s.b.hub.remove(s)
-	defer s.leave()
-	defer s.survive()
-	s.read()
+	defer s.b.guard.Run(whereSession, s.leave)
+	if s.b.guard.Run(whereSession, s.read) {
+		s.finish(wire.CloseInternal, brokenReason)
+		s.b.guard.Run(whereSession, s.read) // once more, to see the peer's close frame
+		s.sayWhy()
+	}
 }
 
-// survive keeps a defect in one session from ending all others. The panic's
-// value may hold a payload and is not logged.
+const (
+	// whereSession is what panics that end a session are counted as.
+	whereSession = "session"
+	// brokenReason is all that a client is told of a panic.
+	brokenReason = "the bridge failed"
+)
+
+// survive, deferred, keeps a defect in one session from ending all others: that
+// session is closed with 1011. Locks that are held meanwhile must be given back by
+// defers that come after it.
 func (s *Session) survive() {
 	if recover() != nil {
-		s.b.log.Error("a session panicked", "session", s.id, "stack", string(debug.Stack()))
+		s.b.guard.Caught(whereSession, "session", s.id)
+		s.finish(wire.CloseInternal, brokenReason)
+	}
+}
+
+// surviveWriting does the same in the session's writer, which has to say the last
+// word itself.
+func (s *Session) surviveWriting() {
+	if recover() == nil {
+		return
+	}
+	s.b.guard.Caught(whereSession, "session", s.id)
+	s.mu.Lock()
+	if s.ending == nil {
+		s.ending = &ending{code: wire.CloseInternal, reason: brokenReason}
+	}
+	s.queue, s.queued = nil, 0 // not into the pool: who knows what it was doing
+	s.writing = true           // nothing is written any more
+	s.mu.Unlock()
+	s.sayWhy()
+}
+
+// sayWhy writes the close frame of a session that is ending, unless one was written.
+func (s *Session) sayWhy() {
+	s.mu.Lock()
+	end := *s.ending
+	s.mu.Unlock()
+	if s.b.guard.Run(whereSession, func() { s.conn.WriteClose(end.code, end.reason, time.Now().Add(closeWait)) }) {
+		s.b.guard.Run(whereSession, s.conn.Abort)
 	}
 }
 
@@ -74,8 +113,11 @@ func (s *Session) leave() {
 	end := *s.ending
 	putItems(s.queue)
 	s.queue, s.queued = nil, 0
-	trail := s.copyTrail()
-	s.mu.Unlock()
+	var trail Trail
+	func() {
+		defer s.mu.Unlock()
+		trail = s.copyTrail()
+	}()
 	s.conn.Abort()
 	trail.end(b.cfg.Now())
 	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)

@@ -17,7 +17,9 @@ func (b *Bridge) Drain(ctx context.Context) error {
 	b.enterMu.Lock()
 	first := !b.draining.Swap(true)
 	for conn := range b.greeting {
-		go conn.WriteClose(wire.CloseRestart, "the machine restarts", time.Now().Add(closeWait))
+		go b.guard.Run("connection", func() {
+			conn.WriteClose(wire.CloseRestart, "the machine restarts", time.Now().Add(closeWait))
+		})
 	}
 	b.enterMu.Unlock()
 	if first {
@@ -28,10 +30,10 @@ func (b *Bridge) Drain(ctx context.Context) error {
 		b.advise(s)
 	}
 	gone := make(chan struct{})
-	go func() {
+	go b.guard.Run("drain", func() {
 		b.running.Wait()
 		close(gone)
-	}()
+	})
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.DrainTimeout)
 	defer cancel()
 	select {

@@ -4,6 +4,8 @@ import (
 	"errors"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"hookbridge/app/guard"
 )
 
 // metrics are the domain's instruments. No label carries a user, an id or a
@@ -21,7 +23,7 @@ type metrics struct {
 	appendSeconds prometheus.Histogram
 }
 
-func newMetrics(r prometheus.Registerer, h *hub) *metrics {
+func newMetrics(r prometheus.Registerer, h *hub, g *guard.Guard) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "hookbridge_" + name, Help: help})
 		r.MustRegister(c)
@@ -49,7 +51,7 @@ func newMetrics(r prometheus.Registerer, h *hub) *metrics {
 	}
 	r.MustRegister(m.appendSeconds, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "hookbridge_sessions", Help: "Live sessions on this machine.",
-	}, func() float64 { return float64(h.count()) }))
+	}, g.Gauge(func() float64 { return float64(h.count()) })))
 	return m
 }
 

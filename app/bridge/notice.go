@@ -4,6 +4,7 @@ import "hookbridge/app/wire"
 
 // notice acts on what the engine tells of this session's user. It never blocks.
 func (s *Session) notice(n *Notice) {
+	defer s.survive()
 	switch n.Kind {
 	case NoticeDisconnect:
 		if n.Session == "" || n.Session == s.id {

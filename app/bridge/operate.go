@@ -287,7 +287,7 @@ func (o Operator) exportMessages(ctx context.Context, user string, line func(jso
 			c.at = at
 			m := wire.ExportMessage{Cursor: c.String(), From: d.Message.From, ToAll: d.Broadcast != 0,
 				Topic: d.Message.Topic, Expires: wire.Time(d.Message.Expires), Event: d.Message.Event}
-			if err := line(wire.Encode(map[string]any{"message": m})); err != nil {
+			if err := line(m.Line()); err != nil {
 				return err
 			}
 		}

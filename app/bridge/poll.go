@@ -30,13 +30,19 @@ func (b *Bridge) Poll(ctx context.Context, id Identity, after string, patience t
 	b.enterMu.Lock()
 	delete(b.greeting, c)
 	b.enterMu.Unlock()
+	begun := false
+	defer func() {
+		if !begun {
+			b.running.Done()
+		}
+	}()
 	if b.Full() {
-		b.running.Done()
 		return Polled{}, ErrFull
 	}
 	s := b.newSession(c, id, Handshake{Transport: "poll", OneWay: true})
 	s.join(after)
 	ended := make(chan struct{})
+	begun = true
 	go func() {
 		defer close(ended)
 		s.live()

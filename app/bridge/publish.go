@@ -227,6 +227,13 @@ func (b *Bridge) append(ctx context.Context, ms []*Message, w Wait) []Published 
 			waits[i] = b.waits.add(m.ID, m.Wanted)
 		}
 	}
+	defer func() { // only what a panic has left
+		for _, left := range waits {
+			if left != nil {
+				b.waits.remove(left)
+			}
+		}
+	}()
 	started := time.Now()
 	receipts := b.store(ctx, ms)
 	b.metrics.appendSeconds.Observe(time.Since(started).Seconds())
@@ -246,6 +253,7 @@ func (b *Bridge) append(ctx context.Context, ms []*Message, w Wait) []Published 
 				b.await(patience, waits[i], m, &r)
 			}
 			out[i].Outcome.reached(b.waits.remove(waits[i]))
+			waits[i] = nil
 		}
 		if err != nil {
 			b.metrics.refused(err)

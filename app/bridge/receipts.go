@@ -18,13 +18,21 @@ func (s *Session) pong(payload []byte) {
 	if err != nil {
 		return // an unsolicited pong may carry anything (RFC 6455 §5.5.3)
 	}
+	if c, ok := s.answer(h); ok && s.plain {
+		s.ack(c)
+	}
+}
+
+// answer takes a pong, and returns the cursor up to which it answers; false for a
+// place that we have not pinged with.
+func (s *Session) answer(h heartbeat) (c cursor, ok bool) {
 	s.mu.Lock()
-	if h.rewinds != s.rewinds || !s.written.Covers(h.at) || h.frames > s.handed { // not a place we have pinged with
-		s.mu.Unlock()
-		return
+	defer s.mu.Unlock()
+	if h.rewinds != s.rewinds || !s.written.Covers(h.at) || h.frames > s.handed {
+		return c, false
 	}
 	p, frames := h.at, h.frames
-	c := cursor{s.tag, s.life, p}
+	c = cursor{s.tag, s.life, p}
 	s.received = s.received.Max(p)
 	s.answered = max(s.answered, frames)
 	if s.trail != nil {
@@ -41,10 +49,7 @@ func (s *Session) pong(payload []byte) {
 	if s.plain && s.received != s.written || s.awaited > s.answered {
 		s.push(item{})
 	}
-	s.mu.Unlock()
-	if s.plain {
-		s.ack(c)
-	}
+	return c, true
 }
 
 // askAgain has the socket answer for all that it was handed, soon.

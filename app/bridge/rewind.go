@@ -25,14 +25,16 @@ func (w *writer) compare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	s.life = st.Life
-	if from.gap != "" {
-		s.rewindTo(from.from)
-		w.last = Position{}
-		s.told, s.replay = from.told, st.Head
-	}
-	s.mu.Unlock()
+	func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.life = st.Life
+		if from.gap != "" {
+			s.rewindTo(from.from)
+			w.last = Position{}
+			s.told, s.replay = from.told, st.Head
+		}
+	}()
 	if from.gap == "" {
 		s.at = from.from
 		return nil

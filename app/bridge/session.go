@@ -89,6 +89,7 @@ type ending struct {
 // is not for this session. It never blocks: a full queue ends the session, and
 // its client resumes from its cursor.
 func (s *Session) offer(d Delivery) bool {
+	defer s.survive()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ending != nil {
@@ -126,6 +127,7 @@ func (s *Session) offer(d Delivery) bool {
 
 // behindOf has the session read up to head from the store, where it is not there.
 func (s *Session) behindOf(head Position) {
+	defer s.survive()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -230,6 +232,7 @@ func (s *Session) endWith(frame []byte, code wire.CloseCode, reason string) {
 
 // tick is the session's one timer: heartbeat, silence, and the token's end.
 func (s *Session) tick() {
+	defer s.survive()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ending != nil {

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"hookbridge/app/guard"
 )
 
 // waits are the callers who want to be told how far their event has come. They
@@ -18,7 +20,8 @@ type waits struct {
 	closed bool
 
 	// tell passes a notice on to another machine; it does not block.
-	tell func(Notice)
+	tell  func(Notice)
+	guard *guard.Guard
 }
 
 // wait is one caller, here or (asker is set) on another machine, to whom each
@@ -186,7 +189,7 @@ func (ws *waits) relay(id string, level Status, asker string) *wait {
 	w := &wait{id: id, level: level, asker: asker, done: make(chan struct{}), users: make(map[string]*waited)}
 	ws.byID[id] = append(ws.byID[id], w)
 	ws.open.Add(1)
-	time.AfterFunc(MaxWait, func() { ws.remove(w) })
+	time.AfterFunc(MaxWait, func() { ws.guard.Run("timer", func() { ws.remove(w) }) })
 	return w
 }
 

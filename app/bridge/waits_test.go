@@ -1,11 +1,16 @@
 package bridge
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"slices"
 	"sync"
 	"testing"
+	"time"
+
+	"hookbridge/app/wire"
 )
 
 // noted collects what waits tell other machines.
@@ -288,4 +293,26 @@ func TestWaitsHoldUnderAllAtOnce(t *testing.T) {
 	pongs.Wait()
 	ws.close()
 	ws.empty(t)
+}
+
+// noStore is an engine that breaks on each append.
+type noStore struct{ Engine }
+
+func (noStore) Listen(Listener)                                   {}
+func (noStore) Append(context.Context, *Message) (Receipt, error) { panic("x") }
+
+func TestAnAppendThatPanicsIsItsCallersAloneAndLeavesNoWait(t *testing.T) {
+	b := New(Config{Logger: slog.New(slog.DiscardHandler)}, noStore{}, nil)
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the caller does not hear of it")
+			}
+		}()
+		_, _ = b.Publish(t.Context(), Report{ID: "a", Event: wire.Event{Type: "t", To: wire.Target{User: "u"}, TTL: -1}},
+			Wait{For: StatusAcked, Timeout: time.Hour})
+	}()
+	if n := b.waits.open.Load(); n != 0 {
+		t.Errorf("%d waits are left", n)
+	}
 }

@@ -39,6 +39,7 @@ var bufferPool = sync.Pool{New: func() any { return new([]byte) }}
 func (s *Session) write() {
 	bp := bufferPool.Get().(*[]byte)
 	w := writer{s: s, buf: (*bp)[:0]}
+	defer s.surviveWriting()
 	w.run()
 	if cap(w.buf) <= 2*writeChunk {
 		*bp = w.buf[:0]
@@ -232,35 +233,44 @@ func (w *writer) event(d *Delivery, replay bool) {
 	}
 	s.count++
 	if d.Message.Wanted != "" || d.Mailbox == 0 && d.Broadcast == 0 {
-		s.mu.Lock()
-		if d.Mailbox == 0 && d.Broadcast == 0 {
-			s.book().passing(d.Message.ID, s.count)
-		}
-		if d.Message.Wanted != "" {
-			s.awaited = s.count
-		}
-		s.mu.Unlock()
+		w.remember(d)
 	}
 	s.b.metrics.deliveries.Inc()
 	s.b.audit.delivered(s, d.Message)
+}
+
+// remember notes a frame that has no place, or that somebody waits for.
+func (w *writer) remember(d *Delivery) {
+	s := w.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d.Mailbox == 0 && d.Broadcast == 0 {
+		s.book().passing(d.Message.ID, s.count)
+	}
+	if d.Message.Wanted != "" {
+		s.awaited = s.count
+	}
 }
 
 // recalled tells the client that a message was taken back, where it has it: now,
 // or from an earlier connection.
 func (w *writer) recalled(n *Notice) {
 	s := w.s
-	s.mu.Lock()
-	place := Position{Mailbox: n.Mailbox, Broadcast: n.Broadcast}
-	had := s.at.Covers(place)
-	if place == (Position{}) {
-		_, had = s.timesOf(n.ID, 0, 0)
-	} else if s.trail != nil {
-		had = had && !s.trail.skipped(place)
-	}
-	s.mu.Unlock()
-	if had && !s.plain {
+	if s.had(n) && !s.plain {
 		w.buf = s.conn.AppendText(w.buf, wire.Encode(wire.Recalled{Type: wire.TypeRecalled, ID: n.ID}))
 	}
+}
+
+// had tells whether the client was handed the message of a recall; writer.
+func (s *Session) had(n *Notice) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	place := Position{Mailbox: n.Mailbox, Broadcast: n.Broadcast}
+	if place == (Position{}) {
+		_, had := s.timesOf(n.ID, 0, 0)
+		return had
+	}
+	return s.at.Covers(place) && (s.trail == nil || !s.trail.skipped(place))
 }
 
 func (w *writer) plainEvent(m *Message) {
@@ -276,9 +286,28 @@ func (w *writer) plainEvent(m *Message) {
 // write, at most one under way.
 func (w *writer) flush() bool {
 	s := w.s
+	h, ping := w.about()
+	if ping {
+		var p [64]byte
+		w.buf = s.conn.AppendPing(w.buf, h.append(p[:0]))
+		w.ping = false
+	}
+	if len(w.buf) == 0 {
+		return true
+	}
+	err := s.conn.Write(w.buf, time.Now().Add(s.b.cfg.WriteTimeout))
+	w.buf = w.buf[:0]
+	return err == nil
+}
+
+// about notes what is about to be written, and tells up to where that is and
+// whether a ping goes with it.
+func (w *writer) about() (h heartbeat, ping bool) {
+	s := w.s
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	place := s.written.Max(w.last)
-	ping := w.ping
+	ping = w.ping
 	if !s.pinged && !s.oneWay {
 		if s.plain && place != s.received && place != (Position{}) || s.awaited > s.answered {
 			ping = true
@@ -291,18 +320,7 @@ func (w *writer) flush() bool {
 		// A pong can come back before Write returns: say first what it may answer.
 		s.note(place, s.count)
 	}
-	s.mu.Unlock()
-	if ping {
-		var p [64]byte
-		w.buf = s.conn.AppendPing(w.buf, heartbeat{place, s.count, s.rewinds}.append(p[:0]))
-		w.ping = false
-	}
-	if len(w.buf) == 0 {
-		return true
-	}
-	err := s.conn.Write(w.buf, time.Now().Add(s.b.cfg.WriteTimeout))
-	w.buf = w.buf[:0]
-	return err == nil
+	return heartbeat{place, s.count, s.rewinds}, ping
 }
 
 // pull appends one page of what is stored; at the head of both logs the
@@ -323,9 +341,7 @@ func (w *writer) pull() bool {
 		cancel()
 		if err != nil {
 			s.b.log.Warn("a replay stopped; its client will resume", "session", s.id, "error", err)
-			s.mu.Lock()
-			s.end(wire.CloseInternal, "the store is not available", false)
-			s.mu.Unlock()
+			s.Close(wire.CloseInternal, "the store is not available")
 			return true
 		}
 		page = &p

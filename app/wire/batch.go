@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -23,45 +22,51 @@ type BatchItem struct {
 }
 
 // DecodeBatch reads {"events":[{"id":…, and an event's members},…]}. Its error is
-// about the body as a whole; what is wrong with one event stands in its item.
+// about the body as a whole, as where that is not JSON; what is wrong with one event,
+// even that it is nested too deeply, stands in its item.
 func DecodeBatch(body []byte) ([]BatchItem, error) {
-	var list jsontext.Value
-	dec := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true))
-	if dec.PeekKind() != '{' {
-		if _, err := dec.ReadValue(); err != nil {
-			return nil, badSyntax(err)
+	if skip := (skipper{b: body}); skip.peek() != '{' {
+		if err := CheckData(body); err != nil {
+			return nil, err
 		}
 		return nil, &DecodeError{Detail: `the batch must be a JSON object: {"events":[…]}`}
 	}
-	if _, err := dec.ReadToken(); err != nil {
-		return nil, badSyntax(err)
-	}
-	twice := false
-	for dec.PeekKind() != '}' {
-		name, err := dec.ReadToken()
-		if err != nil {
-			return nil, badSyntax(err)
-		}
-		key := name.String()
-		value, err := dec.ReadValue()
-		if err != nil {
-			return nil, badSyntax(err)
-		}
-		if key == "events" {
-			twice = twice || list != nil
-			list = value.Clone()
+	var list []byte
+	var first error
+	fail := func(err error) {
+		if first == nil {
+			first = err
 		}
 	}
-	if _, err := dec.ReadToken(); err != nil {
-		return nil, badSyntax(err)
-	}
-	if _, err := dec.ReadToken(); err != io.EOF {
-		return nil, &DecodeError{Syntax: true, Detail: "the body goes on after the JSON object ends"}
-	}
+	var names nameSet
+	whole := members(body, func(quoted, value []byte) {
+		var name string
+		if err := CheckData(quoted); err != nil {
+			fail(err)
+		} else if err := json.Unmarshal(quoted, &name, Lenient); err != nil {
+			fail(badSyntax(err))
+		}
+		place := "a member that is not known here"
+		if name == "events" {
+			place = "/events"
+		}
+		switch {
+		case !names.add(name):
+			fail(badMember(place, "is given twice"))
+		case name == "events":
+			list = value
+		default:
+			if err := CheckData(value); err != nil {
+				fail(err)
+			}
+		}
+	})
 	switch {
-	case twice:
-		return nil, badMember("/events", "is given twice")
-	case list.Kind() != '[':
+	case !whole:
+		return nil, notWhole(body)
+	case first != nil:
+		return nil, first
+	case len(list) == 0 || list[0] != '[':
 		return nil, badMember("/events", "must be a list of events")
 	}
 	items, err := split(list, "/events")
@@ -72,16 +77,67 @@ func DecodeBatch(body []byte) ([]BatchItem, error) {
 		return nil, badMember("/events", "is empty")
 	}
 	for i := range items {
-		it := &items[i]
-		it.Event, it.Err = DecodeEvent(it.Raw)
-		if id, ok := itemID(it.Raw); ok {
-			it.ID = id
-		} else if it.Err == nil {
-			it.Err = badMember("/id", "must be given once: 1 to 64 characters A-Z a-z 0-9 _ -")
+		items[i].decode()
+		items[i].at(fmt.Sprintf("/events/%d", i))
+	}
+	return whollyJSON(items)
+}
+
+// whollyJSON refuses a batch with an item that is not JSON: then the body is not.
+func whollyJSON(items []BatchItem) ([]BatchItem, error) {
+	for i := range items {
+		var bad *DecodeError
+		if errors.As(items[i].Err, &bad) && bad.Syntax && !bad.deep {
+			return nil, bad
 		}
-		it.at(fmt.Sprintf("/events/%d", i))
 	}
 	return items, nil
+}
+
+// notWhole says what is wrong with a body whose parts cannot be told apart.
+func notWhole(body []byte) error {
+	err := checkValue(body, MaxDepth+2)
+	if err == nil { // both read the same grammar: this does not happen
+		err = &DecodeError{Syntax: true, Detail: "the body is not JSON"}
+	}
+	return err
+}
+
+// decode reads the item's event and id. The id of an event that cannot be taken
+// is told as far as it is valid.
+func (it *BatchItem) decode() {
+	var id jsontext.Value
+	it.Event, it.Err = decodeEvent(it.Raw, func(name string, v jsontext.Value) error {
+		if name == "id" {
+			id = v.Clone()
+		}
+		return nil
+	})
+	if it.Err != nil {
+		id = it.findID()
+	}
+	if len(id) > 0 && (json.Unmarshal(id, &it.ID) != nil || !validEventID(it.ID)) {
+		it.ID = ""
+	}
+	if it.ID == "" && it.Err == nil {
+		it.Err = badMember("/id", "must be given once: 1 to 64 characters A-Z a-z 0-9 _ -")
+	}
+}
+
+// findID looks for the one id of an event that cannot be taken.
+func (it *BatchItem) findID() (id jsontext.Value) {
+	n := 0
+	whole := members(it.Raw, func(quoted, value []byte) {
+		var name string
+		if json.Unmarshal(quoted, &name, Lenient) == nil && name == "id" {
+			n++
+			id = value
+		}
+	})
+	if !whole || n != 1 {
+		return nil
+	}
+	return id
 }
 
 // at puts the item's place in front of its error's pointer.
@@ -94,49 +150,27 @@ func (it *BatchItem) at(pointer string) {
 	if strings.HasPrefix(bad.Detail, "/") {
 		between = ""
 	}
-	it.Err = &DecodeError{Syntax: bad.Syntax, Detail: pointer + between + bad.Detail}
+	it.Err = &DecodeError{Syntax: bad.Syntax, deep: bad.deep, Detail: pointer + between + bad.Detail}
 }
 
-// split takes a valid JSON array apart.
-func split(list jsontext.Value, pointer string) ([]BatchItem, error) {
-	dec := jsontext.NewDecoder(bytes.NewBuffer(list), jsontext.AllowDuplicateNames(true))
-	if _, err := dec.ReadToken(); err != nil {
-		return nil, badSyntax(err)
-	}
+// split takes a JSON array apart.
+func split(list []byte, pointer string) ([]BatchItem, error) {
 	items := []BatchItem{}
-	for dec.PeekKind() != ']' {
-		value, err := dec.ReadValue()
-		if err != nil {
-			return nil, badSyntax(err)
+	tooMany := false
+	whole := elements(list, func(value []byte) bool {
+		tooMany = len(items) == MaxBatchEvents
+		if !tooMany {
+			items = append(items, BatchItem{Raw: bytes.Clone(value)})
 		}
-		if len(items) == MaxBatchEvents {
-			return nil, badMember(pointer, fmt.Sprintf("has more than %d events; send the rest in another batch", MaxBatchEvents))
-		}
-		items = append(items, BatchItem{Raw: bytes.Clone(value)})
+		return !tooMany
+	})
+	switch {
+	case tooMany:
+		return nil, badMember(pointer, fmt.Sprintf("has more than %d events; send the rest in another batch", MaxBatchEvents))
+	case !whole:
+		return nil, notWhole(list)
 	}
 	return items, nil
-}
-
-// itemID reads the one valid id of an event in a batch. Other names may stand
-// there twice; that is judged elsewhere.
-func itemID(raw []byte) (id string, ok bool) {
-	dec := jsontext.NewDecoder(bytes.NewBuffer(raw), jsontext.AllowDuplicateNames(true))
-	if token, err := dec.ReadToken(); err != nil || token.Kind() != '{' {
-		return "", false
-	}
-	for dec.PeekKind() != '}' {
-		name, err := dec.ReadToken()
-		if err != nil {
-			return "", false
-		}
-		isID := name.String() == "id"
-		value, err := dec.ReadValue()
-		if err != nil || isID && (ok || json.Unmarshal(value, &id) != nil || !validEventID(id)) {
-			return "", false
-		}
-		ok = ok || isID
-	}
-	return id, ok
 }
 
 func validEventID(s string) bool {

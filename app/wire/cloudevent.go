@@ -6,7 +6,6 @@ import (
 	"encoding/base32"
 	"encoding/base64"
 	"fmt"
-	"io"
 	"mime"
 	"net/url"
 	"slices"
@@ -34,7 +33,6 @@ type CloudEvent struct {
 type cloud struct {
 	now         time.Time
 	place       func(name string) string // how an error names an attribute
-	seen        map[string]bool
 	id, source  string
 	version     string
 	contentType string
@@ -43,7 +41,7 @@ type cloud struct {
 }
 
 func newCloud(now time.Time, place func(string) string) *cloud {
-	return &cloud{now: now, place: place, seen: make(map[string]bool), event: Event{TTL: -1}}
+	return &cloud{now: now, place: place, event: Event{TTL: -1}}
 }
 
 // attribute takes one attribute; names it does not know are ignored.
@@ -138,51 +136,22 @@ func isJSON(contentType string) bool {
 // DecodeCloudEvent reads the structured mode. Its error is a *DecodeError.
 func DecodeCloudEvent(body []byte, now time.Time) (CloudEvent, error) {
 	c := newCloud(now, structuredPlace)
-	dec := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true))
-	if dec.PeekKind() != '{' {
-		if _, err := dec.ReadValue(); err != nil {
-			return CloudEvent{}, badSyntax(err)
-		}
-		return CloudEvent{}, &DecodeError{Detail: "the event must be a JSON object"}
-	}
-	if _, err := dec.ReadToken(); err != nil {
-		return CloudEvent{}, badSyntax(err)
-	}
-	var first error
 	var data, data64 jsontext.Value
-	for dec.PeekKind() != '}' {
-		token, err := dec.ReadToken()
-		if err != nil {
-			return CloudEvent{}, badSyntax(err)
-		}
-		name := token.String()
-		value, err := dec.ReadValue()
-		if err != nil {
-			return CloudEvent{}, badSyntax(err)
-		}
-		switch {
-		case c.seen[name]:
-			err = badMember(c.place(name), "is given twice")
-		case name == "data":
-			data = value.Clone()
-		case name == "data_base64":
-			data64 = value.Clone()
+	err := readEnvelope(body, MaxDepth+aroundData, structuredPlace, func(name string, v jsontext.Value) error {
+		switch name {
+		case "data":
+			data = v.Clone()
+		case "data_base64":
+			if !absent(v) {
+				data64 = v.Clone()
+			}
 		default:
-			err = c.member(name, value)
+			return c.member(name, v)
 		}
-		c.seen[name] = true
-		if first == nil {
-			first = err
-		}
-	}
-	if _, err := dec.ReadToken(); err != nil {
-		return CloudEvent{}, badSyntax(err)
-	}
-	if _, err := dec.ReadToken(); err != io.EOF {
-		return CloudEvent{}, &DecodeError{Syntax: true, Detail: "the body goes on after the JSON object ends"}
-	}
-	if first != nil {
-		return CloudEvent{}, first
+		return nil
+	})
+	if err != nil {
+		return CloudEvent{}, err
 	}
 	if err := c.structuredData(data, data64); err != nil {
 		return CloudEvent{}, err
@@ -223,11 +192,11 @@ func structuredPlace(name string) string {
 
 func (c *cloud) structuredData(data, data64 jsontext.Value) error {
 	switch {
-	case data != nil && data64 != nil:
+	case data64 != nil && data != nil && !absent(data):
 		return badMember("/data_base64", "cannot stand beside data")
-	case data != nil:
+	case data64 == nil:
 		c.event.Data = data
-	case data64 != nil:
+	default:
 		var text string
 		if data64.Kind() != '"' || json.Unmarshal(data64, &text) != nil {
 			return badMember("/data_base64", "must be a string")
@@ -240,8 +209,8 @@ func (c *cloud) structuredData(data, data64 jsontext.Value) error {
 			c.event.Data = data64
 			return nil
 		}
-		if !jsontext.Value(raw).IsValid(jsontext.AllowDuplicateNames(true)) {
-			return badMember("/data_base64", "is not the JSON that datacontenttype says it is")
+		if err := CheckData(raw); err != nil {
+			return badMember("/data_base64", "is not the JSON that datacontenttype says it is, or nested too deeply")
 		}
 		c.event.Data = raw
 	}
@@ -250,7 +219,7 @@ func (c *cloud) structuredData(data, data64 jsontext.Value) error {
 
 // DecodeCloudEventBatch reads the batched mode, a JSON array, which may be empty.
 func DecodeCloudEventBatch(body []byte, now time.Time) ([]BatchItem, error) {
-	if v := jsontext.Value(body); v.Kind() != '[' || !v.IsValid(jsontext.AllowDuplicateNames(true)) {
+	if skip := (skipper{b: body}); skip.peek() != '[' {
 		return nil, &DecodeError{Syntax: true, Detail: "the body is not one JSON array of CloudEvents"}
 	}
 	items, err := split(body, "the batch")
@@ -264,7 +233,7 @@ func DecodeCloudEventBatch(body []byte, now time.Time) ([]BatchItem, error) {
 		it.ID, it.Event = e.ID, e.Event
 		it.at(fmt.Sprintf("/%d", i))
 	}
-	return items, nil
+	return whollyJSON(items)
 }
 
 // binaryAttributes are those that the binary mode looks for among the headers.
@@ -297,8 +266,8 @@ func DecodeBinaryCloudEvent(attribute func(name string) (string, bool), contentT
 	switch {
 	case len(body) == 0:
 	case isJSON(contentType):
-		if !jsontext.Value(body).IsValid(jsontext.AllowDuplicateNames(true)) {
-			return CloudEvent{}, &DecodeError{Syntax: true, Detail: "the body is not the JSON that Content-Type says it is"}
+		if err := CheckData(body); err != nil {
+			return CloudEvent{}, err
 		}
 		c.event.Data = bytes.Clone(body)
 	case strings.HasPrefix(strings.ToLower(contentType), "text/") && utf8.Valid(body):

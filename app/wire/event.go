@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -51,6 +49,8 @@ type DecodeError struct {
 	// Syntax tells input that is not JSON (400) from JSON that is no event (422).
 	Syntax bool
 	Detail string
+
+	deep bool // it is JSON by its grammar, as far as that was read
 }
 
 func (e *DecodeError) Error() string { return e.Detail }
@@ -59,114 +59,98 @@ func badMember(pointer, want string) error {
 	return &DecodeError{Detail: pointer + " " + want}
 }
 
-func badSyntax(err error) error {
-	var syn *jsontext.SyntacticError
-	detail := "the body is not one JSON object"
-	switch {
-	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF): // a syntax error carries the first, too
-		detail = "the body is not JSON: it ends too early"
-	case errors.As(err, &syn):
-		detail = fmt.Sprintf("the body is not JSON: syntax error at byte %d", syn.ByteOffset)
-	}
-	return &DecodeError{Syntax: true, Detail: detail}
-}
-
-// DecodeEvent reads the body of an event. Only well-formedness is asked of
-// data; names it does not know are ignored; a known name given twice is refused,
-// since readers differ in which one they would take.
+// DecodeEvent reads the body of an event. Only the grammar is asked of data; names
+// it does not know are ignored; a name given twice is refused, since readers differ
+// in which one they would take.
 func DecodeEvent(body []byte) (Event, error) {
-	return decodeEvent(body, true)
+	return decodeEvent(body, nil)
 }
 
 // DecodeSend reads the "to" and "event" members of a send frame into one Event.
 func DecodeSend(s *Send) (Event, error) {
-	if len(s.Event) == 0 {
+	if len(s.Event) == 0 || absent(s.Event) {
 		return Event{}, badMember("/event", "is missing")
 	}
-	e, err := decodeEvent(s.Event, false)
-	if err != nil {
+	e := Event{TTL: -1}
+	err := readEnvelope(s.Event, MaxDepth+aroundData, memberPlace, func(name string, v jsontext.Value) error {
+		if name == "to" || name == "except" { // these are a webhook's
+			return nil
+		}
+		return e.member(name, v)
+	})
+	switch {
+	case err != nil:
 		return Event{}, err
-	}
-	if len(s.To) == 0 {
+	case e.Type == "":
+		return Event{}, missingType
+	case len(s.To) == 0 || absent(s.To):
 		return Event{}, badMember("/to", "is missing")
 	}
 	e.To, err = decodeTarget(s.To)
 	return e, err
 }
 
-// decoders are kept: one is as large as a small event.
-var decoders = sync.Pool{New: func() any { return new(jsontext.Decoder) }}
+// memberPlace names a member of an event by its pointer. A name that is not known
+// is the sender's own text, which an error does not repeat.
+func memberPlace(name string) string {
+	switch name {
+	case "id", "type", "timestamp", "to", "ttl", "topic", "except", "data":
+		return "/" + name
+	}
+	return "a member that is not known here"
+}
 
-func decodeEvent(body []byte, withTarget bool) (Event, error) {
+var missingType = badMember("/type", "is missing: name the kind of event, like patient.added")
+
+// decodeEvent reads an event; other, where set, hears of members that an event
+// does not have.
+func decodeEvent(body []byte, other func(name string, v jsontext.Value) error) (Event, error) {
 	e := Event{TTL: -1}
-	dec := decoders.Get().(*jsontext.Decoder)
-	defer decoders.Put(dec)
-	dec.Reset(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true))
-	if k := dec.PeekKind(); k != '{' {
-		if _, err := dec.ReadValue(); err != nil {
-			return e, badSyntax(err)
+	addressed := false
+	err := readEnvelope(body, MaxDepth+aroundData, memberPlace, func(name string, v jsontext.Value) error {
+		switch name {
+		case "type", "timestamp", "ttl", "topic", "except", "data":
+			return e.member(name, v)
+		case "to":
+			if absent(v) {
+				return nil
+			}
+			addressed = true
+			var err error
+			e.To, err = decodeTarget(v)
+			return err
 		}
-		return e, &DecodeError{Detail: "the event must be a JSON object"}
-	}
-	if _, err := dec.ReadToken(); err != nil {
-		return e, badSyntax(err)
-	}
-	var seen uint
-	var first error // the first wrong member; broken syntax further on still comes before it
-	for dec.PeekKind() != '}' {
-		name, err := dec.ReadToken()
-		if err != nil {
-			return e, badSyntax(err)
+		if other != nil {
+			return other(name, v)
 		}
-		key := name.String()
-		value, err := dec.ReadValue()
-		if err != nil {
-			return e, badSyntax(err)
-		}
-		bit, err := e.member(key, value, withTarget)
-		if bit != 0 && seen&bit != 0 {
-			err = badMember("/"+key, "is given twice")
-		}
-		seen |= bit
-		if first == nil {
-			first = err
-		}
-	}
-	if _, err := dec.ReadToken(); err != nil {
-		return e, badSyntax(err)
-	}
-	if _, err := dec.ReadToken(); err != io.EOF {
-		return e, &DecodeError{Syntax: true, Detail: "the body goes on after the JSON object ends"}
-	}
+		return nil
+	})
 	switch {
-	case first != nil:
-		return e, first
-	case seen&hasType == 0:
-		return e, badMember("/type", "is missing: name the kind of event, like patient.added")
-	case withTarget && seen&hasTo == 0:
+	case err != nil:
+		return e, err
+	case e.Type == "":
+		return e, missingType
+	case !addressed:
 		return e, badMember("/to", `is missing: give {"user":"…"}, {"users":["…"]} or {"all":true}`)
 	}
 	return e, nil
 }
 
-const (
-	hasType uint = 1 << iota
-	hasTimestamp
-	hasTo
-	hasTTL
-	hasTopic
-	hasExcept
-	hasData
-)
-
-// member reads one member into e and tells which one it was (0: not known).
-func (e *Event) member(key string, v jsontext.Value, withTarget bool) (bit uint, err error) {
-	switch key {
+// member reads one member of an event, of all but "to". Null is as good as absent,
+// but for data, of which it is a value.
+func (e *Event) member(name string, v jsontext.Value) (err error) {
+	if name == "data" {
+		e.Data = bytes.Clone(v)
+		return nil
+	}
+	if absent(v) {
+		return nil
+	}
+	switch name {
 	case "type":
 		if json.Unmarshal(v, &e.Type) != nil || !validType(e.Type) {
 			err = badMember("/type", "must be a string of 1 to 128 characters A-Z a-z 0-9 _ . -")
 		}
-		return hasType, err
 	case "timestamp":
 		var s string
 		if json.Unmarshal(v, &s) == nil {
@@ -175,29 +159,17 @@ func (e *Event) member(key string, v jsontext.Value, withTarget bool) (bit uint,
 		if s == "" || err != nil {
 			err = badMember("/timestamp", "must be an RFC 3339 time, like 2026-11-22T20:36:00Z")
 		}
-		return hasTimestamp, err
-	case "to":
-		if !withTarget {
-			return 0, nil
-		}
-		e.To, err = decodeTarget(v)
-		return hasTo, err
 	case "ttl":
-		var n int64
-		if v.Kind() != '0' || json.Unmarshal(v, &n) != nil || n < 0 || n > MaxTTLSeconds {
-			return hasTTL, badMember("/ttl", fmt.Sprintf("must be whole seconds from 0 to %d", MaxTTLSeconds))
+		n, ok := parseWhole(v)
+		if !ok || n < 0 || n > MaxTTLSeconds {
+			return badMember("/ttl", fmt.Sprintf("must be whole seconds from 0 to %d", MaxTTLSeconds))
 		}
 		e.TTL = time.Duration(n) * time.Second
-		return hasTTL, nil
 	case "topic":
 		if json.Unmarshal(v, &e.Topic) != nil || e.Topic == "" || utf8.RuneCountInString(e.Topic) > MaxTopicChars {
 			err = badMember("/topic", "must be a string of 1 to 128 characters")
 		}
-		return hasTopic, err
 	case "except":
-		if !withTarget {
-			return 0, nil
-		}
 		var x struct {
 			Sessions []string `json:"sessions"`
 		}
@@ -205,12 +177,8 @@ func (e *Event) member(key string, v jsontext.Value, withTarget bool) (bit uint,
 			err = badMember("/except", `must be {"sessions":["ses_…"]} with at most 1000 entries`)
 		}
 		e.Except = x.Sessions
-		return hasExcept, err
-	case "data":
-		e.Data = bytes.Clone(v)
-		return hasData, nil
 	}
-	return 0, nil
+	return err
 }
 
 // parseTime reads an RFC 3339 time into UTC. It refuses what time.Parse takes
@@ -264,7 +232,7 @@ func decodeTarget(v jsontext.Value) (Target, error) {
 			}
 			return Target{}, badMember("/to/users", "must be a list of strings")
 		}
-		return Target{}, badMember("/to", "has a name given twice or is not JSON")
+		return Target{}, badMember("/to", "must have each name once, and whole characters in its strings")
 	}
 	n := 0
 	for _, set := range []bool{t.User != nil, t.Users != nil, t.Group != nil, t.All != nil} {

@@ -1,6 +1,6 @@
 package wire
 
-import "github.com/go-json-experiment/json/jsontext"
+import "bytes"
 
 // ExportUser is the first line of a user's export.
 type ExportUser struct {
@@ -13,12 +13,38 @@ type ExportUser struct {
 
 // ExportMessage is a message of an export, under "message".
 type ExportMessage struct {
-	Cursor  string         `json:"cursor"`
-	From    string         `json:"from,omitempty"`
-	ToAll   bool           `json:"toAll,omitzero"`
-	Topic   string         `json:"topic,omitempty"`
-	Expires string         `json:"expires"`
-	Event   jsontext.Value `json:"event"`
+	Cursor  string `json:"cursor"`
+	From    string `json:"from,omitempty"`
+	ToAll   bool   `json:"toAll,omitzero"`
+	Topic   string `json:"topic,omitempty"`
+	Expires string `json:"expires"`
+	Event   []byte `json:"-"` // the event object as sessions see it; JSON, the member "event"
+}
+
+// Line is the message as a line of an export.
+func (m *ExportMessage) Line() []byte {
+	head := Encode(m)
+	b := append(make([]byte, 0, len(head)+len(m.Event)+24), `{"message":`...)
+	b = append(b, head[:len(head)-1]...) // its end comes after the event
+	b = append(b, `,"event":`...)
+	b = append(b, OneLine(m.Event)...)
+	return append(b, "}}"...)
+}
+
+// OneLine returns valid JSON without line breaks, for where each value has a line
+// of its own. Line breaks stand in JSON between its tokens alone, where they mean
+// as much as the spaces that take their place.
+func OneLine(value []byte) []byte {
+	if bytes.IndexByte(value, '\n') < 0 && bytes.IndexByte(value, '\r') < 0 {
+		return value
+	}
+	line := bytes.Clone(value)
+	for i, c := range line {
+		if c == '\n' || c == '\r' {
+			line[i] = ' '
+		}
+	}
+	return line
 }
 
 // ExportSession is a session of an export, under "session".

@@ -70,7 +70,8 @@ type Seen struct {
 	ID string `json:"id"`
 }
 
-// Send asks for a message to another user.
+// Send asks for a message to another user. To and Event are parts of the frame that
+// was parsed, and valid as long as it is.
 type Send struct {
 	Ref   string         `json:"ref"` // makes a retry idempotent per user; may be empty
 	To    jsontext.Value `json:"to"`
@@ -96,44 +97,78 @@ type ClientFrame struct {
 
 // Parse reads one client frame. On ErrUnknownType and ErrBadMembers the frame's
 // Type and Ref are filled as far as they could be read, so that the error reply
-// can name them. Unknown members are ignored; duplicate names and invalid
-// UTF-8 are not JSON to us (RFC 8259 leaves them open, and they hide attacks).
+// can name them. Members that are not known are ignored. A member that stands twice
+// is a wrong member; where that is the type, nobody can tell what the frame is.
 func Parse(b []byte) (ClientFrame, error) {
-	var head struct {
-		Type *string        `json:"type"`
-		Ref  jsontext.Value `json:"ref"`
-	}
-	if err := json.Unmarshal(b, &head); err != nil || head.Type == nil || *head.Type == "" {
+	var m frameMembers
+	err := readEnvelope(b, MaxDepth+aroundSend, memberPlace, m.take)
+	var bad *DecodeError
+	var f ClientFrame
+	if errors.As(err, &bad) && bad.Syntax || m.types != 1 || json.Unmarshal(m.typ, &f.Type, Lenient) != nil || f.Type == "" {
 		return ClientFrame{}, ErrNotFrame
 	}
-	f := ClientFrame{Type: *head.Type}
-	if len(head.Ref) > 0 {
-		// A ref that is no string is reported by the strict pass below.
-		_ = json.Unmarshal(head.Ref, &f.Ref)
+	wrong := err != nil // another member stands twice
+	text := func(v jsontext.Value) (s string) {
+		if len(v) > 0 && json.Unmarshal(v, &s) != nil { // what is compared and repeated must be whole characters
+			wrong = true
+		}
+		return s
+	}
+	if len(m.ref) > 0 && json.Unmarshal(m.ref, &f.Ref) != nil {
+		f.Ref = ""
+		wrong = wrong || f.Type == TypeSend // the others have none
 	}
 	var body any
 	switch f.Type {
 	case TypeConnect:
-		body = new(Connect)
+		body = &Connect{Token: text(m.token), After: text(m.after)}
 	case TypeAck:
-		body = new(Ack)
+		body = &Ack{Cursor: text(m.cursor)}
 	case TypeSeen:
-		body = new(Seen)
+		body = &Seen{ID: text(m.id)}
 	case TypeSend:
-		body = new(Send)
+		body = &Send{Ref: f.Ref, To: m.to, Event: m.event}
 	case TypeRefresh:
-		body = new(Refresh)
+		body = &Refresh{Token: text(m.token)}
 	case TypePing:
-		f.Body = new(Ping)
-		return f, nil
+		body = new(Ping)
 	default:
 		return f, ErrUnknownType
 	}
-	if err := json.Unmarshal(b, body); err != nil {
+	if wrong {
 		return f, ErrBadMembers
 	}
 	f.Body = body
 	return f, nil
+}
+
+// frameMembers are the members of client frames, not yet decoded.
+type frameMembers struct {
+	types                                         int // how often there is a "type"
+	typ, ref, token, after, cursor, id, to, event jsontext.Value
+}
+
+func (m *frameMembers) take(name string, v jsontext.Value) error {
+	switch name {
+	case "type":
+		m.types++
+		m.typ = v
+	case "ref":
+		m.ref = v
+	case "token":
+		m.token = v
+	case "after":
+		m.after = v
+	case "cursor":
+		m.cursor = v
+	case "id":
+		m.id = v
+	case "to":
+		m.to = v
+	case "event":
+		m.event = v
+	}
+	return nil
 }
 
 // Connected is the server's first frame: the session is registered and where
@@ -213,10 +248,13 @@ type Pong struct {
 	Type string `json:"type"` // TypePong
 }
 
-// Encode marshals a server frame other than an event. The types above cannot
-// fail to marshal; a failure is a programming error and panics.
-func Encode(frame any) []byte {
-	b, err := json.Marshal(frame)
+// Encode marshals what we write ourselves: frames other than events, and replies.
+// Text in it that is not UTF-8 comes out with U+FFFD in its place. What came as
+// JSON must not be a part of it: it would be checked and formatted anew. The types
+// of this program cannot fail to marshal; a failure is a programming error and
+// panics.
+func Encode(v any) []byte {
+	b, err := json.Marshal(v, jsontext.AllowInvalidUTF8(true))
 	if err != nil {
 		panic("wire: " + err.Error())
 	}
@@ -281,7 +319,7 @@ func appendString(b []byte, s string) []byte {
 // FrameHead reads the type and the cursor of one of the server's frames; empty
 // where it has none.
 func FrameHead(frame []byte) (typ, cursor string) {
-	dec := jsontext.NewDecoder(bytes.NewReader(frame), jsontext.AllowDuplicateNames(true))
+	dec := jsontext.NewDecoder(bytes.NewReader(frame), Lenient)
 	if _, err := dec.ReadToken(); err != nil {
 		return "", ""
 	}

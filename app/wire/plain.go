@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"bytes"
+
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -26,27 +28,56 @@ type PlainSend struct {
 // ParsePlainToken reads a plain client's first frame. ErrNotFrame where it is not
 // a JSON object, ErrBadMembers where it has no token.
 func ParsePlainToken(b []byte) (string, error) {
-	if v := jsontext.Value(b); v.Kind() != '{' || !v.IsValid() {
-		return "", ErrNotFrame
+	var token jsontext.Value
+	if err := readPlain(b, func(name string, v jsontext.Value) error {
+		if name == "token" {
+			token = v
+		}
+		return nil
+	}); err != nil {
+		return "", err
 	}
 	var t PlainToken
-	if err := json.Unmarshal(b, &t); err != nil || t.Token == "" {
+	if len(token) == 0 || json.Unmarshal(token, &t.Token) != nil || t.Token == "" {
 		return "", ErrBadMembers
 	}
 	return t.Token, nil
 }
 
 // ParsePlainSend reads a plain client's message. ErrNotFrame where it is not a
-// JSON object, ErrBadMembers where toUserId or message is missing or wrong.
+// JSON object, ErrBadMembers where toUserId or message is missing, wrong or given
+// twice. The message is a part of b.
 func ParsePlainSend(b []byte) (PlainSend, error) {
-	if v := jsontext.Value(b); v.Kind() != '{' || !v.IsValid() {
-		return PlainSend{}, ErrNotFrame
-	}
+	var to jsontext.Value
 	var s PlainSend
-	if err := json.Unmarshal(b, &s); err != nil || s.ToUserID == "" || len(s.Message) == 0 {
+	if err := readPlain(b, func(name string, v jsontext.Value) error {
+		switch name {
+		case "toUserId":
+			to = v
+		case "message":
+			s.Message = v
+		}
+		return nil
+	}); err != nil {
+		return PlainSend{}, err
+	}
+	if len(to) == 0 || json.Unmarshal(to, &s.ToUserID) != nil || s.ToUserID == "" || len(s.Message) == 0 {
 		return PlainSend{}, ErrBadMembers
 	}
 	return s, nil
+}
+
+// readPlain reads a plain client's frame, whose message becomes {"message":…}, an
+// event's data.
+func readPlain(b []byte, take func(name string, v jsontext.Value) error) error {
+	err := readEnvelope(b, MaxDepth, memberPlace, take)
+	if err == nil {
+		return nil
+	}
+	if skip := (skipper{b: b}); err.(*DecodeError).Syntax || skip.peek() != '{' {
+		return ErrNotFrame
+	}
+	return ErrBadMembers
 }
 
 // PlainData makes an event's data of a plain message: {"message":…}.
@@ -58,20 +89,14 @@ func PlainData(message []byte) []byte {
 
 // PlainMessage writes what a user sent as a plain client sees it:
 // {"fromUserId","toUserId","message"}, the message being the event's
-// data.message or else its data.
+// data.message or else its data, byte for byte.
 func PlainMessage(from, to string, event []byte) []byte {
-	var e struct {
-		Data jsontext.Value `json:"data"`
+	message := member(event, "data")
+	if inner := member(message, "message"); inner != nil {
+		message = inner
 	}
-	message := jsontext.Value("null")
-	if err := json.Unmarshal(event, &e, jsontext.AllowDuplicateNames(true)); err == nil && len(e.Data) > 0 {
-		message = e.Data
-		var d struct {
-			Message jsontext.Value `json:"message"`
-		}
-		if e.Data.Kind() == '{' && json.Unmarshal(e.Data, &d, jsontext.AllowDuplicateNames(true)) == nil && len(d.Message) > 0 {
-			message = d.Message
-		}
+	if message == nil {
+		message = []byte("null")
 	}
 	b := append(make([]byte, 0, len(message)+len(from)+len(to)+48), `{"fromUserId":`...)
 	b = appendString(b, from)
@@ -80,4 +105,20 @@ func PlainMessage(from, to string, event []byte) []byte {
 	b = append(b, `,"message":`...)
 	b = append(b, message...)
 	return append(b, '}')
+}
+
+// member finds a member of a JSON object; nil where it has none, or is no object.
+// Of several the last counts, as in JavaScript.
+func member(object []byte, name string) (value []byte) {
+	members(object, func(quoted, v []byte) {
+		if string(quoted) == `"`+name+`"` || bytes.IndexByte(quoted, '\\') >= 0 && unquotesTo(quoted, name) {
+			value = v
+		}
+	})
+	return value
+}
+
+func unquotesTo(quoted []byte, name string) bool {
+	var s string
+	return json.Unmarshal(quoted, &s, Lenient) == nil && s == name
 }

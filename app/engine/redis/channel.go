@@ -30,30 +30,12 @@ const (
 // subscribe hears this machine's channel and the one of all for the engine's
 // life, over as many connections as that takes.
 func (e *Engine) subscribe() {
-	first, wait := true, resubscribeLeast
+	wait := resubscribeLeast
 	for e.life.Err() == nil {
-		conn, release := e.client.Dedicate()
-		lost := conn.SetPubSubHooks(rueidis.PubSubHooks{OnMessage: func(m rueidis.PubSubMessage) { e.hear(m.Message) }})
-		ask := e.client.B().Subscribe().Channel(e.channel()+e.self, e.channel()+"all").Build()
-		err := conn.Do(e.life, ask).Error()
-		if err == nil {
+		subscribed, err := e.listen()
+		if subscribed {
 			wait = resubscribeLeast
-			e.listening.Store(true)
-			if first {
-				first = false
-				close(e.heardOnce)
-			} else {
-				e.opts.Logger.Info("other machines are heard again")
-				e.catchUp()
-			}
-			select {
-			case err = <-lost:
-			case <-e.life.Done():
-			}
-			e.listening.Store(false)
-			e.echoes.lost()
 		}
-		release()
 		if e.life.Err() != nil {
 			return
 		}
@@ -63,6 +45,44 @@ func (e *Engine) subscribe() {
 		case <-e.life.Done():
 		}
 		wait = min(2*wait, resubscribeMost)
+	}
+}
+
+// listen hears the channels over one connection, until that is lost.
+func (e *Engine) listen() (subscribed bool, err error) {
+	conn, release := e.client.Dedicate()
+	defer release()
+	lost := conn.SetPubSubHooks(rueidis.PubSubHooks{OnMessage: func(m rueidis.PubSubMessage) { e.hearSafely(m.Message) }})
+	ask := e.client.B().Subscribe().Channel(e.channel()+e.self, e.channel()+"all").Build()
+	if err := conn.Do(e.life, ask).Error(); err != nil {
+		return false, err
+	}
+	e.listening.Store(true)
+	defer func() {
+		e.listening.Store(false)
+		e.echoes.lost()
+	}()
+	first := false
+	e.heard.Do(func() {
+		first = true
+		close(e.heardOnce)
+	})
+	if !first {
+		e.opts.Logger.Info("other machines are heard again")
+		e.catchUp()
+	}
+	select {
+	case err = <-lost:
+	case <-e.life.Done():
+	}
+	return true, err
+}
+
+// hearSafely is hear on the client library's goroutine, which nobody watches. What
+// a panic kept from being heard, sessions read from the store.
+func (e *Engine) hearSafely(text string) {
+	if e.opts.Guard.Run("redis channels", func() { e.hear(text) }) {
+		e.catchUp()
 	}
 }
 
@@ -96,7 +116,7 @@ func (e *Engine) hear(text string) {
 			(*l).Notify(n)
 		}
 	case kindQuestion:
-		e.loops.Go(func() { e.answerQuestion(body) })
+		e.loops.Go(func() { e.opts.Guard.Run("redis channels", func() { e.answerQuestion(body) }) })
 	case kindReply:
 		e.asked.answer(body)
 	case kindTick:
@@ -136,10 +156,13 @@ func (e *Engine) hearMessage(l bridge.Listener, kind byte, body string) {
 		e.opts.Logger.Warn("a message came damaged over a channel", "error", err)
 		return
 	}
+	d, sessions := bridge.Delivery{Message: m}, 0
+	if v.machine == e.self {
+		defer func() { e.echoes.hear(v.token, sessions) }() // also where a session panics
+	}
 	if !e.heardIn(v.life, v.born) {
 		return // the Listener reads it from the store when it has been told of that life
 	}
-	d, sessions := bridge.Delivery{Message: m}, 0
 	if seq != 0 { // a place that an older version gave out is of no life, and looked up in the store
 		d.Life = v.life
 	}
@@ -153,9 +176,6 @@ func (e *Engine) hearMessage(l bridge.Listener, kind byte, body string) {
 		d.Mailbox = seq
 		sessions = l.Deliver(v.user, d)
 	}
-	if v.machine == e.self {
-		e.echoes.hear(v.token, sessions)
-	}
 }
 
 // catchUp makes good what was published while this machine could not hear; see
@@ -165,22 +185,26 @@ func (e *Engine) catchUp() {
 		return
 	}
 	e.loops.Go(func() {
-		for wait := resubscribeLeast; ; wait = min(2*wait, resubscribeMost) {
-			e.catching.Store(false) // whoever asks from here on starts another
-			ctx, cancel := context.WithTimeout(e.life, e.opts.Patience)
-			err := e.reconcile(ctx)
-			cancel()
-			if err == nil || e.life.Err() != nil {
-				return
-			}
-			select {
-			case <-time.After(wait):
-			case <-e.life.Done():
-				return
-			}
-			if e.catching.Swap(true) {
-				return // the other one does it
-			}
-		}
+		e.opts.Guard.Loop("redis catch-up", e.life.Done(), e.catchingUp)
 	})
+}
+
+func (e *Engine) catchingUp() {
+	for wait := resubscribeLeast; ; wait = min(2*wait, resubscribeMost) {
+		e.catching.Store(false) // whoever asks from here on starts another
+		ctx, cancel := context.WithTimeout(e.life, e.opts.Patience)
+		err := e.reconcile(ctx)
+		cancel()
+		if err == nil || e.life.Err() != nil {
+			return
+		}
+		select {
+		case <-time.After(wait):
+		case <-e.life.Done():
+			return
+		}
+		if e.catching.Swap(true) {
+			return // the other one does it
+		}
+	}
 }

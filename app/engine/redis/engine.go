@@ -47,6 +47,7 @@ type Engine struct {
 
 	listening atomic.Bool   // the channels are heard
 	heardOnce chan struct{} // closed when they were for the first time
+	heard     sync.Once     // closes heardOnce
 	catching  atomic.Bool   // catchUp is at work
 }
 
@@ -152,7 +153,7 @@ func (e *Engine) open(ctx context.Context) error {
 	if err := e.turn(ctx, nil, 0); err != nil {
 		return err
 	}
-	e.loops.Go(e.subscribe)
+	e.loops.Go(func() { e.opts.Guard.Loop("redis channels", e.life.Done(), e.subscribe) })
 	select {
 	case <-e.heardOnce:
 	case <-time.After(startPatience):
@@ -163,7 +164,7 @@ func (e *Engine) open(ctx context.Context) error {
 	if err := e.renew(ctx); err != nil {
 		return err
 	}
-	e.loops.Go(e.renewing)
+	e.loops.Go(func() { e.opts.Guard.Loop("redis lease", e.life.Done(), e.renewing) })
 	return nil
 }
 

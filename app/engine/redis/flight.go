@@ -63,8 +63,8 @@ func (f *flights) landed() (next []*appending) {
 // returns when it is answered.
 func (e *Engine) publish(ctx context.Context, a *appending) (answer, error) {
 	if e.flights.start(a) {
+		defer e.land()
 		e.fly(ctx, []*appending{a})
-		e.land()
 		return a.answer, a.err
 	}
 	select {
@@ -83,7 +83,11 @@ func (e *Engine) land() {
 	}
 	e.loops.Go(func() {
 		ctx, cancel := context.WithTimeout(e.life, e.opts.Patience)
-		e.fly(ctx, next)
+		if e.opts.Guard.Run("redis appends", func() { e.fly(ctx, next) }) {
+			for _, a := range next {
+				a.err = fmt.Errorf("%w: redis: the append failed", bridge.ErrUnavailable)
+			}
+		}
 		cancel()
 		for _, a := range next {
 			if errors.Is(a.err, context.DeadlineExceeded) { // not theirs: they may have more patience, or less

@@ -288,11 +288,13 @@ func (e *Engine) follow() {
 	}
 	e.loops.Go(func() {
 		defer e.lives.following.Store(false)
-		ctx, cancel := context.WithTimeout(e.life, e.opts.Patience)
-		defer cancel()
-		if err := e.turn(ctx, e.lives.now.Load(), 0); err != nil && e.life.Err() == nil {
-			e.opts.Logger.Warn("a new life of the store could not be entered", "error", err)
-		}
+		e.opts.Guard.Run("redis lives", func() {
+			ctx, cancel := context.WithTimeout(e.life, e.opts.Patience)
+			defer cancel()
+			if err := e.turn(ctx, e.lives.now.Load(), 0); err != nil && e.life.Err() == nil {
+				e.opts.Logger.Warn("a new life of the store could not be entered", "error", err)
+			}
+		})
 	})
 }
 

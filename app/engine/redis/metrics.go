@@ -16,15 +16,15 @@ func newMetrics(r prometheus.Registerer, e *Engine) (*metrics, error) {
 	for _, c := range []prometheus.Collector{
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "hookbridge_redis_listening", Help: "1 while this machine hears the others.",
-		}, func() float64 {
+		}, e.opts.Guard.Gauge(func() float64 {
 			if e.listening.Load() {
 				return 1
 			}
 			return 0
-		}),
+		})),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "hookbridge_redis_sessions_elsewhere", Help: "Live sessions on other machines, as they said last.",
-		}, func() float64 { return float64(e.leases.sessionsElsewhere(e.self)) }),
+		}, e.opts.Guard.Gauge(func() float64 { return float64(e.leases.sessionsElsewhere(e.self)) })),
 	} {
 		if err := r.Register(c); err != nil {
 			m.close()

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"hookbridge/app/guard"
 )
 
 // Defaults of Options.
@@ -50,6 +52,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Registerer takes the engine's metrics until Close; none when nil.
 	Registerer prometheus.Registerer
+	// Guard catches panics of the engine's loops; nil: without a word.
+	Guard *guard.Guard
 }
 
 func (o Options) withDefaults() (Options, error) {

@@ -26,7 +26,7 @@ const (
 type Archive struct {
 	opts  Options
 	path  string
-	lock  *os.File
+	lock  *dirLock
 	vfs   *walVFS
 	conn  *sqlite3.Conn
 	store *store

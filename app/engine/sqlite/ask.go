@@ -129,19 +129,45 @@ func (e *Engine) fanOut() {
 	for group := range e.writer.fan {
 		l := e.listener.Load()
 		for _, r := range group {
-			if r.fresh && l != nil {
-				e.deliver(*l, r)
-			}
-			for _, n := range r.notices {
-				if l != nil {
-					(*l).Notify(n)
-				}
+			if l != nil {
+				e.tell(*l, r)
 			}
 			if r.unattended() {
 				r.release()
 				continue
 			}
 			r.done <- struct{}{}
+		}
+	}
+}
+
+// tell lets the Listener know of what a request has done. A Listener that panics
+// costs nobody else an answer; sessions that were to be told of a message read it
+// from the store.
+func (e *Engine) tell(l bridge.Listener, r *request) {
+	if e.opts.Guard.Run(whereFanOut, func() {
+		if r.fresh {
+			e.deliver(l, r)
+		}
+	}) {
+		e.opts.Guard.Run(whereFanOut, func() { behind(l, r) })
+	}
+	for _, n := range r.notices {
+		e.opts.Guard.Run(whereFanOut, func() { l.Notify(n) })
+	}
+}
+
+// whereFanOut is what panics of the Listener are counted as.
+const whereFanOut = "fan-out"
+
+// behind has sessions read up to a message that they may not have been given.
+func behind(l bridge.Listener, r *request) {
+	if r.receipt.Broadcast != 0 {
+		l.Behind("", bridge.Position{Broadcast: r.receipt.Broadcast})
+	}
+	for i := range r.receipt.Recipients {
+		if to := &r.receipt.Recipients[i]; to.Seq != 0 {
+			l.Behind(to.User, bridge.Position{Mailbox: to.Seq})
 		}
 	}
 }

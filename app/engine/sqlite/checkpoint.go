@@ -4,10 +4,12 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/ncruces/go-sqlite3"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/guard"
 )
 
 // Sizes of the write-ahead log, in bytes, at which something is done about it.
@@ -29,14 +31,16 @@ type checkpointer struct {
 	vfs    *walVFS
 	commit *sync.Mutex // held by the writer during a transaction
 	logger *slog.Logger
+	guard  *guard.Guard
+	held   atomic.Bool // a long read needs the log as it is
 	kick   chan struct{}
 	done   chan struct{}
 	copied int64 // the log's length at the last copy; the writer's goroutine
 	failed bool  // the failure has been logged; the checkpointer's goroutine
 }
 
-func newCheckpointer(c *sqlite3.Conn, v *walVFS, commit *sync.Mutex, l *slog.Logger) *checkpointer {
-	return &checkpointer{conn: c, vfs: v, commit: commit, logger: l,
+func newCheckpointer(c *sqlite3.Conn, v *walVFS, commit *sync.Mutex, l *slog.Logger, g *guard.Guard) *checkpointer {
+	return &checkpointer{conn: c, vfs: v, commit: commit, logger: l, guard: g,
 		kick: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
@@ -59,16 +63,20 @@ func (c *checkpointer) look() {
 func (c *checkpointer) loop() {
 	defer close(c.done)
 	for range c.kick {
-		err := c.checkpoint()
-		switch {
-		case err != nil && !c.failed:
-			// Commits go on in the log for as long as there is room for it.
-			c.logger.Warn("the write-ahead log cannot be copied into the main file", "error", err)
-		case err == nil && c.failed:
-			c.logger.Info("the write-ahead log is copied into the main file again")
-		}
-		c.failed = err != nil
+		c.guard.Run("checkpoint", c.turn)
 	}
+}
+
+func (c *checkpointer) turn() {
+	err := c.checkpoint()
+	switch {
+	case err != nil && !c.failed:
+		// Commits go on in the log for as long as there is room for it.
+		c.logger.Warn("the write-ahead log cannot be copied into the main file", "error", err)
+	case err == nil && c.failed:
+		c.logger.Info("the write-ahead log is copied into the main file again")
+	}
+	c.failed = err != nil
 }
 
 // truncate empties the write-ahead log; sqlite3.BUSY while a reader needs it.
@@ -96,7 +104,7 @@ func (c *checkpointer) checkpoint() error {
 		return err
 	}
 	end := c.vfs.end.Load()
-	if end < restartAt {
+	if end < restartAt || c.held.Load() {
 		return nil
 	}
 	mode := sqlite3.CHECKPOINT_RESTART

@@ -26,7 +26,9 @@ type Engine struct {
 	opts     Options
 	epoch    string
 	lives    *lives
-	lock     *os.File
+	lock     *dirLock
+	files    *watched
+	reserve  *reserve
 	vfs      *walVFS
 	listener atomic.Pointer[bridge.Listener]
 	closed   atomic.Bool
@@ -43,6 +45,9 @@ type Engine struct {
 	commitMu    sync.Mutex
 	writer      *writer
 	fanned      chan struct{} // closed once the fan-out has answered everybody
+	pages       *sqlite3.Conn // reads a large file through, once; nil where that was done
+	stopCheck   func()        // ends that early
+	checked     chan struct{} // closed once it has
 	checkpoints *checkpointer
 	readers     *readers
 
@@ -63,29 +68,44 @@ func Open(ctx context.Context, o Options) (_ *Engine, err error) {
 		acks:   &ackBook{dirty: make(map[string]dirt)},
 		crowd:  newCrowd(),
 		health: &health{logger: o.Logger},
-		fanned: make(chan struct{}),
-		lock:   lock,
+		fanned: make(chan struct{}), checked: make(chan struct{}), stopCheck: func() {},
+		lock: lock,
 	}
+	e.reserve = newReserve(o.Dir)
 	e.vfs = newWALVFS()
+	e.vfs.guard = o.Guard
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.letGo())
 		}
 	}()
+	// To open the files takes some room, also where there is no other.
+	if err := e.reserve.release(); err != nil {
+		return nil, fmt.Errorf("use the room that is kept on the disk: %w", err)
+	}
 	if err := e.openFile(); err != nil {
+		if free := e.reserve.free(); free < minReserve {
+			err = fmt.Errorf("%w: %d bytes are free (%w)", errDiskFull, free, err)
+		}
 		return nil, err
 	}
-	if e.metrics, err = newMetrics(o.Registerer, e.vfs, e.queue); err != nil {
+	if err := e.reserve.fill(); fullDisk(err) || errors.Is(err, errDiskFull) {
+		e.health.setFull(true)
+	} else if err != nil {
+		return nil, fmt.Errorf("keep room on the disk: %w", err)
+	}
+	if e.metrics, err = newMetrics(o.Registerer, e.vfs, e.queue, o.Guard); err != nil {
 		return nil, fmt.Errorf("register the store's metrics: %w", err)
 	}
 	go e.writer.loop()
 	go e.fanOut()
 	go e.checkpoints.loop()
+	go o.Guard.Run("store check", e.checkBeside)
 	return e, nil
 }
 
 // occupy makes the folder where it is missing, and this process the only one in it.
-func occupy(ctx context.Context, o Options) (Options, *os.File, error) {
+func occupy(ctx context.Context, o Options) (Options, *dirLock, error) {
 	o, err := o.withDefaults()
 	if err != nil {
 		return o, nil, err
@@ -100,7 +120,13 @@ func occupy(ctx context.Context, o Options) (Options, *os.File, error) {
 		return o, nil, fmt.Errorf("make the data folder: %w", err)
 	}
 	lock, err := lockDir(o.Dir)
-	return o, lock, err
+	if err != nil {
+		return o, nil, err
+	}
+	if err := checkFiles(o.Dir); err != nil {
+		return o, nil, closing(lock, err)
+	}
+	return o, lock, nil
 }
 
 // setupWriter is for a connection that writes. Order matters: page size and
@@ -112,11 +138,30 @@ const setupWriter = `PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;
 
 // openFile opens all connections, the writer's first: it brings the file into
 // shape for the others.
-func (e *Engine) openFile() error {
+func (e *Engine) openFile() (err error) {
 	path := filepath.Join(e.opts.Dir, fileName)
-	c, err := e.connect(path, setupWriter)
+	size, err := sizeOf(path)
 	if err != nil {
 		return err
+	}
+	if size < 0 {
+		defer func() {
+			if err != nil {
+				e.unmake(path)
+			}
+		}()
+	}
+	c, err := e.connect(path, setupWriter)
+	if corrupt(err) {
+		return pageFault(path, err)
+	}
+	if err != nil {
+		return err
+	}
+	if size <= checkAtOnce {
+		if err := checkPages(c, path); err != nil {
+			return err
+		}
 	}
 	if err := migrate(c, path); err != nil {
 		return err
@@ -129,6 +174,9 @@ func (e *Engine) openFile() error {
 	}
 	if e.lives, err = beginLife(c); err != nil {
 		return fmt.Errorf("begin to write into %s: %w", path, err)
+	}
+	if e.files, err = watch(path, path+"-wal"); err != nil {
+		return err
 	}
 	if err := e.revoked.load(c); err != nil {
 		return fmt.Errorf("read what was revoked: %w", err)
@@ -144,7 +192,7 @@ func (e *Engine) openFile() error {
 	if err != nil {
 		return err
 	}
-	e.checkpoints = newCheckpointer(k, e.vfs, &e.commitMu, e.opts.Logger)
+	e.checkpoints = newCheckpointer(k, e.vfs, &e.commitMu, e.opts.Logger, e.opts.Guard)
 	e.readers = newReaders(readerCount)
 	for range readerCount {
 		c, err := e.connect(path, "PRAGMA query_only = ON; PRAGMA cache_size = -4096")
@@ -155,9 +203,51 @@ func (e *Engine) openFile() error {
 		if err != nil {
 			return err
 		}
+		r.looked = e.health.looked
 		e.readers.give(r)
 	}
+	if size > checkAtOnce {
+		if e.pages, err = e.connect(path, "PRAGMA query_only = ON; PRAGMA cache_size = -4096"); err != nil {
+			return err
+		}
+		var ctx context.Context
+		ctx, e.stopCheck = context.WithCancel(context.Background())
+		e.pages.SetInterrupt(ctx)
+	}
 	return nil
+}
+
+// checkAtOnce is how large a file may be, in bytes, that is read through before
+// the store opens; a larger one is read beside the work, at about 200 MB a second.
+const checkAtOnce = 128 << 20
+
+// checkBeside reads a large file through while the store is in use.
+func (e *Engine) checkBeside() {
+	defer close(e.checked)
+	if e.pages == nil {
+		return
+	}
+	// It reads one state of the file, which keeps the write-ahead log from
+	// starting over; nobody is to be held up by attempts to.
+	e.checkpoints.held.Store(true)
+	defer e.checkpoints.held.Store(false)
+	err := checkPages(e.pages, filepath.Join(e.opts.Dir, fileName))
+	if err != nil && !errors.Is(err, sqlite3.INTERRUPT) {
+		e.health.damage(fmt.Errorf("%w: %w", errDamaged, err))
+	}
+}
+
+// unmake takes a file away that could not become a store, so that the next start
+// does not find it empty.
+func (e *Engine) unmake(path string) {
+	if size, err := sizeOf(path); err != nil || size != 0 {
+		return
+	}
+	for _, end := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(path + end); err != nil && !errors.Is(err, os.ErrNotExist) {
+			e.opts.Logger.Warn("a file without content stays behind", "error", err)
+		}
+	}
 }
 
 func (e *Engine) connect(path, setup string) (*sqlite3.Conn, error) {
@@ -196,6 +286,8 @@ func (e *Engine) Close() error {
 	}
 	e.closed.Store(true)
 	<-e.fanned
+	e.stopCheck()
+	<-e.checked
 	e.checkpoints.close()
 	e.readers.close()
 	e.metrics.close()

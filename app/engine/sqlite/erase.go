@@ -68,6 +68,11 @@ func (e *Engine) shrink(ctx context.Context) error {
 			break
 		}
 	}
+	select {
+	case <-e.checked: // until then the log is needed as it is
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	pause := time.NewTicker(100 * time.Millisecond)
 	defer pause.Stop()
 	for range truncateTurn {
@@ -102,9 +107,10 @@ func (w *writer) erase(r *request) error {
 		no  int64
 	}
 	var letters []letter
-	err = with(w.store.mailOf).text(r.user).seq(0).int(eraseMail).each(func(s *sqlite3.Stmt) bool {
+	slice := w.slice(eraseMail)
+	err = with(w.store.mailOf).text(r.user).seq(0).int(slice.left).each(func(s *sqlite3.Stmt) bool {
 		letters = append(letters, letter{uint64(s.ColumnInt64(0)), s.ColumnInt64(1)})
-		return true
+		return slice.take(s.ColumnInt64(2))
 	})
 	if err != nil {
 		return err
@@ -118,7 +124,7 @@ func (w *writer) erase(r *request) error {
 		}
 	}
 	rec.held = unknown
-	if len(letters) == eraseMail {
+	if slice.full {
 		r.yes = true
 		rec.trimmed = max(rec.trimmed, letters[len(letters)-1].seq)
 		return w.store.save(rec)
@@ -239,5 +245,5 @@ func (w *writer) vacuumAll(r *request) error {
 		return err
 	}
 	r.yes = true
-	return w.store.conn.Exec(fmt.Sprintf("PRAGMA incremental_vacuum(%d)", vacuumSlice))
+	return w.store.conn.Exec(fmt.Sprintf("PRAGMA incremental_vacuum(%d)", w.slice(vacuumSlice).left))
 }

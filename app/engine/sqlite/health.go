@@ -19,18 +19,83 @@ const (
 	checkPatience = 2 * time.Second
 )
 
-// health remembers how the last commit went.
+// health remembers how the last commit went, and what keeps the store from taking
+// messages for longer than that.
 type health struct {
 	logger *slog.Logger
 
-	mu     sync.Mutex
-	proven time.Time // of the last commit that succeeded
-	err    error     // of the last commit, if it failed
+	mu      sync.Mutex // guards what follows
+	proven  time.Time  // of the last commit that succeeded
+	err     error      // of the last commit, if it failed
+	damaged error      // until the program is started again
+	full    bool       // the disk is
+}
+
+// blocked is why no message is taken before something has changed; nil where one
+// may be tried.
+func (h *health) blocked() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.damaged != nil:
+		return h.damaged
+	case h.full:
+		return errDiskFull
+	}
+	return nil
+}
+
+func (h *health) isDamaged() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.damaged
+}
+
+// damage is for good.
+func (h *health) damage(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.damaged == nil {
+		h.damaged = err
+		h.logger.Error("the store takes no messages any more", "error", err)
+	}
+}
+
+func (h *health) isFull() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.full
+}
+
+func (h *health) setFull(full bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if full == h.full {
+		return
+	}
+	h.full = full
+	if full {
+		h.logger.Error("the store takes no messages", "error", errDiskFull)
+		return
+	}
+	h.err, h.proven = nil, time.Time{}
+	h.logger.Info("the disk has room again: the store takes messages")
+}
+
+// looked notes what a read said: a page that is not what it should be is damage.
+func (h *health) looked(err error) error {
+	if corrupt(err) {
+		h.damage(fmt.Errorf("%w: %w", errDamaged, err))
+	}
+	return err
 }
 
 func (h *health) good() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.full || h.damaged != nil {
+		return // what was written makes room, or was begun before
+	}
 	if h.err != nil {
 		h.logger.Info("the store takes messages again")
 	}
@@ -40,7 +105,7 @@ func (h *health) good() {
 func (h *health) bad(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.err == nil {
+	if h.err == nil && !h.full && h.damaged == nil {
 		h.logger.Error("the store cannot take messages", "error", err)
 	}
 	h.err = err
@@ -59,6 +124,9 @@ func (h *health) sound() bool {
 func (e *Engine) Check(ctx context.Context) error {
 	if e.closed.Load() {
 		return bridge.ErrClosed
+	}
+	if err := e.health.blocked(); err != nil {
+		return err
 	}
 	if e.health.sound() {
 		return nil

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,10 +12,23 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// lockDir makes this process the only one that works on dir, until the file it
+// dirLock keeps other processes out of a folder until it is closed.
+type dirLock struct{ files []*os.File }
+
+// Close lets others in.
+func (l *dirLock) Close() error {
+	var errs []error
+	for _, f := range l.files {
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// lockDir makes this process the only one that works on dir, until the lock it
 // returns is closed. SQLite's own locks would let a second process in, whose
-// sequences and caches would then contradict ours.
-func lockDir(dir string) (*os.File, error) {
+// sequences and caches would then contradict ours. The folder itself is locked
+// where the system can do that, since somebody may remove bridge.lock.
+func lockDir(dir string) (*dirLock, error) {
 	path := filepath.Join(dir, "bridge.lock")
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -30,7 +44,15 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("lock %s: %w", path, closing(f, err))
 	}
 	if held {
-		return f, nil
+		l := &dirLock{files: []*os.File{f}}
+		folder, err := lockFolder(dir)
+		if err != nil {
+			return nil, closing(l, err)
+		}
+		if folder != nil {
+			l.files = append(l.files, folder)
+		}
+		return l, nil
 	}
 	owner := "another process"
 	if b, err := io.ReadAll(io.LimitReader(f, 32)); err == nil && len(b) > 0 {

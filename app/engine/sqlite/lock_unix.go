@@ -4,9 +4,26 @@ package sqlite
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"syscall"
 )
+
+// lockFolder locks the folder itself; nil where its file system cannot do that. A
+// *heldError where another process has it.
+func lockFolder(dir string) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, fmt.Errorf("lock the data folder: %w", err)
+	}
+	switch held, err := tryLock(f); {
+	case held:
+		return f, nil
+	case err != nil: // some network file systems lock files only
+		return nil, f.Close()
+	}
+	return nil, closing(f, &heldError{dir, "another process, although its bridge.lock was removed"})
+}
 
 // tryLock takes the kernel's lock on an open file. It goes with the process,
 // however that dies, so no stale lock can keep a restart out.

@@ -7,6 +7,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
+// lockFolder does nothing: an open file cannot be removed here.
+func lockFolder(string) (*os.File, error) { return nil, nil }
+
 // tryLock takes the kernel's lock on an open file. It goes with the process,
 // however that dies, so no stale lock can keep a restart out. The locked byte
 // lies far behind the text, which stays readable for whoever is refused.

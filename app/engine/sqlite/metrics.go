@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"hookbridge/app/guard"
 )
 
 // metrics are the few numbers that tell how the store fares.
@@ -18,7 +20,7 @@ type metrics struct {
 	registered []prometheus.Collector
 }
 
-func newMetrics(r prometheus.Registerer, v *walVFS, q *queue) (*metrics, error) {
+func newMetrics(r prometheus.Registerer, v *walVFS, q *queue, g *guard.Guard) (*metrics, error) {
 	m := &metrics{
 		commits: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "bridge_store_commit_seconds", Help: "Time from the start of a transaction to the end of its fsync.",
@@ -33,10 +35,10 @@ func newMetrics(r prometheus.Registerer, v *walVFS, q *queue) (*metrics, error) 
 		}),
 		wal: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "bridge_store_wal_bytes", Help: "Length of the write-ahead log in use.",
-		}, func() float64 { return float64(v.end.Load()) }),
+		}, g.Gauge(func() float64 { return float64(v.end.Load()) })),
 		depth: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "bridge_store_queue_requests", Help: "Requests waiting for the writer.",
-		}, func() float64 { return float64(q.depth()) }),
+		}, g.Gauge(func() float64 { return float64(q.depth()) })),
 		registerer: r,
 	}
 	if r == nil {

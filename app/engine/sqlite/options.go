@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"hookbridge/app/guard"
 )
 
 // Defaults and bounds of Options.
@@ -42,6 +44,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Registerer takes the engine's metrics until Close; none when nil.
 	Registerer prometheus.Registerer
+	// Guard catches panics of the store's loops; nil: without a word.
+	Guard *guard.Guard
 }
 
 func (o Options) withDefaults() (Options, error) {

@@ -34,6 +34,33 @@ type logged struct {
 	payload  bool // it has not been given up yet
 }
 
+// slice bounds what one transaction of upkeep takes out: so many things, and so
+// many bytes of payload. What is deleted is overwritten, and so written again.
+type slice struct {
+	left, bytes int64
+	full        bool // there may be more
+}
+
+// sliceOnFull is how many things are taken out at once while the disk has hardly
+// room for what says so.
+const sliceOnFull = 4
+
+// slice is for n things at most.
+func (w *writer) slice(n int64) *slice {
+	if w.engine.health.isFull() {
+		n = min(n, sliceOnFull)
+	}
+	return &slice{left: n, bytes: w.engine.reserve.size / 2}
+}
+
+// take counts one thing, and tells whether another fits.
+func (s *slice) take(bytes int64) bool {
+	s.left--
+	s.bytes -= bytes
+	s.full = s.left <= 0 || s.bytes <= 0
+	return !s.full
+}
+
 // pruneSlice does one slice of upkeep in the running transaction.
 func (w *writer) pruneSlice() error {
 	if !w.prune.backlog {
@@ -62,14 +89,15 @@ func (w *writer) pruneExpired() (more bool, err error) {
 	var rows []logged
 	var perr error
 	recipients := 0
-	err = with(w.store.expired).int(w.now).int(pruneMessages).each(func(r *sqlite3.Stmt) bool {
+	slice := w.slice(pruneMessages)
+	err = with(w.store.expired).int(w.now).int(slice.left).each(func(r *sqlite3.Stmt) bool {
 		row := logged{no: r.ColumnInt64(0), born: r.ColumnInt64(1), topic: r.ColumnText(3)}
 		if row.places, perr = parsePlaces(r.ColumnRawBlob(2)); perr != nil {
 			return false
 		}
 		rows = append(rows, row)
 		recipients += len(row.places)
-		return recipients < pruneRecipients
+		return slice.take(r.ColumnInt64(4)) && recipients < pruneRecipients
 	})
 	if err := firstOf(err, perr); err != nil || len(rows) == 0 {
 		return false, err
@@ -91,7 +119,7 @@ func (w *writer) pruneExpired() (more bool, err error) {
 		}
 	}
 	w.engine.metrics.pruned.Add(float64(len(rows)))
-	return len(rows) == pruneMessages || recipients >= pruneRecipients, nil
+	return slice.full || recipients >= pruneRecipients, nil
 }
 
 // removeExpired takes a row out of a mailbox. Where it is the newest one, the
@@ -154,18 +182,20 @@ func (w *writer) pruneIDs() (more bool, err error) {
 }
 
 // vacuum gives a few pages back to the file system while more than a quarter of
-// the file lies free. The rest is kept: it will be needed again.
+// the file lies free, and all that are free while the disk is full. The rest is
+// kept: it will be needed again.
 func (w *writer) vacuum() (more bool, err error) {
 	free, err := queryInt(w.store.conn, "PRAGMA freelist_count")
-	if err != nil || free <= vacuumAbove {
+	full := w.engine.health.isFull()
+	if err != nil || free == 0 || free <= vacuumAbove && !full {
 		return false, err
 	}
 	pages, err := queryInt(w.store.conn, "PRAGMA page_count")
-	if err != nil || free <= pages/4 {
+	if err != nil || free <= pages/4 && !full {
 		return false, err
 	}
 	if err := w.begin(); err != nil {
 		return false, err
 	}
-	return true, w.store.conn.Exec(fmt.Sprintf("PRAGMA incremental_vacuum(%d)", vacuumPages))
+	return true, w.store.conn.Exec(fmt.Sprintf("PRAGMA incremental_vacuum(%d)", w.slice(vacuumPages).left))
 }

@@ -56,6 +56,14 @@ func (r *request) unattended() bool {
 	return r.kind == kindAck || r.kind == kindLeave || r.kind == kindSeen
 }
 
+// refuse makes err the answer: nothing of what was asked has been done.
+func (r *request) refuse(err error) {
+	r.fresh = false
+	r.notices = nil
+	r.receipt = bridge.Receipt{}
+	r.err = err
+}
+
 var requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}
 
 func newRequest(k kind) *request {

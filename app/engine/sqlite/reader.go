@@ -14,6 +14,7 @@ const readerCount = 4
 // reader is one reading connection and its statements. In the write-ahead log's
 // mode it sees the last commit and waits for no writer.
 type reader struct {
+	looked              func(error) error // health.looked
 	conn                *sqlite3.Conn
 	begin, end          *sqlite3.Stmt
 	user, newest, count *sqlite3.Stmt
@@ -57,13 +58,13 @@ func newReader(c *sqlite3.Conn) (*reader, error) {
 // view runs f on one consistent state of the file.
 func (r *reader) view(f func() error) error {
 	if err := r.begin.Exec(); err != nil {
-		return err
+		return r.looked(err)
 	}
 	err := f()
 	if eerr := r.end.Exec(); err == nil {
 		err = eerr
 	}
-	return err
+	return r.looked(err)
 }
 
 // shelf is one of the two logs a user reads, with what is known of its ends.

@@ -57,7 +57,7 @@ func newStore(c *sqlite3.Conn) (*store, error) {
 		&s.deleteMail: "DELETE FROM mail WHERE user = ? AND seq = ?",
 		&s.archive:    "UPDATE log SET no = ?, event = NULL, topic = NULL WHERE no = ?",
 		&s.deleteLog:  "DELETE FROM log WHERE no = ?",
-		&s.expired: `SELECT no, born, targets, ifnull(topic, '') FROM log WHERE event IS NOT NULL AND expires <= ?
+		&s.expired: `SELECT no, born, targets, ifnull(topic, ''), length(event) FROM log WHERE event IS NOT NULL AND expires <= ?
 			ORDER BY expires LIMIT ?`,
 		&s.oldIDs: "SELECT no, born FROM log WHERE no < 0 ORDER BY no LIMIT ?",
 		&s.probe: `INSERT INTO meta (key, value) VALUES ('probe', ?)

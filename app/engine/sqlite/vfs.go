@@ -7,6 +7,8 @@ import (
 
 	"github.com/ncruces/go-sqlite3"
 	"github.com/ncruces/go-sqlite3/vfs"
+
+	"hookbridge/app/guard"
 )
 
 // maxGathered is how much of one commit is held back before it is written on,
@@ -23,6 +25,7 @@ type walVFS struct {
 	end atomic.Int64
 	// large: the main file has outgrown what wiped.go can tell apart.
 	large atomic.Bool
+	guard *guard.Guard
 	// fault, when set, may fail an access to the log; only tests set it.
 	fault atomic.Pointer[func(op string) error]
 }
@@ -47,6 +50,15 @@ func (v *walVFS) failing(op string) error {
 		return (*f)(op)
 	}
 	return nil
+}
+
+// survive, deferred, makes a failed access of a panic: SQLite, in the middle of
+// whose work a file is accessed, rolls back after the one and not after the other.
+func (v *walVFS) survive(err *error) {
+	if recover() != nil {
+		v.guard.Caught("store file")
+		*err = sqlite3.IOERR
+	}
 }
 
 // OpenFilename implements vfs.VFSFilename.
@@ -99,12 +111,13 @@ type walFile struct {
 	off int64  // where buf belongs
 }
 
-func (f *walFile) flush() error {
+func (f *walFile) flush() (err error) {
 	if len(f.buf) == 0 {
 		return nil
 	}
+	defer func() { f.buf = f.buf[:0] }()
+	defer f.vfs.survive(&err)
 	if err := f.vfs.failing("write"); err != nil {
-		f.buf = f.buf[:0]
 		return err
 	}
 	n, err := f.File.WriteAt(f.buf, f.off)
@@ -115,7 +128,6 @@ func (f *walFile) flush() error {
 	if cap(f.buf) > 2*maxGathered {
 		f.buf = nil
 	}
-	f.buf = f.buf[:0]
 	return err
 }
 
@@ -154,7 +166,8 @@ func (f *walFile) Truncate(size int64) error {
 }
 
 // Sync implements vfs.File.
-func (f *walFile) Sync(flags vfs.SyncFlag) error {
+func (f *walFile) Sync(flags vfs.SyncFlag) (err error) {
+	defer f.vfs.survive(&err)
 	if err := f.flush(); err != nil {
 		return err
 	}

@@ -54,7 +54,8 @@ func newMainFile(f vfs.File, v *walVFS) (vfs.File, error) {
 }
 
 // WriteAt implements vfs.File.
-func (f *mainFile) WriteAt(p []byte, off int64) (int, error) {
+func (f *mainFile) WriteAt(p []byte, off int64) (_ int, err error) {
+	defer f.vfs.survive(&err)
 	if off > maxWiped {
 		f.vfs.large.Store(true)
 	}

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -29,6 +30,7 @@ type writer struct {
 	fan    chan []*request
 
 	users   *records
+	guarded int64    // the log's length when the disk was looked at; see guard
 	touched []string // users whose records this transaction changed
 	nextNo  int64
 	now     int64 // this group's time, Unix nanoseconds
@@ -40,6 +42,7 @@ type writer struct {
 	acks  *ackBook
 	prune pruner
 	probe int64
+	carry []*request // taken from the queue, not yet run
 
 	lastErr error // of the acks written at the very end
 }
@@ -52,26 +55,38 @@ func newWriter(e *Engine, s *store) (*writer, error) {
 	return w, err
 }
 
-// loop runs until the queue is closed and empty.
+// loop runs until the queue is closed and empty. Where it panics outside of a group,
+// it begins again: nobody else answers those who wait.
 func (w *writer) loop() {
 	defer close(w.fan)
+	w.opts.Guard.Loop(whereWriter, nil, w.turns)
+	w.opts.Guard.Run(whereWriter, func() { w.lastErr = w.flushAcks() })
+}
+
+// whereWriter is what the writer's panics are counted as.
+const whereWriter = "store writer"
+
+func (w *writer) turns() {
+	w.refuseCarry()
 	tick := time.NewTicker(upkeepEvery)
 	defer tick.Stop()
-	var carry []*request
 	for {
 		open := true
-		if len(carry) == 0 {
-			carry, open = w.queue.take()
+		if len(w.carry) == 0 {
+			w.carry, open = w.queue.take()
 		}
-		if len(carry) == 0 && !open {
-			break
+		if len(w.carry) == 0 && !open {
+			return
 		}
-		if len(carry) == 0 && !w.upkeepDue() {
+		if len(w.carry) == 0 && !w.upkeepDue() {
 			select {
 			case <-w.queue.wake:
 			case <-tick.C:
 				w.acks.due()
 				w.prune.due()
+				if w.engine.health.isFull() {
+					w.admit(nil)
+				}
 			}
 			continue
 		}
@@ -81,12 +96,26 @@ func (w *writer) loop() {
 			w.prune.due()
 		default:
 		}
-		n := groupOf(carry)
+		n := groupOf(w.carry)
+		group := w.carry[:n:n]
+		w.carry = w.carry[n:]
 		w.queue.free(n)
-		w.run(carry[:n:n])
-		carry = carry[n:]
+		w.run(group)
 	}
-	w.lastErr = w.flushAcks()
+}
+
+// refuseCarry answers those whom a panic left in the middle: what broke on them once
+// would break on them again.
+func (w *writer) refuseCarry() {
+	if len(w.carry) == 0 {
+		return
+	}
+	for _, r := range w.carry {
+		r.refuse(fmt.Errorf("%w: %w", bridge.ErrUnavailable, errPanicked))
+	}
+	w.queue.free(len(w.carry))
+	w.fan <- w.carry
+	w.carry = nil
 }
 
 // groupOf cuts off as much as goes into one transaction.
@@ -114,21 +143,100 @@ func (w *writer) upkeepDue() bool { return w.acks.pending() || w.prune.backlog }
 
 // run carries out one group, and passes it on to be told and answered.
 func (w *writer) run(group []*request) {
-	start := time.Now()
-	w.engine.commitMu.Lock()
-	wrote, err := w.transact(group)
-	w.engine.commitMu.Unlock()
-	switch {
-	case err != nil:
-		w.fail(group, err)
-	case wrote:
-		w.engine.health.good()
-		w.engine.metrics.commit(time.Since(start), len(group))
-		w.engine.checkpoints.look()
+	if w.opts.Guard.Run(whereWriter, func() { w.carryOut(group) }) {
+		for _, r := range group { // in the middle of being answered, perhaps
+			r.refuse(fmt.Errorf("%w: %w", bridge.ErrUnavailable, errPanicked))
+		}
 	}
 	if len(group) > 0 {
 		w.fan <- group
 	}
+}
+
+func (w *writer) carryOut(group []*request) {
+	start := time.Now()
+	todo := w.admit(group)
+	wrote, err := w.commit(todo)
+	switch {
+	case err != nil:
+		w.fail(todo, err)
+	case wrote:
+		w.engine.health.good()
+		w.engine.metrics.commit(time.Since(start), len(group))
+		if !w.engine.health.isFull() {
+			w.engine.checkpoints.look()
+			w.guard()
+		}
+	}
+	if w.engine.health.isFull() && (wrote || err != nil) {
+		w.makeRoom()
+	}
+}
+
+// errPanicked: a defect of ours ended a transaction.
+var errPanicked = errors.New("the store's writer failed")
+
+// attempt carries a group's transaction out. One that panics is rolled back, and
+// fails with errPanicked.
+func (w *writer) attempt(group []*request) (wrote bool, err error) {
+	w.engine.commitMu.Lock()
+	defer w.engine.commitMu.Unlock()
+	if !w.opts.Guard.Run(whereWriter, func() { wrote, err = w.transact(group) }) {
+		return wrote, err
+	}
+	w.inTx = false
+	w.users = newRecords(recordLimit) // a record may be half changed; the file has them all
+	err = errPanicked
+	w.opts.Guard.Run(whereWriter, func() { // should that fail as well, begin tries again
+		if !w.store.conn.GetAutocommit() {
+			if rerr := with(w.store.rollback).exec(); rerr != nil {
+				err = fmt.Errorf("%w (and rolling back: %w)", err, rerr)
+			}
+		}
+	})
+	return false, err
+}
+
+// commit carries a group out in one transaction, unless the files are damaged.
+// What was written into files that are not there any more was not written.
+func (w *writer) commit(group []*request) (wrote bool, err error) {
+	h := w.engine.health
+	if err := h.isDamaged(); err != nil {
+		return false, err
+	}
+	wrote, err = w.attempt(group)
+	switch {
+	case wrote && err == nil:
+		if err = w.engine.files.moved(); err != nil {
+			h.damage(err)
+		}
+	case fullDisk(err):
+		h.setFull(true)
+	default:
+		err = h.looked(err)
+	}
+	return wrote, err
+}
+
+// admit refuses the messages of a group while the disk is full, and keeps what
+// makes room. It looks first whether there is room again.
+func (w *writer) admit(group []*request) []*request {
+	if !w.engine.health.isFull() {
+		return group
+	}
+	if err := w.engine.reserve.fill(); err == nil {
+		w.engine.health.setFull(false)
+		return group
+	}
+	var rest []*request
+	for _, r := range group {
+		if r.kind == kindAppend || r.kind == kindProbe {
+			r.err = errDiskFull
+			continue
+		}
+		rest = append(rest, r)
+	}
+	return rest
 }
 
 // transact does everything asked, and a slice of upkeep, in one transaction. It
@@ -243,12 +351,11 @@ func (w *writer) fail(group []*request, err error) {
 	w.acks.failed()
 	w.prune.failed()
 	w.engine.health.bad(err)
-	err = fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+	if !errors.Is(err, bridge.ErrUnavailable) {
+		err = fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+	}
 	for _, r := range group {
-		r.fresh = false
-		r.notices = nil
-		r.receipt = bridge.Receipt{}
-		r.err = err
+		r.refuse(err)
 		if r.kind == kindJoin {
 			// A known user's place can still be read.
 			r.err = w.standing(r, err)

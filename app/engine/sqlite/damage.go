@@ -1,0 +1,122 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"hookbridge/app/bridge"
+)
+
+// errDamaged is wrapped around what is wrong with the files of a store. Nothing
+// is written any more and nobody is told that something was stored, until an
+// operator has mended it and started anew.
+var errDamaged = fmt.Errorf("%w: the data folder is damaged", bridge.ErrUnavailable)
+
+// checkFiles refuses a folder whose files do not belong together, which SQLite
+// itself would take for an empty store and begin anew.
+func checkFiles(dir string) error {
+	path := filepath.Join(dir, fileName)
+	size, err := sizeOf(path)
+	if err != nil {
+		return err
+	}
+	log, err := sizeOf(path + "-wal")
+	if err != nil {
+		return err
+	}
+	switch {
+	case size < 0 && log > 0:
+		return fmt.Errorf("%s is missing beside its write-ahead log %s-wal, which holds messages: put the file back, or a backup of both, or move the log away to begin with an empty store", path, path)
+	case size == 0 && log <= 0:
+		return fmt.Errorf("%s is empty (0 bytes): put a backup in its place, or remove it to begin with an empty store", path)
+	case size == 0:
+		return fmt.Errorf("%s is empty (0 bytes) beside its write-ahead log: put a backup of both in their place, or move both away to begin with an empty store", path)
+	}
+	return nil
+}
+
+// sizeOf is a file's size in bytes; -1 where there is none.
+func sizeOf(path string) (int64, error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return -1, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("look at the data folder: %w", err)
+	}
+	return info.Size(), nil
+}
+
+// checkPages reads the whole file and finds pages that hold something else than
+// what SQLite wrote there: the answer of PRAGMA quick_check
+// (https://sqlite.org/pragma.html#pragma_quick_check).
+func checkPages(c *sqlite3.Conn, path string) error {
+	s, _, err := c.Prepare("PRAGMA quick_check(1)")
+	if err != nil {
+		return pageFault(path, err)
+	}
+	fault := ""
+	for s.Step() {
+		if answer := s.ColumnText(0); answer != "ok" {
+			fault = strings.Join(strings.Fields(strings.TrimPrefix(answer, "*** in database main ***")), " ")
+		}
+	}
+	err = firstOf(s.Err(), s.Close())
+	if err == nil && fault != "" {
+		err = errors.New(fault)
+	}
+	return pageFault(path, err)
+}
+
+func pageFault(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s is damaged: put a backup in its place, or what `sqlite3 %s .recover` saves of it: %w", path, path, err)
+}
+
+// corrupt tells SQLite's word that a page is not what it should be.
+func corrupt(err error) bool {
+	return errors.Is(err, sqlite3.CORRUPT) || errors.Is(err, sqlite3.NOTADB)
+}
+
+// watched are those that the engine writes into, as they were when it opened them.
+// A file that was unlinked or replaced takes every write without an error, and
+// all of it is gone with the process.
+type watched struct {
+	paths []string
+	infos []os.FileInfo
+}
+
+// watch begins to look after files.
+func watch(paths ...string) (*watched, error) {
+	f := &watched{paths: paths}
+	for _, p := range paths {
+		info, err := os.Stat(p)
+		if err != nil {
+			return nil, fmt.Errorf("look at the data folder: %w", err)
+		}
+		f.infos = append(f.infos, info)
+	}
+	return f, nil
+}
+
+// moved says which file is not there any more. It is asked after each commit's
+// fsync and before anybody is told of it.
+func (f *watched) moved() error {
+	for i, p := range f.paths {
+		info, err := os.Stat(p)
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			return fmt.Errorf("%w: %s was removed while the program runs: stop it, put the file back from a backup, and start again", errDamaged, p)
+		case err == nil && !os.SameFile(info, f.infos[i]):
+			return fmt.Errorf("%w: %s was replaced while the program runs: stop it before you restore a backup, then start again", errDamaged, p)
+		}
+	}
+	return nil
+}

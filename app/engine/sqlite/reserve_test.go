@@ -1,0 +1,113 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"hookbridge/app/bridge"
+)
+
+// fullUp makes a store on a small disk and stores messages of an hour until there
+// is no room for more.
+func fullUp(t *testing.T, c *shifted) (e *Engine, stored int, dir, filler string) {
+	t.Helper()
+	disk := t.TempDir()
+	unmount, err := mountSmall(disk, "24m")
+	if err != nil {
+		t.Skipf("no small disk to be had: %v", err)
+	}
+	filler = filepath.Join(disk, "filler")
+	mustDo(t, os.WriteFile(filler, make([]byte, 4<<20), 0o600))
+	dir = filepath.Join(disk, "data")
+	t.Cleanup(func() { mustDo(t, unmount()) })
+	e = open(t, Options{Dir: dir, Now: c.now})
+	var full error
+	for i := 0; full == nil && i < 10_000; i++ {
+		if _, full = e.Append(t.Context(), message(fmt.Sprint("m", i), "u", 40<<10, c.now().Add(time.Hour))); full == nil {
+			stored++
+		}
+	}
+	if !errors.Is(full, errDiskFull) || stored == 0 {
+		t.Fatalf("after %d messages: %v", stored, full)
+	}
+	return e, stored, dir, filler
+}
+
+// steady finds the store full, however often it is asked and whatever is tried.
+func steady(t *testing.T, e *Engine, c *shifted) {
+	t.Helper()
+	for i := range 20 {
+		if err := e.Check(t.Context()); !errors.Is(err, errDiskFull) {
+			t.Fatalf("check %d: %v", i, err)
+		}
+		if _, err := e.Append(t.Context(), message(fmt.Sprint("small", i), "u", 10, c.now().Add(time.Hour))); !errors.Is(err, errDiskFull) {
+			t.Fatalf("append %d: %v", i, err)
+		}
+	}
+}
+
+func TestAFullDiskMendsItselfWhenMessagesExpire(t *testing.T) {
+	c := &shifted{}
+	e, stored, _, _ := fullUp(t, c)
+	steady(t, e, c)
+	if p, err := e.Read(t.Context(), "u", e.Life(), bridge.Position{}, 10_000, 1<<30); err != nil || len(p.Deliveries) != stored {
+		t.Fatalf("reading on the full disk: %d of %d, %v", len(p.Deliveries), stored, err)
+	}
+	c.advance(2 * time.Hour)
+	eventually(t, "room for messages", func() bool { return e.Check(t.Context()) == nil })
+	mustAppend(t, e, message("after", "u", 40<<10, c.now().Add(time.Hour)))
+}
+
+func TestAFullDiskMendsItselfWhenAUserIsErased(t *testing.T) {
+	c := &shifted{}
+	e, _, _, _ := fullUp(t, c)
+	mustDo(t, e.Erase(t.Context(), "u"))
+	eventually(t, "room for messages", func() bool { return e.Check(t.Context()) == nil })
+	mustAppend(t, e, message("after", "v", 40<<10, c.now().Add(time.Hour)))
+}
+
+func TestAStartOnAFullDiskSaysSoAndMendsItself(t *testing.T) {
+	c := &shifted{}
+	e, stored, dir, filler := fullUp(t, c)
+	mustDo(t, e.Close())
+	e = open(t, Options{Dir: dir, Now: c.now})
+	steady(t, e, c)
+	if p, err := e.Read(t.Context(), "u", e.Life(), bridge.Position{}, 10_000, 1<<30); err != nil || len(p.Deliveries) != stored {
+		t.Fatalf("reading on the full disk: %d of %d, %v", len(p.Deliveries), stored, err)
+	}
+	mustDo(t, os.Remove(filler))
+	mustAppend(t, e, message("after", "u", 10, c.now().Add(time.Hour)))
+	mustDo(t, e.Check(t.Context()))
+}
+
+// A disk that has no room for anything is simulated: writes fail for as long as
+// the reserve takes its room.
+func TestWhatMakesRoomGoesOnInTheRoomThatIsKept(t *testing.T) {
+	c := &shifted{}
+	e := open(t, Options{Dir: t.TempDir(), Now: c.now})
+	for i := range 20 {
+		mustAppend(t, e, message(fmt.Sprint("m", i), "u", 100, c.now().Add(time.Hour)))
+	}
+	noRoom := func(op string) error {
+		if size, err := sizeOf(e.reserve.path()); err == nil && size > 0 {
+			return sqlite3.FULL
+		}
+		return nil
+	}
+	e.reserve.space = func(string) (int64, int64, bool) { return 0, 1 << 30, true }
+	e.vfs.fault.Store(&noRoom)
+	if _, err := e.Append(t.Context(), message("full", "u", 100, c.now().Add(time.Hour))); !errors.Is(err, bridge.ErrUnavailable) {
+		t.Fatalf("append: %v", err)
+	}
+	steady(t, e, c)
+	c.advance(2 * time.Hour)
+	eventually(t, "what has expired to be taken out", func() bool { return number(t, e, "SELECT count(*) FROM mail") == 0 })
+	steady(t, e, c)
+	mustDo(t, e.Erase(t.Context(), "u"))
+}

@@ -1,0 +1,271 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// This file is the one rule of what JSON is taken, for webhooks, batches,
+// CloudEvents, frames and request bodies alike: the grammar of RFC 8259 in UTF-8,
+// nested MaxDepth levels at most. Where the RFC leaves a choice to the reader,
+// data is taken as it is (a name may stand twice, an escape may be half of a
+// surrogate pair, as JavaScript writes for a string that was cut), because it is
+// never read here, only passed on. The envelope around it is read, and readers
+// differ in which of two equal names they take: there a name that stands twice is
+// refused.
+
+// MaxDepth is how many levels of arrays and objects an event's data may have. The
+// frames and replies that carry it add up to four. JSON readers stop at a depth
+// of their own: Go's at 10,000, Python's near 1,000, PHP's at 512.
+const MaxDepth = 500
+
+// Levels of envelope around an event's data.
+const (
+	aroundData = 1 // {"data":…}
+	aroundSend = 2 // {"event":{"data":…}}
+)
+
+// Lenient are the options to decode what a bridge sends. The options of the
+// decoder as they are refuse names that stand twice and halves of surrogate pairs,
+// also in a part that is only carried along.
+var Lenient = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+
+// CheckData tells whether b is one JSON value that may be an event's data. Its
+// error is a *DecodeError.
+func CheckData(b []byte) error { return checkValue(b, MaxDepth) }
+
+// CheckObject tells whether b is one JSON object, the body of a request. Its error
+// is a *DecodeError.
+func CheckObject(b []byte) error {
+	if err := checkValue(b, MaxDepth); err != nil {
+		return err
+	}
+	if jsontext.Value(b).Kind() != '{' {
+		return &DecodeError{Syntax: true, Detail: "the body must be one JSON object"}
+	}
+	return nil
+}
+
+func checkValue(b []byte, levels int) error {
+	dec, err := open(b, levels)
+	if err != nil {
+		return err
+	}
+	defer decoders.Put(dec)
+	if _, err := dec.ReadValue(); err != nil {
+		return badSyntax(err)
+	}
+	return atEnd(dec)
+}
+
+// decoders are kept: one is as large as a small event.
+var decoders = sync.Pool{New: func() any { return new(jsontext.Decoder) }}
+
+// open checks what the decoder does not, and makes one that checks the rest. It
+// goes back into decoders after use.
+func open(b []byte, levels int) (*jsontext.Decoder, error) {
+	if !utf8.Valid(b) {
+		return nil, &DecodeError{Syntax: true, Detail: "the body is not JSON: it is not UTF-8"}
+	}
+	if v := (skipper{b: b}); v.depth() > levels {
+		return nil, &DecodeError{Syntax: true, deep: true, Detail: fmt.Sprintf("the body is nested too deeply: data may have %d levels", MaxDepth)}
+	}
+	dec := decoders.Get().(*jsontext.Decoder)
+	dec.Reset(bytes.NewBuffer(b), Lenient)
+	return dec, nil
+}
+
+func atEnd(dec *jsontext.Decoder) error {
+	if _, err := dec.ReadToken(); err != io.EOF {
+		return &DecodeError{Syntax: true, Detail: "the body goes on after the JSON value ends"}
+	}
+	return nil
+}
+
+func badSyntax(err error) error {
+	var syn *jsontext.SyntacticError
+	detail := "the body is not one JSON object"
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF): // a syntax error carries the first, too
+		detail = "the body is not JSON: it ends too early"
+	case errors.As(err, &syn):
+		detail = fmt.Sprintf("the body is not JSON: syntax error at byte %d", syn.ByteOffset)
+	}
+	return &DecodeError{Syntax: true, Detail: detail}
+}
+
+// readEnvelope reads a JSON object whose members mean something to us. It calls
+// take with each, whose value is a part of b, and place tells how an error names a
+// member. A name that stands twice is refused. The error is a
+// *DecodeError: broken syntax, wherever it is, comes before a wrong member, and of
+// those the first counts.
+func readEnvelope(b []byte, levels int, place func(name string) string, take func(name string, v jsontext.Value) error) error {
+	dec, err := open(b, levels)
+	if err != nil {
+		return err
+	}
+	defer decoders.Put(dec)
+	if dec.PeekKind() != '{' {
+		if _, err := dec.ReadValue(); err != nil {
+			return badSyntax(err)
+		}
+		return &DecodeError{Detail: "the event must be a JSON object"}
+	}
+	var names nameSet
+	var first error
+	err = readMembers(dec, b, func(name string, v jsontext.Value) {
+		err := take(name, v)
+		if !names.add(name) {
+			err = badMember(place(name), "is given twice")
+		}
+		if first == nil {
+			first = err
+		}
+	})
+	if err == nil {
+		err = atEnd(dec)
+	}
+	if err == nil {
+		err = first
+	}
+	return err
+}
+
+// readMembers reads the object in b that dec stands before.
+func readMembers(dec *jsontext.Decoder, b []byte, take func(name string, v jsontext.Value)) error {
+	if _, err := dec.ReadToken(); err != nil {
+		return badSyntax(err)
+	}
+	for dec.PeekKind() != '}' {
+		quoted, err := dec.ReadValue()
+		if err != nil {
+			return badSyntax(err)
+		}
+		name := unquoteName(quoted)
+		value, err := dec.ReadValue()
+		if err != nil {
+			return badSyntax(err)
+		}
+		end := dec.InputOffset()
+		take(name, b[end-int64(len(value)):end:end]) // the decoder's own slice may not last
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return badSyntax(err)
+	}
+	return nil
+}
+
+// unquoteName decodes a member's name. Those that are known cost no memory.
+func unquoteName(quoted []byte) string {
+	if known, ok := knownNames[string(quoted)]; ok {
+		return known
+	}
+	var name string
+	// The decoder has read it as a string by the same options: this does not fail.
+	_ = json.Unmarshal(quoted, &name, Lenient)
+	return name
+}
+
+var knownNames = func() map[string]string {
+	m := make(map[string]string)
+	for _, name := range []string{"id", "type", "timestamp", "to", "ttl", "topic", "except", "data",
+		"ref", "token", "after", "cursor", "event", "toUserId", "message"} {
+		m[`"`+name+`"`] = name
+	}
+	return m
+}()
+
+// nameSet holds the names of one object: a few in place, many in a map, so that
+// an object of many members is not compared each with each.
+type nameSet struct {
+	few  [8]string
+	n    int
+	many map[string]struct{}
+}
+
+// add reports whether the name is new.
+func (s *nameSet) add(name string) bool {
+	for _, known := range s.few[:s.n] {
+		if known == name {
+			return false
+		}
+	}
+	if s.n < len(s.few) {
+		s.few[s.n] = name
+		s.n++
+		return true
+	}
+	if _, ok := s.many[name]; ok {
+		return false
+	}
+	if s.many == nil {
+		s.many = make(map[string]struct{})
+	}
+	s.many[name] = struct{}{}
+	return true
+}
+
+// absent tells whether an optional member's value is null, which means that it is
+// not there.
+func absent(v jsontext.Value) bool { return v.Kind() == 'n' }
+
+// Whole is a whole number in JSON, however it is written: 60, 60.0 and 6e1 are
+// one number (RFC 8259 §6).
+type Whole int64
+
+var errNotWhole = errors.New("not a whole number, or too large")
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (w *Whole) UnmarshalJSON(b []byte) error {
+	n, ok := parseWhole(b)
+	if !ok {
+		return errNotWhole
+	}
+	*w = Whole(n)
+	return nil
+}
+
+// parseWhole reads a valid JSON number; false where it is no whole number or does
+// not fit, or is no number.
+func parseWhole(v []byte) (n int64, ok bool) {
+	if jsontext.Value(v).Kind() != '0' {
+		return 0, false
+	}
+	mantissa, exponent, _ := bytes.Cut(bytes.ToLower(v), []byte("e"))
+	whole, fraction, _ := bytes.Cut(mantissa, []byte("."))
+	fraction = bytes.TrimRight(fraction, "0")
+	digits := append(bytes.Clone(whole), fraction...)
+	if len(bytes.Trim(digits, "-0")) == 0 {
+		return 0, true
+	}
+	shift := 0
+	if len(exponent) > 0 {
+		var err error
+		if shift, err = strconv.Atoi(string(exponent)); err != nil {
+			return 0, false // too large either way
+		}
+	}
+	if shift > len(fraction)+19 || shift < -len(v) { // more zeros than an int64 or the number itself has
+		return 0, false
+	}
+	shift -= len(fraction)
+	if shift < 0 { // zeros at the end may make up for it
+		short := bytes.TrimRight(digits, "0")
+		if len(digits)-len(short) < -shift {
+			return 0, false
+		}
+		digits = digits[:len(digits)+shift]
+	} else {
+		digits = append(digits, bytes.Repeat([]byte("0"), shift)...)
+	}
+	n, err := strconv.ParseInt(string(digits), 10, 64)
+	return n, err == nil
+}

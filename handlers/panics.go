@@ -1,0 +1,62 @@
+package handlers
+
+import (
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+
+	"hookbridge/app/bridge"
+	"hookbridge/app/wire"
+)
+
+// onPanic notes where a handler broke; the caller is answered with 500. The panic's
+// value may hold anything and is left out.
+func (s *Server) onPanic(c *fiber.Ctx, _ any) {
+	s.o.Guard.Caught("request", "method", c.Method(), "route", c.Route().Path)
+}
+
+// surviveConnection, deferred, keeps a defect in one connection from ending all
+// others: that connection is closed with 1011.
+func (s *Server) surviveConnection(c bridge.Conn) {
+	if recover() == nil {
+		return
+	}
+	s.o.Guard.Caught("connection")
+	if s.o.Guard.Run("connection", func() {
+		c.WriteClose(wire.CloseInternal, "the bridge failed", time.Now().Add(closeTimeout))
+	}) {
+		s.o.Guard.Run("connection", c.Abort)
+	}
+}
+
+// closeTimeout is how long the peer of a connection that broke has to read why.
+const closeTimeout = 2 * time.Second
+
+// guardEdge covers what the HTTP server calls outside of Fiber's routes, where
+// nobody recovers.
+func (s *Server) guardEdge(h *fasthttp.Server) {
+	handle, fail, header := h.Handler, h.ErrorHandler, h.HeaderReceived
+	h.Handler = func(rc *fasthttp.RequestCtx) {
+		if s.o.Guard.Run("request", func() { handle(rc) }) {
+			s.broken(rc)
+		}
+	}
+	h.ErrorHandler = func(rc *fasthttp.RequestCtx, err error) {
+		if s.o.Guard.Run("request", func() { fail(rc, err) }) {
+			s.broken(rc)
+		}
+	}
+	h.HeaderReceived = func(rh *fasthttp.RequestHeader) (c fasthttp.RequestConfig) {
+		s.o.Guard.Run("request", func() { c = header(rh) })
+		return c
+	}
+}
+
+// broken answers a request that nobody else can answer any more.
+func (s *Server) broken(rc *fasthttp.RequestCtx) {
+	rc.Response.Reset()
+	rc.SetStatusCode(fiber.StatusInternalServerError)
+	rc.SetContentType(wire.ProblemMediaType)
+	rc.SetBody(wire.NewProblem(wire.CodeInternal, "").JSON())
+}
