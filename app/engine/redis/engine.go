@@ -88,6 +88,7 @@ func dial(ctx context.Context, o Options) (*Engine, error) {
 	co.Dialer.Timeout = o.Patience
 	co.PipelineMultiplex = -1 // one connection: what many callers ask goes out in one write
 	co.ClientName = "hookbridge"
+	co.ClientSetInfo = rueidis.DisableClientSetInfo // Redis 7.0 does not know it, and would refuse a list of rights that names it
 	// Or it would repeat what only reads until the caller's context ends.
 	co.DisableRetry = true
 	wires := newConns()

@@ -108,22 +108,25 @@ func (e *Engine) probeAt(ctx context.Context, tag string) error {
 			string(m.Digest[:]), till, "60000", record, a.expires(), "", "", a.head(), "0", blob, "0"}}}
 	}
 	for _, c := range calls {
-		reply, err := e.runDurable(ctx, c)
-		if err != nil {
-			return err
-		}
-		if c.script != &e.scripts.publish {
-			continue
-		}
-		list, err := reply.ToArray()
-		if err == nil && len(list) == 1 {
-			err = list[0].Error()
-		}
-		if err = e.fault(ctx, err); err != nil {
-			return err
+		if err := e.probeBy(ctx, c); err != nil {
+			// A script that broke off may have left what no other one can go on from.
+			anew := e.client.B().Unlink().Key(id, b.h, b.m, b.g, b.t).Build()
+			return errors.Join(err, e.fault(ctx, e.client.Do(ctx, anew).Error()))
 		}
 	}
 	return nil
+}
+
+func (e *Engine) probeBy(ctx context.Context, c call) error {
+	reply, err := e.runDurable(ctx, c)
+	if err != nil || c.script != &e.scripts.publish {
+		return err
+	}
+	list, err := reply.ToArray()
+	if err == nil && len(list) == 1 {
+		err = list[0].Error()
+	}
+	return e.fault(ctx, err)
 }
 
 // probeTags finds a tag for each primary of a Cluster.

@@ -184,7 +184,7 @@ func (s *Server) signal(sig os.Signal) {
 }
 
 // Do runs one command over a connection of its own, by redis-cli; the test fails where
-// that does. Whoever waits for a server that starts, ends or changes its role takes Try.
+// that does, or the server answers with an error. Whoever waits for a server that starts, ends or changes its role takes Try.
 func (s *Server) Do(args ...string) string {
 	s.t.Helper()
 	out, err := s.Try(args...)
@@ -200,7 +200,7 @@ func (s *Server) Try(args ...string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.Command("redis-cli", append([]string{"-p", port}, args...)...)
+	cmd := exec.Command("redis-cli", append([]string{"-e", "-p", port}, args...)...)
 	out, err := cmd.CombinedOutput()
 	return strings.TrimSpace(string(out)), err
 }
