@@ -4,7 +4,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 3s
 export HOOKBRIDGE_ARTIFACTS ?= $(CURDIR)/build
 
-.PHONY: test lint fuzz tools build bench
+.PHONY: test lint fuzz soak tools build bench
 
 test: tools
 	@mkdir -p "$(HOOKBRIDGE_ARTIFACTS)"
@@ -18,6 +18,15 @@ fuzz:
 	    echo "fuzz $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; \
 	  done; done
 
+# Random faults under a random load, on both engines, judged against the promises.
+# make soak DUR=1h · SEED=7 repeats a schedule · ENGINE=sqlite or redis · FAULTS=all,
+# norewind, or names with commas between · RATE=150 operations a second at most ·
+# RACE=1 builds the program with the race detector.
+DUR ?= 10m
+soak: tools
+	SOAK_DUR=$(DUR) SOAK_SEED=$(SEED) SOAK_ENGINE=$(ENGINE) SOAK_FAULTS=$(FAULTS) SOAK_RATE=$(RATE) SOAK_RACE=$(RACE) \
+	  $(GO) test -run '^TestSoak$$' -count 1 -v -timeout 0 ./app/e2e/soak
+
 lint:
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
 	$(GO) vet ./...
@@ -30,11 +39,11 @@ bench:
 	$(GO) test -run '^$$' -bench . -benchtime 2s -count 5 ./app/engine/... ./auth ./app
 
 # What the tests drive beside Go: Chromium for the page, openssl, curl, Node and
-# Python for the tour in the README, Redis for the distributed engine, a C compiler
+# Python for the tour in the README, npm for the browser client's package, Redis for the distributed engine, a C compiler
 # for the race detector.
 tools:
 	@missing=; \
-	for t in chromium:chromium openssl:openssl curl:curl node:nodejs python3:python3 redis-server:redis-server redis-cli:redis-tools cc:gcc; do \
+	for t in chromium:chromium openssl:openssl curl:curl node:nodejs npm:npm python3:python3 redis-server:redis-server redis-cli:redis-tools cc:gcc; do \
 	  command -v $${t%%:*} >/dev/null 2>&1 || missing="$$missing $${t##*:}"; done; \
 	[ -z "$$missing" ] && exit 0; \
 	if command -v apt-get >/dev/null 2>&1 && [ "$$(id -u)" = 0 ]; then \

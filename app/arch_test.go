@@ -23,6 +23,8 @@ func TestEachPackageImportsOnlyWhatItsRoomMay(t *testing.T) {
 		"hookbridge/app/engine/redis": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge"},
 			[]string{"fiber", "fasthttp", "gobwas", "golang-jwt", "sqlite", "database/sql"}},
 		"hookbridge/handlers/contract": {nil, []string{"fiber", "fasthttp", "sqlite", "database/sql", "jsonschema"}},
+		"hookbridge/app/e2e/soak": {[]string{"hookbridge/auth", "hookbridge/app/engine/redis/redistest"},
+			[]string{"fiber", "gobwas", "sqlite", "database/sql", "rueidis"}},
 		"hookbridge/handlers": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge", "hookbridge/auth", "hookbridge/handlers/web", "hookbridge/handlers/contract"},
 			[]string{"sqlite", "database/sql", "rueidis"}},
 	}

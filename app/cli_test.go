@@ -37,6 +37,11 @@ func TestServeRefusesToStartWithoutGoodSecretsInOneLine(t *testing.T) {
 		"no PEM":              {[]string{hook + testWebhookSecret, "BRIDGE_JWT_PUBLIC_KEY=nowhere.pem"}, "BRIDGE_JWT_PUBLIC_KEY"},
 		"an origin's path":    {[]string{hook + testWebhookSecret, jwt + testJWTSecret, "BRIDGE_ALLOWED_ORIGINS=https://a.example/"}, "BRIDGE_ALLOWED_ORIGINS"},
 		"a limit of nothing":  {[]string{hook + testWebhookSecret, jwt + testJWTSecret, "BRIDGE_MAILBOX_LIMIT=0"}, "BRIDGE_MAILBOX_LIMIT"},
+		"a mailbox too small": {[]string{hook + testWebhookSecret, jwt + testJWTSecret, "BRIDGE_MAILBOX_BYTES=65535"}, "BRIDGE_MAILBOX_BYTES"},
+		"a rate below none":   {[]string{hook + testWebhookSecret, jwt + testJWTSecret, "BRIDGE_USER_RATE=-1"}, "BRIDGE_USER_RATE"},
+		"bytes below none":    {[]string{hook + testWebhookSecret, jwt + testJWTSecret, "BRIDGE_USER_BYTES=-1"}, "BRIDGE_USER_BYTES"},
+		"a long leeway":       {[]string{hook + testWebhookSecret, jwt + testJWTSecret, "BRIDGE_JWT_LEEWAY=6m"}, "BRIDGE_JWT_LEEWAY"},
+		"a negative leeway":   {[]string{hook + testWebhookSecret, jwt + testJWTSecret, "BRIDGE_JWT_LEEWAY=-1s"}, "BRIDGE_JWT_LEEWAY"},
 		"a port in use":       {[]string{hook + testWebhookSecret, jwt + testJWTSecret, "BRIDGE_LISTEN=127.0.0.1:99999"}, "BRIDGE_LISTEN"},
 	} {
 		p := launch(t, append([]string{"BRIDGE_LISTEN=127.0.0.1:0", "BRIDGE_DATA_DIR=" + t.TempDir()}, c.env...), "serve")

@@ -61,7 +61,7 @@ func TestExportAndImportHaveTheSettingsOfTheStoreThatServeHas(t *testing.T) {
 	}
 	for _, name := range []string{"export", "import"} {
 		code, help, errs := told(t, nil, name, "--help")
-		if code != 0 || !strings.Contains(help, "hookbridge import store.jsonl --redis-url") || len(regexp.MustCompile(`\$BRIDGE_`).FindAllString(help, -1)) != 6 {
+		if code != 0 || !strings.Contains(help, "hookbridge import store.jsonl --redis-url") || len(regexp.MustCompile(`\$BRIDGE_`).FindAllString(help, -1)) != 7 {
 			t.Fatalf("%d %s %s", code, help, errs)
 		}
 		for _, f := range want {

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"hookbridge/auth"
-	"hookbridge/handlers"
 )
 
 // Secret is a setting that must not be seen: it prints as ***.
@@ -27,20 +26,22 @@ type Settings struct {
 	Listen string `default:":8080" env:"BRIDGE_LISTEN" help:"Address to listen on."`
 
 	Store
+	Front
 
 	WebhookSecrets []Secret `env:"BRIDGE_WEBHOOK_SECRETS" sep:"," help:"Who may send: whsec_… secrets or whpk_… ed25519 public keys, comma-separated; any may sign."`
 
 	SecretsFile string `name:"webhook-secrets-file" env:"BRIDGE_WEBHOOK_SECRETS_FILE" help:"JSON file of named senders: their secrets, what they may send to whom, and how fast."`
 
-	JWTSecret      Secret `name:"jwt-secret" env:"BRIDGE_JWT_SECRET" help:"Secret of HS256 tokens: raw text, 32 bytes or more."`
-	JWTPublicKey   string `name:"jwt-public-key" env:"BRIDGE_JWT_PUBLIC_KEY" help:"Public key of RS256, ES256 or EdDSA tokens: PEM, or the path of a PEM file."`
-	JWKSURL        string `name:"jwks-url" env:"BRIDGE_JWKS_URL" help:"Where the keys of RS256, ES256 and EdDSA tokens are published (JWKS)."`
-	JWTIssuer      string `name:"jwt-issuer" env:"BRIDGE_JWT_ISSUER" help:"Required iss of tokens."`
-	JWTAudience    string `name:"jwt-audience" env:"BRIDGE_JWT_AUDIENCE" help:"Required aud of tokens."`
-	JWTUserClaim   string `name:"jwt-user-claim" default:"sub" env:"BRIDGE_JWT_USER_CLAIM" help:"Claim that names the user."`
-	JWTRightsClaim string `name:"jwt-rights-claim" default:"bridge" env:"BRIDGE_JWT_RIGHTS_CLAIM" help:"Claim that lists the rights."`
+	JWTSecret      Secret        `name:"jwt-secret" env:"BRIDGE_JWT_SECRET" help:"Secret of HS256 tokens: raw text, 32 bytes or more."`
+	JWTPublicKey   string        `name:"jwt-public-key" env:"BRIDGE_JWT_PUBLIC_KEY" help:"Public key of RS256, ES256 or EdDSA tokens: PEM, or the path of a PEM file."`
+	JWKSURL        string        `name:"jwks-url" env:"BRIDGE_JWKS_URL" help:"Where the keys of RS256, ES256 and EdDSA tokens are published (JWKS)."`
+	JWTIssuer      string        `name:"jwt-issuer" env:"BRIDGE_JWT_ISSUER" help:"Required iss of tokens."`
+	JWTAudience    string        `name:"jwt-audience" env:"BRIDGE_JWT_AUDIENCE" help:"Required aud of tokens."`
+	JWTLeeway      time.Duration `name:"jwt-leeway" default:"60s" env:"BRIDGE_JWT_LEEWAY" help:"Room for clocks that differ, at a token's exp and nbf: 0 to 5m."`
+	JWTUserClaim   string        `name:"jwt-user-claim" default:"sub" env:"BRIDGE_JWT_USER_CLAIM" help:"Claim that names the user."`
+	JWTRightsClaim string        `name:"jwt-rights-claim" default:"bridge" env:"BRIDGE_JWT_RIGHTS_CLAIM" help:"Claim that lists the rights."`
 
-	AllowedOrigins []string `env:"BRIDGE_ALLOWED_ORIGINS" sep:"," help:"Browser origins that may connect, exact (https://app.example), comma-separated."`
+	AllowedOrigins []string `env:"BRIDGE_ALLOWED_ORIGINS" sep:"," help:"Origins of browsers and apps that may connect, comma-separated: https://app.example, https://*.example.com for one label, capacitor://localhost, null. The bridge's own host always may."`
 
 	DefaultTTL     time.Duration `name:"default-ttl" default:"72h" env:"BRIDGE_DEFAULT_TTL" help:"How long an event without ttl is kept."`
 	MaxBytes       int           `default:"65536" env:"BRIDGE_MAX_BYTES" help:"Largest event and largest frame, bytes."`
@@ -49,7 +50,8 @@ type Settings struct {
 	SessionsByUser int           `name:"max-sessions-per-user" default:"16" env:"BRIDGE_MAX_SESSIONS_PER_USER" help:"Sessions of one user; one more closes the oldest."`
 	MaxPending     int           `name:"max-unauthenticated-per-address" default:"1024" env:"BRIDGE_MAX_UNAUTHENTICATED_PER_ADDRESS" help:"Connections of one address that have not shown a token."`
 	ConnectRate    float64       `default:"200" env:"BRIDGE_CONNECT_RATE" help:"Connects a second of one address, ten times as many at once; 0: no limit."`
-	ClientIPHeader string        `name:"client-ip-header" env:"BRIDGE_CLIENT_IP_HEADER" placeholder:"NAME" help:"Header in which a proxy in front names the client, like X-Forwarded-For; set it only where nobody gets past that proxy. On Fly.io: Fly-Client-IP."`
+	UserRate       float64       `default:"20" env:"BRIDGE_USER_RATE" help:"Events a second that one user may send, five times as many at once; 0: no limit."`
+	UserBytes      int           `default:"262144" env:"BRIDGE_USER_BYTES" help:"Bytes a second that one user may send, four times as many at once; 0: no limit."`
 	DrainTimeout   time.Duration `default:"15s" env:"BRIDGE_DRAIN_TIMEOUT" help:"How long sessions may take to leave when the program stops."`
 	PingInterval   time.Duration `default:"25s" env:"BRIDGE_PING_INTERVAL" help:"Heartbeat of sessions; silence of 2.5 times as long ends one."`
 	LogLevel       string        `default:"info" enum:"debug,info,warn,error" env:"BRIDGE_LOG_LEVEL" help:"debug, info, warn or error."`
@@ -90,10 +92,8 @@ func (s *Settings) check() error {
 
 // checkLimits finds numbers and origins that cannot be meant.
 func (s *Settings) checkLimits() error {
-	for _, o := range s.AllowedOrigins {
-		if err := handlers.CheckOrigin(o); err != nil {
-			return fmt.Errorf("BRIDGE_ALLOWED_ORIGINS: %w", err)
-		}
+	if _, err := s.Front.parse(s.AllowedOrigins); err != nil {
+		return err
 	}
 	for name, n := range map[string]int{
 		"BRIDGE_MAX_SESSIONS":          s.MaxSessions,
@@ -109,8 +109,17 @@ func (s *Settings) checkLimits() error {
 	if s.MaxBatchBytes < s.MaxBytes || s.MaxBatchBytes > 64<<20 {
 		return errors.New("BRIDGE_MAX_BATCH_BYTES must be from BRIDGE_MAX_BYTES to 67108864")
 	}
+	if s.JWTLeeway < 0 || s.JWTLeeway > auth.MaxLeeway {
+		return fmt.Errorf("BRIDGE_JWT_LEEWAY must be from 0s to %s", auth.MaxLeeway)
+	}
 	if s.ConnectRate < 0 || s.ConnectRate > 1e6 {
 		return errors.New("BRIDGE_CONNECT_RATE must be from 0 to 1000000")
+	}
+	if s.UserRate < 0 || s.UserRate > 1e6 {
+		return errors.New("BRIDGE_USER_RATE must be from 0 to 1000000")
+	}
+	if s.UserBytes < 0 || s.UserBytes > 1<<30 {
+		return errors.New("BRIDGE_USER_BYTES must be from 0 to 1073741824")
 	}
 	for name, d := range map[string]time.Duration{
 		"BRIDGE_DEFAULT_TTL": s.DefaultTTL, "BRIDGE_DRAIN_TIMEOUT": s.DrainTimeout,
@@ -126,7 +135,7 @@ func (s *Settings) checkLimits() error {
 func (s *Settings) tokenConfig(log *slog.Logger) (auth.TokenConfig, error) {
 	c := auth.TokenConfig{
 		Secret: string(s.JWTSecret), PublicKeyPEM: s.JWTPublicKey, JWKSURL: s.JWKSURL,
-		Issuer: s.JWTIssuer, Audience: s.JWTAudience,
+		Issuer: s.JWTIssuer, Audience: s.JWTAudience, Leeway: s.JWTLeeway,
 		UserClaim: s.JWTUserClaim, RightsClaim: s.JWTRightsClaim, Logger: log,
 	}
 	if c.PublicKeyPEM != "" && !strings.Contains(c.PublicKeyPEM, "-----BEGIN") {

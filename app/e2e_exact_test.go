@@ -39,6 +39,7 @@ func TestTheSettingsDefaultToWhatTheProtocolSays(t *testing.T) {
 		"an id is remembered for 7 days":         s.IDRetention == 7*24*time.Hour,
 		"a mailbox holds 10,000":                 s.MailboxLimit == 10_000,
 		"BRIDGE_MAX_BYTES is 64 KiB":             s.MaxBytes == 64<<10,
+		"BRIDGE_JWT_LEEWAY is 60 s":              s.JWTLeeway == time.Minute,
 		"BRIDGE_MAX_BATCH_BYTES is 8 MiB":        s.MaxBatchBytes == 8<<20,
 		"BRIDGE_MAX_SESSIONS_PER_USER is 16":     s.SessionsByUser == 16,
 		"BRIDGE_DRAIN_TIMEOUT is 15 s":           s.DrainTimeout == 15*time.Second,

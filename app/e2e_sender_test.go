@@ -157,15 +157,15 @@ func TestTheAuditHasOneLineForEachThingThatHappened(t *testing.T) {
 	clinic.fire("msg_a", `{"type":"patient.added","to":{"user":"patient-1"},"data":"payload-canary"}`)
 	f := s.want("event")
 	s.ack(f.Cursor)
-	s.send(map[string]string{"type": "seen", "id": "msg_a"})
+	s.send(map[string]string{"type": "seen", "id": "clinic.msg_a"})
 	s.send(map[string]any{"type": "send", "ref": "r", "to": map[string]string{"user": "doctor-7"}, "event": map[string]any{"type": "t"}})
 	s.want("error")
 	clinic.do(clinic.sign("msg_b", `{"type":"patient.added","to":{"user":"doctor-7"}}`, time.Now()))
 	bad := clinic.sign("msg_c", `{}`, time.Now())
 	bad.Header.Set("webhook-signature", "v1,AAAA")
 	w.do(bad)
-	w.callAs(token(t, "patient-1", time.Hour, ""), "GET", "/v1/events/msg_a", "")
-	w.done("DELETE", "/v1/events/msg_a", "")
+	w.callAs(token(t, "patient-1", time.Hour, ""), "GET", "/v1/events/clinic.msg_a", "")
+	w.done("DELETE", "/v1/events/clinic.msg_a", "")
 	s.want("recalled")
 	must(t, s.ws.Close())
 	w.sessions(0)
@@ -187,17 +187,17 @@ func TestTheAuditHasOneLineForEachThingThatHappened(t *testing.T) {
 		return a.Msg == "connected" && a.User == "patient-1" && a.Session == s.id && a.TokenID == "jti-patient-1" && a.Transport == "websocket"
 	})
 	count("an event was accepted", 1, func(a auditLine) bool {
-		return a.Msg == "accepted" && a.Sender == "clinic" && a.ID == "msg_a" && a.Type == "patient.added" && a.To == "patient-1" && a.Status == "sent"
+		return a.Msg == "accepted" && a.Sender == "clinic" && a.ID == "clinic.msg_a" && a.Type == "patient.added" && a.To == "patient-1" && a.Status == "sent"
 	})
 	count("it was delivered", 1, func(a auditLine) bool {
-		return a.Msg == "delivered" && a.ID == "msg_a" && a.Type == "patient.added" && a.User == "patient-1" && a.Session == s.id && a.TokenID == "jti-patient-1"
+		return a.Msg == "delivered" && a.ID == "clinic.msg_a" && a.Type == "patient.added" && a.User == "patient-1" && a.Session == s.id && a.TokenID == "jti-patient-1"
 	})
 	count("it was acked", 1, func(a auditLine) bool {
 		return a.Msg == "acked" && a.User == "patient-1" && a.Session == s.id && a.Cursor == f.Cursor
 	})
-	count("it was seen", 1, func(a auditLine) bool { return a.Msg == "seen" && a.ID == "msg_a" && a.Session == s.id })
+	count("it was seen", 1, func(a auditLine) bool { return a.Msg == "seen" && a.ID == "clinic.msg_a" && a.Session == s.id })
 	count("a sender was refused", 1, func(a auditLine) bool {
-		return a.Msg == "refused" && a.Sender == "clinic" && a.Code == "forbidden_target" && a.ID == "msg_b"
+		return a.Msg == "refused" && a.Sender == "clinic" && a.Code == "forbidden_target" && a.ID == "clinic.msg_b"
 	})
 	count("a signature was refused", 1, func(a auditLine) bool { return a.Msg == "refused" && a.Code == "signature_mismatch" })
 	count("a user's send was refused", 1, func(a auditLine) bool {
@@ -207,7 +207,7 @@ func TestTheAuditHasOneLineForEachThingThatHappened(t *testing.T) {
 		return a.Msg == "refused" && a.Code == "forbidden" && a.User == "patient-1" && a.TokenID == "jti-patient-1"
 	})
 	count("an operator recalled it", 1, func(a auditLine) bool {
-		return a.Msg == "operated" && a.Act == "recall" && a.User == "operator" && a.TokenID == "jti-operator" && a.ID == "msg_a" && a.Outcome == "done"
+		return a.Msg == "operated" && a.Act == "recall" && a.User == "operator" && a.TokenID == "jti-operator" && a.ID == "clinic.msg_a" && a.Outcome == "done"
 	})
 	count("the session ended", 1, func(a auditLine) bool { return a.Msg == "ended" && a.Session == s.id })
 	for _, a := range lines {

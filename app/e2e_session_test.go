@@ -106,7 +106,7 @@ func TestABadTokenIsToldInTheWayTheClientCanRead(t *testing.T) {
 	w := start(t)
 	bad := map[string]string{
 		"expired":        token(t, "patient-1", -time.Hour, ""),
-		"just expired":   token(t, "patient-1", -time.Second, ""), // within the leeway for clocks
+		"just expired":   token(t, "patient-1", -61*time.Second, ""), // beyond the leeway for clocks
 		"garbage":        "eyJhbGciOiJub25lIn0.e30.",
 		"no such rights": token(t, "patient-1", time.Hour, `{"send":"*"}`),
 		"no user":        signed(t, jwt.MapClaims{"exp": time.Now().Add(time.Hour).Unix()}),
@@ -294,7 +294,7 @@ func TestATokenIsRefreshedInBandOrTheSessionEnds(t *testing.T) {
 	if f := s.want("refreshed"); f.ExpiresAt == "" {
 		t.Errorf("%s", f.Raw)
 	}
-	s.want("token_expiring") // of the new token
+	// Of a token that lives so short nobody is told within five seconds of the last time.
 	if code := s.closed(); code != 4401 {
 		t.Errorf("expired: %d", code)
 	}
@@ -305,6 +305,26 @@ func TestATokenIsRefreshedInBandOrTheSessionEnds(t *testing.T) {
 	w.fireTo("patient-1", 7)
 	if f := s.want("event"); f.n() != 7 {
 		t.Errorf("%s", f.Raw)
+	}
+}
+
+func TestASessionThatBeginsWithinTheLeewayEndsWithIt(t *testing.T) {
+	w := start(t, func(s *Settings) { s.JWTLeeway = 3 * time.Second })
+	expired := time.Now().Add(-time.Second)
+	s := w.connectAs(token(t, "patient-1", -time.Second, ""), "")
+	w.fireTo("patient-1", 1)
+	if f := s.want("event"); f.n() != 1 {
+		t.Errorf("%s", f.Raw)
+	}
+	if code := s.closed(); code != 4401 {
+		t.Errorf("at the end of the leeway: %d", code)
+	}
+	if held := time.Since(expired.Truncate(time.Second)); held < 3*time.Second {
+		t.Errorf("ended %s after its exp", held)
+	}
+	a := w.callAs(token(t, "patient-1", -4*time.Second, ""), http.MethodGet, "/v1/poll", "")
+	if a.HTTP != 401 {
+		t.Errorf("beyond the leeway: %d %s", a.HTTP, a.Raw)
 	}
 }
 

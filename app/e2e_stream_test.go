@@ -305,7 +305,7 @@ func TestBadStreamsAndPollsAreRefused(t *testing.T) {
 				t.Errorf("%s with a token that is %s: %d %s", path, name, a.HTTP, a.Raw)
 			}
 		}
-		if a := w.callAs("", method, path+"?token="+good, ""); a.HTTP != 401 {
+		if a := w.callAs("", method, path+"?token="+good, ""); a.HTTP != 400 || a.Code != "token_in_url" {
 			t.Errorf("%s with a token in the query: %d %s", path, a.HTTP, a.Raw)
 		}
 	}

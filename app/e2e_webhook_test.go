@@ -212,13 +212,14 @@ func TestOtherPathsAndMethodsAnswerWithProblemsToo(t *testing.T) {
 			t.Errorf("%s: %s %s", path, got, a.Raw)
 		}
 	}
-	for _, p := range []string{"/livez", "/readyz", "/metrics", "/bridge-client.js"} {
+	for _, p := range []string{"/livez", "/readyz", "/metrics", "/bridge-client.js", "/bridge.js"} {
 		req, err := http.NewRequest(http.MethodGet, w.base+p, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if a := w.do(req); a.HTTP != 200 {
-			t.Errorf("%s: %d %s", p, a.HTTP, a.Raw)
+		// Pages of any origin may import the client.
+		if a := w.do(req); a.HTTP != 200 || strings.HasSuffix(p, ".js") && a.Header.Get("Access-Control-Allow-Origin") != "*" {
+			t.Errorf("%s: %d %v %s", p, a.HTTP, a.Header, a.Raw)
 		}
 	}
 }

@@ -27,6 +27,7 @@ type Store struct {
 	RedisWait   int    `name:"redis-wait" default:"0" env:"BRIDGE_REDIS_WAIT" help:"Replicas that must have an event before it is answered with 202."`
 
 	IDRetention  time.Duration `name:"id-retention" default:"168h" env:"BRIDGE_ID_RETENTION" help:"How long a webhook-id is remembered."`
+	MailboxBytes int           `default:"16777216" env:"BRIDGE_MAILBOX_BYTES" help:"Bytes of payload that a mailbox holds; past that the oldest messages go. One message always fits."`
 	MailboxLimit int           `default:"10000" env:"BRIDGE_MAILBOX_LIMIT" help:"Messages a mailbox holds; past that the oldest go."`
 }
 
@@ -35,6 +36,8 @@ func (s *Store) checkStore() error {
 	switch {
 	case s.MailboxLimit < 1:
 		return errors.New("BRIDGE_MAILBOX_LIMIT must be 1 or more")
+	case s.MailboxBytes < 1<<16 || s.MailboxBytes > 1<<30:
+		return errors.New("BRIDGE_MAILBOX_BYTES must be from 65536 to 1073741824")
 	case s.RedisWait < 0:
 		return errors.New("BRIDGE_REDIS_WAIT must be 0 or more")
 	case s.IDRetention < time.Second:
@@ -90,12 +93,12 @@ func (s *Store) place() string {
 }
 
 func (s *Store) sqliteOptions(log *slog.Logger) sqlite.Options {
-	return sqlite.Options{Dir: s.DataDir, MailboxLimit: s.MailboxLimit, IDRetention: s.IDRetention, Logger: log}
+	return sqlite.Options{Dir: s.DataDir, MailboxLimit: s.MailboxLimit, MailboxBytes: s.MailboxBytes, IDRetention: s.IDRetention, Logger: log}
 }
 
 func (s *Store) redisOptions(log *slog.Logger) redis.Options {
 	return redis.Options{
 		URL: string(s.RedisURL), Prefix: s.RedisPrefix, WaitReplicas: s.RedisWait,
-		MailboxLimit: s.MailboxLimit, IDRetention: s.IDRetention, Logger: log,
+		MailboxLimit: s.MailboxLimit, MailboxBytes: s.MailboxBytes, IDRetention: s.IDRetention, Logger: log,
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -86,7 +87,7 @@ func TestFlyTomlAvoidsThePitfallsOfSocketsAndVolumes(t *testing.T) {
 		"a service check asks for readiness":                    len(h.Checks) == 1 && h.Checks[0].Path == "/readyz" && h.Checks[0].Method == "GET",
 		"the check's times are ones that Fly takes":             interval >= 2*time.Second && timeout >= time.Second && timeout <= 60*time.Second,
 		"tokens travel over TLS only":                           h.ForceHTTPS,
-		"metrics are scraped":                                   len(c.Metrics) == 1 && c.Metrics[0].Path == "/metrics" && c.Metrics[0].Port == 8080,
+		"metrics are scraped, and not published":                len(c.Metrics) == 1 && c.Metrics[0].Path == "/metrics" && c.Env["BRIDGE_METRICS_LISTEN"] == fmt.Sprint(":", c.Metrics[0].Port) && c.Metrics[0].Port != h.InternalPort,
 		"memory is one that Fly sells":                          len(c.VM) == 1 && c.VM[0].Memory == "256mb",
 		"the collector knows the memory's size":                 c.Env["GOMEMLIMIT"] != "",
 		"no secret stands in the file":                          c.Env["BRIDGE_WEBHOOK_SECRETS"] == "" && c.Env["BRIDGE_JWT_SECRET"] == "",

@@ -134,8 +134,8 @@ func TestEveryCommandOfTheReadmeDoesWhatItSays(t *testing.T) {
 			}
 		case b.lang == "sh" && strings.TrimSpace(b.text) == "go run ./app dev", b.lang == "sh" && strings.TrimSpace(b.text) == "make test":
 			// the one runs beside this test, the other runs it
-		case b.lang == "html", b.lang == "js", b.lang == "json":
-			continue // run in a browser by page_test.go; shown only
+		case b.lang == "html", b.lang == "js", b.lang == "json", b.lang == "ts", b.lang == "tsx":
+			continue // run by page_test.go and client_test.go; shown only
 		default:
 			t.Errorf("a block that no test runs:\n%s", b.text)
 			continue

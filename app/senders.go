@@ -31,7 +31,7 @@ func (s *Settings) webhooks() (*auth.Webhooks, []handlers.SenderKey, error) {
 	for i, name := range names {
 		for _, n := range senders {
 			if n.Name == name {
-				keys[i] = handlers.SenderKey{Sender: bridge.Sender{Name: n.Name, Types: n.Types, To: n.To}, Rate: n.Rate, Burst: n.Burst}
+				keys[i] = handlers.SenderKey{Sender: bridge.Sender{Name: n.Name, Types: n.Types, To: n.To, Apart: n.Name != envSender || len(s.WebhookSecrets) == 0}, Rate: n.Rate, Burst: n.Burst}
 			}
 		}
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,8 +61,12 @@ type Program struct {
 	bridge   *bridge.Bridge
 	server   *handlers.Server
 	ln       net.Listener
-	served   chan error
-	undo     []func() error // in order of birth; Stop runs it backwards
+
+	metricsAddr string
+	served      chan error
+	front       front
+	registry    *prometheus.Registry
+	undo        []func() error // in order of birth; Stop runs it backwards
 }
 
 // NewProgram wires the rooms; what was built is taken down again if a later one
@@ -76,6 +79,9 @@ func NewProgram(ctx context.Context, s Settings, demo *handlers.Demo, log *slog.
 			p = nil
 		}
 	}()
+	if p.front, err = s.Front.parse(s.AllowedOrigins); err != nil {
+		return p, err
+	}
 	webhooks, senders, err := s.webhooks()
 	if err != nil {
 		return p, err
@@ -101,6 +107,7 @@ func NewProgram(ctx context.Context, s Settings, demo *handlers.Demo, log *slog.
 	if err != nil {
 		return p, fmt.Errorf("%s: %w", s.tokenSetting(), err)
 	}
+	p.registry = registry
 	engine, tickets, err := s.engine(ctx, log, registry, p.guard)
 	if err != nil {
 		return p, err
@@ -108,11 +115,13 @@ func NewProgram(ctx context.Context, s Settings, demo *handlers.Demo, log *slog.
 	p.undo = append(p.undo, engine.Close)
 	p.bridge = bridge.New(bridge.Config{
 		DefaultTTL: s.DefaultTTL, MaxBytes: s.MaxBytes, MaxSessions: s.MaxSessions, SessionsPerUser: s.SessionsByUser,
+		UserRate: s.UserRate, UserBytes: float64(s.UserBytes),
 		DrainTimeout: s.DrainTimeout, PingEvery: s.PingInterval, Logger: log, Audit: audit, Registerer: registry, Guard: p.guard,
 	}, engine, handlers.Authenticator(tokens))
 	p.server = handlers.New(handlers.Options{
 		Bridge: p.bridge, Webhooks: webhooks, Senders: senders, Tokens: tokens, Tickets: tickets,
-		Registry: registry, Logger: log, Guard: p.guard, Origins: s.AllowedOrigins, ClientIPHeader: cmp.Or(s.ClientIPHeader, flyClientIPHeader()),
+		Registry: registry, Logger: log, Guard: p.guard, Origins: p.front.origins, Proxies: p.front.proxies,
+		PathPrefix: s.PathPrefix, HideMetrics: s.MetricsListen != "",
 		MaxPendingPerAddress: s.MaxPending, MaxBatchBytes: s.MaxBatchBytes, ConnectRate: s.ConnectRate, Demo: demo,
 	})
 	return p, nil
@@ -124,12 +133,18 @@ func (p *Program) Start() error {
 	if err != nil {
 		return fmt.Errorf("cannot listen on BRIDGE_LISTEN=%s: %w", p.settings.Listen, err)
 	}
+	if err := p.startMetrics(); err != nil {
+		return errors.Join(err, ln.Close())
+	}
 	p.StartOn(ln)
 	return nil
 }
 
 // StartOn serves on a listener that is bound already.
 func (p *Program) StartOn(ln net.Listener) {
+	if p.settings.usesProxyProtocol() {
+		ln = handlers.ProxyProtocol(ln, p.front.proxies)
+	}
 	p.ln = ln
 	p.undo = append(p.undo, func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)

@@ -37,7 +37,7 @@ type Claims struct {
 	User      string             // whose it is: 1–128 characters, none of them a control character
 	ID        string             // jti; empty where the token has none
 	IssuedAt  time.Time          // iat; zero where the token has none
-	Expires   time.Time          // exp, without leeway; no later than the year 9999
+	Expires   time.Time          // when what the token allows ends: see checkTimes; no later than the year 9999
 	Rights    stdjson.RawMessage // the rights claim as it was signed; nil where the token has none
 	Issuer    string             // iss; empty where the token has none
 	Audiences []string           // aud; empty where the token has none
@@ -64,9 +64,6 @@ func newClaimRules(c TokenConfig) (claimRules, error) {
 	}
 	if slices.Contains([]string{"exp", "nbf", "iat", "iss", "aud", "jti", "sub"}, r.rights) {
 		return r, fmt.Errorf("the rights claim cannot be %q", r.rights)
-	}
-	if r.leeway == 0 {
-		r.leeway = defaultLeeway
 	}
 	if r.now == nil {
 		r.now = time.Now
@@ -109,6 +106,9 @@ func (r *claimRules) read(b []byte) (Claims, error) {
 	return c, nil
 }
 
+// checkTimes holds exp, nbf and iat against the clock. What a token allows ends
+// at its exp; where that has passed already, within the leeway, at exp + leeway.
+// Else a session would end as it begins wherever a clock is a little off.
 func (r *claimRules) checkTimes(m map[string]jsontext.Value, c *Claims) error {
 	now := r.now()
 	exp, ok, err := timeClaim(m, "exp")
@@ -121,6 +121,9 @@ func (r *claimRules) checkTimes(m map[string]jsontext.Value, c *Claims) error {
 		return tokenError(TokenExpired, "the token expired %s ago; get a new one", span(now.Sub(exp)))
 	}
 	c.Expires = exp
+	if !now.Before(exp) {
+		c.Expires = exp.Add(r.leeway)
+	}
 	nbf, ok, err := timeClaim(m, "nbf")
 	if err != nil {
 		return err

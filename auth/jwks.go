@@ -15,7 +15,11 @@ import (
 )
 
 const (
-	defaultUnknownKIDInterval = 15 * time.Second
+	// defaultUnknownKIDInterval is the least time between reads that tokens with
+	// an unknown kid ask for: whoever floods us with them makes the key server
+	// answer once in so long. A token that comes in between waits for the next
+	// read, so it must be shorter than waitForKeys, with room for the read.
+	defaultUnknownKIDInterval = 3 * time.Second
 	// refreshEvery is how often a working key set is read again: how long a
 	// withdrawn key goes on to be taken.
 	refreshEvery = 10 * time.Minute
@@ -28,8 +32,9 @@ const (
 	noKeysInterval = time.Second
 	// fetchTimeout ends a read of the key server.
 	fetchTimeout = 5 * time.Second
-	// waitForKeys is how long a token with an unknown kid waits for a read.
-	waitForKeys = 2 * time.Second
+	// waitForKeys is how long a token with an unknown kid waits for a read to be
+	// due and to be over. A session has 5 s from its upgrade to be connected.
+	waitForKeys = 4500 * time.Millisecond
 	// maxKeySetBytes is the largest reply read. A key takes half a kilobyte;
 	// with certificates, a few.
 	maxKeySetBytes = 1 << 20
@@ -37,7 +42,8 @@ const (
 
 // keySet keeps the keys of a JWKS URL. One goroutine reads the URL, so that no
 // number of requests makes two reads at a time; a token whose kid is known never
-// waits, and one whose kid is unknown asks for a read at most once an interval.
+// waits. One whose kid is unknown asks for a read, of which there is one an
+// interval at most, and waits for it: its key may have been published a moment ago.
 //
 // The HTTP storage of jwkset would not do. Measured at v0.11.4 with a read for
 // unknown kids every 15 s: a key server that hangs holds up the start for the
@@ -53,11 +59,14 @@ type keySet struct {
 	interval     time.Duration // least time between reads for unknown kids
 	refreshEvery time.Duration
 	ended        <-chan struct{} // closed when no read comes any more
-	timer        *time.Timer     // when the next read is due; a token may bring it forward
+	timer        *time.Timer     // fires when the next read is due; a token may bring it forward
 
 	mu       sync.Mutex
 	keys     map[keyID]any // replaced, never changed; nil until the first read succeeds
 	began    time.Time     // of the last read
+	started  uint64        // reads that have begun
+	done     uint64        // reads that are over
+	next     time.Time     // when timer fires
 	failed   bool          // the last read failed
 	underway chan struct{} // closed when the read that was asked for or runs is over; nil when none
 }
@@ -106,7 +115,8 @@ func isLoopback(host string) bool {
 	return err == nil && ip.IsLoopback()
 }
 
-// key finds a key, waiting for one read of the URL where that may help.
+// key finds a key, waiting where that may help for a read of the URL that begins
+// after the token came.
 func (s *keySet) key(ctx context.Context, alg, kid string) (any, error) {
 	switch {
 	case alg == algHS256:
@@ -117,47 +127,81 @@ func (s *keySet) key(ctx context.Context, alg, kid string) (any, error) {
 		return nil, tokenError(TokenUnknownKey, "the token's kid is longer than %d bytes", maxKIDBytes)
 	}
 	id := keyID{kid, alg}
-	key, wait := s.find(id)
+	s.mu.Lock()
+	key, before := s.keys[id], s.started
+	s.mu.Unlock()
 	if key != nil {
 		return key, nil
 	}
-	if wait != nil {
-		ctx, cancel := context.WithTimeout(ctx, waitForKeys)
-		defer cancel()
+	until := time.Now().Add(waitForKeys)
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	for {
+		key, over, err := s.find(id, before, until)
+		if over == nil {
+			return key, err
+		}
 		select {
-		case <-wait:
+		case <-over:
 		case <-s.ended:
-		case <-ctx.Done():
+			return nil, errNoKeys
+		case <-ctx.Done(): // the key server is slow, or the caller has left
+			return nil, errNoKeys
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.keys[id] != nil:
-		return s.keys[id], nil
-	case s.failed || s.underway != nil: // under way still: the key server is slow
-		return nil, tokenError(TokenKeysUnavailable, "the keys that tokens are checked with cannot be read just now; try again shortly")
-	}
-	return nil, tokenError(TokenUnknownKey, "the key set has no key of the token's kid and algorithm")
 }
 
-// find looks a key up. Where it is unknown, it asks for a read if one is due,
-// and returns what to wait for while a read is to come.
-func (s *keySet) find(id keyID) (key any, wait <-chan struct{}) {
+var (
+	errNoKeys     = tokenError(TokenKeysUnavailable, "the keys that tokens are checked with cannot be read just now; try again shortly")
+	errUnknownKey = tokenError(TokenUnknownKey, "the key set has no key of the token's kid and algorithm")
+)
+
+// find looks a key up that was unknown when before reads had begun. Where it is
+// unknown still, it asks for a read as soon as one may be made, and returns what
+// is closed when that is over. It gives up, with over nil, once a read that
+// began later has not brought the key, or where the next one would begin only
+// after until.
+func (s *keySet) find(id keyID, before uint64, until time.Time) (key any, over <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if key := s.keys[id]; key != nil {
-		return key, nil
+		return key, nil, nil
 	}
+	if s.done <= before {
+		if s.underway != nil || s.ask(until) {
+			return nil, s.underway, nil
+		}
+	}
+	if s.failed {
+		return nil, nil, errNoKeys
+	}
+	return nil, nil, errUnknownKey
+}
+
+// ask sees that a read begins as soon as one may, and tells whether that is
+// before until. None is under way; mu is held.
+func (s *keySet) ask(until time.Time) bool {
 	interval := s.interval
 	if s.keys == nil {
 		interval = min(interval, noKeysInterval)
 	}
-	if s.underway == nil && time.Since(s.began) >= interval {
-		s.underway = make(chan struct{})
-		s.timer.Reset(0)
+	now, due := time.Now(), s.began.Add(interval)
+	if due.Before(now) {
+		due = now
 	}
-	return nil, s.underway
+	sooner := due.Before(s.next) // than the regular read, or another try after one that failed
+	if !sooner {
+		due = s.next
+	}
+	if !due.Before(until) {
+		return false
+	}
+	if sooner {
+		s.next = due
+		s.timer.Reset(due.Sub(now))
+	}
+	s.underway = make(chan struct{})
+	return true
 }
 
 // run reads the URL at once, then when it is time or asked for, until ctx ends.
@@ -173,6 +217,7 @@ func (s *keySet) run(ctx context.Context) {
 		}
 		s.mu.Lock()
 		s.began = time.Now()
+		s.started++
 		if s.underway == nil {
 			s.underway = make(chan struct{})
 		}
@@ -201,11 +246,14 @@ func (s *keySet) over(keys map[keyID]any, err error, next time.Duration) {
 	if s.failed = err != nil; !s.failed { // else the keys that were read before stay
 		s.keys = keys
 	}
+	s.done = s.started
 	close(s.underway)
 	s.underway = nil
 	// A tenth more or less, so that machines that started together do not
 	// go on together.
-	s.timer.Reset(next - next/10 + rand.N(next/5+1))
+	next += rand.N(next/5+1) - next/10
+	s.next = time.Now().Add(next)
+	s.timer.Reset(next)
 }
 
 // report tells the log what a read changes. It takes no lock: nobody but its

@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -99,6 +100,7 @@ func TestATokenSaysWhoAndWhat(t *testing.T) {
 
 func TestClaimsByTable(t *testing.T) {
 	strict := TokenConfig{Secret: testSecret, Issuer: "https://id.example", Audience: "bridge"}
+	lenient := TokenConfig{Secret: testSecret, Leeway: time.Minute}
 	named := TokenConfig{Secret: testSecret, UserClaim: "uid", RightsClaim: "https://example.org/rights"}
 	for name, c := range map[string]struct {
 		config TokenConfig // zero: only the secret
@@ -106,23 +108,27 @@ func TestClaimsByTable(t *testing.T) {
 		want   string      // a reason; empty: good
 	}{
 		"the least":                    {claims: `{"sub":"u","exp":EXP}`},
-		"exp with a fraction":          {claims: `{"sub":"u","exp":1795377600.75}`},
+		"exp with a fraction":          {claims: `{"sub":"u","exp":1795377601.75}`},
 		"exp with an exponent":         {claims: `{"sub":"u","exp":1.8e9}`},
 		"exp missing":                  {claims: `{"sub":"u"}`, want: TokenBadClaims},
 		"exp null":                     {claims: `{"sub":"u","exp":null}`, want: TokenBadClaims},
 		"exp a string":                 {claims: `{"sub":"u","exp":"1795377601"}`, want: TokenBadClaims},
 		"exp zero":                     {claims: `{"sub":"u","exp":0}`, want: TokenExpired},
 		"exp negative":                 {claims: `{"sub":"u","exp":-1e300}`, want: TokenExpired},
-		"exp now, in the leeway":       {claims: `{"sub":"u","exp":1795377600}`},
-		"exp at the leeway's end":      {claims: `{"sub":"u","exp":1795377595}`, want: TokenExpired},
+		"exp now":                      {claims: `{"sub":"u","exp":1795377600}`, want: TokenExpired},
+		"exp a second ago":             {claims: `{"sub":"u","exp":1795377599}`, want: TokenExpired},
+		"exp in the leeway":            {config: lenient, claims: `{"sub":"u","exp":1795377541}`},
+		"exp at the leeway's end":      {config: lenient, claims: `{"sub":"u","exp":1795377540}`, want: TokenExpired},
 		"exp in upper case":            {claims: `{"sub":"u","EXP":1795378600}`, want: TokenBadClaims},
 		"nbf past":                     {claims: `{"sub":"u","exp":EXP,"nbf":1795377600}`},
-		"nbf in the leeway":            {claims: `{"sub":"u","exp":EXP,"nbf":1795377605}`},
-		"nbf ahead":                    {claims: `{"sub":"u","exp":EXP,"nbf":1795377606}`, want: TokenNotYetValid},
+		"nbf a second ahead":           {claims: `{"sub":"u","exp":EXP,"nbf":1795377601}`, want: TokenNotYetValid},
+		"nbf in the leeway":            {config: lenient, claims: `{"sub":"u","exp":EXP,"nbf":1795377660}`},
+		"nbf beyond the leeway":        {config: lenient, claims: `{"sub":"u","exp":EXP,"nbf":1795377661}`, want: TokenNotYetValid},
 		"nbf absurd":                   {claims: `{"sub":"u","exp":EXP,"nbf":1e400}`, want: TokenNotYetValid},
 		"nbf a string":                 {claims: `{"sub":"u","exp":EXP,"nbf":"0"}`, want: TokenBadClaims},
-		"iat a little ahead":           {claims: `{"sub":"u","exp":EXP,"iat":1795377700}`},
-		"iat far ahead":                {claims: `{"sub":"u","exp":EXP,"iat":1795378000}`, want: TokenNotYetValid},
+		"iat five minutes ahead":       {claims: `{"sub":"u","exp":EXP,"iat":1795377900}`},
+		"iat further ahead":            {claims: `{"sub":"u","exp":EXP,"iat":1795377901}`, want: TokenNotYetValid},
+		"iat ahead, no more leeway":    {config: lenient, claims: `{"sub":"u","exp":EXP,"iat":1795377901}`, want: TokenNotYetValid},
 		"iat a list":                   {claims: `{"sub":"u","exp":EXP,"iat":[1]}`, want: TokenBadClaims},
 		"user missing":                 {claims: `{"exp":EXP}`, want: TokenBadClaims},
 		"user null":                    {claims: `{"exp":EXP,"sub":null}`, want: TokenBadClaims},
@@ -174,6 +180,20 @@ func TestClaimsByTable(t *testing.T) {
 				t.Error("no user")
 			}
 		})
+	}
+}
+
+func TestWhatATokenAllowsEndsAtItsExpOrWithTheLeewayAfterIt(t *testing.T) {
+	tokens := mustTokens(t, TokenConfig{Secret: testSecret, Leeway: time.Minute})
+	for ago, want := range map[time.Duration]time.Duration{-time.Hour: 0, -time.Second: 0, 0: time.Minute, 59 * time.Second: time.Minute} {
+		exp := testNow.Add(-ago)
+		got, err := tokens.Verify(t.Context(), hs(t, fmt.Sprintf(`{"sub":"u","exp":%d}`, exp.Unix())))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !got.Expires.Equal(exp.Add(want)) {
+			t.Errorf("exp %s ago: it ends %s after its exp", ago, got.Expires.Sub(exp))
+		}
 	}
 }
 
@@ -365,9 +385,9 @@ func FuzzToken(f *testing.F) {
 	f.Add(`{"alg":"HS256"}`, `{"sub":"u","exp":1795381200}`, "")
 	f.Add(`{"alg":"none"}`, `{"sub":"u","exp":1e400,"SUB":"v"}`, "a.b.c")
 	f.Add(`{"alg":"HS256","crit":[]}`, `{"sub":"u","sub":"v","exp":"1"}`, "..")
-	tokens := mustTokens(f, TokenConfig{Secret: testSecret})
+	tokens := mustTokens(f, TokenConfig{Secret: testSecret, Leeway: DefaultLeeway})
 	parser := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired(), jwt.WithStrictDecoding(),
-		jwt.WithLeeway(defaultLeeway), jwt.WithTimeFunc(func() time.Time { return testNow }), jwt.WithJSONNumber())
+		jwt.WithLeeway(DefaultLeeway), jwt.WithTimeFunc(func() time.Time { return testNow }), jwt.WithJSONNumber())
 	f.Fuzz(func(t *testing.T, header, claims, other string) {
 		for _, token := range []string{raw(t, header, claims, jwt.SigningMethodHS256, []byte(testSecret)), other} {
 			c, err := tokens.Verify(t.Context(), token)
@@ -378,7 +398,7 @@ func FuzzToken(f *testing.F) {
 				}
 				continue
 			}
-			if c.Expires.Year() > 9999 || !c.Expires.Add(defaultLeeway).After(testNow) {
+			if c.Expires.Year() > 9999 || !c.Expires.After(testNow) {
 				t.Fatalf("expires %v", c.Expires)
 			}
 			m := jwt.MapClaims{}

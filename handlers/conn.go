@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"io"
 	"net"
 	"sync"
@@ -23,10 +22,6 @@ const (
 	readBufferBytes = 256
 	// sendBufferBytes bounds what the kernel hides of a slow peer.
 	sendBufferBytes = 64 << 10
-	// messageTimeout is how long a message may take from its header to its end.
-	messageTimeout = 10 * time.Second
-	// maxInside bounds control frames inside one fragmented message.
-	maxInside = 16
 	// keepPayload is the largest payload buffer that waits in the pool.
 	keepPayload = 8 << 10
 )
@@ -41,20 +36,16 @@ type conn struct {
 	// The reader's own.
 	br      *bufio.Reader
 	rd      wsutil.Reader
-	payload *[]byte
-	inside  []control // control frames that came inside a fragmented message
-	failed  bool      // a rule was broken: what follows cannot be read as frames
+	payload *[]byte   // the text message, as far as it has come
+	control []byte    // the payload of the control frame read last
+	begun   time.Time // when the message under way began; zero between messages
+	over    bool      // a rule was broken or the peer has closed: no more frames are taken
 
 	wmu    sync.Mutex // one write at a time; guards closed
 	closed bool       // a close frame was written
 
 	peerOnce sync.Once
 	peerGone chan struct{} // the peer has closed, or the connection is lost
-}
-
-type control struct {
-	kind    bridge.Kind
-	payload []byte
 }
 
 var _ bridge.Conn = (*conn)(nil)
@@ -81,7 +72,7 @@ func detach(nc net.Conn) (raw net.Conn, early []byte) {
 		return nc, nil
 	}
 	raw = u.UnsafeConn()
-	if t, ok := raw.(*net.TCPConn); ok {
+	if t, ok := raw.(interface{ SetWriteBuffer(bytes int) error }); ok {
 		// Failing means only that the kernel keeps its own size.
 		_ = t.SetWriteBuffer(sendBufferBytes)
 	}
@@ -105,155 +96,8 @@ func detach(nc net.Conn) (raw net.Conn, early []byte) {
 
 func (c *conn) Remote() string { return c.remote }
 
-func (c *conn) Limit(maxBytes int) {
-	c.rd.MaxMessageSize = int64(maxBytes)
-}
-
-// Read implements bridge.Conn. It is shallow where it blocks: the stack of an
-// idle session is most of what the session costs.
-func (c *conn) Read() (bridge.Kind, []byte, error) {
-	if c.payload != nil {
-		releasePayload(c.payload)
-		c.payload = nil
-	}
-	if len(c.inside) > 0 {
-		next := c.inside[0]
-		c.inside = c.inside[1:]
-		return next.kind, next.payload, nil
-	}
-	if c.failed {
-		return 0, nil, c.discard()
-	}
-	// Wait for the first byte here and not in the depth of the frame reader.
-	if _, err := c.br.Peek(1); err != nil {
-		c.peerLeft()
-		return 0, nil, err
-	}
-	return c.frame()
-}
-
-//go:noinline
-func (c *conn) frame() (bridge.Kind, []byte, error) {
-	if err := c.nc.SetReadDeadline(time.Now().Add(messageTimeout)); err != nil {
-		return 0, nil, err
-	}
-	kind, payload, err := c.message()
-	if err != nil {
-		return 0, nil, c.judge(err)
-	}
-	if err := c.nc.SetReadDeadline(time.Time{}); err != nil {
-		return 0, nil, err
-	}
-	if kind == bridge.KindClose {
-		c.peerLeft()
-	}
-	return kind, payload, nil
-}
-
-func (c *conn) message() (bridge.Kind, []byte, error) {
-	h, err := c.rd.NextFrame()
-	if err != nil {
-		return 0, nil, err
-	}
-	switch h.OpCode {
-	case ws.OpText:
-		return c.text()
-	case ws.OpBinary:
-		if err := c.rd.Discard(); err != nil {
-			return 0, nil, err
-		}
-		return bridge.KindBinary, nil, nil
-	}
-	p, err := io.ReadAll(&c.rd) // control frames carry 125 bytes at most; the library has checked
-	if err != nil {
-		return 0, nil, err
-	}
-	return kindOf(h.OpCode), p, nil
-}
-
-func kindOf(op ws.OpCode) bridge.Kind {
-	switch op {
-	case ws.OpPing:
-		return bridge.KindPing
-	case ws.OpPong:
-		return bridge.KindPong
-	}
-	return bridge.KindClose
-}
-
-// text reads a message that may come in fragments. The buffer grows with what
-// arrives, never with what a header announces.
-func (c *conn) text() (bridge.Kind, []byte, error) {
-	c.payload = payloadPool.Get().(*[]byte)
-	b := (*c.payload)[:0]
-	for {
-		if len(b) == cap(b) {
-			b = append(b, make([]byte, max(512, cap(b)))...)[:len(b)]
-		}
-		n, err := c.rd.Read(b[len(b):cap(b)])
-		b = b[:len(b)+n]
-		*c.payload = b
-		if err == io.EOF {
-			return bridge.KindText, b, nil
-		}
-		if err != nil {
-			return 0, nil, err
-		}
-	}
-}
-
-var errTooManyControls = errors.New("too many control frames inside a message")
-
-// intermediate keeps a control frame that came inside a fragmented message.
-func (c *conn) intermediate(h ws.Header, r io.Reader) error {
-	if len(c.inside) >= maxInside {
-		return errTooManyControls
-	}
-	p, err := io.ReadAll(r)
-	if err != nil {
-		return err
-	}
-	c.inside = append(c.inside, control{kindOf(h.OpCode), p})
-	if h.OpCode == ws.OpClose {
-		c.peerLeft()
-	}
-	return nil
-}
-
-// judge turns what the frame reader says into the port's errors.
-func (c *conn) judge(err error) error {
-	var protocol ws.ProtocolError
-	switch {
-	case errors.Is(err, wsutil.ErrMessageTooLarge), errors.Is(err, wsutil.ErrFrameTooLarge), errors.Is(err, ws.ErrHeaderLengthUnexpected):
-		c.failed = true
-		return bridge.ErrFrameTooLarge
-	case errors.Is(err, wsutil.ErrInvalidUTF8):
-		c.failed = true
-		return bridge.ErrNotUTF8
-	case errors.As(err, &protocol), errors.Is(err, errTooManyControls), errors.Is(err, ws.ErrHeaderLengthMSB):
-		c.failed = true
-		return bridge.ErrProtocol
-	}
-	c.peerLeft()
-	return err
-}
-
-// discard reads on without understanding, so that what we say last is not lost
-// to a reset that unread bytes would cause. It ends when the connection does.
-func (c *conn) discard() error {
-	_, err := io.Copy(io.Discard, c.br)
-	if err == nil {
-		err = io.EOF
-	}
-	c.peerLeft()
-	return err
-}
-
-func releasePayload(p *[]byte) {
-	if cap(*p) <= keepPayload {
-		payloadPool.Put(p)
-	}
-}
+// Limit implements bridge.Conn.
+func (c *conn) Limit(maxBytes int) { c.rd.MaxMessageSize = int64(maxBytes) }
 
 func (c *conn) peerLeft() { c.peerOnce.Do(func() { close(c.peerGone) }) }
 

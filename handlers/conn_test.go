@@ -2,8 +2,10 @@ package handlers
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -46,7 +48,7 @@ func FuzzConnRead(f *testing.F) {
 		c.Limit(limit)
 		for range len(sent) + 2 {
 			kind, payload, err := c.Read()
-			if err != nil && !c.failed {
+			if err != nil && !c.over {
 				return
 			}
 			if len(payload) > limit {
@@ -74,14 +76,49 @@ func TestFramesAreWrittenAsTheLibraryReadsThem(t *testing.T) {
 	}
 }
 
-func TestOnlyAnExactOriginIsASetting(t *testing.T) {
-	for origin, ok := range map[string]bool{
-		"https://app.example": true, "http://localhost:3000": true, "https://[::1]:8443": true,
-		"https://app.example/": false, "app.example": false, "*": false, "null": false, "https://": false,
-		"ftp://app.example": false, "https://user@app.example": false, "https://app.example?x": false, "": false,
-	} {
-		if err := CheckOrigin(origin); (err == nil) != ok {
-			t.Errorf("%q: %v", origin, err)
+// stalled is a peer that sends something and then nothing more. It notes the
+// deadlines that a read is given.
+type stalled struct {
+	peerBytes
+	deadlines []time.Time
+}
+
+func (p *stalled) Read(b []byte) (int, error) {
+	if n, err := p.r.Read(b); err == nil {
+		return n, nil
+	}
+	return 0, os.ErrDeadlineExceeded
+}
+
+func (p *stalled) SetReadDeadline(t time.Time) error {
+	p.deadlines = append(p.deadlines, t)
+	return nil
+}
+
+func TestAMessageHasSoLongAsItIsLarge(t *testing.T) {
+	var sent bytes.Buffer
+	for _, f := range []ws.Frame{ws.NewTextFrame([]byte("whole")), ws.NewFrame(ws.OpText, false, bytes.Repeat([]byte("x"), 20*messageRate)), ws.NewPingFrame([]byte("inside"))} {
+		if err := ws.WriteFrame(&sent, ws.MaskFrame(f)); err != nil {
+			t.Fatal(err)
 		}
+	}
+	peer := &stalled{peerBytes: peerBytes{r: &sent}}
+	c := newConn(peer, "peer")
+	c.Limit(1 << 20)
+	before := time.Now()
+	for _, want := range []bridge.Kind{bridge.KindText, bridge.KindFragment, bridge.KindPing} {
+		if kind, _, err := c.Read(); kind != want || err != nil {
+			t.Fatalf("instead of %d: %d, %v", want, kind, err)
+		}
+		if last := peer.deadlines[len(peer.deadlines)-1]; last.IsZero() != (want == bridge.KindText) {
+			t.Errorf("after a frame of kind %d the deadline is %v", want, last)
+		}
+	}
+	last := peer.deadlines[len(peer.deadlines)-1]
+	if last.Before(before.Add(messageTimeout+20*time.Second)) || last.After(time.Now().Add(messageTimeout+20*time.Second)) {
+		t.Errorf("the deadline is %v from now", time.Until(last))
+	}
+	if _, _, err := c.Read(); !errors.Is(err, bridge.ErrSlowMessage) {
+		t.Errorf("instead of ErrSlowMessage: %v", err)
 	}
 }

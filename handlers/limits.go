@@ -129,7 +129,7 @@ func (a *addresses) sweep(now time.Time) {
 
 // connects is the middleware of every path that begins something that lasts.
 func (s *Server) connects(c *fiber.Ctx) error {
-	if wait := s.addresses.admit(s.clientAddress(c), time.Now()); wait > 0 {
+	if wait := s.addresses.admit(clientNetwork(s.clientAddress(c)), time.Now()); wait > 0 {
 		return s.limited(c, "this address connects too often", wait)
 	}
 	return c.Next()

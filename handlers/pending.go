@@ -16,12 +16,13 @@ func newPending(limit int) *pending { return &pending{limit: limit, count: make(
 func (p *pending) full(address string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.count[address] >= p.limit
+	return p.count[clientNetwork(address)] >= p.limit
 }
 
 // enter counts one more, unless the address is full by now; the returned
 // function takes it off again and may be called more than once.
 func (p *pending) enter(address string) (leave func(), ok bool) {
+	address = clientNetwork(address)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.count[address] >= p.limit {

@@ -125,8 +125,11 @@ func (s *Server) auditWebhook(d *delivery, code, id string) {
 func (s *Server) fromDomain(c *fiber.Ctx, err error) error { return s.problem(c, problemOf(err)) }
 
 func problemOf(err error) wire.Problem {
-	if errors.Is(err, errMedia) {
+	switch {
+	case errors.Is(err, errMedia):
 		return wire.NewProblem(wire.CodeUnsupportedMedia, "set Content-Type: application/json")
+	case errors.Is(err, errSeveralTokens):
+		return severalTokens
 	}
 	if errors.Is(err, errExportBroke) {
 		return wire.NewProblem(wire.CodeInternal, "")

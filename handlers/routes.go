@@ -11,12 +11,9 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
-	"github.com/gofiber/fiber/v2/middleware/cors"
 	"github.com/gofiber/fiber/v2/middleware/recover"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/valyala/fasthttp"
-	"github.com/valyala/fasthttp/fasthttpadaptor"
 
 	"hookbridge/app/bridge"
 	"hookbridge/app/guard"
@@ -54,12 +51,17 @@ type Options struct {
 	Logger   *slog.Logger
 	Guard    *guard.Guard // catches panics
 
-	// Origins are the browser origins that may open sessions, exact
-	// ("https://app.example"). A client that sends no Origin is no browser.
-	Origins []string
-	// ClientIPHeader names the header in which a trusted proxy puts the
-	// client's address; empty where clients connect by themselves.
-	ClientIPHeader string
+	// Origins are the origins of browsers and apps that may open sessions. A
+	// client that sends no Origin is no browser.
+	Origins Origins
+	// Proxies are those in front that are believed when they name the client.
+	Proxies Proxies
+	// PathPrefix is what every path begins with where a balancer in front does
+	// not take it off, like "/bridge"; empty for none. Probes and metrics are
+	// served without it, too.
+	PathPrefix string
+	// HideMetrics leaves /metrics to ServeMetrics.
+	HideMetrics bool
 	// MaxPendingPerAddress bounds connections of one address that have not
 	// proven who they are.
 	MaxPendingPerAddress int
@@ -82,7 +84,6 @@ type Server struct {
 	app     *fiber.App
 	log     *slog.Logger
 	now     func() time.Time
-	origins map[string]bool
 	pending *pending
 	senders []*sender
 
@@ -93,7 +94,7 @@ type Server struct {
 
 // New builds the server; it listens to nothing yet.
 func New(o Options) *Server {
-	s := &Server{o: o, log: o.Logger, now: o.Now, origins: originSet(o.Origins), pending: newPending(o.MaxPendingPerAddress),
+	s := &Server{o: o, log: o.Logger, now: o.Now, pending: newPending(o.MaxPendingPerAddress),
 		senders: newSenders(o.Senders), addresses: newAddresses(o.ConnectRate)}
 	if s.now == nil {
 		s.now = time.Now
@@ -128,7 +129,7 @@ func New(o Options) *Server {
 	h.SecureErrorLogMessage = true
 	h.Logger = quiet{}
 	h.NoDefaultServerHeader = true
-	h.Handler = s.knownMethod(h.Handler)
+	h.Handler = s.prefixed(s.knownMethod(h.Handler))
 	s.guardEdge(h)
 
 	s.routes()
@@ -144,12 +145,9 @@ func (s *Server) routes() {
 	r.Post(pathBatch, s.webhook)
 	r.Get("/ws", s.connects, s.socket, s.upgrade())
 
-	r.Use("/v1", s.origin, cors.New(cors.Config{
-		AllowOriginsFunc: s.originAllowed, AllowMethods: "GET,HEAD,POST,PUT,DELETE",
-		AllowHeaders: "Authorization,Content-Type,Last-Event-ID", ExposeHeaders: "Retry-After",
-	}))
+	r.Use("/v1", s.cors, s.noTokenInURL)
 	r.Post("/v1/tickets", s.connects, s.ticket)
-	r.Get("/v1/stream", s.connects, s.stream)
+	r.Get(pathStream, s.connects, s.stream)
 	r.Get("/v1/poll", s.connects, s.poll)
 	r.Post("/v1/acks", s.acks)
 	s.operatorRoutes(r)
@@ -158,7 +156,9 @@ func (s *Server) routes() {
 	r.Get("/asyncapi.json", s.contract(contract.AsyncAPI))
 	r.Get("/livez", s.livez)
 	r.Get("/readyz", s.readyz)
-	r.Get("/metrics", s.metrics())
+	if !s.o.HideMetrics {
+		r.Get(pathMetrics, s.metrics())
+	}
 
 	s.assetRoutes(r)
 	if s.o.Demo != nil {
@@ -227,15 +227,10 @@ func (s *Server) readyz(c *fiber.Ctx) error {
 	return c.SendString("ok\n")
 }
 
-func (s *Server) metrics() fiber.Handler {
-	h := fasthttpadaptor.NewFastHTTPHandler(promhttp.HandlerFor(s.o.Registry, promhttp.HandlerOpts{}))
-	return func(c *fiber.Ctx) error {
-		h(c.Context())
-		return nil
-	}
-}
-
-// quiet drops fasthttp's own log lines, which repeat raw headers.
+// quiet drops the log lines of the servers' own, which repeat raw headers.
 type quiet struct{}
 
 func (quiet) Printf(string, ...any) {}
+
+// Write is net/http's way to the same.
+func (quiet) Write(b []byte) (int, error) { return len(b), nil }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"strconv"
 	"strings"
 
@@ -13,7 +12,6 @@ import (
 
 	"hookbridge/app/bridge"
 	"hookbridge/app/wire"
-	"hookbridge/auth"
 )
 
 // handshake is what socket decides and upgrade's handler needs: copies only,
@@ -37,10 +35,13 @@ func (s *Server) socket(c *fiber.Ctx) error {
 	case s.o.Bridge.Draining():
 		return s.fromDomain(c, bridge.ErrDraining)
 	case tokenInQuery(c):
-		return s.problem(c, wire.NewProblem(wire.CodeTokenInURL, "URLs end up in logs: bring the token in the connect frame, in an Authorization header, as a bearer. subprotocol, or as a ticket from POST /v1/tickets"))
-	case !websocket.IsWebSocketUpgrade(c):
-		return s.problem(c, wire.NewProblem(wire.CodeUpgradeRequired, "send a WebSocket handshake of version 13 (RFC 6455)"))
-	case !s.originAllowed(c.Get(fiber.HeaderOrigin)):
+		return s.problem(c, tokenInURL(howToSocket))
+	}
+	if p, ok := checkHandshake(c); !ok {
+		return s.problem(c, p)
+	}
+	switch {
+	case !s.originAllowed(c):
 		return s.problem(c, originRefused)
 	case s.o.Bridge.Full():
 		return s.problem(c, wire.NewProblem(wire.CodeTooManyConnections, "this machine has all the sessions it may have"))
@@ -136,19 +137,10 @@ func (s *Server) credentials(c *fiber.Ctx, bearer []string) (check func() (bridg
 	tickets := c.Context().QueryArgs().PeekMulti("ticket")
 	switch {
 	case len(tokens)+len(tickets) > 1:
-		return nil, wire.NewProblem(wire.CodeSeveralTokens, "bring one token, in one way"), false
+		return nil, severalTokens, false
 	case len(tickets) == 1:
 		ticket := string(tickets[0])
-		return func() (bridge.Identity, error) {
-			claims, err := s.o.Tickets.Redeem(c.UserContext(), ticket)
-			if errors.Is(err, auth.ErrTicket) {
-				return bridge.Identity{}, fmt.Errorf("%w: %w", bridge.ErrUnauthorized, err)
-			}
-			if err != nil {
-				return bridge.Identity{}, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
-			}
-			return identity(claims)
-		}, p, true
+		return func() (bridge.Identity, error) { return s.redeem(c.UserContext(), ticket) }, p, true
 	case len(tokens) == 1:
 		return func() (bridge.Identity, error) { return s.authenticate(c.UserContext(), tokens[0]) }, p, true
 	}
@@ -187,66 +179,4 @@ func splitSubprotocols(offered []string) (bearer []string, frames bool) {
 		}
 	}
 	return bearer, frames
-}
-
-// tokenInQuery finds a token in the URL: under a name that tokens go by, or a
-// value that looks like a JWT under any name.
-func tokenInQuery(c *fiber.Ctx) bool {
-	found := false
-	for key, value := range c.Context().QueryArgs().All() {
-		switch strings.ToLower(string(key)) {
-		case "token", "access_token", "jwt", "bearer", "authorization":
-			found = true
-		}
-		if strings.HasPrefix(string(value), "eyJ") && strings.Count(string(value), ".") == 2 {
-			found = true
-		}
-	}
-	return found
-}
-
-// originSet prepares the allow-list for comparison: scheme and host have no case.
-func originSet(origins []string) map[string]bool {
-	set := make(map[string]bool, len(origins))
-	for _, o := range origins {
-		set[strings.ToLower(o)] = true
-	}
-	return set
-}
-
-// originAllowed checks a browser's Origin; whoever sends none is no browser.
-func (s *Server) originAllowed(origin string) bool {
-	return origin == "" || s.origins[strings.ToLower(origin)]
-}
-
-var originRefused = wire.NewProblem(wire.CodeOriginRefused, "add this page's origin to BRIDGE_ALLOWED_ORIGINS, exactly as the browser sends it")
-
-// origin holds browsers to the allow-list on the paths that pages call.
-func (s *Server) origin(c *fiber.Ctx) error {
-	if !s.originAllowed(c.Get(fiber.HeaderOrigin)) {
-		return s.problem(c, originRefused)
-	}
-	return c.Next()
-}
-
-// CheckOrigin tells whether a setting is an exact origin, as browsers send it.
-func CheckOrigin(origin string) error {
-	u, err := url.Parse(origin)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.Scheme+"://"+u.Host != origin {
-		return errors.New("an origin is a scheme and a host without a path, like https://app.example")
-	}
-	return nil
-}
-
-// clientAddress is the peer's address, or what a trusted proxy says it is.
-func (s *Server) clientAddress(c *fiber.Ctx) string {
-	if s.o.ClientIPHeader != "" {
-		// Each proxy adds to the end of a list: only the last was written by the
-		// one in front of us, the others may be the client's own words.
-		list := strings.Split(c.Get(s.o.ClientIPHeader), ",")
-		if ip := strings.TrimSpace(list[len(list)-1]); ip != "" && len(ip) <= 64 {
-			return strings.Clone(ip)
-		}
-	}
-	return c.Context().RemoteIP().String()
 }

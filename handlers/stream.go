@@ -15,6 +15,8 @@ import (
 	"hookbridge/app/wire"
 )
 
+const pathStream = "/v1/stream"
+
 // after is where a client without WebSocket wants to resume; a stream's
 // Last-Event-ID is the newer word.
 func after(c *fiber.Ctx) string {
@@ -27,7 +29,7 @@ func after(c *fiber.Ctx) string {
 // stream is a session over server-sent events (WHATWG HTML §9.2). Like a
 // WebSocket's, its connection is taken away from Fiber.
 func (s *Server) stream(c *fiber.Ctx) error {
-	id, err := s.listener(c)
+	id, err := s.listener(c, s.streamer)
 	if err != nil {
 		return s.fromDomain(c, err)
 	}
@@ -64,15 +66,15 @@ func (s *Server) stream(c *fiber.Ctx) error {
 }
 
 // listener is who asks for a stream or a poll. Errors: bridge.ErrDraining,
-// ErrFull, ErrRevoked, ErrUnauthorized.
-func (s *Server) listener(c *fiber.Ctx) (bridge.Identity, error) {
+// ErrFull, and those of who.
+func (s *Server) listener(c *fiber.Ctx, who func(*fiber.Ctx) (bridge.Identity, error)) (bridge.Identity, error) {
 	if s.o.Bridge.Draining() {
 		return bridge.Identity{}, bridge.ErrDraining
 	}
 	if s.o.Bridge.Full() {
 		return bridge.Identity{}, bridge.ErrFull
 	}
-	return s.bearer(c)
+	return who(c)
 }
 
 // streamConn is a bridge.Conn that can only be written to.
@@ -204,7 +206,7 @@ const defaultPollWait = 25 * time.Second
 
 // poll answers as soon as there is something after a cursor.
 func (s *Server) poll(c *fiber.Ctx) error {
-	id, err := s.listener(c)
+	id, err := s.listener(c, s.bearer)
 	if err != nil {
 		return s.fromDomain(c, err)
 	}

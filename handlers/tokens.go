@@ -43,8 +43,7 @@ func (s *Server) authenticate(ctx context.Context, token string) (bridge.Identit
 // identity reads claims as the domain understands them.
 func identity(c auth.Claims) (bridge.Identity, error) {
 	if !c.Expires.After(time.Now()) {
-		// The checker's leeway, for clocks that differ, lets such a token pass;
-		// its session would end as soon as it began.
+		// A ticket is redeemed later than its token was checked.
 		return bridge.Identity{}, fmt.Errorf("%w: the token has expired", bridge.ErrUnauthorized)
 	}
 	policy, err := bridge.ParsePolicy(c.Rights)
@@ -74,13 +73,19 @@ func (s *Server) claims(c *fiber.Ctx) (bridge.Identity, auth.Claims, error) {
 	if err != nil {
 		return id, claims, err
 	}
-	if err := s.o.Bridge.Admit(c.UserContext(), id); err != nil {
-		if errors.Is(err, bridge.ErrRevoked) {
-			s.auditRefusal(wire.CodeTokenRevoked, c, id)
-		}
+	if err := s.admit(c, id); err != nil {
 		return bridge.Identity{}, claims, err
 	}
 	return id, claims, nil
+}
+
+// admit refuses whoever's token was revoked.
+func (s *Server) admit(c *fiber.Ctx, id bridge.Identity) error {
+	err := s.o.Bridge.Admit(c.UserContext(), id)
+	if errors.Is(err, bridge.ErrRevoked) {
+		s.auditRefusal(wire.CodeTokenRevoked, c, id)
+	}
+	return err
 }
 
 // ticket gives a bearer of a token something that may stand in a URL: good for

@@ -71,7 +71,8 @@ func (s *Server) webhook(c *fiber.Ctx) error {
 	if d.form != formEvent {
 		// What was signed once is taken once: the ce- headers are not signed, and
 		// an event of ours must not come again as something else.
-		if err := s.o.Bridge.Claim(ctx, d.verified.ID, claimDigest(c, &d), d.verified.Timestamp); err != nil {
+		err := s.o.Bridge.Claim(ctx, d.sender.Sender, d.verified.ID, claimDigest(c, &d), d.verified.Timestamp, s.readsAsEvent(d.body))
+		if err != nil {
 			return s.refuseWebhook(c, &d, bridge.ProblemOf(err))
 		}
 	}
@@ -231,7 +232,7 @@ func (s *Server) reports(c *fiber.Ctx, d *delivery) (reports []bridge.Report, pr
 	}
 	problems = make([]item, len(items))
 	for i, it := range items {
-		problems[i].ID = it.ID
+		problems[i].ID = d.sender.EventID(it.ID)
 		switch {
 		case it.Err != nil:
 			problems[i].problem(bridge.ProblemOf(it.Err))
@@ -265,6 +266,15 @@ func claimDigest(c *fiber.Ctx, d *delivery) [sha256.Size]byte {
 		body = binaryDigest(c, d.body)
 	}
 	return sha256.Sum256(append(body[:], byte(d.form)))
+}
+
+// readsAsEvent reports whether the same bytes could have come as one event.
+func (s *Server) readsAsEvent(body []byte) bool {
+	if len(body) > s.o.Bridge.MaxBytes() {
+		return false
+	}
+	_, err := wire.DecodeEvent(body)
+	return err == nil
 }
 
 // item is one result of a batch that could not be taken.
@@ -307,7 +317,7 @@ func (s *Server) countWebhook(d *delivery, status string, n int) {
 
 // refuseWebhook refuses what a known sender sent.
 func (s *Server) refuseWebhook(c *fiber.Ctx, d *delivery, p wire.Problem) error {
-	s.auditWebhook(d, p.Code, d.verified.ID)
+	s.auditWebhook(d, p.Code, d.sender.EventID(d.verified.ID))
 	c.Locals(auditedKey, true)
 	return s.problem(c, p)
 }
@@ -350,6 +360,7 @@ const overLimit = 1 << 20
 
 // bodyLimit is asked for each request before its body is read.
 func (s *Server) bodyLimit(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
-	path, _, _ := bytes.Cut(h.RequestURI(), []byte("?"))
+	uri, _ := s.routed(h.RequestURI())
+	path, _, _ := bytes.Cut(uri, []byte("?"))
 	return fasthttp.RequestConfig{MaxRequestBodySize: s.limitOf(string(path), string(h.ContentType())) + overLimit}
 }

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -35,6 +36,7 @@ type Handshake struct {
 type refusal struct {
 	code   wire.CloseCode
 	reason string
+	echo   wire.CloseCode // as an ending's
 }
 
 func (r *refusal) Error() string { return r.reason }
@@ -61,7 +63,7 @@ func (b *Bridge) Accept(conn Conn, h Handshake) {
 		conn.Limit(b.cfg.MaxBytes)
 		s, after, err = b.greet(conn, h)
 	}) {
-		err = &refusal{wire.CloseInternal, brokenReason}
+		err = &refusal{code: wire.CloseInternal, reason: brokenReason}
 	}
 	b.enterMu.Lock()
 	delete(b.greeting, conn)
@@ -72,7 +74,7 @@ func (b *Bridge) Accept(conn Conn, h Handshake) {
 			b.metrics.ends.WithLabelValues(strconv.Itoa(int(r.code))).Inc()
 			b.log.Info("a connection was refused", "code", int(r.code), "reason", r.reason, "remote", conn.Remote())
 			b.audit.Refused(strconv.Itoa(int(r.code)), "connect", slog.String("reason", r.reason), slog.String("remote", conn.Remote()))
-			b.Refuse(conn, r.code, r.reason)
+			b.Refuse(conn, cmp.Or(r.echo, r.code), r.reason)
 		}
 		return
 	}
@@ -127,18 +129,18 @@ func (b *Bridge) greet(conn Conn, h Handshake) (s *Session, after string, err er
 		}
 		switch {
 		case token != "" && h.Identity != nil:
-			return nil, "", &refusal{wire.CloseBadFrame, "more than one token: the handshake had one already"}
+			return nil, "", &refusal{code: wire.CloseBadFrame, reason: "more than one token: the handshake had one already"}
 		case token == "" && h.Identity == nil:
-			return nil, "", &refusal{wire.CloseUnauthorized, "token missing: give it in the connect frame"}
+			return nil, "", &refusal{code: wire.CloseUnauthorized, reason: "token missing: give it in the connect frame"}
 		case token != "":
 			ctx, cancel := context.WithTimeout(context.Background(), b.cfg.ConnectTimeout)
 			id, err = b.auth.Authenticate(ctx, token)
 			cancel()
 			if errors.Is(err, ErrUnavailable) {
-				return nil, "", &refusal{wire.CloseOverloaded, "tokens cannot be checked at this moment"}
+				return nil, "", &refusal{code: wire.CloseOverloaded, reason: "tokens cannot be checked at this moment"}
 			}
 			if err != nil {
-				return nil, "", &refusal{wire.CloseUnauthorized, err.Error()}
+				return nil, "", &refusal{code: wire.CloseUnauthorized, reason: err.Error()}
 			}
 		}
 	}
@@ -146,12 +148,12 @@ func (b *Bridge) greet(conn Conn, h Handshake) (s *Session, after string, err er
 	defer cancel()
 	switch err := b.Admit(ctx, id); {
 	case errors.Is(err, ErrRevoked):
-		return nil, "", &refusal{wire.CloseForbidden, ErrRevoked.Error()}
+		return nil, "", &refusal{code: wire.CloseForbidden, reason: ErrRevoked.Error()}
 	case err != nil:
-		return nil, "", &refusal{wire.CloseInternal, "the store is not available"}
+		return nil, "", &refusal{code: wire.CloseInternal, reason: "the store is not available"}
 	}
 	if b.Full() { // others may have become sessions since the upgrade
-		return nil, "", &refusal{wire.CloseOverloaded, ErrFull.Error()}
+		return nil, "", &refusal{code: wire.CloseOverloaded, reason: ErrFull.Error()}
 	}
 	return b.newSession(conn, id, h), after, nil
 }
@@ -197,7 +199,7 @@ func (b *Bridge) firstFrame(conn Conn, plain bool) (token, after string, err err
 			conn.WriteClose(wire.CloseNoConnect, "the first frame did not come in time", time.Now().Add(closeWait))
 		})
 	})
-	payload, err := readText(conn)
+	payload, err := b.readText(conn)
 	if !timer.Stop() {
 		<-late
 		b.metrics.ends.WithLabelValues(strconv.Itoa(int(wire.CloseNoConnect))).Inc()
@@ -213,47 +215,51 @@ func (b *Bridge) firstFrame(conn Conn, plain bool) (token, after string, err err
 	}
 	if plain {
 		if token, err = wire.ParsePlainToken(payload); errors.Is(err, wire.ErrNotFrame) {
-			return "", "", &refusal{wire.CloseBadFrame, "not a JSON object"}
+			return "", "", &refusal{code: wire.CloseBadFrame, reason: "not a JSON object"}
 		} else if err != nil {
-			return "", "", &refusal{wire.CloseUnauthorized, `token missing: send {"token":"…"} first`}
+			return "", "", &refusal{code: wire.CloseUnauthorized, reason: `token missing: send {"token":"…"} first`}
 		}
 		return token, "", nil
 	}
 	f, err := wire.Parse(payload)
 	if errors.Is(err, wire.ErrNotFrame) {
-		return "", "", &refusal{wire.CloseBadFrame, err.Error()}
+		return "", "", &refusal{code: wire.CloseBadFrame, reason: err.Error()}
 	}
 	c, ok := f.Body.(*wire.Connect)
 	if !ok {
-		return "", "", &refusal{wire.CloseBadFrame, `the first frame must be {"type":"connect"} with right members`}
+		return "", "", &refusal{code: wire.CloseBadFrame, reason: `the first frame must be {"type":"connect"} with right members`}
 	}
 	return c.Token, c.After, nil
 }
 
 // readText reads until the first text message and answers pings meanwhile.
-func readText(conn Conn) ([]byte, error) {
-	for range 64 { // pings and pongs before the first frame are no way to stay
+func (b *Bridge) readText(conn Conn) ([]byte, error) {
+	// As many frames as a session may send at once, counted in the same way.
+	for left := b.cfg.FrameBurst * fragmentsAFrame; left > 0; {
 		kind, payload, err := conn.Read()
 		if err != nil {
 			if code, reason := readFailure(err); code != 0 {
-				return nil, &refusal{code, reason}
+				return nil, &refusal{code: code, reason: reason}
 			}
 			return nil, err
+		}
+		if left -= fragmentsAFrame; kind == KindFragment && len(payload) > 0 {
+			left += fragmentsAFrame - 1
 		}
 		switch kind {
 		case KindText:
 			return payload, nil
 		case KindBinary:
-			return nil, &refusal{wire.CloseUnsupported, "frames are text"}
+			return nil, &refusal{code: wire.CloseUnsupported, reason: "frames are text"}
 		case KindClose:
-			return nil, &refusal{wire.CloseNormal, ""}
+			return nil, &refusal{code: wire.CloseNormal, echo: closeCode(payload)}
 		case KindPing:
 			if err := conn.Write(conn.AppendPong(nil, payload), time.Now().Add(time.Second)); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return nil, &refusal{wire.CloseTooMany, "too many frames before the first one"}
+	return nil, &refusal{code: wire.CloseTooMany, reason: "too many frames before the first one"}
 }
 
 // readFailure says how a failed read is told to the peer; 0 where it cannot be.
@@ -265,6 +271,8 @@ func readFailure(err error) (wire.CloseCode, string) {
 		return wire.CloseProtocol, "RFC 6455 was broken"
 	case errors.Is(err, ErrNotUTF8):
 		return wire.CloseInvalidUTF8, "text must be UTF-8"
+	case errors.Is(err, ErrSlowMessage):
+		return wire.CloseInternal, "a message that was begun did not come in time"
 	}
 	return 0, ""
 }

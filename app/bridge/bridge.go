@@ -30,9 +30,14 @@ type Config struct {
 	ExpiryWarning  time.Duration // token_expiring comes this long before; 60 s
 
 	QueueFrames int     // frames waiting for one slow socket; 1,024
-	QueueBytes  int     // bytes waiting for one slow socket; 1 MiB
+	QueueBytes  int     // bytes waiting for one slow socket; 1 MiB, or four of the largest events if that is more
 	FrameRate   float64 // frames a second that a client may send; 100
 	FrameBurst  int     // frames it may send at once; 1,000
+
+	// UserRate and UserBytes bound what one user sends through this machine, in
+	// events and in bytes a second; 0: no limit.
+	UserRate  float64
+	UserBytes float64
 
 	DrainTimeout time.Duration // to give reconnect advice and end all sessions; 15 s
 	DrainSpread  time.Duration // reconnects are spread over this long; 5 s
@@ -55,7 +60,7 @@ func (c *Config) fill() {
 	setDefault(&c.SlowGrace, 5*time.Second)
 	setDefault(&c.ExpiryWarning, time.Minute)
 	setDefault(&c.QueueFrames, 1024)
-	setDefault(&c.QueueBytes, 1<<20)
+	setDefault(&c.QueueBytes, max(1<<20, 4*(c.MaxBytes+envelopeBytes)))
 	setDefault(&c.FrameRate, 100)
 	setDefault(&c.FrameBurst, 1000)
 	setDefault(&c.DrainTimeout, 15*time.Second)
@@ -74,6 +79,10 @@ func (c *Config) fill() {
 	}
 }
 
+// envelopeBytes bounds what the frame of an event has beside the event as its
+// sender wrote it: its id, time, sender and cursor.
+const envelopeBytes = 4 << 10
+
 func setDefault[T int | float64 | time.Duration](v *T, d T) {
 	if *v == 0 {
 		*v = d
@@ -91,6 +100,8 @@ type Bridge struct {
 	log     *slog.Logger
 	audit   Audit
 	waits   *waits
+	users   *userLimits
+	heavy   chan struct{} // one in it for each heavy call of an operator
 	guard   *guard.Guard
 
 	enterMu  sync.Mutex // orders draining against running and guards greeting
@@ -103,7 +114,7 @@ type Bridge struct {
 func New(cfg Config, engine Engine, auth Authenticator) *Bridge {
 	cfg.fill()
 	b := &Bridge{cfg: cfg, engine: engine, auth: auth, log: cfg.Logger, audit: cfg.Audit, guard: cfg.Guard,
-		greeting: make(map[Conn]struct{})}
+		greeting: make(map[Conn]struct{}), users: newUserLimits(cfg.UserRate, cfg.UserBytes), heavy: make(chan struct{}, maxHeavy)}
 	b.waits = newWaits(b.tell)
 	b.waits.guard = b.guard
 	b.hub = newHub(b.waits)

@@ -13,18 +13,20 @@ type Kind uint8
 
 // The kinds of things a peer sends that a session acts on.
 const (
-	KindText   Kind = iota + 1 // one whole message
-	KindBinary                 // one whole message; its payload is not read
-	KindPong                   // the payload of a pong
-	KindPing                   // a ping; the Conn has not answered it
-	KindClose                  // the peer closes; the payload is its code and reason
+	KindText     Kind = iota + 1 // one whole message
+	KindBinary                   // one whole message; its payload is not read
+	KindPong                     // the payload of a pong
+	KindPing                     // a ping; the Conn has not answered it
+	KindClose                    // the peer closes; the payload is its code and reason, both checked, or empty
+	KindFragment                 // a part of a text message that is not whole yet
 )
 
 // Errors of Conn.Read. Any other error means that the connection is lost.
 var (
 	ErrFrameTooLarge = errors.New("message larger than the read limit")
 	ErrProtocol      = errors.New("the peer broke RFC 6455")
-	ErrNotUTF8       = errors.New("a text message that is not UTF-8")
+	ErrNotUTF8       = errors.New("a text message or a close reason that is not UTF-8")
+	ErrSlowMessage   = errors.New("a message that was begun and did not come in time")
 )
 
 // Conn is what a socket must be able to do. Read is called by one goroutine and
@@ -32,8 +34,10 @@ var (
 // Abort and Remote may be called at any time; nothing is written after a close
 // frame.
 type Conn interface {
-	// Read blocks until the next message or control frame. The payload is
-	// valid until the next Read. It answers nothing by itself.
+	// Read blocks until the next message, fragment of one, or control frame:
+	// one that comes inside a fragmented message is returned at once. The
+	// payload is valid until the next Read. It answers nothing by itself, and
+	// returns no frame after KindClose, KindBinary or one of the errors above.
 	Read() (Kind, []byte, error)
 	// AppendText, AppendPing and AppendPong append one whole frame to b, ready
 	// for Write. The payload of AppendText is the concatenation of its parts.

@@ -2,8 +2,10 @@ package bridge
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 
@@ -34,7 +36,7 @@ func (s *Session) join(after string) {
 		s.Close(wire.CloseInternal, "the store is not available")
 	} else {
 		s.mu.Lock()
-		s.arm(time.Now(), s.identity.Expires.Sub(b.cfg.Now()))
+		s.expect()
 		s.mu.Unlock()
 		b.log.Debug("session", "session", s.id, "identity", s.identity, "plain", s.plain)
 		b.audit.session("connected", s)
@@ -142,7 +144,7 @@ func (s *Session) read() {
 			}
 			return
 		}
-		if !s.hear(kind) {
+		if !s.hear(kind, len(payload)) {
 			if kind == KindClose {
 				return
 			}
@@ -158,9 +160,31 @@ func (s *Session) read() {
 		case KindPing:
 			s.pongBack(payload)
 		case KindClose:
-			s.finish(wire.CloseNormal, "closed by the client")
+			s.closedByPeer(payload)
 		}
 	}
+}
+
+// closedByPeer ends the session as its client asked for. Answers to what the
+// client has sent before go out first; messages do not, since a client that has
+// closed shows them to nobody. They stay in the mailbox.
+func (s *Session) closedByPeer(payload []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending != nil {
+		return
+	}
+	s.queue = slices.DeleteFunc(s.queue, func(it item) bool { return it.text == nil && it.raw == nil })
+	s.end(wire.CloseNormal, "closed by the client", true)
+	s.ending.echo = closeCode(payload)
+}
+
+// closeCode reads the code of a close frame; 0 where it has none.
+func closeCode(payload []byte) wire.CloseCode {
+	if len(payload) < 2 {
+		return 0
+	}
+	return wire.CloseCode(binary.BigEndian.Uint16(payload))
 }
 
 // finish ends the session; false where it was ending already.
@@ -170,19 +194,36 @@ func (s *Session) finish(code wire.CloseCode, reason string) bool {
 	if s.ending != nil {
 		return false
 	}
-	s.end(code, reason, code == wire.CloseTooBig || code == wire.CloseUnsupported)
+	switch code {
+	case wire.CloseTooBig, wire.CloseUnsupported, wire.CloseProtocol, wire.CloseInvalidUTF8:
+		s.end(code, reason, true) // what came before the wrong frame was right, and is answered
+	default:
+		s.end(code, reason, false)
+	}
 	return true
 }
 
-// hear notes that the peer lives, and holds it to its frame rate; a pong that we
-// asked for is not held against it. False where the session is ending.
-func (s *Session) hear(kind Kind) bool {
+// fragmentsAFrame is how many fragments count as one frame, empty ones apart.
+// Libraries send a large message in pieces, and how many pieces with something in
+// them a message may have is bounded by how large it may be; of empty ones there
+// is no end.
+const fragmentsAFrame = 16
+
+// hear notes that the peer lives, and holds it to its frame rate, in which
+// fragments count less and a pong that we asked for does not. False where the session is
+// ending.
+func (s *Session) hear(kind Kind, size int) bool {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.heard = now
 	if s.ending != nil {
 		return false
+	}
+	if kind == KindFragment && size > 0 {
+		if s.fragments++; s.fragments%fragmentsAFrame != 0 {
+			return true
+		}
 	}
 	if kind == KindPong && s.pinged {
 		s.pinged = false // one pong a ping, whatever it carries
@@ -244,19 +285,6 @@ func (s *Session) text(payload []byte) {
 	case *wire.Connect:
 		s.refuse("", wire.NewProblem(wire.CodeInvalidFrame, "this session is connected already"))
 	}
-}
-
-func validID(id string) bool {
-	if id == "" || len(id) > MaxIDBytes {
-		return false
-	}
-	for i := range len(id) {
-		c := id[i]
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-') {
-			return false
-		}
-	}
-	return true
 }
 
 func (s *Session) refuse(ref string, p wire.Problem) {

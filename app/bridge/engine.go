@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"time"
 )
@@ -224,6 +225,12 @@ type Engine interface {
 	// own, in their order: of two that go to one mailbox the first comes first.
 	// One that fails does not keep the others out.
 	AppendMany(ctx context.Context, ms []*Message) []Appended
+
+	// Claim remembers an id as Append does, with a digest and no message: what
+	// Lookup then says is of the type ClaimType, at a time. Once more with the
+	// same digest is no error.
+	// Errors: ErrConflict, ErrUnavailable, ErrClosed, the context's.
+	Claim(ctx context.Context, id string, digest [sha256.Size]byte, at time.Time) error
 
 	// Join makes a session present and returns where its user stands. From
 	// then on the Listener hears of every message for that user: register the

@@ -69,6 +69,7 @@ func ProblemOf(err error) wire.Problem {
 	var inv *InvalidError
 	var req *RequestError
 	var ended *EndedError
+	var fast *RateError
 	switch {
 	case errors.As(err, &bad):
 		if bad.Syntax {
@@ -93,6 +94,8 @@ func ProblemOf(err error) wire.Problem {
 		return wire.NewProblem(wire.CodeInvalidRequest, fmt.Sprintf("a group has at most %d members", MaxGroupMembers))
 	case errors.Is(err, ErrFull):
 		return wire.NewProblem(wire.CodeTooManyConnections, ErrFull.Error())
+	case errors.As(err, &fast):
+		return wire.NewProblem(wire.CodeRateLimited, fast.Error())
 	case errors.As(err, &req):
 		return wire.NewProblem(wire.CodeInvalidRequest, req.Detail)
 	case errors.As(err, &ended):

@@ -41,6 +41,24 @@ func (o Operator) note(act string, err error, attrs ...slog.Attr) {
 	o.b.audit.operated(o.by, act, append(attrs, slog.String("outcome", outcome))...)
 }
 
+const (
+	// maxHeavy is how many operators' calls that may each concern a thousand users
+	// go on at a time. Others wait for their turn.
+	maxHeavy = 4
+	// manyUsers make a question about presence such a call.
+	manyUsers = 100
+)
+
+// heavily waits for a turn; the returned function ends it. Errors: the context's.
+func (o Operator) heavily(ctx context.Context) (done func(), err error) {
+	select {
+	case o.b.heavy <- struct{}{}:
+		return func() { <-o.b.heavy }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // checkName refuses what can be no user or group, by what it is called.
 func checkName(what, name string) error {
 	if err := CheckUserID(name); err != nil {
@@ -59,6 +77,13 @@ func (o Operator) Presence(ctx context.Context, users []string) (list []Presence
 		if err := CheckUserID(u); err != nil {
 			return nil, &RequestError{fmt.Sprintf("/users/%d: %v", i, err)}
 		}
+	}
+	if len(users) > manyUsers {
+		done, err := o.heavily(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer done()
 	}
 	return o.b.engine.Presence(ctx, users)
 }
@@ -105,6 +130,11 @@ func (o Operator) Revoke(ctx context.Context, user string, r Revocation) (err er
 // Recall takes an event back. ErrUnknown.
 func (o Operator) Recall(ctx context.Context, id string) (err error) {
 	defer func() { o.note("recall", err, slog.String("id", id)) }()
+	done, err := o.heavily(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	if _, err := o.b.lookup(ctx, id); err != nil {
 		return err
 	}
@@ -117,7 +147,7 @@ func (b *Bridge) lookup(ctx context.Context, id string) (Record, error) {
 		return Record{}, ErrUnknown
 	}
 	rec, err := b.engine.Lookup(ctx, id)
-	if err == nil && rec.Type == claimedType {
+	if err == nil && rec.Type == ClaimType {
 		return Record{}, ErrUnknown
 	}
 	return rec, err
@@ -181,17 +211,25 @@ type SessionState struct {
 // Event tells what became of an event. ErrUnknown.
 func (o Operator) Event(ctx context.Context, id string) (st EventState, err error) {
 	defer func() { o.note("look up", err, slog.String("id", id)) }()
+	done, err := o.heavily(ctx)
+	if err != nil {
+		return st, err
+	}
+	defer done()
 	if st.Record, err = o.b.lookup(ctx, id); err != nil {
 		return st, err
 	}
-	st.Recipients = make([]RecipientState, 0, len(st.Record.Fates))
-	for i := range st.Record.Fates {
-		f := &st.Record.Fates[i]
-		trails, err := o.b.trails(ctx, f.User)
-		if err != nil {
-			return st, err
-		}
-		st.Recipients = append(st.Recipients, recipientState(&st.Record, f, trails))
+	users := make([]string, len(st.Record.Fates))
+	for i := range users {
+		users[i] = st.Record.Fates[i].User
+	}
+	trails, err := o.b.trailsOf(ctx, users, false)
+	if err != nil {
+		return st, err
+	}
+	st.Recipients = make([]RecipientState, len(users))
+	for i := range users {
+		st.Recipients[i] = recipientState(&st.Record, &st.Record.Fates[i], trails[i])
 	}
 	return st, nil
 }

@@ -26,14 +26,17 @@ func (b *Bridge) outcome(ctx context.Context, m *Message, r Receipt) Outcome {
 	}
 	o.Recipients = len(r.Recipients)
 	allAcked := len(r.Recipients) > 0
+	var having []holders
+	if r.Duplicate {
+		having = b.holding(ctx, m.ID, r.Recipients)
+	}
 	for i := range r.Recipients {
 		rc := &r.Recipients[i]
 		online, status := rc.Sessions > 0, StatusSent
 		if r.Duplicate {
-			var holding int
-			holding, status = b.holding(ctx, rc.User, m.ID, rc.Seq, 0)
-			online = holding > 0
-			o.Sessions += holding
+			status = having[i].status
+			online = having[i].sessions > 0
+			o.Sessions += having[i].sessions
 		}
 		if rc.Acked {
 			status = StatusAcked
@@ -93,10 +96,9 @@ func (b *Bridge) expectAgain(ctx context.Context, w *wait, m *Message, r *Receip
 		}
 		return true
 	}
-	for i := range r.Recipients {
+	for i, h := range b.holding(ctx, m.ID, r.Recipients) {
 		rc := &r.Recipients[i]
-		u := waited{mailbox: rc.Seq}
-		u.sessions, u.status = b.holding(ctx, rc.User, m.ID, rc.Seq, 0)
+		u := waited{mailbox: rc.Seq, sessions: h.sessions, status: h.status}
 		if u.sessions == 0 {
 			continue
 		}
@@ -121,30 +123,45 @@ func (b *Bridge) expectAgain(ctx context.Context, w *wait, m *Message, r *Receip
 	return true
 }
 
-// holding counts the sessions of user, on all machines, that have a message, and
-// how far the furthest of them is with it. Where the engine cannot tell, only
-// those here count.
-func (b *Bridge) holding(ctx context.Context, user, id string, mailbox, broadcast uint64) (sessions int, status Status) {
-	trails, err := b.trails(ctx, user)
-	if err != nil {
-		return b.hub.holding(user, id, mailbox, broadcast)
+// holders are the sessions of one user that have a message, and how far the
+// furthest of them is with it.
+type holders struct {
+	sessions int
+	status   Status
+}
+
+// holding tells for each recipient which sessions, on all machines, have a message.
+// Where the engine cannot tell, only those here count.
+func (b *Bridge) holding(ctx context.Context, id string, recipients []Recipient) []holders {
+	out := make([]holders, len(recipients))
+	users := make([]string, len(recipients))
+	for i := range recipients {
+		users[i] = recipients[i].User
 	}
-	status = StatusQueued
-	for i := range trails {
-		t := &trails[i]
-		if !t.Ended.IsZero() {
+	trails, err := b.trailsOf(ctx, users, true)
+	for i := range recipients {
+		h := &out[i]
+		if err != nil {
+			h.sessions, h.status = b.hub.holding(users[i], id, recipients[i].Seq, 0)
 			continue
 		}
-		now := t.Standing(id, mailbox, broadcast)
-		if now == StatusQueued {
-			continue
-		}
-		sessions++
-		if status.Less(now) {
-			status = now
+		h.status = StatusQueued
+		for j := range trails[i] {
+			t := &trails[i][j]
+			if !t.Ended.IsZero() {
+				continue
+			}
+			now := t.Standing(id, recipients[i].Seq, 0)
+			if now == StatusQueued {
+				continue
+			}
+			h.sessions++
+			if h.status.Less(now) {
+				h.status = now
+			}
 		}
 	}
-	return sessions, status
+	return out
 }
 
 // reached takes over how far those came who were waited for.

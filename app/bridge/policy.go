@@ -56,6 +56,17 @@ type Sender struct {
 	Name  string
 	Types []string // patterns of event types; nil: any
 	To    []string // patterns as in Policy.Send; nil: anybody
+	// Apart gives the sender ids of its own: its event's id is the name, a dot and
+	// the webhook-id. Two senders that are apart never meet in an id.
+	Apart bool
+}
+
+// EventID is the id of the event that the sender reports under an id of its own.
+func (s Sender) EventID(own string) string {
+	if !s.Apart || own == "" {
+		return own
+	}
+	return s.Name + "." + own
 }
 
 // MaySend reports whether an event of this type may go to the target.

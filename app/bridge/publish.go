@@ -25,7 +25,7 @@ type Outcome struct {
 
 // Report is an event of a backend, on its way to Publish.
 type Report struct {
-	ID        string            // the webhook's id
+	ID        string            // the webhook's id, or the event's own in a batch; see Sender.EventID
 	Timestamp time.Time         // the webhook's own time
 	Digest    [sha256.Size]byte // of the signed bytes
 	Event     wire.Event
@@ -58,22 +58,6 @@ func (b *Bridge) Publish(ctx context.Context, r Report, w Wait) (Outcome, error)
 	return p.Outcome, p.Err
 }
 
-// claimedType is no type that an event can have, and claimants a group that
-// nobody can be in.
-const (
-	claimedType = "claimed webhook-id"
-	claimants   = "\x00claimants"
-)
-
-// Claim remembers the id of a webhook whose events have ids of their own, with all
-// that the webhook said: it is no good for another one, be it of another form.
-// Once more, with the same digest, is no error.
-// Errors: those of Engine.Append.
-func (b *Bridge) Claim(ctx context.Context, id string, digest [sha256.Size]byte, at time.Time) error {
-	_, err := b.engine.Append(ctx, &Message{ID: id, To: Target{Group: claimants}, Digest: digest, Type: claimedType, At: at})
-	return err
-}
-
 // PublishMany takes several events, each with an answer of its own, in their
 // order. They share one wait.
 func (b *Bridge) PublishMany(ctx context.Context, rs []Report, w Wait) []Published {
@@ -86,12 +70,13 @@ func (b *Bridge) PublishMany(ctx context.Context, rs []Report, w Wait) []Publish
 		if at.IsZero() {
 			at = r.Timestamp
 		}
-		m, err := b.message(r.ID, "", at, r.Digest, &r.Event)
+		id := r.Sender.EventID(r.ID)
+		m, err := b.message(id, "", at, r.Digest, &r.Event)
 		if err == nil && !r.Sender.MaySend(m.Type, m.To) {
 			err = ErrForbiddenTarget
 		}
 		if err == nil && r.Event.Past != "" { // a late retry is answered; a new event is not taken
-			if _, err = b.engine.Lookup(ctx, r.ID); errors.Is(err, ErrUnknown) {
+			if _, err = b.engine.Lookup(ctx, id); errors.Is(err, ErrUnknown) {
 				err = invalid("%s is past", r.Event.Past)
 			}
 		}
@@ -112,7 +97,7 @@ func (b *Bridge) PublishMany(ctx context.Context, rs []Report, w Wait) []Publish
 
 // Send takes a message from one user to others. A ref makes a retry idempotent
 // for this user; without one each call is a message of its own.
-// Errors: ErrForbiddenTarget and those of Publish.
+// Errors: ErrForbiddenTarget, *RateError and those of Publish.
 func (b *Bridge) Send(ctx context.Context, from Identity, ref string, e wire.Event) (Outcome, error) {
 	id := "msg_" + ulid.Make().String()
 	if ref != "" {
@@ -125,6 +110,13 @@ func (b *Bridge) Send(ctx context.Context, from Identity, ref string, e wire.Eve
 	}
 	if !from.Policy.MaySend(m.To) {
 		return Outcome{}, ErrForbiddenTarget
+	}
+	if e.TTL > b.cfg.DefaultTTL {
+		return Outcome{}, invalid("/event/ttl must be at most %d seconds: what users send is kept no longer than the default (BRIDGE_DEFAULT_TTL)",
+			int(b.cfg.DefaultTTL.Seconds()))
+	}
+	if err := b.users.admit(from.User, len(m.Event), time.Now()); err != nil {
+		return Outcome{}, err
 	}
 	p := b.append(ctx, []*Message{m}, Wait{})[0]
 	if p.Err == nil {

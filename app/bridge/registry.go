@@ -135,6 +135,11 @@ type Registry interface {
 	// machine (by Listener.Trails) and those that Leave has kept, oldest first.
 	Trails(ctx context.Context, user string) ([]Trail, error)
 
+	// TrailsOf returns what Trails does for each of some users, in the order given,
+	// in a number of steps that does not grow with theirs; with live, of live
+	// sessions only.
+	TrailsOf(ctx context.Context, users []string, live bool) ([][]Trail, error)
+
 	// Presence tells for each user, in the order given, whether they are there.
 	Presence(ctx context.Context, users []string) ([]Presence, error)
 

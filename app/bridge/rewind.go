@@ -48,13 +48,23 @@ func (w *writer) compare(ctx context.Context) error {
 	return nil
 }
 
-// trails is Engine.Trails with each trail cut back to what the store still knows
+// trailsOf is Engine.TrailsOf with each trail cut back to what the store still knows
 // of the life that it was written in.
-func (b *Bridge) trails(ctx context.Context, user string) ([]Trail, error) {
-	trails, err := b.engine.Trails(ctx, user)
+func (b *Bridge) trailsOf(ctx context.Context, users []string, live bool) ([][]Trail, error) {
+	lists, err := b.engine.TrailsOf(ctx, users, live)
 	if err != nil {
 		return nil, err
 	}
+	for i, user := range users {
+		if err := b.agree(ctx, user, lists[i]); err != nil {
+			return nil, err
+		}
+	}
+	return lists, nil
+}
+
+// agree cuts a user's trails back to what the store still knows of their lives.
+func (b *Bridge) agree(ctx context.Context, user string, trails []Trail) (err error) {
 	ends := map[string]Position{}
 	for i := range trails {
 		t := &trails[i]
@@ -64,13 +74,13 @@ func (b *Bridge) trails(ctx context.Context, user string) ([]Trail, error) {
 		end, asked := ends[t.Life]
 		if !asked {
 			if end, err = b.engine.LifeEnd(ctx, user, t.Life); err != nil && !errors.Is(err, ErrRewound) {
-				return nil, err
+				return err
 			}
 			ends[t.Life] = end // of a life that was lost: the beginning
 		}
 		t.rewind(end)
 	}
-	return trails, nil
+	return nil
 }
 
 // rewindTo forgets all that the session was handed beyond p: the store knows

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -22,6 +23,8 @@ type Session struct {
 	since  time.Time
 	plain  bool
 	frames *rate.Limiter // reader only
+
+	fragments uint32 // of unfinished messages, since the beginning; reader only
 
 	transport string // "websocket", "sse" or "poll"
 	oneWay    bool   // the peer can only listen: it answers no ping
@@ -50,7 +53,7 @@ type Session struct {
 	timer    *time.Timer
 	heard    time.Time // when the peer last sent anything
 	pingAt   time.Time
-	warned   bool // token_expiring was sent for the current token
+	warning  expiryWarning
 
 	// at is the place of the last message handed to the socket. It belongs to
 	// the writer; between two writers mu passes it on.
@@ -83,7 +86,14 @@ type ending struct {
 	code   wire.CloseCode
 	reason string
 	flush  bool // write what is queued first
+	// echo is the peer's own code where it was the peer that closed: that is
+	// what its close frame is answered with (RFC 6455 §5.5.1). code goes to the
+	// log and to the metrics, whose labels a peer must not choose.
+	echo wire.CloseCode
 }
+
+// answer is the code of our close frame.
+func (e *ending) answer() wire.CloseCode { return cmp.Or(e.echo, e.code) }
 
 // offer hands the session a message that just became readable; false where it
 // is not for this session. It never blocks: a full queue ends the session, and
@@ -238,8 +248,8 @@ func (s *Session) tick() {
 	if s.ending != nil {
 		return
 	}
-	now := time.Now()
-	left := s.identity.Expires.Sub(s.b.cfg.Now())
+	now, wall := time.Now(), s.b.cfg.Now()
+	left := s.identity.Expires.Sub(wall)
 	if left <= 0 {
 		s.end(wire.CloseUnauthorized, "the token has expired", true)
 		return
@@ -248,26 +258,31 @@ func (s *Session) tick() {
 		s.end(wire.CloseInternal, "nothing heard for too long", false)
 		return
 	}
-	if left <= s.b.cfg.ExpiryWarning && !s.warned {
-		s.warned = true
-		if !s.plain {
-			s.push(item{text: wire.Encode(wire.TokenExpiring{Type: wire.TypeTokenExpiring, InMs: left.Milliseconds()})})
-		}
+	if s.warning.take(wall) && !s.plain {
+		s.push(item{text: wire.Encode(wire.TokenExpiring{Type: wire.TypeTokenExpiring, InMs: left.Milliseconds()})})
 	}
 	if !now.Before(s.pingAt) {
 		s.pingAt = now.Add(s.b.cfg.PingEvery)
 		s.push(item{}) // an empty item is a ping
 	}
-	s.arm(now, left)
+	s.arm()
 }
 
-// arm sets the timer to whatever comes next; mu is held.
-func (s *Session) arm(now time.Time, left time.Duration) {
-	next := s.pingAt.Sub(now)
-	if !s.warned {
-		next = min(next, left-s.b.cfg.ExpiryWarning)
+// expect plans for the end of a token that has just come; mu is held.
+func (s *Session) expect() {
+	s.warning.plan(s.b.cfg.Now(), s.identity.Expires, s.b.cfg.ExpiryWarning)
+	s.arm()
+}
+
+// arm sets the timer to whatever comes next: a ping, the warning, or the token's
+// end; mu is held.
+func (s *Session) arm() {
+	wall := s.b.cfg.Now()
+	next := min(time.Until(s.pingAt), s.identity.Expires.Sub(wall))
+	if !s.warning.due.IsZero() {
+		next = min(next, s.warning.due.Sub(wall))
 	}
-	next = max(min(next, left), time.Millisecond)
+	next = max(next, time.Millisecond)
 	if s.timer == nil {
 		s.timer = time.AfterFunc(next, s.tick)
 		return
@@ -291,8 +306,7 @@ func (s *Session) renew(ctx context.Context, id Identity) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.warned = false
-	s.arm(time.Now(), id.Expires.Sub(s.b.cfg.Now()))
+	s.expect()
 	return nil
 }
 

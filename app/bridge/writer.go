@@ -14,6 +14,9 @@ const (
 	// spread the cost of the system call, little enough that a slow peer's
 	// queue is seen early.
 	writeChunk = 32 << 10
+	// writeRate, bytes a second, is the slowest peer that gets a large event: one
+	// write has WriteTimeout, and this much longer for what it has to carry.
+	writeRate = 64 << 10
 	// pageCount and pageBytes bound one read of a replay.
 	pageCount = 128
 	pageBytes = 256 << 10
@@ -81,7 +84,7 @@ func (w *writer) run() {
 			if ok && !w.broken {
 				w.flush()
 			}
-			s.conn.WriteClose(ending.code, ending.reason, time.Now().Add(closeWait))
+			s.conn.WriteClose(ending.answer(), ending.reason, time.Now().Add(closeWait))
 			return
 		}
 		if ok && pull {
@@ -295,7 +298,7 @@ func (w *writer) flush() bool {
 	if len(w.buf) == 0 {
 		return true
 	}
-	err := s.conn.Write(w.buf, time.Now().Add(s.b.cfg.WriteTimeout))
+	err := s.conn.Write(w.buf, time.Now().Add(s.b.cfg.WriteTimeout+time.Duration(len(w.buf))*time.Second/writeRate))
 	w.buf = w.buf[:0]
 	return err == nil
 }

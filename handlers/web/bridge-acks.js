@@ -1,6 +1,6 @@
 // @ts-check
 /** @import {Transport} from './bridge-transports.js' */
-/** @import {Timers} from './bridge-sends.js' */
+/** @import {Timers} from './bridge-timers.js' */
 
 const ANSWER_MS = 10_000; // after this an ack that nobody answered is repeated
 const AGAIN_MS = 5_000; // a failed one is repeated with the next one, and after this if none comes
@@ -16,7 +16,10 @@ export class Acks {
   #sentAt = -Infinity;
 
   /** @param {Timers} timers @param {{now: () => number, ackEveryMs: number}} o */
-  constructor(timers, o) { [this.#timers, this.#o] = [timers, o]; }
+  constructor(timers, o) {
+    this.#timers = timers;
+    this.#o = o;
+  }
 
   /** @param {Transport} link */
   start(link) {

@@ -23,7 +23,10 @@ export class Choice {
 
   /** @param {TransportName[]} names @param {string} url @param {number} retryMs @param {() => number} now */
   constructor(names, url, retryMs, now) {
-    [this.#names, this.#url, this.#retryMs, this.#now] = [names, url, retryMs, now];
+    this.#names = names;
+    this.#url = url;
+    this.#retryMs = retryMs;
+    this.#now = now;
   }
 
   get #name() { return this.#names[this.#at]; }

@@ -1,12 +1,32 @@
 // @ts-check
-/** @import {BridgeEvents, BridgeOptions, ClosePlan, ConnectedFrame, CursorStore, EventFrame, GapFrame, Problem,
- *  RecalledFrame, SendResult, StateDetail, Target, TransportName} from './bridge-protocol.js' */
-/** @import {End, Transport} from './bridge-transports.js' */
+/**
+ * @import {ClosePlan, TransportName} from './bridge-protocol.js'
+ * @import {End, Transport} from './bridge-transports.js'
+ *
+ * The types that an app may want to name.
+ * @typedef {import('./bridge-protocol.js').BridgeEvents} BridgeEvents
+ * @typedef {import('./bridge-protocol.js').BridgeOptions} BridgeOptions
+ * @typedef {import('./bridge-protocol.js').ConnectedFrame} ConnectedFrame
+ * @typedef {import('./bridge-protocol.js').CursorStore} CursorStore
+ * @typedef {import('./bridge-protocol.js').EventFrame} EventFrame
+ * @typedef {import('./bridge-protocol.js').GapFrame} GapFrame
+ * @typedef {import('./bridge-protocol.js').Problem} Problem
+ * @typedef {import('./bridge-protocol.js').RecalledFrame} RecalledFrame
+ * @typedef {import('./bridge-protocol.js').SendResult} SendResult
+ * @typedef {import('./bridge-protocol.js').StateDetail} StateDetail
+ * @typedef {import('./bridge-protocol.js').Target} Target
+ */
 import { Acks } from './bridge-acks.js';
 import { Choice } from './bridge-choice.js';
-import { httpBase } from './bridge-http.js';
-import { BridgeError, BridgeEvent, PLANS, backoffMs, newRef, storageCursor } from './bridge-protocol.js';
-import { Sends, Timers } from './bridge-sends.js';
+import { Place, storageCursor } from './bridge-cursor.js';
+import { BridgeEvent, Target as Listening } from './bridge-events.js';
+import { httpBase, socketUrl } from './bridge-http.js';
+import { Inbox, remember } from './bridge-inbox.js';
+import { has, onWaking, withDefaults } from './bridge-platform.js';
+import { BridgeError, PLANS, backoffMs, newRef } from './bridge-protocol.js';
+import { Sends } from './bridge-sends.js';
+import { Timers } from './bridge-timers.js';
+import { Tokens } from './bridge-tokens.js';
 import { TRANSPORTS } from './bridge-transports.js';
 import { Watchdog } from './bridge-watchdog.js';
 export { BridgeError, BridgeEvent, storageCursor };
@@ -14,12 +34,12 @@ export { BridgeError, BridgeEvent, storageCursor };
 const ADVICE_MAX_MS = 600_000; // an afterMs beyond this is a mistake, and setTimeout overflows on huge ones
 const STABLE_MS = 10_000; // a connection this old has proven its token and its server
 const DEFAULT_PING_MS = 25_000;
-const MAX_IDS = 4_096; // ids remembered for dropping repeats, and of messages seen that cannot be reported yet
+const MAX_SEEN_ID = 256; // characters; the server's ids have some thirty
 
 /**
  * The browser's side of Hookbridge: one connection that comes back by itself, reads one user's mailbox in order, and
  * never lets a message pass that the app has not handled. It is a WebSocket; where the network blocks these, a stream of
- * server-sent events or long polls bring the same messages. No dependencies; runs wherever EventTarget does.
+ * server-sent events or long polls bring the same messages. No dependencies; runs in browsers, Node and React Native.
  *
  *   const client = new BridgeClient({ url: 'wss://bridge.example/ws', user: 'patient-42', getToken });
  *   client.on('message', async ({ event, from, replay }) => { await show(event); });
@@ -28,24 +48,25 @@ const MAX_IDS = 4_096; // ids remembered for dropping repeats, and of messages s
  * A message counts as handled when every `on('message')` handler has returned or resolved; only then does the cursor
  * move, is it stored, and is it acked. A handler that throws or rejects gets the message again on a new connection.
  */
-export class BridgeClient extends EventTarget {
+export class BridgeClient extends Listening {
   #o;
   #url;
   #httpUrl;
   #choice;
-  /** @type {CursorStore | null} */ #store;
   /** @type {Transport | null} */ #link = null;
   /** @type {TransportName} of #link */ #via = 'websocket';
   #linkHeld = false; // it opened, or hung
   #renewing = false; // a link takes over for the one before, without a word to the app
   /** @type {StateDetail} */ #state = { state: 'stopped' };
   /** @type {ConnectedFrame | null} */ #session = null;
-  /** @type {string | null} */ #cursor = null;
+  #place;
   #timers;
+  #tokens;
+  #inbox;
   #sends;
   #acks;
   #watchdog;
-  /** @type {AbortController | null} */ #wakers = null;
+  #deaf = () => {}; // ends the listening for waking up
   #run = 0; // counts connections, so that late answers of an older one are told apart
   #attempt = 0;
   /** @type {Set<number>} */ #strikes = new Set(); // close codes since the last stable connection
@@ -53,38 +74,37 @@ export class BridgeClient extends EventTarget {
   /** @type {number | null} */ #advice = null; // afterMs of a reconnect frame
   #asked = false; // the server asked for the wait: waking up does not cut it short
   #dueAt = 0;
-  /** @type {(EventFrame | GapFrame | RecalledFrame)[]} */ #queue = [];
-  #busy = false;
-  #life = 0; // counts erasures: nothing handled before one may store a cursor after it
-  /** @type {Set<string>} */ #ids = new Set();
   /** @type {Set<string>} */ #seenDue = new Set();
 
   /** @param {BridgeOptions} options */
   constructor(options) {
     super();
-    this.#o = {
-      ackEveryMs: 200, connectTimeoutMs: 15_000, retryWebSocketMs: 600_000, WebSocket: globalThis.WebSocket,
-      transports: /** @type {TransportName[]} */ (['websocket', 'sse', 'poll']), now: Date.now, random: Math.random,
-      // Called as methods of this object the browser's own would refuse to work.
-      fetch: /** @type {typeof fetch} */ ((what, init) => globalThis.fetch(what, init)),
-      setTimeout: (/** @type {() => void} */ fn, /** @type {number} */ ms) => globalThis.setTimeout(fn, ms),
-      clearTimeout: (/** @type {any} */ id) => globalThis.clearTimeout(id),
-      ...options,
-    };
+    this.#o = withDefaults(options);
     this.#timers = new Timers(this.#o);
+    const report = (/** @type {BridgeError} */ error) => void this.#emit('error', error);
+    this.#tokens = new Tokens(this.#timers, this.#o, report);
     this.#sends = new Sends(this.#timers);
     this.#acks = new Acks(this.#timers, this.#o);
     this.#watchdog = new Watchdog(this.#timers, this.#o.now, () => this.#transmit({ type: 'ping' }),
       () => this.#lost(1006, 'nothing heard'));
-    const url = new URL(options.url, globalThis.location?.href);
-    url.protocol = url.protocol.replace('http', 'ws');
-    this.#url = url.href;
-    this.#httpUrl = httpBase(url.href, options.httpUrl);
-    const names = this.#o.transports.filter((name) => name in TRANSPORTS && (name !== 'websocket' || this.#o.WebSocket));
-    if (names.length === 0) throw new TypeError('transports names none that this browser has');
+    this.#url = socketUrl(options.url);
+    this.#httpUrl = httpBase(this.#url, options.httpUrl);
+    const names = this.#o.transports.filter((name) => has(this.#o, name));
+    if (names.length === 0) throw new TypeError('transports names none that this platform has');
     this.#choice = new Choice(names, this.#url, this.#o.retryWebSocketMs, this.#o.now);
-    this.#store = options.cursorStore
-      ?? (options.user ? storageCursor(`hookbridge:${url}:${options.user}`) : null);
+    const store = options.cursorStore ?? (options.user ? storageCursor(`hookbridge:${this.#url}:${options.user}`) : null);
+    this.#place = new Place(store, (cause) => report(new BridgeError('store', 'the cursor store failed', { cause })));
+    this.#inbox = new Inbox({
+      give: (frame) => this.#emit(frame.type === 'event' ? 'message' : frame.type, frame),
+      handled: (cursor) => {
+        this.#place.move(cursor);
+        this.#acks.soon(cursor);
+      },
+      failed: (cause, live) => {
+        report(new BridgeError('handler', 'a handler failed; the message will come again', { cause }));
+        if (live) this.#lost(1006, 'a handler failed');
+      },
+    });
   }
 
   get state() { return this.#state.state; }
@@ -93,7 +113,7 @@ export class BridgeClient extends EventTarget {
   /** The connected frame of the live session, null without one. */
   get session() { return this.#session; }
   /** The place up to which the app has handled everything; opaque. */
-  get cursor() { return this.#cursor; }
+  get cursor() { return this.#place.cursor; }
 
   /**
    * Listens, typed; what a message or gap handler returns is waited for. Returns the undoing.
@@ -101,8 +121,7 @@ export class BridgeClient extends EventTarget {
    * @param {K} type @param {(detail: BridgeEvents[K]) => unknown} handler @returns {() => void}
    */
   on(type, handler) {
-    const listener = (/** @type {Event} */ e) => {
-      const event = /** @type {BridgeEvent<BridgeEvents[K]>} */ (e);
+    const listener = (/** @type {BridgeEvent<BridgeEvents[K]>} */ event) => {
       event.waitUntil(new Promise((resolve) => resolve(handler(event.detail))));
     };
     this.addEventListener(type, listener);
@@ -115,8 +134,7 @@ export class BridgeClient extends EventTarget {
     this.#attempt = 0;
     this.#strikes.clear();
     this.#advice = null;
-    this.#cursor ??= this.#store?.load() ?? null;
-    this.#listenForWaking();
+    this.#deaf = onWaking(() => this.wake(), () => this.#acks.flush(true));
     this.#open();
   }
 
@@ -133,22 +151,35 @@ export class BridgeClient extends EventTarget {
   /**
    * Sends a message to another user, where this user's token allows it. Sent again with the same ref after a lost
    * connection, so it arrives once. Rejects with the server's problem, with 'timeout' (it may have arrived; the same
-   * ref makes trying again safe), 'too_large', 'stopped', or 'no_websocket' over another transport.
+   * ref makes trying again safe), 'invalid', 'too_large', 'duplicate_ref', 'stopped', or 'no_websocket' over another
+   * transport; with 'refused' where the server closed the connection over a frame that was on its way: this one, or
+   * another one. The connection itself survives all of these.
    * @param {string | Target} to @param {{type: string, data?: unknown, [member: string]: unknown}} event
    * @param {{ref?: string, timeoutMs?: number}} [options] @returns {Promise<SendResult>}
    */
   send(to, event, { ref = newRef(), timeoutMs = 30_000 } = {}) {
     if (this.#state.state === 'stopped') return Promise.reject(new BridgeError('stopped', 'connect() first'));
-    const result = this.#sends.add(ref, { type: 'send', ref, to: typeof to === 'string' ? { user: to } : to, event },
-      timeoutMs);
+    const frame = { type: /** @type {const} */ ('send'), ref, to: typeof to === 'string' ? { user: to } : to, event };
+    const result = this.#sends.add(frame, timeoutMs);
     this.#transmitSend(ref);
     return result;
   }
 
   /** Says that the person has seen a message; waits for a WebSocket where there is none. @param {string} id */
   seen(id) {
-    if (this.#session && this.#link?.twoWay) this.#transmit({ type: 'seen', id });
+    if (typeof id !== 'string' || id === '' || id.length > MAX_SEEN_ID) {
+      this.#emit('error', new BridgeError('invalid', 'seen() takes the id of an event'));
+    } else if (this.#session && this.#link?.twoWay) this.#transmit({ type: 'seen', id });
     else remember(this.#seenDue, id);
+  }
+
+  /**
+   * The app is in front again, or its network has changed: a wait that was only our own guess ends, and a connection
+   * that may have died is asked. Browsers tell us themselves; call it from React Native's AppState.
+   */
+  wake() {
+    if (this.#session) this.#watchdog.probe();
+    else if (this.#timers.has('wait') && (!this.#asked || this.#o.now() >= this.#dueAt)) this.#open();
   }
 
   // — connecting —
@@ -160,7 +191,10 @@ export class BridgeClient extends EventTarget {
     if (run !== this.#run) return; // a state handler has closed or reopened us
     this.#limitWait();
     try { // the token first: the server waits only 5 s between the upgrade and the connect frame
-      const token = await this.#o.getToken({ reason: this.#strikes.has(4401) ? 'unauthorized' : 'connect' });
+      const loading = this.#place.load();
+      if (loading) await loading;
+      if (run !== this.#run) return;
+      const token = await this.#tokens.get(this.#strikes.has(4401) ? 'unauthorized' : 'connect');
       if (run === this.#run) this.#join(this.#choice.next(), token);
     } catch (cause) {
       if (run !== this.#run) return;
@@ -183,7 +217,7 @@ export class BridgeClient extends EventTarget {
     this.#via = via;
     this.#linkHeld = false;
     this.#link = new TRANSPORTS[via]({
-      o: this.#o, url: this.#url, httpUrl: this.#httpUrl, token, after: this.#cursor,
+      o: this.#o, url: this.#url, httpUrl: this.#httpUrl, token, after: this.#place.cursor,
       opened: () => {
         this.#linkHeld = true;
         this.#choice.opened();
@@ -211,10 +245,12 @@ export class BridgeClient extends EventTarget {
     this.#timers.cancel('deadline');
     this.#watchdog.stop();
     this.#acks.stop();
+    this.#tokens.stop();
+    this.#sends.lost();
+    this.#inbox.drop(); // what is unhandled is replayed
     const link = this.#link;
     this.#link = this.#session = null;
     this.#renewing = false;
-    this.#queue = []; // unhandled, so it is replayed
     link?.close(code);
   }
 
@@ -222,21 +258,20 @@ export class BridgeClient extends EventTarget {
   #lost(code, reason, { adviceMs, floorMs = 0 } = {}) {
     if (this.#link && !this.#session) this.#choice.failed(code, this.#linkHeld);
     const stable = this.#session && this.#o.now() - this.#connectedAt >= STABLE_MS;
+    const plan = PLANS[code] ?? {};
+    const theApps = plan.frame && this.#sends.unreadable(reason);
     this.#drop();
     const run = this.#run;
     if (stable) {
       this.#attempt = 0;
       this.#strikes.clear();
     }
-    const plan = PLANS[code] ?? {};
-    const stop = plan.stop || (plan.once && this.#strikes.has(code)) || false;
-    this.#strikes.add(code);
+    const stop = !theApps && (plan.stop || (plan.once && this.#strikes.has(code))) || false;
+    if (!theApps) this.#strikes.add(code);
     if (plan.erase) {
-      this.#life++;
-      this.#cursor = null;
-      this.#ids.clear();
+      this.#inbox.erase();
       this.#seenDue.clear();
-      this.#store?.clear();
+      this.#place.clear();
     }
     this.#emit('close', { code, reason, retry: !stop });
     if (run !== this.#run) return; // the handler has closed us
@@ -247,8 +282,7 @@ export class BridgeClient extends EventTarget {
     }
   }
 
-  /** @param {number} ms */
-  #heedAdvice(ms) {
+  #heedAdvice(/** @type {number} */ ms) {
     if (ms >= 0) this.#advice = Math.min(ms, ADVICE_MAX_MS);
   }
 
@@ -269,23 +303,9 @@ export class BridgeClient extends EventTarget {
   /** @param {number} code @param {string} reason */
   #stop(code, reason) {
     this.#timers.cancel('wait');
-    this.#wakers?.abort();
+    this.#deaf();
     for (const ref of this.#sends.refs()) this.#sends.fail(ref, new BridgeError('stopped', reason || `closed ${code}`));
     this.#setState({ state: 'stopped', code, reason });
-  }
-
-  /** A page that wakes, or a network that returns, need not sit out a wait that was only our own guess. */
-  #listenForWaking() {
-    this.#wakers = new AbortController();
-    const { signal } = this.#wakers;
-    const wake = () => {
-      if (this.#session) this.#watchdog.probe(); // it may have died while we slept
-      else if (this.#timers.has('wait') && (!this.#asked || this.#o.now() >= this.#dueAt)) this.#open();
-    };
-    globalThis.addEventListener?.('online', wake, { signal });
-    globalThis.addEventListener?.('pageshow', wake, { signal });
-    globalThis.addEventListener?.('pagehide', () => this.#acks.flush(true), { signal });
-    globalThis.document?.addEventListener('visibilitychange', () => { if (!document.hidden) wake(); }, { signal });
   }
 
   // — frames in —
@@ -302,11 +322,10 @@ export class BridgeClient extends EventTarget {
       case 'event':
       case 'gap':
       case 'recalled':
-        this.#queue.push(frame);
-        return this.#pump();
+        return this.#inbox.push(frame);
       case 'result': return this.#sends.done(frame);
       case 'error': return this.#refused(frame.ref, frame.problem ?? {});
-      case 'token_expiring': return void this.#refresh();
+      case 'token_expiring': return this.#tokens.expiring(Number(frame.inMs) || 0, (token) => this.#refresh(token));
       case 'refreshed': return void this.#emit('refreshed', frame);
       case 'reconnect': return this.#heedAdvice(frame.afterMs);
     }
@@ -325,9 +344,9 @@ export class BridgeClient extends EventTarget {
     this.#acks.start(link);
     // A fresh device keeps the place where its reading starts: without one, what another device acks while this one is
     // away would never be replayed here. One that resumed acks again, for its last ack may have died with the socket.
-    if (this.#cursor === null) {
-      if (frame.cursor) this.#move(frame.cursor);
-    } else if (frame.resumed) this.#acks.soon(this.#cursor);
+    if (this.#place.cursor === null) {
+      if (frame.cursor) this.#place.move(frame.cursor);
+    } else if (frame.resumed) this.#acks.soon(this.#place.cursor);
     this.#watchdog.start(frame.pingMs || DEFAULT_PING_MS, link.twoWay);
     for (const ref of this.#sends.refs()) this.#transmitSend(ref);
     if (link.twoWay) {
@@ -339,37 +358,6 @@ export class BridgeClient extends EventTarget {
     if (run === this.#run) this.#emit('open', { ...frame, transport });
   }
 
-  /** Hands over mailbox frames one by one, each only when the app is done with the one before. */
-  #pump() {
-    while (!this.#busy) {
-      const frame = this.#queue.shift();
-      if (!frame) return;
-      const [life, run] = [this.#life, this.#run];
-      const repeat = frame.type === 'event' && this.#ids.has(frame.event.id);
-      const work = repeat ? [] : this.#emit(frame.type === 'event' ? 'message' : frame.type, frame).work;
-      if (work.length === 0) {
-        this.#handled(frame, life);
-        continue;
-      }
-      this.#busy = true;
-      Promise.all(work).then(() => this.#handled(frame, life), (cause) => {
-        this.#emit('error', new BridgeError('handler', 'a handler failed; the message will come again', { cause }));
-        if (run === this.#run) this.#lost(1006, 'a handler failed');
-      }).finally(() => {
-        this.#busy = false;
-        this.#pump();
-      });
-    }
-  }
-
-  /** @param {EventFrame | GapFrame | RecalledFrame} frame @param {number} life */
-  #handled(frame, life) {
-    if (life !== this.#life || frame.type === 'recalled') return;
-    if (frame.type === 'event') remember(this.#ids, frame.event.id);
-    this.#move(frame.cursor);
-    this.#acks.soon(frame.cursor);
-  }
-
   /** @param {string | undefined} ref @param {Problem} problem */
   #refused(ref, problem) {
     const error = new BridgeError(problem.code ?? 'refused', problem.detail || problem.title || 'refused', { problem });
@@ -377,37 +365,24 @@ export class BridgeClient extends EventTarget {
     else if (problem.code !== 'draining') this.#sends.fail(ref, error); // else the next machine gets it, same ref
   }
 
-  async #refresh() {
-    const run = this.#run;
-    try {
-      const token = await this.#o.getToken({ reason: 'expiring' });
-      if (run !== this.#run) return;
-      if (this.#link?.twoWay) this.#transmit({ type: 'refresh', token });
-      else this.#renew(token);
-    } catch (cause) { // then the server closes with 4401 in its time, and that asks for a token again
-      this.#emit('error', new BridgeError('token', 'getToken failed', { cause }));
-    }
+  /** @param {string} token */
+  #refresh(token) {
+    if (this.#link?.twoWay) this.#transmit({ type: 'refresh', token });
+    else this.#renew(token);
   }
 
   // — frames out —
 
-  /** @param {{type: string, [member: string]: unknown}} frame */
-  #transmit(frame) { this.#link?.transmit(frame); }
+  #transmit(/** @type {{type: string, [member: string]: unknown}} */ frame) { this.#link?.transmit(frame); }
 
   /** @param {string} ref */
   #transmitSend(ref) {
     if (!this.#session || !this.#link) return;
     if (!this.#link.twoWay) this.#sends.fail(ref, new BridgeError('no_websocket', 'the network blocks what sends need'));
     else {
-      const frame = this.#sends.frame(ref, this.#session.maxBytes || Infinity);
-      if (frame) this.#transmit(frame);
+      const open = this.#sends.write(ref, this.#session.maxBytes || Infinity);
+      if (open) this.#link.transmit(open.frame, open.text);
     }
-  }
-
-  /** @param {string} cursor */
-  #move(cursor) {
-    this.#cursor = cursor;
-    this.#store?.save(cursor);
   }
 
   /** @template {keyof BridgeEvents} K @param {K} type @param {BridgeEvents[K]} detail */
@@ -422,10 +397,4 @@ export class BridgeClient extends EventTarget {
     this.#state = detail;
     this.#emit('state', detail);
   }
-}
-
-/** Adds to a set that forgets its oldest. @param {Set<string>} set @param {string} id */
-function remember(set, id) {
-  set.add(id);
-  if (set.size > MAX_IDS) set.delete(/** @type {string} */ (set.values().next().value));
 }

@@ -11,9 +11,27 @@ export function ask({ o, token }, url, { headers, ...init }) {
 
 /** @param {Wires} wires @param {string} path @param {Record<string, string>} [query] */
 export function atV1({ httpUrl }, path, query = {}) {
-  const url = new URL(`v1/${path}`, httpUrl);
-  url.search = String(new URLSearchParams(query));
-  return url.href;
+  const pairs = Object.entries(query).map(([name, value]) => `${name}=${encodeURIComponent(value)}`);
+  return `${httpUrl}v1/${path}${pairs.length > 0 ? '?' : ''}${pairs.join('&')}`;
+}
+
+/**
+ * A URL with its scheme and host, without a fragment. React Native's own URL cannot be trusted with more than that.
+ * @param {string} url  absolute, or relative to the page where there is one
+ */
+function absolute(url) {
+  const page = globalThis.location?.href;
+  if (page) return new URL(url, page).href.replace(/#.*/s, '');
+  const parts = /^([a-z][a-z0-9+.-]*:)\/\/([^/?#]+)([^?#]*)(\?[^#]*)?/i.exec(url);
+  if (!parts) throw new TypeError('url must be absolute where there is no page, like wss://bridge.example/ws');
+  return `${parts[1].toLowerCase()}//${parts[2].toLowerCase()}${parts[3] || '/'}${parts[4] ?? ''}`;
+}
+
+/** @param {string} url  of the bridge's /ws, by http or ws */
+export function socketUrl(url) {
+  const socket = absolute(url).replace(/^http/, 'ws');
+  if (!/^wss?:/.test(socket)) throw new TypeError('url must begin with ws:, wss:, http: or https:');
+  return socket;
 }
 
 /**
@@ -21,10 +39,9 @@ export function atV1({ httpUrl }, path, query = {}) {
  * @param {string} socketUrl @param {string} [told]
  */
 export function httpBase(socketUrl, told) {
-  if (told === undefined) return new URL('.', socketUrl.replace(/^ws/, 'http')).href;
-  const url = new URL(told, globalThis.location?.href);
-  if (!url.pathname.endsWith('/')) url.pathname += '/';
-  return url.href;
+  const url = (told === undefined ? socketUrl.replace(/^ws/, 'http') : absolute(told)).replace(/\?.*/s, '');
+  if (told === undefined) return url.slice(0, url.lastIndexOf('/') + 1);
+  return url.endsWith('/') ? url : `${url}/`;
 }
 
 /**

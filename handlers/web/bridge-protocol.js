@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * What Hookbridge's client speaks and believes: the frames, the plan for each close code, and where a cursor is kept.
+ * What Hookbridge's client speaks and believes: the frames, the options, and the plan for each close code.
  *
  * @typedef {{id: string, type: string, timestamp: string, data?: any}} EventObject
  * @typedef {{type: 'event', cursor: string, replay?: boolean, from?: string, event: EventObject}} EventFrame
@@ -15,7 +15,22 @@
  * @typedef {{state: State, transport?: TransportName, retryInMs?: number, code?: number, reason?: string}} StateDetail
  *   `transport`: over which it is connected
  * @typedef {{user: string} | {users: string[]} | {group: string} | {all: true}} Target
- * @typedef {{load(): string | null, save(cursor: string): void, clear(): void}} CursorStore
+ * @typedef {object} CursorStore  where the cursor outlives the page; each may return a promise
+ * @property {() => string | null | PromiseLike<string | null>} load
+ * @property {(cursor: string) => void | PromiseLike<void>} save
+ * @property {() => void | PromiseLike<void>} clear
+ * @typedef {object} StorageLike  what is used of localStorage, or of something like it that gives promises
+ * @property {(key: string) => string | null | PromiseLike<string | null>} getItem
+ * @property {(key: string, value: string) => unknown} setItem
+ * @property {(key: string) => unknown} removeItem
+ * @typedef {object} SocketLike  what is used of a WebSocket
+ * @property {number} readyState
+ * @property {((event: any) => void) | null} onopen
+ * @property {((event: any) => void) | null} onmessage
+ * @property {((event: any) => void) | null} onclose
+ * @property {((event: any) => void) | null} onerror
+ * @property {(data: string) => void} send
+ * @property {(code?: number) => void} close
  *
  * What each event's handler is given.
  * @typedef {object} BridgeEvents
@@ -32,9 +47,9 @@
  * @typedef {object} BridgeOptions
  * @property {string} url  of the bridge's /ws, absolute or relative to the page, without any token
  * @property {(why: {reason: 'connect' | 'unauthorized' | 'expiring'}) => string | Promise<string>} getToken  fetches a
- *   token; after 'unauthorized' a cached one must not be given again
+ *   token; for 'unauthorized' and 'expiring' it must be a new one, not one from a cache
  * @property {string} [user]  names the default cursor store; without it the cursor lives as long as this object
- * @property {CursorStore} [cursorStore]  default: localStorage, one entry per url and user
+ * @property {CursorStore} [cursorStore]  default: localStorage where there is one, an entry per url and user
  * @property {TransportName[]} [transports]  those it may use, the best first; default: websocket, sse, poll. The next one
  *   is for networks that block the one before, not for servers that are down
  * @property {string} [httpUrl]  under which the bridge's /v1/stream, /v1/poll and /v1/acks are; default: where /ws is
@@ -42,8 +57,9 @@
  *   default 600,000
  * @property {number} [ackEveryMs]  at most one ack in this time; default 200
  * @property {number} [connectTimeoutMs]  from wanting a token to the connected frame; default 15,000
- * @property {typeof globalThis.WebSocket} [WebSocket]
- * @property {typeof globalThis.fetch} [fetch]
+ * @property {new (url: string, protocols?: string[]) => SocketLike} [WebSocket]  default: the platform's own. Node has one
+ *   from version 22 on; before, give the class of the package ws
+ * @property {(url: string, init?: any) => Promise<any>} [fetch]  default: the platform's own
  * @property {() => number} [now]
  * @property {() => number} [random]
  * @property {(fn: () => void, ms: number) => any} [setTimeout]
@@ -59,21 +75,22 @@ const BACKOFF_MAX_MS = 30_000;
 
 /**
  * What a close code asks for. Without an entry: full jitter over 1 s·2ⁿ ≤ 30 s. `once`: a second time in a row stops.
- * `spreadMs`: full jitter over this instead. `floorMs`: at least this before the jitter.
- * @typedef {{stop?: true, once?: true, spreadMs?: number, floorMs?: number, erase?: true}} ClosePlan
+ * `spreadMs`: full jitter over this instead. `floorMs`: at least this before the jitter. `frame`: the server could not
+ * read a frame of ours; where the app has sends under way, these fail and the connection comes back.
+ * @typedef {{stop?: true, once?: true, spreadMs?: number, floorMs?: number, erase?: true, frame?: true}} ClosePlan
  * @type {Record<number, ClosePlan>}
  */
 export const PLANS = {
   1000: { stop: true }, // signed out
   1001: { spreadMs: 5_000 }, // the machine stops: spread, unless a reconnect frame said when
   1002: { stop: true }, // 1002, 1003, 1007, 1009 and 4400 mean that a frame of ours was wrong: a bug
-  1003: { stop: true },
-  1007: { stop: true },
-  1009: { stop: true },
+  1003: { stop: true, frame: true },
+  1007: { stop: true, frame: true },
+  1009: { stop: true, frame: true },
   1012: { spreadMs: 5_000 },
   1013: { floorMs: 5_000 },
-  4400: { stop: true },
-  4401: { once: true, spreadMs: 0 }, // a new token, once
+  4400: { once: true, frame: true },
+  4401: { once: true, floorMs: 1_000, spreadMs: 1_000 }, // a new token, once; a clock that is a little off has caught up
   4403: { stop: true },
   4408: { once: true },
   4409: { stop: true },
@@ -93,39 +110,13 @@ export class BridgeError extends Error {
   }
 }
 
-/** @template T */
-export class BridgeEvent extends Event {
-  /** @param {string} type @param {T} detail */
-  constructor(type, detail) {
-    super(type);
-    this.detail = detail;
-    /** @type {PromiseLike<unknown>[]} */
-    this.work = [];
-  }
-
-  /** Keeps a message or gap unhandled until this is done. @param {PromiseLike<unknown>} work */
-  waitUntil(work) { this.work.push(work); }
-}
-
-/**
- * A cursor in web storage. A storage that is forbidden or full costs nothing but the memory of a reload.
- * @param {string} key @param {() => Storage} [storage] @returns {CursorStore}
- */
-export function storageCursor(key, storage = () => localStorage) {
-  /** @template T @param {() => T} use */
-  const attempt = (use) => { try { return use(); } catch { return null; } };
-  return {
-    load: () => attempt(() => storage().getItem(key)),
-    save: (cursor) => { attempt(() => storage().setItem(key, cursor)); },
-    clear: () => { attempt(() => storage().removeItem(key)); },
-  };
-}
-
 /** The widest wait after so many failed attempts: 1 s·2ⁿ, at most 30 s. @param {number} attempt */
 export const backoffMs = (attempt) => Math.min(BACKOFF_MAX_MS, BACKOFF_BASE_MS * 2 ** attempt);
 
-/** A ref for a send frame. Pages that came over plain http from another machine have no crypto.randomUUID. */
+/**
+ * A ref for a send frame: another one each time for this user, not a secret. Pages that came over plain http from
+ * another machine have no crypto.randomUUID, React Native has no crypto at all.
+ */
 export function newRef() {
-  if (crypto.randomUUID) return crypto.randomUUID();
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, '0')).join('');
+  return globalThis.crypto?.randomUUID?.() ?? [Date.now(), Math.random(), Math.random()].map((n) => n.toString(36)).join('-');
 }

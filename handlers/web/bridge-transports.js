@@ -1,5 +1,5 @@
 // @ts-check
-/** @import {Plumbing, TransportName} from './bridge-protocol.js' */
+/** @import {Plumbing, SocketLike, TransportName} from './bridge-protocol.js' */
 import { SUBPROTOCOL } from './bridge-protocol.js';
 import { ask, atV1, endOf, postAck } from './bridge-http.js';
 import { StreamTransport } from './bridge-stream.js';
@@ -26,8 +26,8 @@ import { StreamTransport } from './bridge-stream.js';
  * @typedef {object} Transport
  * @property {boolean} twoWay  it takes every frame; the others take acks alone, and never answer a ping
  * @property {() => void} open  throws where the browser refuses at once
- * @property {(frame: {type: string, cursor?: string}) => Promise<boolean> | undefined | void} transmit  resolves to
- *   false where the frame did not arrive; undefined where nobody can tell
+ * @property {(frame: {type: string, cursor?: string}, text?: string) => Promise<boolean> | undefined | void} transmit
+ *   `text`: the frame as it is to be written. Resolves to false where it did not arrive; undefined where nobody can tell
  * @property {(code?: number) => void} close
  */
 
@@ -38,7 +38,7 @@ const POLL_FLOOR_MS = 1_000; // between polls that bring nothing new
 class SocketTransport {
   twoWay = true;
   #wires;
-  /** @type {WebSocket | null} */ #socket = null;
+  /** @type {SocketLike | null} */ #socket = null;
 
   /** @param {Wires} wires */
   constructor(wires) { this.#wires = wires; }
@@ -55,11 +55,12 @@ class SocketTransport {
       frame(String(e.data));
     };
     socket.onclose = (e) => end(e.code, e.reason);
+    socket.onerror = () => {}; // a close follows it; without a listener the WebSockets of Node end the process
   }
 
-  /** @param {object} frame */
-  transmit(frame) {
-    if (this.#socket?.readyState === 1) this.#socket.send(JSON.stringify(frame));
+  /** @param {object} frame @param {string} [text] */
+  transmit(frame, text = JSON.stringify(frame)) {
+    if (this.#socket?.readyState === 1) this.#socket.send(text);
   }
 
   /** @param {number} [code] */

@@ -1,7 +1,8 @@
 // @ts-check
-/** @import {Timers} from './bridge-sends.js' */
+/** @import {Timers} from './bridge-timers.js' */
 
 const ANSWER_MS = 10_000; // how long a ping may stay unanswered
+const UNANSWERED = 2; // so many pings without an answer are a dead connection, however late timers fire
 const MISSED_PINGS = 2.5; // how many heartbeats of a server that cannot be asked may stay away
 
 /**
@@ -18,20 +19,28 @@ export class Watchdog {
   #heard = 0; // how often something was heard, and when last
   #heardAt = 0;
 
+  #unanswered = 0; // pings that this connection has not been heard after
+
   /** @param {Timers} timers @param {() => number} now @param {() => void} ask @param {() => void} dead */
   constructor(timers, now, ask, dead) {
-    [this.#timers, this.#now, this.#ask, this.#dead] = [timers, now, ask, dead];
+    this.#timers = timers;
+    this.#now = now;
+    this.#ask = ask;
+    this.#dead = dead;
   }
 
   heard() {
     this.#heard++;
+    this.#unanswered = 0;
     this.#heardAt = this.#now();
   }
 
   /** @param {number} pingMs @param {boolean} twoWay */
   start(pingMs, twoWay) {
     this.stop();
-    [this.#pingMs, this.#twoWay] = [pingMs, twoWay];
+    this.#pingMs = pingMs;
+    this.#twoWay = twoWay;
+    this.#unanswered = 0;
     this.#watch(this.#patience);
   }
 
@@ -56,8 +65,11 @@ export class Watchdog {
     if (this.#twoWay) this.#ask();
     const answerMs = this.#twoWay ? ANSWER_MS : Math.max(ANSWER_MS, this.#heardAt + this.#pingMs + ANSWER_MS - at);
     this.#timers.set('answer', answerMs, () => {
-      if (this.#heard > heard) this.#watch(this.#patience);
-      else if (this.#now() - at >= answerMs + ANSWER_MS) this.probe(); // this machine slept: an answer may be on its way
+      if (this.#heard > heard) return this.#watch(this.#patience);
+      // A timer that is this late means that the machine slept, and an answer may be on its way; or that the page is
+      // hidden, where timers fire once a minute. To tell them apart it asks once more.
+      const late = this.#now() - at >= answerMs + ANSWER_MS;
+      if (++this.#unanswered < UNANSWERED && late) this.probe();
       else this.#dead();
     });
   }

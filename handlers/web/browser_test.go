@@ -162,16 +162,21 @@ func (s *script) connected(connect, cursor string) *peer {
 // expect reads one frame and checks all of it.
 func (p *peer) expect(want string) {
 	p.t.Helper()
+	if got := p.read(); !reflect.DeepEqual(got, parse(p.t, want)) {
+		p.t.Fatalf("got %s, want %s", text(got), want)
+	}
+}
+
+func (p *peer) read() map[string]any {
+	p.t.Helper()
 	if err := p.conn.SetReadDeadline(time.Now().Add(webtest.Patience)); err != nil {
 		p.t.Fatal(err)
 	}
 	_, b, err := p.conn.ReadMessage()
 	if err != nil {
-		p.t.Fatalf("want %s: %v", want, err)
+		p.t.Fatalf("no frame came: %v", err)
 	}
-	if got := parse(p.t, string(b)); !reflect.DeepEqual(got, parse(p.t, want)) {
-		p.t.Fatalf("got %s, want %s", b, want)
-	}
+	return parse(p.t, string(b)).(map[string]any)
 }
 
 func (p *peer) write(frames ...string) {

@@ -13,10 +13,10 @@ func TestEachCloseCodeIsAnsweredAsTheProtocolSays(t *testing.T) {
 	)
 	// random is 0.5: half of the widest wait, above the floor.
 	codes := map[int]string{
-		1000: stop, 1002: stop, 1003: stop, 1007: stop, 1009: stop, 4400: stop, 4403: stop, 4409: stop, 4410: stop,
+		1000: stop, 1002: stop, 1003: stop, 1007: stop, 1009: stop, 4403: stop, 4409: stop, 4410: stop,
 		1001: `2500`, 1012: `2500`,
-		1006: `500`, 1011: `500`, 1013: `5500`, 4408: `500`, 4429: `30500`, 4999: `500`,
-		4401: atOnce, 4498: atOnce,
+		1006: `500`, 1011: `500`, 1013: `5500`, 4400: `500`, 4408: `500`, 4429: `30500`, 4999: `500`,
+		4401: `1500`, 4498: atOnce,
 	}
 	s := newScript(t)
 	for code, want := range codes {
@@ -107,10 +107,15 @@ func TestABadTokenIsReplacedOnceAndTwiceInARowStops(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null}`)
 	s.accept().close(4401)
+	p.until("close", `{"code":4401,"retry":true}`)
+	p.Eval(`dispatchEvent(new Event("online"))`) // does not cut the pause short
+	p.advance(1_499)
+	p.until("token", `"connect"`)
+	p.advance(1)
 	peer := s.accept()
 	peer.expect(`{"type":"connect","token":"token-2"}`)
 	peer.close(4401)
-	p.until("state", states(`{"state":"connecting"}|{"state":"connecting"}|{"state":"stopped","code":4401}`)...)
+	p.until("state", states(`{"state":"connecting"}|{"state":"waiting","retryInMs":1500}|{"state":"connecting"}|{"state":"stopped","code":4401}`)...)
 	p.until("token", `"connect"`, `"unauthorized"`)
 	p.until("close", `{"code":4401,"retry":true}`, `{"code":4401,"retry":false}`)
 
@@ -120,6 +125,8 @@ func TestABadTokenIsReplacedOnceAndTwiceInARowStops(t *testing.T) {
 		p.Eval(`h.until("open", %d)`, n-3)
 		p.Eval(`h.clock.now += 3_600_000`)
 		peer.close(4401)
+		p.Eval(`h.until("close", %d)`, n-1)
+		p.advance(1500)
 		peer = s.connected(fmt.Sprintf(`{"type":"connect","token":"token-%d","after":"c.0"}`, n), "c.0")
 	}
 	p.Eval(`h.until("open", 4)`)
@@ -170,6 +177,37 @@ func TestASilentServerIsAskedThenLeft(t *testing.T) {
 	p.until("close", `{"code":1006,"reason":"nothing heard","retry":true}`)
 	p.advance(500)
 	s.connected(`{"type":"connect","token":"token-2","after":"c.1"}`, "c.1")
+}
+
+// In a page that is hidden for long timers fire once a minute, which looks like a
+// machine that slept.
+func TestTwoUnansweredPingsAreADeadConnectionHoweverLateTimersFire(t *testing.T) {
+	s := newScript(t)
+	for _, late := range []int{60_000, 3_600_000} {
+		s.during(fmt.Sprint(late), func(t *testing.T, s *script) {
+			p := s.client(`{stored: null}`)
+			peer := s.connected(firstConnect, "c.0")
+			p.until("open", `{}`)
+			for n := 1; n <= 3; n++ { // answered, it lives on: each of these times the second one is
+				p.Eval(`h.clock.late(%d)`, late)
+				peer.expect(`{"type":"ping"}`)
+				p.Eval(`h.clock.late(%d)`, late)
+				peer.expect(`{"type":"ping"}`)
+				peer.write(`{"type":"pong"}`)
+				peer.heard(p, n)
+				p.Eval(`h.clock.late(%d)`, late)
+			}
+			p.none("close")
+			p.Eval(`h.clock.late(%d)`, late)
+			peer.expect(`{"type":"ping"}`)
+			p.Eval(`h.clock.late(%d)`, late)
+			peer.expect(`{"type":"ping"}`)
+			p.Eval(`h.clock.late(%d)`, late)
+			p.until("close", `{"code":1006,"reason":"nothing heard","retry":true}`)
+			p.Eval(`h.clock.late(%d)`, late)
+			s.connected(`{"type":"connect","token":"token-2","after":"c.0"}`, "c.0")
+		})
+	}
 }
 
 func TestAServerThatNeverAnswersTheConnectFrameIsLeft(t *testing.T) {

@@ -17,6 +17,9 @@ type Options struct {
 	// MailboxLimit is how many messages a mailbox holds; the engine's default
 	// when 0.
 	MailboxLimit int
+	// MailboxBytes is how many bytes of payload it holds; the engine's default
+	// when 0.
+	MailboxBytes int
 }
 
 // Open opens one store: the first call finds it empty, later ones, each after
@@ -31,7 +34,7 @@ type Harness func(t *testing.T, o Options) Open
 // each on a store of its own.
 func Run(t *testing.T, h Harness) {
 	t.Helper()
-	for _, group := range [][]promise{appending, targets, reading, acking, losing, living, handover, topics, groups, recalling, people, erasing, batches, lasting} {
+	for _, group := range [][]promise{appending, targets, reading, acking, losing, holding, living, handover, topics, groups, recalling, people, erasing, batches, sharing, many, claims, lasting} {
 		for _, p := range group {
 			t.Run(p.sentence, func(t *testing.T) {
 				t.Parallel()

@@ -44,15 +44,16 @@ func newFixture(t *testing.T, h Harness) *fixture {
 
 // roomy and tight give the test a new store, with the engine's own limit for a
 // mailbox or a small one.
-func (f *fixture) roomy() { f.fresh(0) }
-func (f *fixture) tight() { f.fresh(limit) }
+func (f *fixture) roomy() { f.fresh(Options{}) }
+func (f *fixture) tight() { f.fresh(Options{MailboxLimit: limit}) }
 
-func (f *fixture) fresh(mailbox int) {
+func (f *fixture) fresh(o Options) {
 	f.Helper()
 	if f.engine != nil {
 		f.close()
 	}
-	f.open = f.harness(f.T, Options{Now: f.clock.Now, MailboxLimit: mailbox})
+	o.Now = f.clock.Now
+	f.open = f.harness(f.T, o)
 	f.start()
 }
 

@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -45,6 +46,10 @@ func RunRewinds(t *testing.T, h RewindHarness) {
 				r.store = h(t, o)
 				return r.store.Open
 			})
+			// Servers that change places take their time, on a busy machine.
+			ctx, cancel := context.WithTimeout(context.Background(), 6*patience)
+			t.Cleanup(cancel)
+			r.ctx = ctx
 			p.test(r)
 		})
 	}

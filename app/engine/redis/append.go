@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/redis/rueidis"
@@ -36,6 +35,7 @@ type answer struct {
 	recalled        bool
 	elsewhere, here int
 	held, acked     bool
+	released        []string // see share.go
 }
 
 func (e *Engine) appending(m *bridge.Message, user string) *appending {
@@ -55,6 +55,14 @@ func (a *appending) limit() string {
 		return itoa(a.e.opts.BroadcastLimit)
 	}
 	return itoa(a.e.opts.MailboxLimit)
+}
+
+// room is how many bytes of payload the mailbox holds.
+func (a *appending) room() string {
+	if a.user == "" {
+		return itoa(a.e.opts.BroadcastBytes)
+	}
+	return itoa(a.e.opts.MailboxBytes)
 }
 
 func (a *appending) expires() string {
@@ -97,24 +105,44 @@ func (a *appending) words(keys, args []string) ([]string, []string) {
 		users = []string{a.user}
 	}
 	till, ttl := e.until(m)
-	return append(keys, e.record(m.ID), b.h, b.m, b.g, b.t, b.l),
+	return append(keys, e.record(m.ID), b.h, b.m, b.g, b.t, b.l, e.index(b, till)),
 		append(args, string(m.Digest[:]), digits(till, untilDigits), itoa(ttl), recordOf(m, users).encode(), a.expires(), m.Topic,
-			a.except(), a.head(), flag(a.echo != nil && m.Stored()), rueidis.BinaryString(encodeMessage(m)), flag(a.user == ""))
+			a.except(), a.head(), flag(a.echo != nil && m.Stored()), rueidis.BinaryString(encodeMessage(m)),
+			itoa(len(m.Event)), flag(a.user == ""))
 }
 
-// deliver is the call that puts a message whose id is claimed into the mailbox.
-func (a *appending) deliver(blob string, only bool) call {
+// deliver is the call that puts a message whose id is claimed into the mailbox: the
+// number-th of those that share it, or, where that is below 0, with a copy of its own.
+func (a *appending) deliver(blob string, number int, only bool) call {
 	e, b := a.e, a.box
-	_, ttl := e.until(a.m)
-	return call{&e.scripts.deliver, []string{b.delivered(a.m.ID), b.h, b.m, b.g, b.t, b.l}, []string{
+	till, ttl := e.until(a.m)
+	keys := []string{b.delivered(a.m.ID), b.h, b.m, b.g, b.t, b.l, e.index(b, till)}
+	share := ""
+	if number >= 0 {
+		share = itoa(number)
+		if !e.cluster { // the script finds it there
+			message, _ := e.sharedKeys(a.m.ID)
+			keys, blob = append(keys, message), ""
+		}
+	}
+	return call{&e.scripts.deliver, keys, []string{
 		itoa(e.nowMs()), itoa(ttl), e.touch(), a.expires(), a.limit(), a.m.Topic, blob,
-		e.channel(), e.self, a.except(), a.head(), e.leases.dead(), flag(a.user == ""), flag(e.cluster), flag(only)}}
+		e.channel(), e.self, a.except(), a.head(), e.leases.dead(), flag(a.user == ""), flag(e.cluster), flag(only),
+		a.room(), itoa(len(a.m.Event)), share, a.m.ID, e.record(a.m.ID), itoa(e.indexStretch())}}
 }
 
-func (e *Engine) claim(m *bridge.Message, users []string) call {
+// claim is the call that remembers an id, and with blob the message that mailboxes
+// are to share.
+func (e *Engine) claim(m *bridge.Message, users []string, blob string) call {
 	till, ttl := e.until(m)
-	return call{&e.scripts.claim, []string{e.record(m.ID)}, []string{
+	c := call{&e.scripts.claim, []string{e.record(m.ID)}, []string{
 		itoa(e.nowMs()), string(m.Digest[:]), recordOf(m, users).encode(), digits(till, untilDigits), itoa(ttl), e.touch()}}
+	if blob != "" {
+		message, who := e.sharedKeys(m.ID)
+		c.keys = append(c.keys, message, who)
+		c.args = append(c.args, blob, holders(len(users)), itoa(e.sharedTTL(m)))
+	}
+	return c
 }
 
 func flag(b bool) string {
@@ -148,6 +176,9 @@ func parse(r rueidis.RedisMessage) (a answer, err error) {
 	switch {
 	case a.kind == 'n':
 		a.elsewhere, a.here = num(2), num(3)
+		for i := 4; i < len(list); i++ {
+			a.released = append(a.released, text(i))
+		}
 	case len(list) == 4 && list[2].IsInt64(): // of deliver
 		a.held, a.acked = num(2) == 1, num(3) == 1
 	default:
@@ -242,125 +273,6 @@ func (a *appending) sessions(ctx context.Context, ans *answer) int {
 	}
 	// What is not heard now is read from the store as soon as it is.
 	return n + a.e.crowd.count(a.user, a.m.Except)
-}
-
-// appendMany appends a message to several, or in a cluster: the id is claimed,
-// then each mailbox takes it once. Whoever asks again after a failure completes
-// what was begun; so does this, where the store has gone over to another life
-// meanwhile and may have lost a part of it.
-func (e *Engine) appendMany(ctx context.Context, m *bridge.Message) (r bridge.Receipt, err error) {
-	for turns := range maxTurns {
-		if err := pause(ctx, turns); err != nil {
-			return r, e.fault(ctx, err)
-		}
-		life := e.Life()
-		now, err := e.claimAndDeliver(ctx, m)
-		if err != nil {
-			return r, err
-		}
-		if turns > 0 {
-			now.Duplicate, now.Sessions = r.Duplicate, max(now.Sessions, r.Sessions)
-			for i := range min(len(now.Recipients), len(r.Recipients)) {
-				now.Recipients[i].Sessions = max(now.Recipients[i].Sessions, r.Recipients[i].Sessions)
-			}
-		}
-		if r = now; e.Life() == life {
-			return r, nil
-		}
-	}
-	return r, errRestless
-}
-
-func (e *Engine) claimAndDeliver(ctx context.Context, m *bridge.Message) (r bridge.Receipt, err error) {
-	users := m.To.Recipients()
-	if m.To.Group != "" {
-		if users, err = e.members(ctx, m.To.Group); err != nil {
-			return r, err
-		}
-	}
-	reply, err := e.runDurable(ctx, e.claim(m, users))
-	if err != nil {
-		return r, err
-	}
-	claimed, err := parse(reply)
-	if err != nil {
-		return r, err
-	}
-	r.Expires = m.Expires
-	switch claimed.kind {
-	case 'c':
-		return bridge.Receipt{}, bridge.ErrConflict
-	case 'd':
-		rec, err := decodeRecord(claimed.record)
-		if err != nil {
-			return r, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
-		}
-		r.Duplicate, r.Expires = true, rec.expires
-		if m.To.Group != "" {
-			users = rec.users // those who were members then
-		}
-		// A recalled message is stored no more; nor is one for somebody who was
-		// erased since, whose name is gone from the record.
-		err = e.spreadOut(ctx, m, users, &r, func(user string) bool {
-			return claimed.recalled || user != "" && !slices.Contains(rec.users, user)
-		})
-		return r, err
-	}
-	err = e.spreadOut(ctx, m, users, &r, func(string) bool { return false })
-	return r, err
-}
-
-// spreadOut delivers to each user, or to all, and fills in the receipt.
-func (e *Engine) spreadOut(ctx context.Context, m *bridge.Message, users []string, r *bridge.Receipt, only func(user string) bool) error {
-	if m.To.All {
-		users = []string{""}
-	} else {
-		r.Recipients = make([]bridge.Recipient, len(users))
-	}
-	blob := rueidis.BinaryString(encodeMessage(m))
-	calls, as := make([]call, len(users)), make([]*appending, len(users))
-	for i, u := range users {
-		as[i] = e.appending(m, u)
-		calls[i] = as[i].deliver(blob, only(u))
-	}
-	var failed error
-	for i, res := range e.durably(ctx, calls) {
-		a := as[i]
-		ans, err := answer{}, res.err
-		if err == nil {
-			ans, err = parse(res.message)
-		}
-		if err != nil {
-			failed = err
-			e.echoes.forget(a.echo)
-			continue
-		}
-		n := 0
-		if ans.kind == 'n' {
-			n = a.sessions(ctx, &ans)
-		} else {
-			e.echoes.forget(a.echo)
-		}
-		r.Sessions += n
-		if m.To.All {
-			r.Broadcast = ans.place()
-		} else {
-			r.Recipients[i] = bridge.Recipient{User: a.user, Seq: ans.place(), Sessions: n, Acked: ans.acked}
-		}
-	}
-	return failed
-}
-
-// durably runs calls in one go, or one by one where replicas are waited for.
-func (e *Engine) durably(ctx context.Context, calls []call) []replied {
-	if e.opts.WaitReplicas == 0 {
-		return e.runMany(ctx, calls)
-	}
-	out := make([]replied, len(calls))
-	for i := range calls {
-		out[i].message, out[i].err = e.runDurable(ctx, calls[i])
-	}
-	return out
 }
 
 // AppendMany implements bridge.Engine. Messages that one script can take go

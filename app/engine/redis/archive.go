@@ -91,7 +91,7 @@ func (a *Archive) Count(ctx context.Context) (int64, error) {
 				switch tag, rest := a.split(k); {
 				case rest == "m":
 					streams = append(streams, e.client.B().Xlen().Key(k).Build())
-				case strings.HasPrefix(tag, "i"), rest == "h":
+				case strings.HasPrefix(tag, "i") && rest == "", rest == "h":
 					entries++
 				}
 			}

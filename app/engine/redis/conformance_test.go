@@ -23,7 +23,8 @@ func patientHarness(url string, patience time.Duration) enginetest.Harness {
 	return func(t *testing.T, o enginetest.Options) enginetest.Open {
 		prefix := fmt.Sprintf("t%d", prefixes.Add(1))
 		return func() (bridge.Engine, error) {
-			return redis.Open(context.Background(), redis.Options{URL: url, Prefix: prefix, Now: o.Now, MailboxLimit: o.MailboxLimit, Patience: patience})
+			return redis.Open(context.Background(), redis.Options{URL: url, Prefix: prefix, Now: o.Now, MailboxLimit: o.MailboxLimit,
+				MailboxBytes: o.MailboxBytes, Patience: patience})
 		}
 	}
 }

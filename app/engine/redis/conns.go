@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net"
 	"sync"
+	"sync/atomic"
 )
 
 // conns are the connections to Redis. A server that hangs keeps whoever waits for its
@@ -13,6 +14,8 @@ type conns struct {
 	mu   sync.Mutex // guards what follows
 	open map[net.Conn]struct{}
 	shut bool
+
+	broken atomic.Int64 // how many have ended
 }
 
 func newConns() *conns { return &conns{open: make(map[net.Conn]struct{})} }
@@ -43,6 +46,16 @@ func (c *conns) dial(ctx context.Context, addr string, d *net.Dialer, secure *tl
 	}
 	c.open[nc] = struct{}{}
 	return &conn{nc, c}, nil
+}
+
+// Read implements net.Conn. Where it fails, the next connection may lead to another
+// server: that is known before anybody can ask for one.
+func (c *conn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err != nil {
+		c.of.broken.Add(1)
+	}
+	return n, err
 }
 
 // Close implements net.Conn.

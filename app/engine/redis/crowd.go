@@ -12,6 +12,7 @@ type crowd struct {
 	mu     sync.RWMutex // guards what follows
 	of     map[string][]bridge.Member
 	joined map[string]int64 // sessions that Redis knows of, and when their user had been erased last before
+	total  int              // sessions in of
 }
 
 func newCrowd() *crowd {
@@ -37,13 +38,16 @@ func (c *crowd) join(m bridge.Member) {
 		}
 	}
 	c.of[m.User] = append(list, m)
+	c.total++
 }
 
 func (c *crowd) leave(user, session string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.joined, session)
+	before := len(c.of[user])
 	list := slices.DeleteFunc(c.of[user], func(m bridge.Member) bool { return m.Session == session })
+	c.total -= before - len(list)
 	if len(list) == 0 {
 		delete(c.of, user)
 		return
@@ -57,6 +61,7 @@ func (c *crowd) dismiss(user string) {
 	for _, m := range c.of[user] {
 		delete(c.joined, m.Session)
 	}
+	c.total -= len(c.of[user])
 	delete(c.of, user)
 }
 
@@ -87,6 +92,9 @@ func (c *crowd) count(user string, except []string) (n int) {
 	if user != "" {
 		some(c.of[user])
 		return n
+	}
+	if len(except) == 0 {
+		return c.total
 	}
 	for _, list := range c.of {
 		some(list)

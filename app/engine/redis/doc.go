@@ -16,7 +16,9 @@
 // what is too much, and is published; messages that come while enough scripts are
 // on their way go together in the next one. To several users, and in a Cluster, the id
 // is claimed first and each mailbox then takes the message once; a caller whose
-// request died between sends it again and completes it.
+// request died between sends it again and completes it. Mailboxes that take the
+// same message hold its id, and the message is kept once (see share.go). What
+// concerns many goes out in small pieces, so that others get in between.
 //
 // # Who hears what
 //

@@ -124,12 +124,28 @@ func (d *dumping) messages(ctx context.Context, i int, b mailbox, box *bridge.Ma
 		if err = e.fault(ctx, err); err != nil {
 			return err
 		}
+		var ids []string
+		for _, x := range page {
+			if id := x.FieldValues["r"]; id != "" {
+				ids = append(ids, id)
+			}
+		}
+		shared, err := e.shared(ctx, ids)
+		if err != nil {
+			return err
+		}
 		for _, x := range page {
 			text, _, _ := strings.Cut(x.ID, "-")
 			if after, err = strconv.ParseUint(text, 10, 64); err != nil {
 				return fmt.Errorf("read a place: %w", err)
 			}
-			m, err := decodeMessage([]byte(x.FieldValues["d"]), box.User)
+			blob, own := x.FieldValues["d"]
+			if !own {
+				if blob = shared[x.FieldValues["r"]]; blob == "" {
+					continue // it was just taken away, or is about to expire
+				}
+			}
+			m, err := decodeMessage([]byte(blob), box.User)
 			if err != nil {
 				return fmt.Errorf("read a message: %w", err)
 			}

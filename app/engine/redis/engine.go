@@ -49,6 +49,10 @@ type Engine struct {
 	heardOnce chan struct{} // closed when they were for the first time
 	heard     sync.Once     // closes heardOnce
 	catching  atomic.Bool   // catchUp is at work
+	burials   atomic.Bool   // burying is at work
+	renewals  sync.Mutex    // guards the two that follow
+	revived   bool          // of renew: the lease had lapsed at the last renewal
+	renewed   time.Time     // of renew: when that was
 }
 
 var _ bridge.Engine = (*Engine)(nil)
@@ -151,6 +155,9 @@ func (e *Engine) open(ctx context.Context) error {
 	if e.metrics, err = newMetrics(e.opts.Registerer, e); err != nil {
 		return err
 	}
+	if err := e.beginIndex(ctx); err != nil {
+		return err
+	}
 	if err := e.turn(ctx, nil, 0); err != nil {
 		return err
 	}
@@ -165,6 +172,7 @@ func (e *Engine) open(ctx context.Context) error {
 	if err := e.renew(ctx); err != nil {
 		return err
 	}
+	e.revived = false // nobody has struck it out, it is new
 	e.loops.Go(func() { e.opts.Guard.Loop("redis lease", e.life.Done(), e.renewing) })
 	return nil
 }
@@ -291,8 +299,9 @@ func (e *Engine) withdraw(ctx context.Context) bool {
 		cmds = append(cmds, e.client.B().Hdel().Key(e.mailboxOf(user).l).Field(sessions...).Build())
 	}
 	leases, sessions, _ := e.machineKeys()
-	cmds = append(cmds, e.client.B().Zrem().Key(leases).Member(e.self).Build(), e.client.B().Hdel().Key(sessions).Field(e.self).Build())
-	for _, r := range e.client.DoMulti(ctx, cmds...) {
+	live, _ := e.sessionsOf(e.self)
+	cmds = append(cmds, e.client.B().Unlink().Key(live).Build(), e.client.B().Zrem().Key(leases).Member(e.self).Build(), e.client.B().Hdel().Key(sessions).Field(e.self).Build())
+	for _, r := range e.doMany(ctx, cmds) {
 		if err := r.Error(); err != nil {
 			e.opts.Logger.Warn("presence was not withdrawn; it will lapse", "error", err)
 			return false

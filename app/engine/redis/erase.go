@@ -4,15 +4,16 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/redis/rueidis"
 
 	"hookbridge/app/bridge"
 )
 
-// Erase implements bridge.Registry. Each mailbox has its own copy of a payload,
-// so that what others have stays theirs. The name is taken out of what ids are
-// remembered by, for which all of these are looked through.
+// Erase implements bridge.Registry. What the user shares with others stays theirs.
+// The name is taken out of what those ids are remembered by that the user's lists
+// name. Each step can be done once more, where one that comes later fails.
 func (e *Engine) Erase(ctx context.Context, user string) error {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
@@ -35,18 +36,52 @@ func (e *Engine) Erase(ctx context.Context, user string) error {
 		return err
 	}
 	b := e.mailboxOf(user)
+	if err := e.giveUp(ctx, b); err != nil {
+		return err
+	}
 	now := e.opts.Now()
 	keys := []string{b.h, b.l, b.m, b.g, b.t, b.trails(), b.groups(), e.sights(b, now), e.sights(b, now.Add(-e.opts.IDRetention))}
+	keys = append(keys, e.indexes(b)...)
 	n := bridge.Notice{Kind: bridge.NoticeErased, User: user}
 	_, err = e.runDurable(ctx, call{&e.scripts.erase, keys, []string{e.channel(), e.self, e.notice(n), itoa(now.UnixNano())}})
 	return err
 }
 
-// forgetName takes a user's name out of every record of an id.
+// giveUp releases all messages that a mailbox shares.
+func (e *Engine) giveUp(ctx context.Context, b mailbox) error {
+	for at := "-"; ; {
+		page, err := e.client.Do(ctx, e.client.B().Xrange().Key(b.m).Start(at).End("+").Count(letters).Build()).AsXRange()
+		if err = e.fault(ctx, err); err != nil {
+			return err
+		}
+		var released []string
+		for _, x := range page {
+			if id := x.FieldValues["r"]; id != "" {
+				_, number, _ := strings.Cut(x.FieldValues["n"], " ")
+				released = append(released, number+" "+id)
+			}
+			at = "(" + x.ID
+		}
+		if err := e.release(ctx, released); err != nil {
+			return err
+		}
+		if len(page) < letters {
+			return nil
+		}
+	}
+}
+
+// forgetName takes a user's name out of each record of an id that names it.
 func (e *Engine) forgetName(ctx context.Context, user string) error {
+	if err := e.forgetListed(ctx, user); err != nil {
+		return err
+	}
+	if unlisted, err := e.unlisted(ctx); err != nil || !unlisted {
+		return err
+	}
 	for _, node := range e.client.Nodes() {
 		for at := uint64(0); ; {
-			page, err := node.Do(ctx, node.B().Scan().Cursor(at).Match(e.opts.Prefix+":{i*").Count(1000).Build()).AsScanEntry()
+			page, err := node.Do(ctx, node.B().Scan().Cursor(at).Match(e.opts.Prefix+":{i*}").Count(1000).Build()).AsScanEntry()
 			if err != nil {
 				if replica(err) {
 					break // its primary has them too
@@ -81,7 +116,7 @@ func (e *Engine) forgetIn(ctx context.Context, keys []string, user string) error
 		}
 		var named []string
 		var calls []call
-		for i, r := range e.client.DoMulti(ctx, cmds...) {
+		for i, r := range e.doMany(ctx, cmds) {
 			text, err := r.ToString()
 			if rueidis.IsRedisNil(err) {
 				continue

@@ -31,7 +31,7 @@ func (e *Engine) places(ctx context.Context, id string, r *remembered) ([]uint64
 	for i, b := range boxes {
 		cmds[i] = e.client.B().Get().Key(b.delivered(id)).Build()
 	}
-	for i, reply := range e.client.DoMulti(ctx, cmds...) {
+	for i, reply := range e.doMany(ctx, cmds) {
 		n, err := reply.AsUint64()
 		if err = e.fault(ctx, err); err != nil {
 			return nil, err
@@ -95,7 +95,7 @@ func (e *Engine) fates(ctx context.Context, rec *bridge.Record, users []string, 
 			e.client.B().Hget().Key(e.sights(b, now)).Field(rec.ID).Build(),
 			e.client.B().Hget().Key(e.sights(b, now.Add(-e.opts.IDRetention))).Field(rec.ID).Build())
 	}
-	replies := e.client.DoMulti(ctx, cmds...)
+	replies := e.doMany(ctx, cmds)
 	out := make([]bridge.Fate, len(users))
 	for i, u := range users {
 		f := bridge.Fate{User: u}
@@ -161,7 +161,7 @@ func (e *Engine) owners(ctx context.Context, place uint64) (out []string, err er
 		for i, u := range page {
 			cmds[i] = e.client.B().Hget().Key(e.mailboxOf(u).h).Field("f").Build()
 		}
-		for i, r := range e.client.DoMulti(ctx, cmds...) {
+		for i, r := range e.doMany(ctx, cmds) {
 			first, err := r.AsUint64()
 			if rueidis.IsRedisNil(err) {
 				continue
@@ -213,7 +213,12 @@ func (e *Engine) Recall(ctx context.Context, id string) error {
 			return one.err
 		}
 	}
-	return nil
+	if len(r.users) < 2 {
+		return nil
+	}
+	// Last, so that nobody misses it who still finds it in a mailbox.
+	message, who := e.sharedKeys(id)
+	return e.fault(ctx, e.client.Do(ctx, e.client.B().Del().Key(message, who).Build()).Error())
 }
 
 // Seen implements bridge.Registry.

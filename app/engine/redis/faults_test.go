@@ -258,7 +258,7 @@ func TestScriptsThatRedisForgetsAreSentAgain(t *testing.T) {
 
 func TestAFullRedisIsUnavailableAndLosesNothing(t *testing.T) {
 	s := redistest.Start(t, "--maxmemory", "30mb", "--maxmemory-policy", "noeviction")
-	e, _ := quick(t, redis.Options{URL: s.URL()})
+	e, _ := quick(t, redis.Options{URL: s.URL(), MailboxBytes: 1 << 30})
 	big := strings.Repeat("x", 60_000)
 	var kept []string
 	var full *bridge.Message

@@ -113,9 +113,10 @@ func (e *Engine) fly(ctx context.Context, as []*appending) {
 
 // flyOnce runs it in one life. It returns those that have no answer, and why.
 func (e *Engine) flyOnce(ctx context.Context, lf *lifetime, as []*appending) (left []*appending, err error) {
-	keys := make([]string, 0, 6*len(as)+1)
-	args := make([]string, 0, 7+11*len(as))
-	args = append(args, itoa(e.nowMs()), e.channel(), e.self, e.leases.dead(), e.touch(), itoa(e.opts.MailboxLimit), itoa(e.opts.BroadcastLimit))
+	keys := make([]string, 0, 7*len(as)+1)
+	args := make([]string, 0, 10+12*len(as))
+	args = append(args, itoa(e.nowMs()), e.channel(), e.self, e.leases.dead(), e.touch(), itoa(e.opts.MailboxLimit), itoa(e.opts.BroadcastLimit),
+		itoa(e.opts.MailboxBytes), itoa(e.opts.BroadcastBytes), itoa(e.indexStretch()))
 	for _, a := range as {
 		keys, args = a.words(keys, args)
 	}
@@ -130,13 +131,16 @@ func (e *Engine) flyOnce(ctx context.Context, lf *lifetime, as []*appending) (le
 	if err != nil {
 		return as, err
 	}
+	var released []string
 	for i, a := range as {
 		if _, other := otherLife(list[i].Error()); other {
 			left, err = append(left, a), list[i].Error()
 			continue
 		}
 		a.answer, a.err = e.answerOf(ctx, list[i])
+		released = append(released, a.answer.released...)
 	}
+	e.releaseLater(ctx, released)
 	return left, err
 }
 
@@ -153,11 +157,15 @@ func (e *Engine) answerOf(ctx context.Context, r rueidis.RedisMessage) (ans answ
 		return ans, e.fault(ctx, err)
 	}
 	place, rest, _ := strings.Cut(text, " ")
-	elsewhere, here, _ := strings.Cut(rest, " ")
+	elsewhere, rest, _ := strings.Cut(rest, " ")
+	here, rest, _ := strings.Cut(rest, " ")
 	ans.kind = 'n'
 	if ans.seq, err = strconv.ParseUint(place, 10, 64); err == nil {
 		if ans.elsewhere, err = strconv.Atoi(elsewhere); err == nil {
 			ans.here, err = strconv.Atoi(here)
+			for words := strings.Fields(rest); len(words) > 1; words = words[2:] {
+				ans.released = append(ans.released, words[0]+" "+words[1])
+			}
 		}
 	}
 	return ans, e.fault(ctx, err)

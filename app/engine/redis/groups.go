@@ -25,7 +25,7 @@ func (e *Engine) belong(ctx context.Context, m bridge.Member) error {
 
 // each runs commands of which only the failures matter.
 func (e *Engine) each(ctx context.Context, cmds rueidis.Commands) error {
-	for _, r := range e.client.DoMulti(ctx, cmds...) {
+	for _, r := range e.doMany(ctx, cmds) {
 		if err := e.fault(ctx, r.Error()); err != nil {
 			return err
 		}

@@ -99,18 +99,19 @@ func (e *Engine) probeAt(ctx context.Context, tag string) error {
 	record := recordOf(m, []string{"probe"}).encode()
 	var calls []call
 	if e.cluster {
-		deliver := a.deliver(blob, false)
+		deliver := a.deliver(blob, -1, false)
+		deliver.keys[6] = base + "index"
 		deliver.keys[0], deliver.args[1], deliver.args[4] = base+"d:"+e.self+itoa(e.nowMs()), "1", "1" // forgotten in a millisecond; limit 1
 		calls = []call{{&e.scripts.claim, []string{id}, []string{itoa(e.nowMs()), string(m.Digest[:]), record, till, "60000", e.touch()}}, deliver}
 	} else {
-		calls = []call{{&e.scripts.publish, []string{id, b.h, b.m, b.g, b.t, b.l}, []string{
-			itoa(e.nowMs()), e.channel(), e.self, e.leases.dead(), e.touch(), "1", "1",
-			string(m.Digest[:]), till, "60000", record, a.expires(), "", "", a.head(), "0", blob, "0"}}}
+		calls = []call{{&e.scripts.publish, []string{id, b.h, b.m, b.g, b.t, b.l, base + "index"}, []string{
+			itoa(e.nowMs()), e.channel(), e.self, e.leases.dead(), e.touch(), "1", "1", "1024", "1024", "1",
+			string(m.Digest[:]), till, "60000", record, a.expires(), "", "", a.head(), "0", blob, itoa(len(m.Event)), "0"}}}
 	}
 	for _, c := range calls {
 		if err := e.probeBy(ctx, c); err != nil {
 			// A script that broke off may have left what no other one can go on from.
-			anew := e.client.B().Unlink().Key(id, b.h, b.m, b.g, b.t).Build()
+			anew := e.client.B().Unlink().Key(id, b.h, b.m, b.g, b.t, base+"index").Build()
 			return errors.Join(err, e.fault(ctx, e.client.Do(ctx, anew).Error()))
 		}
 	}

@@ -15,6 +15,7 @@ import (
 type leases struct {
 	mu        sync.Mutex // guards what follows
 	until     map[string]int64
+	updated   time.Time // when until was, by this machine's clock
 	sessions  map[string]int64
 	gone      string    // the names of dead machines, run together
 	sent      uint64    // ticks published
@@ -76,13 +77,21 @@ func (l *leases) dead() string {
 	return l.gone
 }
 
-// lives tells whether a machine's word counts. One that is not known yet has
-// just come.
-func (l *leases) lives(machine string) bool {
+// lives tells whether a machine's word about a session counts, which is there since
+// a time. A machine that is not known has just come, and so has its session; or it
+// died long ago.
+func (l *leases) lives(machine string, since time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if _, known := l.until[machine]; !known && since.Before(l.updated.Add(-strangerAge)) {
+		return false
+	}
 	return !strings.Contains(l.gone, machine)
 }
+
+// strangerAge is how old a session may be whose machine is not known. Its since is by
+// the clock of another machine.
+const strangerAge = time.Minute
 
 // lapsedAt is when a dead machine was last known to live, by the clock of Redis.
 func (l *leases) lapsedAt(machine string) time.Time {
@@ -108,10 +117,10 @@ func (l *leases) count(sessions map[string]int64) {
 	l.sessions = sessions
 }
 
-func (l *leases) update(now int64, until map[string]int64) {
+func (l *leases) update(now int64, until map[string]int64, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.until, l.gone = until, ""
+	l.until, l.gone, l.updated = until, "", at
 	for machine, t := range until {
 		if t < now {
 			l.gone += machine + " "
@@ -202,10 +211,24 @@ func (e *Engine) renew(ctx context.Context) error {
 		return e.fault(ctx, err)
 	}
 	e.leases.count(sessions)
-	e.leases.update(now, until)
+	e.leases.update(now, until, e.opts.Now())
 	e.leases.renewed(asked)
-	if lapsed, err := list[2].AsInt64(); err == nil && lapsed == 1 {
-		// Others may have struck this machine's sessions out.
+	e.burying(now, until)
+	lapsed, err := list[2].AsInt64()
+	if err != nil {
+		return e.fault(ctx, err)
+	}
+	// A renewal whose answer was lost may have been the one that found this out.
+	e.renewals.Lock()
+	late := time.Since(e.renewed) > e.opts.Lease
+	e.renewed = time.Now()
+	// Others may have struck this machine's sessions out, or be about to: once more
+	// with the next renewal, when whoever does that has noticed.
+	again := e.revived
+	e.revived = late || lapsed == 1
+	again = again || e.revived
+	e.renewals.Unlock()
+	if again {
 		return e.reconcile(ctx)
 	}
 	return nil

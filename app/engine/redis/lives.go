@@ -67,7 +67,8 @@ type lives struct {
 
 	mu        sync.Mutex // held while the Listener is told of a new life
 	announced atomic.Pointer[lifetime]
-	following atomic.Bool // see follow
+	looked    atomic.Int64 // conns.broken when the servers were looked at last
+	following atomic.Bool  // see follow
 }
 
 func newLives() *lives { return &lives{turning: make(chan struct{}, 1)} }
@@ -135,6 +136,9 @@ func (e *Engine) inLife(ctx context.Context, do func(lf *lifetime) error) error 
 		if err := pause(ctx, turns); err != nil {
 			return e.fault(ctx, err)
 		}
+		if err := e.sure(ctx); err != nil {
+			return e.fault(ctx, err)
+		}
 		lf := e.lives.now.Load()
 		err := do(lf)
 		no, other := otherLife(err)
@@ -161,6 +165,21 @@ func pause(ctx context.Context, turns int) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// sure looks at the servers where a connection has ended since that was done last. One
+// that was demoted and has come back to power knows the scripts from before, whatever
+// it has lost; who was connected to it then is connected anew.
+func (e *Engine) sure(ctx context.Context) error {
+	n := e.conns.broken.Load()
+	if e.lives.now.Load().name == "" || n == e.lives.looked.Load() {
+		return nil
+	}
+	if err := e.watch(ctx); err != nil {
+		return err
+	}
+	e.lives.looked.Store(n)
+	return nil
 }
 
 // turn finds out what life the store lives after from, which is over or whose

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -24,8 +25,9 @@ type loading struct {
 	now     int64
 	records map[string]*idRecord // of events that messages name
 	steps   []step
-	letters call   // messages that go into one mailbox
-	to      string // whose that is
+	letters call                // messages that go into one mailbox
+	to      string              // whose that is
+	shared  map[string]struct{} // ids of messages that are there to be shared
 }
 
 // Load implements bridge.Archive.
@@ -33,7 +35,7 @@ func (a *Archive) Load(ctx context.Context, entries []bridge.Entry, p bridge.Pro
 	if err := a.begin(ctx, p.Export); err != nil {
 		return err
 	}
-	l := &loading{Archive: a, now: a.e.nowMs(), records: make(map[string]*idRecord)}
+	l := &loading{Archive: a, now: a.e.nowMs(), records: make(map[string]*idRecord), shared: make(map[string]struct{})}
 	for _, en := range entries {
 		if en.Event != nil {
 			if err := l.event(en.Event); err != nil {
@@ -143,6 +145,7 @@ func (l *loading) event(ev *bridge.EventEntry) error {
 	if !e.cluster && len(ev.Places) == 1 {
 		r.seq, r.placed = ev.Places[0].Seq, true
 	}
+	l.list(ev, r.until)
 	l.add(e.client.B().Set().Key(e.record(ev.ID)).Value(r.encode()).PxMilliseconds(ttl).Build(), e.record(ev.ID))
 	for _, p := range ev.Places {
 		// A stored message without a place has not been everywhere it was to go:
@@ -240,17 +243,35 @@ func (l *loading) message(m *bridge.MessageEntry) error {
 	if ev == nil {
 		return fmt.Errorf("%w: it has no event for the message %q", errExport, m.ID)
 	}
-	if l.to != m.User || len(l.letters.args) > 4*letters {
+	if l.to != m.User || len(l.letters.args) > 6*letters {
 		l.post()
 	}
 	if l.letters.script == nil {
 		b := e.boxOf(m.User)
 		l.to, l.letters = m.User, call{&e.scripts.load, []string{b.h, b.m, b.t}, []string{itoa(l.now)}}
 	}
-	blob := encodeMessage(&bridge.Message{ID: m.ID, From: ev.from, Type: ev.typ, At: ev.at, Expires: bridge.ArchiveTime(m.Expires),
-		Topic: m.Topic, Except: ev.except, Event: m.Event})
-	l.letters.args = append(l.letters.args, itoa(m.Seq), itoa(millis(m.Expires)), m.Topic, rueidis.BinaryString(blob))
+	msg := &bridge.Message{ID: m.ID, From: ev.from, Type: ev.typ, At: ev.at, Expires: bridge.ArchiveTime(m.Expires),
+		Topic: m.Topic, Except: ev.except, Event: m.Event}
+	blob, number := rueidis.BinaryString(encodeMessage(msg)), ""
+	if i := slices.Index(ev.users, m.User); i >= 0 && shares(msg, len(ev.users)) {
+		l.share(msg, blob, i)
+		blob, number = m.ID, itoa(i)
+	}
+	l.letters.args = append(l.letters.args, itoa(m.Seq), itoa(millis(m.Expires)), m.Topic, blob, number, itoa(len(m.Event)))
 	return nil
+}
+
+// share puts a message where the mailboxes that have it share it, once, and notes
+// that the number-th of them does.
+func (l *loading) share(m *bridge.Message, blob string, number int) {
+	message, who := l.e.sharedKeys(m.ID)
+	ttl := l.e.sharedTTL(m)
+	if _, there := l.shared[m.ID]; !there {
+		l.shared[m.ID] = struct{}{}
+		l.add(l.e.client.B().Set().Key(message).Value(blob).PxMilliseconds(ttl).Build(), message)
+	}
+	l.add(l.e.client.B().Setbit().Key(who).Offset(int64(number)).Value(1).Build(), who)
+	l.prolong(who, ttl)
 }
 
 // post sends off the messages that have been collected.

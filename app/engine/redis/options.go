@@ -16,6 +16,7 @@ import (
 const (
 	DefaultPrefix         = "hookbridge"
 	DefaultMailboxLimit   = 10_000             // messages a mailbox holds
+	DefaultMailboxBytes   = 16 << 20           // payload a mailbox holds
 	DefaultBroadcastLimit = 100_000            // messages the log of messages to all holds
 	DefaultIDRetention    = 7 * 24 * time.Hour // what senders are promised
 	DefaultLease          = 15 * time.Second   // how long a machine's word holds
@@ -36,9 +37,11 @@ type Options struct {
 	// returns; none when 0. Where fewer answer within Patience, Append fails
 	// with ErrUnavailable, and the same id sent again finds the message.
 	WaitReplicas int
-	// MailboxLimit, BroadcastLimit and IDRetention are as in the embedded engine.
+	// These limits and IDRetention are as in the embedded engine.
 	MailboxLimit   int
+	MailboxBytes   int
 	BroadcastLimit int
+	BroadcastBytes int
 	IDRetention    time.Duration
 	// Lease and Renew: a machine that has not renewed for a Lease has no
 	// sessions any more, as far as others are concerned.
@@ -60,7 +63,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.URL == "" {
 		return o, errors.New("redis: Options.URL is empty")
 	}
-	if o.MailboxLimit < 0 || o.BroadcastLimit < 0 || o.IDRetention < 0 || o.WaitReplicas < 0 {
+	if o.MailboxLimit < 0 || o.MailboxBytes < 0 || o.BroadcastBytes < 0 || o.BroadcastLimit < 0 || o.IDRetention < 0 || o.WaitReplicas < 0 {
 		return o, errors.New("redis: a limit in Options is negative")
 	}
 	if strings.ContainsAny(o.Prefix, "{} \n*?[]\\") { // braces and patterns mean something to Redis
@@ -68,6 +71,8 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	setDefault(&o.Prefix, DefaultPrefix)
 	setDefault(&o.MailboxLimit, DefaultMailboxLimit)
+	setDefault(&o.MailboxBytes, DefaultMailboxBytes)
+	setDefault(&o.BroadcastBytes, 10*o.MailboxBytes)
 	setDefault(&o.BroadcastLimit, DefaultBroadcastLimit)
 	setDefault(&o.IDRetention, DefaultIDRetention)
 	setDefault(&o.Lease, DefaultLease)

@@ -40,10 +40,12 @@ func (e *Engine) join(ctx context.Context, m bridge.Member) (st bridge.Standing,
 	// Before the user is marked as seen: a list of those seen may name one too
 	// many, never one too few.
 	pre := rueidis.Commands{e.client.B().Zadd().Key(e.users()).ScoreMember().ScoreMember(0, m.User).Build(),
-		e.client.B().Hmget().Key(e.all.h).Field("s", "lv").Build(), e.headcount()}
+		e.client.B().Hmget().Key(e.all.h).Field("s", "lv").Build(), e.headcount(), e.attend(m.Session, m.User)}
 	r := e.client.DoMulti(ctx, pre...)
-	if err := e.fault(ctx, r[0].Error()); err != nil {
-		return st, err
+	for _, i := range []int{0, 3} {
+		if err := e.fault(ctx, r[i].Error()); err != nil {
+			return st, err
+		}
 	}
 	all, err := r[1].ToArray()
 	if err != nil || len(all) != 2 {
@@ -123,7 +125,7 @@ func (e *Engine) Leave(ctx context.Context, t bridge.Trail) error {
 	if err != nil {
 		return err
 	}
-	return e.fault(ctx, e.client.Do(ctx, e.headcount()).Error())
+	return e.each(ctx, rueidis.Commands{e.headcount(), e.depart(t.Member.Session)})
 }
 
 // Ack implements bridge.Engine.
@@ -182,7 +184,7 @@ func (e *Engine) live(entries map[string]string) (list []bridge.Member, lapsed t
 			e.opts.Logger.Warn("a session's entry cannot be read", "session", session, "error", err)
 		case life != "" && life != now:
 			// Whoever wrote it has yet to say that the session is still there.
-		case e.leases.lives(machine):
+		case e.leases.lives(machine, m.Since):
 			list = append(list, m)
 		default:
 			if at := e.leases.lapsedAt(machine); at.After(lapsed) {
@@ -208,7 +210,7 @@ func (e *Engine) Presence(ctx context.Context, users []string) ([]bridge.Presenc
 		b := e.mailboxOf(user)
 		cmds = append(cmds, e.client.B().Hget().Key(b.h).Field("ls").Build(), e.client.B().Hgetall().Key(b.l).Build())
 	}
-	replies := e.client.DoMulti(ctx, cmds...)
+	replies := e.doMany(ctx, cmds)
 	out := make([]bridge.Presence, len(users))
 	for i, user := range users {
 		seen, err := replies[2*i].AsInt64()

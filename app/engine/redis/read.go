@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/redis/rueidis"
 
@@ -19,6 +20,7 @@ type stretch struct {
 	more                bool
 	places              []uint64
 	messages            []*bridge.Message
+	shared              []string // the id of each message that is shared, and so not here yet
 	holes               [][2]uint64
 }
 
@@ -55,15 +57,18 @@ func readStretch(r rueidis.RedisMessage, user string) (s stretch, err error) {
 		return s, err
 	}
 	for i := 0; i+1 < len(found); i += 2 {
-		m, err := decodeMessage([]byte(found[i+1]), user)
+		var m *bridge.Message
+		shared := ""
+		if text := found[i+1]; text != "" && text[0] == sharedMark {
+			shared = text[1:]
+		} else if m, err = decodeMessage([]byte(text), user); err != nil {
+			return s, err
+		}
+		place, err := strconv.ParseUint(found[i], 10, 64)
 		if err != nil {
 			return s, err
 		}
-		var place uint64
-		if _, err := fmt.Sscan(found[i], &place); err != nil {
-			return s, err
-		}
-		s.places, s.messages = append(s.places, place), append(s.messages, m)
+		s.places, s.messages, s.shared = append(s.places, place), append(s.messages, m), append(s.shared, shared)
 	}
 	holes, err := list[6].AsStrSlice()
 	if err != nil {
@@ -118,6 +123,43 @@ func (s *stretch) lost(after uint64) (expired, trimmed uint64) {
 	return expired, trimmed
 }
 
+// stretches reads a part of the user's mailbox and one of the log of messages to
+// all, with the messages that are shared. ErrOtherLife where the store does not live
+// the life that the places are of.
+func (e *Engine) stretches(ctx context.Context, user, life string, after bridge.Position, maxCount, maxBytes int) (logs [2]stretch, err error) {
+	calls := []call{e.readCall(e.mailboxOf(user), after.Mailbox, maxCount, maxBytes), e.readCall(e.all, after.Broadcast, maxCount, maxBytes)}
+	for again := 0; ; again++ {
+		replies, err := e.runManyIn(ctx, life, calls)
+		if err != nil {
+			return logs, err
+		}
+		for i, r := range replies {
+			of := user
+			if i == 1 {
+				of = ""
+			}
+			if logs[i], err = readStretch(r.message, of); err != nil {
+				return logs, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+			}
+		}
+		ids := slices.DeleteFunc(slices.Clone(logs[0].shared), func(id string) bool { return id == "" })
+		if len(ids) == 0 {
+			return logs, nil
+		}
+		found, err := e.shared(ctx, ids)
+		if err != nil {
+			return logs, err
+		}
+		whole, err := logs[0].fill(found, user, again == readAgain)
+		if err != nil {
+			return logs, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+		}
+		if whole {
+			return logs, nil
+		}
+	}
+}
+
 // Read implements bridge.Engine.
 func (e *Engine) Read(ctx context.Context, user, life string, after bridge.Position, maxCount, maxBytes int) (p bridge.Page, err error) {
 	ctx, leave, err := e.enter(ctx)
@@ -125,37 +167,9 @@ func (e *Engine) Read(ctx context.Context, user, life string, after bridge.Posit
 		return p, err
 	}
 	defer leave()
-	return e.read(ctx, user, life, after, maxCount, maxBytes)
-}
-
-func (e *Engine) read(ctx context.Context, user, life string, after bridge.Position, maxCount, maxBytes int) (p bridge.Page, err error) {
-	lf := e.lives.now.Load()
-	if life != lf.name {
-		return p, bridge.ErrOtherLife
-	}
-	replies := e.runManyOnce(ctx, lf, []call{
-		e.readCall(e.mailboxOf(user), after.Mailbox, maxCount, maxBytes), e.readCall(e.all, after.Broadcast, maxCount, maxBytes)})
-	var logs [2]stretch
-	for i, r := range replies {
-		if no, other := otherLife(r.err); other {
-			if err := e.turn(ctx, lf, no); err != nil {
-				return p, err
-			}
-			if e.Life() == life { // the server had only forgotten the scripts
-				return e.read(ctx, user, life, after, maxCount, maxBytes)
-			}
-			return p, bridge.ErrOtherLife
-		}
-		if err := e.fault(ctx, r.err); err != nil {
-			return p, err
-		}
-		m, of := r.message, user
-		if i == 1 {
-			of = ""
-		}
-		if logs[i], err = readStretch(m, of); err != nil {
-			return p, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
-		}
+	logs, err := e.stretches(ctx, user, life, after, maxCount, maxBytes)
+	if err != nil {
+		return p, err
 	}
 	mail, all := &logs[0], &logs[1]
 	from := max(after.Broadcast, mail.first)

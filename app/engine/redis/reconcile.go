@@ -35,7 +35,7 @@ func (e *Engine) reconcile(ctx context.Context) error {
 		users = append(users, user)
 		cmds = append(cmds, e.client.B().Hmget().Key(b.h).Field("s", "f", "er").Build(), e.client.B().Hgetall().Key(b.revocations()).Build())
 	}
-	replies := e.client.DoMulti(ctx, cmds...)
+	replies := e.doMany(ctx, cmds)
 	var again []bridge.Member
 	for i, user := range users {
 		state, err := replies[2*i].ToArray()
@@ -91,7 +91,8 @@ func (e *Engine) present(ctx context.Context, members []bridge.Member) error {
 	life := e.Life()
 	var cmds rueidis.Commands
 	for _, m := range members {
-		cmds = append(cmds, e.client.B().Hset().Key(e.mailboxOf(m.User).l).FieldValue().FieldValue(m.Session, e.presence(m, life)).Build())
+		cmds = append(cmds, e.attend(m.Session, m.User),
+			e.client.B().Hset().Key(e.mailboxOf(m.User).l).FieldValue().FieldValue(m.Session, e.presence(m, life)).Build())
 	}
 	if err := e.each(ctx, cmds); err != nil {
 		return err

@@ -117,20 +117,24 @@ func (e *Engine) watch(ctx context.Context) error {
 		nodes = e.client.Nodes()
 	}
 	var mu sync.Mutex
-	strange := false
+	strange, silent := false, error(nil)
 	var all sync.WaitGroup
 	for _, node := range nodes {
 		all.Go(func() {
 			reign, err := reignOf(node.Do(ctx, e.askReign()))
 			mu.Lock()
 			defer mu.Unlock()
-			// One that does not answer, or is a replica, is found out by who needs it.
+			// One of a Cluster that does not answer, and a replica, is found out by who
+			// needs it.
 			strange = strange || err == nil && reign != "" && !lf.reigns[reign]
+			if !e.cluster {
+				silent = err
+			}
 		})
 	}
 	all.Wait()
 	if !strange {
-		return nil
+		return silent
 	}
 	return e.turn(ctx, lf, 0)
 }

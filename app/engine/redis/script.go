@@ -26,7 +26,8 @@ type script struct {
 type scripts struct {
 	publish, claim, deliver, read, pending, join, leave, ack script
 	tell, recall, revoke, erase, renew, member, seen         script
-	mark, rewrite, alive, survey, load, livesload            script
+	mark, rewrite, alive, survey, load, release              script
+	bury, depart, strike, livesload                          script
 
 	all  []*script
 	life string // lua/life.lua, which is of no life
@@ -47,7 +48,8 @@ func loadScripts() (*scripts, error) {
 		"publish": &s.publish, "claim": &s.claim, "deliver": &s.deliver, "read": &s.read, "pending": &s.pending,
 		"join": &s.join, "leave": &s.leave, "ack": &s.ack, "tell": &s.tell, "recall": &s.recall, "revoke": &s.revoke,
 		"erase": &s.erase, "renew": &s.renew, "member": &s.member, "seen": &s.seen, "mark": &s.mark, "rewrite": &s.rewrite,
-		"alive": &s.alive, "survey": &s.survey, "load": &s.load, "livesload": &s.livesload,
+		"alive": &s.alive, "survey": &s.survey, "load": &s.load, "release": &s.release, "bury": &s.bury,
+		"depart": &s.depart, "strike": &s.strike, "livesload": &s.livesload,
 	} {
 		b, err := luaFiles.ReadFile("lua/" + name + ".lua")
 		if err != nil {
@@ -143,75 +145,6 @@ func (e *Engine) runAndWait(ctx context.Context, lf *lifetime, c call) (rueidis.
 		err = fmt.Errorf("%d of %d replicas have it", n, e.opts.WaitReplicas)
 	}
 	return m, err
-}
-
-// replied is what came of one call.
-type replied struct {
-	message rueidis.RedisMessage
-	err     error
-}
-
-// runMany runs scripts in one go; those of one slot in their order. Those that the
-// server did not run, because the store lives another life, are run in that one.
-func (e *Engine) runMany(ctx context.Context, calls []call) []replied {
-	out := make([]replied, len(calls))
-	left := make([]int, len(calls))
-	for i := range left {
-		left[i] = i
-	}
-	for turns := 0; len(left) > 0; turns++ {
-		if err := pause(ctx, turns); err != nil {
-			for _, n := range left {
-				out[n].err = e.fault(ctx, err)
-			}
-			break
-		}
-		lf := e.lives.now.Load()
-		some := make([]call, len(left))
-		for i, n := range left {
-			some[i] = calls[n]
-		}
-		again, least := left[:0], int64(0)
-		for i, r := range e.runManyOnce(ctx, lf, some) {
-			n := left[i]
-			no, other := otherLife(r.err)
-			if !other {
-				out[n] = replied{r.message, e.fault(ctx, r.err)}
-				continue
-			}
-			again, least = append(again, n), max(least, no)
-		}
-		if left = again; len(left) == 0 {
-			break
-		}
-		err := errRestless
-		if turns < maxTurns {
-			err = e.turn(ctx, lf, least)
-		}
-		if err != nil {
-			for _, n := range left {
-				out[n].err = err
-			}
-			break
-		}
-	}
-	return out
-}
-
-// runManyOnce runs scripts in one life. The errors are the server's own.
-func (e *Engine) runManyOnce(ctx context.Context, lf *lifetime, calls []call) []replied {
-	cmds := make(rueidis.Commands, len(calls))
-	for i := range calls {
-		cmds[i] = e.byHash(lf, calls[i])
-	}
-	out := make([]replied, len(calls))
-	for i, r := range e.client.DoMulti(ctx, cmds...) {
-		if lf.name == "" && unknownScript(r.Error()) {
-			r = e.client.Do(ctx, e.bySource(lf, calls[i]))
-		}
-		out[i].message, out[i].err = r.ToMessage()
-	}
-	return out
 }
 
 func unknownScript(err error) bool {

@@ -4,9 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/redis/rueidis"
 
 	"hookbridge/app/bridge"
 )
@@ -29,6 +32,7 @@ type question struct {
 	Number  uint64         `json:"n"`
 	Machine string         `json:"machine,omitempty"` // that asks
 	User    string         `json:"user,omitempty"`
+	More    []string       `json:"more,omitempty"` // users beside that one
 	Trails  []bridge.Trail `json:"trails,omitempty"`
 }
 
@@ -69,7 +73,11 @@ func (e *Engine) answerQuestion(body string) {
 	if json.Unmarshal([]byte(body), &q) != nil || l == nil {
 		return
 	}
-	b, err := json.Marshal(question{Number: q.Number, Trails: (*l).Trails(q.User)})
+	trails := (*l).Trails(q.User)
+	for _, user := range q.More {
+		trails = append(trails, (*l).Trails(user)...)
+	}
+	b, err := json.Marshal(question{Number: q.Number, Trails: trails})
 	if err == nil {
 		ctx, cancel := context.WithTimeout(e.life, answerPatience)
 		defer cancel()
@@ -83,60 +91,102 @@ func (e *Engine) answerQuestion(body string) {
 // Trails implements bridge.Registry. Machines that do not answer in time are
 // left out.
 func (e *Engine) Trails(ctx context.Context, user string) ([]bridge.Trail, error) {
+	list, err := e.TrailsOf(ctx, []string{user}, false)
+	if err != nil {
+		return nil, err
+	}
+	return list[0], nil
+}
+
+// TrailsOf implements bridge.Registry: each other machine is asked once, for all.
+func (e *Engine) TrailsOf(ctx context.Context, users []string, live bool) ([][]bridge.Trail, error) {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	b := e.mailboxOf(user)
-	replies := e.client.DoMulti(ctx, e.client.B().Lrange().Key(b.trails()).Start(0).Stop(-1).Build(), e.client.B().Hvals().Key(b.l).Build())
-	kept, err := replies[0].AsStrSlice()
-	if err = e.fault(ctx, err); err != nil {
-		return nil, err
-	}
-	live, err := replies[1].AsStrSlice()
-	if err = e.fault(ctx, err); err != nil {
-		return nil, err
-	}
-	var out []bridge.Trail
-	oldest := e.opts.Now().Add(-e.opts.IDRetention)
-	for _, text := range kept {
-		var t bridge.Trail
-		if err := json.Unmarshal([]byte(text), &t); err != nil {
-			return nil, fmt.Errorf("%w: a trail cannot be read: %w", bridge.ErrUnavailable, err)
-		}
-		if t.Ended.After(oldest) {
-			out = append(out, t)
+	out := make([][]bridge.Trail, len(users))
+	if !live {
+		if err := e.ended(ctx, users, out); err != nil {
+			return nil, err
 		}
 	}
-	if l := e.listener.Load(); l != nil {
-		out = append(out, (*l).Trails(user)...)
+	cmds := make(rueidis.Commands, len(users))
+	for i, user := range users {
+		cmds[i] = e.client.B().Hgetall().Key(e.mailboxOf(user).l).Build()
 	}
-	elsewhere := make(map[string]bool)
-	for _, v := range live {
-		if machine := v[:min(len(v), machineNameLen)]; machine != e.self && e.leases.lives(machine) {
-			elsewhere[machine] = true
+	l, now := e.listener.Load(), e.Life()
+	elsewhere := make(map[string][]string) // users by machine
+	of := make(map[string]int, len(users))
+	for i, r := range e.doMany(ctx, cmds) {
+		entries, err := r.AsStrMap()
+		if err = e.fault(ctx, err); err != nil {
+			return nil, err
+		}
+		of[users[i]] = i
+		if l != nil {
+			out[i] = append(out[i], (*l).Trails(users[i])...)
+		}
+		for session, v := range entries {
+			m, machine, life, err := memberOf(session, v)
+			if err != nil || life != "" && life != now || machine == e.self || !e.leases.lives(machine, m.Since) || slices.Contains(elsewhere[machine], users[i]) {
+				continue // one that cannot be read is told of by others
+			}
+			elsewhere[machine] = append(elsewhere[machine], users[i])
 		}
 	}
-	out = append(out, e.trailsElsewhere(ctx, user, elsewhere)...)
-	sortTrails(out)
+	for _, t := range e.trailsElsewhere(ctx, elsewhere) {
+		if i, asked := of[t.Member.User]; asked {
+			out[i] = append(out[i], t)
+		}
+	}
+	for _, list := range out {
+		sortTrails(list)
+	}
 	return out, nil
 }
 
-func (e *Engine) trailsElsewhere(ctx context.Context, user string, machines map[string]bool) (out []bridge.Trail) {
-	if len(machines) == 0 {
+// ended adds the trails of sessions that have ended.
+func (e *Engine) ended(ctx context.Context, users []string, out [][]bridge.Trail) error {
+	cmds := make(rueidis.Commands, len(users))
+	for i, user := range users {
+		cmds[i] = e.client.B().Lrange().Key(e.mailboxOf(user).trails()).Start(0).Stop(-1).Build()
+	}
+	oldest := e.opts.Now().Add(-e.opts.IDRetention)
+	for i, r := range e.doMany(ctx, cmds) {
+		kept, err := r.AsStrSlice()
+		if err = e.fault(ctx, err); err != nil {
+			return err
+		}
+		for _, text := range kept {
+			var t bridge.Trail
+			if err := json.Unmarshal([]byte(text), &t); err != nil {
+				return fmt.Errorf("%w: a trail cannot be read: %w", bridge.ErrUnavailable, err)
+			}
+			if t.Ended.After(oldest) {
+				out[i] = append(out[i], t)
+			}
+		}
+	}
+	return nil
+}
+
+// trailsElsewhere asks each machine for the trails of some users' live sessions.
+func (e *Engine) trailsElsewhere(ctx context.Context, users map[string][]string) (out []bridge.Trail) {
+	if len(users) == 0 {
 		return nil
 	}
-	number, answers := e.asked.ask(len(machines))
+	number, answers := e.asked.ask(len(users))
 	defer e.asked.done(number)
-	b, err := json.Marshal(question{Number: number, Machine: e.self, User: user})
-	if err != nil { // two strings and a number
-		panic("redis: " + err.Error())
-	}
 	ctx, cancel := context.WithTimeout(ctx, answerPatience)
 	defer cancel()
 	expected := 0
-	for machine := range machines {
+	for machine, list := range users {
+		q := question{Number: number, Machine: e.self, User: list[0], More: list[1:]}
+		b, err := json.Marshal(q)
+		if err != nil { // strings and a number
+			panic("redis: " + err.Error())
+		}
 		heard, err := e.client.Do(ctx, e.client.B().Publish().Channel(e.channel()+machine).Message(string(kindQuestion)+string(b)).Build()).AsInt64()
 		if err == nil && (heard > 0 || e.cluster) {
 			expected++
@@ -147,16 +197,9 @@ func (e *Engine) trailsElsewhere(ctx context.Context, user string, machines map[
 		case some := <-answers:
 			out = append(out, some...)
 		case <-ctx.Done():
-			e.opts.Logger.Warn("a machine did not say in time what its sessions went through", "machines", strings.Join(names(machines), " "))
+			e.opts.Logger.Warn("a machine did not say in time what its sessions went through", "machines", strings.Join(sorted(users), " "))
 			return out
 		}
-	}
-	return out
-}
-
-func names(set map[string]bool) (out []string) {
-	for n := range set {
-		out = append(out, n)
 	}
 	return out
 }

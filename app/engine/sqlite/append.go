@@ -24,6 +24,7 @@ func (w *writer) append(r *request) error {
 		if recipients, err = w.members(m.To.Group); err != nil {
 			return err
 		}
+		w.reached(m.To.Group, len(recipients))
 	}
 	recs := make([]*record, 0, 1)
 	w.buf = w.buf[:0]
@@ -48,6 +49,7 @@ func (w *writer) append(r *request) error {
 		return w.duplicate(r)
 	}
 	w.nextNo++
+	w.loose = w.loose[:0]
 	for _, rec := range recs {
 		w.touch(rec)
 		if m.Topic != "" {
@@ -55,7 +57,7 @@ func (w *writer) append(r *request) error {
 				return err
 			}
 		}
-		if err := w.deposit(rec, no, nanos(m.Expires)); err != nil {
+		if err := w.deposit(rec, no, nanos(m.Expires), len(m.Event)); err != nil {
 			return err
 		}
 		if m.Topic != "" {
@@ -63,6 +65,9 @@ func (w *writer) append(r *request) error {
 				return err
 			}
 		}
+	}
+	if err := w.freeLoose(len(recs)); err != nil {
+		return err
 	}
 	r.fresh = true
 	r.receipt.Expires = m.Expires

@@ -15,7 +15,11 @@ var errNoUser = errors.New("sqlite: an empty user id, or nobody to send to")
 // ask puts a request to the writer and waits for its answer. After an error
 // from the context or the queue the request belongs to whoever still has it.
 func (e *Engine) ask(ctx context.Context, r *request) error {
-	if err := e.enqueue(ctx, r); err != nil {
+	put := e.enqueue
+	if r.places() >= bulkFrom {
+		put = func(ctx context.Context, r *request) error { return e.askMany(ctx, []*request{r}) }
+	}
+	if err := put(ctx, r); err != nil {
 		return err
 	}
 	return e.answer(ctx, r)

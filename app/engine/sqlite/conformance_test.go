@@ -34,7 +34,7 @@ func TestTheEmbeddedEngineKeepsThePromises(t *testing.T) {
 	enginetest.Run(t, func(t *testing.T, o enginetest.Options) enginetest.Open {
 		dir := t.TempDir()
 		return func() (bridge.Engine, error) {
-			return Open(t.Context(), Options{Dir: dir, Now: o.Now, MailboxLimit: o.MailboxLimit})
+			return Open(t.Context(), Options{Dir: dir, Now: o.Now, MailboxLimit: o.MailboxLimit, MailboxBytes: o.MailboxBytes})
 		}
 	})
 }

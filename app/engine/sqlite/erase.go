@@ -14,7 +14,7 @@ import (
 
 // Slices of an erasure, each in a transaction that messages share.
 const (
-	eraseMail    = 500    // messages of the mailbox
+	eraseMail    = 100    // messages of the mailbox
 	scrubRows    = 20_000 // rows of log looked through for the user's name
 	vacuumSlice  = 256    // pages given back to the file system
 	truncateTurn = 50     // attempts to empty the write-ahead log
@@ -102,14 +102,14 @@ func (w *writer) erase(r *request) error {
 		return err
 	}
 	w.touch(rec)
-	type letter struct {
+	type lying struct {
 		seq uint64
 		no  int64
 	}
-	var letters []letter
+	var letters []lying
 	slice := w.slice(eraseMail)
 	err = with(w.store.mailOf).text(r.user).seq(0).int(slice.left).each(func(s *sqlite3.Stmt) bool {
-		letters = append(letters, letter{uint64(s.ColumnInt64(0)), s.ColumnInt64(1)})
+		letters = append(letters, lying{uint64(s.ColumnInt64(0)), s.ColumnInt64(1)})
 		return slice.take(s.ColumnInt64(2))
 	})
 	if err != nil {
@@ -167,7 +167,7 @@ func (w *writer) strikeRow(row logged, user string) error {
 		return err
 	}
 	for _, p := range left {
-		if no, _, err := w.store.mailRow(p.user, p.seq); err != nil || no != 0 {
+		if l, err := w.store.mailRow(p.user, p.seq); err != nil || l.no != 0 {
 			return err // somebody else has it
 		}
 	}
@@ -231,8 +231,8 @@ func (w *writer) scrub(r *request) error {
 // kept reports whether a place lies in a mailbox. An error there comes again
 // with the next statement.
 func (w *writer) kept(p place) bool {
-	no, _, err := w.store.mailRow(p.user, p.seq)
-	return err == nil && no != 0
+	l, err := w.store.mailRow(p.user, p.seq)
+	return err == nil && l.no != 0
 }
 
 // vacuumAll gives free pages back, all of them in some slices.

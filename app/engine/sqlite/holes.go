@@ -11,8 +11,8 @@ import (
 // says itself which place is the furthest that expired, and other holes mean
 // nothing. Mailboxes to which it never happens pay nothing for it.
 
-// takeOut removes a message from a mailbox so that nobody misses it.
-func (w *writer) takeOut(rec *record, seq uint64, live bool) error {
+// takeOut removes an unexpired message of so many bytes from a mailbox so that nobody misses it.
+func (w *writer) takeOut(rec *record, seq uint64, size int64) error {
 	w.touch(rec)
 	if err := w.makeExplicit(rec); err != nil {
 		return err
@@ -20,8 +20,9 @@ func (w *writer) takeOut(rec *record, seq uint64, live bool) error {
 	if err := with(w.store.deleteMail).text(rec.user).seq(seq).exec(); err != nil {
 		return err
 	}
-	if live && rec.held != unknown {
+	if rec.held != unknown {
 		rec.held--
+		rec.bytes -= size
 	}
 	if seq == rec.head && rec.kept < seq {
 		return w.store.save(rec)
@@ -65,14 +66,14 @@ func (w *writer) replace(rec *record, topic string) error {
 	if err != nil || seq == 0 || rec.user != "" && seq <= rec.acked.Mailbox {
 		return err
 	}
-	no, expires, err := w.store.mailRow(rec.user, seq)
-	if err != nil || expires <= w.now {
+	l, err := w.store.mailRow(rec.user, seq)
+	if err != nil || l.expires <= w.now {
 		return err
 	}
-	if err := w.takeOut(rec, seq, true); err != nil {
+	if err := w.takeOut(rec, seq, l.size); err != nil {
 		return err
 	}
-	return w.freeOnly(no, rec.user, seq)
+	return w.freeOnly(l.no, rec.user, seq)
 }
 
 // dropTopic forgets that a place holds the newest message of a topic.

@@ -32,7 +32,8 @@ func (l *loading) prepare(c *sqlite3.Conn, s *store) (err error) {
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
 		&l.findEvent: "SELECT no FROM log WHERE id = ?",
 		&l.revive:    "UPDATE log SET no = ?, event = ?, topic = ? WHERE no = ?",
-		&l.placeMail: "INSERT INTO mail (user, seq, no, expires) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+		&l.placeMail: `INSERT INTO mail (user, seq, no, expires, size, deposited) VALUES (?1, ?2, ?3, ?4, ?5, ?5 + ifnull(
+			(SELECT deposited FROM mail WHERE user = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT 1), 0)) ON CONFLICT DO NOTHING`,
 		&l.newerTopic: `INSERT INTO topics (user, topic, seq) VALUES (?, ?, ?)
 			ON CONFLICT (user, topic) DO UPDATE SET seq = max(seq, excluded.seq)`,
 		&l.enlist: `INSERT INTO members (grp, user, stored, until) VALUES (?, ?, ?, ?)
@@ -181,7 +182,7 @@ func (a *Archive) loadMessage(m *bridge.MessageEntry) error {
 			return err
 		}
 	}
-	if err := with(a.placeMail).text(m.User).seq(m.Seq).int(no).int(m.Expires).exec(); err != nil || m.Topic == "" {
+	if err := with(a.placeMail).text(m.User).seq(m.Seq).int(no).int(m.Expires).int(int64(len(m.Event))).exec(); err != nil || m.Topic == "" {
 		return err
 	}
 	return with(a.newerTopic).text(m.User).text(m.Topic).seq(m.Seq).exec()

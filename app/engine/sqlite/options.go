@@ -13,6 +13,7 @@ import (
 // Defaults and bounds of Options.
 const (
 	DefaultMailboxLimit   = 10_000             // messages a mailbox holds
+	DefaultMailboxBytes   = 16 << 20           // payload a mailbox holds
 	DefaultBroadcastLimit = 100_000            // messages the log of messages to all holds
 	DefaultIDRetention    = 7 * 24 * time.Hour // what senders are promised
 	DefaultQueueLimit     = 4_096              // requests waiting for the writer
@@ -27,9 +28,15 @@ type Options struct {
 	// MailboxLimit is how many unexpired messages one mailbox holds before the
 	// oldest go; DefaultMailboxLimit when 0.
 	MailboxLimit int
+	// MailboxBytes is how much payload, in bytes, the unexpired messages of one
+	// mailbox have before the oldest go; one message always fits. A payload that
+	// several mailboxes share counts in each. DefaultMailboxBytes when 0.
+	MailboxBytes int
 	// BroadcastLimit is the same for the log of messages to all, of which
-	// there is one; DefaultBroadcastLimit when 0.
+	// there is one; DefaultBroadcastLimit when 0. Its BroadcastBytes are ten
+	// times MailboxBytes when 0.
 	BroadcastLimit int
+	BroadcastBytes int
 	// IDRetention is how long the id of a message is remembered after it was
 	// appended, stored or not; DefaultIDRetention when 0. The id of a message
 	// that is kept longer is remembered as long as the message.
@@ -52,10 +59,12 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Dir == "" {
 		return o, errors.New("sqlite: Options.Dir is empty")
 	}
-	if o.MailboxLimit < 0 || o.BroadcastLimit < 0 || o.IDRetention < 0 || o.QueueLimit < 0 || o.Patience < 0 {
+	if o.MailboxLimit < 0 || o.MailboxBytes < 0 || o.BroadcastBytes < 0 || o.BroadcastLimit < 0 || o.IDRetention < 0 || o.QueueLimit < 0 || o.Patience < 0 {
 		return o, errors.New("sqlite: a limit in Options is negative")
 	}
 	o.MailboxLimit = orDefault(o.MailboxLimit, DefaultMailboxLimit)
+	o.MailboxBytes = orDefault(o.MailboxBytes, DefaultMailboxBytes)
+	o.BroadcastBytes = orDefault(o.BroadcastBytes, 10*o.MailboxBytes)
 	o.BroadcastLimit = orDefault(o.BroadcastLimit, DefaultBroadcastLimit)
 	o.IDRetention = orDefault(o.IDRetention, DefaultIDRetention)
 	o.QueueLimit = orDefault(o.QueueLimit, DefaultQueueLimit)

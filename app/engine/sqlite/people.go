@@ -46,7 +46,7 @@ func (p *people) prepare(c *sqlite3.Conn) error {
 		&p.forgetSights: "DELETE FROM sights WHERE id IN (SELECT id FROM log WHERE no <= ?)",
 		&p.addRevocation: `INSERT INTO revocations (user, token_id, issued_before) VALUES (?, ?, ?)
 			ON CONFLICT (user, token_id) DO UPDATE SET issued_before = max(issued_before, excluded.issued_before)`,
-		&p.eventRow: "SELECT no, born, targets, ifnull(topic, ''), event IS NOT NULL FROM log WHERE id = ?",
+		&p.eventRow: "SELECT no, born, targets, ifnull(topic, ''), event IS NOT NULL, recalled FROM log WHERE id = ?",
 		&p.recall:   "UPDATE log SET recalled = ? WHERE no = ? AND recalled = 0",
 		&p.mailOf: `SELECT mail.seq, mail.no, ifnull(length(log.event), 0) FROM mail CROSS JOIN log ON log.no = mail.no
 			WHERE mail.user = ? AND mail.seq > ? ORDER BY mail.seq LIMIT ?`,

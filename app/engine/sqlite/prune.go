@@ -145,8 +145,8 @@ func (w *writer) removeExpired(p place) error {
 // expireExplicit notes the furthest place that expired. A message that was taken
 // out of this mailbox earlier, and only now expires in others, is none.
 func (w *writer) expireExplicit(rec *record, seq uint64) error {
-	no, _, err := w.store.mailRow(rec.user, seq)
-	if err != nil || no == 0 {
+	l, err := w.store.mailRow(rec.user, seq)
+	if err != nil || l.no == 0 {
 		return err
 	}
 	w.touch(rec)

@@ -14,6 +14,7 @@ type kind uint8
 
 const (
 	kindAppend kind = iota
+	kindClaim
 	kindJoin
 	kindAck
 	kindProbe
@@ -86,29 +87,29 @@ type queue struct {
 	wake     chan struct{}
 	closing  chan struct{}
 
-	mu      sync.Mutex
+	bulkSlots chan struct{} // one taken for each caller whose long work waits
+
+	mu      sync.Mutex // guards what follows
 	waiting []*request
+	bulk    [][]*request // of each such caller, in the order of their turns
 	closed  bool
 }
 
 func newQueue(limit int, patience time.Duration) *queue {
 	return &queue{
-		slots:    make(chan struct{}, limit),
-		patience: patience,
-		wake:     make(chan struct{}, 1),
-		closing:  make(chan struct{}),
+		slots:     make(chan struct{}, limit),
+		bulkSlots: make(chan struct{}, limit),
+		patience:  patience,
+		wake:      make(chan struct{}, 1),
+		closing:   make(chan struct{}),
 	}
 }
 
 // put adds a request. While the queue is full it waits, no longer than the
 // context and the queue's patience allow.
 func (q *queue) put(ctx context.Context, r *request) error {
-	select {
-	case q.slots <- struct{}{}:
-	default:
-		if err := q.waitForRoom(ctx); err != nil {
-			return err
-		}
+	if err := q.enter(ctx, q.slots); err != nil {
+		return err
 	}
 	q.mu.Lock()
 	if q.closed {
@@ -125,18 +126,24 @@ func (q *queue) put(ctx context.Context, r *request) error {
 	return nil
 }
 
-func (q *queue) waitForRoom(ctx context.Context) error {
+// enter takes one of the slots.
+func (q *queue) enter(ctx context.Context, slots chan struct{}) error {
+	select {
+	case slots <- struct{}{}:
+		return nil
+	default:
+	}
 	t := time.NewTimer(q.patience)
 	defer t.Stop()
 	select {
-	case q.slots <- struct{}{}:
+	case slots <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-q.closing:
 		return bridge.ErrClosed
 	case <-t.C:
-		return fmt.Errorf("%w: %d requests have been waiting for it for %v", bridge.ErrUnavailable, cap(q.slots), q.patience)
+		return fmt.Errorf("%w: %d requests have been waiting for it for %v", bridge.ErrUnavailable, cap(slots), q.patience)
 	}
 }
 
@@ -162,8 +169,8 @@ func (q *queue) free(n int) {
 	}
 }
 
-// depth is how many requests wait.
-func (q *queue) depth() int { return len(q.slots) }
+// depth is how many requests wait; one caller's long work counts as one.
+func (q *queue) depth() int { return len(q.slots) + len(q.bulkSlots) }
 
 // close lets nothing more in and reports whether this call was the one to do it.
 func (q *queue) close() bool {

@@ -10,10 +10,10 @@ import (
 func (w *writer) recall(r *request) error {
 	var row logged
 	var perr error
-	found := false
+	found, done := false, false
 	err := with(w.store.eventRow).text(r.name).each(func(s *sqlite3.Stmt) bool {
 		row, perr = readLogged(s)
-		found = true
+		found, done = true, s.ColumnInt64(5) != 0
 		return false
 	})
 	if err := firstOf(err, perr); err != nil {
@@ -23,12 +23,6 @@ func (w *writer) recall(r *request) error {
 		r.err = bridge.ErrUnknown
 		return nil
 	}
-	if err := w.begin(); err != nil {
-		return err
-	}
-	if err := with(w.store.people.recall).int(w.now).int(row.no).exec(); err != nil {
-		return err
-	}
 	for _, p := range row.places {
 		n := bridge.Notice{Kind: bridge.NoticeRecalled, User: p.user, ID: r.name}
 		if p.user == "" {
@@ -37,6 +31,17 @@ func (w *writer) recall(r *request) error {
 			n.Mailbox = p.seq
 		}
 		r.notices = append(r.notices, n)
+	}
+	if done { // all of it, in one transaction
+		return nil
+	}
+	if err := w.begin(); err != nil {
+		return err
+	}
+	if err := with(w.store.people.recall).int(w.now).int(row.no).exec(); err != nil {
+		return err
+	}
+	for _, p := range row.places {
 		if err := w.recallFrom(p, row.topic); err != nil {
 			return err
 		}
@@ -51,8 +56,8 @@ func (w *writer) recallFrom(p place, topic string) error {
 	if p.seq == 0 {
 		return nil
 	}
-	no, expires, err := w.store.mailRow(p.user, p.seq)
-	if err != nil || no == 0 {
+	l, err := w.store.mailRow(p.user, p.seq)
+	if err != nil || l.no == 0 {
 		return err
 	}
 	if err := w.dropTopic(topic, p); err != nil {
@@ -62,8 +67,8 @@ func (w *writer) recallFrom(p place, topic string) error {
 	if err != nil {
 		return err
 	}
-	if expires > w.now {
-		return w.takeOut(rec, p.seq, true)
+	if l.expires > w.now {
+		return w.takeOut(rec, p.seq, l.size)
 	}
 	w.touch(rec)
 	return w.removeExpired(p) // it was gone before it was recalled

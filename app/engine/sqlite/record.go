@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"math"
+	"slices"
 
 	"github.com/ncruces/go-sqlite3"
 
@@ -27,10 +28,16 @@ type record struct {
 	lives    []lifeStart
 	lastSeen int64 // when a session joined or left, Unix nanoseconds; 0: never
 
-	// held counts the unexpired rows and soonest is when the first of them
-	// expires (Unix nanoseconds). They are only counted for a mailbox that
-	// might be full.
+	// deposited is the payload (bytes) of all that was ever put in, and
+	// trimmedBytes that of what was up to trimmed: the mailbox holds no more than
+	// the difference.
+	deposited, trimmedBytes int64
+
+	// held counts the unexpired rows, bytes their payload, and soonest is when the
+	// first of them expires (Unix nanoseconds). They are only counted for a
+	// mailbox that might be full.
 	held    int
+	bytes   int64
 	soonest int64
 }
 
@@ -94,51 +101,58 @@ func (w *writer) touch(rec *record) { w.touched = append(w.touched, rec.user) }
 
 // deposit puts one message into one mailbox, in a transaction, and pushes out
 // what no longer fits.
-func (w *writer) deposit(rec *record, no, expires int64) error {
+func (w *writer) deposit(rec *record, no, expires int64, size int) error {
 	if w.lived(rec) {
 		if err := w.store.save(rec); err != nil {
 			return err
 		}
 	}
 	rec.head++
-	if err := with(w.store.insertMail).text(rec.user).seq(rec.head).int(no).int(expires).exec(); err != nil {
+	rec.deposited += int64(size)
+	err := with(w.store.insertMail).text(rec.user).seq(rec.head).int(no).int(expires).int(int64(size)).int(rec.deposited).exec()
+	if err != nil {
 		return err
 	}
 	if rec.held != unknown {
 		rec.held++
+		rec.bytes += int64(size)
 		rec.soonest = min(rec.soonest, expires)
 	}
-	limit := w.opts.MailboxLimit
+	limit, room := w.opts.MailboxLimit, int64(w.opts.MailboxBytes)
 	if rec.user == "" {
-		limit = w.opts.BroadcastLimit
+		limit, room = w.opts.BroadcastLimit, int64(w.opts.BroadcastBytes)
 	}
-	if rec.head-rec.trimmed <= uint64(limit) {
+	if rec.head-rec.trimmed <= uint64(limit) && rec.deposited-rec.trimmedBytes <= room {
 		return nil
 	}
-	return w.trim(rec, limit)
+	return w.trim(rec, limit, room)
 }
 
-// trim takes the oldest unexpired messages out of a mailbox beyond its limit.
-// Expired ones that still have rows take no room.
-func (w *writer) trim(rec *record, limit int) error {
+// trim takes the oldest unexpired messages out of a mailbox beyond its limits, but
+// for the newest one. Expired ones that still have rows take no room.
+func (w *writer) trim(rec *record, limit int, room int64) error {
 	if rec.held == unknown || w.now >= rec.soonest {
 		if err := w.count(rec); err != nil {
 			return err
 		}
 	}
-	if rec.held <= limit {
+	full := func() bool { return rec.held > limit || rec.bytes > room && rec.held > 1 }
+	if !full() {
 		return nil
 	}
-	for ; rec.held > limit; rec.held-- {
-		var no int64
+	for full() {
+		var no, size, deposited int64
 		var seq uint64
 		err := with(w.store.oldestLive).text(rec.user).seq(rec.trimmed).int(w.now).each(func(r *sqlite3.Stmt) bool {
-			seq, no = uint64(r.ColumnInt64(0)), r.ColumnInt64(1)
+			seq, no, size, deposited = uint64(r.ColumnInt64(0)), r.ColumnInt64(1), r.ColumnInt64(2), r.ColumnInt64(3)
 			return false
 		})
 		if err != nil {
 			return err
 		}
+		rec.held--
+		rec.bytes -= size
+		rec.trimmedBytes = max(rec.trimmedBytes, deposited)
 		if err := with(w.store.deleteMail).text(rec.user).seq(seq).exec(); err != nil {
 			return err
 		}
@@ -152,28 +166,70 @@ func (w *writer) trim(rec *record, limit int) error {
 
 func (w *writer) count(rec *record) error {
 	return with(w.store.countLive).text(rec.user).int(w.now).each(func(r *sqlite3.Stmt) bool {
-		rec.held, rec.soonest = int(r.ColumnInt64(0)), math.MaxInt64
+		rec.held, rec.bytes, rec.soonest = int(r.ColumnInt64(0)), 0, math.MaxInt64
 		if rec.held > 0 {
 			rec.soonest = r.ColumnInt64(1)
+			rec.bytes = r.ColumnInt64(2)
 		}
 		return false
 	})
 }
 
 // freeOnly gives back the payload of a message that was taken out of its only
-// mailbox. One that others may still hold waits for its expiry.
+// mailbox. One that others may still hold is noted for freeLoose.
 func (w *writer) freeOnly(no int64, user string, seq uint64) error {
-	row, err := w.store.row(no)
+	b, err := w.store.brief(no)
 	if err != nil {
 		return err
 	}
-	if err := w.dropTopic(row.topic, place{user, seq}); err != nil {
+	if err := w.dropTopic(b.topic, place{user, seq}); err != nil {
 		return err
 	}
-	if len(row.places) != 1 {
+	if !b.several {
+		return w.store.forget(no, w.outlived(b.born))
+	}
+	if !slices.Contains(w.loose, no) && len(w.loose) < maxLoose {
+		w.loose = append(w.loose, no)
+	}
+	return nil
+}
+
+// maxLoose is of how many messages one append finds out whether a mailbox still
+// has them. Others wait for their expiry.
+const maxLoose = 4
+
+// freeLoose gives back the payloads of messages that an append to several has taken
+// out of the last mailbox that had them: otherwise each message of a topic would be
+// kept until it expires. An append to few does not pay for the look.
+func (w *writer) freeLoose(recipients int) error {
+	if recipients < 2 {
 		return nil
 	}
-	return w.store.forget(no, w.outlived(row.born))
+	for _, no := range w.loose {
+		row, err := w.store.row(no)
+		if err != nil {
+			return err
+		}
+		if row.no == 0 || !row.payload {
+			continue
+		}
+		held := false
+		for _, p := range row.places {
+			l, err := w.store.mailRow(p.user, p.seq)
+			if err != nil {
+				return err
+			}
+			if held = l.no == no; held {
+				break
+			}
+		}
+		if !held {
+			if err := w.store.forget(no, w.outlived(row.born)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // outlived reports whether the id of a message that arrived then need not be

@@ -46,16 +46,19 @@ func (e *Engine) reading(ctx context.Context, f func(r *reader) error) error {
 func (e *Engine) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.Appended {
 	out := make([]bridge.Appended, len(ms))
 	asked := make([]*request, len(ms))
+	good := make([]*request, 0, len(ms))
 	for i, m := range ms {
-		r, err := newAppend(m)
-		if err == nil {
-			err = e.enqueue(ctx, r)
+		if asked[i], out[i].Err = newAppend(m); out[i].Err == nil {
+			good = append(good, asked[i])
 		}
-		if err != nil {
-			out[i].Err = err
-			continue
+	}
+	if err := e.askMany(ctx, good); err != nil {
+		for i, r := range asked {
+			if r != nil {
+				out[i].Err = err
+			}
 		}
-		asked[i] = r
+		return out
 	}
 	for i, r := range asked {
 		if r == nil {
@@ -91,7 +94,13 @@ func (e *Engine) Lookup(ctx context.Context, id string) (bridge.Record, error) {
 
 // Recall implements bridge.Engine.
 func (e *Engine) Recall(ctx context.Context, id string) error {
-	return e.do(ctx, kindRecall, func(r *request) { r.name = id })
+	r := newRequest(kindRecall)
+	r.name = id
+	if err := e.ask(ctx, r); err != nil {
+		return err
+	}
+	r.release()
+	return nil
 }
 
 // do asks the writer for something that answers nothing.
@@ -124,27 +133,54 @@ func (e *Engine) Seen(ctx context.Context, user, session, id string, at time.Tim
 
 // Trails implements bridge.Engine.
 func (e *Engine) Trails(ctx context.Context, user string) ([]bridge.Trail, error) {
-	var out []bridge.Trail
-	err := e.reading(ctx, func(r *reader) error {
-		var perr error
-		err := with(r.trails).text(user).each(func(row *sqlite3.Stmt) bool {
-			var t bridge.Trail
-			if perr = json.Unmarshal(row.ColumnRawBlob(0), &t); perr != nil {
-				return false
-			}
-			out = append(out, t)
-			return true
-		})
-		return firstOf(err, perr)
-	})
+	list, err := e.TrailsOf(ctx, []string{user}, false)
 	if err != nil {
 		return nil, err
 	}
-	if l := e.listener.Load(); l != nil {
-		out = append(out, (*l).Trails(user)...)
+	return list[0], nil
+}
+
+// TrailsOf implements bridge.Engine. What is live is in memory.
+func (e *Engine) TrailsOf(ctx context.Context, users []string, live bool) ([][]bridge.Trail, error) {
+	out := make([][]bridge.Trail, len(users))
+	if !live {
+		err := e.reading(ctx, func(r *reader) (err error) {
+			for i, user := range users {
+				if out[i], err = r.trailsOf(user); err != nil {
+					return err
+				}
+			}
+			return ctx.Err()
+		})
+		if err != nil {
+			return nil, err
+		}
+	} else if e.closed.Load() {
+		return nil, bridge.ErrClosed
 	}
-	slices.SortStableFunc(out, func(a, b bridge.Trail) int { return a.Member.Since.Compare(b.Member.Since) })
+	if l := e.listener.Load(); l != nil {
+		for i, user := range users {
+			out[i] = append(out[i], (*l).Trails(user)...)
+		}
+	}
+	for _, list := range out {
+		slices.SortStableFunc(list, func(a, b bridge.Trail) int { return a.Member.Since.Compare(b.Member.Since) })
+	}
 	return out, nil
+}
+
+// trailsOf reads the trails of sessions that have ended.
+func (r *reader) trailsOf(user string) (out []bridge.Trail, err error) {
+	var perr error
+	err = with(r.trails).text(user).each(func(row *sqlite3.Stmt) bool {
+		var t bridge.Trail
+		if perr = json.Unmarshal(row.ColumnRawBlob(0), &t); perr != nil {
+			return false
+		}
+		out = append(out, t)
+		return true
+	})
+	return out, firstOf(err, perr)
 }
 
 // Presence implements bridge.Engine.

@@ -26,7 +26,7 @@ func fullUp(t *testing.T, c *shifted) (e *Engine, stored int, dir, filler string
 	mustDo(t, os.WriteFile(filler, make([]byte, 4<<20), 0o600))
 	dir = filepath.Join(disk, "data")
 	t.Cleanup(func() { mustDo(t, unmount()) })
-	e = open(t, Options{Dir: dir, Now: c.now})
+	e = open(t, Options{Dir: dir, Now: c.now, MailboxBytes: 1 << 30})
 	var full error
 	for i := 0; full == nil && i < 10_000; i++ {
 		if _, full = e.Append(t.Context(), message(fmt.Sprint("m", i), "u", 40<<10, c.now().Add(time.Hour))); full == nil {
@@ -76,7 +76,7 @@ func TestAStartOnAFullDiskSaysSoAndMendsItself(t *testing.T) {
 	c := &shifted{}
 	e, stored, dir, filler := fullUp(t, c)
 	mustDo(t, e.Close())
-	e = open(t, Options{Dir: dir, Now: c.now})
+	e = open(t, Options{Dir: dir, Now: c.now, MailboxBytes: 1 << 30})
 	steady(t, e, c)
 	if p, err := e.Read(t.Context(), "u", e.Life(), bridge.Position{}, 10_000, 1<<30); err != nil || len(p.Deliveries) != stored {
 		t.Fatalf("reading on the full disk: %d of %d, %v", len(p.Deliveries), stored, err)

@@ -124,6 +124,13 @@ var migrations = []string{
 		name TEXT NOT NULL UNIQUE
 	);
 	ALTER TABLE users ADD COLUMN lives BLOB;`,
+
+	`-- size is the payload's, in bytes; deposited is what was ever put into this
+	-- mailbox, this row included. Rows from before count as nothing.
+	ALTER TABLE mail ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
+	ALTER TABLE mail ADD COLUMN deposited INTEGER NOT NULL DEFAULT 0;
+	-- What had been deposited up to the place in trimmed.
+	ALTER TABLE users ADD COLUMN trimmed_bytes INTEGER NOT NULL DEFAULT 0;`,
 }
 
 // migrate brings the file to the newest schema, each step in one transaction.

@@ -16,7 +16,7 @@ type store struct {
 
 	begin, commit, rollback    *sqlite3.Stmt
 	insertLog, insertMail      *sqlite3.Stmt
-	findID, logRow             *sqlite3.Stmt
+	findID, logRow, logBrief   *sqlite3.Stmt
 	getUser, newest, saveUser  *sqlite3.Stmt
 	countLive, oldestLive      *sqlite3.Stmt
 	deleteMail, archive        *sqlite3.Stmt
@@ -40,19 +40,21 @@ func newStore(c *sqlite3.Conn) (*store, error) {
 		&s.rollback: "ROLLBACK",
 		&s.insertLog: `INSERT INTO log (no, id, digest, born, expires, targets, sender, barred, event, type, at, topic)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
-		&s.insertMail: "INSERT INTO mail (user, seq, no, expires) VALUES (?, ?, ?, ?)",
+		&s.insertMail: "INSERT INTO mail (user, seq, no, expires, size, deposited) VALUES (?, ?, ?, ?, ?, ?)",
 		&s.findID:     "SELECT digest, expires, targets FROM log WHERE id = ?",
 		&s.logRow:     "SELECT no, born, targets, ifnull(topic, ''), event IS NOT NULL FROM log WHERE no = ?",
-		&s.getUser: `SELECT head, trimmed, seen, first, acked_mail, acked_all, explicit, expired, last_seen, lives
+		&s.logBrief:   "SELECT born, ifnull(topic, ''), substr(targets, 1, 600), length(targets) FROM log WHERE no = ?",
+		&s.getUser: `SELECT head, trimmed, seen, first, acked_mail, acked_all, explicit, expired, last_seen, lives, trimmed_bytes
 			FROM users WHERE user = ?`,
-		&s.newest: "SELECT seq FROM mail WHERE user = ? ORDER BY seq DESC LIMIT 1",
-		&s.saveUser: `INSERT INTO users (user, head, trimmed, seen, first, acked_mail, acked_all, explicit, expired, last_seen, lives)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (user) DO UPDATE SET head = excluded.head,
+		&s.newest: "SELECT seq, deposited FROM mail WHERE user = ? ORDER BY seq DESC LIMIT 1",
+		&s.saveUser: `INSERT INTO users (user, head, trimmed, seen, first, acked_mail, acked_all, explicit, expired, last_seen, lives, trimmed_bytes)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (user) DO UPDATE SET head = excluded.head,
 			trimmed = excluded.trimmed, seen = excluded.seen, first = excluded.first,
 			acked_mail = excluded.acked_mail, acked_all = excluded.acked_all, explicit = excluded.explicit,
-			expired = excluded.expired, last_seen = excluded.last_seen, lives = excluded.lives`,
-		&s.countLive: "SELECT count(*), min(expires) FROM mail WHERE user = ? AND expires > ?",
-		&s.oldestLive: `SELECT seq, no FROM mail WHERE user = ? AND seq > ? AND expires > ?
+			expired = excluded.expired, last_seen = excluded.last_seen, lives = excluded.lives,
+			trimmed_bytes = excluded.trimmed_bytes`,
+		&s.countLive: "SELECT count(*), min(expires), sum(size) FROM mail WHERE user = ? AND expires > ?",
+		&s.oldestLive: `SELECT seq, no, size, deposited FROM mail WHERE user = ? AND seq > ? AND expires > ?
 			ORDER BY seq LIMIT 1`,
 		&s.deleteMail: "DELETE FROM mail WHERE user = ? AND seq = ?",
 		&s.archive:    "UPDATE log SET no = ?, event = NULL, topic = NULL WHERE no = ?",
@@ -63,7 +65,7 @@ func newStore(c *sqlite3.Conn) (*store, error) {
 		&s.probe: `INSERT INTO meta (key, value) VALUES ('probe', ?)
 			ON CONFLICT (key) DO UPDATE SET value = excluded.value`,
 		&s.downwards: "SELECT seq, expires FROM mail WHERE user = ? AND seq > ? ORDER BY seq DESC",
-		&s.mailRowOf: "SELECT no, expires FROM mail WHERE user = ? AND seq = ?",
+		&s.mailRowOf: "SELECT no, expires, size FROM mail WHERE user = ? AND seq = ?",
 		&s.topicOf:   "SELECT seq FROM topics WHERE user = ? AND topic = ?",
 		&s.setTopic: `INSERT INTO topics (user, topic, seq) VALUES (?, ?, ?)
 			ON CONFLICT (user, topic) DO UPDATE SET seq = excluded.seq`,
@@ -152,13 +154,37 @@ func (s *store) topic(user, topic string) (seq uint64, err error) {
 	return seq, err
 }
 
-// mailRow is which message lies at a place, and until when; 0 where none does.
-func (s *store) mailRow(user string, seq uint64) (no, expires int64, err error) {
+// letter is a row of mail: which message lies at a place, until when, and how
+// many bytes its payload has.
+type letter struct{ no, expires, size int64 }
+
+// mailRow is what lies at a place; its no is 0 where nothing does.
+func (s *store) mailRow(user string, seq uint64) (l letter, err error) {
 	err = with(s.mailRowOf).text(user).seq(seq).each(func(r *sqlite3.Stmt) bool {
-		no, expires = r.ColumnInt64(0), r.ColumnInt64(1)
+		l = letter{r.ColumnInt64(0), r.ColumnInt64(1), r.ColumnInt64(2)}
 		return false
 	})
-	return no, expires, err
+	return l, err
+}
+
+// brief is what is asked of a message that goes out of a mailbox. It costs the
+// same whether one mailbox has the message or a thousand.
+type brief struct {
+	born    int64
+	topic   string
+	several bool // it was for more than one mailbox
+}
+
+func (s *store) brief(no int64) (b brief, err error) {
+	var perr error
+	err = with(s.logBrief).int(no).each(func(r *sqlite3.Stmt) bool {
+		b.born, b.topic = r.ColumnInt64(0), r.ColumnText(1)
+		var first int
+		first, perr = placeLength(r.ColumnRawBlob(2))
+		b.several = int64(first) < r.ColumnInt64(3)
+		return false
+	})
+	return b, firstOf(err, perr)
 }
 
 // user loads a record; one that has no row yet stands at zero, or where it stood
@@ -179,6 +205,7 @@ func (s *store) user(name string) (*record, error) {
 		rec.expired = uint64(r.ColumnInt64(7))
 		rec.lastSeen = r.ColumnInt64(8)
 		rec.lives, perr = parseLifeStarts(r.ColumnRawBlob(9))
+		rec.trimmedBytes = r.ColumnInt64(10)
 		known = true
 		return false
 	})
@@ -195,15 +222,18 @@ func (s *store) user(name string) (*record, error) {
 			return nil, err
 		}
 	}
+	rec.deposited = rec.trimmedBytes
 	return rec, with(s.newest).text(name).each(func(r *sqlite3.Stmt) bool {
 		rec.head = max(rec.head, uint64(r.ColumnInt64(0)))
+		rec.deposited = max(rec.deposited, r.ColumnInt64(1))
 		return false
 	})
 }
 
 func (s *store) save(rec *record) error {
 	err := with(s.saveUser).text(rec.user).seq(rec.head).seq(rec.trimmed).bool(rec.seen).seq(rec.first).
-		seq(rec.acked.Mailbox).seq(rec.acked.Broadcast).bool(rec.explicit).seq(rec.expired).int(rec.lastSeen).blob(packLifeStarts(rec.lives)).exec()
+		seq(rec.acked.Mailbox).seq(rec.acked.Broadcast).bool(rec.explicit).seq(rec.expired).int(rec.lastSeen).blob(packLifeStarts(rec.lives)).
+		int(rec.trimmedBytes).exec()
 	if err == nil {
 		rec.kept = rec.head
 	}

@@ -41,6 +41,19 @@ func parsePlaces(b []byte) ([]place, error) {
 	return places, nil
 }
 
+// placeLength is how many bytes the first of some places takes.
+func placeLength(b []byte) (int, error) {
+	size, n := binary.Uvarint(b)
+	if n <= 0 || size > uint64(len(b)-n) {
+		return 0, errBadTargets
+	}
+	at := n + int(size)
+	if _, n = binary.Uvarint(b[at:]); n <= 0 {
+		return 0, errBadTargets
+	}
+	return at + n, nil
+}
+
 // appendNames and parseNames keep a list of session names in one column.
 func appendNames(b []byte, names []string) []byte {
 	for _, s := range names {

@@ -38,18 +38,22 @@ type writer struct {
 	buf     []byte
 
 	sizes map[string]int // of groups that were counted; dropped when in doubt
+	reach map[string]int // how many members a group had when it was last written to
+	loose []int64        // messages to several that this append took out of a mailbox
 
 	acks  *ackBook
 	prune pruner
 	probe int64
 	carry []*request // taken from the queue, not yet run
+	share []*request // of long work, for the next transaction
 
 	lastErr error // of the acks written at the very end
 }
 
 func newWriter(e *Engine, s *store) (*writer, error) {
 	w := &writer{engine: e, opts: e.opts, store: s, queue: e.queue, fan: make(chan []*request, 1),
-		users: newRecords(recordLimit), acks: e.acks, buf: make([]byte, 0, 256), sizes: make(map[string]int)}
+		users: newRecords(recordLimit), acks: e.acks, buf: make([]byte, 0, 256), sizes: make(map[string]int),
+		reach: make(map[string]int)}
 	var err error
 	w.nextNo, err = s.nextNo()
 	return w, err
@@ -75,10 +79,11 @@ func (w *writer) turns() {
 		if len(w.carry) == 0 {
 			w.carry, open = w.queue.take()
 		}
-		if len(w.carry) == 0 && !open {
+		w.share = w.queue.takeBulk(w.places)
+		if len(w.carry) == 0 && len(w.share) == 0 && !open {
 			return
 		}
-		if len(w.carry) == 0 && !w.upkeepDue() {
+		if len(w.carry) == 0 && len(w.share) == 0 && !w.upkeepDue() {
 			select {
 			case <-w.queue.wake:
 			case <-tick.C:
@@ -100,6 +105,8 @@ func (w *writer) turns() {
 		group := w.carry[:n:n]
 		w.carry = w.carry[n:]
 		w.queue.free(n)
+		group = append(group, w.share...)
+		w.share = nil
 		w.run(group)
 	}
 }
@@ -107,15 +114,38 @@ func (w *writer) turns() {
 // refuseCarry answers those whom a panic left in the middle: what broke on them once
 // would break on them again.
 func (w *writer) refuseCarry() {
-	if len(w.carry) == 0 {
+	left := append(w.carry, w.share...)
+	if len(left) == 0 {
 		return
 	}
-	for _, r := range w.carry {
+	for _, r := range left {
 		r.refuse(fmt.Errorf("%w: %w", bridge.ErrUnavailable, errPanicked))
 	}
 	w.queue.free(len(w.carry))
-	w.fan <- w.carry
-	w.carry = nil
+	w.fan <- left
+	w.carry, w.share = nil, nil
+}
+
+// maxReach bounds the memory of groups' sizes.
+const maxReach = 10_000
+
+// places is how many places a request will take; a group is taken to be as large
+// as it was last.
+func (w *writer) places(r *request) int {
+	if r.kind == kindAppend && r.msg.To.Group != "" {
+		if n, ok := w.reach[r.msg.To.Group]; ok {
+			return max(1, n)
+		}
+	}
+	return r.places()
+}
+
+// reached notes how many members a group has.
+func (w *writer) reached(group string, members int) {
+	if len(w.reach) >= maxReach {
+		clear(w.reach)
+	}
+	w.reach[group] = members
 }
 
 // groupOf cuts off as much as goes into one transaction.
@@ -124,10 +154,7 @@ func groupOf(waiting []*request) int {
 	for i, r := range waiting {
 		if r.kind == kindAppend {
 			bytes += len(r.msg.Event)
-			places += max(1, len(r.msg.To.Users))
-			if r.msg.To.Group != "" {
-				places += groupPlaces
-			}
+			places += r.places()
 		}
 		if i > 0 && (bytes > maxGroupBytes || places > maxGroupPlaces) {
 			return i
@@ -230,7 +257,7 @@ func (w *writer) admit(group []*request) []*request {
 	}
 	var rest []*request
 	for _, r := range group {
-		if r.kind == kindAppend || r.kind == kindProbe {
+		if r.kind == kindAppend || r.kind == kindClaim || r.kind == kindProbe {
 			r.err = errDiskFull
 			continue
 		}
@@ -287,6 +314,8 @@ func (w *writer) apply(r *request) error {
 	switch r.kind {
 	case kindAppend:
 		return w.append(r)
+	case kindClaim:
+		return w.claim(r)
 	case kindJoin:
 		return w.join(r)
 	case kindProbe:

@@ -19,6 +19,13 @@ const clock = {
     }
     clock.now = end;
   },
+  /** Time passes as in a hidden page, or in a machine that sleeps: what is due meanwhile fires at the end, once. */
+  late(ms) {
+    clock.now += ms;
+    const due = [...clock.timers].filter(([, timer]) => timer.at <= clock.now);
+    for (const [id] of due) clock.timers.delete(id);
+    for (const [, timer] of due) timer.fn();
+  },
 };
 
 const log = [];
@@ -84,6 +91,7 @@ window.h = {
     client.connect();
   },
   send: (...args) => {
-    h.client.send(...args).then((result) => note('result', result), (error) => note('refused', error.code));
+    h.client.send(...args).then((result) => note('result', result),
+      (error) => note('refused', error.code ?? `${error}`));
   },
 };

@@ -5,6 +5,7 @@ package webtest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
@@ -24,24 +26,29 @@ import (
 // is broken.
 const Patience = 20 * time.Second
 
-// browser is the one Chromium of the package; each test has a tab of its own.
-var browser struct {
-	once sync.Once
+// chromium is a browser that runs.
+type chromium struct {
 	ctx  context.Context
 	stop func()
-	err  error
+}
+
+// shared is the one browser of a package's tests, each of which has a tab of its own.
+var shared struct {
+	once sync.Once
+	chromium
+	err error
 }
 
 // Main runs a package's tests and ends the browser they may have started.
 func Main(m *testing.M) int {
 	code := m.Run()
-	if browser.stop != nil {
-		browser.stop()
+	if shared.stop != nil {
+		shared.stop()
 	}
 	return code
 }
 
-func startBrowser() {
+func launch(more ...chromedp.ExecAllocatorOption) (c chromium, err error) {
 	var path string
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
 		if p, err := exec.LookPath(name); err == nil {
@@ -50,18 +57,16 @@ func startBrowser() {
 		}
 	}
 	if path == "" {
-		browser.err = fmt.Errorf("no Chromium in PATH; install chromium: apt-get install chromium")
-		return
+		return c, errors.New("no Chromium in PATH; install chromium: apt-get install chromium")
 	}
-	alloc, stopAlloc := chromedp.NewExecAllocator(context.Background(),
+	alloc, stopAlloc := chromedp.NewExecAllocator(context.Background(), append([]chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(path), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
-		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("hide-scrollbars", true))
+		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("hide-scrollbars", true)}, more...)...)
 	// A Chromium newer than cdproto sends events that it cannot name; they are of no concern here.
 	ctx, stop := chromedp.NewContext(alloc, chromedp.WithErrorf(func(string, ...any) {}))
-	browser.stop = func() { stop(); stopAlloc() }
-	browser.ctx, browser.err = ctx, chromedp.Do(ctx)
+	return chromium{ctx, func() { stop(); stopAlloc() }}, chromedp.Do(ctx)
 }
 
 // Tab is one page in the browser and what it complained about.
@@ -76,11 +81,32 @@ type Tab struct {
 // New opens a tab; it closes with the test.
 func New(t *testing.T) *Tab {
 	t.Helper()
-	browser.once.Do(startBrowser)
-	if browser.err != nil {
-		t.Fatal(browser.err)
+	shared.once.Do(func() { shared.chromium, shared.err = launch() })
+	if shared.err != nil {
+		t.Fatal(shared.err)
 	}
-	ctx, cancel := chromedp.NewContext(browser.ctx)
+	return shared.tab(t)
+}
+
+// Throttling opens a tab of a browser of its own, which treats a hidden page as
+// Chromium does after five minutes, but at once: its timers fire once a minute.
+func Throttling(t *testing.T) *Tab {
+	t.Helper()
+	c, err := launch(
+		chromedp.Flag("enable-features", "IntensiveWakeUpThrottling:grace_period_seconds/1"),
+		chromedp.Flag("intensive-wake-up-throttling-policy", "force-enable"))
+	if c.stop != nil {
+		t.Cleanup(c.stop)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.tab(t)
+}
+
+func (c chromium) tab(t *testing.T) *Tab {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(c.ctx)
 	t.Cleanup(cancel)
 	p := &Tab{T: t, ctx: ctx, mu: new(sync.Mutex), complaints: new([]string)}
 	// The tab is made by the first command, and must outlive any bound on one command.
@@ -188,6 +214,24 @@ func (p *Tab) Media(name, value string) {
 	if err != nil {
 		p.T.Fatal(err)
 	}
+}
+
+// Hide minimises the tab's window and waits until the page knows.
+func (p *Tab) Hide() {
+	p.T.Helper()
+	window, err := chromedp.Call(p.ctx, browser.GetWindowForTarget, browser.GetWindowForTargetParams{})
+	if err == nil {
+		_, err = chromedp.Call(p.ctx, browser.SetWindowBounds, browser.SetWindowBoundsParams{
+			WindowID: window.WindowID, Bounds: &browser.Bounds{WindowState: browser.WindowStateMinimized}})
+	}
+	if err != nil {
+		p.T.Fatal(err)
+	}
+	p.Eval(`new Promise((ok) => {
+		const look = () => { if (document.hidden) ok(true); };
+		document.addEventListener("visibilitychange", look);
+		look();
+	})`)
 }
 
 // Narrow checks that nothing is wider than the screen.

@@ -7,10 +7,13 @@
 --   h  its state: s the newest place, tr up to where it was trimmed, am and ab
 --      what was acked, f the first place among messages to all, ls when its user
 --      was last seen, nx a time before which nothing in it expires, mx a time
---      after which everything has; lv where lives began in it (see starts), ln the
---      last of these; bn the life in which f and ab were written, on a Cluster; er
---      when its user was erased last
---   m  its messages, a stream: the place is the id, x the expiry, d the message
+--      after which everything has, b the bytes of payload in m; lv where lives began
+--      in it (see starts), ln the last of these; bn the life in which f and ab were
+--      written, on a Cluster; er when its user was erased last
+--   m  its messages, a stream: the place is the id, x the expiry, d the message;
+--      or, of one that several mailboxes share, instead of d: r its id, under which
+--      the message is kept once, and n the payload's bytes and the mailbox's number
+--      among those that share it
 --   g  places that were taken out on purpose: first as member, last as score
 --   t  the newest place of each topic, with its expiry
 --   l  live sessions; a value begins with the machine's name, MACHINE characters
@@ -78,59 +81,143 @@ local function hole(g, seq, ttl)
   call('PEXPIRE', g, int(ttl))
 end
 
--- arrange does what has to be done around a message that is more than just one
--- more: it is of a topic, the mailbox may be full, or its time must be prolonged.
-local function arrange(s, seq, place, h, m, g, t, now, exp, limit, topic, blob)
-  -- sweep takes out what has expired and returns a time before which nothing more does.
-  local function sweep()
-    local at, next = '-', nil
+-- released lists shared messages that a mailbox gave up before their time: the
+-- number of the mailbox and the id. Whoever runs the script tells those ids' keys,
+-- which may be on another server.
+local released = {}
+
+-- entries makes what is seldom needed of a mailbox's entries: it costs each run of
+-- each script to make a function.
+local function entries()
+  local M = {}
+  local EVENT = 8 -- the member of a message that holds its payload; see record.go
+
+  -- sizeOf is how many bytes the payload of an entry of m has.
+  function M.sizeOf(e)
+    if e[2][3] == 'r' then return tonumber(string.match(e[2][6], '^%d+')) end
+    local d, at = e[2][4], 2
+    while at <= #d do
+      local tag, n, unit, c = string.byte(d, at), 0, 1, nil
+      repeat
+        at = at + 1
+        c = string.byte(d, at)
+        n = n + c % 128 * unit
+        unit = unit * 128
+      until c < 128
+      if tag == EVENT then return n end
+      at = at + 1 + n
+    end
+    return 0
+  end
+
+  -- leave notes that an entry goes out of a mailbox, and returns its size.
+  function M.leave(e)
+    if e[2][3] == 'r' then released[#released + 1] = string.match(e[2][6], '%d+$') .. ' ' .. e[2][4] end
+    return M.sizeOf(e)
+  end
+
+  -- sweep takes out what has expired. It returns a time before which nothing more
+  -- does (nil where nothing is left), and the bytes that are left.
+  function M.sweep(m, now)
+    local at, next, bytes = '-', nil, 0
     while true do
       local page = call('XRANGE', m, at, '+', 'COUNT', 200)
       local gone = {}
       for _, e in ipairs(page) do
         local x = tonumber(e[2][2])
-        if x <= now then gone[#gone + 1] = e[1]
-        elseif not next or x < next then next = x end
+        if x <= now then
+          gone[#gone + 1] = e[1]
+        else
+          if not next or x < next then next = x end
+          bytes = bytes + M.sizeOf(e)
+        end
         at = '(' .. e[1]
       end
       if #gone > 0 then call('XDEL', m, unpack(gone)) end
-      if #page < 200 then return next end
+      if #page < 200 then return next, bytes end
     end
   end
+
+  -- trim takes the oldest of n entries out until one more of size bytes fits. It
+  -- returns up to where, and the bytes that are left.
+  function M.trim(m, n, bytes, limit, room, size)
+    local tr = nil
+    while n > 0 and (n >= limit or bytes + size > room) do
+      local some, gone = math.max(4, math.min(100, n + 1 - limit)), {}
+      for _, e in ipairs(call('XRANGE', m, '-', '+', 'COUNT', some)) do
+        if n < limit and bytes + size <= room then break end
+        gone[#gone + 1] = e[1]
+        n = n - 1
+        bytes = bytes - M.leave(e)
+        tr = tonumber(string.match(e[1], '^(%d+)'))
+      end
+      if #gone == 0 then return tr, 0 end
+      call('XDEL', m, unpack(gone))
+    end
+    return tr, math.max(0, bytes)
+  end
+
+  -- replace takes the newest message of a topic out and returns its size: 0 where
+  -- there is none that has neither expired nor been acked.
+  function M.replace(h, m, g, t, now, mx, topic)
+    local v = call('HGET', t, topic)
+    if not v then return 0 end
+    local ps, px = string.match(v, '^(%d+) (%d+)$')
+    if tonumber(px) <= now or tonumber(ps) <= (tonumber(call('HGET', h, 'am')) or 0) then return 0 end
+    local e = call('XRANGE', m, ps .. '-0', ps .. '-0')[1]
+    if not e then return 0 end
+    call('XDEL', m, e[1])
+    hole(g, tonumber(ps), mx - now)
+    return M.leave(e)
+  end
+
+  -- put adds the entry of a message of size bytes: with the message itself, or with the
+  -- id by which it is shared and the mailbox's number.
+  function M.put(m, place, exp, size, blob, shared)
+    if shared then
+      call('XADD', m, place .. '-0', 'x', exp, 'r', shared.id, 'n', size .. ' ' .. shared.number)
+    else
+      call('XADD', m, place .. '-0', 'x', exp, 'd', blob)
+    end
+  end
+
+  return M
+end
+
+-- arrange does what has to be done around a message that is more than just one
+-- more: it is of a topic, the mailbox may be full, or its time must be prolonged.
+local function arrange(s, seq, place, h, m, g, t, now, exp, limit, room, topic, size, blob, shared)
+  local M = entries()
   local x = tonumber(exp)
-  local nx, mx, tr = tonumber(s[2]) or x, tonumber(s[3]), tonumber(s[4]) or 0
+  local nx, mx, tr, bytes = tonumber(s[2]) or x, tonumber(s[3]), tonumber(s[4]) or 0, tonumber(s[5])
   nx = math.min(nx, x)
   local longer = not mx or x > mx
   if longer then mx = x + DAY end -- a day ahead, so that the keys' lives are prolonged once a day
+  local function clean()
+    local next
+    next, bytes = M.sweep(m, now)
+    nx = math.min(next or x, x)
+  end
+  if not s[1] then bytes = 0 end
+  if not bytes then clean() end -- it was not counted yet
   if topic ~= '' then
-    local v = call('HGET', t, topic)
-    if v then
-      local ps, px = string.match(v, '^(%d+) (%d+)$')
-      if tonumber(px) > now and tonumber(ps) > (tonumber(call('HGET', h, 'am')) or 0) and call('XDEL', m, ps .. '-0') == 1 then
-        hole(g, tonumber(ps), mx - now)
-      end
-    end
+    bytes = math.max(0, bytes - M.replace(h, m, g, t, now, mx, topic))
     call('HSET', t, topic, place .. ' ' .. exp)
     call('PEXPIRE', t, int(mx - now))
   end
-  local add = { 'XADD', m }
-  if seq - tr > limit then
-    if nx <= now then nx = sweep() or x end
+  if seq - tr > limit or bytes + size > room then
+    if nx <= now then clean() end
     local n = call('XLEN', m)
-    if n >= limit then
-      if n == seq - 1 - tr then
-        tr = seq - limit -- no place is missing, so that the oldest need not be looked for
-      else
-        local page = call('XRANGE', m, '-', '+', 'COUNT', n + 1 - limit)
-        tr = tonumber(string.match(page[#page][1], '^(%d+)'))
-        call('ZREMRANGEBYSCORE', g, '-inf', int(tr))
-      end
-      add = { 'XADD', m, 'MAXLEN', '=', int(limit) }
+    local whole = n == seq - 1 - tr -- no place is missing, so that there are no holes to forget
+    local to
+    to, bytes = M.trim(m, n, bytes, limit, room, size)
+    if to then
+      tr = to
+      if not whole then call('ZREMRANGEBYSCORE', g, '-inf', int(tr)) end
     end
   end
-  for _, word in ipairs({ place .. '-0', 'x', exp, 'd', blob }) do add[#add + 1] = word end
-  call(unpack(add))
-  call('HSET', h, 's', place, 'nx', int(nx), 'mx', int(mx), 'tr', int(tr))
+  M.put(m, place, exp, size, blob, shared)
+  call('HSET', h, 's', place, 'nx', int(nx), 'mx', int(mx), 'tr', int(tr), 'b', int(bytes + size))
   if longer then
     call('PEXPIRE', m, int(mx - now))
     call('PEXPIRE', g, int(mx - now))
@@ -138,16 +225,27 @@ local function arrange(s, seq, place, h, m, g, t, now, exp, limit, topic, blob)
   end
 end
 
--- append puts a message at the end of a mailbox, whose s, nx, mx, tr and ln are s, at
--- place seq. Times are of as many digits for a long time to come, and compared as
+-- append puts a message at the end of a mailbox, whose s, nx, mx, tr, b and ln are s,
+-- at place seq. Times are of as many digits for a long time to come, and compared as
 -- they are: this is where the time goes.
-local function append(s, seq, place, h, m, g, t, now, exp, limit, topic, blob)
-  if LIFE ~= '' and s[5] ~= BORN then starts(h, seq) end
-  if topic ~= '' or not s[3] or exp < s[2] or exp > s[3] or seq - (tonumber(s[4]) or 0) > limit then
-    return arrange(s, seq, place, h, m, g, t, now, exp, limit, topic, blob)
+local function append(s, seq, place, h, m, g, t, now, exp, limit, room, topic, size, blob, shared)
+  if LIFE ~= '' and s[6] ~= BORN then starts(h, seq) end
+  local bytes = (tonumber(s[5]) or room) + size
+  if topic ~= '' or not s[3] or exp < s[2] or exp > s[3] or seq - (tonumber(s[4]) or 0) > limit or bytes > room then
+    return arrange(s, seq, place, h, m, g, t, now, exp, limit, room, topic, size, blob, shared)
   end
-  call('XADD', m, place .. '-0', 'x', exp, 'd', blob)
-  call('HSET', h, 's', place)
+  if shared then
+    entries().put(m, place, exp, size, blob, shared)
+  else
+    call('XADD', m, place .. '-0', 'x', exp, 'd', blob)
+  end
+  call('HSET', h, 's', place, 'b', bytes)
+end
+
+-- index notes that the id of a key i names a user, for whoever erases the user: on a
+-- list of those that are forgotten in one stretch of time. ttl is the id's.
+local function index(list, i, ttl, stretch)
+  if call('RPUSH', list, i) == 1 then call('PEXPIRE', list, int(tonumber(ttl) + tonumber(stretch))) end
 end
 
 -- held tells whether a place still has its message, and whether it was acked.
@@ -163,8 +261,9 @@ end
 -- spread publishes to each machine that holds sessions of the mailbox; this one,
 -- where it has the message at hand, is only reminded of it. It returns how many
 -- sessions other machines have (but for those excepted, those of machines that are
--- dead, and stale ones), and 1 where this machine has some.
-local function spread(l, channel, self, except, dead, cluster, place, head, blob, athand)
+-- dead, and stale ones), and 1 where this machine has some. blob is the message, or
+-- body the key that has it.
+local function spread(l, channel, self, except, dead, cluster, place, head, blob, athand, body)
   local live = call('HGETALL', l)
   local there, elsewhere, here = {}, 0, 0
   for i = 1, #live, 2 do
@@ -175,7 +274,10 @@ local function spread(l, channel, self, except, dead, cluster, place, head, blob
         there[machine] = false
       elseif machine == self and athand == '1' then
         there[machine] = call('PUBLISH', channel .. machine, 'E' .. place .. ' ' .. head .. MARK)
-      else -- in a cluster the answer counts only those who listen at this node
+      else
+        if not blob then blob = call('GET', body) end
+        if not blob then break end -- it was recalled
+        -- in a cluster the answer counts only those who listen at this node
         there[machine] = call('PUBLISH', channel .. machine, 'D' .. place .. ' ' .. head .. MARK .. blob) > 0 or cluster == '1'
       end
     end

@@ -1,7 +1,7 @@
 -- A stretch of a mailbox. KEYS h m g; ARGV after count bytes now
 -- It returns: the newest place, up to where it was trimmed, the first place
 -- among messages to all, the last place of the stretch, whether there is more,
--- the messages (place, message, …), and places taken out on purpose (first, last, …).
+-- the messages (place, message, …; of a shared one a zero and its id), and places taken out on purpose (first, last, …).
 local s = call('HMGET', KEYS[1], 's', 'tr', 'f', 'ln')
 local refused = over(s[4])
 if refused then return refused end
@@ -15,8 +15,9 @@ while true do
     if size >= bytes then more = 1 break end
     last = string.match(e[1], '^(%d+)')
     if tonumber(e[2][2]) > now then
-      found[#found + 1], found[#found + 2] = last, e[2][4]
-      size = size + #e[2][4]
+      local shared = e[2][3] == 'r'
+      found[#found + 1], found[#found + 2] = last, shared and '\0' .. e[2][4] or e[2][4]
+      size = size + (shared and tonumber(string.match(e[2][6], '^%d+')) or #e[2][4])
     end
     at = '(' .. e[1]
   end

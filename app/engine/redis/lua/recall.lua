@@ -5,6 +5,8 @@ if seq ~= '0' then
   local e = call('XRANGE', KEYS[2], seq .. '-0', seq .. '-0')
   if e[1] then
     call('XDEL', KEYS[2], e[1][1])
+    local bytes = tonumber(call('HGET', KEYS[1], 'b'))
+    if bytes then call('HSET', KEYS[1], 'b', int(math.max(0, bytes - entries().sizeOf(e[1])))) end
     if tonumber(e[1][2][2]) > now then -- what has expired is lost, recalled or not
       hole(KEYS[3], tonumber(seq), (tonumber(call('HGET', KEYS[1], 'mx')) or now + DAY) - now)
     end

@@ -7,10 +7,6 @@ local now = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
 local old = call('ZSCORE', KEYS[1], ARGV[1])
 call('ZADD', KEYS[1], int(now + tonumber(ARGV[2])), ARGV[1])
 call('HSET', KEYS[2], ARGV[1], ARGV[3])
-for _, machine in ipairs(call('ZRANGEBYSCORE', KEYS[1], '-inf', int(now - 30 * DAY))) do
-  call('ZREM', KEYS[1], machine)
-  call('HDEL', KEYS[2], machine)
-end
 if call('EXISTS', KEYS[3]) == 0 then call('SET', KEYS[3], ARGV[6]) end
 call('PUBLISH', ARGV[4] .. ARGV[1], 'K' .. ARGV[5])
 local lapsed = 0

@@ -58,7 +58,7 @@ func (p *Pair) Promote() {
 	p.t.Helper()
 	p.Replica.Do("REPLICAOF", "NO", "ONE")
 	p.Primary, p.Replica = p.Replica, p.Primary
-	p.proxy.LeadTo(p.Primary.Addr)
+	p.proxy.Aim(p.Primary.Addr)
 	p.proxy.Drop()
 }
 

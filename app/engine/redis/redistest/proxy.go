@@ -12,12 +12,12 @@ import (
 type Proxy struct {
 	ln net.Listener
 
-	mu    sync.Mutex // guards what follows
-	to    string     // where new connections lead
-	open  *sync.Cond // broadcast when silent ends, or the proxy
-	quiet bool
-	done  bool
-	conns map[net.Conn]struct{}
+	mu     sync.Mutex // guards what follows
+	target string
+	open   *sync.Cond // broadcast when silent ends, or the proxy
+	quiet  bool
+	done   bool
+	conns  map[net.Conn]struct{}
 }
 
 // NewProxy listens on a free port and forwards to target.
@@ -27,7 +27,7 @@ func NewProxy(t testing.TB, target string) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{ln: ln, to: target, conns: make(map[net.Conn]struct{})}
+	p := &Proxy{ln: ln, target: target, conns: make(map[net.Conn]struct{})}
 	p.open = sync.NewCond(&p.mu)
 	go p.accept()
 	t.Cleanup(p.close)
@@ -44,19 +44,22 @@ func (p *Proxy) Cut() {
 	p.quiet = true
 }
 
+// Addr is where the proxy listens, host and port.
+func (p *Proxy) Addr() string { return p.ln.Addr().String() }
+
+// Aim sends connections that are opened from now on to another server.
+func (p *Proxy) Aim(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
+}
+
 // Mend forwards again, beginning with what was held back.
 func (p *Proxy) Mend() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.quiet = false
 	p.open.Broadcast()
-}
-
-// LeadTo has new connections lead to another server.
-func (p *Proxy) LeadTo(target string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.to = target
 }
 
 // Drop ends every connection there is.
@@ -92,9 +95,9 @@ func (p *Proxy) serve(c net.Conn) {
 		return
 	}
 	p.mu.Lock()
-	to := p.to
+	target := p.target
 	p.mu.Unlock()
-	s, err := net.Dial("tcp", to)
+	s, err := net.Dial("tcp", target)
 	if err != nil {
 		_ = c.Close() // refused, as the target would
 		return

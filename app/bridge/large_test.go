@@ -1,0 +1,65 @@
+package bridge_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"log/slog"
+	"testing"
+	"time"
+
+	"hookbridge/app/bridge"
+	"hookbridge/app/engine/sqlite"
+	"hookbridge/app/wire"
+)
+
+// patientLine is a socket in memory that notes how long the write of each frame
+// might have taken.
+type patientLine struct {
+	*line
+	allowed chan time.Duration // of frames with an event
+}
+
+func (l *patientLine) Write(frames []byte, deadline time.Time) error {
+	if bytes.Contains(frames, []byte(`"type":"event"`)) {
+		l.allowed <- time.Until(deadline)
+	}
+	return l.line.Write(frames, deadline)
+}
+
+// A slow link needs longer for a large event than for a small one. Were both to
+// have the same time, the large one would be tried for ever.
+func TestALargeEventHasLongerToBeWritten(t *testing.T) {
+	engine, err := sqlite.Open(t.Context(), sqlite.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := bridge.New(bridge.Config{MaxBytes: 4 << 20, Logger: slog.New(slog.DiscardHandler)}, engine, noTokens{})
+	t.Cleanup(func() {
+		if err := b.Drain(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if err := engine.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	l := &patientLine{newLine(), make(chan time.Duration, 2)}
+	l.in <- `{"type":"connect"}`
+	b.Accept(l, bridge.Handshake{Identity: &bridge.Identity{User: "patient-1", Expires: time.Now().Add(time.Hour)}})
+	l.next(t)
+	allowed := func(id string, size int) time.Duration {
+		t.Helper()
+		data := append(append([]byte{'"'}, bytes.Repeat([]byte("x"), size)...), '"')
+		if _, err := b.Publish(t.Context(), bridge.Report{ID: id, Timestamp: time.Now(), Digest: sha256.Sum256([]byte(id)),
+			Event: wire.Event{Type: "t", To: wire.Target{User: "patient-1"}, TTL: -1, Data: data}}, bridge.Wait{}); err != nil {
+			t.Fatal(err)
+		}
+		l.next(t)
+		return <-l.allowed
+	}
+	// 4 MiB at 64 KiB a second take 64 s; the margin is for a slow machine.
+	small, large := allowed("small", 10), allowed("large", 4<<20-1024)
+	if small > 11*time.Second || large < 44*time.Second {
+		t.Errorf("small: %v, large: %v", small, large)
+	}
+}

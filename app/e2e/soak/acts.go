@@ -1,0 +1,132 @@
+package soak
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"time"
+)
+
+// send has a user send to others over a socket, in either mode.
+func (l *Load) send(rnd *rand.Rand) {
+	d := l.cast.device(rnd)
+	if d == nil || d.reader.Fresh {
+		return
+	}
+	e := &Event{From: d.reader.User, TTL: Forever}
+	if d.reader.Transport == "plain" {
+		l.sendPlain(rnd, d, e)
+		return
+	}
+	if e.To.User = l.cast.user(rnd); rnd.IntN(5) == 0 {
+		e.To = Target{Users: []string{l.cast.users[rnd.IntN(5)], l.cast.users[5+rnd.IntN(5)]}}
+	}
+	if rnd.IntN(10) == 0 {
+		e.Topic = fmt.Sprintf("chat%d", rnd.IntN(3))
+	}
+	l.add(rnd, e)
+	event := map[string]any{"type": "chat.message", "data": json.RawMessage(e.Data)}
+	if e.Topic != "" {
+		event["topic"] = e.Topic
+	}
+	l.insist(rnd, e, func() {
+		a := l.h.Try(e)
+		answered := make(chan struct{})
+		sent := d.Send(e, encode(event), func(answer Attempt, id string) {
+			l.h.Answered(e, a, id, answer)
+			if answer.Code != 0 && answer.Code != 202 && answer.Code != 503 && answer.Code != 429 {
+				l.h.Note("refused", "%s sent event %d: %d", d.reader.Name, e.N, answer.Code)
+			}
+			close(answered)
+		})
+		if sent {
+			select {
+			case <-answered:
+			case <-time.After(patience): // its connection says no more; a later answer still counts
+			}
+		}
+	})
+}
+
+// sendPlain sends what gets no answer.
+func (l *Load) sendPlain(rnd *rand.Rand, d *Device, e *Event) {
+	e.To.User = l.cast.user(rnd)
+	l.h.Add(e)
+	l.h.mu.Lock()
+	e.Data = fmt.Sprintf(`{"message":"%d"}`, e.N)
+	l.h.mu.Unlock()
+	l.h.Try(e)
+	if s := d.socket(); s != nil {
+		_ = s.write(map[string]string{"toUserId": e.To.User, "message": fmt.Sprint(e.N)}) // it may or may not have been sent
+	}
+}
+
+// operate makes an operator's call until it is answered; false where it was too
+// late, or there was nothing to do.
+func (l *Load) operate(rnd *rand.Rand, method, path, body string) bool {
+	done := false
+	l.until(func() bool {
+		code, answer := l.b.call(l.b.any(rnd), l.b.admin, method, path, body)
+		l.expect(code, answer, method+" "+path, 204, 404, 503)
+		done = code == http.StatusNoContent
+		return code != 0 && code != http.StatusServiceUnavailable
+	})
+	return done
+}
+
+func (l *Load) recall(rnd *rand.Rand, e *Event) {
+	op := l.h.Recall(e)
+	if l.operate(rnd, http.MethodDelete, "/v1/events/"+e.ID, "") {
+		l.h.Finish(op)
+	}
+}
+
+func (l *Load) membership(rnd *rand.Rand) {
+	user, group, add := l.cast.user(rnd), l.cast.groups[rnd.IntN(len(l.cast.groups))], rnd.IntN(3) != 0
+	method := http.MethodPut
+	if !add {
+		method = http.MethodDelete
+	}
+	op := l.h.Enroll(user, group, add)
+	if l.operate(rnd, method, "/v1/groups/"+group+"/members/"+user, "") {
+		l.h.Finish(op)
+	}
+}
+
+func (l *Load) revoke(rnd *rand.Rand) {
+	d := l.cast.devices[rnd.IntN(len(l.cast.devices))]
+	id := d.TokenID()
+	if id == "" {
+		return
+	}
+	if rnd.IntN(3) == 0 { // only the sessions end
+		l.operate(rnd, http.MethodDelete, "/v1/users/"+d.reader.User+"/sessions", "")
+		return
+	}
+	op := l.h.Revoke(d.reader.User, id)
+	if l.operate(rnd, http.MethodPost, "/v1/users/"+d.reader.User+"/revocations", fmt.Sprintf(`{"jti":%q}`, id)) {
+		l.h.Finish(op)
+	}
+}
+
+func (l *Load) erase(rnd *rand.Rand) {
+	user := l.cast.erased[rnd.IntN(len(l.cast.erased))]
+	op := l.h.Erase(user)
+	if l.operate(rnd, http.MethodDelete, "/v1/users/"+user, "") {
+		l.h.Finish(op)
+	}
+}
+
+// ask reads what operators read; only that it is answered is looked at.
+func (l *Load) ask(rnd *rand.Rand, recent []*Event) {
+	path := "/v1/users/" + l.cast.user(rnd) + []string{"/presence", "/sessions"}[rnd.IntN(2)]
+	switch n := rnd.IntN(20); {
+	case n == 0:
+		path = "/v1/users/" + l.cast.user(rnd) + "/export"
+	case n < 10 && len(recent) > 0:
+		path = "/v1/events/" + recent[rnd.IntN(len(recent))].ID
+	}
+	code, answer := l.b.call(l.b.any(rnd), l.b.admin, http.MethodGet, path, "")
+	l.expect(code, answer, "GET "+path, 200, 404, 503)
+}

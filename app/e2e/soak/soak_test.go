@@ -1,0 +1,266 @@
+package soak
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// world is an engine with its processes, and what can happen to them.
+type world interface {
+	lanes() []Lane
+	mend()
+}
+
+// setting reads one from the environment.
+func setting(name, fallback string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return fallback
+}
+
+// TestSoak runs the whole program under a random load and random faults, on both
+// engines, and judges what everybody was told.
+func TestSoak(t *testing.T) {
+	length, err := time.ParseDuration(setting("SOAK_DUR", "30s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed, err := strconv.ParseUint(setting("SOAK_SEED", fmt.Sprint(rand.Uint32())), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary, err := Build(t.TempDir(), os.Getenv("SOAK_RACE") != "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, engine := range []string{"sqlite", "redis"} {
+		if only := os.Getenv("SOAK_ENGINE"); only != "" && only != engine {
+			continue
+		}
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			soak(t, engine, binary, seed, length)
+		})
+	}
+}
+
+func soak(t *testing.T, engine, binary string, seed uint64, length time.Duration) {
+	h := NewHistory()
+	rnd := newRand(seed)
+	var more []string
+	if rnd.IntN(3) == 0 { // small mailboxes overflow
+		more, h.Small = append(more, "BRIDGE_MAILBOX_LIMIT=300"), true
+	}
+	var w world
+	var all []*Process
+	if engine == "sqlite" {
+		e := newEmbedded(t, h, binary, more...)
+		w, all, h.Exact = e, []*Process{e.p}, true
+	} else {
+		s := newShared(t, h, binary, more...)
+		w, all = s, s.processes
+	}
+	defer func() {
+		for _, p := range all {
+			p.Stop()
+		}
+	}()
+	b, err := NewBridges(h, all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !b.becomes(b.Ready, time.Minute) {
+		t.Fatalf("the program does not come up: %s", all[0].Tail())
+	}
+	lanes := w.lanes()
+	plans := make([][]Step, len(lanes))
+	for i := range lanes {
+		lanes[i] = lanes[i].Choose(setting("SOAK_FAULTS", defaultFaults))
+		plans[i] = lanes[i].Plan(rnd, length)
+	}
+	t.Logf("repeat with: make soak ENGINE=%s SEED=%d DUR=%s FAULTS=%s", engine, seed, length, setting("SOAK_FAULTS", defaultFaults))
+
+	perSecond, err := strconv.ParseFloat(setting("SOAK_RATE", "150"), 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	cast := NewCast(b, seed)
+	load := NewLoad(b, cast, perSecond, done)
+	began := h.Now()
+	for i := range plans {
+		for k := range plans[i] {
+			plans[i][k].At += began
+		}
+	}
+	cast.Run()
+	load.Run(8, seed)
+	faults := newTally()
+	stopTelling := tell(t, h, load, faults)
+	var running sync.WaitGroup
+	for i, l := range lanes {
+		running.Go(func() { l.Run(h, plans[i], func(s Step) { faults.add(s.Fault) }) })
+	}
+	time.Sleep(began + length - h.Now()) // the length of the run is what was asked for
+	running.Wait()
+	w.mend()
+	close(done)
+	cast.calm.Store(true)
+	if !b.becomes(b.Ready, 2*time.Minute) {
+		for _, p := range all {
+			h.Note("not ready", "process %d, though all faults are mended:\n%s", p.n, p.Tail())
+		}
+	}
+	late := time.AfterFunc(time.Minute, func() { close(load.Late) })
+	load.Wait()
+	late.Stop()
+	cast.Return()
+	if !b.becomes(h.allThere, time.Minute) {
+		h.Note("not there", "some readers never got in")
+	}
+	drain(h)
+	stopTelling()
+	found := Check(h)
+	cast.Stop()
+	report(t, h, load, faults, found, plans)
+}
+
+// drain waits until every reader has what it is owed, or none gets any further.
+func drain(h *History) {
+	const stuck = 45 * time.Second
+	h.mu.Lock()
+	readers := h.Readers
+	h.mu.Unlock()
+	missing := make([][]*Event, len(readers))
+	for i, r := range readers {
+		missing[i] = h.Missing(r, nil)
+	}
+	last, least := h.Now(), -1
+	for {
+		left := 0
+		for i, r := range readers {
+			if len(missing[i]) > 0 {
+				missing[i] = h.Missing(r, missing[i])
+			}
+			left += len(missing[i])
+		}
+		if left == 0 || h.Now()-last > stuck {
+			return
+		}
+		if least < 0 || left < least {
+			last, least = h.Now(), left
+		}
+		time.Sleep(100 * time.Millisecond) // a poll of the readers
+	}
+}
+
+// becomes polls a condition for as long as a slow machine may need.
+func (b *Bridges) becomes(ok func() bool, patience time.Duration) bool {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if ok() {
+			return true
+		}
+	}
+	return false
+}
+
+// tally counts by kind.
+type tally struct {
+	mu sync.Mutex // guards what follows
+	n  map[string]int
+}
+
+func newTally() *tally { return &tally{n: map[string]int{}} }
+
+func (c *tally) add(kind string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n[kind]++
+}
+
+func (c *tally) String() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return strings.TrimPrefix(fmt.Sprint(c.n), "map")
+}
+
+// tell prints how the run goes, every ten seconds.
+func tell(t *testing.T, h *History, load *Load, faults *tally) (stop func()) {
+	end, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		ticker := time.NewTicker(10 * time.Second)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-end:
+				return
+			case <-ticker.C:
+			}
+			h.mu.Lock()
+			events, notes := len(h.Events), len(h.Notes)
+			h.mu.Unlock()
+			t.Logf("%s: %d operations, %d events, faults %s, %d findings so far", h.Now().Round(time.Second), load.ops.Load(), events, faults, notes)
+		}
+	}()
+	return func() {
+		close(end)
+		<-ended
+	}
+}
+
+// most is how many findings of a kind are shown.
+const most = 5
+
+func report(t *testing.T, h *History, load *Load, faults *tally, found []Finding, plans [][]Step) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	events, seen, conns := newTally(), 0, newTally()
+	for _, e := range h.Events {
+		seen += e.Seen
+		if e.Taken() {
+			events.add("taken")
+		} else {
+			events.add("not known")
+		}
+	}
+	items := newTally()
+	for _, r := range h.Readers {
+		for _, c := range r.Conns {
+			conns.add(r.Transport)
+			for i := range c.Items {
+				switch it := &c.Items[i]; it.Kind {
+				case Gapped:
+					items.add("gap " + it.Reason)
+				case Recalled:
+					items.add("recalled")
+				}
+			}
+		}
+	}
+	t.Logf("%d operations; events %s, seen %d times; connections %s; %s; erasures %d, revocations %d, rewinds %d; faults %s",
+		load.ops.Load(), events, seen, conns, items, len(h.Erasures), len(h.Revocations), len(h.Rewinds), faults)
+	kinds := newTally()
+	for _, f := range found {
+		kinds.add(f.Kind)
+		if kinds.n[f.Kind] <= most {
+			t.Error(f)
+		}
+	}
+	if len(found) > 0 {
+		t.Errorf("%d findings: %s", len(found), kinds)
+		for _, plan := range plans {
+			t.Logf("schedule: %v", plan)
+		}
+		for _, w := range h.Rewinds {
+			t.Logf("rewind: %+v", w)
+		}
+	}
+}

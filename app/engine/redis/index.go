@@ -1,0 +1,109 @@
+package redis
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"hookbridge/app/bridge"
+)
+
+// Whoever is erased is taken out of what ids are remembered by. Which ids name a
+// user is therefore listed in the user's own keys: a list for each stretch of time
+// in which the ids on it are forgotten, so that the lists go by themselves.
+
+// indexStretch is how long the ids of one list take to be forgotten: the longer,
+// the fewer lists there are to look at.
+func (e *Engine) indexStretch() int64 {
+	return max(e.opts.IDRetention, 24*time.Hour).Milliseconds()
+}
+
+// maxRemembered bounds how far ahead an id may be forgotten: an event's ttl ends
+// at a year (wire.MaxTTLSeconds).
+const maxRemembered = 366 * 24 * time.Hour
+
+// index is the list for an id that is remembered until a time (milliseconds). On it
+// stand the keys that ids are remembered by.
+func (e *Engine) index(b mailbox, till int64) string {
+	return b.base + "I" + itoa(till/e.indexStretch())
+}
+
+// indexes are all lists that a user may have.
+func (e *Engine) indexes(b mailbox) (keys []string) {
+	first, last := e.nowMs()/e.indexStretch(), (e.nowMs()+maxRemembered.Milliseconds()+e.opts.IDRetention.Milliseconds())/e.indexStretch()
+	for n := first; n <= last; n++ {
+		keys = append(keys, b.base+"I"+itoa(n))
+	}
+	return keys
+}
+
+// indexedKey says since when ids are listed (milliseconds): 0 where that was so from
+// the store's beginning.
+func (e *Engine) indexedKey() string { return e.opts.Prefix + ":{machines}:indexed" }
+
+// beginIndex notes since when ids are listed, once in a store's life.
+func (e *Engine) beginIndex(ctx context.Context) error {
+	_, _, epoch := e.machineKeys()
+	n, err := e.client.Do(ctx, e.client.B().Exists().Key(epoch).Build()).AsInt64()
+	if err = e.fault(ctx, err); err != nil {
+		return err
+	}
+	since := int64(0)
+	if n != 0 { // a machine that lists no ids has been here
+		since = e.nowMs()
+	}
+	return e.fault(ctx, e.client.Do(ctx, e.client.B().Set().Key(e.indexedKey()).Value(itoa(since)).Nx().Build()).Error())
+}
+
+// unlisted reports whether ids may still be remembered that are on no list.
+func (e *Engine) unlisted(ctx context.Context) (bool, error) {
+	since, err := e.client.Do(ctx, e.client.B().Get().Key(e.indexedKey()).Build()).AsInt64()
+	if rueidis.IsRedisNil(err) {
+		return true, nil
+	}
+	return e.nowMs() < since+e.indexStretch(), e.fault(ctx, err)
+}
+
+// indexPage is how many ids are read from a list at a time.
+const indexPage = 1000
+
+// forgetListed takes a user's name out of what the ids on the user's lists are
+// remembered by.
+func (e *Engine) forgetListed(ctx context.Context, user string) error {
+	lists := e.indexes(e.mailboxOf(user))
+	cmds := make(rueidis.Commands, len(lists))
+	for i, k := range lists {
+		cmds[i] = e.client.B().Llen().Key(k).Build()
+	}
+	for i, r := range e.doMany(ctx, cmds) {
+		n, err := r.AsInt64()
+		if err = e.fault(ctx, err); err != nil {
+			return err
+		}
+		for at := int64(0); at < n; at += indexPage {
+			keys, err := e.client.Do(ctx, e.client.B().Lrange().Key(lists[i]).Start(at).Stop(at+indexPage-1).Build()).AsStrSlice()
+			if err = e.fault(ctx, err); err != nil {
+				return err
+			}
+			slices.Sort(keys)
+			if err := e.forgetIn(ctx, slices.Compact(keys), user); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// list is the step of a load that puts an id on the lists of those whom it names.
+func (l *loading) list(ev *bridge.EventEntry, till int64) {
+	for _, p := range ev.Places {
+		if p.User == "" {
+			continue
+		}
+		key := l.e.index(l.e.mailboxOf(p.User), till)
+		l.add(l.e.client.B().Rpush().Key(key).Element(l.e.record(ev.ID)).Build(), key)
+		l.prolong(key, till-l.now+l.e.indexStretch())
+	}
+}

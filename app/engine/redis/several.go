@@ -1,0 +1,148 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/redis/rueidis"
+
+	"hookbridge/app/bridge"
+)
+
+// appendMany appends a message to several, or in a cluster: the id is claimed,
+// then each mailbox takes it once. Whoever asks again after a failure completes
+// what was begun; so does this, where the store has gone over to another life
+// meanwhile and may have lost a part of it.
+func (e *Engine) appendMany(ctx context.Context, m *bridge.Message) (r bridge.Receipt, err error) {
+	for turns := range maxTurns {
+		if err := pause(ctx, turns); err != nil {
+			return r, e.fault(ctx, err)
+		}
+		life := e.Life()
+		now, err := e.claimAndDeliver(ctx, m)
+		if err != nil {
+			return r, err
+		}
+		if turns > 0 {
+			now.Duplicate, now.Sessions = r.Duplicate, max(now.Sessions, r.Sessions)
+			for i := range min(len(now.Recipients), len(r.Recipients)) {
+				now.Recipients[i].Sessions = max(now.Recipients[i].Sessions, r.Recipients[i].Sessions)
+			}
+		}
+		if r = now; e.Life() == life {
+			return r, nil
+		}
+	}
+	return r, errRestless
+}
+
+func (e *Engine) claimAndDeliver(ctx context.Context, m *bridge.Message) (r bridge.Receipt, err error) {
+	users := m.To.Recipients()
+	if m.To.Group != "" {
+		if users, err = e.members(ctx, m.To.Group); err != nil {
+			return r, err
+		}
+	}
+	blob, shared := rueidis.BinaryString(encodeMessage(m)), ""
+	if shares(m, len(users)) {
+		shared = blob
+	}
+	reply, err := e.runDurable(ctx, e.claim(m, users, shared))
+	if err != nil {
+		return r, err
+	}
+	claimed, err := parse(reply)
+	if err != nil {
+		return r, err
+	}
+	r.Expires = m.Expires
+	switch claimed.kind {
+	case 'c':
+		return bridge.Receipt{}, bridge.ErrConflict
+	case 'd':
+		rec, err := decodeRecord(claimed.record)
+		if err != nil {
+			return r, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+		}
+		r.Duplicate, r.Expires = true, rec.expires
+		if m.To.Group != "" {
+			users = rec.users // those who were members then
+		}
+		// Whoever has not got it yet shares it, if it is there to be shared and
+		// nobody's number has changed.
+		there := shared != "" && claimed.held && len(rec.users) == len(users)
+		known := make(map[string]struct{}, len(rec.users))
+		for _, u := range rec.users {
+			known[u] = struct{}{}
+		}
+		// A recalled message is stored no more; nor is one for somebody who was
+		// erased since, whose name is gone from the record.
+		err = e.spreadOut(ctx, m, users, &r, blob, there, func(user string) bool {
+			_, named := known[user]
+			return claimed.recalled || user != "" && !named
+		})
+		return r, err
+	}
+	err = e.spreadOut(ctx, m, users, &r, blob, shared != "", func(string) bool { return false })
+	return r, err
+}
+
+// spreadOut delivers to each user, or to all, and fills in the receipt. With share
+// the users share the message.
+func (e *Engine) spreadOut(ctx context.Context, m *bridge.Message, users []string, r *bridge.Receipt, blob string, share bool, only func(user string) bool) error {
+	if m.To.All {
+		users = []string{""}
+	} else {
+		r.Recipients = make([]bridge.Recipient, len(users))
+	}
+	calls, as := make([]call, len(users)), make([]*appending, len(users))
+	for i, u := range users {
+		as[i] = e.appending(m, u)
+		number := -1
+		if share {
+			number = i
+		}
+		calls[i] = as[i].deliver(blob, number, only(u))
+	}
+	var failed error
+	var released []string
+	for i, res := range e.durably(ctx, calls) {
+		a := as[i]
+		ans, err := answer{}, res.err
+		if err == nil {
+			ans, err = parse(res.message)
+		}
+		if err != nil {
+			failed = err
+			e.echoes.forget(a.echo)
+			continue
+		}
+		released = append(released, ans.released...)
+		n := 0
+		if ans.kind == 'n' {
+			n = a.sessions(ctx, &ans)
+		} else {
+			e.echoes.forget(a.echo)
+		}
+		r.Sessions += n
+		if m.To.All {
+			r.Broadcast = ans.place()
+		} else {
+			r.Recipients[i] = bridge.Recipient{User: a.user, Seq: ans.place(), Sessions: n, Acked: ans.acked}
+		}
+	}
+	e.releaseLater(ctx, released)
+	return failed
+}
+
+// durably runs calls in one go, or one by one where replicas are waited for.
+func (e *Engine) durably(ctx context.Context, calls []call) []replied {
+	if e.opts.WaitReplicas == 0 {
+		return e.runMany(ctx, calls)
+	}
+	out := make([]replied, len(calls))
+	for i := range calls {
+		out[i].message, out[i].err = e.runDurable(ctx, calls[i])
+	}
+	return out
+}

@@ -1,0 +1,211 @@
+package handlers
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+)
+
+const (
+	forwardedFor = "X-Forwarded-For"
+	forwarded    = "Forwarded" // RFC 7239
+	// maxHops bounds a count of proxies: more is a mistake.
+	maxHops = 32
+	// addressBits is what one client of IPv6 has: a network of its own, and not
+	// an address, so that limits of addresses count networks.
+	addressBits = 64
+)
+
+// Proxies is which proxies in front are believed when they name the client. The
+// zero Proxies believes none: the client is the peer of the connection.
+type Proxies struct {
+	header   string // empty: none is believed
+	hops     int    // how many proxies there are; 0 where networks tells
+	networks []netip.Prefix
+}
+
+// ParseProxies reads how many proxies there are in front ("1"), or their
+// networks and addresses ("10.0.0.0/8,2001:db8::1"), and the header in which
+// they name the client: X-Forwarded-For where it is empty. A header alone means
+// one proxy; neither means none.
+func ParseProxies(trusted, header string) (Proxies, error) {
+	p := Proxies{header: header}
+	if !isToken(header) {
+		return Proxies{}, errors.New("a header's name has letters, digits and hyphens")
+	}
+	trusted = strings.TrimSpace(trusted)
+	if trusted == "" {
+		if header != "" {
+			p.hops = 1
+		}
+		return p, nil
+	}
+	if header == "" {
+		p.header = forwardedFor
+	}
+	if n, err := strconv.Atoi(trusted); err == nil {
+		if n < 1 || n > maxHops {
+			return Proxies{}, fmt.Errorf("a count of proxies is from 1 to %d", maxHops)
+		}
+		p.hops = n
+		return p, nil
+	}
+	for entry := range strings.SplitSeq(trusted, ",") {
+		entry = strings.TrimSpace(entry)
+		network, err := netip.ParsePrefix(entry)
+		if err != nil {
+			ip, err := netip.ParseAddr(entry)
+			if err != nil || ip.Zone() != "" {
+				return Proxies{}, fmt.Errorf("%q is neither a count of proxies nor an address or network like 10.0.0.0/8", entry)
+			}
+			network = netip.PrefixFrom(ip, ip.BitLen())
+		}
+		if network.Bits() == 0 {
+			return Proxies{}, fmt.Errorf("%q would believe everybody: name the networks of your proxies", entry)
+		}
+		if a := network.Addr(); a.Is4In6() && network.Bits() >= 96 {
+			network = netip.PrefixFrom(a.Unmap(), network.Bits()-96)
+		}
+		p.networks = append(p.networks, network.Masked())
+	}
+	return p, nil
+}
+
+// isToken tells whether a name may be a header's; empty counts as one.
+func isToken(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// Trusts tells whether an address is one of the networks of proxies.
+func (p *Proxies) Trusts(ip netip.Addr) bool {
+	return slices.ContainsFunc(p.networks, func(n netip.Prefix) bool { return n.Contains(ip) })
+}
+
+// Networks reports whether proxies are known by their networks.
+func (p *Proxies) Networks() bool { return len(p.networks) > 0 }
+
+// Hops is how many proxies there are; 0 where they are known by their networks.
+func (p *Proxies) Hops() int { return p.hops }
+
+// client finds the client among the addresses that each proxy has added at the
+// end of a list, over all lines of the header. What the client itself wrote
+// stands before what the proxies wrote, and is never reached. Where the place
+// that counts holds no address, or there is none, it is the peer.
+func (p *Proxies) client(peer netip.Addr, lines [][]byte) netip.Addr {
+	if p.header == "" || p.hops == 0 && !p.Trusts(peer) {
+		return peer
+	}
+	var list []string
+	for _, line := range lines {
+		if strings.EqualFold(p.header, forwarded) {
+			list = append(list, forwardedNodes(string(line))...)
+		} else {
+			list = append(list, strings.Split(string(line), ",")...)
+		}
+	}
+	if len(list) == 0 {
+		return peer
+	}
+	place := max(0, len(list)-p.hops)
+	if p.hops == 0 {
+		for place = len(list) - 1; place > 0; place-- {
+			if ip, ok := parseNode(list[place]); !ok || !p.Trusts(ip) {
+				break
+			}
+		}
+	}
+	if ip, ok := parseNode(list[place]); ok {
+		return ip
+	}
+	return peer
+}
+
+// parseNode reads an address with or without a port, brackets and quotes.
+func parseNode(s string) (netip.Addr, bool) {
+	s = strings.Trim(s, " \t")
+	if len(s) >= 2 && s[0] == '"' && s[len(s)-1] == '"' {
+		s = s[1 : len(s)-1]
+	}
+	if ap, err := netip.ParseAddrPort(s); err == nil {
+		return normalAddress(ap.Addr()), true
+	}
+	if len(s) >= 2 && s[0] == '[' && s[len(s)-1] == ']' {
+		s = s[1 : len(s)-1]
+	}
+	ip, err := netip.ParseAddr(s)
+	return normalAddress(ip), err == nil
+}
+
+// normalAddress is the one form of an address.
+func normalAddress(ip netip.Addr) netip.Addr { return ip.Unmap().WithZone("") }
+
+// forwardedNodes lists the for= of each element of a Forwarded header (RFC 7239
+// §4); an element without one gives an empty string, since a proxy added it all
+// the same.
+func forwardedNodes(line string) (nodes []string) {
+	for _, element := range splitQuoted(line, ',') {
+		node := ""
+		for _, pair := range splitQuoted(element, ';') {
+			if name, value, ok := strings.Cut(pair, "="); ok && strings.EqualFold(strings.Trim(name, " \t"), "for") {
+				node = value
+			}
+		}
+		nodes = append(nodes, node)
+	}
+	return nodes
+}
+
+// splitQuoted splits at a separator that stands outside of quotes.
+func splitQuoted(s string, separator byte) (parts []string) {
+	quoted, start := false, 0
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '\\' && quoted:
+			i++
+		case s[i] == '"':
+			quoted = !quoted
+		case s[i] == separator && !quoted:
+			parts = append(parts, s[start:i])
+			start = i + 1
+		}
+	}
+	return append(parts, s[start:])
+}
+
+// clientAddress is the peer's address, or what trusted proxies say it is.
+func (s *Server) clientAddress(c *fiber.Ctx) string { return s.client(c).String() }
+
+func (s *Server) client(c *fiber.Ctx) netip.Addr {
+	peer, _ := netip.AddrFromSlice(c.Context().RemoteIP()) // always one of TCP's; else the invalid address, which no network has
+	peer = normalAddress(peer)
+	if s.o.Proxies.header == "" {
+		return peer
+	}
+	return s.o.Proxies.client(peer, c.Request().Header.PeekAll(s.o.Proxies.header))
+}
+
+// clientNetwork is what the limits of an address count by: an IPv4 address, or
+// the network that an IPv6 client has to itself.
+func clientNetwork(address string) string {
+	ip, err := netip.ParseAddr(address)
+	if err != nil || !ip.Is6() {
+		return address
+	}
+	network, err := ip.Prefix(addressBits)
+	if err != nil { // an IPv6 address has more bits than that
+		return address
+	}
+	return network.String()
+}

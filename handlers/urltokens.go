@@ -1,0 +1,90 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+
+	"hookbridge/app/bridge"
+	"hookbridge/app/wire"
+	"hookbridge/auth"
+)
+
+// What may stand in a URL, which proxies and browsers write down: a ticket, good
+// for one connection and a few seconds, and never a token.
+
+// tokenInURL refuses a token in a URL and says how else it is brought.
+func tokenInURL(how string) wire.Problem {
+	return wire.NewProblem(wire.CodeTokenInURL, "URLs end up in logs: bring the token "+how)
+}
+
+const (
+	howToSocket = "in the connect frame, in an Authorization header, as a bearer. subprotocol, or as a ticket from POST /v1/tickets"
+	howToStream = "in an Authorization header, or, where a browser's EventSource can send none, bring ?ticket= with a new ticket from POST /v1/tickets for each connection"
+	howToCall   = "in an Authorization header"
+)
+
+// noTokenInURL is the middleware of all calls that take a token.
+func (s *Server) noTokenInURL(c *fiber.Ctx) error {
+	if !tokenInQuery(c) {
+		return c.Next()
+	}
+	if c.Path() == pathStream {
+		return s.problem(c, tokenInURL(howToStream))
+	}
+	return s.problem(c, tokenInURL(howToCall))
+}
+
+// tokenInQuery finds a token in the URL: under a name that tokens go by, or a
+// value that looks like a JWT under any name.
+func tokenInQuery(c *fiber.Ctx) bool {
+	found := false
+	for key, value := range c.Context().QueryArgs().All() {
+		switch strings.ToLower(string(key)) {
+		case "token", "access_token", "jwt", "bearer", "authorization":
+			found = true
+		}
+		if strings.HasPrefix(string(value), "eyJ") && strings.Count(string(value), ".") == 2 {
+			found = true
+		}
+	}
+	return found
+}
+
+// redeem takes a ticket for what it stands for. Errors: bridge.ErrUnauthorized,
+// ErrUnavailable.
+func (s *Server) redeem(ctx context.Context, ticket string) (bridge.Identity, error) {
+	claims, err := s.o.Tickets.Redeem(ctx, ticket)
+	if errors.Is(err, auth.ErrTicket) {
+		return bridge.Identity{}, fmt.Errorf("%w: %w", bridge.ErrUnauthorized, err)
+	}
+	if err != nil {
+		return bridge.Identity{}, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+	}
+	return identity(claims)
+}
+
+// streamer is who asks for a stream: the holder of a token or of a ticket.
+// Errors: as bearer's, and errSeveralTokens.
+func (s *Server) streamer(c *fiber.Ctx) (bridge.Identity, error) {
+	tickets := c.Context().QueryArgs().PeekMulti("ticket")
+	switch {
+	case len(tickets) == 0:
+		return s.bearer(c)
+	case len(tickets) > 1 || c.Get(fiber.HeaderAuthorization) != "":
+		return bridge.Identity{}, errSeveralTokens
+	}
+	id, err := s.redeem(c.UserContext(), string(tickets[0]))
+	if err != nil {
+		return bridge.Identity{}, err
+	}
+	return id, s.admit(c, id)
+}
+
+// errSeveralTokens: it is not known which one is meant.
+var errSeveralTokens = errors.New("more than one token or ticket")
+
+var severalTokens = wire.NewProblem(wire.CodeSeveralTokens, "bring one token, in one way")

@@ -1,0 +1,122 @@
+package web
+
+import (
+	"fmt"
+	"testing"
+)
+
+func expiring(inMs int) string { return fmt.Sprintf(`{"type":"token_expiring","inMs":%d}`, inMs) }
+
+// refreshed is a client that has refreshed its token once, now.
+func (s *script) refreshed(options string) (*tab, *peer) {
+	s.t.Helper()
+	p := s.client(options)
+	peer := s.connected(firstConnect, "c.0")
+	peer.write(expiring(60_000))
+	peer.expect(`{"type":"refresh","token":"token-2"}`)
+	peer.write(`{"type":"refreshed","expiresAt":"2031-01-01T00:00:00Z"}`)
+	p.until("refreshed", `{}`)
+	return p, peer
+}
+
+// heard waits until the client has handled everything that the peer wrote.
+func (p *peer) heard(t *tab, n int) {
+	p.t.Helper()
+	p.write(fmt.Sprintf(`{"type":"recalled","id":"%d"}`, n))
+	t.Eval(`h.until("recalled", %d)`, n)
+}
+
+func TestAServerThatAsksForTokensWithoutEndIsAnsweredEachFiveSecondsAtMost(t *testing.T) {
+	s := newScript(t)
+	p, peer := s.refreshed(`{stored: null}`)
+	for range 500 {
+		peer.write(expiring(1_000))
+	}
+	peer.heard(p, 1)
+	p.advance(4_999)
+	p.until("token", `"connect"`, `"expiring"`)
+	p.advance(1)
+	peer.expect(`{"type":"refresh","token":"token-3"}`)
+	peer.write(expiring(1_000), expiring(500))
+	peer.heard(p, 2)
+	p.advance(4_999)
+	p.until("token", `"connect"`, `"expiring"`, `"expiring"`)
+	p.advance(1)
+	peer.expect(`{"type":"refresh","token":"token-4"}`)
+	p.none("error")
+}
+
+func TestATokenThatLivesJustOverAMinuteIsRefreshedAtItsHalf(t *testing.T) {
+	s := newScript(t)
+	p, peer := s.refreshed(`{stored: null}`)
+	p.advance(1_000)
+	peer.write(expiring(60_000)) // the new one lives for 61 seconds
+	peer.heard(p, 1)
+	p.advance(29_999)
+	p.until("token", `"connect"`, `"expiring"`)
+	peer.expect(`{"type":"ping"}`)
+	peer.heard(p, 2)
+	p.advance(1)
+	peer.expect(`{"type":"refresh","token":"token-3"}`)
+	p.advance(21_000)
+	peer.write(expiring(10_000)) // a quarter of 40 seconds: no reason to wait
+	peer.expect(`{"type":"refresh","token":"token-4"}`)
+}
+
+func TestATokenThatWasGivenAlreadyIsReportedAndNotAskedForAgain(t *testing.T) {
+	s := newScript(t)
+	p := s.client(`{stored: null, token: () => "cached"}`)
+	peer := s.connected(`{"type":"connect","token":"cached"}`, "c.0")
+	peer.write(expiring(60_000))
+	p.until("error", `{"code":"same_token"}`)
+	p.advance(20_000)
+	p.Eval(`h.client.seen("no refresh before this")`)
+	peer.expect(`{"type":"seen","id":"no refresh before this"}`)
+	p.until("token", `"connect"`, `"expiring"`)
+	peer.close(4401) // its time is over
+	p.until("close", `{"code":4401,"retry":true}`)
+	p.advance(1_500)
+	s.connected(`{"type":"connect","token":"cached","after":"c.0"}`, "c.0").close(4401)
+	p.until("close", `{"code":4401,"retry":true}`, `{"code":4401,"retry":false}`)
+	p.until("token", `"connect"`, `"expiring"`, `"unauthorized"`)
+	p.until("error", `{"code":"same_token"}`, `{"code":"same_token"}`)
+
+	s.during("but a reconnect may bring the same", func(t *testing.T, s *script) {
+		p := s.client(`{stored: null, token: () => "cached"}`)
+		s.connected(`{"type":"connect","token":"cached"}`, "c.0").close(1006)
+		p.until("close", `{"code":1006}`)
+		p.advance(500)
+		s.connected(`{"type":"connect","token":"cached","after":"c.0"}`, "c.0")
+		p.until("open", `{}`, `{}`)
+		p.none("error")
+	})
+}
+
+func TestWhatIsNoTokenIsNotSent(t *testing.T) {
+	s := newScript(t)
+	for _, given := range []string{`undefined`, `null`, `""`, `{token: "x"}`, `"<html>a login page</html>"`, `"x".repeat(9000)`} {
+		s.during(given, func(t *testing.T, s *script) {
+			p := s.client(fmt.Sprintf(`{stored: null, token: (n) => n === 1 ? %s : " token-2\n"}`, given))
+			p.until("error", `{"code":"connect"}`)
+			p.advance(500)
+			s.connected(`{"type":"connect","token":"token-2"}`, "c.0") // white space around it is no part of it
+		})
+	}
+}
+
+func TestARefreshThatComesTooLateIsForgotten(t *testing.T) {
+	s := newScript(t)
+	p := s.client(`{stored: null, token: (n) => n === 2 ? new Promise((give) => { h.give = () => give("token-2"); }) : "token-" + n}`)
+	peer := s.connected(firstConnect, "c.0")
+	peer.write(expiring(60_000), expiring(60_000))
+	p.until("token", `"connect"`, `"expiring"`)
+	peer.close(1006)
+	p.until("close", `{"code":1006}`)
+	p.advance(500)
+	peer = s.connected(`{"type":"connect","token":"token-3","after":"c.0"}`, "c.0")
+	p.until("open", `{}`, `{}`)
+	p.Eval(`h.give()`)
+	p.Eval(`h.client.seen("no refresh before this")`)
+	peer.expect(`{"type":"seen","id":"no refresh before this"}`)
+	p.none("error")
+}
