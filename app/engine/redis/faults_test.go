@@ -22,12 +22,13 @@ type hub struct {
 	behind map[string]bridge.Position
 	told   map[string]bool // kinds and users of notices
 	lives  []string
+	of     []string // the lives of what was heard
 }
 
 func (h *hub) Deliver(_ string, d bridge.Delivery) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.heard = append(h.heard, d.Message.ID)
+	h.heard, h.of = append(h.heard, d.Message.ID), append(h.of, d.Life)
 	return 1
 }
 func (h *hub) DeliverAll(d bridge.Delivery) int { return h.Deliver("", d) }

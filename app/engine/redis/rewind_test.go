@@ -2,6 +2,7 @@ package redis_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -195,5 +196,46 @@ func TestForgottenScriptsAreNoNewLife(t *testing.T) {
 	}
 	if e.Life() != life || h.lived() != 0 {
 		t.Errorf("%s began after %s", e.Life(), life)
+	}
+}
+
+// A machine of a version without lives publishes places of no life: a session looks
+// them up in the store.
+func TestWhatAnOlderVersionPublishesIsOfNoLife(t *testing.T) {
+	s := redistest.Start(t)
+	e, h := quick(t, redis.Options{URL: s.URL()})
+	join(t, e, "u", "ses_1")
+	appendTo(t, e, message("new", "u"))
+	redis.HearOld(e, message("old", "u"), "u", 2)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if want := []string{e.Life(), ""}; fmt.Sprint(h.heard, h.of) != fmt.Sprint([]string{"new", "old"}, want) {
+		t.Errorf("%v of %q", h.heard, h.of)
+	}
+}
+
+// A mailbox remembers the beginnings of so many lives; of older ones it says that they
+// ended too early, never too late.
+func TestOfOldLivesTooLittleIsGoodAndNeverTooMuch(t *testing.T) {
+	s := redistest.Start(t, "--appendfsync", "no")
+	e, _ := quick(t, redis.Options{URL: s.URL()})
+	join(t, e, "u", "ses_1")
+	var lives []string
+	const rounds, kept = 80, 60
+	for i := range rounds {
+		appendTo(t, e, message(fmt.Sprint("m", i), "u"))
+		lives = append(lives, e.Life())
+		s.Do("DEL", "hookbridge:{machines}:reigns") // as if another server had taken over
+		s.Do("SCRIPT", "FLUSH")
+	}
+	for i, life := range lives {
+		if i > 0 && life == lives[i-1] {
+			t.Fatalf("round %d lives as the one before", i)
+		}
+		end, err := e.LifeEnd(deadline(t, 10*time.Second), "u", life)
+		must(t, err)
+		if want := uint64(i + 1); end.Mailbox > want || i >= rounds-kept && end.Mailbox != want {
+			t.Errorf("life %d ended at %d", i, end.Mailbox)
+		}
 	}
 }
