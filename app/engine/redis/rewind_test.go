@@ -139,6 +139,10 @@ func TestSessionsThatLeftBeforeTheStoreWentBackAreNotCounted(t *testing.T) {
 	p.CutOff()
 	must(t, other.Leave(deadline(t, 5*time.Second), bridge.Trail{Member: bridge.Member{User: "u", Session: "ses_1"}}))
 	p.Promote()
+	redistest.Eventually(t, "both to listen at the new primary", func() bool { // or nothing would be counted anyway
+		out, err := p.Primary.Try("PUBSUB", "CHANNELS")
+		return err == nil && len(strings.Fields(out)) == 3
+	})
 	var r bridge.Receipt
 	m := message("m", "u")
 	redistest.Eventually(t, "the message to be taken", func() (ok bool) {
