@@ -51,8 +51,8 @@ func (c *DevCmd) Run(ctx context.Context, streams Streams) error {
 	s := Settings{
 		Listen: address, LogLevel: c.LogLevel,
 		Store:          Store{DataDir: c.DataDir, IDRetention: 7 * 24 * time.Hour, MailboxLimit: 10_000},
-		WebhookSecrets: []Secret{Secret(secrets.WebhookSecret)}, JWTSecret: Secret(secrets.JWTSecret),
-		JWTLeeway: auth.DefaultLeeway, JWTUserClaim: "sub", JWTRightsClaim: "bridge",
+		WebhookSecrets: []Secret{Secret(secrets.WebhookSecret)},
+		TokenSettings:  TokenSettings{JWTSecret: Secret(secrets.JWTSecret), JWTLeeway: auth.DefaultLeeway, JWTUserClaim: "sub", JWTRightsClaim: "bridge"},
 		AllowedOrigins: []string{base, "http://localhost:" + port},
 		DefaultTTL:     72 * time.Hour, MaxBytes: 64 << 10, MaxBatchBytes: 8 << 20,
 		MaxSessions: 1000, SessionsByUser: 16, MaxPending: 256, DrainTimeout: 3 * time.Second,

@@ -156,7 +156,7 @@ func TestARequestHasTenSeconds(t *testing.T) {
 	must(t, err)
 	defer conn.Close()
 	began := time.Now()
-	_, err = io.WriteString(conn, "POST /webhooks/events HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{\"type\":")
+	_, err = io.WriteString(conn, announced("/webhooks/events", 100)+`{"type":`)
 	must(t, err)
 	must(t, conn.SetReadDeadline(began.Add(time.Minute)))
 	reply, err := io.ReadAll(conn)

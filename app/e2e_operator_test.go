@@ -288,6 +288,45 @@ func TestARecalledEventIsGoneFromMailboxesAndSessionsThatHadItAreTold(t *testing
 	}
 }
 
+// ward is a token of patient-1 that names a group, or none.
+func ward(t testing.TB, id string, groups ...string) string {
+	t.Helper()
+	rights, err := json.Marshal(map[string][]string{"groups": groups})
+	must(t, err)
+	s, err := auth.SignToken(testJWTSecret, auth.Claims{User: "patient-1", ID: id, IssuedAt: time.Now(), Expires: time.Now().Add(time.Hour), Rights: rights})
+	must(t, err)
+	return s
+}
+
+func TestAGroupReachesWhomTokensNameNowAndNobodyElse(t *testing.T) {
+	w := start(t)
+	reaches := func(when string, want int) {
+		t.Helper()
+		var members struct{ Members []string }
+		w.get("/v1/groups/ward-3/members", &members)
+		a := w.fire(w.nextID(), `{"type":"t","to":{"group":"ward-3"}}`)
+		if a.HTTP != 202 || a.Recipients == nil || *a.Recipients != want || len(members.Members) != want {
+			t.Errorf("%s: %v, %s", when, members.Members, a.Raw)
+		}
+	}
+	first := w.connectAs(ward(t, "a", "ward-3"), "")
+	second := w.connectAs(ward(t, "b", "ward-3"), "")
+	reaches("by two tokens", 1)
+	first.send(map[string]string{"type": "refresh", "token": ward(t, "c")})
+	first.want("event")
+	first.want("refreshed")
+	reaches("by the other one", 1)
+	w.done(http.MethodPost, "/v1/users/patient-1/revocations", `{"jti":"b"}`)
+	second.closed()
+	reaches("after its revocation", 0)
+	w.done(http.MethodPut, "/v1/groups/ward-3/members/patient-1", "")
+	reaches("by an operator's word", 1)
+	w.done(http.MethodPost, "/v1/users/patient-1/revocations", `{"jti":"c"}`)
+	reaches("whatever becomes of tokens", 1)
+	w.done(http.MethodDelete, "/v1/users/patient-1", "")
+	reaches("after the erasure", 0)
+}
+
 func TestAnErasedUserLeavesNothingAndTheirSessionsEndWith4410(t *testing.T) {
 	w := start(t)
 	const canary = "canary-of-an-erased-user"

@@ -59,7 +59,11 @@ type process struct {
 
 // programCommand is the program with only these variables set beside the system's own.
 func programCommand(env []string, args ...string) *exec.Cmd {
-	cmd := exec.Command(os.Args[0], args...)
+	return asProgramWith(exec.Command(os.Args[0], args...), env)
+}
+
+// asProgramWith has a command that runs this binary be the program.
+func asProgramWith(cmd *exec.Cmd, env []string) *exec.Cmd {
 	for _, kv := range os.Environ() {
 		if !strings.HasPrefix(kv, "BRIDGE_") && !strings.HasPrefix(kv, "FLY_") {
 			cmd.Env = append(cmd.Env, kv)
@@ -72,7 +76,11 @@ func programCommand(env []string, args ...string) *exec.Cmd {
 // launch runs the program.
 func launch(t testing.TB, env []string, args ...string) *process {
 	t.Helper()
-	cmd := programCommand(env, args...)
+	return launchCommand(t, programCommand(env, args...))
+}
+
+func launchCommand(t testing.TB, cmd *exec.Cmd) *process {
+	t.Helper()
 	p := &process{cmd: cmd, out: &syncBuffer{}, errs: &syncBuffer{}, exited: make(chan error, 1)}
 	cmd.Stdout, cmd.Stderr = p.out, p.errs
 	if err := cmd.Start(); err != nil {
@@ -90,10 +98,16 @@ func launch(t testing.TB, env []string, args ...string) *process {
 // serve launches the serve command and waits until it listens.
 func serve(t testing.TB, dir string, env ...string) *process {
 	t.Helper()
-	p := launch(t, append([]string{
+	return serveIn(t, dir, exec.Command(os.Args[0], "serve"), env...)
+}
+
+// serveIn is serve with a command of the test's own.
+func serveIn(t testing.TB, dir string, cmd *exec.Cmd, env ...string) *process {
+	t.Helper()
+	p := launchCommand(t, asProgramWith(cmd, append([]string{
 		"BRIDGE_LISTEN=127.0.0.1:0", "BRIDGE_DATA_DIR=" + dir,
 		"BRIDGE_WEBHOOK_SECRETS=" + testWebhookSecret, "BRIDGE_JWT_SECRET=" + testJWTSecret,
-	}, env...), "serve")
+	}, env...)))
 	var address string
 	eventually(t, "the program listens", func() bool {
 		select {

@@ -46,10 +46,11 @@ func testSettings(dir string) Settings {
 	return Settings{
 		Listen: "127.0.0.1:0", LogLevel: "debug",
 		Store:          Store{DataDir: dir, IDRetention: 7 * 24 * time.Hour, MailboxLimit: 10_000, MailboxBytes: 16 << 20},
-		WebhookSecrets: []Secret{Secret(testWebhookSecret)}, JWTSecret: testJWTSecret,
-		JWTLeeway: auth.DefaultLeeway, JWTUserClaim: "sub", JWTRightsClaim: "bridge", AllowedOrigins: []string{"https://app.example"},
-		DefaultTTL: 72 * time.Hour, MaxBytes: 64 << 10, MaxBatchBytes: 8 << 20,
-		MaxSessions: 1000, SessionsByUser: 16, MaxPending: 64, DrainTimeout: 10 * time.Second,
+		WebhookSecrets: []Secret{Secret(testWebhookSecret)},
+		TokenSettings:  TokenSettings{JWTSecret: testJWTSecret, JWTLeeway: auth.DefaultLeeway, JWTUserClaim: "sub", JWTRightsClaim: "bridge"},
+		AllowedOrigins: []string{"https://app.example"},
+		DefaultTTL:     72 * time.Hour, MaxBytes: 64 << 10, MaxBatchBytes: 8 << 20,
+		MaxSessions: 1000, SessionsByUser: 16, MaxPending: 64, DrainTimeout: 10 * time.Second, PingInterval: 25 * time.Second,
 	}
 }
 

@@ -133,6 +133,57 @@ func TestSessionsNamedInExceptAreLeftOut(t *testing.T) {
 	a.want("event")
 }
 
+func TestAWebhookComesAsProxiesAndLibrariesSendIt(t *testing.T) {
+	w := start(t)
+	const zeros = "v1,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+	for name, edit := range map[string]func(h http.Header){
+		"the good signature on a second line": func(h http.Header) {
+			h["Webhook-Signature"] = []string{zeros, h.Get("Webhook-Signature")}
+		},
+		"on the first of three": func(h http.Header) {
+			h["Webhook-Signature"] = []string{h.Get("Webhook-Signature"), zeros, "v2,x"}
+		},
+		"two lines that a proxy has made one": func(h http.Header) {
+			h.Set("Webhook-Signature", h.Get("Webhook-Signature")+", "+zeros)
+		},
+		"Content-Encoding: identity":    func(h http.Header) { h.Set("Content-Encoding", "identity") },
+		"Content-Encoding: Identity":    func(h http.Header) { h.Set("Content-Encoding", "Identity") },
+		"an empty Content-Encoding":     func(h http.Header) { h.Set("Content-Encoding", "") },
+		"identity twice":                func(h http.Header) { h.Set("Content-Encoding", "identity, identity") },
+		"identity on two lines":         func(h http.Header) { h["Content-Encoding"] = []string{"identity", "identity"} },
+		"signatures under svix's names": func(h http.Header) { rename(h, "Webhook-", "Svix-") },
+		"those on two lines": func(h http.Header) {
+			rename(h, "Webhook-", "Svix-")
+			h["Svix-Signature"] = []string{zeros, h.Get("Svix-Signature")}
+		},
+	} {
+		r := w.sign(fmt.Sprint("msg_", len(name), "_", strings.Map(func(r rune) rune {
+			if r >= 'a' && r <= 'z' {
+				return r
+			}
+			return -1
+		}, name)), `{"type":"t","to":{"user":"patient-1"}}`, time.Now())
+		edit(r.Header)
+		if a := w.do(r); a.HTTP != 202 || a.Duplicate {
+			t.Errorf("%s: %d %s", name, a.HTTP, a.Raw)
+		}
+	}
+	for _, coding := range []string{"gzip", "identity, gzip", "br", "x"} {
+		r := w.sign("msg_coded", `{"type":"t","to":{"user":"patient-1"}}`, time.Now())
+		r.Header.Set("Content-Encoding", coding)
+		if a := w.do(r); a.HTTP != 415 {
+			t.Errorf("%s: %d %s", coding, a.HTTP, a.Raw)
+		}
+	}
+}
+
+func rename(h http.Header, from, to string) {
+	for _, name := range []string{"Id", "Timestamp", "Signature"} {
+		h.Set(to+name, h.Get(from+name))
+		h.Del(from + name)
+	}
+}
+
 func TestEachBadWebhookGetsItsStatusAndWhatToMend(t *testing.T) {
 	w := start(t)
 	const canary = "canary-4711"

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -16,35 +15,6 @@ import (
 	"hookbridge/auth"
 	"hookbridge/handlers"
 )
-
-// Store is the settings of where messages are kept, the same for every command
-// that opens a store.
-type Store struct {
-	DataDir string `default:"data" env:"BRIDGE_DATA_DIR" help:"Folder of bridge.db; one process at a time."`
-
-	RedisURL    Secret `name:"redis-url" env:"BRIDGE_REDIS_URL" help:"Keep everything in Redis 7 or later, for many machines, instead of bridge.db: redis://[user:password@]host:port, rediss:// for TLS; more addresses follow as ?addr=host:port."`
-	RedisPrefix string `name:"redis-prefix" default:"hookbridge" env:"BRIDGE_REDIS_PREFIX" help:"Begins every key in Redis; one prefix is one store."`
-	RedisWait   int    `name:"redis-wait" default:"0" env:"BRIDGE_REDIS_WAIT" help:"Replicas that must have an event before it is answered with 202."`
-
-	IDRetention  time.Duration `name:"id-retention" default:"168h" env:"BRIDGE_ID_RETENTION" help:"How long a webhook-id is remembered."`
-	MailboxBytes int           `default:"16777216" env:"BRIDGE_MAILBOX_BYTES" help:"Bytes of payload that a mailbox holds; past that the oldest messages go. One message always fits."`
-	MailboxLimit int           `default:"10000" env:"BRIDGE_MAILBOX_LIMIT" help:"Messages a mailbox holds; past that the oldest go."`
-}
-
-// checkStore finds numbers that cannot be meant.
-func (s *Store) checkStore() error {
-	switch {
-	case s.MailboxLimit < 1:
-		return errors.New("BRIDGE_MAILBOX_LIMIT must be 1 or more")
-	case s.MailboxBytes < 1<<16 || s.MailboxBytes > 1<<30:
-		return errors.New("BRIDGE_MAILBOX_BYTES must be from 65536 to 1073741824")
-	case s.RedisWait < 0:
-		return errors.New("BRIDGE_REDIS_WAIT must be 0 or more")
-	case s.IDRetention < time.Second:
-		return errors.New("BRIDGE_ID_RETENTION must be 1s or more")
-	}
-	return nil
-}
 
 // engine opens where messages are kept: one file, or a Redis that many machines
 // share. Tickets are kept there too, so that any machine redeems them.

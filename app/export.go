@@ -100,7 +100,7 @@ var errStopped = errors.New("stopped")
 
 // open opens the store as an archive.
 func (s *Store) open(ctx context.Context, streams Streams) (bridge.Archive, error) {
-	if err := s.checkStore(); err != nil {
+	if err := s.check(); err != nil {
 		return nil, err
 	}
 	log := slog.New(slog.NewTextHandler(orDiscard(streams.Err), &slog.HandlerOptions{Level: slog.LevelWarn}))

@@ -5,20 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strings"
 
 	"hookbridge/handlers"
 )
-
-// Front is the settings of what stands in front of the program: proxies,
-// balancers, and who scrapes it.
-type Front struct {
-	TrustedProxies string `name:"trusted-proxies" env:"BRIDGE_TRUSTED_PROXIES" placeholder:"N|CIDR,…" help:"Proxies in front that are believed when they name the client in X-Forwarded-For: how many there are, or their networks and addresses, comma-separated."`
-	ClientIPHeader string `name:"client-ip-header" env:"BRIDGE_CLIENT_IP_HEADER" placeholder:"NAME" help:"Another header in which they name it, such as Forwarded or CF-Connecting-IP; alone it means one proxy. Set it only where nobody gets past that proxy. On Fly.io: Fly-Client-IP."`
-	ProxyProtocol  string `name:"proxy-protocol" default:"off" enum:"off,on" env:"BRIDGE_PROXY_PROTOCOL" help:"on: connections begin with a header of the PROXY protocol (HAProxy's, versions 1 and 2): those of the networks in BRIDGE_TRUSTED_PROXIES, or all where it is empty."`
-	PathPrefix     string `name:"path-prefix" env:"BRIDGE_PATH_PREFIX" placeholder:"/PATH" help:"What every path begins with, where a balancer in front does not take it off; /livez, /readyz and /metrics are served without it, too."`
-	MetricsListen  string `name:"metrics-listen" env:"BRIDGE_METRICS_LISTEN" placeholder:"ADDRESS" help:"Address of its own for /metrics, which is not served on the public one then."`
-}
 
 // front is Front as the edge understands it.
 type front struct {
@@ -28,34 +17,36 @@ type front struct {
 
 func (s *Front) usesProxyProtocol() bool { return s.ProxyProtocol == "on" }
 
-// parse finds settings that cannot be meant; the error names the variable and the
-// entry.
+// parse finds all that cannot be meant; each fault names the variable and the entry.
 func (s *Front) parse(origins []string) (f front, err error) {
-	if f.origins, err = handlers.ParseOrigins(origins); err != nil {
-		return f, fmt.Errorf("BRIDGE_ALLOWED_ORIGINS, entry %w", err)
+	var all faults
+	for _, o := range origins {
+		if _, err := handlers.ParseOrigins([]string{o}); err != nil {
+			all.add("BRIDGE_ALLOWED_ORIGINS, entry %w", err)
+		}
+	}
+	if len(all) == 0 {
+		f.origins, err = handlers.ParseOrigins(origins)
+		all.take("BRIDGE_ALLOWED_ORIGINS", err)
 	}
 	header := s.ClientIPHeader
 	if header == "" && s.TrustedProxies == "" && !s.usesProxyProtocol() {
 		header = flyClientIPHeader()
 	}
 	if _, err := handlers.ParseProxies("", header); err != nil {
-		return f, fmt.Errorf("BRIDGE_CLIENT_IP_HEADER: %w", err)
+		all.take("BRIDGE_CLIENT_IP_HEADER", err)
+		header = ""
 	}
 	if f.proxies, err = handlers.ParseProxies(s.TrustedProxies, header); err != nil {
-		return f, fmt.Errorf("BRIDGE_TRUSTED_PROXIES: %w", err)
+		all.take("BRIDGE_TRUSTED_PROXIES", err)
+	} else if s.usesProxyProtocol() && f.proxies.Hops() > 0 {
+		all.add("BRIDGE_PROXY_PROTOCOL names the client already: with it BRIDGE_TRUSTED_PROXIES may only list networks, and BRIDGE_CLIENT_IP_HEADER needs them")
 	}
-	if s.usesProxyProtocol() && f.proxies.Hops() > 0 {
-		return f, errors.New("BRIDGE_PROXY_PROTOCOL names the client already: with it BRIDGE_TRUSTED_PROXIES may only list networks, and BRIDGE_CLIENT_IP_HEADER needs them")
-	}
-	if err := handlers.CheckPathPrefix(s.PathPrefix); err != nil {
-		return f, fmt.Errorf("BRIDGE_PATH_PREFIX: %w", err)
-	}
+	all.take("BRIDGE_PATH_PREFIX", handlers.CheckPathPrefix(s.PathPrefix))
 	if s.MetricsListen != "" {
-		if _, port, err := net.SplitHostPort(s.MetricsListen); err != nil || strings.TrimSpace(port) == "" {
-			return f, errors.New("BRIDGE_METRICS_LISTEN must be an address with a port, like :9091")
-		}
+		all.take("BRIDGE_METRICS_LISTEN", checkListen(s.MetricsListen))
 	}
-	return f, nil
+	return f, all.orNil()
 }
 
 // startMetrics serves /metrics on its own address, where one is set. It is there

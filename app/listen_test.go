@@ -179,7 +179,7 @@ func TestListenKeepsItsPlaceInAFile(t *testing.T) {
 
 func TestListenRenewsTheTokensItMakes(t *testing.T) {
 	b := newFakeBridge(t)
-	tokens, err := auth.NewTokens(t.Context(), auth.TokenConfig{Secret: commandSecret, Audience: "bridge"})
+	tokens, err := auth.NewTokens(t.Context(), auth.TokenConfig{Secrets: []string{commandSecret}, Audience: "bridge"})
 	if err != nil {
 		t.Fatal(err)
 	}

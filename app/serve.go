@@ -20,17 +20,23 @@ import (
 
 // ServeCmd runs the bridge in production.
 type ServeCmd struct {
+	Check bool `help:"Check the settings and exit: with 0 where serve would begin, with 1 and a line for each fault where it would not. Nothing is opened, and nobody is asked."`
+
 	Settings
 }
 
 // Help is shown under serve --help.
 func (*ServeCmd) Help() string {
-	return "Every setting is also an environment variable. Required: BRIDGE_WEBHOOK_SECRETS or BRIDGE_WEBHOOK_SECRETS_FILE, and one of BRIDGE_JWT_SECRET, BRIDGE_JWT_PUBLIC_KEY, BRIDGE_JWKS_URL."
+	return "Every setting is also an environment variable. Required: BRIDGE_WEBHOOK_SECRETS or BRIDGE_WEBHOOK_SECRETS_FILE, and one of BRIDGE_JWT_SECRET, BRIDGE_JWT_PUBLIC_KEY, BRIDGE_JWKS_URL, or BRIDGE_JWT_ISSUERS_FILE."
 }
 
 // Run serves until ctx ends, then drains.
 func (c *ServeCmd) Run(ctx context.Context, io Streams) error {
 	if err := c.check(); err != nil {
+		return err
+	}
+	if c.Check {
+		_, err := fmt.Fprintln(io.Out, "the settings are good")
 		return err
 	}
 	log := flyLogger(c.logger(os.Stderr, false))
@@ -60,6 +66,7 @@ type Program struct {
 	guard    *guard.Guard
 	bridge   *bridge.Bridge
 	server   *handlers.Server
+	lowered  string // settings that do not fit, to be said once it serves
 	ln       net.Listener
 
 	metricsAddr string
@@ -107,6 +114,7 @@ func NewProgram(ctx context.Context, s Settings, demo *handlers.Demo, log *slog.
 	if err != nil {
 		return p, fmt.Errorf("%s: %w", s.tokenSetting(), err)
 	}
+	p.lowered = s.fit(openFiles())
 	p.registry = registry
 	engine, tickets, err := s.engine(ctx, log, registry, p.guard)
 	if err != nil {
@@ -122,6 +130,7 @@ func NewProgram(ctx context.Context, s Settings, demo *handlers.Demo, log *slog.
 		Bridge: p.bridge, Webhooks: webhooks, Senders: senders, Tokens: tokens, Tickets: tickets,
 		Registry: registry, Logger: log, Guard: p.guard, Origins: p.front.origins, Proxies: p.front.proxies,
 		PathPrefix: s.PathPrefix, HideMetrics: s.MetricsListen != "",
+		MaxConnections: s.MaxConnections, MaxUnauthenticated: s.MaxUnproven,
 		MaxPendingPerAddress: s.MaxPending, MaxBatchBytes: s.MaxBatchBytes, ConnectRate: s.ConnectRate, Demo: demo,
 	})
 	return p, nil
@@ -144,6 +153,9 @@ func (p *Program) Start() error {
 func (p *Program) StartOn(ln net.Listener) {
 	if p.settings.usesProxyProtocol() {
 		ln = handlers.ProxyProtocol(ln, p.front.proxies)
+	}
+	if p.lowered != "" {
+		p.log.Warn("settings that do not fit", "lowered", p.lowered)
 	}
 	p.ln = ln
 	p.undo = append(p.undo, func() error {

@@ -32,7 +32,7 @@ type TokenCmd struct {
 // TokenSecret is where a command that makes tokens finds the secret to sign
 // them with.
 type TokenSecret struct {
-	JWTSecret Secret `name:"jwt-secret" env:"BRIDGE_JWT_SECRET" help:"Secret of HS256 tokens; without one, dev's."`
+	JWTSecret Secret `name:"jwt-secret" env:"BRIDGE_JWT_SECRET" help:"Secret to sign with (HS256), the first of several; without one, dev's."`
 	DataDir   string `default:"data" env:"BRIDGE_DATA_DIR" help:"Folder where dev keeps its secrets."`
 }
 
@@ -88,7 +88,7 @@ func (c *TokenCmd) Run(_ context.Context, streams Streams) error {
 // secret is the one that was set, else dev's.
 func (c *TokenSecret) secret() (string, error) {
 	if c.JWTSecret != "" {
-		return string(c.JWTSecret), nil
+		return jwtSecrets(c.JWTSecret)[0], nil // of several, the first: any is good
 	}
 	s, err := readDevSecrets(c.DataDir)
 	if err != nil {

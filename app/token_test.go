@@ -46,7 +46,7 @@ func devFolder(t *testing.T, webhookSecret string) string {
 }
 
 func TestTheTokenCommandMakesATokenThatVerifies(t *testing.T) {
-	tokens, err := auth.NewTokens(t.Context(), auth.TokenConfig{Secret: commandSecret, Issuer: "me", Audience: "bridge"})
+	tokens, err := auth.NewTokens(t.Context(), auth.TokenConfig{Secrets: []string{commandSecret}, Issuer: "me", Audience: "bridge"})
 	if err != nil {
 		t.Fatal(err)
 	}

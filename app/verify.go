@@ -15,15 +15,19 @@ import (
 	"hookbridge/auth"
 )
 
-// VerifyCmd tells why a webhook's signature does not match.
+// VerifyCmd tells why a webhook's signature does not match, or what is wrong with a
+// token.
 type VerifyCmd struct {
+	Token Secret `placeholder:"TOKEN" help:"Check this token instead of a webhook, by the settings of serve; - for standard input, which keeps it out of the list of processes."`
+
 	HeaderFile string `placeholder:"FILE" help:"File with the request's header lines, as curl -v or a log shows them; - for standard input."`
 	ID         string `name:"id" help:"The webhook-id header."`
 	Timestamp  string `help:"The webhook-timestamp header."`
 	Signature  string `help:"The webhook-signature header."`
-	Body       string `required:"" placeholder:"FILE" help:"File with the body, byte for byte; - for standard input."`
+	Body       string `placeholder:"FILE" help:"File with the body, byte for byte; - for standard input."`
 
 	WebhookSecrets
+	TokenSettings
 }
 
 // WebhookSecrets is where a command finds the webhook secrets.
@@ -38,12 +42,19 @@ func (*VerifyCmd) Help() string {
 
     hookbridge verify --header-file headers.txt --body body.json
     hookbridge verify --id msg_1 --timestamp 1795377600 --signature 'v1,…' --body -
+    hookbridge verify --token - < token.txt
 
-It checks one thing after another, says which one fails, and names the usual mistakes under which the signature would match. It exits with 1 when something fails.`
+It checks one thing after another, says which one fails, and names the usual mistakes under which the signature would match. A token is checked by the same settings as serve's (BRIDGE_JWT_SECRET and the others; without any, by dev's secret). It exits with 1 when something fails.`
 }
 
 // Run prints a line for each step.
-func (c *VerifyCmd) Run(_ context.Context, streams Streams) error {
+func (c *VerifyCmd) Run(ctx context.Context, streams Streams) error {
+	if c.Token != "" {
+		return c.verifyToken(ctx, streams)
+	}
+	if c.Body == "" {
+		return errors.New("what is to be checked? Give a webhook's --body with its headers, or a --token")
+	}
 	secrets, err := c.secrets()
 	if err != nil {
 		return err
@@ -63,9 +74,17 @@ func (c *VerifyCmd) Run(_ context.Context, streams Streams) error {
 	if err != nil {
 		return fmt.Errorf("--body: %w", err)
 	}
-	fails := ""
+	fails, err := report(streams.Out, webhooks.Diagnose(h, body, time.Now()))
+	if err == nil && fails != "" {
+		err = fmt.Errorf("the webhook would be refused: %s fails", fails)
+	}
+	return err
+}
+
+// report prints a line for each step, and names the first that fails.
+func report(w io.Writer, steps []auth.Step) (fails string, err error) {
 	var out bytes.Buffer
-	for _, s := range webhooks.Diagnose(h, body, time.Now()) {
+	for _, s := range steps {
 		mark := "✓"
 		switch {
 		case s.Name == auth.StepHint:
@@ -78,13 +97,8 @@ func (c *VerifyCmd) Run(_ context.Context, streams Streams) error {
 		}
 		fmt.Fprintf(&out, "%s %-17s  %s\n", mark, s.Name, s.Detail)
 	}
-	if _, err := streams.Out.Write(out.Bytes()); err != nil {
-		return err
-	}
-	if fails != "" {
-		return fmt.Errorf("the webhook would be refused: %s fails", fails)
-	}
-	return nil
+	_, err = w.Write(out.Bytes())
+	return fails, err
 }
 
 // header takes the three headers from the flags, or from the file where a flag
@@ -119,8 +133,13 @@ func headerLines(b []byte) map[string]string {
 	lines.Buffer(nil, len(b)+1)
 	for lines.Scan() {
 		name, value, ok := strings.Cut(strings.TrimPrefix(lines.Text(), "> "), ":")
-		if name = strings.ToLower(strings.TrimSpace(name)); ok && found[name] == "" {
+		name = strings.ToLower(strings.TrimSpace(name))
+		switch {
+		case !ok:
+		case found[name] == "":
 			found[name] = strings.TrimSpace(value)
+		case strings.HasSuffix(name, "-signature"): // several lines are one list
+			found[name] += " " + strings.TrimSpace(value)
 		}
 	}
 	return found

@@ -27,6 +27,9 @@ const (
 	// lastSecond is 9999-12-31T23:59:59Z, the last that RFC 3339 can write. A
 	// token that claims to live longer is held to live until then.
 	lastSecond = 253402300799
+	// The century of tokens, in Unix seconds.
+	firstOfCentury = 946684800  // 2000-01-01
+	endOfCentury   = 4102444800 // 2100-01-01
 
 	defaultUserClaim   = "sub"
 	defaultRightsClaim = "bridge"
@@ -35,6 +38,7 @@ const (
 // Claims is what a token says.
 type Claims struct {
 	User      string             // whose it is: 1–128 characters, none of them a control character
+	Token     string             // names the token itself, see fingerprint
 	ID        string             // jti; empty where the token has none
 	IssuedAt  time.Time          // iat; zero where the token has none
 	Expires   time.Time          // when what the token allows ends: see checkTimes; no later than the year 9999
@@ -50,8 +54,8 @@ type claimRules struct {
 	now                            func() time.Time
 }
 
-func newClaimRules(c TokenConfig) (claimRules, error) {
-	r := claimRules{issuer: c.Issuer, audience: c.Audience, user: c.UserClaim, rights: c.RightsClaim,
+func newClaimRules(c TokenConfig, i Issuer) (claimRules, error) {
+	r := claimRules{issuer: i.Issuer, audience: i.Audience, user: i.UserClaim, rights: i.RightsClaim,
 		leeway: c.Leeway, now: c.Now}
 	if r.user == "" {
 		r.user = defaultUserClaim
@@ -71,45 +75,77 @@ func newClaimRules(c TokenConfig) (claimRules, error) {
 	return r, nil
 }
 
-// read decodes and checks the claims of a token whose signature holds. Names
-// are matched with their case and may not repeat, at any depth.
-func (r *claimRules) read(b []byte) (Claims, error) {
-	var m map[string]jsontext.Value
+// claimSet is a token's claims by their names.
+type claimSet map[string]jsontext.Value
+
+// parseClaims decodes claims. Names are matched with their case and may not
+// repeat, at any depth; null is as good as absent.
+func parseClaims(b []byte) (claimSet, error) {
+	var m claimSet
 	if err := json.Unmarshal(b, &m); err != nil || m == nil {
-		return Claims{}, tokenError(TokenMalformed, "the token's claims are not a JSON object in UTF-8 with each name once")
+		return nil, tokenError(TokenMalformed, "the token's claims are not a JSON object in UTF-8 with each name once")
 	}
-	maps.DeleteFunc(m, func(_ string, v jsontext.Value) bool { return v.Kind() == 'n' }) // null is as good as absent
-	var c Claims
-	if err := r.checkTimes(m, &c); err != nil {
-		return Claims{}, err
-	}
-	if err := r.checkParties(m, &c); err != nil {
-		return Claims{}, err
-	}
-	user, err := stringClaim(m, r.user)
+	maps.DeleteFunc(m, func(_ string, v jsontext.Value) bool { return v.Kind() == 'n' })
+	return m, nil
+}
+
+// claimCheck is one thing that is looked at in the claims of a token.
+type claimCheck struct {
+	name  string
+	check func(r *claimRules, m claimSet, c *Claims) error
+}
+
+// claimChecks are all of them, in their order.
+var claimChecks = []claimCheck{
+	{"exp", (*claimRules).checkExpiry},
+	{"nbf", (*claimRules).checkNotBefore},
+	{"iat", (*claimRules).checkIssuedAt},
+	{"iss", (*claimRules).checkIssuer},
+	{"aud", (*claimRules).checkAudience},
+	{"user", (*claimRules).checkUser},
+	{"jti", (*claimRules).checkID},
+}
+
+// read decodes and checks the claims of a token whose signature holds.
+func (r *claimRules) read(b []byte) (Claims, error) {
+	m, err := parseClaims(b)
 	if err != nil {
 		return Claims{}, err
 	}
-	if err := checkName(user, maxUserRunes); err != nil {
-		return Claims{}, tokenError(TokenBadClaims, "the token's %s (the user) %s", r.user, err)
-	}
-	c.User = user
-	if c.ID, err = stringClaim(m, "jti"); err != nil {
-		return Claims{}, err
-	}
-	if c.ID != "" {
-		if err := checkName(c.ID, maxIDRunes); err != nil {
-			return Claims{}, tokenError(TokenBadClaims, "the token's jti %s", err)
+	var c Claims
+	for _, one := range claimChecks {
+		if err := one.check(r, m, &c); err != nil {
+			return Claims{}, err
 		}
 	}
 	c.Rights = stdjson.RawMessage(m[r.rights])
 	return c, nil
 }
 
-// checkTimes holds exp, nbf and iat against the clock. What a token allows ends
-// at its exp; where that has passed already, within the leeway, at exp + leeway.
-// Else a session would end as it begins wherever a clock is a little off.
-func (r *claimRules) checkTimes(m map[string]jsontext.Value, c *Claims) error {
+func (r *claimRules) checkUser(m claimSet, c *Claims) (err error) {
+	if c.User, err = stringClaim(m, r.user); err != nil {
+		return err
+	}
+	if err := checkName(c.User, maxUserRunes); err != nil {
+		return tokenError(TokenBadClaims, "the token's %s (the user) %s", r.user, err)
+	}
+	return nil
+}
+
+func (r *claimRules) checkID(m claimSet, c *Claims) (err error) {
+	if c.ID, err = stringClaim(m, "jti"); err != nil || c.ID == "" {
+		return err
+	}
+	if err := checkName(c.ID, maxIDRunes); err != nil {
+		return tokenError(TokenBadClaims, "the token's jti %s", err)
+	}
+	return nil
+}
+
+// checkExpiry holds exp against the clock. What a token allows ends at its exp;
+// where that has passed already, within the leeway, at exp + leeway. Else a session
+// would end as it begins wherever a clock is a little off.
+func (r *claimRules) checkExpiry(m claimSet, c *Claims) error {
 	now := r.now()
 	exp, ok, err := timeClaim(m, "exp")
 	switch {
@@ -124,6 +160,11 @@ func (r *claimRules) checkTimes(m map[string]jsontext.Value, c *Claims) error {
 	if !now.Before(exp) {
 		c.Expires = exp.Add(r.leeway)
 	}
+	return nil
+}
+
+func (r *claimRules) checkNotBefore(m claimSet, _ *Claims) error {
+	now := r.now()
 	nbf, ok, err := timeClaim(m, "nbf")
 	if err != nil {
 		return err
@@ -131,27 +172,34 @@ func (r *claimRules) checkTimes(m map[string]jsontext.Value, c *Claims) error {
 	if ok && now.Before(nbf.Add(-r.leeway)) {
 		return tokenError(TokenNotYetValid, "the token's nbf is %s ahead of this server's clock", span(nbf.Sub(now)))
 	}
-	iat, ok, err := timeClaim(m, "iat")
-	if err != nil {
-		return err
-	}
-	if ok {
-		if iat.Sub(now) > maxIssuedAhead {
-			return tokenError(TokenNotYetValid, "the token's iat is %s ahead of this server's clock; %s are allowed",
-				span(iat.Sub(now)), maxIssuedAhead)
-		}
-		c.IssuedAt = iat
-	}
 	return nil
 }
 
-func (r *claimRules) checkParties(m map[string]jsontext.Value, c *Claims) (err error) {
+func (r *claimRules) checkIssuedAt(m claimSet, c *Claims) error {
+	now := r.now()
+	iat, ok, err := timeClaim(m, "iat")
+	if err != nil || !ok {
+		return err
+	}
+	if iat.Sub(now) > maxIssuedAhead {
+		return tokenError(TokenNotYetValid, "the token's iat is %s ahead of this server's clock; %s are allowed",
+			span(iat.Sub(now)), maxIssuedAhead)
+	}
+	c.IssuedAt = iat
+	return nil
+}
+
+func (r *claimRules) checkIssuer(m claimSet, c *Claims) (err error) {
 	if c.Issuer, err = stringClaim(m, "iss"); err != nil {
 		return err
 	}
 	if r.issuer != "" && c.Issuer != r.issuer {
 		return tokenError(TokenWrongIssuer, "the token's iss is not the issuer that is set here")
 	}
+	return nil
+}
+
+func (r *claimRules) checkAudience(m claimSet, c *Claims) error {
 	if v, ok := m["aud"]; ok {
 		var one string
 		if json.Unmarshal(v, &one) == nil {
@@ -168,7 +216,7 @@ func (r *claimRules) checkParties(m map[string]jsontext.Value, c *Claims) (err e
 
 // timeClaim reads a NumericDate: seconds since 1970 as a JSON number, whole or
 // not. What lies outside 1970–9999 is held to the nearer end.
-func timeClaim(m map[string]jsontext.Value, name string) (at time.Time, ok bool, err error) {
+func timeClaim(m claimSet, name string) (at time.Time, ok bool, err error) {
 	v, ok := m[name]
 	if !ok {
 		return time.Time{}, false, nil
@@ -180,11 +228,29 @@ func timeClaim(m map[string]jsontext.Value, name string) (at time.Time, ok bool,
 	if err != nil && !errors.Is(err, strconv.ErrRange) { // out of range gives an infinity, which is held below
 		return time.Time{}, false, tokenError(TokenBadClaims, "the token's %s is not a number of seconds", name)
 	}
+	if unit := otherUnit(f); unit != "" {
+		return time.Time{}, false, tokenError(TokenBadClaims,
+			"the token's %s is in %s; RFC 7519 wants seconds, in JavaScript Math.floor(Date.now() / 1000)", name, unit)
+	}
 	return time.Unix(int64(math.Floor(max(0, min(f, lastSecond)))), 0).UTC(), true, nil
 }
 
+// otherUnit names the unit in which a number that is no time in seconds would be
+// one of this century. Taken for seconds, it would never come.
+func otherUnit(f float64) string {
+	for _, u := range []struct {
+		name string
+		per  float64 // second
+	}{{"milliseconds", 1e3}, {"microseconds", 1e6}, {"nanoseconds", 1e9}} {
+		if s := f / u.per; s >= firstOfCentury && s < endOfCentury {
+			return u.name
+		}
+	}
+	return ""
+}
+
 // stringClaim reads a string; a claim that is absent is empty.
-func stringClaim(m map[string]jsontext.Value, name string) (string, error) {
+func stringClaim(m claimSet, name string) (string, error) {
 	v, ok := m[name]
 	if !ok {
 		return "", nil
@@ -227,7 +293,7 @@ func span(d time.Duration) string {
 // production whoever signs people in makes the tokens.
 func SignToken(secret string, c Claims) (string, error) {
 	if err := checkTokenSecret(secret); err != nil {
-		return "", err
+		return "", fmt.Errorf("the token secret %w", err)
 	}
 	if err := checkName(c.User, maxUserRunes); err != nil {
 		return "", fmt.Errorf("the user %w", err)

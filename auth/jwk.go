@@ -27,49 +27,60 @@ func parseKeySet(b []byte, log *slog.Logger) (map[keyID]any, error) {
 	}
 	keys := make(map[keyID]any, len(*set.Keys))
 	for i, raw := range *set.Keys {
-		id, key, err := parseKey(raw)
-		if err == nil && keys[id] != nil {
+		ids, key, err := parseKey(raw)
+		if err == nil && slices.ContainsFunc(ids, func(id keyID) bool { return keys[id] != nil }) {
 			err = errors.New("an earlier key has the same kid and algorithm")
 		}
 		if err != nil {
 			log.Warn("a key of the JWKS is left out", "entry", i+1, "why", err.Error())
 			continue
 		}
-		keys[id] = key
+		for _, id := range ids {
+			keys[id] = key
+		}
 	}
 	return keys, nil
 }
 
-// parseKey reads a key and the one algorithm that it may verify.
-func parseKey(raw jsontext.Value) (id keyID, key any, err error) {
+// parseKey reads a key, and what it may verify: all algorithms of its kind, or the
+// one that its alg names.
+func parseKey(raw jsontext.Value) (ids []keyID, key any, err error) {
 	var m jwkset.JWKMarshal
 	if json.Unmarshal(raw, &m) != nil {
-		return id, nil, errors.New("its members cannot be read")
+		return nil, nil, errors.New("its members cannot be read")
 	}
 	switch {
 	case m.KID == "" || len(m.KID) > maxKIDBytes:
-		return id, nil, fmt.Errorf("its kid is missing or longer than %d bytes", maxKIDBytes)
+		return nil, nil, fmt.Errorf("its kid is missing or longer than %d bytes", maxKIDBytes)
 	case m.USE != "" && m.USE != jwkset.UseSig:
-		return id, nil, errors.New("its use is not sig")
+		return nil, nil, errors.New("its use is not sig")
 	case m.KEYOPS != nil && !slices.Contains(m.KEYOPS, jwkset.KeyOpsVerify):
-		return id, nil, errors.New("its key_ops do not have verify")
+		return nil, nil, errors.New("its key_ops do not have verify")
 	case m.KTY == jwkset.KtyOct:
-		return id, nil, errors.New("it is a symmetric key, which must not be published")
+		return nil, nil, errors.New("it is a symmetric key, which must not be published")
 	}
 	// Certificates prove nothing here, and some publishers write thumbprints of
 	// their own kind, for which the key would be refused.
 	m.X5U, m.X5C, m.X5T, m.X5TS256 = "", nil, "", ""
 	k, err := jwkset.NewJWKFromMarshal(m, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
 	if err != nil { // the error may quote the set, at any length
-		return id, nil, fmt.Errorf("%.200s", err.Error())
+		return nil, nil, fmt.Errorf("%.200s", err.Error())
 	}
-	alg, err := algorithmOf(k.Key())
+	kind, err := kindOf(k.Key())
 	if err != nil {
-		return id, nil, fmt.Errorf("it %w", err)
+		return nil, nil, fmt.Errorf("it %w", err)
 	}
-	// RFC 9864 spells EdDSA over this curve Ed25519 in newer key sets.
-	if m.ALG != "" && m.ALG.String() != alg && !(alg == algEdDSA && m.ALG == "Ed25519") {
-		return id, nil, fmt.Errorf("its alg is not %s", alg)
+	only := m.ALG.String()
+	if only == "Ed25519" { // so RFC 9864 spells EdDSA over this curve in newer key sets
+		only = algEdDSA
 	}
-	return keyID{m.KID, alg}, k.Key(), nil
+	for alg, a := range algorithms {
+		if a.kind == kind && (only == "" || only == alg) {
+			ids = append(ids, keyID{m.KID, alg})
+		}
+	}
+	if len(ids) == 0 {
+		return nil, nil, fmt.Errorf("its alg is not %s", kind)
+	}
+	return ids, k.Key(), nil
 }

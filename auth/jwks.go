@@ -53,7 +53,8 @@ const (
 // the read for all; one bad key loses the set, and {"error":…} with status 200
 // empties it.
 type keySet struct {
-	url          string
+	url          string // of the keys, or where issuer is set, of what tells that
+	issuer       string // who tells where its keys are; empty: url is the keys' own
 	client       *http.Client
 	log          *slog.Logger
 	interval     time.Duration // least time between reads for unknown kids
@@ -71,13 +72,22 @@ type keySet struct {
 	underway chan struct{} // closed when the read that was asked for or runs is over; nil when none
 }
 
-func newKeySet(ctx context.Context, c TokenConfig) (*keySet, error) {
-	u, err := url.Parse(c.JWKSURL)
+// newKeySet makes one that reads nothing until run is called.
+func newKeySet(ctx context.Context, c TokenConfig, i Issuer) (*keySet, error) {
+	address, issuer := i.JWKSURL, ""
+	if i.Discover {
+		var err error
+		if address, err = discoveryURL(i.Issuer); err != nil {
+			return nil, err
+		}
+		issuer = i.Issuer
+	}
+	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 		return nil, errors.New("the JWKS URL must be an absolute http or https URL")
 	}
 	s := &keySet{
-		url: c.JWKSURL, client: c.HTTPClient, log: c.Logger, interval: c.UnknownKIDInterval,
+		url: address, issuer: issuer, client: c.HTTPClient, log: c.Logger, interval: c.UnknownKIDInterval,
 		refreshEvery: refreshEvery,
 		ended:        ctx.Done(),
 		timer:        time.NewTimer(0),
@@ -88,10 +98,13 @@ func newKeySet(ctx context.Context, c TokenConfig) (*keySet, error) {
 		// open behind the program's back.
 		s.client = &http.Client{Transport: &http.Transport{
 			Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10,
-		}}
+		}, CheckRedirect: stayOnTLS}
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
+	}
+	if i.Issuer != "" {
+		s.log = s.log.With("issuer", i.Issuer)
 	}
 	if s.interval <= 0 {
 		s.interval = defaultUnknownKIDInterval
@@ -99,12 +112,19 @@ func newKeySet(ctx context.Context, c TokenConfig) (*keySet, error) {
 	if u.Scheme == "http" && !isLoopback(u.Hostname()) {
 		s.log.Warn("the JWKS URL is not https: whoever sits on the way can put in keys of their own")
 	}
-	if c.Loop == nil {
-		go s.run(ctx)
-	} else {
-		go c.Loop(ctx.Done(), func() { s.run(ctx) })
-	}
 	return s, nil
+}
+
+// stayOnTLS follows redirects, as http.Client does by itself, but not away from
+// https.
+func stayOnTLS(req *http.Request, via []*http.Request) error {
+	switch {
+	case len(via) >= 10:
+		return errors.New("more than 10 redirects")
+	case via[len(via)-1].URL.Scheme == "https" && req.URL.Scheme != "https":
+		return errors.New("a redirect away from https")
+	}
+	return nil
 }
 
 func isLoopback(host string) bool {
@@ -115,12 +135,21 @@ func isLoopback(host string) bool {
 	return err == nil && ip.IsLoopback()
 }
 
+// find implements keySource.
+func (s *keySet) find(ctx context.Context, alg, kid string) ([]any, error) {
+	key, err := s.key(ctx, alg, kid)
+	if err != nil {
+		return nil, err
+	}
+	return []any{key}, nil
+}
+
 // key finds a key, waiting where that may help for a read of the URL that begins
 // after the token came.
 func (s *keySet) key(ctx context.Context, alg, kid string) (any, error) {
 	switch {
-	case alg == algHS256:
-		return nil, errAlgorithm
+	case algorithms[alg].kind == kindSecret:
+		return nil, tokenError(TokenAlgorithm, "the token's alg is one of HS256, HS384 and HS512, and the keys that are set here are public ones")
 	case kid == "":
 		return nil, tokenError(TokenUnknownKey, "the token's header has no kid; it must name its key")
 	case len(kid) > maxKIDBytes:
@@ -137,7 +166,7 @@ func (s *keySet) key(ctx context.Context, alg, kid string) (any, error) {
 	ctx, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
 	for {
-		key, over, err := s.find(id, before, until)
+		key, over, err := s.lookUp(id, before, until)
 		if over == nil {
 			return key, err
 		}
@@ -156,12 +185,12 @@ var (
 	errUnknownKey = tokenError(TokenUnknownKey, "the key set has no key of the token's kid and algorithm")
 )
 
-// find looks a key up that was unknown when before reads had begun. Where it is
+// lookUp looks a key up that was unknown when before reads had begun. Where it is
 // unknown still, it asks for a read as soon as one may be made, and returns what
 // is closed when that is over. It gives up, with over nil, once a read that
 // began later has not brought the key, or where the next one would begin only
 // after until.
-func (s *keySet) find(id keyID, before uint64, until time.Time) (key any, over <-chan struct{}, err error) {
+func (s *keySet) lookUp(id keyID, before uint64, until time.Time) (key any, over <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if key := s.keys[id]; key != nil {
@@ -269,14 +298,35 @@ func (s *keySet) report(keys map[keyID]any, err error) {
 	}
 }
 
+// fetch reads the keys, and first, for an issuer that is asked for them, where they
+// are: that may change, too.
 func (s *keySet) fetch(ctx context.Context) (map[keyID]any, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, nil)
+	address := s.url
+	if s.issuer != "" {
+		b, err := s.get(ctx, address, "application/json")
+		if err != nil {
+			return nil, fmt.Errorf("read the OpenID configuration: %w", err)
+		}
+		if address, err = parseDiscovery(b, s.issuer); err != nil {
+			return nil, err
+		}
+	}
+	b, err := s.get(ctx, address, "application/jwk-set+json, application/json")
+	if err != nil {
+		return nil, err
+	}
+	return parseKeySet(b, s.log)
+}
+
+// get reads one reply of the key server.
+func (s *keySet) get(ctx context.Context, address, accept string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, errors.New("the JWKS URL cannot be requested")
 	}
-	req.Header.Set("Accept", "application/jwk-set+json, application/json")
+	req.Header.Set("Accept", accept)
 	resp, err := s.client.Do(req)
 	if err != nil {
 		var ue *url.Error
@@ -296,5 +346,5 @@ func (s *keySet) fetch(ctx context.Context) (map[keyID]any, error) {
 	if len(b) > maxKeySetBytes {
 		return nil, fmt.Errorf("the reply is larger than %d bytes", maxKeySetBytes)
 	}
-	return parseKeySet(b, s.log)
+	return b, nil
 }

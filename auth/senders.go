@@ -72,7 +72,7 @@ func (p *patterns) UnmarshalJSON(b []byte) error {
 func ParseSenders(b []byte) ([]Sender, error) {
 	var f senderFile
 	if err := json.Unmarshal(b, &f, json.RejectUnknownMembers(true)); err != nil {
-		return nil, senderFault(err)
+		return nil, fileFault(err, "senders", "a sender has name, secrets, types, to and rate")
 	}
 	if len(f.Senders) == 0 {
 		return nil, errors.New(`no senders: it must be {"senders":[{"name":"…","secrets":["whsec_…"]}]}`)
@@ -96,8 +96,9 @@ func ParseSenders(b []byte) ([]Sender, error) {
 	return out, nil
 }
 
-// senderFault says where the file is wrong, without what stands there.
-func senderFault(err error) error {
+// fileFault says where a file of senders or issuers is wrong, without what stands
+// there.
+func fileFault(err error, of, members string) error {
 	var syn *jsontext.SyntacticError
 	var sem *json.SemanticError
 	switch {
@@ -110,11 +111,11 @@ func senderFault(err error) error {
 		if !likeMember(sem.JSONPointer.LastToken()) {
 			place = "a name in " + cmp.Or(string(sem.JSONPointer.Parent()), "the file")
 		}
-		return fmt.Errorf("%s is no member known here; a sender has name, secrets, types, to and rate", place)
+		return fmt.Errorf("%s is no member known here; %s", place, members)
 	case errors.As(err, &sem):
 		return fmt.Errorf("%s has the wrong type", cmp.Or(string(sem.JSONPointer), "the whole"))
 	}
-	return errors.New("not a file of senders")
+	return fmt.Errorf("not a file of %s", of)
 }
 
 // likeMember tells a name that may be repeated: not what could be a key that

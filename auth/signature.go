@@ -71,6 +71,32 @@ type SignatureError struct {
 // Error is the detail.
 func (e *SignatureError) Error() string { return e.Detail }
 
+// Check finds all that is wrong with the headers alone, so that a request can be
+// refused before its body is read. Any error is the *SignatureError that Verify
+// would return, whatever the body. It keeps nothing of the headers.
+func (h Header) Check(now time.Time) error {
+	_, _, err := h.parse(now)
+	return err
+}
+
+// parse reads the headers and holds the timestamp against the clock.
+func (h Header) parse(now time.Time) (at time.Time, sigs signatures, err error) {
+	if err = h.checkPresent(); err != nil {
+		return at, sigs, err
+	}
+	if err = checkID(h.ID); err != nil {
+		return at, sigs, err
+	}
+	if at, err = parseTimestamp(h.Timestamp); err != nil {
+		return at, sigs, err
+	}
+	if err = checkWindow(at, now); err != nil {
+		return at, sigs, err
+	}
+	sigs, err = parseSignatures(h.Signature)
+	return at, sigs, err
+}
+
 func (h Header) checkPresent() error {
 	var names []string
 	for _, f := range []struct{ name, value string }{
@@ -172,6 +198,9 @@ func parseSignatures(header string) (signatures, error) {
 		}
 		entry, rest, _ := strings.Cut(header, " ")
 		header = rest
+		if strings.Count(entry, ",") > 1 { // the last is of a proxy that has made one line of several (RFC 9110 §5.3)
+			entry = strings.TrimSuffix(entry, ",")
+		}
 		version, value, ok := strings.Cut(entry, ",")
 		switch {
 		case !ok:

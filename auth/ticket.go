@@ -14,13 +14,21 @@ import (
 
 // Errors of Tickets.
 var (
-	// ErrTooManyTickets means that as many tickets are out as are kept. Some
+	// ErrTooManyTickets means that as many tickets are out as are kept, by their
+	// number or by the memory that their claims take. Some
 	// lapse within the tickets' lifetime: try again then.
 	ErrTooManyTickets = errors.New("too many tickets are outstanding; try again shortly")
 	// ErrTicket means that a ticket was never issued, was used, or has lapsed.
 	// The three look alike on purpose.
 	ErrTicket = errors.New("the ticket is unknown, used or expired; get a new one")
 )
+
+// maxTicketMemory bounds what all tickets keep, bytes: a token's rights may be as
+// long as a request's header.
+const maxTicketMemory = 16 << 20
+
+// ticketOverhead is what a ticket costs beside its claims' texts, bytes.
+const ticketOverhead = 400
 
 // ticketBytes of randomness make a ticket that cannot be guessed.
 const ticketBytes = 32
@@ -36,6 +44,7 @@ type Tickets struct {
 	mu     sync.Mutex
 	byHash map[[sha256.Size]byte]*list.Element
 	issued *list.List // of *ticketEntry, oldest first
+	size   int        // bytes of all that are out
 }
 
 type ticketEntry struct {
@@ -43,10 +52,11 @@ type ticketEntry struct {
 	hash    [sha256.Size]byte
 	claims  Claims
 	expires time.Time
+	size    int // bytes, as counted
 }
 
 // NewTickets makes a store whose tickets live for ttl and which holds max of
-// them at most. now is the clock; nil is time.Now.
+// them, and 16 MiB, at most. now is the clock; nil is time.Now.
 func NewTickets(ttl time.Duration, max int, now func() time.Time) *Tickets {
 	if now == nil {
 		now = time.Now
@@ -67,14 +77,19 @@ func (t *Tickets) Issue(_ context.Context, c Claims) (ticket string, expires tim
 	defer t.mu.Unlock()
 	now := t.now()
 	t.expire(now)
-	if t.issued.Len() >= t.max {
+	size := ticketOverhead + len(c.User) + len(c.ID) + len(c.Rights) + len(c.Issuer)
+	for _, audience := range c.Audiences {
+		size += ticketOverhead/10 + len(audience)
+	}
+	if t.issued.Len() >= t.max || t.size+size > maxTicketMemory {
 		return "", time.Time{}, ErrTooManyTickets
 	}
 	expires = now.Add(t.ttl)
 	if !c.Expires.IsZero() && c.Expires.Before(expires) {
 		expires = c.Expires
 	}
-	e := &ticketEntry{hash: sha256.Sum256([]byte(ticket)), claims: c, expires: expires}
+	e := &ticketEntry{hash: sha256.Sum256([]byte(ticket)), claims: c, expires: expires, size: size}
+	t.size += size
 	t.byHash[e.hash] = t.issued.PushBack(e)
 	return ticket, expires, nil
 }
@@ -109,5 +124,6 @@ func (t *Tickets) expire(now time.Time) {
 func (t *Tickets) remove(el *list.Element) *ticketEntry {
 	e := t.issued.Remove(el).(*ticketEntry)
 	delete(t.byHash, e.hash)
+	t.size -= e.size
 	return e
 }

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"errors"
 	"reflect"
 	"sync"
@@ -103,5 +104,31 @@ func TestOneOfManyGetsATicket(t *testing.T) {
 		if won.Load() != 1 {
 			t.Fatalf("%d redeemed one ticket", won.Load())
 		}
+	}
+}
+
+func TestTicketsAreBoundedByWhatTheirClaimsTakeToo(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	tickets := NewTickets(30*time.Second, 1_000_000, func() time.Time { return now })
+	large := Claims{User: "u", Rights: bytes.Repeat([]byte("r"), 12<<10)}
+	n := 0
+	for ; n < 100_000; n++ {
+		if _, _, err := tickets.Issue(t.Context(), large); err != nil {
+			if !errors.Is(err, ErrTooManyTickets) {
+				t.Fatal(err)
+			}
+			break
+		}
+	}
+	if most := maxTicketMemory / (12 << 10); n > most || n < most*9/10 {
+		t.Errorf("%d tickets of 12 KiB are out", n)
+	}
+	now = now.Add(31 * time.Second)
+	ticket, _, err := tickets.Issue(t.Context(), large)
+	if err != nil {
+		t.Fatalf("after the others have lapsed: %v", err)
+	}
+	if _, err := tickets.Redeem(t.Context(), ticket); err != nil || tickets.size != 0 {
+		t.Errorf("%v, %d bytes stay counted", err, tickets.size)
 	}
 }

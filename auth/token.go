@@ -2,7 +2,9 @@ package auth
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,11 +14,11 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/golang-jwt/jwt/v5"
 )
 
 // MinSecretBytes is the least a token secret holds: as much as the hash that
-// HS256 uses gives out (RFC 7518 §3.2).
+// HS256 uses gives out (RFC 7518 §3.2). Issuers that use HS384 or HS512 are held to
+// no more: their libraries pick the algorithm by the secret that they have.
 const MinSecretBytes = 32
 
 const (
@@ -36,31 +38,25 @@ const (
 	maxKIDBytes = 256
 )
 
-// Algorithms of tokens. No configuration takes HS256 beside another one: a
-// public key must never serve as an HMAC secret.
-const (
-	algHS256 = "HS256"
-	algRS256 = "RS256"
-	algES256 = "ES256"
-	algEdDSA = "EdDSA"
-)
-
-// TokenConfig says which tokens are good. Exactly one of Secret, PublicKeyPEM
-// and JWKSURL is set.
+// TokenConfig says which tokens are good: those that Issuers tell of by the issuers'
+// entries, and all others by what stands beside them, where at most one of Secrets,
+// PublicKeyPEM and JWKSURL is set; without one, others are refused.
 type TokenConfig struct {
-	Secret       string // HS256, raw text of MinSecretBytes or more
-	PublicKeyPEM string // RS256, ES256 or EdDSA, by the kind of the key
-	JWKSURL      string // RS256, ES256 and EdDSA keys by their kid
+	Secrets      []string // HS256, HS384, HS512: raw text of MinSecretBytes or more; any may have signed
+	PublicKeyPEM string   // RSA, EC on P-256, P-384 or P-521, or Ed25519, for the algorithms of that kind of key
+	JWKSURL      string   // where such keys are published, by their kid
 
 	Issuer   string // iss that a token must carry; empty: not checked
 	Audience string // aud that a token must name; empty: not checked
+
+	Issuers []Issuer // see ParseIssuers
 
 	Leeway      time.Duration // room for unequal clocks at exp and nbf, up to MaxLeeway; 0: none
 	UserClaim   string        // claim that holds the user id; empty: sub
 	RightsClaim string        // claim that holds the rights; empty: bridge
 
 	Now                func() time.Time // the clock for exp, nbf and iat; nil: time.Now
-	HTTPClient         *http.Client     // reads the JWKS; nil: one of our own
+	HTTPClient         *http.Client     // reads what issuers publish; nil: one of our own
 	UnknownKIDInterval time.Duration    // least time between reads of the JWKS for unknown kids; 0: 3 s
 	Logger             *slog.Logger     // hears about trouble with the JWKS; nil: silence
 	// Loop runs the function that reads the JWKS, and runs it again should it
@@ -97,52 +93,110 @@ func tokenError(reason, format string, args ...any) *TokenError {
 	return &TokenError{reason, fmt.Sprintf(format, args...)}
 }
 
-// keySource finds the key that a token's header asks for. The error is a
-// *TokenError.
+// keySource finds the keys that may have signed a token with such a header, all of
+// the kind that goes with the algorithm. The error is a *TokenError.
 type keySource interface {
-	key(ctx context.Context, alg, kid string) (any, error)
+	find(ctx context.Context, alg, kid string) ([]any, error)
 }
 
-// Tokens checks tokens. It is safe for concurrent use.
-type Tokens struct {
+// judge is how the tokens of one issuer are judged.
+type judge struct {
 	keys   keySource
 	claims claimRules
 }
 
-// NewTokens reads the configuration. With a JWKSURL it starts reading the keys
-// in the background, until ctx is done, and returns at once: a key server that
-// is down delays the tokens, not the start. Errors name the setting that is
-// wrong, and never a secret.
+// Tokens checks tokens. It is safe for concurrent use.
+type Tokens struct {
+	plain    *judge            // for tokens of no issuer of byIssuer; nil: they are refused
+	byIssuer map[string]*judge // by iss
+}
+
+// NewTokens reads the configuration. Where keys are published, it starts reading
+// them in the background, until ctx is done, and returns at once: a key server that
+// is down delays the tokens, not the start. Errors name the setting that is wrong,
+// and never a secret; where several are wrong, they are joined.
 func NewTokens(ctx context.Context, c TokenConfig) (*Tokens, error) {
+	t, start, err := newTokens(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range start {
+		if c.Loop == nil {
+			go s.run(ctx)
+		} else {
+			go c.Loop(ctx.Done(), func() { s.run(ctx) })
+		}
+	}
+	return t, nil
+}
+
+// Check finds what NewTokens would refuse, and reads nothing from anywhere.
+func (c TokenConfig) Check() error {
+	_, _, err := newTokens(context.Background(), c)
+	return err
+}
+
+// newTokens is NewTokens with the key sets that have yet to be started.
+func newTokens(ctx context.Context, c TokenConfig) (t *Tokens, start []*keySet, err error) {
+	if c.Leeway < 0 || c.Leeway > MaxLeeway {
+		return nil, nil, fmt.Errorf("the token leeway must be from 0 to %s", MaxLeeway)
+	}
 	given := 0
-	for _, s := range []string{c.Secret, c.PublicKeyPEM, c.JWKSURL} {
-		if s != "" {
+	for _, set := range []bool{len(c.Secrets) > 0, c.PublicKeyPEM != "", c.JWKSURL != ""} {
+		if set {
 			given++
 		}
 	}
-	if given != 1 {
-		return nil, fmt.Errorf("exactly one of token secret, public key and JWKS URL must be set; %d are", given)
+	if given > 1 || given == 0 && len(c.Issuers) == 0 {
+		return nil, nil, fmt.Errorf("exactly one of token secret, public key and JWKS URL must be set; %d are", given)
 	}
-	if c.Leeway < 0 || c.Leeway > MaxLeeway {
-		return nil, fmt.Errorf("the token leeway must be from 0 to %s", MaxLeeway)
+	t = &Tokens{byIssuer: make(map[string]*judge, len(c.Issuers))}
+	add := func(i Issuer) (*judge, error) {
+		j, err := newJudge(ctx, c, i)
+		if err != nil {
+			return nil, err
+		}
+		if s, ok := j.keys.(*keySet); ok {
+			start = append(start, s)
+		}
+		return j, nil
 	}
-	rules, err := newClaimRules(c)
-	if err != nil {
+	if given == 1 {
+		plain := Issuer{Issuer: c.Issuer, Audience: c.Audience, Secrets: c.Secrets, PublicKeyPEM: c.PublicKeyPEM, JWKSURL: c.JWKSURL,
+			UserClaim: c.UserClaim, RightsClaim: c.RightsClaim}
+		if t.plain, err = add(plain); err != nil {
+			return nil, nil, err
+		}
+	}
+	var errs []error
+	taken := map[string]bool{c.Issuer: given == 1}
+	for n, i := range c.Issuers {
+		if taken[i.Issuer] {
+			errs = append(errs, fmt.Errorf("issuer %d: its tokens are judged by another entry already", n+1))
+			continue
+		}
+		taken[i.Issuer] = true
+		if t.byIssuer[i.Issuer], err = add(i); err != nil {
+			errs = append(errs, fmt.Errorf("issuer %d: %w", n+1, err))
+		}
+	}
+	return t, start, errors.Join(errs...)
+}
+
+func newJudge(ctx context.Context, c TokenConfig, i Issuer) (j *judge, err error) {
+	j = &judge{}
+	if j.claims, err = newClaimRules(c, i); err != nil {
 		return nil, err
 	}
-	t := &Tokens{claims: rules}
 	switch {
-	case c.Secret != "":
-		t.keys, err = newSecretKey(c.Secret)
-	case c.PublicKeyPEM != "":
-		t.keys, err = newPublicKey(c.PublicKeyPEM)
+	case len(i.Secrets) > 0:
+		j.keys, err = newSecretKeys(i.Secrets)
+	case i.PublicKeyPEM != "":
+		j.keys, err = newPublicKey(i.PublicKeyPEM)
 	default:
-		t.keys, err = newKeySet(ctx, c)
+		j.keys, err = newKeySet(ctx, c, i)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return t, nil
+	return j, err
 }
 
 // tokenHeader is the JOSE header as far as it is heeded. Keys and URLs that a
@@ -153,49 +207,103 @@ type tokenHeader struct {
 	Crit jsontext.Value `json:"crit"`
 }
 
+// parsedToken is a token in its parts, of which nothing is proven yet.
+type parsedToken struct {
+	header    tokenHeader
+	signed    string // header and claims as they stand in the token, with a full stop between
+	claims    string // in base64url
+	signature []byte
+}
+
+// parseToken takes a token apart. Any error is a *TokenError.
+func parseToken(token string) (p parsedToken, err error) {
+	if token == "" {
+		return p, tokenError(TokenMalformed, "the token is empty")
+	}
+	if len(token) > maxTokenBytes {
+		return p, tokenError(TokenMalformed, "the token has %d bytes; %d are allowed", len(token), maxTokenBytes)
+	}
+	head, rest, ok1 := strings.Cut(token, ".")
+	claims, sig, ok2 := strings.Cut(rest, ".")
+	if !ok1 || !ok2 || strings.Contains(sig, ".") {
+		return p, tokenError(TokenMalformed, "the token is not three parts with full stops between")
+	}
+	if p.header, err = parseTokenHeader(head); err != nil {
+		return p, err
+	}
+	p.signed, p.claims = token[:len(head)+1+len(claims)], claims
+	p.signature, err = decodePart(sig)
+	if _, known := algorithms[p.header.Alg]; !known {
+		return p, errUnknownAlgorithm
+	}
+	if err != nil || len(p.signature) == 0 {
+		return p, tokenError(TokenMalformed, "the token's signature is missing or not base64url")
+	}
+	return p, nil
+}
+
+// errUnknownAlgorithm does not repeat the algorithm: it is the token's own text.
+var errUnknownAlgorithm = tokenError(TokenAlgorithm, "the token's alg is none of HS, RS, PS and ES with 256, 384 or 512, and EdDSA")
+
+func (p *parsedToken) payload() ([]byte, error) {
+	b, err := decodePart(p.claims)
+	if err != nil {
+		return nil, tokenError(TokenMalformed, "the token's claims are not base64url")
+	}
+	return b, nil
+}
+
 // Verify checks the token's signature, then its claims. It waits for the key
 // server only where the token names a key that is not known yet, 4.5 seconds at
 // most. Any error is a *TokenError.
 func (t *Tokens) Verify(ctx context.Context, token string) (Claims, error) {
-	if token == "" {
-		return Claims{}, tokenError(TokenMalformed, "the token is empty")
-	}
-	if len(token) > maxTokenBytes {
-		return Claims{}, tokenError(TokenMalformed, "the token has %d bytes; %d are allowed", len(token), maxTokenBytes)
-	}
-	head, rest, ok1 := strings.Cut(token, ".")
-	payload, sig, ok2 := strings.Cut(rest, ".")
-	if !ok1 || !ok2 || strings.Contains(sig, ".") {
-		return Claims{}, tokenError(TokenMalformed, "the token is not three parts with full stops between")
-	}
-	h, err := parseTokenHeader(head)
+	p, err := parseToken(token)
 	if err != nil {
 		return Claims{}, err
 	}
-	method := signingMethod(h.Alg)
-	if method == nil {
-		return Claims{}, errAlgorithm
-	}
-	signature, err := decodePart(sig)
-	if err != nil || len(signature) == 0 {
-		return Claims{}, tokenError(TokenMalformed, "the token's signature is missing or not base64url")
-	}
-	key, err := t.keys.key(ctx, h.Alg, h.KID)
+	j, err := t.judge(&p)
 	if err != nil {
 		return Claims{}, err
 	}
-	if err := method.Verify(token[:len(head)+1+len(payload)], signature, key); err != nil {
-		return Claims{}, tokenError(TokenBadSignature, "the token's signature does not match the key that is set here")
+	if err := j.checkSignature(ctx, &p); err != nil {
+		return Claims{}, err
 	}
-	b, err := decodePart(payload)
+	b, err := p.payload()
 	if err != nil {
-		return Claims{}, tokenError(TokenMalformed, "the token's claims are not base64url")
+		return Claims{}, err
 	}
-	return t.claims.read(b)
+	claims, err := j.claims.read(b)
+	claims.Token = fingerprint(p.signed)
+	return claims, err
 }
 
-// errAlgorithm does not repeat the algorithm: it is the token's own text.
-var errAlgorithm = tokenError(TokenAlgorithm, "the token's alg is not allowed with the key that is set here")
+// checkSignature tries the keys that may have signed the token.
+func (j *judge) checkSignature(ctx context.Context, p *parsedToken) error {
+	keys, err := j.keys.find(ctx, p.header.Alg, p.header.KID)
+	if err != nil {
+		return err
+	}
+	method := algorithms[p.header.Alg].method
+	for _, key := range keys {
+		if method.Verify(p.signed, p.signature, key) == nil {
+			return nil
+		}
+	}
+	if len(keys) > 1 {
+		return tokenError(TokenBadSignature, "the token's signature matches none of the %d secrets that are set here", len(keys))
+	}
+	return tokenError(TokenBadSignature, "the token's signature does not match the key that is set here")
+}
+
+// fingerprintBytes of SHA-256 tell the tokens of one user apart.
+const fingerprintBytes = 12
+
+// fingerprint names a token, which may have no jti, by a hash of what is signed.
+// The signature is left out: some have several spellings for the same token.
+func fingerprint(signed string) string {
+	sum := sha256.Sum256([]byte(signed))
+	return hex.EncodeToString(sum[:fingerprintBytes])
+}
 
 func parseTokenHeader(part string) (tokenHeader, error) {
 	var h tokenHeader
@@ -223,19 +331,3 @@ func decodePart(part string) ([]byte, error) {
 
 // strictBase64URL is base64url in which each value has one spelling only.
 var strictBase64URL = base64.RawURLEncoding.Strict()
-
-// signingMethod is nil for what is on no allow-list, "none" above all.
-func signingMethod(alg string) jwt.SigningMethod {
-	switch alg {
-	case algHS256:
-		return jwt.SigningMethodHS256
-	case algRS256:
-		return jwt.SigningMethodRS256
-	case algES256:
-		return jwt.SigningMethodES256
-	case algEdDSA:
-		return jwt.SigningMethodEdDSA
-	default:
-		return nil
-	}
-}

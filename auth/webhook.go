@@ -48,6 +48,13 @@ type Verified struct {
 	Key       int // which key matched, counted from 1 in the order given to NewWebhooks
 }
 
+// CheckWebhookSecret says what is wrong with one key for NewWebhooks, without any
+// part of it.
+func CheckWebhookSecret(secret string) error {
+	_, _, err := parseSecret(secret)
+	return err
+}
+
 // NewWebhooks reads the keys: "whsec_<base64>" with at least
 // MinWebhookSecretBytes, or "whpk_<base64>" ed25519 public keys. Its error names
 // the entry, counted from 1, and what is wrong with it, without any part of it.
@@ -78,21 +85,8 @@ func NewWebhooks(secrets []string) (*Webhooks, error) {
 // older or newer than MaxSkew. Any error is a *SignatureError. The body is not
 // kept and, for v1 signatures, not copied.
 func (w *Webhooks) Verify(h Header, body []byte, now time.Time) (Verified, error) {
-	if err := h.checkPresent(); err != nil {
-		return Verified{}, err
-	}
-	if err := checkID(h.ID); err != nil {
-		return Verified{}, err
-	}
-	at, err := parseTimestamp(h.Timestamp)
-	if err != nil {
-		return Verified{}, err
-	}
 	// Before the hashing: what is out of the window costs us nothing more.
-	if err := checkWindow(at, now); err != nil {
-		return Verified{}, err
-	}
-	sigs, err := parseSignatures(h.Signature)
+	at, sigs, err := h.parse(now)
 	if err != nil {
 		return Verified{}, err
 	}

@@ -108,6 +108,8 @@ func TestWhatVerifyRefusesAndWhy(t *testing.T) {
 		"as the last of ten":          {change: func(h *Header) { h.Signature = strings.TrimSuffix(ten, other) + vectorMAC }},
 		"as the eleventh":             {change: func(h *Header) { h.Signature = ten + " " + vectorMAC }, want: ReasonMalformed, detail: "more than 10"},
 		"among others and spaces":     {change: func(h *Header) { h.Signature = " v9,x  bare " + other + "  " + vectorMAC + " " }},
+		"joined by a proxy":           {change: func(h *Header) { h.Signature = other + ", " + vectorMAC }},
+		"joined by a proxy, first":    {change: func(h *Header) { h.Signature = vectorMAC + ", " + other + ", " + other }},
 		"joined with commas":          {change: func(h *Header) { h.Signature = other + "," + vectorMAC }, want: ReasonMismatch},
 	} {
 		t.Run(name, func(t *testing.T) {

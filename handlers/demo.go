@@ -37,7 +37,7 @@ func (s *Server) demoToken(c *fiber.Ctx) error {
 	var in struct {
 		User string `json:"user"`
 	}
-	if err := json.Unmarshal(c.Body(), &in); err != nil || bridge.CheckUserID(in.User) != nil {
+	if err := s.demoJSON(c, &in); err != nil || bridge.CheckUserID(in.User) != nil {
 		return s.problem(c, wire.NewProblem(wire.CodeMalformed, `send {"user":"patient-42"}`))
 	}
 	expires := s.now().Add(demoTokenLife)
@@ -55,6 +55,15 @@ func (s *Server) demoToken(c *fiber.Ctx) error {
 	}{token, wire.Time(expires)})
 }
 
+// demoJSON reads what the page sends.
+func (s *Server) demoJSON(c *fiber.Ctx, into any) error {
+	body, err := s.readBody(c, s.o.Bridge.MaxBytes())
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(body, into)
+}
+
 // demoPatient is what a clinic's backend does after it has added a patient.
 func (s *Server) demoPatient(c *fiber.Ctx) error {
 	var in struct {
@@ -62,7 +71,7 @@ func (s *Server) demoPatient(c *fiber.Ctx) error {
 		Patient string `json:"patient"`
 		Name    string `json:"name"`
 	}
-	if err := json.Unmarshal(c.Body(), &in); err != nil || in.Patient == "" || in.Doctor == "" {
+	if err := s.demoJSON(c, &in); err != nil || in.Patient == "" || in.Doctor == "" {
 		return s.problem(c, wire.NewProblem(wire.CodeMalformed, `send {"doctor":"doctor-7","patient":"patient-42","name":"…"}`))
 	}
 	return s.fire(c, map[string]any{
@@ -76,7 +85,7 @@ func (s *Server) demoAnnouncement(c *fiber.Ctx) error {
 	var in struct {
 		Message string `json:"message"`
 	}
-	if err := json.Unmarshal(c.Body(), &in); err != nil || in.Message == "" {
+	if err := s.demoJSON(c, &in); err != nil || in.Message == "" {
 		return s.problem(c, wire.NewProblem(wire.CodeMalformed, `send {"message":"…"}`))
 	}
 	return s.fire(c, map[string]any{

@@ -51,18 +51,26 @@ func newSenders(keys []SenderKey) []*sender {
 	return out
 }
 
-// admit takes n events from the sender's rate; where that is used up it returns
-// how long to wait. More than the burst allows at once counts as the burst.
+// admit takes so many events from the sender's rate; where that is used up it
+// returns how long to wait. A request of more events than the burst allows is
+// admitted when the whole burst is there, and counts in full all the same: what it
+// takes beyond is owed, and the sender waits until it has come back.
 func (n *sender) admit(events int) (wait time.Duration) {
 	if n.limit == nil {
 		return 0
 	}
 	now := time.Now()
-	r := n.limit.ReserveN(now, max(1, min(events, n.limit.Burst())))
+	events = max(1, events)
+	first := max(1, min(events, n.limit.Burst()))
+	r := n.limit.ReserveN(now, first)
 	if wait = r.DelayFrom(now); wait > 0 {
 		r.CancelAt(now)
+		return wait
 	}
-	return wait
+	for owed := events - first; owed > 0; owed -= first {
+		n.limit.ReserveN(now, min(owed, first)) // its delay is the sender's next wait
+	}
+	return 0
 }
 
 // enter waits for one of the sender's slots; the returned function gives it back.
@@ -78,18 +86,27 @@ func (n *sender) enter(ctx context.Context) (leave func(), err error) {
 // maxAddresses bounds the memory of addresses.
 const maxAddresses = 100_000
 
-// addresses limits how often one address may connect. It remembers an address
-// only while its allowance is not whole.
+// What a call weighs in its address's rate. A session acks five times a second at
+// most, so that a second of one session's acks weighs as much as a connect.
+const (
+	connectWeight = 5
+	ackWeight     = 1
+)
+
+// addresses limits how often one address may connect, and what else it may do
+// before it has proven anything. It remembers an address only while its allowance
+// is not whole.
 type addresses struct {
-	perSecond float64 // 0: no limit
-	burst     int
+	perSecond float64 // weight a second; 0: no limit
+	burst     int     // weight
 
 	mu sync.Mutex // guards of
 	of map[string]*rate.Limiter
 }
 
-func newAddresses(perSecond float64) *addresses {
-	return &addresses{perSecond: perSecond, burst: int(math.Ceil(10 * perSecond)), of: make(map[string]*rate.Limiter)}
+// newAddresses allows so many connects a second, and ten times as many at once.
+func newAddresses(connects float64) *addresses {
+	return &addresses{perSecond: connectWeight * connects, burst: connectWeight * int(math.Ceil(10*connects)), of: make(map[string]*rate.Limiter)}
 }
 
 // admit counts one connect, or returns how long to wait.
@@ -99,6 +116,38 @@ func (a *addresses) admit(address string, now time.Time) (wait time.Duration) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	r := a.limiter(address, now).ReserveN(now, connectWeight)
+	if wait = r.DelayFrom(now); wait > 0 {
+		r.CancelAt(now)
+	}
+	return wait
+}
+
+// wait returns how long the address is to wait before it may do something of
+// this weight, and counts nothing.
+func (a *addresses) wait(address string, weight int, now time.Time) time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	l := a.of[address]
+	if l == nil {
+		return 0
+	}
+	missing := float64(weight) - l.TokensAt(now)
+	return time.Duration(max(0, missing/a.perSecond) * float64(time.Second))
+}
+
+// charge counts what was done, whether or not the address may do more.
+func (a *addresses) charge(address string, weight int, now time.Time) {
+	if a.perSecond <= 0 || weight == 0 {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.limiter(address, now).ReserveN(now, weight) // what is beyond its allowance, it owes
+}
+
+// limiter is an address's; mu is held.
+func (a *addresses) limiter(address string, now time.Time) *rate.Limiter {
 	l := a.of[address]
 	if l == nil {
 		if len(a.of) >= maxAddresses {
@@ -107,11 +156,7 @@ func (a *addresses) admit(address string, now time.Time) (wait time.Duration) {
 		l = rate.NewLimiter(rate.Limit(a.perSecond), a.burst)
 		a.of[address] = l
 	}
-	r := l.ReserveN(now, 1)
-	if wait = r.DelayFrom(now); wait > 0 {
-		r.CancelAt(now)
-	}
-	return wait
+	return l
 }
 
 // sweep forgets those who have their whole allowance; where nobody has, all are
@@ -133,6 +178,25 @@ func (s *Server) connects(c *fiber.Ctx) error {
 		return s.limited(c, "this address connects too often", wait)
 	}
 	return c.Next()
+}
+
+// weighs is around calls that show a token and last a moment. One whose token is
+// good weighs as given in its address's rate, one whose token is not as much as a
+// connect: telling them apart is most of what they cost.
+func (s *Server) weighs(weight int, next fiber.Handler) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		address := s.clientAddress(c)
+		if wait := s.addresses.wait(address, max(1, weight), time.Now()); wait > 0 {
+			return s.limited(c, "this address calls too often", wait)
+		}
+		err := next(c)
+		if known(c) {
+			s.addresses.charge(address, weight, time.Now())
+		} else {
+			s.addresses.charge(address, connectWeight, time.Now())
+		}
+		return err
+	}
 }
 
 // limited answers 429 and says when to come back.

@@ -71,13 +71,16 @@ func TestASendersRateCountsEventsAndTellsAnHonestWait(t *testing.T) {
 	}
 }
 
-func TestABatchLargerThanTheBurstCountsAsTheBurst(t *testing.T) {
-	n := newSenders([]SenderKey{keyOf("clinic", slow, 5)})[0]
-	if wait := n.admit(1_000); wait != 0 {
+func TestABatchLargerThanTheBurstCountsInFull(t *testing.T) {
+	n := newSenders([]SenderKey{keyOf("clinic", 1, 5)})[0]
+	if wait := n.admit(1_003); wait != 0 {
 		t.Fatalf("it could never be sent: %v", wait)
 	}
-	if n.admit(1) == 0 {
-		t.Error("it used up nothing")
+	if wait := n.admit(1); wait < 990*time.Second || wait > 999*time.Second {
+		t.Errorf("the next event is to wait %v", wait)
+	}
+	if n.admit(1_000) == 0 {
+		t.Error("a second one passed the rate")
 	}
 }
 
@@ -177,6 +180,39 @@ func TestAnAddressMayConnectInABurstAndThenAtItsRate(t *testing.T) {
 	}
 	if len(free.of) != 0 {
 		t.Error("addresses are remembered for nothing")
+	}
+}
+
+func TestCallsWeighInTheirAddressesRate(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	a := newAddresses(1) // ten connects at once, or fifty acks
+	for i := range 10 * connectWeight {
+		if wait := a.wait("a", ackWeight, now); wait != 0 {
+			t.Fatalf("ack %d is to wait %v", i, wait)
+		}
+		a.charge("a", ackWeight, now)
+	}
+	if wait := a.wait("a", ackWeight, now); wait != time.Second/connectWeight {
+		t.Errorf("one more is to wait %v", wait)
+	}
+	if a.admit("a", now) == 0 {
+		t.Error("acks leave the connects of their address alone")
+	}
+	if wait := a.wait("b", ackWeight, now); wait != 0 {
+		t.Errorf("another address is to wait %v", wait)
+	}
+	// What was done at the same time is owed.
+	for range 5 {
+		a.charge("b", connectWeight, now)
+		a.charge("a", connectWeight, now)
+	}
+	if wait := a.wait("a", connectWeight, now); wait != 6*time.Second {
+		t.Errorf("one who owes is to wait %v", wait)
+	}
+	free := newAddresses(0)
+	free.charge("a", connectWeight, now)
+	if free.wait("a", connectWeight, now) != 0 || len(free.of) != 0 {
+		t.Error("there is a limit where none is set")
 	}
 }
 

@@ -2,7 +2,6 @@ package handlers
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"mime"
@@ -23,9 +22,10 @@ const operatorTimeout = 2 * time.Minute
 // operation is one operator's call. What it returns as an error becomes a problem.
 type operation func(ctx context.Context, c *fiber.Ctx, o bridge.Operator) error
 
-// operators lets those in whose token names the area.
+// operators lets those in whose token names the area. Their calls are free; those
+// with a bad token count towards their address's rate.
 func (s *Server) operators(area string, do operation) fiber.Handler {
-	return func(c *fiber.Ctx) error {
+	return s.weighs(0, func(c *fiber.Ctx) error {
 		id, err := s.bearer(c)
 		if err != nil {
 			return s.fromDomain(c, err)
@@ -44,7 +44,7 @@ func (s *Server) operators(area string, do operation) fiber.Handler {
 			s.auditRefusal(problemOf(err).Code, c, id)
 		}
 		return s.fromDomain(c, err)
-	}
+	})
 }
 
 // unasked is a call that was refused before the domain, which audits what it is
@@ -132,7 +132,7 @@ func (s *Server) presenceOfMany(ctx context.Context, c *fiber.Ctx, o bridge.Oper
 	var body struct {
 		Users []string `json:"users"`
 	}
-	if err := readJSON(c, &body); err != nil {
+	if err := s.readJSON(c, &body); err != nil {
 		return &unasked{err}
 	}
 	list, err := o.Presence(ctx, body.Users)
@@ -179,7 +179,7 @@ func (s *Server) revoke(ctx context.Context, c *fiber.Ctx, o bridge.Operator) er
 		IssuedBefore *wire.Whole `json:"issuedBefore"`
 		TokenID      *string     `json:"jti"`
 	}
-	if err := readJSON(c, &body); err != nil {
+	if err := s.readJSON(c, &body); err != nil {
 		return &unasked{err}
 	}
 	var r bridge.Revocation
@@ -346,12 +346,15 @@ func (s *Server) export(ctx context.Context, c *fiber.Ctx, o bridge.Operator) er
 var errExportBroke = errors.New("the export broke off")
 
 // readJSON reads a request's JSON object. Names it does not know are ignored.
-func readJSON(c *fiber.Ctx, into any) error {
+func (s *Server) readJSON(c *fiber.Ctx, into any) error {
 	media, _, err := mime.ParseMediaType(c.Get(fiber.HeaderContentType))
 	if err != nil || media != fiber.MIMEApplicationJSON {
 		return errMedia
 	}
-	body := bytes.Clone(c.Request().Body())
+	body, err := s.readBody(c, maxRequestBytes)
+	if err != nil {
+		return err
+	}
 	if err := wire.CheckObject(body); err != nil {
 		return err
 	}

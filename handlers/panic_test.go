@@ -122,7 +122,7 @@ func serverOn(t *testing.T, e bridge.Engine, secret string) (*Server, func() flo
 	t.Helper()
 	log, registry := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
 	g := guard.New(log, registry)
-	tokens, err := auth.NewTokens(t.Context(), auth.TokenConfig{Secret: secret})
+	tokens, err := auth.NewTokens(t.Context(), auth.TokenConfig{Secrets: []string{secret}})
 	if err != nil {
 		t.Fatal(err)
 	}

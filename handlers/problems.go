@@ -20,7 +20,7 @@ import (
 const retryAfterSeconds = 5
 
 // problem replies with an RFC 9457 problem and gives it an id that our log has
-// too.
+// too; of refusals of callers who have proven nothing, the log has a few a second.
 func (s *Server) problem(c *fiber.Ctx, p wire.Problem) error {
 	p.Instance = "urn:ulid:" + ulid.Make().String()
 	switch p.Status {
@@ -35,14 +35,19 @@ func (s *Server) problem(c *fiber.Ctx, p wire.Problem) error {
 	case http.StatusUpgradeRequired:
 		c.Set(fiber.HeaderUpgrade, "websocket")
 	}
-	if (p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden) && c.Locals(auditedKey) == nil {
-		s.o.Bridge.Audit().Refused(p.Code, route(c), slog.String("remote", s.clientAddress(c)))
+	if c.Locals(hungUpKey) != nil {
+		return nil
 	}
-	level := s.log.Info
-	if p.Status >= 500 && p.Code != wire.CodeDraining {
-		level = s.log.Warn
+	if known(c) || s.o.Bridge.Refusals().Write(p.Code) {
+		if (p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden) && c.Locals(auditedKey) == nil {
+			s.o.Bridge.Audit().Refused(p.Code, route(c), slog.String("remote", s.clientAddress(c)))
+		}
+		level := s.log.Info
+		if p.Status >= 500 && p.Code != wire.CodeDraining {
+			level = s.log.Warn
+		}
+		level("refused", "code", p.Code, "status", p.Status, "instance", p.Instance)
 	}
-	level("refused", "code", p.Code, "status", p.Status, "instance", p.Instance)
 	s.refused.WithLabelValues(p.Code).Inc()
 	c.Status(p.Status)
 	c.Set(fiber.HeaderContentType, wire.ProblemMediaType)
@@ -86,7 +91,7 @@ func (s *Server) onError(c *fiber.Ctx, err error) error {
 	case http.StatusRequestHeaderFieldsTooLarge:
 		return s.problem(c, wire.NewProblem(wire.CodeHeaderFieldsTooLong, "request line and headers must fit 16 KiB"))
 	case http.StatusRequestTimeout:
-		return s.problem(c, wire.NewProblem(wire.CodeTimeout, "a request must be here whole within 10 s"))
+		return s.problem(c, wire.NewProblem(wire.CodeTimeout, lateRequest))
 	case http.StatusUpgradeRequired:
 		return s.problem(c, wire.NewProblem(wire.CodeUpgradeRequired, "send a WebSocket handshake of version 13 (RFC 6455)"))
 	case http.StatusBadRequest:
@@ -96,15 +101,18 @@ func (s *Server) onError(c *fiber.Ctx, err error) error {
 	return s.problem(c, wire.NewProblem(wire.CodeInternal, ""))
 }
 
-func tooLarge(limit int) wire.Problem {
-	return wire.NewProblem(wire.CodeTooLarge, "this may have "+strconv.Itoa(limit)+" bytes; send what is large by reference")
-}
+// lateRequest tells a caller why requestTimeout ended its request.
+const lateRequest = "a request must be here whole within 10 s"
 
 // errMedia: a body that is not said to be JSON.
 var errMedia = errors.New("not application/json")
 
 // auditedKey marks a request whose refusal stands in the audit log already.
 const auditedKey = "audited"
+
+// hungUpKey marks a request whose sender has hung up before its end: nobody was
+// refused.
+const hungUpKey = "hung up"
 
 // route names a request by its pattern: a path may hold a name.
 func route(c *fiber.Ctx) string { return c.Method() + " " + c.Route().Path }
@@ -125,6 +133,9 @@ func (s *Server) auditWebhook(d *delivery, code, id string) {
 func (s *Server) fromDomain(c *fiber.Ctx, err error) error { return s.problem(c, problemOf(err)) }
 
 func problemOf(err error) wire.Problem {
+	if b := (*bodyError)(nil); errors.As(err, &b) {
+		return b.problem()
+	}
 	switch {
 	case errors.Is(err, errMedia):
 		return wire.NewProblem(wire.CodeUnsupportedMedia, "set Content-Type: application/json")

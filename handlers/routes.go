@@ -3,11 +3,14 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"net"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -74,6 +77,9 @@ type Options struct {
 	ConnectRate float64
 	// Now is the clock that signatures are judged by; nil: time.Now.
 	Now func() time.Time
+	// MaxConnections bounds all connections, sessions among them, and
+	// MaxUnauthenticated those that have proven nothing; 0: no limit.
+	MaxConnections, MaxUnauthenticated int
 	// Demo, where set, serves the page and its small backend.
 	Demo *Demo
 }
@@ -88,6 +94,9 @@ type Server struct {
 	senders []*sender
 
 	addresses *addresses
+	bodies    *bodies
+	dropped   *prometheus.CounterVec
+	listening atomic.Pointer[connections] // set by Serve
 	refused   *prometheus.CounterVec
 	webhooks  *prometheus.CounterVec
 }
@@ -95,7 +104,8 @@ type Server struct {
 // New builds the server; it listens to nothing yet.
 func New(o Options) *Server {
 	s := &Server{o: o, log: o.Logger, now: o.Now, pending: newPending(o.MaxPendingPerAddress),
-		senders: newSenders(o.Senders), addresses: newAddresses(o.ConnectRate)}
+		senders: newSenders(o.Senders), addresses: newAddresses(o.ConnectRate),
+		bodies: newBodies(max(o.Bridge.MaxBytes(), o.MaxBatchBytes))}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -105,7 +115,17 @@ func New(o Options) *Server {
 	s.webhooks = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "hookbridge_webhooks_total", Help: "Signed events, by the name of the sender's key and by what they were answered with.",
 	}, []string{"sender", "result"})
-	o.Registry.MustRegister(s.refused, s.webhooks, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	s.dropped = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "hookbridge_dropped_connections_total", Help: "Connections ended to make room for others, by what there was too little of.",
+	}, []string{"reason"})
+	o.Registry.MustRegister(s.refused, s.webhooks, s.dropped, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "hookbridge_connections", Help: "Open connections: sessions, and all others.",
+	}, o.Guard.Gauge(func() float64 {
+		if l := s.listening.Load(); l != nil {
+			return float64(l.count())
+		}
+		return 0
+	})), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "hookbridge_pending_connections", Help: "WebSocket connections that have not shown a token yet.",
 	}, o.Guard.Gauge(func() float64 { return float64(s.pending.total()) })))
 
@@ -114,6 +134,7 @@ func New(o Options) *Server {
 		DisableStartupMessage:        true,
 		ErrorHandler:                 s.onError,
 		BodyLimit:                    max(o.Bridge.MaxBytes(), o.MaxBatchBytes),
+		StreamRequestBody:            true, // see headerReceived
 		ReadBufferSize:               headerBytes,
 		ReadTimeout:                  requestTimeout,
 		WriteTimeout:                 replyTimeout,
@@ -125,11 +146,11 @@ func New(o Options) *Server {
 	h := s.app.Server()
 	// A session's connection outlives the handler that upgraded it.
 	h.KeepHijackedConns = true
-	h.HeaderReceived = s.bodyLimit
+	h.HeaderReceived = s.headerReceived
 	h.SecureErrorLogMessage = true
 	h.Logger = quiet{}
 	h.NoDefaultServerHeader = true
-	h.Handler = s.prefixed(s.knownMethod(h.Handler))
+	h.Handler = s.serve(s.prefixed(s.knownMethod(h.Handler)))
 	s.guardEdge(h)
 
 	s.routes()
@@ -149,7 +170,7 @@ func (s *Server) routes() {
 	r.Post("/v1/tickets", s.connects, s.ticket)
 	r.Get(pathStream, s.connects, s.stream)
 	r.Get("/v1/poll", s.connects, s.poll)
-	r.Post("/v1/acks", s.acks)
+	r.Post("/v1/acks", s.weighs(ackWeight, s.acks))
 	s.operatorRoutes(r)
 
 	r.Get("/openapi.json", s.contract(contract.OpenAPI))
@@ -183,7 +204,11 @@ func (s *Server) knownMethod(next fasthttp.RequestHandler) fasthttp.RequestHandl
 }
 
 // Serve answers requests that come to ln until Shutdown.
-func (s *Server) Serve(ln net.Listener) error { return s.app.Listener(ln) }
+func (s *Server) Serve(ln net.Listener) error {
+	l := newConnections(ln, cmp.Or(s.o.MaxConnections, math.MaxInt32), cmp.Or(s.o.MaxUnauthenticated, math.MaxInt32), s.log, s.dropped)
+	s.listening.Store(l)
+	return s.app.Listener(l)
+}
 
 // Shutdown stops listening and waits for requests under way. Sessions are the
 // bridge's to drain, before this.

@@ -3,8 +3,6 @@ package handlers
 import (
 	"errors"
 	"fmt"
-	"log/slog"
-	"strconv"
 	"strings"
 
 	"github.com/gofiber/contrib/websocket"
@@ -88,7 +86,17 @@ func (s *Server) upgrade() fiber.Handler {
 		h := ws.Locals(handshakeKey).(*handshake)
 		c := newConn(ws.Conn.NetConn(), h.remote)
 		// Counted only here: a handler that was asked to upgrade may never run.
-		leave, ok := s.pending.enter(h.remote)
+		left, ok := s.pending.enter(h.remote)
+		conn := connectionOf(c.nc)
+		leave := func() {
+			left()
+			if conn != nil {
+				conn.settle()
+			}
+		}
+		if conn != nil {
+			conn.upgrade()
+		}
 		go func() {
 			defer leave()
 			defer s.surviveConnection(c)
@@ -111,9 +119,7 @@ func (s *Server) upgrade() fiber.Handler {
 
 func (s *Server) accept(c *conn, h *handshake, leave func()) {
 	if h.refused != "" {
-		s.log.Info("a connection was refused", "code", int(wire.CloseUnauthorized), "reason", h.refused, "remote", h.remote)
-		s.o.Bridge.Audit().Refused(strconv.Itoa(int(wire.CloseUnauthorized)), "connect", slog.String("remote", h.remote))
-		s.o.Bridge.Refuse(c, wire.CloseUnauthorized, h.refused)
+		s.o.Bridge.RefuseConnection(c, wire.CloseUnauthorized, h.refused)
 		return
 	}
 	s.o.Bridge.Accept(c, bridge.Handshake{Plain: h.plain, Identity: h.id, Authenticated: leave})

@@ -55,6 +55,9 @@ func (s *Server) stream(c *fiber.Ctx) error {
 		sc.nc = nc
 		go func() {
 			defer s.surviveConnection(sc)
+			if conn := connectionOf(nc); conn != nil {
+				conn.settle()
+			}
 			if err := sc.open(head); err != nil {
 				sc.Abort()
 				return
@@ -218,7 +221,9 @@ func (s *Server) poll(c *fiber.Ctx) error {
 		}
 		patience = time.Duration(ms) * time.Millisecond
 	}
-	polled, err := s.o.Bridge.Poll(c.UserContext(), id, after(c), patience)
+	ctx, stop := s.caller(c)
+	defer stop()
+	polled, err := s.o.Bridge.Poll(ctx, id, after(c), patience)
 	if err != nil {
 		return s.fromDomain(c, err)
 	}
@@ -245,7 +250,7 @@ func (s *Server) acks(c *fiber.Ctx) error {
 	var body struct {
 		Cursor string `json:"cursor"`
 	}
-	if err := readJSON(c, &body); err != nil {
+	if err := s.readJSON(c, &body); err != nil {
 		return s.fromDomain(c, err)
 	}
 	if body.Cursor == "" {

@@ -50,7 +50,7 @@ func identity(c auth.Claims) (bridge.Identity, error) {
 	if err != nil {
 		return bridge.Identity{}, fmt.Errorf("%w: %w", bridge.ErrUnauthorized, err)
 	}
-	return bridge.Identity{User: c.User, TokenID: c.ID, Issued: c.IssuedAt, Expires: c.Expires, Policy: policy}, nil
+	return bridge.Identity{User: c.User, Token: c.Token, TokenID: c.ID, Issued: c.IssuedAt, Expires: c.Expires, Policy: policy}, nil
 }
 
 // bearer is who a request's Authorization header speaks for. Errors:
@@ -73,6 +73,7 @@ func (s *Server) claims(c *fiber.Ctx) (bridge.Identity, auth.Claims, error) {
 	if err != nil {
 		return id, claims, err
 	}
+	s.prove(c)
 	if err := s.admit(c, id); err != nil {
 		return bridge.Identity{}, claims, err
 	}

@@ -1,16 +1,15 @@
 package handlers
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"mime"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
-	"github.com/valyala/fasthttp"
 
 	"hookbridge/app/bridge"
 	"hookbridge/app/wire"
@@ -58,6 +57,11 @@ func (s *Server) webhook(c *fiber.Ctx) error {
 	if !ok {
 		return s.problem(c, p)
 	}
+	if d.wait.For != "" {
+		caller, stop := s.caller(c)
+		defer stop()
+		d.wait.Caller = caller
+	}
 	reports, problems, err := s.reports(c, &d)
 	if err != nil {
 		return s.refuseWebhook(c, &d, bridge.ProblemOf(err))
@@ -95,6 +99,10 @@ func (s *Server) publish(ctx context.Context, d *delivery, reports []bridge.Repo
 	if err != nil {
 		return nil, err
 	}
+	if d.wait.For != "" {
+		leave = sync.OnceFunc(leave)
+		d.wait.Stored = leave // who only waits does not stand in the way of other events
+	}
 	defer leave()
 	return s.o.Bridge.PublishMany(ctx, reports, d.wait), nil
 }
@@ -113,16 +121,18 @@ func (s *Server) receive(c *fiber.Ctx) (d delivery, p wire.Problem, ok bool) {
 		limit = s.o.MaxBatchBytes
 	}
 	// The raw body, and not Fiber's Body: that would unpack compressed bytes,
-	// which nobody signed, past every limit. The copy outlives the request's
-	// buffers.
-	d.body = bytes.Clone(c.Request().Body())
-	if len(d.body) > limit {
-		return d, tooLarge(limit), false
-	}
+	// which nobody signed, past every limit.
 	var err error
-	if d.verified, err = s.o.Webhooks.Verify(signatureHeader(c), d.body, s.now()); err != nil {
+	if early(&c.Request().Header) == "" {
+		if d.body, err = s.readBody(c, limit); err != nil {
+			return d, problemOf(err), false
+		}
+	}
+	header := signatureHeader(func(name string) string { return strings.Clone(headerValue(&c.Request().Header, name)) })
+	if d.verified, err = s.o.Webhooks.Verify(header, d.body, s.now()); err != nil {
 		return d, fromSignature(err), false
 	}
+	s.prove(c)
 	d.sender = s.senders[d.verified.Key-1]
 	if !ok { // told only to those who can sign
 		return d, p, false
@@ -131,28 +141,24 @@ func (s *Server) receive(c *fiber.Ctx) (d delivery, p wire.Problem, ok bool) {
 	return d, p, ok
 }
 
-// signatureHeader copies the three headers of Standard Webhooks, under either
-// of their names. A request that mixes the names has none of them whole.
-func signatureHeader(c *fiber.Ctx) auth.Header {
-	get := func(prefix string) auth.Header {
-		return auth.Header{
-			ID:        strings.Clone(c.Get(prefix + "id")),
-			Timestamp: strings.Clone(c.Get(prefix + "timestamp")),
-			Signature: strings.Clone(c.Get(prefix + "signature")),
+// encoded tells a body that is not sent as it is; identity is no encoding (RFC 9110
+// §8.4.1).
+func encoded(c *fiber.Ctx) bool {
+	for _, line := range c.Request().Header.PeekAll(fiber.HeaderContentEncoding) {
+		for coding := range strings.SplitSeq(string(line), ",") {
+			if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
+				return true
+			}
 		}
 	}
-	h := get("webhook-")
-	if h == (auth.Header{}) {
-		return get("svix-")
-	}
-	return h
+	return false
 }
 
 // formOf reads the form off the path and the headers; the bytes must come as
 // they were signed.
 func formOf(c *fiber.Ctx) (form, wire.Problem, bool) {
 	batch := c.Path() == pathBatch
-	if c.Get(fiber.HeaderContentEncoding) != "" {
+	if encoded(c) {
 		return formEvent, wire.NewProblem(wire.CodeUnsupportedMedia, "send the body without a Content-Encoding"), false
 	}
 	media, _, err := mime.ParseMediaType(c.Get(fiber.HeaderContentType))
@@ -340,9 +346,6 @@ func reply(o bridge.Outcome) []byte {
 	return append(b, '}')
 }
 
-// maxRequestBytes is for bodies that hold no event: a list of 1,000 names at most.
-const maxRequestBytes = 1 << 20
-
 // limitOf says how large a body may be: only a batch may be larger than an event.
 func (s *Server) limitOf(path, media string) int {
 	switch {
@@ -352,15 +355,4 @@ func (s *Server) limitOf(path, media string) int {
 		return s.o.Bridge.MaxBytes()
 	}
 	return maxRequestBytes
-}
-
-// overLimit is how much of a body that is too large is read all the same: only a
-// sender who could write all of it reads the reply that names the limit.
-const overLimit = 1 << 20
-
-// bodyLimit is asked for each request before its body is read.
-func (s *Server) bodyLimit(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
-	uri, _ := s.routed(h.RequestURI())
-	path, _, _ := bytes.Cut(uri, []byte("?"))
-	return fasthttp.RequestConfig{MaxRequestBodySize: s.limitOf(string(path), string(h.ContentType())) + overLimit}
 }

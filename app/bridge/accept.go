@@ -72,8 +72,7 @@ func (b *Bridge) Accept(conn Conn, h Handshake) {
 		var r *refusal
 		if errors.As(err, &r) {
 			b.metrics.ends.WithLabelValues(strconv.Itoa(int(r.code))).Inc()
-			b.log.Info("a connection was refused", "code", int(r.code), "reason", r.reason, "remote", conn.Remote())
-			b.audit.Refused(strconv.Itoa(int(r.code)), "connect", slog.String("reason", r.reason), slog.String("remote", conn.Remote()))
+			b.noteRefused(conn, r.code, r.reason)
 			b.Refuse(conn, cmp.Or(r.echo, r.code), r.reason)
 		}
 		return
@@ -97,6 +96,20 @@ func (b *Bridge) enter(conn Conn) bool {
 	b.running.Add(1)
 	b.greeting[conn] = struct{}{}
 	return true
+}
+
+// RefuseConnection ends a connection as Refuse does, and notes it in the log and
+// the audit log, as far as Refusals allows.
+func (b *Bridge) RefuseConnection(conn Conn, code wire.CloseCode, reason string) {
+	b.noteRefused(conn, code, reason)
+	b.Refuse(conn, code, reason)
+}
+
+func (b *Bridge) noteRefused(conn Conn, code wire.CloseCode, reason string) {
+	if kind := strconv.Itoa(int(code)); b.refusals.Write(kind) {
+		b.log.Info("a connection was refused", "code", int(code), "reason", reason, "remote", conn.Remote())
+		b.audit.Refused(kind, "connect", slog.String("reason", reason), slog.String("remote", conn.Remote()))
+	}
 }
 
 // Refuse ends a connection that never became a session, and says why while the

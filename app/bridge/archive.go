@@ -92,12 +92,17 @@ type MessageEntry struct {
 	Event   []byte `json:"event"` // Message.Event
 }
 
-// MembershipEntry makes a user a member of a group.
+// MembershipEntry makes a user a member of a group: because an operator said so,
+// because one token does until it ends, or (in what older versions have written)
+// both at once, for tokens of which no more is known than when the last one ends.
 type MembershipEntry struct {
-	Group  string `json:"group"`
-	User   string `json:"user"`
-	Stored bool   `json:"stored,omitzero"` // an operator said so
-	Until  int64  `json:"until,omitzero"`  // a token did
+	Group   string `json:"group"`
+	User    string `json:"user"`
+	Stored  bool   `json:"stored,omitzero"` // an operator said so
+	Until   int64  `json:"until,omitzero"`  // a token says so until then
+	Token   string `json:"token,omitempty"` // Member.Token; empty where it is not known
+	TokenID string `json:"tokenId,omitempty"`
+	Issued  int64  `json:"issued,omitzero"`
 }
 
 // RevocationEntry is a revocation of a user's tokens.

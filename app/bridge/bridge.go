@@ -103,6 +103,8 @@ type Bridge struct {
 	users   *userLimits
 	heavy   chan struct{} // one in it for each heavy call of an operator
 	guard   *guard.Guard
+	// refusals bounds what callers who have proven nothing write into the logs.
+	refusals *Refusals
 
 	enterMu  sync.Mutex // orders draining against running and guards greeting
 	draining atomic.Bool
@@ -115,6 +117,10 @@ func New(cfg Config, engine Engine, auth Authenticator) *Bridge {
 	cfg.fill()
 	b := &Bridge{cfg: cfg, engine: engine, auth: auth, log: cfg.Logger, audit: cfg.Audit, guard: cfg.Guard,
 		greeting: make(map[Conn]struct{}), users: newUserLimits(cfg.UserRate, cfg.UserBytes), heavy: make(chan struct{}, maxHeavy)}
+	b.refusals = newRefusals(cfg.Logger, cfg.Audit)
+	b.refusals.after = func(d time.Duration, f func()) {
+		time.AfterFunc(d, func() { b.guard.Run("refusals", f) })
+	}
 	b.waits = newWaits(b.tell)
 	b.waits.guard = b.guard
 	b.hub = newHub(b.waits)
@@ -143,16 +149,16 @@ func (b *Bridge) Check(ctx context.Context) error {
 	return b.engine.Check(ctx)
 }
 
-// thinOut ends the oldest sessions of a user who has too many, on whichever
-// machine they are.
+// thinOut makes room where a user has too many sessions, on whichever machine
+// they are: the oldest polls are answered, or the oldest sessions closed.
 func (b *Bridge) thinOut(ctx context.Context, user string) error {
 	list, err := b.engine.Sessions(ctx, user)
 	if err != nil {
 		return fmt.Errorf("list sessions: %w", err)
 	}
 	list = slices.DeleteFunc(list, func(m Member) bool { return b.hub.ending(user, m.Session) })
-	for ; len(list) > b.cfg.SessionsPerUser; list = list[1:] {
-		if err := b.engine.Tell(ctx, Notice{Kind: NoticeReplaced, User: user, Session: list[0].Session}); err != nil {
+	for _, m := range surplus(list, b.cfg.SessionsPerUser, func(m Member) string { return m.Transport }) {
+		if err := b.engine.Tell(ctx, Notice{Kind: NoticeReplaced, User: user, Session: m.Session}); err != nil {
 			return fmt.Errorf("end an older session: %w", err)
 		}
 	}
@@ -167,6 +173,10 @@ func (b *Bridge) Draining() bool { return b.draining.Load() }
 
 // MaxBytes is the largest event and frame, bytes.
 func (b *Bridge) MaxBytes() int { return b.cfg.MaxBytes }
+
+// Refusals bounds what is written of callers who have proven nothing, here and at
+// the edge.
+func (b *Bridge) Refusals() *Refusals { return b.refusals }
 
 // Audit is where the edge writes what it refuses.
 func (b *Bridge) Audit() Audit { return b.audit }

@@ -14,9 +14,12 @@ import (
 
 // member is the session as the engine knows it; mu is held, or nobody else has
 // the session yet.
-func (s *Session) member() Member {
+func (s *Session) member() Member { return s.memberWith(&s.identity) }
+
+// memberWith is the session as it would be with another token's identity.
+func (s *Session) memberWith(id *Identity) Member {
 	return Member{User: s.user, Session: s.id, Transport: s.transport, Since: s.since,
-		TokenID: s.identity.TokenID, Groups: s.identity.Policy.Groups, Until: s.identity.Expires}
+		Token: id.Token, TokenID: id.TokenID, Issued: id.Issued, Groups: id.Policy.Groups, Until: id.Expires}
 }
 
 // join registers the session and queues its first frames.
@@ -24,16 +27,16 @@ func (s *Session) join(after string) {
 	defer s.survive()
 	b := s.b
 	for _, old := range b.hub.add(s, b.cfg.SessionsPerUser) {
-		old.Close(wire.CloseReplaced, "replaced: the user has too many sessions")
+		old.replace("replaced: the user has too many sessions")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
 	err := s.begin(ctx, after)
 	cancel()
-	if errors.Is(err, ErrRevoked) {
-		s.Close(wire.CloseForbidden, ErrRevoked.Error())
-	} else if err != nil {
-		b.log.Warn("a session could not begin", "session", s.id, "error", err)
-		s.Close(wire.CloseInternal, "the store is not available")
+	if code, reason := endingOf(err); code != 0 {
+		if code == wire.CloseInternal {
+			b.log.Warn("a session could not begin", "session", s.id, "error", err)
+		}
+		s.Close(code, reason)
 	} else {
 		s.mu.Lock()
 		s.expect()
@@ -44,6 +47,20 @@ func (s *Session) join(after string) {
 	if b.draining.Load() { // it began while Drain was counting
 		b.advise(s)
 	}
+}
+
+// endingOf says how a session ends that the engine does not let in, or no longer
+// serves; 0 without an error.
+func endingOf(err error) (wire.CloseCode, string) {
+	switch {
+	case err == nil:
+		return 0, ""
+	case errors.Is(err, ErrRevoked):
+		return wire.CloseForbidden, ErrRevoked.Error()
+	case errors.Is(err, ErrErased):
+		return wire.CloseErased, ErrErased.Error()
+	}
+	return wire.CloseInternal, "the store is not available"
 }
 
 // live reads until the connection is gone, and undoes join in reverse, with one
@@ -335,11 +352,12 @@ func (s *Session) refresh(token string) {
 	case id.User != s.user:
 		s.finish(wire.CloseForbidden, "the token is another user's")
 	default:
-		if err := s.renew(ctx, id); errors.Is(err, ErrRevoked) {
-			s.finish(wire.CloseForbidden, ErrRevoked.Error())
-			return
-		} else if err != nil {
-			s.refuse("", ProblemOf(err))
+		if err := s.renew(ctx, id); err != nil {
+			if code, reason := endingOf(err); code != wire.CloseInternal {
+				s.finish(code, reason)
+				return
+			}
+			s.refuse("", ProblemOf(err)) // the client may try again
 			return
 		}
 		s.reply(wire.Encode(wire.Refreshed{Type: wire.TypeRefreshed, ExpiresAt: wire.Time(id.Expires)}))

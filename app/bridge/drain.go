@@ -34,6 +34,7 @@ func (b *Bridge) Drain(ctx context.Context) error {
 		b.running.Wait()
 		close(gone)
 	})
+	defer b.refusals.Flush()
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.DrainTimeout)
 	defer cancel()
 	select {

@@ -236,9 +236,19 @@ type Engine interface {
 	// then on the Listener hears of every message for that user: register the
 	// session in the hub before calling it. A user seen for the first time
 	// starts to own messages to all from here on, durably so no later than any
-	// message to all that is appended afterwards. The user is a member of the
-	// Member's Groups until its Until. Called again for the same session (its
-	// token was refreshed) it takes the new Groups and Until.
+	// message to all that is appended afterwards.
+	//
+	// The user is a member of the union of what their tokens say: of each token
+	// the Groups, until the latest Until that it was presented with, whether its
+	// sessions are still there or not. Called again for the same session (its
+	// token was refreshed) it ends what the session's token before has said,
+	// unless another live session of the user, on any machine, has that token.
+	// Revoke, Erase and SetMember take it back sooner.
+	//
+	// A failed Join leaves everything as it was; a session that was present
+	// stays so, with the token it had. (Where the context ended first, the new
+	// token may count.) Errors: ErrRevoked where the token is revoked, ErrErased
+	// where Since is before the user's latest erasure.
 	Join(ctx context.Context, m Member) (Standing, error)
 
 	// Leave ends a session's presence and keeps its trail, where there is

@@ -15,6 +15,8 @@ var (
 	ErrForbiddenTarget = errors.New("the sender may not reach this target")
 	// ErrRevoked: the token was revoked by an operator.
 	ErrRevoked = errors.New("the token was revoked")
+	// ErrErased: the user was erased after the session had begun.
+	ErrErased = errors.New("the user was erased")
 	// ErrNoSession: the user has no such live session.
 	ErrNoSession = errors.New("no such session")
 	// ErrFull: this machine has all the sessions it may have.
@@ -86,6 +88,8 @@ func ProblemOf(err error) wire.Problem {
 		return wire.NewProblem(wire.CodeDraining, "send it again with the same id after Retry-After seconds")
 	case errors.Is(err, ErrRevoked):
 		return wire.NewProblem(wire.CodeTokenRevoked, "sign in again for a new token")
+	case errors.Is(err, ErrErased):
+		return wire.NewProblem(wire.CodeForbidden, ErrErased.Error())
 	case errors.Is(err, ErrUnknown):
 		return wire.NewProblem(wire.CodeNotFound, "no such event, or it is forgotten by now")
 	case errors.Is(err, ErrNoSession):

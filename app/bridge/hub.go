@@ -20,23 +20,36 @@ var _ Listener = (*hub)(nil)
 
 func newHub(w *waits) *hub { return &hub{users: make(map[string][]*Session), waits: w} }
 
-// add registers a session. Where the user would have more than limit, the
-// oldest is returned, to be closed by the caller. Those that are ending do not
-// count: one that came back at once would cost the user another.
+// add registers a session. Where the user would have more than limit, those
+// that must make room are returned, to be replaced by the caller; the new one may
+// be among them. Those that are ending do not count: one that came back at once
+// would cost the user another.
 func (h *hub) add(s *Session, limit int) (replaced []*Session) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	list := h.users[s.user]
-	stay := slices.DeleteFunc(slices.Clone(list), (*Session).isEnding)
-	if n := len(stay) + 1 - limit; n > 0 {
-		replaced = stay[:n]
-	}
+	stay := append(slices.DeleteFunc(slices.Clone(list), (*Session).isEnding), s)
 	h.users[s.user] = append(list, s)
 	h.live++
-	return replaced
+	return surplus(stay, limit, func(s *Session) string { return s.transport })
 }
 
-// ending tells whether a session of user is here and about to be gone.
+// surplus picks those of a user's sessions, oldest first, that are too many: the
+// oldest polls, and only where there are not enough polls the oldest of the
+// others. A poll comes again by itself, and must not cost a socket its place.
+func surplus[S any](sessions []S, limit int, transport func(S) string) (out []S) {
+	n := len(sessions) - limit
+	for _, polls := range []bool{true, false} {
+		for _, s := range sessions {
+			if len(out) < n && (transport(s) == transportPoll) == polls {
+				out = append(out, s)
+			}
+		}
+	}
+	return out
+}
+
+// ending reports whether a session of user is here and about to be gone.
 func (h *hub) ending(user, session string) bool {
 	return slices.ContainsFunc(h.of(user), func(s *Session) bool { return s.id == session && s.isEnding() })
 }

@@ -13,6 +13,7 @@ import (
 // frame's.
 type Identity struct {
 	User    string
+	Token   string    // names the token without being it (auth.Claims.Token); empty in tests only
 	TokenID string    // the token's jti; may be empty
 	Issued  time.Time // the token's iat; zero where it has none
 	Expires time.Time // the session ends here unless a refresh comes

@@ -12,17 +12,32 @@ func (s *Session) notice(n *Notice) {
 		}
 	case NoticeReplaced:
 		if n.Session == s.id {
-			s.Close(wire.CloseReplaced, "replaced by a newer session of the user")
+			s.replace("replaced by a newer session of the user")
 		}
 	case NoticeRevoked:
-		if id := s.currentIdentity(); n.Revocation.Covers(id.TokenID, id.Issued) {
-			s.Close(wire.CloseForbidden, "the token was revoked")
-		}
+		s.revoked(n.Revocation)
 	case NoticeErased:
-		s.Close(wire.CloseErased, "the user was erased")
+		if n.Session != "" && n.Session != s.id {
+			return // it began after the erasure
+		}
+		s.Close(wire.CloseErased, ErrErased.Error())
 	case NoticeRecalled:
 		s.recall(n)
 	}
+}
+
+// replace makes room for other sessions of the user: the connection is closed
+// with 4409. A poll is answered instead, with what there is for it at this moment.
+func (s *Session) replace(reason string) {
+	poll, ok := s.conn.(*pollConn)
+	if !ok {
+		s.Close(wire.CloseReplaced, reason)
+		return
+	}
+	s.mu.Lock()
+	s.leaving = true
+	s.mu.Unlock()
+	poll.answerNow()
 }
 
 // recall keeps a message that waits to be written from being written. Whether

@@ -13,6 +13,9 @@ import (
 // MaxPollWait bounds how long a poll may wait for something to come.
 const MaxPollWait = 30 * time.Second
 
+// transportPoll is what carries a poll's session, as Handshake.Transport names it.
+const transportPoll = "poll"
+
 // Polled is the answer to a poll.
 type Polled struct {
 	Cursor string // where to go on
@@ -20,10 +23,12 @@ type Polled struct {
 }
 
 // Poll is a session that lasts until it has been handed something, or until
-// patience is over: the same cursor, order, gaps and limits as a socket's.
+// patience is over or ctx ends: the same cursor, order, gaps and limits as a
+// socket's. Where the user has too many sessions, the oldest poll is answered at
+// once; a poll never takes another transport's place.
 // Errors: ErrDraining, ErrFull, ErrRevoked, *EndedError.
 func (b *Bridge) Poll(ctx context.Context, id Identity, after string, patience time.Duration) (Polled, error) {
-	c := &pollConn{begun: make(chan struct{}), come: make(chan struct{}), gone: make(chan struct{})}
+	c := &pollConn{begun: make(chan struct{}), come: make(chan struct{}), gone: make(chan struct{}), enough: make(chan struct{})}
 	if !b.enter(c) {
 		return Polled{}, ErrDraining
 	}
@@ -39,7 +44,7 @@ func (b *Bridge) Poll(ctx context.Context, id Identity, after string, patience t
 	if b.Full() {
 		return Polled{}, ErrFull
 	}
-	s := b.newSession(c, id, Handshake{Transport: "poll", OneWay: true})
+	s := b.newSession(c, id, Handshake{Transport: transportPoll, OneWay: true})
 	s.join(after)
 	ended := make(chan struct{})
 	begun = true
@@ -58,6 +63,7 @@ func (b *Bridge) Poll(ctx context.Context, id Identity, after string, patience t
 	select {
 	case <-c.come:
 	case <-c.gone:
+	case <-c.enough:
 	case <-timer.C:
 	case <-ctx.Done():
 	}
@@ -72,12 +78,18 @@ type pollConn struct {
 	come  chan struct{} // closed at the first frame that a poll is for
 	gone  chan struct{} // closed when the session has ended
 
+	enough     chan struct{} // closed when the poll is to be answered with what there is
+	enoughOnce sync.Once
+
 	mu     sync.Mutex // guards what follows
 	polled Polled
 	ended  *EndedError // why, where it was not our own doing
 	wrote  bool
 	closed bool
 }
+
+// answerNow ends the poll's patience.
+func (c *pollConn) answerNow() { c.enoughOnce.Do(func() { close(c.enough) }) }
 
 func (c *pollConn) answer() (Polled, error) {
 	c.mu.Lock()

@@ -37,6 +37,13 @@ type Report struct {
 type Wait struct {
 	For     Status // StatusReceived or StatusAcked
 	Timeout time.Duration
+	// Caller ends the wait early when it ends, as it does when whoever waits for
+	// the answer hangs up; nil never ends.
+	Caller context.Context
+	// Stored, where set, is called once, after the events were stored (or
+	// refused) and before the wait: what was held for the storing can be given
+	// back to others then.
+	Stored func()
 }
 
 // MaxWait bounds Wait.Timeout.
@@ -228,9 +235,15 @@ func (b *Bridge) append(ctx context.Context, ms []*Message, w Wait) []Published 
 	}()
 	started := time.Now()
 	receipts := b.store(ctx, ms)
+	if w.Stored != nil {
+		w.Stored()
+	}
 	b.metrics.appendSeconds.Observe(time.Since(started).Seconds())
 	patience := context.Background()
 	if w.For != "" {
+		if w.Caller != nil {
+			patience = w.Caller
+		}
 		limited, cancel := context.WithTimeout(patience, w.Timeout)
 		defer cancel()
 		patience = limited

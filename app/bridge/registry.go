@@ -18,9 +18,14 @@ type Member struct {
 	Session   string    `json:"session"`
 	Transport string    `json:"transport"` // "websocket", "sse" or "poll"
 	Since     time.Time `json:"since"`
-	TokenID   string    `json:"tokenId,omitempty"` // the jti its token has now
-	Groups    []string  `json:"groups,omitempty"`  // groups that the token names
-	Until     time.Time `json:"until"`             // when the token expires
+	// Token tells tokens of a user apart: a fingerprint of at most 24 characters,
+	// never the token. It and Issued (the token's iat, zero without one) stay out
+	// of trails.
+	Token   string    `json:"-"`
+	TokenID string    `json:"tokenId,omitempty"` // the jti its token has now
+	Issued  time.Time `json:"-"`
+	Groups  []string  `json:"groups,omitempty"` // groups that the token names
+	Until   time.Time `json:"until"`            // when the token's rights, and with them the session, end
 }
 
 // Presence is whether a user is there. Of a user nobody has seen it says only
@@ -150,8 +155,9 @@ type Registry interface {
 	// to the one that it names.
 	Tell(ctx context.Context, n Notice) error
 
-	// Revoke remembers a revocation for good and notifies the user's sessions.
-	// Of IssuedBefore the latest counts.
+	// Revoke remembers a revocation for good, takes back the groups that the
+	// tokens it covers have named, and notifies the user's sessions. Of
+	// IssuedBefore the latest counts.
 	Revoke(ctx context.Context, user string, r Revocation) error
 
 	// Revoked reports whether a token of user is covered by a revocation: also
@@ -168,12 +174,13 @@ type Registry interface {
 	// new messages skipped; the user counts as never seen.
 	Erase(ctx context.Context, user string) error
 
-	// Members lists a group's members by name: those set, and those whose
-	// token says so at this moment.
+	// Members lists a group's members by name: those that SetMember has put in,
+	// and those for whom a token says so at this moment (see Join).
 	Members(ctx context.Context, group string) ([]string, error)
 
 	// SetMember makes a user a member of a group, or takes them out of it (also
-	// what a token has said so far). Once more is no error. ErrGroupFull.
+	// what tokens have said so far; one that is presented again says it again).
+	// Once more is no error. ErrGroupFull.
 	SetMember(ctx context.Context, group, user string, member bool) error
 
 	// Groups lists the groups a user is a member of, by name.

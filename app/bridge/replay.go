@@ -56,7 +56,11 @@ func startFrom(after, tag string, st Standing, lifeEnd func(life string) (Positi
 
 // stand joins the session and finds where it is to read on, by the cursor it has.
 func (s *Session) stand(ctx context.Context, after string) (Standing, start, error) {
+	// A token that was revoked before this is refused here; a revocation after it
+	// finds the session in the hub.
+	s.joining.Lock()
 	st, err := s.b.engine.Join(ctx, s.asMember())
+	s.joining.Unlock()
 	if err != nil {
 		return st, start{}, fmt.Errorf("join: %w", err)
 	}
@@ -87,11 +91,6 @@ func (s *Session) cursorTag() string {
 func (s *Session) begin(ctx context.Context, after string) error {
 	st, from, err := s.stand(ctx, after)
 	if err != nil {
-		return err
-	}
-	// Only now: a revocation before this is found here, one after it finds the
-	// session in the hub.
-	if err := s.b.Admit(ctx, s.identity); err != nil {
 		return err
 	}
 	if st.Live > s.b.cfg.SessionsPerUser {

@@ -29,19 +29,24 @@ type Session struct {
 	transport string // "websocket", "sse" or "poll"
 	oneWay    bool   // the peer can only listen: it answers no ping
 
+	joining sync.Mutex // held by one Join at a time, so that the last one has the last token; taken before mu
+
 	mu       sync.Mutex // guards what follows
 	identity Identity
-	tag      string // cursorTag of the store and the user
-	life     string // of the store in which all places here were given out; changed by the writer alone
-	rewinds  uint64 // how often the store went back behind what was written
-	ready    bool   // the first frames are queued: the writer may start
-	writing  bool   // a writer goroutine exists
+	next     *Identity // of a newer token that the engine has not taken yet
+	suspect  bool      // identity was revoked while next was on its way
+	tag      string    // cursorTag of the store and the user
+	life     string    // of the store in which all places here were given out; changed by the writer alone
+	rewinds  uint64    // how often the store went back behind what was written
+	ready    bool      // the first frames are queued: the writer may start
+	writing  bool      // a writer goroutine exists
 	queue    []item
 	queued   int  // bytes in queue
 	pulling  bool // what is stored is read from the engine, not from the queue
 	behind   bool // something was stored since the last read began
 	skip     map[string]struct{}
 	ending   *ending
+	leaving  bool     // a poll that is being answered to make room for other sessions
 	written  Position // furthest place whose frame went to the socket
 	received Position // furthest place that a pong answered for
 	pinged   bool     // a ping is under way
@@ -213,10 +218,12 @@ func (s *Session) end(code wire.CloseCode, reason string, flush bool) {
 	s.kick()
 }
 
+// isEnding reports whether the session is about to be gone by itself. Such a
+// session does not count against the user's limit.
 func (s *Session) isEnding() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.ending != nil
+	return s.ending != nil || s.leaving
 }
 
 // Close ends the session with a code that tells its client what to do.
@@ -290,33 +297,42 @@ func (s *Session) arm() {
 	s.timer.Reset(next)
 }
 
-// renew takes a newer token's identity, and the groups it names. The old
-// identity stays where the engine fails.
+// renew takes a newer token's identity, and the groups it names. Where the
+// engine fails, the session goes on with the token it had.
 func (s *Session) renew(ctx context.Context, id Identity) error {
+	s.joining.Lock()
+	defer s.joining.Unlock()
 	s.mu.Lock()
-	old := s.identity
-	s.identity = id
-	m := s.member()
+	m := s.memberWith(&id)
+	s.next = &id
 	s.mu.Unlock()
-	if err := s.admit(ctx, m); err != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.identity = old
-		return err
-	}
+	_, err := s.b.engine.Join(ctx, m)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.next = nil
+	if err != nil {
+		if s.suspect {
+			s.end(wire.CloseForbidden, ErrRevoked.Error(), false)
+		}
+		return fmt.Errorf("join: %w", err)
+	}
+	s.identity, s.suspect = id, false
 	s.expect()
 	return nil
 }
 
-// admit makes the session known with its token as it is now, unless that was
-// revoked. It is in the hub already: a revocation that comes later finds it there.
-func (s *Session) admit(ctx context.Context, m Member) error {
-	if _, err := s.b.engine.Join(ctx, m); err != nil {
-		return fmt.Errorf("join: %w", err)
+// revoked ends the session where a revocation covers its token. While a newer
+// token is on its way, the older one decides only if the newer does not come in.
+func (s *Session) revoked(r Revocation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	covers := func(id *Identity) bool { return r.Covers(id.TokenID, id.Issued) }
+	switch {
+	case s.next == nil && covers(&s.identity), s.next != nil && covers(s.next):
+		s.end(wire.CloseForbidden, ErrRevoked.Error(), false)
+	case s.next != nil && covers(&s.identity):
+		s.suspect = true
 	}
-	return s.b.Admit(ctx, s.currentIdentity())
 }
 
 func (s *Session) currentIdentity() Identity {

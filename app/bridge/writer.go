@@ -344,7 +344,7 @@ func (w *writer) pull() bool {
 		cancel()
 		if err != nil {
 			s.b.log.Warn("a replay stopped; its client will resume", "session", s.id, "error", err)
-			s.Close(wire.CloseInternal, "the store is not available")
+			s.Close(endingOf(err))
 			return true
 		}
 		page = &p

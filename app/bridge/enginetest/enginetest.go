@@ -34,7 +34,7 @@ type Harness func(t *testing.T, o Options) Open
 // each on a store of its own.
 func Run(t *testing.T, h Harness) {
 	t.Helper()
-	for _, group := range [][]promise{appending, targets, reading, acking, losing, holding, living, handover, topics, groups, recalling, people, erasing, batches, sharing, many, claims, lasting} {
+	for _, group := range [][]promise{appending, targets, reading, acking, losing, holding, living, handover, topics, groups, rights, recalling, people, erasing, batches, sharing, many, claims, lasting} {
 		for _, p := range group {
 			t.Run(p.sentence, func(t *testing.T) {
 				t.Parallel()

@@ -126,7 +126,7 @@ func (f *fixture) send(to bridge.Target, ttl time.Duration) *bridge.Message {
 
 func (f *fixture) join(user string) bridge.Standing {
 	f.Helper()
-	s, err := f.engine.Join(f.ctx, bridge.Member{User: user, Session: "ses_1", Transport: "websocket", Since: f.clock.Now()})
+	s, err := f.engine.Join(f.ctx, bridge.Member{User: user, Session: "ses_1", Transport: "websocket", Since: f.clock.Now(), Token: "none", Issued: f.clock.Now()})
 	if err != nil {
 		f.Fatalf("join %q: %v", user, err)
 	}

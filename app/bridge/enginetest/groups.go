@@ -39,7 +39,7 @@ func (f *fixture) groupsOf(user string) []string {
 // come makes a session present whose token names groups.
 func (f *fixture) come(user, session string, until time.Time, groups ...string) {
 	f.Helper()
-	m := bridge.Member{User: user, Session: session, Transport: "websocket", Since: f.clock.Now(), Groups: groups, Until: until}
+	m := bridge.Member{User: user, Session: session, Transport: "websocket", Since: f.clock.Now(), Token: "of " + session, Issued: f.clock.Now(), Groups: groups, Until: until}
 	if _, err := f.engine.Join(f.ctx, m); err != nil {
 		f.Fatalf("join: %v", err)
 	}

@@ -11,34 +11,47 @@ import (
 type crowd struct {
 	mu     sync.RWMutex // guards what follows
 	of     map[string][]bridge.Member
-	joined map[string]int64 // sessions that Redis knows of, and when their user had been erased last before
-	total  int              // sessions in of
+	joined map[string]struct{} // sessions that Redis knows of
+	total  int                 // sessions in of
 }
 
 func newCrowd() *crowd {
-	return &crowd{of: make(map[string][]bridge.Member), joined: make(map[string]int64)}
+	return &crowd{of: make(map[string][]bridge.Member), joined: make(map[string]struct{})}
 }
 
-// settled says that Redis knows of a session, whose user had been erased last at
-// erased; 0 if never.
-func (c *crowd) settled(session string, erased int64) {
+// settled says that Redis knows of a session.
+func (c *crowd) settled(session string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.joined[session] = erased
+	c.joined[session] = struct{}{}
 }
 
-func (c *crowd) join(m bridge.Member) {
+// join makes a session known, or gives it another token; before is what it was.
+func (c *crowd) join(m bridge.Member) (before bridge.Member, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	list := c.of[m.User]
 	for i := range list {
 		if list[i].Session == m.Session {
-			list[i] = m
-			return
+			before, list[i] = list[i], m
+			return before, true
 		}
 	}
 	c.of[m.User] = append(list, m)
 	c.total++
+	return bridge.Member{}, false
+}
+
+// back gives a session the token back that it had, unless it is gone by now.
+func (c *crowd) back(before bridge.Member) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list := c.of[before.User]
+	for i := range list {
+		if list[i].Session == before.Session {
+			list[i] = before
+		}
+	}
 }
 
 func (c *crowd) leave(user, session string) {
@@ -69,12 +82,6 @@ func (c *crowd) has(user string) bool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return len(c.of[user]) > 0
-}
-
-func (c *crowd) knows(user, session string) bool {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return slices.ContainsFunc(c.of[user], func(m bridge.Member) bool { return m.Session == session })
 }
 
 // count counts a user's sessions, or everybody's where user is empty, but for
@@ -115,11 +122,10 @@ func (c *crowd) all() map[string][]string {
 	return out
 }
 
-// before tells when a session's user had been erased last before it joined.
-func (c *crowd) before(session string) int64 {
+func (c *crowd) knows(user, session string) bool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	return c.joined[session]
+	return slices.ContainsFunc(c.of[user], func(m bridge.Member) bool { return m.Session == session })
 }
 
 // members lists the sessions that Redis knows of, by user.

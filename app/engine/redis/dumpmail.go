@@ -46,8 +46,8 @@ func (d *dumping) mailboxes(ctx context.Context, keys []string) error {
 		if !known {
 			m.User, known = d.names[tags[i]]
 		}
-		if !known && m.Head == 0 {
-			continue
+		if m.Head == 0 && !m.Seen && tags[i] != "all" {
+			continue // what is left of an erasure, for a while
 		}
 		if !known {
 			m = &bridge.MailboxEntry{Head: m.Head}

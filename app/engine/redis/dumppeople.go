@@ -14,22 +14,29 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// memberships gives the groups that users are in. A user's own list may name a
+// memberships gives the groups that users are in: of each group first whether an
+// operator has said so, then each token that says so. A user's own list may name a
 // group too many.
 func (d *dumping) memberships(ctx context.Context, keys []string) error {
 	e := d.e
 	first, keys := d.rest(keys)
-	cmds := make(rueidis.Commands, len(keys))
-	for i, k := range keys {
-		cmds[i] = e.client.B().Smembers().Key(k).Build()
+	var cmds rueidis.Commands
+	for _, k := range keys {
+		tag, _ := d.split(k)
+		cmds = append(cmds, e.client.B().Smembers().Key(k).Build(), e.client.B().Hgetall().Key(e.mailboxAt(tag).tokens()).Build())
 	}
-	for i, r := range e.client.DoMulti(ctx, cmds...) {
-		groups, err := r.AsStrSlice()
+	replies := e.client.DoMulti(ctx, cmds...)
+	for i, key := range keys {
+		groups, err := replies[2*i].AsStrSlice()
+		if err = e.fault(ctx, err); err != nil {
+			return err
+		}
+		fields, err := replies[2*i+1].AsStrMap()
 		if err = e.fault(ctx, err); err != nil {
 			return err
 		}
 		slices.Sort(groups)
-		tag, _ := d.split(keys[i])
+		tag, _ := d.split(key)
 		user, err := d.memberOf(ctx, tag, groups)
 		if err != nil {
 			return err
@@ -37,29 +44,53 @@ func (d *dumping) memberships(ctx context.Context, keys []string) error {
 		if user == "" {
 			continue // all that it names is over
 		}
-		var cmds rueidis.Commands
-		for _, g := range groups {
-			stored, named := e.groupKeys(g)
-			cmds = append(cmds, e.client.B().Sismember().Key(stored).Member(user).Build(), e.client.B().Zscore().Key(named).Member(user).Build())
+		if err := d.membershipsOf(ctx, first+i, user, groups, fields); err != nil {
+			return err
 		}
-		replies := e.client.DoMulti(ctx, cmds...)
-		for j, g := range groups {
-			m := &bridge.MembershipEntry{Group: g, User: user}
-			m.Stored, err = replies[2*j].AsBool()
-			if err = e.fault(ctx, err); err != nil {
-				return err
+	}
+	return nil
+}
+
+// membershipsOf gives those of one user, the i-th of the page.
+func (d *dumping) membershipsOf(ctx context.Context, i int, user string, groups []string, fields map[string]string) error {
+	e := d.e
+	var cmds rueidis.Commands
+	for _, name := range groups {
+		g := e.groupKeys(name)
+		cmds = append(cmds, e.client.B().Sismember().Key(g.stored).Member(user).Build(), e.client.B().Zscore().Key(g.older).Member(user).Build())
+	}
+	replies := e.client.DoMulti(ctx, cmds...)
+	tokens := sorted(fields)
+	n := uint64(0) // of what might be given: the same each time
+	give := func(m *bridge.MembershipEntry) error {
+		if n++; !m.Stored && m.Until == 0 {
+			return nil
+		}
+		return d.give(i, n, bridge.Entry{Membership: m})
+	}
+	for j, name := range groups {
+		m := &bridge.MembershipEntry{Group: name, User: user}
+		var err error
+		m.Stored, err = replies[2*j].AsBool()
+		if err = e.fault(ctx, err); err != nil {
+			return err
+		}
+		until, err := replies[2*j+1].AsFloat64()
+		if err = e.fault(ctx, err); err != nil {
+			return err
+		}
+		if int64(until) > d.place.now {
+			m.Until = int64(until) * int64(time.Millisecond)
+		}
+		if err := give(m); err != nil {
+			return err
+		}
+		for _, token := range tokens {
+			m := &bridge.MembershipEntry{Group: name, User: user}
+			if s := parseSaying(fields[token]); s.names(name, d.place.now) {
+				m.Until, m.Token, m.TokenID, m.Issued = s.until*int64(time.Millisecond), token, s.tokenID, s.issued*int64(time.Millisecond)
 			}
-			until, err := replies[2*j+1].AsFloat64()
-			if err = e.fault(ctx, err); err != nil {
-				return err
-			}
-			if int64(until) > d.place.now {
-				m.Until = int64(until) * int64(time.Millisecond)
-			}
-			if !m.Stored && m.Until == 0 {
-				continue
-			}
-			if err := d.give(first+i, uint64(j+1), bridge.Entry{Membership: m}); err != nil {
+			if err := give(m); err != nil {
 				return err
 			}
 		}
@@ -71,17 +102,21 @@ func (d *dumping) memberships(ctx context.Context, keys []string) error {
 // whom nothing was for, has a name in these groups alone.
 func (d *dumping) memberOf(ctx context.Context, tag string, groups []string) (string, error) {
 	e := d.e
-	for _, g := range groups {
+	for _, name := range groups {
 		if d.names[tag] != "" {
 			break
 		}
-		stored, named := e.groupKeys(g)
-		for _, r := range e.client.DoMulti(ctx, e.client.B().Smembers().Key(stored).Build(), e.client.B().Zrange().Key(named).Min("0").Max("-1").Build()) {
+		g := e.groupKeys(name)
+		for _, r := range e.client.DoMulti(ctx, e.client.B().Smembers().Key(g.stored).Build(),
+			e.client.B().Zrange().Key(g.older).Min("0").Max("-1").Build(), e.client.B().Zrange().Key(g.named).Min("0").Max("-1").Build()) {
 			users, err := r.AsStrSlice()
 			if err = e.fault(ctx, err); err != nil {
 				return "", err
 			}
-			d.learn(users...)
+			for _, u := range users {
+				user, _ := userOf(u)
+				d.learn(user)
+			}
 		}
 	}
 	return d.names[tag], nil

@@ -2,7 +2,6 @@ package redis
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -83,9 +82,12 @@ func dial(ctx context.Context, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := CheckURL(o.URL); err != nil {
+		return nil, fmt.Errorf("redis: %w", err)
+	}
 	co, err := rueidis.ParseURL(o.URL)
 	if err != nil { // its text may repeat the URL, with a password in it
-		return nil, errors.New("redis: the URL must be redis://[user:password@]host:port, or rediss:// for TLS")
+		return nil, fmt.Errorf("redis: %w", errURL)
 	}
 	co.DisableCache = true
 	co.ConnWriteTimeout = o.Patience

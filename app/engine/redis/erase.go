@@ -13,38 +13,80 @@ import (
 
 // Erase implements bridge.Registry. What the user shares with others stays theirs.
 // The name is taken out of what those ids are remembered by that the user's lists
-// name. Each step can be done once more, where one that comes later fails.
+// name. All that the user's sessions live by goes in one step, after which the
+// lists of others are cleared of the name. Each step can be done once more, where
+// one that comes later fails.
 func (e *Engine) Erase(ctx context.Context, user string) error {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	groups, err := e.client.Do(ctx, e.client.B().Smembers().Key(e.mailboxOf(user).groups()).Build()).AsStrSlice()
+	b := e.mailboxOf(user)
+	groups, err := e.client.Do(ctx, e.client.B().Smembers().Key(b.groups()).Build()).AsStrSlice()
 	if err = e.fault(ctx, err); err != nil {
 		return err
 	}
-	cmds := rueidis.Commands{e.client.B().Zrem().Key(e.users()).Member(user).Build()}
-	for _, g := range groups {
-		stored, named := e.groupKeys(g)
-		cmds = append(cmds, e.client.B().Srem().Key(stored).Member(user).Build(), e.client.B().Zrem().Key(named).Member(user).Build())
-	}
-	if err := e.each(ctx, cmds); err != nil {
+	said, err := e.sayings(ctx, user)
+	if err != nil {
 		return err
+	}
+	for _, s := range said {
+		groups = append(groups, s.groups...)
 	}
 	if err := e.forgetName(ctx, user); err != nil {
 		return err
 	}
-	b := e.mailboxOf(user)
 	if err := e.giveUp(ctx, b); err != nil {
 		return err
 	}
 	now := e.opts.Now()
-	keys := []string{b.h, b.l, b.m, b.g, b.t, b.trails(), b.groups(), e.sights(b, now), e.sights(b, now.Add(-e.opts.IDRetention))}
+	keys := []string{b.h, b.l, b.m, b.g, b.t, b.trails(), b.tokens(), e.sights(b, now), e.sights(b, now.Add(-e.opts.IDRetention))}
 	keys = append(keys, e.indexes(b)...)
 	n := bridge.Notice{Kind: bridge.NoticeErased, User: user}
-	_, err = e.runDurable(ctx, call{&e.scripts.erase, keys, []string{e.channel(), e.self, e.notice(n), itoa(now.UnixNano())}})
-	return err
+	if _, err = e.runDurable(ctx, call{&e.scripts.erase, keys, []string{e.channel(), e.self, e.notice(n), itoa(now.UnixNano())}}); err != nil {
+		return err
+	}
+	slices.Sort(groups)
+	return e.forgetMember(ctx, user, slices.Compact(groups))
+}
+
+// forgetMember takes a user's name off the lists of groups, and of those who were
+// seen, but for what they have said anew meanwhile.
+func (e *Engine) forgetMember(ctx context.Context, user string, groups []string) error {
+	if err := e.unlist(ctx, user); err != nil {
+		return err
+	}
+	own := e.mailboxOf(user).groups()
+	for _, name := range groups {
+		g := e.groupKeys(name)
+		cmds := rueidis.Commands{e.client.B().Srem().Key(g.stored).Member(user).Build(), e.client.B().Zrem().Key(g.older).Member(user).Build()}
+		for at := uint64(0); ; {
+			page, err := e.client.Do(ctx, e.client.B().Zscan().Key(g.named).Cursor(at).Match(literal.Replace(indexed(user, ""))+"*").Count(scanned).Build()).AsScanEntry()
+			if err = e.fault(ctx, err); err != nil {
+				return err
+			}
+			for i := 0; i+1 < len(page.Elements); i += 2 { // a member and its score
+				cmds = append(cmds, e.client.B().Zrem().Key(g.named).Member(page.Elements[i]).Build())
+			}
+			if at = page.Cursor; at == 0 {
+				break
+			}
+		}
+		if err := e.each(ctx, append(cmds, e.client.B().Srem().Key(own).Member(name).Build())); err != nil {
+			return err
+		}
+	}
+	said, err := e.sayings(ctx, user)
+	if err != nil {
+		return err
+	}
+	for token, s := range said {
+		if err := e.agree(ctx, user, token, s.groups); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // giveUp releases all messages that a mailbox shares.

@@ -251,7 +251,7 @@ func (e *Engine) Seen(ctx context.Context, user, session, id string, at time.Tim
 	} else if !slices.Contains(r.users, user) {
 		return bridge.ErrUnknown
 	}
-	_, err = e.run(ctx, call{&e.scripts.seen, []string{e.sights(b, e.opts.Now())}, []string{
+	_, err = e.run(ctx, call{&e.scripts.seen, []string{e.sights(b, e.opts.Now()), b.h}, []string{
 		id, session, itoa(at.UnixNano()), itoa(2 * e.opts.IDRetention.Milliseconds())}})
 	return err
 }

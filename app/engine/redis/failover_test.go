@@ -78,5 +78,5 @@ func TestBehindSentinelsTheReplicaTakesOver(t *testing.T) {
 		defer h.mu.Unlock()
 		return h.behind["u"].Mailbox == 21 || len(h.heard) > 0 && h.heard[len(h.heard)-1] == "after"
 	})
-	redistest.Eventually(t, "the session to be present", func() bool { return present(t, e, "u") == 1 })
+	redistest.Eventually(t, "the session to be present", func() bool { return presentNow(t, e, "u") == 1 })
 }

@@ -135,8 +135,8 @@ func online(t *testing.T, e *redis.Engine, user string) int {
 	return list[0].Sessions
 }
 
-// present is online for who waits through a fault: -1 while that cannot be told.
-func present(t *testing.T, e *redis.Engine, user string) int {
+// presentNow is online for who waits through a fault: -1 while that cannot be told.
+func presentNow(t *testing.T, e *redis.Engine, user string) int {
 	t.Helper()
 	list, err := e.Presence(deadline(t, 10*time.Second), []string{user})
 	if err != nil {
@@ -169,7 +169,7 @@ func TestADeadMachinesSessionsLapseWithItsLease(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	proxy.Cut() // as good as dead: nothing of it reaches Redis any more
-	redistest.Eventually(t, "the lease to lapse", func() bool { return present(t, other, "u") == 0 })
+	redistest.Eventually(t, "the lease to lapse", func() bool { return presentNow(t, other, "u") == 0 })
 	if r := appendTo(t, other, message("b", "u")); r.Sessions != 0 {
 		t.Errorf("%+v", r)
 	}
@@ -182,7 +182,7 @@ func TestADeadMachinesSessionsLapseWithItsLease(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	proxy.Mend() // it was only away: its sessions are there again
-	redistest.Eventually(t, "it to come back", func() bool { return present(t, other, "u") == 2 })
+	redistest.Eventually(t, "it to come back", func() bool { return presentNow(t, other, "u") == 2 })
 }
 
 func TestWhatAMachineCouldNotHearIsFoundInTheStore(t *testing.T) {
@@ -317,6 +317,6 @@ func TestWhatWasRevokedOrErasedWhileAMachineWasDeafIsMadeGood(t *testing.T) {
 		return h.told["revoked revoked"] && h.told["erased erased"]
 	})
 	redistest.Eventually(t, "the others to see who is left", func() bool {
-		return present(t, other, "revoked") == 1 && present(t, other, "erased") == 0 && present(t, other, "unharmed") == 1
+		return presentNow(t, other, "revoked") == 1 && presentNow(t, other, "erased") == 0 && presentNow(t, other, "unharmed") == 1
 	})
 }

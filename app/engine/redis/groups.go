@@ -9,20 +9,6 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// belong writes down what groups a token names, until it expires. The user's own
-// list comes first: it may name a group too many, which is then looked up.
-func (e *Engine) belong(ctx context.Context, m bridge.Member) error {
-	if len(m.Groups) == 0 || !m.Until.After(e.opts.Now()) {
-		return nil
-	}
-	cmds := rueidis.Commands{e.client.B().Sadd().Key(e.mailboxOf(m.User).groups()).Member(m.Groups...).Build()}
-	for _, g := range m.Groups {
-		_, named := e.groupKeys(g)
-		cmds = append(cmds, e.client.B().Zadd().Key(named).Gt().ScoreMember().ScoreMember(float64(m.Until.UnixMilli()), m.User).Build())
-	}
-	return e.each(ctx, cmds)
-}
-
 // each runs commands of which only the failures matter.
 func (e *Engine) each(ctx context.Context, cmds rueidis.Commands) error {
 	for _, r := range e.doMany(ctx, cmds) {
@@ -44,19 +30,26 @@ func (e *Engine) Members(ctx context.Context, group string) ([]string, error) {
 }
 
 func (e *Engine) members(ctx context.Context, group string) ([]string, error) {
-	stored, named := e.groupKeys(group)
+	g := e.groupKeys(group)
 	now := itoa(e.nowMs())
-	r := e.client.DoMulti(ctx, e.client.B().Smembers().Key(stored).Build(),
-		e.client.B().Zrangebyscore().Key(named).Min("("+now).Max("+inf").Build(),
-		e.client.B().Zremrangebyscore().Key(named).Min("-inf").Max(now).Build())
-	var out []string
-	for _, one := range r[:2] {
-		some, err := one.AsStrSlice()
+	r := e.client.DoMulti(ctx, e.client.B().Smembers().Key(g.stored).Build(),
+		e.client.B().Zrangebyscore().Key(g.older).Min("("+now).Max("+inf").Build(),
+		e.client.B().Zrangebyscore().Key(g.named).Min("("+now).Max("+inf").Build(),
+		e.client.B().Zremrangebyscore().Key(g.older).Min("-inf").Max(now).Build(),
+		e.client.B().Zremrangebyscore().Key(g.named).Min("-inf").Max(now).Build())
+	var lists [3][]string
+	for i := range lists {
+		var err error
+		lists[i], err = r[i].AsStrSlice()
 		if err = e.fault(ctx, err); err != nil {
 			return nil, err
 		}
-		out = append(out, some...)
 	}
+	byToken, err := e.byToken(ctx, group, lists[2])
+	if err != nil {
+		return nil, err
+	}
+	out := slices.Concat(lists[0], lists[1], byToken)
 	slices.Sort(out)
 	out = slices.Compact(out)
 	return out[:min(len(out), bridge.MaxGroupMembers)], nil
@@ -69,16 +62,16 @@ func (e *Engine) SetMember(ctx context.Context, group, user string, member bool)
 		return err
 	}
 	defer leave()
-	stored, named := e.groupKeys(group)
 	own := e.mailboxOf(user).groups()
 	if !member {
-		return e.each(ctx, rueidis.Commands{e.client.B().Srem().Key(stored).Member(user).Build(),
-			e.client.B().Zrem().Key(named).Member(user).Build(), e.client.B().Srem().Key(own).Member(group).Build()})
+		return e.takeOut(ctx, group, user)
 	}
+	// The user's own list comes first: it may name a group too many, which is then
+	// looked up.
 	if err := e.each(ctx, rueidis.Commands{e.client.B().Sadd().Key(own).Member(group).Build()}); err != nil {
 		return err
 	}
-	reply, err := e.runDurable(ctx, call{&e.scripts.member, []string{stored}, []string{user, itoa(bridge.MaxGroupMembers)}})
+	reply, err := e.runDurable(ctx, call{&e.scripts.member, []string{e.groupKeys(group).stored}, []string{user, itoa(bridge.MaxGroupMembers)}})
 	if err != nil {
 		return err
 	}
@@ -86,6 +79,31 @@ func (e *Engine) SetMember(ctx context.Context, group, user string, member bool)
 		return e.fault(ctx, err)
 	} else if n == 0 {
 		return bridge.ErrGroupFull
+	}
+	return nil
+}
+
+// takeOut takes a user out of a group, and the group out of what their tokens
+// have said.
+func (e *Engine) takeOut(ctx context.Context, group, user string) error {
+	b, g := e.mailboxOf(user), e.groupKeys(group)
+	err := e.each(ctx, rueidis.Commands{e.client.B().Srem().Key(g.stored).Member(user).Build(),
+		e.client.B().Zrem().Key(g.older).Member(user).Build(), e.client.B().Srem().Key(b.groups()).Member(group).Build()})
+	if err != nil {
+		return err
+	}
+	reply, err := e.runDurable(ctx, call{&e.scripts.unsay, []string{b.tokens()}, []string{group}})
+	if err != nil {
+		return err
+	}
+	tokens, err := reply.AsStrSlice()
+	if err = e.fault(ctx, err); err != nil {
+		return err
+	}
+	for _, t := range tokens {
+		if err := e.agree(ctx, user, t, []string{group}); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -102,16 +120,26 @@ func (e *Engine) Groups(ctx context.Context, user string) ([]string, error) {
 
 func (e *Engine) groupsOf(ctx context.Context, user string) (out []string, err error) {
 	listed, err := e.client.Do(ctx, e.client.B().Smembers().Key(e.mailboxOf(user).groups()).Build()).AsStrSlice()
-	if err = e.fault(ctx, err); err != nil || len(listed) == 0 {
+	if err = e.fault(ctx, err); err != nil {
 		return nil, err
 	}
+	tokens, err := e.sayings(ctx, user)
+	if err != nil {
+		return nil, err
+	}
+	now := e.nowMs()
+	for _, s := range tokens {
+		if s.until > now {
+			out = append(out, s.groups...)
+		}
+	}
 	var cmds rueidis.Commands
-	for _, g := range listed {
-		stored, named := e.groupKeys(g)
-		cmds = append(cmds, e.client.B().Sismember().Key(stored).Member(user).Build(), e.client.B().Zscore().Key(named).Member(user).Build())
+	for _, name := range listed {
+		g := e.groupKeys(name)
+		cmds = append(cmds, e.client.B().Sismember().Key(g.stored).Member(user).Build(), e.client.B().Zscore().Key(g.older).Member(user).Build())
 	}
 	r := e.client.DoMulti(ctx, cmds...)
-	for i, g := range listed {
+	for i, name := range listed {
 		set, err := r[2*i].AsInt64()
 		if err = e.fault(ctx, err); err != nil {
 			return nil, err
@@ -120,10 +148,10 @@ func (e *Engine) groupsOf(ctx context.Context, user string) (out []string, err e
 		if err = e.fault(ctx, err); err != nil {
 			return nil, err
 		}
-		if set == 1 || int64(until) > e.nowMs() {
-			out = append(out, g)
+		if set == 1 || int64(until) > now {
+			out = append(out, name)
 		}
 	}
 	slices.Sort(out)
-	return out, nil
+	return slices.Compact(out), nil
 }

@@ -33,6 +33,7 @@ func (b mailbox) delivered(id string) string { return b.base + "i:" + id }
 func (b mailbox) trails() string      { return b.base + "T" }
 func (b mailbox) revocations() string { return b.base + "R" }
 func (b mailbox) groups() string      { return b.base + "G" }
+func (b mailbox) tokens() string      { return b.base + "K" }
 
 // sights holds what a user saw in one stretch of IDRetention; two stretches
 // cover all that is remembered.
@@ -42,9 +43,16 @@ func (e *Engine) sights(b mailbox, at time.Time) string {
 
 func (e *Engine) record(id string) string { return e.opts.Prefix + ":{i" + id + "}" }
 
-func (e *Engine) groupKeys(group string) (stored, named string) {
+// groupKeys are what is kept of a group; see tokens.go.
+type groupKeys struct {
+	stored string // a set: whom an operator has put in
+	named  string // sorted by end: whom tokens name, as indexed writes them
+	older  string // sorted by end: whom tokens name, by versions that knew no tokens apart
+}
+
+func (e *Engine) groupKeys(group string) groupKeys {
 	base := e.opts.Prefix + ":{g" + short(group) + "}:"
-	return base + "s", base + "t"
+	return groupKeys{stored: base + "s", named: base + "n", older: base + "t"}
 }
 
 // users lists those who were seen, by name.

@@ -235,14 +235,15 @@ func (e *Engine) renew(ctx context.Context) error {
 }
 
 // presence is what stands in a mailbox's l of a session: the machine, then the rest.
-func (e *Engine) presence(m bridge.Member, life string) string {
+// lua/join.lua adds the life that it is written in.
+func (e *Engine) presence(m bridge.Member) string {
 	enc := newEncoder(64)
+	enc.text(tagFingerprint, m.Token) // first, where lua/lib.lua looks for it
 	enc.text(tagUser, m.User)
 	enc.text(tagFrom, m.Transport)
 	enc.time(tagAt, m.Since)
 	enc.text(tagID, m.TokenID)
 	enc.time(tagExpires, m.Until)
-	enc.text(tagLife, life) // last, where scripts look for it
 	return e.self + string(enc.b)
 }
 
@@ -261,6 +262,8 @@ func memberOf(session, value string) (m bridge.Member, machine, life string, err
 			m.Transport = string(v)
 		case tagAt:
 			m.Since = instant(v)
+		case tagFingerprint:
+			m.Token = string(v)
 		case tagID:
 			m.TokenID = string(v)
 		case tagExpires:

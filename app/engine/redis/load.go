@@ -284,17 +284,23 @@ func (l *loading) post() {
 
 func (l *loading) membership(m *bridge.MembershipEntry) {
 	e := l.e
-	stored, named := e.groupKeys(m.Group)
-	own := e.mailboxOf(m.User).groups()
-	if m.Stored || millis(m.Until) > l.now {
-		l.add(e.client.B().Sadd().Key(own).Member(m.Group).Build(), own)
+	g, b, until := e.groupKeys(m.Group), e.mailboxOf(m.User), millis(m.Until)
+	if m.Stored || until > l.now {
+		l.add(e.client.B().Sadd().Key(b.groups()).Member(m.Group).Build(), b.groups())
 	}
 	if m.Stored {
-		l.add(e.client.B().Sadd().Key(stored).Member(m.User).Build(), stored)
+		l.add(e.client.B().Sadd().Key(g.stored).Member(m.User).Build(), g.stored)
 	}
-	if millis(m.Until) > l.now {
-		l.add(e.client.B().Zadd().Key(named).Gt().ScoreMember().ScoreMember(float64(millis(m.Until)), m.User).Build(), named)
+	if until <= l.now {
+		return
 	}
+	key, member := g.older, m.User
+	if m.Token != "" {
+		key, member = g.named, indexed(m.User, m.Token)
+		l.steps = append(l.steps, l.script(call{&e.scripts.say, []string{b.tokens()}, []string{
+			m.Token, itoa(until), itoa(millis(m.Issued)), m.TokenID, m.Group, itoa(l.now)}}))
+	}
+	l.add(e.client.B().Zadd().Key(key).Gt().ScoreMember().ScoreMember(float64(until), member).Build(), key)
 }
 
 // revocation is written as Revoke does, which nobody is there to hear of.
@@ -327,7 +333,8 @@ func (l *loading) sight(s *bridge.SightEntry) {
 	} else if at.After(now) {
 		at = now
 	}
-	l.steps = append(l.steps, l.script(call{&e.scripts.seen, []string{e.sights(e.mailboxOf(s.User), at)}, []string{
+	b := e.mailboxOf(s.User)
+	l.steps = append(l.steps, l.script(call{&e.scripts.seen, []string{e.sights(b, at), b.h}, []string{
 		s.ID, s.Session, itoa(s.At), itoa(2 * e.opts.IDRetention.Milliseconds())}}))
 }
 

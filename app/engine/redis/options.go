@@ -3,6 +3,7 @@ package redis
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"time"
@@ -66,8 +67,8 @@ func (o Options) withDefaults() (Options, error) {
 	if o.MailboxLimit < 0 || o.MailboxBytes < 0 || o.BroadcastBytes < 0 || o.BroadcastLimit < 0 || o.IDRetention < 0 || o.WaitReplicas < 0 {
 		return o, errors.New("redis: a limit in Options is negative")
 	}
-	if strings.ContainsAny(o.Prefix, "{} \n*?[]\\") { // braces and patterns mean something to Redis
-		return o, errors.New(`redis: a prefix has no blanks and none of { } * ? [ ] \`)
+	if err := CheckPrefix(o.Prefix); err != nil {
+		return o, fmt.Errorf("redis: %w", err)
 	}
 	setDefault(&o.Prefix, DefaultPrefix)
 	setDefault(&o.MailboxLimit, DefaultMailboxLimit)

@@ -2,7 +2,8 @@ package redis
 
 import (
 	"context"
-	"slices"
+	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -22,21 +23,27 @@ func (e *Engine) reconcile(ctx context.Context) error {
 	if l == nil {
 		return nil
 	}
-	head, err := e.client.Do(ctx, e.client.B().Hget().Key(e.all.h).Field("s").Build()).AsUint64()
-	if err = e.fault(ctx, err); err != nil {
+	head, starts, err := e.allStand(ctx, e.client.Do(ctx, e.client.B().Hmget().Key(e.all.h).Field("s", "lv").Build()))
+	if err != nil {
 		return err
 	}
-	(*l).Behind("", bridge.Position{Broadcast: head})
+	newest, err := strconv.ParseUint(head, 10, 64)
+	if err != nil {
+		return fmt.Errorf("%w: redis: where messages to all stand: %w", bridge.ErrUnavailable, err)
+	}
+	(*l).Behind("", bridge.Position{Broadcast: newest})
 	members := e.crowd.members()
 	var users []string
 	var cmds rueidis.Commands
 	for user := range members {
 		b := e.mailboxOf(user)
 		users = append(users, user)
-		cmds = append(cmds, e.client.B().Hmget().Key(b.h).Field("s", "f", "er").Build(), e.client.B().Hgetall().Key(b.revocations()).Build())
+		cmds = append(cmds, e.client.B().Hmget().Key(b.h).Field("s").Build(), e.client.B().Hgetall().Key(b.revocations()).Build())
 	}
 	replies := e.doMany(ctx, cmds)
-	var again []bridge.Member
+	var attending rueidis.Commands
+	var again []call
+	var said []bridge.Member
 	for i, user := range users {
 		state, err := replies[2*i].ToArray()
 		if err = e.fault(ctx, err); err != nil {
@@ -46,27 +53,10 @@ func (e *Engine) reconcile(ctx context.Context) error {
 		if err = e.fault(ctx, err); err != nil {
 			return err
 		}
-		if len(state) != 3 {
-			return e.fault(ctx, errFormat)
-		}
-		erased := int64(0)
-		if !state[2].IsNil() {
-			if erased, err = state[2].AsInt64(); err != nil {
-				return e.fault(ctx, err)
-			}
-		}
-		if slices.ContainsFunc(members[user], func(m bridge.Member) bool { return erased > e.crowd.before(m.Session) }) {
-			e.crowd.dismiss(user)
-			(*l).Notify(bridge.Notice{Kind: bridge.NoticeErased, User: user})
-			continue
-		}
 		for _, m := range members[user] {
-			if state[1].IsNil() { // the store has lost that the user ever came
-				if _, err := e.join(ctx, m); err != nil {
-					return err
-				}
-			}
-			again = append(again, m)
+			attending = append(attending, e.attend(m.Session, user))
+			again = append(again, e.joining(m, head, starts, true))
+			said = append(said, m)
 		}
 		for kind, value := range revoked {
 			if strings.HasPrefix(kind, nameField) {
@@ -74,7 +64,7 @@ func (e *Engine) reconcile(ctx context.Context) error {
 			}
 			(*l).Notify(bridge.Notice{Kind: bridge.NoticeRevoked, User: user, Revocation: revocation(kind, value)})
 		}
-		if !state[0].IsNil() {
+		if len(state) == 1 && !state[0].IsNil() {
 			n, err := state[0].AsUint64()
 			if err != nil {
 				return e.fault(ctx, err)
@@ -82,21 +72,43 @@ func (e *Engine) reconcile(ctx context.Context) error {
 			(*l).Behind(user, bridge.Position{Mailbox: n})
 		}
 	}
-	return e.present(ctx, again)
-}
-
-// present says of sessions that they are there, and takes that back where one has
-// left meanwhile.
-func (e *Engine) present(ctx context.Context, members []bridge.Member) error {
-	life := e.Life()
-	var cmds rueidis.Commands
-	for _, m := range members {
-		cmds = append(cmds, e.attend(m.Session, m.User),
-			e.client.B().Hset().Key(e.mailboxOf(m.User).l).FieldValue().FieldValue(m.Session, e.presence(m, life)).Build())
-	}
-	if err := e.each(ctx, cmds); err != nil {
+	if err := e.each(ctx, attending); err != nil {
 		return err
 	}
+	for i, r := range e.runMany(ctx, again) {
+		if r.err != nil {
+			return r.err
+		}
+		list, err := r.message.ToArray()
+		if err != nil {
+			return e.fault(ctx, err)
+		}
+		m := said[i]
+		if len(list) == 0 {
+			continue
+		}
+		switch refused := refusal(list); {
+		case errors.Is(refused, bridge.ErrErased):
+			e.crowd.leave(m.User, m.Session)
+			(*l).Notify(bridge.Notice{Kind: bridge.NoticeErased, User: m.User, Session: m.Session})
+			continue
+		case refused != nil: // it has been told
+			continue
+		}
+		if err := e.agree(ctx, m.User, m.Token, m.Groups); err != nil {
+			return err
+		}
+		if len(list) > 8 {
+			if err := e.takenBack(ctx, m.User, list[8:]); err != nil {
+				return err
+			}
+		}
+	}
+	return e.withoutLeft(ctx, said)
+}
+
+// withoutLeft takes back that sessions are there which have left meanwhile.
+func (e *Engine) withoutLeft(ctx context.Context, members []bridge.Member) error {
 	var gone rueidis.Commands
 	for _, m := range members {
 		if !e.crowd.knows(m.User, m.Session) {

@@ -31,6 +31,7 @@ const (
 	tagMachine
 	tagToken
 	tagWanted
+	tagFingerprint // lua/lib.lua knows its number
 
 	// What follows stands last, in this order, where scripts look for it.
 	tagLife byte = 30

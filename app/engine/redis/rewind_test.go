@@ -93,7 +93,7 @@ func TestAnEmptiedRedisIsAnotherStoreAndNobodyWasErased(t *testing.T) {
 	if e.Epoch() == epoch {
 		t.Error("cursors would find the store that they are of")
 	}
-	redistest.Eventually(t, "the sessions to be present again", func() bool { return present(t, e, "u") == 1 && present(t, e, "quiet") == 1 })
+	redistest.Eventually(t, "the sessions to be present again", func() bool { return presentNow(t, e, "u") == 1 && presentNow(t, e, "quiet") == 1 })
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for n := range h.told {
@@ -123,7 +123,7 @@ func TestEveryMachineHearsOfANewLife(t *testing.T) {
 	if one.Life() != other.Life() {
 		t.Errorf("%s and %s", one.Life(), other.Life())
 	}
-	redistest.Eventually(t, "both to be counted again", func() bool { return present(t, one, "u") == 2 && present(t, other, "u") == 2 })
+	redistest.Eventually(t, "both to be counted again", func() bool { return presentNow(t, one, "u") == 2 && presentNow(t, other, "u") == 2 })
 	if r := appendTo(t, other, message("after", "u")); r.Sessions != 2 || r.Recipients[0].Seq != 1 {
 		t.Errorf("%+v", r)
 	}

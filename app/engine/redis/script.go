@@ -27,7 +27,7 @@ type scripts struct {
 	publish, claim, deliver, read, pending, join, leave, ack script
 	tell, recall, revoke, erase, renew, member, seen         script
 	mark, rewrite, alive, survey, load, release              script
-	bury, depart, strike, livesload                          script
+	bury, depart, strike, unsay, say, livesload              script
 
 	all  []*script
 	life string // lua/life.lua, which is of no life
@@ -49,7 +49,7 @@ func loadScripts() (*scripts, error) {
 		"join": &s.join, "leave": &s.leave, "ack": &s.ack, "tell": &s.tell, "recall": &s.recall, "revoke": &s.revoke,
 		"erase": &s.erase, "renew": &s.renew, "member": &s.member, "seen": &s.seen, "mark": &s.mark, "rewrite": &s.rewrite,
 		"alive": &s.alive, "survey": &s.survey, "load": &s.load, "release": &s.release, "bury": &s.bury,
-		"depart": &s.depart, "strike": &s.strike, "livesload": &s.livesload,
+		"depart": &s.depart, "strike": &s.strike, "unsay": &s.unsay, "say": &s.say, "livesload": &s.livesload,
 	} {
 		b, err := luaFiles.ReadFile("lua/" + name + ".lua")
 		if err != nil {

@@ -109,6 +109,11 @@ func (w *writer) ack(r *request) error {
 	if err != nil {
 		return err
 	}
+	if !rec.seen {
+		// Who has not joined, or was erased since, owns no messages to all: there
+		// is nothing among them to ack, and no name to write down.
+		r.pos.Broadcast = 0
+	}
 	p := rec.acked.Max(bridge.Position{
 		Mailbox:   min(r.pos.Mailbox, rec.head),
 		Broadcast: min(r.pos.Broadcast, all.head),

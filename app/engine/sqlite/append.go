@@ -126,6 +126,9 @@ func (w *writer) duplicate(r *request) error {
 
 // join finds where a user stands, and notes one that is seen for the first time.
 func (w *writer) join(r *request) error {
+	if r.err = w.admits(r.member); r.err != nil {
+		return nil
+	}
 	rec, err := w.record(r.user)
 	if err != nil {
 		return err
@@ -140,16 +143,17 @@ func (w *writer) join(r *request) error {
 		}
 		w.touch(rec)
 		rec.seen = true
+		rec.lastSeen = w.now
 		rec.first = all.head
 		rec.acked.Broadcast = max(rec.acked.Broadcast, all.head)
 		if err := w.store.save(rec); err != nil {
 			return err
 		}
 	}
-	w.wasSeen(rec, w.now)
 	if err := w.belong(r.member); err != nil {
 		return err
 	}
+	w.arrived = append(w.arrived, r.member)
 	return w.standing(r, nil)
 }
 
@@ -171,7 +175,6 @@ func (w *writer) standing(r *request, unseen error) error {
 		Head:  bridge.Position{Mailbox: rec.head, Broadcast: all.head},
 		Acked: rec.acked,
 		First: bridge.Position{Broadcast: rec.first},
-		Live:  w.engine.crowd.count(r.user),
 		Life:  w.engine.lives.name,
 	}
 	return nil

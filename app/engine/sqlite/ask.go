@@ -76,9 +76,8 @@ func (e *Engine) Join(ctx context.Context, m bridge.Member) (bridge.Standing, er
 	}
 	r := newRequest(kindJoin)
 	r.user, r.member = m.User, m
-	e.crowd.join(m)
 	if err := e.ask(ctx, r); err != nil {
-		e.crowd.leave(m)
+		e.crowd.abandon(r, m)
 		return bridge.Standing{}, err
 	}
 	standing := r.standing
@@ -91,18 +90,24 @@ func (e *Engine) Leave(ctx context.Context, t bridge.Trail) error {
 	if e.closed.Load() {
 		return bridge.ErrClosed
 	}
+	user, session := t.Member.User, t.Member.Session
 	if !e.crowd.leave(t.Member) {
 		return nil // Erase was there before
 	}
 	r := newRequest(kindLeave)
-	r.user, r.name, r.at = t.Member.User, t.Member.Session, nanos(t.Ended)
+	r.user, r.name, r.at = user, session, nanos(t.Ended)
 	if !t.Empty() {
 		var err error
 		if r.data, err = json.Marshal(t); err != nil {
+			e.crowd.gone(user, session)
 			return fmt.Errorf("keep a trail: %w", err)
 		}
 	}
-	return e.enqueue(ctx, r)
+	if err := e.enqueue(ctx, r); err != nil {
+		e.crowd.gone(user, session)
+		return err
+	}
+	return nil
 }
 
 // Ack implements bridge.Engine. It counts for every Append, Join and Ack that is

@@ -23,6 +23,7 @@ type dumping struct {
 	beginRead, livesAfter           *sqlite3.Stmt
 	events, erasedAfter, nextUser   *sqlite3.Stmt
 	letters, membersAfter           *sqlite3.Stmt
+	tokensAfter                     *sqlite3.Stmt
 	revokedAfter, trailsAfter, seen *sqlite3.Stmt
 }
 
@@ -42,8 +43,9 @@ func (d *dumping) prepare(c *sqlite3.Conn) error {
 		&d.letters: `SELECT mail.seq, mail.expires, log.id, ifnull(log.topic, ''), log.event
 			FROM mail CROSS JOIN log ON log.no = mail.no
 			WHERE mail.user = ? AND mail.seq > ? AND mail.expires > ? ORDER BY mail.seq`,
-		&d.membersAfter: `SELECT grp, user, stored, until FROM members
-			WHERE (grp, user) > (?, ?) AND (stored = 1 OR until > ?) ORDER BY grp, user`,
+		&d.membersAfter: "SELECT grp, user FROM members WHERE (grp, user) > (?, ?) AND stored = 1 ORDER BY grp, user",
+		&d.tokensAfter: `SELECT grp, user, token, token_id, issued, until FROM token_members
+			WHERE (grp, user, token) > (?, ?, ?) AND until > ? ORDER BY grp, user, token`,
 		&d.revokedAfter: `SELECT user, token_id, issued_before FROM revocations
 			WHERE (user, token_id) > (?, ?) ORDER BY user, token_id`,
 		&d.trailsAfter: `SELECT user, ended, session, trail FROM trails
@@ -60,7 +62,7 @@ func (a *Archive) Count(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 	n, err := queryInt(a.conn, `SELECT (SELECT count(*) FROM log) + (SELECT count(*) FROM erased) + (SELECT count(*) FROM users)
-		+ (SELECT count(*) FROM mail) + (SELECT count(*) FROM members) + (SELECT count(*) FROM revocations)
+		+ (SELECT count(*) FROM mail) + (SELECT count(*) FROM members) + (SELECT count(*) FROM token_members) + (SELECT count(*) FROM revocations)
 		+ (SELECT count(*) FROM trails) + (SELECT count(*) FROM sights)`)
 	if err != nil {
 		return 0, fmt.Errorf("count what is in %s: %w", a.path, err)
@@ -91,6 +93,7 @@ var parts = []struct {
 	{"hash", 1, (*dump).dumpErased},
 	{"mail", 2, (*dump).dumpMailboxes},
 	{"member", 2, (*dump).dumpMembers},
+	{"token", 3, (*dump).dumpTokens},
 	{"revoked", 2, (*dump).dumpRevoked},
 	{"trail", 3, (*dump).dumpTrails},
 	{"sight", 3, (*dump).dumpSights},
@@ -346,12 +349,17 @@ func (d *dump) gone(rec *record) (expired uint64, holes [][2]uint64, err error) 
 }
 
 func (d *dump) dumpMembers(after []string) error {
-	return d.rows(with(d.membersAfter).text(after[0]).text(after[1]).int(d.now), func(r *sqlite3.Stmt) error {
-		m := &bridge.MembershipEntry{Group: r.ColumnText(0), User: r.ColumnText(1), Stored: r.ColumnBool(2)}
-		if until := r.ColumnInt64(3); until > d.now {
-			m.Until = until
-		}
+	return d.rows(with(d.membersAfter).text(after[0]).text(after[1]), func(r *sqlite3.Stmt) error {
+		m := &bridge.MembershipEntry{Group: r.ColumnText(0), User: r.ColumnText(1), Stored: true}
 		return d.give(bridge.Entry{Membership: m}, m.Group, m.User)
+	})
+}
+
+func (d *dump) dumpTokens(after []string) error {
+	return d.rows(with(d.tokensAfter).text(after[0]).text(after[1]).text(after[2]).int(d.now), func(r *sqlite3.Stmt) error {
+		m := &bridge.MembershipEntry{Group: r.ColumnText(0), User: r.ColumnText(1),
+			Token: r.ColumnText(2), TokenID: r.ColumnText(3), Issued: r.ColumnInt64(4), Until: r.ColumnInt64(5)}
+		return d.give(bridge.Entry{Membership: m}, m.Group, m.User, m.Token)
 	})
 }
 

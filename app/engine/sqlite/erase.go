@@ -139,10 +139,6 @@ func (w *writer) erase(r *request) error {
 			return err
 		}
 	}
-	clear(w.sizes)
-	w.acks.forget(r.user)
-	w.users.drop(r.user)
-	w.engine.crowd.dismiss(r.user)
 	r.notices = []bridge.Notice{{Kind: bridge.NoticeErased, User: r.user}}
 	return nil
 }
@@ -201,7 +197,11 @@ func (w *writer) scrub(r *request) error {
 	if err := firstOf(err, perr); err != nil {
 		return err
 	}
-	r.yes = rows == scrubRows
+	if r.yes = rows == scrubRows; !r.yes {
+		if err := w.forgetSights(r.user); err != nil {
+			return err
+		}
+	}
 	for _, l := range named {
 		if !slices.ContainsFunc(l.places, func(p place) bool { return p.user == r.user }) {
 			continue // a part of another name
@@ -226,6 +226,19 @@ func (w *writer) scrub(r *request) error {
 		}
 	}
 	return nil
+}
+
+// forgetSights takes out what came in of an erased user while messages still
+// named them, unless they have come back.
+func (w *writer) forgetSights(user string) error {
+	rec, err := w.record(user)
+	if err != nil || rec.seen {
+		return err
+	}
+	if err := w.begin(); err != nil {
+		return err
+	}
+	return with(w.store.dropSights).text(user).exec()
 }
 
 // kept reports whether a place lies in a mailbox. An error there comes again

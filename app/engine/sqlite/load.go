@@ -14,10 +14,10 @@ import (
 // loading is an Archive's statements for what Load writes, beside the store's
 // own. Each leaves things as they are where it comes again.
 type loading struct {
-	addEvent, findEvent, revive   *sqlite3.Stmt
-	placeMail, newerTopic, enlist *sqlite3.Stmt
-	setMeta, dropMeta             *sqlite3.Stmt
-	addLife, lifeNo, dropLives    *sqlite3.Stmt
+	addEvent, findEvent, revive *sqlite3.Stmt
+	placeMail, newerTopic       *sqlite3.Stmt
+	setMeta, dropMeta           *sqlite3.Stmt
+	addLife, lifeNo, dropLives  *sqlite3.Stmt
 
 	nextNo int64 // of the next event
 	buf    []byte
@@ -36,8 +36,6 @@ func (l *loading) prepare(c *sqlite3.Conn, s *store) (err error) {
 			(SELECT deposited FROM mail WHERE user = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT 1), 0)) ON CONFLICT DO NOTHING`,
 		&l.newerTopic: `INSERT INTO topics (user, topic, seq) VALUES (?, ?, ?)
 			ON CONFLICT (user, topic) DO UPDATE SET seq = max(seq, excluded.seq)`,
-		&l.enlist: `INSERT INTO members (grp, user, stored, until) VALUES (?, ?, ?, ?)
-			ON CONFLICT (grp, user) DO UPDATE SET stored = max(stored, excluded.stored), until = max(until, excluded.until)`,
 		&l.setMeta:   "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
 		&l.dropMeta:  "DELETE FROM meta WHERE key = ?",
 		&l.addLife:   "INSERT INTO lives (name) VALUES (?) ON CONFLICT DO NOTHING",
@@ -96,8 +94,7 @@ func (a *Archive) load(e bridge.Entry) error {
 	case e.Message != nil:
 		return a.loadMessage(e.Message)
 	case e.Membership != nil:
-		m := e.Membership
-		return with(a.enlist).text(m.Group).text(m.User).bool(m.Stored).int(m.Until).exec()
+		return a.loadMembership(e.Membership)
 	case e.Revocation != nil:
 		v := e.Revocation
 		var before int64
@@ -186,6 +183,18 @@ func (a *Archive) loadMessage(m *bridge.MessageEntry) error {
 		return err
 	}
 	return with(a.newerTopic).text(m.User).text(m.Topic).seq(m.Seq).exec()
+}
+
+func (a *Archive) loadMembership(m *bridge.MembershipEntry) error {
+	if m.Stored {
+		if err := with(a.store.addMember).text(m.Group).text(m.User).exec(); err != nil {
+			return err
+		}
+	}
+	if m.Until == 0 {
+		return nil
+	}
+	return with(a.store.addToken).text(m.Group).text(m.User).text(m.Token).text(m.TokenID).int(m.Issued).int(m.Until).exec()
 }
 
 func (a *Archive) loadTrail(t *bridge.Trail) error {

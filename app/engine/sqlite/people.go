@@ -1,10 +1,7 @@
 package sqlite
 
 import (
-	"cmp"
 	"slices"
-	"sync"
-	"time"
 
 	"github.com/ncruces/go-sqlite3"
 
@@ -15,10 +12,13 @@ import (
 // and the erasing of users.
 type people struct {
 	groupMembers, countStored, countMember *sqlite3.Stmt
-	tokenMember, addMember, dropMember     *sqlite3.Stmt
+	addMember, dropMember                  *sqlite3.Stmt
+	tokenMembers, addToken, dropToken      *sqlite3.Stmt
+	dropTokens, oldToken, oldTokens        *sqlite3.Stmt
+	revokeToken, revokeBefore              *sqlite3.Stmt
 	addTrail, keepTrails, oldTrail         *sqlite3.Stmt
 	dropOldTrails                          *sqlite3.Stmt
-	addSight, forgetSights                 *sqlite3.Stmt
+	addSight, forgetSights, dropSights     *sqlite3.Stmt
 	addRevocation                          *sqlite3.Stmt
 	eventRow, recall                       *sqlite3.Stmt
 	mailOf, setTargets, markErased         *sqlite3.Stmt
@@ -28,11 +28,20 @@ type people struct {
 
 func (p *people) prepare(c *sqlite3.Conn) error {
 	err := prepareAll(c, map[**sqlite3.Stmt]string{
-		&p.groupMembers: "SELECT user FROM members WHERE grp = ? AND (stored = 1 OR until > ?) ORDER BY user LIMIT ?",
+		&p.groupMembers: `SELECT user FROM members WHERE grp = ?1 AND stored = 1
+			UNION SELECT user FROM token_members WHERE grp = ?1 AND until > ?2 ORDER BY user LIMIT ?3`,
 		&p.countStored:  "SELECT count(*) FROM members WHERE grp = ? AND stored = 1",
 		&p.countMember:  "SELECT count(*) FROM members WHERE grp = ? AND user = ? AND stored = 1",
-		&p.tokenMember: `INSERT INTO members (grp, user, stored, until) VALUES (?, ?, 0, ?)
-			ON CONFLICT (grp, user) DO UPDATE SET until = max(until, excluded.until)`,
+		&p.tokenMembers: "SELECT grp, token, until FROM token_members WHERE user = ?",
+		&p.addToken: `INSERT INTO token_members (grp, user, token, token_id, issued, until) VALUES (?, ?, ?, ?, ?, ?)
+			ON CONFLICT (grp, user, token) DO UPDATE SET until = max(until, excluded.until)`,
+		&p.dropToken:  "DELETE FROM token_members WHERE grp = ? AND user = ? AND token = ?",
+		&p.dropTokens: "DELETE FROM token_members WHERE grp = ? AND user = ?",
+		&p.oldToken:   "SELECT 1 FROM token_members WHERE until <= ? LIMIT 1",
+		&p.oldTokens: `DELETE FROM token_members WHERE (grp, user, token) IN
+			(SELECT grp, user, token FROM token_members WHERE until <= ? ORDER BY until LIMIT ?)`,
+		&p.revokeToken:  "DELETE FROM token_members WHERE user = ? AND (token_id = ? OR token = '' AND token_id = '')",
+		&p.revokeBefore: "DELETE FROM token_members WHERE user = ? AND issued < ?",
 		&p.addMember: `INSERT INTO members (grp, user, stored, until) VALUES (?, ?, 1, 0)
 			ON CONFLICT (grp, user) DO UPDATE SET stored = 1`,
 		&p.dropMember: "DELETE FROM members WHERE grp = ? AND user = ?",
@@ -43,6 +52,7 @@ func (p *people) prepare(c *sqlite3.Conn) error {
 		&p.dropOldTrails: `DELETE FROM trails WHERE (user, ended, session) IN
 			(SELECT user, ended, session FROM trails WHERE ended < ? LIMIT ?)`,
 		&p.addSight:     "INSERT INTO sights (id, user, session, at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+		&p.dropSights:   "DELETE FROM sights WHERE user = ?",
 		&p.forgetSights: "DELETE FROM sights WHERE id IN (SELECT id FROM log WHERE no <= ?)",
 		&p.addRevocation: `INSERT INTO revocations (user, token_id, issued_before) VALUES (?, ?, ?)
 			ON CONFLICT (user, token_id) DO UPDATE SET issued_before = max(issued_before, excluded.issued_before)`,
@@ -60,7 +70,8 @@ func (p *people) prepare(c *sqlite3.Conn) error {
 		return err
 	}
 	for _, sql := range []string{
-		"DELETE FROM topics WHERE user = ?", "DELETE FROM members WHERE user = ?", "DELETE FROM trails WHERE user = ?",
+		"DELETE FROM topics WHERE user = ?", "DELETE FROM members WHERE user = ?", "DELETE FROM token_members WHERE user = ?",
+		"DELETE FROM trails WHERE user = ?",
 		"DELETE FROM sights WHERE user = ?", "DELETE FROM users WHERE user = ?",
 	} {
 		var s *sqlite3.Stmt
@@ -90,22 +101,6 @@ func (w *writer) members(group string) (users []string, err error) {
 	return users, err
 }
 
-// belong writes down what groups a token names.
-func (w *writer) belong(m bridge.Member) error {
-	if len(m.Groups) == 0 || !m.Until.After(time.Unix(0, w.now)) {
-		return nil
-	}
-	if err := w.begin(); err != nil {
-		return err
-	}
-	for _, g := range m.Groups {
-		if err := with(w.store.tokenMember).text(g).text(m.User).int(nanos(m.Until)).exec(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // setMember puts a user into a group, or takes them out.
 func (w *writer) setMember(r *request) error {
 	if err := w.begin(); err != nil {
@@ -113,6 +108,9 @@ func (w *writer) setMember(r *request) error {
 	}
 	if !r.yes {
 		delete(w.sizes, r.name)
+		if err := with(w.store.dropTokens).text(r.name).text(r.user).exec(); err != nil {
+			return err
+		}
 		return with(w.store.dropMember).text(r.name).text(r.user).exec()
 	}
 	there, err := with(w.store.countMember).text(r.name).text(r.user).count()
@@ -134,8 +132,11 @@ func (w *writer) setMember(r *request) error {
 	return with(w.store.addMember).text(r.name).text(r.user).exec()
 }
 
-// leave keeps a session's trail.
+// leave keeps a session's trail. One that an erasure has ended leaves none.
 func (w *writer) leave(r *request) error {
+	if !w.engine.crowd.gone(r.user, r.name) {
+		return nil
+	}
 	rec, err := w.record(r.user)
 	if err != nil {
 		return err
@@ -151,6 +152,29 @@ func (w *writer) leave(r *request) error {
 		return err
 	}
 	return with(w.store.keepTrails).text(r.user).int(bridge.MaxTrails).exec()
+}
+
+// sight keeps that an event was seen, where it is still the user's: they may have
+// been erased since it was looked up.
+func (w *writer) sight(r *request) error {
+	k, err := w.store.find(r.name)
+	if err != nil {
+		return err
+	}
+	rec, err := w.record(r.user)
+	if err != nil {
+		return err
+	}
+	theirs := slices.ContainsFunc(k.places, func(p place) bool {
+		return p.user == r.user || p.user == "" && rec.seen && (p.seq == 0 || rec.first < p.seq)
+	})
+	if !theirs {
+		return nil
+	}
+	if err := w.begin(); err != nil {
+		return err
+	}
+	return with(w.store.addSight).text(r.name).text(r.user).text(r.session).int(r.at).exec()
 }
 
 // wasSeen notes when a user was last there; it is written with the next acks.
@@ -170,64 +194,4 @@ func (w *writer) pruneTrails() (more bool, err error) {
 	}
 	err = with(w.store.dropOldTrails).int(before).int(pruneIDs).exec()
 	return true, err
-}
-
-// crowd is who is there: all of them in this process.
-type crowd struct {
-	mu sync.Mutex // guards of
-	of map[string][]bridge.Member
-}
-
-func newCrowd() *crowd { return &crowd{of: make(map[string][]bridge.Member)} }
-
-func (c *crowd) join(m bridge.Member) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	list := c.of[m.User]
-	for i := range list {
-		if list[i].Session == m.Session {
-			list[i] = m
-			return
-		}
-	}
-	c.of[m.User] = append(list, m)
-}
-
-// leave reports false for a session that is not there.
-func (c *crowd) leave(m bridge.Member) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	list := c.of[m.User]
-	i := slices.IndexFunc(list, func(o bridge.Member) bool { return o.Session == m.Session })
-	if i < 0 {
-		return false
-	}
-	if len(list) == 1 {
-		delete(c.of, m.User)
-	} else {
-		c.of[m.User] = slices.Delete(list, i, i+1)
-	}
-	return true
-}
-
-func (c *crowd) dismiss(user string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.of, user)
-}
-
-func (c *crowd) list(user string) []bridge.Member {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	list := slices.Clone(c.of[user])
-	slices.SortStableFunc(list, func(a, b bridge.Member) int {
-		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Session, b.Session))
-	})
-	return list
-}
-
-func (c *crowd) count(user string) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.of[user])
 }

@@ -78,7 +78,11 @@ func (w *writer) pruneSlice() error {
 	if err != nil {
 		return err
 	}
-	w.prune.backlog = more || moreIDs || moreTrails
+	moreTokens, err := w.pruneTokens()
+	if err != nil {
+		return err
+	}
+	w.prune.backlog = more || moreIDs || moreTrails || moreTokens
 	if !w.prune.backlog {
 		w.prune.backlog, err = w.vacuum()
 	}

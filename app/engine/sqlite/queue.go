@@ -36,13 +36,16 @@ type request struct {
 	user string          // all but append
 	pos  bridge.Position // ack
 
-	member  bridge.Member // join
-	name    string        // an event's id, a group, a token's id, or leave's session
-	session string        // seen
-	at      int64         // Unix nanoseconds; in scrub the row to go on from
-	data    []byte        // leave: the trail
-	yes     bool          // member: in or out; in answers: there is more to do
-	notices []bridge.Notice
+	member     bridge.Member     // join
+	joined     bool              // join: the session was not there before
+	abandoned  bool              // join: nobody waits for it; guarded by crowd.mu
+	revocation bridge.Revocation // revoke
+	name       string            // an event's id, a group, or leave's session
+	session    string            // seen
+	at         int64             // Unix nanoseconds; in scrub the row to go on from
+	data       []byte            // leave: the trail
+	yes        bool              // member: in or out; in answers: there is more to do
+	notices    []bridge.Notice
 
 	receipt  bridge.Receipt
 	standing bridge.Standing
@@ -72,6 +75,10 @@ func newRequest(k kind) *request {
 	*r = request{kind: k, done: r.done}
 	return r
 }
+
+// solitary tells a request that is alone in its transaction: when it is carried
+// out, what memory knows changes before anything else is looked at.
+func (r *request) solitary() bool { return r.kind == kindErase || r.kind == kindRevoke }
 
 // release gives a request back; only for one whose answer has been taken or will
 // never be sent.

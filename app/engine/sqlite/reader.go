@@ -48,8 +48,10 @@ func newReader(c *sqlite3.Conn) (*reader, error) {
 		&r.standing: "SELECT acked_mail FROM users WHERE user = ?",
 		&r.sights:   "SELECT user, session, at FROM sights WHERE id = ? ORDER BY at, session",
 		&r.trails:   "SELECT trail FROM trails WHERE user = ? ORDER BY ended, session",
-		&r.members:  "SELECT user FROM members WHERE grp = ? AND (stored = 1 OR until > ?) ORDER BY user",
-		&r.groups:   "SELECT grp FROM members WHERE user = ? AND (stored = 1 OR until > ?) ORDER BY grp",
+		&r.members: `SELECT user FROM members WHERE grp = ?1 AND stored = 1
+			UNION SELECT user FROM token_members WHERE grp = ?1 AND until > ?2 ORDER BY user`,
+		&r.groups: `SELECT grp FROM members WHERE user = ?1 AND stored = 1
+			UNION SELECT grp FROM token_members WHERE user = ?1 AND until > ?2 ORDER BY grp`,
 		&r.lastSeen: "SELECT last_seen FROM users WHERE user = ?",
 	})
 	return r, err

@@ -300,17 +300,7 @@ func (v *revocations) load(c *sqlite3.Conn) error {
 
 // Revoke implements bridge.Engine.
 func (e *Engine) Revoke(ctx context.Context, user string, v bridge.Revocation) error {
-	err := e.do(ctx, kindRevoke, func(r *request) {
-		r.user, r.name = user, v.TokenID
-		if v.TokenID == "" {
-			r.at = nanos(v.IssuedBefore)
-		}
-	})
-	if err != nil {
-		return err
-	}
-	e.revoked.add(user, v)
-	return e.Tell(ctx, bridge.Notice{Kind: bridge.NoticeRevoked, User: user, Revocation: v})
+	return e.do(ctx, kindRevoke, func(r *request) { r.user, r.revocation = user, v })
 }
 
 // Revoked implements bridge.Engine.

@@ -44,7 +44,7 @@ func TestWhatIsKnownOfPeopleSurvivesARestart(t *testing.T) {
 			t.Errorf("%+v: %v, %v", token, got, err)
 		}
 	}
-	if g, err := e.Groups(t.Context(), "ada"); err != nil || !reflect.DeepEqual(g, []string{"by-token", "set"}) {
+	if g, err := e.Groups(t.Context(), "ada"); err != nil || !reflect.DeepEqual(g, []string{"set"}) {
 		t.Errorf("groups %v, %v", g, err)
 	}
 	if trails, err := e.Trails(t.Context(), "ada"); err != nil || len(trails) != 1 || !reflect.DeepEqual(trails[0], trail) {

@@ -131,6 +131,26 @@ var migrations = []string{
 	ALTER TABLE mail ADD COLUMN deposited INTEGER NOT NULL DEFAULT 0;
 	-- What had been deposited up to the place in trimmed.
 	ALTER TABLE users ADD COLUMN trimmed_bytes INTEGER NOT NULL DEFAULT 0;`,
+
+	`-- What each token says: that its user is a member of a group until then. token
+	-- is its fingerprint; '' in rows from before there were any, of which neither
+	-- token_id nor issued (Unix nanoseconds, 0 for none) is known. From here on
+	-- members has only what an operator said.
+	CREATE TABLE token_members (
+		grp      TEXT NOT NULL,
+		user     TEXT NOT NULL,
+		token    TEXT NOT NULL,
+		token_id TEXT NOT NULL,
+		issued   INTEGER NOT NULL,
+		until    INTEGER NOT NULL,
+		PRIMARY KEY (grp, user, token)
+	) WITHOUT ROWID;
+	CREATE INDEX token_members_user ON token_members (user);
+	CREATE INDEX token_members_until ON token_members (until);
+	INSERT INTO token_members (grp, user, token, token_id, issued, until)
+		SELECT grp, user, '', '', 0, until FROM members WHERE until > 0;
+	DELETE FROM members WHERE stored = 0;
+	UPDATE members SET until = 0;`,
 }
 
 // migrate brings the file to the newest schema, each step in one transaction.

@@ -30,8 +30,9 @@ type writer struct {
 	fan    chan []*request
 
 	users   *records
-	guarded int64    // the log's length when the disk was looked at; see guard
-	touched []string // users whose records this transaction changed
+	guarded int64           // the log's length when the disk was looked at; see guard
+	touched []string        // users whose records this transaction changed
+	arrived []bridge.Member // sessions that join in this transaction
 	nextNo  int64
 	now     int64 // this group's time, Unix nanoseconds
 	inTx    bool
@@ -152,6 +153,9 @@ func (w *writer) reached(group string, members int) {
 func groupOf(waiting []*request) int {
 	bytes, places := 0, 0
 	for i, r := range waiting {
+		if r.solitary() {
+			return max(i, 1)
+		}
 		if r.kind == kindAppend {
 			bytes += len(r.msg.Event)
 			places += r.places()
@@ -194,6 +198,9 @@ func (w *writer) carryOut(group []*request) {
 			w.engine.checkpoints.look()
 			w.guard()
 		}
+	}
+	for _, r := range group {
+		w.settle(r)
 	}
 	if w.engine.health.isFull() && (wrote || err != nil) {
 		w.makeRoom()
@@ -270,7 +277,7 @@ func (w *writer) admit(group []*request) []*request {
 // writes nothing, and pays for nothing, when only reading was asked.
 func (w *writer) transact(group []*request) (wrote bool, err error) {
 	w.now = w.opts.Now().UnixNano()
-	w.touched = w.touched[:0]
+	w.touched, w.arrived = w.touched[:0], w.arrived[:0]
 	defer func() {
 		wrote = w.inTx
 		w.inTx = false
@@ -294,11 +301,10 @@ func (w *writer) transact(group []*request) (wrote bool, err error) {
 			return false, err
 		}
 	}
-	if err := w.writeAcks(acksPerGroup); err != nil {
-		return false, err
-	}
-	if err := w.pruneSlice(); err != nil {
-		return false, err
+	if len(group) != 1 || !group[0].solitary() {
+		if err := w.upkeep(); err != nil {
+			return false, err
+		}
 	}
 	if !w.inTx {
 		return false, nil
@@ -308,6 +314,40 @@ func (w *writer) transact(group []*request) (wrote bool, err error) {
 	}
 	w.acks.written()
 	return true, nil
+}
+
+// upkeep does a slice of what nobody waits for.
+func (w *writer) upkeep() error {
+	if err := w.writeAcks(acksPerGroup); err != nil {
+		return err
+	}
+	return w.pruneSlice()
+}
+
+// settle has memory follow what a request has changed in the file, or, for a
+// join, in nothing but memory. It comes after the commit.
+func (w *writer) settle(r *request) {
+	if r.err != nil {
+		return
+	}
+	switch r.kind {
+	case kindJoin:
+		w.engine.crowd.settle(r)
+		r.standing.Live = w.engine.crowd.count(r.user)
+		if rec := w.users.get(r.user); rec != nil {
+			w.wasSeen(rec, w.now)
+		}
+	case kindRevoke:
+		w.engine.revoked.add(r.user, r.revocation)
+	case kindErase:
+		if r.yes {
+			return // there is more to erase
+		}
+		clear(w.sizes)
+		w.acks.forget(r.user)
+		w.users.drop(r.user)
+		w.engine.crowd.dismiss(r.user, time.Unix(0, w.now))
+	}
 }
 
 func (w *writer) apply(r *request) error {
@@ -327,17 +367,11 @@ func (w *writer) apply(r *request) error {
 	case kindLeave:
 		return w.leave(r)
 	case kindSeen:
-		if err := w.begin(); err != nil {
-			return err
-		}
-		return with(w.store.addSight).text(r.name).text(r.user).text(r.session).int(r.at).exec()
+		return w.sight(r)
 	case kindRecall:
 		return w.recall(r)
 	case kindRevoke:
-		if err := w.begin(); err != nil {
-			return err
-		}
-		return with(w.store.addRevocation).text(r.user).text(r.name).int(r.at).exec()
+		return w.revoke(r)
 	case kindMember:
 		return w.setMember(r)
 	case kindErase:
@@ -386,8 +420,21 @@ func (w *writer) fail(group []*request, err error) {
 	for _, r := range group {
 		r.refuse(err)
 		if r.kind == kindJoin {
-			// A known user's place can still be read.
-			r.err = w.standing(r, err)
+			r.err = w.joinReading(r, err)
 		}
 	}
+}
+
+// joinReading is a join while nothing can be written: a known user's place can
+// still be read. It fails with err where something had to be written.
+func (w *writer) joinReading(r *request, err error) error {
+	if refused := w.admits(r.member); refused != nil {
+		return refused
+	}
+	w.arrived = w.arrived[:0]
+	s, rerr := w.saying(r.member)
+	if rerr != nil || !s.nothing() {
+		return err
+	}
+	return w.standing(r, err)
 }

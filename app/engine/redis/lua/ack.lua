@@ -15,5 +15,7 @@ if KEYS[2] then
 end
 local m, b = math.min(tonumber(ARGV[1]), head), math.min(tonumber(ARGV[2]), heads)
 if m > (tonumber(s[2]) or 0) then call('HSET', KEYS[1], 'am', int(m)) end
+-- Who has not joined, or was erased since, owns no messages to all.
+if call('HEXISTS', KEYS[1], 'f') == 0 then b = 0 end
 if b > (tonumber(s[3]) or 0) then call('HSET', KEYS[1], 'ab', int(b)) end
 return 1

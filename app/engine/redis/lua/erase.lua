@@ -1,8 +1,7 @@
 -- A user is forgotten but for the newest place, so that sequences go on.
--- KEYS h l and all others that go; ARGV channel self payload now. That it was, and
--- when, stays: whoever could not hear of it finds it there.
+-- KEYS h l and all others that go; ARGV channel self payload now (nanoseconds)
 local s = call('HMGET', KEYS[1], 's', 'ln', 'lv')
-local head, known = s[1] or '0', call('EXISTS', KEYS[1])
+local head = s[1]
 local told = { [ARGV[2]] = true }
 call('PUBLISH', ARGV[1] .. ARGV[2], ARGV[3])
 for _, v in ipairs(call('HVALS', KEYS[2])) do
@@ -13,9 +12,12 @@ for _, v in ipairs(call('HVALS', KEYS[2])) do
   end
 end
 call('DEL', unpack(KEYS))
-if known == 1 then
-  call('HSET', KEYS[1], 's', head, 'tr', head, 'am', head, 'er', ARGV[4])
-  if s[2] then call('HSET', KEYS[1], 'ln', s[2], 'lv', s[3]) end
+-- What sessions that began before are about to write comes too late.
+call('HSET', KEYS[1], 'ea', ARGV[4])
+call('PEXPIRE', KEYS[1], int(DAY))
+if s[2] then call('HSET', KEYS[1], 'ln', s[2], 'lv', s[3]) end
+if head then
+  call('HSET', KEYS[1], 's', head, 'tr', head, 'am', head)
   call('PEXPIRE', KEYS[1], int(YEAR))
 end
 return 1

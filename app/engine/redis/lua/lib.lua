@@ -9,7 +9,7 @@
 --      was last seen, nx a time before which nothing in it expires, mx a time
 --      after which everything has, b the bytes of payload in m; lv where lives began
 --      in it (see starts), ln the last of these; bn the life in which f and ab were
---      written, on a Cluster; er when its user was erased last
+--      written, on a Cluster
 --   m  its messages, a stream: the place is the id, x the expiry, d the message;
 --      or, of one that several mailboxes share, instead of d: r its id, under which
 --      the message is kept once, and n the payload's bytes and the mailbox's number
@@ -17,7 +17,10 @@
 --   g  places that were taken out on purpose: first as member, last as score
 --   t  the newest place of each topic, with its expiry
 --   l  live sessions; a value begins with the machine's name, MACHINE characters
--- Times are milliseconds of the callers' clock, but for ls: nanoseconds.
+--   K  what the user's tokens say of their groups, by the token's fingerprint: a
+--      version (1), until when, when it was issued, its id, and the groups, a line each
+-- h also has ea, when the user was erased. Times are milliseconds of the callers'
+-- clock, but for ls and ea: nanoseconds, of 19 digits.
 local call = redis.call
 if CURRENT and call('GET', CURRENT) ~= LIFE then return redis.error_reply('OTHERLIFE 0') end
 local MACHINE = 12
@@ -59,6 +62,13 @@ end
 -- write has no life.)
 local function stale(v)
   return LIFE ~= '' and string.sub(v, -10, -9) == '\30\8' and string.sub(v, -8) ~= LIFE
+end
+
+-- tokenOf is the fingerprint of a session's token in a value of l, the first member
+-- of what is kept there (see Engine.presence); '' where a version before had none.
+local function tokenOf(v)
+  if string.byte(v, MACHINE + 2) ~= 15 then return '' end
+  return string.sub(v, MACHINE + 4, MACHINE + 3 + string.byte(v, MACHINE + 3))
 end
 
 -- newest is the place of the next message, as a number and as text.

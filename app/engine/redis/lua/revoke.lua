@@ -1,5 +1,6 @@
--- A revocation, for good; sessions are told in the same step. KEYS R l;
--- ARGV channel self payload kind value user. kind is 'b' (a time) or 'j' (a token's id). A field of 'n'
+-- A revocation, for good; sessions are told in the same step. KEYS R l K;
+-- ARGV channel self payload kind value user. It returns the tokens whose word is
+-- taken back, each with what it said. kind is 'b' (a time) or 'j' (a token's id). A field of 'n'
 -- and the user's name says whose it is, to whoever carries the store elsewhere.
 call('HSET', KEYS[1], 'n' .. ARGV[6], '')
 if ARGV[4] == 'b' then
@@ -16,4 +17,13 @@ for _, v in ipairs(call('HVALS', KEYS[2])) do
     call('PUBLISH', ARGV[1] .. machine, ARGV[3])
   end
 end
-return 1
+local back = {}
+local all = call('HGETALL', KEYS[3])
+for i = 1, #all, 2 do
+  local issued, id = string.match(all[i + 1], '^1\n%d+\n(%d+)\n([^\n]*)')
+  if not issued or ARGV[4] == 'j' and id == ARGV[5] or ARGV[4] == 'b' and tonumber(issued) < tonumber(ARGV[5]) then
+    call('HDEL', KEYS[3], all[i])
+    back[#back + 1], back[#back + 2] = all[i], all[i + 1]
+  end
+end
+return back

@@ -1,4 +1,6 @@
--- The first time that a session's user saw an event. KEYS S; ARGV id session at ttl
+-- The first time that a session's user saw an event. KEYS S h; ARGV id session at ttl
+local erased = call('HGET', KEYS[2], 'ea')
+if erased and ARGV[3] < erased then return 0 end
 local v = call('HGET', KEYS[1], ARGV[1]) or ''
 if string.find(v, ';' .. ARGV[2] .. ' ', 1, true) then return 0 end
 call('HSET', KEYS[1], ARGV[1], v .. ';' .. ARGV[2] .. ' ' .. ARGV[3])

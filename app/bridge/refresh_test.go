@@ -1,0 +1,170 @@
+package bridge_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"hookbridge/app/bridge"
+	"hookbridge/app/engine/sqlite"
+	"hookbridge/app/wire"
+)
+
+// unsteady is the real engine, whose Join a test may have fail.
+type unsteady struct {
+	bridge.Engine
+	mu     sync.Mutex // guards before
+	before func(m bridge.Member) error
+}
+
+func (u *unsteady) Join(ctx context.Context, m bridge.Member) (bridge.Standing, error) {
+	u.mu.Lock()
+	before := u.before
+	u.mu.Unlock()
+	if before != nil {
+		if err := before(m); err != nil {
+			return bridge.Standing{}, err
+		}
+	}
+	return u.Engine.Join(ctx, m)
+}
+
+func (u *unsteady) failing(before func(m bridge.Member) error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.before = before
+}
+
+// named takes any text for a token: it is the token's id, and its user is ada. The
+// group of that name is what the token says.
+type named struct{}
+
+func identityOf(token string) bridge.Identity {
+	return bridge.Identity{User: "ada", Token: "fp-" + token, TokenID: token, Issued: time.Now(), Expires: time.Now().Add(time.Hour),
+		Policy: bridge.Policy{Groups: []string{"of " + token}}}
+}
+
+func (named) Authenticate(_ context.Context, token string) (bridge.Identity, error) {
+	return identityOf(token), nil
+}
+
+// closing is a line that remembers what it was closed with.
+type closing struct {
+	*line
+	codes chan wire.CloseCode
+}
+
+func (c *closing) WriteClose(code wire.CloseCode, reason string, at time.Time) {
+	c.codes <- code
+	c.line.WriteClose(code, reason, at)
+}
+
+func (c *closing) code(t *testing.T) wire.CloseCode {
+	t.Helper()
+	select {
+	case code := <-c.codes:
+		return code
+	case <-time.After(20 * time.Second):
+		t.Fatal("the connection was not closed")
+		return 0
+	}
+}
+
+func unsteadyBridge(t *testing.T) (*bridge.Bridge, *unsteady, *closing) {
+	t.Helper()
+	engine, err := sqlite.Open(t.Context(), sqlite.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := &unsteady{Engine: engine}
+	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, u, named{})
+	t.Cleanup(func() {
+		if err := b.Drain(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if err := engine.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	c := &closing{newLine(), make(chan wire.CloseCode, 8)}
+	c.in <- `{"type":"connect","token":"first"}`
+	b.Accept(c, bridge.Handshake{})
+	if hello := c.next(t); hello["type"] != "connected" {
+		t.Fatalf("%v", hello)
+	}
+	return b, u, c
+}
+
+func (c *closing) refresh(token string) { c.in <- fmt.Sprintf(`{"type":"refresh","token":%q}`, token) }
+
+var errAway = fmt.Errorf("%w: a test has taken it away", bridge.ErrUnavailable)
+
+func TestARefreshThatFailsLeavesTheSessionWithItsToken(t *testing.T) {
+	b, u, c := unsteadyBridge(t)
+	u.failing(func(bridge.Member) error { return errAway })
+	c.refresh("second")
+	if f := c.next(t); f["type"] != "error" {
+		t.Fatalf("%v", f)
+	}
+	if o := publish(t, b, "still-there", wire.Target{User: "ada"}); o.Sessions != 1 {
+		t.Errorf("it is not there any more: %+v", o)
+	}
+	c.next(t)
+	u.failing(nil)
+	must(t, u.Revoke(t.Context(), "ada", bridge.Revocation{TokenID: "second"})) // which is not its token
+	c.refresh("third")
+	if f := c.next(t); f["type"] != "refreshed" {
+		t.Fatalf("%v", f)
+	}
+	groups, err := u.Groups(t.Context(), "ada")
+	must(t, err)
+	if !slices.Equal(groups, []string{"of third"}) {
+		t.Errorf("groups %v", groups)
+	}
+	must(t, u.Revoke(t.Context(), "ada", bridge.Revocation{TokenID: "third"}))
+	if code := c.code(t); code != wire.CloseForbidden {
+		t.Errorf("closed with %d", code)
+	}
+}
+
+func TestATokenThatIsRevokedDuringARefreshCountsOnlyIfThatFails(t *testing.T) {
+	for name, outcome := range map[string]error{"it fails": errAway, "it succeeds": nil} {
+		t.Run(name, func(t *testing.T) {
+			_, u, c := unsteadyBridge(t)
+			u.failing(func(bridge.Member) error {
+				return errors.Join(u.Revoke(context.Background(), "ada", bridge.Revocation{TokenID: "first"}), outcome)
+			})
+			c.refresh("second")
+			if outcome == nil {
+				if f := c.next(t); f["type"] != "refreshed" {
+					t.Fatalf("%v", f)
+				}
+				must(t, u.Revoke(t.Context(), "ada", bridge.Revocation{TokenID: "second"}))
+			}
+			if code := c.code(t); code != wire.CloseForbidden {
+				t.Errorf("closed with %d", code)
+			}
+		})
+	}
+}
+
+func TestASessionThatComesBehindItsUsersErasureIsToldSo(t *testing.T) {
+	_, u, c := unsteadyBridge(t)
+	u.failing(func(bridge.Member) error { return bridge.ErrErased })
+	c.refresh("second")
+	if code := c.code(t); code != wire.CloseErased {
+		t.Errorf("closed with %d", code)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

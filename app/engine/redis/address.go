@@ -1,0 +1,50 @@
+package redis
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+
+	"github.com/redis/rueidis"
+)
+
+var (
+	errURL      = errors.New("the URL must be redis://[user:password@]host:port, or rediss:// for TLS")
+	errEncoding = errors.New("the user or the password in the URL has characters that must be percent-encoded there: " +
+		"%23 for #, %2F for /, %3F for ?, %25 for %, %40 for @, %5B and %5D for [ and ], %20 for a blank")
+)
+
+// CheckURL says what is wrong with Options.URL, without any part of it: it may have
+// a password in it, which the parsers' own errors would repeat.
+func CheckURL(text string) error {
+	scheme, rest, ok := strings.Cut(text, "://")
+	if !ok || scheme != "redis" && scheme != "rediss" && scheme != "unix" {
+		return errURL
+	}
+	u, err := url.Parse(text)
+	named := strings.Contains(rest, "@") // with a user or a password, by the look of it
+	switch {
+	case err != nil && named:
+		return errEncoding
+	case err != nil:
+		return errURL
+	case named && u.User == nil:
+		// A / ? or # in the password has ended the address before the @ was met.
+		return errEncoding
+	}
+	if _, err := rueidis.ParseURL(text); err != nil {
+		return errURL
+	}
+	if u.Hostname() == "" && scheme != "unix" {
+		return errURL
+	}
+	return nil
+}
+
+// CheckPrefix says what is wrong with Options.Prefix.
+func CheckPrefix(prefix string) error {
+	if strings.ContainsAny(prefix, "{} \n*?[]\\") { // braces and patterns mean something to Redis
+		return errors.New(`a prefix has no blanks and none of { } * ? [ ] \`)
+	}
+	return nil
+}

@@ -1,0 +1,309 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"hookbridge/app/bridge"
+)
+
+// notices is a Listener that remembers only what it was notified of.
+type notices struct {
+	mu    sync.Mutex // guards kinds
+	kinds []bridge.NoticeKind
+}
+
+func (n *notices) Deliver(string, bridge.Delivery) int { return 0 }
+func (n *notices) DeliverAll(bridge.Delivery) int      { return 0 }
+func (n *notices) Behind(string, bridge.Position)      {}
+func (n *notices) NewLife(string)                      {}
+func (n *notices) Trails(string) []bridge.Trail        { return nil }
+func (n *notices) Notify(got bridge.Notice) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.kinds = append(n.kinds, got.Kind)
+}
+
+func (n *notices) heard(k bridge.NoticeKind) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Contains(n.kinds, k)
+}
+
+// member is a session with a token of that name, which names groups.
+func member(user, session, token string, groups ...string) bridge.Member {
+	return bridge.Member{User: user, Session: session, Transport: "websocket", Since: time.Now(), Issued: time.Now(),
+		Token: token, TokenID: token, Groups: groups, Until: inAnHour()}
+}
+
+func mustJoin(t *testing.T, e *Engine, m bridge.Member) {
+	t.Helper()
+	if _, err := e.Join(t.Context(), m); err != nil {
+		t.Fatalf("join: %v", err)
+	}
+}
+
+func mustBeIn(t *testing.T, e *Engine, group string, users ...string) {
+	t.Helper()
+	got, err := e.Members(t.Context(), group)
+	if err != nil || !slices.Equal(got, users) {
+		t.Errorf("members of %s: %v, %v; want %v", group, got, err, users)
+	}
+}
+
+func sessionsOf(t *testing.T, e *Engine, user string) int {
+	t.Helper()
+	p, err := e.Presence(t.Context(), []string{user})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p[0].Sessions
+}
+
+func TestCallsThatFailLeaveNoTrace(t *testing.T) {
+	for _, op := range []string{"write", "sync"} {
+		t.Run(op, func(t *testing.T) {
+			e := open(t, Options{Dir: t.TempDir()})
+			heard := &notices{}
+			e.Listen(heard)
+			first := member("ada", "ses_1", "a", "ward")
+			mustJoin(t, e, first)
+			mustAppend(t, e, message("m", "ada", 10, inAnHour()))
+			mustDo(t, e.SetMember(t.Context(), "set", "ada", true))
+			mend := breakDisk(e, op)
+			fails := func(what string, err error) {
+				t.Helper()
+				if !errors.Is(err, bridge.ErrUnavailable) {
+					t.Errorf("%s: %v, want ErrUnavailable", what, err)
+				}
+			}
+			_, err := e.Join(t.Context(), member("ada", "ses_1", "b", "other"))
+			fails("a refresh", err)
+			_, err = e.Join(t.Context(), member("ada", "ses_1", "none"))
+			fails("a refresh that takes groups back", err)
+			_, err = e.Join(t.Context(), member("bob", "ses_2", "c", "ward"))
+			fails("a new user's join", err)
+			fails("erase", e.Erase(t.Context(), "ada"))
+			fails("revoke", e.Revoke(t.Context(), "ada", bridge.Revocation{TokenID: "a"}))
+			fails("set member", e.SetMember(t.Context(), "ward", "ada", false))
+			fails("recall", e.Recall(t.Context(), "m"))
+			second := first
+			second.Session = "ses_3"
+			if _, err := e.Join(t.Context(), second); err != nil {
+				t.Errorf("a join with nothing to write: %v", err)
+			}
+			if n := sessionsOf(t, e, "ada"); n != 2 {
+				t.Errorf("%d sessions are there", n)
+			}
+			mend()
+			mustAppend(t, e, message("after", "ada", 10, inAnHour()))
+			mustBeIn(t, e, "ward", "ada")
+			mustBeIn(t, e, "set", "ada")
+			mustBeIn(t, e, "other")
+			if n := sessionsOf(t, e, "ada") + sessionsOf(t, e, "bob"); n != 2 {
+				t.Errorf("%d sessions are there afterwards", n)
+			}
+			if revoked, err := e.Revoked(t.Context(), "ada", "a", time.Now()); err != nil || revoked {
+				t.Errorf("revoked: %v, %v", revoked, err)
+			}
+			for _, k := range []bridge.NoticeKind{bridge.NoticeErased, bridge.NoticeRevoked, bridge.NoticeRecalled} {
+				if heard.heard(k) {
+					t.Errorf("%s was told of", k)
+				}
+			}
+			p, err := e.Read(t.Context(), "ada", e.Life(), bridge.Position{}, 10, 1<<20)
+			if err != nil || len(p.Deliveries) != 2 {
+				t.Errorf("%d messages, %v", len(p.Deliveries), err)
+			}
+			mustJoin(t, e, member("ada", "ses_1", "b", "other")) // the token before was "a", whatever failed
+			mustJoin(t, e, member("ada", "ses_3", "b", "other"))
+			mustBeIn(t, e, "ward")
+			mustBeIn(t, e, "other", "ada")
+			mustDo(t, e.flushed(t))
+			if n := number(t, e, "SELECT count(*) FROM users WHERE user = 'bob'"); n != 0 {
+				t.Error("the user whose join failed is written down")
+			}
+		})
+	}
+}
+
+// flushed returns when all acks, and whom was last seen when, are in the file.
+func (e *Engine) flushed(t *testing.T) error {
+	t.Helper()
+	eventually(t, "acks to be written", func() bool { return e.acks.waiting.Load() == 0 })
+	return e.settled(t.Context())
+}
+
+func TestARevocationIsKnownAndToldOfThoughItsCallerHasGone(t *testing.T) {
+	e := open(t, Options{Dir: t.TempDir()})
+	heard := &notices{}
+	e.Listen(heard)
+	stuck, reached := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	f := func(op string) error {
+		if op == "sync" {
+			once.Do(func() { close(reached) })
+			<-stuck
+		}
+		return nil
+	}
+	e.vfs.fault.Store(&f)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := e.Revoke(ctx, "ada", bridge.Revocation{TokenID: "a"}); !errors.Is(err, context.Canceled) {
+			t.Errorf("revoke: %v", err)
+		}
+	})
+	<-reached
+	cancel()
+	wg.Wait()
+	close(stuck)
+	eventually(t, "the notice", func() bool { return heard.heard(bridge.NoticeRevoked) })
+	if revoked, err := e.Revoked(t.Context(), "ada", "a", time.Now()); err != nil || !revoked {
+		t.Errorf("revoked: %v, %v", revoked, err)
+	}
+}
+
+func TestAJoinThatNobodyWaitsForMakesNobodyPresent(t *testing.T) {
+	e := open(t, Options{Dir: t.TempDir()})
+	mustJoin(t, e, member("ada", "ses_1", "a", "ward"))
+	stuck, reached := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	f := func(op string) error {
+		if op == "sync" {
+			once.Do(func() { close(reached) })
+			<-stuck
+		}
+		return nil
+	}
+	e.vfs.fault.Store(&f)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for _, m := range []bridge.Member{member("bob", "ses_2", "b", "ward"), member("ada", "ses_1", "c", "ward")} {
+		wg.Go(func() {
+			if _, err := e.Join(ctx, m); !errors.Is(err, context.Canceled) {
+				t.Errorf("join: %v", err)
+			}
+		})
+	}
+	<-reached
+	cancel()
+	wg.Wait()
+	close(stuck)
+	mustDo(t, e.settled(t.Context()))
+	if n := sessionsOf(t, e, "bob"); n != 0 {
+		t.Errorf("%d sessions of bob are there", n)
+	}
+	if n := sessionsOf(t, e, "ada"); n != 1 {
+		t.Errorf("%d sessions of ada are there", n)
+	}
+}
+
+func TestWhatTokensSaidIsForgottenOnceItIsOver(t *testing.T) {
+	clock := &shifted{}
+	e := open(t, Options{Dir: t.TempDir(), Now: clock.now})
+	mustJoin(t, e, member("ada", "ses_1", "a", "ward", "night"))
+	clock.advance(2 * time.Hour)
+	eventually(t, "the rows to go", func() bool { return number(t, e, "SELECT count(*) FROM token_members") == 0 })
+}
+
+func TestMembersOfAnOlderFileStayUntilTheirUsersSaySomethingElse(t *testing.T) {
+	dir := t.TempDir()
+	f := newFirstVersion(t, dir)
+	f.exec("BEGIN; " + migrations[1] + "; PRAGMA user_version = 2; COMMIT")
+	until := inAnHour().UnixNano()
+	for _, row := range []struct {
+		user   string
+		stored int
+		until  int64
+	}{{"away", 0, until}, {"both", 1, until}, {"here", 0, until}, {"over", 0, 1}, {"revoked", 0, until}, {"set", 1, 0}} {
+		s, _, err := f.conn.Prepare("INSERT INTO members (grp, user, stored, until) VALUES ('ward', ?, ?, ?)")
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustDo(t, with(s).text(row.user).int(int64(row.stored)).int(row.until).exec())
+		mustDo(t, s.Close())
+	}
+	mustDo(t, f.conn.Close())
+	e := open(t, Options{Dir: dir})
+	mustBeIn(t, e, "ward", "away", "both", "here", "revoked", "set")
+	mustDo(t, e.Revoke(t.Context(), "revoked", bridge.Revocation{TokenID: "which it was nobody knows"}))
+	mustJoin(t, e, member("here", "ses_1", "t"))
+	mustBeIn(t, e, "ward", "away", "both", "set")
+}
+
+// hold makes the writer wait at its next commit, and returns once it does.
+func hold(t *testing.T, e *Engine) (let func()) {
+	t.Helper()
+	stuck, reached := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	f := func(op string) error {
+		if op == "sync" {
+			once.Do(func() { close(reached) })
+			<-stuck
+		}
+		return nil
+	}
+	e.vfs.fault.Store(&f)
+	r := newRequest(kindProbe)
+	mustDo(t, e.enqueue(t.Context(), r))
+	<-reached
+	return func() { close(stuck); <-r.done }
+}
+
+func TestNothingThatIsOnItsWayWritesAnErasedUserDown(t *testing.T) {
+	e := open(t, Options{Dir: t.TempDir()})
+	m := member("ada", "ses_1", "a", "ward")
+	mustJoin(t, e, m)
+	mustAppend(t, e, message("mail", "ada", 10, inAnHour()))
+	passing := message("passing", "ada", 10, time.Time{})
+	mustAppend(t, e, passing)
+	all := message("all", "", 10, inAnHour())
+	all.To = bridge.Target{All: true}
+	mustAppend(t, e, all)
+	seen := func(id string) *request { // as Seen asks once it has looked the event up
+		r := newRequest(kindSeen)
+		r.user, r.session, r.name, r.at = "ada", "ses_1", id, time.Now().UnixNano()
+		return r
+	}
+	erase := newRequest(kindErase)
+	erase.user = "ada"
+	leave := newRequest(kindLeave)
+	leave.user, leave.name, leave.at, leave.data = "ada", "ses_1", time.Now().UnixNano(), []byte("{}")
+	refresh := newRequest(kindJoin)
+	refresh.user, refresh.member = "ada", member("ada", "ses_1", "b", "ward")
+	coming := newRequest(kindJoin)
+	coming.user, coming.member = "ada", member("ada", "ses_2", "c", "ward")
+	ack := newRequest(kindAck)
+	ack.user, ack.pos = "ada", bridge.Position{Mailbox: 1, Broadcast: 1}
+
+	let := hold(t, e)
+	for _, r := range []*request{erase, seen("mail"), seen("passing"), seen("all"), leave, refresh, coming, ack} {
+		mustDo(t, e.enqueue(t.Context(), r)) // all of it together, when the writer goes on
+	}
+	let()
+	for _, r := range []*request{refresh, coming} {
+		if <-r.done; !errors.Is(r.err, bridge.ErrErased) {
+			t.Errorf("a join: %v", r.err)
+		}
+	}
+	scrub := newRequest(kindScrub) // the other part of an erasure
+	scrub.user, scrub.at = "ada", math.MinInt64
+	mustDo(t, e.ask(t.Context(), scrub))
+	mustDo(t, e.enqueue(t.Context(), seen("mail"))) // and one that was slower still
+	mustDo(t, e.flushed(t))
+	for _, table := range []string{"users", "mail", "topics", "members", "token_members", "trails", "sights"} {
+		if n := number(t, e, "SELECT count(*) FROM "+table+" WHERE user = 'ada'"); n != 0 {
+			t.Errorf("%d rows in %s", n, table)
+		}
+	}
+	if n := sessionsOf(t, e, "ada"); n != 0 {
+		t.Errorf("%d sessions are there", n)
+	}
+}

@@ -1,0 +1,253 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"hookbridge/app/engine/redis"
+	"hookbridge/auth"
+)
+
+// faults is all that is wrong with the settings, a line each. Lines name the
+// setting, and have nothing of what may be secret.
+type faults []error
+
+// Error is all lines.
+func (f faults) Error() string { return errors.Join(f...).Error() }
+
+// Unwrap is the lines one by one.
+func (f faults) Unwrap() []error { return f }
+
+func (f *faults) add(format string, args ...any) { *f = append(*f, fmt.Errorf(format, args...)) }
+
+// take adds an error, or each of those that it joins, behind the setting's name.
+func (f *faults) take(setting string, err error) {
+	if err == nil {
+		return
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok && err.Error() == errors.Join(joined.Unwrap()...).Error() {
+		for _, one := range joined.Unwrap() {
+			f.take(setting, one)
+		}
+		return
+	}
+	if setting != "" {
+		err = fmt.Errorf("%s: %w", setting, err)
+	}
+	*f = append(*f, err)
+}
+
+// orNil is an error where there are faults.
+func (f faults) orNil() error {
+	if len(f) == 0 {
+		return nil
+	}
+	return f
+}
+
+// check finds all that serve must not start with.
+func (s *Settings) check() error { return s.faults().orNil() }
+
+func (s *Settings) faults() (all faults) {
+	if len(s.WebhookSecrets) == 0 && s.SecretsFile == "" {
+		all.add("BRIDGE_WEBHOOK_SECRETS is missing (and so is BRIDGE_WEBHOOK_SECRETS_FILE): set it to a secret that only your backend knows, such as whsec_ and the output of: openssl rand -base64 32")
+	} else {
+		all = append(all, s.webhookFaults()...)
+	}
+	all = append(all, s.tokenFaults()...)
+	_, err := s.Front.parse(s.AllowedOrigins)
+	all.take("", err)
+	all.take("BRIDGE_LISTEN", checkListen(s.Listen))
+	if s.MaxBatchBytes < s.MaxBytes {
+		all.add("BRIDGE_MAX_BATCH_BYTES is %d and BRIDGE_MAX_BYTES %d: a batch must have room for the largest event", s.MaxBatchBytes, s.MaxBytes)
+	}
+	switch s.Audit {
+	case "", "off", "stderr", "stdout":
+	default:
+		if info, err := os.Stat(filepath.Dir(s.Audit)); err != nil || !info.IsDir() {
+			all.add("BRIDGE_AUDIT must be off, stderr, stdout, or a file in a folder that there is")
+		}
+	}
+	all = append(all, rangeFaults(reflect.ValueOf(s).Elem())...)
+	return append(all, s.Store.otherFaults()...)
+}
+
+// webhookFaults are those of who may send. Each entry is looked at by itself first.
+func (s *Settings) webhookFaults() (all faults) {
+	for i, w := range s.WebhookSecrets {
+		secret := strings.TrimSpace(string(w))
+		if isDevWebhookSecret(secret) {
+			all.add("BRIDGE_WEBHOOK_SECRETS, entry %d, is a secret that dev made: make one of your own with: openssl rand -base64 32", i+1)
+		} else if err := auth.CheckWebhookSecret(secret); err != nil {
+			all.add("BRIDGE_WEBHOOK_SECRETS: webhook secret %d of %d %w", i+1, len(s.WebhookSecrets), err)
+		}
+	}
+	if len(all) == 0 {
+		_, _, err := s.webhooks()
+		all.take("", err)
+	}
+	return all
+}
+
+// check finds what a store cannot be opened with.
+func (s *Store) check() error {
+	return append(rangeFaults(reflect.ValueOf(s).Elem()), s.otherFaults()...).orNil()
+}
+
+// otherFaults are those that no range finds.
+func (s *Store) otherFaults() (all faults) {
+	if s.RedisURL == "" {
+		if s.DataDir == "" {
+			all.add("BRIDGE_DATA_DIR is empty: it is the folder of bridge.db")
+		}
+		return all
+	}
+	all.take("BRIDGE_REDIS_URL", redis.CheckURL(string(s.RedisURL)))
+	all.take("BRIDGE_REDIS_PREFIX", redis.CheckPrefix(s.RedisPrefix))
+	return all
+}
+
+// checkListen refuses what is no address to listen on.
+func checkListen(address string) error {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return errors.New("it must be an address with a port, such as :8080 or 127.0.0.1:8080")
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return errors.New("its port must be a number from 0 to 65535, such as :8080")
+	}
+	return nil
+}
+
+// rangeFaults holds every number of a struct of settings to its range.
+func rangeFaults(v reflect.Value) (all faults) {
+	for i := range v.NumField() {
+		field, tag := v.Field(i), v.Type().Field(i).Tag
+		if field.Kind() == reflect.Struct {
+			all = append(all, rangeFaults(field)...)
+			continue
+		}
+		low, high, ok := strings.Cut(tag.Get("range"), "..")
+		if !ok {
+			continue
+		}
+		if !within(field, low, high) {
+			all.add("%s is %v; it must be from %s to %s", tag.Get("env"), field.Interface(), low, high)
+		}
+	}
+	return all
+}
+
+func within(v reflect.Value, low, high string) bool {
+	switch n := v.Interface().(type) {
+	case time.Duration:
+		return n >= mustRead(time.ParseDuration(low)) && n <= mustRead(time.ParseDuration(high))
+	case int:
+		return n >= mustRead(strconv.Atoi(low)) && n <= mustRead(strconv.Atoi(high))
+	case float64: // not a number is in no range
+		return n >= mustRead(strconv.ParseFloat(low, 64)) && n <= mustRead(strconv.ParseFloat(high, 64))
+	}
+	panic("a range on a setting that is no number: " + v.Type().String())
+}
+
+// mustRead is for the ranges of this program's own, which a test reads all.
+func mustRead[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// showRanges puts the ranges into the help.
+func showRanges(k *kong.Kong) error {
+	return kong.Visit(k.Model, func(node kong.Visitable, next kong.Next) error {
+		if f, ok := node.(*kong.Flag); ok {
+			if low, high, ok := strings.Cut(f.Tag.Get("range"), ".."); ok {
+				f.Help = strings.TrimSuffix(f.Help, ".") + ", from " + low + " to " + high + "."
+			}
+		}
+		return next(nil)
+	})
+}
+
+// unreadable finds the variables of a command that hold what is no value of their
+// kind, all of them. What they hold is not repeated: a secret may have gone into the
+// wrong variable.
+func unreadable(command *kong.Node) (all faults, variables []string) {
+	for _, f := range command.Flags {
+		for _, name := range f.Envs {
+			text, ok := os.LookupEnv(name)
+			if !ok {
+				continue
+			}
+			if why := misread(f, text); why != "" {
+				all.add("%s %s", name, why)
+				variables = append(variables, name)
+			}
+		}
+	}
+	return all, variables
+}
+
+// without has a parser pass some variables over, as if they were not set.
+func without(variables []string) kong.Option {
+	return kong.PostBuild(func(k *kong.Kong) error {
+		return kong.Visit(k.Model, func(node kong.Visitable, next kong.Next) error {
+			if f, ok := node.(*kong.Flag); ok && slices.ContainsFunc(f.Envs, func(env string) bool { return slices.Contains(variables, env) }) {
+				f.Envs, f.Tag.Envs = nil, nil
+			}
+			return next(nil)
+		})
+	})
+}
+
+// misread says why a text is no value of a flag; empty where it is one.
+func misread(f *kong.Flag, text string) string {
+	kind, err := "", error(nil)
+	switch f.Target.Interface().(type) {
+	case time.Duration:
+		kind = "a length of time, such as 25s, 15m or 72h"
+		_, err = time.ParseDuration(text)
+	case int:
+		kind = "a whole number"
+		_, err = strconv.Atoi(text)
+	case float64:
+		kind = "a number"
+		_, err = strconv.ParseFloat(text, 64)
+	case bool:
+		kind = "true or false"
+		_, err = strconv.ParseBool(text)
+	default:
+		if f.Enum == "" || f.EnumMap()[text] {
+			return ""
+		}
+		kind, err = "one of "+f.Enum, errors.New("none of them")
+	}
+	switch {
+	case err == nil:
+		return ""
+	case text == "":
+		return "is empty: unset it, or set it to " + kind + " (default " + f.Default + ")"
+	}
+	return "must be " + kind + " (default " + f.Default + ")"
+}
+
+// withoutPath is what went wrong with a file whose name may not be one, but a key.
+func withoutPath(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}

@@ -1,0 +1,348 @@
+package handlers
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"hookbridge/app/wire"
+)
+
+const (
+	// spareConnections may be open beyond the limit, where nobody could be asked
+	// to make room: a probe still gets its answer.
+	spareConnections = 64
+	// maxDying is how many connections that were dropped may still hold their
+	// memory, until what served them has noticed. While there are more, nothing
+	// is accepted.
+	maxDying = 256
+	// dyingTimeout bounds that pause.
+	dyingTimeout = 100 * time.Millisecond
+	// acceptPause is the longest pause after an Accept that failed for want of
+	// descriptors or memory.
+	acceptPause = time.Second
+	// acceptLogEvery is how often that is said.
+	acceptLogEvery = 10 * time.Second
+	// dropScan bounds how many connections are looked at to find the one to drop.
+	dropScan = 256
+)
+
+// connections is a listener that counts what it has accepted, whatever it
+// becomes: request, session or stream. Where there are too many it drops the
+// oldest connection that has proven nothing (no token, no signature): somebody
+// who means to say something does so within a moment, while one who only holds a
+// place is the oldest soon.
+type connections struct {
+	net.Listener
+	max         int // in all
+	maxUnproven int // of those that serve requests and have proven nothing
+	log         *slog.Logger
+	dropped     *prometheus.CounterVec // by reason
+
+	mu       sync.Mutex     // guards what follows, and the links of each connection
+	open     int            // until the owner has closed it
+	dying    int            // dropped, and not yet closed by the owner
+	unproven connectionList // that serve requests, as those of the third list do
+	upgraded connectionList // sockets that have not shown a token; the port ends them after a few seconds
+	proven   connectionList // sessions are in no list
+	freed    chan struct{}  // has an element when a dying one has gone
+	surge    surge
+
+	closing   chan struct{}
+	closeOnce sync.Once
+	lastLog   time.Time // only Accept's
+}
+
+func newConnections(ln net.Listener, limit, maxUnproven int, log *slog.Logger, dropped *prometheus.CounterVec) *connections {
+	return &connections{Listener: ln, max: limit, maxUnproven: maxUnproven, log: log, dropped: dropped,
+		freed: make(chan struct{}, 1), surge: surge{least: surgeConnections}, closing: make(chan struct{})}
+}
+
+// Close stops listening.
+func (l *connections) Close() error {
+	l.closeOnce.Do(func() { close(l.closing) })
+	return l.Listener.Close()
+}
+
+// Accept returns the next connection. It goes on after errors that pass, as
+// net/http does: fasthttp would end with the first of them.
+func (l *connections) Accept() (net.Conn, error) {
+	pause := time.Duration(0)
+	for {
+		nc, err := l.Listener.Accept()
+		if err == nil {
+			if c := l.admit(nc); c != nil {
+				return c, nil
+			}
+			continue
+		}
+		if !passes(err) {
+			return nil, err
+		}
+		if now := time.Now(); now.Sub(l.lastLog) >= acceptLogEvery {
+			l.lastLog = now
+			l.log.Warn("no connection can be accepted; trying again", "error", err, "open", l.count())
+		}
+		l.mu.Lock()
+		l.dropOldest("descriptors", &l.unproven, &l.upgraded, &l.proven)
+		l.mu.Unlock()
+		pause = min(max(2*pause, 5*time.Millisecond), acceptPause)
+		l.wait(pause, l.closing)
+	}
+}
+
+// passes reports whether an error of Accept is of this moment: no descriptors or
+// memory, or a peer that has gone already (accept(2)).
+func passes(err error) bool {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EINTR,
+		syscall.EPROTO, syscall.ENETDOWN, syscall.ENOPROTOOPT, syscall.EHOSTDOWN, syscall.EHOSTUNREACH, syscall.EOPNOTSUPP,
+		syscall.ENETUNREACH, syscall.EPERM} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *connections) wait(d time.Duration, until <-chan struct{}) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-until:
+	}
+}
+
+// admit takes a connection in and drops another where there are too many; nil
+// where there is no room.
+func (l *connections) admit(nc net.Conn) *connection {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.dying >= maxDying {
+		l.mu.Unlock()
+		l.wait(dyingTimeout, l.freed)
+		l.mu.Lock()
+	}
+	switch {
+	case l.dying >= maxDying:
+		l.refuse(nc)
+		return nil
+	case l.open-l.dying >= l.max:
+		if !l.dropOldest("connections", &l.unproven, &l.upgraded, &l.proven) && l.open >= l.max+spareConnections {
+			l.refuse(nc)
+			return nil
+		}
+	case l.unproven.n >= l.maxUnproven:
+		l.dropOldest("unauthenticated", &l.unproven)
+	}
+	c := &connection{Conn: nc, of: l}
+	l.open++
+	l.unproven.push(c)
+	l.surge.rise(l.unproven.n + l.proven.n)
+	return c
+}
+
+// refuse answers one for whom there is no place. The kernel has room for the
+// answer, so that nothing is waited for. mu is held.
+func (l *connections) refuse(nc net.Conn) {
+	l.dropped.WithLabelValues("full").Inc()
+	_ = nc.SetWriteDeadline(time.Now().Add(time.Millisecond)) // whoever reads no answer sees the end
+	_, _ = nc.Write(noRoom)
+	_ = nc.Close()
+}
+
+// noRoom is the answer to a connection beyond all limits.
+var noRoom = func() []byte {
+	body := wire.NewProblem(wire.CodeTooManyConnections, "this machine has all the connections it may have").JSON()
+	return append([]byte("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: "+strconv.Itoa(retryAfterSeconds)+
+		"\r\nContent-Type: "+wire.ProblemMediaType+"\r\nContent-Length: "+strconv.Itoa(len(body))+"\r\n\r\n"), body...)
+}()
+
+// dropOldest ends the oldest connection of the first list that has one which
+// is not being answered; false where there is none. mu is held.
+func (l *connections) dropOldest(reason string, lists ...*connectionList) bool {
+	for _, list := range lists {
+		c := list.first
+		for n := 0; c != nil && c.answering.Load() && n < dropScan; n++ {
+			c = c.next
+		}
+		if c == nil || c.answering.Load() {
+			continue
+		}
+		list.remove(c)
+		c.dropped = true
+		l.dying++
+		l.dropped.WithLabelValues(reason).Inc()
+		_ = c.Conn.Close() // its owner sees the end of it and closes it once more
+		return true
+	}
+	return false
+}
+
+// count is how many connections are open.
+func (l *connections) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.open
+}
+
+// connection is one that was accepted. It is counted until Close.
+type connection struct {
+	net.Conn
+	of *connections
+
+	closed    atomic.Bool
+	isProven  atomic.Bool
+	answering atomic.Bool // a request is here as far as its answer needs it
+	// linger is how many bytes Close reads away before it closes.
+	linger atomic.Int64
+	// Of the request under way, and its handler's: its body was read to its end,
+	// and its token or signature was good.
+	bodyRead, known bool
+
+	// ahead is what the peer has sent while its hang-up was watched for; it
+	// belongs to whoever reads.
+	ahead []byte
+
+	in         *connectionList // guarded, with what follows, by of.mu
+	prev, next *connection
+	dropped    bool
+}
+
+// Read implements net.Conn.
+func (c *connection) Read(b []byte) (int, error) {
+	if len(c.ahead) > 0 {
+		n := copy(b, c.ahead)
+		if c.ahead = c.ahead[n:]; len(c.ahead) == 0 {
+			c.ahead = nil
+		}
+		return n, nil
+	}
+	return c.Conn.Read(b)
+}
+
+// SetWriteBuffer bounds what the kernel keeps of what is written, bytes.
+func (c *connection) SetWriteBuffer(n int) error {
+	if t, ok := c.Conn.(interface{ SetWriteBuffer(int) error }); ok {
+		return t.SetWriteBuffer(n)
+	}
+	return nil
+}
+
+// Close implements net.Conn. Only the first call does something.
+func (c *connection) Close() error {
+	if c.closed.Swap(true) {
+		return net.ErrClosed
+	}
+	if n := c.linger.Load(); n > 0 {
+		c.discard(n)
+	}
+	err := c.Conn.Close()
+	l := c.of
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.in != nil {
+		c.in.remove(c)
+	}
+	l.open--
+	l.surge.fall(l.unproven.n + l.proven.n)
+	if c.dropped {
+		err = nil // it was closed when it was dropped
+		l.dying--
+		select {
+		case l.freed <- struct{}{}:
+		default:
+		}
+	}
+	return err
+}
+
+// lingerTimeout is how long a peer that was refused in the middle of its request
+// may take to read the answer.
+const lingerTimeout = 5 * time.Second
+
+// discard ends our side of the connection and reads away what the peer still
+// sends, n bytes at most. Closing at once would reset the connection, and the
+// peer could lose the answer (RFC 9112 §9.6).
+func (c *connection) discard(n int64) {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil || c.Conn.SetReadDeadline(time.Now().Add(lingerTimeout)) != nil {
+		return
+	}
+	var b [2048]byte
+	for n > 0 {
+		got, err := c.Conn.Read(b[:])
+		if err != nil {
+			return
+		}
+		n -= int64(got)
+	}
+}
+
+// prove notes that a token or a signature was good.
+func (c *connection) prove() {
+	if c.isProven.Swap(true) {
+		return
+	}
+	c.move(&c.of.proven)
+}
+
+// upgrade notes that a connection is a WebSocket, which needs far less memory
+// than a request.
+func (c *connection) upgrade() { c.move(&c.of.upgraded) }
+
+// settle takes a connection that has become a session out of those that can be
+// dropped.
+func (c *connection) settle() { c.move(nil) }
+
+func (c *connection) move(to *connectionList) {
+	l := c.of
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.in == nil {
+		return // it was dropped a moment ago, or is a session
+	}
+	c.in.remove(c)
+	if to != nil {
+		to.push(c)
+	}
+}
+
+// connectionList is a list of connections, oldest first.
+type connectionList struct {
+	first, last *connection
+	n           int
+}
+
+func (l *connectionList) push(c *connection) {
+	c.in, c.prev, c.next = l, l.last, nil
+	if l.last != nil {
+		l.last.next = c
+	} else {
+		l.first = c
+	}
+	l.last = c
+	l.n++
+}
+
+func (l *connectionList) remove(c *connection) {
+	if c.prev != nil {
+		c.prev.next = c.next
+	} else {
+		l.first = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	} else {
+		l.last = c.prev
+	}
+	c.in, c.prev, c.next = nil, nil, nil
+	l.n--
+}
