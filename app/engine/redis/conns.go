@@ -66,6 +66,16 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
+// drop ends those there are: they lead to a server that has become a replica, and
+// others may lead to the one that reigns.
+func (c *conns) drop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for nc := range c.open {
+		_ = nc.Close() // whoever waits for an answer is told
+	}
+}
+
 // end ends them all, and those to come.
 func (c *conns) end() {
 	c.mu.Lock()

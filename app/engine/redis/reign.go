@@ -55,6 +55,7 @@ func (e *Engine) reigning(ctx context.Context) ([]*server, error) {
 		s.conn, s.release = e.client.Dedicate()
 		var err error
 		if s.reign, err = reignOf(s.conn.Do(ctx, e.askReign())); err == nil && s.reign == "" {
+			e.conns.drop()
 			err = errUnsettled // a replica, for now
 		}
 		return []*server{s}, err

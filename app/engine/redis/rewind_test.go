@@ -243,3 +243,17 @@ func TestOfOldLivesTooLittleIsGoodAndNeverTooMuch(t *testing.T) {
 		}
 	}
 }
+
+// A connection that still leads to a primary which was demoted is given up.
+func TestADemotedPrimaryIsLeft(t *testing.T) {
+	p := redistest.StartPair(t)
+	e, _ := quick(t, redis.Options{URL: p.URL()})
+	appendTo(t, e, message("before", "u"))
+	p.CutOff()
+	p.PromoteSilently()
+	m := message("after", "u")
+	redistest.Eventually(t, "the new primary to be found", func() bool {
+		_, err := e.Append(deadline(t, 5*time.Second), m)
+		return err == nil
+	})
+}

@@ -166,6 +166,9 @@ func (e *Engine) fault(ctx context.Context, err error) error {
 	}
 	var r *rueidis.RedisError
 	if errors.As(err, &r) {
+		if code, _, _ := strings.Cut(r.Error(), " "); code == "READONLY" && !e.cluster {
+			e.conns.drop()
+		}
 		// A script's error repeats the arguments of no command, only its own text.
 		text, _, _ := strings.Cut(r.Error(), "script:")
 		return fmt.Errorf("%w: redis: %s", bridge.ErrUnavailable, strings.TrimSpace(text))

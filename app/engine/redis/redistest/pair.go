@@ -62,6 +62,16 @@ func (p *Pair) Promote() {
 	p.proxy.Drop()
 }
 
+// PromoteSilently is Promote, but those who are connected to the old primary, which
+// becomes a replica, stay connected to it.
+func (p *Pair) PromoteSilently() {
+	p.t.Helper()
+	p.Replica.Do("REPLICAOF", "NO", "ONE")
+	p.Primary, p.Replica = p.Replica, p.Primary
+	p.proxy.Aim(p.Primary.Addr)
+	p.Demote()
+}
+
 // Demote makes the one that reigned before the replica of the one that reigns now,
 // and waits until it has the same.
 func (p *Pair) Demote() {
