@@ -157,13 +157,13 @@ export class BridgeClient extends Listening {
    * transport; with 'refused' where the server closed the connection over a frame that was on its way: this one, or
    * another one. The connection itself survives all of these.
    * @param {string | Target} to @param {{type: string, data?: unknown, [member: string]: unknown}} event
-   * @param {Maybe<{ref?: Maybe<string>, timeoutMs?: Maybe<number>}>} [options] @returns {Promise<SendResult>}
+   * @param {Maybe<{ref?: string | undefined, timeoutMs?: Maybe<number>}>} [options] @returns {Promise<SendResult>}
    */
   send(to, event, options) {
-    const [ref, timeoutMs] = [options?.ref ?? newRef(), options?.timeoutMs ?? SEND_TIMEOUT_MS];
+    const { ref = newRef(), timeoutMs } = options ?? {}; // a ref that is null is a slip: trying again would send twice
     if (this.#state.state === 'stopped') return Promise.reject(new BridgeError('stopped', 'connect() first'));
     const frame = { type: /** @type {const} */ ('send'), ref, to: typeof to === 'string' ? { user: to } : to, event };
-    const result = this.#sends.add(frame, timeoutMs);
+    const result = this.#sends.add(frame, timeoutMs ?? SEND_TIMEOUT_MS);
     this.#transmitSend(ref);
     return result;
   }
