@@ -141,10 +141,11 @@ func (c *conn) text(h ws.Header) (bridge.Kind, []byte, error) {
 	before := len(b)
 	for left := int(h.Length); ; {
 		if len(b) == cap(b) {
-			if err := c.grows(2 * cap(b)); err != nil {
+			size := max(512, 2*cap(b))
+			if err := c.grows(size); err != nil {
 				return 0, nil, err
 			}
-			b = append(b, make([]byte, max(512, cap(b)))...)[:len(b)]
+			b = append(make([]byte, 0, size), b...) // append alone would take more than was counted
 		}
 		n, err := c.rd.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]
