@@ -140,7 +140,7 @@ func TestFramesOfStrangersMakeRoomForOthers(t *testing.T) {
 	w := start(t, func(s *Settings) { s.MaxBytes, s.MaxBatchBytes = size, size })
 	frame := append([]byte{opText, 0xff}, binary.BigEndian.AppendUint64(nil, size*3/4)...)
 	frame = append(append(frame, 0, 0, 0, 0), bytes.Repeat([]byte(" "), size*3/4-1)...) // all but its last byte
-	const n = 9 // 36 MiB, of which one address may have 32
+	const n = 9                                                                         // 36 MiB, of which one address may have 32
 	codes := make(chan uint16, n)
 	for range n {
 		s := w.rawDial(t)
