@@ -323,4 +323,19 @@ func TestOddDataNeitherClosesASocketNorSinksABatch(t *testing.T) {
 			t.Errorf("%.80q: %s", data, got)
 		}
 	}
+	// Nested too deeply is too much of what is right, and no end of a session.
+	p := w.socket(t, tok, false)
+	defer p.Close()
+	for _, data := range noData {
+		if len(data) < 100 {
+			continue
+		}
+		must(t, s.WriteMessage(websocket.TextMessage, []byte(`{"type":"send","ref":"r","to":{"user":"patient-1"},"event":{"type":"t","data":`+data+`}}`)))
+		must(t, p.WriteMessage(websocket.TextMessage, []byte(`{"toUserId":"patient-1","message":`+data+`}`)))
+		for ws, ref := range map[*websocket.Conn]string{s: `"ref":"r"`, p: ""} {
+			if got := rawFrame(t, ws, "error"); !strings.Contains(got, `"invalid_frame"`) || !strings.Contains(got, "500") || !strings.Contains(got, ref) {
+				t.Errorf("%.80q: %s", data, got)
+			}
+		}
+	}
 }

@@ -176,6 +176,25 @@ func remotes(t *testing.T, path string) (out []string) {
 	return out
 }
 
+// Whoever has an IPv6 network to themselves has one allowance, whatever they call.
+func TestAcksOfOneIPv6NetworkShareItsRate(t *testing.T) {
+	w := start(t, func(s *Settings) { s.ConnectRate, s.TrustedProxies = 0.01, "1" })
+	good := token(t, "patient-1", time.Hour, "")
+	passed := 0
+	for i := range 20 {
+		req, err := http.NewRequest(http.MethodPost, w.base+"/v1/acks", strings.NewReader(`{"cursor":"x"}`))
+		must(t, err)
+		req.Header = http.Header{"Authorization": {"Bearer " + good}, "Content-Type": {"application/json"},
+			"X-Forwarded-For": {fmt.Sprintf("2001:db8::%d", i+1)}}
+		if a := w.do(req); a.HTTP != http.StatusTooManyRequests {
+			passed++
+		}
+	}
+	if passed > 5 {
+		t.Errorf("%d acks passed", passed)
+	}
+}
+
 // A client that writes X-Forwarded-For itself neither gets past the limits of its
 // address nor into the audit log as somebody else.
 func TestNobodyCanForgeAnAddressBehindAProxy(t *testing.T) {

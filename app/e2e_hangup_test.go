@@ -96,6 +96,28 @@ func TestWhatIsSentBehindAPollIsAnsweredAfterIt(t *testing.T) {
 	}
 }
 
+// Behind more than is read ahead a hang-up would not be seen: the poll is answered
+// while its caller is there.
+func TestAPollBehindWhichMuchIsSentIsAnsweredAtOnce(t *testing.T) {
+	w := start(t)
+	const more = 1000
+	conn := w.raw(bearerGet("/v1/poll?waitMs=30000", token(t, "patient-1", time.Hour, "")))
+	w.sessions(1)
+	go func() {
+		_, _ = io.WriteString(conn, strings.Repeat(bearerGet("/livez", "x"), more)) // the answers show what came
+	}()
+	r := bufio.NewReader(conn)
+	for i := range 1 + more {
+		res, err := http.ReadResponse(r, nil)
+		must(t, err)
+		body, err := io.ReadAll(res.Body)
+		must(t, err)
+		if res.StatusCode != 200 || (i == 0) != strings.Contains(string(body), `"frames":[]`) {
+			t.Fatalf("%d: %d %s", i, res.StatusCode, body)
+		}
+	}
+}
+
 func TestHeldPollsMakeRoomAndNeverTakeAPlace(t *testing.T) {
 	onEachEngine(t, func(t *testing.T, w, other *world) {
 		tok := token(t, "patient-1", time.Hour, "")

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -90,6 +91,71 @@ func TestAWebhookIsRefusedByItsHeadersBeforeItsBodyIsHere(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Nor does it help to write the request's target in another way.
+func TestNoTargetGetsABodyReadBeforeItsHeaders(t *testing.T) {
+	for prefix, paths := range map[string][]string{
+		"": {"/webhooks/events", "http://x/webhooks/events", "/webhooks/events#a", "/webhooks/events?#a", "/webhooks/events/batch#?a",
+			"http://x/webhooks/events/batch?a=b", "HTTP://x:80/webhooks/events#a"},
+		"/bridge": {"/bridge/webhooks/events", "http://x/bridge/webhooks/events", "/bridge/webhooks/events#a", "http://x/bridge/webhooks/events/batch#a"},
+	} {
+		w := start(t, func(s *Settings) { s.PathPrefix = prefix })
+		for _, path := range paths {
+			conn := w.raw("POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\nx")
+			if status, body, res := replyOn(t, conn); status != 401 || !strings.Contains(body, `"signature_missing"`) || !res.Close {
+				t.Errorf("%s: %d %s", path, status, body)
+			}
+			must(t, conn.Close())
+		}
+	}
+}
+
+// A batch is as large as it may be, however its request is written.
+func TestALargeBatchMayBeSentInEachForm(t *testing.T) {
+	w := start(t)
+	body := `[{"specversion":"1.0","id":"1","source":"s","type":"t","touser":"u","data":"` + strings.Repeat("a", 60_000) + `"}` + strings.Repeat(" ", 2<<20) + `]`
+	for i, c := range []struct{ target, media string }{
+		{"/webhooks/events", "application/cloudevents-batch+json"}, {"/webhooks/events", "Application/CloudEvents-Batch+JSON; charset=UTF-8"},
+		{"http://x/webhooks/events/batch", "application/cloudevents-batch+json"}, {"/webhooks/events/batch#a", "application/cloudevents-batch+json"},
+	} {
+		req := w.signFor("/webhooks/events", c.media, w.nextID(), body, time.Now())
+		head := "POST " + c.target + " HTTP/1.1\r\nHost: x\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n"
+		for name, values := range req.Header {
+			head += name + ": " + values[0] + "\r\n"
+		}
+		conn := w.raw(head + "\r\n")
+		go func() { _, _ = io.WriteString(conn, body) }() // one that is refused may not be read to its end
+		if status, answer, _ := replyOn(t, conn); status != 202 {
+			t.Errorf("%d: %+v: %d %.200s", i, c, status, answer)
+		}
+		must(t, conn.Close())
+	}
+}
+
+// What sockets send before their token has a limit, too; whoever is pushed out is
+// told to come back later.
+func TestFramesOfStrangersMakeRoomForOthers(t *testing.T) {
+	const size = 4 << 20
+	w := start(t, func(s *Settings) { s.MaxBytes, s.MaxBatchBytes = size, size })
+	frame := append([]byte{opText, 0xff}, binary.BigEndian.AppendUint64(nil, size*3/4)...)
+	frame = append(append(frame, 0, 0, 0, 0), bytes.Repeat([]byte(" "), size*3/4-1)...) // all but its last byte
+	const n = 9                                                                         // 36 MiB, of which one address may have 32
+	codes := make(chan uint16, n)
+	for range n {
+		s := w.rawDial(t)
+		_, err := s.conn.Write(frame)
+		must(t, err)
+		go func() {
+			var b [4]byte // the head of a close frame, and its code
+			_, _ = io.ReadFull(s.in, b[:])
+			codes <- binary.BigEndian.Uint16(b[2:])
+		}()
+	}
+	if code := <-codes; code != 1013 { // the others wait until their time is up
+		t.Errorf("the first to be closed: %d", code)
+	}
+	w.connect("patient-1", "")
 }
 
 func TestABodyAnnouncedTooLargeIsRefusedAtOnce(t *testing.T) {

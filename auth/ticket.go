@@ -15,7 +15,7 @@ import (
 // Errors of Tickets.
 var (
 	// ErrTooManyTickets means that as many tickets are out as are kept, by their
-	// number or by the memory that their claims take. Some
+	// number or by the memory that their claims take, in all or of this user. Some
 	// lapse within the tickets' lifetime: try again then.
 	ErrTooManyTickets = errors.New("too many tickets are outstanding; try again shortly")
 	// ErrTicket means that a ticket was never issued, was used, or has lapsed.
@@ -26,6 +26,10 @@ var (
 // maxTicketMemory bounds what all tickets keep, bytes: a token's rights may be as
 // long as a request's header.
 const maxTicketMemory = 16 << 20
+
+// maxTicketMemoryPerUser is one user's part of it, some 600 tickets with small
+// claims, so that nobody can use up what the others need.
+const maxTicketMemoryPerUser = maxTicketMemory / 64
 
 // ticketOverhead is what a ticket costs beside its claims' texts, bytes.
 const ticketOverhead = 400
@@ -43,8 +47,9 @@ type Tickets struct {
 
 	mu     sync.Mutex
 	byHash map[[sha256.Size]byte]*list.Element
-	issued *list.List // of *ticketEntry, oldest first
-	size   int        // bytes of all that are out
+	issued *list.List     // of *ticketEntry, oldest first
+	size   int            // bytes of all that are out
+	byUser map[string]int // bytes of each user's
 }
 
 type ticketEntry struct {
@@ -56,13 +61,13 @@ type ticketEntry struct {
 }
 
 // NewTickets makes a store whose tickets live for ttl and which holds max of
-// them, and 16 MiB, at most. now is the clock; nil is time.Now.
+// them, 16 MiB, and 256 KiB of one user at most. now is the clock; nil is time.Now.
 func NewTickets(ttl time.Duration, max int, now func() time.Time) *Tickets {
 	if now == nil {
 		now = time.Now
 	}
 	return &Tickets{ttl: ttl, max: max, now: now,
-		byHash: make(map[[sha256.Size]byte]*list.Element), issued: list.New()}
+		byHash: make(map[[sha256.Size]byte]*list.Element), issued: list.New(), byUser: make(map[string]int)}
 }
 
 // Issue makes a ticket for c. It lapses after the store's ttl, or with c where
@@ -81,7 +86,7 @@ func (t *Tickets) Issue(_ context.Context, c Claims) (ticket string, expires tim
 	for _, audience := range c.Audiences {
 		size += ticketOverhead/10 + len(audience)
 	}
-	if t.issued.Len() >= t.max || t.size+size > maxTicketMemory {
+	if t.issued.Len() >= t.max || t.size+size > maxTicketMemory || t.byUser[c.User]+size > maxTicketMemoryPerUser {
 		return "", time.Time{}, ErrTooManyTickets
 	}
 	expires = now.Add(t.ttl)
@@ -90,6 +95,7 @@ func (t *Tickets) Issue(_ context.Context, c Claims) (ticket string, expires tim
 	}
 	e := &ticketEntry{hash: sha256.Sum256([]byte(ticket)), claims: c, expires: expires, size: size}
 	t.size += size
+	t.byUser[c.User] += size
 	t.byHash[e.hash] = t.issued.PushBack(e)
 	return ticket, expires, nil
 }
@@ -125,5 +131,8 @@ func (t *Tickets) remove(el *list.Element) *ticketEntry {
 	e := t.issued.Remove(el).(*ticketEntry)
 	delete(t.byHash, e.hash)
 	t.size -= e.size
+	if t.byUser[e.claims.User] -= e.size; t.byUser[e.claims.User] <= 0 {
+		delete(t.byUser, e.claims.User)
+	}
 	return e
 }

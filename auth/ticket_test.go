@@ -3,6 +3,7 @@ package auth
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -113,6 +114,7 @@ func TestTicketsAreBoundedByWhatTheirClaimsTakeToo(t *testing.T) {
 	large := Claims{User: "u", Rights: bytes.Repeat([]byte("r"), 12<<10)}
 	n := 0
 	for ; n < 100_000; n++ {
+		large.User = fmt.Sprint(n)
 		if _, _, err := tickets.Issue(t.Context(), large); err != nil {
 			if !errors.Is(err, ErrTooManyTickets) {
 				t.Fatal(err)
@@ -128,7 +130,43 @@ func TestTicketsAreBoundedByWhatTheirClaimsTakeToo(t *testing.T) {
 	if err != nil {
 		t.Fatalf("after the others have lapsed: %v", err)
 	}
-	if _, err := tickets.Redeem(t.Context(), ticket); err != nil || tickets.size != 0 {
-		t.Errorf("%v, %d bytes stay counted", err, tickets.size)
+	if _, err := tickets.Redeem(t.Context(), ticket); err != nil || tickets.size != 0 || len(tickets.byUser) != 0 {
+		t.Errorf("%v, %d bytes of %d users stay counted", err, tickets.size, len(tickets.byUser))
+	}
+}
+
+func TestNoUserTakesTheTicketsOfTheOthers(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	tickets := NewTickets(30*time.Second, 100_000, func() time.Time { return now })
+	for _, claims := range []Claims{{User: "small"}, {User: "large", Rights: bytes.Repeat([]byte("r"), 5<<10)}} {
+		n := 0
+		var last string
+		for ; n < 100_000; n++ {
+			ticket, _, err := tickets.Issue(t.Context(), claims)
+			if errors.Is(err, ErrTooManyTickets) {
+				break
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			last = ticket
+		}
+		if n < 40 || n > 1_000 {
+			t.Errorf("%s has %d tickets", claims.User, n)
+		}
+		if _, err := tickets.Redeem(t.Context(), last); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := tickets.Issue(t.Context(), claims); err != nil {
+			t.Errorf("a used ticket of %s makes no room: %v", claims.User, err)
+		}
+	}
+	for i := range 1_000 {
+		if _, _, err := tickets.Issue(t.Context(), Claims{User: fmt.Sprint(i)}); err != nil {
+			t.Fatalf("another user: %v", err)
+		}
+	}
+	now = now.Add(31 * time.Second)
+	if _, _, err := tickets.Issue(t.Context(), Claims{User: "small"}); err != nil || len(tickets.byUser) != 1 {
+		t.Errorf("after all have lapsed: %v, %d users are remembered", err, len(tickets.byUser))
 	}
 }

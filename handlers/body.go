@@ -73,11 +73,19 @@ func (s *Server) headerReceived(h *fasthttp.RequestHeader) fasthttp.RequestConfi
 	return fasthttp.RequestConfig{MaxRequestBodySize: 1}
 }
 
-// pathOf is the path of a request as it is routed.
+// pathOf is the path of a request as it is routed, however its target is written:
+// one with a host or a fragment in it must not get its body read first.
 func (s *Server) pathOf(h *fasthttp.RequestHeader) []byte {
 	uri, _ := s.routed(h.RequestURI())
 	path, _, _ := bytes.Cut(uri, []byte("?"))
-	return path
+	if bytes.HasPrefix(path, []byte("/")) && !bytes.Contains(path, []byte("//")) && !bytes.Contains(path, []byte("#")) {
+		return path
+	}
+	var u fasthttp.URI // what the router reads it with
+	if err := u.Parse(nil, uri); err != nil {
+		return path // the router refuses it
+	}
+	return u.PathOriginal()
 }
 
 // early tells why a request was refused by its headers; empty where it was not.
@@ -103,6 +111,7 @@ type body struct {
 	conn    *connection // nil: it cannot be interrupted
 	size    int
 	given   error // why it was given up: errBodiesFull or errAddressBodies
+	over    bool  // it is no longer counted
 }
 
 var (
@@ -112,9 +121,11 @@ var (
 )
 
 // newBodies allows a fifth of GOMEMLIMIT in all, where that is set, and at least
-// two of the largest bodies; half of it to one address, which may be a proxy's.
+// two of the largest bodies; half of it to one address, which may be a proxy's. A
+// body in chunks gets one byte more than it may have, which shows that it is too
+// large.
 func newBodies(largest int) *bodies {
-	limit := max(2*largest, int(min(debug.SetMemoryLimit(-1)/5, mostUnverified)))
+	limit := max(2*(largest+1), int(min(debug.SetMemoryLimit(-1)/5, mostUnverified)))
 	return &bodies{max: limit, maxPerAddress: limit / 2, surge: surge{least: surgeBytes}, byAddress: make(map[string]int)}
 }
 
@@ -122,7 +133,7 @@ func newBodies(largest int) *bodies {
 func (bs *bodies) grow(b *body, n int) error {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
-	if b.given != nil {
+	if b.given != nil || b.over {
 		return b.given
 	}
 	if b.size == 0 {
@@ -162,6 +173,14 @@ func (bs *bodies) done(b *body) error {
 	if b.given == nil && b.size > 0 {
 		bs.uncount(b)
 	}
+	b.over = true
+	return b.given
+}
+
+// lost tells why a body was given up; nil where it was not.
+func (bs *bodies) lost(b *body) error {
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
 	return b.given
 }
 
@@ -223,12 +242,12 @@ type bodyReader struct {
 	request *fiber.Ctx // whose body it is
 }
 
-// address is the sender's.
+// address is the sender's, as limits count it.
 func (r *bodyReader) address() string {
 	if r.request == nil {
 		return "" // of no request, but of bytes
 	}
-	return r.server.clientAddress(r.request)
+	return clientNetwork(r.server.clientAddress(r.request))
 }
 
 func (r *bodyReader) read(stream io.Reader) (b []byte, err error) {

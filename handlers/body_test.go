@@ -125,6 +125,30 @@ func TestTheBodyThatHasBeenComingForLongestMakesRoom(t *testing.T) {
 	}
 }
 
+// zeros sends so many bytes that nobody keeps.
+type zeros int
+
+func (z *zeros) Read(b []byte) (int, error) {
+	if *z == 0 {
+		return 0, io.EOF
+	}
+	n := min(len(b), int(*z))
+	*z -= zeros(n)
+	return n, nil
+}
+
+// Whatever the limits are, one largest body fits by itself, in chunks too, which
+// do not tell how much is to come.
+func TestTheLargestBodyFitsWhereThereIsNoOther(t *testing.T) {
+	const largest = mostUnverified/2 + 1
+	for _, length := range []int{largest, -1} {
+		z := zeros(largest)
+		if b, err := readerOf(newBodies(largest), largest, length).read(&z); err != nil || len(b) != largest {
+			t.Errorf("announced %d: %d bytes, %v", length, len(b), err)
+		}
+	}
+}
+
 func BenchmarkReadSmallBody(b *testing.B) {
 	bs, sent := newBodies(8<<20), bytes.Repeat([]byte("a"), 300)
 	b.ReportAllocs()

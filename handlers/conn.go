@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -40,6 +41,8 @@ type conn struct {
 	control []byte    // the payload of the control frame read last
 	begun   time.Time // when the message under way began; zero between messages
 	over    bool      // a rule was broken or the peer has closed: no more frames are taken
+
+	unproven atomic.Pointer[unprovenFrames] // nil once it has shown a token
 
 	wmu    sync.Mutex // one write at a time; guards closed
 	closed bool       // a close frame was written

@@ -122,3 +122,48 @@ func TestAMessageHasSoLongAsItIsLarge(t *testing.T) {
 		t.Errorf("instead of ErrSlowMessage: %v", err)
 	}
 }
+
+// Frames of connections without a token share the limit of bodies that are not
+// verified: in many connections they are as much memory.
+func TestTheFrameWithoutATokenThatHasBeenComingForLongestMakesRoom(t *testing.T) {
+	bs := newBodies(1000)
+	bs.max, bs.maxPerAddress = 40_000, 20_000
+	half := func(remote string) *conn { // it has sent 10,000 bytes of a message
+		var sent bytes.Buffer
+		if err := ws.WriteFrame(&sent, ws.MaskFrame(ws.NewFrame(ws.OpText, false, make([]byte, 10_000)))); err != nil {
+			t.Fatal(err)
+		}
+		c := newConn(&stalled{peerBytes: peerBytes{r: &sent}}, remote)
+		c.Limit(1 << 20)
+		c.countUnproven(bs, nil)
+		if kind, _, err := c.Read(); kind != bridge.KindFragment || err != nil {
+			t.Fatalf("%d, %v", kind, err)
+		}
+		return c
+	}
+	first, other := half("2001:db8::1"), half("192.0.2.1")
+	second := half("2001:db8::2") // of the first one's network
+	if _, _, err := first.Read(); !errors.Is(err, bridge.ErrCrowded) {
+		t.Errorf("the oldest of an address that has too much: %v", err)
+	}
+	proven := half("192.0.2.2")
+	if other.crowdedOut() == nil || second.crowdedOut() != nil {
+		t.Error("not the oldest of all has made room")
+	}
+	proven.proven()
+	for range 3 {
+		half("192.0.2.3").proven()
+	}
+	if proven.crowdedOut() != nil || second.crowdedOut() != nil {
+		t.Error("what has shown a token still counts")
+	}
+	if err := proven.grows(1 << 20); err != nil {
+		t.Errorf("a session's frames are counted: %v", err)
+	}
+	for _, c := range []*conn{first, other, second} {
+		c.proven()
+	}
+	if bs.size != 0 || len(bs.coming)+len(bs.byAddress) != 0 {
+		t.Errorf("%d bytes stay counted, %v", bs.size, bs.byAddress)
+	}
+}

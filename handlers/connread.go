@@ -141,7 +141,11 @@ func (c *conn) text(h ws.Header) (bridge.Kind, []byte, error) {
 	before := len(b)
 	for left := int(h.Length); ; {
 		if len(b) == cap(b) {
-			b = append(b, make([]byte, max(512, cap(b)))...)[:len(b)]
+			size := max(512, 2*cap(b))
+			if err := c.grows(size); err != nil {
+				return 0, nil, err
+			}
+			b = append(make([]byte, 0, size), b...) // append alone would take more than was counted
 		}
 		n, err := c.rd.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]
@@ -155,6 +159,9 @@ func (c *conn) text(h ws.Header) (bridge.Kind, []byte, error) {
 		case left > 0 || !h.Fin:
 			late := c.begun.Add(messageTimeout + time.Duration(len(b))*time.Second/messageRate)
 			if err := c.nc.SetReadDeadline(late); err != nil {
+				return 0, nil, err
+			}
+			if err := c.crowdedOut(); err != nil { // its deadline was overwritten just now
 				return 0, nil, err
 			}
 			if left == 0 {
@@ -198,6 +205,8 @@ func (c *conn) judge(err error) error {
 		err = bridge.ErrNotUTF8
 	case errors.As(err, &protocol), errors.Is(err, ws.ErrHeaderLengthMSB), errors.Is(err, errLongLength):
 		err = bridge.ErrProtocol
+	case errors.Is(err, errBodiesFull), errors.Is(err, errAddressBodies), c.crowdedOut() != nil:
+		err = bridge.ErrCrowded
 	case errors.Is(err, os.ErrDeadlineExceeded) && !c.begun.IsZero():
 		err = bridge.ErrSlowMessage
 	default:

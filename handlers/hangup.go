@@ -9,8 +9,8 @@ import (
 )
 
 // maxAhead is how much of what a peer sends behind its request (pipelining) is
-// kept while its hang-up is watched for, bytes. One who sends more is not watched
-// any longer.
+// kept while its hang-up is watched for, bytes. The answer of one who sends more is
+// not waited for any longer: behind so much its hang-up would not be seen.
 const maxAhead = 16 << 10
 
 // longAgo makes a read that is under way, and each to come, time out.
@@ -39,8 +39,8 @@ func (s *Server) caller(c *fiber.Ctx) (ctx context.Context, stop func()) {
 	}
 }
 
-// watch reads ahead until the peer hangs up, which calls gone, or until a read
-// times out. Nobody else may read meanwhile.
+// watch reads ahead until the peer hangs up or has sent more than is kept, which
+// calls gone, or until a read times out. Nobody else may read meanwhile.
 func (c *connection) watch(gone func()) {
 	var b [512]byte
 	for len(c.ahead) < maxAhead {
@@ -53,6 +53,7 @@ func (c *connection) watch(gone func()) {
 			return
 		}
 	}
+	gone()
 }
 
 // connectionOf is what the listener knows of a connection; nil for one that came

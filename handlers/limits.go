@@ -185,7 +185,7 @@ func (s *Server) connects(c *fiber.Ctx) error {
 // connect: telling them apart is most of what they cost.
 func (s *Server) weighs(weight int, next fiber.Handler) fiber.Handler {
 	return func(c *fiber.Ctx) error {
-		address := s.clientAddress(c)
+		address := clientNetwork(s.clientAddress(c))
 		if wait := s.addresses.wait(address, max(1, weight), time.Now()); wait > 0 {
 			return s.limited(c, "this address calls too often", wait)
 		}

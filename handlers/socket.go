@@ -90,12 +90,14 @@ func (s *Server) upgrade() fiber.Handler {
 		conn := connectionOf(c.nc)
 		leave := func() {
 			left()
+			c.proven()
 			if conn != nil {
 				conn.settle()
 			}
 		}
 		if conn != nil {
 			conn.upgrade()
+			c.countUnproven(s.bodies, conn)
 		}
 		go func() {
 			defer leave()

@@ -349,7 +349,7 @@ func reply(o bridge.Outcome) []byte {
 // limitOf says how large a body may be: only a batch may be larger than an event.
 func (s *Server) limitOf(path, media string) int {
 	switch {
-	case path == pathBatch, path == pathEvents && strings.HasPrefix(media, wire.CloudEventBatchMediaType):
+	case path == pathBatch, path == pathEvents && strings.HasPrefix(strings.ToLower(media), wire.CloudEventBatchMediaType):
 		return s.o.MaxBatchBytes
 	case path == pathEvents:
 		return s.o.Bridge.MaxBytes()

@@ -284,6 +284,8 @@ func readFailure(err error) (wire.CloseCode, string) {
 		return wire.CloseProtocol, "RFC 6455 was broken"
 	case errors.Is(err, ErrNotUTF8):
 		return wire.CloseInvalidUTF8, "text must be UTF-8"
+	case errors.Is(err, ErrCrowded):
+		return wire.CloseOverloaded, ErrCrowded.Error()
 	case errors.Is(err, ErrSlowMessage):
 		return wire.CloseInternal, "a message that was begun did not come in time"
 	}

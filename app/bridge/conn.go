@@ -27,6 +27,7 @@ var (
 	ErrProtocol      = errors.New("the peer broke RFC 6455")
 	ErrNotUTF8       = errors.New("a text message or a close reason that is not UTF-8")
 	ErrSlowMessage   = errors.New("a message that was begun and did not come in time")
+	ErrCrowded       = errors.New("too many bytes are coming from connections without a token")
 )
 
 // Conn is what a socket must be able to do. Read is called by one goroutine and

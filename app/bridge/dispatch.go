@@ -280,7 +280,7 @@ func (s *Session) text(payload []byte) {
 		s.refuse(f.Ref, wire.NewProblem(wire.CodeUnknownType, "known types: ack, seen, send, refresh, ping"))
 		return
 	case err != nil:
-		s.refuse(f.Ref, wire.NewProblem(wire.CodeInvalidFrame, "a member has the wrong type, or a name is given twice"))
+		s.refuse(f.Ref, wire.NewProblem(wire.CodeInvalidFrame, "a member has the wrong type, a name is given twice, or data is nested too deeply ("+strconv.Itoa(wire.MaxDepth)+" levels)"))
 		return
 	}
 	switch body := f.Body.(type) {
@@ -376,7 +376,7 @@ func (s *Session) plainText(payload []byte) {
 			s.finish(wire.CloseBadFrame, "more than one token: this session had one already")
 			return
 		}
-		s.refuse("", wire.NewProblem(wire.CodeInvalidFrame, `a message is {"toUserId":"…","message":"…"}`))
+		s.refuse("", wire.NewProblem(wire.CodeInvalidFrame, `a message is {"toUserId":"…","message":"…"}, nested less than `+strconv.Itoa(wire.MaxDepth)+" levels"))
 		return
 	}
 	e := wire.Event{Type: wire.PlainType, TTL: -1, Data: wire.PlainData(m.Message)}

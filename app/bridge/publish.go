@@ -188,23 +188,20 @@ func checkTarget(t wire.Target) (Target, error) {
 // content is a conflict.
 func sendDigest(e *wire.Event) (sum [sha256.Size]byte) {
 	h := sha256.New()
-	parts := append([]string{e.Type, string(e.Data), e.Topic, e.TTL.String(), e.To.User, boolName(e.To.All)}, e.To.Users...)
-	if e.To.Group != "" {
-		parts = append(parts, "group", e.To.Group)
+	kind, names := "", e.To.Users // no name stands where the kind does
+	switch {
+	case e.To.All:
+		kind = "all"
+	case e.To.Group != "":
+		kind, names = "group", []string{e.To.Group}
 	}
+	parts := append([]string{e.Type, string(e.Data), e.Topic, e.TTL.String(), e.To.User, kind}, names...)
 	for _, part := range parts {
 		h.Write([]byte(part))
 		h.Write([]byte{0})
 	}
 	h.Sum(sum[:0])
 	return sum
-}
-
-func boolName(b bool) string {
-	if b {
-		return "all"
-	}
-	return ""
 }
 
 // append is the one door in.

@@ -98,13 +98,18 @@ type ClientFrame struct {
 // Parse reads one client frame. On ErrUnknownType and ErrBadMembers the frame's
 // Type and Ref are filled as far as they could be read, so that the error reply
 // can name them. Members that are not known are ignored. A member that stands twice
-// is a wrong member; where that is the type, nobody can tell what the frame is.
+// is a wrong member; where that is the type, nobody can tell what the frame is. So is
+// one that is nested too deeply: how deep data may be is a limit of ours, and whoever
+// meets it must not lose the connection.
 func Parse(b []byte) (ClientFrame, error) {
 	var m frameMembers
 	err := readEnvelope(b, MaxDepth+aroundSend, memberPlace, m.take)
 	var bad *DecodeError
 	var f ClientFrame
-	if errors.As(err, &bad) && bad.Syntax || m.types != 1 || json.Unmarshal(m.typ, &f.Type, Lenient) != nil || f.Type == "" {
+	if errors.As(err, &bad) && bad.deep && members(b, m.find) {
+		bad = nil // its grammar is right as far as that was read
+	}
+	if bad != nil && bad.Syntax || m.types != 1 || json.Unmarshal(m.typ, &f.Type, Lenient) != nil || f.Type == "" {
 		return ClientFrame{}, ErrNotFrame
 	}
 	wrong := err != nil // another member stands twice
@@ -146,6 +151,13 @@ func Parse(b []byte) (ClientFrame, error) {
 type frameMembers struct {
 	types                                         int // how often there is a "type"
 	typ, ref, token, after, cursor, id, to, event jsontext.Value
+}
+
+// find takes the members that tell what a frame is.
+func (m *frameMembers) find(quoted, v []byte) {
+	if name := unquoteName(quoted); name == "type" || name == "ref" {
+		_ = m.take(name, v) // it refuses nothing
+	}
 }
 
 func (m *frameMembers) take(name string, v jsontext.Value) error {

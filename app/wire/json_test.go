@@ -105,7 +105,7 @@ func TestNoWayInTakesWhatIsNoJSONOrTooDeep(t *testing.T) {
 			}
 			_, err := in()
 			var bad *DecodeError
-			if !errors.As(err, &bad) && !errors.Is(err, ErrNotFrame) || bad != nil && !bad.Syntax && way != "CloudEvent in base64" {
+			if !errors.As(err, &bad) && !errors.Is(err, ErrNotFrame) && !errors.Is(err, ErrBadMembers) || bad != nil && !bad.Syntax && way != "CloudEvent in base64" {
 				t.Errorf("%s, %.60q: %v", way, data, err)
 			}
 		}
@@ -149,7 +149,11 @@ func TestANameThatStandsTwiceInTheEnvelopeIsRefused(t *testing.T) {
 		`{"type":"ping","x":"\ud83d","y":{"a":1,"a":2}}`:          nil,
 		`{"type":"connect","token":null,"after":null,"ref":null}`: nil,
 		`{"type":"ack","cursor":"c","ref":{}}`:                    nil,
-		`{"type":"ping","x":` + tooDeep[2] + `}`:                  ErrNotFrame,
+		`{"type":"ping","x":` + tooDeep[2] + `}`:                  ErrBadMembers,
+		`{"type":"send","\u0074ype":"x","x":` + tooDeep[2] + `}`:  ErrNotFrame,
+		`{"x":` + tooDeep[2] + `}`:                                ErrNotFrame,
+		`{"type":"ping","x":` + tooDeep[2] + `]`:                  ErrNotFrame,
+		tooDeep[2]:                                                ErrNotFrame,
 	} {
 		if _, err := Parse([]byte(in)); !errors.Is(err, want) {
 			t.Errorf("%.60s: %v, want %v", in, err, want)
@@ -159,6 +163,8 @@ func TestANameThatStandsTwiceInTheEnvelopeIsRefused(t *testing.T) {
 		`{"toUserId":"u","message":"a","message":"b"}`:    ErrBadMembers,
 		`{"toUserId":"u","message":"a","more":` + "\xff}": ErrNotFrame,
 		`["toUserId"]`: ErrNotFrame,
+		`{"toUserId":"u","message":` + tooDeep[2] + `}`: ErrBadMembers,
+		tooDeep[2]: ErrNotFrame,
 	} {
 		if _, err := ParsePlainSend([]byte(in)); !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", in, err, want)

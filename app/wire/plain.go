@@ -74,7 +74,11 @@ func readPlain(b []byte, take func(name string, v jsontext.Value) error) error {
 	if err == nil {
 		return nil
 	}
-	if skip := (skipper{b: b}); err.(*DecodeError).Syntax || skip.peek() != '{' {
+	bad := err.(*DecodeError)
+	if bad.deep && members(b, func(_, _ []byte) {}) {
+		return ErrBadMembers // a limit of ours, which must not cost the connection
+	}
+	if skip := (skipper{b: b}); bad.Syntax || skip.peek() != '{' {
 		return ErrNotFrame
 	}
 	return ErrBadMembers
