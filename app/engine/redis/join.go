@@ -4,9 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"hookbridge/app/bridge"
 
 	"github.com/redis/rueidis"
+
+	"hookbridge/app/bridge"
 )
 
 // Join implements bridge.Engine.
