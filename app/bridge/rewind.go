@@ -18,9 +18,10 @@ func (w *writer) compare(ctx context.Context) error {
 	}
 	before := cursor{s.tag, s.life, s.at}
 	st, from, err := s.stand(ctx, before.String())
-	if s.isEnding() {
-		// It may have left while it joined again, and nobody else would undo that.
-		return errors.Join(err, s.b.engine.Leave(ctx, s.wentBy()))
+	if t, left := s.lastTrail(); left {
+		// The session left while it joined again: only this call knows that it is
+		// present once more.
+		return errors.Join(err, s.b.engine.Leave(ctx, t))
 	}
 	if err != nil {
 		return err
@@ -46,6 +47,19 @@ func (w *writer) compare(ctx context.Context) error {
 			Cursor: cursor{s.tag, s.life, s.at}.String(), Reason: from.gap}))
 	}
 	return nil
+}
+
+// lastTrail is the trail of a session that has left; false for one that has not, and
+// whose reader is going to.
+func (s *Session) lastTrail() (Trail, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.left.IsZero() {
+		return Trail{}, false
+	}
+	t := s.copyTrail()
+	t.end(s.left)
+	return t, true
 }
 
 // trailsOf is Engine.TrailsOf with each trail cut back to what the store still knows
