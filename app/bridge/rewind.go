@@ -36,11 +36,14 @@ func (w *writer) compare(ctx context.Context) error {
 			s.told, s.replay = from.told, st.Head
 		}
 	}()
+	s.at = from.from
 	if from.gap == "" {
-		s.at = from.from
+		// Beyond where the lives agree, the places of what was told of are those of
+		// other messages now.
+		s.told = Lost{Expired: s.told.Expired.Min(from.agreed), Trimmed: s.told.Trimmed.Min(from.agreed)}
+		s.replay = s.replay.Min(from.agreed)
 		return nil
 	}
-	s.at = from.from
 	s.b.metrics.gaps.WithLabelValues(from.gap).Inc()
 	if !s.plain {
 		w.buf = s.conn.AppendText(w.buf, wire.Encode(wire.Gap{Type: wire.TypeGap, After: before.String(),

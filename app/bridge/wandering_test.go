@@ -33,12 +33,16 @@ type wanderer struct {
 	logs    [2][]kept
 	acked   bridge.Position
 	saved   []saved
-	calm    bool // no life begins by itself any more
+	calm    bool   // no life begins by itself any more
+	read    func() // called once, after the next Read; nil: nothing
 	present map[string]bool
 }
 
 // kept is a message with the life in which it came.
-type kept struct{ id, life string }
+type kept struct {
+	id, life string
+	expired  bool
+}
 
 // saved is a backup.
 type saved struct {
@@ -107,7 +111,7 @@ func (w *wanderer) put(id string, all, sure bool) {
 		i = 1
 	}
 	life := w.lineage[len(w.lineage)-1]
-	w.logs[i] = append(w.logs[i], kept{id, life})
+	w.logs[i] = append(w.logs[i], kept{id: id, life: life})
 	d := bridge.Delivery{Message: w.message(id), Life: life}
 	lost := !sure && w.rand.IntN(6) == 0
 	if all {
@@ -209,6 +213,10 @@ func (w *wanderer) Read(_ context.Context, _, life string, after bridge.Position
 	defer w.maybe()
 	w.maybe()
 	w.mu.Lock()
+	if then := w.read; then != nil {
+		w.read = nil
+		defer then()
+	}
 	defer w.mu.Unlock()
 	if life != w.lineage[len(w.lineage)-1] {
 		return p, bridge.ErrOtherLife
@@ -218,6 +226,10 @@ func (w *wanderer) Read(_ context.Context, _, life string, after bridge.Position
 		d := bridge.Delivery{Life: life}
 		if at.Mailbox < w.head().Mailbox {
 			at.Mailbox++
+			if w.logs[0][at.Mailbox-1].expired {
+				p.Lost.Expired.Mailbox = at.Mailbox
+				continue
+			}
 			d.Mailbox, d.Message = at.Mailbox, w.message(w.logs[0][at.Mailbox-1].id)
 		} else {
 			at.Broadcast++
@@ -360,6 +372,47 @@ func wanderOnce(t *testing.T, seed uint64) {
 	}
 	if said := log.all(); len(said) > 0 {
 		t.Errorf("warned of %v", said)
+	}
+}
+
+// A fresh device is not told of what expired before it came. What came, and
+// expired, in a later life at the same places is something else.
+func TestWhatExpiresInANewLifeIsToldToAFreshDevice(t *testing.T) {
+	w := newWanderer(1)
+	w.calm = true
+	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, w, noTokens{})
+	for n := range 10 {
+		w.put(fmt.Sprint("kept", n), false, true)
+	}
+	w.save()
+	for n := range 10 {
+		w.put(fmt.Sprint("lost", n), false, true)
+	}
+	w.read = func() { // of a first page with five
+		w.mu.Lock()
+		w.lineage, w.logs = w.saved[0].lineage, w.saved[0].logs
+		w.begin()
+		for n := range 5 {
+			w.logs[0] = append(w.logs[0], kept{id: fmt.Sprint("short", n), life: w.lineage[len(w.lineage)-1], expired: true})
+		}
+		w.mu.Unlock()
+	}
+	l, _ := connect(t, b, "ada")
+	for n := range 10 {
+		if f := l.next(t); f["type"] != "event" || eventID(f) != fmt.Sprint("kept", n) {
+			t.Fatalf("instead of message %d: %v", n, f)
+		}
+	}
+	w.put("new", false, true)
+	if f := l.next(t); f["type"] != "gap" || f["reason"] != "expired" {
+		t.Fatalf("no gap before %v", f)
+	}
+	f := l.next(t)
+	if f["type"] != "event" || eventID(f) != "new" || f["replay"] == true {
+		t.Fatalf("%v", f)
+	}
+	if err := b.Drain(context.Background()); err != nil {
+		t.Error(err)
 	}
 }
 
