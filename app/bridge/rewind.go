@@ -102,9 +102,11 @@ func (b *Bridge) agree(ctx context.Context, user string, trails []Trail) (err er
 
 // rewindTo forgets all that the session was handed beyond p: the store knows
 // nothing of it any more, and the same places may name other messages. A pong
-// that is still on its way counts for nothing. mu is held.
+// that is still on its way counts for nothing, so that the next ping does not wait
+// for it. mu is held.
 func (s *Session) rewindTo(p Position) {
 	s.rewinds++
+	s.pinged = false
 	s.written, s.received, s.start = s.written.Min(p), s.received.Min(p), s.start.Min(p)
 	if s.trail != nil {
 		s.trail.rewind(p)

@@ -3,6 +3,7 @@ package bridge_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -410,6 +411,79 @@ func TestWhatExpiresInANewLifeIsToldToAFreshDevice(t *testing.T) {
 	f := l.next(t)
 	if f["type"] != "event" || eventID(f) != "new" || f["replay"] == true {
 		t.Fatalf("%v", f)
+	}
+	if err := b.Drain(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
+// answering is a plain client's socket that shows pings, and answers when told to.
+type answering struct {
+	*line
+	pongs chan string
+}
+
+func (a *answering) AppendPing(b, payload []byte) []byte {
+	return append(b, fmt.Sprintf("{\"ping\":%q}\n", payload)...)
+}
+
+func (a *answering) Read() (bridge.Kind, []byte, error) {
+	select {
+	case s := <-a.pongs:
+		return bridge.KindPong, []byte(s), nil
+	case <-a.gone:
+		return 0, nil, io.EOF
+	}
+}
+
+func (a *answering) want(t *testing.T, member string) string {
+	t.Helper()
+	f := a.next(t)
+	s, ok := f[member].(string)
+	if !ok {
+		t.Fatalf("no %s: %v", member, f)
+	}
+	return s
+}
+
+// The pong that a client still owes when the store goes back says nothing any more,
+// and nobody waits for it.
+func TestAPlainClientAcksWhatComesAfterTheStoreWentBack(t *testing.T) {
+	w := newWanderer(1)
+	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, w, noTokens{})
+	a := &answering{newLine(), make(chan string, 8)}
+	b.Accept(a, bridge.Handshake{Plain: true, Identity: &bridge.Identity{User: "ada", Expires: time.Now().Add(time.Hour)}})
+	w.mu.Lock()
+	w.calm = true
+	w.mu.Unlock()
+	w.save()
+	w.put("lost", false, true)
+	a.want(t, "id")
+	late := a.want(t, "ping")
+
+	w.mu.Lock()
+	w.lineage, w.logs = w.saved[0].lineage, w.saved[0].logs
+	w.begin()
+	life := w.lineage[len(w.lineage)-1]
+	w.mu.Unlock()
+	w.listener.NewLife(life)
+	w.put("new", false, true)
+	if id := a.want(t, "id"); id != "new" {
+		t.Fatal(id)
+	}
+	next := a.want(t, "ping")
+	a.pongs <- late
+	a.pongs <- next
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		w.mu.Lock()
+		acked := w.acked
+		w.mu.Unlock()
+		if acked.Mailbox == 1 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("acked up to %v after %q", acked, next)
+		}
 	}
 	if err := b.Drain(context.Background()); err != nil {
 		t.Error(err)
