@@ -23,6 +23,11 @@ type walVFS struct {
 	name string
 	// end is where the last write into the log ended, in bytes.
 	end atomic.Int64
+	// length is how long the main file is at least, in bytes: what goes into it goes
+	// through here.
+	length atomic.Int64
+	// cut: somebody else has made the log shorter than what was written into it.
+	cut atomic.Bool
 	// large: the main file has outgrown what wiped.go can tell apart.
 	large atomic.Bool
 	guard *guard.Guard
@@ -119,6 +124,16 @@ func (f *walFile) flush() (err error) {
 	defer f.vfs.survive(&err)
 	if err := f.vfs.failing("write"); err != nil {
 		return err
+	}
+	// A log that was cut takes the write, and leaves a hole before it: after a
+	// restart nothing behind that hole would be found.
+	size, err := f.File.Size()
+	if err != nil {
+		return err
+	}
+	if size < f.vfs.end.Load() {
+		f.vfs.cut.Store(true)
+		return sqlite3.IOERR_WRITE
 	}
 	n, err := f.File.WriteAt(f.buf, f.off)
 	if err == nil {

@@ -244,6 +244,9 @@ func (w *writer) commit(group []*request) (wrote bool, err error) {
 		if err = w.engine.files.moved(); err != nil {
 			h.damage(err)
 		}
+	case err != nil && w.engine.files.cut() != nil:
+		err = w.engine.files.cut()
+		h.damage(err)
 	case fullDisk(err):
 		h.setFull(true)
 	default:
@@ -419,8 +422,11 @@ func (w *writer) fail(group []*request, err error) {
 	}
 	for _, r := range group {
 		r.refuse(err)
-		if r.kind == kindJoin {
+		switch r.kind {
+		case kindJoin:
 			r.err = w.joinReading(r, err)
+		case kindLeave: // its trail is not kept, but it is gone
+			w.engine.crowd.gone(r.user, r.name)
 		}
 	}
 }
