@@ -92,6 +92,15 @@ func (v *walVFS) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (vfs.File,
 	return f, out, err
 }
 
+// orFull makes SQLite's own error of one that means that a file could not grow. The
+// driver passes those of the operating system on as any other failed access.
+func orFull(err error) error {
+	if fullDisk(err) {
+		return sqlite3.FULL
+	}
+	return err
+}
+
 // private makes the file with mode 0600 where it does not exist yet.
 func private(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -139,6 +148,7 @@ func (f *walFile) flush() (err error) {
 	if err == nil {
 		f.vfs.end.Store(f.off + int64(n))
 	}
+	err = orFull(err)
 	// After an error SQLite rolls back and writes these places anew.
 	if cap(f.buf) > 2*maxGathered {
 		f.buf = nil

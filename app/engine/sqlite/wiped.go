@@ -73,7 +73,7 @@ func (f *mainFile) write(p []byte, off int64) (int, error) {
 	if err == nil {
 		f.vfs.grown(off + int64(n))
 	}
-	return n, err
+	return n, orFull(err)
 }
 
 // Truncate implements vfs.File. Whoever finds the file shorter than it was, finds
