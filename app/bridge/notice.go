@@ -17,6 +17,9 @@ func (s *Session) notice(n *Notice) {
 	case NoticeRevoked:
 		s.revoked(n.Revocation)
 	case NoticeErased:
+		if n.Session != "" && n.Session != s.id {
+			return // it began after the erasure
+		}
 		s.Close(wire.CloseErased, ErrErased.Error())
 	case NoticeRecalled:
 		s.recall(n)

@@ -124,7 +124,7 @@ func (h *History) rewound(kept, lost Moment) (done func()) {
 }
 
 // defaultFaults are those that a run has when none are named.
-const defaultFaults = "norewind,restore"
+const defaultFaults = "all"
 
 // newRand is what a seed stands for.
 func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 1)) }

@@ -100,18 +100,15 @@ func (a *appending) head() string {
 // words are the keys and arguments of lua/publish.lua for one message.
 func (a *appending) words(keys, args []string) ([]string, []string) {
 	e, b, m := a.e, a.box, a.m
-	live := b.l
 	var users []string
 	if a.user != "" {
 		users = []string{a.user}
-	} else {
-		live = ""
 	}
 	till, ttl := e.until(m)
-	return append(keys, e.record(m.ID), b.h, b.m, b.g, b.t, live, e.index(b, till)),
+	return append(keys, e.record(m.ID), b.h, b.m, b.g, b.t, b.l, e.index(b, till)),
 		append(args, string(m.Digest[:]), digits(till, untilDigits), itoa(ttl), recordOf(m, users).encode(), a.expires(), m.Topic,
 			a.except(), a.head(), flag(a.echo != nil && m.Stored()), rueidis.BinaryString(encodeMessage(m)),
-			itoa(len(m.Event)))
+			itoa(len(m.Event)), flag(a.user == ""))
 }
 
 // deliver is the call that puts a message whose id is claimed into the mailbox: the
@@ -193,7 +190,7 @@ func parse(r rueidis.RedisMessage) (a answer, err error) {
 
 // Append implements bridge.Engine.
 func (e *Engine) Append(ctx context.Context, m *bridge.Message) (bridge.Receipt, error) {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return bridge.Receipt{}, err
 	}
@@ -204,6 +201,9 @@ func (e *Engine) Append(ctx context.Context, m *bridge.Message) (bridge.Receipt,
 func (e *Engine) append(ctx context.Context, m *bridge.Message) (bridge.Receipt, error) {
 	if !m.To.All && m.To.Group == "" && len(m.To.Recipients()) == 0 {
 		return bridge.Receipt{}, errNobody
+	}
+	if err := e.upToDate(ctx); err != nil {
+		return bridge.Receipt{}, err
 	}
 	if !e.simple(m) {
 		return e.appendMany(ctx, m)
@@ -279,7 +279,7 @@ func (a *appending) sessions(ctx context.Context, ans *answer) int {
 // together.
 func (e *Engine) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.Appended {
 	out := make([]bridge.Appended, len(ms))
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		for i := range out {
 			out[i].Err = err

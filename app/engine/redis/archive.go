@@ -16,6 +16,8 @@ type Archive struct {
 	e      *Engine // connected, and not open: nobody hears of it
 	epoch  string
 	marked bool // the store is known to say that an import is not finished
+
+	numbers map[string]int64 // of the lives that were loaded; nil: not known
 }
 
 var _ bridge.Archive = (*Archive)(nil)
@@ -125,7 +127,7 @@ func (a *Archive) Progress(ctx context.Context) (p bridge.Progress, err error) {
 	}
 	return p, a.keys(ctx, "*", func(keys []string) (bool, error) {
 		for _, k := range keys {
-			if tag, _ := a.split(k); tag != "machines" {
+			if tag, _ := a.split(k); !strings.HasPrefix(tag, probeTag) {
 				return true, fmt.Errorf("redis: %w: there are keys that begin with %s", bridge.ErrNotEmpty, a.e.opts.Prefix)
 			}
 		}
@@ -174,6 +176,6 @@ func (a *Archive) Clear(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.epoch, a.marked = "", false
+	a.epoch, a.marked, a.numbers = "", false, nil
 	return a.write(ctx, []step{plain(e.client.B().Unlink().Key(e.importKey()).Build(), e.importKey())})
 }

@@ -114,8 +114,8 @@ func (e *Engine) empty(ctx context.Context, machine, live, dead string, at int64
 			calls = append(calls, call{&e.scripts.depart, []string{b.h, b.l}, []string{page.Elements[i], machine, itoa(at)}})
 		}
 		for _, r := range e.runMany(ctx, calls) {
-			if err := e.fault(ctx, r.Error()); err != nil {
-				return err
+			if r.err != nil {
+				return r.err
 			}
 		}
 		if cursor = page.Cursor; cursor == 0 {

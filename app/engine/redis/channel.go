@@ -156,15 +156,25 @@ func (e *Engine) hearMessage(l bridge.Listener, kind byte, body string) {
 		e.opts.Logger.Warn("a message came damaged over a channel", "error", err)
 		return
 	}
-	sessions := 0
+	d, sessions := bridge.Delivery{Message: m}, 0
 	if v.machine == e.self {
 		defer func() { e.echoes.hear(v.token, sessions) }() // also where a session panics
 	}
+	if !e.heardIn(v.life, v.born) {
+		return // the Listener reads it from the store when it has been told of that life
+	}
+	if seq != 0 { // a place that an older version gave out is of no life, and looked up in the store
+		d.Life = v.life
+	}
 	if v.user == "" {
-		e.leases.newest(seq)
-		sessions = l.DeliverAll(bridge.Delivery{Message: m, Broadcast: seq})
+		if v.life == e.Life() {
+			e.leases.newest(seq)
+		}
+		d.Broadcast = seq
+		sessions = l.DeliverAll(d)
 	} else {
-		sessions = l.Deliver(v.user, bridge.Delivery{Message: m, Mailbox: seq})
+		d.Mailbox = seq
+		sessions = l.Deliver(v.user, d)
 	}
 }
 

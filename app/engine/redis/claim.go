@@ -11,7 +11,7 @@ import (
 // Claim implements bridge.Engine: the id is remembered like that of a message
 // that was never stored, for nobody.
 func (e *Engine) Claim(ctx context.Context, id string, digest [sha256.Size]byte, at time.Time) error {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
 	}

@@ -122,6 +122,12 @@ func (c *crowd) all() map[string][]string {
 	return out
 }
 
+func (c *crowd) knows(user, session string) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return slices.ContainsFunc(c.of[user], func(m bridge.Member) bool { return m.Session == session })
+}
+
 // members lists the sessions that Redis knows of, by user.
 func (c *crowd) members() map[string][]bridge.Member {
 	c.mu.RLock()

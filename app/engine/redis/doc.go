@@ -33,6 +33,29 @@
 // tick, is made good from the store: the Listener is told how far each mailbox
 // goes, and sessions that are not there read on.
 //
+// # A store that goes back in time
+//
+// A server that is started on an older file, or a replica that lagged and took over,
+// gives out again places that clients have seen with other messages. lives.go says
+// how that is found out: by scripts whose text names the life that the store lives,
+// which a server that restarted or took over does not know. A new life begins then,
+// on all machines; each mailbox notes where (lua/lib.lua), and what was seen beyond
+// that, in an earlier life, counts for nothing. A new life alone is no loss: where
+// nothing is missing, every place stays good.
+//
+// What is published carries the life in which it got its place, and what a session's
+// entry says counts only in the life in which it was written, so that those who have
+// left since are not taken for present.
+//
+// Machines of a version without lives can work beside these. What they append has no
+// life, and is looked up in the store; but while they run, a store that goes back is
+// found out only for what the new ones do.
+//
+// What is not found out: that one shard of a Cluster is emptied by FLUSHALL while the
+// one that has the list of lives is not; and that a server was demoted and promoted
+// again within one renewal, over connections that stayed open, while nobody asked it
+// for anything.
+//
 // # What a setting of Redis means for the promises
 //
 // An Append that returned is as durable as Redis' appendfsync makes it: "always"

@@ -18,6 +18,7 @@ type dumping struct {
 	place place // behind what was given
 	take  func(e bridge.Entry, place string) error
 	names map[string]string // of users, by their mailbox's tag
+	lived map[int64]string  // of lives, by number
 	read  bool              // all records are behind, and their names known
 }
 
@@ -29,9 +30,13 @@ type kind struct {
 	dump    func(d *dumping, ctx context.Context, keys []string) error
 }
 
+// records is the pattern of what ids are remembered by.
+const records = "i*"
+
 // kinds come in the order that bridge.Archive wants.
 var kinds = []kind{
-	{"i*}", 500, (*dumping).events},
+	{"machines}:lives", scanned, (*dumping).lives},
+	{records, 500, (*dumping).events},
 	{"[au]*}:h", scanned, (*dumping).mailboxes},
 	{"u*}:G", scanned, (*dumping).memberships},
 	{"u*}:R", scanned, (*dumping).revocations},
@@ -55,6 +60,9 @@ func (a *Archive) Dump(ctx context.Context, after string, take func(e bridge.Ent
 	}
 	d.place.of(servers)
 	if err := d.learnNames(ctx); err != nil {
+		return err
+	}
+	if d.lived, err = d.livesByNumber(ctx); err != nil {
 		return err
 	}
 	for d.place.phase < len(kinds) {
@@ -120,7 +128,7 @@ func (d *dumping) learnNames(ctx context.Context) error {
 	if d.read {
 		return nil
 	}
-	return d.keys(ctx, kinds[0].pattern, func(keys []string) (bool, error) {
+	return d.keys(ctx, records, func(keys []string) (bool, error) {
 		_, err := d.records(ctx, keys)
 		return false, err
 	})

@@ -31,11 +31,14 @@ func (d *dumping) mailboxes(ctx context.Context, keys []string) error {
 		tags, at = append(tags, tag), append(at, first+i)
 	}
 	for i, r := range e.runMany(ctx, calls) {
-		list, err := r.ToArray()
-		if err = e.fault(ctx, err); err != nil {
-			return err
+		if r.err != nil {
+			return r.err
 		}
-		m, err := mailboxEntry(list)
+		list, err := r.message.ToArray()
+		if err != nil {
+			return e.fault(ctx, err)
+		}
+		m, err := d.mailboxEntry(list)
 		if err != nil {
 			return fmt.Errorf("read where the mailbox of %s stands: %w", tags[i], err)
 		}
@@ -65,8 +68,8 @@ func (d *dumping) mailboxes(ctx context.Context, keys []string) error {
 }
 
 // mailboxEntry reads the answer of lua/survey.lua.
-func mailboxEntry(list []rueidis.RedisMessage) (*bridge.MailboxEntry, error) {
-	if len(list) != 8 {
+func (d *dumping) mailboxEntry(list []rueidis.RedisMessage) (*bridge.MailboxEntry, error) {
+	if len(list) != 9 {
 		return nil, errFormat
 	}
 	first, err := list[2].ToString()
@@ -90,6 +93,13 @@ func mailboxEntry(list []rueidis.RedisMessage) (*bridge.MailboxEntry, error) {
 		return nil, err
 	}
 	if n, err = numbers(taken); err != nil {
+		return nil, err
+	}
+	starts, err := list[8].ToString()
+	if err != nil {
+		return nil, err
+	}
+	if m.Lives, err = d.lifeStarts(starts); err != nil {
 		return nil, err
 	}
 	gone := max(m.Trimmed, m.Expired)

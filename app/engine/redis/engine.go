@@ -21,6 +21,7 @@ const machineNameLen = 12
 type Engine struct {
 	opts    Options
 	client  rueidis.Client
+	conns   *conns
 	cluster bool
 	scripts *scripts
 	self    string  // this machine's name, new with each start
@@ -33,6 +34,7 @@ type Engine struct {
 	echoes   *echoes
 	flights  flights
 	asked    *questions
+	lives    *lives
 	metrics  *metrics
 	health   health
 
@@ -47,6 +49,7 @@ type Engine struct {
 	heard     sync.Once     // closes heardOnce
 	catching  atomic.Bool   // catchUp is at work
 	burials   atomic.Bool   // burying is at work
+	renewals  sync.Mutex    // guards the two that follow
 	revived   bool          // of renew: the lease had lapsed at the last renewal
 	renewed   time.Time     // of renew: when that was
 }
@@ -91,16 +94,24 @@ func dial(ctx context.Context, o Options) (*Engine, error) {
 	co.Dialer.Timeout = o.Patience
 	co.PipelineMultiplex = -1 // one connection: what many callers ask goes out in one write
 	co.ClientName = "hookbridge"
+	co.ClientSetInfo = rueidis.DisableClientSetInfo // Redis 7.0 does not know it, and would refuse a list of rights that names it
+	// Or it would repeat what only reads until the caller's context ends.
+	co.DisableRetry = true
+	wires := newConns()
+	if co.DialCtxFn == nil { // of a URL that names no socket of the file system
+		co.DialCtxFn = wires.dial
+	}
 	client, err := connect(ctx, co, o)
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{opts: o, client: client, cluster: client.Mode() == rueidis.ClientModeCluster, self: randomName(machineNameLen),
-		crowd: newCrowd(), leases: newLeases(), echoes: newEchoes(), asked: newQuestions(), heardOnce: make(chan struct{})}
+	e := &Engine{opts: o, client: client, conns: wires, cluster: client.Mode() == rueidis.ClientModeCluster, self: randomName(machineNameLen),
+		crowd: newCrowd(), leases: newLeases(), echoes: newEchoes(), asked: newQuestions(), lives: newLives(), heardOnce: make(chan struct{})}
 	e.life, e.end = context.WithCancel(context.WithoutCancel(ctx))
 	e.all = e.mailboxAt("all")
 	e.health.logger = o.Logger
 	if e.scripts, err = loadScripts(); err == nil {
+		e.lives.now.Store(e.lifetime("", 0))
 		err = e.inspect(ctx)
 	}
 	if err == nil {
@@ -137,11 +148,19 @@ func connect(ctx context.Context, co rueidis.ClientOption, o Options) (rueidis.C
 }
 
 func (e *Engine) open(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, startPatience, errSilent)
+	defer cancel()
 	if err := e.checkWhole(ctx); err != nil {
 		return err
 	}
 	var err error
 	if e.metrics, err = newMetrics(e.opts.Registerer, e); err != nil {
+		return err
+	}
+	if err := e.beginIndex(ctx); err != nil {
+		return err
+	}
+	if err := e.turn(ctx, nil, 0); err != nil {
 		return err
 	}
 	e.loops.Go(func() { e.opts.Guard.Loop("redis channels", e.life.Done(), e.subscribe) })
@@ -151,9 +170,6 @@ func (e *Engine) open(ctx context.Context) error {
 		return fmt.Errorf("%w: redis: the channels cannot be heard", bridge.ErrUnavailable)
 	case <-ctx.Done():
 		return ctx.Err()
-	}
-	if err := e.beginIndex(ctx); err != nil {
-		return err
 	}
 	if err := e.renew(ctx); err != nil {
 		return err
@@ -223,38 +239,63 @@ func (e *Engine) Epoch() string { return *e.epoch.Load() }
 // Listen implements bridge.Engine.
 func (e *Engine) Listen(l bridge.Listener) { e.listener.Store(&l) }
 
-// enter counts a call that Close waits for.
-func (e *Engine) enter(ctx context.Context) (leave func(), err error) {
+// enter counts a call that Close waits for. A caller who has set no deadline gets
+// one.
+func (e *Engine) enter(ctx context.Context) (limited context.Context, leave func(), err error) {
 	e.gate.RLock()
 	if e.closed.Load() {
 		e.gate.RUnlock()
-		return nil, bridge.ErrClosed
+		return ctx, nil, bridge.ErrClosed
 	}
 	if err := ctx.Err(); err != nil {
 		e.gate.RUnlock()
-		return nil, err
+		return ctx, nil, err
 	}
-	return e.gate.RUnlock, nil
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, e.gate.RUnlock, nil
+	}
+	limited, cancel := context.WithTimeoutCause(ctx, e.opts.Patience, errSilent)
+	return limited, func() { cancel(); e.gate.RUnlock() }, nil
 }
+
+// errSilent is that a server has not answered in time.
+var errSilent = fmt.Errorf("%w: redis: no answer in time", bridge.ErrUnavailable)
 
 // Close implements bridge.Engine.
 func (e *Engine) Close() error {
 	if e.closed.Swap(true) {
 		return bridge.ErrClosed
 	}
-	e.gate.Lock() // waits for the calls under way
-	defer e.gate.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), e.opts.Patience)
+	ctx, cancel := context.WithTimeout(context.Background(), min(closePatience, e.opts.Patience))
 	defer cancel()
-	err := e.withdraw(ctx)
+	free := make(chan struct{})
+	go func() {
+		e.gate.Lock() // waits for the calls under way
+		close(free)
+	}()
+	answers := false
+	select {
+	case <-free:
+		answers = e.withdraw(ctx)
+	case <-ctx.Done():
+		e.opts.Logger.Warn("calls of Redis are under way, and are given up")
+	}
+	if !answers {
+		e.conns.end() // or those who wait for a server that hangs would wait on
+	}
 	e.hangUp()
+	<-free
+	e.gate.Unlock()
 	e.metrics.close()
-	return err
+	return nil
 }
 
-// withdraw takes back this machine's word about its sessions. Where that fails,
-// it lapses.
-func (e *Engine) withdraw(ctx context.Context) error {
+// closePatience is how long Close waits for calls under way, and to say goodbye.
+const closePatience = 3 * time.Second
+
+// withdraw takes back this machine's word about its sessions. Where that fails (it
+// returns false), it lapses.
+func (e *Engine) withdraw(ctx context.Context) bool {
 	var cmds rueidis.Commands
 	for user, sessions := range e.crowd.all() {
 		cmds = append(cmds, e.client.B().Hdel().Key(e.mailboxOf(user).l).Field(sessions...).Build())
@@ -265,10 +306,10 @@ func (e *Engine) withdraw(ctx context.Context) error {
 	for _, r := range e.doMany(ctx, cmds) {
 		if err := r.Error(); err != nil {
 			e.opts.Logger.Warn("presence was not withdrawn; it will lapse", "error", err)
-			break
+			return false
 		}
 	}
-	return nil
+	return true
 }
 
 // nowMs is the callers' clock.

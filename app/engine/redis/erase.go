@@ -17,7 +17,7 @@ import (
 // lists of others are cleared of the name. Each step can be done once more, where
 // one that comes later fails.
 func (e *Engine) Erase(ctx context.Context, user string) error {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -179,9 +179,12 @@ func (e *Engine) forgetIn(ctx context.Context, keys []string, user string) error
 		}
 		keys = nil // those that have changed meanwhile, by a recall, are looked at again
 		for i, r := range e.runMany(ctx, calls) {
-			done, err := r.AsInt64()
-			if err = e.fault(ctx, err); err != nil {
-				return err
+			if r.err != nil {
+				return r.err
+			}
+			done, err := r.message.AsInt64()
+			if err != nil {
+				return e.fault(ctx, err)
 			}
 			if done == 0 {
 				keys = append(keys, named[i])

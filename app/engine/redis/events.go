@@ -43,7 +43,7 @@ func (e *Engine) places(ctx context.Context, id string, r *remembered) ([]uint64
 
 // Lookup implements bridge.Registry.
 func (e *Engine) Lookup(ctx context.Context, id string) (rec bridge.Record, err error) {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return rec, err
 	}
@@ -179,7 +179,7 @@ func (e *Engine) owners(ctx context.Context, place uint64) (out []string, err er
 
 // Recall implements bridge.Registry.
 func (e *Engine) Recall(ctx context.Context, id string) error {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -223,7 +223,7 @@ func (e *Engine) Recall(ctx context.Context, id string) error {
 
 // Seen implements bridge.Registry.
 func (e *Engine) Seen(ctx context.Context, user, session, id string, at time.Time) error {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
 	}

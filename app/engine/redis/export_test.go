@@ -1,5 +1,7 @@
 package redis
 
+import "hookbridge/app/bridge"
+
 // MessagesKey is the key of a user's messages.
 func MessagesKey(e *Engine, user string) string { return e.mailboxOf(user).m }
 
@@ -11,3 +13,12 @@ func MachinesKey(e *Engine) string {
 
 // IndexedKey is the key that says since when ids are listed.
 func IndexedKey(e *Engine) string { return e.indexedKey() }
+
+// HearOld has an engine hear a message as a version without lives publishes it.
+func HearOld(e *Engine, m *bridge.Message, user string, seq uint64) {
+	v := envelope{user: user, machine: "of-an-old-id", token: 1}
+	b := v.encode()
+	old := b[1:] // without the room for a life
+	head := append([]byte{byte(len(old))}, old...)
+	e.hear("D" + itoa(seq) + " " + string(head) + string(encodeMessage(m)))
+}

@@ -99,30 +99,49 @@ func (e *Engine) land() {
 	})
 }
 
-// fly runs one script for some messages and notes each one's answer.
+// fly runs one script for some messages and notes each one's answer. Those that the
+// server did not take, because the store lives another life, go again.
 func (e *Engine) fly(ctx context.Context, as []*appending) {
-	keys := make([]string, 0, 7*len(as))
-	args := make([]string, 0, 10+11*len(as))
+	err := e.inLife(ctx, func(lf *lifetime) (err error) {
+		as, err = e.flyOnce(ctx, lf, as)
+		return err
+	})
+	for _, a := range as {
+		a.err = err
+	}
+}
+
+// flyOnce runs it in one life. It returns those that have no answer, and why.
+func (e *Engine) flyOnce(ctx context.Context, lf *lifetime, as []*appending) (left []*appending, err error) {
+	keys := make([]string, 0, 7*len(as)+1)
+	args := make([]string, 0, 10+12*len(as))
 	args = append(args, itoa(e.nowMs()), e.channel(), e.self, e.leases.dead(), e.touch(), itoa(e.opts.MailboxLimit), itoa(e.opts.BroadcastLimit),
 		itoa(e.opts.MailboxBytes), itoa(e.opts.BroadcastBytes), itoa(e.indexStretch()))
 	for _, a := range as {
 		keys, args = a.words(keys, args)
 	}
-	reply, err := e.runDurable(ctx, call{&e.scripts.publish, keys, args})
-	var list []rueidis.RedisMessage
-	if err == nil {
-		if list, err = reply.ToArray(); err == nil && len(list) != len(as) {
-			err = fmt.Errorf("%w: redis: %d answers to %d messages", bridge.ErrUnavailable, len(list), len(as))
-		}
+	reply, err := e.runOnceDurably(ctx, lf, call{&e.scripts.publish, keys, args})
+	if err != nil {
+		return as, err
+	}
+	list, err := reply.ToArray()
+	if err == nil && len(list) != len(as) {
+		err = fmt.Errorf("redis: %d answers to %d messages", len(list), len(as))
+	}
+	if err != nil {
+		return as, err
 	}
 	var released []string
 	for i, a := range as {
-		if a.err = err; err == nil {
-			a.answer, a.err = e.answerOf(ctx, list[i])
-			released = append(released, a.answer.released...)
+		if _, other := otherLife(list[i].Error()); other {
+			left, err = append(left, a), list[i].Error()
+			continue
 		}
+		a.answer, a.err = e.answerOf(ctx, list[i])
+		released = append(released, a.answer.released...)
 	}
 	e.releaseLater(ctx, released)
+	return left, err
 }
 
 // answerOf reads the answer to one of several.

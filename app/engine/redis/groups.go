@@ -21,7 +21,7 @@ func (e *Engine) each(ctx context.Context, cmds rueidis.Commands) error {
 
 // Members implements bridge.Registry.
 func (e *Engine) Members(ctx context.Context, group string) ([]string, error) {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +57,7 @@ func (e *Engine) members(ctx context.Context, group string) ([]string, error) {
 
 // SetMember implements bridge.Registry.
 func (e *Engine) SetMember(ctx context.Context, group, user string, member bool) error {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (e *Engine) takeOut(ctx context.Context, group, user string) error {
 
 // Groups implements bridge.Registry.
 func (e *Engine) Groups(ctx context.Context, user string) ([]string, error) {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
 	"time"
+
+	"github.com/redis/rueidis"
 
 	"hookbridge/app/bridge"
 )
@@ -34,10 +37,11 @@ func (h *health) note(err error) {
 	h.err = err
 }
 
-// Check implements bridge.Engine: it writes a few bytes, and wants this machine
-// to hear the others. Errors: ErrUnavailable, ErrClosed, the context's.
+// Check implements bridge.Engine: it does on each server what an Append does, with a
+// mailbox of its own that holds one message, and wants this machine to hear the
+// others. Errors: ErrUnavailable, ErrClosed, the context's.
 func (e *Engine) Check(ctx context.Context) error {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -47,8 +51,7 @@ func (e *Engine) Check(ctx context.Context) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, checkPatience)
 	defer cancel()
-	key := e.opts.Prefix + ":{machines}:check"
-	err = e.fault(limited, e.client.Do(limited, e.client.B().Set().Key(key).Value(e.self).ExSeconds(60).Build()).Error())
+	err = e.probe(limited)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		err = fmt.Errorf("%w: it has not answered for %v", bridge.ErrUnavailable, checkPatience)
 	}
@@ -56,4 +59,136 @@ func (e *Engine) Check(ctx context.Context) error {
 		e.health.note(err)
 	}
 	return err
+}
+
+func (e *Engine) probe(ctx context.Context) error {
+	// Nobody takes an empty text for a message.
+	ring := e.client.B().Publish().Channel(e.channel() + e.self).Message("").Build()
+	if err := e.fault(ctx, e.client.Do(ctx, ring).Error()); err != nil {
+		return err
+	}
+	if !e.cluster {
+		return e.probeAt(ctx, probeTag)
+	}
+	tags, err := e.probeTags(ctx)
+	if err != nil {
+		return err
+	}
+	for _, tag := range tags {
+		if err := e.probeAt(ctx, tag); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// probeTag is that of the mailbox for checks; in a Cluster a number follows. Like
+// all that begins with it, it is not what a store keeps; see Archive.Progress.
+const probeTag = "machines"
+
+// probeAt puts a message into the mailbox of a tag by the scripts of an Append. Its
+// id is over as soon as it is written, so that each message is a new one.
+func (e *Engine) probeAt(ctx context.Context, tag string) error {
+	base := e.opts.Prefix + ":{" + tag + "}:probe:"
+	b := mailbox{base + "h", base + "m", base + "g", base + "t", base + "l", base}
+	now := e.opts.Now()
+	m := &bridge.Message{ID: "probe", To: bridge.Target{User: "probe"}, Type: "probe", At: now, Expires: now.Add(time.Minute), Event: []byte("{}")}
+	a := &appending{e: e, m: m, user: "probe", box: b}
+	id, till := base+"i", digits(e.nowMs(), untilDigits)
+	blob := rueidis.BinaryString(encodeMessage(m))
+	record := recordOf(m, []string{"probe"}).encode()
+	var calls []call
+	if e.cluster {
+		deliver := a.deliver(blob, -1, false)
+		deliver.keys[6] = base + "index"
+		deliver.keys[0], deliver.args[1], deliver.args[4] = base+"d:"+e.self+itoa(e.nowMs()), "1", "1" // forgotten in a millisecond; limit 1
+		calls = []call{{&e.scripts.claim, []string{id}, []string{itoa(e.nowMs()), string(m.Digest[:]), record, till, "60000", e.touch()}}, deliver}
+	} else {
+		calls = []call{{&e.scripts.publish, []string{id, b.h, b.m, b.g, b.t, b.l, base + "index"}, []string{
+			itoa(e.nowMs()), e.channel(), e.self, e.leases.dead(), e.touch(), "1", "1", "1024", "1024", "1",
+			string(m.Digest[:]), till, "60000", record, a.expires(), "", "", a.head(), "0", blob, itoa(len(m.Event)), "0"}}}
+	}
+	for _, c := range calls {
+		if err := e.probeBy(ctx, c); err != nil {
+			// A script that broke off may have left what no other one can go on from.
+			anew := e.client.B().Unlink().Key(id, b.h, b.m, b.g, b.t, base+"index").Build()
+			return errors.Join(err, e.fault(ctx, e.client.Do(ctx, anew).Error()))
+		}
+	}
+	return nil
+}
+
+func (e *Engine) probeBy(ctx context.Context, c call) error {
+	reply, err := e.runDurable(ctx, c)
+	if err != nil || c.script != &e.scripts.publish {
+		return err
+	}
+	list, err := reply.ToArray()
+	if err == nil && len(list) == 1 {
+		err = list[0].Error()
+	}
+	return e.fault(ctx, err)
+}
+
+// probeTags finds a tag for each primary of a Cluster.
+func (e *Engine) probeTags(ctx context.Context) (tags []string, err error) {
+	ranges, err := e.client.Do(ctx, e.client.B().ClusterSlots().Build()).ToArray()
+	if err = e.fault(ctx, err); err != nil {
+		return nil, err
+	}
+	type stretch struct {
+		first, last int64
+		primary     string
+	}
+	var slots []stretch
+	left := make(map[string]bool)
+	for i := range ranges {
+		r, err := ranges[i].ToArray() // first, last, the primary (host, port, id), its replicas
+		if err != nil || len(r) < 3 {
+			return nil, fmt.Errorf("%w: redis: a stretch of slots that is none: %w", bridge.ErrUnavailable, err)
+		}
+		first, err1 := r[0].AsInt64()
+		last, err2 := r[1].AsInt64()
+		node, err3 := r[2].ToArray()
+		if err := errors.Join(err1, err2, err3); err != nil || len(node) < 3 {
+			return nil, fmt.Errorf("%w: redis: a stretch of slots that is none: %w", bridge.ErrUnavailable, err)
+		}
+		id, err := node[2].ToString()
+		if err != nil {
+			return nil, e.fault(ctx, err)
+		}
+		slots = append(slots, stretch{first, last, id})
+		left[id] = true
+	}
+	for i := 0; len(left) > 0 && i < maxProbeTags; i++ {
+		tag := probeTag + strconv.Itoa(i)
+		slot := int64(slotOf(tag))
+		for _, s := range slots {
+			if s.first <= slot && slot <= s.last && left[s.primary] {
+				delete(left, s.primary)
+				tags = append(tags, tag)
+			}
+		}
+	}
+	return tags, nil
+}
+
+// maxProbeTags finds a tag of a primary that has a thousandth of all slots, as good
+// as surely.
+const maxProbeTags = 20_000
+
+// slotOf is the slot of a Cluster that a tag is in: CRC16 (XMODEM) modulo 16384.
+func slotOf(tag string) uint16 {
+	var crc uint16
+	for i := range len(tag) {
+		crc ^= uint16(tag[i]) << 8
+		for range 8 {
+			if crc&0x8000 != 0 {
+				crc = crc<<1 ^ 0x1021
+			} else {
+				crc <<= 1
+			}
+		}
+	}
+	return crc % 16384
 }

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -94,7 +95,7 @@ func (a *Archive) split(key string) (tag, rest string) {
 	return tag, rest
 }
 
-func sorted[T any](m map[string]T) (keys []string) {
+func sorted[K cmp.Ordered, T any](m map[K]T) (keys []K) {
 	for k := range m {
 		keys = append(keys, k)
 	}

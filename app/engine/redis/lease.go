@@ -17,10 +17,11 @@ type leases struct {
 	until     map[string]int64
 	updated   time.Time // when until was, by this machine's clock
 	sessions  map[string]int64
-	gone      string // the names of dead machines, run together
-	sent      uint64 // ticks published
-	heard     uint64 // the last tick heard; 0 before the first
-	broadcast uint64 // the newest place among messages to all that is known here
+	gone      string    // the names of dead machines, run together
+	sent      uint64    // ticks published
+	heard     uint64    // the last tick heard; 0 before the first
+	broadcast uint64    // the newest place among messages to all that is known here
+	last      time.Time // when this machine asked for the renewal that succeeded last
 }
 
 func newLeases() *leases { return &leases{until: map[string]int64{}, sessions: map[string]int64{}} }
@@ -41,12 +42,33 @@ func (l *leases) ticked(n uint64) (missed bool) {
 	return missed
 }
 
+// forgetNewest is for when that log may have gone back.
+func (l *leases) forgetNewest() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.broadcast = 0
+}
+
 // newest notes a place among messages to all, and returns the newest that is known.
 func (l *leases) newest(seq uint64) uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.broadcast = max(l.broadcast, seq)
 	return l.broadcast
+}
+
+// renewed notes a renewal, and lapsed tells whether the last one was so long ago that
+// this machine may have missed what became of the store.
+func (l *leases) renewed(at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last = at
+}
+
+func (l *leases) lapsed(lease time.Duration) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Since(l.last) > lease
 }
 
 func (l *leases) dead() string {
@@ -133,7 +155,10 @@ func (e *Engine) renewing() {
 			return
 		}
 		ctx, cancel := context.WithTimeout(e.life, e.opts.Patience)
-		err := e.renew(ctx)
+		err := e.watch(ctx)
+		if err == nil {
+			err = e.renew(ctx)
+		}
 		cancel()
 		if e.life.Err() == nil {
 			e.health.note(err)
@@ -141,8 +166,21 @@ func (e *Engine) renewing() {
 	}
 }
 
+// upToDate renews first where this machine of a Cluster has been away for a lease: no
+// script could tell it that the store lives another life by now.
+func (e *Engine) upToDate(ctx context.Context) error {
+	if !e.cluster || !e.leases.lapsed(e.opts.Lease) {
+		return nil
+	}
+	if err := e.watch(ctx); err != nil {
+		return err
+	}
+	return e.renew(ctx)
+}
+
 // renew says that this machine lives, and hears of the others.
 func (e *Engine) renew(ctx context.Context) error {
+	asked := time.Now()
 	z, n, epoch := e.machineKeys()
 	name := randomName(8)
 	reply, err := e.run(ctx, call{&e.scripts.renew, []string{z, n, epoch}, []string{
@@ -174,24 +212,30 @@ func (e *Engine) renew(ctx context.Context) error {
 	}
 	e.leases.count(sessions)
 	e.leases.update(now, until, e.opts.Now())
+	e.leases.renewed(asked)
 	e.burying(now, until)
 	lapsed, err := list[2].AsInt64()
 	if err != nil {
 		return e.fault(ctx, err)
 	}
 	// A renewal whose answer was lost may have been the one that found this out.
+	e.renewals.Lock()
 	late := time.Since(e.renewed) > e.opts.Lease
 	e.renewed = time.Now()
 	// Others may have struck this machine's sessions out, or be about to: once more
 	// with the next renewal, when whoever does that has noticed.
 	again := e.revived
-	if e.revived = late || lapsed == 1; again || e.revived {
+	e.revived = late || lapsed == 1
+	again = again || e.revived
+	e.renewals.Unlock()
+	if again {
 		return e.reconcile(ctx)
 	}
 	return nil
 }
 
 // presence is what stands in a mailbox's l of a session: the machine, then the rest.
+// lua/join.lua adds the life that it is written in.
 func (e *Engine) presence(m bridge.Member) string {
 	enc := newEncoder(64)
 	enc.text(tagFingerprint, m.Token) // first, where lua/lib.lua looks for it
@@ -203,10 +247,11 @@ func (e *Engine) presence(m bridge.Member) string {
 	return e.self + string(enc.b)
 }
 
-// memberOf reads it back.
-func memberOf(session, value string) (m bridge.Member, machine string, err error) {
+// memberOf reads it back, and in which life it was written; that is empty where an
+// older version did.
+func memberOf(session, value string) (m bridge.Member, machine, life string, err error) {
 	if len(value) < machineNameLen {
-		return m, "", errFormat
+		return m, "", "", errFormat
 	}
 	m.Session = session
 	err = decode([]byte(value[machineNameLen:]), func(tag byte, v []byte) {
@@ -223,7 +268,9 @@ func memberOf(session, value string) (m bridge.Member, machine string, err error
 			m.TokenID = string(v)
 		case tagExpires:
 			m.Until = instant(v)
+		case tagLife:
+			life = string(v)
 		}
 	})
-	return m, value[:machineNameLen], err
+	return m, value[:machineNameLen], life, err
 }

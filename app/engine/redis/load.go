@@ -43,6 +43,9 @@ func (a *Archive) Load(ctx context.Context, entries []bridge.Entry, p bridge.Pro
 			}
 		}
 	}
+	if err := l.loadLives(ctx, entries); err != nil {
+		return err
+	}
 	// Messages are without what is kept of their events.
 	if err := l.lookup(ctx, entries); err != nil {
 		return err
@@ -73,6 +76,16 @@ func (a *Archive) begin(ctx context.Context, export string) error {
 	b, err := json.Marshal(bridge.Progress{Export: export})
 	if err != nil {
 		return fmt.Errorf("begin the import: %w", err)
+	}
+	n, err := e.client.Do(ctx, e.client.B().Exists().Key(e.importKey()).Build()).AsInt64()
+	if err = e.fault(ctx, err); err != nil {
+		return err
+	}
+	if n == 0 { // a bridge that found nothing here has lived in it; what is loaded brings its own lives
+		current, list, reigns := e.lifeKeys()
+		if err := a.write(ctx, []step{plain(e.client.B().Unlink().Key(current, list, reigns).Build(), list)}); err != nil {
+			return err
+		}
 	}
 	cmd := e.client.B().Set().Key(e.importKey()).Value(rueidis.BinaryString(b)).Nx().Build()
 	if err := a.write(ctx, []step{plain(cmd, e.importKey())}); err != nil {
@@ -196,6 +209,13 @@ func (l *loading) mailbox(m *bridge.MailboxEntry) error {
 	if m.Seen {
 		l.add(e.client.B().Zadd().Key(e.users()).ScoreMember().ScoreMember(0, m.User).Build(), e.users())
 		state = state.FieldValue("f", itoa(m.First))
+	}
+	if len(m.Lives) > 0 {
+		lv, ln, err := l.startsOf(m)
+		if err != nil {
+			return err
+		}
+		state = state.FieldValue("lv", lv).FieldValue("ln", ln)
 	}
 	if m.LastSeen != 0 {
 		state = state.FieldValue("ls", itoa(m.LastSeen))

@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"github.com/redis/rueidis"
+
+	"hookbridge/app/bridge"
 )
 
 // atOnce is how many commands or scripts of one caller go out together. Redis does
@@ -25,21 +27,111 @@ func (e *Engine) doMany(ctx context.Context, cmds rueidis.Commands) []rueidis.Re
 	return out
 }
 
-// runMany runs scripts likewise.
-func (e *Engine) runMany(ctx context.Context, calls []call) []rueidis.RedisResult {
-	out := make([]rueidis.RedisResult, 0, len(calls))
-	for some := range slices.Chunk(calls, atOnce) {
-		cmds := make(rueidis.Commands, len(some))
-		for i := range some {
-			cmds[i] = e.byHash(some[i])
+// replied is what came of one call.
+type replied struct {
+	message rueidis.RedisMessage
+	err     error
+}
+
+// runMany runs scripts likewise, those of one slot in their order. Those that the
+// server did not run, because the store lives another life, are run in that one.
+func (e *Engine) runMany(ctx context.Context, calls []call) []replied {
+	out := make([]replied, len(calls))
+	left := make([]int, len(calls))
+	for i := range left {
+		left[i] = i
+	}
+	for turns := 0; len(left) > 0; turns++ {
+		again, err := left, pause(ctx, turns)
+		if err == nil {
+			err = e.sure(ctx)
 		}
-		replies := e.client.DoMulti(ctx, cmds...)
-		for i := range replies {
-			if unknownScript(replies[i].Error()) {
-				replies[i] = e.client.Do(ctx, e.bySource(some[i]))
+		if err == nil {
+			again, err = e.runLeft(ctx, calls, left, out)
+		}
+		if err == nil && turns == maxTurns {
+			err = errRestless
+		}
+		if err != nil {
+			for _, n := range again {
+				out[n].err = e.fault(ctx, err)
 			}
+			break
 		}
-		out = append(out, replies...)
+		left = again
 	}
 	return out
+}
+
+// runLeft runs those calls that are left, in the life that the store is known to
+// live. It returns those that were not run, and has found the next life for them.
+func (e *Engine) runLeft(ctx context.Context, calls []call, left []int, out []replied) (again []int, err error) {
+	lf := e.lives.now.Load()
+	some := make([]call, len(left))
+	for i, n := range left {
+		some[i] = calls[n]
+	}
+	least := int64(0)
+	for i, r := range e.runManyOnce(ctx, lf, some) {
+		n := left[i]
+		no, other := otherLife(r.err)
+		if !other {
+			out[n] = replied{r.message, e.fault(ctx, r.err)}
+			continue
+		}
+		again, least = append(again, n), max(least, no)
+	}
+	if len(again) > 0 {
+		err = e.turn(ctx, lf, least)
+	}
+	return again, err
+}
+
+// runManyOnce runs scripts in one life. The errors are the server's own.
+func (e *Engine) runManyOnce(ctx context.Context, lf *lifetime, calls []call) []replied {
+	cmds := make(rueidis.Commands, len(calls))
+	for i := range calls {
+		cmds[i] = e.byHash(lf, calls[i])
+	}
+	out := make([]replied, len(calls))
+	for i, r := range e.doMany(ctx, cmds) {
+		if lf.name == "" && unknownScript(r.Error()) {
+			r = e.client.Do(ctx, e.bySource(lf, calls[i]))
+		}
+		out[i].message, out[i].err = r.ToMessage()
+	}
+	return out
+}
+
+// runManyIn runs scripts in a life that the caller names, all of them or none that
+// counts. ErrOtherLife where the store lives another one.
+func (e *Engine) runManyIn(ctx context.Context, life string, calls []call) ([]replied, error) {
+	for turns := range maxTurns {
+		if err := pause(ctx, turns); err != nil {
+			return nil, e.fault(ctx, err)
+		}
+		if err := e.sure(ctx); err != nil {
+			return nil, e.fault(ctx, err)
+		}
+		lf := e.lives.now.Load()
+		if lf.name != life {
+			return nil, bridge.ErrOtherLife
+		}
+		out := e.runManyOnce(ctx, lf, calls)
+		over, least := false, int64(0)
+		for i := range out {
+			if no, other := otherLife(out[i].err); other {
+				over, least = true, max(least, no)
+			} else if err := e.fault(ctx, out[i].err); err != nil {
+				return nil, err
+			}
+		}
+		if !over {
+			return out, nil
+		}
+		if err := e.turn(ctx, lf, least); err != nil { // or the server had only forgotten the scripts
+			return nil, err
+		}
+	}
+	return nil, errRestless
 }

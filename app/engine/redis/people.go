@@ -18,7 +18,7 @@ var errNoUser = fmt.Errorf("redis: a user's name is empty")
 
 // Join implements bridge.Engine.
 func (e *Engine) Join(ctx context.Context, m bridge.Member) (st bridge.Standing, err error) {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return st, err
 	}
@@ -40,8 +40,9 @@ func (e *Engine) Join(ctx context.Context, m bridge.Member) (st bridge.Standing,
 	return st, err
 }
 
-// joining is the call that makes a session present.
-func (e *Engine) joining(m bridge.Member, head uint64, again bool) call {
+// joining is the call that makes a session present. head is the newest place among
+// messages to all, starts where lives began among these.
+func (e *Engine) joining(m bridge.Member, head, starts string, again bool) call {
 	b := e.mailboxOf(m.User)
 	keys := []string{b.h, b.l, b.revocations(), b.tokens()}
 	if !e.cluster {
@@ -52,25 +53,30 @@ func (e *Engine) joining(m bridge.Member, head uint64, again bool) call {
 		since = itoa(m.Since.UnixNano())
 	}
 	now := e.opts.Now()
-	return call{&e.scripts.join, keys, []string{m.Session, e.presence(m), itoa(now.UnixNano()), itoa(head), e.leases.dead(), since,
-		m.Token, itoa(max(0, m.Until.UnixMilli())), itoa(issuedMs(m.Issued)), m.TokenID, lines(m.Groups), itoa(now.UnixMilli()), flag(again)}}
+	return call{&e.scripts.join, keys, []string{m.Session, e.presence(m), itoa(now.UnixNano()), head, e.leases.dead(), since,
+		m.Token, itoa(max(0, m.Until.UnixMilli())), itoa(issuedMs(m.Issued)), m.TokenID, lines(m.Groups), itoa(now.UnixMilli()), flag(again), starts}}
 }
 
 func (e *Engine) join(ctx context.Context, m bridge.Member) (st bridge.Standing, err error) {
 	// Before the user is marked as seen: a list of those seen may name one too
 	// many, never one too few.
-	pre := rueidis.Commands{e.listed(m.User), e.client.B().Hget().Key(e.all.h).Field("s").Build(), e.headcount(), e.attend(m.Session, m.User)}
+	pre := rueidis.Commands{e.listed(m.User), e.client.B().Hmget().Key(e.all.h).Field("s", "lv").Build(), e.headcount(), e.attend(m.Session, m.User)}
 	r := e.client.DoMulti(ctx, pre...)
 	for _, i := range []int{0, 3} {
 		if err := e.fault(ctx, r[i].Error()); err != nil {
 			return st, err
 		}
 	}
-	head, err := r[1].AsUint64()
-	if err = e.fault(ctx, err); err != nil {
+	head, starts, err := e.allStand(ctx, r[1])
+	if err != nil {
 		return st, err
 	}
-	reply, err := e.runDurable(ctx, e.joining(m, head, false))
+	var reply rueidis.RedisMessage
+	err = e.inLife(ctx, func(lf *lifetime) (err error) {
+		st.Life = lf.name
+		reply, err = e.runOnceDurably(ctx, lf, e.joining(m, head, starts, false))
+		return err
+	})
 	if err != nil {
 		return st, err
 	}
@@ -106,11 +112,33 @@ func (e *Engine) join(ctx context.Context, m bridge.Member) (st bridge.Standing,
 	}
 	e.leases.newest(n[4])
 	return bridge.Standing{
+		Life:  st.Life,
 		Head:  bridge.Position{Mailbox: n[0], Broadcast: n[4]},
 		Acked: bridge.Position{Mailbox: n[1], Broadcast: max(n[2], n[3])},
 		First: bridge.Position{Broadcast: n[3]},
 		Live:  int(n[5]),
 	}, nil
+}
+
+// allStand reads s and lv of the log of messages to all.
+func (e *Engine) allStand(ctx context.Context, r rueidis.RedisResult) (head, starts string, err error) {
+	all, err := r.ToArray()
+	if err == nil && len(all) != 2 {
+		err = errFormat
+	}
+	if err != nil {
+		return "", "", e.fault(ctx, err)
+	}
+	head = "0"
+	for i, to := range []*string{&head, &starts} {
+		if all[i].IsNil() {
+			continue
+		}
+		if *to, err = all[i].ToString(); err != nil {
+			return "", "", e.fault(ctx, err)
+		}
+	}
+	return head, starts, nil
 }
 
 // refusal is why lua/join.lua has let nobody in; nil where it has.
@@ -147,7 +175,7 @@ func (e *Engine) unlist(ctx context.Context, user string) error {
 
 // Leave implements bridge.Engine.
 func (e *Engine) Leave(ctx context.Context, t bridge.Trail) error {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -176,8 +204,8 @@ func (e *Engine) Leave(ctx context.Context, t bridge.Trail) error {
 }
 
 // Ack implements bridge.Engine.
-func (e *Engine) Ack(ctx context.Context, user, _ string, p bridge.Position) error {
-	leave, err := e.enter(ctx)
+func (e *Engine) Ack(ctx context.Context, user, life string, p bridge.Position) error {
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -185,30 +213,52 @@ func (e *Engine) Ack(ctx context.Context, user, _ string, p bridge.Position) err
 	if user == "" {
 		return errNoUser
 	}
-	keys := []string{e.mailboxOf(user).h}
-	head := uint64(0)
-	if !e.cluster {
-		keys = append(keys, e.all.h)
-	} else if head = e.leases.newest(0); p.Broadcast > head {
-		if head, err = e.client.Do(ctx, e.client.B().Hget().Key(e.all.h).Field("s").Build()).AsUint64(); err != nil {
-			if err = e.fault(ctx, err); err != nil {
+	return e.inLife(ctx, func(lf *lifetime) error {
+		keys, head, no := []string{e.mailboxOf(user).h}, uint64(0), ""
+		if !e.cluster {
+			keys = append(keys, e.all.h)
+		}
+		switch {
+		case life != lf.name:
+			_, list, _ := e.lifeKeys()
+			r := e.client.DoMulti(ctx, e.client.B().Zscore().Key(list).Member(life).Build(), e.client.B().Hmget().Key(e.all.h).Field("s", "lv").Build())
+			n, err := lifeNumber(life, r[0])
+			if err != nil {
 				return err
 			}
+			no = itoa(n)
+			state, err := r[1].ToArray()
+			if err != nil {
+				return err
+			}
+			if head, err = lifeEnd(state, n); err != nil {
+				return err
+			}
+		case e.cluster:
+			if head = e.leases.newest(0); p.Broadcast > head {
+				var err error
+				if head, err = e.client.Do(ctx, e.client.B().Hget().Key(e.all.h).Field("s").Build()).AsUint64(); err != nil && !rueidis.IsRedisNil(err) {
+					return err
+				}
+				e.leases.newest(head)
+			}
 		}
-		e.leases.newest(head)
-	}
-	_, err = e.run(ctx, call{&e.scripts.ack, keys, []string{itoa(p.Mailbox), itoa(p.Broadcast), itoa(head)}})
-	return err
+		_, err := e.runOnce(ctx, lf, call{&e.scripts.ack, keys, []string{itoa(p.Mailbox), itoa(p.Broadcast), itoa(head), no}})
+		return err
+	})
 }
 
 // live lists the sessions that stand in a mailbox's l, oldest first. Those of
 // dead machines only tell until when they were there.
 func (e *Engine) live(entries map[string]string) (list []bridge.Member, lapsed time.Time) {
+	now := e.Life()
 	for session, value := range entries {
-		m, machine, err := memberOf(session, value)
+		m, machine, life, err := memberOf(session, value)
 		switch {
 		case err != nil:
 			e.opts.Logger.Warn("a session's entry cannot be read", "session", session, "error", err)
+		case life != "" && life != now:
+			// Whoever wrote it has yet to say that the session is still there.
 		case e.leases.lives(machine, m.Since):
 			list = append(list, m)
 		default:
@@ -225,7 +275,7 @@ func (e *Engine) live(entries map[string]string) (list []bridge.Member, lapsed t
 
 // Presence implements bridge.Registry.
 func (e *Engine) Presence(ctx context.Context, users []string) ([]bridge.Presence, error) {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -263,7 +313,7 @@ func (e *Engine) Presence(ctx context.Context, users []string) ([]bridge.Presenc
 
 // Sessions implements bridge.Registry.
 func (e *Engine) Sessions(ctx context.Context, user string) ([]bridge.Member, error) {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -278,7 +328,7 @@ func (e *Engine) Sessions(ctx context.Context, user string) ([]bridge.Member, er
 
 // Tell implements bridge.Registry.
 func (e *Engine) Tell(ctx context.Context, n bridge.Notice) error {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -305,7 +355,7 @@ func (e *Engine) notice(n bridge.Notice) string {
 
 // Revoke implements bridge.Registry.
 func (e *Engine) Revoke(ctx context.Context, user string, r bridge.Revocation) error {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -349,7 +399,7 @@ func (e *Engine) revoking(user string, r bridge.Revocation) call {
 
 // Revoked implements bridge.Registry.
 func (e *Engine) Revoked(ctx context.Context, user, tokenID string, issuedAt time.Time) (bool, error) {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return false, err
 	}

@@ -124,21 +124,21 @@ func (s *stretch) lost(after uint64) (expired, trimmed uint64) {
 }
 
 // stretches reads a part of the user's mailbox and one of the log of messages to
-// all, with the messages that are shared.
-func (e *Engine) stretches(ctx context.Context, user string, after bridge.Position, maxCount, maxBytes int) (logs [2]stretch, err error) {
+// all, with the messages that are shared. ErrOtherLife where the store does not live
+// the life that the places are of.
+func (e *Engine) stretches(ctx context.Context, user, life string, after bridge.Position, maxCount, maxBytes int) (logs [2]stretch, err error) {
+	calls := []call{e.readCall(e.mailboxOf(user), after.Mailbox, maxCount, maxBytes), e.readCall(e.all, after.Broadcast, maxCount, maxBytes)}
 	for again := 0; ; again++ {
-		replies := e.runMany(ctx, []call{
-			e.readCall(e.mailboxOf(user), after.Mailbox, maxCount, maxBytes), e.readCall(e.all, after.Broadcast, maxCount, maxBytes)})
+		replies, err := e.runManyIn(ctx, life, calls)
+		if err != nil {
+			return logs, err
+		}
 		for i, r := range replies {
-			m, err := r.ToMessage()
-			if err = e.fault(ctx, err); err != nil {
-				return logs, err
-			}
 			of := user
 			if i == 1 {
 				of = ""
 			}
-			if logs[i], err = readStretch(m, of); err != nil {
+			if logs[i], err = readStretch(r.message, of); err != nil {
 				return logs, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
 			}
 		}
@@ -161,13 +161,13 @@ func (e *Engine) stretches(ctx context.Context, user string, after bridge.Positi
 }
 
 // Read implements bridge.Engine.
-func (e *Engine) Read(ctx context.Context, user, _ string, after bridge.Position, maxCount, maxBytes int) (p bridge.Page, err error) {
-	leave, err := e.enter(ctx)
+func (e *Engine) Read(ctx context.Context, user, life string, after bridge.Position, maxCount, maxBytes int) (p bridge.Page, err error) {
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return p, err
 	}
 	defer leave()
-	logs, err := e.stretches(ctx, user, after, maxCount, maxBytes)
+	logs, err := e.stretches(ctx, user, life, after, maxCount, maxBytes)
 	if err != nil {
 		return p, err
 	}
@@ -200,10 +200,10 @@ func (e *Engine) Read(ctx context.Context, user, _ string, after bridge.Position
 		all.next, all.holes, all.trimmed = after.Broadcast, nil, 0
 	}
 	for i, m := range mail.messages {
-		p.Deliveries = append(p.Deliveries, bridge.Delivery{Message: m, Mailbox: mail.places[i]})
+		p.Deliveries = append(p.Deliveries, bridge.Delivery{Message: m, Mailbox: mail.places[i], Life: life})
 	}
 	for i, m := range all.messages {
-		p.Deliveries = append(p.Deliveries, bridge.Delivery{Message: m, Broadcast: all.places[i]})
+		p.Deliveries = append(p.Deliveries, bridge.Delivery{Message: m, Broadcast: all.places[i], Life: life})
 	}
 	p.Next = bridge.Position{Mailbox: mail.next, Broadcast: all.next}
 	p.More = mail.more || all.more
@@ -214,7 +214,7 @@ func (e *Engine) Read(ctx context.Context, user, _ string, after bridge.Position
 
 // Pending implements bridge.Engine.
 func (e *Engine) Pending(ctx context.Context, user string, after bridge.Position) (int, error) {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -231,9 +231,12 @@ func (e *Engine) Pending(ctx context.Context, user string, after bridge.Position
 	}
 	n := 0
 	for _, r := range e.runMany(ctx, calls) {
-		some, err := r.AsInt64()
-		if err = e.fault(ctx, err); err != nil {
-			return 0, err
+		if r.err != nil {
+			return 0, r.err
+		}
+		some, err := r.message.AsInt64()
+		if err != nil {
+			return 0, e.fault(ctx, err)
 		}
 		n += int(some)
 	}

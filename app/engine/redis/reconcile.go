@@ -2,6 +2,8 @@ package redis
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -21,18 +23,22 @@ func (e *Engine) reconcile(ctx context.Context) error {
 	if l == nil {
 		return nil
 	}
-	head, err := e.client.Do(ctx, e.client.B().Hget().Key(e.all.h).Field("s").Build()).AsUint64()
-	if err = e.fault(ctx, err); err != nil {
+	head, starts, err := e.allStand(ctx, e.client.Do(ctx, e.client.B().Hmget().Key(e.all.h).Field("s", "lv").Build()))
+	if err != nil {
 		return err
 	}
-	(*l).Behind("", bridge.Position{Broadcast: head})
+	newest, err := strconv.ParseUint(head, 10, 64)
+	if err != nil {
+		return fmt.Errorf("%w: redis: where messages to all stand: %w", bridge.ErrUnavailable, err)
+	}
+	(*l).Behind("", bridge.Position{Broadcast: newest})
 	members := e.crowd.members()
 	var users []string
 	var cmds rueidis.Commands
 	for user := range members {
 		b := e.mailboxOf(user)
 		users = append(users, user)
-		cmds = append(cmds, e.client.B().Hmget().Key(b.h).Field("s", "f").Build(), e.client.B().Hgetall().Key(b.revocations()).Build())
+		cmds = append(cmds, e.client.B().Hmget().Key(b.h).Field("s").Build(), e.client.B().Hgetall().Key(b.revocations()).Build())
 	}
 	replies := e.doMany(ctx, cmds)
 	var attending rueidis.Commands
@@ -47,15 +53,9 @@ func (e *Engine) reconcile(ctx context.Context) error {
 		if err = e.fault(ctx, err); err != nil {
 			return err
 		}
-		if len(state) != 2 || state[1].IsNil() {
-			// Whoever has joined has a first place, unless they were erased since.
-			e.crowd.dismiss(user)
-			(*l).Notify(bridge.Notice{Kind: bridge.NoticeErased, User: user})
-			continue
-		}
 		for _, m := range members[user] {
 			attending = append(attending, e.attend(m.Session, user))
-			again = append(again, e.joining(m, head, true))
+			again = append(again, e.joining(m, head, starts, true))
 			said = append(said, m)
 		}
 		for kind, value := range revoked {
@@ -64,7 +64,7 @@ func (e *Engine) reconcile(ctx context.Context) error {
 			}
 			(*l).Notify(bridge.Notice{Kind: bridge.NoticeRevoked, User: user, Revocation: revocation(kind, value)})
 		}
-		if !state[0].IsNil() {
+		if len(state) == 1 && !state[0].IsNil() {
 			n, err := state[0].AsUint64()
 			if err != nil {
 				return e.fault(ctx, err)
@@ -76,14 +76,25 @@ func (e *Engine) reconcile(ctx context.Context) error {
 		return err
 	}
 	for i, r := range e.runMany(ctx, again) {
-		list, err := r.ToArray()
-		if err = e.fault(ctx, err); err != nil {
-			return err
+		if r.err != nil {
+			return r.err
 		}
-		if len(list) == 0 || refusal(list) != nil {
-			continue // it has been told by now, or is about to be
+		list, err := r.message.ToArray()
+		if err != nil {
+			return e.fault(ctx, err)
 		}
 		m := said[i]
+		if len(list) == 0 {
+			continue
+		}
+		switch refused := refusal(list); {
+		case errors.Is(refused, bridge.ErrErased):
+			e.crowd.leave(m.User, m.Session)
+			(*l).Notify(bridge.Notice{Kind: bridge.NoticeErased, User: m.User, Session: m.Session})
+			continue
+		case refused != nil: // it has been told
+			continue
+		}
 		if err := e.agree(ctx, m.User, m.Token, m.Groups); err != nil {
 			return err
 		}
@@ -93,7 +104,18 @@ func (e *Engine) reconcile(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+	return e.withoutLeft(ctx, said)
+}
+
+// withoutLeft takes back that sessions are there which have left meanwhile.
+func (e *Engine) withoutLeft(ctx context.Context, members []bridge.Member) error {
+	var gone rueidis.Commands
+	for _, m := range members {
+		if !e.crowd.knows(m.User, m.Session) {
+			gone = append(gone, e.client.B().Hdel().Key(e.mailboxOf(m.User).l).Field(m.Session).Build())
+		}
+	}
+	return e.each(ctx, gone)
 }
 
 // revocation reads what lua/revoke.lua wrote.

@@ -32,6 +32,10 @@ const (
 	tagToken
 	tagWanted
 	tagFingerprint // lua/lib.lua knows its number
+
+	// What follows stands last, in this order, where scripts look for it.
+	tagLife byte = 30
+	tagBorn byte = 31
 )
 
 var errFormat = errors.New("redis: what is kept here was written by a newer version; run that one, or another prefix")
@@ -142,16 +146,31 @@ type envelope struct {
 	machine string // that appended it
 	token   uint64 // by which that one knows its own
 	wanted  bridge.Status
+	life    string // in which it got its place; empty where an older version appended it
+	born    int64  // and that life's number
 }
 
+// encode writes an envelope without its life, which the script adds that puts the
+// message into the mailbox: the lifeMark of that life follows.
 func (v *envelope) encode() []byte {
 	e := newEncoder(len(v.user) + len(v.machine) + 32)
 	e.text(tagUser, v.user)
 	e.text(tagMachine, v.machine)
 	e.number(tagToken, v.token)
 	e.text(tagWanted, string(v.wanted))
-	return append(binary.AppendUvarint(nil, uint64(len(e.b))), e.b...)
+	return append(binary.AppendUvarint(nil, uint64(len(e.b)+lifeMarkLength)), e.b...)
 }
+
+// lifeMark is a life as members of an envelope.
+func lifeMark(name string, no int64) []byte {
+	e := encoder{}
+	e.text(tagLife, name)
+	e.number(tagBorn, uint64(no))
+	return e.b
+}
+
+// lifeMarkLength is that of any life: two members of 8 bytes.
+const lifeMarkLength = 2 + lifeLength + 2 + 8
 
 func decodeEnvelope(b []byte) (v envelope, rest []byte, err error) {
 	n, size := binary.Uvarint(b)
@@ -168,6 +187,10 @@ func decodeEnvelope(b []byte) (v envelope, rest []byte, err error) {
 			v.token = number(m)
 		case tagWanted:
 			v.wanted = bridge.Status(m)
+		case tagLife:
+			v.life = string(m)
+		case tagBorn:
+			v.born = int64(number(m))
 		}
 	})
 	return v, b[size+int(n):], err

@@ -17,14 +17,20 @@ import (
 //go:embed lua/*.lua
 var luaFiles embed.FS
 
-// script is sent by its hash; a server that does not know it is sent the whole.
-type script struct{ source, hash string }
+// script is sent by its hash, which it has of the life that it is sent in.
+type script struct {
+	n    int    // in lifetime.hashes
+	body string // lua/lib.lua and the script itself, without the life's constants
+}
 
 type scripts struct {
 	publish, claim, deliver, read, pending, join, leave, ack script
 	tell, recall, revoke, erase, renew, member, seen         script
 	mark, rewrite, alive, survey, load, release              script
-	bury, depart, strike, unsay, say                         script
+	bury, depart, strike, unsay, say, livesload              script
+
+	all  []*script
+	life string // lua/life.lua, which is of no life
 }
 
 func loadScripts() (*scripts, error) {
@@ -33,22 +39,31 @@ func loadScripts() (*scripts, error) {
 		return nil, err
 	}
 	s := &scripts{}
+	life, err := luaFiles.ReadFile("lua/life.lua")
+	if err != nil {
+		return nil, err
+	}
+	s.life = string(life)
 	for name, to := range map[string]*script{
 		"publish": &s.publish, "claim": &s.claim, "deliver": &s.deliver, "read": &s.read, "pending": &s.pending,
 		"join": &s.join, "leave": &s.leave, "ack": &s.ack, "tell": &s.tell, "recall": &s.recall, "revoke": &s.revoke,
 		"erase": &s.erase, "renew": &s.renew, "member": &s.member, "seen": &s.seen, "mark": &s.mark, "rewrite": &s.rewrite,
 		"alive": &s.alive, "survey": &s.survey, "load": &s.load, "release": &s.release, "bury": &s.bury,
-		"depart": &s.depart, "strike": &s.strike, "unsay": &s.unsay, "say": &s.say,
+		"depart": &s.depart, "strike": &s.strike, "unsay": &s.unsay, "say": &s.say, "livesload": &s.livesload,
 	} {
 		b, err := luaFiles.ReadFile("lua/" + name + ".lua")
 		if err != nil {
 			return nil, err
 		}
-		to.source = string(lib) + string(b)
-		sum := sha1.Sum([]byte(to.source)) //nolint:gosec
-		to.hash = hex.EncodeToString(sum[:])
+		to.n, to.body = len(s.all), string(lib)+string(b)
+		s.all = append(s.all, to)
 	}
 	return s, nil
+}
+
+func hashOf(source string) string {
+	sum := sha1.Sum([]byte(source)) //nolint:gosec
+	return hex.EncodeToString(sum[:])
 }
 
 // call is one run of a script.
@@ -58,50 +73,78 @@ type call struct {
 	args   []string
 }
 
-func (e *Engine) byHash(c call) rueidis.Completed {
-	return e.client.B().Evalsha().Sha1(c.script.hash).Numkeys(int64(len(c.keys))).Key(c.keys...).Arg(c.args...).Build()
-}
-
-func (e *Engine) bySource(c call) rueidis.Completed {
-	return e.client.B().Eval().Script(c.script.source).Numkeys(int64(len(c.keys))).Key(c.keys...).Arg(c.args...).Build()
-}
-
-// run runs a script. Errors: ErrUnavailable, the context's.
-func (e *Engine) run(ctx context.Context, c call) (rueidis.RedisMessage, error) {
-	r := e.client.Do(ctx, e.byHash(c))
-	if unknownScript(r.Error()) {
-		r = e.client.Do(ctx, e.bySource(c))
+// keysIn are a call's keys, and the current life's name where scripts look at it.
+func (e *Engine) keysIn(lf *lifetime, c call) []string {
+	if lf.name == "" || e.cluster {
+		return c.keys
 	}
-	m, err := r.ToMessage()
-	return m, e.fault(ctx, err)
+	current, _, _ := e.lifeKeys()
+	return append(c.keys[:len(c.keys):len(c.keys)], current)
+}
+
+func (e *Engine) byHash(lf *lifetime, c call) rueidis.Completed {
+	keys := e.keysIn(lf, c)
+	return e.client.B().Evalsha().Sha1(lf.hashes[c.script.n]).Numkeys(int64(len(keys))).Key(keys...).Arg(c.args...).Build()
+}
+
+// bySource sends a script whole: only for who has the store alone, in no life.
+func (e *Engine) bySource(lf *lifetime, c call) rueidis.Completed {
+	return e.client.B().Eval().Script(lf.source(c.script)).Numkeys(int64(len(c.keys))).Key(c.keys...).Arg(c.args...).Build()
+}
+
+// run runs a script in the life that the store lives. Errors: ErrUnavailable, the
+// context's.
+func (e *Engine) run(ctx context.Context, c call) (m rueidis.RedisMessage, err error) {
+	err = e.inLife(ctx, func(lf *lifetime) (err error) {
+		m, err = e.runOnce(ctx, lf, c)
+		return err
+	})
+	return m, err
+}
+
+// runOnce runs a script in a life. The error is the server's own.
+func (e *Engine) runOnce(ctx context.Context, lf *lifetime, c call) (rueidis.RedisMessage, error) {
+	r := e.client.Do(ctx, e.byHash(lf, c))
+	if lf.name == "" && unknownScript(r.Error()) {
+		r = e.client.Do(ctx, e.bySource(lf, c))
+	}
+	return r.ToMessage()
 }
 
 // runDurable runs a script that writes what a caller will be promised: with
 // WaitReplicas it returns only when so many have it.
-func (e *Engine) runDurable(ctx context.Context, c call) (rueidis.RedisMessage, error) {
+func (e *Engine) runDurable(ctx context.Context, c call) (m rueidis.RedisMessage, err error) {
+	err = e.inLife(ctx, func(lf *lifetime) (err error) {
+		m, err = e.runOnceDurably(ctx, lf, c)
+		return err
+	})
+	return m, err
+}
+
+// runOnceDurably is runDurable in one life. The error is the server's own.
+func (e *Engine) runOnceDurably(ctx context.Context, lf *lifetime, c call) (rueidis.RedisMessage, error) {
 	if e.opts.WaitReplicas == 0 {
-		return e.run(ctx, c)
+		return e.runOnce(ctx, lf, c)
 	}
-	// WAIT speaks for the writes of its own connection.
+	return e.runAndWait(ctx, lf, c)
+}
+
+// runAndWait is runOnce, and waits for replicas: over a connection of its own,
+// because WAIT speaks for the writes of that.
+func (e *Engine) runAndWait(ctx context.Context, lf *lifetime, c call) (rueidis.RedisMessage, error) {
 	own, release := e.client.Dedicate()
 	defer release()
-	wait := func(cmd rueidis.Completed) []rueidis.RedisResult {
-		patience := e.opts.Patience.Milliseconds()
-		return own.DoMulti(ctx, cmd, e.client.B().Wait().Numreplicas(int64(e.opts.WaitReplicas)).Timeout(patience).Build())
-	}
-	r := wait(e.byHash(c))
-	if unknownScript(r[0].Error()) {
-		r = wait(e.bySource(c))
-	}
+	patience := e.opts.Patience.Milliseconds()
+	r := own.DoMulti(ctx, e.byHash(lf, c), e.client.B().Wait().Numreplicas(int64(e.opts.WaitReplicas)).Timeout(patience).Build())
 	m, err := r[0].ToMessage()
 	if err != nil {
-		return m, e.fault(ctx, err)
+		return m, err
 	}
 	n, err := r[1].AsInt64()
 	if err == nil && n < int64(e.opts.WaitReplicas) {
 		err = fmt.Errorf("%d of %d replicas have it", n, e.opts.WaitReplicas)
 	}
-	return m, e.fault(ctx, err)
+	return m, err
 }
 
 func unknownScript(err error) bool {
@@ -114,13 +157,18 @@ func (e *Engine) fault(ctx context.Context, err error) error {
 	switch {
 	case err == nil, rueidis.IsRedisNil(err):
 		return nil
+	case errors.Is(err, bridge.ErrUnavailable), errors.Is(err, bridge.ErrClosed), errors.Is(err, bridge.ErrRewound), errors.Is(err, bridge.ErrOtherLife):
+		return err
 	case ctx.Err() != nil && e.life.Err() == nil:
-		return ctx.Err()
+		return context.Cause(ctx)
 	case e.closed.Load():
 		return bridge.ErrClosed
 	}
 	var r *rueidis.RedisError
 	if errors.As(err, &r) {
+		if code, _, _ := strings.Cut(r.Error(), " "); code == "READONLY" && !e.cluster {
+			e.conns.drop()
+		}
 		// A script's error repeats the arguments of no command, only its own text.
 		text, _, _ := strings.Cut(r.Error(), "script:")
 		return fmt.Errorf("%w: redis: %s", bridge.ErrUnavailable, strings.TrimSpace(text))

@@ -11,8 +11,32 @@ import (
 
 // appendMany appends a message to several, or in a cluster: the id is claimed,
 // then each mailbox takes it once. Whoever asks again after a failure completes
-// what was begun.
+// what was begun; so does this, where the store has gone over to another life
+// meanwhile and may have lost a part of it.
 func (e *Engine) appendMany(ctx context.Context, m *bridge.Message) (r bridge.Receipt, err error) {
+	for turns := range maxTurns {
+		if err := pause(ctx, turns); err != nil {
+			return r, e.fault(ctx, err)
+		}
+		life := e.Life()
+		now, err := e.claimAndDeliver(ctx, m)
+		if err != nil {
+			return r, err
+		}
+		if turns > 0 {
+			now.Duplicate, now.Sessions = r.Duplicate, max(now.Sessions, r.Sessions)
+			for i := range min(len(now.Recipients), len(r.Recipients)) {
+				now.Recipients[i].Sessions = max(now.Recipients[i].Sessions, r.Recipients[i].Sessions)
+			}
+		}
+		if r = now; e.Life() == life {
+			return r, nil
+		}
+	}
+	return r, errRestless
+}
+
+func (e *Engine) claimAndDeliver(ctx context.Context, m *bridge.Message) (r bridge.Receipt, err error) {
 	users := m.To.Recipients()
 	if m.To.Group != "" {
 		if users, err = e.members(ctx, m.To.Group); err != nil {
@@ -53,12 +77,14 @@ func (e *Engine) appendMany(ctx context.Context, m *bridge.Message) (r bridge.Re
 		}
 		// A recalled message is stored no more; nor is one for somebody who was
 		// erased since, whose name is gone from the record.
-		return r, e.spreadOut(ctx, m, users, &r, blob, there, func(user string) bool {
+		err = e.spreadOut(ctx, m, users, &r, blob, there, func(user string) bool {
 			_, named := known[user]
 			return claimed.recalled || user != "" && !named
 		})
+		return r, err
 	}
-	return r, e.spreadOut(ctx, m, users, &r, blob, shared != "", func(string) bool { return false })
+	err = e.spreadOut(ctx, m, users, &r, blob, shared != "", func(string) bool { return false })
+	return r, err
 }
 
 // spreadOut delivers to each user, or to all, and fills in the receipt. With share
@@ -109,24 +135,14 @@ func (e *Engine) spreadOut(ctx context.Context, m *bridge.Message, users []strin
 	return failed
 }
 
-// replied is what came of one call.
-type replied struct {
-	message rueidis.RedisMessage
-	err     error
-}
-
 // durably runs calls in one go, or one by one where replicas are waited for.
 func (e *Engine) durably(ctx context.Context, calls []call) []replied {
-	out := make([]replied, len(calls))
-	if e.opts.WaitReplicas > 0 {
-		for i := range calls {
-			out[i].message, out[i].err = e.runDurable(ctx, calls[i])
-		}
-		return out
+	if e.opts.WaitReplicas == 0 {
+		return e.runMany(ctx, calls)
 	}
-	for i, r := range e.runMany(ctx, calls) {
-		m, err := r.ToMessage()
-		out[i] = replied{m, e.fault(ctx, err)}
+	out := make([]replied, len(calls))
+	for i := range calls {
+		out[i].message, out[i].err = e.runDurable(ctx, calls[i])
 	}
 	return out
 }

@@ -66,12 +66,12 @@ func (a *Archive) flush(ctx context.Context, to rueidis.CommandClient, steps []s
 		cmds := make(rueidis.Commands, len(some))
 		for i, s := range some {
 			if cmds[i] = s.cmd; s.call != nil {
-				cmds[i] = e.byHash(*s.call)
+				cmds[i] = e.byHash(e.lives.now.Load(), *s.call)
 			}
 		}
 		for i, r := range to.DoMulti(ctx, cmds...) {
 			if s := some[i]; s.call != nil && unknownScript(r.Error()) {
-				r = to.Do(ctx, e.bySource(*s.call))
+				r = to.Do(ctx, e.bySource(e.lives.now.Load(), *s.call))
 			}
 			if err := e.fault(ctx, r.Error()); err != nil {
 				return err

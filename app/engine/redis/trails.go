@@ -100,7 +100,7 @@ func (e *Engine) Trails(ctx context.Context, user string) ([]bridge.Trail, error
 
 // TrailsOf implements bridge.Registry: each other machine is asked once, for all.
 func (e *Engine) TrailsOf(ctx context.Context, users []string, live bool) ([][]bridge.Trail, error) {
-	leave, err := e.enter(ctx)
+	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +115,7 @@ func (e *Engine) TrailsOf(ctx context.Context, users []string, live bool) ([][]b
 	for i, user := range users {
 		cmds[i] = e.client.B().Hgetall().Key(e.mailboxOf(user).l).Build()
 	}
-	l := e.listener.Load()
+	l, now := e.listener.Load(), e.Life()
 	elsewhere := make(map[string][]string) // users by machine
 	of := make(map[string]int, len(users))
 	for i, r := range e.doMany(ctx, cmds) {
@@ -128,8 +128,8 @@ func (e *Engine) TrailsOf(ctx context.Context, users []string, live bool) ([][]b
 			out[i] = append(out[i], (*l).Trails(users[i])...)
 		}
 		for session, v := range entries {
-			m, machine, err := memberOf(session, v)
-			if err != nil || machine == e.self || !e.leases.lives(machine, m.Since) || slices.Contains(elsewhere[machine], users[i]) {
+			m, machine, life, err := memberOf(session, v)
+			if err != nil || life != "" && life != now || machine == e.self || !e.leases.lives(machine, m.Since) || slices.Contains(elsewhere[machine], users[i]) {
 				continue // one that cannot be read is told of by others
 			}
 			elsewhere[machine] = append(elsewhere[machine], users[i])

@@ -16,7 +16,9 @@ local place, blob, shared = '0', ARGV[7], nil
 if blob == '' then blob = nil end
 if ARGV[18] ~= '' then shared = { id = ARGV[19], number = ARGV[18] } end
 if exp ~= '' then
-  local s = call('HMGET', KEYS[2], 's', 'nx', 'mx', 'tr', 'b')
+  local s = call('HMGET', KEYS[2], 's', 'nx', 'mx', 'tr', 'b', 'ln')
+  local refused = over(s[6])
+  if refused then return refused end
   local seq
   seq, place = newest(s)
   append(s, seq, place, KEYS[2], KEYS[3], KEYS[4], KEYS[5], now, exp, tonumber(ARGV[5]), tonumber(ARGV[16]), ARGV[6],
@@ -25,7 +27,7 @@ end
 call('SET', KEYS[1], place, 'PX', ARGV[2])
 local answer = { 'n', place, 0, 1 }
 if ARGV[13] == '1' then
-  call('PUBLISH', ARGV[8] .. 'all', 'D' .. place .. ' ' .. ARGV[11] .. blob)
+  call('PUBLISH', ARGV[8] .. 'all', 'D' .. place .. ' ' .. ARGV[11] .. MARK .. blob)
 else
   index(KEYS[7], ARGV[20], ARGV[2], ARGV[21])
   answer[3], answer[4] = spread(KEYS[6], ARGV[8], ARGV[9], ARGV[10], ARGV[12], ARGV[14], place, ARGV[11], blob, '0', KEYS[8])

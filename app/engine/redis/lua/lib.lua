@@ -1,8 +1,15 @@
--- What several scripts share. A mailbox is five keys under one hash tag:
+-- What several scripts share. The engine puts the constants of a life before it:
+-- LIFE its name (empty for who has the store alone), BORN its number as text, MARK
+-- both as members of an envelope (see record.go), CURRENT the key of the current
+-- life's name, where that is in reach.
+--
+-- A mailbox is five keys under one hash tag:
 --   h  its state: s the newest place, tr up to where it was trimmed, am and ab
 --      what was acked, f the first place among messages to all, ls when its user
 --      was last seen, nx a time before which nothing in it expires, mx a time
---      after which everything has, b the bytes of payload in m
+--      after which everything has, b the bytes of payload in m; lv where lives began
+--      in it (see starts), ln the last of these; bn the life in which f and ab were
+--      written, on a Cluster
 --   m  its messages, a stream: the place is the id, x the expiry, d the message;
 --      or, of one that several mailboxes share, instead of d: r its id, under which
 --      the message is kept once, and n the payload's bytes and the mailbox's number
@@ -15,11 +22,47 @@
 -- h also has ea, when the user was erased. Times are milliseconds of the callers'
 -- clock, but for ls and ea: nanoseconds, of 19 digits.
 local call = redis.call
+if CURRENT and call('GET', CURRENT) ~= LIFE then return redis.error_reply('OTHERLIFE 0') end
 local MACHINE = 12
 local YEAR = 31536000000
 local DAY = 86400000
 
 local function int(n) return string.format('%.0f', n) end
+
+-- lv is no:after,… of lives, oldest first: the mailbox stood at after when the first
+-- message of the life no came into it. A full list says of its oldest lives that
+-- they ended where the first of them did: too early is safe.
+local STARTS = 64
+
+-- over refuses a message of a life that ended in this mailbox already; ln is the
+-- mailbox's. On a Cluster a machine may not know of a new life yet.
+local function over(ln)
+  if LIFE ~= '' and ln and tonumber(ln) > tonumber(BORN) then return redis.error_reply('OTHERLIFE ' .. ln) end
+end
+
+-- starts notes that this life's first message is about to come to place seq.
+local function starts(h, seq)
+  local list = call('HGET', h, 'lv')
+  list = list and list .. ',' or ''
+  local _, n = string.gsub(list, ':', '')
+  if n >= STARTS then list = string.gsub(list, '^%d+:(%d+),(%d+):%d+', '%2:%1', 1) end
+  call('HSET', h, 'ln', BORN, 'lv', list .. BORN .. ':' .. int(seq - 1))
+end
+
+-- ended is the last place of the life no, or one before it, in a mailbox.
+local function ended(lv, no, head)
+  for n, after in string.gmatch(lv or '', '(%d+):(%d+)') do
+    if tonumber(n) > no then return math.min(tonumber(after), head) end
+  end
+  return head
+end
+
+-- stale tells whether a session's entry in l was written in an earlier life: who
+-- wrote it has yet to say that the session is still there. (What older versions
+-- write has no life.)
+local function stale(v)
+  return LIFE ~= '' and string.sub(v, -10, -9) == '\30\8' and string.sub(v, -8) ~= LIFE
+end
 
 -- tokenOf is the fingerprint of a session's token in a value of l, the first member
 -- of what is kept there (see Engine.presence); '' where a version before had none.
@@ -192,10 +235,11 @@ local function arrange(s, seq, place, h, m, g, t, now, exp, limit, room, topic, 
   end
 end
 
--- append puts a message at the end of a mailbox, whose s, nx, mx, tr and b are s, at
--- place seq. Times are of as many digits for a long time to come, and compared as
+-- append puts a message at the end of a mailbox, whose s, nx, mx, tr, b and ln are s,
+-- at place seq. Times are of as many digits for a long time to come, and compared as
 -- they are: this is where the time goes.
 local function append(s, seq, place, h, m, g, t, now, exp, limit, room, topic, size, blob, shared)
+  if LIFE ~= '' and s[6] ~= BORN then starts(h, seq) end
   local bytes = (tonumber(s[5]) or room) + size
   if topic ~= '' or not s[3] or exp < s[2] or exp > s[3] or seq - (tonumber(s[4]) or 0) > limit or bytes > room then
     return arrange(s, seq, place, h, m, g, t, now, exp, limit, room, topic, size, blob, shared)
@@ -226,9 +270,9 @@ end
 
 -- spread publishes to each machine that holds sessions of the mailbox; this one,
 -- where it has the message at hand, is only reminded of it. It returns how many
--- sessions other machines have (but for those excepted, and those of machines that
--- are dead), and 1 where this machine has some. blob is the message, or body the key
--- that has it.
+-- sessions other machines have (but for those excepted, those of machines that are
+-- dead, and stale ones), and 1 where this machine has some. blob is the message, or
+-- body the key that has it.
 local function spread(l, channel, self, except, dead, cluster, place, head, blob, athand, body)
   local live = call('HGETALL', l)
   local there, elsewhere, here = {}, 0, 0
@@ -239,15 +283,15 @@ local function spread(l, channel, self, except, dead, cluster, place, head, blob
       if string.find(dead, machine, 1, true) then
         there[machine] = false
       elseif machine == self and athand == '1' then
-        there[machine] = call('PUBLISH', channel .. machine, 'E' .. place .. ' ' .. head)
+        there[machine] = call('PUBLISH', channel .. machine, 'E' .. place .. ' ' .. head .. MARK)
       else
         if not blob then blob = call('GET', body) end
         if not blob then break end -- it was recalled
         -- in a cluster the answer counts only those who listen at this node
-        there[machine] = call('PUBLISH', channel .. machine, 'D' .. place .. ' ' .. head .. blob) > 0 or cluster == '1'
+        there[machine] = call('PUBLISH', channel .. machine, 'D' .. place .. ' ' .. head .. MARK .. blob) > 0 or cluster == '1'
       end
     end
-    if there[machine] and machine ~= self and not string.find(except, ' ' .. live[i] .. ' ', 1, true) then
+    if there[machine] and machine ~= self and not stale(live[i + 1]) and not string.find(except, ' ' .. live[i] .. ' ', 1, true) then
       elsewhere = elsewhere + 1
     end
   end

@@ -2,9 +2,8 @@
 -- and its mailbox are of different slots there.
 -- KEYS of each: i h m g t l I. ARGV now channel self dead touch limit biglimit room
 -- bigroom stretch, then of each: digest till ttl record exp topic except head athand
--- blob size. exp is empty
--- where nothing is stored; l is empty for a message to all, which every machine
--- hears, and whose log has the big limit and the big room.
+-- blob size all. exp is empty where nothing is stored; all is 1 for a message to all,
+-- which every machine hears, and whose log has the big limit and the big room.
 -- It returns of each: its place, how many sessions other machines have and whether
 -- this one has some, as text, and what was released; or what is known of the id; or
 -- an error.
@@ -15,10 +14,12 @@ local claimed = false
 
 local function publish(k, a)
   local h, m, exp, blob = KEYS[k + 1], KEYS[k + 2], ARGV[a + 4], ARGV[a + 9]
-  local l = KEYS[k + 5]
+  local all = ARGV[a + 11] == '1'
   local s, seq, place = nil, 0, '0'
   if exp ~= '' then
-    s = call('HMGET', h, 's', 'nx', 'mx', 'tr', 'b')
+    s = call('HMGET', h, 's', 'nx', 'mx', 'tr', 'b', 'ln')
+    local refused = over(s[6])
+    if refused then return refused end
     seq, place = newest(s)
   end
   local old = remember(KEYS[k], now, ARGV[a], ARGV[a + 1], ARGV[a + 2], place, ARGV[a + 3], touch)
@@ -28,15 +29,15 @@ local function publish(k, a)
   end
   claimed = true
   if s then
-    append(s, seq, place, h, m, KEYS[k + 3], KEYS[k + 4], now, exp, l == '' and biglimit or limit,
-      l == '' and bigroom or room, ARGV[a + 5], tonumber(ARGV[a + 10]), blob)
+    append(s, seq, place, h, m, KEYS[k + 3], KEYS[k + 4], now, exp, all and biglimit or limit,
+      all and bigroom or room, ARGV[a + 5], tonumber(ARGV[a + 10]), blob)
   end
-  if l == '' then
-    call('PUBLISH', channel .. 'all', 'D' .. place .. ' ' .. ARGV[a + 7] .. blob)
+  if all then
+    call('PUBLISH', channel .. 'all', 'D' .. place .. ' ' .. ARGV[a + 7] .. MARK .. blob)
     return place .. ' 0 1' -- in the log of messages to all none is shared
   end
   index(KEYS[k + 6], KEYS[k], ARGV[a + 2], ARGV[10])
-  local elsewhere, here = spread(l, channel, self, ARGV[a + 6], dead, '0', place, ARGV[a + 7], blob, ARGV[a + 8])
+  local elsewhere, here = spread(KEYS[k + 5], channel, self, ARGV[a + 6], dead, '0', place, ARGV[a + 7], blob, ARGV[a + 8])
   local answer = place .. ' ' .. elsewhere .. ' ' .. here
   if released[1] then answer = answer .. ' ' .. table.concat(released, ' ') end
   return answer
@@ -45,7 +46,7 @@ end
 local out = {}
 for n = 0, #KEYS / 7 - 1 do
   claimed, released = false, {}
-  local ok, answer = pcall(publish, 7 * n + 1, 11 * n + 11)
+  local ok, answer = pcall(publish, 7 * n + 1, 12 * n + 11)
   if not ok and claimed then call('DEL', KEYS[7 * n + 1]) end -- what was not stored must not be known
   if not ok and type(answer) ~= 'table' then answer = { err = tostring(answer) } end
   out[n + 1] = answer

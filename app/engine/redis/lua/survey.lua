@@ -1,9 +1,10 @@
 -- Where a mailbox stands. KEYS h m g; ARGV now
 -- It returns: the newest place, up to where it was trimmed, the first place among
 -- messages to all, what was acked, when its user was last seen, the furthest place
--- that expired, and places taken out on purpose (first, last, …), furthest first.
+-- that expired, places taken out on purpose (first, last, …), furthest first, and
+-- where lives began in it.
 local now = tonumber(ARGV[1])
-local s = call('HMGET', KEYS[1], 's', 'tr', 'f', 'am', 'ab', 'ls')
+local s = call('HMGET', KEYS[1], 's', 'tr', 'f', 'am', 'ab', 'ls', 'lv')
 local tr = tonumber(s[2]) or 0
 local taken = {}
 for i, v in ipairs(call('ZREVRANGEBYSCORE', KEYS[3], '+inf', '(' .. int(tr), 'WITHSCORES')) do taken[i] = v end
@@ -30,4 +31,4 @@ while at > tr do
     n = n + 1
   end
 end
-return { s[1] or '0', s[2] or '0', s[3] or '', s[4] or '0', s[5] or '0', s[6] or '0', int(expired), taken }
+return { s[1] or '0', s[2] or '0', s[3] or '', s[4] or '0', s[5] or '0', s[6] or '0', int(expired), taken, s[7] or '' }

@@ -59,7 +59,7 @@ func startCluster(t testing.TB, replicated bool, timeout time.Duration) *Cluster
 	agree := func(what string) {
 		Eventually(t, "the cluster to agree", func() bool {
 			for _, n := range all {
-				if info := n.Do("CLUSTER", "INFO"); !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, what) {
+				if info, err := n.Try("CLUSTER", "INFO"); err != nil || !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, what) {
 					return false
 				}
 			}
@@ -69,16 +69,16 @@ func startCluster(t testing.TB, replicated bool, timeout time.Duration) *Cluster
 	agree(fmt.Sprintf("cluster_known_nodes:%d", len(all)))
 	for i, r := range c.Replicas {
 		id := c.Nodes[i].Do("CLUSTER", "MYID")
-		Eventually(t, "the replica to know its primary", func() bool { _, err := r.try("CLUSTER", "REPLICATE", id); return err == nil })
+		Eventually(t, "the replica to know its primary", func() bool { _, err := r.Try("CLUSTER", "REPLICATE", id); return err == nil })
 	}
 	for _, r := range c.Replicas {
-		Eventually(t, "the replica to follow", func() bool { return strings.Contains(r.Do("INFO", "replication"), "master_link_status:up") })
+		r.untilFollowing()
 	}
 	if replicated {
 		// Every node must know who replicates whom, or a failover is refused.
 		Eventually(t, "the nodes to know the replicas", func() bool {
 			for _, n := range all {
-				if strings.Count(n.Do("CLUSTER", "NODES"), "slave ") != 3 {
+				if nodes, err := n.Try("CLUSTER", "NODES"); err != nil || strings.Count(nodes, "slave ") != 3 {
 					return false
 				}
 			}
@@ -106,16 +106,13 @@ func (c *Cluster) FailOver(i int) {
 	var asked time.Time
 	Eventually(c.t(), "the failover", func() bool {
 		if time.Since(asked) > 6*time.Second { // the nodes give one up after 5 s, on a busy machine
-			_, _ = c.Replicas[i].try("CLUSTER", "FAILOVER") // it says no while one is on its way
+			_, _ = c.Replicas[i].Try("CLUSTER", "FAILOVER") // it says no while one is on its way
 			asked = time.Now()
 		}
-		role, err := c.Replicas[i].try("ROLE")
-		return err == nil && strings.HasPrefix(role, "master")
+		return c.Replicas[i].Reigns()
 	})
 	c.Nodes[i], c.Replicas[i] = c.Replicas[i], c.Nodes[i]
-	Eventually(c.t(), "the new replica to follow", func() bool {
-		return strings.Contains(c.Replicas[i].Do("INFO", "replication"), "master_link_status:up")
-	})
+	c.Replicas[i].untilFollowing()
 }
 
 func (c *Cluster) t() testing.TB { return c.Nodes[0].t }

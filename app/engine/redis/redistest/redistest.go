@@ -4,10 +4,13 @@ package redistest
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,7 +19,7 @@ import (
 )
 
 // patience is how long a server may take to come up or to settle.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // Server is one redis-server process, and what is left of it between two.
 type Server struct {
@@ -25,9 +28,10 @@ type Server struct {
 	Addr string
 	Dir  string
 
-	mu  sync.Mutex // guards what follows
-	cmd *exec.Cmd
-	out *bytes.Buffer
+	mu    sync.Mutex // guards what follows
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when cmd has
+	out   *output
 }
 
 // Start starts a server that keeps what it is given through a crash: an
@@ -39,11 +43,7 @@ func Start(t testing.TB, args ...string) *Server {
 		t.Fatal(err)
 	}
 	s := &Server{t: t, Addr: freeAddr(t), Dir: dir}
-	_, port, err := net.SplitHostPort(s.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.args = append([]string{"--port", port, "--bind", "127.0.0.1", "--dir", dir, "--save", "", "--appendonly", "yes",
+	s.args = append([]string{"--bind", "127.0.0.1", "--dir", dir, "--save", "", "--appendonly", "yes",
 		"--appendfsync", "always", "--daemonize", "no", "--loglevel", "warning"}, args...)
 	t.Cleanup(func() {
 		s.Kill()
@@ -51,8 +51,22 @@ func Start(t testing.TB, args ...string) *Server {
 			t.Error(err)
 		}
 	})
-	s.Restart()
+	s.begin()
 	return s
+}
+
+// begin starts the process for the first time: on another port where somebody else
+// was faster.
+func (s *Server) begin() {
+	s.t.Helper()
+	for range 10 {
+		if s.start() {
+			return
+		}
+		s.Kill()
+		s.Addr = freeAddr(s.t)
+	}
+	s.t.Fatalf("redis-server does not start: %s", s.said())
 }
 
 // URL is what an engine is opened with.
@@ -61,20 +75,71 @@ func (s *Server) URL() string { return "redis://" + s.Addr }
 // Restart starts the process again, on the same address and data.
 func (s *Server) Restart() {
 	s.t.Helper()
+	if !s.start() {
+		s.t.Fatalf("redis-server does not start again: %s", s.said())
+	}
+}
+
+// start starts the process and waits until it answers, itself and nobody else at its
+// address; false where it has ended before.
+func (s *Server) start() bool {
+	s.t.Helper()
+	_, port, err := net.SplitHostPort(s.Addr)
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	s.mu.Lock()
-	s.out = &bytes.Buffer{}
-	s.cmd = exec.Command("redis-server", s.args...)
-	s.cmd.Stdout, s.cmd.Stderr = s.out, s.out
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	err := s.cmd.Start()
+	out, ended := &output{}, make(chan struct{})
+	cmd := exec.Command("redis-server", append(slices.Clone(s.args), "--port", port)...)
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	s.cmd, s.out, s.ended = cmd, out, ended
+	err = cmd.Start()
 	s.mu.Unlock()
 	if err != nil {
 		s.t.Fatalf("redis-server (Debian's package of that name) does not start: %v", err)
 	}
+	go func() {
+		_ = cmd.Wait() // its status says how it was ended, which we know
+		close(ended)
+	}()
+	started := false
 	Eventually(s.t, "redis-server to answer", func() bool {
-		out, err := s.try("PING")
-		return err == nil && out == "PONG"
+		select {
+		case <-ended:
+			return true
+		default:
+		}
+		out, err := s.Try("INFO", "server")
+		started = err == nil && field(out, "process_id") == strconv.Itoa(cmd.Process.Pid)
+		return started
 	})
+	return started
+}
+
+// said is what the process has written.
+func (s *Server) said() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out.String()
+}
+
+// output is a buffer that is read while a process writes into it.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
 }
 
 // Pid of the process; 0 when it does not run.
@@ -102,7 +167,7 @@ func (s *Server) end(sig os.Signal) {
 	if err := s.cmd.Process.Signal(sig); err != nil {
 		s.t.Logf("ending redis-server: %v", err)
 	}
-	_ = s.cmd.Wait() // its status says how it was ended, which we know
+	<-s.ended
 	s.cmd = nil
 }
 
@@ -118,22 +183,24 @@ func (s *Server) signal(sig os.Signal) {
 	}
 }
 
-// Do runs one command over a connection of its own, by redis-cli.
+// Do runs one command over a connection of its own, by redis-cli; the test fails where
+// that does, or the server answers with an error. Whoever waits for a server that starts, ends or changes its role takes Try.
 func (s *Server) Do(args ...string) string {
 	s.t.Helper()
-	out, err := s.try(args...)
+	out, err := s.Try(args...)
 	if err != nil {
 		s.t.Fatalf("redis-cli %s: %v: %s", strings.Join(args, " "), err, out)
 	}
 	return out
 }
 
-func (s *Server) try(args ...string) (string, error) {
+// Try is Do for a server that may not answer.
+func (s *Server) Try(args ...string) (string, error) {
 	_, port, err := net.SplitHostPort(s.Addr)
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.Command("redis-cli", append([]string{"-p", port}, args...)...)
+	cmd := exec.Command("redis-cli", append([]string{"-e", "-p", port}, args...)...)
 	out, err := cmd.CombinedOutput()
 	return strings.TrimSpace(string(out)), err
 }
@@ -146,27 +213,70 @@ func StartReplica(t testing.TB, of *Server, args ...string) *Server {
 		t.Fatal(err)
 	}
 	r := Start(t, append([]string{"--replicaof", host + " " + port, "--repl-diskless-sync-delay", "0"}, args...)...)
-	Eventually(t, "the replica to follow", func() bool { return strings.Contains(r.Do("INFO", "replication"), "master_link_status:up") })
+	r.untilFollowing()
 	return r
 }
 
-// freeAddr finds a port whose cluster bus port (10,000 above) exists, too.
+// untilFollowing waits until a replica follows its primary.
+func (s *Server) untilFollowing() {
+	s.t.Helper()
+	Eventually(s.t, "the replica to follow", func() bool {
+		out, err := s.Try("INFO", "replication")
+		return err == nil && field(out, "master_link_status") == "up"
+	})
+}
+
+// Reigns tells whether a server answers, and is a primary: while it changes its role
+// it may end connections.
+func (s *Server) Reigns() bool {
+	role, err := s.Try("ROLE")
+	return err == nil && strings.HasPrefix(role, "master")
+}
+
+// field finds a line of INFO.
+func field(info, name string) string {
+	for line := range strings.Lines(info) {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+// Ports that are given out lie below those that the system takes for connections, or
+// a server that restarts might find its own taken; so does a node's bus port, which is
+// 10,000 above.
+const firstPort, lastPort = 10_000, 22_000
+
+var ports struct {
+	sync.Mutex
+	given map[int]bool
+}
+
+// freeAddr finds a port where nobody listens, a new one each time.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	for {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
+	ports.Lock()
+	defer ports.Unlock()
+	if ports.given == nil {
+		ports.given = make(map[int]bool)
+	}
+	for range lastPort - firstPort {
+		port := firstPort + rand.IntN(lastPort-firstPort)
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		if ports.given[port] {
+			continue
 		}
-		port := ln.Addr().(*net.TCPAddr).Port
-		addr := ln.Addr().String()
-		if err := ln.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if port < 55_000 {
+		if ln, err := net.Listen("tcp", addr); err == nil {
+			if err := ln.Close(); err != nil {
+				t.Fatal(err)
+			}
+			ports.given[port] = true
 			return addr
 		}
 	}
+	t.Fatal("no port is free")
+	return ""
 }
 
 // Eventually polls a condition until it holds.

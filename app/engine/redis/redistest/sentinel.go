@@ -27,15 +27,11 @@ func StartSentinel(t testing.TB, primary *Server) (url string) {
 		t.Fatal(err)
 	}
 	s := &Server{t: t, Addr: freeAddr(t), Dir: filepath.Dir(conf)}
-	_, port, err = net.SplitHostPort(s.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.args = []string{conf, "--sentinel", "--port", port, "--bind", "127.0.0.1", "--loglevel", "warning"}
+	s.args = []string{conf, "--sentinel", "--bind", "127.0.0.1", "--loglevel", "warning"}
 	t.Cleanup(s.Kill)
-	s.Restart()
+	s.begin()
 	Eventually(t, "the sentinel to know the replica", func() bool {
-		out, err := s.try("SENTINEL", "REPLICAS", Watched)
+		out, err := s.Try("SENTINEL", "REPLICAS", Watched)
 		return err == nil && strings.Contains(out, "master-link-status\nok")
 	})
 	return s.URL() + "?master_set=" + Watched

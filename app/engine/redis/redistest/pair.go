@@ -1,0 +1,101 @@
+package redistest
+
+import (
+	"fmt"
+	"net"
+	"testing"
+)
+
+// Pair is a primary and its replica behind one address, which leads to whichever of
+// both reigns.
+type Pair struct {
+	Primary, Replica *Server
+
+	t     testing.TB
+	proxy *Proxy
+}
+
+// StartPair starts both; the replica has all that the primary has.
+func StartPair(t testing.TB) *Pair {
+	t.Helper()
+	p := &Pair{t: t, Primary: Start(t, "--appendfsync", "no")}
+	p.proxy = NewProxy(t, p.Primary.Addr)
+	p.Replica = StartReplica(t, p.Primary, "--appendfsync", "no")
+	return p
+}
+
+// URL is what an engine is opened with.
+func (p *Pair) URL() string { return p.proxy.URL() }
+
+// Settle waits until the replica has all that the primary has.
+func (p *Pair) Settle() {
+	p.t.Helper()
+	Eventually(p.t, "the replica to have it all", func() bool {
+		a, errA := p.Primary.Try("INFO", "replication")
+		b, errB := p.Replica.Try("INFO", "replication")
+		return errA == nil && errB == nil && field(b, "master_link_status") == "up" && field(a, "master_repl_offset") == field(b, "slave_repl_offset")
+	})
+}
+
+// CutOff lets the replica have all that there is, and nothing from then on. A server
+// that was promoted gets the other one for its replica first.
+func (p *Pair) CutOff() {
+	p.t.Helper()
+	if role := p.role(p.Replica); role != "slave" || p.following(p.Replica) != p.Primary.Addr {
+		p.follow(p.Replica, p.Primary.Addr)
+	}
+	p.Settle()
+	p.follow(p.Replica, freeAddr(p.t)) // where nobody is
+	Eventually(p.t, "the replica to be cut off", func() bool {
+		out, err := p.Replica.Try("INFO", "replication")
+		return err == nil && field(out, "master_link_status") == "down"
+	})
+}
+
+// Promote makes the replica the primary, as a failover would: those who were
+// connected to the old one are disconnected and find the new one.
+func (p *Pair) Promote() {
+	p.t.Helper()
+	p.Replica.Do("REPLICAOF", "NO", "ONE")
+	p.Primary, p.Replica = p.Replica, p.Primary
+	p.proxy.Aim(p.Primary.Addr)
+	p.proxy.Drop()
+}
+
+// PromoteSilently is Promote, but those who are connected to the old primary, which
+// becomes a replica, stay connected to it.
+func (p *Pair) PromoteSilently() {
+	p.t.Helper()
+	p.Replica.Do("REPLICAOF", "NO", "ONE")
+	p.Primary, p.Replica = p.Replica, p.Primary
+	p.proxy.Aim(p.Primary.Addr)
+	p.Demote()
+}
+
+// Demote makes the one that reigned before the replica of the one that reigns now,
+// and waits until it has the same.
+func (p *Pair) Demote() {
+	p.t.Helper()
+	p.follow(p.Replica, p.Primary.Addr)
+	p.Settle()
+}
+
+func (p *Pair) follow(s *Server, addr string) {
+	p.t.Helper()
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	s.Do("REPLICAOF", host, port)
+}
+
+func (p *Pair) role(s *Server) string {
+	p.t.Helper()
+	return field(s.Do("INFO", "replication"), "role")
+}
+
+func (p *Pair) following(s *Server) string {
+	p.t.Helper()
+	info := s.Do("INFO", "replication")
+	return fmt.Sprintf("%s:%s", field(info, "master_host"), field(info, "master_port"))
+}
