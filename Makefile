@@ -8,7 +8,7 @@ export HOOKBRIDGE_ARTIFACTS ?= $(CURDIR)/build
 
 test: tools
 	@mkdir -p "$(HOOKBRIDGE_ARTIFACTS)"
-	$(GO) test -race -timeout 10m ./...
+	$(GO) test -race -p 4 -timeout 20m ./...
 	@$(MAKE) --no-print-directory fuzz
 
 # Each parser is fuzzed for a few seconds; what it finds stays in testdata.

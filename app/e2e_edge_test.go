@@ -221,6 +221,7 @@ func TestAMachineThatDrainsTakesNoNewWork(t *testing.T) {
 }
 
 func TestAHalfOpenConnectionIsFoundByItsSilence(t *testing.T) {
+	t.Parallel()
 	w := start(t, func(s *Settings) { s.PingInterval = time.Second })
 	conn, _, _, err := ws.Dialer{Protocols: []string{"bridge.v1.json"}}.Dial(t.Context(), "ws"+strings.TrimPrefix(w.base, "http")+"/ws")
 	must(t, err)

@@ -612,6 +612,7 @@ func TestABadTokenIsClosedWith4401InWhicheverWayItComes(t *testing.T) {
 }
 
 func TestATokenThatCannotBeCheckedJustNowIsNoBadToken(t *testing.T) {
+	t.Parallel()
 	keys := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusInternalServerError) }))
 	t.Cleanup(keys.Close)
 	w := start(t, func(s *Settings) { s.JWTSecret, s.JWKSURL = "", keys.URL })
@@ -695,6 +696,7 @@ func TestAPollOfAnErasedUserIsRefused(t *testing.T) {
 }
 
 func TestASessionThatCannotBeginForTheStoreIsClosedWith1011(t *testing.T) {
+	t.Parallel()
 	r := redistest.Start(t)
 	w := onRedis(t, r.URL())[0]
 	s, _, err := w.dial(nil, "", "bridge.v1.json")

@@ -64,6 +64,7 @@ func TestRedisIsAwayAndComesBack(t *testing.T) {
 
 // A Redis that hangs is worse than one that is gone: nobody is told.
 func TestARedisThatHangsIsToldOfInTime(t *testing.T) {
+	t.Parallel()
 	r := redistest.Start(t)
 	m := onRedis(t, r.URL(), r.URL())
 	s := m[1].connect("patient-1", "").pump()
@@ -88,6 +89,7 @@ func TestARedisThatHangsIsToldOfInTime(t *testing.T) {
 // While one machine is cut off from Redis, what others publish is stored; it
 // reaches the cut-off machine's session when the network heals, in order.
 func TestAMachineThatIsCutOffFromRedisCatchesUp(t *testing.T) {
+	t.Parallel()
 	r := redistest.Start(t)
 	proxy := redistest.NewProxy(t, r.Addr)
 	m := onRedis(t, r.URL(), proxy.URL(), r.URL())
@@ -145,6 +147,7 @@ func TestAMachineThatIsCutOffFromRedisCatchesUp(t *testing.T) {
 // cursor and misses nothing of what was answered with 202, whichever machine took
 // it. The dead machine's sessions leave presence.
 func TestAMachineThatIsKilledLosesNothing(t *testing.T) {
+	t.Parallel()
 	r := redistest.Start(t)
 	env := []string{"BRIDGE_REDIS_URL=" + r.URL(), "BRIDGE_REDIS_PREFIX=e2e"}
 	victim := serve(t, t.TempDir(), env...)

@@ -13,6 +13,7 @@ import (
 // The largest event that can be set reaches every kind of reader: live and
 // replayed, over a socket, in plain mode, as a stream and in a poll.
 func TestTheLargestEventsReachEverybody(t *testing.T) {
+	t.Parallel()
 	largest := func(s *Settings) { s.MaxBytes = 4 << 20 }
 	t.Run("on SQLite", func(t *testing.T) { testLargestEvents(t, start(t, largest)) })
 	t.Run("on Redis", func(t *testing.T) {

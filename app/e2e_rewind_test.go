@@ -134,6 +134,7 @@ func TestAnIDThatWasLostIsANewOne(t *testing.T) {
 }
 
 func TestARestartIsNoGap(t *testing.T) {
+	t.Parallel()
 	s := testSettings(t.TempDir())
 	w := startWith(t, s)
 	w.fireTo("patient-1", 0)

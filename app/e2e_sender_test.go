@@ -220,6 +220,7 @@ func TestTheAuditHasOneLineForEachThingThatHappened(t *testing.T) {
 // One sender floods, with more connections than it may have requests under way;
 // another one's events are stored and delivered all the same, each in its turn.
 func TestAFloodingSenderDoesNotKeepOthersOut(t *testing.T) {
+	t.Parallel()
 	w := withSenders(t, "")
 	lab, clinic := w.as(labSecret), w.as(clinicSecret)
 	stop, flood := make(chan struct{}), sync.WaitGroup{}

@@ -179,6 +179,7 @@ func TestWhatIsRefusedBeforeTheUpgrade(t *testing.T) {
 }
 
 func TestTheFirstFrameMustBeConnectWithOneToken(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	tok := token(t, "patient-1", time.Hour, "")
 	for first, want := range map[string]int{
@@ -285,6 +286,7 @@ func must(t testing.TB, err error) {
 }
 
 func TestATokenIsRefreshedInBandOrTheSessionEnds(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	s := w.connectAs(token(t, "patient-1", 5*time.Second, ""), "")
 	if f := s.want("token_expiring"); f.InMs <= 0 || f.InMs > 5000 {

@@ -3,6 +3,7 @@ package enginetest
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -113,6 +114,11 @@ func (f *fixture) fillMailboxes() {
 	f.ack("hal", bridge.Position{Mailbox: 2}) // by whom no session has joined
 	f.ack("ivy", bridge.Position{Broadcast: 1})
 
+	large := f.message(several) // large enough that an engine may keep it once for all of them
+	large.Event = fmt.Appendf(nil, `{"id":%q,"type":"test","data":%q}`, large.ID, strings.Repeat("large ", 200))
+	large.Expires = f.clock.Now().Add(long).UTC()
+	large.Encode()
+	f.append(large)
 	signed := f.message(several)
 	signed.From, signed.Except, signed.Type = "ada", []string{"ses_ada", "ses_9"}, "signed"
 	signed.Expires = f.clock.Now().Add(long).UTC()

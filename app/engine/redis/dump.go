@@ -30,8 +30,9 @@ type kind struct {
 	dump    func(d *dumping, ctx context.Context, keys []string) error
 }
 
-// records is the pattern of what ids are remembered by.
-const records = "i*"
+// records is the pattern of what ids are remembered by; shared messages, beside
+// which they stand, have keys that go on after it.
+const records = "i*}"
 
 // kinds come in the order that bridge.Archive wants.
 var kinds = []kind{
