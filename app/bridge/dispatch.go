@@ -132,13 +132,14 @@ func (s *Session) leave() {
 	end := *s.ending
 	putItems(s.queue)
 	s.queue, s.queued = nil, 0
+	s.left = b.cfg.Now()
 	var trail Trail
 	func() {
 		defer s.mu.Unlock()
 		trail = s.copyTrail()
 	}()
 	s.conn.Abort()
-	trail.end(b.cfg.Now())
+	trail.end(s.left)
 	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
 	defer cancel()
 	if err := b.engine.Leave(ctx, trail); err != nil && !errors.Is(err, ErrClosed) {

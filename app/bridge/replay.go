@@ -12,8 +12,9 @@ import (
 type start struct {
 	from    Position
 	resumed bool
-	gap     string // reason of a gap that the cursor itself causes; empty without one
-	told    Lost   // what needs no gap frame of its own
+	gap     string   // reason of a gap that the cursor itself causes; empty without one
+	told    Lost     // what needs no gap frame of its own
+	agreed  Position // how far the store agrees with what the cursor's life has given out
 }
 
 // startFrom judges the cursor a client came with against where its user stands.
@@ -48,10 +49,11 @@ func startFrom(after, tag string, st Standing, lifeEnd func(life string) (Positi
 			// Up to the life's end the store is the one that the client knew.
 			return start{from: c.at.Min(end).Max(st.First), gap: GapRewound}, nil
 		}
+		return start{from: c.at.Max(st.First), resumed: true, agreed: end}, nil
 	case !st.Head.Covers(c.at):
 		return whole(GapAhead)
 	}
-	return start{from: c.at.Max(st.First), resumed: true}, nil
+	return start{from: c.at.Max(st.First), resumed: true, agreed: st.Head}, nil
 }
 
 // stand joins the session and finds where it is to read on, by the cursor it has.

@@ -18,9 +18,10 @@ func (w *writer) compare(ctx context.Context) error {
 	}
 	before := cursor{s.tag, s.life, s.at}
 	st, from, err := s.stand(ctx, before.String())
-	if s.isEnding() {
-		// It may have left while it joined again, and nobody else would undo that.
-		return errors.Join(err, s.b.engine.Leave(ctx, s.wentBy()))
+	if t, left := s.lastTrail(); left {
+		// The session left while it joined again: only this call knows that it is
+		// present once more.
+		return errors.Join(err, s.b.engine.Leave(ctx, t))
 	}
 	if err != nil {
 		return err
@@ -35,17 +36,33 @@ func (w *writer) compare(ctx context.Context) error {
 			s.told, s.replay = from.told, st.Head
 		}
 	}()
+	s.at = from.from
 	if from.gap == "" {
-		s.at = from.from
+		// Beyond where the lives agree, the places of what was told of are those of
+		// other messages now.
+		s.told = Lost{Expired: s.told.Expired.Min(from.agreed), Trimmed: s.told.Trimmed.Min(from.agreed)}
+		s.replay = s.replay.Min(from.agreed)
 		return nil
 	}
-	s.at = from.from
 	s.b.metrics.gaps.WithLabelValues(from.gap).Inc()
 	if !s.plain {
 		w.buf = s.conn.AppendText(w.buf, wire.Encode(wire.Gap{Type: wire.TypeGap, After: before.String(),
 			Cursor: cursor{s.tag, s.life, s.at}.String(), Reason: from.gap}))
 	}
 	return nil
+}
+
+// lastTrail is the trail of a session that has left; false for one that has not, and
+// whose reader is going to.
+func (s *Session) lastTrail() (Trail, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.left.IsZero() {
+		return Trail{}, false
+	}
+	t := s.copyTrail()
+	t.end(s.left)
+	return t, true
 }
 
 // trailsOf is Engine.TrailsOf with each trail cut back to what the store still knows
@@ -85,9 +102,11 @@ func (b *Bridge) agree(ctx context.Context, user string, trails []Trail) (err er
 
 // rewindTo forgets all that the session was handed beyond p: the store knows
 // nothing of it any more, and the same places may name other messages. A pong
-// that is still on its way counts for nothing. mu is held.
+// that is still on its way counts for nothing, so that the next ping does not wait
+// for it. mu is held.
 func (s *Session) rewindTo(p Position) {
 	s.rewinds++
+	s.pinged = false
 	s.written, s.received, s.start = s.written.Min(p), s.received.Min(p), s.start.Min(p)
 	if s.trail != nil {
 		s.trail.rewind(p)

@@ -126,6 +126,10 @@ func (w *writer) duplicate(r *request) error {
 
 // join finds where a user stands, and notes one that is seen for the first time.
 func (w *writer) join(r *request) error {
+	if w.scarce {
+		r.err = w.joinReading(r, errDiskFull)
+		return nil
+	}
 	if r.err = w.admits(r.member); r.err != nil {
 		return nil
 	}

@@ -191,6 +191,8 @@ func (a *Archive) Clear(ctx context.Context) error {
 			return fmt.Errorf("clear the store: %w", err)
 		}
 	}
+	a.vfs.end.Store(0)
+	a.vfs.length.Store(0)
 	return a.open()
 }
 

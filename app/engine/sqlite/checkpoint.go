@@ -35,12 +35,15 @@ type checkpointer struct {
 	held   atomic.Bool // a long read needs the log as it is
 	kick   chan struct{}
 	done   chan struct{}
+	every  int64 // copyEvery, or less on a small disk
 	copied int64 // the log's length at the last copy; the writer's goroutine
 	failed bool  // the failure has been logged; the checkpointer's goroutine
 }
 
-func newCheckpointer(c *sqlite3.Conn, v *walVFS, commit *sync.Mutex, l *slog.Logger, g *guard.Guard) *checkpointer {
-	return &checkpointer{conn: c, vfs: v, commit: commit, logger: l, guard: g,
+// newCheckpointer is for a disk on which so many bytes are reserved: what has yet to be
+// copied must fit into them when others have filled that disk.
+func newCheckpointer(c *sqlite3.Conn, reserved int64, v *walVFS, commit *sync.Mutex, l *slog.Logger, g *guard.Guard) *checkpointer {
+	return &checkpointer{conn: c, every: min(copyEvery, reserved/2), vfs: v, commit: commit, logger: l, guard: g,
 		kick: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
@@ -50,7 +53,7 @@ func (c *checkpointer) look() {
 	if end < c.copied {
 		c.copied = 0 // started over
 	}
-	if end-c.copied < copyEvery {
+	if end-c.copied < c.every {
 		return
 	}
 	select {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/ncruces/go-sqlite3"
 
@@ -85,18 +86,19 @@ func corrupt(err error) bool {
 	return errors.Is(err, sqlite3.CORRUPT) || errors.Is(err, sqlite3.NOTADB)
 }
 
-// watched are those that the engine writes into, as they were when it opened them.
+// watched are the main file and its log, as they were when the engine opened them.
 // A file that was unlinked or replaced takes every write without an error, and
-// all of it is gone with the process.
+// all of it is gone with the process. One that was cut short takes them, too.
 type watched struct {
+	vfs   *walVFS
 	paths []string
 	infos []os.FileInfo
 }
 
-// watch begins to look after files.
-func watch(paths ...string) (*watched, error) {
-	f := &watched{paths: paths}
-	for _, p := range paths {
+// watch begins to look after the main file at path.
+func watch(v *walVFS, path string) (*watched, error) {
+	f := &watched{vfs: v, paths: []string{path, path + "-wal"}}
+	for _, p := range f.paths {
 		info, err := os.Stat(p)
 		if err != nil {
 			return nil, fmt.Errorf("look at the data folder: %w", err)
@@ -110,13 +112,29 @@ func watch(paths ...string) (*watched, error) {
 // fsync and before anybody is told of it.
 func (f *watched) moved() error {
 	for i, p := range f.paths {
+		length := f.vfs.length.Load()
 		info, err := os.Stat(p)
 		switch {
-		case errors.Is(err, os.ErrNotExist):
+		case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ENOTDIR): // the folder is a file now
 			return fmt.Errorf("%w: %s was removed while the program runs: stop it, put the file back from a backup, and start again", errDamaged, p)
 		case err == nil && !os.SameFile(info, f.infos[i]):
 			return fmt.Errorf("%w: %s was replaced while the program runs: stop it before you restore a backup, then start again", errDamaged, p)
+		case err == nil && i == 0 && info.Size() < length && f.vfs.length.Load() == length:
+			return cutShort(p)
 		}
 	}
 	return nil
+}
+
+// cut says that the log was cut short, where that has kept a commit from being
+// written.
+func (f *watched) cut() error {
+	if !f.vfs.cut.Load() {
+		return nil
+	}
+	return cutShort(f.paths[1])
+}
+
+func cutShort(path string) error {
+	return fmt.Errorf("%w: %s was cut short while the program runs: stop it, put a backup in its place, and start again", errDamaged, path)
 }

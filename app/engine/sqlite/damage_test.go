@@ -95,6 +95,7 @@ func TestFilesThatGoWhileTheProgramRunsTakeNothingMore(t *testing.T) {
 			mustDo(t, os.WriteFile(path+".new", b, 0o600))
 			mustDo(t, os.Rename(path+".new", path))
 		},
+		"cut short": func(t *testing.T, path string) { mustDo(t, os.Truncate(path, 0)) },
 	} {
 		for _, file := range []string{fileName, fileName + "-wal"} {
 			t.Run(file+" is "+name, func(t *testing.T) {
@@ -112,6 +113,42 @@ func TestFilesThatGoWhileTheProgramRunsTakeNothingMore(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Nothing is copied out of a log with a hole in it: what comes before the hole is
+// still a store, of which clients are told that it went back.
+func TestWhatIsLeftOfALogThatWasCutIsAStore(t *testing.T) {
+	dir := t.TempDir()
+	e := open(t, Options{Dir: dir})
+	for i := range 50 {
+		mustAppend(t, e, message(fmt.Sprint("m", i), "u", 2000, inAnHour()))
+	}
+	life := e.Life()
+	size, err := sizeOf(filepath.Join(dir, fileName+"-wal"))
+	mustDo(t, err)
+	mustDo(t, os.Truncate(filepath.Join(dir, fileName+"-wal"), size/2))
+	if _, err := e.Append(t.Context(), message("after", "u", 100, inAnHour())); !errors.Is(err, errDamaged) {
+		t.Fatalf("append: %v", err)
+	}
+	mustDo(t, e.Close())
+	e = open(t, Options{Dir: dir})
+	p, err := e.Read(t.Context(), "u", e.Life(), bridge.Position{}, 100, 1<<20)
+	if n := len(p.Deliveries); err != nil || n == 0 || n >= 50 {
+		t.Fatalf("%d messages, %v", n, err)
+	}
+	if end, err := e.LifeEnd(t.Context(), "u", life); err != nil || end.Mailbox != uint64(len(p.Deliveries)) {
+		t.Errorf("the life before ended at %v, %v", end, err)
+	}
+}
+
+func TestAFolderThatIsAFileByNowTakesNothingMore(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	e := open(t, Options{Dir: dir})
+	mustDo(t, os.Rename(dir, dir+".away"))
+	mustDo(t, os.WriteFile(dir, nil, 0o600))
+	if _, err := e.Append(t.Context(), message("m", "u", 100, inAnHour())); !errors.Is(err, errDamaged) {
+		t.Errorf("append: %v", err)
 	}
 }
 

@@ -295,7 +295,10 @@ func (d *dump) mailbox(user string, after uint64) error {
 		return nil
 	}
 	for _, s := range rec.lives {
-		if name := d.lives.names[s.no]; name != "" {
+		// For lives that the store has forgotten stands the oldest that it has not:
+		// what was given out before the first of them ended there.
+		name := d.lives.names[max(s.no, d.lives.oldest)]
+		if n := len(m.Lives); name != "" && (n == 0 || m.Lives[n-1].Life != name) {
 			m.Lives = append(m.Lives, bridge.LifeStart{Life: name, After: s.after})
 		}
 	}

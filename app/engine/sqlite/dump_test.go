@@ -85,6 +85,36 @@ func TestEntriesComeInTheOrderOfTheContractAndNoneThatExpired(t *testing.T) {
 	}
 }
 
+// A store remembers so many lives. Where one that it has forgotten began in a mailbox
+// still says how far the cursors of before are good.
+func TestWhereAForgottenLifeBeganIsCarried(t *testing.T) {
+	o := Options{Dir: t.TempDir()}
+	var lives []string
+	for i := range 4 {
+		e := open(t, o)
+		lives = append(lives, e.Life())
+		mustAppend(t, e, message(fmt.Sprint("m", i), "u", 100, inAnHour()))
+		if i == 2 { // as if there had been 10,000 since
+			mustDo(t, e.writer.store.conn.Exec("DELETE FROM lives WHERE no <= 2"))
+		}
+		mustDo(t, e.Close())
+	}
+	p := elsewhere(t, o)
+	load(t, p, dumpAll(t, o), 10, epochOf(t, o))
+	for _, o := range []Options{o, p} {
+		e := open(t, o)
+		for life, want := range map[string]uint64{"": 0, lives[2]: 3, lives[3]: 4} {
+			if end, err := e.LifeEnd(t.Context(), "u", life); err != nil || end.Mailbox != want {
+				t.Errorf("the life %q ended at %v, %v; not at %d", life, end, err, want)
+			}
+		}
+		if _, err := e.LifeEnd(t.Context(), "u", lives[1]); !errors.Is(err, bridge.ErrRewound) {
+			t.Errorf("a life that was forgotten: %v", err)
+		}
+		mustDo(t, e.Close())
+	}
+}
+
 func TestADumpThatBrokeOffAnywhereGoesOnAndLeavesNothingOut(t *testing.T) {
 	o, _ := filled(t, false)
 	a := openArchive(t, o)

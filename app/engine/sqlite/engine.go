@@ -175,7 +175,7 @@ func (e *Engine) openFile() (err error) {
 	if e.lives, err = beginLife(c); err != nil {
 		return fmt.Errorf("begin to write into %s: %w", path, err)
 	}
-	if e.files, err = watch(path, path+"-wal"); err != nil {
+	if e.files, err = watch(e.vfs, path); err != nil {
 		return err
 	}
 	if err := e.revoked.load(c); err != nil {
@@ -192,7 +192,7 @@ func (e *Engine) openFile() (err error) {
 	if err != nil {
 		return err
 	}
-	e.checkpoints = newCheckpointer(k, e.vfs, &e.commitMu, e.opts.Logger, e.opts.Guard)
+	e.checkpoints = newCheckpointer(k, e.reserve.size, e.vfs, &e.commitMu, e.opts.Logger, e.opts.Guard)
 	e.readers = newReaders(readerCount)
 	for range readerCount {
 		c, err := e.connect(path, "PRAGMA query_only = ON; PRAGMA cache_size = -4096")
@@ -300,6 +300,13 @@ func (e *Engine) letGo() error {
 	// The writer's connection goes last: it copies what is left in the
 	// write-ahead log and removes that.
 	for i := len(e.conns) - 1; i >= 0; i-- {
+		if e.health.isDamaged() != nil {
+			// What is left in a damaged log would be copied over a main file that
+			// may be sound.
+			if _, err := e.conns[i].Config(sqlite3.DBCONFIG_NO_CKPT_ON_CLOSE, true); err != nil {
+				errs = append(errs, err)
+			}
+		}
 		errs = append(errs, closeConn(e.conns[i]))
 	}
 	e.conns = nil

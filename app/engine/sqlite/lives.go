@@ -33,6 +33,7 @@ const (
 type lives struct {
 	name    string // of the life now
 	no      int64
+	oldest  int64 // the first that is not forgotten
 	numbers map[string]int64
 	names   map[int64]string
 }
@@ -55,6 +56,9 @@ func loadLives(c *sqlite3.Conn) (*lives, error) {
 	}
 	err = with(s).each(func(r *sqlite3.Stmt) bool {
 		l.no, l.name = r.ColumnInt64(0), r.ColumnText(1)
+		if l.oldest == 0 {
+			l.oldest = l.no
+		}
 		l.numbers[l.name], l.names[l.no] = l.no, l.name
 		return true
 	})

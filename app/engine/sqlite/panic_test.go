@@ -148,7 +148,7 @@ func TestAListenerThatPanicsCostsNobodyTheirAnswer(t *testing.T) {
 func TestTheCheckpointerGoesOnAfterAPanic(t *testing.T) {
 	g, caught := guarded(t)
 	var commit sync.Mutex
-	c := newCheckpointer(nil, nil, &commit, slog.New(slog.DiscardHandler), g) // no connection to work on
+	c := newCheckpointer(nil, maxReserve, nil, &commit, slog.New(slog.DiscardHandler), g) // no connection to work on
 	go c.loop()
 	for range 3 {
 		c.kick <- struct{}{}

@@ -103,6 +103,10 @@ func (w *writer) members(group string) (users []string, err error) {
 
 // setMember puts a user into a group, or takes them out.
 func (w *writer) setMember(r *request) error {
+	if w.scarce && r.yes {
+		r.err = errDiskFull
+		return nil
+	}
 	if err := w.begin(); err != nil {
 		return err
 	}
@@ -142,7 +146,7 @@ func (w *writer) leave(r *request) error {
 		return err
 	}
 	w.wasSeen(rec, r.at)
-	if len(r.data) == 0 {
+	if len(r.data) == 0 || w.scarce {
 		return nil
 	}
 	if err := w.begin(); err != nil {
@@ -168,7 +172,7 @@ func (w *writer) sight(r *request) error {
 	theirs := slices.ContainsFunc(k.places, func(p place) bool {
 		return p.user == r.user || p.user == "" && rec.seen && (p.seq == 0 || rec.first < p.seq)
 	})
-	if !theirs {
+	if !theirs || w.scarce {
 		return nil
 	}
 	if err := w.begin(); err != nil {

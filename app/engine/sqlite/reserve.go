@@ -15,8 +15,9 @@ import (
 )
 
 // reserveName is a file of zeros that keeps room on the disk. When the disk is
-// full, that room is given up for what makes room again: taking out what has
-// expired, erasing and recalling, and copying the write-ahead log.
+// full, that room is given up, for as long as a transaction takes, for what makes
+// room again: taking out what has expired, erasing and recalling, and copying the
+// write-ahead log.
 const reserveName = "bridge.reserve"
 
 // Sizes of the reserve: a share of the disk, within bounds, in bytes.
@@ -52,25 +53,47 @@ func newReserve(dir string) *reserve {
 
 func (r *reserve) path() string { return filepath.Join(r.dir, reserveName) }
 
-// fill takes the room, which is nothing new where it is taken already; it leaves
-// nothing behind where there is not enough.
-func (r *reserve) fill() (err error) {
-	if size, err := sizeOf(r.path()); err != nil || size == r.size {
-		return err
-	}
-	f, err := os.OpenFile(r.path(), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+// fill takes the room, or as much of it as there is. errDiskFull where that is not
+// all of it, or where so little is left beside it that the disk would be full again a
+// moment later.
+func (r *reserve) fill() error {
+	held, err := sizeOf(r.path())
 	if err != nil {
 		return err
 	}
-	_, err = io.CopyN(f, zeros{}, r.size)
-	err = errors.Join(err, f.Close())
-	if err == nil && r.free() < 3*r.size { // with less it would be full again a moment later
-		err = errDiskFull
+	if held > r.size {
+		if err := os.Truncate(r.path(), r.size); err != nil {
+			return err
+		}
 	}
+	if held < r.size {
+		if err := r.extend(r.size - max(held, 0)); fullDisk(err) {
+			return errDiskFull
+		} else if err != nil {
+			return err
+		}
+	}
+	if r.free() < 3*r.size {
+		return errDiskFull
+	}
+	return nil
+}
+
+// extend takes so many bytes more.
+func (r *reserve) extend(n int64) error {
+	f, err := os.OpenFile(r.path(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
-		err = errors.Join(err, r.release())
+		return err
 	}
-	return err
+	_, err = io.CopyN(f, zeros{}, n)
+	return errors.Join(err, f.Close())
+}
+
+// scarce reports whether so much of the room is gone that the rest is only for what
+// makes room.
+func (r *reserve) scarce() bool {
+	held, err := sizeOf(r.path())
+	return err == nil && r.free() < 2*r.size-max(held, 0)
 }
 
 // release gives the room up.
@@ -103,6 +126,7 @@ func (w *writer) guard() {
 	}
 	w.guarded = end
 	r := w.engine.reserve
+	w.holdRoom()
 	if r.free() >= end+2*r.size {
 		return
 	}
@@ -110,16 +134,29 @@ func (w *writer) guard() {
 	w.guarded = 0
 	if r.free() < 2*r.size {
 		w.engine.health.setFull(true)
-		w.makeRoom()
 	}
 }
 
-// makeRoom gives up the reserve for what is written next.
-func (w *writer) makeRoom() {
+// useRoom gives up the reserve for what is about to be written on a full disk.
+func (w *writer) useRoom() {
 	if err := w.engine.reserve.release(); err != nil {
 		w.opts.Logger.Warn("the room that is kept for a full disk could not be given up", "error", err)
 	}
+}
+
+// keepRoom has what was written give its room in the log back, and takes what is there
+// before anybody else does.
+func (w *writer) keepRoom() {
+	w.useRoom()
 	w.emptyLog()
+	w.holdRoom()
+}
+
+// holdRoom takes what is missing of the reserve: somebody may have removed its file.
+func (w *writer) holdRoom() {
+	if err := w.engine.reserve.fill(); err != nil && !errors.Is(err, errDiskFull) {
+		w.opts.Logger.Warn("no room is kept for a full disk", "error", err)
+	}
 }
 
 // emptyLog copies the write-ahead log into the main file and gives its room back.

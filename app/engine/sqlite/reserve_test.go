@@ -72,6 +72,93 @@ func TestAFullDiskMendsItselfWhenAUserIsErased(t *testing.T) {
 	mustAppend(t, e, message("after", "v", 40<<10, c.now().Add(time.Hour)))
 }
 
+// fillUp has somebody else take all that is free on the disk of a store's folder.
+func fillUp(t *testing.T, dir string) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(filepath.Dir(dir), "others"))
+	mustDo(t, err)
+	for page := make([]byte, 4096); err == nil; {
+		_, err = f.Write(page)
+	}
+	mustDo(t, f.Close())
+	if !fullDisk(err) {
+		t.Fatal(err)
+	}
+}
+
+// comeAndGo has many users connect for the first time, and leave trails behind.
+func comeAndGo(t *testing.T, e *Engine) (refused int) {
+	t.Helper()
+	for i := range 1_000 {
+		m := member(fmt.Sprint("somebody-new-", i), fmt.Sprint("s", i), "token", "group")
+		switch _, err := e.Join(t.Context(), m); {
+		case errors.Is(err, errDiskFull):
+			refused++
+			continue
+		case err != nil:
+			t.Fatal(err)
+		}
+		trail := bridge.Trail{Member: m, Ended: time.Now()}
+		for n := range 60 {
+			trail.Passing = append(trail.Passing, bridge.Passing{ID: fmt.Sprint("an-event-with-a-long-name-", n), Sent: time.Now()})
+		}
+		mustDo(t, e.Leave(t.Context(), trail))
+	}
+	return refused
+}
+
+func TestWhoeverComesWhileTheDiskIsFullLeavesRoomToErase(t *testing.T) {
+	for name, others := range map[string]bool{"alone": false, "others take what is free": true} {
+		t.Run(name, func(t *testing.T) {
+			c := &shifted{}
+			e, _, dir, _ := fullUp(t, c)
+			mustJoin(t, e, member("known", "k1", "token"))
+			if others {
+				fillUp(t, dir)
+			}
+			if refused := comeAndGo(t, e); refused == 0 {
+				t.Error("it had room for all")
+			}
+			mustJoin(t, e, member("known", "k2", "token")) // nothing has to be written
+			mustDo(t, e.Erase(t.Context(), "u"))
+			eventually(t, "room for messages", func() bool { return e.Check(t.Context()) == nil })
+			mustAppend(t, e, message("after", "v", 40<<10, c.now().Add(time.Hour)))
+		})
+	}
+}
+
+// The store is not the one to fill the disk, and finds it full when it writes.
+func TestADiskThatOthersFillMendsItselfWhenMessagesExpire(t *testing.T) {
+	disk := t.TempDir()
+	unmount, err := mountSmall(disk, "24m")
+	if err != nil {
+		t.Skipf("no small disk to be had: %v", err)
+	}
+	t.Cleanup(func() { mustDo(t, unmount()) })
+	c := &shifted{}
+	dir := filepath.Join(disk, "data")
+	e := open(t, Options{Dir: dir, Now: c.now})
+	for i := range 100 {
+		mustAppend(t, e, message(fmt.Sprint("m", i), "u", 80<<10, c.now().Add(time.Hour)))
+	}
+	mustDo(t, os.Remove(e.reserve.path())) // by hand
+	eventually(t, "room to be kept again", func() bool {
+		size, err := sizeOf(e.reserve.path())
+		return err == nil && size == e.reserve.size
+	})
+	fillUp(t, dir)
+	n := 0
+	eventually(t, "the disk to be found full", func() bool {
+		n++
+		_, err := e.Append(t.Context(), message(fmt.Sprint("full", n), "v", 80<<10, c.now().Add(time.Hour)))
+		return errors.Is(err, errDiskFull)
+	})
+	steady(t, e, c)
+	c.advance(2 * time.Hour)
+	eventually(t, "room for messages", func() bool { return e.Check(t.Context()) == nil })
+	mustAppend(t, e, message("after", "u", 40<<10, c.now().Add(time.Hour)))
+}
+
 func TestAStartOnAFullDiskSaysSoAndMendsItself(t *testing.T) {
 	c := &shifted{}
 	e, stored, dir, filler := fullUp(t, c)

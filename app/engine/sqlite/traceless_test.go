@@ -139,6 +139,22 @@ func (e *Engine) flushed(t *testing.T) error {
 	return e.settled(t.Context())
 }
 
+func TestASessionThatLeavesAFailingStoreIsForgotten(t *testing.T) {
+	e := open(t, Options{Dir: t.TempDir()})
+	m := member("u", "s", "t")
+	mustJoin(t, e, m)
+	e.health.damage(errDamaged)
+	if err := e.Leave(t.Context(), bridge.Trail{Member: m, Ended: time.Now(), Passing: []bridge.Passing{{ID: "x"}}}); err != nil {
+		t.Fatal(err)
+	}
+	_ = e.settled(t.Context()) // fails, after the leaving has
+	e.crowd.mu.Lock()
+	defer e.crowd.mu.Unlock()
+	if len(e.crowd.of) > 0 {
+		t.Errorf("still kept: %v", e.crowd.of)
+	}
+}
+
 func TestARevocationIsKnownAndToldOfThoughItsCallerHasGone(t *testing.T) {
 	e := open(t, Options{Dir: t.TempDir()})
 	heard := &notices{}

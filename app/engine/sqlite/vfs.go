@@ -23,6 +23,11 @@ type walVFS struct {
 	name string
 	// end is where the last write into the log ended, in bytes.
 	end atomic.Int64
+	// length is how long the main file is at least, in bytes: what goes into it goes
+	// through here.
+	length atomic.Int64
+	// cut: somebody else has made the log shorter than what was written into it.
+	cut atomic.Bool
 	// large: the main file has outgrown what wiped.go can tell apart.
 	large atomic.Bool
 	guard *guard.Guard
@@ -87,6 +92,15 @@ func (v *walVFS) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (vfs.File,
 	return f, out, err
 }
 
+// orFull makes SQLite's own error of one that means that a file could not grow. The
+// driver passes those of the operating system on as any other failed access.
+func orFull(err error) error {
+	if fullDisk(err) {
+		return sqlite3.FULL
+	}
+	return err
+}
+
 // private makes the file with mode 0600 where it does not exist yet.
 func private(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -120,10 +134,21 @@ func (f *walFile) flush() (err error) {
 	if err := f.vfs.failing("write"); err != nil {
 		return err
 	}
+	// A log that was cut takes the write, and leaves a hole before it: after a
+	// restart nothing behind that hole would be found.
+	size, err := f.File.Size()
+	if err != nil {
+		return err
+	}
+	if size < f.vfs.end.Load() {
+		f.vfs.cut.Store(true)
+		return sqlite3.IOERR_WRITE
+	}
 	n, err := f.File.WriteAt(f.buf, f.off)
 	if err == nil {
 		f.vfs.end.Store(f.off + int64(n))
 	}
+	err = orFull(err)
 	// After an error SQLite rolls back and writes these places anew.
 	if cap(f.buf) > 2*maxGathered {
 		f.buf = nil

@@ -50,6 +50,7 @@ func newMainFile(f vfs.File, v *walVFS) (vfs.File, error) {
 	if size > maxWiped {
 		v.large.Store(true)
 	}
+	v.grown(size)
 	return &mainFile{osFile: full, vfs: v}, nil
 }
 
@@ -60,11 +61,36 @@ func (f *mainFile) WriteAt(p []byte, off int64) (_ int, err error) {
 		f.vfs.large.Store(true)
 	}
 	if len(p) != pageSize || off%pageSize != 0 || f.vfs.large.Load() || isPointerMap(off/pageSize+1) {
-		return f.osFile.WriteAt(p, off)
+		return f.write(p, off)
 	}
 	copy(f.page[:], p)
 	wipe(&f.page, off == 0)
-	return f.osFile.WriteAt(f.page[:], off)
+	return f.write(f.page[:], off)
+}
+
+func (f *mainFile) write(p []byte, off int64) (int, error) {
+	n, err := f.osFile.WriteAt(p, off)
+	if err == nil {
+		f.vfs.grown(off + int64(n))
+	}
+	return n, orFull(err)
+}
+
+// Truncate implements vfs.File. Whoever finds the file shorter than it was, finds
+// the new length noted already.
+func (f *mainFile) Truncate(size int64) error {
+	f.vfs.length.Store(size)
+	return f.osFile.Truncate(size)
+}
+
+// grown notes that the main file has so many bytes, or more.
+func (v *walVFS) grown(size int64) {
+	for {
+		was := v.length.Load()
+		if size <= was || v.length.CompareAndSwap(was, size) {
+			return
+		}
+	}
 }
 
 // isPointerMap tells the pages that auto_vacuum keeps its own notes on

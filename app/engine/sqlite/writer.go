@@ -42,11 +42,12 @@ type writer struct {
 	reach map[string]int // how many members a group had when it was last written to
 	loose []int64        // messages to several that this append took out of a mailbox
 
-	acks  *ackBook
-	prune pruner
-	probe int64
-	carry []*request // taken from the queue, not yet run
-	share []*request // of long work, for the next transaction
+	acks   *ackBook
+	prune  pruner
+	probe  int64
+	scarce bool       // the disk is full, and what is left of the room is for what makes room
+	carry  []*request // taken from the queue, not yet run
+	share  []*request // of long work, for the next transaction
 
 	lastErr error // of the acks written at the very end
 }
@@ -92,6 +93,8 @@ func (w *writer) turns() {
 				w.prune.due()
 				if w.engine.health.isFull() {
 					w.admit(nil)
+				} else {
+					w.holdRoom()
 				}
 			}
 			continue
@@ -203,7 +206,7 @@ func (w *writer) carryOut(group []*request) {
 		w.settle(r)
 	}
 	if w.engine.health.isFull() && (wrote || err != nil) {
-		w.makeRoom()
+		w.keepRoom()
 	}
 }
 
@@ -244,6 +247,9 @@ func (w *writer) commit(group []*request) (wrote bool, err error) {
 		if err = w.engine.files.moved(); err != nil {
 			h.damage(err)
 		}
+	case err != nil && w.engine.files.cut() != nil:
+		err = w.engine.files.cut()
+		h.damage(err)
 	case fullDisk(err):
 		h.setFull(true)
 	default:
@@ -255,6 +261,7 @@ func (w *writer) commit(group []*request) (wrote bool, err error) {
 // admit refuses the messages of a group while the disk is full, and keeps what
 // makes room. It looks first whether there is room again.
 func (w *writer) admit(group []*request) []*request {
+	w.scarce = false
 	if !w.engine.health.isFull() {
 		return group
 	}
@@ -262,6 +269,7 @@ func (w *writer) admit(group []*request) []*request {
 		w.engine.health.setFull(false)
 		return group
 	}
+	w.scarce = w.engine.reserve.scarce()
 	var rest []*request
 	for _, r := range group {
 		if r.kind == kindAppend || r.kind == kindClaim || r.kind == kindProbe {
@@ -396,6 +404,9 @@ func (w *writer) begin() error {
 			return err
 		}
 	}
+	if w.engine.health.isFull() {
+		w.useRoom()
+	}
 	if err := with(w.store.begin).exec(); err != nil {
 		return err
 	}
@@ -419,8 +430,11 @@ func (w *writer) fail(group []*request, err error) {
 	}
 	for _, r := range group {
 		r.refuse(err)
-		if r.kind == kindJoin {
+		switch r.kind {
+		case kindJoin:
 			r.err = w.joinReading(r, err)
+		case kindLeave: // its trail is not kept, but it is gone
+			w.engine.crowd.gone(r.user, r.name)
 		}
 	}
 }
