@@ -54,8 +54,27 @@ func TestEachCursorIsJudgedByWhereItsUserStands(t *testing.T) {
 		"mine.11.4":      {from: Position{10, 4}, gap: GapRewound},
 		"mine.21.4":      {from: st.First, gap: GapAhead, told: Lost{st.Head, st.Head}},
 	} {
-		if got, err := startFrom(after, "mine", st, lifeEnd); err != nil || got != want {
+		got, err := startFrom(after, "mine", st, lifeEnd)
+		got.agreed = Position{} // has a test of its own, with what it is for
+		if err != nil || got != want {
 			t.Errorf("after %q: %+v, %v, want %+v", after, got, err, want)
+		}
+	}
+}
+
+func TestACursorTellsThatItIsFromATimeThatWasLost(t *testing.T) {
+	lifeEnd := func(life string) (Position, error) {
+		if life == "past" {
+			return Position{18, 8}, nil
+		}
+		return Position{}, ErrRewound
+	}
+	for after, want := range map[string]bool{
+		"mine.9.4.lost": true, "mine.19.8.past": true, "mine.18.9.past": true,
+		"": false, "garbage": false, "mine.99.9": false, "mine.99.9.now0": false, "mine.18.8.past": false, "theirs.9.4.lost": false,
+	} {
+		if got, err := fromLostTime(after, "mine", "now0", lifeEnd); err != nil || got != want {
+			t.Errorf("%q: %v, %v", after, got, err)
 		}
 	}
 }

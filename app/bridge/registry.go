@@ -25,7 +25,11 @@ type Member struct {
 	TokenID string    `json:"tokenId,omitempty"` // the jti its token has now
 	Issued  time.Time `json:"-"`
 	Groups  []string  `json:"groups,omitempty"` // groups that the token names
-	Until   time.Time `json:"until"`            // when the token's rights, and with them the session, end
+	// Returns: the session's cursor shows that its user was here in a time that the
+	// store has lost. Where the store has never seen the user, all messages to all
+	// that it holds are theirs, and not only those from now on.
+	Returns bool      `json:"-"`
+	Until   time.Time `json:"until"` // when the token's rights, and with them the session, end
 }
 
 // Presence is whether a user is there. Of a user nobody has seen it says only

@@ -56,12 +56,32 @@ func startFrom(after, tag string, st Standing, lifeEnd func(life string) (Positi
 	return start{from: c.at.Max(st.First), resumed: true, agreed: st.Head}, nil
 }
 
+// fromLostTime tells whether a cursor was given out in a time that the store, which
+// lives life now, has lost.
+func fromLostTime(after, tag, life string, lifeEnd func(life string) (Position, error)) (bool, error) {
+	c, err := parseCursor(after)
+	if err != nil || c.tag != tag || c.life == life || c.life == "" {
+		return false, nil
+	}
+	end, err := lifeEnd(c.life)
+	if errors.Is(err, ErrRewound) {
+		return true, nil
+	}
+	return err == nil && !end.Covers(c.at), err
+}
+
 // stand joins the session and finds where it is to read on, by the cursor it has.
 func (s *Session) stand(ctx context.Context, after string) (Standing, start, error) {
 	// A token that was revoked before this is refused here; a revocation after it
 	// finds the session in the hub.
+	lifeEnd := func(life string) (Position, error) { return s.b.engine.LifeEnd(ctx, s.user, life) }
+	m := s.asMember()
+	var err error
+	if m.Returns, err = fromLostTime(after, cursorTag(s.b.engine.Epoch(), s.user), s.b.engine.Life(), lifeEnd); err != nil {
+		return Standing{}, start{}, fmt.Errorf("compare lives: %w", err)
+	}
 	s.joining.Lock()
-	st, err := s.b.engine.Join(ctx, s.asMember())
+	st, err := s.b.engine.Join(ctx, m)
 	s.joining.Unlock()
 	if err != nil {
 		return st, start{}, fmt.Errorf("join: %w", err)
@@ -69,7 +89,7 @@ func (s *Session) stand(ctx context.Context, after string) (Standing, start, err
 	s.mu.Lock()
 	s.tag = cursorTag(s.b.engine.Epoch(), s.user)
 	s.mu.Unlock()
-	from, err := startFrom(after, s.tag, st, func(life string) (Position, error) { return s.b.engine.LifeEnd(ctx, s.user, life) })
+	from, err := startFrom(after, s.tag, st, lifeEnd)
 	if err != nil {
 		return st, from, fmt.Errorf("compare lives: %w", err)
 	}

@@ -36,6 +36,7 @@ func RunRewinds(t *testing.T, h RewindHarness) {
 		{"what came after a life that was lost, or after its end, is told apart", (*rewound).toldApart},
 		{"acks of what was lost count for nothing", (*rewound).acksCountForNothing},
 		{"an id that was lost is a new one", (*rewound).idsAreNew},
+		{"who was first seen in a time that was lost owns all messages to all that there are", (*rewound).returns},
 		{"going back twice is found out twice", (*rewound).twice},
 		{"nothing that comes then is heard as of the life before", (*rewound).heardInItsLife},
 	} {
@@ -173,6 +174,37 @@ func (r *rewound) idsAreNew() {
 		return err == nil
 	})
 	r.equal("what there is", len(r.all("u", bridge.Position{}).Deliveries), 1)
+}
+
+func (r *rewound) returns() {
+	r.publish(2)
+	r.save()
+	r.come("u", "ses_1", false)
+	r.publish(1)
+	r.rewind()
+	r.publish(3)
+	r.come("u", "ses_1", true)
+	r.come("other", "ses_2", false)
+	r.publish(1)
+	toAll := func(who string) (n int) {
+		for _, d := range r.all(who, bridge.Position{}).Deliveries {
+			if d.Broadcast != 0 {
+				n++
+			}
+		}
+		return n
+	}
+	r.equal("messages to all of who came back", toAll("u"), 6)
+	r.equal("messages to all of who came for the first time", toAll("other"), 1)
+}
+
+// come makes a session present, whose cursor may show that its user was here before.
+func (r *rewound) come(who, session string, again bool) {
+	r.Helper()
+	m := bridge.Member{User: who, Session: session, Transport: "websocket", Since: r.clock.Now(), Returns: again}
+	if _, err := r.engine.Join(r.ctx, m); err != nil {
+		r.Fatalf("join %q: %v", who, err)
+	}
 }
 
 func (r *rewound) twice() {

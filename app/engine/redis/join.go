@@ -48,7 +48,7 @@ func (e *Engine) joining(m bridge.Member, head, starts string, again bool) call 
 	}
 	now := e.opts.Now()
 	return call{&e.scripts.join, keys, []string{m.Session, e.presence(m), itoa(now.UnixNano()), head, e.leases.dead(), since,
-		m.Token, itoa(max(0, m.Until.UnixMilli())), itoa(issuedMs(m.Issued)), m.TokenID, lines(m.Groups), itoa(now.UnixMilli()), flag(again), starts}}
+		m.Token, itoa(max(0, m.Until.UnixMilli())), itoa(issuedMs(m.Issued)), m.TokenID, lines(m.Groups), itoa(now.UnixMilli()), flag(again), starts, flag(again || m.Returns)}}
 }
 
 func (e *Engine) join(ctx context.Context, m bridge.Member) (st bridge.Standing, err error) {

@@ -148,8 +148,10 @@ func (w *writer) join(r *request) error {
 		w.touch(rec)
 		rec.seen = true
 		rec.lastSeen = w.now
-		rec.first = all.head
-		rec.acked.Broadcast = max(rec.acked.Broadcast, all.head)
+		if !r.member.Returns {
+			rec.first = all.head
+			rec.acked.Broadcast = max(rec.acked.Broadcast, all.head)
+		}
 		if err := w.store.save(rec); err != nil {
 			return err
 		}

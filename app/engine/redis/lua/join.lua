@@ -1,9 +1,9 @@
 -- A session becomes present, or gets another token. KEYS h l R K and, where it is
 -- in reach, the h of messages to all; ARGV session value now head dead since token
--- until issued jti groups ms again lv. head is the newest place among messages to all,
+-- until issued jti groups ms again lv whole. head is the newest place among messages to all,
 -- and lv where lives began among these, where that h is not given; now and since are
 -- nanoseconds of 19 digits, ms the same now. again: the session was present before, and
--- says nothing new.
+-- says nothing new. whole: to a user who was never seen, all messages to all belong.
 -- It returns 'e' (and 1 where the user has come back) for one that began before its
 -- user was erased, 'r' for a revoked token, or 'j', where the user stands, whether
 -- they are seen for the first time, and a token that says nothing any more with
@@ -31,7 +31,7 @@ else
   end
   if LIFE ~= '' then call('HSET', h, 'bn', BORN) end
 end
-local first = call('HSETNX', h, 'f', head)
+local first = call('HSETNX', h, 'f', ARGV[15] == '1' and '0' or head)
 call('HSET', h, 'ls', ARGV[3])
 if first == 1 and call('PTTL', h) < YEAR then call('PEXPIRE', h, int(YEAR)) end
 local live = call('HGETALL', l)
