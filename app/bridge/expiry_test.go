@@ -38,6 +38,7 @@ func (emptyEngine) Join(context.Context, bridge.Member) (s bridge.Standing, err 
 func (emptyEngine) Revoked(context.Context, string, string, time.Time) (bool, error) {
 	return false, nil
 }
+func (emptyEngine) Life() string { return "" }
 func (emptyEngine) Read(context.Context, string, string, bridge.Position, int, int) (p bridge.Page, err error) {
 	return p, nil
 }

@@ -48,13 +48,24 @@ func (s *shared) follow() {
 	s.link.Aim(s.primary.Addr)
 	s.link.Mend()
 	s.link.Drop()
-	s.replica.Do("REPLICAOF", host, port)
+	s.tell(s.replica, "REPLICAOF", host, port)
 	s.caughtUp()
 }
 
+// tell asks a server until it answers: one that has just started, or changes its
+// role, does not yet.
+func (s *shared) tell(r *redistest.Server, args ...string) (answer string) {
+	redistest.Eventually(s.t, "an answer to "+args[0], func() bool {
+		var err error
+		answer, err = r.Try(args...)
+		return err == nil
+	})
+	return answer
+}
+
 // offset is how far a server is in the stream of writes.
-func offset(r *redistest.Server) int {
-	for line := range strings.Lines(r.Do("INFO", "replication")) {
+func (s *shared) offset(r *redistest.Server) int {
+	for line := range strings.Lines(s.tell(r, "INFO", "replication")) {
 		name := "master_repl_offset:"
 		if v, ok := strings.CutPrefix(line, name); ok {
 			n, err := strconv.Atoi(strings.TrimSpace(v))
@@ -70,10 +81,10 @@ func offset(r *redistest.Server) int {
 func (s *shared) caughtUp() {
 	var want int
 	redistest.Eventually(s.t, "the replica to follow", func() bool {
-		return strings.Contains(s.replica.Do("INFO", "replication"), "master_link_status:up")
+		return strings.Contains(s.tell(s.replica, "INFO", "replication"), "master_link_status:up")
 	})
-	want = offset(s.primary)
-	redistest.Eventually(s.t, "the replica to catch up", func() bool { return offset(s.replica) >= want })
+	want = s.offset(s.primary)
+	redistest.Eventually(s.t, "the replica to catch up", func() bool { return s.offset(s.replica) >= want })
 }
 
 // lanes are the faults of the distributed engine.
@@ -90,11 +101,11 @@ func (s *shared) lanes() []Lane {
 			s.primary.Continue()
 		}},
 		{Name: "redis-client-pause", Weight: 1, Least: 100 * time.Millisecond, Most: 3 * time.Second, Do: func(step Step, hold func(time.Duration)) {
-			s.primary.Do("CLIENT", "PAUSE", strconv.Itoa(int(step.Hold.Milliseconds())), "ALL")
+			s.tell(s.primary, "CLIENT", "PAUSE", strconv.Itoa(int(step.Hold.Milliseconds())), "ALL")
 			hold(step.Hold)
 		}},
 		{Name: "scripts-flushed", Weight: 2, Most: time.Millisecond, Do: func(Step, func(time.Duration)) {
-			s.primary.Do("SCRIPT", "FLUSH")
+			s.tell(s.primary, "SCRIPT", "FLUSH")
 		}},
 		{Name: "cut-off", Weight: 3, Least: 100 * time.Millisecond, Most: 8 * time.Second, Do: func(step Step, hold func(time.Duration)) {
 			door := s.doors[step.Victim]
@@ -115,7 +126,7 @@ func (s *shared) lanes() []Lane {
 
 // failover makes the replica the primary, in order: nothing is lost.
 func (s *shared) failover(step Step, hold func(time.Duration)) {
-	s.primary.Do("CLIENT", "PAUSE", "60000", "WRITE")
+	s.tell(s.primary, "CLIENT", "PAUSE", "60000", "WRITE")
 	s.caughtUp()
 	s.promote()
 	hold(step.Hold)
@@ -140,7 +151,7 @@ func (s *shared) laggingFailover(step Step, hold func(time.Duration)) {
 func (s *shared) promote() {
 	s.primary.Kill()
 	s.link.Drop()
-	s.replica.Do("REPLICAOF", "NO", "ONE")
+	s.tell(s.replica, "REPLICAOF", "NO", "ONE")
 	s.primary, s.replica = s.replica, s.primary
 	for _, door := range s.doors {
 		door.Aim(s.primary.Addr)
