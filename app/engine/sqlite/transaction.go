@@ -1,0 +1,286 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"hookbridge/app/bridge"
+	"time"
+)
+
+// run carries out one group, and passes it on to be told and answered.
+func (w *writer) run(group []*request) {
+	if w.opts.Guard.Run(whereWriter, func() { w.carryOut(group) }) {
+		for _, r := range group { // in the middle of being answered, perhaps
+			r.refuse(fmt.Errorf("%w: %w", bridge.ErrUnavailable, errPanicked))
+		}
+	}
+	if len(group) > 0 {
+		w.fan <- group
+	}
+}
+
+func (w *writer) carryOut(group []*request) {
+	start := time.Now()
+	todo := w.admit(group)
+	wrote, err := w.commit(todo)
+	switch {
+	case err != nil:
+		w.fail(todo, err)
+	case wrote:
+		w.engine.health.good()
+		w.engine.metrics.commit(time.Since(start), len(group))
+		if !w.engine.health.isFull() {
+			w.engine.checkpoints.look()
+			w.guard()
+		}
+	}
+	for _, r := range group {
+		w.settle(r)
+	}
+	if w.engine.health.isFull() && (wrote || err != nil) {
+		w.keepRoom()
+	}
+}
+
+// errPanicked: a defect of ours ended a transaction.
+var errPanicked = errors.New("the store's writer failed")
+
+// attempt carries a group's transaction out. One that panics is rolled back, and
+// fails with errPanicked.
+func (w *writer) attempt(group []*request) (wrote bool, err error) {
+	w.engine.commitMu.Lock()
+	defer w.engine.commitMu.Unlock()
+	if !w.opts.Guard.Run(whereWriter, func() { wrote, err = w.transact(group) }) {
+		return wrote, err
+	}
+	w.inTx = false
+	w.users = newRecords(recordLimit) // a record may be half changed; the file has them all
+	err = errPanicked
+	w.opts.Guard.Run(whereWriter, func() { // should that fail as well, begin tries again
+		if !w.store.conn.GetAutocommit() {
+			if rerr := with(w.store.rollback).exec(); rerr != nil {
+				err = fmt.Errorf("%w (and rolling back: %w)", err, rerr)
+			}
+		}
+	})
+	return false, err
+}
+
+// commit carries a group out in one transaction, unless the files are damaged.
+// What was written into files that are not there any more was not written.
+func (w *writer) commit(group []*request) (wrote bool, err error) {
+	h := w.engine.health
+	if err := h.isDamaged(); err != nil {
+		return false, err
+	}
+	wrote, err = w.attempt(group)
+	switch {
+	case wrote && err == nil:
+		if err = w.engine.files.moved(); err != nil {
+			h.damage(err)
+		}
+	case err != nil && w.engine.files.cut() != nil:
+		err = w.engine.files.cut()
+		h.damage(err)
+	case fullDisk(err):
+		h.setFull(true)
+	default:
+		err = h.looked(err)
+	}
+	return wrote, err
+}
+
+// admit refuses the messages of a group while the disk is full, and keeps what
+// makes room. It looks first whether there is room again.
+func (w *writer) admit(group []*request) []*request {
+	w.scarce = false
+	if !w.engine.health.isFull() {
+		return group
+	}
+	if err := w.engine.reserve.fill(); err == nil {
+		w.engine.health.setFull(false)
+		return group
+	}
+	w.scarce = w.engine.reserve.scarce()
+	var rest []*request
+	for _, r := range group {
+		if r.kind == kindAppend || r.kind == kindClaim || r.kind == kindProbe {
+			r.err = errDiskFull
+			continue
+		}
+		rest = append(rest, r)
+	}
+	return rest
+}
+
+// transact does everything asked, and a slice of upkeep, in one transaction. It
+// writes nothing, and pays for nothing, when only reading was asked.
+func (w *writer) transact(group []*request) (wrote bool, err error) {
+	w.now = w.opts.Now().UnixNano()
+	w.touched, w.arrived = w.touched[:0], w.arrived[:0]
+	defer func() {
+		wrote = w.inTx
+		w.inTx = false
+		if err != nil && !w.store.conn.GetAutocommit() {
+			if rerr := with(w.store.rollback).exec(); rerr != nil {
+				err = fmt.Errorf("%w (and rolling back: %w)", err, rerr)
+			}
+		}
+	}()
+	// Acks first: a place beyond the head counts as the head, and that must
+	// not be the place of a message this very group may fail to write.
+	for _, r := range group {
+		if r.kind == kindAck {
+			if err := w.ack(r); err != nil {
+				return false, err
+			}
+		}
+	}
+	for _, r := range group {
+		if err := w.apply(r); err != nil {
+			return false, err
+		}
+	}
+	if len(group) != 1 || !group[0].solitary() {
+		if err := w.upkeep(); err != nil {
+			return false, err
+		}
+	}
+	if !w.inTx {
+		return false, nil
+	}
+	if err := with(w.store.commit).exec(); err != nil {
+		return false, err
+	}
+	w.acks.written()
+	return true, nil
+}
+
+// upkeep does a slice of what nobody waits for.
+func (w *writer) upkeep() error {
+	if err := w.writeAcks(acksPerGroup); err != nil {
+		return err
+	}
+	return w.pruneSlice()
+}
+
+// settle has memory follow what a request has changed in the file, or, for a
+// join, in nothing but memory. It comes after the commit.
+func (w *writer) settle(r *request) {
+	if r.err != nil {
+		return
+	}
+	switch r.kind {
+	case kindJoin:
+		w.engine.crowd.settle(r)
+		r.standing.Live = w.engine.crowd.count(r.user)
+		if rec := w.users.get(r.user); rec != nil {
+			w.wasSeen(rec, w.now)
+		}
+	case kindRevoke:
+		w.engine.revoked.add(r.user, r.revocation)
+	case kindErase:
+		if r.yes {
+			return // there is more to erase
+		}
+		clear(w.sizes)
+		w.acks.forget(r.user)
+		w.users.drop(r.user)
+		w.engine.crowd.dismiss(r.user, time.Unix(0, w.now))
+	}
+}
+
+func (w *writer) apply(r *request) error {
+	switch r.kind {
+	case kindAppend:
+		return w.append(r)
+	case kindClaim:
+		return w.claim(r)
+	case kindJoin:
+		return w.join(r)
+	case kindProbe:
+		if err := w.begin(); err != nil {
+			return err
+		}
+		w.probe++
+		return with(w.store.probe).int(w.probe).exec()
+	case kindLeave:
+		return w.leave(r)
+	case kindSeen:
+		return w.sight(r)
+	case kindRecall:
+		return w.recall(r)
+	case kindRevoke:
+		return w.revoke(r)
+	case kindMember:
+		return w.setMember(r)
+	case kindErase:
+		return w.erase(r)
+	case kindScrub:
+		return w.scrub(r)
+	case kindVacuum:
+		return w.vacuumAll(r)
+	case kindAck, kindBarrier: // done already
+	}
+	return nil
+}
+
+// begin opens the group's transaction when the first write needs it.
+func (w *writer) begin() error {
+	if w.inTx {
+		return nil
+	}
+	if !w.store.conn.GetAutocommit() {
+		// An earlier rollback failed as well; nothing can be written on top.
+		if err := with(w.store.rollback).exec(); err != nil {
+			return err
+		}
+	}
+	if w.engine.health.isFull() {
+		w.useRoom()
+	}
+	if err := with(w.store.begin).exec(); err != nil {
+		return err
+	}
+	w.inTx = true
+	return nil
+}
+
+// fail answers a group whose transaction did not come about. What memory knew of
+// the users it touched is wrong now and is forgotten; so are the acks' marks of
+// being written, but not the acks.
+func (w *writer) fail(group []*request, err error) {
+	for _, user := range w.touched {
+		w.users.drop(user)
+	}
+	clear(w.sizes)
+	w.acks.failed()
+	w.prune.failed()
+	w.engine.health.bad(err)
+	if !errors.Is(err, bridge.ErrUnavailable) {
+		err = fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+	}
+	for _, r := range group {
+		r.refuse(err)
+		switch r.kind {
+		case kindJoin:
+			r.err = w.joinReading(r, err)
+		case kindLeave: // its trail is not kept, but it is gone
+			w.engine.crowd.gone(r.user, r.name)
+		}
+	}
+}
+
+// joinReading is a join while nothing can be written: a known user's place can
+// still be read. It fails with err where something had to be written.
+func (w *writer) joinReading(r *request, err error) error {
+	if refused := w.admits(r.member); refused != nil {
+		return refused
+	}
+	w.arrived = w.arrived[:0]
+	s, rerr := w.saying(r.member)
+	if rerr != nil || !s.nothing() {
+		return err
+	}
+	return w.standing(r, err)
+}
