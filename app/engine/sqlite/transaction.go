@@ -3,8 +3,9 @@ package sqlite
 import (
 	"errors"
 	"fmt"
-	"hookbridge/app/bridge"
 	"time"
+
+	"hookbridge/app/bridge"
 )
 
 // run carries out one group, and passes it on to be told and answered.
