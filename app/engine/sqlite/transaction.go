@@ -85,6 +85,7 @@ func (w *writer) commit(group []*request) (wrote bool, err error) {
 		h.damage(err)
 	case fullDisk(err):
 		h.setFull(true)
+		err = fmt.Errorf("%w (%w)", errDiskFull, err)
 	default:
 		err = h.looked(err)
 	}
