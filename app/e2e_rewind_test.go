@@ -93,6 +93,24 @@ func TestAClientThatKnowsMoreThanARestoredStoreIsToldAndMissesNothing(t *testing
 	}
 }
 
+func TestWhatExpiredAfterAStoreWentBackIsToldToo(t *testing.T) {
+	w := restore(t)
+	w.fire("brief", `{"type":"t","to":{"user":"patient-1"},"ttl":1,"data":{"n":60}}`)
+	eventually(t, "the brief one to expire", func() bool {
+		var e struct{ Recipients []struct{ Status string } }
+		w.get("/v1/events/brief", &e)
+		return len(e.Recipients) == 1 && e.Recipients[0].Status == "dropped"
+	})
+	s := w.connect("patient-1", w.cursor)
+	if gap := s.want("gap"); gap.Reason != "rewound" {
+		t.Errorf("%s", gap.Raw)
+	}
+	if gap := s.want("gap"); gap.Reason != "expired" {
+		t.Errorf("%s", gap.Raw)
+	}
+	w.wantNew(s)
+}
+
 func TestOverAPollAndAStreamARestoredStoreIsTold(t *testing.T) {
 	w := restore(t)
 	tok := token(t, "patient-1", time.Hour, "")

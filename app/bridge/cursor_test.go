@@ -49,7 +49,7 @@ func TestEachCursorIsJudgedByWhereItsUserStands(t *testing.T) {
 		"mine.18.8.past": {from: Position{18, 8}, resumed: true},
 		"mine.19.8.past": {from: Position{18, 8}, gap: GapRewound},
 		"mine.3.9.past":  {from: Position{3, 8}, gap: GapRewound},
-		"mine.17.5.lost": {from: st.First, gap: GapRewound, told: Lost{st.Head, st.Head}},
+		"mine.17.5.lost": {from: st.First, gap: GapRewound},
 		"mine.9.4":       {from: Position{9, 4}, resumed: true}, // of before stores kept lives
 		"mine.11.4":      {from: Position{10, 4}, gap: GapRewound},
 		"mine.21.4":      {from: st.First, gap: GapAhead, told: Lost{st.Head, st.Head}},

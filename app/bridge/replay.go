@@ -40,7 +40,9 @@ func startFrom(after, tag string, st Standing, lifeEnd func(life string) (Positi
 	case c.life != st.Life:
 		end, err := lifeEnd(c.life)
 		if errors.Is(err, ErrRewound) {
-			return whole(GapRewound)
+			// Everything held, and a word on what has expired: it may have come after
+			// the store went back.
+			return start{from: st.First, gap: GapRewound}, nil
 		}
 		if err != nil {
 			return start{}, err
