@@ -84,7 +84,7 @@ func (j *judge) hadBy(user string, e *Event, by Moment, claim string) bool {
 				return true // its pong is its ack
 			}
 		}
-		if s.pos != (Position{}) {
+		if pos == (Position{}) || s.at <= by { // later it may have another place, in another life
 			pos = s.pos
 		}
 	}

@@ -95,8 +95,8 @@ func (j *judge) mayBeFor(e *Event, user string, at Moment) bool {
 		return e.To.All || e.To.Names(user)
 	}
 	by := min(e.By(), at)
-	if slices.ContainsFunc(e.Attempts, func(a *Attempt) bool { return a.Code == 0 && a.Start > by && a.Start <= at }) {
-		by = at // a store that went back may have taken it once more, unanswered
+	if j.rewoundIn(by, at) && slices.ContainsFunc(e.Attempts, func(a *Attempt) bool { return a.Code == 0 && a.Start <= at }) {
+		by = at // the store that went back may have taken it once more, unanswered
 	}
 	ops := j.h.Memberships[Member{user, e.To.Group}]
 	return slices.ContainsFunc(ops, func(in *Op) bool {
