@@ -19,7 +19,7 @@ import (
 	"github.com/gobwas/ws/wsutil"
 	"github.com/valyala/fasthttp"
 
-	"hookbridge/app/engine/redis/redistest"
+	"hookbridge/app/store/redis/redistest"
 )
 
 // Benchmarks against the real program in a process of its own, so that what is

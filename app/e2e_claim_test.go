@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"hookbridge/app/engine/redis/redistest"
+	"hookbridge/app/store/redis/redistest"
 )
 
 // Of a CloudEvent in the binary mode only the body is signed. Whoever has seen one

@@ -21,7 +21,7 @@ import (
 	"github.com/gobwas/ws/wsutil"
 	"github.com/golang-jwt/jwt/v5"
 
-	"hookbridge/app/engine/redis/redistest"
+	"hookbridge/app/store/redis/redistest"
 )
 
 // Numbers and corners that the protocol names exactly.

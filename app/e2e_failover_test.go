@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"hookbridge/app/engine/redis/redistest"
+	"hookbridge/app/store/redis/redistest"
 )
 
 // to patient-1, and counted.

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"hookbridge/app/engine/redis/redistest"
+	"hookbridge/app/store/redis/redistest"
 )
 
 // onEachEngine runs a test against the embedded engine and against two machines

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"hookbridge/app/engine/redis/redistest"
+	"hookbridge/app/store/redis/redistest"
 )
 
 // onBoth runs a test on a program of each engine.

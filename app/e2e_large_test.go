@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"hookbridge/app/engine/redis/redistest"
+	"hookbridge/app/store/redis/redistest"
 )
 
 // The largest event that can be set reaches every kind of reader: live and

@@ -13,7 +13,7 @@ import (
 
 	"github.com/fasthttp/websocket"
 
-	"hookbridge/app/engine/redis/redistest"
+	"hookbridge/app/store/redis/redistest"
 	"hookbridge/auth"
 )
 

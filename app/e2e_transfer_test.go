@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"hookbridge/app/engine/redis/redistest"
+	"hookbridge/app/store/redis/redistest"
 )
 
 // carriage is a store that the tests carry things from and to.

@@ -9,9 +9,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"hookbridge/app/bridge"
-	"hookbridge/app/engine/redis"
-	"hookbridge/app/engine/sqlite"
 	"hookbridge/app/guard"
+	"hookbridge/app/store/redis"
+	"hookbridge/app/store/sqlite"
 	"hookbridge/auth"
 	"hookbridge/handlers"
 )

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
-	"hookbridge/app/transfer"
+	"hookbridge/app/move"
 )
 
 // ExportCmd writes a whole store to a file.
@@ -56,12 +56,12 @@ func (c *ExportCmd) Run(ctx context.Context, streams Streams) (err error) {
 	if toFile && isTerminal(streams.Err) { // at a pipe's other end import draws its own
 		m.drawn()
 	}
-	o := transfer.Options{Moved: m.moved, Say: m.say}
-	var moved transfer.Moved
+	o := move.Options{Moved: m.moved, Say: m.say}
+	var moved move.Moved
 	if toFile {
-		moved, err = transfer.Export(ctx, a, c.To, o)
+		moved, err = move.Export(ctx, a, c.To, o)
 	} else {
-		moved, err = transfer.Stream(ctx, a, streams.Out, o)
+		moved, err = move.Stream(ctx, a, streams.Out, o)
 	}
 	if moved.Bytes > 0 {
 		m.sum(moved)
@@ -74,11 +74,11 @@ func (c *ExportCmd) explain(ctx context.Context, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, transfer.ErrFinished):
+	case errors.Is(err, move.ErrFinished):
 		return fmt.Errorf("--to %s: %w; name a new file, or remove that one", c.To, err)
-	case errors.Is(err, transfer.ErrForeign), errors.Is(err, transfer.ErrOther):
+	case errors.Is(err, move.ErrForeign), errors.Is(err, move.ErrOther):
 		return fmt.Errorf("--to %s: %w; it is left as it is: name a new file", c.To, err)
-	case errors.Is(err, transfer.ErrNothing):
+	case errors.Is(err, move.ErrNothing):
 		return fmt.Errorf("%w: is %s right?", err, c.place())
 	case errors.Is(err, bridge.ErrUnfinished):
 		return fmt.Errorf("%w: finish it first, with hookbridge import and the same export", err)

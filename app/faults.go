@@ -16,7 +16,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"hookbridge/app/engine/redis"
+	"hookbridge/app/store/redis"
 	"hookbridge/auth"
 )
 

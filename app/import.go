@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
-	"hookbridge/app/transfer"
+	"hookbridge/app/move"
 )
 
 // ImportCmd makes a store of an export.
@@ -58,7 +58,7 @@ func (c *ImportCmd) Run(ctx context.Context, streams Streams) (err error) {
 	if isTerminal(streams.Err) {
 		m.drawn()
 	}
-	moved, err := transfer.Import(ctx, a, in, transfer.Options{Moved: m.moved, Say: m.say})
+	moved, err := move.Import(ctx, a, in, move.Options{Moved: m.moved, Say: m.say})
 	if moved.Bytes > 0 {
 		m.sum(moved)
 	}
@@ -72,11 +72,11 @@ func (c *ImportCmd) explain(ctx context.Context, err error) error {
 		return nil
 	case errors.Is(err, bridge.ErrNotEmpty):
 		return fmt.Errorf("%s: %w", c.place(), err)
-	case errors.Is(err, transfer.ErrForeign):
+	case errors.Is(err, move.ErrForeign):
 		return fmt.Errorf("%w; an import wants what hookbridge export has written", err)
-	case errors.Is(err, transfer.ErrDamaged):
+	case errors.Is(err, move.ErrDamaged):
 		return fmt.Errorf("%w; copy it again from where it was made, or export again, and run import again", err)
-	case errors.Is(err, transfer.ErrIncomplete) && ctx.Err() == nil:
+	case errors.Is(err, move.ErrIncomplete) && ctx.Err() == nil:
 		return err // says what to do
 	}
 	return fmt.Errorf("%w; what is in the store stays: import of the same export again goes on from there", orStopped(ctx, err))

@@ -9,7 +9,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 
-	"hookbridge/app/transfer"
+	"hookbridge/app/move"
 )
 
 // meterEvery is how often a meter that is no bar says something.
@@ -51,7 +51,7 @@ func (m *meter) drawn() *meter {
 }
 
 // moved is told after each section.
-func (m *meter) moved(at transfer.Moved) {
+func (m *meter) moved(at move.Moved) {
 	n := at.Entries
 	if m.inBytes {
 		n = at.Bytes
@@ -83,7 +83,7 @@ func (m *meter) say(text string) {
 }
 
 // sum is the last line.
-func (m *meter) sum(at transfer.Moved) {
+func (m *meter) sum(at move.Moved) {
 	before := ""
 	if at.Before > 0 {
 		before = fmt.Sprintf(" (%d of them before)", at.Before)

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"hookbridge/app/transfer"
+	"hookbridge/app/move"
 )
 
 // clock is a time that tests set.
@@ -18,7 +18,7 @@ func TestAMeterSpeaksNowAndThenAndOnceInTheEnd(t *testing.T) {
 	var out syncBuffer
 	c := &clock{at: time.Unix(1, 0)}
 	m := newMeter(&out, "exported", 3000, false, c.now)
-	at := transfer.Moved{Before: 1000}
+	at := move.Moved{Before: 1000}
 	for range 30 {
 		c.forward(time.Second)
 		at.Entries += 150
@@ -45,12 +45,12 @@ func TestABarOutlivesItsEstimate(t *testing.T) {
 		var out syncBuffer
 		m := newMeter(&out, "imported", total, true, time.Now).drawn()
 		for n := range int64(30) {
-			m.moved(transfer.Moved{Bytes: 100 * n, Entries: n})
+			m.moved(move.Moved{Bytes: 100 * n, Entries: n})
 			if total > 0 && m.bar.IsFinished() {
 				t.Fatalf("it ended at %d", 100*n)
 			}
 		}
-		m.sum(transfer.Moved{Bytes: 3000, Entries: 30})
+		m.sum(move.Moved{Bytes: 3000, Entries: 30})
 		lines := strings.Split(out.String(), "\r")
 		if last := lines[len(lines)-1]; !strings.HasPrefix(last, "imported 30 entries, 3.0 kB, in ") || !strings.HasSuffix(last, "\n") || strings.Count(out.String(), "\n") != 1 {
 			t.Errorf("%q", out.String())

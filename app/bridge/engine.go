@@ -164,7 +164,7 @@ type Page struct {
 // messages out. All methods may be called at the same time from many goroutines.
 // A context that ends stops the wait, not necessarily the work.
 //
-// The promises, which enginetest holds every engine to:
+// The promises, which storetest holds every engine to:
 //   - When Append returns without error, the message survives the death of the
 //     process (and of the machine, as far as the store's own setting goes).
 //   - One id is one message, for as long as the id is remembered (7 days unless

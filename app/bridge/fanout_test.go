@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
-	"hookbridge/app/engine/sqlite"
+	"hookbridge/app/store/sqlite"
 	"hookbridge/app/wire"
 )
 

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
-	"hookbridge/app/engine/sqlite"
+	"hookbridge/app/store/sqlite"
 	"hookbridge/app/wire"
 )
 

@@ -13,7 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"hookbridge/app/bridge"
-	"hookbridge/app/engine/sqlite"
+	"hookbridge/app/store/sqlite"
 	"hookbridge/app/wire"
 )
 

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"hookbridge/app/engine/redis/redistest"
+	"hookbridge/app/store/redis/redistest"
 )
 
 // shared is bridges on one Redis: a primary, a replica that follows it through a

@@ -1,0 +1,172 @@
+package move
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"hookbridge/app/bridge"
+)
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// store is an Archive in memory.
+type store struct {
+	epoch    string
+	entries  []string // as JSON, each once
+	has      map[string]bool
+	progress bridge.Progress
+	cleared  int
+	loads    int
+
+	stop   func(n int) error       // before the n-th entry of a Dump or Load of the store, counted from 0
+	lost   func(n int) error       // after the n-th Load has happened
+	leaves func(entry string) bool // what a Dump leaves out: it has expired
+}
+
+var errStop = errors.New("the plug was pulled")
+
+func at(n int) func(int) error {
+	return func(i int) error {
+		if i == n {
+			return errStop
+		}
+		return nil
+	}
+}
+
+func (s *store) Epoch() string { return s.epoch }
+
+func (s *store) Count(context.Context) (int64, error) { return int64(len(s.entries)), nil }
+
+func (s *store) Dump(_ context.Context, after string, take func(bridge.Entry, string) error) error {
+	first := 0
+	if after != "" {
+		n, err := strconv.Atoi(after[len("behind "):])
+		if err != nil {
+			return err
+		}
+		first = max(0, n-2) // some come again
+	}
+	for i, text := range s.entries[first:] {
+		if s.stop != nil {
+			if err := s.stop(first + i); err != nil {
+				return err
+			}
+		}
+		if s.leaves != nil && s.leaves(text) {
+			continue
+		}
+		var e bridge.Entry
+		if err := json.Unmarshal([]byte(text), &e); err != nil {
+			return err
+		}
+		if err := take(e, fmt.Sprintf("behind %d", first+i+1)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *store) Progress(context.Context) (bridge.Progress, error) {
+	if s.epoch != "" {
+		return bridge.Progress{}, bridge.ErrNotEmpty
+	}
+	return s.progress, nil
+}
+
+func (s *store) Load(_ context.Context, entries []bridge.Entry, p bridge.Progress) error {
+	n := s.loads
+	s.loads++
+	if s.stop != nil {
+		if err := s.stop(n); err != nil {
+			return err
+		}
+	}
+	for _, e := range entries {
+		b, err := json.Marshal(e)
+		if err != nil {
+			return err
+		}
+		if text := string(b); !s.has[text] {
+			if s.has == nil {
+				s.has = make(map[string]bool)
+			}
+			s.has[text] = true
+			s.entries = append(s.entries, text)
+		}
+	}
+	s.progress = p
+	if s.lost != nil {
+		return s.lost(n)
+	}
+	return nil
+}
+
+func (s *store) Finish(_ context.Context, epoch string) error {
+	s.epoch, s.progress = epoch, bridge.Progress{}
+	return nil
+}
+
+func (s *store) Clear(context.Context) error {
+	s.cleared++
+	s.entries, s.has, s.progress = nil, nil, bridge.Progress{}
+	return nil
+}
+
+func (s *store) Close() error { return nil }
+
+// filled is a store with n entries of all kinds.
+func filled(t testing.TB, n int) *store {
+	t.Helper()
+	s := &store{epoch: "epoch1"}
+	all := make([]byte, 256)
+	for i := range all {
+		all[i] = byte(i)
+	}
+	since := time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC)
+	for i := range n {
+		user := fmt.Sprintf("patient-%d <é>", i)
+		var e bridge.Entry
+		switch i % 7 {
+		case 0:
+			e.Event = &bridge.EventEntry{ID: user, Digest: all[:32], Until: 1 << 62, Type: "t", At: int64(i), Except: []string{"s"},
+				Places: []bridge.PlaceEntry{{User: user, Seq: 1 << 63}, {}}}
+		case 1:
+			e.Mailbox = &bridge.MailboxEntry{User: user, Head: uint64(i), Holes: [][2]uint64{{1, 2}}, Acked: bridge.Position{Mailbox: 1, Broadcast: 2}}
+		case 2:
+			e.Message = &bridge.MessageEntry{User: user, Seq: 1, ID: "x", Expires: 5, Event: all}
+		case 3:
+			e.Membership = &bridge.MembershipEntry{Group: "g", User: user, Stored: true}
+		case 4:
+			e.Revocation = &bridge.RevocationEntry{User: user, Revocation: bridge.Revocation{IssuedBefore: since}}
+		case 5:
+			e.Trail = &bridge.Trail{Member: bridge.Member{User: user, Session: "s", Since: since}, Holes: []bridge.Hole{{Last: bridge.Position{Mailbox: 3}}}}
+		case 6:
+			e.Sight = &bridge.SightEntry{ID: "x", User: user, Session: "s", At: since.UnixNano()}
+		}
+		b, err := json.Marshal(e)
+		must(t, err)
+		s.entries = append(s.entries, string(b))
+	}
+	return s
+}
+
+// same wants b to be all of a, and a store that a bridge runs on.
+func same(t testing.TB, a, b *store) {
+	t.Helper()
+	if b.epoch != a.epoch || !slices.Equal(a.entries, b.entries) {
+		t.Fatalf("%d entries of %q have become %d of %q", len(a.entries), a.epoch, len(b.entries), b.epoch)
+	}
+}

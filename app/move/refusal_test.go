@@ -1,0 +1,187 @@
+package move
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"hookbridge/app/bridge"
+)
+
+func TestWhatIsNoGoodExportIsRefusedAndSaysWhy(t *testing.T) {
+	whole := exported(t, filled(t, 700))
+	lines := bytes.SplitAfter(whole, []byte("\n"))
+	without := func(n int) []byte { return bytes.Join(slices.Delete(slices.Clone(lines), n-1, n), nil) }
+	with := func(n int, line string) []byte {
+		l := slices.Clone(lines)
+		l[n-1] = []byte(line + "\n")
+		return bytes.Join(l, nil)
+	}
+	other := bytes.SplitAfter(exported(t, filled(t, 700)), []byte("\n"))
+	for name, c := range map[string]struct {
+		file []byte
+		is   error
+		says string
+	}{
+		"nothing":              {nil, ErrIncomplete, "nothing is there"},
+		"a text":               {[]byte("hello\nworld\n"), ErrForeign, "no export"},
+		"a user's export":      {[]byte(`{"user":"patient-1","at":""}` + "\n"), ErrForeign, ""},
+		"a file without lines": {bytes.Repeat([]byte{'x'}, 1<<20), ErrForeign, ""},
+		"no line in the end":   {append([]byte(opening), bytes.Repeat([]byte{'x'}, 1<<20)...), ErrForeign, ""},
+		"no header":            {without(1), ErrForeign, ""},
+		"a newer version":      {bytes.Replace(whole, []byte(`"version":1`), []byte(`"version":2`), 1), nil, "version 2, and this program knows versions up to 1"},
+		"no version":           {bytes.Replace(whole, []byte(`"version":1`), []byte(`"version":0`), 1), ErrDamaged, "line 1"},
+		"no epoch":             {bytes.Replace(whole, []byte(`"epoch1"`), []byte(`"epoch-"`), 1), ErrDamaged, "line 1"},
+		"no JSON":              {with(7, `{"event":{"id":"`), ErrDamaged, "line 7 is no entry"},
+		"an empty line":        {with(7, ``), ErrDamaged, "line 7 is no entry"},
+		"no entry":             {with(7, `{}`), ErrDamaged, "line 7"},
+		"two in one":           {with(7, `{"sight":{"id":"x","user":"u","session":"s","at":1},"membership":{"group":"g","user":"u"}}`), ErrDamaged, "line 7"},
+		"an unknown kind":      {with(7, `{"lease":{"id":"x"}}`), ErrDamaged, "line 7"},
+		"an unknown member":    {with(7, `{"membership":{"group":"g","user":"u","rank":1}}`), ErrDamaged, "line 7"},
+		"a second header":      {with(7, string(bytes.TrimSpace(lines[0]))), ErrDamaged, "line 7"},
+		"another entry":        {with(7, `{"membership":{"group":"g","user":"u"}}`), ErrDamaged, "line 502 does not fit"},
+		"a line less":          {without(7), ErrDamaged, "line 501 does not fit"},
+		"another's checkpoint": {with(502, string(bytes.TrimSpace(other[501]))), ErrDamaged, "line 502 does not fit"},
+		"another's half":       {slices.Concat(bytes.Join(lines[:502], nil), bytes.Join(other[502:], nil)), ErrDamaged, "line 703 does not fit"},
+		"no checkpoint":        {without(502), ErrDamaged, "line 702 does not fit"},
+		"a wrong count":        {bytes.Replace(whole, []byte(`"entries":700`), []byte(`"entries":701`), 1), ErrDamaged, "counts 701 entries, and there are 700"},
+		"something behind":     {append(bytes.Clone(whole), '\n'), ErrDamaged, "line 704 follows its end"},
+		"two exports":          {slices.Concat(whole, whole), ErrDamaged, "follows its end"},
+		"no end":               {without(703), ErrIncomplete, "500 entries of it are in the store; finish the export"},
+	} {
+		to := &store{}
+		_, err := load(t, to, c.file)
+		if err == nil || c.is != nil && !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.says) || to.epoch != "" {
+			t.Errorf("%s: %v", name, err)
+		}
+		if n := len(to.entries); n != 0 && n != 500 || int64(n) != to.progress.Loaded {
+			t.Errorf("%s: %d entries are loaded", name, n)
+		}
+	}
+}
+
+func TestASectionHasABound(t *testing.T) {
+	whole := exported(t, filled(t, 700))
+	first := bytes.IndexByte(whole, '\n') + 1
+	in := io.MultiReader(bytes.NewReader(whole[:first]), endless{})
+	if _, err := Import(t.Context(), &store{}, in, Options{}); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "line 2") {
+		t.Error(err)
+	}
+}
+
+// endless is a line without an end.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = 'x'
+	}
+	return len(p), nil
+}
+
+func TestAStoreWithALifeOfItsOwnIsNotLoadedInto(t *testing.T) {
+	whole := exported(t, filled(t, 700))
+	to := &store{}
+	_, err := load(t, to, whole)
+	must(t, err)
+	if _, err := load(t, to, whole); !errors.Is(err, bridge.ErrNotEmpty) || !strings.Contains(err.Error(), "has been imported already") {
+		t.Error(err)
+	}
+	if _, err := load(t, &store{epoch: "epoch2"}, whole); !errors.Is(err, bridge.ErrNotEmpty) || !strings.Contains(err.Error(), "life of its own") {
+		t.Error(err)
+	}
+	// An export that has lost entries which are in the store already.
+	to = &store{progress: bridge.Progress{Export: exportID(t, whole), Loaded: 701}}
+	if _, err := load(t, to, whole); !errors.Is(err, ErrDamaged) || to.epoch != "" {
+		t.Error(err)
+	}
+}
+
+func TestAFileThatIsNoHalfOfThisStoresExportIsLeftAlone(t *testing.T) {
+	from := filled(t, 700)
+	whole := exported(t, from)
+	half := whole[:len(whole)-40]
+	other := bytes.Replace(half, []byte(`"epoch1"`), []byte(`"epoch2"`), 1)
+	newer := bytes.Replace(half, []byte(`"version":1`), []byte(`"version":2`), 1)
+	for name, c := range map[string]struct {
+		file []byte
+		is   error
+		says string
+	}{
+		"finished":         {whole, ErrFinished, "finished"},
+		"finished, longer": {append(bytes.Clone(whole), "more"...), ErrFinished, ""},
+		"another store's":  {other, ErrOther, "another store"},
+		"newer":            {newer, nil, "versions up to 1"},
+		"something else":   {[]byte("the only copy of my thesis\n"), ErrForeign, "no export"},
+		"and shorter":      {[]byte("x"), ErrForeign, "no export"},
+	} {
+		path := fileIn(t, c.file)
+		_, err := Export(t.Context(), from, path, Options{})
+		if err == nil || c.is != nil && !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v", name, err)
+		}
+		info, err := os.Stat(path)
+		must(t, err)
+		if !bytes.Equal(read(t, path), c.file) || info.Mode().Perm() != 0o644 {
+			t.Errorf("%s: the file was changed", name)
+		}
+	}
+}
+
+func TestAStoreThatIsNoneIsNotExported(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "export")
+	if _, err := Export(t.Context(), &store{}, path, Options{}); !errors.Is(err, ErrNothing) {
+		t.Error(err)
+	}
+	half := &store{progress: bridge.Progress{Export: "x", Loaded: 3}}
+	if _, err := Stream(t.Context(), half, io.Discard, Options{}); !errors.Is(err, bridge.ErrUnfinished) {
+		t.Error(err)
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("a file was made")
+	}
+}
+
+func TestWritingThatFailsSaysSo(t *testing.T) {
+	if _, err := Stream(t.Context(), filled(t, 9000), &full{room: 300_000}, Options{}); !errors.Is(err, errFull) {
+		t.Error(err)
+	}
+}
+
+var errFull = errors.New("no space left")
+
+type full struct{ room int }
+
+func (f *full) Write(p []byte) (int, error) {
+	if f.room -= len(p); f.room < 0 {
+		return 0, errFull
+	}
+	return len(p), nil
+}
+
+// FuzzImport: whatever the input is, an import does not panic, and finishes
+// nothing but an export that is as it was written.
+func FuzzImport(f *testing.F) {
+	whole := read(f, "testdata/version1.jsonl")
+	f.Add(whole)
+	f.Add(whole[:len(whole)/2])
+	f.Add(whole[:len(whole)-1])
+	f.Add(slices.Concat(whole, whole))
+	f.Add(bytes.Replace(whole, []byte("patient-1"), []byte("patient-2"), 1))
+	f.Add(bytes.Replace(whole, []byte(`"version":1`), []byte(`"version":2`), 1))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		to := &store{}
+		_, err := load(t, to, b)
+		if (err == nil) != (to.epoch != "") {
+			t.Fatalf("%v, and the epoch is %q", err, to.epoch)
+		}
+		if err == nil && !bytes.Equal(b, whole) {
+			t.Fatal("a damaged export was finished")
+		}
+	})
+}

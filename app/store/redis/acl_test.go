@@ -1,0 +1,115 @@
+package redis_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"hookbridge/app/bridge"
+	"hookbridge/app/store/redis"
+	"hookbridge/app/store/redis/redistest"
+	"hookbridge/app/store/storetest"
+)
+
+// leastRights is the ACL that deploy/README.md gives, word by word.
+func leastRights(t *testing.T) []string {
+	t.Helper()
+	text, err := os.ReadFile("../../../deploy/README.md")
+	must(t, err)
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "ACL SETUSER ") {
+			return strings.Fields(line)
+		}
+	}
+	t.Fatal("deploy/README.md has no ACL")
+	return nil
+}
+
+// restricted is the address of a server for a user with these rights, and with those
+// for a prefix of each test's own.
+func restricted(t *testing.T, nodes []*redistest.Server, url string) string {
+	t.Helper()
+	words := leastRights(t)
+	for i, w := range words {
+		words[i] = strings.Replace(w, "hookbridge:*", "t*", 1) // prefixes of the suite
+	}
+	for _, n := range nodes {
+		n.Do(words...)
+	}
+	return strings.Replace(url, "redis://", "redis://"+words[2]+":"+strings.TrimPrefix(words[4], ">")+"@", 1)
+}
+
+func TestTheLeastRightsAreEnough(t *testing.T) {
+	s := redistest.Start(t, "--appendfsync", "everysec")
+	url := restricted(t, []*redistest.Server{s}, s.URL())
+	t.Run("for the engine", func(t *testing.T) { storetest.Run(t, harness(url)) })
+	t.Run("for an export and an import", func(t *testing.T) {
+		c := storetest.NewClock()
+		from, to := filled(t, url, c), fresh(url, c)
+		a := archive(t, from)
+		if _, err := a.Count(t.Context()); err != nil {
+			t.Error(err)
+		}
+		loaded(t, to, dumped(t, a, 0, nil), a.Epoch(), 1)
+		must(t, archive(t, fresh(url, c)).Clear(t.Context()))
+		same(t, from, to, c)
+	})
+	if log := s.Do("ACL", "LOG"); log != "" {
+		t.Errorf("this was refused: %s", log)
+	}
+}
+
+func TestTheLeastRightsAreEnoughOnACluster(t *testing.T) {
+	c := redistest.StartCluster(t)
+	url := restricted(t, c.Nodes, c.URL())
+	e, err := redis.Open(t.Context(), redis.Options{URL: url, Prefix: "t"})
+	must(t, err)
+	t.Cleanup(func() { must(t, e.Close()) })
+	e.Listen(&hub{})
+	must(t, e.Check(deadline(t, 10*time.Second)))
+	join(t, e, "u", "ses_1")
+	for _, m := range []*bridge.Message{message("one", "u"), message("all", "")} {
+		appendTo(t, e, m)
+	}
+	if got := stored(t, e, "u"); len(got) != 2 {
+		t.Errorf("%v", got)
+	}
+	for _, n := range c.Nodes {
+		if log := n.Do("ACL", "LOG"); log != "" {
+			t.Errorf("this was refused: %s", log)
+		}
+	}
+}
+
+// Whatever an append needs and may not do, /readyz tells.
+func TestACheckFailsWithoutWhatAnAppendNeeds(t *testing.T) {
+	s := redistest.Start(t)
+	url := restricted(t, []*redistest.Server{s}, s.URL())
+	e, _ := quick(t, redis.Options{URL: url, Prefix: "t"})
+	must(t, e.Check(deadline(t, 10*time.Second)))
+	user := leastRights(t)[2]
+	for _, right := range []string{"xadd", "publish", "hset", "evalsha", "get"} {
+		s.Do("ACL", "SETUSER", user, "-"+right)
+		if err := e.Check(deadline(t, 10*time.Second)); err == nil {
+			t.Errorf("without %s a check succeeds", right)
+		}
+		s.Do("ACL", "SETUSER", user, "+"+right)
+		redistest.Eventually(t, "a check to succeed with "+right, func() bool { return e.Check(deadline(t, 10*time.Second)) == nil })
+	}
+}
+
+// A shard of a Cluster that takes nothing keeps the check from succeeding.
+func TestACheckTriesEveryShard(t *testing.T) {
+	c := redistest.StartCluster(t)
+	e, _ := quick(t, redis.Options{URL: c.URL()})
+	must(t, e.Check(deadline(t, 10*time.Second)))
+	for i, n := range c.Nodes {
+		n.Do("CONFIG", "SET", "maxmemory", "1mb")
+		if err := e.Check(deadline(t, 10*time.Second)); err == nil {
+			t.Errorf("while node %d takes nothing a check succeeds", i)
+		}
+		n.Do("CONFIG", "SET", "maxmemory", "0")
+		redistest.Eventually(t, "a check to succeed again", func() bool { return e.Check(deadline(t, 10*time.Second)) == nil })
+	}
+}

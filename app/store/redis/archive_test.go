@@ -1,0 +1,360 @@
+package redis_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"hookbridge/app/bridge"
+	"hookbridge/app/store/redis"
+	"hookbridge/app/store/redis/redistest"
+	"hookbridge/app/store/storetest"
+)
+
+var errEnough = errors.New("enough")
+
+// fresh names an empty store on a server.
+func fresh(url string, c *storetest.Clock) redis.Options {
+	return redis.Options{URL: url, Prefix: fmt.Sprintf("t%d", prefixes.Add(1)), Now: c.Now, MailboxLimit: storetest.FilledMailbox}
+}
+
+func open(t *testing.T, o redis.Options) *redis.Engine {
+	t.Helper()
+	e, err := redis.Open(t.Context(), o)
+	must(t, err)
+	t.Cleanup(func() {
+		_ = e.Close() // a test may have closed it
+	})
+	return e
+}
+
+func archive(t *testing.T, o redis.Options) *redis.Archive {
+	t.Helper()
+	a, err := redis.OpenArchive(t.Context(), o)
+	must(t, err)
+	t.Cleanup(func() {
+		_ = a.Close() // a test may have closed it
+	})
+	return a
+}
+
+// filled is a store in all states, with nobody on it.
+func filled(t *testing.T, url string, c *storetest.Clock) redis.Options {
+	t.Helper()
+	o := fresh(url, c)
+	e := open(t, o)
+	storetest.Fill(t, e, c)
+	must(t, e.Close())
+	return o
+}
+
+// dumped is all that an archive gives, in one go where every is 0; or it is
+// interrupted behind so many entries each, and goes on where that was.
+func dumped(t *testing.T, a *redis.Archive, every int, between func()) (out []bridge.Entry) {
+	t.Helper()
+	for after := ""; ; between() {
+		n := 0
+		err := a.Dump(deadline(t, 30*time.Second), after, func(e bridge.Entry, place string) error {
+			out, after = append(out, e), place
+			if n++; n == every {
+				return errEnough
+			}
+			return nil
+		})
+		if err == nil {
+			return out
+		}
+		if !errors.Is(err, errEnough) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// texts are entries, each once.
+func texts(t *testing.T, entries []bridge.Entry) (out []string) {
+	t.Helper()
+	for _, e := range entries {
+		b, err := json.Marshal(e)
+		must(t, err)
+		out = append(out, string(b))
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// loaded makes a store of entries, in batches of which each is given so many times.
+func loaded(t *testing.T, o redis.Options, entries []bridge.Entry, epoch string, times int) {
+	t.Helper()
+	a := archive(t, o)
+	var p bridge.Progress
+	for batch := range slices.Chunk(entries, 37) {
+		was, err := a.Progress(t.Context())
+		must(t, err)
+		if was != p {
+			t.Fatalf("%+v has come, and %+v is said", p, was)
+		}
+		p = bridge.Progress{Export: "x", Loaded: p.Loaded + int64(len(batch))}
+		for range times {
+			must(t, a.Load(deadline(t, 30*time.Second), batch, p))
+		}
+	}
+	must(t, a.Finish(t.Context(), epoch))
+	must(t, a.Close())
+}
+
+// same opens both and lets the suite tell them apart.
+func same(t *testing.T, a, b redis.Options, c *storetest.Clock) {
+	t.Helper()
+	storetest.Same(t, open(t, a), open(t, b), c)
+}
+
+func TestAnArchiveCarriesAStoreWhole(t *testing.T) {
+	one, other, cluster := redistest.Start(t, "--appendfsync", "everysec"), redistest.Start(t, "--appendfsync", "everysec"), redistest.StartCluster(t)
+	for _, way := range []struct{ name, from, to string }{
+		{"from one Redis to another", one.URL(), other.URL()},
+		{"to another prefix", one.URL(), one.URL()},
+		{"from one Redis to a cluster", one.URL(), cluster.URL()},
+		{"from a cluster to one Redis", cluster.URL(), one.URL()},
+		{"from a cluster to a cluster", cluster.URL(), cluster.URL()},
+	} {
+		t.Run(way.name, func(t *testing.T) {
+			c := storetest.NewClock()
+			from, to := filled(t, way.from, c), fresh(way.to, c)
+			a := archive(t, from)
+			loaded(t, to, dumped(t, a, 0, nil), a.Epoch(), 1)
+			same(t, from, to, c)
+		})
+	}
+}
+
+func TestAnArchiveThatWasInterruptedIsTheSameInTheEnd(t *testing.T) {
+	one, cluster := redistest.Start(t, "--appendfsync", "everysec"), redistest.StartCluster(t)
+	t.Run("dumped a few at a time", func(t *testing.T) {
+		c := storetest.NewClock()
+		from, to := filled(t, cluster.URL(), c), fresh(one.URL(), c)
+		a := archive(t, from)
+		whole := texts(t, dumped(t, a, 0, nil))
+		for _, every := range []int{2, 7, 50} {
+			if got := texts(t, dumped(t, a, every, func() {})); !slices.Equal(got, whole) {
+				t.Errorf("by %d there come %d entries of %d", every, len(got), len(whole))
+			}
+		}
+		loaded(t, to, dumped(t, a, 1, func() {}), a.Epoch(), 1)
+		same(t, from, to, c)
+	})
+	t.Run("each batch loaded twice", func(t *testing.T) {
+		c := storetest.NewClock()
+		from, to := filled(t, one.URL(), c), fresh(cluster.URL(), c)
+		a := archive(t, from)
+		loaded(t, to, dumped(t, a, 0, nil), a.Epoch(), 2)
+		same(t, from, to, c)
+	})
+	t.Run("all of it loaded twice", func(t *testing.T) {
+		c := storetest.NewClock()
+		from, to := filled(t, one.URL(), c), fresh(one.URL(), c)
+		a := archive(t, from)
+		entries := dumped(t, a, 0, nil)
+		must(t, archive(t, to).Load(t.Context(), entries, bridge.Progress{}))
+		loaded(t, to, entries, a.Epoch(), 1)
+		same(t, from, to, c)
+	})
+	t.Run("Redis restarted between", func(t *testing.T) {
+		c, s := storetest.NewClock(), redistest.Start(t)
+		from, to := filled(t, s.URL(), c), fresh(one.URL(), c)
+		a := archive(t, from)
+		interrupted := 0
+		entries := dumped(t, a, 60, func() {
+			if interrupted++; interrupted%4 == 1 && interrupted < 10 {
+				s.Stop() // cursors are of no use any more
+				s.Restart()
+			}
+		})
+		loaded(t, to, entries, a.Epoch(), 1)
+		same(t, from, to, c)
+	})
+}
+
+func TestNothingIsLeftOutOfALargeStore(t *testing.T) {
+	s := redistest.Start(t, "--appendfsync", "everysec")
+	e, _ := quick(t, redis.Options{URL: s.URL(), Prefix: "a"})
+	want := make(map[string]bool)
+	var ms []*bridge.Message
+	for i := range 3000 {
+		user := fmt.Sprint("u", i)
+		if i%5 == 0 {
+			user = "busy"
+		}
+		m := message(fmt.Sprint("m", i), user)
+		ms = append(ms, m)
+		want[user+" "+m.ID] = true
+	}
+	for _, r := range e.AppendMany(deadline(t, 30*time.Second), ms) {
+		must(t, r.Err)
+	}
+	must(t, e.Close())
+	a := archive(t, redis.Options{URL: s.URL(), Prefix: "a"})
+	count, err := a.Count(t.Context())
+	must(t, err)
+	entries := dumped(t, a, 450, func() {})
+	got, kind, last := make(map[string]bool), 0, ""
+	for _, e := range entries {
+		switch {
+		case e.Life != nil && kind == 0 && len(got) == 0:
+		case e.Event != nil && kind > 0, e.Mailbox == nil && e.Message == nil && e.Event == nil:
+			t.Fatalf("out of order: %+v", e)
+		case e.Mailbox != nil:
+			kind, last = 1, e.Mailbox.User
+		case e.Message != nil:
+			if e.Message.User != last {
+				t.Fatalf("a message to %s among those to %s", e.Message.User, last)
+			}
+			got[e.Message.User+" "+e.Message.ID] = true
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("%d of %d messages", len(got), len(want))
+	}
+	if n := int64(len(dumped(t, a, 0, nil))); count < n/2 || count > 2*n {
+		t.Errorf("%d entries were said to be %d", n, count)
+	}
+	loaded(t, redis.Options{URL: s.URL(), Prefix: "b"}, entries, a.Epoch(), 1)
+	b, _ := quick(t, redis.Options{URL: s.URL(), Prefix: "b"})
+	if n := len(stored(t, b, "busy")); n != 600 {
+		t.Errorf("%d messages of 600 in one mailbox", n)
+	}
+}
+
+func TestNoBridgeStartsOnHalfAnImport(t *testing.T) {
+	s := redistest.Start(t)
+	c := storetest.NewClock()
+	from := filled(t, s.URL(), c)
+	entries := dumped(t, archive(t, from), 0, nil)
+	refused := func(t *testing.T, o redis.Options) {
+		t.Helper()
+		if _, err := redis.Open(t.Context(), o); !errors.Is(err, bridge.ErrUnfinished) || !strings.Contains(err.Error(), "hookbridge import") {
+			t.Errorf("open: %v", err)
+		}
+	}
+	t.Run("that comes from elsewhere", func(t *testing.T) {
+		o := fresh(s.URL(), c)
+		a := archive(t, o)
+		must(t, a.Load(t.Context(), entries[:20], bridge.Progress{Export: "x", Loaded: 20}))
+		refused(t, o)
+		if err := a.Dump(t.Context(), "", nil); !errors.Is(err, bridge.ErrUnfinished) {
+			t.Errorf("dump: %v", err)
+		}
+		must(t, a.Finish(t.Context(), "epoch"))
+		if e := open(t, o); e.Epoch() != "epoch" {
+			t.Error(e.Epoch())
+		}
+	})
+	t.Run("whose first batch broke off", func(t *testing.T) {
+		o := fresh(s.URL(), c)
+		a := archive(t, o)
+		damaged := bridge.Entry{Message: &bridge.MessageEntry{User: "u", Seq: 1, ID: "none", Expires: c.Now().Add(time.Hour).UnixNano()}}
+		if err := a.Load(t.Context(), []bridge.Entry{damaged}, bridge.Progress{Export: "x", Loaded: 1}); err == nil {
+			t.Error("a message without an event was loaded")
+		}
+		refused(t, o)
+		if p, err := a.Progress(t.Context()); err != nil || p != (bridge.Progress{Export: "x"}) {
+			t.Errorf("%+v, %v", p, err)
+		}
+	})
+	t.Run("until it is cleared", func(t *testing.T) {
+		o, beside := fresh(s.URL(), c), filled(t, s.URL(), c)
+		a := archive(t, o)
+		must(t, a.Load(t.Context(), entries[:200], bridge.Progress{Export: "x", Loaded: 200}))
+		must(t, a.Clear(t.Context()))
+		if keys := s.Do("KEYS", o.Prefix+":*"); keys != o.Prefix+":{machines}:format" {
+			t.Errorf("left: %s", keys)
+		}
+		loaded(t, o, entries, archive(t, beside).Epoch(), 1)
+		must(t, open(t, o).Close())
+		if err := archive(t, beside).Clear(t.Context()); !errors.Is(err, bridge.ErrNotEmpty) {
+			t.Errorf("clearing what lives: %v", err)
+		}
+		if len(dumped(t, archive(t, beside), 0, nil)) == 0 {
+			t.Error("the store beside it is gone")
+		}
+	})
+}
+
+func TestAnArchiveIsRefusedWhileAMachineRuns(t *testing.T) {
+	s := redistest.Start(t)
+	o := redis.Options{URL: s.URL()}
+	e := open(t, o)
+	if _, err := redis.OpenArchive(t.Context(), o); !errors.Is(err, bridge.ErrInUse) || !strings.Contains(err.Error(), "15s") {
+		t.Errorf("%v", err)
+	}
+	must(t, e.Close())
+	must(t, archive(t, o).Close())
+}
+
+func TestAStoreWithALifeOfItsOwnIsNotLoadedInto(t *testing.T) {
+	c := storetest.NewClock()
+	cluster := redistest.StartCluster(t)
+	if _, err := archive(t, filled(t, cluster.URL(), c)).Progress(t.Context()); !errors.Is(err, bridge.ErrNotEmpty) {
+		t.Errorf("%v", err)
+	}
+	o := fresh(cluster.URL(), c)
+	must(t, open(t, o).Close()) // opened once, and never used
+	if p, err := archive(t, o).Progress(t.Context()); err != nil || p != (bridge.Progress{}) {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+func TestWhatIsLoadedIsOnAsManyReplicasAsAnAppend(t *testing.T) {
+	c := storetest.NewClock()
+	primary := redistest.Start(t)
+	from := filled(t, redistest.Start(t).URL(), c)
+	a := archive(t, from)
+	entries := dumped(t, a, 0, nil)
+	o := fresh(primary.URL(), c)
+	o.WaitReplicas, o.Patience = 1, time.Second
+	if err := archive(t, o).Load(t.Context(), entries[:1], bridge.Progress{Export: "x", Loaded: 1}); !errors.Is(err, bridge.ErrUnavailable) {
+		t.Errorf("without a replica: %v", err)
+	}
+	replica := redistest.StartReplica(t, primary)
+	must(t, archive(t, o).Clear(t.Context()))
+	loaded(t, o, entries, a.Epoch(), 1)
+	primary.Kill()
+	replica.Do("REPLICAOF", "NO", "ONE")
+	o.URL, o.WaitReplicas = replica.URL(), 0
+	same(t, from, o, c)
+}
+
+func TestRevocationsOfAnOlderVersionAreCarriedOrSpokenOf(t *testing.T) {
+	s := redistest.Start(t)
+	o := redis.Options{URL: s.URL()}
+	e := open(t, o)
+	join(t, e, "known", "ses_1")
+	for _, u := range []string{"known", "12345"} {
+		must(t, e.Revoke(t.Context(), u, bridge.Revocation{TokenID: "stolen of " + u}))
+	}
+	must(t, e.Close())
+	keys := strings.Fields(s.Do("KEYS", "hookbridge:{u*}:R"))
+	for _, k := range keys { // older versions have not written the name
+		s.Do("HDEL", k, "nknown")
+	}
+	var got []string
+	for _, e := range dumped(t, archive(t, o), 0, nil) {
+		if r := e.Revocation; r != nil {
+			got = append(got, r.User+" "+r.TokenID)
+		}
+	}
+	slices.Sort(got)
+	if want := []string{"12345 stolen of 12345", "known stolen of known"}; !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+	for _, k := range keys {
+		s.Do("HDEL", k, "n12345")
+	}
+	err := archive(t, o).Dump(t.Context(), "", func(bridge.Entry, string) error { return nil })
+	if err == nil || !slices.ContainsFunc(keys, func(k string) bool { return strings.Contains(err.Error(), k) }) {
+		t.Errorf("a revocation is left out: %v", err)
+	}
+}

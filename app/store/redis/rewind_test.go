@@ -1,0 +1,259 @@
+package redis_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"hookbridge/app/bridge"
+	"hookbridge/app/store/redis"
+	"hookbridge/app/store/redis/redistest"
+	"hookbridge/app/store/storetest"
+)
+
+// noAOF keeps a server's data in an RDB file alone, which is written when asked.
+var noAOF = []string{"--appendonly", "no"}
+
+// rewindable is an engine of the suite that notices things soon.
+func rewindable(url string, o storetest.Options) storetest.Open {
+	return func() (bridge.Engine, error) {
+		return redis.Open(context.Background(), redis.Options{URL: url, Now: o.Now, MailboxLimit: o.MailboxLimit,
+			Lease: 3 * time.Second, Renew: 100 * time.Millisecond, Patience: 2 * time.Second})
+	}
+}
+
+// onFile goes back by an older RDB file.
+func onFile(live bool) storetest.RewindHarness {
+	return func(t *testing.T, o storetest.Options) storetest.Rewindable {
+		s := redistest.Start(t, noAOF...)
+		file := filepath.Join(s.Dir, "dump.rdb")
+		var kept []byte
+		return storetest.Rewindable{
+			Open: rewindable(s.URL(), o),
+			Live: live,
+			Save: func() {
+				s.Do("SAVE")
+				b, err := os.ReadFile(file)
+				must(t, err)
+				kept = b
+			},
+			Rewind: func() {
+				s.Kill()
+				must(t, os.WriteFile(file, kept, 0o600))
+				s.Restart()
+			},
+		}
+	}
+}
+
+func TestAnOlderFileThatIsPutBackIsFoundOut(t *testing.T) { storetest.RunRewinds(t, onFile(false)) }
+
+func TestARestartOnAnOlderFileIsFoundOutByThoseWhoAreConnected(t *testing.T) {
+	storetest.RunRewinds(t, onFile(true))
+}
+
+// A proxy stands for the address that clients know; behind it the replica takes the
+// primary's place.
+func TestALaggingReplicaThatIsPromotedIsFoundOut(t *testing.T) {
+	storetest.RunRewinds(t, func(t *testing.T, o storetest.Options) storetest.Rewindable {
+		p := redistest.StartPair(t)
+		return storetest.Rewindable{Open: rewindable(p.URL(), o), Live: true, Save: p.CutOff, Rewind: p.Promote}
+	})
+}
+
+// The same two servers change places again and again, and each knows the scripts of
+// the lives that it has reigned in.
+func TestAServerThatComesBackToPowerIsFoundOut(t *testing.T) {
+	storetest.RunRewinds(t, func(t *testing.T, o storetest.Options) storetest.Rewindable {
+		p := redistest.StartPair(t)
+		return storetest.Rewindable{Open: rewindable(p.URL(), o), Live: true, Save: p.CutOff, Rewind: func() {
+			p.Promote()
+			p.Demote()
+			p.CutOff()
+			p.Promote()
+		}}
+	})
+}
+
+func TestAnEmptiedRedisIsAnotherStoreAndNobodyWasErased(t *testing.T) {
+	s := redistest.Start(t)
+	e, h := quick(t, redis.Options{URL: s.URL()})
+	join(t, e, "u", "ses_1")
+	join(t, e, "quiet", "ses_2")
+	epoch := e.Epoch()
+	appendTo(t, e, message("a", "u"))
+	s.Do("FLUSHALL")
+	if r := appendTo(t, e, message("b", "u")); r.Recipients[0].Seq != 1 {
+		t.Errorf("%+v", r)
+	}
+	if e.Epoch() == epoch {
+		t.Error("cursors would find the store that they are of")
+	}
+	redistest.Eventually(t, "the sessions to be present again", func() bool { return presentNow(t, e, "u") == 1 && presentNow(t, e, "quiet") == 1 })
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for n := range h.told {
+		if strings.HasPrefix(n, string(bridge.NoticeErased)) {
+			t.Errorf("it was told: %s", n)
+		}
+	}
+	if len(h.lives) != 1 || h.lives[0] != e.Life() {
+		t.Errorf("lives %v were told, and it is %s", h.lives, e.Life())
+	}
+}
+
+// Two machines: one that has nothing to do finds out by its renewal, one that hears
+// a message of a life that it does not know looks for it first.
+func TestEveryMachineHearsOfANewLife(t *testing.T) {
+	p := redistest.StartPair(t)
+	one, h1 := quick(t, redis.Options{URL: p.URL()})
+	other, h2 := quick(t, redis.Options{URL: p.URL()})
+	join(t, one, "u", "ses_1")
+	join(t, other, "u", "ses_2")
+	p.CutOff()
+	for range 3 {
+		appendTo(t, one, message(storetest.NewClock().Now().Format(time.RFC3339Nano), "u"))
+	}
+	p.Promote()
+	redistest.Eventually(t, "both to be told", func() bool { return h1.lived() == 1 && h2.lived() == 1 })
+	if one.Life() != other.Life() {
+		t.Errorf("%s and %s", one.Life(), other.Life())
+	}
+	redistest.Eventually(t, "both to be counted again", func() bool { return presentNow(t, one, "u") == 2 && presentNow(t, other, "u") == 2 })
+	if r := appendTo(t, other, message("after", "u")); r.Sessions != 2 || r.Recipients[0].Seq != 1 {
+		t.Errorf("%+v", r)
+	}
+	redistest.Eventually(t, "one to hear it", func() bool { return h1.last() == "after" })
+}
+
+// What stands in a store that went back of a session that has left since is nobody.
+func TestSessionsThatLeftBeforeTheStoreWentBackAreNotCounted(t *testing.T) {
+	p := redistest.StartPair(t)
+	one, _ := quick(t, redis.Options{URL: p.URL()})
+	other, _ := quick(t, redis.Options{URL: p.URL()})
+	join(t, other, "u", "ses_1")
+	p.CutOff()
+	must(t, other.Leave(deadline(t, 5*time.Second), bridge.Trail{Member: bridge.Member{User: "u", Session: "ses_1"}}))
+	p.Promote()
+	redistest.Eventually(t, "both to listen at the new primary", func() bool { // or nothing would be counted anyway
+		out, err := p.Primary.Try("PUBSUB", "CHANNELS")
+		return err == nil && len(strings.Fields(out)) == 3
+	})
+	var r bridge.Receipt
+	m := message("m", "u")
+	redistest.Eventually(t, "the message to be taken", func() (ok bool) {
+		var err error
+		r, err = one.Append(deadline(t, 5*time.Second), m)
+		return err == nil
+	})
+	if r.Sessions != 0 {
+		t.Errorf("%+v", r)
+	}
+	if n := online(t, one, "u"); n != 0 {
+		t.Errorf("%d are there", n)
+	}
+}
+
+// Neither a machine's restart nor a failover that lost nothing is a reason for a gap.
+func TestAFailoverThatLostNothingKeepsEveryPlaceGood(t *testing.T) {
+	p := redistest.StartPair(t)
+	e, _ := quick(t, redis.Options{URL: p.URL()})
+	join(t, e, "u", "ses_1")
+	for i := range 5 {
+		appendTo(t, e, message(string(rune('a'+i)), "u"))
+	}
+	life := e.Life()
+	p.Settle()
+	p.CutOff()
+	p.Promote()
+	redistest.Eventually(t, "a new life", func() bool { return e.Life() != life })
+	appendTo(t, e, message("after", "u"))
+	end, err := e.LifeEnd(deadline(t, 5*time.Second), "u", life)
+	if err != nil || end.Mailbox != 5 {
+		t.Errorf("%+v, %v", end, err)
+	}
+	now := e.Life()
+	must(t, e.Close())
+	again, _ := quick(t, redis.Options{URL: p.URL()})
+	if again.Life() != now {
+		t.Errorf("a restart of the machine began the life %s after %s", again.Life(), now)
+	}
+}
+
+// An operator's SCRIPT FLUSH is no new life.
+func TestForgottenScriptsAreNoNewLife(t *testing.T) {
+	s := redistest.Start(t)
+	e, h := quick(t, redis.Options{URL: s.URL()})
+	life := e.Life()
+	for _, do := range []func(){
+		func() { appendTo(t, e, message("m", "u")) },
+		func() { join(t, e, "u", "ses_1") },
+		func() { stored(t, e, "u") },
+		func() { must(t, e.Ack(deadline(t, 5*time.Second), "u", life, bridge.Position{Mailbox: 1})) },
+	} {
+		s.Do("SCRIPT", "FLUSH")
+		do()
+	}
+	if e.Life() != life || h.lived() != 0 {
+		t.Errorf("%s began after %s", e.Life(), life)
+	}
+}
+
+// A machine of a version without lives publishes places of no life: a session looks
+// them up in the store.
+func TestWhatAnOlderVersionPublishesIsOfNoLife(t *testing.T) {
+	s := redistest.Start(t)
+	e, h := quick(t, redis.Options{URL: s.URL()})
+	join(t, e, "u", "ses_1")
+	appendTo(t, e, message("new", "u"))
+	redis.HearOld(e, message("old", "u"), "u", 2)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if want := []string{e.Life(), ""}; fmt.Sprint(h.heard, h.of) != fmt.Sprint([]string{"new", "old"}, want) {
+		t.Errorf("%v of %q", h.heard, h.of)
+	}
+}
+
+// A mailbox remembers the beginnings of so many lives; of older ones it says that they
+// ended too early, never too late.
+func TestOfOldLivesTooLittleIsGoodAndNeverTooMuch(t *testing.T) {
+	s := redistest.Start(t, "--appendfsync", "no")
+	e, _ := quick(t, redis.Options{URL: s.URL()})
+	join(t, e, "u", "ses_1")
+	var lives []string
+	const rounds, kept = 80, 60
+	for i := range rounds {
+		appendTo(t, e, message(fmt.Sprint("m", i), "u"))
+		lives = append(lives, e.Life())
+		s.Do("DEL", "hookbridge:{machines}:reigns") // as if another server had taken over
+		s.Do("SCRIPT", "FLUSH")
+	}
+	for i, life := range lives {
+		if i > 0 && life == lives[i-1] {
+			t.Fatalf("round %d lives as the one before", i)
+		}
+		end, err := e.LifeEnd(deadline(t, 10*time.Second), "u", life)
+		must(t, err)
+		if want := uint64(i + 1); end.Mailbox > want || i >= rounds-kept && end.Mailbox != want {
+			t.Errorf("life %d ended at %d", i, end.Mailbox)
+		}
+	}
+}
+
+// A connection that still leads to a primary which was demoted is given up.
+func TestADemotedPrimaryIsLeft(t *testing.T) {
+	p := redistest.StartPair(t)
+	e, _ := quick(t, redis.Options{URL: p.URL()})
+	appendTo(t, e, message("before", "u"))
+	p.CutOff()
+	p.PromoteSilently()
+	m := message("after", "u")
+	redistest.Eventually(t, "the new primary to be found", func() bool {
+		_, err := e.Append(deadline(t, 5*time.Second), m)
+		return err == nil
+	})
+}

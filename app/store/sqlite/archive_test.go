@@ -1,0 +1,293 @@
+package sqlite
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"hookbridge/app/bridge"
+	"hookbridge/app/store/storetest"
+)
+
+func openArchive(t *testing.T, o Options) *Archive {
+	t.Helper()
+	a, err := OpenArchive(t.Context(), o)
+	if err != nil {
+		t.Fatalf("open an archive: %v", err)
+	}
+	t.Cleanup(func() { _ = a.Close() })
+	return a
+}
+
+// filled is a closed store in all its states: what has expired lies in it, or
+// has been taken out.
+func filled(t *testing.T, pruned bool) (Options, *storetest.Clock) {
+	t.Helper()
+	c := storetest.NewClock()
+	o := Options{Dir: t.TempDir(), Now: c.Now, MailboxLimit: storetest.FilledMailbox, BroadcastLimit: 12}
+	e := open(t, o)
+	storetest.Fill(t, e, c)
+	if pruned {
+		eventually(t, "what has expired to leave", func() bool {
+			return number(t, e, fmt.Sprint("SELECT count(*) FROM mail WHERE expires <= ", c.Now().UnixNano())) == 0
+		})
+	}
+	mustDo(t, e.Close())
+	return o, c
+}
+
+// elsewhere is a store like another one, in a new folder that is not made yet.
+func elsewhere(t *testing.T, o Options) Options {
+	t.Helper()
+	o.Dir = t.TempDir() + "/new/store"
+	return o
+}
+
+// carried is an entry that has gone through a file, and its place in the store.
+type carried struct {
+	line  string
+	place string
+	entry bridge.Entry
+}
+
+func carry(e bridge.Entry, place string) (carried, error) {
+	b, err := json.Marshal(e)
+	if err != nil {
+		return carried{}, err
+	}
+	c := carried{line: string(b), place: place}
+	return c, json.Unmarshal(b, &c.entry)
+}
+
+func lines(cs []carried) (out []string) {
+	for _, c := range cs {
+		out = append(out, c.line)
+	}
+	return out
+}
+
+func entries(cs []carried) (out []bridge.Entry) {
+	for _, c := range cs {
+		out = append(out, c.entry)
+	}
+	return out
+}
+
+// load loads in batches, and finishes.
+func load(t *testing.T, o Options, all []carried, batch int, epoch string) {
+	t.Helper()
+	a := openArchive(t, o)
+	done := 0
+	for part := range slices.Chunk(all, batch) {
+		done += len(part)
+		mustDo(t, a.Load(t.Context(), entries(part), bridge.Progress{Export: "x", Loaded: int64(done)}))
+	}
+	mustDo(t, a.Finish(t.Context(), epoch))
+	mustDo(t, a.Close())
+}
+
+func epochOf(t *testing.T, o Options) string {
+	t.Helper()
+	a := openArchive(t, o)
+	mustDo(t, a.Close())
+	return a.Epoch()
+}
+
+// alike fails where two stores are to be told apart.
+func alike(t *testing.T, o, p Options, c *storetest.Clock) {
+	t.Helper()
+	a, b := open(t, o), open(t, p)
+	for _, u := range []string{"ada", "bob", "jon"} {
+		var orders [2][]string
+		for i, e := range []*Engine{a, b} {
+			page, err := e.Read(t.Context(), u, e.Life(), bridge.Position{}, 1_000, 1<<20)
+			mustDo(t, err)
+			for _, d := range page.Deliveries {
+				orders[i] = append(orders[i], d.Message.ID)
+			}
+		}
+		if len(orders[0]) == 0 || !slices.Equal(orders[0], orders[1]) {
+			t.Errorf("messages of %s come as %v and %v", u, orders[0], orders[1])
+		}
+	}
+	storetest.Same(t, a, b, c)
+	mustDo(t, a.Close())
+	mustDo(t, b.Close())
+}
+
+func TestAStoreThatWasCarriedIsNotToBeToldFromTheOneItWas(t *testing.T) {
+	for _, way := range []struct {
+		pruned bool
+		batch  int
+	}{{false, 7}, {true, 10_000}} {
+		t.Run(fmt.Sprintf("pruned %v, %d entries at a time", way.pruned, way.batch), func(t *testing.T) {
+			t.Parallel()
+			o, c := filled(t, way.pruned)
+			all := dumpAll(t, o)
+			p := elsewhere(t, o)
+			load(t, p, all, way.batch, epochOf(t, o))
+			if got, want := lines(dumpAll(t, p)), lines(all); !slices.Equal(got, want) {
+				t.Errorf("carried on, it is\n%s\nand was\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+			alike(t, o, p, c)
+		})
+	}
+}
+
+func TestALoadThatBrokeOffGoesOnWhereItWas(t *testing.T) {
+	o, c := filled(t, true)
+	all := dumpAll(t, o)
+	p := elsewhere(t, o)
+	const batch = 97
+	for done := 0; done < len(all); done += batch {
+		part := all[done:min(done+batch, len(all))]
+		for range 2 { // the first answer was lost
+			a := openArchive(t, p)
+			got, err := a.Progress(t.Context())
+			if err != nil || got.Loaded != int64(done) || done > 0 && got.Export != "x" || a.Epoch() != "" {
+				t.Fatalf("progress %+v, %v, epoch %q; %d are loaded", got, err, a.Epoch(), done)
+			}
+			// As if the process had ended before it knew that this was done.
+			mustDo(t, a.Load(t.Context(), entries(part), bridge.Progress{Export: "x", Loaded: int64(done)}))
+			mustDo(t, a.Close())
+		}
+		a := openArchive(t, p)
+		mustDo(t, a.Load(t.Context(), nil, bridge.Progress{Export: "x", Loaded: int64(done + batch)}))
+		mustDo(t, a.Close())
+		if _, err := Open(t.Context(), p); !errors.Is(err, bridge.ErrUnfinished) || !strings.Contains(err.Error(), "hookbridge import") {
+			t.Fatalf("a bridge on half a store: %v", err)
+		}
+		a = openArchive(t, p)
+		if err := a.Dump(t.Context(), "", nil); !errors.Is(err, bridge.ErrUnfinished) {
+			t.Fatalf("half a store carried on: %v", err)
+		}
+		mustDo(t, a.Close())
+	}
+	load(t, p, all, 1_000, epochOf(t, o)) // all of it once more
+	alike(t, o, p, c)
+}
+
+func TestWhatCannotBeLoadedLeavesTheStoreAsItWas(t *testing.T) {
+	p := elsewhere(t, Options{})
+	a := openArchive(t, p)
+	event := bridge.Entry{Event: &bridge.EventEntry{ID: "m1", Until: time.Now().Add(time.Hour).UnixNano()}}
+	orphan := bridge.Entry{Message: &bridge.MessageEntry{User: "u", Seq: 1, ID: "orphan"}}
+	for _, bad := range []bridge.Entry{orphan, {}} {
+		err := a.Load(t.Context(), []bridge.Entry{event, bad}, bridge.Progress{Export: "x", Loaded: 2})
+		if err == nil || bad.Message != nil && !strings.Contains(err.Error(), "orphan") {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+	full := func(op string) error { return sqlite3.FULL }
+	a.vfs.fault.Store(&full)
+	if err := a.Load(t.Context(), []bridge.Entry{event}, bridge.Progress{Export: "x", Loaded: 1}); err == nil {
+		t.Error("it was loaded onto a disk that takes nothing")
+	}
+	a.vfs.fault.Store(nil)
+	if got, err := a.Progress(t.Context()); err != nil || got != (bridge.Progress{}) {
+		t.Errorf("progress %+v, %v", got, err)
+	}
+	mustDo(t, a.Load(t.Context(), []bridge.Entry{event}, bridge.Progress{Export: "x", Loaded: 1}))
+	if n, err := a.Count(t.Context()); err != nil || n != 1 {
+		t.Errorf("%d entries, %v", n, err)
+	}
+}
+
+func TestOneProcessUsesAStoreAtATime(t *testing.T) {
+	o := Options{Dir: t.TempDir()}
+	e := open(t, o)
+	if _, err := OpenArchive(t.Context(), o); !errors.Is(err, bridge.ErrInUse) {
+		t.Errorf("an archive beside a bridge: %v", err)
+	}
+	mustDo(t, e.Close())
+	a := openArchive(t, o)
+	for range 2 {
+		if _, err := Open(t.Context(), o); !errors.Is(err, bridge.ErrInUse) {
+			t.Errorf("a bridge beside an archive: %v", err)
+		}
+	}
+	mustDo(t, a.Close())
+	if err := a.Close(); !errors.Is(err, bridge.ErrClosed) {
+		t.Errorf("closed twice: %v", err)
+	}
+	if _, err := a.Progress(t.Context()); !errors.Is(err, bridge.ErrClosed) {
+		t.Errorf("asked when closed: %v", err)
+	}
+	mustDo(t, open(t, o).Close())
+}
+
+func TestAStoreWithALifeOfItsOwnIsNotLoadedInto(t *testing.T) {
+	entry := bridge.Entry{Membership: &bridge.MembershipEntry{Group: "g", User: "carried", Stored: true}}
+	for name, live := range map[string]func(e *Engine) error{
+		"an id": func(e *Engine) error {
+			_, err := e.Append(t.Context(), message("never", "u", 10, time.Time{}))
+			return err
+		},
+		"a user": func(e *Engine) error {
+			_, err := e.Join(t.Context(), bridge.Member{User: "u", Session: "ses_1"})
+			return err
+		},
+		"a revocation": func(e *Engine) error { return e.Revoke(t.Context(), "u", bridge.Revocation{TokenID: "t"}) },
+		"a member":     func(e *Engine) error { return e.SetMember(t.Context(), "g", "u", true) },
+	} {
+		o := Options{Dir: t.TempDir()}
+		e := open(t, o)
+		epoch := e.Epoch()
+		mustDo(t, live(e))
+		mustDo(t, e.Close())
+		a := openArchive(t, o)
+		_, err := a.Progress(t.Context())
+		for _, err := range []error{err, a.Load(t.Context(), []bridge.Entry{entry}, bridge.Progress{Export: "x"}),
+			a.Finish(t.Context(), "another"), a.Clear(t.Context())} {
+			if !errors.Is(err, bridge.ErrNotEmpty) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		mustDo(t, a.Close())
+		if got := open(t, o).Epoch(); got != epoch {
+			t.Errorf("%s: the epoch is %q and was %q", name, got, epoch)
+		}
+	}
+}
+
+func TestAStoreInWhichNothingHasHappenedTakesTheEpochThatIsCarried(t *testing.T) {
+	o := Options{Dir: t.TempDir()}
+	e := open(t, o)
+	mustDo(t, e.Check(t.Context()))
+	mustDo(t, e.Close())
+	load(t, o, nil, 1, "carried")
+	a := openArchive(t, o)
+	mustDo(t, a.Finish(t.Context(), "carried")) // whoever finished did not hear of it
+	mustDo(t, a.Close())
+	if e := open(t, o); e.Epoch() != "carried" {
+		t.Errorf("epoch %q", e.Epoch())
+	}
+}
+
+func TestAClearedImportLeavesANewStore(t *testing.T) {
+	o, _ := filled(t, true)
+	all := dumpAll(t, o)
+	p := elsewhere(t, o)
+	a := openArchive(t, p)
+	mustDo(t, a.Clear(t.Context())) // nothing yet
+	for range 2 {
+		mustDo(t, a.Load(t.Context(), entries(all), bridge.Progress{Export: "x", Loaded: 1}))
+		mustDo(t, a.Clear(t.Context()))
+		got, err := a.Progress(t.Context())
+		n, cerr := a.Count(t.Context())
+		if err != nil || cerr != nil || got != (bridge.Progress{}) || n != 0 || a.Epoch() != "" {
+			t.Fatalf("progress %+v, %v, %d entries, %v, epoch %q", got, err, n, cerr, a.Epoch())
+		}
+	}
+	mustDo(t, a.Close())
+	e := open(t, p)
+	if r := mustAppend(t, e, message("msg_1", "bob", 10, inAnHour())); r.Duplicate || r.Recipients[0].Seq != 1 {
+		t.Errorf("the first message is %+v", r)
+	}
+}

@@ -1,0 +1,40 @@
+package sqlite
+
+import (
+	"os"
+	"testing"
+
+	"hookbridge/app/bridge"
+	"hookbridge/app/store/storetest"
+)
+
+// A backup is a copy of the folder, made and put back while nobody has it open.
+func TestABackupThatIsPutBackIsFoundOut(t *testing.T) {
+	storetest.RunRewinds(t, func(t *testing.T, o storetest.Options) storetest.Rewindable {
+		dir, backup := t.TempDir(), t.TempDir()
+		copyInto := func(to, from string) {
+			if err := os.RemoveAll(to); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return storetest.Rewindable{
+			Open: func() (bridge.Engine, error) {
+				return Open(t.Context(), Options{Dir: dir, Now: o.Now, MailboxLimit: o.MailboxLimit})
+			},
+			Save:   func() { copyInto(backup, dir) },
+			Rewind: func() { copyInto(dir, backup) },
+		}
+	})
+}
+
+func TestTheEmbeddedEngineKeepsThePromises(t *testing.T) {
+	storetest.Run(t, func(t *testing.T, o storetest.Options) storetest.Open {
+		dir := t.TempDir()
+		return func() (bridge.Engine, error) {
+			return Open(t.Context(), Options{Dir: dir, Now: o.Now, MailboxLimit: o.MailboxLimit, MailboxBytes: o.MailboxBytes})
+		}
+	})
+}

@@ -1,0 +1,326 @@
+package storetest
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"hookbridge/app/bridge"
+)
+
+// patience is how long the suite waits for what an engine may do later.
+const patience = 30 * time.Second
+
+// limit is the size of a mailbox in the suite, small enough to fill.
+const limit = 10
+
+// fixture is one test's store, its clock and what its Listener heard.
+type fixture struct {
+	*testing.T
+	engine  bridge.Engine
+	open    Open
+	harness Harness
+	clock   *Clock
+	hub     *recorder
+	heard   bridge.Listener // hub, unless the test brings its own
+	ctx     context.Context
+	serial  atomic.Int64
+}
+
+func newFixture(t *testing.T, h Harness) *fixture {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	f := &fixture{T: t, harness: h, clock: NewClock(), hub: &recorder{}, ctx: ctx}
+	f.heard = f.hub
+	f.roomy()
+	return f
+}
+
+// roomy and tight give the test a new store, with the engine's own limit for a
+// mailbox or a small one.
+func (f *fixture) roomy() { f.fresh(Options{}) }
+func (f *fixture) tight() { f.fresh(Options{MailboxLimit: limit}) }
+
+func (f *fixture) fresh(o Options) {
+	f.Helper()
+	if f.engine != nil {
+		f.close()
+	}
+	o.Now = f.clock.Now
+	f.open = f.harness(f.T, o)
+	f.start()
+}
+
+func (f *fixture) start() {
+	f.Helper()
+	e, err := f.open()
+	if err != nil {
+		f.Fatalf("open: %v", err)
+	}
+	f.engine = e
+	e.Listen(f.heard)
+	f.Cleanup(func() {
+		// A test may have closed it already.
+		_ = e.Close()
+	})
+}
+
+func (f *fixture) close() {
+	f.Helper()
+	if err := f.engine.Close(); err != nil {
+		f.Fatalf("close: %v", err)
+	}
+}
+
+func (f *fixture) reopen() {
+	f.Helper()
+	f.close()
+	f.start()
+}
+
+// message makes a message that is kept for an hour.
+func (f *fixture) message(to bridge.Target) *bridge.Message {
+	id := fmt.Sprintf("msg_%d", f.serial.Add(1))
+	m := &bridge.Message{
+		ID:      id,
+		To:      to,
+		Event:   eventOf(id),
+		Type:    "test",
+		At:      f.clock.Now().UTC().Truncate(time.Millisecond),
+		Expires: f.clock.Now().Add(time.Hour).UTC(),
+	}
+	m.Digest = digestOf(m.Event)
+	m.Encode()
+	return m
+}
+
+func eventOf(id string) []byte {
+	return fmt.Appendf(nil, `{"id":%q,"type":"test","data":{"n":1}}`, id)
+}
+
+func digestOf(event []byte) [sha256.Size]byte { return sha256.Sum256(event) }
+
+func (f *fixture) append(m *bridge.Message) bridge.Receipt {
+	f.Helper()
+	r, err := f.engine.Append(f.ctx, m)
+	if err != nil {
+		f.Fatalf("append %s: %v", m.ID, err)
+	}
+	return r
+}
+
+// send appends one message that is kept for ttl, and returns it.
+func (f *fixture) send(to bridge.Target, ttl time.Duration) *bridge.Message {
+	f.Helper()
+	m := f.message(to)
+	m.Expires = f.clock.Now().Add(ttl).UTC()
+	f.append(m)
+	return m
+}
+
+func (f *fixture) join(user string) bridge.Standing {
+	f.Helper()
+	s, err := f.engine.Join(f.ctx, bridge.Member{User: user, Session: "ses_1", Transport: "websocket", Since: f.clock.Now(), Token: "none", Issued: f.clock.Now()})
+	if err != nil {
+		f.Fatalf("join %q: %v", user, err)
+	}
+	return s
+}
+
+// standing is join's answer without the life, which each store names at random.
+func (f *fixture) standing(user string) bridge.Standing {
+	f.Helper()
+	s := f.join(user)
+	if s.Life != f.engine.Life() {
+		f.Fatalf("%q stands in the life %q, and the store lives %q", user, s.Life, f.engine.Life())
+	}
+	s.Life = ""
+	return s
+}
+
+func (f *fixture) ack(user string, p bridge.Position) {
+	f.Helper()
+	if err := f.engine.Ack(f.ctx, user, f.engine.Life(), p); err != nil {
+		f.Fatalf("ack: %v", err)
+	}
+}
+
+func (f *fixture) read(user string, after bridge.Position, count, bytes int) bridge.Page {
+	f.Helper()
+	p, err := f.engine.Read(f.ctx, user, f.engine.Life(), after, count, bytes)
+	if err != nil {
+		f.Fatalf("read: %v", err)
+	}
+	return p
+}
+
+// all reads to the head in one page, which the suite's small stores fit in.
+func (f *fixture) all(user string, after bridge.Position) bridge.Page {
+	f.Helper()
+	p := f.read(user, after, 10_000, 1<<30)
+	if p.More {
+		f.Fatal("a page with room for everything says that there is more")
+	}
+	return p
+}
+
+func (f *fixture) pending(user string, after bridge.Position) int {
+	f.Helper()
+	n, err := f.engine.Pending(f.ctx, user, after)
+	if err != nil {
+		f.Fatalf("pending: %v", err)
+	}
+	return n
+}
+
+func (f *fixture) equal(what string, got, want any) {
+	f.Helper()
+	if g, w := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", want); g != w {
+		f.Fatalf("%s: got %s, want %s", what, g, w)
+	}
+}
+
+// eventually waits for a condition that an engine may take its time to meet.
+func (f *fixture) eventually(what string, ok func() bool) {
+	f.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-f.ctx.Done():
+			f.Fatalf("waited in vain: %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+func user(name string) bridge.Target { return bridge.Target{User: name} }
+
+var everybody = bridge.Target{All: true}
+
+// ids lists the messages of some deliveries.
+func ids(ds []bridge.Delivery) []string {
+	out := []string{}
+	for _, d := range ds {
+		out = append(out, d.Message.ID)
+	}
+	return out
+}
+
+// Clock is the time as the engine sees it; it only moves when told to.
+type Clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+// NewClock starts at this moment, in milliseconds as the protocol has them.
+func NewClock() *Clock { return &Clock{now: time.Now().Truncate(time.Millisecond)} }
+
+// Now is the clock for Options.Now.
+func (c *Clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+// Advance moves the clock forward.
+func (c *Clock) Advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// heard is one call of the Listener.
+type heard struct {
+	user string // empty: to all
+	bridge.Delivery
+}
+
+// recorder is a Listener that remembers, and pretends to have one session for
+// every user.
+type recorder struct {
+	mu      sync.Mutex
+	calls   []heard
+	onAny   func(heard) // called with mu held
+	notices []bridge.Notice
+	trails  []bridge.Trail // what Trails answers
+	lives   []string       // that NewLife told of
+}
+
+func (r *recorder) Notify(n bridge.Notice) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.notices = append(r.notices, n)
+}
+
+func (r *recorder) Behind(string, bridge.Position) {}
+
+func (r *recorder) NewLife(life string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lives = append(r.lives, life)
+}
+
+// born reports whether the Listener was told of a life.
+func (r *recorder) born(life string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Contains(r.lives, life)
+}
+
+func (r *recorder) Trails(user string) []bridge.Trail {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []bridge.Trail
+	for _, t := range r.trails {
+		if t.Member.User == user {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// told returns the notices of a kind that were heard.
+func (r *recorder) told(k bridge.NoticeKind) []bridge.Notice {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []bridge.Notice
+	for _, n := range r.notices {
+		if n.Kind == k {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+func (r *recorder) Deliver(user string, d bridge.Delivery) int { return r.note(heard{user, d}) }
+func (r *recorder) DeliverAll(d bridge.Delivery) int           { return r.note(heard{"", d}) }
+
+func (r *recorder) note(h heard) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.calls = append(r.calls, h)
+	if r.onAny != nil {
+		r.onAny(h)
+	}
+	return 1
+}
+
+// of returns what was heard for one user, or for all where user is empty.
+func (r *recorder) of(user string) []bridge.Delivery {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []bridge.Delivery
+	for _, h := range r.calls {
+		if h.user == user {
+			out = append(out, h.Delivery)
+		}
+	}
+	return out
+}

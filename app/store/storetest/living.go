@@ -1,0 +1,114 @@
+package storetest
+
+import (
+	"errors"
+	"regexp"
+	"time"
+
+	"hookbridge/app/bridge"
+)
+
+var living = []promise{
+	{"a restart keeps the epoch, sequences, ids and messages", func(f *fixture) {
+		epoch := f.engine.Epoch()
+		if !regexp.MustCompile(`^[0-9a-z]{4,16}$`).MatchString(epoch) {
+			f.Fatalf("epoch %q", epoch)
+		}
+		f.join("u")
+		var sent []*bridge.Message
+		for i := range 6 {
+			m := f.send(user("u"), time.Hour)
+			sent = append(sent, m, f.send(everybody, time.Hour))
+			f.reopen()
+			f.equal("epoch", f.engine.Epoch(), epoch)
+			f.equal("head", f.join("u").Head, bridge.Position{Mailbox: uint64(i + 1), Broadcast: uint64(i + 1)})
+			if !f.append(m).Duplicate {
+				f.Fatal("the id was forgotten")
+			}
+		}
+		p := f.all("u", bridge.Position{})
+		f.equal("messages", len(p.Deliveries), len(sent))
+		f.equal("lost", p.Lost, bridge.Lost{})
+	}},
+	{"a new store has another epoch", func(f *fixture) {
+		first := f.engine.Epoch()
+		f.roomy()
+		if f.engine.Epoch() == first {
+			f.Fatalf("both are %q", first)
+		}
+	}},
+	{"a sound store says so, and sessions come and go", func(f *fixture) {
+		for range 3 {
+			if err := f.engine.Check(f.ctx); err != nil {
+				f.Fatalf("check: %v", err)
+			}
+			f.join("u")
+			if err := f.engine.Leave(f.ctx, bridge.Trail{Member: bridge.Member{User: "u", Session: "ses_1"}}); err != nil {
+				f.Fatalf("leave: %v", err)
+			}
+			f.send(user("u"), time.Hour)
+		}
+	}},
+	{"after Close every call says that it is closed", func(f *fixture) {
+		f.send(user("u"), time.Hour)
+		f.close()
+		e, m := f.engine, bridge.Member{User: "u", Session: "ses_1"}
+		_, appended := e.Append(f.ctx, f.message(user("u")))
+		_, joined := e.Join(f.ctx, m)
+		_, pending := e.Pending(f.ctx, "u", bridge.Position{})
+		_, read := e.Read(f.ctx, "u", e.Life(), bridge.Position{}, 1, 1)
+		_, lookedUp := e.Lookup(f.ctx, "msg_1")
+		_, trails := e.Trails(f.ctx, "u")
+		_, present := e.Presence(f.ctx, []string{"u"})
+		_, sessions := e.Sessions(f.ctx, "u")
+		_, revoked := e.Revoked(f.ctx, "u", "t", f.clock.Now())
+		_, members := e.Members(f.ctx, "g")
+		_, groups := e.Groups(f.ctx, "u")
+		for call, err := range map[string]error{
+			"Append": appended, "Join": joined, "Pending": pending, "Read": read, "Leave": e.Leave(f.ctx, bridge.Trail{Member: m}),
+			"Lookup": lookedUp, "Recall": e.Recall(f.ctx, "msg_1"), "Seen": e.Seen(f.ctx, "u", "ses_1", "msg_1", f.clock.Now()),
+			"Trails": trails, "Presence": present, "Sessions": sessions, "Tell": e.Tell(f.ctx, bridge.Notice{}),
+			"Revoke": e.Revoke(f.ctx, "u", bridge.Revocation{TokenID: "t"}), "Revoked": revoked, "Erase": e.Erase(f.ctx, "u"),
+			"Members": members, "SetMember": e.SetMember(f.ctx, "g", "u", true), "Groups": groups,
+			"AppendMany": e.AppendMany(f.ctx, []*bridge.Message{f.message(user("u"))})[0].Err,
+			"Ack":        e.Ack(f.ctx, "u", e.Life(), bridge.Position{Mailbox: 1}), "Check": e.Check(f.ctx), "Close": e.Close(),
+		} {
+			if !errors.Is(err, bridge.ErrClosed) {
+				f.Errorf("%s: got %v, want ErrClosed", call, err)
+			}
+		}
+	}},
+	{"Close finishes what was appended", func(f *fixture) {
+		type result struct {
+			m   *bridge.Message
+			err error
+		}
+		results := make(chan result)
+		for range 32 {
+			m := f.message(user("u"))
+			go func() {
+				_, err := f.engine.Append(f.ctx, m)
+				results <- result{m, err}
+			}()
+		}
+		first := <-results
+		stored := map[string]bool{first.m.ID: true}
+		if first.err != nil {
+			f.Fatalf("append: %v", first.err)
+		}
+		f.close()
+		for range 31 {
+			switch r := <-results; {
+			case r.err == nil:
+				stored[r.m.ID] = true
+			case !errors.Is(r.err, bridge.ErrClosed):
+				f.Errorf("append: %v", r.err)
+			}
+		}
+		f.start()
+		for _, id := range ids(f.all("u", bridge.Position{}).Deliveries) {
+			delete(stored, id)
+		}
+		f.equal("answered and not stored", len(stored), 0)
+	}},
+}

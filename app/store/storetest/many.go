@@ -1,0 +1,75 @@
+package storetest
+
+import (
+	"fmt"
+	"time"
+
+	"hookbridge/app/bridge"
+)
+
+var many = []promise{
+	{"trails of many are those of each", func(f *fixture) {
+		users := []string{"nobody", "u", "v", "gone", "w"}
+		until := f.clock.Now().Add(time.Hour)
+		for _, u := range users[1:] {
+			f.come(u, "ses_old_"+u, until)
+			f.leave(trailOf(u, "ses_old_"+u, f.clock.Now()))
+			f.come(u, "ses_"+u, until)
+		}
+		f.erase("gone")
+		f.hub.mu.Lock()
+		for _, u := range []string{"u", "w"} {
+			live := trailOf(u, "ses_"+u, f.clock.Now())
+			live.Ended = time.Time{}
+			f.hub.trails = append(f.hub.trails, live)
+		}
+		f.hub.mu.Unlock()
+		all, err := f.engine.TrailsOf(f.ctx, users, false)
+		f.equal("error", err, nil)
+		live, err := f.engine.TrailsOf(f.ctx, users, true)
+		f.equal("error", err, nil)
+		for i, u := range users {
+			f.equal("trails of "+u, all[i], f.trails(u))
+			var want []bridge.Trail
+			for _, t := range f.trails(u) {
+				if t.Ended.IsZero() {
+					want = append(want, t)
+				}
+			}
+			f.equal("live ones of "+u, live[i], want)
+		}
+	}},
+	{"an event to as many as one may name is recalled, again and again, looked up and repeated", func(f *fixture) {
+		users := make([]string, bridge.MaxRecipients)
+		for i := range users {
+			users[i] = fmt.Sprint("u", i)
+		}
+		m := f.message(bridge.Target{Users: users})
+		f.append(m)
+		f.equal("repeated", len(f.append(m).Recipients), len(users))
+		rec := f.lookup(m.ID)
+		f.equal("fates", []any{len(rec.Fates), rec.Fates[999].Held}, []any{len(users), true})
+		for range 5 {
+			f.recall(m.ID)
+		}
+		f.equal("held", f.lookup(m.ID).Fates[999].Held, false)
+		f.holds("u0", 0)
+		f.equal("presence", len(f.presence(users...)), len(users))
+	}},
+	{"messages of a topic to many take each other's places", func(f *fixture) {
+		users := make([]string, 200)
+		for i := range users {
+			users[i] = fmt.Sprint("u", i)
+		}
+		var last *bridge.Message
+		for range 10 {
+			last = f.heavy(bridge.Target{Users: users}, 1000)
+			last.Topic = "t"
+			f.append(last)
+		}
+		for _, u := range []string{"u0", "u100", "u199"} {
+			f.holds(u, 0, last)
+			f.equal("places", f.all(u, bridge.Position{}).Next.Mailbox, uint64(10))
+		}
+	}},
+}

@@ -1,0 +1,146 @@
+package storetest
+
+import (
+	"fmt"
+	"time"
+
+	"hookbridge/app/bridge"
+)
+
+func (f *fixture) presence(users ...string) []bridge.Presence {
+	f.Helper()
+	list, err := f.engine.Presence(f.ctx, users)
+	if err != nil {
+		f.Fatalf("presence: %v", err)
+	}
+	return list
+}
+
+func (f *fixture) leave(t bridge.Trail) {
+	f.Helper()
+	if t.Ended.IsZero() {
+		t.Ended = f.clock.Now()
+	}
+	if err := f.engine.Leave(f.ctx, t); err != nil {
+		f.Fatalf("leave: %v", err)
+	}
+}
+
+func (f *fixture) trails(user string) []bridge.Trail {
+	f.Helper()
+	list, err := f.engine.Trails(f.ctx, user)
+	if err != nil {
+		f.Fatalf("trails: %v", err)
+	}
+	return list
+}
+
+func (f *fixture) revoked(user, tokenID string, issued time.Time) bool {
+	f.Helper()
+	yes, err := f.engine.Revoked(f.ctx, user, tokenID, issued)
+	if err != nil {
+		f.Fatalf("revoked: %v", err)
+	}
+	return yes
+}
+
+// trailOf is a trail of a session that was handed something.
+func trailOf(user, session string, since time.Time) bridge.Trail {
+	since = since.UTC().Truncate(time.Millisecond)
+	return bridge.Trail{
+		Member: bridge.Member{User: user, Session: session, Transport: "websocket", Since: since, Until: since.Add(time.Hour)},
+		Sent:   []bridge.Mark{{Place: bridge.Position{Mailbox: 1}, At: since}},
+		Ended:  since.Add(time.Second),
+	}
+}
+
+var people = []promise{
+	{"presence tells who is there, with how many sessions, in the order asked", func(f *fixture) {
+		f.come("u", "ses_1", f.clock.Now())
+		f.come("u", "ses_2", f.clock.Now())
+		f.come("u", "ses_2", f.clock.Now()) // refreshed
+		f.come("v", "ses_3", f.clock.Now())
+		got := f.presence("v", "nobody", "u")
+		f.equal("users", got[0].User+" "+got[1].User+" "+got[2].User, "v nobody u")
+		f.equal("sessions", fmt.Sprint(got[0].Sessions, got[1].Sessions, got[2].Sessions), "1 0 2")
+		f.equal("nobody was seen", got[1].LastSeen.IsZero(), true)
+		f.equal("u is seen now", got[2].LastSeen.Equal(f.clock.Now()), true)
+		list, err := f.engine.Sessions(f.ctx, "u")
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.equal("sessions of u", fmt.Sprintln(len(list), list[0].Session, list[0].Transport, list[1].Session), "2 ses_1 websocket ses_2\n")
+		f.leave(bridge.Trail{Member: bridge.Member{User: "u", Session: "ses_1"}})
+		f.equal("one left", f.presence("u")[0].Sessions, 1)
+	}},
+	{"when a user was last seen survives a restart, and presence does not", func(f *fixture) {
+		f.come("u", "ses_1", f.clock.Now())
+		f.clock.Advance(time.Minute)
+		f.leave(bridge.Trail{Member: bridge.Member{User: "u", Session: "ses_1"}})
+		left := f.clock.Now()
+		f.clock.Advance(time.Hour)
+		f.equal("last seen", f.presence("u")[0].LastSeen.Equal(left), true)
+		f.come("u", "ses_2", f.clock.Now())
+		joined := f.clock.Now()
+		f.reopen()
+		f.clock.Advance(time.Hour)
+		p := f.presence("u")[0]
+		f.equal("sessions", p.Sessions, 0)
+		f.equal("last seen", p.LastSeen.Equal(joined), true)
+	}},
+	{"trails are kept when a session leaves, oldest first, with those that live", func(f *fixture) {
+		a, b, c := trailOf("u", "ses_a", f.clock.Now()), trailOf("u", "ses_b", f.clock.Now().Add(time.Second)), trailOf("u", "ses_c", f.clock.Now().Add(2*time.Second))
+		for _, t := range []bridge.Trail{a, b} {
+			f.come("u", t.Member.Session, f.clock.Now())
+		}
+		f.leave(b)
+		f.leave(a)
+		f.come("u", "ses_empty", f.clock.Now())
+		f.leave(bridge.Trail{Member: bridge.Member{User: "u", Session: "ses_empty"}})
+		f.hub.trails = []bridge.Trail{c}
+		f.equal("trails", f.trails("u"), []bridge.Trail{a, b, c})
+		f.hub.trails = nil
+		f.reopen()
+		f.equal("trails after a restart", f.trails("u"), []bridge.Trail{a, b})
+		f.equal("of others", len(f.trails("v")), 0)
+	}},
+	{"of one user the last trails are kept, and none for longer than ids", func(f *fixture) {
+		for i := range bridge.MaxTrails + 10 {
+			s := fmt.Sprintf("ses_%03d", i)
+			f.come("u", s, f.clock.Now())
+			f.clock.Advance(time.Second)
+			f.leave(trailOf("u", s, f.clock.Now()))
+		}
+		list := f.trails("u")
+		f.equal("kept", len(list), bridge.MaxTrails)
+		f.equal("the oldest", list[0].Member.Session, "ses_010")
+		f.clock.Advance(30 * 24 * time.Hour)
+		f.eventually("they are forgotten", func() bool { return len(f.trails("u")) == 0 })
+	}},
+	{"a notice reaches the listener as it was given", func(f *fixture) {
+		n := bridge.Notice{Kind: bridge.NoticeDisconnect, User: "u", Session: "ses_1"}
+		if err := f.engine.Tell(f.ctx, n); err != nil {
+			f.Fatal(err)
+		}
+		f.eventually("the notice", func() bool { return len(f.hub.told(bridge.NoticeDisconnect)) == 1 })
+		f.equal("notice", f.hub.told(bridge.NoticeDisconnect)[0], n)
+	}},
+	{"revoked tokens stay revoked, by id and by time of issue", func(f *fixture) {
+		noon := f.clock.Now().UTC().Truncate(time.Second)
+		for _, r := range []bridge.Revocation{{TokenID: "stolen"}, {IssuedBefore: noon}, {IssuedBefore: noon.Add(-time.Hour)}} {
+			if err := f.engine.Revoke(f.ctx, "u", r); err != nil {
+				f.Fatal(err)
+			}
+		}
+		f.eventually("three notices", func() bool { return len(f.hub.told(bridge.NoticeRevoked)) == 3 })
+		f.equal("notice", f.hub.told(bridge.NoticeRevoked)[0], bridge.Notice{Kind: bridge.NoticeRevoked, User: "u", Revocation: bridge.Revocation{TokenID: "stolen"}})
+		for range 2 {
+			f.equal("by id", f.revoked("u", "stolen", noon.Add(time.Hour)), true)
+			f.equal("by time", f.revoked("u", "another", noon.Add(-time.Second)), true)
+			f.equal("without a time", f.revoked("u", "", time.Time{}), true)
+			f.equal("newer", f.revoked("u", "another", noon), false)
+			f.equal("another user's", f.revoked("v", "stolen", noon.Add(-time.Hour)), false)
+			f.reopen()
+		}
+	}},
+}

@@ -1,0 +1,51 @@
+// Package storetest is the one conformance suite that every bridge.Engine must
+// pass. It knows the port and nothing else: no file, no server, no clock but the
+// one it hands in.
+package storetest
+
+import (
+	"testing"
+	"time"
+
+	"hookbridge/app/bridge"
+)
+
+// Options is what the suite asks of a new store.
+type Options struct {
+	// Now is the clock that decides what has expired.
+	Now func() time.Time
+	// MailboxLimit is how many messages a mailbox holds; the engine's default
+	// when 0.
+	MailboxLimit int
+	// MailboxBytes is how many bytes of payload it holds; the engine's default
+	// when 0.
+	MailboxBytes int
+}
+
+// Open opens one store: the first call finds it empty, later ones, each after
+// the engine before was closed, find what that one left.
+type Open func() (bridge.Engine, error)
+
+// Harness makes a new, empty store for one test. What it has to tidy up it
+// registers with t.Cleanup; the suite closes the engines it opens.
+type Harness func(t *testing.T, o Options) Open
+
+// Run holds an engine to the promises of bridge.Engine. Tests run in parallel,
+// each on a store of its own.
+func Run(t *testing.T, h Harness) {
+	t.Helper()
+	for _, group := range [][]promise{appending, targets, reading, acking, losing, holding, living, handover, topics, groups, rights, recalling, people, erasing, batches, sharing, many, claims, lasting} {
+		for _, p := range group {
+			t.Run(p.sentence, func(t *testing.T) {
+				t.Parallel()
+				p.test(newFixture(t, h))
+			})
+		}
+	}
+}
+
+// promise is one sentence that has to be true, and how to find out.
+type promise struct {
+	sentence string
+	test     func(f *fixture)
+}
