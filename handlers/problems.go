@@ -124,7 +124,7 @@ func (s *Server) auditRefusal(code string, c *fiber.Ctx, id bridge.Identity) {
 }
 
 // auditWebhook counts and notes what a known sender was refused.
-func (s *Server) auditWebhook(d *delivery, code, id string) {
+func (s *Server) auditWebhook(d *webhookRequest, code, id string) {
 	s.countWebhook(d, code, 1)
 	s.o.Bridge.Audit().Refused(code, "webhook", slog.String("sender", d.sender.Name), slog.String("id", id))
 }

@@ -25,8 +25,8 @@ const (
 	pathBatch  = "/webhooks/events/batch"
 )
 
-// delivery is a webhook whose signature holds.
-type delivery struct {
+// webhookRequest is a webhook whose signature holds.
+type webhookRequest struct {
 	verified auth.Verified
 	sender   *sender
 	body     []byte
@@ -94,7 +94,7 @@ func (s *Server) webhook(c *fiber.Ctx) error {
 	return s.accepted(c, s.results(&d, reports, problems, published))
 }
 
-func (s *Server) publish(ctx context.Context, d *delivery, reports []bridge.Report) ([]bridge.Published, error) {
+func (s *Server) publish(ctx context.Context, d *webhookRequest, reports []bridge.PublishRequest) ([]bridge.Published, error) {
 	leave, err := d.sender.enter(ctx)
 	if err != nil {
 		return nil, err
@@ -114,7 +114,7 @@ func (s *Server) accepted(c *fiber.Ctx, body []byte) error {
 }
 
 // receive checks all that can be checked without reading the body as JSON.
-func (s *Server) receive(c *fiber.Ctx) (d delivery, p wire.Problem, ok bool) {
+func (s *Server) receive(c *fiber.Ctx) (d webhookRequest, p wire.Problem, ok bool) {
 	d.form, p, ok = formOf(c)
 	limit := s.o.Bridge.MaxBytes()
 	if d.form.several() {
@@ -215,20 +215,20 @@ func waitOf(c *fiber.Ctx) (w bridge.Wait, p wire.Problem, ok bool) {
 
 // reports decodes the events of a request. Of several, those that cannot be
 // taken have a problem in their place and no report.
-func (s *Server) reports(c *fiber.Ctx, d *delivery) (reports []bridge.Report, problems []item, err error) {
-	one := func(id string, digest [sha256.Size]byte, e wire.Event) bridge.Report {
-		return bridge.Report{ID: id, Timestamp: d.verified.Timestamp, Digest: digest, Event: e, Sender: d.sender.Sender}
+func (s *Server) reports(c *fiber.Ctx, d *webhookRequest) (reports []bridge.PublishRequest, problems []item, err error) {
+	one := func(id string, digest [sha256.Size]byte, e wire.Event) bridge.PublishRequest {
+		return bridge.PublishRequest{ID: id, Timestamp: d.verified.Timestamp, Digest: digest, Event: e, Sender: d.sender.Sender}
 	}
 	switch d.form {
 	case formEvent:
 		e, err := wire.DecodeEvent(d.body)
-		return []bridge.Report{one(d.verified.ID, sha256.Sum256(d.body), e)}, nil, err
+		return []bridge.PublishRequest{one(d.verified.ID, sha256.Sum256(d.body), e)}, nil, err
 	case formCloud:
 		e, err := wire.DecodeCloudEvent(d.body, s.now())
-		return []bridge.Report{one(e.ID, sha256.Sum256(d.body), e.Event)}, nil, err
+		return []bridge.PublishRequest{one(e.ID, sha256.Sum256(d.body), e.Event)}, nil, err
 	case formCloudBinary:
 		e, err := wire.DecodeBinaryCloudEvent(cloudAttribute(c), strings.Clone(c.Get(fiber.HeaderContentType)), d.body, s.now())
-		return []bridge.Report{one(e.ID, binaryDigest(c, d.body), e.Event)}, nil, err
+		return []bridge.PublishRequest{one(e.ID, binaryDigest(c, d.body), e.Event)}, nil, err
 	}
 	var items []wire.BatchItem
 	if d.form == formBatch {
@@ -266,7 +266,7 @@ func binaryDigest(c *fiber.Ctx, body []byte) (sum [sha256.Size]byte) {
 }
 
 // claimDigest covers all that a request says.
-func claimDigest(c *fiber.Ctx, d *delivery) [sha256.Size]byte {
+func claimDigest(c *fiber.Ctx, d *webhookRequest) [sha256.Size]byte {
 	body := sha256.Sum256(d.body)
 	if d.form == formCloudBinary {
 		body = binaryDigest(c, d.body)
@@ -292,7 +292,7 @@ type item struct {
 func (i *item) problem(p wire.Problem) { i.Problem = &p }
 
 // results puts what was published and what was refused into the request's order.
-func (s *Server) results(d *delivery, reports []bridge.Report, items []item, published []bridge.Published) []byte {
+func (s *Server) results(d *webhookRequest, reports []bridge.PublishRequest, items []item, published []bridge.Published) []byte {
 	out := []byte(`{"results":[`)
 	next := 0
 	for i := range items {
@@ -317,12 +317,12 @@ func (s *Server) results(d *delivery, reports []bridge.Report, items []item, pub
 }
 
 // countWebhook counts under the sender's name, never its key.
-func (s *Server) countWebhook(d *delivery, status string, n int) {
+func (s *Server) countWebhook(d *webhookRequest, status string, n int) {
 	s.webhooks.WithLabelValues(d.sender.Name, status).Add(float64(n))
 }
 
 // refuseWebhook refuses what a known sender sent.
-func (s *Server) refuseWebhook(c *fiber.Ctx, d *delivery, p wire.Problem) error {
+func (s *Server) refuseWebhook(c *fiber.Ctx, d *webhookRequest, p wire.Problem) error {
 	s.auditWebhook(d, p.Code, d.sender.EventID(d.verified.ID))
 	c.Locals(auditedKey, true)
 	return s.problem(c, p)

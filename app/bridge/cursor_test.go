@@ -28,7 +28,7 @@ func TestAMalformedCursorIsRefused(t *testing.T) {
 }
 
 func TestEachCursorIsJudgedByWhereItsUserStands(t *testing.T) {
-	st := Standing{Head: Position{20, 9}, Acked: Position{12, 7}, First: Position{0, 4}, Life: "now0"}
+	st := JoinState{Head: Position{20, 9}, Acked: Position{12, 7}, First: Position{0, 4}, Life: "now0"}
 	ends := map[string]Position{"": {10, 4}, "past": {18, 8}}
 	lifeEnd := func(life string) (Position, error) {
 		if end, ok := ends[life]; ok {

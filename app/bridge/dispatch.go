@@ -133,7 +133,7 @@ func (s *Session) leave() {
 	putItems(s.queue)
 	s.queue, s.queued = nil, 0
 	s.left = b.cfg.Now()
-	var trail Trail
+	var trail DeliveryLog
 	func() {
 		defer s.mu.Unlock()
 		trail = s.copyTrail()

@@ -81,7 +81,7 @@ type Listener interface {
 	Notify(n Notice)
 	// Trails tells what the user's live sessions on this machine have gone
 	// through so far.
-	Trails(user string) []Trail
+	Trails(user string) []DeliveryLog
 	// Behind tells that the user's sessions (everybody's where user is empty)
 	// may have been told nothing of messages up to head, because machines lost
 	// sight of each other: those that are not there yet read them from the
@@ -119,8 +119,8 @@ type Appended struct {
 	Err     error
 }
 
-// Standing is where a user stands when a session joins.
-type Standing struct {
+// JoinState is where a user stands when a session joins.
+type JoinState struct {
 	// Head is the place of the newest message in each log.
 	Head Position
 	// Acked is the furthest place any session of the user has acked. For a
@@ -249,14 +249,14 @@ type Engine interface {
 	// stays so, with the token it had. (Where the context ended first, the new
 	// token may count.) Errors: ErrRevoked where the token is revoked, ErrErased
 	// where Since is before the user's latest erasure.
-	Join(ctx context.Context, m Member) (Standing, error)
+	Join(ctx context.Context, m Member) (JoinState, error)
 
 	// Leave ends a session's presence and keeps its trail, where there is
 	// anything in it, for as long as ids are remembered (of one user the last
 	// MaxTrails). A session that Erase has ended leaves nothing. It never fails
 	// for long: a machine that dies without calling it loses its presence
 	// within 30 s. It may return before the trail is durable.
-	Leave(ctx context.Context, t Trail) error
+	Leave(ctx context.Context, t DeliveryLog) error
 
 	// Pending counts the unexpired messages after a place, in both logs.
 	Pending(ctx context.Context, user string, after Position) (int, error)

@@ -31,8 +31,8 @@ type emptyEngine struct{ bridge.Engine }
 
 func (emptyEngine) Epoch() string                             { return "empty" }
 func (emptyEngine) Listen(bridge.Listener)                    {}
-func (emptyEngine) Leave(context.Context, bridge.Trail) error { return nil }
-func (emptyEngine) Join(context.Context, bridge.Member) (s bridge.Standing, err error) {
+func (emptyEngine) Leave(context.Context, bridge.DeliveryLog) error { return nil }
+func (emptyEngine) Join(context.Context, bridge.Member) (s bridge.JoinState, err error) {
 	return s, nil
 }
 func (emptyEngine) Revoked(context.Context, string, string, time.Time) (bool, error) {

@@ -134,7 +134,7 @@ func connect(t *testing.T, b *bridge.Bridge, user string) (*line, string) {
 
 func publish(t *testing.T, b *bridge.Bridge, id string, to wire.Target, except ...string) bridge.Outcome {
 	t.Helper()
-	o, err := b.Publish(t.Context(), bridge.Report{ID: id, Timestamp: time.Now(), Digest: sha256.Sum256([]byte(id)),
+	o, err := b.Publish(t.Context(), bridge.PublishRequest{ID: id, Timestamp: time.Now(), Digest: sha256.Sum256([]byte(id)),
 		Event: wire.Event{Type: "t", To: to, TTL: -1, Except: except}}, bridge.Wait{})
 	if err != nil {
 		t.Fatal(err)

@@ -209,9 +209,9 @@ func (h *hub) Notify(n Notice) {
 }
 
 // Trails implements Listener.
-func (h *hub) Trails(user string) []Trail {
+func (h *hub) Trails(user string) []DeliveryLog {
 	list := h.of(user)
-	out := make([]Trail, 0, len(list))
+	out := make([]DeliveryLog, 0, len(list))
 	for _, s := range list {
 		out = append(out, s.wentBy())
 	}

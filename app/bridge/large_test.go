@@ -50,7 +50,7 @@ func TestALargeEventHasLongerToBeWritten(t *testing.T) {
 	allowed := func(id string, size int) time.Duration {
 		t.Helper()
 		data := append(append([]byte{'"'}, bytes.Repeat([]byte("x"), size)...), '"')
-		if _, err := b.Publish(t.Context(), bridge.Report{ID: id, Timestamp: time.Now(), Digest: sha256.Sum256([]byte(id)),
+		if _, err := b.Publish(t.Context(), bridge.PublishRequest{ID: id, Timestamp: time.Now(), Digest: sha256.Sum256([]byte(id)),
 			Event: wire.Event{Type: "t", To: wire.Target{User: "patient-1"}, TTL: -1, Data: data}}, bridge.Wait{}); err != nil {
 			t.Fatal(err)
 		}

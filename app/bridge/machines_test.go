@@ -117,7 +117,7 @@ func (n network) NewLife(life string) {
 	}
 }
 
-func (n network) Trails(user string) (out []bridge.Trail) {
+func (n network) Trails(user string) (out []bridge.DeliveryLog) {
 	for _, l := range n.each() {
 		out = append(out, l.Trails(user)...)
 	}
@@ -151,7 +151,7 @@ func newMachines(t *testing.T, limit int) (network, *bridge.Bridge, *bridge.Brid
 
 func ask(t *testing.T, b *bridge.Bridge, id string, to wire.Target, level bridge.Status, patience time.Duration) bridge.Outcome {
 	t.Helper()
-	o, err := b.Publish(t.Context(), bridge.Report{ID: id, Timestamp: time.Now(), Digest: sha256.Sum256([]byte(id)),
+	o, err := b.Publish(t.Context(), bridge.PublishRequest{ID: id, Timestamp: time.Now(), Digest: sha256.Sum256([]byte(id)),
 		Event: wire.Event{Type: "t", To: to, TTL: -1}}, bridge.Wait{For: level, Timeout: patience})
 	if err != nil {
 		t.Fatal(err)

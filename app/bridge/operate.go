@@ -219,9 +219,9 @@ func (o Operator) Event(ctx context.Context, id string) (st EventState, err erro
 	if st.Record, err = o.b.lookup(ctx, id); err != nil {
 		return st, err
 	}
-	users := make([]string, len(st.Record.Fates))
+	users := make([]string, len(st.Record.Recipients))
 	for i := range users {
-		users[i] = st.Record.Fates[i].User
+		users[i] = st.Record.Recipients[i].User
 	}
 	trails, err := o.b.trailsOf(ctx, users, false)
 	if err != nil {
@@ -229,12 +229,12 @@ func (o Operator) Event(ctx context.Context, id string) (st EventState, err erro
 	}
 	st.Recipients = make([]RecipientState, len(users))
 	for i := range users {
-		st.Recipients[i] = recipientState(&st.Record, &st.Record.Fates[i], trails[i])
+		st.Recipients[i] = recipientState(&st.Record, &st.Record.Recipients[i], trails[i])
 	}
 	return st, nil
 }
 
-func recipientState(r *Record, f *Fate, trails []Trail) RecipientState {
+func recipientState(r *Record, f *RecipientStatus, trails []DeliveryLog) RecipientState {
 	out := RecipientState{User: f.User, Status: StatusDropped, Sessions: []SessionState{}}
 	if f.Held {
 		out.Status = StatusQueued

@@ -59,12 +59,12 @@ func (e *brittle) check(method string) {
 	}
 }
 
-func (e *brittle) Join(ctx context.Context, m bridge.Member) (bridge.Standing, error) {
+func (e *brittle) Join(ctx context.Context, m bridge.Member) (bridge.JoinState, error) {
 	e.check("Join")
 	return e.Engine.Join(ctx, m)
 }
 
-func (e *brittle) Leave(ctx context.Context, t bridge.Trail) error {
+func (e *brittle) Leave(ctx context.Context, t bridge.DeliveryLog) error {
 	e.check("Leave")
 	return e.Engine.Leave(ctx, t)
 }

@@ -23,8 +23,8 @@ type Outcome struct {
 	Online     int
 }
 
-// Report is an event of a backend, on its way to Publish.
-type Report struct {
+// PublishRequest is an event of a backend, on its way to Publish.
+type PublishRequest struct {
 	ID        string            // the webhook's id, or the event's own in a batch; see Sender.EventID
 	Timestamp time.Time         // the webhook's own time
 	Digest    [sha256.Size]byte // of the signed bytes
@@ -60,14 +60,14 @@ type Published struct {
 // context is for the storing; the wait has its own time, and ends when the
 // bridge drains.
 // Errors: ErrDraining, ErrForbiddenTarget, *InvalidError, and Engine.Append's.
-func (b *Bridge) Publish(ctx context.Context, r Report, w Wait) (Outcome, error) {
-	p := b.PublishMany(ctx, []Report{r}, w)[0]
+func (b *Bridge) Publish(ctx context.Context, r PublishRequest, w Wait) (Outcome, error) {
+	p := b.PublishMany(ctx, []PublishRequest{r}, w)[0]
 	return p.Outcome, p.Err
 }
 
 // PublishMany takes several events, each with an answer of its own, in their
 // order. They share one wait.
-func (b *Bridge) PublishMany(ctx context.Context, rs []Report, w Wait) []Published {
+func (b *Bridge) PublishMany(ctx context.Context, rs []PublishRequest, w Wait) []Published {
 	out := make([]Published, len(rs))
 	var ms []*Message
 	var of []int // which report each message is of

@@ -72,9 +72,9 @@ func (s *Session) standing(id string, mailbox, broadcast uint64) Status {
 	t := s.trail
 	switch {
 	case s.life != s.b.engine.Life(): // it will read what the store has, whatever its places meant before
-		t = &Trail{}
+		t = &DeliveryLog{}
 	case t == nil:
-		t = &Trail{From: s.written.Max(s.start)}
+		t = &DeliveryLog{From: s.written.Max(s.start)}
 	}
 	return t.Standing(id, mailbox, broadcast)
 }
@@ -188,23 +188,23 @@ func (s *Session) note(place Position, frames uint64) {
 
 // book is the session's trail, made when there is something to keep in it; mu
 // is held.
-func (s *Session) book() *Trail {
+func (s *Session) book() *DeliveryLog {
 	if s.trail == nil {
-		s.trail = &Trail{From: s.start}
+		s.trail = &DeliveryLog{From: s.start}
 	}
 	return s.trail
 }
 
 // wentBy is the trail as it stands, for those outside.
-func (s *Session) wentBy() Trail {
+func (s *Session) wentBy() DeliveryLog {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.copyTrail()
 }
 
-func (s *Session) copyTrail() Trail {
+func (s *Session) copyTrail() DeliveryLog {
 	if s.trail == nil {
-		return Trail{Member: s.member(), Life: s.life, From: s.written.Max(s.start), Ending: s.ending != nil}
+		return DeliveryLog{Member: s.member(), Life: s.life, From: s.written.Max(s.start), Ending: s.ending != nil}
 	}
 	t := s.trail.clone()
 	t.Member, t.Life, t.Ending = s.member(), s.life, s.ending != nil

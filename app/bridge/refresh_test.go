@@ -22,13 +22,13 @@ type unsteady struct {
 	before func(m bridge.Member) error
 }
 
-func (u *unsteady) Join(ctx context.Context, m bridge.Member) (bridge.Standing, error) {
+func (u *unsteady) Join(ctx context.Context, m bridge.Member) (bridge.JoinState, error) {
 	u.mu.Lock()
 	before := u.before
 	u.mu.Unlock()
 	if before != nil {
 		if err := before(m); err != nil {
-			return bridge.Standing{}, err
+			return bridge.JoinState{}, err
 		}
 	}
 	return u.Engine.Join(ctx, m)

@@ -8,7 +8,7 @@ import (
 // Bounds of what the registry keeps and lists.
 const (
 	MaxGroupMembers = 10_000 // members of one group
-	MaxTrails       = 64     // ended sessions of one user whose trails are kept
+	MaxDeliveryLogs       = 64     // ended sessions of one user whose trails are kept
 	MaxListed       = 1_000  // recipients of a message to all that a Record lists
 )
 
@@ -102,23 +102,23 @@ type Record struct {
 	Except    []string  // sessions that were not to be handed it
 	All       bool
 	Broadcast uint64 // its place in the log of messages to all, also when it is gone from there
-	// Fates has one entry a recipient; of a message to all one for each user
+	// Recipients has one entry a recipient; of a message to all one for each user
 	// whose it is, MaxListed at most, by name.
-	Fates []Fate
+	Recipients []RecipientStatus
 	More  bool // there are more than are listed
 }
 
-// Fate is what became of a message for one user.
-type Fate struct {
+// RecipientStatus is what became of a message for one user.
+type RecipientStatus struct {
 	User  string
 	Seq   uint64 // its place in the mailbox, also when it is gone from there; 0 if never stored, or to all
 	Held  bool   // it is still there to be read
 	Acked bool
-	Seen  []Sight
+	Seen  []SeenAt
 }
 
-// Sight is an app's word that the person has seen a message.
-type Sight struct {
+// SeenAt is an app's word that the person has seen a message.
+type SeenAt struct {
 	Session string
 	At      time.Time
 }
@@ -142,12 +142,12 @@ type Registry interface {
 
 	// Trails returns what the user's sessions went through: live ones on any
 	// machine (by Listener.Trails) and those that Leave has kept, oldest first.
-	Trails(ctx context.Context, user string) ([]Trail, error)
+	Trails(ctx context.Context, user string) ([]DeliveryLog, error)
 
 	// TrailsOf returns what Trails does for each of some users, in the order given,
 	// in a number of steps that does not grow with theirs; with live, of live
 	// sessions only.
-	TrailsOf(ctx context.Context, users []string, live bool) ([][]Trail, error)
+	TrailsOf(ctx context.Context, users []string, live bool) ([][]DeliveryLog, error)
 
 	// Presence tells for each user, in the order given, whether they are there.
 	Presence(ctx context.Context, users []string) ([]Presence, error)

@@ -20,7 +20,7 @@ type start struct {
 // startFrom judges the cursor a client came with against where its user stands.
 // lifeEnd is Engine.LifeEnd for the user; it is asked only for another life than
 // the store's own, and only its failure fails.
-func startFrom(after, tag string, st Standing, lifeEnd func(life string) (Position, error)) (start, error) {
+func startFrom(after, tag string, st JoinState, lifeEnd func(life string) (Position, error)) (start, error) {
 	if after == "" {
 		// A fresh device asked for nothing, so nothing that expired before it
 		// came is missing to it; what a full mailbox lost unread is.
@@ -73,14 +73,14 @@ func fromLostTime(after, tag, life string, lifeEnd func(life string) (Position, 
 }
 
 // stand joins the session and finds where it is to read on, by the cursor it has.
-func (s *Session) stand(ctx context.Context, after string) (Standing, start, error) {
+func (s *Session) stand(ctx context.Context, after string) (JoinState, start, error) {
 	// A token that was revoked before this is refused here; a revocation after it
 	// finds the session in the hub.
 	lifeEnd := func(life string) (Position, error) { return s.b.engine.LifeEnd(ctx, s.user, life) }
 	m := s.asMember()
 	var err error
 	if m.Returns, err = fromLostTime(after, cursorTag(s.b.engine.Epoch(), s.user), s.b.engine.Life(), lifeEnd); err != nil {
-		return Standing{}, start{}, fmt.Errorf("compare lives: %w", err)
+		return JoinState{}, start{}, fmt.Errorf("compare lives: %w", err)
 	}
 	s.joining.Lock()
 	st, err := s.b.engine.Join(ctx, m)

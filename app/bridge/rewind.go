@@ -54,11 +54,11 @@ func (w *writer) compare(ctx context.Context) error {
 
 // lastTrail is the trail of a session that has left; false for one that has not, and
 // whose reader is going to.
-func (s *Session) lastTrail() (Trail, bool) {
+func (s *Session) lastTrail() (DeliveryLog, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.left.IsZero() {
-		return Trail{}, false
+		return DeliveryLog{}, false
 	}
 	t := s.copyTrail()
 	t.end(s.left)
@@ -67,7 +67,7 @@ func (s *Session) lastTrail() (Trail, bool) {
 
 // trailsOf is Engine.TrailsOf with each trail cut back to what the store still knows
 // of the life that it was written in.
-func (b *Bridge) trailsOf(ctx context.Context, users []string, live bool) ([][]Trail, error) {
+func (b *Bridge) trailsOf(ctx context.Context, users []string, live bool) ([][]DeliveryLog, error) {
 	lists, err := b.engine.TrailsOf(ctx, users, live)
 	if err != nil {
 		return nil, err
@@ -81,7 +81,7 @@ func (b *Bridge) trailsOf(ctx context.Context, users []string, live bool) ([][]T
 }
 
 // agree cuts a user's trails back to what the store still knows of their lives.
-func (b *Bridge) agree(ctx context.Context, user string, trails []Trail) (err error) {
+func (b *Bridge) agree(ctx context.Context, user string, trails []DeliveryLog) (err error) {
 	ends := map[string]Position{}
 	for i := range trails {
 		t := &trails[i]
@@ -114,7 +114,7 @@ func (s *Session) rewindTo(p Position) {
 }
 
 // rewind cuts the trail back to p.
-func (t *Trail) rewind(p Position) {
+func (t *DeliveryLog) rewind(p Position) {
 	t.From = t.From.Min(p)
 	for _, list := range []*[]Mark{&t.Sent, &t.Received, &t.Acked} {
 		cut := (*list)[:0]

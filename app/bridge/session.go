@@ -55,7 +55,7 @@ type Session struct {
 	answered uint64    // event frames that a pong answered for
 	awaited  uint64    // a caller waits for the pong that answers for so many
 	start    Position  // where its reading began
-	trail    *Trail    // nil before there is anything in it
+	trail    *DeliveryLog    // nil before there is anything in it
 	timer    *time.Timer
 	heard    time.Time // when the peer last sent anything
 	pingAt   time.Time

@@ -33,10 +33,10 @@ type Passing struct {
 	Received time.Time `json:"received,omitzero"`
 }
 
-// Trail is what one session went through: when it was sent, had received and
+// DeliveryLog is what one session went through: when it was sent, had received and
 // had acked what. It is exact within its bounds and says nothing beyond them.
 // Engines keep it as JSON.
-type Trail struct {
+type DeliveryLog struct {
 	Member Member    `json:"member"`
 	Ended  time.Time `json:"ended,omitzero"`  // zero while it lives
 	Ending bool      `json:"ending,omitzero"` // it is about to: nothing more is handed to it
@@ -58,11 +58,11 @@ type Times struct {
 }
 
 // Empty reports whether the session was handed nothing.
-func (t *Trail) Empty() bool { return len(t.Sent) == 0 && len(t.Passing) == 0 }
+func (t *DeliveryLog) Empty() bool { return len(t.Sent) == 0 && len(t.Passing) == 0 }
 
 // Of tells what the session did with a message, by its id and place; false where
 // the session was not handed it, as far as is known.
-func (t *Trail) Of(id string, mailbox, broadcast uint64) (Times, bool) {
+func (t *DeliveryLog) Of(id string, mailbox, broadcast uint64) (Times, bool) {
 	if mailbox == 0 && broadcast == 0 {
 		for _, p := range t.Passing {
 			if p.ID == id {
@@ -81,7 +81,7 @@ func (t *Trail) Of(id string, mailbox, broadcast uint64) (Times, bool) {
 
 // Standing tells how far a live session is with a message. StatusQueued: it does
 // not have it and will not be handed it.
-func (t *Trail) Standing(id string, mailbox, broadcast uint64) Status {
+func (t *DeliveryLog) Standing(id string, mailbox, broadcast uint64) Status {
 	place := Position{Mailbox: mailbox, Broadcast: broadcast}
 	times, had := t.Of(id, mailbox, broadcast)
 	switch {
@@ -100,7 +100,7 @@ func (t *Trail) Standing(id string, mailbox, broadcast uint64) Status {
 }
 
 // skipped tells whether the session passed a place without a frame.
-func (t *Trail) skipped(place Position) bool {
+func (t *DeliveryLog) skipped(place Position) bool {
 	return slices.ContainsFunc(t.Holes, func(h Hole) bool { return h.has(place) })
 }
 
@@ -121,13 +121,13 @@ func (h Hole) has(p Position) bool {
 }
 
 // forget moves From on: what is before is not known any more.
-func (t *Trail) forget(p Position) {
+func (t *DeliveryLog) forget(p Position) {
 	t.From = t.From.Max(p)
 	t.Holes = slices.DeleteFunc(t.Holes, func(h Hole) bool { return t.From.Covers(h.Last) })
 }
 
 // mark adds a mark to one of the trail's lists; a full list forgets its oldest.
-func (t *Trail) mark(list *[]Mark, p Position, at time.Time) {
+func (t *DeliveryLog) mark(list *[]Mark, p Position, at time.Time) {
 	marks := *list
 	if n := len(marks); n > 0 && marks[n-1].Place.Covers(p) {
 		return
@@ -142,7 +142,7 @@ func (t *Trail) mark(list *[]Mark, p Position, at time.Time) {
 }
 
 // hole notes places that were passed without a frame.
-func (t *Trail) hole(first, last Position) {
+func (t *DeliveryLog) hole(first, last Position) {
 	if n := len(t.Holes); n > 0 {
 		h := &t.Holes[n-1]
 		if h.First.Mailbox != 0 && first.Mailbox == h.Last.Mailbox+1 || h.First.Broadcast != 0 && first.Broadcast == h.Last.Broadcast+1 {
@@ -161,7 +161,7 @@ const notYet = math.MaxUint64
 
 // passing notes a message without a place: first that it waits (n is notYet),
 // then that it is about to be written as the session's n-th event frame.
-func (t *Trail) passing(id string, n uint64) {
+func (t *DeliveryLog) passing(id string, n uint64) {
 	for i := range t.Passing {
 		if p := &t.Passing[i]; p.ID == id && p.Frame == notYet {
 			p.Frame = n
@@ -175,12 +175,12 @@ func (t *Trail) passing(id string, n uint64) {
 }
 
 // unpass forgets a message that waits no longer.
-func (t *Trail) unpass(id string) {
+func (t *DeliveryLog) unpass(id string) {
 	t.Passing = slices.DeleteFunc(t.Passing, func(p Passing) bool { return p.ID == id && p.Frame == notYet })
 }
 
 // sent and passed give those up to the n-th frame their times.
-func (t *Trail) sent(n uint64, at time.Time) {
+func (t *DeliveryLog) sent(n uint64, at time.Time) {
 	for i := len(t.Passing) - 1; i >= 0 && t.Passing[i].Sent.IsZero(); i-- {
 		if t.Passing[i].Frame <= n {
 			t.Passing[i].Sent = at
@@ -188,7 +188,7 @@ func (t *Trail) sent(n uint64, at time.Time) {
 	}
 }
 
-func (t *Trail) passed(n uint64, at time.Time) {
+func (t *DeliveryLog) passed(n uint64, at time.Time) {
 	for i := len(t.Passing) - 1; i >= 0 && t.Passing[i].Received.IsZero(); i-- {
 		if t.Passing[i].Frame <= n {
 			t.Passing[i].Received = at
@@ -197,12 +197,12 @@ func (t *Trail) passed(n uint64, at time.Time) {
 }
 
 // end closes the trail: what still waits was not handed over.
-func (t *Trail) end(at time.Time) {
+func (t *DeliveryLog) end(at time.Time) {
 	t.Ended, t.Ending = at, false
 	t.Passing = slices.DeleteFunc(t.Passing, func(p Passing) bool { return p.Frame == notYet })
 }
 
-func (t *Trail) clone() Trail {
+func (t *DeliveryLog) clone() DeliveryLog {
 	c := *t
 	c.Sent, c.Received, c.Acked = slices.Clone(t.Sent), slices.Clone(t.Received), slices.Clone(t.Acked)
 	c.Holes, c.Passing = slices.Clone(t.Holes), slices.Clone(t.Passing)

@@ -14,10 +14,10 @@ func mail(n uint64) Position { return Position{Mailbox: n} }
 func all(n uint64) Position  { return Position{Broadcast: n} }
 
 // of asks for the message at a place.
-func (t *Trail) of(p Position) (Times, bool) { return t.Of("msg", p.Mailbox, p.Broadcast) }
+func (t *DeliveryLog) of(p Position) (Times, bool) { return t.Of("msg", p.Mailbox, p.Broadcast) }
 
 func TestATrailTellsForEachPlaceWhenItWasPassed(t *testing.T) {
-	tr := &Trail{From: Position{Mailbox: 2, Broadcast: 7}}
+	tr := &DeliveryLog{From: Position{Mailbox: 2, Broadcast: 7}}
 	for _, n := range []uint64{3, 5, 6} { // one write may carry several messages
 		tr.mark(&tr.Sent, Position{Mailbox: n, Broadcast: 7}, instantOf(n))
 	}
@@ -45,7 +45,7 @@ func TestATrailTellsForEachPlaceWhenItWasPassed(t *testing.T) {
 }
 
 func TestAMarkThatSaysNothingNewIsNotKept(t *testing.T) {
-	tr := &Trail{}
+	tr := &DeliveryLog{}
 	tr.mark(&tr.Sent, Position{Mailbox: 3, Broadcast: 1}, instantOf(1))
 	tr.mark(&tr.Sent, Position{Mailbox: 3, Broadcast: 1}, instantOf(2))
 	tr.mark(&tr.Sent, Position{Mailbox: 2, Broadcast: 1}, instantOf(3))
@@ -55,7 +55,7 @@ func TestAMarkThatSaysNothingNewIsNotKept(t *testing.T) {
 }
 
 func TestWhatASessionPassedWithoutAFrameItWasNotHanded(t *testing.T) {
-	tr := &Trail{}
+	tr := &DeliveryLog{}
 	tr.hole(mail(2), mail(3))
 	tr.hole(mail(4), mail(4)) // goes on where the last one ended
 	tr.hole(all(4), all(5))   // the same number in the other log
@@ -75,7 +75,7 @@ func TestWhatASessionPassedWithoutAFrameItWasNotHanded(t *testing.T) {
 }
 
 func TestAMessageWithoutAPlaceIsKnownByItsID(t *testing.T) {
-	tr := &Trail{}
+	tr := &DeliveryLog{}
 	for i, n := range []uint64{2, 5, 7} {
 		tr.passing(fmt.Sprint("p", i), n)
 	}
@@ -101,13 +101,13 @@ func TestAMessageWithoutAPlaceIsKnownByItsID(t *testing.T) {
 	if _, had := tr.Of("p0", 1, 0); had {
 		t.Error("an id counts for a message that has a place")
 	}
-	if !(&Trail{}).Empty() || tr.Empty() {
+	if !(&DeliveryLog{}).Empty() || tr.Empty() {
 		t.Error("Empty is wrong about messages without a place")
 	}
 }
 
 func TestATrailIsBoundedAndWhatItForgetsItDoesNotTell(t *testing.T) {
-	tr := &Trail{}
+	tr := &DeliveryLog{}
 	const n = 10 * maxMarks
 	for i := uint64(1); i <= n; i++ {
 		tr.mark(&tr.Sent, mail(i), instantOf(i))
@@ -131,7 +131,7 @@ func TestATrailIsBoundedAndWhatItForgetsItDoesNotTell(t *testing.T) {
 }
 
 func TestHolesAreBoundedAndForgottenWithTheirPlaces(t *testing.T) {
-	tr := &Trail{}
+	tr := &DeliveryLog{}
 	for i := uint64(1); i <= 5*maxHoles; i++ {
 		tr.hole(mail(3*i), mail(3*i))
 		tr.hole(all(2*i), all(2*i))
@@ -157,7 +157,7 @@ func TestHolesAreBoundedAndForgottenWithTheirPlaces(t *testing.T) {
 }
 
 func TestMessagesWithoutAPlaceAreBounded(t *testing.T) {
-	tr := &Trail{}
+	tr := &DeliveryLog{}
 	for n := uint64(1); n <= 5*maxPassing; n++ {
 		tr.passing(fmt.Sprint(n), n)
 		tr.sent(n, instantOf(n))
@@ -177,7 +177,7 @@ func TestMessagesWithoutAPlaceAreBounded(t *testing.T) {
 }
 
 func TestACopyOfATrailIsOfItsOwn(t *testing.T) {
-	tr := &Trail{Member: Member{User: "u", Session: "s", Groups: []string{"g"}}}
+	tr := &DeliveryLog{Member: Member{User: "u", Session: "s", Groups: []string{"g"}}}
 	tr.hole(mail(2), mail(2))
 	tr.passing("p", 1)
 	tr.mark(&tr.Sent, mail(3), instantOf(3))
@@ -196,7 +196,7 @@ func TestACopyOfATrailIsOfItsOwn(t *testing.T) {
 		tr.mark(&tr.Received, mail(i), instantOf(i))
 		tr.mark(&tr.Acked, mail(i), instantOf(i))
 	}
-	var back Trail
+	var back DeliveryLog
 	if err := json.Unmarshal(b, &back); err != nil || !reflect.DeepEqual(back, c) {
 		t.Errorf("kept as JSON it is %+v, %v; the copy is %+v", back, err, c)
 	}

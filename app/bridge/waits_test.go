@@ -309,7 +309,7 @@ func TestAnAppendThatPanicsIsItsCallersAloneAndLeavesNoWait(t *testing.T) {
 				t.Error("the caller does not hear of it")
 			}
 		}()
-		_, _ = b.Publish(t.Context(), Report{ID: "a", Event: wire.Event{Type: "t", To: wire.Target{User: "u"}, TTL: -1}},
+		_, _ = b.Publish(t.Context(), PublishRequest{ID: "a", Event: wire.Event{Type: "t", To: wire.Target{User: "u"}, TTL: -1}},
 			Wait{For: StatusAcked, Timeout: time.Hour})
 	}()
 	if n := b.waits.open.Load(); n != 0 {

@@ -174,16 +174,16 @@ func (w *wanderer) end(life string) (p bridge.Position, err error) {
 	return bridge.Position{Mailbox: count(w.logs[0]), Broadcast: count(w.logs[1])}, nil
 }
 
-func (w *wanderer) Join(_ context.Context, m bridge.Member) (bridge.Standing, error) {
+func (w *wanderer) Join(_ context.Context, m bridge.Member) (bridge.JoinState, error) {
 	defer w.maybe()
 	w.maybe()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.present[m.Session] = true
-	return bridge.Standing{Head: w.head(), Acked: w.acked, Live: 1, Life: w.lineage[len(w.lineage)-1]}, nil
+	return bridge.JoinState{Head: w.head(), Acked: w.acked, Live: 1, Life: w.lineage[len(w.lineage)-1]}, nil
 }
 
-func (w *wanderer) Leave(_ context.Context, t bridge.Trail) error {
+func (w *wanderer) Leave(_ context.Context, t bridge.DeliveryLog) error {
 	w.maybe()
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -176,7 +176,7 @@ func (d *dumping) trails(ctx context.Context, keys []string) error {
 		}
 		slices.Reverse(kept)
 		for j, text := range kept {
-			t := &bridge.Trail{}
+			t := &bridge.DeliveryLog{}
 			if err := json.Unmarshal([]byte(text), t); err != nil {
 				return fmt.Errorf("read a trail of %s: %w", keys[i], err)
 			}

@@ -70,12 +70,12 @@ func (e *Engine) Lookup(ctx context.Context, id string) (rec bridge.Record, err 
 			users, rec.More = users[:bridge.MaxListed], true
 		}
 	}
-	rec.Fates, err = e.fates(ctx, &rec, users, places)
+	rec.Recipients, err = e.fates(ctx, &rec, users, places)
 	return rec, err
 }
 
 // fates asks each recipient's mailbox what became of the event there.
-func (e *Engine) fates(ctx context.Context, rec *bridge.Record, users []string, places []uint64) ([]bridge.Fate, error) {
+func (e *Engine) fates(ctx context.Context, rec *bridge.Record, users []string, places []uint64) ([]bridge.RecipientStatus, error) {
 	var cmds rueidis.Commands
 	now := e.opts.Now()
 	seqOf := func(i int) uint64 {
@@ -96,9 +96,9 @@ func (e *Engine) fates(ctx context.Context, rec *bridge.Record, users []string, 
 			e.client.B().Hget().Key(e.sights(b, now.Add(-e.opts.IDRetention))).Field(rec.ID).Build())
 	}
 	replies := e.doMany(ctx, cmds)
-	out := make([]bridge.Fate, len(users))
+	out := make([]bridge.RecipientStatus, len(users))
 	for i, u := range users {
-		f := bridge.Fate{User: u}
+		f := bridge.RecipientStatus{User: u}
 		if !rec.All {
 			f.Seq = seqOf(i)
 		}
@@ -135,11 +135,11 @@ func (e *Engine) fates(ctx context.Context, rec *bridge.Record, users []string, 
 }
 
 // parseSights reads what lua/seen.lua wrote: ;session nanoseconds …
-func parseSights(text string) (out []bridge.Sight) {
+func parseSights(text string) (out []bridge.SeenAt) {
 	for _, one := range strings.Split(text, ";") {
 		session, at, ok := strings.Cut(one, " ")
 		if n, err := strconv.ParseInt(at, 10, 64); ok && err == nil {
-			out = append(out, bridge.Sight{Session: session, At: time.Unix(0, n).UTC()})
+			out = append(out, bridge.SeenAt{Session: session, At: time.Unix(0, n).UTC()})
 		}
 	}
 	return out
@@ -257,8 +257,8 @@ func (e *Engine) Seen(ctx context.Context, user, session, id string, at time.Tim
 }
 
 // sortTrails puts ended sessions before those that live, each oldest first.
-func sortTrails(list []bridge.Trail) {
-	slices.SortStableFunc(list, func(a, b bridge.Trail) int {
+func sortTrails(list []bridge.DeliveryLog) {
+	slices.SortStableFunc(list, func(a, b bridge.DeliveryLog) int {
 		switch {
 		case a.Ended.IsZero() != b.Ended.IsZero():
 			if a.Ended.IsZero() {

@@ -61,7 +61,7 @@ func (h *hub) last() string {
 	}
 	return h.heard[len(h.heard)-1]
 }
-func (h *hub) Trails(string) []bridge.Trail { return nil }
+func (h *hub) Trails(string) []bridge.DeliveryLog { return nil }
 func (h *hub) Behind(user string, head bridge.Position) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -121,7 +121,7 @@ func appendTo(t *testing.T, e *redis.Engine, m *bridge.Message) bridge.Receipt {
 	return r
 }
 
-func join(t *testing.T, e *redis.Engine, user, session string) bridge.Standing {
+func join(t *testing.T, e *redis.Engine, user, session string) bridge.JoinState {
 	t.Helper()
 	st, err := e.Join(deadline(t, 10*time.Second), bridge.Member{User: user, Session: session, Transport: "websocket", Since: time.Now(), Until: time.Now().Add(time.Hour)})
 	must(t, err)

@@ -11,7 +11,7 @@ import (
 )
 
 // Join implements bridge.Engine.
-func (e *Engine) Join(ctx context.Context, m bridge.Member) (st bridge.Standing, err error) {
+func (e *Engine) Join(ctx context.Context, m bridge.Member) (st bridge.JoinState, err error) {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return st, err
@@ -51,7 +51,7 @@ func (e *Engine) joining(m bridge.Member, head, starts string, again bool) call 
 		m.Token, itoa(max(0, m.Until.UnixMilli())), itoa(issuedMs(m.Issued)), m.TokenID, lines(m.Groups), itoa(now.UnixMilli()), flag(again), starts, flag(again || m.Returns)}}
 }
 
-func (e *Engine) join(ctx context.Context, m bridge.Member) (st bridge.Standing, err error) {
+func (e *Engine) join(ctx context.Context, m bridge.Member) (st bridge.JoinState, err error) {
 	// Before the user is marked as seen: a list of those seen may name one too
 	// many, never one too few.
 	pre := rueidis.Commands{e.listed(m.User), e.client.B().Hmget().Key(e.all.h).Field("s", "lv").Build(), e.headcount(), e.attend(m.Session, m.User)}
@@ -105,7 +105,7 @@ func (e *Engine) join(ctx context.Context, m bridge.Member) (st bridge.Standing,
 		return st, err
 	}
 	e.leases.newest(n[4])
-	return bridge.Standing{
+	return bridge.JoinState{
 		Life:  st.Life,
 		Head:  bridge.Position{Mailbox: n[0], Broadcast: n[4]},
 		Acked: bridge.Position{Mailbox: n[1], Broadcast: max(n[2], n[3])},

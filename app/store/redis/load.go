@@ -309,7 +309,7 @@ func (l *loading) revocation(r *bridge.RevocationEntry) {
 }
 
 // trail puts one before the others of its user, wherever it was among them.
-func (l *loading) trail(t *bridge.Trail) error {
+func (l *loading) trail(t *bridge.DeliveryLog) error {
 	e := l.e
 	b, err := json.Marshal(t)
 	if err != nil {
@@ -318,7 +318,7 @@ func (l *loading) trail(t *bridge.Trail) error {
 	key, text := e.mailboxOf(t.Member.User).trails(), rueidis.BinaryString(b)
 	l.add(e.client.B().Lrem().Key(key).Count(0).Element(text).Build(), key)
 	l.add(e.client.B().Lpush().Key(key).Element(text).Build(), key)
-	l.add(e.client.B().Ltrim().Key(key).Start(0).Stop(bridge.MaxTrails-1).Build(), key)
+	l.add(e.client.B().Ltrim().Key(key).Start(0).Stop(bridge.MaxDeliveryLogs-1).Build(), key)
 	l.prolong(key, e.opts.IDRetention.Milliseconds())
 	return nil
 }

@@ -34,7 +34,7 @@ func (b *brittle) Notify(n bridge.Notice) {
 	b.hub.Notify(n)
 }
 
-func (b *brittle) Trails(string) []bridge.Trail {
+func (b *brittle) Trails(string) []bridge.DeliveryLog {
 	if b.broken.Load() {
 		panic("x")
 	}

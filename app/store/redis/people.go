@@ -17,7 +17,7 @@ import (
 var errNoUser = fmt.Errorf("redis: a user's name is empty")
 
 // Leave implements bridge.Engine.
-func (e *Engine) Leave(ctx context.Context, t bridge.Trail) error {
+func (e *Engine) Leave(ctx context.Context, t bridge.DeliveryLog) error {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
@@ -39,7 +39,7 @@ func (e *Engine) Leave(ctx context.Context, t bridge.Trail) error {
 	}
 	b := e.mailboxOf(user)
 	_, err = e.run(ctx, call{&e.scripts.leave, []string{b.h, b.l, b.trails()}, []string{
-		t.Member.Session, itoa(at.UnixNano()), kept, itoa(bridge.MaxTrails), itoa(e.opts.IDRetention.Milliseconds())}})
+		t.Member.Session, itoa(at.UnixNano()), kept, itoa(bridge.MaxDeliveryLogs), itoa(e.opts.IDRetention.Milliseconds())}})
 	if err != nil {
 		return err
 	}

@@ -137,7 +137,7 @@ func TestSessionsThatLeftBeforeTheStoreWentBackAreNotCounted(t *testing.T) {
 	other, _ := quick(t, redis.Options{URL: p.URL()})
 	join(t, other, "u", "ses_1")
 	p.CutOff()
-	must(t, other.Leave(deadline(t, 5*time.Second), bridge.Trail{Member: bridge.Member{User: "u", Session: "ses_1"}}))
+	must(t, other.Leave(deadline(t, 5*time.Second), bridge.DeliveryLog{Member: bridge.Member{User: "u", Session: "ses_1"}}))
 	p.Promote()
 	redistest.Eventually(t, "both to listen at the new primary", func() bool { // or nothing would be counted anyway
 		out, err := p.Primary.Try("PUBSUB", "CHANNELS")

@@ -217,7 +217,7 @@ func TestAnErasureReadsTheUsersOwnIDsOnly(t *testing.T) {
 		rec, err := e.Lookup(t.Context(), id)
 		must(t, err)
 		var users []string
-		for _, f := range rec.Fates {
+		for _, f := range rec.Recipients {
 			users = append(users, f.User)
 		}
 		if fmt.Sprint(users) != want {
@@ -239,8 +239,8 @@ func TestAnErasureFindsIDsThatAreOnNoList(t *testing.T) {
 	must(t, e.Erase(t.Context(), "u"))
 	rec, err := e.Lookup(t.Context(), "mine")
 	must(t, err)
-	if len(rec.Fates) != 0 {
-		t.Errorf("%+v", rec.Fates)
+	if len(rec.Recipients) != 0 {
+		t.Errorf("%+v", rec.Recipients)
 	}
 }
 

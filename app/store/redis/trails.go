@@ -22,10 +22,10 @@ const answerPatience = time.Second
 type questions struct {
 	mu      sync.Mutex // guards what follows
 	last    uint64
-	waiting map[uint64]chan []bridge.Trail
+	waiting map[uint64]chan []bridge.DeliveryLog
 }
 
-func newQuestions() *questions { return &questions{waiting: make(map[uint64]chan []bridge.Trail)} }
+func newQuestions() *questions { return &questions{waiting: make(map[uint64]chan []bridge.DeliveryLog)} }
 
 // question is one machine's to another, and, with the same number, the answer.
 type question struct {
@@ -33,14 +33,14 @@ type question struct {
 	Machine string         `json:"machine,omitempty"` // that asks
 	User    string         `json:"user,omitempty"`
 	More    []string       `json:"more,omitempty"` // users beside that one
-	Trails  []bridge.Trail `json:"trails,omitempty"`
+	Trails  []bridge.DeliveryLog `json:"trails,omitempty"`
 }
 
-func (q *questions) ask(machines int) (number uint64, answers chan []bridge.Trail) {
+func (q *questions) ask(machines int) (number uint64, answers chan []bridge.DeliveryLog) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.last++
-	answers = make(chan []bridge.Trail, machines)
+	answers = make(chan []bridge.DeliveryLog, machines)
 	q.waiting[q.last] = answers
 	return q.last, answers
 }
@@ -90,7 +90,7 @@ func (e *Engine) answerQuestion(body string) {
 
 // Trails implements bridge.Registry. Machines that do not answer in time are
 // left out.
-func (e *Engine) Trails(ctx context.Context, user string) ([]bridge.Trail, error) {
+func (e *Engine) Trails(ctx context.Context, user string) ([]bridge.DeliveryLog, error) {
 	list, err := e.TrailsOf(ctx, []string{user}, false)
 	if err != nil {
 		return nil, err
@@ -99,13 +99,13 @@ func (e *Engine) Trails(ctx context.Context, user string) ([]bridge.Trail, error
 }
 
 // TrailsOf implements bridge.Registry: each other machine is asked once, for all.
-func (e *Engine) TrailsOf(ctx context.Context, users []string, live bool) ([][]bridge.Trail, error) {
+func (e *Engine) TrailsOf(ctx context.Context, users []string, live bool) ([][]bridge.DeliveryLog, error) {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	out := make([][]bridge.Trail, len(users))
+	out := make([][]bridge.DeliveryLog, len(users))
 	if !live {
 		if err := e.ended(ctx, users, out); err != nil {
 			return nil, err
@@ -147,7 +147,7 @@ func (e *Engine) TrailsOf(ctx context.Context, users []string, live bool) ([][]b
 }
 
 // ended adds the trails of sessions that have ended.
-func (e *Engine) ended(ctx context.Context, users []string, out [][]bridge.Trail) error {
+func (e *Engine) ended(ctx context.Context, users []string, out [][]bridge.DeliveryLog) error {
 	cmds := make(rueidis.Commands, len(users))
 	for i, user := range users {
 		cmds[i] = e.client.B().Lrange().Key(e.mailboxOf(user).trails()).Start(0).Stop(-1).Build()
@@ -159,7 +159,7 @@ func (e *Engine) ended(ctx context.Context, users []string, out [][]bridge.Trail
 			return err
 		}
 		for _, text := range kept {
-			var t bridge.Trail
+			var t bridge.DeliveryLog
 			if err := json.Unmarshal([]byte(text), &t); err != nil {
 				return fmt.Errorf("%w: a trail cannot be read: %w", bridge.ErrUnavailable, err)
 			}
@@ -172,7 +172,7 @@ func (e *Engine) ended(ctx context.Context, users []string, out [][]bridge.Trail
 }
 
 // trailsElsewhere asks each machine for the trails of some users' live sessions.
-func (e *Engine) trailsElsewhere(ctx context.Context, users map[string][]string) (out []bridge.Trail) {
+func (e *Engine) trailsElsewhere(ctx context.Context, users map[string][]string) (out []bridge.DeliveryLog) {
 	if len(users) == 0 {
 		return nil
 	}

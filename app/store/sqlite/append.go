@@ -177,7 +177,7 @@ func (w *writer) standing(r *request, unseen error) error {
 	if !rec.seen {
 		return unseen
 	}
-	r.standing = bridge.Standing{
+	r.standing = bridge.JoinState{
 		Head:  bridge.Position{Mailbox: rec.head, Broadcast: all.head},
 		Acked: rec.acked,
 		First: bridge.Position{Broadcast: rec.first},

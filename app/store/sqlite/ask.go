@@ -70,15 +70,15 @@ func newAppend(m *bridge.Message) (*request, error) {
 }
 
 // Join implements bridge.Engine.
-func (e *Engine) Join(ctx context.Context, m bridge.Member) (bridge.Standing, error) {
+func (e *Engine) Join(ctx context.Context, m bridge.Member) (bridge.JoinState, error) {
 	if m.User == "" {
-		return bridge.Standing{}, errNoUser
+		return bridge.JoinState{}, errNoUser
 	}
 	r := newRequest(kindJoin)
 	r.user, r.member = m.User, m
 	if err := e.ask(ctx, r); err != nil {
 		e.crowd.abandon(r, m)
-		return bridge.Standing{}, err
+		return bridge.JoinState{}, err
 	}
 	standing := r.standing
 	r.release()
@@ -86,7 +86,7 @@ func (e *Engine) Join(ctx context.Context, m bridge.Member) (bridge.Standing, er
 }
 
 // Leave implements bridge.Engine.
-func (e *Engine) Leave(ctx context.Context, t bridge.Trail) error {
+func (e *Engine) Leave(ctx context.Context, t bridge.DeliveryLog) error {
 	if e.closed.Load() {
 		return bridge.ErrClosed
 	}

@@ -383,7 +383,7 @@ func (d *dump) dumpTrails(after []string) error {
 	}
 	old := d.now - int64(d.opts.IDRetention)
 	return d.rows(with(d.trailsAfter).text(after[0]).int(ended).text(after[2]).int(old), func(r *sqlite3.Stmt) error {
-		t := new(bridge.Trail)
+		t := new(bridge.DeliveryLog)
 		if err := json.Unmarshal(r.ColumnRawBlob(3), t); err != nil {
 			return fmt.Errorf("read a trail of %s: %w", d.path, err)
 		}

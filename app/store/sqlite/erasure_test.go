@@ -159,7 +159,7 @@ func eraseEveryKind(t *testing.T, size int) {
 	mustAppend(t, e, kept)
 	late := clock.now().Add(time.Minute)
 	me.Until = late
-	mustDo(t, e.Leave(t.Context(), bridge.Trail{Member: me, Ended: late,
+	mustDo(t, e.Leave(t.Context(), bridge.DeliveryLog{Member: me, Ended: late,
 		Sent: []bridge.Mark{{Place: bridge.Position{Mailbox: 1}, At: late}}}))
 	if trails, err := e.Trails(t.Context(), erasedUser); err != nil || len(trails) != 1 {
 		t.Fatalf("trails: %v, %v", trails, err)

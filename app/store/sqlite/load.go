@@ -197,7 +197,7 @@ func (a *Archive) loadMembership(m *bridge.MembershipEntry) error {
 	return with(a.store.addToken).text(m.Group).text(m.User).text(m.Token).text(m.TokenID).int(m.Issued).int(m.Until).exec()
 }
 
-func (a *Archive) loadTrail(t *bridge.Trail) error {
+func (a *Archive) loadTrail(t *bridge.DeliveryLog) error {
 	data, err := json.Marshal(t)
 	if err != nil {
 		return fmt.Errorf("keep a trail: %w", err)
@@ -206,5 +206,5 @@ func (a *Archive) loadTrail(t *bridge.Trail) error {
 	if err := with(a.store.addTrail).text(user).int(nanos(t.Ended)).text(t.Member.Session).blob(data).exec(); err != nil {
 		return err
 	}
-	return with(a.store.keepTrails).text(user).int(bridge.MaxTrails).exec()
+	return with(a.store.keepTrails).text(user).int(bridge.MaxDeliveryLogs).exec()
 }

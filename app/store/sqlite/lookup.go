@@ -38,7 +38,7 @@ func (r *reader) record(id string, now int64) (bridge.Record, error) {
 		return rec, r.sightsOf(&rec)
 	}
 	for _, p := range places {
-		f := bridge.Fate{User: p.user, Seq: p.seq}
+		f := bridge.RecipientStatus{User: p.user, Seq: p.seq}
 		if p.seq != 0 {
 			if f.Held, err = r.holds(p, now); err != nil {
 				return rec, err
@@ -51,7 +51,7 @@ func (r *reader) record(id string, now int64) (bridge.Record, error) {
 				return rec, err
 			}
 		}
-		rec.Fates = append(rec.Fates, f)
+		rec.Recipients = append(rec.Recipients, f)
 	}
 	return rec, r.sightsOf(&rec)
 }
@@ -82,11 +82,11 @@ func (r *reader) everybody(rec *bridge.Record, now int64) error {
 		return err
 	}
 	return with(r.owners).seq(rec.Broadcast).int(bridge.MaxListed + 1).each(func(row *sqlite3.Stmt) bool {
-		if len(rec.Fates) == bridge.MaxListed {
+		if len(rec.Recipients) == bridge.MaxListed {
 			rec.More = true
 			return false
 		}
-		rec.Fates = append(rec.Fates, bridge.Fate{
+		rec.Recipients = append(rec.Recipients, bridge.RecipientStatus{
 			User: row.ColumnText(0), Held: held, Acked: uint64(row.ColumnInt64(1)) >= rec.Broadcast,
 		})
 		return true
@@ -94,13 +94,13 @@ func (r *reader) everybody(rec *bridge.Record, now int64) error {
 }
 
 func (r *reader) sightsOf(rec *bridge.Record) error {
-	by := make(map[string]int, len(rec.Fates))
-	for i, f := range rec.Fates {
+	by := make(map[string]int, len(rec.Recipients))
+	for i, f := range rec.Recipients {
 		by[f.User] = i
 	}
 	return with(r.sights).text(rec.ID).each(func(row *sqlite3.Stmt) bool {
 		if i, ok := by[row.ColumnText(0)]; ok {
-			rec.Fates[i].Seen = append(rec.Fates[i].Seen, bridge.Sight{Session: row.ColumnText(1), At: instant(row.ColumnInt64(2))})
+			rec.Recipients[i].Seen = append(rec.Recipients[i].Seen, bridge.SeenAt{Session: row.ColumnText(1), At: instant(row.ColumnInt64(2))})
 		}
 		return true
 	})

@@ -129,7 +129,7 @@ func TestAFileOfTheFirstVersionIsReadAndGoesOn(t *testing.T) {
 			t.Errorf("ada stands at %+v, %v", s, err)
 		}
 		r, err := e.Lookup(t.Context(), "plain")
-		if err != nil || len(r.Fates) != 1 || r.Fates[0].User != "ada" || r.Fates[0].Seq != 3 || !r.Fates[0].Held || r.Fates[0].Acked {
+		if err != nil || len(r.Recipients) != 1 || r.Recipients[0].User != "ada" || r.Recipients[0].Seq != 3 || !r.Recipients[0].Held || r.Recipients[0].Acked {
 			t.Errorf("lookup: %+v, %v", r, err)
 		}
 		mustDo(t, e.Close())
@@ -173,7 +173,7 @@ func TestWhatTheFirstVersionStoredTakesPartInWhatIsNew(t *testing.T) {
 		t.Errorf("%v, lost %+v", got, p.Lost)
 	}
 	r, err := e.Lookup(t.Context(), "m3")
-	if err != nil || len(r.Fates) != 1 || len(r.Fates[0].Seen) != 1 {
+	if err != nil || len(r.Recipients) != 1 || len(r.Recipients[0].Seen) != 1 {
 		t.Errorf("lookup: %+v, %v", r, err)
 	}
 	if len(where(files(t, dir), "canary")) == 0 {

@@ -116,7 +116,7 @@ func (b *brittle) Deliver(user string, d bridge.Delivery) int {
 func (b *brittle) DeliverAll(bridge.Delivery) int { panic("x") }
 func (b *brittle) Notify(bridge.Notice)           { panic("x") }
 func (b *brittle) NewLife(string)                 {}
-func (b *brittle) Trails(string) []bridge.Trail   { return nil }
+func (b *brittle) Trails(string) []bridge.DeliveryLog   { return nil }
 func (b *brittle) Behind(user string, _ bridge.Position) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -155,7 +155,7 @@ func (w *writer) leave(r *request) error {
 	if err := with(w.store.addTrail).text(r.user).int(r.at).text(r.name).blob(r.data).exec(); err != nil {
 		return err
 	}
-	return with(w.store.keepTrails).text(r.user).int(bridge.MaxTrails).exec()
+	return with(w.store.keepTrails).text(r.user).int(bridge.MaxDeliveryLogs).exec()
 }
 
 // sight keeps that an event was seen, where it is still the user's: they may have

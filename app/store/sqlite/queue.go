@@ -48,7 +48,7 @@ type request struct {
 	notices    []bridge.Notice
 
 	receipt  bridge.Receipt
-	standing bridge.Standing
+	standing bridge.JoinState
 	err      error
 	fresh    bool // the Listener is to hear of msg
 

@@ -81,8 +81,8 @@ func (e *Engine) Lookup(ctx context.Context, id string) (bridge.Record, error) {
 		if rec, err = r.record(id, now); err != nil {
 			return err
 		}
-		for i := range rec.Fates {
-			f := &rec.Fates[i]
+		for i := range rec.Recipients {
+			f := &rec.Recipients[i]
 			if p, ok := e.acks.of(f.User); ok {
 				f.Acked = f.Acked || f.Seq != 0 && p.Mailbox >= f.Seq || rec.Broadcast != 0 && p.Broadcast >= rec.Broadcast
 			}
@@ -132,7 +132,7 @@ func (e *Engine) Seen(ctx context.Context, user, session, id string, at time.Tim
 }
 
 // Trails implements bridge.Engine.
-func (e *Engine) Trails(ctx context.Context, user string) ([]bridge.Trail, error) {
+func (e *Engine) Trails(ctx context.Context, user string) ([]bridge.DeliveryLog, error) {
 	list, err := e.TrailsOf(ctx, []string{user}, false)
 	if err != nil {
 		return nil, err
@@ -141,8 +141,8 @@ func (e *Engine) Trails(ctx context.Context, user string) ([]bridge.Trail, error
 }
 
 // TrailsOf implements bridge.Engine. What is live is in memory.
-func (e *Engine) TrailsOf(ctx context.Context, users []string, live bool) ([][]bridge.Trail, error) {
-	out := make([][]bridge.Trail, len(users))
+func (e *Engine) TrailsOf(ctx context.Context, users []string, live bool) ([][]bridge.DeliveryLog, error) {
+	out := make([][]bridge.DeliveryLog, len(users))
 	if !live {
 		err := e.reading(ctx, func(r *reader) (err error) {
 			for i, user := range users {
@@ -164,16 +164,16 @@ func (e *Engine) TrailsOf(ctx context.Context, users []string, live bool) ([][]b
 		}
 	}
 	for _, list := range out {
-		slices.SortStableFunc(list, func(a, b bridge.Trail) int { return a.Member.Since.Compare(b.Member.Since) })
+		slices.SortStableFunc(list, func(a, b bridge.DeliveryLog) int { return a.Member.Since.Compare(b.Member.Since) })
 	}
 	return out, nil
 }
 
 // trailsOf reads the trails of sessions that have ended.
-func (r *reader) trailsOf(user string) (out []bridge.Trail, err error) {
+func (r *reader) trailsOf(user string) (out []bridge.DeliveryLog, err error) {
 	var perr error
 	err = with(r.trails).text(user).each(func(row *sqlite3.Stmt) bool {
-		var t bridge.Trail
+		var t bridge.DeliveryLog
 		if perr = json.Unmarshal(row.ColumnRawBlob(0), &t); perr != nil {
 			return false
 		}

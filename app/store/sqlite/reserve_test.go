@@ -106,7 +106,7 @@ func comeAndGo(t *testing.T, e *Engine) (refused int) {
 		case err != nil:
 			t.Fatal(err)
 		}
-		trail := bridge.Trail{Member: m, Ended: time.Now()}
+		trail := bridge.DeliveryLog{Member: m, Ended: time.Now()}
 		for n := range 60 {
 			trail.Passing = append(trail.Passing, bridge.Passing{ID: fmt.Sprint("an-event-with-a-long-name-", n), Sent: time.Now()})
 		}

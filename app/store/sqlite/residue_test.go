@@ -62,7 +62,7 @@ func (c *crowded) visit(user, word string) {
 	if _, err := c.engine.Join(c.Context(), m); err != nil {
 		c.Fatal(err)
 	}
-	mustDo(c.T, c.engine.Leave(c.Context(), bridge.Trail{Member: m, Ended: c.clock.now(), Sent: make([]bridge.Mark, 1+c.rnd.IntN(100))}))
+	mustDo(c.T, c.engine.Leave(c.Context(), bridge.DeliveryLog{Member: m, Ended: c.clock.now(), Sent: make([]bridge.Mark, 1+c.rnd.IntN(100))}))
 }
 
 // TestNoCopyOfWhatWasErasedStaysInAPagesFreeSpace: rows that SQLite moved from

@@ -18,7 +18,7 @@ func TestWhatIsKnownOfPeopleSurvivesARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := bridge.Position{Mailbox: 3, Broadcast: 1}
-	trail := bridge.Trail{Member: m, Ended: now.Add(time.Hour), From: bridge.Position{Mailbox: 1},
+	trail := bridge.DeliveryLog{Member: m, Ended: now.Add(time.Hour), From: bridge.Position{Mailbox: 1},
 		Sent: []bridge.Mark{{Place: at, At: now}}, Received: []bridge.Mark{{Place: at, At: now}}, Acked: []bridge.Mark{{Place: at, At: now}},
 		Holes:   []bridge.Hole{{First: bridge.Position{Mailbox: 2}, Last: bridge.Position{Mailbox: 2}}},
 		Passing: []bridge.Passing{{ID: "msg_p", Frame: 1, Sent: now, Received: now}}}

@@ -22,7 +22,7 @@ func (n *notices) Deliver(string, bridge.Delivery) int { return 0 }
 func (n *notices) DeliverAll(bridge.Delivery) int      { return 0 }
 func (n *notices) Behind(string, bridge.Position)      {}
 func (n *notices) NewLife(string)                      {}
-func (n *notices) Trails(string) []bridge.Trail        { return nil }
+func (n *notices) Trails(string) []bridge.DeliveryLog        { return nil }
 func (n *notices) Notify(got bridge.Notice) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -144,7 +144,7 @@ func TestASessionThatLeavesAFailingStoreIsForgotten(t *testing.T) {
 	m := member("u", "s", "t")
 	mustJoin(t, e, m)
 	e.health.damage(errDamaged)
-	if err := e.Leave(t.Context(), bridge.Trail{Member: m, Ended: time.Now(), Passing: []bridge.Passing{{ID: "x"}}}); err != nil {
+	if err := e.Leave(t.Context(), bridge.DeliveryLog{Member: m, Ended: time.Now(), Passing: []bridge.Passing{{ID: "x"}}}); err != nil {
 		t.Fatal(err)
 	}
 	_ = e.settled(t.Context()) // fails, after the leaving has

@@ -45,7 +45,7 @@ var acking = []promise{
 		f.send(everybody, time.Hour)
 		f.reopen()
 		s := f.standing("u")
-		f.equal("standing", s, bridge.Standing{
+		f.equal("standing", s, bridge.JoinState{
 			Head:  bridge.Position{Mailbox: 1, Broadcast: 1},
 			Acked: bridge.Position{Mailbox: 1, Broadcast: 1},
 			First: bridge.Position{Broadcast: 1},

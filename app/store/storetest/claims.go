@@ -18,7 +18,7 @@ var claims = []promise{
 				f.Fatalf("with another digest: %v", err)
 			}
 			rec := f.lookup("claim:x")
-			f.equal("type and fates", []any{rec.Type, len(rec.Fates)}, []any{bridge.ClaimType, 0})
+			f.equal("type and fates", []any{rec.Type, len(rec.Recipients)}, []any{bridge.ClaimType, 0})
 			f.reopen()
 		}
 	}},

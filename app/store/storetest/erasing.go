@@ -33,7 +33,7 @@ var erasing = []promise{
 			f.equal("members", len(f.members("g"))+len(f.members("h")), 0)
 			f.equal("trails", len(f.trails("u")), 0)
 			f.equal("presence", f.presence("u")[0], bridge.Presence{User: "u"})
-			f.equal("fates", len(f.lookup(m.ID).Fates), 0)
+			f.equal("fates", len(f.lookup(m.ID).Recipients), 0)
 			f.reopen()
 		}
 	}},
@@ -42,7 +42,7 @@ var erasing = []promise{
 		other := f.send(user("v"), time.Hour)
 		f.erase("u")
 		f.equal("messages", ids(f.all("v", bridge.Position{}).Deliveries), []string{m.ID, other.ID})
-		f.equal("fates", f.lookup(m.ID).Fates, []bridge.Fate{{User: "v", Seq: 1, Held: true}})
+		f.equal("fates", f.lookup(m.ID).Recipients, []bridge.RecipientStatus{{User: "v", Seq: 1, Held: true}})
 	}},
 	{"a late retry for an erased user is no new event", func(f *fixture) {
 		m := f.send(user("u"), time.Hour)

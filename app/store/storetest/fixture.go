@@ -124,7 +124,7 @@ func (f *fixture) send(to bridge.Target, ttl time.Duration) *bridge.Message {
 	return m
 }
 
-func (f *fixture) join(user string) bridge.Standing {
+func (f *fixture) join(user string) bridge.JoinState {
 	f.Helper()
 	s, err := f.engine.Join(f.ctx, bridge.Member{User: user, Session: "ses_1", Transport: "websocket", Since: f.clock.Now(), Token: "none", Issued: f.clock.Now()})
 	if err != nil {
@@ -134,7 +134,7 @@ func (f *fixture) join(user string) bridge.Standing {
 }
 
 // standing is join's answer without the life, which each store names at random.
-func (f *fixture) standing(user string) bridge.Standing {
+func (f *fixture) standing(user string) bridge.JoinState {
 	f.Helper()
 	s := f.join(user)
 	if s.Life != f.engine.Life() {
@@ -249,7 +249,7 @@ type recorder struct {
 	calls   []heard
 	onAny   func(heard) // called with mu held
 	notices []bridge.Notice
-	trails  []bridge.Trail // what Trails answers
+	trails  []bridge.DeliveryLog // what Trails answers
 	lives   []string       // that NewLife told of
 }
 
@@ -274,10 +274,10 @@ func (r *recorder) born(life string) bool {
 	return slices.Contains(r.lives, life)
 }
 
-func (r *recorder) Trails(user string) []bridge.Trail {
+func (r *recorder) Trails(user string) []bridge.DeliveryLog {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var out []bridge.Trail
+	var out []bridge.DeliveryLog
 	for _, t := range r.trails {
 		if t.Member.User == user {
 			out = append(out, t)

@@ -93,7 +93,7 @@ var groups = []promise{
 		f.come("ada", "ses_1", f.clock.Now().Add(time.Hour), "g")
 		f.equal("members", f.members("g"), []string{"ada"})
 		f.come("ada", "ses_1", f.clock.Now().Add(2*time.Hour), "g") // refreshed
-		if err := f.engine.Leave(f.ctx, bridge.Trail{Member: bridge.Member{User: "ada", Session: "ses_1"}}); err != nil {
+		if err := f.engine.Leave(f.ctx, bridge.DeliveryLog{Member: bridge.Member{User: "ada", Session: "ses_1"}}); err != nil {
 			f.Fatal(err)
 		}
 		f.clock.Advance(90 * time.Minute)

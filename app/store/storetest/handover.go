@@ -103,7 +103,7 @@ func (h *tap) Notify(bridge.Notice) {}
 func (h *tap) Behind(string, bridge.Position) {}
 func (h *tap) NewLife(string)                 {}
 
-func (h *tap) Trails(string) []bridge.Trail { return nil }
+func (h *tap) Trails(string) []bridge.DeliveryLog { return nil }
 
 // follower does what a session does: it registers, joins, reads to the head, and
 // from there on takes what it hears, leaving out what it has read.

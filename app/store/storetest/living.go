@@ -43,7 +43,7 @@ var living = []promise{
 				f.Fatalf("check: %v", err)
 			}
 			f.join("u")
-			if err := f.engine.Leave(f.ctx, bridge.Trail{Member: bridge.Member{User: "u", Session: "ses_1"}}); err != nil {
+			if err := f.engine.Leave(f.ctx, bridge.DeliveryLog{Member: bridge.Member{User: "u", Session: "ses_1"}}); err != nil {
 				f.Fatalf("leave: %v", err)
 			}
 			f.send(user("u"), time.Hour)
@@ -65,7 +65,7 @@ var living = []promise{
 		_, members := e.Members(f.ctx, "g")
 		_, groups := e.Groups(f.ctx, "u")
 		for call, err := range map[string]error{
-			"Append": appended, "Join": joined, "Pending": pending, "Read": read, "Leave": e.Leave(f.ctx, bridge.Trail{Member: m}),
+			"Append": appended, "Join": joined, "Pending": pending, "Read": read, "Leave": e.Leave(f.ctx, bridge.DeliveryLog{Member: m}),
 			"Lookup": lookedUp, "Recall": e.Recall(f.ctx, "msg_1"), "Seen": e.Seen(f.ctx, "u", "ses_1", "msg_1", f.clock.Now()),
 			"Trails": trails, "Presence": present, "Sessions": sessions, "Tell": e.Tell(f.ctx, bridge.Notice{}),
 			"Revoke": e.Revoke(f.ctx, "u", bridge.Revocation{TokenID: "t"}), "Revoked": revoked, "Erase": e.Erase(f.ctx, "u"),

@@ -30,7 +30,7 @@ var many = []promise{
 		f.equal("error", err, nil)
 		for i, u := range users {
 			f.equal("trails of "+u, all[i], f.trails(u))
-			var want []bridge.Trail
+			var want []bridge.DeliveryLog
 			for _, t := range f.trails(u) {
 				if t.Ended.IsZero() {
 					want = append(want, t)
@@ -48,11 +48,11 @@ var many = []promise{
 		f.append(m)
 		f.equal("repeated", len(f.append(m).Recipients), len(users))
 		rec := f.lookup(m.ID)
-		f.equal("fates", []any{len(rec.Fates), rec.Fates[999].Held}, []any{len(users), true})
+		f.equal("fates", []any{len(rec.Recipients), rec.Recipients[999].Held}, []any{len(users), true})
 		for range 5 {
 			f.recall(m.ID)
 		}
-		f.equal("held", f.lookup(m.ID).Fates[999].Held, false)
+		f.equal("held", f.lookup(m.ID).Recipients[999].Held, false)
 		f.holds("u0", 0)
 		f.equal("presence", len(f.presence(users...)), len(users))
 	}},

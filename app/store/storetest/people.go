@@ -16,7 +16,7 @@ func (f *fixture) presence(users ...string) []bridge.Presence {
 	return list
 }
 
-func (f *fixture) leave(t bridge.Trail) {
+func (f *fixture) leave(t bridge.DeliveryLog) {
 	f.Helper()
 	if t.Ended.IsZero() {
 		t.Ended = f.clock.Now()
@@ -26,7 +26,7 @@ func (f *fixture) leave(t bridge.Trail) {
 	}
 }
 
-func (f *fixture) trails(user string) []bridge.Trail {
+func (f *fixture) trails(user string) []bridge.DeliveryLog {
 	f.Helper()
 	list, err := f.engine.Trails(f.ctx, user)
 	if err != nil {
@@ -45,9 +45,9 @@ func (f *fixture) revoked(user, tokenID string, issued time.Time) bool {
 }
 
 // trailOf is a trail of a session that was handed something.
-func trailOf(user, session string, since time.Time) bridge.Trail {
+func trailOf(user, session string, since time.Time) bridge.DeliveryLog {
 	since = since.UTC().Truncate(time.Millisecond)
-	return bridge.Trail{
+	return bridge.DeliveryLog{
 		Member: bridge.Member{User: user, Session: session, Transport: "websocket", Since: since, Until: since.Add(time.Hour)},
 		Sent:   []bridge.Mark{{Place: bridge.Position{Mailbox: 1}, At: since}},
 		Ended:  since.Add(time.Second),
@@ -70,13 +70,13 @@ var people = []promise{
 			f.Fatal(err)
 		}
 		f.equal("sessions of u", fmt.Sprintln(len(list), list[0].Session, list[0].Transport, list[1].Session), "2 ses_1 websocket ses_2\n")
-		f.leave(bridge.Trail{Member: bridge.Member{User: "u", Session: "ses_1"}})
+		f.leave(bridge.DeliveryLog{Member: bridge.Member{User: "u", Session: "ses_1"}})
 		f.equal("one left", f.presence("u")[0].Sessions, 1)
 	}},
 	{"when a user was last seen survives a restart, and presence does not", func(f *fixture) {
 		f.come("u", "ses_1", f.clock.Now())
 		f.clock.Advance(time.Minute)
-		f.leave(bridge.Trail{Member: bridge.Member{User: "u", Session: "ses_1"}})
+		f.leave(bridge.DeliveryLog{Member: bridge.Member{User: "u", Session: "ses_1"}})
 		left := f.clock.Now()
 		f.clock.Advance(time.Hour)
 		f.equal("last seen", f.presence("u")[0].LastSeen.Equal(left), true)
@@ -90,29 +90,29 @@ var people = []promise{
 	}},
 	{"trails are kept when a session leaves, oldest first, with those that live", func(f *fixture) {
 		a, b, c := trailOf("u", "ses_a", f.clock.Now()), trailOf("u", "ses_b", f.clock.Now().Add(time.Second)), trailOf("u", "ses_c", f.clock.Now().Add(2*time.Second))
-		for _, t := range []bridge.Trail{a, b} {
+		for _, t := range []bridge.DeliveryLog{a, b} {
 			f.come("u", t.Member.Session, f.clock.Now())
 		}
 		f.leave(b)
 		f.leave(a)
 		f.come("u", "ses_empty", f.clock.Now())
-		f.leave(bridge.Trail{Member: bridge.Member{User: "u", Session: "ses_empty"}})
-		f.hub.trails = []bridge.Trail{c}
-		f.equal("trails", f.trails("u"), []bridge.Trail{a, b, c})
+		f.leave(bridge.DeliveryLog{Member: bridge.Member{User: "u", Session: "ses_empty"}})
+		f.hub.trails = []bridge.DeliveryLog{c}
+		f.equal("trails", f.trails("u"), []bridge.DeliveryLog{a, b, c})
 		f.hub.trails = nil
 		f.reopen()
-		f.equal("trails after a restart", f.trails("u"), []bridge.Trail{a, b})
+		f.equal("trails after a restart", f.trails("u"), []bridge.DeliveryLog{a, b})
 		f.equal("of others", len(f.trails("v")), 0)
 	}},
 	{"of one user the last trails are kept, and none for longer than ids", func(f *fixture) {
-		for i := range bridge.MaxTrails + 10 {
+		for i := range bridge.MaxDeliveryLogs + 10 {
 			s := fmt.Sprintf("ses_%03d", i)
 			f.come("u", s, f.clock.Now())
 			f.clock.Advance(time.Second)
 			f.leave(trailOf("u", s, f.clock.Now()))
 		}
 		list := f.trails("u")
-		f.equal("kept", len(list), bridge.MaxTrails)
+		f.equal("kept", len(list), bridge.MaxDeliveryLogs)
 		f.equal("the oldest", list[0].Member.Session, "ses_010")
 		f.clock.Advance(30 * 24 * time.Hour)
 		f.eventually("they are forgotten", func() bool { return len(f.trails("u")) == 0 })

@@ -112,12 +112,12 @@ var recalling = []promise{
 			f.Fatal(err)
 		}
 		want := bridge.Record{ID: m.ID, Type: "test", From: "doctor", Timestamp: m.At, Expires: m.Expires, Except: []string{"ses_9"},
-			Fates: []bridge.Fate{
-				{User: "v", Seq: 1, Held: true, Seen: []bridge.Sight{{Session: "ses_1", At: seen}}},
+			Recipients: []bridge.RecipientStatus{
+				{User: "v", Seq: 1, Held: true, Seen: []bridge.SeenAt{{Session: "ses_1", At: seen}}},
 				{User: "u", Seq: 1, Held: true, Acked: true},
 			}}
 		for range 2 {
-			f.eventually("the first sight to be kept", func() bool { return len(f.lookup(m.ID).Fates[0].Seen) == 1 })
+			f.eventually("the first sight to be kept", func() bool { return len(f.lookup(m.ID).Recipients[0].Seen) == 1 })
 			got := f.lookup(m.ID)
 			f.equal("expires", got.Expires.Equal(want.Expires), true)
 			got.Expires = want.Expires
@@ -127,9 +127,9 @@ var recalling = []promise{
 		f.clock.Advance(2 * time.Hour)
 		f.prune()
 		got := f.lookup(m.ID)
-		f.equal("held", got.Fates[0].Held, false)
-		f.equal("place", got.Fates[0].Seq, uint64(1))
-		f.equal("acked", got.Fates[1].Acked, true)
+		f.equal("held", got.Recipients[0].Held, false)
+		f.equal("place", got.Recipients[0].Seq, uint64(1))
+		f.equal("acked", got.Recipients[1].Acked, true)
 		f.equal("type, when the payload is gone", got.Type, "test")
 	}},
 	{"Lookup of a message to all lists those whose it is", func(f *fixture) {
@@ -141,7 +141,7 @@ var recalling = []promise{
 		r := f.lookup(m.ID)
 		f.equal("all", r.All, true)
 		f.equal("place", r.Broadcast, uint64(1))
-		f.equal("fates", r.Fates, []bridge.Fate{{User: "ada", Held: true, Acked: true}, {User: "bob", Held: true}})
+		f.equal("fates", r.Recipients, []bridge.RecipientStatus{{User: "ada", Held: true, Acked: true}, {User: "bob", Held: true}})
 		f.unknown("seen by who came later", f.engine.Seen(f.ctx, "late", "ses_1", m.ID, f.clock.Now()))
 		if err := f.engine.Seen(f.ctx, "bob", "ses_1", m.ID, f.clock.Now()); err != nil {
 			f.Fatal(err)
@@ -158,6 +158,6 @@ var recalling = []promise{
 		f.append(m)
 		r := f.lookup(m.ID)
 		f.equal("expires", r.Expires.IsZero(), true)
-		f.equal("fates", r.Fates, []bridge.Fate{{User: "u"}})
+		f.equal("fates", r.Recipients, []bridge.RecipientStatus{{User: "u"}})
 	}},
 }

@@ -112,7 +112,7 @@ var rights = []promise{
 	}},
 	{"a session that only leaves takes nothing back", func(f *fixture) {
 		f.present("ada", "ses_1", f.token("t", "ward"))
-		f.leave(bridge.Trail{Member: bridge.Member{User: "ada", Session: "ses_1"}})
+		f.leave(bridge.DeliveryLog{Member: bridge.Member{User: "ada", Session: "ses_1"}})
 		f.comprises("ward", "ada")
 		f.present("ada", "ses_2", f.token("u"))
 		f.comprises("ward", "ada")
@@ -145,7 +145,7 @@ var rights = []promise{
 		a := f.token("a", "ward")
 		f.present("ada", "ses_1", a)
 		f.present("ada", "ses_2", a)
-		f.leave(bridge.Trail{Member: bridge.Member{User: "ada", Session: "ses_2"}})
+		f.leave(bridge.DeliveryLog{Member: bridge.Member{User: "ada", Session: "ses_2"}})
 		f.present("ada", "ses_1", f.token("b"))
 		f.comprises("ward")
 	}},
@@ -228,7 +228,7 @@ var rights = []promise{
 	{"an erasure takes back what tokens have said, of all of the user and of nobody else", func(f *fixture) {
 		f.present("ada", "ses_1", f.token("a", "ward"))
 		f.present("ada", "ses_2", f.token("b", "ward", "night"))
-		f.leave(bridge.Trail{Member: bridge.Member{User: "ada", Session: "ses_2"}})
+		f.leave(bridge.DeliveryLog{Member: bridge.Member{User: "ada", Session: "ses_2"}})
 		f.present("ada*", "ses_3", f.token("c", "ward")) // a pattern, to a careless eye
 		f.present("adam", "ses_4", f.token("d", "ward"))
 		f.erase("ada*")
@@ -262,11 +262,11 @@ var rights = []promise{
 			f.equal("groups", len(f.groupsOf("u")), 0)
 			f.comprises("ward")
 			f.comprises("night")
-			f.equal("fates", len(f.lookup(m.ID).Fates), 0)
+			f.equal("fates", len(f.lookup(m.ID).Recipients), 0)
 			f.reopen() // what was to be written later is written by now
 		}
 		all := f.send(everybody, time.Hour)
-		f.equal("whose a message to all is", len(f.lookup(all.ID).Fates), 0)
+		f.equal("whose a message to all is", len(f.lookup(all.ID).Recipients), 0)
 		f.present("u", "ses_3", f.token("d", "ward")) // who comes back is welcome
 		f.comprises("ward", "u")
 	}},

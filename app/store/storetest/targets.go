@@ -46,7 +46,7 @@ var targets = []promise{
 		mail := f.send(user("u"), time.Hour)
 		p := f.all("u", bridge.Position{})
 		f.equal("read before the first join", ids(p.Deliveries), []string{mail.ID})
-		want := bridge.Standing{
+		want := bridge.JoinState{
 			Head:  bridge.Position{Mailbox: 1, Broadcast: 2},
 			Acked: bridge.Position{Broadcast: 2},
 			First: bridge.Position{Broadcast: 2},
