@@ -58,17 +58,25 @@ func TestEachServerFrameIsWrittenAsItsGoldenFileSays(t *testing.T) {
 	}
 }
 
+func tailOf(from string, event []byte) []byte {
+	tail, _ := EventTail(from, event)
+	return tail
+}
+
 func TestAnEventFrameIsItsHeadAndTheTailThatSessionsShare(t *testing.T) {
 	at := time.Date(2026, 11, 22, 21, 36, 0, 0, time.FixedZone("", 3600))
 	event := AppendEventObject(nil, "msg_3AB", "chat.message", at, []byte(`{"message":"hello"}`))
-	got := append(AppendEventHead(nil, []byte("k3f9a1b2.19.5"), false), AppendEventTail(nil, "doctor-7", event)...)
+	got := append(AppendEventHead(nil, []byte("k3f9a1b2.19.5"), false), tailOf("doctor-7", event)...)
 	if want := golden(t, "server_event"); string(got) != string(want) {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}
-	event = AppendEventObject(nil, "msg_2KWP", "patient.added", at, []byte(`{"doctorId":"d-7","message":"Dr. Silva added you"}`))
-	got = append(AppendEventHead(nil, []byte("k3f9a1b2.18.5"), true), AppendEventTail(nil, "", event)...)
+	tail, event := NewEventTail("", "msg_2KWP", "patient.added", at, []byte(`{"doctorId":"d-7","message":"Dr. Silva added you"}`))
+	got = append(AppendEventHead(nil, []byte("k3f9a1b2.18.5"), true), tail...)
 	if want := golden(t, "server_event_replay"); string(got) != string(want) {
 		t.Errorf("\n got %s\nwant %s", got, want)
+	}
+	if string(tail) != string(tailOf("", event)) || &event[0] != &tail[len(tail)-1-len(event)] {
+		t.Error("the event is not a part of the tail")
 	}
 }
 

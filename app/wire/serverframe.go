@@ -173,20 +173,37 @@ func AppendEventObject(b []byte, id, typ string, at time.Time, data []byte) []by
 	return append(b, '}')
 }
 
-// AppendEventTail appends the part of an event frame that all sessions share:
-// ,"from":…,"event":{…}}. It is encoded once a message, not once a session.
-func AppendEventTail(b []byte, from string, event []byte) []byte {
+// EventTail is the part of an event frame that all sessions share,
+// ,"from":…,"event":{…}}, encoded once a message and not once a session. The event
+// object that is returned beside it is a part of it.
+func EventTail(from string, object []byte) (tail, event []byte) {
+	b := appendFrom(make([]byte, 0, len(object)+len(from)+32), from)
+	return endTail(append(b, object...), len(b))
+}
+
+// NewEventTail is EventTail for an event object that it writes itself.
+func NewEventTail(from, id, typ string, at time.Time, data []byte) (tail, event []byte) {
+	b := appendFrom(make([]byte, 0, len(data)+len(typ)+len(id)+len(from)+104), from)
+	return endTail(AppendEventObject(b, id, typ, at, data), len(b))
+}
+
+func appendFrom(b []byte, from string) []byte {
 	if from != "" {
 		b = append(b, `,"from":`...)
 		b = appendString(b, from)
 	}
-	b = append(b, `,"event":`...)
-	b = append(b, event...)
-	return append(b, '}')
+	return append(b, `,"event":`...)
+}
+
+// endTail closes a tail whose event object begins at start.
+func endTail(b []byte, start int) (tail, event []byte) {
+	end := len(b)
+	tail = append(b, '}')
+	return tail, tail[start:end:end]
 }
 
 // AppendEventHead appends the part of an event frame that is a session's own:
-// {"type":"event","cursor":"…"[,"replay":true]; AppendEventTail's bytes follow.
+// {"type":"event","cursor":"…"[,"replay":true]; EventTail's bytes follow.
 // The cursor must need no escaping (ours are made of [0-9a-z.]).
 func AppendEventHead(b, cursor []byte, replay bool) []byte {
 	b = append(b, `{"type":"event","cursor":"`...)
