@@ -240,7 +240,7 @@ func (d *dumping) places(ctx context.Context, ids []string, recs []*remembered) 
 }
 
 // boxOf is the mailbox of a user, or of all where that is empty.
-func (e *Engine) boxOf(user string) mailbox {
+func (e *Store) boxOf(user string) mailbox {
 	if user == "" {
 		return e.all
 	}
