@@ -25,14 +25,16 @@ type questions struct {
 	waiting map[uint64]chan []bridge.DeliveryLog
 }
 
-func newQuestions() *questions { return &questions{waiting: make(map[uint64]chan []bridge.DeliveryLog)} }
+func newQuestions() *questions {
+	return &questions{waiting: make(map[uint64]chan []bridge.DeliveryLog)}
+}
 
 // question is one machine's to another, and, with the same number, the answer.
 type question struct {
-	Number  uint64         `json:"n"`
-	Machine string         `json:"machine,omitempty"` // that asks
-	User    string         `json:"user,omitempty"`
-	More    []string       `json:"more,omitempty"` // users beside that one
+	Number  uint64               `json:"n"`
+	Machine string               `json:"machine,omitempty"` // that asks
+	User    string               `json:"user,omitempty"`
+	More    []string             `json:"more,omitempty"` // users beside that one
 	Trails  []bridge.DeliveryLog `json:"trails,omitempty"`
 }
 
