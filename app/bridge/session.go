@@ -313,7 +313,7 @@ func (s *Session) renew(ctx context.Context, id Identity) error {
 	m := s.memberWith(&id)
 	s.next = &id
 	s.mu.Unlock()
-	_, err := s.b.engine.Join(ctx, m)
+	_, err := s.b.live.Join(ctx, m)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.next = nil
