@@ -15,12 +15,12 @@ var errNobody = errors.New("redis: a message must be for somebody")
 
 // appending is one message on its way into one mailbox.
 type appending struct {
-	e     *Store
-	m     *bridge.Message
-	user  string // empty: to all
-	box   mailbox
-	echo  *echo // set where this machine will hear of it
-	token uint64
+	e            *Store
+	m            *bridge.Message
+	user         string // empty: to all
+	box          mailbox
+	selfDelivery *selfDelivery // set where this machine will hear of it
+	token        uint64
 
 	done   chan struct{} // closed when it is answered, where it had to wait for that
 	answer answer
@@ -44,8 +44,8 @@ func (e *Store) appending(m *bridge.Message, user string) *appending {
 		a.box = e.mailboxOf(user)
 	}
 	if (user == "" || e.crowd.has(user)) && e.listening.Load() {
-		a.echo = e.echoes.expect(m)
-		a.token = a.echo.token
+		a.selfDelivery = e.selfDeliveries.expect(m)
+		a.token = a.selfDelivery.token
 	}
 	return a
 }
@@ -107,7 +107,7 @@ func (a *appending) words(keys, args []string) ([]string, []string) {
 	till, ttl := e.until(m)
 	return append(keys, e.record(m.ID), b.h, b.m, b.g, b.t, b.l, e.index(b, till)),
 		append(args, string(m.Digest[:]), digits(till, untilDigits), itoa(ttl), recordOf(m, users).encode(), a.expires(), m.Topic,
-			a.except(), a.head(), flag(a.echo != nil && m.Stored()), rueidis.BinaryString(encodeMessage(m)),
+			a.except(), a.head(), flag(a.selfDelivery != nil && m.Stored()), rueidis.BinaryString(encodeMessage(m)),
 			itoa(len(m.Event)), flag(a.user == ""))
 }
 
@@ -211,7 +211,7 @@ func (e *Store) append(ctx context.Context, m *bridge.Message) (bridge.Receipt, 
 	a := e.appending(m, m.To.User)
 	ans, err := e.publish(ctx, a)
 	if err != nil {
-		e.echoes.forget(a.echo)
+		e.selfDeliveries.forget(a.selfDelivery)
 		return bridge.Receipt{}, err
 	}
 	return a.receipt(ctx, ans)
@@ -226,11 +226,11 @@ func (e *Store) simple(m *bridge.Message) bool {
 func (a *appending) receipt(ctx context.Context, ans answer) (r bridge.Receipt, err error) {
 	r.Expires = a.m.Expires
 	if ans.kind == 'c' {
-		a.e.echoes.forget(a.echo)
+		a.e.selfDeliveries.forget(a.selfDelivery)
 		return bridge.Receipt{}, bridge.ErrConflict
 	}
 	if ans.kind == 'd' {
-		a.e.echoes.forget(a.echo)
+		a.e.selfDeliveries.forget(a.selfDelivery)
 		rec, err := decodeRecord(ans.record)
 		if err != nil {
 			return bridge.Receipt{}, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
@@ -263,11 +263,11 @@ func (a *appending) sessions(ctx context.Context, ans *answer) int {
 		n = a.e.sessionsElsewhere(ctx)
 	}
 	if ans.here == 0 {
-		a.e.echoes.forget(a.echo)
+		a.e.selfDeliveries.forget(a.selfDelivery)
 		return n
 	}
-	if a.echo != nil {
-		if here, ok := a.e.echoes.wait(ctx, a.echo); ok {
+	if a.selfDelivery != nil {
+		if here, ok := a.e.selfDeliveries.wait(ctx, a.selfDelivery); ok {
 			return n + here
 		}
 	}
@@ -289,7 +289,7 @@ func (e *Store) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.A
 	defer leave()
 	for i := 0; i < len(ms); {
 		j := i
-		for j < len(ms) && j-i < maxFlight && e.simple(ms[j]) {
+		for j < len(ms) && j-i < maxBatch && e.simple(ms[j]) {
 			j++
 		}
 		if j == i {
@@ -312,7 +312,7 @@ func (e *Store) appendRun(ctx context.Context, ms []*bridge.Message, out []bridg
 	e.fly(ctx, as)
 	for i, a := range as {
 		if a.err != nil {
-			e.echoes.forget(a.echo)
+			e.selfDeliveries.forget(a.selfDelivery)
 			out[i].Err = a.err
 			continue
 		}

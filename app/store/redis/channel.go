@@ -15,7 +15,7 @@ import (
 // What goes over a channel begins with one of these.
 const (
 	kindMessage  = 'D' // its place, a space, an envelope, the message
-	kindEcho     = 'E' // the same of a message that this machine has published itself, without the message
+	kindSelf     = 'E' // the same of a message that this machine has published itself, without the message
 	kindNotice   = 'N' // a notice, JSON
 	kindQuestion = 'Q' // for trails, JSON
 	kindReply    = 'R' // to such a question, JSON
@@ -60,7 +60,7 @@ func (e *Store) listen() (subscribed bool, err error) {
 	e.listening.Store(true)
 	defer func() {
 		e.listening.Store(false)
-		e.echoes.lost()
+		e.selfDeliveries.lost()
 	}()
 	first := false
 	e.heard.Do(func() {
@@ -93,7 +93,7 @@ func (e *Store) hear(text string) {
 	}
 	l := e.listener.Load()
 	switch body := text[1:]; text[0] {
-	case kindMessage, kindEcho:
+	case kindMessage, kindSelf:
 		if l != nil {
 			e.hearMessage(*l, text[0], body)
 		}
@@ -138,8 +138,8 @@ func (e *Store) hearMessage(l bridge.Listener, kind byte, body string) {
 	var m *bridge.Message
 	switch {
 	case err != nil:
-	case kind == kindEcho:
-		if m = e.echoes.message(v.token); m == nil {
+	case kind == kindSelf:
+		if m = e.selfDeliveries.message(v.token); m == nil {
 			// Whoever published it waits no longer; it is stored.
 			l.Behind(v.user, bridge.Position{Mailbox: seq})
 			return
@@ -158,7 +158,7 @@ func (e *Store) hearMessage(l bridge.Listener, kind byte, body string) {
 	}
 	d, sessions := bridge.Delivery{Message: m}, 0
 	if v.machine == e.self {
-		defer func() { e.echoes.hear(v.token, sessions) }() // also where a session panics
+		defer func() { e.selfDeliveries.hear(v.token, sessions) }() // also where a session panics
 	}
 	if !e.heardIn(v.life, v.born) {
 		return // the Listener reads it from the store when it has been told of that life

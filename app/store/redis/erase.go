@@ -166,7 +166,7 @@ func (e *Store) forgetIn(ctx context.Context, keys []string, user string) error 
 			if err = e.fault(ctx, err); err != nil {
 				return err
 			}
-			rec, err := decodeMemory(text)
+			rec, err := decodeDedupEntry(text)
 			if err != nil {
 				return fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
 			}

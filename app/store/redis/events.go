@@ -15,7 +15,7 @@ import (
 
 // places tells where the event stood in each of its mailboxes; of an event to
 // all there is one.
-func (e *Store) places(ctx context.Context, id string, r *remembered) ([]uint64, error) {
+func (e *Store) places(ctx context.Context, id string, r *dedupEntry) ([]uint64, error) {
 	if r.seq != 0 || !e.cluster && len(r.users) == 1 && r.expires.IsZero() {
 		return []uint64{r.seq}, nil
 	}

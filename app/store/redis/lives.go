@@ -46,18 +46,18 @@ const (
 )
 
 var (
-	errUnsettled = errors.New("the server changed its role meanwhile")
-	errRestless  = fmt.Errorf("%w: redis: the servers change too often", bridge.ErrUnavailable)
-	errNoReign   = errors.New("redis: INFO replication does not tell master_replid, by which a restored or promoted server is recognised")
+	errUnsettled       = errors.New("the server changed its role meanwhile")
+	errRestless        = fmt.Errorf("%w: redis: the servers change too often", bridge.ErrUnavailable)
+	errNoReplicationID = errors.New("redis: INFO replication does not tell master_replid, by which a restored or promoted server is recognised")
 )
 
 // lifetime is a life, and the scripts as they are sent in it. It does not change.
 type lifetime struct {
-	name   string // empty: none, for who has the store alone; see Archive
-	no     int64
-	header string
-	hashes []string        // by script.n
-	reigns map[string]bool // of the servers that were looked at; nil: none was
+	name           string // empty: none, for who has the store alone; see Archive
+	no             int64
+	header         string
+	hashes         []string        // by script.n
+	replicationIDs map[string]bool // of the primaries that were asked; nil: none was
 }
 
 // lives is how the engine follows the store from life to life.
@@ -206,12 +206,12 @@ func (e *Store) turn(ctx context.Context, from *lifetime, least int64) error {
 			break
 		}
 		lf, epoch, err = e.settle(ctx, from, least)
-		if _, said := rueidis.IsRedisErr(err); err == nil || said || ctx.Err() != nil || errors.Is(err, errNoReign) {
+		if _, said := rueidis.IsRedisErr(err); err == nil || said || ctx.Err() != nil || errors.Is(err, errNoReplicationID) {
 			break
 		}
 	}
 	if err != nil {
-		if errors.Is(err, errNoReign) {
+		if errors.Is(err, errNoReplicationID) {
 			return fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
 		}
 		return e.fault(ctx, err)
@@ -241,8 +241,8 @@ func (e *Store) settle(ctx context.Context, from *lifetime, least int64) (lf *li
 	args := []string{randomName(lifeLength), itoa(own), itoa(least), randomName(8), itoa(formatVersion), itoa(maxLives)}
 	seen := make(map[string]bool)
 	for _, s := range servers {
-		args = append(args, s.reign)
-		seen[s.reign] = true
+		args = append(args, s.replicationID)
+		seen[s.replicationID] = true
 	}
 	ask := e.client.B().Eval().Script(e.scripts.life).Numkeys(5).Key(current, list, reigns, epochKey, e.formatKey()).Arg(args...).Build()
 	var reply rueidis.RedisResult
@@ -263,14 +263,14 @@ func (e *Store) settle(ctx context.Context, from *lifetime, least int64) (lf *li
 		return nil, "", err
 	}
 	lf = e.lifetime(words[0], no)
-	lf.reigns = seen
+	lf.replicationIDs = seen
 	for _, s := range servers {
 		err := s.teach(ctx, e, lf)
 		if err != nil && !e.cluster {
 			return nil, "", err
 		}
 		if err != nil { // whoever needs it finds out
-			delete(seen, s.reign)
+			delete(seen, s.replicationID)
 		}
 	}
 	if words[3] == "1" && from != nil {

@@ -27,16 +27,16 @@ type Store struct {
 	self    string  // this machine's name, new with each start
 	all     mailbox // of messages to all
 
-	listener atomic.Pointer[bridge.Listener]
-	epoch    atomic.Pointer[string]
-	crowd    *crowd
-	leases   *leases
-	echoes   *echoes
-	flights  flights
-	asked    *questions
-	lives    *lives
-	metrics  *metrics
-	health   health
+	listener       atomic.Pointer[bridge.Listener]
+	epoch          atomic.Pointer[string]
+	crowd          *crowd
+	leases         *leases
+	selfDeliveries *selfDeliveries
+	batcher        batcher
+	asked          *questions
+	lives          *lives
+	metrics        *metrics
+	health         health
 
 	gate   sync.RWMutex // held for reading by each call, for writing by Close
 	closed atomic.Bool
@@ -48,7 +48,7 @@ type Store struct {
 	heardOnce chan struct{} // closed when they were for the first time
 	heard     sync.Once     // closes heardOnce
 	catching  atomic.Bool   // catchUp is at work
-	burials   atomic.Bool   // burying is at work
+	reaping   atomic.Bool   // reap is at work
 	renewals  sync.Mutex    // guards the two that follow
 	revived   bool          // of renew: the lease had lapsed at the last renewal
 	renewed   time.Time     // of renew: when that was
@@ -109,7 +109,7 @@ func dial(ctx context.Context, o Options) (*Store, error) {
 		return nil, err
 	}
 	e := &Store{opts: o, client: client, conns: wires, cluster: client.Mode() == rueidis.ClientModeCluster, self: randomName(machineNameLen),
-		crowd: newCrowd(), leases: newLeases(), echoes: newEchoes(), asked: newQuestions(), lives: newLives(), heardOnce: make(chan struct{})}
+		crowd: newCrowd(), leases: newLeases(), selfDeliveries: newSelfDeliveries(), asked: newQuestions(), lives: newLives(), heardOnce: make(chan struct{})}
 	e.life, e.end = context.WithCancel(context.WithoutCancel(ctx))
 	e.all = e.mailboxAt("all")
 	e.health.logger = o.Logger

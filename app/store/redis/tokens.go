@@ -18,7 +18,7 @@ import (
 // erasure do. A group's own list (groupKeys.named) is an index of it: it finds the
 // users whose hash has to be asked, and may name too many. Where the two are
 // changed at the same time from several sides, whoever has changed the hash makes
-// the index agree (see Engine.agree).
+// the index agree (see Store.agree).
 
 // saying is what one token says.
 type saying struct {

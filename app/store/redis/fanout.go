@@ -114,7 +114,7 @@ func (e *Store) spreadOut(ctx context.Context, m *bridge.Message, users []string
 		}
 		if err != nil {
 			failed = err
-			e.echoes.forget(a.echo)
+			e.selfDeliveries.forget(a.selfDelivery)
 			continue
 		}
 		released = append(released, ans.released...)
@@ -122,7 +122,7 @@ func (e *Store) spreadOut(ctx context.Context, m *bridge.Message, users []string
 		if ans.kind == 'n' {
 			n = a.sessions(ctx, &ans)
 		} else {
-			e.echoes.forget(a.echo)
+			e.selfDeliveries.forget(a.selfDelivery)
 		}
 		r.Sessions += n
 		if m.To.All {

@@ -42,18 +42,18 @@ func (e *Store) burying(now int64, until map[string]int64) {
 			dead = append(dead, machine)
 		}
 	}
-	if len(dead) == 0 || e.burials.Swap(true) {
+	if len(dead) == 0 || e.reaping.Swap(true) {
 		return
 	}
 	e.loops.Go(func() {
-		defer e.burials.Store(false)
+		defer e.reaping.Store(false)
 		e.opts.Guard.Run("redis dead machines", func() { e.buryAll(dead, now, until) })
 	})
 }
 
 func (e *Store) buryAll(dead []string, now int64, until map[string]int64) {
 	for _, machine := range dead {
-		ctx, cancel := context.WithTimeout(e.life, burialPatience)
+		ctx, cancel := context.WithTimeout(e.life, reapTimeout)
 		err := e.bury(ctx, machine, now, until[machine])
 		cancel()
 		if e.life.Err() != nil {
@@ -65,11 +65,11 @@ func (e *Store) buryAll(dead []string, now int64, until map[string]int64) {
 	}
 }
 
-// burialPatience bounds the work for one dead machine.
-const burialPatience = time.Minute
+// reapTimeout bounds the work for one dead machine.
+const reapTimeout = time.Minute
 
-// buryPage is about how many sessions are taken out in one go.
-const buryPage = 256
+// reapPage is about how many sessions are taken out in one go.
+const reapPage = 256
 
 // bury takes out the sessions of a machine and strikes it off. Where that breaks off,
 // the machine is still known as dead, and somebody goes on later.
@@ -77,7 +77,7 @@ func (e *Store) bury(ctx context.Context, machine string, now, until int64) erro
 	z, n, _ := e.machineKeys()
 	live, dead := e.sessionsOf(machine)
 	before := itoa(now - e.opts.Lease.Milliseconds())
-	reply, err := e.run(ctx, call{&e.scripts.bury, []string{z, live, dead, dead + ":lock"}, []string{machine, before, itoa(burialPatience.Milliseconds())}})
+	reply, err := e.run(ctx, call{&e.scripts.bury, []string{z, live, dead, dead + ":lock"}, []string{machine, before, itoa(reapTimeout.Milliseconds())}})
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (e *Store) bury(ctx context.Context, machine string, now, until int64) erro
 // empty goes through the list of a dead machine's sessions.
 func (e *Store) empty(ctx context.Context, machine, live, dead string, at int64) error {
 	for cursor := uint64(0); ; {
-		r := e.client.DoMulti(ctx, e.client.B().Exists().Key(live).Build(), e.client.B().Hscan().Key(dead).Cursor(cursor).Count(buryPage).Build())
+		r := e.client.DoMulti(ctx, e.client.B().Exists().Key(live).Build(), e.client.B().Hscan().Key(dead).Cursor(cursor).Count(reapPage).Build())
 		back, err := r[0].AsInt64()
 		if err = e.fault(ctx, err); err != nil {
 			return err
