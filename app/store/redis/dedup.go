@@ -17,7 +17,7 @@ import (
 const (
 	untilDigits    = 13 // milliseconds
 	recalledDigits = 19 // nanoseconds
-	dedupHead     = sha256.Size + untilDigits + recalledDigits
+	dedupHead      = sha256.Size + untilDigits + recalledDigits
 )
 
 // dedupEntry is what is known of an id.
