@@ -61,7 +61,7 @@ func (f *batcher) landed() (next []*appending) {
 
 // publish sends a message on its way, with others where there are some, and
 // returns when it is answered.
-func (e *Engine) publish(ctx context.Context, a *appending) (answer, error) {
+func (e *Store) publish(ctx context.Context, a *appending) (answer, error) {
 	if e.batcher.start(a) {
 		defer e.land()
 		e.fly(ctx, []*appending{a})
@@ -76,7 +76,7 @@ func (e *Engine) publish(ctx context.Context, a *appending) (answer, error) {
 }
 
 // land lets those go who have waited.
-func (e *Engine) land() {
+func (e *Store) land() {
 	next := e.batcher.landed()
 	if next == nil {
 		return
@@ -101,7 +101,7 @@ func (e *Engine) land() {
 
 // fly runs one script for some messages and notes each one's answer. Those that the
 // server did not take, because the store lives another life, go again.
-func (e *Engine) fly(ctx context.Context, as []*appending) {
+func (e *Store) fly(ctx context.Context, as []*appending) {
 	err := e.inLife(ctx, func(lf *lifetime) (err error) {
 		as, err = e.flyOnce(ctx, lf, as)
 		return err
@@ -112,7 +112,7 @@ func (e *Engine) fly(ctx context.Context, as []*appending) {
 }
 
 // flyOnce runs it in one life. It returns those that have no answer, and why.
-func (e *Engine) flyOnce(ctx context.Context, lf *lifetime, as []*appending) (left []*appending, err error) {
+func (e *Store) flyOnce(ctx context.Context, lf *lifetime, as []*appending) (left []*appending, err error) {
 	keys := make([]string, 0, 7*len(as)+1)
 	args := make([]string, 0, 10+12*len(as))
 	args = append(args, itoa(e.nowMs()), e.channel(), e.self, e.leases.dead(), e.touch(), itoa(e.opts.MailboxLimit), itoa(e.opts.BroadcastLimit),
@@ -145,7 +145,7 @@ func (e *Engine) flyOnce(ctx context.Context, lf *lifetime, as []*appending) (le
 }
 
 // answerOf reads the answer to one of several.
-func (e *Engine) answerOf(ctx context.Context, r rueidis.RedisMessage) (ans answer, err error) {
+func (e *Store) answerOf(ctx context.Context, r rueidis.RedisMessage) (ans answer, err error) {
 	if err := r.Error(); err != nil {
 		return ans, e.fault(ctx, err)
 	}

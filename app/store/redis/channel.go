@@ -29,7 +29,7 @@ const (
 
 // subscribe hears this machine's channel and the one of all for the engine's
 // life, over as many connections as that takes.
-func (e *Engine) subscribe() {
+func (e *Store) subscribe() {
 	wait := resubscribeLeast
 	for e.life.Err() == nil {
 		subscribed, err := e.listen()
@@ -49,7 +49,7 @@ func (e *Engine) subscribe() {
 }
 
 // listen hears the channels over one connection, until that is lost.
-func (e *Engine) listen() (subscribed bool, err error) {
+func (e *Store) listen() (subscribed bool, err error) {
 	conn, release := e.client.Dedicate()
 	defer release()
 	lost := conn.SetPubSubHooks(rueidis.PubSubHooks{OnMessage: func(m rueidis.PubSubMessage) { e.hearSafely(m.Message) }})
@@ -80,14 +80,14 @@ func (e *Engine) listen() (subscribed bool, err error) {
 
 // hearSafely is hear on the client library's goroutine, which nobody watches. What
 // a panic kept from being heard, sessions read from the store.
-func (e *Engine) hearSafely(text string) {
+func (e *Store) hearSafely(text string) {
 	if e.opts.Guard.Run("redis channels", func() { e.hear(text) }) {
 		e.catchUp()
 	}
 }
 
 // hear takes what came over a channel. It never blocks.
-func (e *Engine) hear(text string) {
+func (e *Store) hear(text string) {
 	if text == "" {
 		return
 	}
@@ -127,7 +127,7 @@ func (e *Engine) hear(text string) {
 	}
 }
 
-func (e *Engine) hearMessage(l bridge.Listener, kind byte, body string) {
+func (e *Store) hearMessage(l bridge.Listener, kind byte, body string) {
 	place, rest, ok := strings.Cut(body, " ")
 	seq, err := strconv.ParseUint(place, 10, 64)
 	if !ok || err != nil {
@@ -180,7 +180,7 @@ func (e *Engine) hearMessage(l bridge.Listener, kind byte, body string) {
 
 // catchUp makes good what was published while this machine could not hear; see
 // reconcile.
-func (e *Engine) catchUp() {
+func (e *Store) catchUp() {
 	if e.catching.Swap(true) {
 		return
 	}
@@ -189,7 +189,7 @@ func (e *Engine) catchUp() {
 	})
 }
 
-func (e *Engine) catchingUp() {
+func (e *Store) catchingUp() {
 	for wait := resubscribeLeast; ; wait = min(2*wait, resubscribeMost) {
 		e.catching.Store(false) // whoever asks from here on starts another
 		ctx, cancel := context.WithTimeout(e.life, e.opts.Patience)

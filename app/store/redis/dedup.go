@@ -74,7 +74,7 @@ func decodeDedupEntry(text string) (r dedupEntry, err error) {
 }
 
 // remembered recalls what is known of an id. ErrUnknown.
-func (e *Engine) remembered(ctx context.Context, id string) (r dedupEntry, err error) {
+func (e *Store) remembered(ctx context.Context, id string) (r dedupEntry, err error) {
 	text, err := e.client.Do(ctx, e.client.B().Get().Key(e.record(id)).Build()).ToString()
 	if rueidis.IsRedisNil(err) {
 		return r, bridge.ErrUnknown

@@ -204,7 +204,7 @@ func (r *dedupEntry) begun(places []bridge.PlaceEntry) bool {
 		!slices.ContainsFunc(places, func(p bridge.PlaceEntry) bool { return p.Seq != 0 })
 }
 
-// places tells where each event stood in its mailboxes, as Engine.places does.
+// places tells where each event stood in its mailboxes, as Store.places does.
 func (d *dumping) places(ctx context.Context, ids []string, recs []*dedupEntry) ([][]bridge.PlaceEntry, error) {
 	e := d.e
 	out := make([][]bridge.PlaceEntry, len(recs))
@@ -240,7 +240,7 @@ func (d *dumping) places(ctx context.Context, ids []string, recs []*dedupEntry) 
 }
 
 // boxOf is the mailbox of a user, or of all where that is empty.
-func (e *Engine) boxOf(user string) mailbox {
+func (e *Store) boxOf(user string) mailbox {
 	if user == "" {
 		return e.all
 	}

@@ -15,7 +15,7 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// A life (see bridge.Engine.Life) is a random name and a number. The numbers grow
+// A life (see bridge.Store.Life) is a random name and a number. The numbers grow
 // with time: a new one is at least the milliseconds since 1970, so that none is
 // given twice even where the list of lives itself went back in time.
 //
@@ -74,7 +74,7 @@ type lives struct {
 func newLives() *lives { return &lives{turning: make(chan struct{}, 1)} }
 
 // lifetime makes the scripts of a life.
-func (e *Engine) lifetime(name string, no int64) *lifetime {
+func (e *Store) lifetime(name string, no int64) *lifetime {
 	lf := &lifetime{name: name, no: no, hashes: make([]string, len(e.scripts.all)),
 		header: scriptHeader(name, no, name != "" && !e.cluster)}
 	for _, s := range e.scripts.all {
@@ -87,7 +87,7 @@ func (lf *lifetime) source(s *script) string { return lf.header + s.body }
 
 // lifeKeys are the current life's name; all lives by number; and the reigns that
 // the current one is bound to.
-func (e *Engine) lifeKeys() (current, list, reigns string) {
+func (e *Store) lifeKeys() (current, list, reigns string) {
 	base := e.opts.Prefix + ":{machines}:"
 	return base + "life", base + "lives", base + "reigns"
 }
@@ -116,7 +116,7 @@ func otherLife(err error) (no int64, other bool) {
 
 // inLife calls do with the life that the store lives; again with the next one where
 // it turns out to be over.
-func (e *Engine) inLife(ctx context.Context, do func(lf *lifetime) error) error {
+func (e *Store) inLife(ctx context.Context, do func(lf *lifetime) error) error {
 	for turns := range maxTurns {
 		if err := pause(ctx, turns); err != nil {
 			return e.fault(ctx, err)
@@ -155,7 +155,7 @@ func pause(ctx context.Context, turns int) error {
 // sure looks at the servers where a connection has ended since that was done last. One
 // that was demoted and has come back to power knows the scripts from before, whatever
 // it has lost; who was connected to it then is connected anew.
-func (e *Engine) sure(ctx context.Context) error {
+func (e *Store) sure(ctx context.Context) error {
 	n := e.conns.broken.Load()
 	if e.lives.now.Load().name == "" || n == e.lives.looked.Load() {
 		return nil
@@ -170,7 +170,7 @@ func (e *Engine) sure(ctx context.Context) error {
 // turn finds out what life the store lives after from, which is over or whose
 // scripts are not known any more. least is the least number that it may have.
 // When it returns, the Listener has been told.
-func (e *Engine) turn(ctx context.Context, from *lifetime, least int64) error {
+func (e *Store) turn(ctx context.Context, from *lifetime, least int64) error {
 	select {
 	case e.lives.turning <- struct{}{}:
 		defer func() { <-e.lives.turning }()
@@ -209,7 +209,7 @@ func (e *Engine) turn(ctx context.Context, from *lifetime, least int64) error {
 // bound to all of these or begins a new one, and sees that they know its scripts.
 // All that is said to one server goes over one connection, and it must not have
 // changed its role meanwhile.
-func (e *Engine) settle(ctx context.Context, from *lifetime, least int64) (lf *lifetime, epoch string, err error) {
+func (e *Store) settle(ctx context.Context, from *lifetime, least int64) (lf *lifetime, epoch string, err error) {
 	servers, err := e.reigning(ctx)
 	for _, s := range servers {
 		defer s.release()
@@ -267,7 +267,7 @@ func (e *Engine) settle(ctx context.Context, from *lifetime, least int64) (lf *l
 // enterLife runs all scripts in a life from now on, and tells the Listener where
 // it is another one than before. The epoch comes first: whoever compares what they
 // have seen with the new life must find the store that it is of.
-func (e *Engine) enterLife(lf *lifetime, epoch string) {
+func (e *Store) enterLife(lf *lifetime, epoch string) {
 	e.lives.mu.Lock()
 	defer e.lives.mu.Unlock()
 	if was := e.epoch.Swap(&epoch); was != nil && *was != epoch {
@@ -286,7 +286,7 @@ func (e *Engine) enterLife(lf *lifetime, epoch string) {
 
 // follow looks for a life that another machine told of, without keeping the caller.
 // Where that fails, the next script or the next renewal finds it.
-func (e *Engine) follow() {
+func (e *Store) follow() {
 	if e.lives.following.Swap(true) {
 		return
 	}
@@ -304,7 +304,7 @@ func (e *Engine) follow() {
 
 // heardIn tells whether a message of a life may go to the Listener: not one of a
 // life that it has not been told of.
-func (e *Engine) heardIn(name string, no int64) bool {
+func (e *Store) heardIn(name string, no int64) bool {
 	if lf := e.lives.announced.Load(); lf.name == name || no <= lf.no {
 		return true
 	}
@@ -318,5 +318,5 @@ func (e *Engine) heardIn(name string, no int64) bool {
 	return false
 }
 
-// Life implements bridge.Engine.
-func (e *Engine) Life() string { return e.lives.now.Load().name }
+// Life implements bridge.Store.
+func (e *Store) Life() string { return e.lives.now.Load().name }

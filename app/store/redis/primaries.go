@@ -43,13 +43,13 @@ func replicationIDOf(r rueidis.RedisResult) (string, error) {
 	return info["master_replid"], nil
 }
 
-func (e *Engine) askReign() rueidis.Completed {
+func (e *Store) askReign() rueidis.Completed {
 	return e.client.B().Arbitrary("INFO", "replication").Build()
 }
 
 // reigning finds the primaries. Of a Cluster those that do not answer are left out:
 // whoever needs one of them finds it out there. The caller releases them.
-func (e *Engine) reigning(ctx context.Context) ([]*primaryConn, error) {
+func (e *Store) reigning(ctx context.Context) ([]*primaryConn, error) {
 	if !e.cluster {
 		s := &primaryConn{}
 		s.conn, s.release = e.client.Dedicate()
@@ -90,7 +90,7 @@ func (e *Engine) reigning(ctx context.Context) ([]*primaryConn, error) {
 
 // teach has a server keep the scripts of a life, and makes sure that it reigned all
 // the while.
-func (s *primaryConn) teach(ctx context.Context, e *Engine, lf *lifetime) error {
+func (s *primaryConn) teach(ctx context.Context, e *Store, lf *lifetime) error {
 	cmds := make(rueidis.Commands, 0, len(e.scripts.all)+1)
 	for _, one := range e.scripts.all {
 		cmds = append(cmds, e.client.B().ScriptLoad().Script(lf.source(one)).Build())
@@ -111,7 +111,7 @@ func (s *primaryConn) teach(ctx context.Context, e *Engine, lf *lifetime) error 
 
 // watch turns to another life where a server reigns that the current one is not
 // bound to: one that has been away, and knows the scripts from before.
-func (e *Engine) watch(ctx context.Context) error {
+func (e *Store) watch(ctx context.Context) error {
 	lf := e.lives.now.Load()
 	nodes := map[string]rueidis.Client{"": e.client}
 	if e.cluster {
