@@ -21,7 +21,7 @@ import (
 // lossy is the real engine with a fan-out that may lose messages, as a network
 // between machines would.
 type lossy struct {
-	bridge.Engine
+	storeAndLive
 	lose func(id string) bool
 }
 
@@ -30,7 +30,7 @@ type lossyListener struct {
 	lose func(id string) bool
 }
 
-func (l *lossy) Listen(to bridge.Listener) { l.Engine.Listen(&lossyListener{to, l.lose}) }
+func (l *lossy) Listen(to bridge.Listener) { l.storeAndLive.Listen(&lossyListener{to, l.lose}) }
 
 func (l *lossyListener) Deliver(user string, d bridge.Delivery) int {
 	if l.lose(d.Message.ID) {
@@ -60,11 +60,8 @@ func (l *line) Read() (bridge.Kind, []byte, error) {
 	}
 }
 
-func (l *line) AppendText(b []byte, parts ...[]byte) []byte {
-	for _, p := range parts {
-		b = append(b, p...)
-	}
-	return append(b, '\n')
+func (l *line) AppendText(b []byte, f wire.Frame) []byte {
+	return append(append(append(b, f.Head...), f.Tail...), '\n')
 }
 func (l *line) AppendPing(b, _ []byte) []byte { return b }
 func (l *line) AppendPong(b, _ []byte) []byte { return b }
@@ -108,7 +105,8 @@ func newBridge(t *testing.T, lose func(string) bool) *bridge.Bridge {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, &lossy{engine, lose}, noTokens{})
+	l := &lossy{engine, lose}
+	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, l, l, noTokens{})
 	t.Cleanup(func() {
 		if err := b.Drain(context.Background()); err != nil {
 			t.Error(err)

@@ -18,7 +18,7 @@ type start struct {
 }
 
 // startFrom judges the cursor a client came with against where its user stands.
-// lifeEnd is Engine.LifeEnd for the user; it is asked only for another life than
+// lifeEnd is Store.LifeEnd for the user; it is asked only for another life than
 // the store's own, and only its failure fails.
 func startFrom(after, tag string, st JoinState, lifeEnd func(life string) (Position, error)) (start, error) {
 	if after == "" {
@@ -76,20 +76,20 @@ func fromLostTime(after, tag, life string, lifeEnd func(life string) (Position, 
 func (s *Session) stand(ctx context.Context, after string) (JoinState, start, error) {
 	// A token that was revoked before this is refused here; a revocation after it
 	// finds the session in the hub.
-	lifeEnd := func(life string) (Position, error) { return s.b.engine.LifeEnd(ctx, s.user, life) }
+	lifeEnd := func(life string) (Position, error) { return s.b.store.LifeEnd(ctx, s.user, life) }
 	m := s.asMember()
 	var err error
-	if m.Returns, err = fromLostTime(after, cursorTag(s.b.engine.Epoch(), s.user), s.b.engine.Life(), lifeEnd); err != nil {
+	if m.Returns, err = fromLostTime(after, cursorTag(s.b.store.Epoch(), s.user), s.b.store.Life(), lifeEnd); err != nil {
 		return JoinState{}, start{}, fmt.Errorf("compare lives: %w", err)
 	}
 	s.joining.Lock()
-	st, err := s.b.engine.Join(ctx, m)
+	st, err := s.b.live.Join(ctx, m)
 	s.joining.Unlock()
 	if err != nil {
 		return st, start{}, fmt.Errorf("join: %w", err)
 	}
 	s.mu.Lock()
-	s.tag = cursorTag(s.b.engine.Epoch(), s.user)
+	s.tag = cursorTag(s.b.store.Epoch(), s.user)
 	s.mu.Unlock()
 	from, err := startFrom(after, s.tag, st, lifeEnd)
 	if err != nil {
@@ -122,10 +122,10 @@ func (s *Session) begin(ctx context.Context, after string) error {
 			return err
 		}
 	}
-	page, err := s.b.engine.Read(ctx, s.user, st.Life, from.from, pageCount, pageBytes)
+	page, err := s.b.store.Read(ctx, s.user, st.Life, from.from, pageCount, pageBytes)
 	for errors.Is(err, ErrOtherLife) { // the store went on to another one since the join
 		if st, from, err = s.stand(ctx, after); err == nil {
-			page, err = s.b.engine.Read(ctx, s.user, st.Life, from.from, pageCount, pageBytes)
+			page, err = s.b.store.Read(ctx, s.user, st.Life, from.from, pageCount, pageBytes)
 		}
 	}
 	if err != nil {
@@ -133,7 +133,7 @@ func (s *Session) begin(ctx context.Context, after string) error {
 	}
 	pending := len(page.Deliveries)
 	if page.More {
-		if pending, err = s.b.engine.Pending(ctx, s.user, from.from); err != nil {
+		if pending, err = s.b.store.Pending(ctx, s.user, from.from); err != nil {
 			return fmt.Errorf("count: %w", err)
 		}
 	}
@@ -147,13 +147,13 @@ func (s *Session) begin(ctx context.Context, after string) error {
 	s.at, s.told, s.page, s.replay, s.start, s.life = from.from, from.told, &page, st.Head, from.from, st.Life
 	if !s.plain {
 		cursor := cursor{s.tag, st.Life, from.from}.String()
-		first := []item{{text: wire.Encode(wire.Connected{
-			Type: wire.TypeConnected, Session: s.id, User: s.user, Cursor: cursor,
+		first := []item{own(wire.Connected{
+			Session: s.id, User: s.user, Cursor: cursor,
 			Resumed: from.resumed && !lost, Pending: pending,
 			PingMs: s.b.cfg.PingEvery.Milliseconds(), ExpiresAt: wire.Time(s.identity.Expires), MaxBytes: s.b.cfg.MaxBytes,
-		})}}
+		}.Frame())}
 		if from.gap != "" {
-			first = append(first, item{text: wire.Encode(wire.Gap{Type: wire.TypeGap, After: quotable(after), Cursor: cursor, Reason: from.gap})})
+			first = append(first, own(wire.Gap{After: quotable(after), Cursor: cursor, Reason: from.gap}.Frame()))
 			s.b.metrics.gaps.WithLabelValues(from.gap).Inc()
 		}
 		s.queue = append(first, s.queue...)
@@ -211,5 +211,5 @@ func (w *writer) gap(page *Page) {
 	if s.plain {
 		return // a plain client has no cursor to mend
 	}
-	w.buf = s.conn.AppendText(w.buf, wire.Encode(wire.Gap{Type: wire.TypeGap, After: after.String(), Cursor: cursor{s.tag, s.life, s.at}.String(), Reason: reason}))
+	w.buf = s.conn.AppendText(w.buf, wire.Gap{After: after.String(), Cursor: cursor{s.tag, s.life, s.at}.String(), Reason: reason}.Frame())
 }

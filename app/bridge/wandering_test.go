@@ -21,7 +21,7 @@ import (
 // test says so, also in the middle of the calls that a session makes: sometimes
 // with nothing lost, sometimes as it was a while ago.
 type wanderer struct {
-	bridge.Engine // nil: other calls are not made
+	storeAndLive // nil: other calls are not made
 
 	listener bridge.Listener
 
@@ -338,7 +338,7 @@ func TestSessionsFollowAStoreThatWandersThroughLives(t *testing.T) {
 func wanderOnce(t *testing.T, seed uint64) {
 	w := newWanderer(seed)
 	log := &warnings{}
-	b := bridge.New(bridge.Config{Logger: slog.New(log)}, w, noTokens{})
+	b := bridge.New(bridge.Config{Logger: slog.New(log)}, w, w, noTokens{})
 	var work sync.WaitGroup
 	quiet := make(chan struct{})
 	for c := range 4 {
@@ -381,7 +381,7 @@ func wanderOnce(t *testing.T, seed uint64) {
 func TestWhatExpiresInANewLifeIsToldToAFreshDevice(t *testing.T) {
 	w := newWanderer(1)
 	w.calm = true
-	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, w, noTokens{})
+	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, w, w, noTokens{})
 	for n := range 10 {
 		w.put(fmt.Sprint("kept", n), false, true)
 	}
@@ -450,7 +450,7 @@ func (a *answering) want(t *testing.T, member string) string {
 // and nobody waits for it.
 func TestAPlainClientAcksWhatComesAfterTheStoreWentBack(t *testing.T) {
 	w := newWanderer(1)
-	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, w, noTokens{})
+	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, w, w, noTokens{})
 	a := &answering{newLine(), make(chan string, 8)}
 	b.Accept(a, bridge.Handshake{Plain: true, Identity: &bridge.Identity{User: "ada", Expires: time.Now().Add(time.Hour)}})
 	w.mu.Lock()

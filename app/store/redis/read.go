@@ -24,7 +24,7 @@ type stretch struct {
 	holes               [][2]uint64
 }
 
-func (e *Engine) readCall(b mailbox, after uint64, count, bytes int) call {
+func (e *Store) readCall(b mailbox, after uint64, count, bytes int) call {
 	return call{&e.scripts.read, []string{b.h, b.m, b.g}, []string{itoa(after), itoa(count), itoa(bytes), itoa(e.nowMs())}}
 }
 
@@ -126,7 +126,7 @@ func (s *stretch) lost(after uint64) (expired, trimmed uint64) {
 // stretches reads a part of the user's mailbox and one of the log of messages to
 // all, with the messages that are shared. ErrOtherLife where the store does not live
 // the life that the places are of.
-func (e *Engine) stretches(ctx context.Context, user, life string, after bridge.Position, maxCount, maxBytes int) (logs [2]stretch, err error) {
+func (e *Store) stretches(ctx context.Context, user, life string, after bridge.Position, maxCount, maxBytes int) (logs [2]stretch, err error) {
 	calls := []call{e.readCall(e.mailboxOf(user), after.Mailbox, maxCount, maxBytes), e.readCall(e.all, after.Broadcast, maxCount, maxBytes)}
 	for again := 0; ; again++ {
 		replies, err := e.runManyIn(ctx, life, calls)
@@ -160,8 +160,8 @@ func (e *Engine) stretches(ctx context.Context, user, life string, after bridge.
 	}
 }
 
-// Read implements bridge.Engine.
-func (e *Engine) Read(ctx context.Context, user, life string, after bridge.Position, maxCount, maxBytes int) (p bridge.Page, err error) {
+// Read implements bridge.Store.
+func (e *Store) Read(ctx context.Context, user, life string, after bridge.Position, maxCount, maxBytes int) (p bridge.Page, err error) {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return p, err
@@ -212,8 +212,8 @@ func (e *Engine) Read(ctx context.Context, user, life string, after bridge.Posit
 	return p, nil
 }
 
-// Pending implements bridge.Engine.
-func (e *Engine) Pending(ctx context.Context, user string, after bridge.Position) (int, error) {
+// Pending implements bridge.Store.
+func (e *Store) Pending(ctx context.Context, user string, after bridge.Position) (int, error) {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return 0, err

@@ -99,16 +99,16 @@ func TestASharedMessageGoesWithItsLastHolder(t *testing.T) {
 	for name, c := range map[string]struct {
 		options redis.Options
 		topic   string
-		last    func(t *testing.T, e *redis.Engine, u string)
+		last    func(t *testing.T, e *redis.Store, u string)
 	}{
-		"erased": {last: func(t *testing.T, e *redis.Engine, u string) { must(t, e.Erase(t.Context(), u)) }},
-		"full":   {options: redis.Options{MailboxLimit: 1}, last: func(t *testing.T, e *redis.Engine, u string) { appendTo(t, e, message("small-"+u, u)) }},
-		"too large": {options: redis.Options{MailboxBytes: 60_000}, last: func(t *testing.T, e *redis.Engine, u string) {
+		"erased": {last: func(t *testing.T, e *redis.Store, u string) { must(t, e.Erase(t.Context(), u)) }},
+		"full":   {options: redis.Options{MailboxLimit: 1}, last: func(t *testing.T, e *redis.Store, u string) { appendTo(t, e, message("small-"+u, u)) }},
+		"too large": {options: redis.Options{MailboxBytes: 60_000}, last: func(t *testing.T, e *redis.Store, u string) {
 			m := large("large-"+u, 30_000, u)
 			m.To = bridge.Target{User: u}
 			appendTo(t, e, m)
 		}},
-		"replaced": {topic: "t", last: func(t *testing.T, e *redis.Engine, u string) {
+		"replaced": {topic: "t", last: func(t *testing.T, e *redis.Store, u string) {
 			m := message("newer-"+u, u)
 			m.Topic = "t"
 			appendTo(t, e, m)

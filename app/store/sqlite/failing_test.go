@@ -16,7 +16,7 @@ import (
 var errDisk = errors.New("injected failure")
 
 // breakDisk makes every access of the kind fail; mend ends that.
-func breakDisk(e *Engine, op string) (mend func()) {
+func breakDisk(e *Store, op string) (mend func()) {
 	f := func(got string) error {
 		if got == op {
 			return errDisk

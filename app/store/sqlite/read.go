@@ -10,8 +10,8 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// Pending implements bridge.Engine.
-func (e *Engine) Pending(ctx context.Context, user string, after bridge.Position) (int, error) {
+// Pending implements bridge.Store.
+func (e *Store) Pending(ctx context.Context, user string, after bridge.Position) (int, error) {
 	r, err := e.readers.take(ctx)
 	if err != nil {
 		return 0, err
@@ -39,10 +39,10 @@ func (e *Engine) Pending(ctx context.Context, user string, after bridge.Position
 	return n, nil
 }
 
-// Read implements bridge.Engine. The two logs come mixed in the order in which
+// Read implements bridge.Store. The two logs come mixed in the order in which
 // the messages arrived. A place beyond a log's head reads as empty, and Next is
 // that head: what comes later has to be found.
-func (e *Engine) Read(ctx context.Context, user, life string, after bridge.Position, maxCount, maxBytes int) (bridge.Page, error) {
+func (e *Store) Read(ctx context.Context, user, life string, after bridge.Position, maxCount, maxBytes int) (bridge.Page, error) {
 	if life != e.lives.name {
 		return bridge.Page{}, bridge.ErrOtherLife
 	}

@@ -23,14 +23,14 @@ type pair struct {
 	name string
 }
 
-// Same fails the test where two engines, both just opened, tell different things
+// Same fails the test where two pairs, both just opened, tell different things
 // of a store that Fill has filled, or go on from it differently. It writes to
 // both, the same, and moves their clock.
-func Same(t *testing.T, a, b bridge.Engine, c *Clock) {
+func Same(t *testing.T, a, b Pair, c *Clock) {
 	t.Helper()
 	p := &pair{T: t, a: carried(t, a, c), b: carried(t, b, c), name: fmt.Sprint("same_", comparisons.Add(1), "_")}
-	if a.Epoch() != b.Epoch() {
-		t.Errorf("epochs %q and %q", a.Epoch(), b.Epoch())
+	if a.Store.Epoch() != b.Store.Epoch() {
+		t.Errorf("epochs %q and %q", a.Store.Epoch(), b.Store.Epoch())
 	}
 	p.ids()
 	p.people()
@@ -62,7 +62,7 @@ func (p *pair) ids() {
 	for i := 1; i <= filledIDs; i++ {
 		id := fmt.Sprint("msg_", i)
 		p.same("lookup "+id, func(f *fixture) any {
-			r, err := f.engine.Lookup(f.ctx, id)
+			r, err := f.store.Lookup(f.ctx, id)
 			switch {
 			case errors.Is(err, bridge.ErrUnknown):
 				return bridge.ErrUnknown
@@ -82,7 +82,7 @@ func (p *pair) ids() {
 		p.same("conflict "+id, func(f *fixture) any {
 			m := p.message(id, "stranger", "")
 			m.Digest[0]++
-			_, err := f.engine.Append(f.ctx, m)
+			_, err := f.store.Append(f.ctx, m)
 			return errors.Is(err, bridge.ErrConflict)
 		})
 	}

@@ -30,7 +30,7 @@ var handover = []promise{
 					if i%8 == 0 {
 						m.To = everybody
 					}
-					if _, err := f.engine.Append(f.ctx, m); err != nil {
+					if _, err := f.store.Append(f.ctx, m); err != nil {
 						f.Errorf("append: %v", err)
 						return
 					}

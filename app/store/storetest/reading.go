@@ -99,7 +99,7 @@ var reading = []promise{
 	}},
 	{"a message is readable before the Listener hears of it", func(f *fixture) {
 		f.hub.onAny = func(h heard) {
-			p, err := f.engine.Read(f.ctx, h.user, f.engine.Life(), bridge.Position{Mailbox: h.Mailbox - 1}, 1, 1)
+			p, err := f.store.Read(f.ctx, h.user, f.store.Life(), bridge.Position{Mailbox: h.Mailbox - 1}, 1, 1)
 			if err != nil || len(p.Deliveries) != 1 || p.Deliveries[0].Message.ID != h.Message.ID {
 				f.Errorf("heard of %s and read %v, %v", h.Message.ID, ids(p.Deliveries), err)
 			}
