@@ -116,16 +116,16 @@ func NewProgram(ctx context.Context, s Settings, demo *handlers.Demo, log *slog.
 	}
 	p.lowered = s.fit(openFiles())
 	p.registry = registry
-	engine, tickets, err := s.engine(ctx, log, registry, p.guard)
+	store, live, tickets, err := s.openStore(ctx, log, registry, p.guard)
 	if err != nil {
 		return p, err
 	}
-	p.undo = append(p.undo, engine.Close)
+	p.undo = append(p.undo, store.Close)
 	p.bridge = bridge.New(bridge.Config{
 		DefaultTTL: s.DefaultTTL, MaxBytes: s.MaxBytes, MaxSessions: s.MaxSessions, SessionsPerUser: s.SessionsByUser,
 		UserRate: s.UserRate, UserBytes: float64(s.UserBytes),
 		DrainTimeout: s.DrainTimeout, PingEvery: s.PingInterval, Logger: log, Audit: audit, Registerer: registry, Guard: p.guard,
-	}, engine, handlers.Authenticator(tokens))
+	}, store, live, handlers.Authenticator(tokens))
 	p.server = handlers.New(handlers.Options{
 		Bridge: p.bridge, Webhooks: webhooks, Senders: senders, Tokens: tokens, Tickets: tickets,
 		Registry: registry, Logger: log, Guard: p.guard, Origins: p.front.origins, Proxies: p.front.proxies,

@@ -53,9 +53,15 @@ func TestAPanicIsLoggedWithoutItsValue(t *testing.T) {
 	}
 }
 
+// storeAndLive is a double of both ports in one.
+type storeAndLive interface {
+	bridge.Store
+	bridge.Live
+}
+
 // broken is an engine that breaks in a chosen place of an export.
 type broken struct {
-	bridge.Engine
+	storeAndLive
 	at string
 }
 
@@ -118,7 +124,7 @@ func TestAPanicAnywhereOfARequestIsItsOwn(t *testing.T) {
 }
 
 // serverOn is a server on an engine, and how many panics were counted.
-func serverOn(t *testing.T, e bridge.Engine, secret string) (*Server, func() float64) {
+func serverOn(t *testing.T, e storeAndLive, secret string) (*Server, func() float64) {
 	t.Helper()
 	log, registry := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
 	g := guard.New(log, registry)
@@ -126,7 +132,7 @@ func serverOn(t *testing.T, e bridge.Engine, secret string) (*Server, func() flo
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := bridge.New(bridge.Config{Logger: log, Guard: g, Registerer: registry}, e, Authenticator(tokens))
+	b := bridge.New(bridge.Config{Logger: log, Guard: g, Registerer: registry}, e, e, Authenticator(tokens))
 	s := New(Options{Bridge: b, Tokens: tokens, Registry: registry, Logger: log, Guard: g, MaxPendingPerAddress: 10, MaxBatchBytes: 1 << 20})
 	return s, func() (n float64) {
 		families, err := registry.Gather()

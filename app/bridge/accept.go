@@ -188,7 +188,7 @@ func (b *Bridge) newSession(conn Conn, id Identity, h Handshake) *Session {
 // Admit refuses an identity whose token was revoked. Errors: ErrRevoked, and the
 // engine's.
 func (b *Bridge) Admit(ctx context.Context, id Identity) error {
-	revoked, err := b.engine.Revoked(ctx, id.User, id.TokenID, id.Issued)
+	revoked, err := b.store.Revoked(ctx, id.User, id.TokenID, id.Issued)
 	if err == nil && revoked {
 		return ErrRevoked
 	}

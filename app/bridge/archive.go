@@ -27,7 +27,7 @@ type Entry struct {
 	Message    *MessageEntry    `json:"message,omitempty"`
 	Membership *MembershipEntry `json:"membership,omitempty"`
 	Revocation *RevocationEntry `json:"revocation,omitempty"`
-	Trail      *DeliveryLog           `json:"trail,omitempty"`
+	Trail      *DeliveryLog     `json:"trail,omitempty"`
 	Sight      *SightEntry      `json:"sight,omitempty"`
 }
 

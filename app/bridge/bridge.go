@@ -93,7 +93,8 @@ func setDefault[T int | float64 | time.Duration](v *T, d T) {
 // methods may be called from many goroutines.
 type Bridge struct {
 	cfg     Config
-	engine  Engine
+	store   Store
+	live    Live
 	auth    Authenticator
 	hub     *hub
 	metrics *metrics
@@ -112,10 +113,11 @@ type Bridge struct {
 	greeting map[Conn]struct{} // those that are no sessions yet
 }
 
-// New wires a Bridge to its engine and starts to listen to it.
-func New(cfg Config, engine Engine, auth Authenticator) *Bridge {
+// New wires a Bridge to its store and to those who are live, and starts to listen
+// to them.
+func New(cfg Config, store Store, live Live, auth Authenticator) *Bridge {
 	cfg.fill()
-	b := &Bridge{cfg: cfg, engine: engine, auth: auth, log: cfg.Logger, audit: cfg.Audit, guard: cfg.Guard,
+	b := &Bridge{cfg: cfg, store: store, live: live, auth: auth, log: cfg.Logger, audit: cfg.Audit, guard: cfg.Guard,
 		greeting: make(map[Conn]struct{}), users: newUserLimits(cfg.UserRate, cfg.UserBytes), heavy: make(chan struct{}, maxHeavy)}
 	b.refusals = newRefusals(cfg.Logger, cfg.Audit)
 	b.refusals.after = func(d time.Duration, f func()) {
@@ -125,7 +127,7 @@ func New(cfg Config, engine Engine, auth Authenticator) *Bridge {
 	b.waits.guard = b.guard
 	b.hub = newHub(b.waits)
 	b.metrics = newMetrics(cfg.Registerer, b.hub, b.guard)
-	engine.Listen(b.hub)
+	store.Listen(b.hub)
 	return b
 }
 
@@ -135,7 +137,7 @@ func (b *Bridge) tell(n Notice) {
 	go b.guard.Run("notice", func() {
 		ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
 		defer cancel()
-		if err := b.engine.Tell(ctx, n); err != nil && !errors.Is(err, ErrClosed) {
+		if err := b.live.Tell(ctx, n); err != nil && !errors.Is(err, ErrClosed) {
 			b.log.Warn("another machine was not told of a message's progress", "id", n.ID, "error", err)
 		}
 	})
@@ -146,19 +148,19 @@ func (b *Bridge) Check(ctx context.Context) error {
 	if b.draining.Load() {
 		return ErrDraining
 	}
-	return b.engine.Check(ctx)
+	return b.store.Check(ctx)
 }
 
 // thinOut makes room where a user has too many sessions, on whichever machine
 // they are: the oldest polls are answered, or the oldest sessions closed.
 func (b *Bridge) thinOut(ctx context.Context, user string) error {
-	list, err := b.engine.Sessions(ctx, user)
+	list, err := b.live.Sessions(ctx, user)
 	if err != nil {
 		return fmt.Errorf("list sessions: %w", err)
 	}
 	list = slices.DeleteFunc(list, func(m Member) bool { return b.hub.ending(user, m.Session) })
 	for _, m := range surplus(list, b.cfg.SessionsPerUser, func(m Member) string { return m.Transport }) {
-		if err := b.engine.Tell(ctx, Notice{Kind: NoticeReplaced, User: user, Session: m.Session}); err != nil {
+		if err := b.live.Tell(ctx, Notice{Kind: NoticeReplaced, User: user, Session: m.Session}); err != nil {
 			return fmt.Errorf("end an older session: %w", err)
 		}
 	}

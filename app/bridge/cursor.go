@@ -67,7 +67,7 @@ func parseCursor(s string) (c cursor, err error) {
 // maxCursorBytes is more than the longest cursor of ours has.
 const maxCursorBytes = 80
 
-// validLife holds a life's name to what Engine.Life promises.
+// validLife holds a life's name to what Store.Life promises.
 func validLife(s string) bool {
 	if len(s) < 4 || len(s) > 12 {
 		return false

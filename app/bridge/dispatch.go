@@ -142,7 +142,7 @@ func (s *Session) leave() {
 	trail.end(s.left)
 	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
 	defer cancel()
-	if err := b.engine.Leave(ctx, trail); err != nil && !errors.Is(err, ErrClosed) {
+	if err := b.live.Leave(ctx, trail); err != nil && !errors.Is(err, ErrClosed) {
 		b.log.Warn("presence was not withdrawn; it will lapse", "session", s.id, "error", err)
 	}
 	b.metrics.ends.WithLabelValues(strconv.Itoa(int(end.code))).Inc()

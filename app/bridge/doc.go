@@ -6,7 +6,7 @@
 // first what is stored (replay), then what comes (live), with no hole in
 // between. An Ack is the app's word that it has a message.
 //
-// One door in, Engine.Append; one door out, the session's writer. What the
+// One door in, Store.Append; one door out, the session's writer. What the
 // package promises: a message is stored before anyone is told so, each user's
 // messages arrive in order and at least once, a hole is announced, and the user
 // of a session is its token's user.

@@ -56,5 +56,5 @@ func (b *Bridge) Claim(ctx context.Context, from Sender, id string, digest [sha2
 	if !asEvent {
 		id = claimPrefix + id
 	}
-	return b.engine.Claim(ctx, id, digest, at)
+	return b.store.Claim(ctx, id, digest, at)
 }

@@ -27,10 +27,10 @@ func (lifeTokens) Authenticate(_ context.Context, token string) (bridge.Identity
 }
 
 // emptyEngine holds nothing: its sessions have only their tokens.
-type emptyEngine struct{ bridge.Engine }
+type emptyEngine struct{ storeAndLive }
 
-func (emptyEngine) Epoch() string                             { return "empty" }
-func (emptyEngine) Listen(bridge.Listener)                    {}
+func (emptyEngine) Epoch() string                                   { return "empty" }
+func (emptyEngine) Listen(bridge.Listener)                          {}
 func (emptyEngine) Leave(context.Context, bridge.DeliveryLog) error { return nil }
 func (emptyEngine) Join(context.Context, bridge.Member) (s bridge.JoinState, err error) {
 	return s, nil
@@ -62,7 +62,7 @@ func TestASessionIsToldOnceATokenThatItExpires(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler), PingEvery: 24 * time.Hour}, emptyEngine{}, lifeTokens{})
+				b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler), PingEvery: 24 * time.Hour}, emptyEngine{}, emptyEngine{}, lifeTokens{})
 				began := time.Now()
 				l := newLine()
 				go b.Accept(l, bridge.Handshake{})

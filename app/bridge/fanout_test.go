@@ -21,7 +21,7 @@ import (
 // lossy is the real engine with a fan-out that may lose messages, as a network
 // between machines would.
 type lossy struct {
-	bridge.Engine
+	storeAndLive
 	lose func(id string) bool
 }
 
@@ -30,7 +30,7 @@ type lossyListener struct {
 	lose func(id string) bool
 }
 
-func (l *lossy) Listen(to bridge.Listener) { l.Engine.Listen(&lossyListener{to, l.lose}) }
+func (l *lossy) Listen(to bridge.Listener) { l.storeAndLive.Listen(&lossyListener{to, l.lose}) }
 
 func (l *lossyListener) Deliver(user string, d bridge.Delivery) int {
 	if l.lose(d.Message.ID) {
@@ -108,7 +108,8 @@ func newBridge(t *testing.T, lose func(string) bool) *bridge.Bridge {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, &lossy{engine, lose}, noTokens{})
+	l := &lossy{engine, lose}
+	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, l, l, noTokens{})
 	t.Cleanup(func() {
 		if err := b.Drain(context.Background()); err != nil {
 			t.Error(err)

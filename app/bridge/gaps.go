@@ -3,6 +3,7 @@ package bridge
 import (
 	"errors"
 	"iter"
+	"slices"
 )
 
 // This file decides what is gone between two places of a log, why it is gone, and
@@ -88,41 +89,15 @@ type Lost struct {
 
 // Next is the place to read on from: it has passed everything in this page and
 // everything that is gone within it.
-func (p *Page) Next() Position {
+func (p Page) Next() Position {
 	return Position{Mailbox: p.Mailbox.Next, Broadcast: p.Broadcast.Next}
 }
 
 // Lost says what is lost within the page's stretches, before the first delivery or
 // between others. It is zero in each log where nothing is.
-func (p *Page) Lost() Lost { return p.news(&told{}) }
-
-// told is what a reader needs no gap frame for: it has heard of it, or was never owed
-// it.
-type told struct {
-	Lost
-	// pending are the messages that waited for a fresh device when it came. It must
-	// hear of those that expire before it gets them, although Lost.Expired has passed
-	// them.
-	pending Pending
-}
-
-// Pending are the places of unexpired messages in a user's two logs, lowest first.
-type Pending struct{ Mailbox, Broadcast []Range }
-
-// Count is how many messages these are.
-func (p *Pending) Count() (n int) {
-	for _, list := range [][]Range{p.Mailbox, p.Broadcast} {
-		for _, r := range list {
-			n += int(r.Last - r.First + 1)
-		}
-	}
-	return n
-}
-
-// news is what is lost in a page and its reader does not know.
-func (p *Page) news(t *told) (l Lost) {
-	l.Expired.Mailbox, l.Trimmed.Mailbox = p.Mailbox.lost(p.held(inMailbox), t.Expired.Mailbox, t.Trimmed.Mailbox, t.pending.Mailbox)
-	l.Expired.Broadcast, l.Trimmed.Broadcast = p.Broadcast.lost(p.held(inBroadcast), t.Expired.Broadcast, t.Trimmed.Broadcast, t.pending.Broadcast)
+func (p Page) Lost() (l Lost) {
+	l.Expired.Mailbox, l.Trimmed.Mailbox = p.Mailbox.lost(p.held(inMailbox))
+	l.Expired.Broadcast, l.Trimmed.Broadcast = p.Broadcast.lost(p.held(inBroadcast))
 	return l
 }
 
@@ -140,27 +115,22 @@ func (p *Page) held(place func(d *Delivery) uint64) iter.Seq[uint64] {
 	}
 }
 
-// lost is up to where messages of the stretch expired or were trimmed, beyond what
-// the reader was told of: expired and trimmed, pending excepted. held are the places
-// of its messages.
-func (s *Stretch) lost(held iter.Seq[uint64], expired, trimmed uint64, pending []Range) (uint64, uint64) {
-	up := min(s.Trimmed, s.Next)
-	gone := uint64(0)
-	for gap := range Gaps(max(s.After, up), s.Next, s.accounted(held)) {
-		if gone = latest(gap, expired, pending); gone != 0 || len(pending) == 0 {
-			break
-		}
+// lost is up to where messages of the stretch expired or were trimmed; held are the
+// places of those that are there.
+func (s *Stretch) lost(held iter.Seq[uint64]) (expired, trimmed uint64) {
+	for gap := range s.expired(held) {
+		expired = gap.Last
+		break
 	}
-	if up <= max(s.After, trimmed) {
-		up = 0
+	if up := min(s.Trimmed, s.Next); up > s.After {
+		trimmed = up
 	}
-	return gone, up
+	return expired, trimmed
 }
 
-// accounted yields the places that have not expired: those that are held, and those
-// removed on purpose.
-func (s *Stretch) accounted(held iter.Seq[uint64]) iter.Seq[Range] {
-	return func(yield func(Range) bool) {
+// expired yields the runs of places whose messages have expired, furthest first.
+func (s *Stretch) expired(held iter.Seq[uint64]) iter.Seq[Range] {
+	return Gaps(max(s.After, s.Trimmed), s.Next, func(yield func(Range) bool) {
 		n := len(s.Removed)
 		for at := range held {
 			for ; n > 0 && s.Removed[n-1].Last > at; n-- {
@@ -174,27 +144,48 @@ func (s *Stretch) accounted(held iter.Seq[uint64]) iter.Seq[Range] {
 		}
 		for ; n > 0 && yield(s.Removed[n-1]); n-- {
 		}
-	}
+	})
 }
 
-// latest is the furthest place of a gap that lies beyond told, or in one of the
-// exceptions; 0 where there is none.
-func latest(gap Range, told uint64, except []Range) (place uint64) {
-	if gap.Last > told {
-		return gap.Last
-	}
-	for _, r := range except {
-		if last := min(r.Last, gap.Last); last >= max(r.First, gap.First) {
-			place = last
+// Pending are the places of unexpired messages in a user's two logs, lowest first.
+type Pending struct{ Mailbox, Broadcast []Range }
+
+// Count is how many messages these are.
+func (p *Pending) Count() (n int) {
+	for _, list := range [][]Range{p.Mailbox, p.Broadcast} {
+		for _, r := range list {
+			n += int(r.Last - r.First + 1)
 		}
 	}
-	return place
+	return n
+}
+
+// told is what a reader needs no gap frame for: it has heard of it, or was never owed
+// it.
+type told struct {
+	Lost
+	// pending are the messages that waited for a fresh device when it came. It must
+	// hear of those that expire before it gets them, although Lost.Expired has passed
+	// them.
+	pending Pending
 }
 
 // gap tells whether a gap frame is due before a page is handed over, for which
 // reason, and the place that its cursor names.
 func (t *told) gap(p *Page) (to Position, reason string, due bool) {
-	l := p.news(t)
+	l := p.Lost()
+	if l.Expired.Mailbox <= t.Expired.Mailbox {
+		l.Expired.Mailbox = latest(p.Mailbox.expired(p.held(inMailbox)), t.pending.Mailbox)
+	}
+	if l.Expired.Broadcast <= t.Expired.Broadcast {
+		l.Expired.Broadcast = latest(p.Broadcast.expired(p.held(inBroadcast)), t.pending.Broadcast)
+	}
+	if l.Trimmed.Mailbox <= t.Trimmed.Mailbox {
+		l.Trimmed.Mailbox = 0
+	}
+	if l.Trimmed.Broadcast <= t.Trimmed.Broadcast {
+		l.Trimmed.Broadcast = 0
+	}
 	switch {
 	case l.Trimmed != Position{}:
 		reason = GapTrimmed
@@ -212,6 +203,22 @@ func (t *told) gap(p *Page) (to Position, reason string, due bool) {
 		}
 	}
 	return to, reason, true
+}
+
+// latest is the furthest place that lies in a gap and in one of the ranges too; 0
+// where there is none.
+func latest(gaps iter.Seq[Range], ranges []Range) uint64 {
+	if len(ranges) == 0 {
+		return 0
+	}
+	for gap := range gaps {
+		for _, r := range slices.Backward(ranges) {
+			if last := min(r.Last, gap.Last); last >= max(r.First, gap.First) {
+				return last
+			}
+		}
+	}
+	return 0
 }
 
 // rewind forgets what was told of places beyond agreed: other messages have them now.
@@ -282,4 +289,3 @@ func fromLostTime(after, tag, life string, lifeEnd func(life string) (Position, 
 	}
 	return err == nil && !end.Covers(c.at), err
 }
-

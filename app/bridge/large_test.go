@@ -34,7 +34,7 @@ func TestALargeEventHasLongerToBeWritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := bridge.New(bridge.Config{MaxBytes: 4 << 20, Logger: slog.New(slog.DiscardHandler)}, engine, noTokens{})
+	b := bridge.New(bridge.Config{MaxBytes: 4 << 20, Logger: slog.New(slog.DiscardHandler)}, engine, engine, noTokens{})
 	t.Cleanup(func() {
 		if err := b.Drain(context.Background()); err != nil {
 			t.Error(err)

@@ -17,7 +17,7 @@ import (
 // machines are bridges on one store, which hear of each other's messages and
 // notices as over a network.
 type machines struct {
-	*sqlite.Engine
+	*sqlite.Store
 	mu    sync.Mutex // guards what follows
 	hubs  map[string]bridge.Listener
 	asked map[string]string // which machine appended a message
@@ -42,7 +42,7 @@ func (m *machine) Append(ctx context.Context, msg *bridge.Message) (bridge.Recei
 		m.asked[msg.ID] = m.name
 	}
 	m.mu.Unlock()
-	return m.Engine.Append(ctx, msg)
+	return m.Store.Append(ctx, msg)
 }
 
 func (m *machine) Tell(_ context.Context, n bridge.Notice) error {
@@ -130,11 +130,12 @@ func newMachines(t *testing.T, limit int) (network, *bridge.Bridge, *bridge.Brid
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := &machines{Engine: engine, hubs: map[string]bridge.Listener{}, asked: map[string]string{}}
+	all := &machines{Store: engine, hubs: map[string]bridge.Listener{}, asked: map[string]string{}}
 	engine.Listen(network{all})
 	var bridges []*bridge.Bridge
 	for _, name := range []string{"a", "b"} {
-		bridges = append(bridges, bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler), SessionsPerUser: limit}, &machine{all, name}, noTokens{}))
+		m := &machine{all, name}
+		bridges = append(bridges, bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler), SessionsPerUser: limit}, m, m, noTokens{}))
 	}
 	t.Cleanup(func() {
 		for _, b := range bridges {

@@ -85,7 +85,7 @@ func (o Operator) Presence(ctx context.Context, users []string) (list []Presence
 		}
 		defer done()
 	}
-	return o.b.engine.Presence(ctx, users)
+	return o.b.live.Presence(ctx, users)
 }
 
 // Sessions lists a user's live sessions.
@@ -94,7 +94,7 @@ func (o Operator) Sessions(ctx context.Context, user string) (list []Member, err
 	if err := checkName("user", user); err != nil {
 		return nil, err
 	}
-	return o.b.engine.Sessions(ctx, user)
+	return o.b.live.Sessions(ctx, user)
 }
 
 // Disconnect ends one session of a user, or all where session is empty.
@@ -105,7 +105,7 @@ func (o Operator) Disconnect(ctx context.Context, user, session string) (err err
 		return err
 	}
 	if session != "" {
-		list, err := o.b.engine.Sessions(ctx, user)
+		list, err := o.b.live.Sessions(ctx, user)
 		if err != nil {
 			return err
 		}
@@ -113,7 +113,7 @@ func (o Operator) Disconnect(ctx context.Context, user, session string) (err err
 			return ErrNoSession
 		}
 	}
-	return o.b.engine.Tell(ctx, Notice{Kind: NoticeDisconnect, User: user, Session: session})
+	return o.b.live.Tell(ctx, Notice{Kind: NoticeDisconnect, User: user, Session: session})
 }
 
 // Revoke ends a user's tokens, and the sessions that live by them.
@@ -124,7 +124,7 @@ func (o Operator) Revoke(ctx context.Context, user string, r Revocation) (err er
 	if err := checkName("user", user); err != nil {
 		return err
 	}
-	return o.b.engine.Revoke(ctx, user, r)
+	return o.b.store.Revoke(ctx, user, r)
 }
 
 // Recall takes an event back. ErrUnknown.
@@ -138,7 +138,7 @@ func (o Operator) Recall(ctx context.Context, id string) (err error) {
 	if _, err := o.b.lookup(ctx, id); err != nil {
 		return err
 	}
-	return o.b.engine.Recall(ctx, id)
+	return o.b.store.Recall(ctx, id)
 }
 
 // lookup finds an event. ErrUnknown, for a webhook's id that is none, too.
@@ -146,7 +146,7 @@ func (b *Bridge) lookup(ctx context.Context, id string) (Record, error) {
 	if !validID(id) {
 		return Record{}, ErrUnknown
 	}
-	rec, err := b.engine.Lookup(ctx, id)
+	rec, err := b.store.Lookup(ctx, id)
 	if err == nil && rec.Type == ClaimType {
 		return Record{}, ErrUnknown
 	}
@@ -159,7 +159,7 @@ func (o Operator) Erase(ctx context.Context, user string) (err error) {
 	if err := checkName("user", user); err != nil {
 		return err
 	}
-	return o.b.engine.Erase(ctx, user)
+	return o.b.store.Erase(ctx, user)
 }
 
 // Members lists a group.
@@ -168,7 +168,7 @@ func (o Operator) Members(ctx context.Context, group string) (list []string, err
 	if err := checkName("group", group); err != nil {
 		return nil, err
 	}
-	return o.b.engine.Members(ctx, group)
+	return o.b.store.Members(ctx, group)
 }
 
 // SetMember puts a user into a group or takes them out. ErrGroupFull.
@@ -182,7 +182,7 @@ func (o Operator) SetMember(ctx context.Context, group, user string, member bool
 	if err := checkName("user", user); err != nil {
 		return err
 	}
-	return o.b.engine.SetMember(ctx, group, user, member)
+	return o.b.store.SetMember(ctx, group, user, member)
 }
 
 // EventState is what became of an event.
@@ -278,11 +278,11 @@ func (o Operator) Export(ctx context.Context, user string, line func(json []byte
 	if err := checkName("user", user); err != nil {
 		return err
 	}
-	presence, err := o.b.engine.Presence(ctx, []string{user})
+	presence, err := o.b.live.Presence(ctx, []string{user})
 	if err != nil {
 		return err
 	}
-	groups, err := o.b.engine.Groups(ctx, user)
+	groups, err := o.b.store.Groups(ctx, user)
 	if err != nil {
 		return err
 	}
@@ -296,7 +296,7 @@ func (o Operator) Export(ctx context.Context, user string, line func(json []byte
 	if err := o.exportMessages(ctx, user, line); err != nil {
 		return err
 	}
-	trails, err := o.b.engine.Trails(ctx, user)
+	trails, err := o.b.live.Trails(ctx, user)
 	if err != nil {
 		return err
 	}
@@ -314,9 +314,9 @@ func (o Operator) Export(ctx context.Context, user string, line func(json []byte
 }
 
 func (o Operator) exportMessages(ctx context.Context, user string, line func(json []byte) error) error {
-	c := cursor{tag: cursorTag(o.b.engine.Epoch(), user), life: o.b.engine.Life()}
+	c := cursor{tag: cursorTag(o.b.store.Epoch(), user), life: o.b.store.Life()}
 	for at := (Position{}); ; {
-		page, err := o.b.engine.Read(ctx, user, c.life, at, pageCount, pageBytes)
+		page, err := o.b.store.Read(ctx, user, c.life, at, pageCount, pageBytes)
 		if err != nil {
 			return err
 		}

@@ -107,11 +107,11 @@ func (b *Bridge) expectAgain(ctx context.Context, w *wait, m *Message, r *Receip
 		}
 		b.waits.expect(w, rc.User, u)
 		b.hub.expect(w, rc.User, u)
-		if err := b.engine.Tell(ctx, Notice{Kind: NoticeWanted, User: rc.User, ID: m.ID, Mailbox: rc.Seq, Status: w.level}); err != nil {
+		if err := b.live.Tell(ctx, Notice{Kind: NoticeWanted, User: rc.User, ID: m.ID, Mailbox: rc.Seq, Status: w.level}); err != nil {
 			return false
 		}
 	}
-	again, err := b.engine.Append(ctx, m)
+	again, err := b.store.Append(ctx, m)
 	if err != nil {
 		return false
 	}

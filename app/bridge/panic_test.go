@@ -49,7 +49,7 @@ func (l *lockedBuffer) String() string {
 
 // brittle is the real engine with methods that panic while they are named.
 type brittle struct {
-	bridge.Engine
+	storeAndLive
 	broken atomic.Value // string
 }
 
@@ -61,22 +61,22 @@ func (e *brittle) check(method string) {
 
 func (e *brittle) Join(ctx context.Context, m bridge.Member) (bridge.JoinState, error) {
 	e.check("Join")
-	return e.Engine.Join(ctx, m)
+	return e.storeAndLive.Join(ctx, m)
 }
 
 func (e *brittle) Leave(ctx context.Context, t bridge.DeliveryLog) error {
 	e.check("Leave")
-	return e.Engine.Leave(ctx, t)
+	return e.storeAndLive.Leave(ctx, t)
 }
 
 func (e *brittle) Append(ctx context.Context, m *bridge.Message) (bridge.Receipt, error) {
 	e.check("Append")
-	return e.Engine.Append(ctx, m)
+	return e.storeAndLive.Append(ctx, m)
 }
 
 func (e *brittle) Read(ctx context.Context, user, life string, after bridge.Position, n, size int) (bridge.Page, error) {
 	e.check("Read")
-	return e.Engine.Read(ctx, user, life, after, n, size)
+	return e.storeAndLive.Read(ctx, user, life, after, n, size)
 }
 
 type brokenTokens struct{}
@@ -89,7 +89,7 @@ func newFragile(t *testing.T) *fragile {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fragile{t: t, engine: &brittle{Engine: engine}, registry: prometheus.NewRegistry(), logs: &lockedBuffer{}}
+	f := &fragile{t: t, engine: &brittle{storeAndLive: engine}, registry: prometheus.NewRegistry(), logs: &lockedBuffer{}}
 	f.Bridge = bridge.New(bridge.Config{
 		Logger: slog.New(slog.NewTextHandler(f.logs, nil)), Registerer: f.registry, PingEvery: 50 * time.Millisecond,
 		Now: func() time.Time {
@@ -98,7 +98,7 @@ func newFragile(t *testing.T) *fragile {
 			}
 			return time.Now()
 		},
-	}, f.engine, brokenTokens{})
+	}, f.engine, f.engine, brokenTokens{})
 	t.Cleanup(func() {
 		f.clock.Store(false)
 		f.engine.broken.Store("")

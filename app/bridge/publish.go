@@ -59,7 +59,7 @@ type Published struct {
 // is stored (unless its ttl is 0), and the outcome says whom it reached. The
 // context is for the storing; the wait has its own time, and ends when the
 // bridge drains.
-// Errors: ErrDraining, ErrForbiddenTarget, *InvalidError, and Engine.Append's.
+// Errors: ErrDraining, ErrForbiddenTarget, *InvalidError, and Store.Append's.
 func (b *Bridge) Publish(ctx context.Context, r PublishRequest, w Wait) (Outcome, error) {
 	p := b.PublishMany(ctx, []PublishRequest{r}, w)[0]
 	return p.Outcome, p.Err
@@ -83,7 +83,7 @@ func (b *Bridge) PublishMany(ctx context.Context, rs []PublishRequest, w Wait) [
 			err = ErrForbiddenTarget
 		}
 		if err == nil && r.Event.Past != "" { // a late retry is answered; a new event is not taken
-			if _, err = b.engine.Lookup(ctx, id); errors.Is(err, ErrUnknown) {
+			if _, err = b.store.Lookup(ctx, id); errors.Is(err, ErrUnknown) {
 				err = invalid("%s is past", r.Event.Past)
 			}
 		}
@@ -231,7 +231,7 @@ func (b *Bridge) append(ctx context.Context, ms []*Message, w Wait) []Published 
 		}
 	}()
 	started := time.Now()
-	receipts := b.store(ctx, ms)
+	receipts := b.appendAll(ctx, ms)
 	if w.Stored != nil {
 		w.Stored()
 	}
@@ -267,10 +267,10 @@ func (b *Bridge) append(ctx context.Context, ms []*Message, w Wait) []Published 
 	return out
 }
 
-func (b *Bridge) store(ctx context.Context, ms []*Message) []Appended {
+func (b *Bridge) appendAll(ctx context.Context, ms []*Message) []Appended {
 	if len(ms) == 1 {
-		r, err := b.engine.Append(ctx, ms[0])
+		r, err := b.store.Append(ctx, ms[0])
 		return []Appended{{r, err}}
 	}
-	return b.engine.AppendMany(ctx, ms)
+	return b.store.AppendMany(ctx, ms)
 }

@@ -71,7 +71,7 @@ func (s *Session) standing(id string, mailbox, broadcast uint64) Status {
 	defer s.mu.Unlock()
 	t := s.trail
 	switch {
-	case s.life != s.b.engine.Life(): // it will read what the store has, whatever its places meant before
+	case s.life != s.b.store.Life(): // it will read what the store has, whatever its places meant before
 		t = &DeliveryLog{}
 	case t == nil:
 		t = &DeliveryLog{From: s.written.Max(s.start)}
@@ -92,7 +92,7 @@ func (s *Session) timesOf(id string, mailbox, broadcast uint64) (Times, bool) {
 func (s *Session) ack(c cursor) {
 	ctx, cancel := context.WithTimeout(context.Background(), ackTimeout)
 	defer cancel()
-	if err := s.b.engine.Ack(ctx, s.user, c.life, c.at); err != nil {
+	if err := s.b.store.Ack(ctx, s.user, c.life, c.at); err != nil {
 		if !errors.Is(err, ErrClosed) && !errors.Is(err, ErrRewound) {
 			s.b.log.Warn("an ack was not kept; its messages may come again", "session", s.id, "error", err)
 		}
@@ -116,7 +116,7 @@ func (s *Session) noteAck(c cursor) {
 // took counts an ack that the engine has taken, and tells those who wait for it.
 func (b *Bridge) took(user, session, tokenID string, c cursor) {
 	b.metrics.acks.Inc()
-	if c.life == b.engine.Life() {
+	if c.life == b.store.Life() {
 		b.waits.acked(user, c.at)
 	}
 	if b.audit.On() {
@@ -129,10 +129,10 @@ func (b *Bridge) took(user, session, tokenID string, c cursor) {
 // Errors: *RequestError where the cursor is not this user's, and the engine's.
 func (b *Bridge) Ack(ctx context.Context, id Identity, after string) error {
 	c, err := parseCursor(after)
-	if err != nil || c.tag != cursorTag(b.engine.Epoch(), id.User) {
+	if err != nil || c.tag != cursorTag(b.store.Epoch(), id.User) {
 		return &RequestError{"/cursor must be one that this server gave to this user"}
 	}
-	if err := b.engine.Ack(ctx, id.User, c.life, c.at); errors.Is(err, ErrRewound) {
+	if err := b.store.Ack(ctx, id.User, c.life, c.at); errors.Is(err, ErrRewound) {
 		return nil // what it acks is gone, which the next poll or stream tells by a gap
 	} else if err != nil {
 		return err
@@ -156,7 +156,7 @@ func (s *Session) see(id string) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), ackTimeout)
 	defer cancel()
-	switch err := s.b.engine.Seen(ctx, s.user, s.id, id, s.b.cfg.Now()); {
+	switch err := s.b.store.Seen(ctx, s.user, s.id, id, s.b.cfg.Now()); {
 	case errors.Is(err, ErrUnknown):
 		s.refuse("", ProblemOf(err))
 		return

@@ -15,9 +15,15 @@ import (
 	"hookbridge/app/wire"
 )
 
+// storeAndLive is a double of both ports in one.
+type storeAndLive interface {
+	bridge.Store
+	bridge.Live
+}
+
 // unsteady is the real engine, whose Join a test may have fail.
 type unsteady struct {
-	bridge.Engine
+	storeAndLive
 	mu     sync.Mutex // guards before
 	before func(m bridge.Member) error
 }
@@ -31,7 +37,7 @@ func (u *unsteady) Join(ctx context.Context, m bridge.Member) (bridge.JoinState,
 			return bridge.JoinState{}, err
 		}
 	}
-	return u.Engine.Join(ctx, m)
+	return u.storeAndLive.Join(ctx, m)
 }
 
 func (u *unsteady) failing(before func(m bridge.Member) error) {
@@ -81,8 +87,8 @@ func unsteadyBridge(t *testing.T) (*bridge.Bridge, *unsteady, *closing) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := &unsteady{Engine: engine}
-	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, u, named{})
+	u := &unsteady{storeAndLive: engine}
+	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, u, u, named{})
 	t.Cleanup(func() {
 		if err := b.Drain(context.Background()); err != nil {
 			t.Error(err)

@@ -12,20 +12,20 @@ import (
 func (s *Session) stand(ctx context.Context, after string) (JoinState, start, error) {
 	// A token that was revoked before this is refused here; a revocation after it
 	// finds the session in the hub.
-	lifeEnd := func(life string) (Position, error) { return s.b.engine.LifeEnd(ctx, s.user, life) }
+	lifeEnd := func(life string) (Position, error) { return s.b.store.LifeEnd(ctx, s.user, life) }
 	m := s.asMember()
 	var err error
-	if m.Returns, err = fromLostTime(after, cursorTag(s.b.engine.Epoch(), s.user), s.b.engine.Life(), lifeEnd); err != nil {
+	if m.Returns, err = fromLostTime(after, cursorTag(s.b.store.Epoch(), s.user), s.b.store.Life(), lifeEnd); err != nil {
 		return JoinState{}, start{}, fmt.Errorf("compare lives: %w", err)
 	}
 	s.joining.Lock()
-	st, err := s.b.engine.Join(ctx, m)
+	st, err := s.b.live.Join(ctx, m)
 	s.joining.Unlock()
 	if err != nil {
 		return st, start{}, fmt.Errorf("join: %w", err)
 	}
 	s.mu.Lock()
-	s.tag = cursorTag(s.b.engine.Epoch(), s.user)
+	s.tag = cursorTag(s.b.store.Epoch(), s.user)
 	s.mu.Unlock()
 	from, err := startFrom(after, s.tag, st, lifeEnd)
 	if err != nil {
@@ -58,10 +58,10 @@ func (s *Session) begin(ctx context.Context, after string) error {
 			return err
 		}
 	}
-	page, err := s.b.engine.Read(ctx, s.user, st.Life, from.from, pageCount, pageBytes)
+	page, err := s.b.store.Read(ctx, s.user, st.Life, from.from, pageCount, pageBytes)
 	for errors.Is(err, ErrOtherLife) { // the store went on to another one since the join
 		if st, from, err = s.stand(ctx, after); err == nil {
-			page, err = s.b.engine.Read(ctx, s.user, st.Life, from.from, pageCount, pageBytes)
+			page, err = s.b.store.Read(ctx, s.user, st.Life, from.from, pageCount, pageBytes)
 		}
 	}
 	if err != nil {
@@ -69,7 +69,7 @@ func (s *Session) begin(ctx context.Context, after string) error {
 	}
 	pending, told := len(page.Deliveries), told{Lost: from.told}
 	if page.More && !s.plain {
-		waits, err := s.b.engine.Pending(ctx, s.user, from.from)
+		waits, err := s.b.store.Pending(ctx, s.user, from.from)
 		if err != nil {
 			return fmt.Errorf("count: %w", err)
 		}

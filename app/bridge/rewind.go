@@ -3,8 +3,6 @@ package bridge
 import (
 	"context"
 	"errors"
-
-	"hookbridge/app/wire"
 )
 
 // compare finds out how far what the session has seen still holds in the life
@@ -21,7 +19,7 @@ func (w *writer) compare(ctx context.Context) error {
 	if t, left := s.lastTrail(); left {
 		// The session left while it joined again: only this call knows that it is
 		// present once more.
-		return errors.Join(err, s.b.engine.Leave(ctx, t))
+		return errors.Join(err, s.b.live.Leave(ctx, t))
 	}
 	if err != nil {
 		return err
@@ -64,7 +62,7 @@ func (s *Session) lastTrail() (DeliveryLog, bool) {
 // trailsOf is Engine.TrailsOf with each trail cut back to what the store still knows
 // of the life that it was written in.
 func (b *Bridge) trailsOf(ctx context.Context, users []string, live bool) ([][]DeliveryLog, error) {
-	lists, err := b.engine.TrailsOf(ctx, users, live)
+	lists, err := b.live.TrailsOf(ctx, users, live)
 	if err != nil {
 		return nil, err
 	}
@@ -81,12 +79,12 @@ func (b *Bridge) agree(ctx context.Context, user string, trails []DeliveryLog) (
 	ends := map[string]Position{}
 	for i := range trails {
 		t := &trails[i]
-		if t.Life == b.engine.Life() {
+		if t.Life == b.store.Life() {
 			continue
 		}
 		end, asked := ends[t.Life]
 		if !asked {
-			if end, err = b.engine.LifeEnd(ctx, user, t.Life); err != nil && !errors.Is(err, ErrRewound) {
+			if end, err = b.store.LifeEnd(ctx, user, t.Life); err != nil && !errors.Is(err, ErrRewound) {
 				return err
 			}
 			ends[t.Life] = end // of a life that was lost: the beginning

@@ -46,16 +46,16 @@ type Session struct {
 	behind   bool // something was stored since the last read began
 	skip     map[string]struct{}
 	ending   *ending
-	leaving  bool      // a poll that is being answered to make room for other sessions
-	left     time.Time // when the session's reader began to leave the engine; zero before
-	written  Position  // furthest place whose frame went to the socket
-	received Position  // furthest place that a pong answered for
-	pinged   bool      // a ping is under way
-	handed   uint64    // event frames that went to the socket
-	answered uint64    // event frames that a pong answered for
-	awaited  uint64    // a caller waits for the pong that answers for so many
-	start    Position  // where its reading began
-	trail    *DeliveryLog    // nil before there is anything in it
+	leaving  bool         // a poll that is being answered to make room for other sessions
+	left     time.Time    // when the session's reader began to leave the engine; zero before
+	written  Position     // furthest place whose frame went to the socket
+	received Position     // furthest place that a pong answered for
+	pinged   bool         // a ping is under way
+	handed   uint64       // event frames that went to the socket
+	answered uint64       // event frames that a pong answered for
+	awaited  uint64       // a caller waits for the pong that answers for so many
+	start    Position     // where its reading began
+	trail    *DeliveryLog // nil before there is anything in it
 	timer    *time.Timer
 	heard    time.Time // when the peer last sent anything
 	pingAt   time.Time
@@ -307,7 +307,7 @@ func (s *Session) renew(ctx context.Context, id Identity) error {
 	m := s.memberWith(&id)
 	s.next = &id
 	s.mu.Unlock()
-	_, err := s.b.engine.Join(ctx, m)
+	_, err := s.b.live.Join(ctx, m)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.next = nil

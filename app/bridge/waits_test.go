@@ -295,14 +295,14 @@ func TestWaitsHoldUnderAllAtOnce(t *testing.T) {
 	ws.empty(t)
 }
 
-// noStore is an engine that breaks on each append.
-type noStore struct{ Engine }
+// noStore is a store that breaks on each append.
+type noStore struct{ Store }
 
 func (noStore) Listen(Listener)                                   {}
 func (noStore) Append(context.Context, *Message) (Receipt, error) { panic("x") }
 
 func TestAnAppendThatPanicsIsItsCallersAloneAndLeavesNoWait(t *testing.T) {
-	b := New(Config{Logger: slog.New(slog.DiscardHandler)}, noStore{}, nil)
+	b := New(Config{Logger: slog.New(slog.DiscardHandler)}, noStore{}, nil, nil)
 	func() {
 		defer func() {
 			if recover() == nil {

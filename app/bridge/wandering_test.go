@@ -21,7 +21,7 @@ import (
 // test says so, also in the middle of the calls that a session makes: sometimes
 // with nothing lost, sometimes as it was a while ago.
 type wanderer struct {
-	bridge.Engine // nil: other calls are not made
+	storeAndLive // nil: other calls are not made
 
 	listener bridge.Listener
 
@@ -194,7 +194,9 @@ func (w *wanderer) Leave(_ context.Context, t bridge.DeliveryLog) error {
 	return nil
 }
 
-func (w *wanderer) Pending(context.Context, string, bridge.Position) (int, error) { return 0, nil }
+func (w *wanderer) Pending(context.Context, string, bridge.Position) (p bridge.Pending, err error) {
+	return p, nil
+}
 
 func (w *wanderer) Revoked(context.Context, string, string, time.Time) (bool, error) {
 	return false, nil
@@ -228,7 +230,6 @@ func (w *wanderer) Read(_ context.Context, _, life string, after bridge.Position
 		if at.Mailbox < w.head().Mailbox {
 			at.Mailbox++
 			if w.logs[0][at.Mailbox-1].expired {
-				p.Lost.Expired.Mailbox = at.Mailbox
 				continue
 			}
 			d.Mailbox, d.Message = at.Mailbox, w.message(w.logs[0][at.Mailbox-1].id)
@@ -238,7 +239,9 @@ func (w *wanderer) Read(_ context.Context, _, life string, after bridge.Position
 		}
 		p.Deliveries = append(p.Deliveries, d)
 	}
-	p.Next, p.More = at, at != w.head()
+	p.Mailbox = bridge.Stretch{After: after.Mailbox, Next: at.Mailbox}
+	p.Broadcast = bridge.Stretch{After: after.Broadcast, Next: at.Broadcast}
+	p.More = at != w.head()
 	return p, nil
 }
 
@@ -338,7 +341,7 @@ func TestSessionsFollowAStoreThatWandersThroughLives(t *testing.T) {
 func wanderOnce(t *testing.T, seed uint64) {
 	w := newWanderer(seed)
 	log := &warnings{}
-	b := bridge.New(bridge.Config{Logger: slog.New(log)}, w, noTokens{})
+	b := bridge.New(bridge.Config{Logger: slog.New(log)}, w, w, noTokens{})
 	var work sync.WaitGroup
 	quiet := make(chan struct{})
 	for c := range 4 {
@@ -381,7 +384,7 @@ func wanderOnce(t *testing.T, seed uint64) {
 func TestWhatExpiresInANewLifeIsToldToAFreshDevice(t *testing.T) {
 	w := newWanderer(1)
 	w.calm = true
-	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, w, noTokens{})
+	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, w, w, noTokens{})
 	for n := range 10 {
 		w.put(fmt.Sprint("kept", n), false, true)
 	}
@@ -450,7 +453,7 @@ func (a *answering) want(t *testing.T, member string) string {
 // and nobody waits for it.
 func TestAPlainClientAcksWhatComesAfterTheStoreWentBack(t *testing.T) {
 	w := newWanderer(1)
-	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, w, noTokens{})
+	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, w, w, noTokens{})
 	a := &answering{newLine(), make(chan string, 8)}
 	b.Accept(a, bridge.Handshake{Plain: true, Identity: &bridge.Identity{User: "ada", Expires: time.Now().Add(time.Hour)}})
 	w.mu.Lock()

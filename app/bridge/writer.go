@@ -334,7 +334,7 @@ func (w *writer) pull() bool {
 	s.page = nil
 	if page == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), s.b.cfg.WriteTimeout)
-		p, err := s.b.engine.Read(ctx, s.user, s.life, s.at, pageCount, pageBytes)
+		p, err := s.b.store.Read(ctx, s.user, s.life, s.at, pageCount, pageBytes)
 		if errors.Is(err, ErrOtherLife) {
 			if err = w.compare(ctx); err == nil {
 				cancel()

@@ -1,6 +1,9 @@
 package soak
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 func TestTheCheckerFindsLies(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -12,6 +15,21 @@ func TestTheCheckerFindsLies(t *testing.T) {
 			s.saw(c, 25, a, "t.1.0")
 			s.acked("u", "t.1.0")
 			s.again(a, 30, 40, Attempt{Code: 202, Status: "acked", Sessions: 1, Duplicate: true})
+		}},
+		"acked, and at another place in a later life": {false, func(s *script, r *Reader, c *Conn) {
+			a := s.sent("u", 10, 20, ok("sent", 1))
+			s.saw(c, 25, a, "t.1.0.aaaa")
+			s.acked("u", "t.1.0.aaaa")
+			s.again(a, 30, 40, Attempt{Code: 202, Status: "acked", Sessions: 1, Duplicate: true})
+			s.left(c, 45)
+			s.at(50)
+			done := s.rewound(5*time.Millisecond, 6*time.Millisecond)
+			s.at(51)
+			done()
+			s.again(a, 60, 70, ok("sent", 1))
+			c = s.connected(r, 80, "t.1.0.aaaa")
+			s.gap(c, 81, "rewound", "t.1.0.aaaa", "t.0.0.bbbb")
+			s.saw(c, 85, a, "t.4.0.bbbb")
 		}},
 		"acked by nobody": {true, func(s *script, r *Reader, c *Conn) {
 			a := s.sent("u", 10, 20, ok("sent", 1))

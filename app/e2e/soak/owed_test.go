@@ -87,3 +87,33 @@ func TestAFreshDeviceIsOwedWhatNobodyHasAcked(t *testing.T) {
 		wantFindings(t, s, want)
 	}
 }
+
+// A repeat without an answer may have been taken by the store that went back, and
+// goes to the members of that moment.
+func TestAnUnansweredRepeatGoesToTheMembersOfItsTime(t *testing.T) {
+	for name, repeated := range map[string]bool{"repeated after the rewind": true, "not repeated": false} {
+		t.Run(name, func(t *testing.T) {
+			s := newScript()
+			s.at(2)
+			e := s.event(&Event{To: Target{Group: "g"}, TTL: Forever}, 10, 20, ok("queued", 0))
+			s.at(30)
+			done := s.rewound(5*time.Millisecond, 6*time.Millisecond)
+			s.at(31)
+			done()
+			s.at(40)
+			in := s.Enroll("u", "g", true)
+			s.at(41)
+			s.Finish(in)
+			if repeated {
+				s.again(e, 50, 60, Attempt{})
+			}
+			c := s.connected(s.reader("u"), 45, "")
+			s.saw(c, 65, e, "t.1.0.bbbb")
+			want := "seen by another"
+			if repeated {
+				want = ""
+			}
+			wantFindings(t, s, want)
+		})
+	}
+}

@@ -15,12 +15,12 @@ var errNobody = errors.New("redis: a message must be for somebody")
 
 // appending is one message on its way into one mailbox.
 type appending struct {
-	e     *Engine
-	m     *bridge.Message
-	user  string // empty: to all
-	box   mailbox
-	echo  *echo // set where this machine will hear of it
-	token uint64
+	e            *Store
+	m            *bridge.Message
+	user         string // empty: to all
+	box          mailbox
+	selfDelivery *selfDelivery // set where this machine will hear of it
+	token        uint64
 
 	done   chan struct{} // closed when it is answered, where it had to wait for that
 	answer answer
@@ -38,14 +38,14 @@ type answer struct {
 	released        []string // see share.go
 }
 
-func (e *Engine) appending(m *bridge.Message, user string) *appending {
+func (e *Store) appending(m *bridge.Message, user string) *appending {
 	a := &appending{e: e, m: m, user: user, box: e.all}
 	if user != "" {
 		a.box = e.mailboxOf(user)
 	}
 	if (user == "" || e.crowd.has(user)) && e.listening.Load() {
-		a.echo = e.echoes.expect(m)
-		a.token = a.echo.token
+		a.selfDelivery = e.selfDeliveries.expect(m)
+		a.token = a.selfDelivery.token
 	}
 	return a
 }
@@ -74,14 +74,14 @@ func (a *appending) expires() string {
 
 // until is how long the id is remembered, as a time and as a length: as long as
 // the message at least.
-func (e *Engine) until(m *bridge.Message) (till, ttl int64) {
+func (e *Store) until(m *bridge.Message) (till, ttl int64) {
 	now := e.nowMs()
 	till = max(now+e.opts.IDRetention.Milliseconds(), m.Expires.UnixMilli())
 	return till, max(1, till-now)
 }
 
 // touch is set where a caller waits for replicas; see remember of lua/lib.lua.
-func (e *Engine) touch() string { return flag(e.opts.WaitReplicas > 0) }
+func (e *Store) touch() string { return flag(e.opts.WaitReplicas > 0) }
 
 // except lists sessions as lua/lib.lua wants it.
 func (a *appending) except() string {
@@ -107,7 +107,7 @@ func (a *appending) words(keys, args []string) ([]string, []string) {
 	till, ttl := e.until(m)
 	return append(keys, e.record(m.ID), b.h, b.m, b.g, b.t, b.l, e.index(b, till)),
 		append(args, string(m.Digest[:]), digits(till, untilDigits), itoa(ttl), recordOf(m, users).encode(), a.expires(), m.Topic,
-			a.except(), a.head(), flag(a.echo != nil && m.Stored()), rueidis.BinaryString(encodeMessage(m)),
+			a.except(), a.head(), flag(a.selfDelivery != nil && m.Stored()), rueidis.BinaryString(encodeMessage(m)),
 			itoa(len(m.Event)), flag(a.user == ""))
 }
 
@@ -133,7 +133,7 @@ func (a *appending) deliver(blob string, number int, only bool) call {
 
 // claim is the call that remembers an id, and with blob the message that mailboxes
 // are to share.
-func (e *Engine) claim(m *bridge.Message, users []string, blob string) call {
+func (e *Store) claim(m *bridge.Message, users []string, blob string) call {
 	till, ttl := e.until(m)
 	c := call{&e.scripts.claim, []string{e.record(m.ID)}, []string{
 		itoa(e.nowMs()), string(m.Digest[:]), recordOf(m, users).encode(), digits(till, untilDigits), itoa(ttl), e.touch()}}
@@ -188,8 +188,8 @@ func parse(r rueidis.RedisMessage) (a answer, err error) {
 	return a, nil
 }
 
-// Append implements bridge.Engine.
-func (e *Engine) Append(ctx context.Context, m *bridge.Message) (bridge.Receipt, error) {
+// Append implements bridge.Store.
+func (e *Store) Append(ctx context.Context, m *bridge.Message) (bridge.Receipt, error) {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return bridge.Receipt{}, err
@@ -198,7 +198,7 @@ func (e *Engine) Append(ctx context.Context, m *bridge.Message) (bridge.Receipt,
 	return e.append(ctx, m)
 }
 
-func (e *Engine) append(ctx context.Context, m *bridge.Message) (bridge.Receipt, error) {
+func (e *Store) append(ctx context.Context, m *bridge.Message) (bridge.Receipt, error) {
 	if !m.To.All && m.To.Group == "" && len(m.To.Recipients()) == 0 {
 		return bridge.Receipt{}, errNobody
 	}
@@ -211,14 +211,14 @@ func (e *Engine) append(ctx context.Context, m *bridge.Message) (bridge.Receipt,
 	a := e.appending(m, m.To.User)
 	ans, err := e.publish(ctx, a)
 	if err != nil {
-		e.echoes.forget(a.echo)
+		e.selfDeliveries.forget(a.selfDelivery)
 		return bridge.Receipt{}, err
 	}
 	return a.receipt(ctx, ans)
 }
 
 // simple tells a message that one script can take.
-func (e *Engine) simple(m *bridge.Message) bool {
+func (e *Store) simple(m *bridge.Message) bool {
 	return !e.cluster && (m.To.All || m.To.User != "")
 }
 
@@ -226,11 +226,11 @@ func (e *Engine) simple(m *bridge.Message) bool {
 func (a *appending) receipt(ctx context.Context, ans answer) (r bridge.Receipt, err error) {
 	r.Expires = a.m.Expires
 	if ans.kind == 'c' {
-		a.e.echoes.forget(a.echo)
+		a.e.selfDeliveries.forget(a.selfDelivery)
 		return bridge.Receipt{}, bridge.ErrConflict
 	}
 	if ans.kind == 'd' {
-		a.e.echoes.forget(a.echo)
+		a.e.selfDeliveries.forget(a.selfDelivery)
 		rec, err := decodeRecord(ans.record)
 		if err != nil {
 			return bridge.Receipt{}, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
@@ -263,11 +263,11 @@ func (a *appending) sessions(ctx context.Context, ans *answer) int {
 		n = a.e.sessionsElsewhere(ctx)
 	}
 	if ans.here == 0 {
-		a.e.echoes.forget(a.echo)
+		a.e.selfDeliveries.forget(a.selfDelivery)
 		return n
 	}
-	if a.echo != nil {
-		if here, ok := a.e.echoes.wait(ctx, a.echo); ok {
+	if a.selfDelivery != nil {
+		if here, ok := a.e.selfDeliveries.wait(ctx, a.selfDelivery); ok {
 			return n + here
 		}
 	}
@@ -275,9 +275,9 @@ func (a *appending) sessions(ctx context.Context, ans *answer) int {
 	return n + a.e.crowd.count(a.user, a.m.Except)
 }
 
-// AppendMany implements bridge.Engine. Messages that one script can take go
+// AppendMany implements bridge.Store. Messages that one script can take go
 // together.
-func (e *Engine) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.Appended {
+func (e *Store) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.Appended {
 	out := make([]bridge.Appended, len(ms))
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
@@ -289,7 +289,7 @@ func (e *Engine) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.
 	defer leave()
 	for i := 0; i < len(ms); {
 		j := i
-		for j < len(ms) && j-i < maxFlight && e.simple(ms[j]) {
+		for j < len(ms) && j-i < maxBatch && e.simple(ms[j]) {
 			j++
 		}
 		if j == i {
@@ -304,7 +304,7 @@ func (e *Engine) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.
 }
 
 // appendRun appends what one script can take.
-func (e *Engine) appendRun(ctx context.Context, ms []*bridge.Message, out []bridge.Appended) {
+func (e *Store) appendRun(ctx context.Context, ms []*bridge.Message, out []bridge.Appended) {
 	as := make([]*appending, len(ms))
 	for i, m := range ms {
 		as[i] = e.appending(m, m.To.User)
@@ -312,7 +312,7 @@ func (e *Engine) appendRun(ctx context.Context, ms []*bridge.Message, out []brid
 	e.fly(ctx, as)
 	for i, a := range as {
 		if a.err != nil {
-			e.echoes.forget(a.echo)
+			e.selfDeliveries.forget(a.selfDelivery)
 			out[i].Err = a.err
 			continue
 		}

@@ -13,7 +13,7 @@ import (
 
 // Archive is a store that no machine runs on, as a whole: see bridge.Archive.
 type Archive struct {
-	e      *Engine // connected, and not open: nobody hears of it
+	e      *Store // connected, and not open: nobody hears of it
 	epoch  string
 	marked bool // the store is known to say that an import is not finished
 

@@ -22,7 +22,7 @@ func fresh(url string, c *storetest.Clock) redis.Options {
 	return redis.Options{URL: url, Prefix: fmt.Sprintf("t%d", prefixes.Add(1)), Now: c.Now, MailboxLimit: storetest.FilledMailbox}
 }
 
-func open(t *testing.T, o redis.Options) *redis.Engine {
+func open(t *testing.T, o redis.Options) *redis.Store {
 	t.Helper()
 	e, err := redis.Open(t.Context(), o)
 	must(t, err)
@@ -47,7 +47,7 @@ func filled(t *testing.T, url string, c *storetest.Clock) redis.Options {
 	t.Helper()
 	o := fresh(url, c)
 	e := open(t, o)
-	storetest.Fill(t, e, c)
+	storetest.Fill(t, storetest.Pair{Store: e, Live: e}, c)
 	must(t, e.Close())
 	return o
 }
@@ -109,7 +109,8 @@ func loaded(t *testing.T, o redis.Options, entries []bridge.Entry, epoch string,
 // same opens both and lets the suite tell them apart.
 func same(t *testing.T, a, b redis.Options, c *storetest.Clock) {
 	t.Helper()
-	storetest.Same(t, open(t, a), open(t, b), c)
+	x, y := open(t, a), open(t, b)
+	storetest.Same(t, storetest.Pair{Store: x, Live: x}, storetest.Pair{Store: y, Live: y}, c)
 }
 
 func TestAnArchiveCarriesAStoreWhole(t *testing.T) {

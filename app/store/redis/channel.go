@@ -15,7 +15,7 @@ import (
 // What goes over a channel begins with one of these.
 const (
 	kindMessage  = 'D' // its place, a space, an envelope, the message
-	kindEcho     = 'E' // the same of a message that this machine has published itself, without the message
+	kindSelf     = 'E' // the same of a message that this machine has published itself, without the message
 	kindNotice   = 'N' // a notice, JSON
 	kindQuestion = 'Q' // for trails, JSON
 	kindReply    = 'R' // to such a question, JSON
@@ -29,7 +29,7 @@ const (
 
 // subscribe hears this machine's channel and the one of all for the engine's
 // life, over as many connections as that takes.
-func (e *Engine) subscribe() {
+func (e *Store) subscribe() {
 	wait := resubscribeLeast
 	for e.life.Err() == nil {
 		subscribed, err := e.listen()
@@ -49,7 +49,7 @@ func (e *Engine) subscribe() {
 }
 
 // listen hears the channels over one connection, until that is lost.
-func (e *Engine) listen() (subscribed bool, err error) {
+func (e *Store) listen() (subscribed bool, err error) {
 	conn, release := e.client.Dedicate()
 	defer release()
 	lost := conn.SetPubSubHooks(rueidis.PubSubHooks{OnMessage: func(m rueidis.PubSubMessage) { e.hearSafely(m.Message) }})
@@ -60,7 +60,7 @@ func (e *Engine) listen() (subscribed bool, err error) {
 	e.listening.Store(true)
 	defer func() {
 		e.listening.Store(false)
-		e.echoes.lost()
+		e.selfDeliveries.lost()
 	}()
 	first := false
 	e.heard.Do(func() {
@@ -80,20 +80,20 @@ func (e *Engine) listen() (subscribed bool, err error) {
 
 // hearSafely is hear on the client library's goroutine, which nobody watches. What
 // a panic kept from being heard, sessions read from the store.
-func (e *Engine) hearSafely(text string) {
+func (e *Store) hearSafely(text string) {
 	if e.opts.Guard.Run("redis channels", func() { e.hear(text) }) {
 		e.catchUp()
 	}
 }
 
 // hear takes what came over a channel. It never blocks.
-func (e *Engine) hear(text string) {
+func (e *Store) hear(text string) {
 	if text == "" {
 		return
 	}
 	l := e.listener.Load()
 	switch body := text[1:]; text[0] {
-	case kindMessage, kindEcho:
+	case kindMessage, kindSelf:
 		if l != nil {
 			e.hearMessage(*l, text[0], body)
 		}
@@ -127,7 +127,7 @@ func (e *Engine) hear(text string) {
 	}
 }
 
-func (e *Engine) hearMessage(l bridge.Listener, kind byte, body string) {
+func (e *Store) hearMessage(l bridge.Listener, kind byte, body string) {
 	place, rest, ok := strings.Cut(body, " ")
 	seq, err := strconv.ParseUint(place, 10, 64)
 	if !ok || err != nil {
@@ -138,8 +138,8 @@ func (e *Engine) hearMessage(l bridge.Listener, kind byte, body string) {
 	var m *bridge.Message
 	switch {
 	case err != nil:
-	case kind == kindEcho:
-		if m = e.echoes.message(v.token); m == nil {
+	case kind == kindSelf:
+		if m = e.selfDeliveries.message(v.token); m == nil {
 			// Whoever published it waits no longer; it is stored.
 			l.Behind(v.user, bridge.Position{Mailbox: seq})
 			return
@@ -158,7 +158,7 @@ func (e *Engine) hearMessage(l bridge.Listener, kind byte, body string) {
 	}
 	d, sessions := bridge.Delivery{Message: m}, 0
 	if v.machine == e.self {
-		defer func() { e.echoes.hear(v.token, sessions) }() // also where a session panics
+		defer func() { e.selfDeliveries.hear(v.token, sessions) }() // also where a session panics
 	}
 	if !e.heardIn(v.life, v.born) {
 		return // the Listener reads it from the store when it has been told of that life
@@ -180,7 +180,7 @@ func (e *Engine) hearMessage(l bridge.Listener, kind byte, body string) {
 
 // catchUp makes good what was published while this machine could not hear; see
 // reconcile.
-func (e *Engine) catchUp() {
+func (e *Store) catchUp() {
 	if e.catching.Swap(true) {
 		return
 	}
@@ -189,7 +189,7 @@ func (e *Engine) catchUp() {
 	})
 }
 
-func (e *Engine) catchingUp() {
+func (e *Store) catchingUp() {
 	for wait := resubscribeLeast; ; wait = min(2*wait, resubscribeMost) {
 		e.catching.Store(false) // whoever asks from here on starts another
 		ctx, cancel := context.WithTimeout(e.life, e.opts.Patience)

@@ -8,9 +8,9 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// Claim implements bridge.Engine: the id is remembered like that of a message
+// Claim implements bridge.Store: the id is remembered like that of a message
 // that was never stored, for nobody.
-func (e *Engine) Claim(ctx context.Context, id string, digest [sha256.Size]byte, at time.Time) error {
+func (e *Store) Claim(ctx context.Context, id string, digest [sha256.Size]byte, at time.Time) error {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err

@@ -142,13 +142,13 @@ func (d *dumping) learn(users ...string) {
 }
 
 // records reads what ids are remembered by; nil for one that is over.
-func (d *dumping) records(ctx context.Context, keys []string) ([]*remembered, error) {
+func (d *dumping) records(ctx context.Context, keys []string) ([]*dedupEntry, error) {
 	e := d.e
 	cmds := make(rueidis.Commands, len(keys))
 	for i, k := range keys {
 		cmds[i] = e.client.B().Get().Key(k).Build()
 	}
-	out := make([]*remembered, len(keys))
+	out := make([]*dedupEntry, len(keys))
 	for i, r := range e.client.DoMulti(ctx, cmds...) {
 		text, err := r.ToString()
 		if rueidis.IsRedisNil(err) {
@@ -157,7 +157,7 @@ func (d *dumping) records(ctx context.Context, keys []string) ([]*remembered, er
 		if err = e.fault(ctx, err); err != nil {
 			return nil, err
 		}
-		rec, err := decodeMemory(text)
+		rec, err := decodeDedupEntry(text)
 		if err != nil {
 			return nil, fmt.Errorf("read what the id of %s is remembered by: %w", keys[i], err)
 		}
@@ -199,13 +199,13 @@ func (d *dumping) events(ctx context.Context, keys []string) error {
 
 // begun tells an append that came no further than its id, and that nobody was
 // answered: where the id is sent again, it is to begin anew.
-func (r *remembered) begun(places []bridge.PlaceEntry) bool {
+func (r *dedupEntry) begun(places []bridge.PlaceEntry) bool {
 	return !r.expires.IsZero() && r.recalled.IsZero() && len(places) > 0 &&
 		!slices.ContainsFunc(places, func(p bridge.PlaceEntry) bool { return p.Seq != 0 })
 }
 
-// places tells where each event stood in its mailboxes, as Engine.places does.
-func (d *dumping) places(ctx context.Context, ids []string, recs []*remembered) ([][]bridge.PlaceEntry, error) {
+// places tells where each event stood in its mailboxes, as Store.places does.
+func (d *dumping) places(ctx context.Context, ids []string, recs []*dedupEntry) ([][]bridge.PlaceEntry, error) {
 	e := d.e
 	out := make([][]bridge.PlaceEntry, len(recs))
 	var cmds rueidis.Commands
@@ -240,7 +240,7 @@ func (d *dumping) places(ctx context.Context, ids []string, recs []*remembered) 
 }
 
 // boxOf is the mailbox of a user, or of all where that is empty.
-func (e *Engine) boxOf(user string) mailbox {
+func (e *Store) boxOf(user string) mailbox {
 	if user == "" {
 		return e.all
 	}

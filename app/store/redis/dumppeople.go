@@ -235,7 +235,7 @@ func (d *dumping) known(ctx context.Context, ids []string) ([]bool, error) {
 	e := d.e
 	cmds := make(rueidis.Commands, len(ids))
 	for i, id := range ids {
-		cmds[i] = e.client.B().Getrange().Key(e.record(id)).Start(memoryHead - untilDigits - recalledDigits).End(memoryHead - recalledDigits - 1).Build()
+		cmds[i] = e.client.B().Getrange().Key(e.record(id)).Start(dedupHead - untilDigits - recalledDigits).End(dedupHead - recalledDigits - 1).Build()
 	}
 	out := make([]bool, len(ids))
 	for i, r := range e.client.DoMulti(ctx, cmds...) {

@@ -79,7 +79,7 @@ func TestADuplicateIsNotAnsweredForUntilReplicasHaveIt(t *testing.T) {
 	appendTo(t, e, message("before", "u"))
 	replica.Pause()
 	for i, m := range []*bridge.Message{one, one, several, several} {
-		if r, err := []*redis.Engine{e, other}[i%2].Append(deadline(t, 10*time.Second), m); !errors.Is(err, bridge.ErrUnavailable) {
+		if r, err := []*redis.Store{e, other}[i%2].Append(deadline(t, 10*time.Second), m); !errors.Is(err, bridge.ErrUnavailable) {
 			t.Errorf("%s, with a replica that is behind: %+v %v", m.ID, r, err)
 		}
 	}

@@ -11,12 +11,12 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// Erase implements bridge.Registry. What the user shares with others stays theirs.
+// Erase implements bridge.Store. What the user shares with others stays theirs.
 // The name is taken out of what those ids are remembered by that the user's lists
 // name. All that the user's sessions live by goes in one step, after which the
 // lists of others are cleared of the name. Each step can be done once more, where
 // one that comes later fails.
-func (e *Engine) Erase(ctx context.Context, user string) error {
+func (e *Store) Erase(ctx context.Context, user string) error {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func (e *Engine) Erase(ctx context.Context, user string) error {
 
 // forgetMember takes a user's name off the lists of groups, and of those who were
 // seen, but for what they have said anew meanwhile.
-func (e *Engine) forgetMember(ctx context.Context, user string, groups []string) error {
+func (e *Store) forgetMember(ctx context.Context, user string, groups []string) error {
 	if err := e.unlist(ctx, user); err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (e *Engine) forgetMember(ctx context.Context, user string, groups []string)
 }
 
 // giveUp releases all messages that a mailbox shares.
-func (e *Engine) giveUp(ctx context.Context, b mailbox) error {
+func (e *Store) giveUp(ctx context.Context, b mailbox) error {
 	for at := "-"; ; {
 		page, err := e.client.Do(ctx, e.client.B().Xrange().Key(b.m).Start(at).End("+").Count(letters).Build()).AsXRange()
 		if err = e.fault(ctx, err); err != nil {
@@ -114,7 +114,7 @@ func (e *Engine) giveUp(ctx context.Context, b mailbox) error {
 }
 
 // forgetName takes a user's name out of each record of an id that names it.
-func (e *Engine) forgetName(ctx context.Context, user string) error {
+func (e *Store) forgetName(ctx context.Context, user string) error {
 	if err := e.forgetListed(ctx, user); err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func replica(err error) bool {
 	return moved
 }
 
-func (e *Engine) forgetIn(ctx context.Context, keys []string, user string) error {
+func (e *Store) forgetIn(ctx context.Context, keys []string, user string) error {
 	for len(keys) > 0 {
 		cmds := make(rueidis.Commands, len(keys))
 		for i, k := range keys {
@@ -166,7 +166,7 @@ func (e *Engine) forgetIn(ctx context.Context, keys []string, user string) error
 			if err = e.fault(ctx, err); err != nil {
 				return err
 			}
-			rec, err := decodeMemory(text)
+			rec, err := decodeDedupEntry(text)
 			if err != nil {
 				return fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
 			}

@@ -15,7 +15,7 @@ import (
 
 // places tells where the event stood in each of its mailboxes; of an event to
 // all there is one.
-func (e *Engine) places(ctx context.Context, id string, r *remembered) ([]uint64, error) {
+func (e *Store) places(ctx context.Context, id string, r *dedupEntry) ([]uint64, error) {
 	if r.seq != 0 || !e.cluster && len(r.users) == 1 && r.expires.IsZero() {
 		return []uint64{r.seq}, nil
 	}
@@ -41,8 +41,8 @@ func (e *Engine) places(ctx context.Context, id string, r *remembered) ([]uint64
 	return out, nil
 }
 
-// Lookup implements bridge.Registry.
-func (e *Engine) Lookup(ctx context.Context, id string) (rec bridge.Record, err error) {
+// Lookup implements bridge.Store.
+func (e *Store) Lookup(ctx context.Context, id string) (rec bridge.Record, err error) {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return rec, err
@@ -75,7 +75,7 @@ func (e *Engine) Lookup(ctx context.Context, id string) (rec bridge.Record, err 
 }
 
 // fates asks each recipient's mailbox what became of the event there.
-func (e *Engine) fates(ctx context.Context, rec *bridge.Record, users []string, places []uint64) ([]bridge.RecipientStatus, error) {
+func (e *Store) fates(ctx context.Context, rec *bridge.Record, users []string, places []uint64) ([]bridge.RecipientStatus, error) {
 	var cmds rueidis.Commands
 	now := e.opts.Now()
 	seqOf := func(i int) uint64 {
@@ -147,7 +147,7 @@ func parseSights(text string) (out []bridge.SeenAt) {
 
 // owners lists by name those whose a message to all is: one more than are listed,
 // where there are more.
-func (e *Engine) owners(ctx context.Context, place uint64) (out []string, err error) {
+func (e *Store) owners(ctx context.Context, place uint64) (out []string, err error) {
 	for at := "-"; len(out) <= bridge.MaxListed; {
 		page, err := e.client.Do(ctx, e.client.B().Zrangebylex().Key(e.users()).Min(at).Max("+").Limit(0, 500).Build()).AsStrSlice()
 		if err = e.fault(ctx, err); err != nil {
@@ -177,8 +177,8 @@ func (e *Engine) owners(ctx context.Context, place uint64) (out []string, err er
 	return out[:min(len(out), bridge.MaxListed+1)], nil
 }
 
-// Recall implements bridge.Registry.
-func (e *Engine) Recall(ctx context.Context, id string) error {
+// Recall implements bridge.Store.
+func (e *Store) Recall(ctx context.Context, id string) error {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
@@ -221,8 +221,8 @@ func (e *Engine) Recall(ctx context.Context, id string) error {
 	return e.fault(ctx, e.client.Do(ctx, e.client.B().Del().Key(message, who).Build()).Error())
 }
 
-// Seen implements bridge.Registry.
-func (e *Engine) Seen(ctx context.Context, user, session, id string, at time.Time) error {
+// Seen implements bridge.Store.
+func (e *Store) Seen(ctx context.Context, user, session, id string, at time.Time) error {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err

@@ -3,19 +3,19 @@ package redis
 import "hookbridge/app/bridge"
 
 // MessagesKey is the key of a user's messages.
-func MessagesKey(e *Engine, user string) string { return e.mailboxOf(user).m }
+func MessagesKey(e *Store, user string) string { return e.mailboxOf(user).m }
 
 // MachinesKey is the key of the machines' leases.
-func MachinesKey(e *Engine) string {
+func MachinesKey(e *Store) string {
 	z, _, _ := e.machineKeys()
 	return z
 }
 
 // IndexedKey is the key that says since when ids are listed.
-func IndexedKey(e *Engine) string { return e.indexedKey() }
+func IndexedKey(e *Store) string { return e.indexedKey() }
 
 // HearOld has an engine hear a message as a version without lives publishes it.
-func HearOld(e *Engine, m *bridge.Message, user string, seq uint64) {
+func HearOld(e *Store, m *bridge.Message, user string, seq uint64) {
 	v := envelope{user: user, machine: "of-an-old-id", token: 1}
 	b := v.encode()
 	old := b[1:] // without the room for a life

@@ -78,7 +78,7 @@ func (h *hub) toldBehind(user string, head bridge.Position) bool {
 }
 
 // quick makes an engine that notices things soon.
-func quick(t *testing.T, o redis.Options) (*redis.Engine, *hub) {
+func quick(t *testing.T, o redis.Options) (*redis.Store, *hub) {
 	t.Helper()
 	o.Lease, o.Renew, o.Patience = 600*time.Millisecond, 100*time.Millisecond, time.Second
 	e, err := redis.Open(t.Context(), o)
@@ -114,21 +114,21 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func appendTo(t *testing.T, e *redis.Engine, m *bridge.Message) bridge.Receipt {
+func appendTo(t *testing.T, e *redis.Store, m *bridge.Message) bridge.Receipt {
 	t.Helper()
 	r, err := e.Append(deadline(t, 10*time.Second), m)
 	must(t, err)
 	return r
 }
 
-func join(t *testing.T, e *redis.Engine, user, session string) bridge.JoinState {
+func join(t *testing.T, e *redis.Store, user, session string) bridge.JoinState {
 	t.Helper()
 	st, err := e.Join(deadline(t, 10*time.Second), bridge.Member{User: user, Session: session, Transport: "websocket", Since: time.Now(), Until: time.Now().Add(time.Hour)})
 	must(t, err)
 	return st
 }
 
-func online(t *testing.T, e *redis.Engine, user string) int {
+func online(t *testing.T, e *redis.Store, user string) int {
 	t.Helper()
 	list, err := e.Presence(deadline(t, 10*time.Second), []string{user})
 	must(t, err)
@@ -136,7 +136,7 @@ func online(t *testing.T, e *redis.Engine, user string) int {
 }
 
 // presentNow is online for who waits through a fault: -1 while that cannot be told.
-func presentNow(t *testing.T, e *redis.Engine, user string) int {
+func presentNow(t *testing.T, e *redis.Store, user string) int {
 	t.Helper()
 	list, err := e.Presence(deadline(t, 10*time.Second), []string{user})
 	if err != nil {
@@ -145,7 +145,7 @@ func presentNow(t *testing.T, e *redis.Engine, user string) int {
 	return list[0].Sessions
 }
 
-func stored(t *testing.T, e *redis.Engine, user string) []string {
+func stored(t *testing.T, e *redis.Store, user string) []string {
 	t.Helper()
 	p, err := e.Read(deadline(t, 10*time.Second), user, e.Life(), bridge.Position{}, 10_000, 1<<30)
 	must(t, err)

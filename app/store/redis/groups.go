@@ -10,7 +10,7 @@ import (
 )
 
 // each runs commands of which only the failures matter.
-func (e *Engine) each(ctx context.Context, cmds rueidis.Commands) error {
+func (e *Store) each(ctx context.Context, cmds rueidis.Commands) error {
 	for _, r := range e.doMany(ctx, cmds) {
 		if err := e.fault(ctx, r.Error()); err != nil {
 			return err
@@ -19,8 +19,8 @@ func (e *Engine) each(ctx context.Context, cmds rueidis.Commands) error {
 	return nil
 }
 
-// Members implements bridge.Registry.
-func (e *Engine) Members(ctx context.Context, group string) ([]string, error) {
+// Members implements bridge.Store.
+func (e *Store) Members(ctx context.Context, group string) ([]string, error) {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return nil, err
@@ -29,7 +29,7 @@ func (e *Engine) Members(ctx context.Context, group string) ([]string, error) {
 	return e.members(ctx, group)
 }
 
-func (e *Engine) members(ctx context.Context, group string) ([]string, error) {
+func (e *Store) members(ctx context.Context, group string) ([]string, error) {
 	g := e.groupKeys(group)
 	now := itoa(e.nowMs())
 	r := e.client.DoMulti(ctx, e.client.B().Smembers().Key(g.stored).Build(),
@@ -55,8 +55,8 @@ func (e *Engine) members(ctx context.Context, group string) ([]string, error) {
 	return out[:min(len(out), bridge.MaxGroupMembers)], nil
 }
 
-// SetMember implements bridge.Registry.
-func (e *Engine) SetMember(ctx context.Context, group, user string, member bool) error {
+// SetMember implements bridge.Store.
+func (e *Store) SetMember(ctx context.Context, group, user string, member bool) error {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
@@ -85,7 +85,7 @@ func (e *Engine) SetMember(ctx context.Context, group, user string, member bool)
 
 // takeOut takes a user out of a group, and the group out of what their tokens
 // have said.
-func (e *Engine) takeOut(ctx context.Context, group, user string) error {
+func (e *Store) takeOut(ctx context.Context, group, user string) error {
 	b, g := e.mailboxOf(user), e.groupKeys(group)
 	err := e.each(ctx, rueidis.Commands{e.client.B().Srem().Key(g.stored).Member(user).Build(),
 		e.client.B().Zrem().Key(g.older).Member(user).Build(), e.client.B().Srem().Key(b.groups()).Member(group).Build()})
@@ -108,8 +108,8 @@ func (e *Engine) takeOut(ctx context.Context, group, user string) error {
 	return nil
 }
 
-// Groups implements bridge.Registry.
-func (e *Engine) Groups(ctx context.Context, user string) ([]string, error) {
+// Groups implements bridge.Store.
+func (e *Store) Groups(ctx context.Context, user string) ([]string, error) {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return nil, err
@@ -118,7 +118,7 @@ func (e *Engine) Groups(ctx context.Context, user string) ([]string, error) {
 	return e.groupsOf(ctx, user)
 }
 
-func (e *Engine) groupsOf(ctx context.Context, user string) (out []string, err error) {
+func (e *Store) groupsOf(ctx context.Context, user string) (out []string, err error) {
 	listed, err := e.client.Do(ctx, e.client.B().Smembers().Key(e.mailboxOf(user).groups()).Build()).AsStrSlice()
 	if err = e.fault(ctx, err); err != nil {
 		return nil, err

@@ -37,10 +37,10 @@ func (h *health) note(err error) {
 	h.err = err
 }
 
-// Check implements bridge.Engine: it does on each server what an Append does, with a
+// Check implements bridge.Store: it does on each server what an Append does, with a
 // mailbox of its own that holds one message, and wants this machine to hear the
 // others. Errors: ErrUnavailable, ErrClosed, the context's.
-func (e *Engine) Check(ctx context.Context) error {
+func (e *Store) Check(ctx context.Context) error {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
@@ -61,7 +61,7 @@ func (e *Engine) Check(ctx context.Context) error {
 	return err
 }
 
-func (e *Engine) probe(ctx context.Context) error {
+func (e *Store) probe(ctx context.Context) error {
 	// Nobody takes an empty text for a message.
 	ring := e.client.B().Publish().Channel(e.channel() + e.self).Message("").Build()
 	if err := e.fault(ctx, e.client.Do(ctx, ring).Error()); err != nil {
@@ -88,7 +88,7 @@ const probeTag = "machines"
 
 // probeAt puts a message into the mailbox of a tag by the scripts of an Append. Its
 // id is over as soon as it is written, so that each message is a new one.
-func (e *Engine) probeAt(ctx context.Context, tag string) error {
+func (e *Store) probeAt(ctx context.Context, tag string) error {
 	base := e.opts.Prefix + ":{" + tag + "}:probe:"
 	b := mailbox{base + "h", base + "m", base + "g", base + "t", base + "l", base}
 	now := e.opts.Now()
@@ -118,7 +118,7 @@ func (e *Engine) probeAt(ctx context.Context, tag string) error {
 	return nil
 }
 
-func (e *Engine) probeBy(ctx context.Context, c call) error {
+func (e *Store) probeBy(ctx context.Context, c call) error {
 	reply, err := e.runDurable(ctx, c)
 	if err != nil || c.script != &e.scripts.publish {
 		return err
@@ -131,7 +131,7 @@ func (e *Engine) probeBy(ctx context.Context, c call) error {
 }
 
 // probeTags finds a tag for each primary of a Cluster.
-func (e *Engine) probeTags(ctx context.Context) (tags []string, err error) {
+func (e *Store) probeTags(ctx context.Context) (tags []string, err error) {
 	ranges, err := e.client.Do(ctx, e.client.B().ClusterSlots().Build()).ToArray()
 	if err = e.fault(ctx, err); err != nil {
 		return nil, err

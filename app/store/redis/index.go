@@ -16,7 +16,7 @@ import (
 
 // indexStretch is how long the ids of one list take to be forgotten: the longer,
 // the fewer lists there are to look at.
-func (e *Engine) indexStretch() int64 {
+func (e *Store) indexStretch() int64 {
 	return max(e.opts.IDRetention, 24*time.Hour).Milliseconds()
 }
 
@@ -26,12 +26,12 @@ const maxRemembered = 366 * 24 * time.Hour
 
 // index is the list for an id that is remembered until a time (milliseconds). On it
 // stand the keys that ids are remembered by.
-func (e *Engine) index(b mailbox, till int64) string {
+func (e *Store) index(b mailbox, till int64) string {
 	return b.base + "I" + itoa(till/e.indexStretch())
 }
 
 // indexes are all lists that a user may have.
-func (e *Engine) indexes(b mailbox) (keys []string) {
+func (e *Store) indexes(b mailbox) (keys []string) {
 	first, last := e.nowMs()/e.indexStretch(), (e.nowMs()+maxRemembered.Milliseconds()+e.opts.IDRetention.Milliseconds())/e.indexStretch()
 	for n := first; n <= last; n++ {
 		keys = append(keys, b.base+"I"+itoa(n))
@@ -41,10 +41,10 @@ func (e *Engine) indexes(b mailbox) (keys []string) {
 
 // indexedKey says since when ids are listed (milliseconds): 0 where that was so from
 // the store's beginning.
-func (e *Engine) indexedKey() string { return e.opts.Prefix + ":{machines}:indexed" }
+func (e *Store) indexedKey() string { return e.opts.Prefix + ":{machines}:indexed" }
 
 // beginIndex notes since when ids are listed, once in a store's life.
-func (e *Engine) beginIndex(ctx context.Context) error {
+func (e *Store) beginIndex(ctx context.Context) error {
 	_, _, epoch := e.machineKeys()
 	n, err := e.client.Do(ctx, e.client.B().Exists().Key(epoch).Build()).AsInt64()
 	if err = e.fault(ctx, err); err != nil {
@@ -58,7 +58,7 @@ func (e *Engine) beginIndex(ctx context.Context) error {
 }
 
 // unlisted reports whether ids may still be remembered that are on no list.
-func (e *Engine) unlisted(ctx context.Context) (bool, error) {
+func (e *Store) unlisted(ctx context.Context) (bool, error) {
 	since, err := e.client.Do(ctx, e.client.B().Get().Key(e.indexedKey()).Build()).AsInt64()
 	if rueidis.IsRedisNil(err) {
 		return true, nil
@@ -71,7 +71,7 @@ const indexPage = 1000
 
 // forgetListed takes a user's name out of what the ids on the user's lists are
 // remembered by.
-func (e *Engine) forgetListed(ctx context.Context, user string) error {
+func (e *Store) forgetListed(ctx context.Context, user string) error {
 	lists := e.indexes(e.mailboxOf(user))
 	cmds := make(rueidis.Commands, len(lists))
 	for i, k := range lists {

@@ -10,8 +10,8 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// Join implements bridge.Engine.
-func (e *Engine) Join(ctx context.Context, m bridge.Member) (st bridge.JoinState, err error) {
+// Join implements bridge.Live.
+func (e *Store) Join(ctx context.Context, m bridge.Member) (st bridge.JoinState, err error) {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return st, err
@@ -36,7 +36,7 @@ func (e *Engine) Join(ctx context.Context, m bridge.Member) (st bridge.JoinState
 
 // joining is the call that makes a session present. head is the newest place among
 // messages to all, starts where lives began among these.
-func (e *Engine) joining(m bridge.Member, head, starts string, again bool) call {
+func (e *Store) joining(m bridge.Member, head, starts string, again bool) call {
 	b := e.mailboxOf(m.User)
 	keys := []string{b.h, b.l, b.revocations(), b.tokens()}
 	if !e.cluster {
@@ -51,7 +51,7 @@ func (e *Engine) joining(m bridge.Member, head, starts string, again bool) call 
 		m.Token, itoa(max(0, m.Until.UnixMilli())), itoa(issuedMs(m.Issued)), m.TokenID, lines(m.Groups), itoa(now.UnixMilli()), flag(again), starts, flag(again || m.Returns)}}
 }
 
-func (e *Engine) join(ctx context.Context, m bridge.Member) (st bridge.JoinState, err error) {
+func (e *Store) join(ctx context.Context, m bridge.Member) (st bridge.JoinState, err error) {
 	// Before the user is marked as seen: a list of those seen may name one too
 	// many, never one too few.
 	pre := rueidis.Commands{e.listed(m.User), e.client.B().Hmget().Key(e.all.h).Field("s", "lv").Build(), e.headcount(), e.attend(m.Session, m.User)}
@@ -115,7 +115,7 @@ func (e *Engine) join(ctx context.Context, m bridge.Member) (st bridge.JoinState
 }
 
 // allStand reads s and lv of the log of messages to all.
-func (e *Engine) allStand(ctx context.Context, r rueidis.RedisResult) (head, starts string, err error) {
+func (e *Store) allStand(ctx context.Context, r rueidis.RedisResult) (head, starts string, err error) {
 	all, err := r.ToArray()
 	if err == nil && len(all) != 2 {
 		err = errFormat
@@ -147,12 +147,12 @@ func refusal(list []rueidis.RedisMessage) error {
 }
 
 // listed puts a user on the list of those who were seen.
-func (e *Engine) listed(user string) rueidis.Completed {
+func (e *Store) listed(user string) rueidis.Completed {
 	return e.client.B().Zadd().Key(e.users()).ScoreMember().ScoreMember(0, user).Build()
 }
 
 // unlist takes a user off the list of those who were seen, unless they are.
-func (e *Engine) unlist(ctx context.Context, user string) error {
+func (e *Store) unlist(ctx context.Context, user string) error {
 	seen := e.client.B().Hexists().Key(e.mailboxOf(user).h).Field("f")
 	if yes, err := e.client.Do(ctx, seen.Build()).AsBool(); err != nil || yes {
 		return e.fault(ctx, err)

@@ -19,12 +19,12 @@ func short(name string) string {
 // mailbox names the keys of one mailbox; see lua/lib.lua.
 type mailbox struct{ h, m, g, t, l, base string }
 
-func (e *Engine) mailboxAt(tag string) mailbox {
+func (e *Store) mailboxAt(tag string) mailbox {
 	base := e.opts.Prefix + ":{" + tag + "}:"
 	return mailbox{base + "h", base + "m", base + "g", base + "t", base + "l", base}
 }
 
-func (e *Engine) mailboxOf(user string) mailbox { return e.mailboxAt("u" + short(user)) }
+func (e *Store) mailboxOf(user string) mailbox { return e.mailboxAt("u" + short(user)) }
 
 // delivered remembers that an id went into this mailbox, where a record of the
 // id alone cannot.
@@ -37,11 +37,11 @@ func (b mailbox) tokens() string      { return b.base + "K" }
 
 // sights holds what a user saw in one stretch of IDRetention; two stretches
 // cover all that is remembered.
-func (e *Engine) sights(b mailbox, at time.Time) string {
+func (e *Store) sights(b mailbox, at time.Time) string {
 	return b.base + "S" + strconv.FormatInt(at.UnixMilli()/e.opts.IDRetention.Milliseconds(), 10)
 }
 
-func (e *Engine) record(id string) string { return e.opts.Prefix + ":{i" + id + "}" }
+func (e *Store) record(id string) string { return e.opts.Prefix + ":{i" + id + "}" }
 
 // groupKeys are what is kept of a group; see tokens.go.
 type groupKeys struct {
@@ -50,23 +50,23 @@ type groupKeys struct {
 	older  string // sorted by end: whom tokens name, by versions that knew no tokens apart
 }
 
-func (e *Engine) groupKeys(group string) groupKeys {
+func (e *Store) groupKeys(group string) groupKeys {
 	base := e.opts.Prefix + ":{g" + short(group) + "}:"
 	return groupKeys{stored: base + "s", named: base + "n", older: base + "t"}
 }
 
 // users lists those who were seen, by name.
-func (e *Engine) users() string { return e.all.base + "u" }
+func (e *Store) users() string { return e.all.base + "u" }
 
-func (e *Engine) machineKeys() (leases, sessions, epoch string) {
+func (e *Store) machineKeys() (leases, sessions, epoch string) {
 	base := e.opts.Prefix + ":{machines}:"
 	return base + "z", base + "n", base + "e"
 }
 
-func (e *Engine) formatKey() string { return e.opts.Prefix + ":{machines}:format" }
+func (e *Store) formatKey() string { return e.opts.Prefix + ":{machines}:format" }
 
 // importKey stands while an import is not finished.
-func (e *Engine) importKey() string { return e.opts.Prefix + ":{machines}:import" }
+func (e *Store) importKey() string { return e.opts.Prefix + ":{machines}:import" }
 
 // channel is where a machine listens; with "all" where all do.
-func (e *Engine) channel() string { return e.opts.Prefix + ":c:" }
+func (e *Store) channel() string { return e.opts.Prefix + ":c:" }

@@ -130,7 +130,7 @@ func (l *leases) update(now int64, until map[string]int64, at time.Time) {
 
 // sessionsElsewhere counts the live sessions of all other machines, as they say
 // with each that comes or goes.
-func (e *Engine) sessionsElsewhere(ctx context.Context) int {
+func (e *Store) sessionsElsewhere(ctx context.Context) int {
 	_, n, _ := e.machineKeys()
 	if counts, err := e.client.Do(ctx, e.client.B().Hgetall().Key(n).Build()).AsIntMap(); err == nil {
 		e.leases.count(counts)
@@ -139,13 +139,13 @@ func (e *Engine) sessionsElsewhere(ctx context.Context) int {
 }
 
 // headcount tells the others how many sessions this machine has.
-func (e *Engine) headcount() rueidis.Completed {
+func (e *Store) headcount() rueidis.Completed {
 	_, n, _ := e.machineKeys()
 	return e.client.B().Hset().Key(n).FieldValue().FieldValue(e.self, itoa(e.crowd.count("", nil))).Build()
 }
 
 // renewing keeps this machine's word for the engine's life.
-func (e *Engine) renewing() {
+func (e *Store) renewing() {
 	tick := time.NewTicker(e.opts.Renew)
 	defer tick.Stop()
 	for {
@@ -168,7 +168,7 @@ func (e *Engine) renewing() {
 
 // upToDate renews first where this machine of a Cluster has been away for a lease: no
 // script could tell it that the store lives another life by now.
-func (e *Engine) upToDate(ctx context.Context) error {
+func (e *Store) upToDate(ctx context.Context) error {
 	if !e.cluster || !e.leases.lapsed(e.opts.Lease) {
 		return nil
 	}
@@ -179,7 +179,7 @@ func (e *Engine) upToDate(ctx context.Context) error {
 }
 
 // renew says that this machine lives, and hears of the others.
-func (e *Engine) renew(ctx context.Context) error {
+func (e *Store) renew(ctx context.Context) error {
 	asked := time.Now()
 	z, n, epoch := e.machineKeys()
 	name := randomName(8)
@@ -236,7 +236,7 @@ func (e *Engine) renew(ctx context.Context) error {
 
 // presence is what stands in a mailbox's l of a session: the machine, then the rest.
 // lua/join.lua adds the life that it is written in.
-func (e *Engine) presence(m bridge.Member) string {
+func (e *Store) presence(m bridge.Member) string {
 	enc := newEncoder(64)
 	enc.text(tagFingerprint, m.Token) // first, where lua/lib.lua looks for it
 	enc.text(tagUser, m.User)

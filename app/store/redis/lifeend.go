@@ -25,8 +25,8 @@ func lifeNumber(name string, reply rueidis.RedisResult) (int64, error) {
 	return int64(n), err
 }
 
-// LifeEnd implements bridge.Engine.
-func (e *Engine) LifeEnd(ctx context.Context, user, life string) (p bridge.Position, err error) {
+// LifeEnd implements bridge.Store.
+func (e *Store) LifeEnd(ctx context.Context, user, life string) (p bridge.Position, err error) {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return p, err

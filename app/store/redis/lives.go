@@ -15,7 +15,7 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// A life (see bridge.Engine.Life) is a random name and a number. The numbers grow
+// A life (see bridge.Store.Life) is a random name and a number. The numbers grow
 // with time: a new one is at least the milliseconds since 1970, so that none is
 // given twice even where the list of lives itself went back in time.
 //
@@ -46,18 +46,18 @@ const (
 )
 
 var (
-	errUnsettled = errors.New("the server changed its role meanwhile")
-	errRestless  = fmt.Errorf("%w: redis: the servers change too often", bridge.ErrUnavailable)
-	errNoReign   = errors.New("redis: INFO replication does not tell master_replid, by which a restored or promoted server is recognised")
+	errUnsettled       = errors.New("the server changed its role meanwhile")
+	errRestless        = fmt.Errorf("%w: redis: the servers change too often", bridge.ErrUnavailable)
+	errNoReplicationID = errors.New("redis: INFO replication does not tell master_replid, by which a restored or promoted server is recognised")
 )
 
 // lifetime is a life, and the scripts as they are sent in it. It does not change.
 type lifetime struct {
-	name   string // empty: none, for who has the store alone; see Archive
-	no     int64
-	header string
-	hashes []string        // by script.n
-	reigns map[string]bool // of the servers that were looked at; nil: none was
+	name           string // empty: none, for who has the store alone; see Archive
+	no             int64
+	header         string
+	hashes         []string        // by script.n
+	replicationIDs map[string]bool // of the primaries that were asked; nil: none was
 }
 
 // lives is how the engine follows the store from life to life.
@@ -75,7 +75,7 @@ func newLives() *lives { return &lives{turning: make(chan struct{}, 1)} }
 
 // lifetime makes the scripts of a life. Their first lines are its constants; see
 // lua/lib.lua.
-func (e *Engine) lifetime(name string, no int64) *lifetime {
+func (e *Store) lifetime(name string, no int64) *lifetime {
 	lf := &lifetime{name: name, no: no, hashes: make([]string, len(e.scripts.all))}
 	lf.header = fmt.Sprintf("local LIFE, BORN, MARK = '%s', '%d', '%s'\n", name, no, luaText(lifeMark(name, no)))
 	if name != "" && !e.cluster {
@@ -102,7 +102,7 @@ func luaText(b []byte) string {
 
 // lifeKeys are the current life's name; all lives by number; and the reigns that
 // the current one is bound to.
-func (e *Engine) lifeKeys() (current, list, reigns string) {
+func (e *Store) lifeKeys() (current, list, reigns string) {
 	base := e.opts.Prefix + ":{machines}:"
 	return base + "life", base + "lives", base + "reigns"
 }
@@ -131,7 +131,7 @@ func otherLife(err error) (no int64, other bool) {
 
 // inLife calls do with the life that the store lives; again with the next one where
 // it turns out to be over.
-func (e *Engine) inLife(ctx context.Context, do func(lf *lifetime) error) error {
+func (e *Store) inLife(ctx context.Context, do func(lf *lifetime) error) error {
 	for turns := range maxTurns {
 		if err := pause(ctx, turns); err != nil {
 			return e.fault(ctx, err)
@@ -170,7 +170,7 @@ func pause(ctx context.Context, turns int) error {
 // sure looks at the servers where a connection has ended since that was done last. One
 // that was demoted and has come back to power knows the scripts from before, whatever
 // it has lost; who was connected to it then is connected anew.
-func (e *Engine) sure(ctx context.Context) error {
+func (e *Store) sure(ctx context.Context) error {
 	n := e.conns.broken.Load()
 	if e.lives.now.Load().name == "" || n == e.lives.looked.Load() {
 		return nil
@@ -185,7 +185,7 @@ func (e *Engine) sure(ctx context.Context) error {
 // turn finds out what life the store lives after from, which is over or whose
 // scripts are not known any more. least is the least number that it may have.
 // When it returns, the Listener has been told.
-func (e *Engine) turn(ctx context.Context, from *lifetime, least int64) error {
+func (e *Store) turn(ctx context.Context, from *lifetime, least int64) error {
 	select {
 	case e.lives.turning <- struct{}{}:
 		defer func() { <-e.lives.turning }()
@@ -206,12 +206,12 @@ func (e *Engine) turn(ctx context.Context, from *lifetime, least int64) error {
 			break
 		}
 		lf, epoch, err = e.settle(ctx, from, least)
-		if _, said := rueidis.IsRedisErr(err); err == nil || said || ctx.Err() != nil || errors.Is(err, errNoReign) {
+		if _, said := rueidis.IsRedisErr(err); err == nil || said || ctx.Err() != nil || errors.Is(err, errNoReplicationID) {
 			break
 		}
 	}
 	if err != nil {
-		if errors.Is(err, errNoReign) {
+		if errors.Is(err, errNoReplicationID) {
 			return fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
 		}
 		return e.fault(ctx, err)
@@ -224,7 +224,7 @@ func (e *Engine) turn(ctx context.Context, from *lifetime, least int64) error {
 // bound to all of these or begins a new one, and sees that they know its scripts.
 // All that is said to one server goes over one connection, and it must not have
 // changed its role meanwhile.
-func (e *Engine) settle(ctx context.Context, from *lifetime, least int64) (lf *lifetime, epoch string, err error) {
+func (e *Store) settle(ctx context.Context, from *lifetime, least int64) (lf *lifetime, epoch string, err error) {
 	servers, err := e.reigning(ctx)
 	for _, s := range servers {
 		defer s.release()
@@ -241,8 +241,8 @@ func (e *Engine) settle(ctx context.Context, from *lifetime, least int64) (lf *l
 	args := []string{randomName(lifeLength), itoa(own), itoa(least), randomName(8), itoa(formatVersion), itoa(maxLives)}
 	seen := make(map[string]bool)
 	for _, s := range servers {
-		args = append(args, s.reign)
-		seen[s.reign] = true
+		args = append(args, s.replicationID)
+		seen[s.replicationID] = true
 	}
 	ask := e.client.B().Eval().Script(e.scripts.life).Numkeys(5).Key(current, list, reigns, epochKey, e.formatKey()).Arg(args...).Build()
 	var reply rueidis.RedisResult
@@ -263,14 +263,14 @@ func (e *Engine) settle(ctx context.Context, from *lifetime, least int64) (lf *l
 		return nil, "", err
 	}
 	lf = e.lifetime(words[0], no)
-	lf.reigns = seen
+	lf.replicationIDs = seen
 	for _, s := range servers {
 		err := s.teach(ctx, e, lf)
 		if err != nil && !e.cluster {
 			return nil, "", err
 		}
 		if err != nil { // whoever needs it finds out
-			delete(seen, s.reign)
+			delete(seen, s.replicationID)
 		}
 	}
 	if words[3] == "1" && from != nil {
@@ -282,7 +282,7 @@ func (e *Engine) settle(ctx context.Context, from *lifetime, least int64) (lf *l
 // enterLife runs all scripts in a life from now on, and tells the Listener where
 // it is another one than before. The epoch comes first: whoever compares what they
 // have seen with the new life must find the store that it is of.
-func (e *Engine) enterLife(lf *lifetime, epoch string) {
+func (e *Store) enterLife(lf *lifetime, epoch string) {
 	e.lives.mu.Lock()
 	defer e.lives.mu.Unlock()
 	if was := e.epoch.Swap(&epoch); was != nil && *was != epoch {
@@ -301,7 +301,7 @@ func (e *Engine) enterLife(lf *lifetime, epoch string) {
 
 // follow looks for a life that another machine told of, without keeping the caller.
 // Where that fails, the next script or the next renewal finds it.
-func (e *Engine) follow() {
+func (e *Store) follow() {
 	if e.lives.following.Swap(true) {
 		return
 	}
@@ -319,7 +319,7 @@ func (e *Engine) follow() {
 
 // heardIn tells whether a message of a life may go to the Listener: not one of a
 // life that it has not been told of.
-func (e *Engine) heardIn(name string, no int64) bool {
+func (e *Store) heardIn(name string, no int64) bool {
 	if lf := e.lives.announced.Load(); lf.name == name || no <= lf.no {
 		return true
 	}
@@ -333,5 +333,5 @@ func (e *Engine) heardIn(name string, no int64) bool {
 	return false
 }
 
-// Life implements bridge.Engine.
-func (e *Engine) Life() string { return e.lives.now.Load().name }
+// Life implements bridge.Store.
+func (e *Store) Life() string { return e.lives.now.Load().name }

@@ -128,7 +128,7 @@ func (l *loading) event(ev *bridge.EventEntry) error {
 	if len(ev.Digest) != sha256.Size || ev.ID == "" {
 		return fmt.Errorf("%w: the event %q", errExport, ev.ID)
 	}
-	r := remembered{digest: string(ev.Digest), until: millis(ev.Until), recalled: bridge.ArchiveTime(ev.Recalled),
+	r := dedupEntry{digest: string(ev.Digest), until: millis(ev.Until), recalled: bridge.ArchiveTime(ev.Recalled),
 		idRecord: &idRecord{from: ev.From, typ: ev.Type, at: bridge.ArchiveTime(ev.At), expires: bridge.ArchiveTime(ev.Expires), except: ev.Except}}
 	for _, p := range ev.Places {
 		if p.User == "" {
@@ -180,7 +180,7 @@ func (l *loading) lookup(ctx context.Context, entries []bridge.Entry) error {
 		if err = e.fault(ctx, err); err != nil {
 			return err
 		}
-		rec, err := decodeMemory(text)
+		rec, err := decodeDedupEntry(text)
 		if err != nil {
 			return fmt.Errorf("read what %q is remembered by: %w", ids[i], err)
 		}

@@ -8,7 +8,7 @@ type metrics struct {
 	registered []prometheus.Collector
 }
 
-func newMetrics(r prometheus.Registerer, e *Engine) (*metrics, error) {
+func newMetrics(r prometheus.Registerer, e *Store) (*metrics, error) {
 	m := &metrics{registerer: r}
 	if r == nil {
 		return m, nil

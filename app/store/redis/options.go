@@ -25,7 +25,7 @@ const (
 	DefaultPatience       = 5 * time.Second    // for an answer of Redis
 )
 
-// Options says where an Engine keeps what it keeps and within which bounds. Only
+// Options says where a Store keeps what it keeps and within which bounds. Only
 // URL is required.
 type Options struct {
 	// URL is redis://[user:password@]host:port[/db], or rediss:// for TLS. More

@@ -16,8 +16,8 @@ import (
 
 var errNoUser = fmt.Errorf("redis: a user's name is empty")
 
-// Leave implements bridge.Engine.
-func (e *Engine) Leave(ctx context.Context, t bridge.DeliveryLog) error {
+// Leave implements bridge.Live.
+func (e *Store) Leave(ctx context.Context, t bridge.DeliveryLog) error {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
@@ -46,8 +46,8 @@ func (e *Engine) Leave(ctx context.Context, t bridge.DeliveryLog) error {
 	return e.each(ctx, rueidis.Commands{e.headcount(), e.depart(t.Member.Session)})
 }
 
-// Ack implements bridge.Engine.
-func (e *Engine) Ack(ctx context.Context, user, life string, p bridge.Position) error {
+// Ack implements bridge.Store.
+func (e *Store) Ack(ctx context.Context, user, life string, p bridge.Position) error {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
@@ -93,7 +93,7 @@ func (e *Engine) Ack(ctx context.Context, user, life string, p bridge.Position) 
 
 // live lists the sessions that stand in a mailbox's l, oldest first. Those of
 // dead machines only tell until when they were there.
-func (e *Engine) live(entries map[string]string) (list []bridge.Member, lapsed time.Time) {
+func (e *Store) live(entries map[string]string) (list []bridge.Member, lapsed time.Time) {
 	now := e.Life()
 	for session, value := range entries {
 		m, machine, life, err := memberOf(session, value)
@@ -116,8 +116,8 @@ func (e *Engine) live(entries map[string]string) (list []bridge.Member, lapsed t
 	return list, lapsed
 }
 
-// Presence implements bridge.Registry.
-func (e *Engine) Presence(ctx context.Context, users []string) ([]bridge.Presence, error) {
+// Presence implements bridge.Live.
+func (e *Store) Presence(ctx context.Context, users []string) ([]bridge.Presence, error) {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return nil, err
@@ -154,8 +154,8 @@ func (e *Engine) Presence(ctx context.Context, users []string) ([]bridge.Presenc
 	return out, nil
 }
 
-// Sessions implements bridge.Registry.
-func (e *Engine) Sessions(ctx context.Context, user string) ([]bridge.Member, error) {
+// Sessions implements bridge.Live.
+func (e *Store) Sessions(ctx context.Context, user string) ([]bridge.Member, error) {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return nil, err
@@ -169,8 +169,8 @@ func (e *Engine) Sessions(ctx context.Context, user string) ([]bridge.Member, er
 	return list, nil
 }
 
-// Tell implements bridge.Registry.
-func (e *Engine) Tell(ctx context.Context, n bridge.Notice) error {
+// Tell implements bridge.Live.
+func (e *Store) Tell(ctx context.Context, n bridge.Notice) error {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
@@ -187,7 +187,7 @@ func (e *Engine) Tell(ctx context.Context, n bridge.Notice) error {
 }
 
 // notice is what goes over a channel.
-func (e *Engine) notice(n bridge.Notice) string {
+func (e *Store) notice(n bridge.Notice) string {
 	n.Asker = e.self
 	b, err := json.Marshal(n)
 	if err != nil { // strings, numbers and a time
@@ -196,8 +196,8 @@ func (e *Engine) notice(n bridge.Notice) string {
 	return string(kindNotice) + string(b)
 }
 
-// Revoke implements bridge.Registry.
-func (e *Engine) Revoke(ctx context.Context, user string, r bridge.Revocation) error {
+// Revoke implements bridge.Store.
+func (e *Store) Revoke(ctx context.Context, user string, r bridge.Revocation) error {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
@@ -230,7 +230,7 @@ func (e *Engine) Revoke(ctx context.Context, user string, r bridge.Revocation) e
 const nameField = "n"
 
 // revoking is the call that remembers a revocation and tells of it.
-func (e *Engine) revoking(user string, r bridge.Revocation) call {
+func (e *Store) revoking(user string, r bridge.Revocation) call {
 	b := e.mailboxOf(user)
 	kind, value := "j", r.TokenID
 	if value == "" {
@@ -240,8 +240,8 @@ func (e *Engine) revoking(user string, r bridge.Revocation) call {
 	return call{&e.scripts.revoke, []string{b.revocations(), b.l, b.tokens()}, []string{e.channel(), e.self, e.notice(n), kind, value, user}}
 }
 
-// Revoked implements bridge.Registry.
-func (e *Engine) Revoked(ctx context.Context, user, tokenID string, issuedAt time.Time) (bool, error) {
+// Revoked implements bridge.Store.
+func (e *Store) Revoked(ctx context.Context, user, tokenID string, issuedAt time.Time) (bool, error) {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return false, err

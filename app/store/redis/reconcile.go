@@ -18,7 +18,7 @@ import (
 // revoked, and that others still see them. It is for when messages and notices
 // may have been missed, or others may have taken this machine for dead. (That an
 // event was recalled meanwhile is not told again; it is gone from the store.)
-func (e *Engine) reconcile(ctx context.Context) error {
+func (e *Store) reconcile(ctx context.Context) error {
 	l := e.listener.Load()
 	if l == nil {
 		return nil
@@ -108,7 +108,7 @@ func (e *Engine) reconcile(ctx context.Context) error {
 }
 
 // withoutLeft takes back that sessions are there which have left meanwhile.
-func (e *Engine) withoutLeft(ctx context.Context, members []bridge.Member) error {
+func (e *Store) withoutLeft(ctx context.Context, members []bridge.Member) error {
 	var gone rueidis.Commands
 	for _, m := range members {
 		if !e.crowd.knows(m.User, m.Session) {

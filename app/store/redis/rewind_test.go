@@ -20,8 +20,8 @@ var noAOF = []string{"--appendonly", "no"}
 
 // rewindable is an engine of the suite that notices things soon.
 func rewindable(url string, o storetest.Options) storetest.Open {
-	return func() (bridge.Engine, error) {
-		return redis.Open(context.Background(), redis.Options{URL: url, Now: o.Now, MailboxLimit: o.MailboxLimit,
+	return func() (storetest.Pair, error) {
+		return pair(context.Background(), redis.Options{URL: url, Now: o.Now, MailboxLimit: o.MailboxLimit,
 			Lease: 3 * time.Second, Renew: 100 * time.Millisecond, Patience: 2 * time.Second})
 	}
 }

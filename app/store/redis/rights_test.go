@@ -18,20 +18,20 @@ func holding(user, session, token string, groups ...string) bridge.Member {
 		Token: token, TokenID: token, Groups: groups, Until: time.Now().Add(time.Hour)}
 }
 
-func present(t *testing.T, e *redis.Engine, m bridge.Member) {
+func present(t *testing.T, e *redis.Store, m bridge.Member) {
 	t.Helper()
 	_, err := e.Join(deadline(t, 10*time.Second), m)
 	must(t, err)
 }
 
-func in(t *testing.T, e *redis.Engine, group string) []string {
+func in(t *testing.T, e *redis.Store, group string) []string {
 	t.Helper()
 	list, err := e.Members(deadline(t, 10*time.Second), group)
 	must(t, err)
 	return list
 }
 
-func mustBeIn(t *testing.T, e *redis.Engine, group string, users ...string) {
+func mustBeIn(t *testing.T, e *redis.Store, group string, users ...string) {
 	t.Helper()
 	if got := in(t, e, group); !slices.Equal(got, users) {
 		t.Errorf("members of %s: %v, want %v", group, got, users)

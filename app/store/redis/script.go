@@ -74,7 +74,7 @@ type call struct {
 }
 
 // keysIn are a call's keys, and the current life's name where scripts look at it.
-func (e *Engine) keysIn(lf *lifetime, c call) []string {
+func (e *Store) keysIn(lf *lifetime, c call) []string {
 	if lf.name == "" || e.cluster {
 		return c.keys
 	}
@@ -82,19 +82,19 @@ func (e *Engine) keysIn(lf *lifetime, c call) []string {
 	return append(c.keys[:len(c.keys):len(c.keys)], current)
 }
 
-func (e *Engine) byHash(lf *lifetime, c call) rueidis.Completed {
+func (e *Store) byHash(lf *lifetime, c call) rueidis.Completed {
 	keys := e.keysIn(lf, c)
 	return e.client.B().Evalsha().Sha1(lf.hashes[c.script.n]).Numkeys(int64(len(keys))).Key(keys...).Arg(c.args...).Build()
 }
 
 // bySource sends a script whole: only for who has the store alone, in no life.
-func (e *Engine) bySource(lf *lifetime, c call) rueidis.Completed {
+func (e *Store) bySource(lf *lifetime, c call) rueidis.Completed {
 	return e.client.B().Eval().Script(lf.source(c.script)).Numkeys(int64(len(c.keys))).Key(c.keys...).Arg(c.args...).Build()
 }
 
 // run runs a script in the life that the store lives. Errors: ErrUnavailable, the
 // context's.
-func (e *Engine) run(ctx context.Context, c call) (m rueidis.RedisMessage, err error) {
+func (e *Store) run(ctx context.Context, c call) (m rueidis.RedisMessage, err error) {
 	err = e.inLife(ctx, func(lf *lifetime) (err error) {
 		m, err = e.runOnce(ctx, lf, c)
 		return err
@@ -103,7 +103,7 @@ func (e *Engine) run(ctx context.Context, c call) (m rueidis.RedisMessage, err e
 }
 
 // runOnce runs a script in a life. The error is the server's own.
-func (e *Engine) runOnce(ctx context.Context, lf *lifetime, c call) (rueidis.RedisMessage, error) {
+func (e *Store) runOnce(ctx context.Context, lf *lifetime, c call) (rueidis.RedisMessage, error) {
 	r := e.client.Do(ctx, e.byHash(lf, c))
 	if lf.name == "" && unknownScript(r.Error()) {
 		r = e.client.Do(ctx, e.bySource(lf, c))
@@ -113,7 +113,7 @@ func (e *Engine) runOnce(ctx context.Context, lf *lifetime, c call) (rueidis.Red
 
 // runDurable runs a script that writes what a caller will be promised: with
 // WaitReplicas it returns only when so many have it.
-func (e *Engine) runDurable(ctx context.Context, c call) (m rueidis.RedisMessage, err error) {
+func (e *Store) runDurable(ctx context.Context, c call) (m rueidis.RedisMessage, err error) {
 	err = e.inLife(ctx, func(lf *lifetime) (err error) {
 		m, err = e.runOnceDurably(ctx, lf, c)
 		return err
@@ -122,7 +122,7 @@ func (e *Engine) runDurable(ctx context.Context, c call) (m rueidis.RedisMessage
 }
 
 // runOnceDurably is runDurable in one life. The error is the server's own.
-func (e *Engine) runOnceDurably(ctx context.Context, lf *lifetime, c call) (rueidis.RedisMessage, error) {
+func (e *Store) runOnceDurably(ctx context.Context, lf *lifetime, c call) (rueidis.RedisMessage, error) {
 	if e.opts.WaitReplicas == 0 {
 		return e.runOnce(ctx, lf, c)
 	}
@@ -131,7 +131,7 @@ func (e *Engine) runOnceDurably(ctx context.Context, lf *lifetime, c call) (ruei
 
 // runAndWait is runOnce, and waits for replicas: over a connection of its own,
 // because WAIT speaks for the writes of that.
-func (e *Engine) runAndWait(ctx context.Context, lf *lifetime, c call) (rueidis.RedisMessage, error) {
+func (e *Store) runAndWait(ctx context.Context, lf *lifetime, c call) (rueidis.RedisMessage, error) {
 	own, release := e.client.Dedicate()
 	defer release()
 	patience := e.opts.Patience.Milliseconds()
@@ -153,7 +153,7 @@ func unknownScript(err error) bool {
 }
 
 // fault says what an error of Redis means to the port. A nil reply is no error.
-func (e *Engine) fault(ctx context.Context, err error) error {
+func (e *Store) fault(ctx context.Context, err error) error {
 	switch {
 	case err == nil, rueidis.IsRedisNil(err):
 		return nil

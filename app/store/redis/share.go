@@ -30,7 +30,7 @@ const (
 )
 
 // sharedKeys are where a shared message is, and who holds it.
-func (e *Engine) sharedKeys(id string) (message, holders string) {
+func (e *Store) sharedKeys(id string) (message, holders string) {
 	return e.record(id) + ":b", e.record(id) + ":n"
 }
 
@@ -49,13 +49,13 @@ func holders(n int) string {
 }
 
 // sharedTTL is how long a shared message is kept, milliseconds.
-func (e *Engine) sharedTTL(m *bridge.Message) int64 {
+func (e *Store) sharedTTL(m *bridge.Message) int64 {
 	return max(1, m.Expires.UnixMilli()-e.nowMs()) + shareMargin.Milliseconds()
 }
 
 // release tells shared messages that mailboxes have given them up: a number and an
 // id each.
-func (e *Engine) release(ctx context.Context, released []string) error {
+func (e *Store) release(ctx context.Context, released []string) error {
 	calls := make([]call, 0, len(released))
 	for _, one := range released {
 		if number, id, ok := strings.Cut(one, " "); ok {
@@ -73,7 +73,7 @@ func (e *Engine) release(ctx context.Context, released []string) error {
 
 // releaseLater is release for those whose answer does not depend on it: what is not
 // released goes when its time is over.
-func (e *Engine) releaseLater(ctx context.Context, released []string) {
+func (e *Store) releaseLater(ctx context.Context, released []string) {
 	if len(released) == 0 {
 		return
 	}
@@ -84,7 +84,7 @@ func (e *Engine) releaseLater(ctx context.Context, released []string) {
 
 // shared reads shared messages by their ids; those that are gone are missing in the
 // answer.
-func (e *Engine) shared(ctx context.Context, ids []string) (map[string]string, error) {
+func (e *Store) shared(ctx context.Context, ids []string) (map[string]string, error) {
 	out := make(map[string]string, len(ids))
 	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
 	cmds := make(rueidis.Commands, len(ids))

@@ -80,8 +80,8 @@ func TestAMessageToSeveralIsKeptOnce(t *testing.T) {
 	for _, u := range []string{users[0], users[500], users[999]} {
 		p, err := e.Read(t.Context(), u, e.Life(), bridge.Position{Mailbox: 1}, 10, 1<<20)
 		must(t, err)
-		if len(p.Deliveries) != 1 || string(p.Deliveries[0].Message.Event) != string(m.Event) || p.Lost != (bridge.Lost{}) {
-			t.Errorf("%s reads %d messages and misses %+v", u, len(p.Deliveries), p.Lost)
+		if len(p.Deliveries) != 1 || string(p.Deliveries[0].Message.Event) != string(m.Event) || p.Lost() != (bridge.Lost{}) {
+			t.Errorf("%s reads %d messages and misses %+v", u, len(p.Deliveries), p.Lost())
 		}
 	}
 	again := appendTo(t, e, m)
@@ -99,16 +99,16 @@ func TestASharedMessageGoesWithItsLastHolder(t *testing.T) {
 	for name, c := range map[string]struct {
 		options redis.Options
 		topic   string
-		last    func(t *testing.T, e *redis.Engine, u string)
+		last    func(t *testing.T, e *redis.Store, u string)
 	}{
-		"erased": {last: func(t *testing.T, e *redis.Engine, u string) { must(t, e.Erase(t.Context(), u)) }},
-		"full":   {options: redis.Options{MailboxLimit: 1}, last: func(t *testing.T, e *redis.Engine, u string) { appendTo(t, e, message("small-"+u, u)) }},
-		"too large": {options: redis.Options{MailboxBytes: 60_000}, last: func(t *testing.T, e *redis.Engine, u string) {
+		"erased": {last: func(t *testing.T, e *redis.Store, u string) { must(t, e.Erase(t.Context(), u)) }},
+		"full":   {options: redis.Options{MailboxLimit: 1}, last: func(t *testing.T, e *redis.Store, u string) { appendTo(t, e, message("small-"+u, u)) }},
+		"too large": {options: redis.Options{MailboxBytes: 60_000}, last: func(t *testing.T, e *redis.Store, u string) {
 			m := large("large-"+u, 30_000, u)
 			m.To = bridge.Target{User: u}
 			appendTo(t, e, m)
 		}},
-		"replaced": {topic: "t", last: func(t *testing.T, e *redis.Engine, u string) {
+		"replaced": {topic: "t", last: func(t *testing.T, e *redis.Store, u string) {
 			m := message("newer-"+u, u)
 			m.Topic = "t"
 			appendTo(t, e, m)
@@ -158,8 +158,8 @@ func TestASharedMessageThatIsGoneReadsAsExpired(t *testing.T) {
 	}
 	p, err := e.Read(t.Context(), "u", e.Life(), bridge.Position{}, 10, 1<<20)
 	must(t, err)
-	if len(p.Deliveries) != 2 || p.Lost.Expired.Mailbox != 2 || p.Next.Mailbox != 3 || p.More {
-		t.Errorf("%d messages, lost %+v, next %+v", len(p.Deliveries), p.Lost, p.Next)
+	if len(p.Deliveries) != 2 || p.Lost().Expired.Mailbox != 2 || p.Next().Mailbox != 3 || p.More {
+		t.Errorf("%d messages, lost %+v, next %+v", len(p.Deliveries), p.Lost(), p.Next())
 	}
 }
 

@@ -7,11 +7,11 @@ import (
 	"github.com/redis/rueidis"
 )
 
-func (e *Engine) shelf(key string) string { return e.opts.Prefix + ":{k" + key + "}" }
+func (e *Store) shelf(key string) string { return e.opts.Prefix + ":{k" + key + "}" }
 
 // Put keeps a value for one taker, on whichever machine, for a time. It is of
 // use beside the port, for what must be shared and is no message.
-func (e *Engine) Put(ctx context.Context, key string, value []byte, ttl time.Duration) error {
+func (e *Store) Put(ctx context.Context, key string, value []byte, ttl time.Duration) error {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err
@@ -22,7 +22,7 @@ func (e *Engine) Put(ctx context.Context, key string, value []byte, ttl time.Dur
 }
 
 // Take gives a value back and forgets it; ok is false where there is none.
-func (e *Engine) Take(ctx context.Context, key string) (value []byte, ok bool, err error) {
+func (e *Store) Take(ctx context.Context, key string) (value []byte, ok bool, err error) {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return nil, false, err

@@ -18,7 +18,7 @@ import (
 // erasure do. A group's own list (groupKeys.named) is an index of it: it finds the
 // users whose hash has to be asked, and may name too many. Where the two are
 // changed at the same time from several sides, whoever has changed the hash makes
-// the index agree (see Engine.agree).
+// the index agree (see Store.agree).
 
 // saying is what one token says.
 type saying struct {
@@ -84,7 +84,7 @@ func issuedMs(t time.Time) int64 {
 
 // listIn makes the lists of groups name a user, before it is known whether the
 // token still says so.
-func (e *Engine) listIn(user, token string, until int64, groups []string) rueidis.Commands {
+func (e *Store) listIn(user, token string, until int64, groups []string) rueidis.Commands {
 	cmds := rueidis.Commands{e.client.B().Sadd().Key(e.mailboxOf(user).groups()).Member(groups...).Build()}
 	for _, g := range groups {
 		cmds = append(cmds, e.client.B().Zadd().Key(e.groupKeys(g).named).Gt().ScoreMember().ScoreMember(float64(until), indexed(user, token)).Build())
@@ -96,7 +96,7 @@ func (e *Engine) listIn(user, token string, until int64, groups []string) rueidi
 const agreeTries = 8
 
 // agree makes the lists of groups name a user exactly where the token does.
-func (e *Engine) agree(ctx context.Context, user, token string, groups []string) error {
+func (e *Store) agree(ctx context.Context, user, token string, groups []string) error {
 	if len(groups) == 0 {
 		return nil
 	}
@@ -135,7 +135,7 @@ func (e *Engine) agree(ctx context.Context, user, token string, groups []string)
 
 // belong has the groups of a session's token name its user. The script of the
 // join has written down what the token says.
-func (e *Engine) belong(ctx context.Context, m bridge.Member) error {
+func (e *Store) belong(ctx context.Context, m bridge.Member) error {
 	if len(m.Groups) == 0 || m.Until.UnixMilli() <= e.nowMs() {
 		return nil
 	}
@@ -159,7 +159,7 @@ func (e *Engine) belong(ctx context.Context, m bridge.Member) error {
 
 // takenBack takes the lists of groups back to what tokens of a user say, of which
 // a script has told what they said before: token and saying, by turns.
-func (e *Engine) takenBack(ctx context.Context, user string, list []rueidis.RedisMessage) error {
+func (e *Store) takenBack(ctx context.Context, user string, list []rueidis.RedisMessage) error {
 	for i := 0; i+1 < len(list); i += 2 {
 		token, err := list[i].ToString()
 		if err != nil {
@@ -178,7 +178,7 @@ func (e *Engine) takenBack(ctx context.Context, user string, list []rueidis.Redi
 }
 
 // sayings are what all tokens of a user say, by fingerprint.
-func (e *Engine) sayings(ctx context.Context, user string) (map[string]saying, error) {
+func (e *Store) sayings(ctx context.Context, user string) (map[string]saying, error) {
 	fields, err := e.client.Do(ctx, e.client.B().Hgetall().Key(e.mailboxOf(user).tokens()).Build()).AsStrMap()
 	if err = e.fault(ctx, err); err != nil {
 		return nil, err
@@ -192,7 +192,7 @@ func (e *Engine) sayings(ctx context.Context, user string) (map[string]saying, e
 
 // byToken lists those whom tokens make members of a group now, of those whom its
 // list names.
-func (e *Engine) byToken(ctx context.Context, group string, named []string) ([]string, error) {
+func (e *Store) byToken(ctx context.Context, group string, named []string) ([]string, error) {
 	if len(named) == 0 {
 		return nil, nil
 	}

@@ -16,7 +16,7 @@ import (
 // answered, and what has been answered.
 type traffic struct {
 	t    *testing.T
-	e    *redis.Engine
+	e    *redis.Store
 	done chan struct{}
 	all  sync.WaitGroup
 
@@ -25,7 +25,7 @@ type traffic struct {
 }
 
 // send starts eight senders, who take turns with the users.
-func send(t *testing.T, e *redis.Engine, users ...string) *traffic {
+func send(t *testing.T, e *redis.Store, users ...string) *traffic {
 	f := &traffic{t: t, e: e, done: make(chan struct{}), answered: map[string][]string{}}
 	for w := range 8 {
 		f.all.Go(func() { f.sender(w, users[w%len(users)]) })

@@ -25,14 +25,16 @@ type questions struct {
 	waiting map[uint64]chan []bridge.DeliveryLog
 }
 
-func newQuestions() *questions { return &questions{waiting: make(map[uint64]chan []bridge.DeliveryLog)} }
+func newQuestions() *questions {
+	return &questions{waiting: make(map[uint64]chan []bridge.DeliveryLog)}
+}
 
 // question is one machine's to another, and, with the same number, the answer.
 type question struct {
-	Number  uint64         `json:"n"`
-	Machine string         `json:"machine,omitempty"` // that asks
-	User    string         `json:"user,omitempty"`
-	More    []string       `json:"more,omitempty"` // users beside that one
+	Number  uint64               `json:"n"`
+	Machine string               `json:"machine,omitempty"` // that asks
+	User    string               `json:"user,omitempty"`
+	More    []string             `json:"more,omitempty"` // users beside that one
 	Trails  []bridge.DeliveryLog `json:"trails,omitempty"`
 }
 
@@ -67,7 +69,7 @@ func (q *questions) answer(body string) {
 }
 
 // answerQuestion tells another machine what this one's sessions went through.
-func (e *Engine) answerQuestion(body string) {
+func (e *Store) answerQuestion(body string) {
 	var q question
 	l := e.listener.Load()
 	if json.Unmarshal([]byte(body), &q) != nil || l == nil {
@@ -88,9 +90,9 @@ func (e *Engine) answerQuestion(body string) {
 	}
 }
 
-// Trails implements bridge.Registry. Machines that do not answer in time are
+// Trails implements bridge.Live. Machines that do not answer in time are
 // left out.
-func (e *Engine) Trails(ctx context.Context, user string) ([]bridge.DeliveryLog, error) {
+func (e *Store) Trails(ctx context.Context, user string) ([]bridge.DeliveryLog, error) {
 	list, err := e.TrailsOf(ctx, []string{user}, false)
 	if err != nil {
 		return nil, err
@@ -98,8 +100,8 @@ func (e *Engine) Trails(ctx context.Context, user string) ([]bridge.DeliveryLog,
 	return list[0], nil
 }
 
-// TrailsOf implements bridge.Registry: each other machine is asked once, for all.
-func (e *Engine) TrailsOf(ctx context.Context, users []string, live bool) ([][]bridge.DeliveryLog, error) {
+// TrailsOf implements bridge.Live: each other machine is asked once, for all.
+func (e *Store) TrailsOf(ctx context.Context, users []string, live bool) ([][]bridge.DeliveryLog, error) {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return nil, err
@@ -147,7 +149,7 @@ func (e *Engine) TrailsOf(ctx context.Context, users []string, live bool) ([][]b
 }
 
 // ended adds the trails of sessions that have ended.
-func (e *Engine) ended(ctx context.Context, users []string, out [][]bridge.DeliveryLog) error {
+func (e *Store) ended(ctx context.Context, users []string, out [][]bridge.DeliveryLog) error {
 	cmds := make(rueidis.Commands, len(users))
 	for i, user := range users {
 		cmds[i] = e.client.B().Lrange().Key(e.mailboxOf(user).trails()).Start(0).Stop(-1).Build()
@@ -172,7 +174,7 @@ func (e *Engine) ended(ctx context.Context, users []string, out [][]bridge.Deliv
 }
 
 // trailsElsewhere asks each machine for the trails of some users' live sessions.
-func (e *Engine) trailsElsewhere(ctx context.Context, users map[string][]string) (out []bridge.DeliveryLog) {
+func (e *Store) trailsElsewhere(ctx context.Context, users map[string][]string) (out []bridge.DeliveryLog) {
 	if len(users) == 0 {
 		return nil
 	}

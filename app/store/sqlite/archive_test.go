@@ -32,7 +32,7 @@ func filled(t *testing.T, pruned bool) (Options, *storetest.Clock) {
 	c := storetest.NewClock()
 	o := Options{Dir: t.TempDir(), Now: c.Now, MailboxLimit: storetest.FilledMailbox, BroadcastLimit: 12}
 	e := open(t, o)
-	storetest.Fill(t, e, c)
+	storetest.Fill(t, storetest.Pair{Store: e, Live: e}, c)
 	if pruned {
 		eventually(t, "what has expired to leave", func() bool {
 			return number(t, e, fmt.Sprint("SELECT count(*) FROM mail WHERE expires <= ", c.Now().UnixNano())) == 0
@@ -105,7 +105,7 @@ func alike(t *testing.T, o, p Options, c *storetest.Clock) {
 	a, b := open(t, o), open(t, p)
 	for _, u := range []string{"ada", "bob", "jon"} {
 		var orders [2][]string
-		for i, e := range []*Engine{a, b} {
+		for i, e := range []*Store{a, b} {
 			page, err := e.Read(t.Context(), u, e.Life(), bridge.Position{}, 1_000, 1<<20)
 			mustDo(t, err)
 			for _, d := range page.Deliveries {
@@ -116,7 +116,7 @@ func alike(t *testing.T, o, p Options, c *storetest.Clock) {
 			t.Errorf("messages of %s come as %v and %v", u, orders[0], orders[1])
 		}
 	}
-	storetest.Same(t, a, b, c)
+	storetest.Same(t, storetest.Pair{Store: a, Live: a}, storetest.Pair{Store: b, Live: b}, c)
 	mustDo(t, a.Close())
 	mustDo(t, b.Close())
 }
@@ -224,17 +224,17 @@ func TestOneProcessUsesAStoreAtATime(t *testing.T) {
 
 func TestAStoreWithALifeOfItsOwnIsNotLoadedInto(t *testing.T) {
 	entry := bridge.Entry{Membership: &bridge.MembershipEntry{Group: "g", User: "carried", Stored: true}}
-	for name, live := range map[string]func(e *Engine) error{
-		"an id": func(e *Engine) error {
+	for name, live := range map[string]func(e *Store) error{
+		"an id": func(e *Store) error {
 			_, err := e.Append(t.Context(), message("never", "u", 10, time.Time{}))
 			return err
 		},
-		"a user": func(e *Engine) error {
+		"a user": func(e *Store) error {
 			_, err := e.Join(t.Context(), bridge.Member{User: "u", Session: "ses_1"})
 			return err
 		},
-		"a revocation": func(e *Engine) error { return e.Revoke(t.Context(), "u", bridge.Revocation{TokenID: "t"}) },
-		"a member":     func(e *Engine) error { return e.SetMember(t.Context(), "g", "u", true) },
+		"a revocation": func(e *Store) error { return e.Revoke(t.Context(), "u", bridge.Revocation{TokenID: "t"}) },
+		"a member":     func(e *Store) error { return e.SetMember(t.Context(), "g", "u", true) },
 	} {
 		o := Options{Dir: t.TempDir()}
 		e := open(t, o)

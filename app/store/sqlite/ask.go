@@ -14,7 +14,7 @@ var errNoUser = errors.New("sqlite: an empty user id, or nobody to send to")
 
 // ask puts a request to the writer and waits for its answer. After an error
 // from the context or the queue the request belongs to whoever still has it.
-func (e *Engine) ask(ctx context.Context, r *request) error {
+func (e *Store) ask(ctx context.Context, r *request) error {
 	put := e.enqueue
 	if r.places() >= bulkFrom {
 		put = func(ctx context.Context, r *request) error { return e.askMany(ctx, []*request{r}) }
@@ -25,7 +25,7 @@ func (e *Engine) ask(ctx context.Context, r *request) error {
 	return e.answer(ctx, r)
 }
 
-func (e *Engine) answer(ctx context.Context, r *request) error {
+func (e *Store) answer(ctx context.Context, r *request) error {
 	select {
 	case <-r.done:
 		return r.err
@@ -34,7 +34,7 @@ func (e *Engine) answer(ctx context.Context, r *request) error {
 	}
 }
 
-func (e *Engine) enqueue(ctx context.Context, r *request) error {
+func (e *Store) enqueue(ctx context.Context, r *request) error {
 	if e.closed.Load() {
 		return bridge.ErrClosed
 	}
@@ -44,9 +44,9 @@ func (e *Engine) enqueue(ctx context.Context, r *request) error {
 	return e.queue.put(ctx, r)
 }
 
-// Append implements bridge.Engine. When the context ends first, the message may
+// Append implements bridge.Store. When the context ends first, the message may
 // or may not be stored; the same id asks again.
-func (e *Engine) Append(ctx context.Context, m *bridge.Message) (bridge.Receipt, error) {
+func (e *Store) Append(ctx context.Context, m *bridge.Message) (bridge.Receipt, error) {
 	r, err := newAppend(m)
 	if err != nil {
 		return bridge.Receipt{}, err
@@ -69,8 +69,8 @@ func newAppend(m *bridge.Message) (*request, error) {
 	return r, nil
 }
 
-// Join implements bridge.Engine.
-func (e *Engine) Join(ctx context.Context, m bridge.Member) (bridge.JoinState, error) {
+// Join implements bridge.Live.
+func (e *Store) Join(ctx context.Context, m bridge.Member) (bridge.JoinState, error) {
 	if m.User == "" {
 		return bridge.JoinState{}, errNoUser
 	}
@@ -85,8 +85,8 @@ func (e *Engine) Join(ctx context.Context, m bridge.Member) (bridge.JoinState, e
 	return standing, nil
 }
 
-// Leave implements bridge.Engine.
-func (e *Engine) Leave(ctx context.Context, t bridge.DeliveryLog) error {
+// Leave implements bridge.Live.
+func (e *Store) Leave(ctx context.Context, t bridge.DeliveryLog) error {
 	if e.closed.Load() {
 		return bridge.ErrClosed
 	}
@@ -110,9 +110,9 @@ func (e *Engine) Leave(ctx context.Context, t bridge.DeliveryLog) error {
 	return nil
 }
 
-// Ack implements bridge.Engine. It counts for every Append, Join and Ack that is
+// Ack implements bridge.Store. It counts for every Append, Join and Ack that is
 // called after it has returned, and is durable within a second.
-func (e *Engine) Ack(ctx context.Context, user, life string, p bridge.Position) error {
+func (e *Store) Ack(ctx context.Context, user, life string, p bridge.Position) error {
 	if user == "" {
 		return errNoUser
 	}
@@ -133,7 +133,7 @@ func (e *Engine) Ack(ctx context.Context, user, life string, p bridge.Position) 
 
 // fanOut tells the Listener of what has been stored and answers the callers, in
 // the order of the writer's groups, beside the writer.
-func (e *Engine) fanOut() {
+func (e *Store) fanOut() {
 	defer close(e.fanned)
 	for group := range e.writer.fan {
 		l := e.listener.Load()
@@ -153,7 +153,7 @@ func (e *Engine) fanOut() {
 // tell lets the Listener know of what a request has done. A Listener that panics
 // costs nobody else an answer; sessions that were to be told of a message read it
 // from the store.
-func (e *Engine) tell(l bridge.Listener, r *request) {
+func (e *Store) tell(l bridge.Listener, r *request) {
 	if e.opts.Guard.Run(whereFanOut, func() {
 		if r.fresh {
 			e.deliver(l, r)
@@ -181,7 +181,7 @@ func behind(l bridge.Listener, r *request) {
 	}
 }
 
-func (e *Engine) deliver(l bridge.Listener, r *request) {
+func (e *Store) deliver(l bridge.Listener, r *request) {
 	d := bridge.Delivery{Message: r.msg}
 	if r.msg.Stored() {
 		d.Life = e.lives.name

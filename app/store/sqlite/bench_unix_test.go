@@ -29,7 +29,7 @@ type deaf struct{}
 func (deaf) Deliver(string, bridge.Delivery) int { return 1 }
 func (deaf) DeliverAll(bridge.Delivery) int      { return 1 }
 func (deaf) Notify(bridge.Notice)                {}
-func (deaf) Trails(string) []bridge.DeliveryLog        { return nil }
+func (deaf) Trails(string) []bridge.DeliveryLog  { return nil }
 func (deaf) Behind(string, bridge.Position)      {}
 func (deaf) NewLife(string)                      {}
 

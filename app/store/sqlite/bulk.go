@@ -31,7 +31,7 @@ func (r *request) places() int {
 
 // askMany puts requests to the writer, which keeps their order. Where that is not
 // possible, each has its error.
-func (e *Engine) askMany(ctx context.Context, rs []*request) error {
+func (e *Store) askMany(ctx context.Context, rs []*request) error {
 	places := 0
 	for _, r := range rs {
 		places += r.places()

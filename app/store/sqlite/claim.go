@@ -9,9 +9,9 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// Claim implements bridge.Engine: the id gets a row in log like that of a message
+// Claim implements bridge.Store: the id gets a row in log like that of a message
 // that was never stored, for nobody.
-func (e *Engine) Claim(ctx context.Context, id string, digest [sha256.Size]byte, at time.Time) error {
+func (e *Store) Claim(ctx context.Context, id string, digest [sha256.Size]byte, at time.Time) error {
 	return e.do(ctx, kindClaim, func(r *request) {
 		r.msg = &bridge.Message{ID: id, Digest: digest, Type: bridge.ClaimType, At: at}
 	})

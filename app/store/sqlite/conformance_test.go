@@ -1,10 +1,10 @@
 package sqlite
 
 import (
+	"context"
 	"os"
 	"testing"
 
-	"hookbridge/app/bridge"
 	"hookbridge/app/store/storetest"
 )
 
@@ -21,8 +21,8 @@ func TestABackupThatIsPutBackIsFoundOut(t *testing.T) {
 			}
 		}
 		return storetest.Rewindable{
-			Open: func() (bridge.Engine, error) {
-				return Open(t.Context(), Options{Dir: dir, Now: o.Now, MailboxLimit: o.MailboxLimit})
+			Open: func() (storetest.Pair, error) {
+				return pair(t.Context(), Options{Dir: dir, Now: o.Now, MailboxLimit: o.MailboxLimit})
 			},
 			Save:   func() { copyInto(backup, dir) },
 			Rewind: func() { copyInto(dir, backup) },
@@ -30,11 +30,17 @@ func TestABackupThatIsPutBackIsFoundOut(t *testing.T) {
 	})
 }
 
-func TestTheEmbeddedEngineKeepsThePromises(t *testing.T) {
+func TestTheEmbeddedStoreKeepsThePromises(t *testing.T) {
 	storetest.Run(t, func(t *testing.T, o storetest.Options) storetest.Open {
 		dir := t.TempDir()
-		return func() (bridge.Engine, error) {
-			return Open(t.Context(), Options{Dir: dir, Now: o.Now, MailboxLimit: o.MailboxLimit, MailboxBytes: o.MailboxBytes})
+		return func() (storetest.Pair, error) {
+			return pair(t.Context(), Options{Dir: dir, Now: o.Now, MailboxLimit: o.MailboxLimit, MailboxBytes: o.MailboxBytes})
 		}
 	})
+}
+
+// pair opens a store as both of a pair.
+func pair(ctx context.Context, o Options) (storetest.Pair, error) {
+	s, err := Open(ctx, o)
+	return storetest.Pair{Store: s, Live: s}, err
 }

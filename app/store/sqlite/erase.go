@@ -20,9 +20,9 @@ const (
 	truncateTurn = 50     // attempts to empty the write-ahead log
 )
 
-// Erase implements bridge.Engine. It is done in slices, so that messages for
+// Erase implements bridge.Store. It is done in slices, so that messages for
 // others go on meanwhile.
-func (e *Engine) Erase(ctx context.Context, user string) error {
+func (e *Store) Erase(ctx context.Context, user string) error {
 	if user == "" {
 		return errNoUser
 	}
@@ -56,7 +56,7 @@ func (e *Engine) Erase(ctx context.Context, user string) error {
 
 // shrink leaves nothing behind of what was deleted: free pages go back to the
 // file system, and the write-ahead log is emptied.
-func (e *Engine) shrink(ctx context.Context) error {
+func (e *Store) shrink(ctx context.Context) error {
 	for {
 		r := newRequest(kindVacuum)
 		if err := e.ask(ctx, r); err != nil {

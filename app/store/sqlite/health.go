@@ -118,10 +118,10 @@ func (h *health) sound() bool {
 	return h.err == nil && time.Since(h.proven) < provenFor
 }
 
-// Check implements bridge.Engine. It is free while messages are being stored;
+// Check implements bridge.Store. It is free while messages are being stored;
 // on an idle or failing store it writes and fsyncs a few bytes. Errors:
 // ErrUnavailable, ErrClosed, the context's.
-func (e *Engine) Check(ctx context.Context) error {
+func (e *Store) Check(ctx context.Context) error {
 	if e.closed.Load() {
 		return bridge.ErrClosed
 	}

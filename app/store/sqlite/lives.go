@@ -160,11 +160,11 @@ func (w *writer) lived(rec *record) bool {
 	return true
 }
 
-// Life implements bridge.Engine.
-func (e *Engine) Life() string { return e.lives.name }
+// Life implements bridge.Store.
+func (e *Store) Life() string { return e.lives.name }
 
-// LifeEnd implements bridge.Engine.
-func (e *Engine) LifeEnd(ctx context.Context, user, life string) (bridge.Position, error) {
+// LifeEnd implements bridge.Store.
+func (e *Store) LifeEnd(ctx context.Context, user, life string) (bridge.Position, error) {
 	no, ok := e.lives.numberOf(life)
 	if !ok {
 		return bridge.Position{}, bridge.ErrRewound

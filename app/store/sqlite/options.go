@@ -20,7 +20,7 @@ const (
 	DefaultPatience       = 5 * time.Second    // wait for room in the queue
 )
 
-// Options says where an Engine keeps its file and within which bounds. Only Dir
+// Options says where a Store keeps its file and within which bounds. Only Dir
 // is required.
 type Options struct {
 	// Dir holds bridge.db. It is made (0700) when missing.

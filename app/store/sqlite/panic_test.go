@@ -38,7 +38,7 @@ func guarded(t *testing.T) (*guard.Guard, func(where string) float64) {
 }
 
 // panicOn makes every access of the kind panic; mend ends that.
-func panicOn(e *Engine, op string) (mend func()) {
+func panicOn(e *Store, op string) (mend func()) {
 	f := func(got string) error {
 		if got == op {
 			panic("x")
@@ -113,10 +113,10 @@ func (b *brittle) Deliver(user string, d bridge.Delivery) int {
 	return 1
 }
 
-func (b *brittle) DeliverAll(bridge.Delivery) int { panic("x") }
-func (b *brittle) Notify(bridge.Notice)           { panic("x") }
-func (b *brittle) NewLife(string)                 {}
-func (b *brittle) Trails(string) []bridge.DeliveryLog   { return nil }
+func (b *brittle) DeliverAll(bridge.Delivery) int     { panic("x") }
+func (b *brittle) Notify(bridge.Notice)               { panic("x") }
+func (b *brittle) NewLife(string)                     {}
+func (b *brittle) Trails(string) []bridge.DeliveryLog { return nil }
 func (b *brittle) Behind(user string, _ bridge.Position) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 )
 
 // settled returns once all that was asked before is in the file.
-func (e *Engine) settled(ctx context.Context) error {
+func (e *Store) settled(ctx context.Context) error {
 	r := newRequest(kindBarrier)
 	if err := e.ask(ctx, r); err != nil {
 		return err
@@ -26,7 +26,7 @@ func (e *Engine) settled(ctx context.Context) error {
 
 // reading runs f on one consistent state of the file, on which all that was
 // asked before has had its effect.
-func (e *Engine) reading(ctx context.Context, f func(r *reader) error) error {
+func (e *Store) reading(ctx context.Context, f func(r *reader) error) error {
 	if err := e.settled(ctx); err != nil {
 		return err
 	}
@@ -42,8 +42,8 @@ func (e *Engine) reading(ctx context.Context, f func(r *reader) error) error {
 	return err
 }
 
-// AppendMany implements bridge.Engine.
-func (e *Engine) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.Appended {
+// AppendMany implements bridge.Store.
+func (e *Store) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.Appended {
 	out := make([]bridge.Appended, len(ms))
 	asked := make([]*request, len(ms))
 	good := make([]*request, 0, len(ms))
@@ -72,8 +72,8 @@ func (e *Engine) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.
 	return out
 }
 
-// Lookup implements bridge.Engine.
-func (e *Engine) Lookup(ctx context.Context, id string) (bridge.Record, error) {
+// Lookup implements bridge.Store.
+func (e *Store) Lookup(ctx context.Context, id string) (bridge.Record, error) {
 	var rec bridge.Record
 	now := e.opts.Now().UnixNano()
 	err := e.reading(ctx, func(r *reader) error {
@@ -92,8 +92,8 @@ func (e *Engine) Lookup(ctx context.Context, id string) (bridge.Record, error) {
 	return rec, err
 }
 
-// Recall implements bridge.Engine.
-func (e *Engine) Recall(ctx context.Context, id string) error {
+// Recall implements bridge.Store.
+func (e *Store) Recall(ctx context.Context, id string) error {
 	r := newRequest(kindRecall)
 	r.name = id
 	if err := e.ask(ctx, r); err != nil {
@@ -104,7 +104,7 @@ func (e *Engine) Recall(ctx context.Context, id string) error {
 }
 
 // do asks the writer for something that answers nothing.
-func (e *Engine) do(ctx context.Context, k kind, fill func(*request)) error {
+func (e *Store) do(ctx context.Context, k kind, fill func(*request)) error {
 	r := newRequest(k)
 	fill(r)
 	if err := e.ask(ctx, r); err != nil {
@@ -114,8 +114,8 @@ func (e *Engine) do(ctx context.Context, k kind, fill func(*request)) error {
 	return nil
 }
 
-// Seen implements bridge.Engine. It is written down with what is stored next.
-func (e *Engine) Seen(ctx context.Context, user, session, id string, at time.Time) error {
+// Seen implements bridge.Store. It is written down with what is stored next.
+func (e *Store) Seen(ctx context.Context, user, session, id string, at time.Time) error {
 	err := e.reading(ctx, func(r *reader) error {
 		theirs, err := r.addressed(id, user)
 		if err == nil && !theirs {
@@ -131,8 +131,8 @@ func (e *Engine) Seen(ctx context.Context, user, session, id string, at time.Tim
 	return e.enqueue(ctx, r)
 }
 
-// Trails implements bridge.Engine.
-func (e *Engine) Trails(ctx context.Context, user string) ([]bridge.DeliveryLog, error) {
+// Trails implements bridge.Live.
+func (e *Store) Trails(ctx context.Context, user string) ([]bridge.DeliveryLog, error) {
 	list, err := e.TrailsOf(ctx, []string{user}, false)
 	if err != nil {
 		return nil, err
@@ -140,8 +140,8 @@ func (e *Engine) Trails(ctx context.Context, user string) ([]bridge.DeliveryLog,
 	return list[0], nil
 }
 
-// TrailsOf implements bridge.Engine. What is live is in memory.
-func (e *Engine) TrailsOf(ctx context.Context, users []string, live bool) ([][]bridge.DeliveryLog, error) {
+// TrailsOf implements bridge.Live. What is live is in memory.
+func (e *Store) TrailsOf(ctx context.Context, users []string, live bool) ([][]bridge.DeliveryLog, error) {
 	out := make([][]bridge.DeliveryLog, len(users))
 	if !live {
 		err := e.reading(ctx, func(r *reader) (err error) {
@@ -183,8 +183,8 @@ func (r *reader) trailsOf(user string) (out []bridge.DeliveryLog, err error) {
 	return out, firstOf(err, perr)
 }
 
-// Presence implements bridge.Engine.
-func (e *Engine) Presence(ctx context.Context, users []string) ([]bridge.Presence, error) {
+// Presence implements bridge.Live.
+func (e *Store) Presence(ctx context.Context, users []string) ([]bridge.Presence, error) {
 	out := make([]bridge.Presence, len(users))
 	err := e.reading(ctx, func(r *reader) error {
 		for i, user := range users {
@@ -209,16 +209,16 @@ func (e *Engine) Presence(ctx context.Context, users []string) ([]bridge.Presenc
 	return out, err
 }
 
-// Sessions implements bridge.Engine.
-func (e *Engine) Sessions(_ context.Context, user string) ([]bridge.Member, error) {
+// Sessions implements bridge.Live.
+func (e *Store) Sessions(_ context.Context, user string) ([]bridge.Member, error) {
 	if e.closed.Load() {
 		return nil, bridge.ErrClosed
 	}
 	return e.crowd.list(user), nil
 }
 
-// Tell implements bridge.Engine: all sessions are in this process.
-func (e *Engine) Tell(_ context.Context, n bridge.Notice) error {
+// Tell implements bridge.Live: all sessions are in this process.
+func (e *Store) Tell(_ context.Context, n bridge.Notice) error {
 	if e.closed.Load() {
 		return bridge.ErrClosed
 	}
@@ -228,19 +228,19 @@ func (e *Engine) Tell(_ context.Context, n bridge.Notice) error {
 	return nil
 }
 
-// Members implements bridge.Engine.
-func (e *Engine) Members(ctx context.Context, group string) ([]string, error) {
+// Members implements bridge.Store.
+func (e *Store) Members(ctx context.Context, group string) ([]string, error) {
 	now := e.opts.Now().UnixNano()
 	return e.names(ctx, func(r *reader) args { return with(r.members).text(group).int(now) })
 }
 
-// Groups implements bridge.Engine.
-func (e *Engine) Groups(ctx context.Context, user string) ([]string, error) {
+// Groups implements bridge.Store.
+func (e *Store) Groups(ctx context.Context, user string) ([]string, error) {
 	now := e.opts.Now().UnixNano()
 	return e.names(ctx, func(r *reader) args { return with(r.groups).text(user).int(now) })
 }
 
-func (e *Engine) names(ctx context.Context, query func(*reader) args) ([]string, error) {
+func (e *Store) names(ctx context.Context, query func(*reader) args) ([]string, error) {
 	out := []string{}
 	err := e.reading(ctx, func(r *reader) error {
 		return query(r).each(func(row *sqlite3.Stmt) bool {
@@ -251,8 +251,8 @@ func (e *Engine) names(ctx context.Context, query func(*reader) args) ([]string,
 	return out, err
 }
 
-// SetMember implements bridge.Engine.
-func (e *Engine) SetMember(ctx context.Context, group, user string, member bool) error {
+// SetMember implements bridge.Store.
+func (e *Store) SetMember(ctx context.Context, group, user string, member bool) error {
 	return e.do(ctx, kindMember, func(r *request) { r.name, r.user, r.yes = group, user, member })
 }
 
@@ -298,13 +298,13 @@ func (v *revocations) load(c *sqlite3.Conn) error {
 	return firstOf(err, s.Close())
 }
 
-// Revoke implements bridge.Engine.
-func (e *Engine) Revoke(ctx context.Context, user string, v bridge.Revocation) error {
+// Revoke implements bridge.Store.
+func (e *Store) Revoke(ctx context.Context, user string, v bridge.Revocation) error {
 	return e.do(ctx, kindRevoke, func(r *request) { r.user, r.revocation = user, v })
 }
 
-// Revoked implements bridge.Engine.
-func (e *Engine) Revoked(_ context.Context, user, tokenID string, issuedAt time.Time) (bool, error) {
+// Revoked implements bridge.Store.
+func (e *Store) Revoked(_ context.Context, user, tokenID string, issuedAt time.Time) (bool, error) {
 	if e.closed.Load() {
 		return false, bridge.ErrClosed
 	}

@@ -15,7 +15,7 @@ import (
 
 // fullUp makes a store on a small disk and stores messages of an hour until there
 // is no room for more.
-func fullUp(t *testing.T, c *shifted) (e *Engine, stored int, dir, filler string) {
+func fullUp(t *testing.T, c *shifted) (e *Store, stored int, dir, filler string) {
 	t.Helper()
 	disk := t.TempDir()
 	unmount, err := mountSmall(disk, "24m")
@@ -48,7 +48,7 @@ func fullUp(t *testing.T, c *shifted) (e *Engine, stored int, dir, filler string
 }
 
 // steady finds the store full, however often it is asked and whatever is tried.
-func steady(t *testing.T, e *Engine, c *shifted) {
+func steady(t *testing.T, e *Store, c *shifted) {
 	t.Helper()
 	for i := range 20 {
 		if err := e.Check(t.Context()); !errors.Is(err, errDiskFull) {
@@ -95,7 +95,7 @@ func fillUp(t *testing.T, dir string) {
 }
 
 // comeAndGo has many users connect for the first time, and leave trails behind.
-func comeAndGo(t *testing.T, e *Engine) (refused int) {
+func comeAndGo(t *testing.T, e *Store) (refused int) {
 	t.Helper()
 	for i := range 1_000 {
 		m := member(fmt.Sprint("somebody-new-", i), fmt.Sprint("s", i), "token", "group")

@@ -13,7 +13,7 @@ import (
 // sizes that have SQLite move them between pages and use pages again.
 type crowded struct {
 	*testing.T
-	engine *Engine
+	engine *Store
 	clock  *shifted
 	rnd    *rand.Rand
 	ids    []string // of what is to go

@@ -9,7 +9,7 @@ import (
 )
 
 // payloads is how many messages in the file still have theirs.
-func payloads(t *testing.T, e *Engine) (n int64) {
+func payloads(t *testing.T, e *Store) (n int64) {
 	t.Helper()
 	e.commitMu.Lock()
 	defer e.commitMu.Unlock()

@@ -12,7 +12,7 @@ import (
 	"hookbridge/app/bridge"
 )
 
-func open(t testing.TB, o Options) *Engine {
+func open(t testing.TB, o Options) *Store {
 	t.Helper()
 	e, err := Open(t.Context(), o)
 	if err != nil {
@@ -34,7 +34,7 @@ func message(id, user string, size int, expires time.Time) *bridge.Message {
 
 func inAnHour() time.Time { return time.Now().Add(time.Hour) }
 
-func mustAppend(t testing.TB, e *Engine, m *bridge.Message) bridge.Receipt {
+func mustAppend(t testing.TB, e *Store, m *bridge.Message) bridge.Receipt {
 	t.Helper()
 	r, err := e.Append(t.Context(), m)
 	if err != nil {
@@ -44,7 +44,7 @@ func mustAppend(t testing.TB, e *Engine, m *bridge.Message) bridge.Receipt {
 }
 
 // number asks the file through a reading connection.
-func number(t testing.TB, e *Engine, sql string) int64 {
+func number(t testing.TB, e *Store, sql string) int64 {
 	t.Helper()
 	r, err := e.readers.take(t.Context())
 	if err != nil {

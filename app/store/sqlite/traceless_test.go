@@ -22,7 +22,7 @@ func (n *notices) Deliver(string, bridge.Delivery) int { return 0 }
 func (n *notices) DeliverAll(bridge.Delivery) int      { return 0 }
 func (n *notices) Behind(string, bridge.Position)      {}
 func (n *notices) NewLife(string)                      {}
-func (n *notices) Trails(string) []bridge.DeliveryLog        { return nil }
+func (n *notices) Trails(string) []bridge.DeliveryLog  { return nil }
 func (n *notices) Notify(got bridge.Notice) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -41,14 +41,14 @@ func member(user, session, token string, groups ...string) bridge.Member {
 		Token: token, TokenID: token, Groups: groups, Until: inAnHour()}
 }
 
-func mustJoin(t *testing.T, e *Engine, m bridge.Member) {
+func mustJoin(t *testing.T, e *Store, m bridge.Member) {
 	t.Helper()
 	if _, err := e.Join(t.Context(), m); err != nil {
 		t.Fatalf("join: %v", err)
 	}
 }
 
-func mustBeIn(t *testing.T, e *Engine, group string, users ...string) {
+func mustBeIn(t *testing.T, e *Store, group string, users ...string) {
 	t.Helper()
 	got, err := e.Members(t.Context(), group)
 	if err != nil || !slices.Equal(got, users) {
@@ -56,7 +56,7 @@ func mustBeIn(t *testing.T, e *Engine, group string, users ...string) {
 	}
 }
 
-func sessionsOf(t *testing.T, e *Engine, user string) int {
+func sessionsOf(t *testing.T, e *Store, user string) int {
 	t.Helper()
 	p, err := e.Presence(t.Context(), []string{user})
 	if err != nil {
@@ -133,7 +133,7 @@ func TestCallsThatFailLeaveNoTrace(t *testing.T) {
 }
 
 // flushed returns when all acks, and whom was last seen when, are in the file.
-func (e *Engine) flushed(t *testing.T) error {
+func (e *Store) flushed(t *testing.T) error {
 	t.Helper()
 	eventually(t, "acks to be written", func() bool { return e.acks.waiting.Load() == 0 })
 	return e.settled(t.Context())
@@ -255,7 +255,7 @@ func TestMembersOfAnOlderFileStayUntilTheirUsersSaySomethingElse(t *testing.T) {
 }
 
 // hold makes the writer wait at its next commit, and returns once it does.
-func hold(t *testing.T, e *Engine) (let func()) {
+func hold(t *testing.T, e *Store) (let func()) {
 	t.Helper()
 	stuck, reached := make(chan struct{}), make(chan struct{})
 	var once sync.Once

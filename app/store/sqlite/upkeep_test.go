@@ -14,7 +14,7 @@ import (
 )
 
 // fill appends n messages with a few senders.
-func fill(t *testing.T, e *Engine, n, size int, expires time.Time) {
+func fill(t *testing.T, e *Store, n, size int, expires time.Time) {
 	t.Helper()
 	const senders = 16
 	var wg sync.WaitGroup

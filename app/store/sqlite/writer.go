@@ -22,7 +22,7 @@ const upkeepEvery = 300 * time.Millisecond
 // writer owns the writing connection, and everything known about users. All of
 // it belongs to the one goroutine that runs loop.
 type writer struct {
-	engine *Engine
+	engine *Store
 	opts   Options
 	store  *store
 	queue  *queue
@@ -51,7 +51,7 @@ type writer struct {
 	lastErr error // of the acks written at the very end
 }
 
-func newWriter(e *Engine, s *store) (*writer, error) {
+func newWriter(e *Store, s *store) (*writer, error) {
 	w := &writer{engine: e, opts: e.opts, store: s, queue: e.queue, fan: make(chan []*request, 1),
 		users: newRecords(recordLimit), acks: e.acks, buf: make([]byte, 0, 256), sizes: make(map[string]int),
 		reach: make(map[string]int)}

@@ -34,7 +34,7 @@ var appending = []promise{
 					if i%5 == 0 {
 						m.To = everybody
 					}
-					if _, err := f.engine.Append(f.ctx, m); err != nil {
+					if _, err := f.store.Append(f.ctx, m); err != nil {
 						f.Errorf("append: %v", err)
 					}
 				}
@@ -68,7 +68,7 @@ var appending = []promise{
 		for range 64 {
 			wg.Go(func() {
 				copied := *m
-				r, err := f.engine.Append(f.ctx, &copied)
+				r, err := f.store.Append(f.ctx, &copied)
 				if err != nil {
 					f.Errorf("append: %v", err)
 					return
@@ -96,7 +96,7 @@ var appending = []promise{
 		other := *m
 		other.Digest[0]++
 		for range 2 {
-			if _, err := f.engine.Append(f.ctx, &other); !errors.Is(err, bridge.ErrConflict) {
+			if _, err := f.store.Append(f.ctx, &other); !errors.Is(err, bridge.ErrConflict) {
 				f.Fatalf("got %v, want ErrConflict", err)
 			}
 			if r := f.append(m); !r.Duplicate {
@@ -123,7 +123,7 @@ var appending = []promise{
 			}
 			other := *m
 			other.Digest[5]++
-			if _, err := f.engine.Append(f.ctx, &other); !errors.Is(err, bridge.ErrConflict) {
+			if _, err := f.store.Append(f.ctx, &other); !errors.Is(err, bridge.ErrConflict) {
 				f.Fatalf("got %v, want ErrConflict", err)
 			}
 			// What was on its way to other machines may reach the one that has just
@@ -136,13 +136,13 @@ var appending = []promise{
 		m, n := f.send(user("u"), time.Hour), f.send(everybody, time.Hour)
 		p := f.all("u", bridge.Position{})
 		f.equal("read", ids(p.Deliveries), []string{m.ID, n.ID})
-		f.equal("next", p.Next, bridge.Position{Mailbox: 1, Broadcast: 1})
-		f.equal("lost", p.Lost, bridge.Lost{})
+		f.equal("next", p.Next(), bridge.Position{Mailbox: 1, Broadcast: 1})
+		f.equal("lost", p.Lost(), bridge.Lost{})
 	}},
 	{"a context that has ended stops an append, and one that ends later leaves the store sound", func(f *fixture) {
 		gone, cancel := context.WithCancel(f.ctx)
 		cancel()
-		if _, err := f.engine.Append(gone, f.message(user("u"))); !errors.Is(err, context.Canceled) {
+		if _, err := f.store.Append(gone, f.message(user("u"))); !errors.Is(err, context.Canceled) {
 			f.Fatalf("got %v, want context.Canceled", err)
 		}
 		var wg sync.WaitGroup
@@ -151,7 +151,7 @@ var appending = []promise{
 			ended[i] = f.message(user("u"))
 			ctx, cancel := context.WithCancel(f.ctx)
 			wg.Go(func() {
-				if _, err := f.engine.Append(ctx, ended[i]); err != nil && !errors.Is(err, context.Canceled) {
+				if _, err := f.store.Append(ctx, ended[i]); err != nil && !errors.Is(err, context.Canceled) {
 					f.Errorf("append: %v", err)
 				}
 			})

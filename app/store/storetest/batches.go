@@ -24,7 +24,7 @@ var batches = []promise{
 			}
 		}
 		ms[500], ms[700] = known, &other
-		out := f.engine.AppendMany(f.ctx, ms)
+		out := f.store.AppendMany(f.ctx, ms)
 		f.equal("answers", len(out), 1000)
 		for i, a := range out {
 			switch i {
@@ -49,7 +49,7 @@ var batches = []promise{
 	}},
 	{"one message that is good is stored beside one that names nobody", func(f *fixture) {
 		m := f.message(user("u"))
-		out := f.engine.AppendMany(f.ctx, []*bridge.Message{f.message(bridge.Target{}), m})
+		out := f.store.AppendMany(f.ctx, []*bridge.Message{f.message(bridge.Target{}), m})
 		if out[0].Err == nil {
 			f.Error("a message for nobody was taken")
 		}

@@ -9,7 +9,7 @@ import (
 var claims = []promise{
 	{"a claimed id is good for one digest, and for no message", func(f *fixture) {
 		one, other := digestOf([]byte("one")), digestOf([]byte("other"))
-		claim := func(digest [32]byte) error { return f.engine.Claim(f.ctx, "claim:x", digest, f.clock.Now()) }
+		claim := func(digest [32]byte) error { return f.store.Claim(f.ctx, "claim:x", digest, f.clock.Now()) }
 		for range 2 {
 			for range 2 {
 				f.equal("claim", claim(one), nil)
@@ -25,12 +25,12 @@ var claims = []promise{
 	{"a message and a claim of one id conflict, whichever came first", func(f *fixture) {
 		m := f.message(user("u"))
 		f.append(m)
-		if err := f.engine.Claim(f.ctx, m.ID, digestOf([]byte("claim")), f.clock.Now()); !errors.Is(err, bridge.ErrConflict) {
+		if err := f.store.Claim(f.ctx, m.ID, digestOf([]byte("claim")), f.clock.Now()); !errors.Is(err, bridge.ErrConflict) {
 			f.Errorf("the claim: %v", err)
 		}
 		m = f.message(user("u"))
-		f.equal("claim", f.engine.Claim(f.ctx, m.ID, digestOf([]byte("claim")), f.clock.Now()), nil)
-		if _, err := f.engine.Append(f.ctx, m); !errors.Is(err, bridge.ErrConflict) {
+		f.equal("claim", f.store.Claim(f.ctx, m.ID, digestOf([]byte("claim")), f.clock.Now()), nil)
+		if _, err := f.store.Append(f.ctx, m); !errors.Is(err, bridge.ErrConflict) {
 			f.Errorf("the message: %v", err)
 		}
 	}},

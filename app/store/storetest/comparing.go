@@ -23,14 +23,14 @@ type pair struct {
 	name string
 }
 
-// Same fails the test where two engines, both just opened, tell different things
+// Same fails the test where two pairs, both just opened, tell different things
 // of a store that Fill has filled, or go on from it differently. It writes to
 // both, the same, and moves their clock.
-func Same(t *testing.T, a, b bridge.Engine, c *Clock) {
+func Same(t *testing.T, a, b Pair, c *Clock) {
 	t.Helper()
 	p := &pair{T: t, a: carried(t, a, c), b: carried(t, b, c), name: fmt.Sprint("same_", comparisons.Add(1), "_")}
-	if a.Epoch() != b.Epoch() {
-		t.Errorf("epochs %q and %q", a.Epoch(), b.Epoch())
+	if a.Store.Epoch() != b.Store.Epoch() {
+		t.Errorf("epochs %q and %q", a.Store.Epoch(), b.Store.Epoch())
 	}
 	p.ids()
 	p.people()
@@ -62,7 +62,7 @@ func (p *pair) ids() {
 	for i := 1; i <= filledIDs; i++ {
 		id := fmt.Sprint("msg_", i)
 		p.same("lookup "+id, func(f *fixture) any {
-			r, err := f.engine.Lookup(f.ctx, id)
+			r, err := f.store.Lookup(f.ctx, id)
 			switch {
 			case errors.Is(err, bridge.ErrUnknown):
 				return bridge.ErrUnknown
@@ -82,7 +82,7 @@ func (p *pair) ids() {
 		p.same("conflict "+id, func(f *fixture) any {
 			m := p.message(id, "stranger", "")
 			m.Digest[0]++
-			_, err := f.engine.Append(f.ctx, m)
+			_, err := f.store.Append(f.ctx, m)
 			return errors.Is(err, bridge.ErrConflict)
 		})
 	}
@@ -146,7 +146,7 @@ func (p *pair) people() {
 func (p *pair) mailboxes(when string, step uint64) {
 	p.Helper()
 	for _, u := range filledUsers {
-		head := p.a.all(u, bridge.Position{}).Next
+		head := p.a.all(u, bridge.Position{}).Next()
 		for at := uint64(0); at < max(head.Mailbox, head.Broadcast)+2; at += step {
 			for _, from := range []bridge.Position{{Mailbox: at}, {Broadcast: at}, {Mailbox: at, Broadcast: at}} {
 				what := fmt.Sprintf("%s, %s after %+v", when, u, from)
@@ -167,7 +167,7 @@ type page struct {
 }
 
 func pageOf(p bridge.Page) page {
-	out := page{next: p.Next, lost: p.Lost, more: p.More}
+	out := page{next: p.Next(), lost: p.Lost(), more: p.More}
 	for _, d := range p.Deliveries {
 		m := d.Message
 		says := fmt.Sprintf("%d: %s from %q of %s about %q at %s until %s not %q as %s with %x",

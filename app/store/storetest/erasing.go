@@ -8,7 +8,7 @@ import (
 
 func (f *fixture) erase(user string) {
 	f.Helper()
-	if err := f.engine.Erase(f.ctx, user); err != nil {
+	if err := f.store.Erase(f.ctx, user); err != nil {
 		f.Fatalf("erase: %v", err)
 	}
 }
@@ -18,7 +18,7 @@ var erasing = []promise{
 		f.come("u", "ses_1", f.clock.Now().Add(time.Hour), "g")
 		f.member("h", "u", true)
 		m := f.send(user("u"), time.Hour)
-		if err := f.engine.Seen(f.ctx, "u", "ses_1", m.ID, f.clock.Now()); err != nil {
+		if err := f.store.Seen(f.ctx, "u", "ses_1", m.ID, f.clock.Now()); err != nil {
 			f.Fatal(err)
 		}
 		f.leave(trailOf("u", "ses_1", f.clock.Now()))
@@ -61,14 +61,14 @@ var erasing = []promise{
 			s := f.join("u")
 			f.equal("head", s.Head.Mailbox, uint64(5))
 			f.equal("acked", s.Acked.Mailbox, uint64(5))
-			f.equal("lost", f.all("u", bridge.Position{Mailbox: 2}).Lost.Trimmed.Mailbox, uint64(5))
+			f.equal("lost", f.all("u", bridge.Position{Mailbox: 2}).Lost().Trimmed.Mailbox, uint64(5))
 			f.reopen()
 		}
 		m := f.message(user("u"))
 		f.equal("place", f.append(m).Recipients[0].Seq, uint64(6))
 		p := f.all("u", bridge.Position{Mailbox: 5})
 		f.equal("messages", ids(p.Deliveries), []string{m.ID})
-		f.equal("lost", p.Lost, bridge.Lost{})
+		f.equal("lost", p.Lost(), bridge.Lost{})
 	}},
 	{"an erased user counts as never seen", func(f *fixture) {
 		f.join("u")
@@ -78,7 +78,7 @@ var erasing = []promise{
 		f.equal("first", f.join("u").First, bridge.Position{Broadcast: 1})
 	}},
 	{"revocations outlive the user", func(f *fixture) {
-		if err := f.engine.Revoke(f.ctx, "u", bridge.Revocation{TokenID: "t"}); err != nil {
+		if err := f.store.Revoke(f.ctx, "u", bridge.Revocation{TokenID: "t"}); err != nil {
 			f.Fatal(err)
 		}
 		f.erase("u")

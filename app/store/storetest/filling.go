@@ -29,11 +29,11 @@ const (
 )
 
 // Fill brings an empty store into all the states that one can be in, which Same
-// looks at. The engine is new, with FilledMailbox as its limit and c for its
+// looks at. The store is new, with FilledMailbox as its limit and c for its
 // clock.
-func Fill(t *testing.T, e bridge.Engine, c *Clock) {
+func Fill(t *testing.T, p Pair, c *Clock) {
 	t.Helper()
-	f := carried(t, e, c)
+	f := carried(t, p, c)
 	for _, u := range []string{"ada", "bob", "cyd", "dan", "fay", "gus", "jon"} {
 		f.come(u, "ses_"+u, c.Now().Add(time.Hour))
 	}
@@ -51,13 +51,13 @@ func Fill(t *testing.T, e bridge.Engine, c *Clock) {
 	c.Advance(2 * brief)
 }
 
-// carried is a fixture for an engine that somebody else has opened.
-func carried(t *testing.T, e bridge.Engine, c *Clock) *fixture {
+// carried is a fixture for a pair that somebody else has opened.
+func carried(t *testing.T, p Pair, c *Clock) *fixture {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 4*patience)
 	t.Cleanup(cancel)
-	f := &fixture{T: t, engine: e, clock: c, hub: &recorder{}, ctx: ctx}
-	e.Listen(f.hub)
+	f := &fixture{T: t, store: p.Store, live: p.Live, clock: c, hub: &recorder{}, ctx: ctx}
+	p.Store.Listen(f.hub)
 	return f
 }
 
@@ -124,7 +124,7 @@ func (f *fixture) fillMailboxes() {
 	signed.Expires = f.clock.Now().Add(long).UTC()
 	f.append(signed)
 	for _, u := range []string{"ada", "hal"} {
-		if err := f.engine.Seen(f.ctx, u, "ses_"+u, signed.ID, f.clock.Now().UTC()); err != nil {
+		if err := f.store.Seen(f.ctx, u, "ses_"+u, signed.ID, f.clock.Now().UTC()); err != nil {
 			f.Fatalf("seen: %v", err)
 		}
 	}
@@ -147,7 +147,7 @@ func (f *fixture) fillPeople() {
 	f.send(user("fay"), long)
 	noon := f.clock.Now().UTC().Truncate(time.Second)
 	for u, r := range map[string]bridge.Revocation{"ned": {TokenID: "stolen"}, "ole": {IssuedBefore: noon}, "gus": {TokenID: "late"}} {
-		if err := f.engine.Revoke(f.ctx, u, r); err != nil {
+		if err := f.store.Revoke(f.ctx, u, r); err != nil {
 			f.Fatalf("revoke: %v", err)
 		}
 	}

@@ -22,7 +22,8 @@ const limit = 10
 // fixture is one test's store, its clock and what its Listener heard.
 type fixture struct {
 	*testing.T
-	engine  bridge.Engine
+	store   bridge.Store
+	live    bridge.Live
 	open    Open
 	harness Harness
 	clock   *Clock
@@ -49,7 +50,7 @@ func (f *fixture) tight() { f.fresh(Options{MailboxLimit: limit}) }
 
 func (f *fixture) fresh(o Options) {
 	f.Helper()
-	if f.engine != nil {
+	if f.store != nil {
 		f.close()
 	}
 	o.Now = f.clock.Now
@@ -59,21 +60,21 @@ func (f *fixture) fresh(o Options) {
 
 func (f *fixture) start() {
 	f.Helper()
-	e, err := f.open()
+	p, err := f.open()
 	if err != nil {
 		f.Fatalf("open: %v", err)
 	}
-	f.engine = e
-	e.Listen(f.heard)
+	f.store, f.live = p.Store, p.Live
+	f.store.Listen(f.heard)
 	f.Cleanup(func() {
 		// A test may have closed it already.
-		_ = e.Close()
+		_ = p.Store.Close()
 	})
 }
 
 func (f *fixture) close() {
 	f.Helper()
-	if err := f.engine.Close(); err != nil {
+	if err := f.store.Close(); err != nil {
 		f.Fatalf("close: %v", err)
 	}
 }
@@ -108,7 +109,7 @@ func digestOf(event []byte) [sha256.Size]byte { return sha256.Sum256(event) }
 
 func (f *fixture) append(m *bridge.Message) bridge.Receipt {
 	f.Helper()
-	r, err := f.engine.Append(f.ctx, m)
+	r, err := f.store.Append(f.ctx, m)
 	if err != nil {
 		f.Fatalf("append %s: %v", m.ID, err)
 	}
@@ -126,7 +127,7 @@ func (f *fixture) send(to bridge.Target, ttl time.Duration) *bridge.Message {
 
 func (f *fixture) join(user string) bridge.JoinState {
 	f.Helper()
-	s, err := f.engine.Join(f.ctx, bridge.Member{User: user, Session: "ses_1", Transport: "websocket", Since: f.clock.Now(), Token: "none", Issued: f.clock.Now()})
+	s, err := f.live.Join(f.ctx, bridge.Member{User: user, Session: "ses_1", Transport: "websocket", Since: f.clock.Now(), Token: "none", Issued: f.clock.Now()})
 	if err != nil {
 		f.Fatalf("join %q: %v", user, err)
 	}
@@ -137,8 +138,8 @@ func (f *fixture) join(user string) bridge.JoinState {
 func (f *fixture) standing(user string) bridge.JoinState {
 	f.Helper()
 	s := f.join(user)
-	if s.Life != f.engine.Life() {
-		f.Fatalf("%q stands in the life %q, and the store lives %q", user, s.Life, f.engine.Life())
+	if s.Life != f.store.Life() {
+		f.Fatalf("%q stands in the life %q, and the store lives %q", user, s.Life, f.store.Life())
 	}
 	s.Life = ""
 	return s
@@ -146,14 +147,14 @@ func (f *fixture) standing(user string) bridge.JoinState {
 
 func (f *fixture) ack(user string, p bridge.Position) {
 	f.Helper()
-	if err := f.engine.Ack(f.ctx, user, f.engine.Life(), p); err != nil {
+	if err := f.store.Ack(f.ctx, user, f.store.Life(), p); err != nil {
 		f.Fatalf("ack: %v", err)
 	}
 }
 
 func (f *fixture) read(user string, after bridge.Position, count, bytes int) bridge.Page {
 	f.Helper()
-	p, err := f.engine.Read(f.ctx, user, f.engine.Life(), after, count, bytes)
+	p, err := f.store.Read(f.ctx, user, f.store.Life(), after, count, bytes)
 	if err != nil {
 		f.Fatalf("read: %v", err)
 	}
@@ -172,11 +173,11 @@ func (f *fixture) all(user string, after bridge.Position) bridge.Page {
 
 func (f *fixture) pending(user string, after bridge.Position) int {
 	f.Helper()
-	n, err := f.engine.Pending(f.ctx, user, after)
+	p, err := f.store.Pending(f.ctx, user, after)
 	if err != nil {
 		f.Fatalf("pending: %v", err)
 	}
-	return n
+	return p.Count()
 }
 
 func (f *fixture) equal(what string, got, want any) {
@@ -250,7 +251,7 @@ type recorder struct {
 	onAny   func(heard) // called with mu held
 	notices []bridge.Notice
 	trails  []bridge.DeliveryLog // what Trails answers
-	lives   []string       // that NewLife told of
+	lives   []string             // that NewLife told of
 }
 
 func (r *recorder) Notify(n bridge.Notice) {

@@ -13,14 +13,14 @@ func group(name string) bridge.Target { return bridge.Target{Group: name} }
 
 func (f *fixture) member(group, user string, member bool) {
 	f.Helper()
-	if err := f.engine.SetMember(f.ctx, group, user, member); err != nil {
+	if err := f.store.SetMember(f.ctx, group, user, member); err != nil {
 		f.Fatalf("set member: %v", err)
 	}
 }
 
 func (f *fixture) members(group string) []string {
 	f.Helper()
-	list, err := f.engine.Members(f.ctx, group)
+	list, err := f.store.Members(f.ctx, group)
 	if err != nil {
 		f.Fatalf("members: %v", err)
 	}
@@ -29,7 +29,7 @@ func (f *fixture) members(group string) []string {
 
 func (f *fixture) groupsOf(user string) []string {
 	f.Helper()
-	list, err := f.engine.Groups(f.ctx, user)
+	list, err := f.store.Groups(f.ctx, user)
 	if err != nil {
 		f.Fatalf("groups: %v", err)
 	}
@@ -40,7 +40,7 @@ func (f *fixture) groupsOf(user string) []string {
 func (f *fixture) come(user, session string, until time.Time, groups ...string) {
 	f.Helper()
 	m := bridge.Member{User: user, Session: session, Transport: "websocket", Since: f.clock.Now(), Token: "of " + session, Issued: f.clock.Now(), Groups: groups, Until: until}
-	if _, err := f.engine.Join(f.ctx, m); err != nil {
+	if _, err := f.live.Join(f.ctx, m); err != nil {
 		f.Fatalf("join: %v", err)
 	}
 }
@@ -93,7 +93,7 @@ var groups = []promise{
 		f.come("ada", "ses_1", f.clock.Now().Add(time.Hour), "g")
 		f.equal("members", f.members("g"), []string{"ada"})
 		f.come("ada", "ses_1", f.clock.Now().Add(2*time.Hour), "g") // refreshed
-		if err := f.engine.Leave(f.ctx, bridge.DeliveryLog{Member: bridge.Member{User: "ada", Session: "ses_1"}}); err != nil {
+		if err := f.live.Leave(f.ctx, bridge.DeliveryLog{Member: bridge.Member{User: "ada", Session: "ses_1"}}); err != nil {
 			f.Fatal(err)
 		}
 		f.clock.Advance(90 * time.Minute)
@@ -116,7 +116,7 @@ var groups = []promise{
 		for part := range 50 {
 			fill.Go(func() {
 				for i := part; i < bridge.MaxGroupMembers; i += 50 {
-					if err := f.engine.SetMember(f.ctx, "g", fmt.Sprint("u", i), true); err != nil {
+					if err := f.store.SetMember(f.ctx, "g", fmt.Sprint("u", i), true); err != nil {
 						f.Errorf("set member: %v", err)
 						return
 					}
@@ -124,7 +124,7 @@ var groups = []promise{
 			})
 		}
 		fill.Wait()
-		if err := f.engine.SetMember(f.ctx, "g", "one more", true); !errors.Is(err, bridge.ErrGroupFull) {
+		if err := f.store.SetMember(f.ctx, "g", "one more", true); !errors.Is(err, bridge.ErrGroupFull) {
 			f.Fatalf("got %v, want ErrGroupFull", err)
 		}
 		f.member("g", "u7", true)

@@ -24,9 +24,9 @@ var many = []promise{
 			f.hub.trails = append(f.hub.trails, live)
 		}
 		f.hub.mu.Unlock()
-		all, err := f.engine.TrailsOf(f.ctx, users, false)
+		all, err := f.live.TrailsOf(f.ctx, users, false)
 		f.equal("error", err, nil)
-		live, err := f.engine.TrailsOf(f.ctx, users, true)
+		live, err := f.live.TrailsOf(f.ctx, users, true)
 		f.equal("error", err, nil)
 		for i, u := range users {
 			f.equal("trails of "+u, all[i], f.trails(u))
@@ -69,7 +69,7 @@ var many = []promise{
 		}
 		for _, u := range []string{"u0", "u100", "u199"} {
 			f.holds(u, 0, last)
-			f.equal("places", f.all(u, bridge.Position{}).Next.Mailbox, uint64(10))
+			f.equal("places", f.all(u, bridge.Position{}).Next().Mailbox, uint64(10))
 		}
 	}},
 }

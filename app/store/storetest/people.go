@@ -9,7 +9,7 @@ import (
 
 func (f *fixture) presence(users ...string) []bridge.Presence {
 	f.Helper()
-	list, err := f.engine.Presence(f.ctx, users)
+	list, err := f.live.Presence(f.ctx, users)
 	if err != nil {
 		f.Fatalf("presence: %v", err)
 	}
@@ -21,14 +21,14 @@ func (f *fixture) leave(t bridge.DeliveryLog) {
 	if t.Ended.IsZero() {
 		t.Ended = f.clock.Now()
 	}
-	if err := f.engine.Leave(f.ctx, t); err != nil {
+	if err := f.live.Leave(f.ctx, t); err != nil {
 		f.Fatalf("leave: %v", err)
 	}
 }
 
 func (f *fixture) trails(user string) []bridge.DeliveryLog {
 	f.Helper()
-	list, err := f.engine.Trails(f.ctx, user)
+	list, err := f.live.Trails(f.ctx, user)
 	if err != nil {
 		f.Fatalf("trails: %v", err)
 	}
@@ -37,7 +37,7 @@ func (f *fixture) trails(user string) []bridge.DeliveryLog {
 
 func (f *fixture) revoked(user, tokenID string, issued time.Time) bool {
 	f.Helper()
-	yes, err := f.engine.Revoked(f.ctx, user, tokenID, issued)
+	yes, err := f.store.Revoked(f.ctx, user, tokenID, issued)
 	if err != nil {
 		f.Fatalf("revoked: %v", err)
 	}
@@ -65,7 +65,7 @@ var people = []promise{
 		f.equal("sessions", fmt.Sprint(got[0].Sessions, got[1].Sessions, got[2].Sessions), "1 0 2")
 		f.equal("nobody was seen", got[1].LastSeen.IsZero(), true)
 		f.equal("u is seen now", got[2].LastSeen.Equal(f.clock.Now()), true)
-		list, err := f.engine.Sessions(f.ctx, "u")
+		list, err := f.live.Sessions(f.ctx, "u")
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -119,7 +119,7 @@ var people = []promise{
 	}},
 	{"a notice reaches the listener as it was given", func(f *fixture) {
 		n := bridge.Notice{Kind: bridge.NoticeDisconnect, User: "u", Session: "ses_1"}
-		if err := f.engine.Tell(f.ctx, n); err != nil {
+		if err := f.live.Tell(f.ctx, n); err != nil {
 			f.Fatal(err)
 		}
 		f.eventually("the notice", func() bool { return len(f.hub.told(bridge.NoticeDisconnect)) == 1 })
@@ -128,7 +128,7 @@ var people = []promise{
 	{"revoked tokens stay revoked, by id and by time of issue", func(f *fixture) {
 		noon := f.clock.Now().UTC().Truncate(time.Second)
 		for _, r := range []bridge.Revocation{{TokenID: "stolen"}, {IssuedBefore: noon}, {IssuedBefore: noon.Add(-time.Hour)}} {
-			if err := f.engine.Revoke(f.ctx, "u", r); err != nil {
+			if err := f.store.Revoke(f.ctx, "u", r); err != nil {
 				f.Fatal(err)
 			}
 		}

@@ -9,14 +9,14 @@ import (
 
 func (f *fixture) recall(id string) {
 	f.Helper()
-	if err := f.engine.Recall(f.ctx, id); err != nil {
+	if err := f.store.Recall(f.ctx, id); err != nil {
 		f.Fatalf("recall: %v", err)
 	}
 }
 
 func (f *fixture) lookup(id string) bridge.Record {
 	f.Helper()
-	r, err := f.engine.Lookup(f.ctx, id)
+	r, err := f.store.Lookup(f.ctx, id)
 	if err != nil {
 		f.Fatalf("lookup: %v", err)
 	}
@@ -41,7 +41,7 @@ var recalling = []promise{
 			for _, u := range []string{"u", "v"} {
 				p := f.all(u, bridge.Position{})
 				f.equal("messages", ids(p.Deliveries), []string{a.ID, c.ID})
-				f.equal("lost", p.Lost, bridge.Lost{})
+				f.equal("lost", p.Lost(), bridge.Lost{})
 			}
 			f.clock.Advance(10 * time.Minute)
 			f.prune()
@@ -67,7 +67,7 @@ var recalling = []promise{
 		f.recall(m.ID)
 		p := f.all("u", bridge.Position{})
 		f.equal("messages", len(p.Deliveries), 0)
-		f.equal("lost", p.Lost, bridge.Lost{})
+		f.equal("lost", p.Lost(), bridge.Lost{})
 		f.eventually("a notice", func() bool { return len(f.hub.told(bridge.NoticeRecalled)) == 1 })
 		f.equal("notice", f.hub.told(bridge.NoticeRecalled)[0], bridge.Notice{Kind: bridge.NoticeRecalled, ID: m.ID, Broadcast: 1})
 	}},
@@ -90,14 +90,14 @@ var recalling = []promise{
 		f.recall(gone.ID)
 		f.eventually("two notices", func() bool { return len(f.hub.told(bridge.NoticeRecalled)) == 2 })
 		f.equal("places", f.hub.told(bridge.NoticeRecalled)[1].Mailbox, uint64(1))
-		f.equal("the loss stays one", f.all("u", bridge.Position{}).Lost.Expired.Mailbox, uint64(1))
+		f.equal("the loss stays one", f.all("u", bridge.Position{}).Lost().Expired.Mailbox, uint64(1))
 	}},
 	{"an unknown event can be neither recalled, looked up nor seen", func(f *fixture) {
 		f.send(user("u"), time.Hour)
-		f.unknown("recall", f.engine.Recall(f.ctx, "msg_none"))
-		_, err := f.engine.Lookup(f.ctx, "msg_none")
+		f.unknown("recall", f.store.Recall(f.ctx, "msg_none"))
+		_, err := f.store.Lookup(f.ctx, "msg_none")
 		f.unknown("lookup", err)
-		f.unknown("seen", f.engine.Seen(f.ctx, "u", "ses_1", "msg_none", f.clock.Now()))
+		f.unknown("seen", f.store.Seen(f.ctx, "u", "ses_1", "msg_none", f.clock.Now()))
 	}},
 	{"Lookup tells what became of an event for each recipient", func(f *fixture) {
 		m := f.message(bridge.Target{Users: []string{"v", "u"}})
@@ -105,10 +105,10 @@ var recalling = []promise{
 		f.append(m)
 		f.ack("u", bridge.Position{Mailbox: 1})
 		seen := f.clock.Now().UTC().Truncate(time.Millisecond)
-		if err := f.engine.Seen(f.ctx, "v", "ses_1", m.ID, seen); err != nil {
+		if err := f.store.Seen(f.ctx, "v", "ses_1", m.ID, seen); err != nil {
 			f.Fatal(err)
 		}
-		if err := f.engine.Seen(f.ctx, "v", "ses_1", m.ID, seen.Add(time.Minute)); err != nil {
+		if err := f.store.Seen(f.ctx, "v", "ses_1", m.ID, seen.Add(time.Minute)); err != nil {
 			f.Fatal(err)
 		}
 		want := bridge.Record{ID: m.ID, Type: "test", From: "doctor", Timestamp: m.At, Expires: m.Expires, Except: []string{"ses_9"},
@@ -142,15 +142,15 @@ var recalling = []promise{
 		f.equal("all", r.All, true)
 		f.equal("place", r.Broadcast, uint64(1))
 		f.equal("fates", r.Recipients, []bridge.RecipientStatus{{User: "ada", Held: true, Acked: true}, {User: "bob", Held: true}})
-		f.unknown("seen by who came later", f.engine.Seen(f.ctx, "late", "ses_1", m.ID, f.clock.Now()))
-		if err := f.engine.Seen(f.ctx, "bob", "ses_1", m.ID, f.clock.Now()); err != nil {
+		f.unknown("seen by who came later", f.store.Seen(f.ctx, "late", "ses_1", m.ID, f.clock.Now()))
+		if err := f.store.Seen(f.ctx, "bob", "ses_1", m.ID, f.clock.Now()); err != nil {
 			f.Fatal(err)
 		}
 	}},
 	{"an event of others is unknown to a user", func(f *fixture) {
 		m := f.send(user("u"), time.Hour)
 		f.join("v")
-		f.unknown("seen", f.engine.Seen(f.ctx, "v", "ses_1", m.ID, f.clock.Now()))
+		f.unknown("seen", f.store.Seen(f.ctx, "v", "ses_1", m.ID, f.clock.Now()))
 	}},
 	{"Lookup of what was never stored says so", func(f *fixture) {
 		m := f.message(user("u"))

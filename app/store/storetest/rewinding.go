@@ -25,7 +25,7 @@ type Rewindable struct {
 // RewindHarness makes a new, empty store for one test.
 type RewindHarness func(t *testing.T, o Options) Rewindable
 
-// RunRewinds holds an engine to what bridge.Engine promises of a store that goes
+// RunRewinds holds an engine to what bridge.Store promises of a store that goes
 // back in time, one way of which the harness knows.
 func RunRewinds(t *testing.T, h RewindHarness) {
 	t.Helper()
@@ -44,8 +44,8 @@ func RunRewinds(t *testing.T, h RewindHarness) {
 			t.Parallel()
 			r := &rewound{}
 			r.fixture = newFixture(t, func(t *testing.T, o Options) Open {
-				r.store = h(t, o)
-				return r.store.Open
+				r.faults = h(t, o)
+				return r.faults.Open
 			})
 			// Servers that change places take their time, on a busy machine.
 			ctx, cancel := context.WithTimeout(context.Background(), 6*patience)
@@ -58,26 +58,26 @@ func RunRewinds(t *testing.T, h RewindHarness) {
 
 type rewound struct {
 	*fixture
-	store Rewindable
+	faults Rewindable
 }
 
 func (r *rewound) save() {
 	r.Helper()
-	if !r.store.Live {
+	if !r.faults.Live {
 		r.close()
 		defer r.start()
 	}
-	r.store.Save()
+	r.faults.Save()
 }
 
 func (r *rewound) rewind() {
 	r.Helper()
-	if r.store.Live {
-		r.store.Rewind()
+	if r.faults.Live {
+		r.faults.Rewind()
 		return
 	}
 	r.close()
-	r.store.Rewind()
+	r.faults.Rewind()
 	r.start()
 }
 
@@ -89,7 +89,7 @@ func (r *rewound) publish(n int) {
 		for _, to := range []bridge.Target{user("u"), everybody} {
 			m := r.message(to)
 			r.eventually("a message to be taken", func() bool {
-				_, err := r.engine.Append(r.ctx, m)
+				_, err := r.store.Append(r.ctx, m)
 				if err != nil && !errors.Is(err, bridge.ErrUnavailable) {
 					r.Fatalf("append: %v", err)
 				}
@@ -105,7 +105,7 @@ func both(n uint64) bridge.Position { return bridge.Position{Mailbox: n, Broadca
 // lifeEnd is how far a life still counts; nowhere where it was lost.
 func (r *rewound) lifeEnd(life string) bridge.Position {
 	r.Helper()
-	end, err := r.engine.LifeEnd(r.ctx, "u", life)
+	end, err := r.store.LifeEnd(r.ctx, "u", life)
 	if err != nil && !errors.Is(err, bridge.ErrRewound) {
 		r.Fatalf("the end of a life: %v", err)
 	}
@@ -115,14 +115,14 @@ func (r *rewound) lifeEnd(life string) bridge.Position {
 func (r *rewound) toldApart() {
 	r.join("u")
 	r.publish(3)
-	first := r.engine.Life()
+	first := r.store.Life()
 	r.save()
 	r.publish(5)
-	lost := r.engine.Life()
+	lost := r.store.Life()
 	r.equal("the end of the life that goes on", r.lifeEnd(lost), both(8))
 	r.rewind()
 	r.publish(1)
-	now := r.engine.Life()
+	now := r.store.Life()
 	if now == lost || now == first {
 		r.Fatalf("the store lives %q, as if nothing had happened", now)
 	}
@@ -132,11 +132,11 @@ func (r *rewound) toldApart() {
 	}
 	r.equal("the end of the life in which it was saved", r.lifeEnd(first), both(3))
 	r.equal("the end of this life", r.lifeEnd(now), both(10))
-	if _, err := r.engine.Read(r.ctx, "u", lost, both(8), 10, 1<<20); !errors.Is(err, bridge.ErrOtherLife) {
+	if _, err := r.store.Read(r.ctx, "u", lost, both(8), 10, 1<<20); !errors.Is(err, bridge.ErrOtherLife) {
 		r.Errorf("reading on from what was lost: %v", err)
 	}
 	r.equal("what there is", len(r.all("u", both(3)).Deliveries), 14)
-	if _, err := r.engine.LifeEnd(r.ctx, "u", "neverwas"); !errors.Is(err, bridge.ErrRewound) {
+	if _, err := r.store.LifeEnd(r.ctx, "u", "neverwas"); !errors.Is(err, bridge.ErrRewound) {
 		r.Errorf("a life that never was: %v", err)
 	}
 }
@@ -146,16 +146,16 @@ func (r *rewound) acksCountForNothing() {
 	r.publish(3)
 	r.save()
 	r.publish(5)
-	lost := r.engine.Life()
+	lost := r.store.Life()
 	r.rewind()
 	r.publish(5)
-	if err := r.engine.Ack(r.ctx, "u", lost, both(8)); err != nil && !errors.Is(err, bridge.ErrRewound) {
+	if err := r.store.Ack(r.ctx, "u", lost, both(8)); err != nil && !errors.Is(err, bridge.ErrRewound) {
 		r.Fatalf("ack: %v", err)
 	}
 	if st := r.join("u"); !both(3).Covers(st.Acked) {
 		r.Errorf("after an ack of what was lost %v counts as acked", st.Acked)
 	}
-	if err := r.engine.Ack(r.ctx, "u", r.engine.Life(), both(5)); err != nil {
+	if err := r.store.Ack(r.ctx, "u", r.store.Life(), both(5)); err != nil {
 		r.Fatalf("ack: %v", err)
 	}
 	r.eventually("an ack of this life to count", func() bool { return r.join("u").Acked == both(5) })
@@ -167,7 +167,7 @@ func (r *rewound) idsAreNew() {
 	r.append(m)
 	r.rewind()
 	r.eventually("the message to be taken again", func() bool {
-		receipt, err := r.engine.Append(r.ctx, m)
+		receipt, err := r.store.Append(r.ctx, m)
 		if err == nil && receipt.Duplicate {
 			r.Fatal("the store says that it has a message which it lost")
 		}
@@ -202,7 +202,7 @@ func (r *rewound) returns() {
 func (r *rewound) come(who, session string, again bool) {
 	r.Helper()
 	m := bridge.Member{User: who, Session: session, Transport: "websocket", Since: r.clock.Now(), Returns: again}
-	if _, err := r.engine.Join(r.ctx, m); err != nil {
+	if _, err := r.live.Join(r.ctx, m); err != nil {
 		r.Fatalf("join %q: %v", who, err)
 	}
 }
@@ -214,15 +214,15 @@ func (r *rewound) twice() {
 	var lives []string
 	for range 3 {
 		r.publish(2)
-		lives = append(lives, r.engine.Life())
+		lives = append(lives, r.store.Life())
 		r.rewind()
-		if !r.store.Live {
+		if !r.faults.Live {
 			continue
 		}
 		r.save() // a server that was promoted has to be copied again
 	}
 	r.publish(4)
-	seen := map[string]bool{r.engine.Life(): true}
+	seen := map[string]bool{r.store.Life(): true}
 	for i, life := range lives {
 		if seen[life] {
 			r.Errorf("the life %q came back", life)
@@ -242,8 +242,8 @@ func (r *rewound) heardInItsLife() {
 	before := r.serial.Load() // ids up to here were lost, or are older
 	r.rewind()
 	r.publish(1)
-	now := r.engine.Life()
-	if r.store.Live && !r.hub.born(now) {
+	now := r.store.Life()
+	if r.faults.Live && !r.hub.born(now) {
 		r.Errorf("nobody was told of the life %q", now)
 	}
 	r.eventually("messages to be heard again", func() bool {
@@ -281,26 +281,26 @@ var lasting = []promise{
 				f.send(everybody, time.Hour)
 			}
 			st := f.join("u")
-			f.equal("life", st.Life, f.engine.Life())
+			f.equal("life", st.Life, f.store.Life())
 			at[st.Life] = st.Head
 			f.reopen()
 		}
 		for life, p := range at {
-			end, err := f.engine.LifeEnd(f.ctx, "u", life)
+			end, err := f.store.LifeEnd(f.ctx, "u", life)
 			if err != nil || !end.Covers(p) {
 				f.Fatalf("of the life %q %v is good (%v), and %v was seen", life, end, err, p)
 			}
 		}
-		old, err := f.engine.LifeEnd(f.ctx, "nobody", f.engine.Life())
+		old, err := f.store.LifeEnd(f.ctx, "nobody", f.store.Life())
 		f.equal("the end of life of somebody who was never there", fmt.Sprint(old.Mailbox, err), "0 <nil>")
 	}},
 	{"an old place of before a restart reads on after it", func(f *fixture) {
 		f.join("u")
 		f.send(user("u"), time.Hour)
-		life := f.engine.Life()
+		life := f.store.Life()
 		f.reopen()
 		f.send(user("u"), time.Hour)
-		end, err := f.engine.LifeEnd(f.ctx, "u", life)
+		end, err := f.store.LifeEnd(f.ctx, "u", life)
 		if err != nil {
 			f.Fatalf("the end of the life before: %v", err)
 		}

@@ -32,21 +32,21 @@ func (f *fixture) with(user, session string, t token) bridge.Member {
 // present makes a session present with a token, or refreshes it with another.
 func (f *fixture) present(user, session string, t token) {
 	f.Helper()
-	if _, err := f.engine.Join(f.ctx, f.with(user, session, t)); err != nil {
+	if _, err := f.live.Join(f.ctx, f.with(user, session, t)); err != nil {
 		f.Fatalf("join: %v", err)
 	}
 }
 
 func (f *fixture) refused(want error, m bridge.Member) {
 	f.Helper()
-	if _, err := f.engine.Join(f.ctx, m); !errors.Is(err, want) {
+	if _, err := f.live.Join(f.ctx, m); !errors.Is(err, want) {
 		f.Fatalf("join: got %v, want %v", err, want)
 	}
 }
 
 func (f *fixture) revoke(user string, r bridge.Revocation) {
 	f.Helper()
-	if err := f.engine.Revoke(f.ctx, user, r); err != nil {
+	if err := f.store.Revoke(f.ctx, user, r); err != nil {
 		f.Fatalf("revoke: %v", err)
 	}
 }
@@ -250,7 +250,7 @@ var rights = []promise{
 		f.clock.Advance(time.Second)
 		f.erase("u")
 		f.ack("u", bridge.Position{Mailbox: 1, Broadcast: 1})
-		if err := f.engine.Seen(f.ctx, "u", "ses_1", m.ID, seen); err != nil && !errors.Is(err, bridge.ErrUnknown) {
+		if err := f.store.Seen(f.ctx, "u", "ses_1", m.ID, seen); err != nil && !errors.Is(err, bridge.ErrUnknown) {
 			f.Fatal(err)
 		}
 		f.refused(bridge.ErrErased, before)
@@ -280,16 +280,16 @@ var rights = []promise{
 					t := f.token(fmt.Sprint(u, "-", n, "-", i/4), "ward", fmt.Sprint("g", n%3))
 					t.id = t.name
 					m := f.with(u, fmt.Sprint("ses_", i), t)
-					if _, err := f.engine.Join(f.ctx, m); err != nil && !errors.Is(err, bridge.ErrRevoked) {
+					if _, err := f.live.Join(f.ctx, m); err != nil && !errors.Is(err, bridge.ErrRevoked) {
 						f.Errorf("join: %v", err)
 					}
 					switch n % 4 {
 					case 1:
-						if err := f.engine.Revoke(f.ctx, u, bridge.Revocation{TokenID: t.id}); err != nil {
+						if err := f.store.Revoke(f.ctx, u, bridge.Revocation{TokenID: t.id}); err != nil {
 							f.Errorf("revoke: %v", err)
 						}
 					case 3:
-						if err := f.engine.SetMember(f.ctx, "ward", u, false); err != nil {
+						if err := f.store.SetMember(f.ctx, "ward", u, false); err != nil {
 							f.Errorf("set member: %v", err)
 						}
 					}
@@ -317,12 +317,12 @@ var rights = []promise{
 			t.id = t.name
 			var wg sync.WaitGroup
 			wg.Go(func() {
-				if _, err := f.engine.Join(f.ctx, f.with("ada", "ses_1", t)); err != nil && !errors.Is(err, bridge.ErrRevoked) {
+				if _, err := f.live.Join(f.ctx, f.with("ada", "ses_1", t)); err != nil && !errors.Is(err, bridge.ErrRevoked) {
 					f.Errorf("join: %v", err)
 				}
 			})
 			wg.Go(func() {
-				if err := f.engine.Revoke(f.ctx, "ada", bridge.Revocation{TokenID: t.id}); err != nil {
+				if err := f.store.Revoke(f.ctx, "ada", bridge.Revocation{TokenID: t.id}); err != nil {
 					f.Errorf("revoke: %v", err)
 				}
 			})
@@ -336,9 +336,9 @@ var rights = []promise{
 			m := f.with("ada", "ses_1", f.token(fmt.Sprint("t", n), "ward"))
 			var wg sync.WaitGroup
 			var joined error
-			wg.Go(func() { _, joined = f.engine.Join(f.ctx, m) })
+			wg.Go(func() { _, joined = f.live.Join(f.ctx, m) })
 			wg.Go(func() {
-				if err := f.engine.Erase(f.ctx, "ada"); err != nil {
+				if err := f.store.Erase(f.ctx, "ada"); err != nil {
 					f.Errorf("erase: %v", err)
 				}
 			})

@@ -22,7 +22,7 @@ var sharing = []promise{
 			for i := range ms {
 				ms[i] = f.message(bridge.Target{Users: users})
 			}
-			for i, a := range f.engine.AppendMany(f.ctx, ms) {
+			for i, a := range f.store.AppendMany(f.ctx, ms) {
 				if a.Err != nil || len(a.Receipt.Recipients) != recipients {
 					f.Errorf("event %d of the batch: %v", i, a.Err)
 				}
@@ -46,7 +46,7 @@ var sharing = []promise{
 		}
 		small := batch(2)
 		f.betweenLongWork(func() {
-			for _, a := range f.engine.AppendMany(f.ctx, batch(60)) {
+			for _, a := range f.store.AppendMany(f.ctx, batch(60)) {
 				if a.Err != nil {
 					f.Error(a.Err)
 				}
@@ -99,7 +99,7 @@ func (f *fixture) betweenLongWork(work func(), between ...*bridge.Message) {
 	case <-f.ctx.Done():
 		f.Fatal("the long work does not begin")
 	}
-	for i, a := range f.engine.AppendMany(context.WithoutCancel(f.ctx), between) {
+	for i, a := range f.store.AppendMany(context.WithoutCancel(f.ctx), between) {
 		if a.Err != nil {
 			f.Fatalf("message %d between: %v", i, a.Err)
 		}

@@ -1,5 +1,5 @@
-// Package storetest is the one conformance suite that every bridge.Engine must
-// pass. It knows the port and nothing else: no file, no server, no clock but the
+// Package storetest is the one conformance suite that every pair of a
+// bridge.Store and a bridge.Live must pass. It knows the port and nothing else: no file, no server, no clock but the
 // one it hands in.
 package storetest
 
@@ -22,15 +22,21 @@ type Options struct {
 	MailboxBytes int
 }
 
+// Pair is a store and who is connected to it; one object may be both.
+type Pair struct {
+	Store bridge.Store
+	Live  bridge.Live
+}
+
 // Open opens one store: the first call finds it empty, later ones, each after
-// the engine before was closed, find what that one left.
-type Open func() (bridge.Engine, error)
+// the store before was closed, find what that one left.
+type Open func() (Pair, error)
 
 // Harness makes a new, empty store for one test. What it has to tidy up it
-// registers with t.Cleanup; the suite closes the engines it opens.
+// registers with t.Cleanup; the suite closes the stores it opens.
 type Harness func(t *testing.T, o Options) Open
 
-// Run holds an engine to the promises of bridge.Engine. Tests run in parallel,
+// Run holds a pair to the promises of bridge.Store and bridge.Live. Tests run in parallel,
 // each on a store of its own.
 func Run(t *testing.T, h Harness) {
 	t.Helper()

@@ -15,14 +15,17 @@ import (
 	"hookbridge/app/bridge"
 )
 
-var _ bridge.Engine = (*Engine)(nil)
+var (
+	_ bridge.Store = (*Store)(nil)
+	_ bridge.Live  = (*Store)(nil)
+)
 
 // fileName is the store's main file.
 const fileName = "bridge.db"
 
-// Engine keeps everything in one folder of this machine. See the package's
+// Store keeps everything in one folder of this machine. See the package's
 // documentation for how.
-type Engine struct {
+type Store struct {
 	opts     Options
 	epoch    string
 	lives    *lives
@@ -57,12 +60,12 @@ type Engine struct {
 // Open makes or reopens the store in o.Dir and starts it. It refuses a folder
 // that another process has open, and a file that a newer program wrote; the
 // error says what to do. The context covers opening only.
-func Open(ctx context.Context, o Options) (_ *Engine, err error) {
+func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	o, lock, err := occupy(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{
+	e := &Store{
 		opts:   o,
 		queue:  newQueue(o.QueueLimit, o.Patience),
 		acks:   &ackBook{dirty: make(map[string]dirt)},
@@ -138,7 +141,7 @@ const setupWriter = `PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;
 
 // openFile opens all connections, the writer's first: it brings the file into
 // shape for the others.
-func (e *Engine) openFile() (err error) {
+func (e *Store) openFile() (err error) {
 	path := filepath.Join(e.opts.Dir, fileName)
 	size, err := sizeOf(path)
 	if err != nil {
@@ -222,7 +225,7 @@ func (e *Engine) openFile() (err error) {
 const checkAtOnce = 128 << 20
 
 // checkBeside reads a large file through while the store is in use.
-func (e *Engine) checkBeside() {
+func (e *Store) checkBeside() {
 	defer close(e.checked)
 	if e.pages == nil {
 		return
@@ -239,7 +242,7 @@ func (e *Engine) checkBeside() {
 
 // unmake takes a file away that could not become a store, so that the next start
 // does not find it empty.
-func (e *Engine) unmake(path string) {
+func (e *Store) unmake(path string) {
 	if size, err := sizeOf(path); err != nil || size != 0 {
 		return
 	}
@@ -250,7 +253,7 @@ func (e *Engine) unmake(path string) {
 	}
 }
 
-func (e *Engine) connect(path, setup string) (*sqlite3.Conn, error) {
+func (e *Store) connect(path, setup string) (*sqlite3.Conn, error) {
 	c, err := connect(e.vfs, path, setup)
 	if err == nil {
 		e.conns = append(e.conns, c)
@@ -272,15 +275,15 @@ func connect(v *walVFS, path, setup string) (*sqlite3.Conn, error) {
 	return c, nil
 }
 
-// Epoch implements bridge.Engine.
-func (e *Engine) Epoch() string { return e.epoch }
+// Epoch implements bridge.Store.
+func (e *Store) Epoch() string { return e.epoch }
 
-// Listen implements bridge.Engine.
-func (e *Engine) Listen(l bridge.Listener) { e.listener.Store(&l) }
+// Listen implements bridge.Store.
+func (e *Store) Listen(l bridge.Listener) { e.listener.Store(&l) }
 
-// Close implements bridge.Engine. Beside ErrClosed it returns what went wrong
+// Close implements bridge.Store. Beside ErrClosed it returns what went wrong
 // with the last acks or with the file.
-func (e *Engine) Close() error {
+func (e *Store) Close() error {
 	if !e.queue.close() {
 		return bridge.ErrClosed
 	}
@@ -295,7 +298,7 @@ func (e *Engine) Close() error {
 }
 
 // letGo gives back the connections, the file system and the lock.
-func (e *Engine) letGo() error {
+func (e *Store) letGo() error {
 	var errs []error
 	// The writer's connection goes last: it copies what is left in the
 	// write-ahead log and removes that.

@@ -14,28 +14,28 @@ import (
 )
 
 const (
-	// maxFlights is how many scripts that publish are on their way at a time:
+	// maxInFlight is how many scripts that publish are on their way at a time:
 	// enough that a message seldom waits for another one's answer.
-	maxFlights = 4
-	// maxFlight is how many messages one of them takes, so that Redis, which does
+	maxInFlight = 4
+	// maxBatch is how many messages one of them takes, so that Redis, which does
 	// nothing else meanwhile, is soon there for others.
-	maxFlight = 32
+	maxBatch = 32
 )
 
-// flights gather messages: those that come while enough scripts are on their way
+// batcher gathers messages: those that come while enough scripts are on their way
 // go together with the next one. Much of what a message costs is the same for one
 // script, be it of one message or of many.
-type flights struct {
+type batcher struct {
 	mu      sync.Mutex // guards what follows
 	under   int        // on their way
 	waiting []*appending
 }
 
 // start lets a message go, or wait for others to land.
-func (f *flights) start(a *appending) bool {
+func (f *batcher) start(a *appending) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.under < maxFlights {
+	if f.under < maxInFlight {
 		f.under++
 		return true
 	}
@@ -45,7 +45,7 @@ func (f *flights) start(a *appending) bool {
 }
 
 // landed returns those who go next, if any do.
-func (f *flights) landed() (next []*appending) {
+func (f *batcher) landed() (next []*appending) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.waiting) == 0 {
@@ -53,16 +53,16 @@ func (f *flights) landed() (next []*appending) {
 		return nil
 	}
 	next = f.waiting
-	if f.waiting = nil; len(next) > maxFlight {
-		next, f.waiting = next[:maxFlight:maxFlight], next[maxFlight:]
+	if f.waiting = nil; len(next) > maxBatch {
+		next, f.waiting = next[:maxBatch:maxBatch], next[maxBatch:]
 	}
 	return next
 }
 
 // publish sends a message on its way, with others where there are some, and
 // returns when it is answered.
-func (e *Engine) publish(ctx context.Context, a *appending) (answer, error) {
-	if e.flights.start(a) {
+func (e *Store) publish(ctx context.Context, a *appending) (answer, error) {
+	if e.batcher.start(a) {
 		defer e.land()
 		e.fly(ctx, []*appending{a})
 		return a.answer, a.err
@@ -76,8 +76,8 @@ func (e *Engine) publish(ctx context.Context, a *appending) (answer, error) {
 }
 
 // land lets those go who have waited.
-func (e *Engine) land() {
-	next := e.flights.landed()
+func (e *Store) land() {
+	next := e.batcher.landed()
 	if next == nil {
 		return
 	}
@@ -101,7 +101,7 @@ func (e *Engine) land() {
 
 // fly runs one script for some messages and notes each one's answer. Those that the
 // server did not take, because the store lives another life, go again.
-func (e *Engine) fly(ctx context.Context, as []*appending) {
+func (e *Store) fly(ctx context.Context, as []*appending) {
 	err := e.inLife(ctx, func(lf *lifetime) (err error) {
 		as, err = e.flyOnce(ctx, lf, as)
 		return err
@@ -112,7 +112,7 @@ func (e *Engine) fly(ctx context.Context, as []*appending) {
 }
 
 // flyOnce runs it in one life. It returns those that have no answer, and why.
-func (e *Engine) flyOnce(ctx context.Context, lf *lifetime, as []*appending) (left []*appending, err error) {
+func (e *Store) flyOnce(ctx context.Context, lf *lifetime, as []*appending) (left []*appending, err error) {
 	keys := make([]string, 0, 7*len(as)+1)
 	args := make([]string, 0, 10+12*len(as))
 	args = append(args, itoa(e.nowMs()), e.channel(), e.self, e.leases.dead(), e.touch(), itoa(e.opts.MailboxLimit), itoa(e.opts.BroadcastLimit),
@@ -145,7 +145,7 @@ func (e *Engine) flyOnce(ctx context.Context, lf *lifetime, as []*appending) (le
 }
 
 // answerOf reads the answer to one of several.
-func (e *Engine) answerOf(ctx context.Context, r rueidis.RedisMessage) (ans answer, err error) {
+func (e *Store) answerOf(ctx context.Context, r rueidis.RedisMessage) (ans answer, err error) {
 	if err := r.Error(); err != nil {
 		return ans, e.fault(ctx, err)
 	}

@@ -11,33 +11,35 @@ import (
 // echoes are the appends that wait until this machine has heard, over its
 // channel and so in the order of all, the message that it published itself. Only
 // then is it known to how many sessions the message went.
-type echoes struct {
+type selfDeliveries struct {
 	mu      sync.Mutex // guards what follows
 	last    uint64
-	waiting map[uint64]*echo
+	waiting map[uint64]*selfDelivery
 }
 
-type echo struct {
+type selfDelivery struct {
 	token uint64
 	m     *bridge.Message
 	heard chan int // how many sessions took it; closed when it will not be heard
 }
 
-// echoPatience is how long a message may take from its script to its channel.
-const echoPatience = 2 * time.Second
+// selfDeliveryTimeout is how long a message may take from its script to its channel.
+const selfDeliveryTimeout = 2 * time.Second
 
-func newEchoes() *echoes { return &echoes{waiting: make(map[uint64]*echo)} }
+func newSelfDeliveries() *selfDeliveries {
+	return &selfDeliveries{waiting: make(map[uint64]*selfDelivery)}
+}
 
-func (e *echoes) expect(m *bridge.Message) *echo {
+func (e *selfDeliveries) expect(m *bridge.Message) *selfDelivery {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.last++
-	w := &echo{token: e.last, m: m, heard: make(chan int, 1)}
+	w := &selfDelivery{token: e.last, m: m, heard: make(chan int, 1)}
 	e.waiting[w.token] = w
 	return w
 }
 
-func (e *echoes) forget(w *echo) {
+func (e *selfDeliveries) forget(w *selfDelivery) {
 	if w == nil {
 		return
 	}
@@ -47,7 +49,7 @@ func (e *echoes) forget(w *echo) {
 }
 
 // message is what the append with a token has published; nil where it waits no longer.
-func (e *echoes) message(token uint64) *bridge.Message {
+func (e *selfDeliveries) message(token uint64) *bridge.Message {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if w := e.waiting[token]; w != nil {
@@ -57,7 +59,7 @@ func (e *echoes) message(token uint64) *bridge.Message {
 }
 
 // hear tells the append that waits, if one does.
-func (e *echoes) hear(token uint64, sessions int) {
+func (e *selfDeliveries) hear(token uint64, sessions int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if w := e.waiting[token]; w != nil {
@@ -67,7 +69,7 @@ func (e *echoes) hear(token uint64, sessions int) {
 }
 
 // lost lets all go: the channel is not heard any more.
-func (e *echoes) lost() {
+func (e *selfDeliveries) lost() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for token, w := range e.waiting {
@@ -77,13 +79,13 @@ func (e *echoes) lost() {
 }
 
 // wait returns how many sessions took the message; false where that is not known.
-func (e *echoes) wait(ctx context.Context, w *echo) (sessions int, ok bool) {
+func (e *selfDeliveries) wait(ctx context.Context, w *selfDelivery) (sessions int, ok bool) {
 	select {
 	case sessions, ok = <-w.heard: // as a rule it is here already
 		return sessions, ok
 	default:
 	}
-	timer := time.NewTimer(echoPatience)
+	timer := time.NewTimer(selfDeliveryTimeout)
 	defer timer.Stop()
 	select {
 	case sessions, ok = <-w.heard:

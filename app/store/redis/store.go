@@ -17,8 +17,8 @@ import (
 // machineNameLen is MACHINE of lua/lib.lua.
 const machineNameLen = 12
 
-// Engine keeps mailboxes in Redis and shares them with other machines.
-type Engine struct {
+// Store keeps mailboxes in Redis and shares them with other machines.
+type Store struct {
 	opts    Options
 	client  rueidis.Client
 	conns   *conns
@@ -27,16 +27,16 @@ type Engine struct {
 	self    string  // this machine's name, new with each start
 	all     mailbox // of messages to all
 
-	listener atomic.Pointer[bridge.Listener]
-	epoch    atomic.Pointer[string]
-	crowd    *crowd
-	leases   *leases
-	echoes   *echoes
-	flights  flights
-	asked    *questions
-	lives    *lives
-	metrics  *metrics
-	health   health
+	listener       atomic.Pointer[bridge.Listener]
+	epoch          atomic.Pointer[string]
+	crowd          *crowd
+	leases         *leases
+	selfDeliveries *selfDeliveries
+	batcher        batcher
+	asked          *questions
+	lives          *lives
+	metrics        *metrics
+	health         health
 
 	gate   sync.RWMutex // held for reading by each call, for writing by Close
 	closed atomic.Bool
@@ -48,13 +48,16 @@ type Engine struct {
 	heardOnce chan struct{} // closed when they were for the first time
 	heard     sync.Once     // closes heardOnce
 	catching  atomic.Bool   // catchUp is at work
-	burials   atomic.Bool   // burying is at work
+	reaping   atomic.Bool   // reap is at work
 	renewals  sync.Mutex    // guards the two that follow
 	revived   bool          // of renew: the lease had lapsed at the last renewal
 	renewed   time.Time     // of renew: when that was
 }
 
-var _ bridge.Engine = (*Engine)(nil)
+var (
+	_ bridge.Store = (*Store)(nil)
+	_ bridge.Live  = (*Store)(nil)
+)
 
 // startPatience is how long Open tries to reach Redis: machines and Redis are
 // often started together.
@@ -63,7 +66,7 @@ const startPatience = 20 * time.Second
 // Open connects to Redis and begins to listen. Errors: a setting that is wrong,
 // a server that is too old or holds what a newer version wrote, ErrUnfinished,
 // ErrUnavailable.
-func Open(ctx context.Context, o Options) (*Engine, error) {
+func Open(ctx context.Context, o Options) (*Store, error) {
 	e, err := dial(ctx, o)
 	if err != nil {
 		return nil, err
@@ -77,7 +80,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 
 // dial makes an engine that is connected, to a store of a known format, and does
 // nothing yet.
-func dial(ctx context.Context, o Options) (*Engine, error) {
+func dial(ctx context.Context, o Options) (*Store, error) {
 	o, err := o.withDefaults()
 	if err != nil {
 		return nil, err
@@ -105,8 +108,8 @@ func dial(ctx context.Context, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{opts: o, client: client, conns: wires, cluster: client.Mode() == rueidis.ClientModeCluster, self: randomName(machineNameLen),
-		crowd: newCrowd(), leases: newLeases(), echoes: newEchoes(), asked: newQuestions(), lives: newLives(), heardOnce: make(chan struct{})}
+	e := &Store{opts: o, client: client, conns: wires, cluster: client.Mode() == rueidis.ClientModeCluster, self: randomName(machineNameLen),
+		crowd: newCrowd(), leases: newLeases(), selfDeliveries: newSelfDeliveries(), asked: newQuestions(), lives: newLives(), heardOnce: make(chan struct{})}
 	e.life, e.end = context.WithCancel(context.WithoutCancel(ctx))
 	e.all = e.mailboxAt("all")
 	e.health.logger = o.Logger
@@ -124,7 +127,7 @@ func dial(ctx context.Context, o Options) (*Engine, error) {
 	return e, nil
 }
 
-func (e *Engine) hangUp() {
+func (e *Store) hangUp() {
 	e.end()
 	e.loops.Wait()
 	e.client.Close()
@@ -147,7 +150,7 @@ func connect(ctx context.Context, co rueidis.ClientOption, o Options) (rueidis.C
 	}
 }
 
-func (e *Engine) open(ctx context.Context) error {
+func (e *Store) open(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, startPatience, errSilent)
 	defer cancel()
 	if err := e.checkWhole(ctx); err != nil {
@@ -181,7 +184,7 @@ func (e *Engine) open(ctx context.Context) error {
 
 // inspect refuses a server that is too old and warns of settings that break
 // promises.
-func (e *Engine) inspect(ctx context.Context) error {
+func (e *Store) inspect(ctx context.Context) error {
 	text, err := e.client.Do(ctx, e.client.B().Info().Build()).ToString()
 	if err != nil {
 		return e.fault(ctx, err)
@@ -205,7 +208,7 @@ func (e *Engine) inspect(ctx context.Context) error {
 	return nil
 }
 
-func (e *Engine) checkFormat(ctx context.Context) error {
+func (e *Store) checkFormat(ctx context.Context) error {
 	set := e.client.B().Set().Key(e.formatKey()).Value(strconv.Itoa(formatVersion)).Nx().Build()
 	r := e.client.DoMulti(ctx, set, e.client.B().Get().Key(e.formatKey()).Build())
 	if err := r[0].Error(); err != nil && !rueidis.IsRedisNil(err) {
@@ -222,7 +225,7 @@ func (e *Engine) checkFormat(ctx context.Context) error {
 }
 
 // checkWhole refuses a store that an import has not finished.
-func (e *Engine) checkWhole(ctx context.Context) error {
+func (e *Store) checkWhole(ctx context.Context) error {
 	n, err := e.client.Do(ctx, e.client.B().Exists().Key(e.importKey()).Build()).AsInt64()
 	if err = e.fault(ctx, err); err != nil {
 		return err
@@ -233,15 +236,15 @@ func (e *Engine) checkWhole(ctx context.Context) error {
 	return nil
 }
 
-// Epoch implements bridge.Engine.
-func (e *Engine) Epoch() string { return *e.epoch.Load() }
+// Epoch implements bridge.Store.
+func (e *Store) Epoch() string { return *e.epoch.Load() }
 
-// Listen implements bridge.Engine.
-func (e *Engine) Listen(l bridge.Listener) { e.listener.Store(&l) }
+// Listen implements bridge.Store.
+func (e *Store) Listen(l bridge.Listener) { e.listener.Store(&l) }
 
 // enter counts a call that Close waits for. A caller who has set no deadline gets
 // one.
-func (e *Engine) enter(ctx context.Context) (limited context.Context, leave func(), err error) {
+func (e *Store) enter(ctx context.Context) (limited context.Context, leave func(), err error) {
 	e.gate.RLock()
 	if e.closed.Load() {
 		e.gate.RUnlock()
@@ -261,8 +264,8 @@ func (e *Engine) enter(ctx context.Context) (limited context.Context, leave func
 // errSilent is that a server has not answered in time.
 var errSilent = fmt.Errorf("%w: redis: no answer in time", bridge.ErrUnavailable)
 
-// Close implements bridge.Engine.
-func (e *Engine) Close() error {
+// Close implements bridge.Store.
+func (e *Store) Close() error {
 	if e.closed.Swap(true) {
 		return bridge.ErrClosed
 	}
@@ -295,7 +298,7 @@ const closePatience = 3 * time.Second
 
 // withdraw takes back this machine's word about its sessions. Where that fails (it
 // returns false), it lapses.
-func (e *Engine) withdraw(ctx context.Context) bool {
+func (e *Store) withdraw(ctx context.Context) bool {
 	var cmds rueidis.Commands
 	for user, sessions := range e.crowd.all() {
 		cmds = append(cmds, e.client.B().Hdel().Key(e.mailboxOf(user).l).Field(sessions...).Build())
@@ -313,6 +316,6 @@ func (e *Engine) withdraw(ctx context.Context) bool {
 }
 
 // nowMs is the callers' clock.
-func (e *Engine) nowMs() int64 { return e.opts.Now().UnixMilli() }
+func (e *Store) nowMs() int64 { return e.opts.Now().UnixMilli() }
 
 func itoa[T int | int64 | uint64](n T) string { return strconv.FormatInt(int64(n), 10) }

@@ -16,7 +16,7 @@ const atOnce = 64
 
 // doMany runs commands, those of one slot in their order, so that others get in
 // between.
-func (e *Engine) doMany(ctx context.Context, cmds rueidis.Commands) []rueidis.RedisResult {
+func (e *Store) doMany(ctx context.Context, cmds rueidis.Commands) []rueidis.RedisResult {
 	if len(cmds) <= atOnce {
 		return e.client.DoMulti(ctx, cmds...)
 	}
@@ -35,7 +35,7 @@ type replied struct {
 
 // runMany runs scripts likewise, those of one slot in their order. Those that the
 // server did not run, because the store lives another life, are run in that one.
-func (e *Engine) runMany(ctx context.Context, calls []call) []replied {
+func (e *Store) runMany(ctx context.Context, calls []call) []replied {
 	out := make([]replied, len(calls))
 	left := make([]int, len(calls))
 	for i := range left {
@@ -65,7 +65,7 @@ func (e *Engine) runMany(ctx context.Context, calls []call) []replied {
 
 // runLeft runs those calls that are left, in the life that the store is known to
 // live. It returns those that were not run, and has found the next life for them.
-func (e *Engine) runLeft(ctx context.Context, calls []call, left []int, out []replied) (again []int, err error) {
+func (e *Store) runLeft(ctx context.Context, calls []call, left []int, out []replied) (again []int, err error) {
 	lf := e.lives.now.Load()
 	some := make([]call, len(left))
 	for i, n := range left {
@@ -88,7 +88,7 @@ func (e *Engine) runLeft(ctx context.Context, calls []call, left []int, out []re
 }
 
 // runManyOnce runs scripts in one life. The errors are the server's own.
-func (e *Engine) runManyOnce(ctx context.Context, lf *lifetime, calls []call) []replied {
+func (e *Store) runManyOnce(ctx context.Context, lf *lifetime, calls []call) []replied {
 	cmds := make(rueidis.Commands, len(calls))
 	for i := range calls {
 		cmds[i] = e.byHash(lf, calls[i])
@@ -105,7 +105,7 @@ func (e *Engine) runManyOnce(ctx context.Context, lf *lifetime, calls []call) []
 
 // runManyIn runs scripts in a life that the caller names, all of them or none that
 // counts. ErrOtherLife where the store lives another one.
-func (e *Engine) runManyIn(ctx context.Context, life string, calls []call) ([]replied, error) {
+func (e *Store) runManyIn(ctx context.Context, life string, calls []call) ([]replied, error) {
 	for turns := range maxTurns {
 		if err := pause(ctx, turns); err != nil {
 			return nil, e.fault(ctx, err)

@@ -65,34 +65,6 @@ type Delivery struct {
 	Life string
 }
 
-// Listener is what an engine tells about messages as they become readable: this
-// machine's hub. Calls for one log come in the order of its sequences, never two
-// at a time for the same log, and never block. A Deliver may be missing, or come
-// late or twice: sessions find holes by the sequence and fill them from the store.
-type Listener interface {
-	// Deliver hands a message of user's mailbox (or a never stored one to
-	// user) to the user's live sessions on this machine and returns how many
-	// it went to.
-	Deliver(user string, d Delivery) (sessions int)
-	// DeliverAll does the same for a message to all.
-	DeliverAll(d Delivery) (sessions int)
-	// Notify tells this machine's sessions of something they must act on. A
-	// recall comes after the Deliver of the message.
-	Notify(n Notice)
-	// Trails tells what the user's live sessions on this machine have gone
-	// through so far.
-	Trails(user string) []DeliveryLog
-	// Behind tells that the user's sessions (everybody's where user is empty)
-	// may have been told nothing of messages up to head, because machines lost
-	// sight of each other: those that are not there yet read them from the
-	// store.
-	Behind(user string, head Position)
-	// NewLife tells that the store lives another life than before: it may have
-	// gone back in time. Each session here asks LifeEnd how far what it has seen
-	// still holds. It comes before any Deliver of that life.
-	NewLife(life string)
-}
-
 // Recipient is what became of a message in one mailbox.
 type Recipient struct {
 	User     string
@@ -119,48 +91,73 @@ type Appended struct {
 	Err     error
 }
 
-// JoinState is where a user stands when a session joins.
-type JoinState struct {
-	// Head is the place of the newest message in each log.
-	Head Position
-	// Acked is the furthest place any session of the user has acked. For a
-	// user seen for the first time, Acked.Broadcast is Head.Broadcast: older
-	// messages to all are not theirs.
-	Acked Position
-	// First is the place before the oldest message to all that concerns this
-	// user (the head of that log when the user was first seen); Mailbox is 0.
-	First Position
-	// Live counts the user's live sessions on all machines, this one too.
-	Live int
-	// Life is the life of the store in which all this is so.
-	Life string
-}
-
-// Lost says up to which places messages are gone in a way that their readers
-// must be told about. A message that was replaced, recalled or never stored is
-// not lost.
-type Lost struct {
-	Expired Position // the furthest message whose time ran out (removed or not)
-	Trimmed Position // the furthest message pushed out of a full mailbox
-}
-
-// Page is a stretch of what a user reads.
+// Page is a part of what a user reads.
 type Page struct {
 	// Deliveries are in order within each log; between the logs the order is
-	// the engine's choice. Expired messages are not in it.
+	// the store's choice. Expired messages are not in it.
 	Deliveries []Delivery
-	// Next is the place to read on from: it has passed everything in this
-	// page and everything that is gone within it.
-	Next Position
-	// Lost counts what is gone within this page's stretch (after what was
-	// asked for, up to Next) as well as before its first delivery. Zero in
-	// each log where nothing is gone.
-	Lost Lost
+	// Mailbox and Broadcast say from where to where the page looked at each log, and
+	// what the store knows of places at which it holds nothing. See Lost and Next.
+	Mailbox, Broadcast Stretch
 	// More is false when the page reached the head of both logs.
 	More bool
 }
 
-// Engine keeps mailboxes, the memory of ids, acks and presence, and fans live
+// Record is what the engine knows of an event, as long as it remembers its id.
+type Record struct {
+	ID        string
+	Type      string
+	From      string // the user who sent it; empty for a webhook
+	Timestamp time.Time
+	Expires   time.Time // zero if never stored
+	Recalled  time.Time // zero unless it was
+	Except    []string  // sessions that were not to be handed it
+	All       bool
+	Broadcast uint64 // its place in the log of messages to all, also when it is gone from there
+	// Recipients has one entry a recipient; of a message to all one for each user
+	// whose it is, MaxListed at most, by name.
+	Recipients []RecipientStatus
+	More       bool // there are more than are listed
+}
+
+// RecipientStatus is what became of a message for one user.
+type RecipientStatus struct {
+	User  string
+	Seq   uint64 // its place in the mailbox, also when it is gone from there; 0 if never stored, or to all
+	Held  bool   // it is still there to be read
+	Acked bool
+	Seen  []SeenAt
+}
+
+// SeenAt is an app's word that the person has seen a message.
+type SeenAt struct {
+	Session string
+	At      time.Time
+}
+
+// Revocation says which tokens of a user are no longer good; exactly one member
+// is set.
+type Revocation struct {
+	TokenID      string    `json:"tokenId,omitempty"` // the one with this jti
+	IssuedBefore time.Time `json:"issuedBefore"`      // all issued before; those without iat too
+}
+
+// Covers reports whether the revocation ends a token.
+func (r Revocation) Covers(tokenID string, issuedAt time.Time) bool {
+	if r.TokenID != "" {
+		return tokenID == r.TokenID
+	}
+	return issuedAt.Before(r.IssuedBefore)
+}
+
+// Bounds of what the registry keeps and lists.
+const (
+	MaxGroupMembers = 10_000 // members of one group
+	MaxDeliveryLogs = 64     // ended sessions of one user whose trails are kept
+	MaxListed       = 1_000  // recipients of a message to all that a Record lists
+)
+
+// Store keeps mailboxes, the memory of ids, acks and presence, and fans live
 // messages out. All methods may be called at the same time from many goroutines.
 // A context that ends stops the wait, not necessarily the work.
 //
@@ -178,7 +175,7 @@ type Page struct {
 //     every place good.
 //   - Acks may be written late: losing the last ones in a crash repeats a
 //     message and never loses one.
-type Engine interface {
+type Store interface {
 	// Epoch names this store's life: 4 to 16 characters of [0-9a-z], the same
 	// after a restart, another one for a store made anew. Sequences of
 	// different epochs have nothing to do with each other.
@@ -232,39 +229,15 @@ type Engine interface {
 	// Errors: ErrConflict, ErrUnavailable, ErrClosed, the context's.
 	Claim(ctx context.Context, id string, digest [sha256.Size]byte, at time.Time) error
 
-	// Join makes a session present and returns where its user stands. From
-	// then on the Listener hears of every message for that user: register the
-	// session in the hub before calling it. A user seen for the first time
-	// starts to own messages to all from here on, durably so no later than any
-	// message to all that is appended afterwards.
-	//
-	// The user is a member of the union of what their tokens say: of each token
-	// the Groups, until the latest Until that it was presented with, whether its
-	// sessions are still there or not. Called again for the same session (its
-	// token was refreshed) it ends what the session's token before has said,
-	// unless another live session of the user, on any machine, has that token.
-	// Revoke, Erase and SetMember take it back sooner.
-	//
-	// A failed Join leaves everything as it was; a session that was present
-	// stays so, with the token it had. (Where the context ended first, the new
-	// token may count.) Errors: ErrRevoked where the token is revoked, ErrErased
-	// where Since is before the user's latest erasure.
-	Join(ctx context.Context, m Member) (JoinState, error)
-
-	// Leave ends a session's presence and keeps its trail, where there is
-	// anything in it, for as long as ids are remembered (of one user the last
-	// MaxTrails). A session that Erase has ended leaves nothing. It never fails
-	// for long: a machine that dies without calling it loses its presence
-	// within 30 s. It may return before the trail is durable.
-	Leave(ctx context.Context, t DeliveryLog) error
-
-	// Pending counts the unexpired messages after a place, in both logs.
-	Pending(ctx context.Context, user string, after Position) (int, error)
+	// Pending lists the places after a place, in both logs, that hold unexpired
+	// messages.
+	Pending(ctx context.Context, user string, after Position) (Pending, error)
 
 	// Read returns what the user has after a place, at most maxCount messages
 	// and about maxBytes of payload (one message at least). A place beyond the
-	// head reads as empty, and Next is then the head. A user whom no session
-	// has joined for owns no messages to all. life is the one that after is of;
+	// head reads as empty, and Next is then the head. Messages to all from before
+	// a session of the user has joined for the first time are not the user's: the
+	// page's Broadcast.After has passed them. life is the one that after is of;
 	// where the store lives another, nothing is read: ErrOtherLife.
 	Read(ctx context.Context, user, life string, after Position, maxCount, maxBytes int) (Page, error)
 
@@ -275,11 +248,53 @@ type Engine interface {
 	// store has not lived through that life: then it counts for nothing.
 	Ack(ctx context.Context, user, life string, p Position) error
 
+	// Lookup returns what is known of an event. ErrUnknown.
+	Lookup(ctx context.Context, id string) (Record, error)
+
+	// Recall takes an event out of all mailboxes, payload and all, and
+	// notifies those it was for. Its readers are not told of a gap. Its id
+	// stays remembered. Once more is no error. ErrUnknown.
+	Recall(ctx context.Context, id string) error
+
+	// Seen notes that a session's user saw an event; the first time counts. It
+	// may return before that is durable. ErrUnknown where the id is not known
+	// or the event is not this user's.
+	Seen(ctx context.Context, user, session, id string, at time.Time) error
+
+	// Members lists a group's members by name: those that SetMember has put in,
+	// and those for whom a token says so at this moment (see Join).
+	Members(ctx context.Context, group string) ([]string, error)
+
+	// SetMember makes a user a member of a group, or takes them out of it (also
+	// what tokens have said so far; one that is presented again says it again).
+	// Once more is no error. ErrGroupFull.
+	SetMember(ctx context.Context, group, user string, member bool) error
+
+	// Groups lists the groups a user is a member of, by name.
+	Groups(ctx context.Context, user string) ([]string, error)
+
+	// Revoke remembers a revocation for good, takes back the groups that the
+	// tokens it covers have named, and notifies the user's sessions. Of
+	// IssuedBefore the latest counts.
+	Revoke(ctx context.Context, user string, r Revocation) error
+
+	// Revoked reports whether a token of user is covered by a revocation: also
+	// by one whose Revoke has not notified yet, so that a session which is in
+	// the hub first, and asks then, is never missed.
+	Revoked(ctx context.Context, user, tokenID string, issuedAt time.Time) (bool, error)
+
+	// Erase forgets a user: mailbox, acks, topics, groups, trails, sights, and
+	// each payload that no other mailbox holds; then it notifies the user's
+	// sessions. When it returns, nothing of those payloads is left in the
+	// store's files. Ids stay remembered, without the user's name, so that a
+	// sender's late retry is no new event. Revocations stay. Sequences go on
+	// where they were, so that an old cursor finds a gap and never somebody's
+	// new messages skipped; the user counts as never seen.
+	Erase(ctx context.Context, user string) error
+
 	// Check tells whether the store can take an Append now; nil when it can.
 	// It is cheap enough to be called every second.
 	Check(ctx context.Context) error
-
-	Registry
 
 	// Close finishes what was appended, writes pending acks and lets the store
 	// go. Later calls return ErrClosed.

@@ -16,25 +16,25 @@ import (
 	"hookbridge/handlers"
 )
 
-// engine opens where messages are kept: one file, or a Redis that many machines
+// openStore opens where messages are kept: one file, or a Redis that many machines
 // share. Tickets are kept there too, so that any machine redeems them.
-func (s *Store) engine(ctx context.Context, log *slog.Logger, registry prometheus.Registerer, g *guard.Guard) (bridge.Engine, handlers.Tickets, error) {
+func (s *Store) openStore(ctx context.Context, log *slog.Logger, registry prometheus.Registerer, g *guard.Guard) (bridge.Store, bridge.Live, handlers.Tickets, error) {
 	if s.RedisURL == "" {
 		o := s.sqliteOptions(log)
 		o.Registerer, o.Guard = registry, g
 		e, err := sqlite.Open(ctx, o)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
-		return e, auth.NewTickets(ticketLife, maxTickets, time.Now), nil
+		return e, e, auth.NewTickets(ticketLife, maxTickets, time.Now), nil
 	}
 	o := s.redisOptions(log)
 	o.Registerer, o.Guard = registry, g
 	e, err := redis.Open(ctx, o)
 	if err != nil {
-		return nil, nil, fmt.Errorf("BRIDGE_REDIS_URL: %w", err)
+		return nil, nil, nil, fmt.Errorf("BRIDGE_REDIS_URL: %w", err)
 	}
-	return e, auth.NewSharedTickets(ticketLife, e, time.Now), nil
+	return e, e, auth.NewSharedTickets(ticketLife, e, time.Now), nil
 }
 
 // archive opens the same store as a whole, to be carried from or to another

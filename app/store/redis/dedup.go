@@ -17,11 +17,11 @@ import (
 const (
 	untilDigits    = 13 // milliseconds
 	recalledDigits = 19 // nanoseconds
-	memoryHead     = sha256.Size + untilDigits + recalledDigits
+	dedupHead      = sha256.Size + untilDigits + recalledDigits
 )
 
-// remembered is what is known by an id.
-type remembered struct {
+// dedupEntry is what is known of an id.
+type dedupEntry struct {
 	*idRecord
 	digest   string
 	until    int64  // milliseconds
@@ -36,7 +36,7 @@ func digits(n int64, width int) string {
 	return "0000000000000000000"[:max(0, width-len(text))] + text
 }
 
-func (r *remembered) encode() string {
+func (r *dedupEntry) encode() string {
 	place := ""
 	if r.placed {
 		place = itoa(r.seq)
@@ -48,22 +48,22 @@ func (r *remembered) encode() string {
 	return r.digest + digits(r.until, untilDigits) + digits(at, recalledDigits) + place + " " + r.idRecord.encode()
 }
 
-func decodeMemory(text string) (r remembered, err error) {
-	if len(text) <= memoryHead {
+func decodeDedupEntry(text string) (r dedupEntry, err error) {
+	if len(text) <= dedupHead {
 		return r, errFormat
 	}
 	r.digest = text[:sha256.Size]
 	if r.until, err = strconv.ParseInt(text[sha256.Size:sha256.Size+untilDigits], 10, 64); err != nil {
 		return r, err
 	}
-	at, err := strconv.ParseInt(text[sha256.Size+untilDigits:memoryHead], 10, 64)
+	at, err := strconv.ParseInt(text[sha256.Size+untilDigits:dedupHead], 10, 64)
 	if err != nil {
 		return r, err
 	}
 	if at != 0 {
 		r.recalled = time.Unix(0, at).UTC()
 	}
-	place, record, _ := strings.Cut(text[memoryHead:], " ")
+	place, record, _ := strings.Cut(text[dedupHead:], " ")
 	if r.placed = place != ""; r.placed {
 		if r.seq, err = strconv.ParseUint(place, 10, 64); err != nil {
 			return r, err
@@ -74,7 +74,7 @@ func decodeMemory(text string) (r remembered, err error) {
 }
 
 // remembered recalls what is known of an id. ErrUnknown.
-func (e *Engine) remembered(ctx context.Context, id string) (r remembered, err error) {
+func (e *Store) remembered(ctx context.Context, id string) (r dedupEntry, err error) {
 	text, err := e.client.Do(ctx, e.client.B().Get().Key(e.record(id)).Build()).ToString()
 	if rueidis.IsRedisNil(err) {
 		return r, bridge.ErrUnknown
@@ -82,7 +82,7 @@ func (e *Engine) remembered(ctx context.Context, id string) (r remembered, err e
 	if err = e.fault(ctx, err); err != nil {
 		return r, err
 	}
-	if r, err = decodeMemory(text); err != nil {
+	if r, err = decodeDedupEntry(text); err != nil {
 		return r, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
 	}
 	if r.until <= e.nowMs() {

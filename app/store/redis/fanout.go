@@ -13,7 +13,7 @@ import (
 // then each mailbox takes it once. Whoever asks again after a failure completes
 // what was begun; so does this, where the store has gone over to another life
 // meanwhile and may have lost a part of it.
-func (e *Engine) appendMany(ctx context.Context, m *bridge.Message) (r bridge.Receipt, err error) {
+func (e *Store) appendMany(ctx context.Context, m *bridge.Message) (r bridge.Receipt, err error) {
 	for turns := range maxTurns {
 		if err := pause(ctx, turns); err != nil {
 			return r, e.fault(ctx, err)
@@ -36,7 +36,7 @@ func (e *Engine) appendMany(ctx context.Context, m *bridge.Message) (r bridge.Re
 	return r, errRestless
 }
 
-func (e *Engine) claimAndDeliver(ctx context.Context, m *bridge.Message) (r bridge.Receipt, err error) {
+func (e *Store) claimAndDeliver(ctx context.Context, m *bridge.Message) (r bridge.Receipt, err error) {
 	users := m.To.Recipients()
 	if m.To.Group != "" {
 		if users, err = e.members(ctx, m.To.Group); err != nil {
@@ -89,7 +89,7 @@ func (e *Engine) claimAndDeliver(ctx context.Context, m *bridge.Message) (r brid
 
 // spreadOut delivers to each user, or to all, and fills in the receipt. With share
 // the users share the message.
-func (e *Engine) spreadOut(ctx context.Context, m *bridge.Message, users []string, r *bridge.Receipt, blob string, share bool, only func(user string) bool) error {
+func (e *Store) spreadOut(ctx context.Context, m *bridge.Message, users []string, r *bridge.Receipt, blob string, share bool, only func(user string) bool) error {
 	if m.To.All {
 		users = []string{""}
 	} else {
@@ -114,7 +114,7 @@ func (e *Engine) spreadOut(ctx context.Context, m *bridge.Message, users []strin
 		}
 		if err != nil {
 			failed = err
-			e.echoes.forget(a.echo)
+			e.selfDeliveries.forget(a.selfDelivery)
 			continue
 		}
 		released = append(released, ans.released...)
@@ -122,7 +122,7 @@ func (e *Engine) spreadOut(ctx context.Context, m *bridge.Message, users []strin
 		if ans.kind == 'n' {
 			n = a.sessions(ctx, &ans)
 		} else {
-			e.echoes.forget(a.echo)
+			e.selfDeliveries.forget(a.selfDelivery)
 		}
 		r.Sessions += n
 		if m.To.All {
@@ -136,7 +136,7 @@ func (e *Engine) spreadOut(ctx context.Context, m *bridge.Message, users []strin
 }
 
 // durably runs calls in one go, or one by one where replicas are waited for.
-func (e *Engine) durably(ctx context.Context, calls []call) []replied {
+func (e *Store) durably(ctx context.Context, calls []call) []replied {
 	if e.opts.WaitReplicas == 0 {
 		return e.runMany(ctx, calls)
 	}

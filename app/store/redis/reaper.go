@@ -15,45 +15,45 @@ import (
 // sessionsOf is where a machine's sessions are listed, each with the tag of its user's keys, and where
 // that list is once the machine is dead. Both have one tag with what is known of
 // machines, so that a script can do it in one step.
-func (e *Engine) sessionsOf(machine string) (live, dead string) {
+func (e *Store) sessionsOf(machine string) (live, dead string) {
 	base := e.opts.Prefix + ":{machines}:"
 	return base + "l:" + machine, base + "d:" + machine
 }
 
 // attend lists a session as this machine's: without its user's name, which would
 // outlive an erasure here.
-func (e *Engine) attend(session, user string) rueidis.Completed {
+func (e *Store) attend(session, user string) rueidis.Completed {
 	live, _ := e.sessionsOf(e.self)
 	return e.client.B().Hset().Key(live).FieldValue().FieldValue(session, "u"+short(user)).Build()
 }
 
 // depart takes it off the list.
-func (e *Engine) depart(session string) rueidis.Completed {
+func (e *Store) depart(session string) rueidis.Completed {
 	live, _ := e.sessionsOf(e.self)
 	return e.client.B().Hdel().Key(live).Field(session).Build()
 }
 
 // burying goes through what machines that died have left, beside the renewals: one
 // such round at a time.
-func (e *Engine) burying(now int64, until map[string]int64) {
+func (e *Store) burying(now int64, until map[string]int64) {
 	var dead []string
 	for machine, t := range until {
 		if machine != e.self && t < now-e.opts.Lease.Milliseconds() {
 			dead = append(dead, machine)
 		}
 	}
-	if len(dead) == 0 || e.burials.Swap(true) {
+	if len(dead) == 0 || e.reaping.Swap(true) {
 		return
 	}
 	e.loops.Go(func() {
-		defer e.burials.Store(false)
+		defer e.reaping.Store(false)
 		e.opts.Guard.Run("redis dead machines", func() { e.buryAll(dead, now, until) })
 	})
 }
 
-func (e *Engine) buryAll(dead []string, now int64, until map[string]int64) {
+func (e *Store) buryAll(dead []string, now int64, until map[string]int64) {
 	for _, machine := range dead {
-		ctx, cancel := context.WithTimeout(e.life, burialPatience)
+		ctx, cancel := context.WithTimeout(e.life, reapTimeout)
 		err := e.bury(ctx, machine, now, until[machine])
 		cancel()
 		if e.life.Err() != nil {
@@ -65,19 +65,19 @@ func (e *Engine) buryAll(dead []string, now int64, until map[string]int64) {
 	}
 }
 
-// burialPatience bounds the work for one dead machine.
-const burialPatience = time.Minute
+// reapTimeout bounds the work for one dead machine.
+const reapTimeout = time.Minute
 
-// buryPage is about how many sessions are taken out in one go.
-const buryPage = 256
+// reapPage is about how many sessions are taken out in one go.
+const reapPage = 256
 
 // bury takes out the sessions of a machine and strikes it off. Where that breaks off,
 // the machine is still known as dead, and somebody goes on later.
-func (e *Engine) bury(ctx context.Context, machine string, now, until int64) error {
+func (e *Store) bury(ctx context.Context, machine string, now, until int64) error {
 	z, n, _ := e.machineKeys()
 	live, dead := e.sessionsOf(machine)
 	before := itoa(now - e.opts.Lease.Milliseconds())
-	reply, err := e.run(ctx, call{&e.scripts.bury, []string{z, live, dead, dead + ":lock"}, []string{machine, before, itoa(burialPatience.Milliseconds())}})
+	reply, err := e.run(ctx, call{&e.scripts.bury, []string{z, live, dead, dead + ":lock"}, []string{machine, before, itoa(reapTimeout.Milliseconds())}})
 	if err != nil {
 		return err
 	}
@@ -94,9 +94,9 @@ func (e *Engine) bury(ctx context.Context, machine string, now, until int64) err
 }
 
 // empty goes through the list of a dead machine's sessions.
-func (e *Engine) empty(ctx context.Context, machine, live, dead string, at int64) error {
+func (e *Store) empty(ctx context.Context, machine, live, dead string, at int64) error {
 	for cursor := uint64(0); ; {
-		r := e.client.DoMulti(ctx, e.client.B().Exists().Key(live).Build(), e.client.B().Hscan().Key(dead).Cursor(cursor).Count(buryPage).Build())
+		r := e.client.DoMulti(ctx, e.client.B().Exists().Key(live).Build(), e.client.B().Hscan().Key(dead).Cursor(cursor).Count(reapPage).Build())
 		back, err := r[0].AsInt64()
 		if err = e.fault(ctx, err); err != nil {
 			return err

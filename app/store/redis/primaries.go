@@ -10,20 +10,20 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// reignPatience is how long a server of a Cluster may take to say who it is before
+// primaryTimeout is how long a server of a Cluster may take to say who it is before
 // it is left out: another one may wait for the answer.
-const reignPatience = 2 * time.Second
+const primaryTimeout = 2 * time.Second
 
-// server is a primary, over a connection that leads to it alone.
-type server struct {
-	conn    rueidis.DedicatedClient
-	release func()
-	reign   string // see reignOf
+// primaryConn is a primary, over a connection that leads to it alone.
+type primaryConn struct {
+	conn          rueidis.DedicatedClient
+	release       func()
+	replicationID string // see replicationIDOf
 }
 
-// reignOf reads from INFO replication the id that a server has for its time as a
+// replicationIDOf reads from INFO replication the id that a server has for its time as a
 // primary; empty where it is none.
-func reignOf(r rueidis.RedisResult) (string, error) {
+func replicationIDOf(r rueidis.RedisResult) (string, error) {
 	text, err := r.ToString()
 	if err != nil {
 		return "", err
@@ -38,42 +38,42 @@ func reignOf(r rueidis.RedisResult) (string, error) {
 		return "", nil
 	}
 	if info["master_replid"] == "" {
-		return "", errNoReign
+		return "", errNoReplicationID
 	}
 	return info["master_replid"], nil
 }
 
-func (e *Engine) askReign() rueidis.Completed {
+func (e *Store) askReign() rueidis.Completed {
 	return e.client.B().Arbitrary("INFO", "replication").Build()
 }
 
 // reigning finds the primaries. Of a Cluster those that do not answer are left out:
 // whoever needs one of them finds it out there. The caller releases them.
-func (e *Engine) reigning(ctx context.Context) ([]*server, error) {
+func (e *Store) reigning(ctx context.Context) ([]*primaryConn, error) {
 	if !e.cluster {
-		s := &server{}
+		s := &primaryConn{}
 		s.conn, s.release = e.client.Dedicate()
 		var err error
-		if s.reign, err = reignOf(s.conn.Do(ctx, e.askReign())); err == nil && s.reign == "" {
+		if s.replicationID, err = replicationIDOf(s.conn.Do(ctx, e.askReign())); err == nil && s.replicationID == "" {
 			e.conns.drop()
 			err = errUnsettled // a replica, for now
 		}
-		return []*server{s}, err
+		return []*primaryConn{s}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, min(reignPatience, e.opts.Patience/2))
+	ctx, cancel := context.WithTimeout(ctx, min(primaryTimeout, e.opts.Patience/2))
 	defer cancel()
 	var mu sync.Mutex
-	var list []*server
+	var list []*primaryConn
 	var failed []error
 	var all sync.WaitGroup
 	for _, node := range e.client.Nodes() {
 		all.Go(func() {
-			s := &server{}
+			s := &primaryConn{}
 			s.conn, s.release = node.Dedicate()
-			reign, err := reignOf(s.conn.Do(ctx, e.askReign()))
+			id, err := replicationIDOf(s.conn.Do(ctx, e.askReign()))
 			mu.Lock()
 			defer mu.Unlock()
-			if s.reign = reign; reign == "" {
+			if s.replicationID = id; id == "" {
 				s.release()
 				failed = append(failed, err)
 				return
@@ -90,7 +90,7 @@ func (e *Engine) reigning(ctx context.Context) ([]*server, error) {
 
 // teach has a server keep the scripts of a life, and makes sure that it reigned all
 // the while.
-func (s *server) teach(ctx context.Context, e *Engine, lf *lifetime) error {
+func (s *primaryConn) teach(ctx context.Context, e *Store, lf *lifetime) error {
 	cmds := make(rueidis.Commands, 0, len(e.scripts.all)+1)
 	for _, one := range e.scripts.all {
 		cmds = append(cmds, e.client.B().ScriptLoad().Script(lf.source(one)).Build())
@@ -102,8 +102,8 @@ func (s *server) teach(ctx context.Context, e *Engine, lf *lifetime) error {
 			return err
 		}
 	}
-	now, err := reignOf(replies[len(replies)-1])
-	if err == nil && now != s.reign {
+	now, err := replicationIDOf(replies[len(replies)-1])
+	if err == nil && now != s.replicationID {
 		err = errUnsettled
 	}
 	return err
@@ -111,7 +111,7 @@ func (s *server) teach(ctx context.Context, e *Engine, lf *lifetime) error {
 
 // watch turns to another life where a server reigns that the current one is not
 // bound to: one that has been away, and knows the scripts from before.
-func (e *Engine) watch(ctx context.Context) error {
+func (e *Store) watch(ctx context.Context) error {
 	lf := e.lives.now.Load()
 	nodes := map[string]rueidis.Client{"": e.client}
 	if e.cluster {
@@ -122,12 +122,12 @@ func (e *Engine) watch(ctx context.Context) error {
 	var all sync.WaitGroup
 	for _, node := range nodes {
 		all.Go(func() {
-			reign, err := reignOf(node.Do(ctx, e.askReign()))
+			id, err := replicationIDOf(node.Do(ctx, e.askReign()))
 			mu.Lock()
 			defer mu.Unlock()
 			// One of a Cluster that does not answer, and a replica, is found out by who
 			// needs it.
-			strange = strange || err == nil && reign != "" && !lf.reigns[reign]
+			strange = strange || err == nil && id != "" && !lf.replicationIDs[id]
 			if !e.cluster {
 				silent = err
 			}

@@ -1,0 +1,164 @@
+package bridge
+
+import (
+	"context"
+	"time"
+)
+
+// Member is a session as the engine knows it.
+type Member struct {
+	User      string    `json:"user"`
+	Session   string    `json:"session"`
+	Transport string    `json:"transport"` // "websocket", "sse" or "poll"
+	Since     time.Time `json:"since"`
+	// Token tells tokens of a user apart: a fingerprint of at most 24 characters,
+	// never the token. It and Issued (the token's iat, zero without one) stay out
+	// of trails.
+	Token   string    `json:"-"`
+	TokenID string    `json:"tokenId,omitempty"` // the jti its token has now
+	Issued  time.Time `json:"-"`
+	Groups  []string  `json:"groups,omitempty"` // groups that the token names
+	// Returns: the session's cursor shows that its user was here in a time that the
+	// store has lost. Where the store has never seen the user, all messages to all
+	// that it holds are theirs, and not only those from now on.
+	Returns bool      `json:"-"`
+	Until   time.Time `json:"until"` // when the token's rights, and with them the session, end
+}
+
+// Presence is whether a user is there. Of a user nobody has seen it says only
+// that they are not.
+type Presence struct {
+	User     string
+	Sessions int       // live sessions, on all machines; 0: away
+	LastSeen time.Time // when a session was last known to be live, now while one is; zero if not known
+}
+
+// NoticeKind is what a Notice is about.
+type NoticeKind string
+
+// The kinds of notices.
+const (
+	NoticeDisconnect NoticeKind = "disconnect" // an operator ends Session, or all of User's
+	NoticeRevoked    NoticeKind = "revoked"    // Revocation covers some tokens of User
+	NoticeErased     NoticeKind = "erased"     // User is gone
+	NoticeRecalled   NoticeKind = "recalled"   // the message ID is taken back
+	NoticeReplaced   NoticeKind = "replaced"   // User has newer sessions than Session, and as many as may be
+	NoticeWanted     NoticeKind = "wanted"     // on the machine Asker, a caller waits for User to come to Status with the message ID
+	NoticeReached    NoticeKind = "reached"    // on another machine, Sessions of User have come to Status with the message ID
+)
+
+// Notice is something that live sessions must act on, on whichever machine they
+// are.
+type Notice struct {
+	Kind       NoticeKind `json:"kind"`
+	User       string     `json:"user,omitempty"` // whose sessions; empty: everybody's
+	Session    string     `json:"session,omitempty"`
+	Revocation Revocation `json:"revocation,omitzero"`
+	// ID, Mailbox and Broadcast tell which message was recalled, and its place
+	// in one of User's logs; both are 0 for one that was never stored.
+	ID        string `json:"id,omitempty"`
+	Mailbox   uint64 `json:"mailbox,omitzero"`
+	Broadcast uint64 `json:"broadcast,omitzero"`
+	// To is the one machine that is to hear of it, by the name that an Asker
+	// gave; empty: every one.
+	To       string `json:"to,omitempty"`
+	Status   Status `json:"status,omitempty"`
+	Sessions int    `json:"sessions,omitzero"`
+	// Asker is the machine that the notice comes from, where it is not this
+	// one. Engines that span machines set it.
+	Asker string `json:"asker,omitempty"`
+}
+
+// Listener is what an engine tells about messages as they become readable: this
+// machine's hub. Calls for one log come in the order of its sequences, never two
+// at a time for the same log, and never block. A Deliver may be missing, or come
+// late or twice: sessions find holes by the sequence and fill them from the store.
+type Listener interface {
+	// Deliver hands a message of user's mailbox (or a never stored one to
+	// user) to the user's live sessions on this machine and returns how many
+	// it went to.
+	Deliver(user string, d Delivery) (sessions int)
+	// DeliverAll does the same for a message to all.
+	DeliverAll(d Delivery) (sessions int)
+	// Notify tells this machine's sessions of something they must act on. A
+	// recall comes after the Deliver of the message.
+	Notify(n Notice)
+	// Trails tells what the user's live sessions on this machine have gone
+	// through so far.
+	Trails(user string) []DeliveryLog
+	// Behind tells that the user's sessions (everybody's where user is empty)
+	// may have been told nothing of messages up to head, because machines lost
+	// sight of each other: those that are not there yet read them from the
+	// store.
+	Behind(user string, head Position)
+	// NewLife tells that the store lives another life than before: it may have
+	// gone back in time. Each session here asks LifeEnd how far what it has seen
+	// still holds. It comes before any Deliver of that life.
+	NewLife(life string)
+}
+
+// JoinState is where a user stands when a session joins.
+type JoinState struct {
+	// Head is the place of the newest message in each log.
+	Head Position
+	// Acked is the furthest place any session of the user has acked. For a
+	// user seen for the first time, Acked.Broadcast is Head.Broadcast: older
+	// messages to all are not theirs.
+	Acked Position
+	// First is the place before the oldest message to all that concerns this
+	// user (the head of that log when the user was first seen); Mailbox is 0.
+	First Position
+	// Live counts the user's live sessions on all machines, this one too.
+	Live int
+	// Life is the life of the store in which all this is so.
+	Life string
+}
+
+// Live knows who is connected, on which machine, and passes notices between
+// machines. All methods may be called at the same time from many goroutines.
+type Live interface {
+	// Join makes a session present and returns where its user stands. From
+	// then on the Listener hears of every message for that user: register the
+	// session in the hub before calling it. A user seen for the first time
+	// starts to own messages to all from here on, durably so no later than any
+	// message to all that is appended afterwards.
+	//
+	// The user is a member of the union of what their tokens say: of each token
+	// the Groups, until the latest Until that it was presented with, whether its
+	// sessions are still there or not. Called again for the same session (its
+	// token was refreshed) it ends what the session's token before has said,
+	// unless another live session of the user, on any machine, has that token.
+	// Revoke, Erase and SetMember take it back sooner.
+	//
+	// A failed Join leaves everything as it was; a session that was present
+	// stays so, with the token it had. (Where the context ended first, the new
+	// token may count.) Errors: ErrRevoked where the token is revoked, ErrErased
+	// where Since is before the user's latest erasure.
+	Join(ctx context.Context, m Member) (JoinState, error)
+
+	// Leave ends a session's presence and keeps its trail, where there is
+	// anything in it, for as long as ids are remembered (of one user the last
+	// MaxTrails). A session that Erase has ended leaves nothing. It never fails
+	// for long: a machine that dies without calling it loses its presence
+	// within 30 s. It may return before the trail is durable.
+	Leave(ctx context.Context, t DeliveryLog) error
+
+	// Trails returns what the user's sessions went through: live ones on any
+	// machine (by Listener.Trails) and those that Leave has kept, oldest first.
+	Trails(ctx context.Context, user string) ([]DeliveryLog, error)
+
+	// TrailsOf returns what Trails does for each of some users, in the order given,
+	// in a number of steps that does not grow with theirs; with live, of live
+	// sessions only.
+	TrailsOf(ctx context.Context, users []string, live bool) ([][]DeliveryLog, error)
+
+	// Presence tells for each user, in the order given, whether they are there.
+	Presence(ctx context.Context, users []string) ([]Presence, error)
+
+	// Sessions lists a user's live sessions on all machines, oldest first.
+	Sessions(ctx context.Context, user string) ([]Member, error)
+
+	// Tell passes a notice on to every machine that may hold such sessions, or
+	// to the one that it names.
+	Tell(ctx context.Context, n Notice) error
+}
