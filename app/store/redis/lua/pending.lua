@@ -1,19 +1,13 @@
--- Which messages after a place have not expired. KEYS m; ARGV after now
--- It returns their places (first, last, …).
-local now, at, runs, last = tonumber(ARGV[2]), '(' .. ARGV[1] .. '-0', {}, nil
-while true do
-  local page = call('XRANGE', KEYS[1], at, '+', 'COUNT', 200)
-  for _, e in ipairs(page) do
-    if tonumber(e[2][2]) > now then
-      local place = string.match(e[1], '^%d+')
-      if last ~= place - 1 then
-        runs[#runs + 1], runs[#runs + 2] = place, place
-      else
-        runs[#runs] = place
-      end
-      last = tonumber(place)
-    end
-    at = '(' .. e[1]
+-- Which messages after a place have not expired, as ranges. KEYS m; ARGV after now
+-- It returns the places: first, last, ….
+local R = rare()
+local now, ranges, last = tonumber(ARGV[2]), {}, nil
+for e in R.entries(KEYS[1], '(' .. ARGV[1] .. '-0') do
+  if R.expiryOf(e) > now then
+    local place = R.placeOf(e)
+    -- A range begins where the place before is not pending; its end moves on with each.
+    if place - 1 ~= last then ranges[#ranges + 1] = int(place) end
+    ranges[#ranges + #ranges % 2], last = int(place), place
   end
-  if #page < 200 then return runs end
 end
+return ranges
