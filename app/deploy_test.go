@@ -25,7 +25,7 @@ func deployed(t *testing.T, name string) string {
 func TestTheComposeFileSetsWhatThereIs(t *testing.T) {
 	text := deployed(t, "compose.yaml")
 	var source []byte
-	for _, name := range []string{"config.go", "engines.go", "front.go"} {
+	for _, name := range []string{"config.go", "stores.go", "front.go"} {
 		b, err := os.ReadFile(name)
 		must(t, err)
 		source = append(source, b...)
