@@ -105,16 +105,9 @@ func (c *conn) Limit(maxBytes int) { c.rd.MaxMessageSize = int64(maxBytes) }
 func (c *conn) peerLeft() { c.peerOnce.Do(func() { close(c.peerGone) }) }
 
 // AppendText implements bridge.Conn.
-func (c *conn) AppendText(b []byte, parts ...[]byte) []byte {
-	n := 0
-	for _, p := range parts {
-		n += len(p)
-	}
-	b = appendHeader(b, ws.OpText, n)
-	for _, p := range parts {
-		b = append(b, p...)
-	}
-	return b
+func (c *conn) AppendText(b []byte, f wire.Frame) []byte {
+	b = appendHeader(b, ws.OpText, len(f.Head)+len(f.Tail))
+	return append(append(b, f.Head...), f.Tail...)
 }
 
 // AppendPing implements bridge.Conn.

@@ -13,6 +13,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/wire"
 )
 
 // peerBytes is a connection on which the peer has sent these bytes and closed.
@@ -69,7 +70,7 @@ func TestFramesAreWrittenAsTheLibraryReadsThem(t *testing.T) {
 	c := newConn(&peerBytes{r: bytes.NewReader(nil)}, "peer")
 	for _, n := range []int{0, 1, 125, 126, 127, 65535, 65536, 70000} {
 		text := bytes.Repeat([]byte("x"), n)
-		h, err := ws.ReadHeader(bytes.NewReader(c.AppendText(nil, text[:n/2], text[n/2:])))
+		h, err := ws.ReadHeader(bytes.NewReader(c.AppendText(nil, wire.Frame{Head: text[:n/2], Tail: text[n/2:]})))
 		if err != nil || h.Length != int64(n) || h.OpCode != ws.OpText || !h.Fin || h.Masked {
 			t.Errorf("%d bytes: %+v, %v", n, h, err)
 		}

@@ -117,24 +117,24 @@ func (c *streamConn) Read() (bridge.Kind, []byte, error) {
 // a field a line, and a reader puts them together again with a line feed between.
 // A carriage return cannot be carried: it comes out as a line feed too, one for
 // one, which between tokens means the same.
-func (c *streamConn) AppendText(b []byte, parts ...[]byte) []byte {
-	var frame []byte
-	for _, p := range parts {
-		frame = append(frame, p...)
+func (c *streamConn) AppendText(b []byte, f wire.Frame) []byte {
+	if len(f.Cursor) > 0 {
+		b = append(append(append(b, "id: "...), f.Cursor...), '\n')
 	}
-	typ, cursor := wire.FrameHead(frame)
-	if cursor != "" {
-		b = append(append(append(b, "id: "...), cursor...), '\n')
-	}
-	b = append(append(append(b, "event: "...), typ...), "\ndata: "...)
-	for _, ch := range frame {
+	b = append(append(append(b, "event: "...), f.Type...), "\ndata: "...)
+	b = appendDataLines(appendDataLines(b, f.Head), f.Tail)
+	return append(b, "\n\n"...)
+}
+
+func appendDataLines(b, part []byte) []byte {
+	for _, ch := range part {
 		if ch == '\r' || ch == '\n' {
 			b = append(b, "\ndata: "...)
 			continue
 		}
 		b = append(b, ch)
 	}
-	return append(b, "\n\n"...)
+	return b
 }
 
 // AppendPing implements bridge.Conn: a comment keeps proxies from closing.
@@ -174,7 +174,7 @@ func (c *streamConn) WriteClose(code wire.CloseCode, reason string, deadline tim
 	c.mu.Lock()
 	if !c.closed {
 		c.closed = true
-		last := c.AppendText(nil, wire.Encode(wire.Closed{Type: wire.TypeClose, Code: code, Reason: reason}))
+		last := c.AppendText(nil, wire.Closed{Code: code, Reason: reason}.Frame())
 		if err := c.write(last, deadline); err == nil && c.chunked {
 			// The connection ends in any case; a client that misses this sees that.
 			_, _ = c.nc.Write([]byte("0\r\n\r\n"))

@@ -41,8 +41,8 @@ type Conn interface {
 	// returns no frame after KindClose, KindBinary or one of the errors above.
 	Read() (Kind, []byte, error)
 	// AppendText, AppendPing and AppendPong append one whole frame to b, ready
-	// for Write. The payload of AppendText is the concatenation of its parts.
-	AppendText(b []byte, parts ...[]byte) []byte
+	// for Write. What they are given is valid until they return.
+	AppendText(b []byte, f wire.Frame) []byte
 	AppendPing(b []byte, payload []byte) []byte
 	AppendPong(b []byte, payload []byte) []byte
 	// Write writes frames that were appended, in one go, before the deadline.

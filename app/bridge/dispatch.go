@@ -192,7 +192,7 @@ func (s *Session) closedByPeer(payload []byte) {
 	if s.ending != nil {
 		return
 	}
-	s.queue = slices.DeleteFunc(s.queue, func(it item) bool { return it.text == nil && it.raw == nil })
+	s.queue = slices.DeleteFunc(s.queue, func(it item) bool { return it.frame == nil && it.raw == nil })
 	s.end(wire.CloseNormal, "closed by the client", true)
 	s.ending.echo = closeCode(payload)
 }
@@ -299,7 +299,7 @@ func (s *Session) text(payload []byte) {
 	case *wire.Refresh:
 		s.refresh(body.Token)
 	case *wire.Ping:
-		s.reply(wire.Encode(wire.Pong{Type: wire.TypePong}))
+		s.reply(wire.Pong{}.Frame())
 	case *wire.Connect:
 		s.refuse("", wire.NewProblem(wire.CodeInvalidFrame, "this session is connected already"))
 	}
@@ -310,7 +310,7 @@ func (s *Session) refuse(ref string, p wire.Problem) {
 	if s.b.audit.On() {
 		s.b.audit.Refused(p.Code, "frame", slog.String("user", s.user), slog.String("session", s.id), slog.String("token_id", s.currentIdentity().TokenID))
 	}
-	s.reply(wire.Encode(wire.Error{Type: wire.TypeError, Ref: ref, Problem: p}))
+	s.reply(wire.Error{Ref: ref, Problem: p}.Frame())
 }
 
 // maxRefChars bounds the ref of a send frame.
@@ -334,7 +334,7 @@ func (s *Session) send(f *wire.Send) {
 		s.refuse(f.Ref, frameProblem(err))
 		return
 	}
-	s.reply(wire.Encode(wire.Result{Type: wire.TypeResult, Ref: f.Ref, ID: o.ID, Status: string(o.Status), Sessions: o.Sessions, Duplicate: o.Duplicate}))
+	s.reply(wire.Result{Ref: f.Ref, ID: o.ID, Status: string(o.Status), Sessions: o.Sessions, Duplicate: o.Duplicate}.Frame())
 }
 
 func (s *Session) refresh(token string) {
@@ -361,7 +361,7 @@ func (s *Session) refresh(token string) {
 			s.refuse("", ProblemOf(err)) // the client may try again
 			return
 		}
-		s.reply(wire.Encode(wire.Refreshed{Type: wire.TypeRefreshed, ExpiresAt: wire.Time(id.Expires)}))
+		s.reply(wire.Refreshed{ExpiresAt: wire.Time(id.Expires)}.Frame())
 	}
 }
 

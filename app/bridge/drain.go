@@ -57,6 +57,6 @@ func (b *Bridge) Drain(ctx context.Context) error {
 // advise tells one session when to reconnect, and closes it.
 func (b *Bridge) advise(s *Session) {
 	after := time.Duration(rand.Int64N(int64(b.cfg.DrainSpread)))
-	s.endWith(wire.Encode(wire.Reconnect{Type: wire.TypeReconnect, AfterMs: after.Milliseconds(), Reason: "draining"}),
+	s.endWith(wire.Reconnect{AfterMs: after.Milliseconds(), Reason: "draining"}.Frame(),
 		wire.CloseRestart, "the machine restarts")
 }

@@ -60,11 +60,8 @@ func (l *line) Read() (bridge.Kind, []byte, error) {
 	}
 }
 
-func (l *line) AppendText(b []byte, parts ...[]byte) []byte {
-	for _, p := range parts {
-		b = append(b, p...)
-	}
-	return append(b, '\n')
+func (l *line) AppendText(b []byte, f wire.Frame) []byte {
+	return append(append(append(b, f.Head...), f.Tail...), '\n')
 }
 func (l *line) AppendPing(b, _ []byte) []byte { return b }
 func (l *line) AppendPong(b, _ []byte) []byte { return b }

@@ -44,7 +44,7 @@ type Message struct {
 	Type   string            // the event's type
 	At     time.Time         // the event's own time
 	Event  []byte            // the event object as sessions see it, JSON
-	Tail   []byte            // wire.AppendEventTail(From, Event): shared by every session's frame
+	Tail   []byte            // the end of every session's frame, which all share; Event is a part of it
 
 	// Expires is when the mailbox stops keeping it. The zero time means
 	// never stored: live sessions only.
@@ -65,11 +65,9 @@ type Message struct {
 // Stored reports whether the message is kept for those who are away.
 func (m *Message) Stored() bool { return !m.Expires.IsZero() }
 
-// Encode fills Tail from From and Event. Whoever makes a Message (a caller or
-// an engine reading one back) calls it once before sharing it.
-func (m *Message) Encode() {
-	m.Tail = wire.AppendEventTail(make([]byte, 0, len(m.Event)+len(m.From)+32), m.From, m.Event)
-}
+// Encode writes Tail from From and Event, and makes Event a part of it. A store that
+// has read a message back calls it once before it shares the message.
+func (m *Message) Encode() { m.Tail, m.Event = wire.EventTail(m.From, m.Event) }
 
 // LogValue keeps payloads out of logs: the id, whom it is for, and the size.
 func (m *Message) LogValue() slog.Value {

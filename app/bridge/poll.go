@@ -2,8 +2,8 @@ package bridge
 
 import (
 	"context"
-	"encoding/binary"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -81,6 +81,8 @@ type pollConn struct {
 	enough     chan struct{} // closed when the poll is to be answered with what there is
 	enoughOnce sync.Once
 
+	appended Polled // since the last Write; the session's writer's
+
 	mu     sync.Mutex // guards what follows
 	polled Polled
 	ended  *EndedError // why, where it was not our own doing
@@ -106,17 +108,17 @@ func (c *pollConn) Read() (Kind, []byte, error) {
 	return 0, nil, io.EOF
 }
 
-// AppendText implements Conn: a frame with its length before it.
-func (c *pollConn) AppendText(b []byte, parts ...[]byte) []byte {
-	n := 0
-	for _, p := range parts {
-		n += len(p)
+// AppendText implements Conn. It keeps what a poll answers with until Write sends it.
+func (c *pollConn) AppendText(b []byte, f wire.Frame) []byte {
+	frame := slices.Concat(f.Head, f.Tail)
+	if len(f.Cursor) > 0 {
+		c.appended.Cursor = string(f.Cursor)
 	}
-	b = binary.AppendUvarint(b, uint64(n))
-	for _, p := range parts {
-		b = append(b, p...)
+	switch f.Type {
+	case wire.TypeEvent, wire.TypeGap, wire.TypeRecalled:
+		c.appended.Frames = append(c.appended.Frames, frame)
 	}
-	return b
+	return append(b, frame...)
 }
 
 // AppendPing implements Conn.
@@ -126,37 +128,25 @@ func (c *pollConn) AppendPing(b, _ []byte) []byte { return b }
 func (c *pollConn) AppendPong(b, _ []byte) []byte { return b }
 
 // Write implements Conn.
-func (c *pollConn) Write(frames []byte, _ time.Time) error {
+func (c *pollConn) Write([]byte, time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return io.ErrClosedPipe
 	}
-	for len(frames) > 0 {
-		n, size := binary.Uvarint(frames)
-		frame := frames[size : size+int(n)]
-		frames = frames[size+int(n):]
-		c.take(frame)
+	if c.appended.Cursor != "" {
+		c.polled.Cursor = c.appended.Cursor
 	}
+	if len(c.polled.Frames) == 0 && len(c.appended.Frames) > 0 {
+		close(c.come)
+	}
+	c.polled.Frames = append(c.polled.Frames, c.appended.Frames...)
+	c.appended = Polled{}
 	if !c.wrote {
 		c.wrote = true
 		close(c.begun)
 	}
 	return nil
-}
-
-func (c *pollConn) take(frame []byte) {
-	typ, cursor := wire.FrameHead(frame)
-	if cursor != "" {
-		c.polled.Cursor = cursor
-	}
-	switch typ {
-	case wire.TypeEvent, wire.TypeGap, wire.TypeRecalled:
-		if len(c.polled.Frames) == 0 {
-			close(c.come)
-		}
-		c.polled.Frames = append(c.polled.Frames, append([]byte(nil), frame...))
-	}
 }
 
 // WriteClose implements Conn.

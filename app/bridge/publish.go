@@ -146,8 +146,7 @@ func (b *Bridge) message(id, from string, at time.Time, digest [sha256.Size]byte
 	if ttl > 0 {
 		m.Expires = b.cfg.Now().Add(ttl).UTC().Truncate(time.Millisecond)
 	}
-	m.Event = wire.AppendEventObject(make([]byte, 0, len(e.Data)+len(e.Type)+len(id)+72), id, e.Type, at, e.Data)
-	m.Encode()
+	m.Tail, m.Event = wire.NewEventTail(from, id, e.Type, at, e.Data)
 	return m, nil
 }
 

@@ -147,13 +147,13 @@ func (s *Session) begin(ctx context.Context, after string) error {
 	s.at, s.told, s.page, s.replay, s.start, s.life = from.from, from.told, &page, st.Head, from.from, st.Life
 	if !s.plain {
 		cursor := cursor{s.tag, st.Life, from.from}.String()
-		first := []item{{text: wire.Encode(wire.Connected{
-			Type: wire.TypeConnected, Session: s.id, User: s.user, Cursor: cursor,
+		first := []item{own(wire.Connected{
+			Session: s.id, User: s.user, Cursor: cursor,
 			Resumed: from.resumed && !lost, Pending: pending,
 			PingMs: s.b.cfg.PingEvery.Milliseconds(), ExpiresAt: wire.Time(s.identity.Expires), MaxBytes: s.b.cfg.MaxBytes,
-		})}}
+		}.Frame())}
 		if from.gap != "" {
-			first = append(first, item{text: wire.Encode(wire.Gap{Type: wire.TypeGap, After: quotable(after), Cursor: cursor, Reason: from.gap})})
+			first = append(first, own(wire.Gap{After: quotable(after), Cursor: cursor, Reason: from.gap}.Frame()))
 			s.b.metrics.gaps.WithLabelValues(from.gap).Inc()
 		}
 		s.queue = append(first, s.queue...)
@@ -211,5 +211,5 @@ func (w *writer) gap(page *Page) {
 	if s.plain {
 		return // a plain client has no cursor to mend
 	}
-	w.buf = s.conn.AppendText(w.buf, wire.Encode(wire.Gap{Type: wire.TypeGap, After: after.String(), Cursor: cursor{s.tag, s.life, s.at}.String(), Reason: reason}))
+	w.buf = s.conn.AppendText(w.buf, wire.Gap{After: after.String(), Cursor: cursor{s.tag, s.life, s.at}.String(), Reason: reason}.Frame())
 }

@@ -46,8 +46,8 @@ func (w *writer) compare(ctx context.Context) error {
 	}
 	s.b.metrics.gaps.WithLabelValues(from.gap).Inc()
 	if !s.plain {
-		w.buf = s.conn.AppendText(w.buf, wire.Encode(wire.Gap{Type: wire.TypeGap, After: before.String(),
-			Cursor: cursor{s.tag, s.life, s.at}.String(), Reason: from.gap}))
+		w.buf = s.conn.AppendText(w.buf, wire.Gap{After: before.String(),
+			Cursor: cursor{s.tag, s.life, s.at}.String(), Reason: from.gap}.Frame())
 	}
 	return nil
 }

@@ -72,21 +72,27 @@ type Session struct {
 
 // item is one thing to write: a frame, a delivery, or (empty) a ping.
 type item struct {
-	text []byte // a text frame's payload
-	raw  []byte // a whole frame, ready to write
-	d    Delivery
-	skip bool     // moves the place on without writing
-	gone *Notice  // a recall, to be told if the message was handed over
-	head Position // there may be messages up to here that nobody told of
-	life string   // the store lives this life now
+	frame *wire.Frame // a frame of the session's own
+	raw   []byte      // ready to write: a pong
+	d     Delivery
+	skip  bool     // moves the place on without writing
+	gone  *Notice  // a recall, to be told if the message was handed over
+	head  Position // there may be messages up to here that nobody told of
+	life  string   // the store lives this life now
 }
 
 func (it *item) size() int {
 	if it.d.Message != nil {
 		return len(it.d.Message.Tail)
 	}
-	return len(it.text) + len(it.raw)
+	if it.frame != nil {
+		return len(it.frame.Head)
+	}
+	return len(it.raw)
 }
+
+// own is the item of a frame that nobody shares with the session.
+func own(f wire.Frame) item { return item{frame: &f} }
 
 type ending struct {
 	code   wire.CloseCode
@@ -167,11 +173,11 @@ func (s *Session) newLife(life string) {
 }
 
 // reply queues a frame of the session's own.
-func (s *Session) reply(frame []byte) {
+func (s *Session) reply(f wire.Frame) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ending == nil {
-		s.push(item{text: frame})
+		s.push(own(f))
 	}
 }
 
@@ -236,14 +242,14 @@ func (s *Session) Close(code wire.CloseCode, reason string) {
 
 // endWith writes what is queued and one last frame, then closes. Plain clients
 // know no frames: they see only the close code.
-func (s *Session) endWith(frame []byte, code wire.CloseCode, reason string) {
+func (s *Session) endWith(f wire.Frame, code wire.CloseCode, reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ending == nil && !s.plain {
 		if s.queue == nil {
 			s.queue = getItems()
 		}
-		s.queue = append(s.queue, item{text: frame})
+		s.queue = append(s.queue, own(f))
 	}
 	s.end(code, reason, true)
 }
@@ -267,7 +273,7 @@ func (s *Session) tick() {
 		return
 	}
 	if s.warning.take(wall) && !s.plain {
-		s.push(item{text: wire.Encode(wire.TokenExpiring{Type: wire.TypeTokenExpiring, InMs: left.Milliseconds()})})
+		s.push(own(wire.TokenExpiring{InMs: left.Milliseconds()}.Frame()))
 	}
 	if !now.Before(s.pingAt) {
 		s.pingAt = now.Add(s.b.cfg.PingEvery)

@@ -35,18 +35,19 @@ func putItems(items []item) {
 	itemPool.Put(&items)
 }
 
-var bufferPool = sync.Pool{New: func() any { return new([]byte) }}
+// writerPool keeps the buffers of writers that had no more to write.
+var writerPool = sync.Pool{New: func() any { return new(writer) }}
 
 // write is the one door out. It runs while there is something to write: first
 // what is queued, then, while pulling, what is stored.
 func (s *Session) write() {
-	bp := bufferPool.Get().(*[]byte)
-	w := writer{s: s, buf: (*bp)[:0]}
+	w := writerPool.Get().(*writer)
+	w.s = s
 	defer s.surviveWriting()
 	w.run()
 	if cap(w.buf) <= 2*writeChunk {
-		*bp = w.buf[:0]
-		bufferPool.Put(bp)
+		*w = writer{buf: w.buf[:0], cursor: w.cursor, head: w.head}
+		writerPool.Put(w)
 	}
 }
 
@@ -54,7 +55,8 @@ func (s *Session) write() {
 type writer struct {
 	s      *Session
 	buf    []byte
-	cursor []byte
+	cursor []byte   // of the event frame made last
+	head   []byte   // as cursor
 	last   Position // place of the last frame in buf
 	ping   bool     // a ping must follow what is in buf
 	broken bool     // a write has failed
@@ -132,8 +134,8 @@ func (w *writer) items(items []item) bool {
 			if it.life != w.s.life {
 				w.pullAgain()
 			}
-		case it.text != nil:
-			w.buf = w.s.conn.AppendText(w.buf, it.text)
+		case it.frame != nil:
+			w.buf = w.s.conn.AppendText(w.buf, *it.frame)
 		case it.raw != nil:
 			w.buf = append(w.buf, it.raw...)
 		default:
@@ -229,10 +231,9 @@ func (w *writer) event(d *Delivery, replay bool) {
 	if s.plain {
 		w.plainEvent(d.Message)
 	} else {
-		var head [96]byte
 		w.cursor = cursor{s.tag, s.life, s.at}.append(w.cursor[:0])
-		h := wire.AppendEventHead(head[:0], string(w.cursor), replay)
-		w.buf = s.conn.AppendText(w.buf, h, d.Message.Tail)
+		w.head = wire.AppendEventHead(w.head[:0], w.cursor, replay)
+		w.buf = s.conn.AppendText(w.buf, wire.Frame{Type: wire.TypeEvent, Cursor: w.cursor, Head: w.head, Tail: d.Message.Tail})
 	}
 	s.count++
 	if d.Message.Wanted != "" || d.Mailbox == 0 && d.Broadcast == 0 {
@@ -260,7 +261,7 @@ func (w *writer) remember(d *Delivery) {
 func (w *writer) recalled(n *Notice) {
 	s := w.s
 	if s.had(n) && !s.plain {
-		w.buf = s.conn.AppendText(w.buf, wire.Encode(wire.Recalled{Type: wire.TypeRecalled, ID: n.ID}))
+		w.buf = s.conn.AppendText(w.buf, wire.Recalled{ID: n.ID}.Frame())
 	}
 }
 
@@ -281,7 +282,7 @@ func (w *writer) plainEvent(m *Message) {
 	if m.From != "" {
 		out = wire.PlainMessage(m.From, w.s.user, m.Event)
 	}
-	w.buf = w.s.conn.AppendText(w.buf, out)
+	w.buf = w.s.conn.AppendText(w.buf, wire.Frame{Head: out})
 }
 
 // flush writes what was appended. The ping of a heartbeat goes last, so that

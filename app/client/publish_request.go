@@ -32,7 +32,7 @@ type PublishRequest struct {
 	Topic string
 	// Except names sessions that do not get it.
 	Except []string
-	// Data is any JSON. It is delivered byte for byte.
+	// Data is any JSON, delivered byte for byte; nil: none.
 	Data json.RawMessage
 
 	// WaitFor makes the bridge reply only when all recipients who are online are
@@ -107,10 +107,10 @@ func (r *PublishRequest) encode(id string) ([]byte, error) {
 		e.Except = &except{r.Except}
 	}
 	body := wire.Encode(e)
-	data := bytes.TrimSpace(r.Data) // what comes from a file ends with a line break
-	if len(data) == 0 {
+	if r.Data == nil {
 		return body, nil
 	}
+	data := bytes.TrimSpace(r.Data) // what comes from a file ends with a line break
 	if err := wire.CheckData(data); err != nil {
 		return nil, fmt.Errorf("Data cannot be sent: %w", err)
 	}

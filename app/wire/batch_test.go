@@ -185,7 +185,7 @@ func checkEvent(t *testing.T, source []byte, id string, e Event) {
 		t.Errorf("%q decoded to %+v", source, e)
 	}
 	object := AppendEventObject(nil, id, e.Type, time.Unix(0, 0), e.Data)
-	frame := append(AppendEventHead(nil, "t.1.1", false), AppendEventTail(nil, "", object)...)
+	frame := append(AppendEventHead(nil, []byte("t.1.1"), false), tailOf("", object)...)
 	if !jsontext.Value(frame).IsValid(jsontext.AllowDuplicateNames(true)) {
 		t.Errorf("%q made the frame %q", source, frame)
 	}

@@ -89,7 +89,7 @@ func FuzzDecodeEvent(f *testing.F) {
 		if !validType(e.Type) || !bytes.Contains(b, e.Data) {
 			t.Errorf("%q decoded to %+v", b, e)
 		}
-		frame := append(AppendEventHead(nil, "t.1.1", true), AppendEventTail(nil, "someone", AppendEventObject(nil, "id", e.Type, time.Unix(0, 0), e.Data))...)
+		frame := append(AppendEventHead(nil, []byte("t.1.1"), true), tailOf("someone", AppendEventObject(nil, "id", e.Type, time.Unix(0, 0), e.Data))...)
 		if !jsontext.Value(frame).IsValid(jsontext.AllowDuplicateNames(true)) {
 			t.Errorf("%q made the frame %q", b, frame)
 		}

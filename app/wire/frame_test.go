@@ -40,35 +40,43 @@ func TestEachClientFrameParsesAsItsGoldenFileSays(t *testing.T) {
 
 func TestEachServerFrameIsWrittenAsItsGoldenFileSays(t *testing.T) {
 	p := NewProblem(CodeForbiddenTarget, "the token's send rights do not cover this target")
-	for name, frame := range map[string]any{
-		"server_connected": Connected{TypeConnected, "ses_8H", "patient-42", "k3f9a1b2.17.5", true, 2, 25000,
-			Time(time.Date(2026, 11, 22, 21, 36, 0, 0, time.UTC)), 65536},
-		"server_result":         Result{Type: TypeResult, Ref: "c1", ID: "msg_3AB", Status: "sent", Sessions: 1},
-		"server_error":          Error{TypeError, "c1", p},
-		"server_gap":            Gap{TypeGap, "k3f9a1b2.17.5", "k3f9a1b2.40.5", "expired"},
-		"server_recalled":       Recalled{TypeRecalled, "msg_2KWP"},
-		"server_token_expiring": TokenExpiring{TypeTokenExpiring, 60000},
-		"server_refreshed":      Refreshed{TypeRefreshed, "2026-11-22T22:36:00Z"},
-		"server_reconnect":      Reconnect{TypeReconnect, 4210, "draining"},
-		"server_pong":           Pong{TypePong},
+	for name, frame := range map[string]Frame{
+		"server_connected": Connected{"ses_8H", "patient-42", "k3f9a1b2.17.5", true, 2, 25000,
+			Time(time.Date(2026, 11, 22, 21, 36, 0, 0, time.UTC)), 65536}.Frame(),
+		"server_result":         Result{Ref: "c1", ID: "msg_3AB", Status: "sent", Sessions: 1}.Frame(),
+		"server_error":          Error{"c1", p}.Frame(),
+		"server_gap":            Gap{"k3f9a1b2.17.5", "k3f9a1b2.40.5", "expired"}.Frame(),
+		"server_recalled":       Recalled{"msg_2KWP"}.Frame(),
+		"server_token_expiring": TokenExpiring{60000}.Frame(),
+		"server_refreshed":      Refreshed{"2026-11-22T22:36:00Z"}.Frame(),
+		"server_reconnect":      Reconnect{4210, "draining"}.Frame(),
+		"server_pong":           Pong{}.Frame(),
 	} {
-		if got := Encode(frame); string(got) != string(golden(t, name)) {
+		if got := frame.Head; string(got) != string(golden(t, name)) {
 			t.Errorf("%s:\n got %s\nwant %s", name, got, golden(t, name))
 		}
 	}
 }
 
+func tailOf(from string, event []byte) []byte {
+	tail, _ := EventTail(from, event)
+	return tail
+}
+
 func TestAnEventFrameIsItsHeadAndTheTailThatSessionsShare(t *testing.T) {
 	at := time.Date(2026, 11, 22, 21, 36, 0, 0, time.FixedZone("", 3600))
 	event := AppendEventObject(nil, "msg_3AB", "chat.message", at, []byte(`{"message":"hello"}`))
-	got := append(AppendEventHead(nil, "k3f9a1b2.19.5", false), AppendEventTail(nil, "doctor-7", event)...)
+	got := append(AppendEventHead(nil, []byte("k3f9a1b2.19.5"), false), tailOf("doctor-7", event)...)
 	if want := golden(t, "server_event"); string(got) != string(want) {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}
-	event = AppendEventObject(nil, "msg_2KWP", "patient.added", at, []byte(`{"doctorId":"d-7","message":"Dr. Silva added you"}`))
-	got = append(AppendEventHead(nil, "k3f9a1b2.18.5", true), AppendEventTail(nil, "", event)...)
+	tail, event := NewEventTail("", "msg_2KWP", "patient.added", at, []byte(`{"doctorId":"d-7","message":"Dr. Silva added you"}`))
+	got = append(AppendEventHead(nil, []byte("k3f9a1b2.18.5"), true), tail...)
 	if want := golden(t, "server_event_replay"); string(got) != string(want) {
 		t.Errorf("\n got %s\nwant %s", got, want)
+	}
+	if string(tail) != string(tailOf("", event)) || &event[0] != &tail[len(tail)-1-len(event)] {
+		t.Error("the event is not a part of the tail")
 	}
 }
 
