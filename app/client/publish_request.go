@@ -76,11 +76,11 @@ func (r *PublishRequest) encode(id string) ([]byte, error) {
 		}
 	}
 	if set != 1 {
-		return nil, errors.New("To must have exactly one of User, Users, Group and All")
+		return nil, errors.New("the event must be to exactly one of User, Users, Group and All")
 	}
 	for _, s := range append([]string{r.Type, r.To.User, r.To.Group, r.Topic}, r.To.Users...) {
 		if !utf8.ValidString(s) {
-			return nil, errors.New("Type, To and Topic must be UTF-8")
+			return nil, errors.New("the event's Type, To and Topic must be UTF-8")
 		}
 	}
 	var ttl *int64
@@ -112,7 +112,7 @@ func (r *PublishRequest) encode(id string) ([]byte, error) {
 	}
 	data := bytes.TrimSpace(r.Data) // what comes from a file ends with a line break
 	if err := wire.CheckData(data); err != nil {
-		return nil, fmt.Errorf("Data cannot be sent: %w", err)
+		return nil, fmt.Errorf("the event's Data cannot be sent: %w", err)
 	}
 	body = append(append(body[:len(body)-1], `,"data":`...), data...) // as it was given, byte for byte
 	return append(body, '}'), nil

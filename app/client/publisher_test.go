@@ -205,7 +205,7 @@ func TestPublishBatch(t *testing.T) {
 		reply, want string
 	}{
 		"waits for nobody":        {PublishRequest{Type: "t", To: Target{User: "a"}, WaitFor: StatusAcked}, "{}", "cannot wait"},
-		"names the event":         {PublishRequest{Type: "t"}, "{}", "event 0: To must"},
+		"names the event":         {PublishRequest{Type: "t"}, "{}", "event 0: the event must be to"},
 		"needs all results":       {visit, `{"results":[]}`, "0 results for 1 events"},
 		"needs results":           {visit, `hello`, "cannot be read"},
 		"needs results of a kind": {visit, `{"results":[1]}`, "cannot be read"},

@@ -434,6 +434,37 @@ func TestSubscriberReadsWhatAServerMaySend(t *testing.T) {
 	}
 }
 
+func TestSubscriberSpeaksTLSWhereTheServerPrefersHTTP2(t *testing.T) {
+	up := websocket.Upgrader{Subprotocols: []string{wire.Subprotocol}}
+	b := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, err := up.Upgrade(w, r, nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		for _, frame := range []string{`{"type":"connected","session":"ses_1","cursor":"c0"}`, clienttest.Event(1)} {
+			if err := c.WriteMessage(websocket.TextMessage, []byte(frame)); err != nil {
+				t.Error(err)
+			}
+		}
+		for err == nil { // until the client leaves
+			_, _, err = c.ReadMessage()
+		}
+	}))
+	b.EnableHTTP2 = true
+	b.StartTLS()
+	defer b.Close()
+	u := subscribe(t, SubscriberOptions{URL: "wss" + strings.TrimPrefix(b.URL, "https"), HTTPClient: b.Client()})
+	if e := next(t, u.events); e.ID != "msg_1" {
+		t.Errorf("got %+v", e)
+	}
+	u.cancel()
+	if err := u.ended(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestSubscriberIsSignedOut(t *testing.T) {
 	b := clienttest.NewBridge(t)
 	u := subscribe(t, SubscriberOptions{URL: b.URL})
