@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
-	"github.com/gofiber/fiber/v2/middleware/recover"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
 
@@ -160,7 +159,7 @@ func New(o Options) *Server {
 // routes is the table of everything that is served.
 func (s *Server) routes() {
 	r := s.app
-	r.Use(recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: s.onPanic}))
+	r.Use(s.catchPanics)
 
 	r.Post(pathEvents, s.webhook)
 	r.Post(pathBatch, s.webhook)
@@ -238,7 +237,7 @@ func (s *Server) readyz(c *fiber.Ctx) error {
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
 	if err := s.o.Bridge.Check(ctx); err != nil {
-		return s.fromDomain(c, err)
+		return err
 	}
 	return c.SendString("ok\n")
 }

@@ -44,7 +44,7 @@
 //	ncruces/go-sqlite3                 21–27 µs  38 µs   51 µs
 //	ncruces with writes gathered          24 µs  26 µs   32 µs
 //
-// "Gathered" is vfs.go: SQLite writes two small pieces a page into the WAL, and
+// "Gathered" is package walfile: SQLite writes two small pieces a page into the WAL, and
 // this package turns a whole commit into one write. Payloads inside the mailbox
 // rows instead of an append-only log cost 39–48 µs (many more pages change), pages
 // of 1 or 2 KiB cost more than 4 KiB. Filling the two indexes later, in sorted

@@ -23,8 +23,8 @@ func breakDisk(e *Store, op string) (mend func()) {
 		}
 		return nil
 	}
-	e.vfs.fault.Store(&f)
-	return func() { e.vfs.fault.Store(nil) }
+	e.vfs.Fault.Store(&f)
+	return func() { e.vfs.Fault.Store(nil) }
 }
 
 func TestAFailingDiskRefusesWithNothingHalfDoneAndRecovers(t *testing.T) {
@@ -142,7 +142,7 @@ func TestAStuckDiskIsReportedAndTheQueueStaysBounded(t *testing.T) {
 		}
 		return nil
 	}
-	e.vfs.fault.Store(&f)
+	e.vfs.Fault.Store(&f)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if _, err := e.Append(t.Context(), message("first", "u", 10, inAnHour())); err != nil {

@@ -16,9 +16,9 @@ var migrations = []string{
 
 	-- One row a message, in order of arrival. born and expires are Unix
 	-- nanoseconds; expires is 0 for a message that was never stored. targets
-	-- lists users and sequences (see target.go), barred the sessions that must
+	-- lists users and sequences (see codec.go), barred the sessions that must
 	-- not be handed it. Once the message is gone, and only its id is
-	-- remembered, event is NULL and no is below zero (see store.go).
+	-- remembered, event is NULL and no is below zero (see statements.go).
 	CREATE TABLE log (
 		no      INTEGER PRIMARY KEY,
 		id      TEXT NOT NULL,

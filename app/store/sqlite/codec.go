@@ -75,3 +75,30 @@ func parseNames(b []byte) ([]string, error) {
 	}
 	return names, nil
 }
+
+// packLifeStarts and parseLifeStarts keep where lives began in one column.
+func packLifeStarts(list []lifeStart) []byte {
+	var b []byte
+	for _, s := range list {
+		b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(s.no)), s.after)
+	}
+	return b
+}
+
+var errLifeStarts = errors.New("sqlite: where a mailbox's lives began cannot be read")
+
+func parseLifeStarts(b []byte) (list []lifeStart, err error) {
+	for len(b) > 0 {
+		no, n := binary.Uvarint(b)
+		if n <= 0 {
+			return nil, errLifeStarts
+		}
+		after, m := binary.Uvarint(b[n:])
+		if m <= 0 {
+			return nil, errLifeStarts
+		}
+		list = append(list, lifeStart{int64(no), after})
+		b = b[n+m:]
+	}
+	return list, nil
+}

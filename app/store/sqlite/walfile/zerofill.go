@@ -1,4 +1,10 @@
-package sqlite
+package walfile
+
+// With secure_delete SQLite writes zeros over what it deletes. But when it moves
+// rows from one page to another to even them out, it leaves copies of them in
+// the page's free middle, where they outlive the rows. So that nothing is left of
+// what a store erases, that middle is filled with zeros wherever a page is written
+// into the main file; copies in the write-ahead log end with the log.
 
 import (
 	"encoding/binary"
@@ -7,19 +13,13 @@ import (
 	"github.com/ncruces/go-sqlite3/vfs"
 )
 
-// With secure_delete SQLite writes zeros over what it deletes. But when it moves
-// rows from one page to another to even them out, it leaves copies of them in
-// the page's free middle, where they outlive the rows. So that Erase can keep
-// its word, that middle is wiped wherever a page is written into the main file;
-// copies in the write-ahead log end with it.
+// PageSize is the size, in bytes, that a store's pages must have.
+const PageSize = 4096
 
-// pageSize is what openFile sets.
-const pageSize = 4096
-
-// maxWiped is how large the main file may be. A page of rows is told by its
+// maxZeroFilled is how large the main file may be. A page of rows is told by its
 // first byte, which in an overflow page is the highest of another page's number:
 // below 2, the lowest kind of a page of rows, only up to twice this size.
-const maxWiped = 1 << 36
+const maxZeroFilled = 1 << 36
 
 // osFile is all that the driver asks of a main file.
 type osFile interface {
@@ -34,11 +34,11 @@ type osFile interface {
 // mainFile is one connection's handle on the main file.
 type mainFile struct {
 	osFile
-	vfs  *walVFS
-	page [pageSize]byte
+	vfs  *VFS
+	page [PageSize]byte
 }
 
-func newMainFile(f vfs.File, v *walVFS) (vfs.File, error) {
+func newMainFile(f vfs.File, v *VFS) (vfs.File, error) {
 	full, ok := f.(osFile)
 	if !ok {
 		return nil, sqlite3.CANTOPEN
@@ -47,8 +47,8 @@ func newMainFile(f vfs.File, v *walVFS) (vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if size > maxWiped {
-		v.large.Store(true)
+	if size > maxZeroFilled {
+		v.tooLong.Store(true)
 	}
 	v.grown(size)
 	return &mainFile{osFile: full, vfs: v}, nil
@@ -57,14 +57,14 @@ func newMainFile(f vfs.File, v *walVFS) (vfs.File, error) {
 // WriteAt implements vfs.File.
 func (f *mainFile) WriteAt(p []byte, off int64) (_ int, err error) {
 	defer f.vfs.survive(&err)
-	if off > maxWiped {
-		f.vfs.large.Store(true)
+	if off > maxZeroFilled {
+		f.vfs.tooLong.Store(true)
 	}
-	if len(p) != pageSize || off%pageSize != 0 || f.vfs.large.Load() || isPointerMap(off/pageSize+1) {
+	if len(p) != PageSize || off%PageSize != 0 || f.vfs.tooLong.Load() || isPointerMap(off/PageSize+1) {
 		return f.write(p, off)
 	}
 	copy(f.page[:], p)
-	wipe(&f.page, off == 0)
+	zeroFill(&f.page, off == 0)
 	return f.write(f.page[:], off)
 }
 
@@ -84,7 +84,7 @@ func (f *mainFile) Truncate(size int64) error {
 }
 
 // grown notes that the main file has so many bytes, or more.
-func (v *walVFS) grown(size int64) {
+func (v *VFS) grown(size int64) {
 	for {
 		was := v.length.Load()
 		if size <= was || v.length.CompareAndSwap(was, size) {
@@ -97,8 +97,8 @@ func (v *walVFS) grown(size int64) {
 // (https://sqlite.org/fileformat2.html §1.8).
 func isPointerMap(no int64) bool {
 	const (
-		apart   = pageSize/5 + 1
-		locking = 1<<30/pageSize + 1 // a page that is never used
+		apart   = PageSize/5 + 1
+		locking = 1<<30/PageSize + 1 // a page that is never used
 	)
 	if no < 2 {
 		return false
@@ -110,9 +110,9 @@ func isPointerMap(no int64) bool {
 	return no == first
 }
 
-// wipe clears what lies between the list of a page's rows and the first of them;
+// zeroFill clears what lies between the list of a page's rows and the first of them;
 // pages of other kinds stay as they are (§1.6).
-func wipe(page *[pageSize]byte, first bool) {
+func zeroFill(page *[PageSize]byte, first bool) {
 	head := 0
 	if first { // the file's own header is in front
 		head = 100
@@ -127,7 +127,7 @@ func wipe(page *[pageSize]byte, first bool) {
 	}
 	from := list + 2*int(binary.BigEndian.Uint16(page[head+3:]))
 	to := int(binary.BigEndian.Uint16(page[head+5:]))
-	if from < to && to <= pageSize {
+	if from < to && to <= PageSize {
 		clear(page[from:to])
 	}
 }
