@@ -1,15 +1,18 @@
 package sqlite
 
 import (
+	"hookbridge/app/bridge"
+	"iter"
+
 	"github.com/ncruces/go-sqlite3"
 )
 
-// A place that is missing in a mailbox above the trimmed watermark is a message
-// that expired: that is how readers know of a loss without a list of losses. A
-// message that is replaced or recalled goes without being a loss. The first
-// time this happens to a mailbox, its record becomes explicit: from then on it
-// says itself which place is the furthest that expired, and other holes mean
-// nothing. Mailboxes to which it never happens pay nothing for it.
+// What is missing in a mailbox behind its trimmed mark has expired, so that no list
+// of losses is kept (see bridge/gaps.go). A message that is replaced or recalled goes
+// without being a loss: from the first time on that this happens to a mailbox, its
+// record is explicit and says itself which place is the furthest that expired. What is
+// missing behind that place was removed on purpose. A mailbox to which it never
+// happens pays nothing for it.
 
 // takeOut removes an unexpired message of so many bytes from a mailbox so that nobody misses it.
 func (w *writer) takeOut(rec *record, seq uint64, size int64) error {
@@ -31,31 +34,27 @@ func (w *writer) takeOut(rec *record, seq uint64, size int64) error {
 }
 
 // makeExplicit finds the furthest place that expired, once in a mailbox's life.
-func (w *writer) makeExplicit(rec *record) error {
+func (w *writer) makeExplicit(rec *record) (err error) {
 	if rec.explicit {
 		return nil
 	}
-	next := rec.head // the place that is expected to be there
-	var expired uint64
-	err := with(w.store.downwards).text(rec.user).seq(rec.trimmed).each(func(r *sqlite3.Stmt) bool {
-		seq := uint64(r.ColumnInt64(0))
-		switch {
-		case seq < next:
-			expired = next
-		case r.ColumnInt64(1) <= w.now:
-			expired = seq
-		}
-		next = seq - 1
-		return expired == 0
-	})
-	if err != nil {
-		return err
+	rec.explicit = true
+	for gap := range bridge.Gaps(rec.trimmed, rec.head, w.store.unexpired(rec, w.now, &err)) {
+		rec.expired = gap.Last
+		break
 	}
-	if expired == 0 && next > rec.trimmed {
-		expired = next
+	return firstOf(err, w.store.save(rec))
+}
+
+// unexpired yields the places that hold unexpired messages, furthest first, and sets
+// err where reading fails.
+func (s *store) unexpired(rec *record, now int64, err *error) iter.Seq[bridge.Range] {
+	return func(yield func(bridge.Range) bool) {
+		*err = with(s.downwards).text(rec.user).seq(rec.trimmed).each(func(r *sqlite3.Stmt) bool {
+			seq := uint64(r.ColumnInt64(0))
+			return r.ColumnInt64(1) <= now || yield(bridge.Range{First: seq, Last: seq})
+		})
 	}
-	rec.explicit, rec.expired = true, expired
-	return w.store.save(rec)
 }
 
 // replace takes the newest message of a topic out of a mailbox, unless the user
