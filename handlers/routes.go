@@ -219,15 +219,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// Routes lists what is served: a method, a space, a path.
-func (s *Server) Routes() []string {
-	var out []string
-	for _, r := range s.app.GetRoutes(true) {
-		out = append(out, r.Method+" "+r.Path)
-	}
-	return out
-}
-
 // contract serves a description of ours; any page may read it.
 func (s *Server) contract(doc []byte) fiber.Handler {
 	return func(c *fiber.Ctx) error {

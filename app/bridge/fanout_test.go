@@ -72,7 +72,11 @@ func (l *line) Write(frames []byte, _ time.Time) error {
 		if err := json.Unmarshal(f, &m); err != nil {
 			return err
 		}
-		l.out <- m
+		select {
+		case l.out <- m:
+		case <-l.gone:
+			return io.ErrClosedPipe
+		}
 	}
 	return nil
 }

@@ -19,9 +19,9 @@
 //   - users: where a user stands (acks, first seen, trimmed), and the head of a
 //     mailbox whose newest rows are gone.
 //
-// Sequences have no holes when they are given out, and only expiry and trimming
-// take rows away; so a hole above the trimmed watermark is an expired message,
-// and no list of what is gone needs to be kept.
+// Sequences have no gaps when they are given out, and only expiry and trimming
+// take rows away; so a gap above the trimmed watermark is an expired message,
+// and no list of what is gone needs to be kept (see gaps.go).
 //
 // # How a store is carried
 //

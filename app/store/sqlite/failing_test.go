@@ -73,8 +73,8 @@ func TestAFailingDiskRefusesWithNothingHalfDoneAndRecovers(t *testing.T) {
 				}
 			}
 			p, err := e.Read(t.Context(), "u", e.Life(), bridge.Position{}, 100, 1<<20)
-			if err != nil || len(p.Deliveries) != 4 || p.Lost != (bridge.Lost{}) {
-				t.Fatalf("read: %d, %+v, %v", len(p.Deliveries), p.Lost, err)
+			if err != nil || len(p.Deliveries) != 4 || p.Lost() != (bridge.Lost{}) {
+				t.Fatalf("read: %d, %+v, %v", len(p.Deliveries), p.Lost(), err)
 			}
 			if n := number(t, e, "SELECT count(*) FROM log"); n != 4 {
 				t.Fatalf("%d rows", n)

@@ -23,7 +23,7 @@ type record struct {
 	first   uint64 // head of the log to all when first seen
 	acked   bridge.Position
 
-	explicit bool   // not every hole is an expired message (see holes.go)
+	explicit bool   // not every gap is an expired message (see gaps.go)
 	expired  uint64 // where it is: the furthest that expired
 	lives    []lifeStart
 	lastSeen int64 // when a session joined or left, Unix nanoseconds; 0: never

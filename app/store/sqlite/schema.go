@@ -60,8 +60,8 @@ var migrations = []string{
 	ALTER TABLE log ADD COLUMN recalled INTEGER NOT NULL DEFAULT 0;
 
 	-- explicit: messages were taken out of this mailbox that nobody is to miss,
-	-- so that not every hole is one that expired; expired is the furthest that
-	-- did (see holes.go).
+	-- so that not every gap is one that expired; expired is the furthest that
+	-- did (see gaps.go).
 	ALTER TABLE users ADD COLUMN explicit INTEGER NOT NULL DEFAULT 0;
 	ALTER TABLE users ADD COLUMN expired INTEGER NOT NULL DEFAULT 0;
 	ALTER TABLE users ADD COLUMN last_seen INTEGER NOT NULL DEFAULT 0;
