@@ -309,7 +309,7 @@ func (e *Store) appendRun(ctx context.Context, ms []*bridge.Message, out []bridg
 	for i, m := range ms {
 		as[i] = e.appending(m, m.To.User)
 	}
-	e.fly(ctx, as)
+	e.publishBatch(ctx, as)
 	for i, a := range as {
 		if a.err != nil {
 			e.selfDeliveries.forget(a.selfDelivery)

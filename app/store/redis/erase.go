@@ -73,7 +73,7 @@ func (e *Store) forgetMember(ctx context.Context, user string, groups []string) 
 				break
 			}
 		}
-		if err := e.each(ctx, append(cmds, e.client.B().Srem().Key(own).Member(name).Build())); err != nil {
+		if err := e.do(ctx, append(cmds, e.client.B().Srem().Key(own).Member(name).Build())...); err != nil {
 			return err
 		}
 	}
@@ -150,31 +150,29 @@ func replica(err error) bool {
 	return moved
 }
 
+// forgetIn takes a user's name out of the entries of ids, whose keys are given.
 func (e *Store) forgetIn(ctx context.Context, keys []string, user string) error {
 	for len(keys) > 0 {
-		cmds := make(rueidis.Commands, len(keys))
-		for i, k := range keys {
-			cmds[i] = e.client.B().Get().Key(k).Build()
+		found, err := e.getMany(ctx, keys)
+		if err != nil {
+			return err
 		}
 		var named []string
 		var calls []call
-		for i, r := range e.doMany(ctx, cmds) {
-			text, err := r.ToString()
-			if rueidis.IsRedisNil(err) {
+		for _, key := range keys {
+			text, there := found[key]
+			if !there {
 				continue
 			}
-			if err = e.fault(ctx, err); err != nil {
-				return err
-			}
-			rec, err := decodeDedupEntry(text)
+			entry, err := decodeDedupEntry(text)
 			if err != nil {
 				return fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
 			}
-			if at := slices.Index(rec.users, user); at >= 0 {
-				rec.users = slices.Delete(rec.users, at, at+1)
-				rec.seq, rec.placed = 0, false
-				named = append(named, keys[i])
-				calls = append(calls, call{&e.scripts.compareAndSet, []string{keys[i]}, []string{text, rec.encode()}})
+			if at := slices.Index(entry.users, user); at >= 0 {
+				entry.users = slices.Delete(entry.users, at, at+1)
+				entry.seq, entry.placed = 0, false
+				named = append(named, key)
+				calls = append(calls, call{&e.scripts.compareAndSet, []string{key}, []string{text, entry.encode()}})
 			}
 		}
 		keys = nil // those that have changed meanwhile, by a recall, are looked at again

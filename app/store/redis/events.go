@@ -218,7 +218,7 @@ func (e *Store) Recall(ctx context.Context, id string) error {
 	}
 	// Last, so that nobody misses it who still finds it in a mailbox.
 	message, who := e.sharedKeys(id)
-	return e.fault(ctx, e.client.Do(ctx, e.client.B().Del().Key(message, who).Build()).Error())
+	return e.do(ctx, e.client.B().Del().Key(message, who).Build())
 }
 
 // Seen implements bridge.Store.

@@ -54,7 +54,7 @@ func (e *Store) beginIndex(ctx context.Context) error {
 	if n != 0 { // a machine that lists no ids has been here
 		since = e.nowMs()
 	}
-	return e.fault(ctx, e.client.Do(ctx, e.client.B().Set().Key(e.indexedKey()).Value(itoa(since)).Nx().Build()).Error())
+	return e.do(ctx, e.client.B().Set().Key(e.indexedKey()).Value(itoa(since)).Nx().Build())
 }
 
 // unlisted reports whether ids may still be remembered that are on no list.

@@ -82,27 +82,22 @@ func (e *Store) releaseLater(ctx context.Context, released []string) {
 	}
 }
 
-// shared reads shared messages by their ids; those that are gone are missing in the
+// shared reads shared messages, by their ids. Those that are gone are missing in the
 // answer.
 func (e *Store) shared(ctx context.Context, ids []string) (map[string]string, error) {
-	out := make(map[string]string, len(ids))
 	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
-	cmds := make(rueidis.Commands, len(ids))
+	keys := make([]string, len(ids))
 	for i, id := range ids {
-		message, _ := e.sharedKeys(id)
-		cmds[i] = e.client.B().Get().Key(message).Build()
+		keys[i], _ = e.sharedKeys(id)
 	}
-	for i, r := range e.doMany(ctx, cmds) {
-		text, err := r.ToString()
-		if rueidis.IsRedisNil(err) {
-			continue
+	found, err := e.getMany(ctx, keys)
+	out := make(map[string]string, len(ids))
+	for i, id := range ids {
+		if text, ok := found[keys[i]]; ok {
+			out[id] = text
 		}
-		if err = e.fault(ctx, err); err != nil {
-			return nil, err
-		}
-		out[ids[i]] = text
 	}
-	return out, nil
+	return out, err
 }
 
 // sharedMark begins what lua/read.lua says of a shared message; its id follows.
