@@ -94,11 +94,13 @@ func (c Callback) InOrder() bool { return c.Type == CallbackSent }
 // Leased is a callback that this machine alone may try until the lease ends.
 type Leased struct {
 	Callback
-	Tries int    // that have failed so far
-	Key   string // the store's own; handed back in Settle
+	Tries int       // that have failed so far; 0 again once it is sent again by an operator
+	Since time.Time // when its tries began: At, or when an operator sent it again
+	Key   string    // the store's own; handed back in Settle
 }
 
-// Settlement says what became of a try.
+// Settlement says what became of a try. Its Tries is what the store keeps: the sender
+// has counted the try already, unless it was cut off because this machine stops.
 type Settlement struct {
 	Leased
 	Done  bool      // the backend took it: it is forgotten
