@@ -1,0 +1,45 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Requester asks backends questions, and knows whether they take their callbacks.
+type Requester interface {
+	// Request posts a signed body to a backend once, and returns its 2xx status and the
+	// JSON that it replied, byte for byte; an empty reply is null. It takes no longer
+	// than timeout.
+	// Errors: ErrBackendTimeout, *BackendError, ErrUnavailable where too many requests
+	// to the backend are under way on this machine, or it stops.
+	Request(ctx context.Context, backend, id string, body []byte, timeout time.Duration) (status int, reply []byte, err error)
+
+	// State tells how this machine's last tries to give a backend its callbacks went.
+	State(backend string) BackendState
+}
+
+// BackendState is whether a backend takes its callbacks: it fails from the first try
+// that fails until one succeeds.
+type BackendState struct {
+	Failing bool
+	Since   time.Time // since when it is so; with Failing false, the start of the program or the end of the last failure
+}
+
+// ErrBackendTimeout: the backend did not answer a request in time.
+var ErrBackendTimeout = errors.New("the backend did not answer in time")
+
+// BackendError is a request that the backend did not answer as it should: with another
+// status than 2xx, with something else than JSON, with too much, or not at all.
+type BackendError struct {
+	Status int    // what it answered; 0 where no answer came
+	Why    string // what is wrong, without anything of the reply
+}
+
+func (e *BackendError) Error() string {
+	if e.Status == 0 {
+		return "the backend could not be reached: " + e.Why
+	}
+	return fmt.Sprintf("the backend answered %d: %s", e.Status, e.Why)
+}
