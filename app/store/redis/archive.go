@@ -40,7 +40,7 @@ func OpenArchive(ctx context.Context, o Options) (*Archive, error) {
 func (a *Archive) open(ctx context.Context) error {
 	e := a.e
 	leases, _, epoch := e.machineKeys()
-	reply, err := e.run(ctx, call{&e.scripts.alive, []string{leases}, nil})
+	reply, err := e.run(ctx, call{&e.scripts.liveMachines, []string{leases}, nil})
 	if err != nil {
 		return err
 	}

@@ -71,7 +71,7 @@ func (l *loading) loadLives(ctx context.Context, entries []bridge.Entry) error {
 		}
 	}
 	if len(names) > 0 {
-		if err := l.write(ctx, []step{l.script(call{&e.scripts.livesload, []string{list}, names})}); err != nil {
+		if err := l.write(ctx, []step{l.script(call{&e.scripts.loadLives, []string{list}, names})}); err != nil {
 			return err
 		}
 		l.numbers = nil

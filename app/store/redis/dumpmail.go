@@ -27,7 +27,7 @@ func (d *dumping) mailboxes(ctx context.Context, keys []string) error {
 			continue
 		}
 		b := e.mailboxAt(tag)
-		calls = append(calls, call{&e.scripts.survey, []string{b.h, b.m, b.g}, []string{itoa(d.place.now)}})
+		calls = append(calls, call{&e.scripts.mailboxState, []string{b.h, b.m, b.g}, []string{itoa(d.place.now)}})
 		tags, at = append(tags, tag), append(at, first+i)
 	}
 	for i, r := range e.runMany(ctx, calls) {
@@ -67,7 +67,7 @@ func (d *dumping) mailboxes(ctx context.Context, keys []string) error {
 	return nil
 }
 
-// mailboxEntry reads the answer of lua/survey.lua.
+// mailboxEntry reads the answer of lua/mailbox_state.lua.
 func (d *dumping) mailboxEntry(list []rueidis.RedisMessage) (*bridge.MailboxEntry, error) {
 	if len(list) != 9 {
 		return nil, errFormat

@@ -174,7 +174,7 @@ func (e *Store) forgetIn(ctx context.Context, keys []string, user string) error 
 				rec.users = slices.Delete(rec.users, at, at+1)
 				rec.seq, rec.placed = 0, false
 				named = append(named, keys[i])
-				calls = append(calls, call{&e.scripts.rewrite, []string{keys[i]}, []string{text, rec.encode()}})
+				calls = append(calls, call{&e.scripts.compareAndSet, []string{keys[i]}, []string{text, rec.encode()}})
 			}
 		}
 		keys = nil // those that have changed meanwhile, by a recall, are looked at again

@@ -189,7 +189,7 @@ func (e *Store) Recall(ctx context.Context, id string) error {
 		return err
 	}
 	// First the mark, so that nobody who completes a broken append stores it anew.
-	if _, err := e.run(ctx, call{&e.scripts.mark, []string{e.record(id)}, []string{digits(e.opts.Now().UnixNano(), recalledDigits)}}); err != nil {
+	if _, err := e.run(ctx, call{&e.scripts.markRecalled, []string{e.record(id)}, []string{digits(e.opts.Now().UnixNano(), recalledDigits)}}); err != nil {
 		return err
 	}
 	places, err := e.places(ctx, id, &r)

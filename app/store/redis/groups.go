@@ -71,7 +71,7 @@ func (e *Store) SetMember(ctx context.Context, group, user string, member bool) 
 	if err := e.each(ctx, rueidis.Commands{e.client.B().Sadd().Key(own).Member(group).Build()}); err != nil {
 		return err
 	}
-	reply, err := e.runDurable(ctx, call{&e.scripts.member, []string{e.groupKeys(group).stored}, []string{user, itoa(bridge.MaxGroupMembers)}})
+	reply, err := e.runDurable(ctx, call{&e.scripts.addMember, []string{e.groupKeys(group).stored}, []string{user, itoa(bridge.MaxGroupMembers)}})
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (e *Store) takeOut(ctx context.Context, group, user string) error {
 	if err != nil {
 		return err
 	}
-	reply, err := e.runDurable(ctx, call{&e.scripts.unsay, []string{b.tokens()}, []string{group}})
+	reply, err := e.runDurable(ctx, call{&e.scripts.tokenRemoveGroup, []string{b.tokens()}, []string{group}})
 	if err != nil {
 		return err
 	}

@@ -73,16 +73,10 @@ type lives struct {
 
 func newLives() *lives { return &lives{turning: make(chan struct{}, 1)} }
 
-// lifetime makes the scripts of a life. Their first lines are its constants; see
-// lua/lib.lua.
+// lifetime makes the scripts of a life.
 func (e *Store) lifetime(name string, no int64) *lifetime {
-	lf := &lifetime{name: name, no: no, hashes: make([]string, len(e.scripts.all))}
-	lf.header = fmt.Sprintf("local LIFE, BORN, MARK = '%s', '%d', '%s'\n", name, no, luaText(lifeMark(name, no)))
-	if name != "" && !e.cluster {
-		lf.header += "local CURRENT = table.remove(KEYS)\n"
-	} else {
-		lf.header += "local CURRENT = nil\n"
-	}
+	lf := &lifetime{name: name, no: no, hashes: make([]string, len(e.scripts.all)),
+		header: scriptHeader(name, no, name != "" && !e.cluster)}
 	for _, s := range e.scripts.all {
 		lf.hashes[s.n] = hashOf(lf.source(s))
 	}
@@ -90,15 +84,6 @@ func (e *Store) lifetime(name string, no int64) *lifetime {
 }
 
 func (lf *lifetime) source(s *script) string { return lf.header + s.body }
-
-// luaText writes bytes so that they can stand between quotes in Lua.
-func luaText(b []byte) string {
-	var out strings.Builder
-	for _, c := range b {
-		fmt.Fprintf(&out, `\%03d`, c)
-	}
-	return out.String()
-}
 
 // lifeKeys are the current life's name; all lives by number; and the reigns that
 // the current one is bound to.

@@ -297,7 +297,7 @@ func (l *loading) membership(m *bridge.MembershipEntry) {
 	key, member := g.older, m.User
 	if m.Token != "" {
 		key, member = g.named, indexed(m.User, m.Token)
-		l.steps = append(l.steps, l.script(call{&e.scripts.say, []string{b.tokens()}, []string{
+		l.steps = append(l.steps, l.script(call{&e.scripts.tokenAddGroup, []string{b.tokens()}, []string{
 			m.Token, itoa(until), itoa(millis(m.Issued)), m.TokenID, m.Group, itoa(l.now)}}))
 	}
 	l.add(e.client.B().Zadd().Key(key).Gt().ScoreMember().ScoreMember(float64(until), member).Build(), key)

@@ -182,7 +182,7 @@ func (e *Store) Tell(ctx context.Context, n bridge.Notice) error {
 	case n.User == "":
 		return e.fault(ctx, e.client.Do(ctx, e.client.B().Publish().Channel(e.channel()+"all").Message(e.notice(n)).Build()).Error())
 	}
-	_, err = e.run(ctx, call{&e.scripts.tell, []string{e.mailboxOf(n.User).l}, []string{e.channel(), e.self, e.notice(n)}})
+	_, err = e.run(ctx, call{&e.scripts.notify, []string{e.mailboxOf(n.User).l}, []string{e.channel(), e.self, e.notice(n)}})
 	return err
 }
 

@@ -77,7 +77,7 @@ func (e *Store) bury(ctx context.Context, machine string, now, until int64) erro
 	z, n, _ := e.machineKeys()
 	live, dead := e.sessionsOf(machine)
 	before := itoa(now - e.opts.Lease.Milliseconds())
-	reply, err := e.run(ctx, call{&e.scripts.bury, []string{z, live, dead, dead + ":lock"}, []string{machine, before, itoa(reapTimeout.Milliseconds())}})
+	reply, err := e.run(ctx, call{&e.scripts.reap, []string{z, live, dead, dead + ":lock"}, []string{machine, before, itoa(reapTimeout.Milliseconds())}})
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (e *Store) bury(ctx context.Context, machine string, now, until int64) erro
 	if err := e.empty(ctx, machine, live, dead, time.UnixMilli(until).UnixNano()); err != nil {
 		return err
 	}
-	if _, err = e.run(ctx, call{&e.scripts.strike, []string{z, n, live, dead}, []string{machine, before}}); err != nil {
+	if _, err = e.run(ctx, call{&e.scripts.forgetMachine, []string{z, n, live, dead}, []string{machine, before}}); err != nil {
 		return err
 	}
 	return e.fault(ctx, e.client.Do(ctx, e.client.B().Unlink().Key(dead+":lock").Build()).Error())
@@ -111,7 +111,7 @@ func (e *Store) empty(ctx context.Context, machine, live, dead string, at int64)
 		var calls []call
 		for i := 0; i+1 < len(page.Elements); i += 2 {
 			b := e.mailboxAt(page.Elements[i+1])
-			calls = append(calls, call{&e.scripts.depart, []string{b.h, b.l}, []string{page.Elements[i], machine, itoa(at)}})
+			calls = append(calls, call{&e.scripts.dropSession, []string{b.h, b.l}, []string{page.Elements[i], machine, itoa(at)}})
 		}
 		for _, r := range e.runMany(ctx, calls) {
 			if r.err != nil {

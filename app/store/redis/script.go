@@ -23,14 +23,17 @@ type script struct {
 	body string // lua/lib.lua and the script itself, without the life's constants
 }
 
+// scripts are the files of lua/, by their names.
 type scripts struct {
-	publish, claim, deliver, read, pending, join, leave, ack script
-	tell, recall, revoke, erase, renew, member, seen         script
-	mark, rewrite, alive, survey, load, release              script
-	bury, depart, strike, unsay, say, livesload              script
+	publish, claim, deliver, read, pending, load, ack, seen script
+	join, leave, notify, recall, markRecalled               script
+	revoke, erase, addMember                                script
+	tokenAddGroup, tokenRemoveGroup                         script
+	renew, liveMachines, reap, dropSession, forgetMachine   script
+	compareAndSet, releaseShared, mailboxState, loadLives   script
 
 	all  []*script
-	life string // lua/life.lua, which is of no life
+	life string // lua/life.lua, which runs in no life
 }
 
 func loadScripts() (*scripts, error) {
@@ -38,27 +41,47 @@ func loadScripts() (*scripts, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &scripts{}
 	life, err := luaFiles.ReadFile("lua/life.lua")
 	if err != nil {
 		return nil, err
 	}
-	s.life = string(life)
+	s := &scripts{life: scriptHeader("", 0, false) + string(lib) + string(life)}
 	for name, to := range map[string]*script{
 		"publish": &s.publish, "claim": &s.claim, "deliver": &s.deliver, "read": &s.read, "pending": &s.pending,
-		"join": &s.join, "leave": &s.leave, "ack": &s.ack, "tell": &s.tell, "recall": &s.recall, "revoke": &s.revoke,
-		"erase": &s.erase, "renew": &s.renew, "member": &s.member, "seen": &s.seen, "mark": &s.mark, "rewrite": &s.rewrite,
-		"alive": &s.alive, "survey": &s.survey, "load": &s.load, "release": &s.release, "bury": &s.bury,
-		"depart": &s.depart, "strike": &s.strike, "unsay": &s.unsay, "say": &s.say, "livesload": &s.livesload,
+		"load": &s.load, "ack": &s.ack, "seen": &s.seen, "join": &s.join, "leave": &s.leave, "notify": &s.notify,
+		"recall": &s.recall, "mark_recalled": &s.markRecalled, "revoke": &s.revoke, "erase": &s.erase,
+		"add_member": &s.addMember, "token_add_group": &s.tokenAddGroup, "token_remove_group": &s.tokenRemoveGroup,
+		"renew": &s.renew, "live_machines": &s.liveMachines, "reap": &s.reap, "drop_session": &s.dropSession,
+		"forget_machine": &s.forgetMachine, "compare_and_set": &s.compareAndSet, "release_shared": &s.releaseShared,
+		"mailbox_state": &s.mailboxState, "load_lives": &s.loadLives,
 	} {
-		b, err := luaFiles.ReadFile("lua/" + name + ".lua")
+		body, err := luaFiles.ReadFile("lua/" + name + ".lua")
 		if err != nil {
 			return nil, err
 		}
-		to.n, to.body = len(s.all), string(lib)+string(b)
+		to.n, to.body = len(s.all), string(lib)+string(body)
 		s.all = append(s.all, to)
 	}
 	return s, nil
+}
+
+// scriptHeader sets the constants that lua/lib.lua needs. checked: the last key is the
+// one that holds the current life's name, which the script compares with its own.
+func scriptHeader(life string, born int64, checked bool) string {
+	current := "nil"
+	if checked {
+		current = "table.remove(KEYS)"
+	}
+	return fmt.Sprintf("local LIFE, BORN, MARK = '%s', '%d', '%s'\nlocal CURRENT = %s\n", life, born, luaText(lifeMark(life, born)), current)
+}
+
+// luaText writes bytes so that they can stand between quotes in Lua.
+func luaText(b []byte) string {
+	var out strings.Builder
+	for _, c := range b {
+		fmt.Fprintf(&out, `\%03d`, c)
+	}
+	return out.String()
 }
 
 func hashOf(source string) string {

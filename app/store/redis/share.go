@@ -60,7 +60,7 @@ func (e *Store) release(ctx context.Context, released []string) error {
 	for _, one := range released {
 		if number, id, ok := strings.Cut(one, " "); ok {
 			message, holders := e.sharedKeys(id)
-			calls = append(calls, call{&e.scripts.release, []string{message, holders}, []string{number}})
+			calls = append(calls, call{&e.scripts.releaseShared, []string{message, holders}, []string{number}})
 		}
 	}
 	for _, one := range e.durably(ctx, calls) {

@@ -99,9 +99,11 @@ func (b *ackBook) forget(user string) {
 	b.waiting.Store(int64(len(b.dirty)))
 }
 
-// ack moves a user's place forward, in memory.
-func (w *writer) ack(r *request) error {
-	rec, err := w.record(r.user)
+// ack moves what a user has acked forward, in memory. It runs before the others of
+// its group: an ack beyond the head counts as the head, which must not be that of
+// a message that this group may fail to write.
+func (w *writer) ack(user string, p bridge.Position) error {
+	rec, err := w.record(user)
 	if err != nil {
 		return err
 	}
@@ -112,15 +114,12 @@ func (w *writer) ack(r *request) error {
 	if !rec.seen {
 		// Who has not joined, or was erased since, owns no messages to all: there
 		// is nothing among them to ack, and no name to write down.
-		r.pos.Broadcast = 0
+		p.Broadcast = 0
 	}
-	p := rec.acked.Max(bridge.Position{
-		Mailbox:   min(r.pos.Mailbox, rec.head),
-		Broadcast: min(r.pos.Broadcast, all.head),
-	})
+	p = rec.acked.Max(p.Min(bridge.Position{Mailbox: rec.head, Broadcast: all.head}))
 	if p != rec.acked {
 		rec.acked = p
-		w.acks.add(r.user, p, rec.lastSeen)
+		w.acks.add(user, p, rec.lastSeen)
 	}
 	return nil
 }

@@ -2,16 +2,100 @@ package sqlite
 
 import (
 	"bytes"
-	"fmt"
+	"context"
+	"slices"
+	"sync"
 	"time"
 
 	"hookbridge/app/bridge"
 )
 
+// appending is an Append on its way through the writer. Appends are many, so that
+// they are used again.
+type appending struct {
+	request
+	msg     *bridge.Message
+	fresh   bool // the id was not known: the Listener is to hear of the message
+	receipt bridge.Receipt
+}
+
+var appendings = sync.Pool{New: func() any {
+	a := new(appending)
+	a.request = request{
+		write:     func(w *writer) error { return w.append(a) },
+		tell:      a.deliver,
+		size:      a.measure,
+		needsRoom: true,
+		done:      make(chan struct{}, 1),
+	}
+	return a
+}}
+
+// newAppending refuses what can never be written, and would fail its whole group.
+func newAppending(m *bridge.Message) (*appending, error) {
+	if to := m.To.Recipients(); !m.To.All && m.To.Group == "" && (len(to) == 0 || slices.Contains(to, "")) {
+		return nil, errNoUser
+	}
+	a := appendings.Get().(*appending)
+	a.msg = m
+	return a, nil
+}
+
+// result waits for the receipt. After an error the writer may still have a.
+func (a *appending) result(ctx context.Context) (bridge.Receipt, error) {
+	if err := a.answer(ctx); err != nil {
+		return bridge.Receipt{}, err
+	}
+	receipt := a.receipt
+	a.msg, a.fresh, a.receipt, a.bulk = nil, false, bridge.Receipt{}, false
+	appendings.Put(a)
+	return receipt, nil
+}
+
+// Append implements bridge.Store. When the context ends first, the message may
+// or may not be stored; the same id asks again.
+func (e *Store) Append(ctx context.Context, m *bridge.Message) (bridge.Receipt, error) {
+	a, err := newAppending(m)
+	if err != nil {
+		return bridge.Receipt{}, err
+	}
+	a.bulk = places(m) >= bulkFrom
+	if err := e.enqueue(ctx, &a.request); err != nil {
+		return bridge.Receipt{}, err
+	}
+	return a.result(ctx)
+}
+
+// AppendMany implements bridge.Store.
+func (e *Store) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.Appended {
+	out := make([]bridge.Appended, len(ms))
+	asked := make([]*appending, len(ms)) // nil where the message was refused
+	var rs []*request
+	size := 0
+	for i, m := range ms {
+		if asked[i], out[i].Err = newAppending(m); out[i].Err == nil {
+			rs = append(rs, &asked[i].request)
+			size += places(m)
+		}
+	}
+	taken, err := e.enqueueAll(ctx, rs, size)
+	for i, a := range asked {
+		switch {
+		case a == nil:
+		case taken == 0:
+			out[i].Err = err
+		default:
+			taken--
+			out[i].Receipt, out[i].Err = a.result(ctx)
+		}
+	}
+	return out
+}
+
 // append writes one message into the running transaction, or finds out what
 // became of it if its id is known.
-func (w *writer) append(r *request) error {
-	m := r.msg
+func (w *writer) append(a *appending) error {
+	m := a.msg
 	if err := w.begin(); err != nil {
 		return err
 	}
@@ -46,7 +130,7 @@ func (w *writer) append(r *request) error {
 		return err
 	}
 	if !added {
-		return w.duplicate(r)
+		return w.duplicate(a)
 	}
 	w.nextNo++
 	w.loose = w.loose[:0]
@@ -69,19 +153,19 @@ func (w *writer) append(r *request) error {
 	if err := w.freeLoose(len(recs)); err != nil {
 		return err
 	}
-	r.fresh = true
-	r.receipt.Expires = m.Expires
+	a.fresh = true
+	a.receipt.Expires = m.Expires
 	if m.To.All {
 		if len(recs) > 0 {
-			r.receipt.Broadcast = recs[0].head
+			a.receipt.Broadcast = recs[0].head
 		}
 		return nil
 	}
-	r.receipt.Recipients = make([]bridge.Recipient, len(recipients))
+	a.receipt.Recipients = make([]bridge.Recipient, len(recipients))
 	for i, user := range recipients {
-		r.receipt.Recipients[i].User = user
+		a.receipt.Recipients[i].User = user
 		if len(recs) > 0 {
-			r.receipt.Recipients[i].Seq = recs[i].head
+			a.receipt.Recipients[i].Seq = recs[i].head
 		}
 	}
 	return nil
@@ -91,18 +175,17 @@ func (w *writer) append(r *request) error {
 var broadcastOnly = []string{""}
 
 // duplicate answers for an id that is known: as of now, nothing written.
-func (w *writer) duplicate(r *request) error {
-	k, err := w.store.find(r.msg.ID)
+func (w *writer) duplicate(a *appending) error {
+	k, err := w.store.find(a.msg.ID)
 	if err != nil {
 		return err
 	}
-	if !bytes.Equal(k.digest, r.msg.Digest[:]) {
-		r.err = bridge.ErrConflict
-		return nil
+	if !bytes.Equal(k.digest, a.msg.Digest[:]) {
+		return refuse(bridge.ErrConflict)
 	}
-	r.receipt.Duplicate = true
+	a.receipt.Duplicate = true
 	if k.expires != 0 {
-		r.receipt.Expires = time.Unix(0, k.expires).UTC()
+		a.receipt.Expires = time.Unix(0, k.expires).UTC()
 	}
 	for _, p := range k.places {
 		rec, err := w.record(p.user)
@@ -114,74 +197,53 @@ func (w *writer) duplicate(r *request) error {
 			seq = 0 // gone
 		}
 		if p.user == "" {
-			r.receipt.Broadcast = seq
+			a.receipt.Broadcast = seq
 			continue
 		}
-		r.receipt.Recipients = append(r.receipt.Recipients, bridge.Recipient{
+		a.receipt.Recipients = append(a.receipt.Recipients, bridge.Recipient{
 			User: p.user, Seq: seq, Acked: p.seq > 0 && rec.acked.Mailbox >= p.seq,
 		})
 	}
 	return nil
 }
 
-// join finds where a user stands, and notes one that is seen for the first time.
-func (w *writer) join(r *request) error {
-	if w.scarce {
-		r.err = w.joinReading(r, errDiskFull)
-		return nil
+// deliver hands the message to the Listener. Where that panics, the sessions that
+// were to be told of the message read it from the store.
+func (a *appending) deliver(s *Store, l bridge.Listener) {
+	if !a.fresh {
+		return
 	}
-	if r.err = w.admits(r.member); r.err != nil {
-		return nil
+	if s.opts.Guard.Run(whereFanOut, func() { a.handOver(s, l) }) {
+		s.opts.Guard.Run(whereFanOut, func() { a.behind(l) })
 	}
-	rec, err := w.record(r.user)
-	if err != nil {
-		return err
-	}
-	if !rec.seen {
-		all, err := w.record("")
-		if err != nil {
-			return err
-		}
-		if err := w.begin(); err != nil {
-			return err
-		}
-		w.touch(rec)
-		rec.seen = true
-		rec.lastSeen = w.now
-		if !r.member.Returns {
-			rec.first = all.head
-			rec.acked.Broadcast = max(rec.acked.Broadcast, all.head)
-		}
-		if err := w.store.save(rec); err != nil {
-			return err
-		}
-	}
-	if err := w.belong(r.member); err != nil {
-		return err
-	}
-	w.arrived = append(w.arrived, r.member)
-	return w.standing(r, nil)
 }
 
-// standing fills in a join's answer from what is known. A user never seen, which
-// can only be after the attempt to write that down has failed, gets unseen.
-func (w *writer) standing(r *request, unseen error) error {
-	rec, err := w.record(r.user)
-	if err != nil {
-		return fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+func (a *appending) handOver(s *Store, l bridge.Listener) {
+	d := bridge.Delivery{Message: a.msg}
+	if a.msg.Stored() {
+		d.Life = s.lives.name
 	}
-	all, err := w.record("")
-	if err != nil {
-		return fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+	if a.msg.To.All {
+		d.Broadcast = a.receipt.Broadcast
+		a.receipt.Sessions = l.DeliverAll(d)
+		return
 	}
-	if !rec.seen {
-		return unseen
+	for i := range a.receipt.Recipients {
+		to := &a.receipt.Recipients[i]
+		d.Mailbox = to.Seq
+		to.Sessions = l.Deliver(to.User, d)
+		a.receipt.Sessions += to.Sessions
 	}
-	r.standing = bridge.JoinState{
-		Head:  bridge.Position{Mailbox: rec.head, Broadcast: all.head},
-		Acked: rec.acked,
-		First: bridge.Position{Broadcast: rec.first},
-		Life:  w.engine.lives.name,
+}
+
+// behind has sessions read up to a message that they may not have been given.
+func (a *appending) behind(l bridge.Listener) {
+	if a.receipt.Broadcast != 0 {
+		l.Behind("", bridge.Position{Broadcast: a.receipt.Broadcast})
 	}
-	return nil
+	for i := range a.receipt.Recipients {
+		if to := &a.receipt.Recipients[i]; to.Seq != 0 {
+			l.Behind(to.User, bridge.Position{Mailbox: to.Seq})
+		}
+	}
 }

@@ -16,45 +16,46 @@ const (
 	bulkBytes = 1 << 20 // payload in one transaction, one message at least
 )
 
-// places is how many places in mailboxes a request will take, as far as is known.
-func (r *request) places() int {
-	switch {
-	case r.kind == kindRecall:
-		return bulkFrom
-	case r.kind != kindAppend:
-		return 1
-	case r.msg.To.Group != "":
+// places is how many places in mailboxes a message will take, as far as is known
+// before the writer has it.
+func places(m *bridge.Message) int {
+	if m.To.Group != "" {
 		return groupPlaces
 	}
-	return max(1, len(r.msg.To.Users))
+	return max(1, len(m.To.Users))
 }
 
-// askMany puts requests to the writer, which keeps their order. Where that is not
-// possible, each has its error.
-func (e *Store) askMany(ctx context.Context, rs []*request) error {
-	places := 0
-	for _, r := range rs {
-		places += r.places()
+// measure is the size of an append. A group is taken to be as large as it was last.
+func (a *appending) measure(w *writer) (n, bytes int) {
+	n, bytes = places(a.msg), len(a.msg.Event)
+	if a.msg.To.Group == "" {
+		return n, bytes
 	}
-	if places < bulkFrom {
-		for i, r := range rs {
-			if err := e.enqueue(ctx, r); err != nil {
-				for _, rest := range rs[i:] {
-					rest.err = err
-					rest.done <- struct{}{}
-				}
-				return nil
-			}
+	if members, ok := w.reach[a.msg.To.Group]; ok {
+		n = max(1, members)
+	}
+	return n, bytes
+}
+
+// enqueueAll hands one caller's requests, which will take so many places, to the
+// writer, which keeps their order. It returns how many the queue has taken, and why
+// not all of them.
+func (e *Store) enqueueAll(ctx context.Context, rs []*request, places int) (taken int, err error) {
+	if places >= bulkFrom {
+		if err := e.usable(ctx); err != nil {
+			return 0, err
 		}
-		return nil
+		if err := e.queue.putBulk(ctx, rs); err != nil {
+			return 0, err
+		}
+		return len(rs), nil
 	}
-	if e.closed.Load() {
-		return bridge.ErrClosed
+	for i, r := range rs {
+		if err := e.enqueue(ctx, r); err != nil {
+			return i, err
+		}
 	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return e.queue.putBulk(ctx, rs)
+	return len(rs), nil
 }
 
 // putBulk adds one caller's long work. While there is too much of that it waits,
@@ -77,7 +78,7 @@ func (q *queue) putBulk(ctx context.Context, rs []*request) error {
 
 // takeBulk returns a share of the long work, and gives back the slots of callers
 // of whom nothing is left.
-func (q *queue) takeBulk(places func(*request) int) (share []*request) {
+func (q *queue) takeBulk(size func(*request) (places, bytes int)) (share []*request) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	room, bytes := bulkShare, bulkBytes
@@ -86,14 +87,11 @@ func (q *queue) takeBulk(places func(*request) int) (share []*request) {
 		// are short.
 		rs := q.bulk[0]
 		for turn := bulkFrom; len(rs) > 0 && turn > 0 && room > 0 && bytes > 0; rs = rs[1:] {
-			n := places(rs[0])
+			n, payload := size(rs[0])
 			if len(share) > 0 && n > room {
 				return share // it is the first one in the next share
 			}
-			turn, room = turn-n, room-n
-			if rs[0].msg != nil {
-				bytes -= len(rs[0].msg.Event)
-			}
+			turn, room, bytes = turn-n, room-n, bytes-payload
 			share = append(share, rs[0])
 			q.bulk[0] = rs[1:]
 		}

@@ -12,16 +12,15 @@ import (
 // Claim implements bridge.Store: the id gets a row in log like that of a message
 // that was never stored, for nobody.
 func (e *Store) Claim(ctx context.Context, id string, digest [sha256.Size]byte, at time.Time) error {
-	return e.do(ctx, kindClaim, func(r *request) {
-		r.msg = &bridge.Message{ID: id, Digest: digest, Type: bridge.ClaimType, At: at}
-	})
+	m := &bridge.Message{ID: id, Digest: digest, Type: bridge.ClaimType, At: at}
+	return e.ask(ctx, &request{needsRoom: true, write: func(w *writer) error { return w.claim(m) }})
 }
 
-func (w *writer) claim(r *request) error {
+func (w *writer) claim(m *bridge.Message) error {
 	if err := w.begin(); err != nil {
 		return err
 	}
-	added, err := w.store.addMessage(w.nextNo, r.msg, w.now, []byte{})
+	added, err := w.store.addMessage(w.nextNo, m, w.now, []byte{})
 	if err != nil {
 		return err
 	}
@@ -29,9 +28,9 @@ func (w *writer) claim(r *request) error {
 		w.nextNo++
 		return nil
 	}
-	k, err := w.store.find(r.msg.ID)
-	if err == nil && !bytes.Equal(k.digest, r.msg.Digest[:]) {
-		r.err = bridge.ErrConflict
+	k, err := w.store.find(m.ID)
+	if err == nil && !bytes.Equal(k.digest, m.Digest[:]) {
+		return refuse(bridge.ErrConflict)
 	}
 	return err
 }

@@ -16,7 +16,7 @@ const erasedFor = 10 * time.Minute
 // crowd is who is there: all of them in this process. The writer changes it when
 // what it stands for is in the file, so that a call that fails changes nothing.
 type crowd struct {
-	mu     sync.Mutex // guards what follows, and request.abandoned
+	mu     sync.Mutex // guards what follows, and what joining says of it
 	of     map[string][]present
 	erased map[string]time.Time // when users were erased, for erasedFor
 }
@@ -37,30 +37,30 @@ func (c *crowd) index(user, session string) int {
 
 // settle makes the session of a join present, or gives it the token it has now;
 // unless its caller has given up, who will not make it leave.
-func (c *crowd) settle(r *request) {
+func (c *crowd) settle(j *joining) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	m := r.member
+	m := j.member
 	i := c.index(m.User, m.Session)
 	switch {
 	case i >= 0:
 		c.of[m.User][i] = present{Member: m}
-	case !r.abandoned:
+	case !j.abandoned:
 		c.of[m.User] = append(c.of[m.User], present{Member: m})
 	default:
 		return
 	}
-	r.joined = i < 0
+	j.joined = i < 0
 }
 
 // abandon is for a caller that waits no longer for its join: a session that was
 // not there before is not going to be.
-func (c *crowd) abandon(r *request, m bridge.Member) {
+func (c *crowd) abandon(j *joining) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r.abandoned = true
-	if r.joined {
-		c.remove(m.User, m.Session)
+	j.abandoned = true
+	if j.joined {
+		c.remove(j.member.User, j.member.Session)
 	}
 }
 

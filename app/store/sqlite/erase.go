@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -26,46 +27,55 @@ func (e *Store) Erase(ctx context.Context, user string) error {
 	if user == "" {
 		return errNoUser
 	}
-	for {
-		r := newRequest(kindErase)
-		r.user = user
-		if err := e.ask(ctx, r); err != nil {
+	for more := true; more; {
+		if err := e.ask(ctx, erasing(user, &more)); err != nil {
 			return err
-		}
-		more := r.yes
-		r.release()
-		if !more {
-			break
 		}
 	}
-	for from := int64(-1 << 63); ; {
-		r := newRequest(kindScrub)
-		r.user, r.at = user, from
-		if err := e.ask(ctx, r); err != nil {
+	for from, more := int64(math.MinInt64), true; more; {
+		err := e.do(ctx, func(w *writer) (err error) {
+			from, more, err = w.scrub(user, from)
 			return err
-		}
-		more := r.yes
-		from = r.at
-		r.release()
-		if !more {
-			break
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return e.shrink(ctx)
 }
 
+// erasing is one slice of an erasure. It says whether there is more to do; after an
+// error more is not to be read, since the writer may still set it.
+func erasing(user string, more *bool) *request {
+	return &request{
+		alone: true,
+		write: func(w *writer) (err error) {
+			*more, err = w.erase(user)
+			return err
+		},
+		after: func(w *writer) {
+			if !*more {
+				w.erased(user)
+			}
+		},
+		tell: func(s *Store, l bridge.Listener) {
+			if !*more {
+				s.notify(l, bridge.Notice{Kind: bridge.NoticeErased, User: user})
+			}
+		},
+	}
+}
+
 // shrink leaves nothing behind of what was deleted: free pages go back to the
 // file system, and the write-ahead log is emptied.
 func (e *Store) shrink(ctx context.Context) error {
-	for {
-		r := newRequest(kindVacuum)
-		if err := e.ask(ctx, r); err != nil {
+	for more := true; more; {
+		err := e.do(ctx, func(w *writer) (err error) {
+			more, err = w.vacuumAll()
 			return err
-		}
-		more := r.yes
-		r.release()
-		if !more {
-			break
+		})
+		if err != nil {
+			return err
 		}
 	}
 	select {
@@ -93,13 +103,13 @@ func (e *Store) shrink(ctx context.Context) error {
 }
 
 // erase empties a slice of the user's mailbox; with the last one goes all else.
-func (w *writer) erase(r *request) error {
-	rec, err := w.record(r.user)
+func (w *writer) erase(user string) (more bool, err error) {
+	rec, err := w.record(user)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if err := w.begin(); err != nil {
-		return err
+		return false, err
 	}
 	w.touch(rec)
 	type lying struct {
@@ -108,39 +118,45 @@ func (w *writer) erase(r *request) error {
 	}
 	var letters []lying
 	slice := w.slice(eraseMail)
-	err = with(w.store.mailOf).text(r.user).seq(0).int(slice.left).each(func(s *sqlite3.Stmt) bool {
+	err = with(w.store.mailOf).text(user).seq(0).int(slice.left).each(func(s *sqlite3.Stmt) bool {
 		letters = append(letters, lying{uint64(s.ColumnInt64(0)), s.ColumnInt64(1)})
 		return slice.take(s.ColumnInt64(2))
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, l := range letters {
-		if err := with(w.store.deleteMail).text(r.user).seq(l.seq).exec(); err != nil {
-			return err
+		if err := with(w.store.deleteMail).text(user).seq(l.seq).exec(); err != nil {
+			return false, err
 		}
-		if err := w.strike(l.no, r.user); err != nil {
-			return err
+		if err := w.strike(l.no, user); err != nil {
+			return false, err
 		}
 	}
 	rec.held = unknown
 	if slice.full {
-		r.yes = true
 		rec.trimmed = max(rec.trimmed, letters[len(letters)-1].seq)
-		return w.store.save(rec)
+		return true, w.store.save(rec)
 	}
 	if rec.head > 0 {
-		if err := with(w.store.markErased).blob(bridge.MailboxHash(r.user)).seq(rec.head).exec(); err != nil {
-			return err
+		if err := with(w.store.markErased).blob(bridge.MailboxHash(user)).seq(rec.head).exec(); err != nil {
+			return false, err
 		}
 	}
 	for _, s := range w.store.eraseAll {
-		if err := with(s).text(r.user).exec(); err != nil {
-			return err
+		if err := with(s).text(user).exec(); err != nil {
+			return false, err
 		}
 	}
-	r.notices = []bridge.Notice{{Kind: bridge.NoticeErased, User: r.user}}
-	return nil
+	return false, nil
+}
+
+// erased has memory forget a user of whom the file has nothing any more.
+func (w *writer) erased(user string) {
+	clear(w.sizes)
+	w.acks.forget(user)
+	w.users.drop(user)
+	w.engine.crowd.dismiss(user, time.Unix(0, w.now))
 }
 
 // strike takes a user's name off a message, and frees the payload where no
@@ -173,16 +189,17 @@ func (w *writer) strikeRow(row logged, user string) error {
 // scrub looks through a slice of log for what still names the user: messages
 // that are gone, or were never stored. One from the user that somebody else has
 // keeps its sender.
-func (w *writer) scrub(r *request) error {
+func (w *writer) scrub(user string, from int64) (next int64, more bool, err error) {
 	var named []logged
 	var sent []int64
 	var perr error
 	rows := 0
-	err := with(w.store.naming).blob([]byte(r.user)).text(r.user).int(r.at).int(scrubRows).each(func(s *sqlite3.Stmt) bool {
+	next = from
+	err = with(w.store.naming).blob([]byte(user)).text(user).int(from).int(scrubRows).each(func(s *sqlite3.Stmt) bool {
 		rows++
-		r.at = s.ColumnInt64(0)
+		next = s.ColumnInt64(0)
 		if s.ColumnBool(6) {
-			sent = append(sent, r.at)
+			sent = append(sent, next)
 		}
 		if s.ColumnInt(5) == 0 {
 			return true
@@ -195,37 +212,37 @@ func (w *writer) scrub(r *request) error {
 		return true
 	})
 	if err := firstOf(err, perr); err != nil {
-		return err
+		return next, more, err
 	}
-	if r.yes = rows == scrubRows; !r.yes {
-		if err := w.forgetSights(r.user); err != nil {
-			return err
+	if more = rows == scrubRows; !more {
+		if err := w.forgetSights(user); err != nil {
+			return next, more, err
 		}
 	}
 	for _, l := range named {
-		if !slices.ContainsFunc(l.places, func(p place) bool { return p.user == r.user }) {
+		if !slices.ContainsFunc(l.places, func(p place) bool { return p.user == user }) {
 			continue // a part of another name
 		}
-		if slices.ContainsFunc(l.places, func(p place) bool { return p.user == r.user && w.kept(p) }) {
+		if slices.ContainsFunc(l.places, func(p place) bool { return p.user == user && w.kept(p) }) {
 			continue // it came after the erasing
 		}
 		if err := w.begin(); err != nil {
-			return err
+			return next, more, err
 		}
-		if err := w.strikeRow(l, r.user); err != nil {
-			return err
+		if err := w.strikeRow(l, user); err != nil {
+			return next, more, err
 		}
 	}
 	for _, no := range sent {
 		if err := w.begin(); err != nil {
-			return err
+			return next, more, err
 		}
 		// Its row may have moved a moment ago.
 		if err := with(w.store.unsign).int(no).int(archived(no)).exec(); err != nil {
-			return err
+			return next, more, err
 		}
 	}
-	return nil
+	return next, more, nil
 }
 
 // forgetSights takes out what came in of an erased user while messages still
@@ -249,14 +266,13 @@ func (w *writer) kept(p place) bool {
 }
 
 // vacuumAll gives free pages back, all of them in some slices.
-func (w *writer) vacuumAll(r *request) error {
+func (w *writer) vacuumAll() (more bool, err error) {
 	free, err := queryInt(w.store.conn, "PRAGMA freelist_count")
 	if err != nil || free == 0 {
-		return err
+		return false, err
 	}
 	if err := w.begin(); err != nil {
-		return err
+		return false, err
 	}
-	r.yes = true
-	return w.store.conn.Exec(fmt.Sprintf("PRAGMA incremental_vacuum(%d)", w.slice(vacuumSlice).left))
+	return true, w.store.conn.Exec(fmt.Sprintf("PRAGMA incremental_vacuum(%d)", w.slice(vacuumSlice).left))
 }

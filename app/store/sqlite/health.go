@@ -133,13 +133,18 @@ func (e *Store) Check(ctx context.Context) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, checkPatience)
 	defer cancel()
-	r := newRequest(kindProbe)
-	err := e.ask(limited, r)
-	if err == nil {
-		r.release()
-	}
+	err := e.ask(limited, &request{needsRoom: true, write: (*writer).writeProbe})
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return fmt.Errorf("%w: it has not answered for %v", bridge.ErrUnavailable, checkPatience)
 	}
 	return err
+}
+
+// writeProbe writes something that nobody needs.
+func (w *writer) writeProbe() error {
+	if err := w.begin(); err != nil {
+		return err
+	}
+	w.probe++
+	return with(w.store.probe).int(w.probe).exec()
 }

@@ -166,8 +166,8 @@ func TestTheWriterBeginsAgainAfterAPanicOutsideOfAGroup(t *testing.T) {
 	g, caught := guarded(t)
 	e := open(t, Options{Dir: t.TempDir(), Guard: g})
 	mustAppend(t, e, message("a", "u", 10, inAnHour()))
-	// A request of no message breaks where groups are cut, before any transaction.
-	r := newRequest(kindAppend)
+	// It breaks where groups are cut, before any transaction.
+	r := &request{size: func(*writer) (places, bytes int) { panic("x") }, done: make(chan struct{}, 1)}
 	if err := e.queue.put(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}

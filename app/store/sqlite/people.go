@@ -102,75 +102,84 @@ func (w *writer) members(group string) (users []string, err error) {
 }
 
 // setMember puts a user into a group, or takes them out.
-func (w *writer) setMember(r *request) error {
-	if w.scarce && r.yes {
-		r.err = errDiskFull
-		return nil
+func (w *writer) setMember(group, user string, member bool) error {
+	if w.scarce && member {
+		return refuse(errDiskFull)
 	}
 	if err := w.begin(); err != nil {
 		return err
 	}
-	if !r.yes {
-		delete(w.sizes, r.name)
-		if err := with(w.store.dropTokens).text(r.name).text(r.user).exec(); err != nil {
+	if !member {
+		delete(w.sizes, group)
+		if err := with(w.store.dropTokens).text(group).text(user).exec(); err != nil {
 			return err
 		}
-		return with(w.store.dropMember).text(r.name).text(r.user).exec()
+		return with(w.store.dropMember).text(group).text(user).exec()
 	}
-	there, err := with(w.store.countMember).text(r.name).text(r.user).count()
+	there, err := with(w.store.countMember).text(group).text(user).count()
 	if err != nil || there > 0 {
 		return err
 	}
-	stored, ok := w.sizes[r.name]
+	stored, ok := w.sizes[group]
 	if !ok {
-		if stored, err = with(w.store.countStored).text(r.name).count(); err != nil {
+		if stored, err = with(w.store.countStored).text(group).count(); err != nil {
 			return err
 		}
 	}
-	w.sizes[r.name] = stored
+	w.sizes[group] = stored
 	if stored >= bridge.MaxGroupMembers {
-		r.err = bridge.ErrGroupFull
-		return nil
+		return refuse(bridge.ErrGroupFull)
 	}
-	w.sizes[r.name]++
-	return with(w.store.addMember).text(r.name).text(r.user).exec()
+	w.sizes[group]++
+	return with(w.store.addMember).text(group).text(user).exec()
+}
+
+// leaving has the writer end a session, of which nobody waits to hear.
+func leaving(user, session string, at int64, trail []byte) *request {
+	return &request{
+		write: func(w *writer) error { return w.leave(user, session, at, trail) },
+		failed: func(w *writer, err error) error { // the trail is not kept, but the session is gone
+			w.engine.crowd.gone(user, session)
+			return err
+		},
+	}
 }
 
 // leave keeps a session's trail. One that an erasure has ended leaves none.
-func (w *writer) leave(r *request) error {
-	if !w.engine.crowd.gone(r.user, r.name) {
+func (w *writer) leave(user, session string, at int64, trail []byte) error {
+	if !w.engine.crowd.gone(user, session) {
 		return nil
 	}
-	rec, err := w.record(r.user)
+	rec, err := w.record(user)
 	if err != nil {
 		return err
 	}
-	w.wasSeen(rec, r.at)
-	if len(r.data) == 0 || w.scarce {
+	w.wasSeen(rec, at)
+	if len(trail) == 0 || w.scarce {
 		return nil
 	}
 	if err := w.begin(); err != nil {
 		return err
 	}
-	if err := with(w.store.addTrail).text(r.user).int(r.at).text(r.name).blob(r.data).exec(); err != nil {
+	if err := with(w.store.addTrail).text(user).int(at).text(session).blob(trail).exec(); err != nil {
 		return err
 	}
-	return with(w.store.keepTrails).text(r.user).int(bridge.MaxDeliveryLogs).exec()
+	return with(w.store.keepTrails).text(user).int(bridge.MaxDeliveryLogs).exec()
 }
 
 // sight keeps that an event was seen, where it is still the user's: they may have
 // been erased since it was looked up.
-func (w *writer) sight(r *request) error {
-	k, err := w.store.find(r.name)
+func (w *writer) sight(user, session, id string, at int64) error {
+	k, err := w.store.find(id)
 	if err != nil {
 		return err
 	}
-	rec, err := w.record(r.user)
+	rec, err := w.record(user)
 	if err != nil {
 		return err
 	}
 	theirs := slices.ContainsFunc(k.places, func(p place) bool {
-		return p.user == r.user || p.user == "" && rec.seen && (p.seq == 0 || rec.first < p.seq)
+		return p.user == user || p.user == "" && rec.seen && (p.seq == 0 || rec.first < p.seq)
 	})
 	if !theirs || w.scarce {
 		return nil
@@ -178,7 +187,7 @@ func (w *writer) sight(r *request) error {
 	if err := w.begin(); err != nil {
 		return err
 	}
-	return with(w.store.addSight).text(r.name).text(r.user).text(r.session).int(r.at).exec()
+	return with(w.store.addSight).text(id).text(user).text(session).int(at).exec()
 }
 
 // wasSeen notes when a user was last there; it is written with the next acks.

@@ -9,82 +9,44 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// kind is what a request asks of the writer.
-type kind uint8
-
-const (
-	kindAppend kind = iota
-	kindClaim
-	kindJoin
-	kindAck
-	kindProbe
-	kindLeave
-	kindSeen
-	kindRecall
-	kindRevoke
-	kindMember
-	kindErase
-	kindScrub
-	kindVacuum
-	kindBarrier // nothing: its answer comes after all that was asked before
-)
-
-// request is one thing asked of the writer, and its answer once done has spoken.
+// request is one piece of work for the writer: a function that runs in the
+// transaction of a group, and what follows once that is in the file or has failed.
 type request struct {
-	kind kind
-	msg  *bridge.Message // append
-	user string          // all but append
-	pos  bridge.Position // ack
+	// write runs in the transaction. An error ends the transaction and is the answer
+	// to the whole group, unless it is a refusal.
+	write func(*writer) error
+	// after, where set, changes what is kept in memory. It runs on the writer's
+	// goroutine once the request has succeeded and the transaction is in the file.
+	after func(*writer)
+	// tell, where set, lets the Listener know. It runs in the fan-out, after that.
+	tell func(*Store, bridge.Listener)
+	// failed, where set, is asked for the answer after the transaction has failed.
+	failed func(*writer, error) error
+	// size is how many places in mailboxes the request will take, and how many bytes
+	// of payload, as far as is known; nil: one place.
+	size func(*writer) (places, bytes int)
 
-	member     bridge.Member     // join
-	joined     bool              // join: the session was not there before
-	abandoned  bool              // join: nobody waits for it; guarded by crowd.mu
-	revocation bridge.Revocation // revoke
-	name       string            // an event's id, a group, or leave's session
-	session    string            // seen
-	at         int64             // Unix nanoseconds; in scrub the row to go on from
-	data       []byte            // leave: the trail
-	yes        bool              // member: in or out; in answers: there is more to do
-	notices    []bridge.Notice
+	bulk      bool // it waits in the lane for long work
+	early     bool // it runs before the others of its group
+	alone     bool // it has a transaction to itself: what after changes is asked for by others
+	needsRoom bool // it is refused while the disk is full
 
-	receipt  bridge.Receipt
-	standing bridge.JoinState
-	err      error
-	fresh    bool // the Listener is to hear of msg
-
-	done chan struct{} // one slot: nobody has to be there to take it
+	err  error
+	done chan struct{} // gets one value with the answer; nil: nobody waits for it
 }
 
-// unattended reports whether nobody waits for the answer.
-func (r *request) unattended() bool {
-	return r.kind == kindAck || r.kind == kindLeave || r.kind == kindSeen
-}
+// refused answers one request and leaves the transaction of its group as it is. The
+// request has written nothing.
+type refused struct{ error }
 
-// refuse makes err the answer: nothing of what was asked has been done.
-func (r *request) refuse(err error) {
-	r.fresh = false
-	r.notices = nil
-	r.receipt = bridge.Receipt{}
-	r.err = err
-}
+func (r refused) Unwrap() error { return r.error }
 
-var requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}
-
-func newRequest(k kind) *request {
-	r := requests.Get().(*request)
-	*r = request{kind: k, done: r.done}
-	return r
-}
-
-// solitary tells a request that is alone in its transaction: when it is carried
-// out, what memory knows changes before anything else is looked at.
-func (r *request) solitary() bool { return r.kind == kindErase || r.kind == kindRevoke }
-
-// release gives a request back; only for one whose answer has been taken or will
-// never be sent.
-func (r *request) release() {
-	*r = request{done: r.done}
-	requests.Put(r)
+// refuse makes a refusal of an error, and nothing of nil.
+func refuse(err error) error {
+	if err == nil {
+		return nil
+	}
+	return refused{err}
 }
 
 // queue holds what waits for the writer, in order.

@@ -1,55 +1,71 @@
 package sqlite
 
 import (
+	"context"
+
 	"github.com/ncruces/go-sqlite3"
 
 	"hookbridge/app/bridge"
 )
 
-// recall takes a message out of every mailbox it lies in.
-func (w *writer) recall(r *request) error {
+// Recall implements bridge.Store.
+func (e *Store) Recall(ctx context.Context, id string) error {
+	var notices []bridge.Notice
+	return e.ask(ctx, &request{
+		bulk: true,
+		size: func(*writer) (places, bytes int) { return bulkFrom, 0 },
+		write: func(w *writer) (err error) {
+			notices, err = w.recall(id)
+			return err
+		},
+		tell: func(s *Store, l bridge.Listener) { s.notify(l, notices...) },
+	})
+}
+
+// recall takes a message out of every mailbox it lies in, and returns what its
+// recipients are told.
+func (w *writer) recall(id string) (notices []bridge.Notice, err error) {
 	var row logged
 	var perr error
 	found, done := false, false
-	err := with(w.store.eventRow).text(r.name).each(func(s *sqlite3.Stmt) bool {
+	err = with(w.store.eventRow).text(id).each(func(s *sqlite3.Stmt) bool {
 		row, perr = readLogged(s)
 		found, done = true, s.ColumnInt64(5) != 0
 		return false
 	})
 	if err := firstOf(err, perr); err != nil {
-		return err
+		return nil, err
 	}
 	if !found {
-		r.err = bridge.ErrUnknown
-		return nil
+		return nil, refuse(bridge.ErrUnknown)
 	}
 	for _, p := range row.places {
-		n := bridge.Notice{Kind: bridge.NoticeRecalled, User: p.user, ID: r.name}
+		n := bridge.Notice{Kind: bridge.NoticeRecalled, User: p.user, ID: id}
 		if p.user == "" {
 			n.Broadcast = p.seq
 		} else {
 			n.Mailbox = p.seq
 		}
-		r.notices = append(r.notices, n)
+		notices = append(notices, n)
 	}
 	if done { // all of it, in one transaction
-		return nil
+		return notices, nil
 	}
 	if err := w.begin(); err != nil {
-		return err
+		return nil, err
 	}
 	if err := with(w.store.people.recall).int(w.now).int(row.no).exec(); err != nil {
-		return err
+		return nil, err
 	}
 	for _, p := range row.places {
 		if err := w.recallFrom(p, row.topic); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if !row.payload {
-		return nil
+		return notices, nil
 	}
-	return w.store.forget(row.no, false)
+	return notices, w.store.forget(row.no, false)
 }
 
 func (w *writer) recallFrom(p place, topic string) error {

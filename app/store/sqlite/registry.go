@@ -16,12 +16,7 @@ import (
 
 // settled returns once all that was asked before is in the file.
 func (e *Store) settled(ctx context.Context) error {
-	r := newRequest(kindBarrier)
-	if err := e.ask(ctx, r); err != nil {
-		return err
-	}
-	r.release()
-	return nil
+	return e.do(ctx, func(*writer) error { return nil })
 }
 
 // reading runs f on one consistent state of the file, on which all that was
@@ -40,36 +35,6 @@ func (e *Store) reading(ctx context.Context, f func(r *reader) error) error {
 		return fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
 	}
 	return err
-}
-
-// AppendMany implements bridge.Store.
-func (e *Store) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.Appended {
-	out := make([]bridge.Appended, len(ms))
-	asked := make([]*request, len(ms))
-	good := make([]*request, 0, len(ms))
-	for i, m := range ms {
-		if asked[i], out[i].Err = newAppend(m); out[i].Err == nil {
-			good = append(good, asked[i])
-		}
-	}
-	if err := e.askMany(ctx, good); err != nil {
-		for i, r := range asked {
-			if r != nil {
-				out[i].Err = err
-			}
-		}
-		return out
-	}
-	for i, r := range asked {
-		if r == nil {
-			continue
-		}
-		if out[i].Err = e.answer(ctx, r); out[i].Err == nil {
-			out[i].Receipt = r.receipt
-			r.release()
-		}
-	}
-	return out
 }
 
 // Lookup implements bridge.Store.
@@ -92,28 +57,6 @@ func (e *Store) Lookup(ctx context.Context, id string) (bridge.Record, error) {
 	return rec, err
 }
 
-// Recall implements bridge.Store.
-func (e *Store) Recall(ctx context.Context, id string) error {
-	r := newRequest(kindRecall)
-	r.name = id
-	if err := e.ask(ctx, r); err != nil {
-		return err
-	}
-	r.release()
-	return nil
-}
-
-// do asks the writer for something that answers nothing.
-func (e *Store) do(ctx context.Context, k kind, fill func(*request)) error {
-	r := newRequest(k)
-	fill(r)
-	if err := e.ask(ctx, r); err != nil {
-		return err
-	}
-	r.release()
-	return nil
-}
-
 // Seen implements bridge.Store. It is written down with what is stored next.
 func (e *Store) Seen(ctx context.Context, user, session, id string, at time.Time) error {
 	err := e.reading(ctx, func(r *reader) error {
@@ -126,9 +69,7 @@ func (e *Store) Seen(ctx context.Context, user, session, id string, at time.Time
 	if err != nil {
 		return err
 	}
-	r := newRequest(kindSeen)
-	r.user, r.session, r.name, r.at = user, session, id, nanos(at)
-	return e.enqueue(ctx, r)
+	return e.enqueue(ctx, &request{write: func(w *writer) error { return w.sight(user, session, id, nanos(at)) }})
 }
 
 // Trails implements bridge.Live.
@@ -253,7 +194,7 @@ func (e *Store) names(ctx context.Context, query func(*reader) args) ([]string, 
 
 // SetMember implements bridge.Store.
 func (e *Store) SetMember(ctx context.Context, group, user string, member bool) error {
-	return e.do(ctx, kindMember, func(r *request) { r.name, r.user, r.yes = group, user, member })
+	return e.do(ctx, func(w *writer) error { return w.setMember(group, user, member) })
 }
 
 // revocations is what is revoked, all of it in memory: it is asked for with
@@ -300,7 +241,14 @@ func (v *revocations) load(c *sqlite3.Conn) error {
 
 // Revoke implements bridge.Store.
 func (e *Store) Revoke(ctx context.Context, user string, v bridge.Revocation) error {
-	return e.do(ctx, kindRevoke, func(r *request) { r.user, r.revocation = user, v })
+	return e.ask(ctx, &request{
+		alone: true,
+		write: func(w *writer) error { return w.revoke(user, v) },
+		after: func(w *writer) { w.engine.revoked.add(user, v) },
+		tell: func(s *Store, l bridge.Listener) {
+			s.notify(l, bridge.Notice{Kind: bridge.NoticeRevoked, User: user, Revocation: v})
+		},
+	})
 }
 
 // Revoked implements bridge.Store.

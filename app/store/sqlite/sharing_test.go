@@ -53,25 +53,26 @@ func TestAPayloadThatWasReplacedEverywhereIsGone(t *testing.T) {
 func TestAShareOfTheLongWorkHasSomeOfEachCaller(t *testing.T) {
 	q := newQueue(100, DefaultPatience)
 	const callers, each = 3, 400
+	caller := make(map[*request]int)
 	for c := range callers {
 		var rs []*request
 		for range each {
-			r := newRequest(kindAppend)
-			r.msg = message(fmt.Sprint("m", c), fmt.Sprint("caller-", c), 10, inAnHour())
-			rs = append(rs, r)
+			r := new(request)
+			rs, caller[r] = append(rs, r), c
 		}
 		if err := q.putBulk(context.Background(), rs); err != nil {
 			t.Fatal(err)
 		}
 	}
 	total := 0
-	for share := q.takeBulk((*request).places); len(share) > 0; share = q.takeBulk((*request).places) {
+	one := func(*request) (places, bytes int) { return 1, 10 }
+	for share := q.takeBulk(one); len(share) > 0; share = q.takeBulk(one) {
 		if len(share) > bulkShare {
 			t.Fatalf("a share of %d", len(share))
 		}
-		of := make(map[string]int)
+		of := make(map[int]int)
 		for _, r := range share {
-			of[r.msg.To.User]++
+			of[caller[r]]++
 		}
 		if total == 0 && len(of) != callers {
 			t.Errorf("the first share has %v", of)
@@ -80,5 +81,32 @@ func TestAShareOfTheLongWorkHasSomeOfEachCaller(t *testing.T) {
 	}
 	if total != callers*each || len(q.bulkSlots) != 0 {
 		t.Errorf("%d requests, %d slots are left", total, len(q.bulkSlots))
+	}
+}
+
+// What has a transaction to itself does not share it with long work either: what the
+// others know is changed only after it.
+func TestAnErasureSharesItsTransactionWithNobody(t *testing.T) {
+	e := open(t, Options{Dir: t.TempDir()})
+	let := hold(t, e)
+	ran := make(chan string, 4)
+	note := func(what string) *request {
+		return &request{
+			done:  make(chan struct{}, 1),
+			write: func(*writer) error { ran <- what + " runs"; return nil },
+			after: func(*writer) { ran <- what + " is over" },
+		}
+	}
+	alone, long := note("alone"), note("long")
+	alone.alone, long.bulk = true, true
+	mustDo(t, e.enqueue(t.Context(), alone))
+	mustDo(t, e.enqueue(t.Context(), long))
+	let()
+	mustDo(t, alone.answer(t.Context()))
+	mustDo(t, long.answer(t.Context()))
+	for _, want := range []string{"alone runs", "alone is over", "long runs", "long is over"} {
+		if got := <-ran; got != want {
+			t.Errorf("%s, not %s", got, want)
+		}
 	}
 }

@@ -114,18 +114,17 @@ func instantNanos(t time.Time) int64 {
 }
 
 // revoke remembers a revocation, and takes back what the tokens have said.
-func (w *writer) revoke(r *request) error {
+func (w *writer) revoke(user string, v bridge.Revocation) error {
 	if err := w.begin(); err != nil {
 		return err
 	}
-	if err := with(w.store.addRevocation).text(r.user).text(r.revocation.TokenID).int(instantNanos(r.revocation.IssuedBefore)).exec(); err != nil {
+	if err := with(w.store.addRevocation).text(user).text(v.TokenID).int(instantNanos(v.IssuedBefore)).exec(); err != nil {
 		return err
 	}
-	r.notices = []bridge.Notice{{Kind: bridge.NoticeRevoked, User: r.user, Revocation: r.revocation}}
-	if r.revocation.TokenID != "" {
-		return with(w.store.revokeToken).text(r.user).text(r.revocation.TokenID).exec()
+	if v.TokenID != "" {
+		return with(w.store.revokeToken).text(user).text(v.TokenID).exec()
 	}
-	return with(w.store.revokeBefore).text(r.user).int(nanos(r.revocation.IssuedBefore)).exec()
+	return with(w.store.revokeBefore).text(user).int(nanos(v.IssuedBefore)).exec()
 }
 
 // pruneTokens forgets what tokens have said that are over.

@@ -267,7 +267,7 @@ func hold(t *testing.T, e *Store) (let func()) {
 		return nil
 	}
 	e.vfs.fault.Store(&f)
-	r := newRequest(kindProbe)
+	r := &request{write: (*writer).writeProbe, done: make(chan struct{}, 1)}
 	mustDo(t, e.enqueue(t.Context(), r))
 	<-reached
 	return func() { close(stuck); <-r.done }
@@ -284,20 +284,18 @@ func TestNothingThatIsOnItsWayWritesAnErasedUserDown(t *testing.T) {
 	all.To = bridge.Target{All: true}
 	mustAppend(t, e, all)
 	seen := func(id string) *request { // as Seen asks once it has looked the event up
-		r := newRequest(kindSeen)
-		r.user, r.session, r.name, r.at = "ada", "ses_1", id, time.Now().UnixNano()
+		return &request{write: func(w *writer) error { return w.sight("ada", "ses_1", id, time.Now().UnixNano()) }}
+	}
+	var more bool
+	erase := erasing("ada", &more)
+	leave := leaving("ada", "ses_1", time.Now().UnixNano(), []byte("{}"))
+	joins := func(m bridge.Member) *request {
+		r := (&joining{member: m}).request()
+		r.done = make(chan struct{}, 1)
 		return r
 	}
-	erase := newRequest(kindErase)
-	erase.user = "ada"
-	leave := newRequest(kindLeave)
-	leave.user, leave.name, leave.at, leave.data = "ada", "ses_1", time.Now().UnixNano(), []byte("{}")
-	refresh := newRequest(kindJoin)
-	refresh.user, refresh.member = "ada", member("ada", "ses_1", "b", "ward")
-	coming := newRequest(kindJoin)
-	coming.user, coming.member = "ada", member("ada", "ses_2", "c", "ward")
-	ack := newRequest(kindAck)
-	ack.user, ack.pos = "ada", bridge.Position{Mailbox: 1, Broadcast: 1}
+	refresh, coming := joins(member("ada", "ses_1", "b", "ward")), joins(member("ada", "ses_2", "c", "ward"))
+	ack := &request{early: true, write: func(w *writer) error { return w.ack("ada", bridge.Position{Mailbox: 1, Broadcast: 1}) }}
 
 	let := hold(t, e)
 	for _, r := range []*request{erase, seen("mail"), seen("passing"), seen("all"), leave, refresh, coming, ack} {
@@ -309,9 +307,10 @@ func TestNothingThatIsOnItsWayWritesAnErasedUserDown(t *testing.T) {
 			t.Errorf("a join: %v", r.err)
 		}
 	}
-	scrub := newRequest(kindScrub) // the other part of an erasure
-	scrub.user, scrub.at = "ada", math.MinInt64
-	mustDo(t, e.ask(t.Context(), scrub))
+	mustDo(t, e.do(t.Context(), func(w *writer) error { // the other part of an erasure
+		_, _, err := w.scrub("ada", math.MinInt64)
+		return err
+	}))
 	mustDo(t, e.enqueue(t.Context(), seen("mail"))) // and one that was slower still
 	mustDo(t, e.flushed(t))
 	for _, table := range []string{"users", "mail", "topics", "members", "token_members", "trails", "sights"} {

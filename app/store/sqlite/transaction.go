@@ -12,7 +12,7 @@ import (
 func (w *writer) run(group []*request) {
 	if w.opts.Guard.Run(whereWriter, func() { w.carryOut(group) }) {
 		for _, r := range group { // in the middle of being answered, perhaps
-			r.refuse(fmt.Errorf("%w: %w", bridge.ErrUnavailable, errPanicked))
+			r.err = errPanicked
 		}
 	}
 	if len(group) > 0 {
@@ -36,7 +36,9 @@ func (w *writer) carryOut(group []*request) {
 		}
 	}
 	for _, r := range group {
-		w.settle(r)
+		if r.err == nil && r.after != nil {
+			r.after(w)
+		}
 	}
 	if w.engine.health.isFull() && (wrote || err != nil) {
 		w.keepRoom()
@@ -44,7 +46,7 @@ func (w *writer) carryOut(group []*request) {
 }
 
 // errPanicked: a defect of ours ended a transaction.
-var errPanicked = errors.New("the store's writer failed")
+var errPanicked = fmt.Errorf("%w: the store's writer failed", bridge.ErrUnavailable)
 
 // attempt carries a group's transaction out. One that panics is rolled back, and
 // fails with errPanicked.
@@ -106,7 +108,7 @@ func (w *writer) admit(group []*request) []*request {
 	w.scarce = w.engine.reserve.scarce()
 	var rest []*request
 	for _, r := range group {
-		if r.kind == kindAppend || r.kind == kindClaim || r.kind == kindProbe {
+		if r.needsRoom {
 			r.err = errDiskFull
 			continue
 		}
@@ -129,21 +131,17 @@ func (w *writer) transact(group []*request) (wrote bool, err error) {
 			}
 		}
 	}()
-	// Acks first: a place beyond the head counts as the head, and that must
-	// not be the place of a message this very group may fail to write.
-	for _, r := range group {
-		if r.kind == kindAck {
-			if err := w.ack(r); err != nil {
+	for _, early := range []bool{true, false} {
+		for _, r := range group {
+			if r.early != early {
+				continue
+			}
+			if err := w.apply(r); err != nil {
 				return false, err
 			}
 		}
 	}
-	for _, r := range group {
-		if err := w.apply(r); err != nil {
-			return false, err
-		}
-	}
-	if len(group) != 1 || !group[0].solitary() {
+	if len(group) != 1 || !group[0].alone {
 		if err := w.upkeep(); err != nil {
 			return false, err
 		}
@@ -166,65 +164,17 @@ func (w *writer) upkeep() error {
 	return w.pruneSlice()
 }
 
-// settle has memory follow what a request has changed in the file, or, for a
-// join, in nothing but memory. It comes after the commit.
-func (w *writer) settle(r *request) {
-	if r.err != nil {
-		return
-	}
-	switch r.kind {
-	case kindJoin:
-		w.engine.crowd.settle(r)
-		r.standing.Live = w.engine.crowd.count(r.user)
-		if rec := w.users.get(r.user); rec != nil {
-			w.wasSeen(rec, w.now)
-		}
-	case kindRevoke:
-		w.engine.revoked.add(r.user, r.revocation)
-	case kindErase:
-		if r.yes {
-			return // there is more to erase
-		}
-		clear(w.sizes)
-		w.acks.forget(r.user)
-		w.users.drop(r.user)
-		w.engine.crowd.dismiss(r.user, time.Unix(0, w.now))
-	}
-}
-
+// apply runs one request's function in the running transaction.
 func (w *writer) apply(r *request) error {
-	switch r.kind {
-	case kindAppend:
-		return w.append(r)
-	case kindClaim:
-		return w.claim(r)
-	case kindJoin:
-		return w.join(r)
-	case kindProbe:
-		if err := w.begin(); err != nil {
-			return err
-		}
-		w.probe++
-		return with(w.store.probe).int(w.probe).exec()
-	case kindLeave:
-		return w.leave(r)
-	case kindSeen:
-		return w.sight(r)
-	case kindRecall:
-		return w.recall(r)
-	case kindRevoke:
-		return w.revoke(r)
-	case kindMember:
-		return w.setMember(r)
-	case kindErase:
-		return w.erase(r)
-	case kindScrub:
-		return w.scrub(r)
-	case kindVacuum:
-		return w.vacuumAll(r)
-	case kindAck, kindBarrier: // done already
+	err := r.write(w)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if no, ok := errors.AsType[refused](err); ok {
+		r.err = no.error
+		return nil
+	}
+	return err
 }
 
 // begin opens the group's transaction when the first write needs it.
@@ -263,26 +213,9 @@ func (w *writer) fail(group []*request, err error) {
 		err = fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
 	}
 	for _, r := range group {
-		r.refuse(err)
-		switch r.kind {
-		case kindJoin:
-			r.err = w.joinReading(r, err)
-		case kindLeave: // its trail is not kept, but it is gone
-			w.engine.crowd.gone(r.user, r.name)
+		r.err = err
+		if r.failed != nil {
+			r.err = r.failed(w, err)
 		}
 	}
-}
-
-// joinReading is a join while nothing can be written: a known user's place can
-// still be read. It fails with err where something had to be written.
-func (w *writer) joinReading(r *request, err error) error {
-	if refused := w.admits(r.member); refused != nil {
-		return refused
-	}
-	w.arrived = w.arrived[:0]
-	s, rerr := w.saying(r.member)
-	if rerr != nil || !s.nothing() {
-		return err
-	}
-	return w.standing(r, err)
 }

@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"fmt"
 	"time"
 
 	"hookbridge/app/bridge"
@@ -80,7 +79,9 @@ func (w *writer) turns() {
 		if len(w.carry) == 0 {
 			w.carry, open = w.queue.take()
 		}
-		w.share = w.queue.takeBulk(w.places)
+		if len(w.share) == 0 {
+			w.share = w.queue.takeBulk(w.size)
+		}
 		if len(w.carry) == 0 && len(w.share) == 0 && !open {
 			return
 		}
@@ -104,12 +105,14 @@ func (w *writer) turns() {
 			w.prune.due()
 		default:
 		}
-		n := groupOf(w.carry)
+		n := w.groupOf(w.carry)
 		group := w.carry[:n:n]
 		w.carry = w.carry[n:]
 		w.queue.free(n)
-		group = append(group, w.share...)
-		w.share = nil
+		if n != 1 || !group[0].alone {
+			group = append(group, w.share...)
+			w.share = nil
+		}
 		w.run(group)
 	}
 }
@@ -122,7 +125,7 @@ func (w *writer) refuseCarry() {
 		return
 	}
 	for _, r := range left {
-		r.refuse(fmt.Errorf("%w: %w", bridge.ErrUnavailable, errPanicked))
+		r.err = errPanicked
 	}
 	w.queue.free(len(w.carry))
 	w.fan <- left
@@ -132,15 +135,12 @@ func (w *writer) refuseCarry() {
 // maxReach bounds the memory of groups' sizes.
 const maxReach = 10_000
 
-// places is how many places a request will take; a group is taken to be as large
-// as it was last.
-func (w *writer) places(r *request) int {
-	if r.kind == kindAppend && r.msg.To.Group != "" {
-		if n, ok := w.reach[r.msg.To.Group]; ok {
-			return max(1, n)
-		}
+// size is what a request will take of a transaction.
+func (w *writer) size(r *request) (places, bytes int) {
+	if r.size == nil {
+		return 1, 0
 	}
-	return r.places()
+	return r.size(w)
 }
 
 // reached notes how many members a group has.
@@ -152,16 +152,14 @@ func (w *writer) reached(group string, members int) {
 }
 
 // groupOf cuts off as much as goes into one transaction.
-func groupOf(waiting []*request) int {
+func (w *writer) groupOf(waiting []*request) int {
 	bytes, places := 0, 0
 	for i, r := range waiting {
-		if r.solitary() {
+		if r.alone {
 			return max(i, 1)
 		}
-		if r.kind == kindAppend {
-			bytes += len(r.msg.Event)
-			places += r.places()
-		}
+		p, b := w.size(r)
+		places, bytes = places+p, bytes+b
 		if i > 0 && (bytes > maxGroupBytes || places > maxGroupPlaces) {
 			return i
 		}

@@ -1,6 +1,7 @@
--- A session is gone; its trail stays. KEYS h l T; ARGV session now trail keep ttl
+-- A session is gone; its delivery log stays. KEYS h l T; ARGV the session, now
+-- (nanoseconds), the log (empty for none), how many logs are kept, their ttl
 if call('HDEL', KEYS[2], ARGV[1]) == 0 then return 0 end
-if (tonumber(call('HGET', KEYS[1], 'ls')) or 0) < tonumber(ARGV[2]) then call('HSET', KEYS[1], 'ls', ARGV[2]) end
+rare().raise(KEYS[1], 'ls', ARGV[2])
 if ARGV[3] ~= '' then
   call('LPUSH', KEYS[3], ARGV[3])
   call('LTRIM', KEYS[3], 0, tonumber(ARGV[4]) - 1)

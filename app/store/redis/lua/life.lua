@@ -1,12 +1,9 @@
--- Which life the store lives: the current one where it is bound to all the reigns
--- given, or else a new one, bound to these. It is sent whole, being of no life.
--- KEYS current lives reigns epoch format; ARGV name own least epoch format keep,
--- then reigns. A new life gets name, and a number greater than own (the caller's
--- life) and not less than least; epoch and format are for a store that has none.
--- It returns: the life's name and number, the epoch, and 1 where it is new.
-local call = redis.call
-local function int(n) return string.format('%.0f', n) end
-
+-- Which life the store lives: the current one if it is bound to all the primaries
+-- given, or else a new one, which is then bound to these. This script runs in no life.
+-- KEYS current lives primaries epoch format; ARGV name own least epoch format keep, then
+-- the primaries' replication ids. A new life gets the name, and a number greater than
+-- own (the caller's life) and not less than least; epoch and format are for a store that
+-- has none. It returns: the life's name and number, the epoch, and 1 if it is new.
 local own, least = tonumber(ARGV[2]), tonumber(ARGV[3])
 local name, begun = call('GET', KEYS[1]), '0'
 local no = name and call('ZSCORE', KEYS[2], name)
@@ -18,10 +15,8 @@ if bound then
 end
 if not bound then
   begun = '1'
-  local t = call('TIME')
-  no = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
   local top = call('ZREVRANGE', KEYS[2], 0, 0, 'WITHSCORES')
-  no = math.max(no, own + 1, least, top[2] and tonumber(top[2]) + 1 or 0)
+  no = math.max(rare().clock(), own + 1, least, top[2] and tonumber(top[2]) + 1 or 0)
   name = ARGV[1]
   call('ZADD', KEYS[2], int(no), name)
   call('ZREMRANGEBYRANK', KEYS[2], 0, -tonumber(ARGV[6]) - 1)

@@ -1,17 +1,17 @@
--- Messages come into a mailbox at the places that they had elsewhere, those that
--- are there already but once. KEYS h m t; ARGV now, then of each message in the
--- order of places: place exp topic blob number size, and number empty where blob is
--- the message, and not the id by which it is shared
+-- Messages of an export come into a mailbox at the places that they had; those that
+-- are there already do not come twice. KEYS h m t; ARGV now, then for each message, in
+-- the order of places: place exp topic blob number size. number is empty if blob is the
+-- message, and not the id by which it is shared.
+local R = rare()
 local now = tonumber(ARGV[1])
 local s = call('HMGET', KEYS[1], 'nx', 'mx')
 local nx, mx = tonumber(s[1]), tonumber(s[2])
 local newest = call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
-local last = newest and tonumber(string.match(newest[1], '^(%d+)')) or 0
-local M = entries()
+local last = newest and R.placeOf(newest) or 0
 for i = 2, #ARGV, 6 do
   local place, x = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
   if place > last and x > now then
-    M.put(KEYS[2], ARGV[i], ARGV[i + 1], ARGV[i + 5], ARGV[i + 3], ARGV[i + 4] ~= '' and { id = ARGV[i + 3], number = ARGV[i + 4] } or nil)
+    put(KEYS[2], ARGV[i], ARGV[i + 1], ARGV[i + 5], ARGV[i + 3], ARGV[i + 4] ~= '' and { id = ARGV[i + 3], number = ARGV[i + 4] } or nil)
     if ARGV[i + 2] ~= '' then call('HSET', KEYS[3], ARGV[i + 2], ARGV[i] .. ' ' .. ARGV[i + 1]) end
     last = place
     nx, mx = math.min(nx or x, x), math.max(mx or 0, x + DAY)

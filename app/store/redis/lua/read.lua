@@ -3,8 +3,7 @@
 -- among messages to all, the last place of the stretch, whether there is more,
 -- the messages (place, message, …; of a shared one a zero and its id), and places taken out on purpose (first, last, …).
 local s = call('HMGET', KEYS[1], 's', 'tr', 'f', 'ln')
-local refused = over(s[4])
-if refused then return refused end
+requireLife(s[4])
 local head = s[1] or '0'
 local count, bytes, now = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local at, last, found, size, more = '(' .. ARGV[1] .. '-0', nil, {}, 0, 0

@@ -1,28 +1,19 @@
--- A message is taken out of one mailbox, and its sessions are told.
--- KEYS h m g l; ARGV now seq channel self payload all
-local now, seq = tonumber(ARGV[1]), ARGV[2]
-if seq ~= '0' then
-  local e = call('XRANGE', KEYS[2], seq .. '-0', seq .. '-0')
-  if e[1] then
-    call('XDEL', KEYS[2], e[1][1])
-    local bytes = tonumber(call('HGET', KEYS[1], 'b'))
-    if bytes then call('HSET', KEYS[1], 'b', int(math.max(0, bytes - entries().sizeOf(e[1])))) end
-    if tonumber(e[1][2][2]) > now then -- what has expired is lost, recalled or not
-      hole(KEYS[3], tonumber(seq), (tonumber(call('HGET', KEYS[1], 'mx')) or now + DAY) - now)
-    end
+-- A message is taken out of one mailbox, and the mailbox's sessions are told.
+-- KEYS h m g l; ARGV now place channel self notice all
+local R = rare()
+local now, place = tonumber(ARGV[1]), ARGV[2]
+local e = place ~= '0' and R.entry(KEYS[2], place)
+if e then
+  R.delete(KEYS[2], { e[1] })
+  local s = call('HMGET', KEYS[1], 'b', 'mx')
+  if s[1] then call('HSET', KEYS[1], 'b', int(math.max(0, tonumber(s[1]) - R.sizeOf(e)))) end
+  if R.expiryOf(e) > now then -- what has expired is lost, recalled or not
+    R.addHole(KEYS[3], tonumber(place), (tonumber(s[2]) or now + DAY) - now)
   end
 end
 if ARGV[6] == '1' then
   call('PUBLISH', ARGV[3] .. 'all', ARGV[5])
-  return 1
-end
-local told = { [ARGV[4]] = true }
-call('PUBLISH', ARGV[3] .. ARGV[4], ARGV[5])
-for _, v in ipairs(call('HVALS', KEYS[4])) do
-  local machine = string.sub(v, 1, MACHINE)
-  if not told[machine] then
-    told[machine] = true
-    call('PUBLISH', ARGV[3] .. machine, ARGV[5])
-  end
+else
+  R.notify(KEYS[4], ARGV[3], ARGV[4], ARGV[5])
 end
 return 1

@@ -1,4 +1,4 @@
--- The first time that a session's user saw an event. KEYS S h; ARGV id session at ttl
+-- A session saw an event: the first time is kept. KEYS S h; ARGV id session at ttl
 local erased = call('HGET', KEYS[2], 'ea')
 if erased and ARGV[3] < erased then return 0 end
 local v = call('HGET', KEYS[1], ARGV[1]) or ''

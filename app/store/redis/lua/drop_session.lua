@@ -1,5 +1,5 @@
--- A session of a machine that died is taken out of its user's. KEYS h l; ARGV
--- session machine at: when the machine was last known to live, nanoseconds
+-- A session of a dead machine is taken out of its user's sessions. KEYS h l; ARGV the
+-- session, the machine, when the machine was last known to live (nanoseconds)
 local v = call('HGET', KEYS[2], ARGV[1])
 if not v or string.sub(v, 1, MACHINE) ~= ARGV[2] then return 0 end
 call('HDEL', KEYS[2], ARGV[1])

@@ -1,4 +1,4 @@
--- Where a mailbox stands. KEYS h m g; ARGV now
+-- The state of a mailbox, for an export. KEYS h m g; ARGV now
 -- It returns: the newest place, up to where it was trimmed, the first place among
 -- messages to all, what was acked, when its user was last seen, the furthest place
 -- that expired, places taken out on purpose (first, last, …), furthest first, and
@@ -6,8 +6,7 @@
 local now = tonumber(ARGV[1])
 local s = call('HMGET', KEYS[1], 's', 'tr', 'f', 'am', 'ab', 'ls', 'lv')
 local tr = tonumber(s[2]) or 0
-local taken = {}
-for i, v in ipairs(call('ZREVRANGEBYSCORE', KEYS[3], '+inf', '(' .. int(tr), 'WITHSCORES')) do taken[i] = v end
+local taken = call('ZREVRANGEBYSCORE', KEYS[3], '+inf', '(' .. int(tr), 'WITHSCORES')
 -- Down from the newest place to the first that is neither there nor taken out.
 local at, hole = tonumber(s[1]) or 0, 1
 local page, n, from, expired = {}, 1, '+', 0

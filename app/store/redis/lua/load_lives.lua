@@ -1,5 +1,5 @@
--- Lives that a store has lived through elsewhere, oldest first, each once.
--- KEYS lives; ARGV names
+-- Lives that the exported store lived are added to the list of lives, oldest first,
+-- each once. KEYS lives; ARGV their names
 local top = call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 local no = top[2] and tonumber(top[2]) or 0
 for _, name in ipairs(ARGV) do

@@ -1,0 +1,123 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+
+	"hookbridge/app/bridge"
+)
+
+// joining is a Join on its way through the writer.
+type joining struct {
+	member bridge.Member
+	state  bridge.JoinState
+
+	joined    bool // the session was not there before; guarded by crowd.mu
+	abandoned bool // nobody waits for it; guarded by crowd.mu
+}
+
+// Join implements bridge.Live.
+func (e *Store) Join(ctx context.Context, m bridge.Member) (bridge.JoinState, error) {
+	if m.User == "" {
+		return bridge.JoinState{}, errNoUser
+	}
+	j := &joining{member: m}
+	if err := e.ask(ctx, j.request()); err != nil {
+		e.crowd.abandon(j)
+		return bridge.JoinState{}, err
+	}
+	return j.state, nil
+}
+
+func (j *joining) request() *request {
+	return &request{
+		write:  func(w *writer) error { return w.join(j) },
+		after:  func(w *writer) { w.joined(j) },
+		failed: func(w *writer, err error) error { return w.joinReading(j, err) },
+	}
+}
+
+// join finds where a user stands, and notes one that is seen for the first time.
+func (w *writer) join(j *joining) error {
+	if w.scarce {
+		return refuse(w.joinReading(j, errDiskFull))
+	}
+	if err := w.admits(j.member); err != nil {
+		return refuse(err)
+	}
+	rec, err := w.record(j.member.User)
+	if err != nil {
+		return err
+	}
+	if !rec.seen {
+		all, err := w.record("")
+		if err != nil {
+			return err
+		}
+		if err := w.begin(); err != nil {
+			return err
+		}
+		w.touch(rec)
+		rec.seen = true
+		rec.lastSeen = w.now
+		if !j.member.Returns {
+			rec.first = all.head
+			rec.acked.Broadcast = max(rec.acked.Broadcast, all.head)
+		}
+		if err := w.store.save(rec); err != nil {
+			return err
+		}
+	}
+	if err := w.belong(j.member); err != nil {
+		return err
+	}
+	w.arrived = append(w.arrived, j.member)
+	return w.standing(j, nil)
+}
+
+// standing fills in a join's answer from what is known. A user never seen, which
+// can only be after the attempt to write that down has failed, gets unseen.
+func (w *writer) standing(j *joining, unseen error) error {
+	rec, err := w.record(j.member.User)
+	if err != nil {
+		return fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+	}
+	all, err := w.record("")
+	if err != nil {
+		return fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+	}
+	if !rec.seen {
+		return unseen
+	}
+	j.state = bridge.JoinState{
+		Head:  bridge.Position{Mailbox: rec.head, Broadcast: all.head},
+		Acked: rec.acked,
+		First: bridge.Position{Broadcast: rec.first},
+		Life:  w.engine.lives.name,
+	}
+	return nil
+}
+
+// joined has memory follow a join that has succeeded, whether or not it wrote
+// something.
+func (w *writer) joined(j *joining) {
+	w.engine.crowd.settle(j)
+	j.state.Live = w.engine.crowd.count(j.member.User)
+	if rec := w.users.get(j.member.User); rec != nil {
+		w.wasSeen(rec, w.now)
+	}
+}
+
+// joinReading is a join while nothing can be written: a known user's place can
+// still be read. It fails with err where something had to be written.
+func (w *writer) joinReading(j *joining, err error) error {
+	if refused := w.admits(j.member); refused != nil {
+		return refused
+	}
+	w.arrived = w.arrived[:0]
+	s, rerr := w.saying(j.member)
+	if rerr != nil || !s.nothing() {
+		return err
+	}
+	return w.standing(j, err)
+}
