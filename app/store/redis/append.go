@@ -43,7 +43,7 @@ func (e *Store) appending(m *bridge.Message, user string) *appending {
 	if user != "" {
 		a.box = e.mailboxOf(user)
 	}
-	if (user == "" || e.crowd.has(user)) && e.listening.Load() {
+	if (user == "" || e.sessionsHere(user, nil) > 0) && e.listening.Load() {
 		a.selfDelivery = e.selfDeliveries.expect(m)
 		a.token = a.selfDelivery.token
 	}
@@ -255,7 +255,7 @@ func (ans *answer) place() uint64 {
 	return ans.seq
 }
 
-// sessions counts whom a message went to: on this machine as the Listener said,
+// sessions counts whom a message went to: on this machine as the Hub said,
 // on others as they have told of theirs.
 func (a *appending) sessions(ctx context.Context, ans *answer) int {
 	n := ans.elsewhere
@@ -272,7 +272,7 @@ func (a *appending) sessions(ctx context.Context, ans *answer) int {
 		}
 	}
 	// What is not heard now is read from the store as soon as it is.
-	return n + a.e.crowd.count(a.user, a.m.Except)
+	return n + a.e.sessionsHere(a.user, a.m.Except)
 }
 
 // AppendMany implements bridge.Store. Messages that one script can take go
