@@ -36,7 +36,7 @@ build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o build/hookbridge ./app
 
 bench:
-	$(GO) test -run '^$$' -bench . -benchtime 2s -count 5 ./app/store/... ./auth ./app
+	$(GO) test -run '^$$' -bench . -benchtime 2s -count 5 ./app/store/... ./auth ./app/e2e
 
 # What the tests drive beside Go: Chromium for the page, openssl, curl, Node and
 # Python for the tour in the README, npm for the browser client's package, Redis for the distributed engine, a C compiler

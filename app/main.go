@@ -4,36 +4,12 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
-	"slices"
 	"syscall"
 
-	"github.com/alecthomas/kong"
+	"hookbridge/app/cli"
 )
-
-// Streams are what a command reads and writes.
-type Streams struct {
-	In       io.Reader
-	Out, Err io.Writer
-}
-
-// cli is the command line; each command's flags stand beside its Run.
-type cli struct {
-	Dev     DevCmd           `cmd:"" help:"Try it: no settings, own secrets, a page with a doctor and a patient. Loopback only."`
-	Serve   ServeCmd         `cmd:"" help:"Production: refuses to start without secrets of its own."`
-	Token   TokenCmd         `cmd:"" help:"Print a token for a user (HS256)."`
-	Send    SendCmd          `cmd:"" help:"Sign a webhook and fire it."`
-	Listen  ListenCmd        `cmd:"" help:"Print a user's events as they come; reconnects and acks."`
-	Verify  VerifyCmd        `cmd:"" help:"Say what is wrong with a webhook's signature, or with a token."`
-	Export  ExportCmd        `cmd:"" help:"Write a whole store to a file."`
-	Import  ImportCmd        `cmd:"" help:"Make a store of an export, in either engine."`
-	Version kong.VersionFlag `help:"Print the version and exit."`
-}
 
 func main() {
 	// A limit on file sizes must fail a write, like a full disk, and not the
@@ -42,103 +18,5 @@ func main() {
 	// The first signal ends the work in order; a second one ends the program.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	os.Exit(run(ctx, os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
-}
-
-// run is main without the process: it parses, runs one command and returns the
-// exit code.
-func run(ctx context.Context, args []string, io Streams) int {
-	var c cli
-	exit := -1
-	parser, err := newParser(ctx, &c, io, func(code int) { exit = code })
-	if err != nil {
-		fmt.Fprintln(io.Err, "hookbridge:", err)
-		return 2
-	}
-	command, err := parser.Parse(args)
-	if exit >= 0 { // --help and --version have printed
-		return exit
-	}
-	if err != nil {
-		if all := unreadableSettings(ctx, parser, args, io); len(all) > 0 {
-			complain(io.Err, all)
-			return 1
-		}
-		fmt.Fprintln(io.Err, "hookbridge:", err)
-		fmt.Fprintln(io.Err, "hookbridge --help lists the commands, hookbridge COMMAND --help their settings")
-		return 2
-	}
-	if err := command.Run(); err != nil {
-		complain(io.Err, err)
-		return 1
-	}
-	return 0
-}
-
-func newParser(ctx context.Context, c *cli, io Streams, exit func(code int), more ...kong.Option) (*kong.Kong, error) {
-	return kong.New(c, append(more,
-		kong.Name("hookbridge"),
-		kong.Description("A webhook in, a WebSocket message out: 202 means stored, a reconnect has no hole, and the answer says who got it."),
-		kong.UsageOnError(),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.Writers(io.Out, io.Err),
-		kong.Vars{"version": version()},
-		kong.Exit(exit),
-		kong.Bind(io),
-		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.PostBuild(showRanges),
-	)...)
-}
-
-// complain writes an error, a line for each fault of the settings.
-func complain(w io.Writer, err error) {
-	var all faults
-	if !errors.As(err, &all) {
-		all = faults{err}
-	}
-	for _, one := range all {
-		fmt.Fprintln(w, "hookbridge:", one)
-	}
-}
-
-// unreadableSettings tells, where a command could not be parsed, of all variables
-// that hold no value of their kind; and, of serve, what is wrong beside them.
-func unreadableSettings(ctx context.Context, parser *kong.Kong, args []string, io Streams) (all faults) {
-	for _, node := range parser.Model.Children {
-		if !slices.Contains(args, node.Name) {
-			continue
-		}
-		var variables []string
-		if all, variables = unreadable(node); len(all) == 0 {
-			return nil
-		}
-		var c cli
-		again, err := newParser(ctx, &c, io, func(int) {}, without(variables))
-		if err != nil {
-			return all
-		}
-		if _, err := again.Parse(args); err == nil && node.Name == "serve" {
-			all = append(all, c.Serve.faults()...)
-		}
-		return all
-	}
-	return nil
-}
-
-// version is the module's, or the commit's where it was built from a checkout.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "hookbridge (unknown build)"
-	}
-	v := info.Main.Version
-	if v == "" || v == "(devel)" {
-		v = "devel"
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				v = s.Value
-			}
-		}
-	}
-	return "hookbridge " + v
+	os.Exit(cli.Run(ctx, os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 }

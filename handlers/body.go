@@ -5,10 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/http"
 	"runtime/debug"
-	"strconv"
-	"strings"
 	"sync"
 
 	"github.com/gofiber/fiber/v2"
@@ -16,7 +13,6 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"hookbridge/app/wire"
-	"hookbridge/auth"
 )
 
 const (
@@ -61,7 +57,7 @@ func (s *Server) headerReceived(h *fasthttp.RequestHeader) fasthttp.RequestConfi
 			why = earlySignature
 		}
 	}
-	if why == "" && length > s.limitOf(string(path), utils.UnsafeString(h.ContentType())) {
+	if why == "" && length > s.limitOf(string(path), h) {
 		why = earlyTooLarge
 	}
 	if why != "" {
@@ -314,20 +310,18 @@ func (e *bodyError) hungUp() bool {
 	return errors.As(e.err, &n) && !n.Timeout() || errors.Is(e.err, io.ErrUnexpectedEOF)
 }
 
-// problem says what to mend.
-func (e *bodyError) problem() wire.Problem {
+// Problem is what the sender is told.
+func (e *bodyError) Problem() wire.Problem {
 	var timeout net.Error
 	switch {
 	case errors.Is(e.err, errBodyTooLarge):
 		return tooLarge(e.limit)
 	case errors.Is(e.err, errAddressBodies):
-		p := wire.NewProblem(wire.CodeRateLimited, e.err.Error())
-		p.Status = http.StatusTooManyRequests
-		return p
+		return wire.NewProblem(wire.CodeRateLimited, e.err.Error())
 	case errors.Is(e.err, errBodiesFull):
 		return wire.NewProblem(wire.CodeUnavailable, e.err.Error()+"; send it again with the same id after Retry-After seconds")
 	case errors.As(e.err, &timeout) && timeout.Timeout():
-		return wire.NewProblem(wire.CodeTimeout, lateRequest)
+		return errLateRequest
 	}
 	return wire.NewProblem(wire.CodeMalformed, "the body is not what its headers announce")
 }
@@ -339,14 +333,14 @@ func (s *Server) serve(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(rc *fasthttp.RequestCtx) {
 		conn := connectionOf(rc.Conn())
 		if conn != nil {
-			conn.bodyRead, conn.known = false, false
+			conn.bodyRead, conn.authenticated = false, false
 			conn.answering.Store(true)
 			defer conn.answering.Store(false)
 		}
 		why := early(&rc.Request.Header)
 		if why == earlyTooLarge {
 			c := s.app.AcquireCtx(rc)
-			limit := s.limitOf(string(s.pathOf(&rc.Request.Header)), c.Get(fiber.HeaderContentType))
+			limit := s.limitOf(string(s.pathOf(&rc.Request.Header)), &rc.Request.Header)
 			_ = s.problem(c, tooLarge(limit)) // writing to memory does not fail
 			s.app.ReleaseCtx(c)
 		} else {
@@ -375,29 +369,3 @@ func (s *Server) lingerAfter(conn *connection, rc *fasthttp.RequestCtx, why stri
 
 // maxRequestBytes is for bodies that hold no event: a list of 1,000 names at most.
 const maxRequestBytes = 1 << 20
-
-func tooLarge(limit int) wire.Problem {
-	return wire.NewProblem(wire.CodeTooLarge, "this may have "+strconv.Itoa(limit)+" bytes; send what is large by reference")
-}
-
-// headerValue is a header's value, as long as the request is there. Several lines of
-// a signature are one list, with spaces between (RFC 9110 §5.2), as a proxy or a
-// library may have split it.
-func headerValue(h *fasthttp.RequestHeader, name string) string {
-	if strings.HasSuffix(name, "-signature") {
-		if lines := h.PeekAll(name); len(lines) > 1 {
-			return string(bytes.Join(lines, []byte(" ")))
-		}
-	}
-	return utils.UnsafeString(h.Peek(name))
-}
-
-// signatureHeader copies the three headers of Standard Webhooks, under either
-// of their names. A request that mixes the names has none of them whole.
-func signatureHeader(get func(name string) string) auth.Header {
-	h := auth.Header{ID: get("webhook-id"), Timestamp: get("webhook-timestamp"), Signature: get("webhook-signature")}
-	if h == (auth.Header{}) {
-		h = auth.Header{ID: get("svix-id"), Timestamp: get("svix-timestamp"), Signature: get("svix-signature")}
-	}
-	return h
-}

@@ -205,7 +205,7 @@ type connection struct {
 	linger atomic.Int64
 	// Of the request under way, and its handler's: its body was read to its end,
 	// and its token or signature was good.
-	bodyRead, known bool
+	bodyRead, authenticated bool
 
 	// ahead is what the peer has sent while its hang-up was watched for; it
 	// belongs to whoever reads.

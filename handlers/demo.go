@@ -38,7 +38,7 @@ func (s *Server) demoToken(c *fiber.Ctx) error {
 		User string `json:"user"`
 	}
 	if err := s.demoJSON(c, &in); err != nil || bridge.CheckUserID(in.User) != nil {
-		return s.problem(c, wire.NewProblem(wire.CodeMalformed, `send {"user":"patient-42"}`))
+		return wire.NewProblem(wire.CodeMalformed, `send {"user":"patient-42"}`)
 	}
 	expires := s.now().Add(demoTokenLife)
 	claims := auth.Claims{User: in.User, ID: ulid.Make().String(), IssuedAt: s.now(), Expires: expires}
@@ -72,7 +72,7 @@ func (s *Server) demoPatient(c *fiber.Ctx) error {
 		Name    string `json:"name"`
 	}
 	if err := s.demoJSON(c, &in); err != nil || in.Patient == "" || in.Doctor == "" {
-		return s.problem(c, wire.NewProblem(wire.CodeMalformed, `send {"doctor":"doctor-7","patient":"patient-42","name":"…"}`))
+		return wire.NewProblem(wire.CodeMalformed, `send {"doctor":"doctor-7","patient":"patient-42","name":"…"}`)
 	}
 	return s.fire(c, map[string]any{
 		"type": "patient.added", "to": map[string]any{"user": in.Patient},
@@ -86,7 +86,7 @@ func (s *Server) demoAnnouncement(c *fiber.Ctx) error {
 		Message string `json:"message"`
 	}
 	if err := s.demoJSON(c, &in); err != nil || in.Message == "" {
-		return s.problem(c, wire.NewProblem(wire.CodeMalformed, `send {"message":"…"}`))
+		return wire.NewProblem(wire.CodeMalformed, `send {"message":"…"}`)
 	}
 	return s.fire(c, map[string]any{
 		"type": "announcement", "to": map[string]any{"all": true}, "data": map[string]any{"message": in.Message},
@@ -132,7 +132,7 @@ func (s *Server) fire(c *fiber.Ctx, event map[string]any) error {
 	}
 	res, err := s.o.Demo.Client.Do(req)
 	if err != nil {
-		return s.problem(c, wire.NewProblem(wire.CodeUnavailable, "the bridge did not answer its own demo"))
+		return wire.NewProblem(wire.CodeUnavailable, "the bridge did not answer its own demo")
 	}
 	defer res.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))

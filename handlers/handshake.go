@@ -18,23 +18,23 @@ const (
 	socketVersion = "13"
 )
 
-// checkHandshake finds what in an opening handshake is not as RFC 6455 §4.2.1
-// wants it; ok where nothing is. The upgrader itself checks little of it, and
-// would answer every fault in the same way.
-func checkHandshake(c *fiber.Ctx) (p wire.Problem, ok bool) {
-	malformed := func(detail string) (wire.Problem, bool) { return wire.NewProblem(wire.CodeMalformed, detail), false }
-	upgrade := func(detail string) (wire.Problem, bool) {
+// checkHandshake checks an opening handshake as RFC 6455 §4.2.1 wants it; its error is
+// a wire.Problem. The upgrader itself checks little of it, and would answer every
+// fault in the same way.
+func checkHandshake(c *fiber.Ctx) error {
+	malformed := func(detail string) error { return wire.NewProblem(wire.CodeMalformed, detail) }
+	upgrade := func(detail string) error {
 		c.Set(headerVersion, socketVersion)
 		c.Set(fiber.HeaderConnection, "Upgrade") // what Upgrade must be named in (RFC 9110 §7.8)
-		return wire.NewProblem(wire.CodeUpgradeRequired, detail), false
+		return wire.NewProblem(wire.CodeUpgradeRequired, detail)
 	}
 	h := &c.Request().Header
 	switch {
 	case c.Method() != fiber.MethodGet:
 		c.Set(fiber.HeaderAllow, fiber.MethodGet)
-		return wire.NewProblem(wire.CodeMethodNotAllowed, "a WebSocket handshake is a GET"), false
+		return wire.NewProblem(wire.CodeMethodNotAllowed, "a WebSocket handshake is a GET")
 	case !hasToken(c, fiber.HeaderUpgrade, "websocket"):
-		return upgrade("send a WebSocket handshake of version 13 (RFC 6455)")
+		return upgrade(errUpgrade.Detail)
 	case !h.IsHTTP11():
 		return malformed("a WebSocket handshake is HTTP/1.1; a proxy in front may have made it HTTP/1.0")
 	case !hasToken(c, fiber.HeaderConnection, "upgrade"):
@@ -56,7 +56,7 @@ func checkHandshake(c *fiber.Ctx) (p wire.Problem, ok bool) {
 	// The upgrader looks at one line of each only, and has just been told more.
 	h.Set(fiber.HeaderConnection, "Upgrade")
 	h.Set(fiber.HeaderUpgrade, "websocket")
-	return p, true
+	return nil
 }
 
 // isKey tells whether a Sec-WebSocket-Key is 16 bytes in base64, with padding.

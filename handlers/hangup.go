@@ -71,16 +71,16 @@ func connectionOf(nc net.Conn) *connection {
 	}
 }
 
-// prove notes that a request's token or signature was good.
-func (s *Server) prove(c *fiber.Ctx) {
+// markAuthenticated notes that a request's token or signature was good.
+func markAuthenticated(c *fiber.Ctx) {
 	if conn := connectionOf(c.Context().Conn()); conn != nil {
 		conn.prove()
-		conn.known = true
+		conn.authenticated = true
 	}
 }
 
-// known reports whether the request's token or signature was found to be good.
-func known(c *fiber.Ctx) bool {
+// authenticated reports whether the request's token or signature was found to be good.
+func authenticated(c *fiber.Ctx) bool {
 	conn := connectionOf(c.Context().Conn())
-	return conn != nil && conn.known
+	return conn != nil && conn.authenticated
 }

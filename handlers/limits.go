@@ -3,7 +3,6 @@ package handlers
 import (
 	"context"
 	"math"
-	"net/http"
 	"strconv"
 	"sync"
 	"time"
@@ -190,7 +189,7 @@ func (s *Server) weighs(weight int, next fiber.Handler) fiber.Handler {
 			return s.limited(c, "this address calls too often", wait)
 		}
 		err := next(c)
-		if known(c) {
+		if authenticated(c) {
 			s.addresses.charge(address, weight, time.Now())
 		} else {
 			s.addresses.charge(address, connectWeight, time.Now())
@@ -199,11 +198,9 @@ func (s *Server) weighs(weight int, next fiber.Handler) fiber.Handler {
 	}
 }
 
-// limited answers 429 and says when to come back.
+// limited is the answer 429, which says when to come back.
 func (s *Server) limited(c *fiber.Ctx, why string, wait time.Duration) error {
 	seconds := max(1, int(math.Ceil(wait.Seconds())))
 	c.Set(fiber.HeaderRetryAfter, strconv.Itoa(seconds))
-	p := wire.NewProblem(wire.CodeRateLimited, why+"; try again in "+strconv.Itoa(seconds)+" s")
-	p.Status = http.StatusTooManyRequests
-	return s.problem(c, p)
+	return wire.NewProblem(wire.CodeRateLimited, why+"; try again in "+strconv.Itoa(seconds)+" s")
 }

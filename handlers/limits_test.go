@@ -255,7 +255,7 @@ func TestTheMemoryOfAddressesIsBounded(t *testing.T) {
 func TestALimitIsAnsweredWithWhenToComeBack(t *testing.T) {
 	s := &Server{log: slog.New(slog.DiscardHandler), o: Options{Bridge: &bridge.Bridge{}},
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "x"}, []string{"code"})}
-	app := fiber.New()
+	app := fiber.New(fiber.Config{ErrorHandler: s.onError})
 	var wait time.Duration
 	app.Get("/", func(c *fiber.Ctx) error { return s.limited(c, "too often", wait) })
 	for d, want := range map[time.Duration]string{

@@ -28,11 +28,11 @@ func (s *Server) operators(area string, do operation) fiber.Handler {
 	return s.weighs(0, func(c *fiber.Ctx) error {
 		id, err := s.bearer(c)
 		if err != nil {
-			return s.fromDomain(c, err)
+			return err
 		}
 		if !id.Policy.Operates(area) {
 			s.auditRefusal(wire.CodeForbidden, c, id)
-			return s.problem(c, wire.NewProblem(wire.CodeForbidden, `the token's bridge.admin must name "`+area+`"`))
+			return wire.NewProblem(wire.CodeForbidden, `the token's bridge.admin must name "`+area+`"`)
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), operatorTimeout)
 		defer cancel()
@@ -41,9 +41,9 @@ func (s *Server) operators(area string, do operation) fiber.Handler {
 			return nil
 		}
 		if u := (*unasked)(nil); errors.As(err, &u) {
-			s.auditRefusal(problemOf(err).Code, c, id)
+			s.auditRefusal(bridge.ProblemOf(err).Code, c, id)
 		}
-		return s.fromDomain(c, err)
+		return err
 	})
 }
 
@@ -307,7 +307,7 @@ func (s *Server) export(ctx context.Context, c *fiber.Ctx, o bridge.Operator) er
 				}
 			})
 		}) {
-			err = errExportBroke
+			err = errInternal
 		}
 		failed <- err
 	}()
@@ -330,7 +330,7 @@ func (s *Server) export(ctx context.Context, c *fiber.Ctx, o bridge.Operator) er
 		}
 		if err := <-failed; err != nil {
 			// The status went out long ago: the last line has to say it.
-			p := problemOf(err)
+			p := bridge.ProblemOf(err)
 			s.log.Warn("an export ended early", "code", p.Code)
 			_, _ = w.Write(append(wire.Encode(map[string]any{"problem": p}), '\n')) // the client may be gone too
 		}
@@ -342,14 +342,11 @@ func (s *Server) export(ctx context.Context, c *fiber.Ctx, o bridge.Operator) er
 	return nil
 }
 
-// errExportBroke: a panic ended an export.
-var errExportBroke = errors.New("the export broke off")
-
 // readJSON reads a request's JSON object. Names it does not know are ignored.
 func (s *Server) readJSON(c *fiber.Ctx, into any) error {
 	media, _, err := mime.ParseMediaType(c.Get(fiber.HeaderContentType))
 	if err != nil || media != fiber.MIMEApplicationJSON {
-		return errMedia
+		return errNotJSON
 	}
 	body, err := s.readBody(c, maxRequestBytes)
 	if err != nil {

@@ -12,8 +12,6 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"golang.org/x/net/idna"
 	"golang.org/x/net/publicsuffix"
-
-	"hookbridge/app/wire"
 )
 
 // Origins is which origins of browsers and apps may connect, beside the one of
@@ -225,8 +223,6 @@ func (s *Server) originAllowed(c *fiber.Ctx) bool {
 	return origin == "" || s.o.Origins.allows(origin, string(c.Request().Host()))
 }
 
-var originRefused = wire.NewProblem(wire.CodeOriginRefused, "add this page's origin to BRIDGE_ALLOWED_ORIGINS, as the browser sends it")
-
 const (
 	corsMethods = "GET,HEAD,POST,PUT,DELETE"
 	// corsHeaders are those of ours, and those that tracing and HTTP libraries
@@ -249,7 +245,7 @@ func (s *Server) cors(c *fiber.Ctx) error {
 		return c.Next()
 	}
 	if !s.originAllowed(c) {
-		return s.problem(c, originRefused)
+		return errOrigin
 	}
 	c.Set(fiber.HeaderAccessControlAllowOrigin, origin) // exactly as it came, or the browser does not know itself
 	if c.Method() == fiber.MethodOptions && c.Get(fiber.HeaderAccessControlRequestMethod) != "" {

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
-	"github.com/gofiber/fiber/v2/middleware/recover"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
 
@@ -34,7 +33,7 @@ func TestAPanicIsLoggedWithoutItsValue(t *testing.T) {
 	s := &Server{log: log, o: Options{Bridge: &bridge.Bridge{}, Guard: guard.New(log, prometheus.NewRegistry())},
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "x"}, []string{"code"})}
 	app := fiber.New(fiber.Config{ErrorHandler: s.onError})
-	app.Use(recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: s.onPanic}))
+	app.Use(s.catchPanics)
 	app.Post("/broken", func(c *fiber.Ctx) error { panic(canary + string(c.Body())) })
 	res, err := app.Test(httptest.NewRequest("POST", "/broken", strings.NewReader(canary)))
 	if err != nil {

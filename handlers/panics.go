@@ -10,10 +10,16 @@ import (
 	"hookbridge/app/wire"
 )
 
-// onPanic notes where a handler broke; the caller is answered with 500. The panic's
-// value may hold anything and is left out.
-func (s *Server) onPanic(c *fiber.Ctx, _ any) {
-	s.o.Guard.Caught("request", "method", c.Method(), "route", c.Route().Path)
+// catchPanics is the middleware that answers 500 where a handler panics. The panic's
+// value may hold anything and is left out of the log.
+func (s *Server) catchPanics(c *fiber.Ctx) (err error) {
+	defer func() {
+		if recover() != nil {
+			s.o.Guard.Caught("request", "method", c.Method(), "route", c.Route().Path)
+			err = errInternal
+		}
+	}()
+	return c.Next()
 }
 
 // surviveConnection, deferred, keeps a defect in one connection from ending all
@@ -58,5 +64,5 @@ func (s *Server) broken(rc *fasthttp.RequestCtx) {
 	rc.Response.Reset()
 	rc.SetStatusCode(fiber.StatusInternalServerError)
 	rc.SetContentType(wire.ProblemMediaType)
-	rc.SetBody(wire.NewProblem(wire.CodeInternal, "").JSON())
+	rc.SetBody(errInternal.JSON())
 }

@@ -14,13 +14,79 @@ import (
 	"hookbridge/auth"
 )
 
+// What an error means to the caller is decided once: by the error itself where it
+// has a method Problem (wire.Problem is such an error), by the tables below for what
+// Fiber and auth refuse, and by bridge.ProblemOf for the domain's errors. Handlers
+// return errors; onError replies.
+
+// What the edge refuses by itself, where the text is always the same.
+var (
+	errInternal      = wire.NewProblem(wire.CodeInternal, "") // a defect; the log says more
+	errNotJSON       = wire.NewProblem(wire.CodeUnsupportedMedia, "set Content-Type: application/json")
+	errSeveralTokens = wire.NewProblem(wire.CodeSeveralTokens, "bring one token, in one way")
+	errOrigin        = wire.NewProblem(wire.CodeOriginRefused, "add this page's origin to BRIDGE_ALLOWED_ORIGINS, as the browser sends it")
+	errLateRequest   = wire.NewProblem(wire.CodeTimeout, "a request must be here whole within 10 s")
+	errUpgrade       = wire.NewProblem(wire.CodeUpgradeRequired, "send a WebSocket handshake of version 13 (RFC 6455)")
+)
+
+// statusProblems are what Fiber and fasthttp refuse by themselves, by its status.
+// Their own texts may repeat the raw header, with a token in it, so they are neither
+// sent nor logged.
+var statusProblems = map[int]wire.Problem{
+	http.StatusNotFound:                    wire.NewProblem(wire.CodeNotFound, "no such path; see the README for those there are"),
+	http.StatusMethodNotAllowed:            wire.NewProblem(wire.CodeMethodNotAllowed, "see the Allow header"),
+	http.StatusRequestHeaderFieldsTooLarge: wire.NewProblem(wire.CodeHeaderFieldsTooLong, "request line and headers must fit 16 KiB"),
+	http.StatusRequestTimeout:              errLateRequest,
+	http.StatusUpgradeRequired:             errUpgrade,
+	http.StatusBadRequest:                  wire.NewProblem(wire.CodeMalformed, "the request is not HTTP/1.1 as it should be"),
+}
+
+// signatureCodes are the codes of what is wrong with a signature.
+var signatureCodes = map[auth.Reason]string{
+	auth.ReasonMissing:   wire.CodeSignatureMissing,
+	auth.ReasonMalformed: wire.CodeMalformed,
+	auth.ReasonWindow:    wire.CodeTimestampWindow,
+	auth.ReasonMismatch:  wire.CodeSignatureMismatch,
+}
+
+// onError replies to a request whose handler has returned an error, or which Fiber
+// itself has refused.
+func (s *Server) onError(c *fiber.Ctx, err error) error {
+	f, ok := errors.AsType[*fiber.Error](err)
+	switch {
+	case !ok:
+		return s.problem(c, bridge.ProblemOf(err))
+	case f.Code == http.StatusRequestEntityTooLarge:
+		return s.problem(c, tooLarge(s.limitOf(c.Path(), &c.Request().Header)))
+	}
+	p, ok := statusProblems[f.Code]
+	if !ok {
+		s.log.Error("a handler failed", "status", f.Code)
+		p = errInternal
+	}
+	return s.problem(c, p)
+}
+
+// signatureProblem tells a caller what is wrong with a signature.
+func signatureProblem(err error) error {
+	if bad, ok := errors.AsType[*auth.SignatureError](err); ok {
+		return wire.NewProblem(signatureCodes[bad.Reason], bad.Detail)
+	}
+	return errInternal
+}
+
+// tooLarge is the problem of a body or an event with more bytes than it may have.
+func tooLarge(limit int) wire.Problem {
+	return wire.NewProblem(wire.CodeTooLarge, "this may have "+strconv.Itoa(limit)+" bytes; send what is large by reference")
+}
+
 // retryAfterSeconds is what a caller is asked to wait when nothing is wrong
 // with its request: long enough for a restart or a full disk to be mended by
 // the next try but one, short enough not to be late.
 const retryAfterSeconds = 5
 
-// problem replies with an RFC 9457 problem and gives it an id that our log has
-// too; of refusals of callers who have proven nothing, the log has a few a second.
+// problem replies with an RFC 9457 problem and gives it an id that is in the log
+// too. Of refusals of callers who have not authenticated, the log gets a few a second.
 func (s *Server) problem(c *fiber.Ctx, p wire.Problem) error {
 	p.Instance = "urn:ulid:" + ulid.Make().String()
 	switch p.Status {
@@ -38,7 +104,7 @@ func (s *Server) problem(c *fiber.Ctx, p wire.Problem) error {
 	if c.Locals(hungUpKey) != nil {
 		return nil
 	}
-	if known(c) || s.o.Bridge.Refusals().Write(p.Code) {
+	if authenticated(c) || s.o.Bridge.Refusals().Write(p.Code) {
 		if (p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden) && c.Locals(auditedKey) == nil {
 			s.o.Bridge.Audit().Refused(p.Code, route(c), slog.String("remote", s.clientAddress(c)))
 		}
@@ -55,95 +121,18 @@ func (s *Server) problem(c *fiber.Ctx, p wire.Problem) error {
 	return c.Send(p.JSON())
 }
 
-// fromSignature tells a caller what is wrong with a signature.
-func fromSignature(err error) wire.Problem {
-	var s *auth.SignatureError
-	if !errors.As(err, &s) {
-		return wire.NewProblem(wire.CodeInternal, "")
-	}
-	code := wire.CodeSignatureMismatch
-	switch s.Reason {
-	case auth.ReasonMissing:
-		code = wire.CodeSignatureMissing
-	case auth.ReasonMalformed:
-		code = wire.CodeMalformed
-	case auth.ReasonWindow:
-		code = wire.CodeTimestampWindow
-	}
-	return wire.NewProblem(code, s.Detail)
-}
-
-// onError answers what Fiber and fasthttp refuse by themselves. Their texts may
-// repeat the raw header, with a token in it, so they are neither sent nor logged.
-func (s *Server) onError(c *fiber.Ctx, err error) error {
-	status := http.StatusInternalServerError
-	var f *fiber.Error
-	if errors.As(err, &f) {
-		status = f.Code
-	}
-	switch status {
-	case http.StatusNotFound:
-		return s.problem(c, wire.NewProblem(wire.CodeNotFound, "no such path; see the README for those there are"))
-	case http.StatusMethodNotAllowed:
-		return s.problem(c, wire.NewProblem(wire.CodeMethodNotAllowed, "see the Allow header"))
-	case http.StatusRequestEntityTooLarge:
-		return s.problem(c, tooLarge(s.limitOf(c.Path(), c.Get(fiber.HeaderContentType))))
-	case http.StatusRequestHeaderFieldsTooLarge:
-		return s.problem(c, wire.NewProblem(wire.CodeHeaderFieldsTooLong, "request line and headers must fit 16 KiB"))
-	case http.StatusRequestTimeout:
-		return s.problem(c, wire.NewProblem(wire.CodeTimeout, lateRequest))
-	case http.StatusUpgradeRequired:
-		return s.problem(c, wire.NewProblem(wire.CodeUpgradeRequired, "send a WebSocket handshake of version 13 (RFC 6455)"))
-	case http.StatusBadRequest:
-		return s.problem(c, wire.NewProblem(wire.CodeMalformed, "the request is not HTTP/1.1 as it should be"))
-	}
-	s.log.Error("a handler failed", "status", status)
-	return s.problem(c, wire.NewProblem(wire.CodeInternal, ""))
-}
-
-// lateRequest tells a caller why requestTimeout ended its request.
-const lateRequest = "a request must be here whole within 10 s"
-
-// errMedia: a body that is not said to be JSON.
-var errMedia = errors.New("not application/json")
-
-// auditedKey marks a request whose refusal stands in the audit log already.
+// auditedKey marks a request whose refusal is in the audit log already.
 const auditedKey = "audited"
 
-// hungUpKey marks a request whose sender has hung up before its end: nobody was
-// refused.
+// hungUpKey marks a request whose sender hung up before its end: nobody is left
+// who could be refused.
 const hungUpKey = "hung up"
 
-// route names a request by its pattern: a path may hold a name.
+// route names a request by its pattern: a path may hold a user's name.
 func route(c *fiber.Ctx) string { return c.Method() + " " + c.Route().Path }
 
-// auditRefusal notes an attempt of somebody who is known.
+// auditRefusal writes the refusal of an authenticated user to the audit log.
 func (s *Server) auditRefusal(code string, c *fiber.Ctx, id bridge.Identity) {
 	c.Locals(auditedKey, true)
 	s.o.Bridge.Audit().Refused(code, route(c), slog.String("user", id.User), slog.String("token_id", id.TokenID))
-}
-
-// auditWebhook counts and notes what a known sender was refused.
-func (s *Server) auditWebhook(d *webhookRequest, code, id string) {
-	s.countWebhook(d, code, 1)
-	s.o.Bridge.Audit().Refused(code, "webhook", slog.String("sender", d.sender.Name), slog.String("id", id))
-}
-
-// fromDomain tells a caller what the bridge said.
-func (s *Server) fromDomain(c *fiber.Ctx, err error) error { return s.problem(c, problemOf(err)) }
-
-func problemOf(err error) wire.Problem {
-	if b := (*bodyError)(nil); errors.As(err, &b) {
-		return b.problem()
-	}
-	switch {
-	case errors.Is(err, errMedia):
-		return wire.NewProblem(wire.CodeUnsupportedMedia, "set Content-Type: application/json")
-	case errors.Is(err, errSeveralTokens):
-		return severalTokens
-	}
-	if errors.Is(err, errExportBroke) {
-		return wire.NewProblem(wire.CodeInternal, "")
-	}
-	return bridge.ProblemOf(err)
 }

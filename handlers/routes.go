@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/gofiber/fiber/v2"
-	"github.com/gofiber/fiber/v2/middleware/recover"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
 
@@ -160,7 +159,7 @@ func New(o Options) *Server {
 // routes is the table of everything that is served.
 func (s *Server) routes() {
 	r := s.app
-	r.Use(recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: s.onPanic}))
+	r.Use(s.catchPanics)
 
 	r.Post(pathEvents, s.webhook)
 	r.Post(pathBatch, s.webhook)
@@ -220,15 +219,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// Routes lists what is served: a method, a space, a path.
-func (s *Server) Routes() []string {
-	var out []string
-	for _, r := range s.app.GetRoutes(true) {
-		out = append(out, r.Method+" "+r.Path)
-	}
-	return out
-}
-
 // contract serves a description of ours; any page may read it.
 func (s *Server) contract(doc []byte) fiber.Handler {
 	return func(c *fiber.Ctx) error {
@@ -247,7 +237,7 @@ func (s *Server) readyz(c *fiber.Ctx) error {
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
 	if err := s.o.Bridge.Check(ctx); err != nil {
-		return s.fromDomain(c, err)
+		return err
 	}
 	return c.SendString("ok\n")
 }

@@ -31,32 +31,32 @@ const handshakeKey = "handshake"
 func (s *Server) socket(c *fiber.Ctx) error {
 	switch {
 	case s.o.Bridge.Draining():
-		return s.fromDomain(c, bridge.ErrDraining)
+		return bridge.ErrDraining
 	case tokenInQuery(c):
-		return s.problem(c, tokenInURL(howToSocket))
+		return tokenInURL(howToSocket)
 	}
-	if p, ok := checkHandshake(c); !ok {
-		return s.problem(c, p)
+	if err := checkHandshake(c); err != nil {
+		return err
 	}
 	switch {
 	case !s.originAllowed(c):
-		return s.problem(c, originRefused)
+		return errOrigin
 	case s.o.Bridge.Full():
-		return s.problem(c, wire.NewProblem(wire.CodeTooManyConnections, "this machine has all the sessions it may have"))
+		return wire.NewProblem(wire.CodeTooManyConnections, "this machine has all the sessions it may have")
 	}
 	h := &handshake{remote: s.clientAddress(c)}
 	if s.pending.full(h.remote) {
-		return s.problem(c, wire.NewProblem(wire.CodeTooManyConnections, tooManyPending))
+		return wire.NewProblem(wire.CodeTooManyConnections, tooManyPending)
 	}
 	offered := subprotocols(c)
 	bearer, frames := splitSubprotocols(offered)
 	if len(offered) > 0 && !frames {
-		return s.problem(c, wire.NewProblem(wire.CodeUnknownSubprotocol, "offer "+wire.Subprotocol+", or no subprotocol for the plain mode"))
+		return wire.NewProblem(wire.CodeUnknownSubprotocol, "offer "+wire.Subprotocol+", or no subprotocol for the plain mode")
 	}
 	h.plain = !frames
-	credentials, p, ok := s.credentials(c, bearer)
-	if !ok {
-		return s.problem(c, p)
+	credentials, err := s.credentials(c, bearer)
+	if err != nil {
+		return err
 	}
 	if credentials != nil {
 		id, err := credentials()
@@ -66,7 +66,7 @@ func (s *Server) socket(c *fiber.Ctx) error {
 		case frames && !errors.Is(err, bridge.ErrUnavailable):
 			h.refused = err.Error()
 		default:
-			return s.fromDomain(c, err)
+			return err
 		}
 	}
 	if frames {
@@ -130,7 +130,7 @@ func (s *Server) accept(c *conn, h *handshake, leave func()) {
 // credentials finds the one token or ticket of a handshake; nil without one.
 // The check itself is left to be called, since a bad token is answered in
 // another way than two of them.
-func (s *Server) credentials(c *fiber.Ctx, bearer []string) (check func() (bridge.Identity, error), p wire.Problem, ok bool) {
+func (s *Server) credentials(c *fiber.Ctx, bearer []string) (check func() (bridge.Identity, error), err error) {
 	var tokens []string
 	tokens = append(tokens, bearer...)
 	if header := c.Get(fiber.HeaderAuthorization); header != "" {
@@ -138,21 +138,21 @@ func (s *Server) credentials(c *fiber.Ctx, bearer []string) (check func() (bridg
 		if !found {
 			return func() (bridge.Identity, error) {
 				return bridge.Identity{}, fmt.Errorf("%w: Authorization must be: Bearer, a space, the token", bridge.ErrUnauthorized)
-			}, p, true
+			}, nil
 		}
 		tokens = append(tokens, token)
 	}
 	tickets := c.Context().QueryArgs().PeekMulti("ticket")
 	switch {
 	case len(tokens)+len(tickets) > 1:
-		return nil, severalTokens, false
+		return nil, errSeveralTokens
 	case len(tickets) == 1:
 		ticket := string(tickets[0])
-		return func() (bridge.Identity, error) { return s.redeem(c.UserContext(), ticket) }, p, true
+		return func() (bridge.Identity, error) { return s.redeem(c.UserContext(), ticket) }, nil
 	case len(tokens) == 1:
-		return func() (bridge.Identity, error) { return s.authenticate(c.UserContext(), tokens[0]) }, p, true
+		return func() (bridge.Identity, error) { return s.authenticate(c.UserContext(), tokens[0]) }, nil
 	}
-	return nil, p, true
+	return nil, nil
 }
 
 // bearerToken reads an Authorization header (RFC 6750 §2.1) and copies the token.

@@ -32,7 +32,7 @@ func after(c *fiber.Ctx) string {
 func (s *Server) stream(c *fiber.Ctx) error {
 	id, err := s.listener(c, s.streamer)
 	if err != nil {
-		return s.fromDomain(c, err)
+		return err
 	}
 	c.Status(fiber.StatusOK)
 	h := &c.Response().Header
@@ -212,13 +212,13 @@ const defaultPollWait = 25 * time.Second
 func (s *Server) poll(c *fiber.Ctx) error {
 	id, err := s.listener(c, s.poller)
 	if err != nil {
-		return s.fromDomain(c, err)
+		return err
 	}
 	patience := defaultPollWait
 	if q := c.Query("waitMs"); q != "" {
 		ms, err := strconv.Atoi(q)
 		if err != nil || ms < 0 || ms > int(bridge.MaxPollWait.Milliseconds()) {
-			return s.problem(c, wire.NewProblem(wire.CodeMalformed, fmt.Sprintf("waitMs must be a whole number from 0 to %d", bridge.MaxPollWait.Milliseconds())))
+			return wire.NewProblem(wire.CodeMalformed, fmt.Sprintf("waitMs must be a whole number from 0 to %d", bridge.MaxPollWait.Milliseconds()))
 		}
 		patience = time.Duration(ms) * time.Millisecond
 	}
@@ -229,7 +229,7 @@ func (s *Server) poll(c *fiber.Ctx) error {
 		s.auditRefusal(wire.CodeTokenRevoked, c, id)
 	}
 	if err != nil {
-		return s.fromDomain(c, err)
+		return err
 	}
 	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
 	c.Set(fiber.HeaderCacheControl, "no-store")
@@ -249,19 +249,19 @@ func pollReply(p *bridge.Polled) []byte {
 func (s *Server) acks(c *fiber.Ctx) error {
 	id, err := s.bearer(c)
 	if err != nil {
-		return s.fromDomain(c, err)
+		return err
 	}
 	var body struct {
 		Cursor string `json:"cursor"`
 	}
 	if err := s.readJSON(c, &body); err != nil {
-		return s.fromDomain(c, err)
+		return err
 	}
 	if body.Cursor == "" {
-		return s.fromDomain(c, &bridge.RequestError{Detail: "/cursor is missing"})
+		return &bridge.RequestError{Detail: "/cursor is missing"}
 	}
 	if err := s.o.Bridge.Ack(c.UserContext(), id, body.Cursor); err != nil {
-		return s.fromDomain(c, err)
+		return err
 	}
 	return c.SendStatus(fiber.StatusNoContent)
 }

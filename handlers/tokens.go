@@ -93,7 +93,7 @@ func (s *Server) verified(c *fiber.Ctx) (bridge.Identity, auth.Claims, error) {
 	if err != nil {
 		return id, claims, err
 	}
-	s.prove(c)
+	markAuthenticated(c)
 	return id, claims, nil
 }
 
@@ -111,14 +111,14 @@ func (s *Server) admit(c *fiber.Ctx, id bridge.Identity) error {
 func (s *Server) ticket(c *fiber.Ctx) error {
 	_, claims, err := s.claims(c)
 	if err != nil {
-		return s.fromDomain(c, err)
+		return err
 	}
 	ticket, expires, err := s.o.Tickets.Issue(c.UserContext(), claims)
 	if errors.Is(err, auth.ErrTooManyTickets) {
-		return s.problem(c, wire.NewProblem(wire.CodeRateLimited, "too many tickets wait to be used"))
+		return wire.NewProblem(wire.CodeRateLimited, "too many tickets wait to be used")
 	}
 	if err != nil {
-		return s.fromDomain(c, err)
+		return err
 	}
 	c.Status(fiber.StatusCreated)
 	return s.json(c, struct {

@@ -33,9 +33,9 @@ func (s *Server) noTokenInURL(c *fiber.Ctx) error {
 		return c.Next()
 	}
 	if c.Path() == pathStream {
-		return s.problem(c, tokenInURL(howToStream))
+		return tokenInURL(howToStream)
 	}
-	return s.problem(c, tokenInURL(howToCall))
+	return tokenInURL(howToCall)
 }
 
 // tokenInQuery finds a token in the URL: under a name that tokens go by, or a
@@ -83,8 +83,3 @@ func (s *Server) streamer(c *fiber.Ctx) (bridge.Identity, error) {
 	}
 	return id, s.admit(c, id)
 }
-
-// errSeveralTokens: it is not known which one is meant.
-var errSeveralTokens = errors.New("more than one token or ticket")
-
-var severalTokens = wire.NewProblem(wire.CodeSeveralTokens, "bring one token, in one way")

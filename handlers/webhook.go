@@ -1,15 +1,18 @@
 package handlers
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
-	"mime"
+	"log/slog"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/utils"
+	"github.com/valyala/fasthttp"
 
 	"hookbridge/app/bridge"
 	"hookbridge/app/wire"
@@ -29,249 +32,122 @@ const (
 type webhookRequest struct {
 	verified auth.Verified
 	sender   *sender
+	header   *fasthttp.RequestHeader
 	body     []byte
-	form     form
+	form     *form
+	now      time.Time // when it came
 	wait     bridge.Wait
 }
-
-// form is how the events stand in a request.
-type form uint8
-
-const (
-	formEvent       form = iota // one event, ours
-	formBatch                   // {"events":[…]}
-	formCloud                   // one CloudEvent in the structured mode
-	formCloudBatch              // a JSON array of CloudEvents
-	formCloudBinary             // one CloudEvent with its attributes in headers
-)
-
-func (f form) several() bool { return f == formBatch || f == formCloudBatch }
 
 // webhook takes signed events. The signature is checked over the raw bytes
 // before anything of them is parsed.
 func (s *Server) webhook(c *fiber.Ctx) error {
 	if s.o.Bridge.Draining() {
-		return s.fromDomain(c, bridge.ErrDraining)
+		return bridge.ErrDraining
 	}
-	d, p, ok := s.receive(c)
-	if !ok {
-		return s.problem(c, p)
-	}
-	if d.wait.For != "" {
-		caller, stop := s.caller(c)
-		defer stop()
-		d.wait.Caller = caller
-	}
-	reports, problems, err := s.reports(c, &d)
+	r, err := s.receive(c)
 	if err != nil {
-		return s.refuseWebhook(c, &d, bridge.ProblemOf(err))
+		return err
 	}
-	if wait := d.sender.admit(len(reports)); wait > 0 {
-		s.countWebhook(&d, wire.CodeRateLimited, 1)
+	items, err := r.form.decode(r)
+	if err != nil {
+		return s.refuseWebhook(c, r, err)
+	}
+	requests := s.requests(r, items)
+	if wait := r.sender.admit(len(requests)); wait > 0 {
+		s.countWebhook(r, wire.CodeRateLimited)
 		return s.limited(c, "this sender's rate is used up", wait)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
 	defer cancel()
-	if d.form != formEvent {
+	if r.form != formEvent {
 		// What was signed once is taken once: the ce- headers are not signed, and
 		// an event of ours must not come again as something else.
-		err := s.o.Bridge.Claim(ctx, d.sender.Sender, d.verified.ID, claimDigest(c, &d), d.verified.Timestamp, s.readsAsEvent(d.body))
+		err := s.o.Bridge.Claim(ctx, r.sender.Sender, r.verified.ID, r.form.claim(r.body, items), r.verified.Timestamp, s.readsAsEvent(r.body))
 		if err != nil {
-			return s.refuseWebhook(c, &d, bridge.ProblemOf(err))
+			return s.refuseWebhook(c, r, err)
 		}
 	}
-	published, err := s.publish(ctx, &d, reports)
+	if r.wait.For != "" {
+		caller, stop := s.caller(c)
+		defer stop()
+		r.wait.Caller = caller
+	}
+	published, err := s.publish(ctx, r, requests)
 	if err != nil {
-		return s.refuseWebhook(c, &d, bridge.ProblemOf(err))
+		return s.refuseWebhook(c, r, err)
 	}
-	if !d.form.several() {
-		if err := published[0].Err; err != nil {
-			return s.refuseWebhook(c, &d, bridge.ProblemOf(err))
-		}
-		s.countWebhook(&d, "accepted", 1)
-		return s.accepted(c, reply(published[0].Outcome))
+	if r.form.several {
+		return replyAccepted(c, s.results(r, items, published))
 	}
-	return s.accepted(c, s.results(&d, reports, problems, published))
+	if err := published[0].Err; err != nil {
+		return s.refuseWebhook(c, r, err)
+	}
+	s.countWebhook(r, statusAccepted)
+	return replyAccepted(c, reply(published[0].Outcome))
 }
 
-func (s *Server) publish(ctx context.Context, d *webhookRequest, reports []bridge.PublishRequest) ([]bridge.Published, error) {
-	leave, err := d.sender.enter(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if d.wait.For != "" {
-		leave = sync.OnceFunc(leave)
-		d.wait.Stored = leave // who only waits does not stand in the way of other events
-	}
-	defer leave()
-	return s.o.Bridge.PublishMany(ctx, reports, d.wait), nil
-}
-
-func (s *Server) accepted(c *fiber.Ctx, body []byte) error {
+func replyAccepted(c *fiber.Ctx, body []byte) error {
 	c.Status(fiber.StatusAccepted)
 	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
 	return c.Send(body)
 }
 
 // receive checks all that can be checked without reading the body as JSON.
-func (s *Server) receive(c *fiber.Ctx) (d webhookRequest, p wire.Problem, ok bool) {
-	d.form, p, ok = formOf(c)
-	limit := s.o.Bridge.MaxBytes()
-	if d.form.several() {
-		limit = s.o.MaxBatchBytes
-	}
+func (s *Server) receive(c *fiber.Ctx) (*webhookRequest, error) {
+	r := &webhookRequest{header: &c.Request().Header, now: s.now()}
+	var formErr, err error
+	r.form, formErr = formOf(c.Path(), r.header)
 	// The raw body, and not Fiber's Body: that would unpack compressed bytes,
 	// which nobody signed, past every limit.
-	var err error
-	if early(&c.Request().Header) == "" {
-		if d.body, err = s.readBody(c, limit); err != nil {
-			return d, problemOf(err), false
+	if early(r.header) == "" {
+		if r.body, err = s.readBody(c, r.form.limit(s)); err != nil {
+			return nil, err
 		}
 	}
-	header := signatureHeader(func(name string) string { return strings.Clone(headerValue(&c.Request().Header, name)) })
-	if d.verified, err = s.o.Webhooks.Verify(header, d.body, s.now()); err != nil {
-		return d, fromSignature(err), false
+	header := signatureHeader(func(name string) string { return strings.Clone(headerValue(r.header, name)) })
+	if r.verified, err = s.o.Webhooks.Verify(header, r.body, r.now); err != nil {
+		return nil, signatureProblem(err)
 	}
-	s.prove(c)
-	d.sender = s.senders[d.verified.Key-1]
-	if !ok { // told only to those who can sign
-		return d, p, false
+	markAuthenticated(c)
+	r.sender = s.senders[r.verified.Key-1]
+	if formErr != nil { // told only to those who can sign
+		return nil, formErr
 	}
-	d.wait, p, ok = waitOf(c)
-	return d, p, ok
+	r.wait, err = waitOf(c)
+	return r, err
 }
 
-// encoded tells a body that is not sent as it is; identity is no encoding (RFC 9110
-// §8.4.1).
-func encoded(c *fiber.Ctx) bool {
-	for _, line := range c.Request().Header.PeekAll(fiber.HeaderContentEncoding) {
-		for coding := range strings.SplitSeq(string(line), ",") {
-			if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
-				return true
-			}
+// requests makes the publish requests of the items that can be taken, and notes in
+// the others why they cannot.
+func (s *Server) requests(r *webhookRequest, items []wire.Item) []bridge.PublishRequest {
+	requests := make([]bridge.PublishRequest, 0, len(items))
+	for i := range items {
+		it := &items[i]
+		if most := s.o.Bridge.MaxBytes(); r.form.several && len(it.Raw) > most && it.Err == nil {
+			it.Err = tooLarge(most)
+		}
+		if it.Err == nil {
+			requests = append(requests, bridge.PublishRequest{ID: it.ID, Timestamp: r.verified.Timestamp,
+				Digest: sha256.Sum256(it.Raw), Event: it.Event, Sender: r.sender.Sender})
 		}
 	}
-	return false
+	return requests
 }
 
-// formOf reads the form off the path and the headers; the bytes must come as
-// they were signed.
-func formOf(c *fiber.Ctx) (form, wire.Problem, bool) {
-	batch := c.Path() == pathBatch
-	if encoded(c) {
-		return formEvent, wire.NewProblem(wire.CodeUnsupportedMedia, "send the body without a Content-Encoding"), false
+// publish waits for one of the sender's slots, which is free for the next request
+// once the events are stored, and publishes.
+func (s *Server) publish(ctx context.Context, r *webhookRequest, requests []bridge.PublishRequest) ([]bridge.Published, error) {
+	leave, err := r.sender.enter(ctx)
+	if err != nil {
+		return nil, err
 	}
-	media, _, err := mime.ParseMediaType(c.Get(fiber.HeaderContentType))
-	switch {
-	case media == wire.CloudEventMediaType:
-		return formCloud, wire.Problem{}, true
-	case media == wire.CloudEventBatchMediaType:
-		return formCloudBatch, wire.Problem{}, true
-	case wire.IsBinaryCloudEvent(cloudAttribute(c)):
-		return formCloudBinary, wire.Problem{}, true
-	case err != nil || media != fiber.MIMEApplicationJSON:
-		return formEvent, wire.NewProblem(wire.CodeUnsupportedMedia,
-			"set Content-Type: application/json, or "+wire.CloudEventMediaType+", or "+wire.CloudEventBatchMediaType), false
-	case batch:
-		return formBatch, wire.Problem{}, true
+	if r.wait.For != "" {
+		leave = sync.OnceFunc(leave)
+		r.wait.Stored = leave
 	}
-	return formEvent, wire.Problem{}, true
-}
-
-// cloudAttribute looks CloudEvents attributes up in the headers.
-func cloudAttribute(c *fiber.Ctx) func(name string) (string, bool) {
-	return func(name string) (string, bool) {
-		v := c.Request().Header.Peek("ce-" + name)
-		return string(v), v != nil
-	}
-}
-
-// defaultWait is how long ?wait= waits without a timeout of its own.
-const defaultWait = 5 * time.Second
-
-// waitOf reads ?wait= and &timeout=.
-func waitOf(c *fiber.Ctx) (w bridge.Wait, p wire.Problem, ok bool) {
-	level, timeout := strings.Clone(c.Query("wait")), c.Query("timeout")
-	switch w.For = bridge.Status(level); w.For {
-	case "":
-		if timeout != "" {
-			return w, wire.NewProblem(wire.CodeMalformed, "timeout needs wait=received or wait=acked beside it"), false
-		}
-		return w, p, true
-	case bridge.StatusReceived, bridge.StatusAcked:
-	default:
-		return w, wire.NewProblem(wire.CodeMalformed, "wait must be received or acked"), false
-	}
-	w.Timeout = defaultWait
-	if timeout != "" {
-		d, err := time.ParseDuration(timeout)
-		if err != nil || d < 0 || d > bridge.MaxWait {
-			return w, wire.NewProblem(wire.CodeMalformed, "timeout must be a duration like 5s, at most "+bridge.MaxWait.String()), false
-		}
-		w.Timeout = d
-	}
-	return w, p, true
-}
-
-// reports decodes the events of a request. Of several, those that cannot be
-// taken have a problem in their place and no report.
-func (s *Server) reports(c *fiber.Ctx, d *webhookRequest) (reports []bridge.PublishRequest, problems []item, err error) {
-	one := func(id string, digest [sha256.Size]byte, e wire.Event) bridge.PublishRequest {
-		return bridge.PublishRequest{ID: id, Timestamp: d.verified.Timestamp, Digest: digest, Event: e, Sender: d.sender.Sender}
-	}
-	switch d.form {
-	case formEvent:
-		e, err := wire.DecodeEvent(d.body)
-		return []bridge.PublishRequest{one(d.verified.ID, sha256.Sum256(d.body), e)}, nil, err
-	case formCloud:
-		e, err := wire.DecodeCloudEvent(d.body, s.now())
-		return []bridge.PublishRequest{one(e.ID, sha256.Sum256(d.body), e.Event)}, nil, err
-	case formCloudBinary:
-		e, err := wire.DecodeBinaryCloudEvent(cloudAttribute(c), strings.Clone(c.Get(fiber.HeaderContentType)), d.body, s.now())
-		return []bridge.PublishRequest{one(e.ID, binaryDigest(c, d.body), e.Event)}, nil, err
-	}
-	var items []wire.BatchItem
-	if d.form == formBatch {
-		items, err = wire.DecodeBatch(d.body)
-	} else {
-		items, err = wire.DecodeCloudEventBatch(d.body, s.now())
-	}
-	problems = make([]item, len(items))
-	for i, it := range items {
-		problems[i].ID = d.sender.EventID(it.ID)
-		switch {
-		case it.Err != nil:
-			problems[i].problem(bridge.ProblemOf(it.Err))
-		case len(it.Raw) > s.o.Bridge.MaxBytes():
-			problems[i].problem(tooLarge(s.o.Bridge.MaxBytes()))
-		default:
-			reports = append(reports, one(it.ID, sha256.Sum256(it.Raw), it.Event))
-		}
-	}
-	return reports, problems, err
-}
-
-// binaryDigest covers the attributes too: they are what the event is, though
-// only the body is signed.
-func binaryDigest(c *fiber.Ctx, body []byte) (sum [sha256.Size]byte) {
-	h := sha256.New()
-	for _, name := range []string{"specversion", "id", "source", "type", "time", "touser", "togroup", "toall", "topic", "expirytime"} {
-		v, _ := cloudAttribute(c)(name)
-		h.Write([]byte(v))
-		h.Write([]byte{0})
-	}
-	h.Write(body)
-	h.Sum(sum[:0])
-	return sum
-}
-
-// claimDigest covers all that a request says.
-func claimDigest(c *fiber.Ctx, d *webhookRequest) [sha256.Size]byte {
-	body := sha256.Sum256(d.body)
-	if d.form == formCloudBinary {
-		body = binaryDigest(c, d.body)
-	}
-	return sha256.Sum256(append(body[:], byte(d.form)))
+	defer leave()
+	return s.o.Bridge.PublishMany(ctx, requests, r.wait), nil
 }
 
 // readsAsEvent reports whether the same bytes could have come as one event.
@@ -283,49 +159,83 @@ func (s *Server) readsAsEvent(body []byte) bool {
 	return err == nil
 }
 
-// item is one result of a batch that could not be taken.
-type item struct {
-	ID      string        `json:"id,omitempty"`
-	Problem *wire.Problem `json:"problem"`
+// defaultWait is how long ?wait= waits without a timeout of its own.
+const defaultWait = 5 * time.Second
+
+// waitOf reads ?wait= and &timeout=.
+func waitOf(c *fiber.Ctx) (w bridge.Wait, err error) {
+	level, timeout := strings.Clone(c.Query("wait")), c.Query("timeout")
+	switch w.For = bridge.Status(level); w.For {
+	case "":
+		if timeout != "" {
+			return w, wire.NewProblem(wire.CodeMalformed, "timeout needs wait=received or wait=acked beside it")
+		}
+		return w, nil
+	case bridge.StatusReceived, bridge.StatusAcked:
+	default:
+		return w, wire.NewProblem(wire.CodeMalformed, "wait must be received or acked")
+	}
+	w.Timeout = defaultWait
+	if timeout != "" {
+		d, err := time.ParseDuration(timeout)
+		if err != nil || d < 0 || d > bridge.MaxWait {
+			return w, wire.NewProblem(wire.CodeMalformed, "timeout must be a duration like 5s, at most "+bridge.MaxWait.String())
+		}
+		w.Timeout = d
+	}
+	return w, nil
 }
 
-func (i *item) problem(p wire.Problem) { i.Problem = &p }
-
-// results puts what was published and what was refused into the request's order.
-func (s *Server) results(d *webhookRequest, reports []bridge.PublishRequest, items []item, published []bridge.Published) []byte {
+// results are the results of a list of events, in its order. published has those of
+// the items without an error.
+func (s *Server) results(r *webhookRequest, items []wire.Item, published []bridge.Published) []byte {
 	out := []byte(`{"results":[`)
-	next := 0
 	for i := range items {
 		if i > 0 {
 			out = append(out, ',')
 		}
-		it := &items[i]
-		if it.Problem == nil {
-			p := &published[next]
-			next++
-			if p.Err == nil {
-				s.countWebhook(d, "accepted", 1)
+		err := items[i].Err
+		if err == nil {
+			p := published[0]
+			published = published[1:]
+			if err = p.Err; err == nil {
+				s.countWebhook(r, statusAccepted)
 				out = append(out, reply(p.Outcome)...)
 				continue
 			}
-			it.problem(bridge.ProblemOf(p.Err))
 		}
-		s.auditWebhook(d, it.Problem.Code, it.ID)
-		out = append(out, wire.Encode(it)...)
+		p, id := bridge.ProblemOf(err), r.sender.EventID(items[i].ID)
+		s.auditWebhook(r, p.Code, id)
+		out = append(out, wire.Encode(struct {
+			ID      string       `json:"id,omitempty"`
+			Problem wire.Problem `json:"problem"`
+		}{id, p})...)
 	}
 	return append(out, `]}`...)
 }
 
-// countWebhook counts under the sender's name, never its key.
-func (s *Server) countWebhook(d *webhookRequest, status string, n int) {
-	s.webhooks.WithLabelValues(d.sender.Name, status).Add(float64(n))
+// statusAccepted is the metric's label of an event that was taken; that of another
+// is its problem's code.
+const statusAccepted = "accepted"
+
+// countWebhook counts an event under the sender's name, never its key.
+func (s *Server) countWebhook(r *webhookRequest, status string) {
+	s.webhooks.WithLabelValues(r.sender.Name, status).Inc()
+}
+
+// auditWebhook counts an event that a known sender was refused, and writes it to the
+// audit log.
+func (s *Server) auditWebhook(r *webhookRequest, code, id string) {
+	s.countWebhook(r, code)
+	s.o.Bridge.Audit().Refused(code, "webhook", slog.String("sender", r.sender.Name), slog.String("id", id))
 }
 
 // refuseWebhook refuses what a known sender sent.
-func (s *Server) refuseWebhook(c *fiber.Ctx, d *webhookRequest, p wire.Problem) error {
-	s.auditWebhook(d, p.Code, d.sender.EventID(d.verified.ID))
+func (s *Server) refuseWebhook(c *fiber.Ctx, r *webhookRequest, err error) error {
+	p := bridge.ProblemOf(err)
+	s.auditWebhook(r, p.Code, r.sender.EventID(r.verified.ID))
 	c.Locals(auditedKey, true)
-	return s.problem(c, p)
+	return p
 }
 
 // reply is the 202 reply to one event, member by member: it is written for each
@@ -346,13 +256,24 @@ func reply(o bridge.Outcome) []byte {
 	return append(b, '}')
 }
 
-// limitOf says how large a body may be: only a batch may be larger than an event.
-func (s *Server) limitOf(path, media string) int {
-	switch {
-	case path == pathBatch, path == pathEvents && strings.HasPrefix(strings.ToLower(media), wire.CloudEventBatchMediaType):
-		return s.o.MaxBatchBytes
-	case path == pathEvents:
-		return s.o.Bridge.MaxBytes()
+// headerValue is a header's value, as long as the request is there. Several lines of
+// a signature are one list, with spaces between (RFC 9110 §5.2), as a proxy or a
+// library may have split it.
+func headerValue(h *fasthttp.RequestHeader, name string) string {
+	if strings.HasSuffix(name, "-signature") {
+		if lines := h.PeekAll(name); len(lines) > 1 {
+			return string(bytes.Join(lines, []byte(" ")))
+		}
 	}
-	return maxRequestBytes
+	return utils.UnsafeString(h.Peek(name))
+}
+
+// signatureHeader copies the three headers of Standard Webhooks, under either
+// of their names. A request that mixes the names has none of them whole.
+func signatureHeader(get func(name string) string) auth.Header {
+	h := auth.Header{ID: get("webhook-id"), Timestamp: get("webhook-timestamp"), Signature: get("webhook-signature")}
+	if h == (auth.Header{}) {
+		h = auth.Header{ID: get("svix-id"), Timestamp: get("svix-timestamp"), Signature: get("svix-signature")}
+	}
+	return h
 }

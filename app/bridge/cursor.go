@@ -20,16 +20,6 @@ type cursor struct {
 
 var errCursor = errors.New("the cursor is not one of ours")
 
-// Reasons of a gap frame.
-const (
-	GapExpired   = "expired"   // time ran out on messages after the cursor
-	GapTrimmed   = "trimmed"   // the mailbox was full; its oldest messages went
-	GapForeign   = "foreign"   // the cursor is of another store or another user
-	GapMalformed = "malformed" // the cursor is not one of ours
-	GapAhead     = "ahead"     // the cursor is beyond what the store has
-	GapRewound   = "rewound"   // the store went back in time; what came after the cursor's life began may be other messages now
-)
-
 var tagEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
 
 // cursorTag is 8 characters that differ between stores and between users.

@@ -31,11 +31,19 @@ type InvalidError struct{ Detail string }
 
 func (e *InvalidError) Error() string { return e.Detail }
 
+// Problem is what the sender of the event is told.
+func (e *InvalidError) Problem() wire.Problem { return wire.NewProblem(wire.CodeInvalidEvent, e.Detail) }
+
 // RequestError is a request other than an event that cannot be carried out; its
 // text says what belongs there.
 type RequestError struct{ Detail string }
 
 func (e *RequestError) Error() string { return e.Detail }
+
+// Problem is what the caller is told.
+func (e *RequestError) Problem() wire.Problem {
+	return wire.NewProblem(wire.CodeInvalidRequest, e.Detail)
+}
 
 // EndedError is a poll whose session was ended by the server.
 type EndedError struct {
@@ -45,11 +53,11 @@ type EndedError struct {
 
 func (e *EndedError) Error() string { return e.Reason }
 
-// problem says to a poll what a close code says to a socket.
-func (e *EndedError) problem() wire.Problem {
+// Problem says to a poll what a close code says to a socket.
+func (e *EndedError) Problem() wire.Problem {
 	switch e.Code {
 	case wire.CloseRestart, wire.CloseGoingAway:
-		return ProblemOf(ErrDraining)
+		return draining
 	case wire.CloseForbidden, wire.CloseErased:
 		return wire.NewProblem(wire.CodeForbidden, e.Reason)
 	case wire.CloseUnauthorized:
@@ -57,55 +65,52 @@ func (e *EndedError) problem() wire.Problem {
 	case wire.CloseReplaced:
 		return wire.NewProblem(wire.CodeRateLimited, e.Reason)
 	}
-	return ProblemOf(ErrUnavailable)
+	return unavailable
 }
 
 func invalid(format string, args ...any) error {
 	return &InvalidError{Detail: fmt.Sprintf(format, args...)}
 }
 
-// ProblemOf decides what an error means to the one who caused it. It is the one
-// table of it, for replies and error frames alike.
+// problems tells what each error means to the one who caused it. An error with more
+// to say than a sentinel has a method Problem of its own.
+var problems = []struct {
+	err     error
+	problem wire.Problem
+}{
+	{ErrConflict, wire.NewProblem(wire.CodeIDConflict, "this id was used for an event with other bytes or another target; give the new event an id of its own")},
+	{ErrForbiddenTarget, wire.NewProblem(wire.CodeForbiddenTarget, "the token's or key's rights do not cover this target and type of event")},
+	{ErrDraining, draining},
+	{ErrClosed, draining},
+	{ErrRevoked, wire.NewProblem(wire.CodeTokenRevoked, "sign in again for a new token")},
+	{ErrErased, wire.NewProblem(wire.CodeForbidden, ErrErased.Error())},
+	{ErrUnknown, wire.NewProblem(wire.CodeNotFound, "no such event, or it is forgotten by now")},
+	{ErrNoSession, wire.NewProblem(wire.CodeNotFound, "this user has no such live session")},
+	{ErrGroupFull, wire.NewProblem(wire.CodeInvalidRequest, fmt.Sprintf("a group has at most %d members", MaxGroupMembers))},
+	{ErrFull, wire.NewProblem(wire.CodeTooManyConnections, ErrFull.Error())},
+}
+
+var (
+	draining    = wire.NewProblem(wire.CodeDraining, "send it again with the same id after Retry-After seconds")
+	unavailable = wire.NewProblem(wire.CodeUnavailable, "nothing is lost that was answered with 202; send this one again with the same id after Retry-After seconds")
+)
+
+// ProblemOf decides what an error means to the one who caused it, for replies and
+// error frames alike. An error that is not known here is the store's: unavailable.
 func ProblemOf(err error) wire.Problem {
-	var bad *wire.DecodeError
-	var inv *InvalidError
-	var req *RequestError
-	var ended *EndedError
-	var fast *RateError
-	switch {
-	case errors.As(err, &bad):
-		if bad.Syntax {
-			return wire.NewProblem(wire.CodeMalformed, bad.Detail)
+	if own, ok := errors.AsType[interface {
+		error
+		Problem() wire.Problem
+	}](err); ok {
+		return own.Problem()
+	}
+	for i := range problems {
+		if errors.Is(err, problems[i].err) {
+			return problems[i].problem
 		}
-		return wire.NewProblem(wire.CodeInvalidEvent, bad.Detail)
-	case errors.As(err, &inv):
-		return wire.NewProblem(wire.CodeInvalidEvent, inv.Detail)
-	case errors.Is(err, ErrConflict):
-		return wire.NewProblem(wire.CodeIDConflict, "this id was used for an event with other bytes or another target; give the new event an id of its own")
-	case errors.Is(err, ErrForbiddenTarget):
-		return wire.NewProblem(wire.CodeForbiddenTarget, "the token's or key's rights do not cover this target and type of event")
-	case errors.Is(err, ErrDraining), errors.Is(err, ErrClosed):
-		return wire.NewProblem(wire.CodeDraining, "send it again with the same id after Retry-After seconds")
-	case errors.Is(err, ErrRevoked):
-		return wire.NewProblem(wire.CodeTokenRevoked, "sign in again for a new token")
-	case errors.Is(err, ErrErased):
-		return wire.NewProblem(wire.CodeForbidden, ErrErased.Error())
-	case errors.Is(err, ErrUnknown):
-		return wire.NewProblem(wire.CodeNotFound, "no such event, or it is forgotten by now")
-	case errors.Is(err, ErrNoSession):
-		return wire.NewProblem(wire.CodeNotFound, "this user has no such live session")
-	case errors.Is(err, ErrGroupFull):
-		return wire.NewProblem(wire.CodeInvalidRequest, fmt.Sprintf("a group has at most %d members", MaxGroupMembers))
-	case errors.Is(err, ErrFull):
-		return wire.NewProblem(wire.CodeTooManyConnections, ErrFull.Error())
-	case errors.As(err, &fast):
-		return wire.NewProblem(wire.CodeRateLimited, fast.Error())
-	case errors.As(err, &req):
-		return wire.NewProblem(wire.CodeInvalidRequest, req.Detail)
-	case errors.As(err, &ended):
-		return ended.problem()
-	case errors.Is(err, ErrUnauthorized):
+	}
+	if errors.Is(err, ErrUnauthorized) {
 		return wire.NewProblem(wire.CodeUnauthorized, err.Error())
 	}
-	return wire.NewProblem(wire.CodeUnavailable, "nothing is lost that was answered with 202; send this one again with the same id after Retry-After seconds")
+	return unavailable
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/store/sqlite"
 	"hookbridge/app/wire"
 )
 
@@ -71,7 +72,11 @@ func (l *line) Write(frames []byte, _ time.Time) error {
 		if err := json.Unmarshal(f, &m); err != nil {
 			return err
 		}
-		l.out <- m
+		select {
+		case l.out <- m:
+		case <-l.gone:
+			return io.ErrClosedPipe
+		}
 	}
 	return nil
 }
@@ -100,7 +105,7 @@ func (noTokens) Authenticate(context.Context, string) (bridge.Identity, error) {
 
 func newBridge(t *testing.T, lose func(string) bool) *bridge.Bridge {
 	t.Helper()
-	engine := openStore(t)
+	engine := openStore(t, sqlite.Options{})
 	l := &lossy{engine, lose}
 	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, l, l, noTokens{})
 	t.Cleanup(func() {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/store/sqlite"
 	"hookbridge/app/wire"
 )
 
@@ -173,7 +174,7 @@ func (m *machine) Ask(_ context.Context, users []string) (out []bridge.DeliveryL
 
 func newMachines(t *testing.T, limit int) (network, *bridge.Bridge, *bridge.Bridge) {
 	t.Helper()
-	engine := openStore(t)
+	engine := openStore(t, sqlite.Options{})
 	all := &machines{onDisk: engine, hubs: map[string]bridge.Hub{}, asked: map[string]string{}}
 	engine.Listen(network{all})
 	var bridges []*bridge.Bridge

@@ -329,7 +329,7 @@ func (o Operator) exportMessages(ctx context.Context, user string, line func(jso
 				return err
 			}
 		}
-		at = at.Max(page.Next)
+		at = at.Max(page.Next())
 		if !page.More {
 			return nil
 		}

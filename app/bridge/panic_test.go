@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/store/sqlite"
 	"hookbridge/app/wire"
 )
 
@@ -84,7 +85,7 @@ func (brokenTokens) Authenticate(context.Context, string) (bridge.Identity, erro
 
 func newFragile(t *testing.T) *fragile {
 	t.Helper()
-	engine := openStore(t)
+	engine := openStore(t, sqlite.Options{})
 	f := &fragile{t: t, engine: &brittle{storeAndLive: engine}, registry: prometheus.NewRegistry(), logs: &lockedBuffer{}}
 	f.Bridge = bridge.New(bridge.Config{
 		Logger: slog.New(slog.NewTextHandler(f.logs, nil)), Registerer: f.registry, PingEvery: 50 * time.Millisecond,

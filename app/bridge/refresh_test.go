@@ -28,13 +28,14 @@ type onDisk struct {
 	*local.Live
 }
 
-func openStore(t *testing.T) onDisk {
+func openStore(t *testing.T, o sqlite.Options) onDisk {
 	t.Helper()
-	s, err := sqlite.Open(t.Context(), sqlite.Options{Dir: t.TempDir()})
+	o.Dir = t.TempDir()
+	s, err := sqlite.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return onDisk{s, local.New(s, nil)}
+	return onDisk{s, local.New(s, o.Now)}
 }
 
 // Listen is of both.
@@ -105,7 +106,7 @@ func (c *closing) code(t *testing.T) wire.CloseCode {
 
 func unsteadyBridge(t *testing.T) (*bridge.Bridge, *unsteady, *closing) {
 	t.Helper()
-	engine := openStore(t)
+	engine := openStore(t, sqlite.Options{})
 	u := &unsteady{storeAndLive: engine}
 	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, u, u, named{})
 	t.Cleanup(func() {

@@ -3,8 +3,6 @@ package bridge
 import (
 	"context"
 	"errors"
-
-	"hookbridge/app/wire"
 )
 
 // compare finds out how far what the session has seen still holds in the life
@@ -33,22 +31,18 @@ func (w *writer) compare(ctx context.Context) error {
 		if from.gap != "" {
 			s.rewindTo(from.from)
 			w.last = Position{}
-			s.told, s.replay = from.told, st.Head
+			s.told, s.replay = told{Lost: from.told}, st.Head
 		}
 	}()
 	s.at = from.from
 	if from.gap == "" {
 		// Beyond where the lives agree, the places of what was told of are those of
 		// other messages now.
-		s.told = Lost{Expired: s.told.Expired.Min(from.agreed), Trimmed: s.told.Trimmed.Min(from.agreed)}
+		s.told.rewind(from.agreed)
 		s.replay = s.replay.Min(from.agreed)
 		return nil
 	}
-	s.b.metrics.gaps.WithLabelValues(from.gap).Inc()
-	if !s.plain {
-		w.buf = s.conn.AppendText(w.buf, wire.Gap{After: before.String(),
-			Cursor: cursor{s.tag, s.life, s.at}.String(), Reason: from.gap}.Frame())
-	}
+	w.tellGap(before, from.gap)
 	return nil
 }
 

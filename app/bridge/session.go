@@ -67,7 +67,7 @@ type Session struct {
 	// at is the place of the last message handed to the socket. It belongs to
 	// the writer; between two writers mu passes it on.
 	at     Position
-	told   Lost  // what gap frames have covered; writer
+	told   told  // what needs no gap frame; writer
 	page   *Page // read before the writer began; writer
 	replay Position
 	count  uint64 // event frames appended so far; writer

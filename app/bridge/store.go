@@ -91,26 +91,14 @@ type Appended struct {
 	Err     error
 }
 
-// Lost says up to which places messages are gone in a way that their readers
-// must be told about. A message that was replaced, recalled or never stored is
-// not lost.
-type Lost struct {
-	Expired Position // the furthest message whose time ran out (removed or not)
-	Trimmed Position // the furthest message pushed out of a full mailbox
-}
-
-// Page is a stretch of what a user reads.
+// Page is a part of what a user reads.
 type Page struct {
 	// Deliveries are in order within each log; between the logs the order is
 	// the store's choice. Expired messages are not in it.
 	Deliveries []Delivery
-	// Next is the place to read on from: it has passed everything in this
-	// page and everything that is gone within it.
-	Next Position
-	// Lost counts what is gone within this page's stretch (after what was
-	// asked for, up to Next) as well as before its first delivery. Zero in
-	// each log where nothing is gone.
-	Lost Lost
+	// Mailbox and Broadcast say from where to where the page looked at each log, and
+	// what the store knows of places at which it holds nothing. See Lost and Next.
+	Mailbox, Broadcast Stretch
 	// More is false when the page reached the head of both logs.
 	More bool
 }
@@ -242,13 +230,15 @@ type Store interface {
 	// Errors: ErrConflict, ErrUnavailable, ErrClosed, the context's.
 	Claim(ctx context.Context, id string, digest [sha256.Size]byte, at time.Time) error
 
-	// Pending counts the unexpired messages after a place, in both logs.
-	Pending(ctx context.Context, user string, after Position) (int, error)
+	// Pending lists the places after a place, in both logs, that hold unexpired
+	// messages.
+	Pending(ctx context.Context, user string, after Position) (Pending, error)
 
 	// Read returns what the user has after a place, at most maxCount messages
 	// and about maxBytes of payload (one message at least). A place beyond the
-	// head reads as empty, and Next is then the head. A user whom no session
-	// has joined for owns no messages to all. life is the one that after is of;
+	// head reads as empty, and Next is then the head. Messages to all from before
+	// a session of the user has joined for the first time are not the user's: the
+	// page's Broadcast.After has passed them. life is the one that after is of;
 	// where the store lives another, nothing is read: ErrOtherLife.
 	Read(ctx context.Context, user, life string, after Position, maxCount, maxBytes int) (Page, error)
 

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"fmt"
+	"hookbridge/app/wire"
 	"math"
 	"sync"
 	"time"
@@ -24,6 +25,11 @@ type RateError struct{ Wait time.Duration } // until it would be taken
 
 func (e *RateError) Error() string {
 	return fmt.Sprintf("you send too much; try again in %d s", max(1, int(math.Ceil(e.Wait.Seconds()))))
+}
+
+// Problem is what the user is told.
+func (e *RateError) Problem() wire.Problem {
+	return wire.NewProblem(wire.CodeRateLimited, e.Error())
 }
 
 // userLimits bounds what each user sends through this machine, over all of the

@@ -194,7 +194,9 @@ func (w *wanderer) Leave(_ context.Context, t bridge.DeliveryLog) error {
 	return nil
 }
 
-func (w *wanderer) Pending(context.Context, string, bridge.Position) (int, error) { return 0, nil }
+func (w *wanderer) Pending(context.Context, string, bridge.Position) (p bridge.Pending, err error) {
+	return p, nil
+}
 
 func (w *wanderer) Revoked(context.Context, string, string, time.Time) (bool, error) {
 	return false, nil
@@ -228,7 +230,6 @@ func (w *wanderer) Read(_ context.Context, _, life string, after bridge.Position
 		if at.Mailbox < w.head().Mailbox {
 			at.Mailbox++
 			if w.logs[0][at.Mailbox-1].expired {
-				p.Lost.Expired.Mailbox = at.Mailbox
 				continue
 			}
 			d.Mailbox, d.Message = at.Mailbox, w.message(w.logs[0][at.Mailbox-1].id)
@@ -238,7 +239,9 @@ func (w *wanderer) Read(_ context.Context, _, life string, after bridge.Position
 		}
 		p.Deliveries = append(p.Deliveries, d)
 	}
-	p.Next, p.More = at, at != w.head()
+	p.Mailbox = bridge.Stretch{After: after.Mailbox, Next: at.Mailbox}
+	p.Broadcast = bridge.Stretch{After: after.Broadcast, Next: at.Broadcast}
+	p.More = at != w.head()
 	return p, nil
 }
 

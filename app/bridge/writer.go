@@ -363,7 +363,7 @@ func (w *writer) pull() bool {
 			return false
 		}
 	}
-	w.moveTo(s.at.Max(page.Next), false)
+	w.moveTo(s.at.Max(page.Next()), false)
 	if page.More {
 		return true
 	}
@@ -371,6 +371,7 @@ func (w *writer) pull() bool {
 	if !s.behind {
 		s.pulling = false
 		s.skip = nil // whatever it named is read or gone
+		s.told.pending = Pending{}
 	}
 	s.mu.Unlock()
 	return true

@@ -13,18 +13,18 @@ import (
 // MaxBatchEvents is how many events one batch may have.
 const MaxBatchEvents = 1_000
 
-// BatchItem is one event of a batch.
-type BatchItem struct {
+// Item is one event of a webhook.
+type Item struct {
 	ID    string // empty where it has none that is valid
-	Raw   []byte // its bytes as they came: what its digest covers
+	Raw   []byte // its bytes as they came, which its digest is made of
 	Event Event
-	Err   error // *DecodeError; nil where Event is good
+	Err   error // of one of several: why it cannot be taken; nil where Event is good
 }
 
 // DecodeBatch reads {"events":[{"id":…, and an event's members},…]}. Its error is
 // about the body as a whole, as where that is not JSON; what is wrong with one event,
 // even that it is nested too deeply, stands in its item.
-func DecodeBatch(body []byte) ([]BatchItem, error) {
+func DecodeBatch(body []byte) ([]Item, error) {
 	if skip := (skipper{b: body}); skip.peek() != '{' {
 		if err := CheckData(body); err != nil {
 			return nil, err
@@ -84,7 +84,7 @@ func DecodeBatch(body []byte) ([]BatchItem, error) {
 }
 
 // whollyJSON refuses a batch with an item that is not JSON: then the body is not.
-func whollyJSON(items []BatchItem) ([]BatchItem, error) {
+func whollyJSON(items []Item) ([]Item, error) {
 	for i := range items {
 		var bad *DecodeError
 		if errors.As(items[i].Err, &bad) && bad.Syntax && !bad.deep {
@@ -105,7 +105,7 @@ func notWhole(body []byte) error {
 
 // decode reads the item's event and id. The id of an event that cannot be taken
 // is told as far as it is valid.
-func (it *BatchItem) decode() {
+func (it *Item) decode() {
 	var id jsontext.Value
 	it.Event, it.Err = decodeEvent(it.Raw, func(name string, v jsontext.Value) error {
 		if name == "id" {
@@ -125,7 +125,7 @@ func (it *BatchItem) decode() {
 }
 
 // findID looks for the one id of an event that cannot be taken.
-func (it *BatchItem) findID() (id jsontext.Value) {
+func (it *Item) findID() (id jsontext.Value) {
 	n := 0
 	whole := members(it.Raw, func(quoted, value []byte) {
 		var name string
@@ -141,7 +141,7 @@ func (it *BatchItem) findID() (id jsontext.Value) {
 }
 
 // at puts the item's place in front of its error's pointer.
-func (it *BatchItem) at(pointer string) {
+func (it *Item) at(pointer string) {
 	var bad *DecodeError
 	if !errors.As(it.Err, &bad) {
 		return
@@ -154,13 +154,13 @@ func (it *BatchItem) at(pointer string) {
 }
 
 // split takes a JSON array apart.
-func split(list []byte, pointer string) ([]BatchItem, error) {
-	items := []BatchItem{}
+func split(list []byte, pointer string) ([]Item, error) {
+	items := []Item{}
 	tooMany := false
 	whole := elements(list, func(value []byte) bool {
 		tooMany = len(items) == MaxBatchEvents
 		if !tooMany {
-			items = append(items, BatchItem{Raw: bytes.Clone(value)})
+			items = append(items, Item{Raw: bytes.Clone(value)})
 		}
 		return !tooMany
 	})

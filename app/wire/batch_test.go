@@ -23,7 +23,7 @@ func refused(t *testing.T, err error) *DecodeError {
 	return d
 }
 
-func mustBatch(t *testing.T, body string) []BatchItem {
+func mustBatch(t *testing.T, body string) []Item {
 	t.Helper()
 	items, err := DecodeBatch([]byte(body))
 	if err != nil {
@@ -149,7 +149,7 @@ func TestABodyThatIsNoBatchIsRefusedAsAWhole(t *testing.T) {
 }
 
 // checkItems holds what every batch that is taken must be.
-func checkItems(t *testing.T, body []byte, items []BatchItem, validID func(string) bool) {
+func checkItems(t *testing.T, body []byte, items []Item, validID func(string) bool) {
 	if len(items) > MaxBatchEvents {
 		t.Errorf("%d items", len(items))
 	}

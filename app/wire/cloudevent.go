@@ -23,12 +23,6 @@ const (
 	CloudEventBatchMediaType = "application/cloudevents-batch+json"
 )
 
-// CloudEvent is one CloudEvent, as an event of ours.
-type CloudEvent struct {
-	ID    string // made of source and id, which together are its identity
-	Event Event
-}
-
 // cloud is a CloudEvent in the making, from either mode.
 type cloud struct {
 	now         time.Time
@@ -103,25 +97,26 @@ func (c *cloud) attribute(name, value string) error {
 	return nil
 }
 
-// finish checks what must be there and makes the id.
-func (c *cloud) finish() (CloudEvent, error) {
+// finish checks what must be there and makes the id, from source and id, which
+// together are a CloudEvent's identity.
+func (c *cloud) finish(raw []byte) (Item, error) {
 	switch {
 	case c.version == "":
-		return CloudEvent{}, badMember(c.place("specversion"), `is missing: "1.0"`)
+		return Item{}, badMember(c.place("specversion"), `is missing: "1.0"`)
 	case c.version != "1.0":
-		return CloudEvent{}, badMember(c.place("specversion"), `must be "1.0"`)
+		return Item{}, badMember(c.place("specversion"), `must be "1.0"`)
 	case c.id == "":
-		return CloudEvent{}, badMember(c.place("id"), "is missing or empty")
+		return Item{}, badMember(c.place("id"), "is missing or empty")
 	case c.source == "":
-		return CloudEvent{}, badMember(c.place("source"), "is missing or empty")
+		return Item{}, badMember(c.place("source"), "is missing or empty")
 	case c.event.Type == "":
-		return CloudEvent{}, badMember(c.place("type"), "is missing: name the kind of event, like patient.added")
+		return Item{}, badMember(c.place("type"), "is missing: name the kind of event, like patient.added")
 	case c.targets != 1:
-		return CloudEvent{}, badMember(c.place("touser"), fmt.Sprintf("or togroup or toall: exactly one extension attribute must say whom it is for; there are %d", c.targets))
+		return Item{}, badMember(c.place("touser"), fmt.Sprintf("or togroup or toall: exactly one extension attribute must say whom it is for; there are %d", c.targets))
 	}
 	sum := sha256.Sum256([]byte(c.source + "\x00" + c.id))
 	id := "ce_" + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:20]))
-	return CloudEvent{ID: id, Event: c.event}, nil
+	return Item{ID: id, Raw: raw, Event: c.event}, nil
 }
 
 // isJSON tells whether a content type is JSON; CloudEvents data without one is.
@@ -134,7 +129,7 @@ func isJSON(contentType string) bool {
 }
 
 // DecodeCloudEvent reads the structured mode. Its error is a *DecodeError.
-func DecodeCloudEvent(body []byte, now time.Time) (CloudEvent, error) {
+func DecodeCloudEvent(body []byte, now time.Time) (Item, error) {
 	c := newCloud(now, structuredPlace)
 	var data, data64 jsontext.Value
 	err := readEnvelope(body, MaxDepth+aroundData, structuredPlace, func(name string, v jsontext.Value) error {
@@ -151,12 +146,12 @@ func DecodeCloudEvent(body []byte, now time.Time) (CloudEvent, error) {
 		return nil
 	})
 	if err != nil {
-		return CloudEvent{}, err
+		return Item{}, err
 	}
 	if err := c.structuredData(data, data64); err != nil {
-		return CloudEvent{}, err
+		return Item{}, err
 	}
-	return c.finish()
+	return c.finish(body)
 }
 
 // member takes an attribute from JSON: a string, a number or a boolean; null is
@@ -218,7 +213,7 @@ func (c *cloud) structuredData(data, data64 jsontext.Value) error {
 }
 
 // DecodeCloudEventBatch reads the batched mode, a JSON array, which may be empty.
-func DecodeCloudEventBatch(body []byte, now time.Time) ([]BatchItem, error) {
+func DecodeCloudEventBatch(body []byte, now time.Time) ([]Item, error) {
 	if skip := (skipper{b: body}); skip.peek() != '[' {
 		return nil, &DecodeError{Syntax: true, Detail: "the body is not one JSON array of CloudEvents"}
 	}
@@ -227,16 +222,15 @@ func DecodeCloudEventBatch(body []byte, now time.Time) ([]BatchItem, error) {
 		return nil, err
 	}
 	for i := range items {
-		it := &items[i]
-		var e CloudEvent
-		e, it.Err = DecodeCloudEvent(it.Raw, now)
-		it.ID, it.Event = e.ID, e.Event
-		it.at(fmt.Sprintf("/%d", i))
+		item, err := DecodeCloudEvent(items[i].Raw, now)
+		items[i] = Item{ID: item.ID, Raw: items[i].Raw, Event: item.Event, Err: err}
+		items[i].at(fmt.Sprintf("/%d", i))
 	}
 	return whollyJSON(items)
 }
 
-// binaryAttributes are those that the binary mode looks for among the headers.
+// binaryAttributes are those that the binary mode looks for among the headers. Their
+// order is a part of digests that stores keep.
 var binaryAttributes = []string{"specversion", "id", "source", "type", "time", "touser", "togroup", "toall", "topic", "expirytime"}
 
 // IsBinaryCloudEvent tells the binary mode by its one sure sign.
@@ -247,27 +241,30 @@ func IsBinaryCloudEvent(attribute func(name string) (string, bool)) bool {
 
 // DecodeBinaryCloudEvent reads the binary mode: attribute gives the value of a
 // ce- header, percent-encoded as it came (HTTP binding §3.1.3.2); the body is
-// the data.
-func DecodeBinaryCloudEvent(attribute func(name string) (string, bool), contentType string, body []byte, now time.Time) (CloudEvent, error) {
+// the data. The item's Raw holds the attributes too: they are what the event is,
+// though only the body is signed.
+func DecodeBinaryCloudEvent(attribute func(name string) (string, bool), contentType string, body []byte, now time.Time) (Item, error) {
 	c := newCloud(now, func(name string) string { return "header ce-" + name })
+	raw := make([]byte, 0, len(body)+256)
 	for _, name := range binaryAttributes {
 		value, ok := attribute(name)
+		raw = append(append(raw, value...), 0)
 		if !ok {
 			continue
 		}
 		value, err := url.PathUnescape(unquote(value))
 		if err != nil || !utf8.ValidString(value) {
-			return CloudEvent{}, badMember(c.place(name), "is not percent-encoded UTF-8")
+			return Item{}, badMember(c.place(name), "is not percent-encoded UTF-8")
 		}
 		if err := c.attribute(name, value); err != nil {
-			return CloudEvent{}, err
+			return Item{}, err
 		}
 	}
 	switch {
 	case len(body) == 0:
 	case isJSON(contentType):
 		if err := CheckData(body); err != nil {
-			return CloudEvent{}, err
+			return Item{}, err
 		}
 		c.event.Data = bytes.Clone(body)
 	case strings.HasPrefix(strings.ToLower(contentType), "text/") && utf8.Valid(body):
@@ -275,7 +272,7 @@ func DecodeBinaryCloudEvent(attribute func(name string) (string, bool), contentT
 	default:
 		c.event.Data = appendString(nil, base64.StdEncoding.EncodeToString(body))
 	}
-	return c.finish()
+	return c.finish(append(raw, body...))
 }
 
 // unquote takes the double quotes off a header's value that is in them as a

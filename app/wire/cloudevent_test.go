@@ -16,7 +16,7 @@ const cloudHead = `{"specversion":"1.0","id":"1","source":"/clinic","type":"pati
 
 var cloudID = regexp.MustCompile(`^ce_[a-z2-7]{32}$`)
 
-func mustCloud(t *testing.T, body string) CloudEvent {
+func mustCloud(t *testing.T, body string) Item {
 	t.Helper()
 	e, err := DecodeCloudEvent([]byte(body), cloudNow)
 	if err != nil {

@@ -55,6 +55,14 @@ type DecodeError struct {
 
 func (e *DecodeError) Error() string { return e.Detail }
 
+// Problem is what the sender is told.
+func (e *DecodeError) Problem() Problem {
+	if e.Syntax {
+		return NewProblem(CodeMalformed, e.Detail)
+	}
+	return NewProblem(CodeInvalidEvent, e.Detail)
+}
+
 func badMember(pointer, want string) error {
 	return &DecodeError{Detail: pointer + " " + want}
 }

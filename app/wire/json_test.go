@@ -38,7 +38,7 @@ var noJSON = []string{
 
 // waysIn are how data comes in; each returns the data as it is kept.
 func waysIn(data string) map[string]func() ([]byte, error) {
-	batch := func(items []BatchItem, err error) ([]byte, error) {
+	batch := func(items []Item, err error) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}

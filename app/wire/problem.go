@@ -20,6 +20,12 @@ type Problem struct {
 	Instance string `json:"instance,omitempty"` // the request's id, also in our log
 }
 
+// Error makes a problem an error, for functions that decide what their caller is told.
+func (p Problem) Error() string { return p.Code + ": " + p.Detail }
+
+// Problem returns p: every error that knows what its causer is told has this method.
+func (p Problem) Problem() Problem { return p }
+
 // Problem codes. Each has one HTTP status and one title, in the table below.
 const (
 	CodeSignatureMissing    = "signature_missing"

@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -14,14 +13,14 @@ import (
 
 // stretch is a part of one log, as lua/read.lua gives it.
 type stretch struct {
-	head, trimmed, next uint64
-	first               uint64 // the user's first place among messages to all
-	seen                bool   // and whether there is one
-	more                bool
-	places              []uint64
-	messages            []*bridge.Message
-	shared              []string // the id of each message that is shared, and so not here yet
-	holes               [][2]uint64
+	bridge.Stretch
+	head     uint64
+	first    uint64 // the user's first place among messages to all
+	seen     bool   // and whether there is one
+	more     bool
+	places   []uint64
+	messages []*bridge.Message
+	shared   []string // the id of each message that is shared, and so not here yet
 }
 
 func (e *Store) readCall(b mailbox, after uint64, count, bytes int) call {
@@ -33,7 +32,7 @@ func readStretch(r rueidis.RedisMessage, user string) (s stretch, err error) {
 	if err != nil || len(list) != 7 {
 		return s, fmt.Errorf("redis: a stretch that is none: %w", err)
 	}
-	for i, to := range []*uint64{&s.head, &s.trimmed, nil, &s.next} {
+	for i, to := range []*uint64{&s.head, &s.Trimmed, nil, &s.Next} {
 		if to == nil {
 			continue
 		}
@@ -70,57 +69,50 @@ func readStretch(r rueidis.RedisMessage, user string) (s stretch, err error) {
 		}
 		s.places, s.messages, s.shared = append(s.places, place), append(s.messages, m), append(s.shared, shared)
 	}
-	holes, err := list[6].AsStrSlice()
+	s.Removed, err = ranges(list[6])
+	return s, err
+}
+
+// ranges reads runs of places: first, last, ….
+func ranges(r rueidis.RedisMessage) ([]bridge.Range, error) {
+	list, err := r.ToArray()
 	if err != nil {
-		return s, err
+		return nil, err
 	}
-	for i := 0; i+1 < len(holes); i += 2 {
-		var h [2]uint64
-		if _, err := fmt.Sscan(holes[i]+" "+holes[i+1], &h[0], &h[1]); err != nil {
-			return s, err
-		}
-		s.holes = append(s.holes, h)
+	n, err := numbers(list)
+	if err != nil {
+		return nil, err
 	}
-	return s, nil
+	out := make([]bridge.Range, len(n)/2)
+	for i := range out {
+		out[i] = bridge.Range{First: n[2*i], Last: n[2*i+1]}
+	}
+	return out, nil
 }
 
 // cut leaves the first n messages.
 func (s *stretch) cut(n int) {
-	if len(s.places) <= n {
+	switch {
+	case len(s.places) <= n:
 		return
+	case n > 0:
+		s.Next = s.places[n-1]
+	default:
+		s.Next = s.After // it looks as if nothing had been read
 	}
 	s.places, s.messages, s.more = s.places[:n], s.messages[:n], true
-	if n > 0 {
-		s.next = s.places[n-1]
-	}
 }
 
-// lost tells what is gone after a place within the stretch: up to where it was
-// trimmed, and the last place that is neither there nor taken out on purpose,
-// whose time has run out therefore.
-func (s *stretch) lost(after uint64) (expired, trimmed uint64) {
-	if s.trimmed > after {
-		trimmed = s.trimmed
+// from leaves out messages to all of before the user's first place.
+func (s *stretch) from(first uint64) {
+	for len(s.places) > 0 && s.places[0] <= first {
+		s.places, s.messages = s.places[1:], s.messages[1:]
 	}
-	accounted := slices.Clone(s.holes)
-	for _, p := range s.places {
-		accounted = append(accounted, [2]uint64{p, p})
+	s.After = max(s.After, first)
+	if len(s.places) == 0 {
+		s.Next = max(s.Next, min(first, s.head))
+		s.more = s.Next < s.head
 	}
-	slices.SortFunc(accounted, func(a, b [2]uint64) int { return cmp.Compare(b[1], a[1]) })
-	at := s.next
-	for _, r := range accounted {
-		if r[0] > at {
-			continue // beyond the stretch
-		}
-		if r[1] < at {
-			break
-		}
-		at = r[0] - 1
-	}
-	if at > max(after, s.trimmed) {
-		expired = at
-	}
-	return expired, trimmed
 }
 
 // stretches reads a part of the user's mailbox and one of the log of messages to
@@ -142,6 +134,7 @@ func (e *Store) stretches(ctx context.Context, user, life string, after bridge.P
 				return logs, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
 			}
 		}
+		logs[0].After, logs[1].After = after.Mailbox, after.Broadcast
 		ids := slices.DeleteFunc(slices.Clone(logs[0].shared), func(id string) bool { return id == "" })
 		if len(ids) == 0 {
 			return logs, nil
@@ -172,19 +165,10 @@ func (e *Store) Read(ctx context.Context, user, life string, after bridge.Positi
 		return p, err
 	}
 	mail, all := &logs[0], &logs[1]
-	from := max(after.Broadcast, mail.first)
 	if !mail.seen { // and owns no messages to all
-		all.places, all.messages, all.more, all.next = nil, nil, false, all.head
-		from = all.head
+		mail.first = all.head
 	}
-	for len(all.places) > 0 && all.places[0] <= mail.first {
-		all.places, all.messages = all.places[1:], all.messages[1:]
-	}
-	if mail.seen && len(all.places) == 0 { // nor is anything up to there, found or not
-		all.next = max(all.next, min(mail.first, all.head))
-		all.more = all.next < all.head
-	}
-	unread := len(all.places)
+	all.from(mail.first)
 	all.cut(maxCount - len(mail.places))
 	size := 0
 	for _, m := range mail.messages {
@@ -196,49 +180,46 @@ func (e *Store) Read(ctx context.Context, user, life string, after bridge.Positi
 			break
 		}
 	}
-	if unread > 0 && len(all.places) == 0 && all.more { // no room: none of it was looked at
-		all.next, all.holes, all.trimmed = after.Broadcast, nil, 0
-	}
 	for i, m := range mail.messages {
 		p.Deliveries = append(p.Deliveries, bridge.Delivery{Message: m, Mailbox: mail.places[i], Life: life})
 	}
 	for i, m := range all.messages {
 		p.Deliveries = append(p.Deliveries, bridge.Delivery{Message: m, Broadcast: all.places[i], Life: life})
 	}
-	p.Next = bridge.Position{Mailbox: mail.next, Broadcast: all.next}
-	p.More = mail.more || all.more
-	p.Lost.Expired.Mailbox, p.Lost.Trimmed.Mailbox = mail.lost(after.Mailbox)
-	p.Lost.Expired.Broadcast, p.Lost.Trimmed.Broadcast = all.lost(from)
+	p.Mailbox, p.Broadcast, p.More = mail.Stretch, all.Stretch, mail.more || all.more
 	return p, nil
 }
 
 // Pending implements bridge.Store.
-func (e *Store) Pending(ctx context.Context, user string, after bridge.Position) (int, error) {
+func (e *Store) Pending(ctx context.Context, user string, after bridge.Position) (p bridge.Pending, err error) {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
-		return 0, err
+		return p, err
 	}
 	defer leave()
 	b := e.mailboxOf(user)
 	first, err := e.client.Do(ctx, e.client.B().Hget().Key(b.h).Field("f").Build()).AsUint64()
 	seen := err == nil
 	if err = e.fault(ctx, err); err != nil {
-		return 0, err
+		return p, err
 	}
 	calls := []call{{&e.scripts.pending, []string{b.m}, []string{itoa(after.Mailbox), itoa(e.nowMs())}}}
 	if seen {
 		calls = append(calls, call{&e.scripts.pending, []string{e.all.m}, []string{itoa(max(after.Broadcast, first)), itoa(e.nowMs())}})
 	}
-	n := 0
-	for _, r := range e.runMany(ctx, calls) {
+	for i, r := range e.runMany(ctx, calls) {
 		if r.err != nil {
-			return 0, r.err
+			return p, r.err
 		}
-		some, err := r.message.AsInt64()
+		runs, err := ranges(r.message)
 		if err != nil {
-			return 0, e.fault(ctx, err)
+			return p, e.fault(ctx, err)
 		}
-		n += int(some)
+		if i == 0 {
+			p.Mailbox = runs
+		} else {
+			p.Broadcast = runs
+		}
 	}
-	return n, nil
+	return p, nil
 }

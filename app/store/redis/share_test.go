@@ -80,8 +80,8 @@ func TestAMessageToSeveralIsKeptOnce(t *testing.T) {
 	for _, u := range []string{users[0], users[500], users[999]} {
 		p, err := e.Read(t.Context(), u, e.Life(), bridge.Position{Mailbox: 1}, 10, 1<<20)
 		must(t, err)
-		if len(p.Deliveries) != 1 || string(p.Deliveries[0].Message.Event) != string(m.Event) || p.Lost != (bridge.Lost{}) {
-			t.Errorf("%s reads %d messages and misses %+v", u, len(p.Deliveries), p.Lost)
+		if len(p.Deliveries) != 1 || string(p.Deliveries[0].Message.Event) != string(m.Event) || p.Lost() != (bridge.Lost{}) {
+			t.Errorf("%s reads %d messages and misses %+v", u, len(p.Deliveries), p.Lost())
 		}
 	}
 	again := appendTo(t, e, m)
@@ -158,8 +158,8 @@ func TestASharedMessageThatIsGoneReadsAsExpired(t *testing.T) {
 	}
 	p, err := e.Read(t.Context(), "u", e.Life(), bridge.Position{}, 10, 1<<20)
 	must(t, err)
-	if len(p.Deliveries) != 2 || p.Lost.Expired.Mailbox != 2 || p.Next.Mailbox != 3 || p.More {
-		t.Errorf("%d messages, lost %+v, next %+v", len(p.Deliveries), p.Lost, p.Next)
+	if len(p.Deliveries) != 2 || p.Lost().Expired.Mailbox != 2 || p.Next().Mailbox != 3 || p.More {
+		t.Errorf("%d messages, lost %+v, next %+v", len(p.Deliveries), p.Lost(), p.Next())
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/store/sqlite/walfile"
 )
 
 var _ bridge.Archive = (*Archive)(nil)
@@ -27,7 +28,7 @@ type Archive struct {
 	opts  Options
 	path  string
 	lock  *dirLock
-	vfs   *walVFS
+	vfs   *walfile.VFS
 	conn  *sqlite3.Conn
 	store *store
 	dumping
@@ -46,7 +47,7 @@ func OpenArchive(ctx context.Context, o Options) (*Archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Archive{opts: o, path: filepath.Join(o.Dir, fileName), lock: lock, vfs: newWALVFS()}
+	a := &Archive{opts: o, path: filepath.Join(o.Dir, fileName), lock: lock, vfs: walfile.New(nil)}
 	if err := a.open(); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
@@ -98,7 +99,7 @@ func (a *Archive) Close() error {
 		return bridge.ErrClosed
 	}
 	err := closeConn(a.conn)
-	a.vfs.close()
+	a.vfs.Close()
 	err = errors.Join(err, a.lock.Close())
 	a.conn, a.lock = nil, nil
 	return err
@@ -191,8 +192,7 @@ func (a *Archive) Clear(ctx context.Context) error {
 			return fmt.Errorf("clear the store: %w", err)
 		}
 	}
-	a.vfs.end.Store(0)
-	a.vfs.length.Store(0)
+	a.vfs.Removed()
 	return a.open()
 }
 

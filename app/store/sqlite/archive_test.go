@@ -186,11 +186,11 @@ func TestWhatCannotBeLoadedLeavesTheStoreAsItWas(t *testing.T) {
 		}
 	}
 	full := func(op string) error { return sqlite3.FULL }
-	a.vfs.fault.Store(&full)
+	a.vfs.Fault.Store(&full)
 	if err := a.Load(t.Context(), []bridge.Entry{event}, bridge.Progress{Export: "x", Loaded: 1}); err == nil {
 		t.Error("it was loaded onto a disk that takes nothing")
 	}
-	a.vfs.fault.Store(nil)
+	a.vfs.Fault.Store(nil)
 	if got, err := a.Progress(t.Context()); err != nil || got != (bridge.Progress{}) {
 		t.Errorf("progress %+v, %v", got, err)
 	}

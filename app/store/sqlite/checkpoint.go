@@ -10,6 +10,7 @@ import (
 
 	"hookbridge/app/bridge"
 	"hookbridge/app/guard"
+	"hookbridge/app/store/sqlite/walfile"
 )
 
 // Sizes of the write-ahead log, in bytes, at which something is done about it.
@@ -28,7 +29,7 @@ type checkpointer struct {
 	mu     sync.Mutex // one checkpoint at a time: guards conn and gone
 	conn   *sqlite3.Conn
 	gone   bool // conn is about to be closed
-	vfs    *walVFS
+	vfs    *walfile.VFS
 	commit *sync.Mutex // held by the writer during a transaction
 	logger *slog.Logger
 	guard  *guard.Guard
@@ -42,14 +43,14 @@ type checkpointer struct {
 
 // newCheckpointer is for a disk on which so many bytes are reserved: what has yet to be
 // copied must fit into them when others have filled that disk.
-func newCheckpointer(c *sqlite3.Conn, reserved int64, v *walVFS, commit *sync.Mutex, l *slog.Logger, g *guard.Guard) *checkpointer {
+func newCheckpointer(c *sqlite3.Conn, reserved int64, v *walfile.VFS, commit *sync.Mutex, l *slog.Logger, g *guard.Guard) *checkpointer {
 	return &checkpointer{conn: c, every: min(copyEvery, reserved/2), vfs: v, commit: commit, logger: l, guard: g,
 		kick: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
 // look is called by the writer after a commit.
 func (c *checkpointer) look() {
-	end := c.vfs.end.Load()
+	end := c.vfs.LogEnd()
 	if end < c.copied {
 		c.copied = 0 // started over
 	}
@@ -84,7 +85,7 @@ func (c *checkpointer) turn() {
 
 // truncate empties the write-ahead log; sqlite3.BUSY while a reader needs it.
 // With the log's new beginning the writer drops its copies of pages, which may
-// still hold what was wiped in the main file (see wiped.go).
+// still hold what was wiped in the main file (see walfile/zerofill.go).
 func (c *checkpointer) truncate() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -95,7 +96,7 @@ func (c *checkpointer) truncate() error {
 	defer c.commit.Unlock()
 	_, _, err := c.conn.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE)
 	if err == nil {
-		c.vfs.end.Store(0)
+		c.vfs.LogEmptied()
 	}
 	return err
 }
@@ -106,7 +107,7 @@ func (c *checkpointer) checkpoint() error {
 	if _, _, err := c.conn.WALCheckpoint("main", sqlite3.CHECKPOINT_PASSIVE); err != nil && !errors.Is(err, sqlite3.BUSY) {
 		return err
 	}
-	end := c.vfs.end.Load()
+	end := c.vfs.LogEnd()
 	if end < restartAt || c.held.Load() {
 		return nil
 	}
@@ -121,7 +122,7 @@ func (c *checkpointer) checkpoint() error {
 		return nil // a reader kept its view too long; there is a next time
 	}
 	if err == nil {
-		c.vfs.end.Store(0)
+		c.vfs.LogEmptied()
 	}
 	return err
 }

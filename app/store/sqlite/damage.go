@@ -11,6 +11,7 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/store/sqlite/walfile"
 )
 
 // errDamaged is wrapped around what is wrong with the files of a store. Nothing
@@ -90,13 +91,13 @@ func corrupt(err error) bool {
 // A file that was unlinked or replaced takes every write without an error, and
 // all of it is gone with the process. One that was cut short takes them, too.
 type watched struct {
-	vfs   *walVFS
+	vfs   *walfile.VFS
 	paths []string
 	infos []os.FileInfo
 }
 
 // watch begins to look after the main file at path.
-func watch(v *walVFS, path string) (*watched, error) {
+func watch(v *walfile.VFS, path string) (*watched, error) {
 	f := &watched{vfs: v, paths: []string{path, path + "-wal"}}
 	for _, p := range f.paths {
 		info, err := os.Stat(p)
@@ -112,14 +113,14 @@ func watch(v *walVFS, path string) (*watched, error) {
 // fsync and before anybody is told of it.
 func (f *watched) moved() error {
 	for i, p := range f.paths {
-		length := f.vfs.length.Load()
+		length := f.vfs.Length()
 		info, err := os.Stat(p)
 		switch {
 		case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ENOTDIR): // the folder is a file now
 			return fmt.Errorf("%w: %s was removed while the program runs: stop it, put the file back from a backup, and start again", errDamaged, p)
 		case err == nil && !os.SameFile(info, f.infos[i]):
 			return fmt.Errorf("%w: %s was replaced while the program runs: stop it before you restore a backup, then start again", errDamaged, p)
-		case err == nil && i == 0 && info.Size() < length && f.vfs.length.Load() == length:
+		case err == nil && i == 0 && info.Size() < length && f.vfs.Length() == length:
 			return cutShort(p)
 		}
 	}
@@ -129,7 +130,7 @@ func (f *watched) moved() error {
 // cut says that the log was cut short, where that has kept a commit from being
 // written.
 func (f *watched) cut() error {
-	if !f.vfs.cut.Load() {
+	if !f.vfs.LogCut() {
 		return nil
 	}
 	return cutShort(f.paths[1])

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/store/sqlite/walfile"
 )
 
 // leave makes a store with messages in dir as a process that was killed leaves
@@ -50,7 +51,7 @@ func TestAFolderWhoseFilesDoNotBelongTogetherIsNoStore(t *testing.T) {
 			mustDo(t, os.Remove(filepath.Join(dir, fileName+"-wal")))
 			size, err := sizeOf(filepath.Join(dir, fileName))
 			mustDo(t, err)
-			mustDo(t, os.Truncate(filepath.Join(dir, fileName), size/2/pageSize*pageSize))
+			mustDo(t, os.Truncate(filepath.Join(dir, fileName), size/2/walfile.PageSize*walfile.PageSize))
 		}, "is damaged"},
 		"its first page is junk": {func(t *testing.T, dir string) {
 			mustDo(t, os.Remove(filepath.Join(dir, fileName+"-wal")))
@@ -58,7 +59,7 @@ func TestAFolderWhoseFilesDoNotBelongTogetherIsNoStore(t *testing.T) {
 		}, "is damaged"},
 		"a page of its tables is junk": {func(t *testing.T, dir string) {
 			mustDo(t, os.Remove(filepath.Join(dir, fileName+"-wal")))
-			junk(t, dir, 40*pageSize, 8*pageSize)
+			junk(t, dir, 40*walfile.PageSize, 8*walfile.PageSize)
 		}, "is damaged"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -178,8 +179,8 @@ func corruptError(t *testing.T) error {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "junk")
 	mustDo(t, os.WriteFile(path, []byte(strings.Repeat("junk", 4096)), 0o600))
-	v := newWALVFS()
-	defer v.close()
+	v := walfile.New(nil)
+	defer v.Close()
 	_, err := connect(v, path, setupWriter)
 	if err == nil {
 		t.Fatal("junk was opened")

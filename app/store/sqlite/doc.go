@@ -19,9 +19,9 @@
 //   - users: where a user stands (acks, first seen, trimmed), and the head of a
 //     mailbox whose newest rows are gone.
 //
-// Sequences have no holes when they are given out, and only expiry and trimming
-// take rows away; so a hole above the trimmed watermark is an expired message,
-// and no list of what is gone needs to be kept.
+// Sequences have no gaps when they are given out, and only expiry and trimming
+// take rows away; so a gap above the trimmed watermark is an expired message,
+// and no list of what is gone needs to be kept (see gaps.go).
 //
 // # How a store is carried
 //
@@ -44,7 +44,7 @@
 //	ncruces/go-sqlite3                 21–27 µs  38 µs   51 µs
 //	ncruces with writes gathered          24 µs  26 µs   32 µs
 //
-// "Gathered" is vfs.go: SQLite writes two small pieces a page into the WAL, and
+// "Gathered" is package walfile: SQLite writes two small pieces a page into the WAL, and
 // this package turns a whole commit into one write. Payloads inside the mailbox
 // rows instead of an append-only log cost 39–48 µs (many more pages change), pages
 // of 1 or 2 KiB cost more than 4 KiB. Filling the two indexes later, in sorted

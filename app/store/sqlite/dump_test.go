@@ -161,8 +161,8 @@ func TestWhatExpiresWhileADumpIsInterruptedIsStillAnnounced(t *testing.T) {
 	load(t, p, append(all[:at+1:at+1], rest...), 50, "carried")
 	b := open(t, p)
 	page, err := b.Read(t.Context(), "dan", b.Life(), bridge.Position{}, 100, 1<<20)
-	if err != nil || page.Lost.Expired.Mailbox != place {
-		t.Errorf("lost %+v, %v; place %d has expired", page.Lost, err, place)
+	if err != nil || page.Lost().Expired.Mailbox != place {
+		t.Errorf("lost %+v, %v; place %d has expired", page.Lost(), err, place)
 	}
 }
 

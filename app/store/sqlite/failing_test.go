@@ -23,8 +23,8 @@ func breakDisk(e *Store, op string) (mend func()) {
 		}
 		return nil
 	}
-	e.vfs.fault.Store(&f)
-	return func() { e.vfs.fault.Store(nil) }
+	e.vfs.Fault.Store(&f)
+	return func() { e.vfs.Fault.Store(nil) }
 }
 
 func TestAFailingDiskRefusesWithNothingHalfDoneAndRecovers(t *testing.T) {
@@ -73,8 +73,8 @@ func TestAFailingDiskRefusesWithNothingHalfDoneAndRecovers(t *testing.T) {
 				}
 			}
 			p, err := e.Read(t.Context(), "u", e.Life(), bridge.Position{}, 100, 1<<20)
-			if err != nil || len(p.Deliveries) != 4 || p.Lost != (bridge.Lost{}) {
-				t.Fatalf("read: %d, %+v, %v", len(p.Deliveries), p.Lost, err)
+			if err != nil || len(p.Deliveries) != 4 || p.Lost() != (bridge.Lost{}) {
+				t.Fatalf("read: %d, %+v, %v", len(p.Deliveries), p.Lost(), err)
 			}
 			if n := number(t, e, "SELECT count(*) FROM log"); n != 4 {
 				t.Fatalf("%d rows", n)
@@ -142,7 +142,7 @@ func TestAStuckDiskIsReportedAndTheQueueStaysBounded(t *testing.T) {
 		}
 		return nil
 	}
-	e.vfs.fault.Store(&f)
+	e.vfs.Fault.Store(&f)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if _, err := e.Append(t.Context(), message("first", "u", 10, inAnHour())); err != nil {

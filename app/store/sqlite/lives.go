@@ -3,8 +3,6 @@ package sqlite
 import (
 	"context"
 	"crypto/rand"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -121,32 +119,6 @@ func lifeEnd(list []lifeStart, no int64, head uint64) uint64 {
 		}
 	}
 	return head
-}
-
-func packLifeStarts(list []lifeStart) []byte {
-	var b []byte
-	for _, s := range list {
-		b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(s.no)), s.after)
-	}
-	return b
-}
-
-var errLifeStarts = errors.New("sqlite: where a mailbox's lives began cannot be read")
-
-func parseLifeStarts(b []byte) (list []lifeStart, err error) {
-	for len(b) > 0 {
-		no, n := binary.Uvarint(b)
-		if n <= 0 {
-			return nil, errLifeStarts
-		}
-		after, m := binary.Uvarint(b[n:])
-		if m <= 0 {
-			return nil, errLifeStarts
-		}
-		list = append(list, lifeStart{int64(no), after})
-		b = b[n+m:]
-	}
-	return list, nil
 }
 
 // lived notes that a message of this life is about to come into a mailbox. true

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"hookbridge/app/guard"
+	"hookbridge/app/store/sqlite/walfile"
 )
 
 // metrics are the few numbers that tell how the store fares.
@@ -20,7 +21,7 @@ type metrics struct {
 	registered []prometheus.Collector
 }
 
-func newMetrics(r prometheus.Registerer, v *walVFS, q *queue, g *guard.Guard) (*metrics, error) {
+func newMetrics(r prometheus.Registerer, v *walfile.VFS, q *queue, g *guard.Guard) (*metrics, error) {
 	m := &metrics{
 		commits: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "bridge_store_commit_seconds", Help: "Time from the start of a transaction to the end of its fsync.",
@@ -35,7 +36,7 @@ func newMetrics(r prometheus.Registerer, v *walVFS, q *queue, g *guard.Guard) (*
 		}),
 		wal: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "bridge_store_wal_bytes", Help: "Length of the write-ahead log in use.",
-		}, g.Gauge(func() float64 { return float64(v.end.Load()) })),
+		}, g.Gauge(func() float64 { return float64(v.LogEnd()) })),
 		depth: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "bridge_store_queue_requests", Help: "Requests waiting for the writer.",
 		}, g.Gauge(func() float64 { return float64(q.depth()) })),

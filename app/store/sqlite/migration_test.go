@@ -106,14 +106,14 @@ func TestAFileOfTheFirstVersionIsReadAndGoesOn(t *testing.T) {
 				t.Errorf("message %d is %v, want %v", i, got, want)
 			}
 		}
-		if p.Lost.Expired.Mailbox != 1 || p.Next != (bridge.Position{Mailbox: 4, Broadcast: 1}) {
-			t.Errorf("the page is %+v, %+v", p.Next, p.Lost)
+		if p.Lost().Expired.Mailbox != 1 || p.Next() != (bridge.Position{Mailbox: 4, Broadcast: 1}) {
+			t.Errorf("the page is %+v, %+v", p.Next(), p.Lost())
 		}
-		if n, err := e.Pending(t.Context(), "ada", bridge.Position{Mailbox: 2}); err != nil || n != 3 {
+		if n, err := e.Pending(t.Context(), "ada", bridge.Position{Mailbox: 2}); err != nil || n.Count() != 3 {
 			t.Errorf("%d are pending, %v", n, err)
 		}
-		if p, err = e.Read(t.Context(), "cleo", e.Life(), bridge.Position{}, 10, 1<<20); err != nil || p.Lost.Trimmed.Mailbox != 4 || p.Lost.Expired.Mailbox != 9 {
-			t.Errorf("cleo lost %+v, %v", p.Lost, err)
+		if p, err = e.Read(t.Context(), "cleo", e.Life(), bridge.Position{}, 10, 1<<20); err != nil || p.Lost().Trimmed.Mailbox != 4 || p.Lost().Expired.Mailbox != 9 {
+			t.Errorf("cleo lost %+v, %v", p.Lost(), err)
 		}
 		for _, m := range []*bridge.Message{gone, acked, plain, long, toAll} {
 			if r := mustAppend(t, e, m); !r.Duplicate {
@@ -169,8 +169,8 @@ func TestWhatTheFirstVersionStoredTakesPartInWhatIsNew(t *testing.T) {
 	for _, d := range p.Deliveries {
 		got = append(got, d.Message.ID)
 	}
-	if fmt.Sprint(got) != "[m3 m4 m5 shared t2]" || p.Lost != (bridge.Lost{}) {
-		t.Errorf("%v, lost %+v", got, p.Lost)
+	if fmt.Sprint(got) != "[m3 m4 m5 shared t2]" || p.Lost() != (bridge.Lost{}) {
+		t.Errorf("%v, lost %+v", got, p.Lost())
 	}
 	r, err := e.Lookup(t.Context(), "m3")
 	if err != nil || len(r.Recipients) != 1 || len(r.Recipients[0].Seen) != 1 {

@@ -13,6 +13,7 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/store/sqlite/walfile"
 )
 
 var _ bridge.Store = (*Store)(nil)
@@ -29,7 +30,7 @@ type Store struct {
 	lock    *dirLock
 	files   *watched
 	reserve *reserve
-	vfs     *walVFS
+	vfs     *walfile.VFS
 	hub     atomic.Pointer[bridge.Hub]
 	closed  atomic.Bool
 
@@ -70,8 +71,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 		lock: lock,
 	}
 	e.reserve = newReserve(o.Dir)
-	e.vfs = newWALVFS()
-	e.vfs.guard = o.Guard
+	e.vfs = walfile.New(o.Guard)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.letGo())
@@ -87,7 +87,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 		}
 		return nil, err
 	}
-	if err := e.reserve.fill(); fullDisk(err) || errors.Is(err, errDiskFull) {
+	if err := e.reserve.fill(); walfile.Full(err) || errors.Is(err, errDiskFull) {
 		e.health.setFull(true)
 	} else if err != nil {
 		return nil, fmt.Errorf("keep room on the disk: %w", err)
@@ -129,10 +129,10 @@ func occupy(ctx context.Context, o Options) (Options, *dirLock, error) {
 
 // setupWriter is for a connection that writes. Order matters: page size and
 // auto_vacuum only take before the first table.
-const setupWriter = `PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;
+var setupWriter = fmt.Sprintf(`PRAGMA page_size = %d; PRAGMA auto_vacuum = INCREMENTAL;
 	PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0;
 	PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -32768; PRAGMA cache_spill = OFF;
-	PRAGMA temp_store = MEMORY; PRAGMA secure_delete = ON`
+	PRAGMA temp_store = MEMORY; PRAGMA secure_delete = ON`, walfile.PageSize)
 
 // openFile opens all connections, the writer's first: it brings the file into
 // shape for the others.
@@ -256,13 +256,13 @@ func (e *Store) connect(path, setup string) (*sqlite3.Conn, error) {
 	return c, err
 }
 
-func connect(v *walVFS, path, setup string) (*sqlite3.Conn, error) {
-	name := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: "vfs=" + v.name}
+func connect(v *walfile.VFS, path, setup string) (*sqlite3.Conn, error) {
+	name := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: "vfs=" + v.Name()}
 	c, err := sqlite3.OpenFlags(name.String(), sqlite3.OPEN_READWRITE|sqlite3.OPEN_CREATE|sqlite3.OPEN_URI)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	// The driver's own default would not sync a commit, and vfs.go relies on
+	// The driver's own default would not sync a commit, and walfile relies on
 	// it: so that setting comes before anything that could write.
 	if err := c.Exec("PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000; " + setup); err != nil {
 		return nil, closing(c, fmt.Errorf("set up %s: %w", path, err))
@@ -308,6 +308,6 @@ func (e *Store) letGo() error {
 		errs = append(errs, closeConn(e.conns[i]))
 	}
 	e.conns = nil
-	e.vfs.close()
+	e.vfs.Close()
 	return errors.Join(append(errs, e.lock.Close())...)
 }

@@ -46,8 +46,8 @@ func panicOn(e *Store, op string) (mend func()) {
 		}
 		return nil
 	}
-	e.vfs.fault.Store(&f)
-	return func() { e.vfs.fault.Store(nil) }
+	e.vfs.Fault.Store(&f)
+	return func() { e.vfs.Fault.Store(nil) }
 }
 
 func TestAPanicInAGroupIsUnavailableForThatGroupAlone(t *testing.T) {

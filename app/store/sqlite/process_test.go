@@ -97,8 +97,8 @@ func TestNothingAcknowledgedIsMissingAfterAKill(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i, d := range p.Deliveries {
-				if d.Mailbox != uint64(i+1) || p.Lost != (bridge.Lost{}) {
-					t.Fatalf("%s: place %d is the %d. message, lost %+v", user, d.Mailbox, i+1, p.Lost)
+				if d.Mailbox != uint64(i+1) || p.Lost() != (bridge.Lost{}) {
+					t.Fatalf("%s: place %d is the %d. message, lost %+v", user, d.Mailbox, i+1, p.Lost())
 				}
 				read[d.Message.ID] = true
 			}

@@ -11,32 +11,37 @@ import (
 )
 
 // Pending implements bridge.Store.
-func (e *Store) Pending(ctx context.Context, user string, after bridge.Position) (int, error) {
+func (e *Store) Pending(ctx context.Context, user string, after bridge.Position) (p bridge.Pending, err error) {
 	r, err := e.readers.take(ctx)
 	if err != nil {
-		return 0, err
+		return p, err
 	}
 	defer e.readers.give(r)
-	n := 0
 	now := e.opts.Now().UnixNano()
 	err = r.view(func() error {
 		_, _, from, err := r.shelves(user, after)
 		if err != nil {
 			return err
 		}
-		add := func(row *sqlite3.Stmt) bool {
-			n += row.ColumnInt(0)
-			return false
-		}
-		if err := with(r.count).text(user).seq(from.Mailbox).int(now).each(add); err != nil {
+		if p.Mailbox, err = r.pending(user, from.Mailbox, now); err != nil {
 			return err
 		}
-		return with(r.count).text("").seq(from.Broadcast).int(now).each(add)
+		p.Broadcast, err = r.pending("", from.Broadcast, now)
+		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+		return p, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
 	}
-	return n, nil
+	return p, nil
+}
+
+// pending lists the places of a log with unexpired messages.
+func (r *reader) pending(user string, after uint64, now int64) (runs []bridge.Range, err error) {
+	err = with(r.runs).text(user).seq(after).int(now).each(func(row *sqlite3.Stmt) bool {
+		runs = append(runs, bridge.Range{First: uint64(row.ColumnInt64(0)), Last: uint64(row.ColumnInt64(1))})
+		return true
+	})
+	return runs, err
 }
 
 // Read implements bridge.Store. The two logs come mixed in the order in which
@@ -58,9 +63,11 @@ func (e *Store) Read(ctx context.Context, user, life string, after bridge.Positi
 		if err != nil {
 			return err
 		}
-		m := &stretch{rows: r.mail, shelf: mine, at: min(from.Mailbox, mine.head), to: bridge.Target{User: user}}
-		b := &stretch{rows: r.all, shelf: all, at: min(from.Broadcast, all.head), to: bridge.Target{All: true}}
-		p, err = mix(m, b, user, now, max(maxCount, 1), maxBytes)
+		m := &stretch{rows: r.mail, shelf: mine, to: bridge.Target{User: user}}
+		b := &stretch{rows: r.all, shelf: all, to: bridge.Target{All: true}}
+		if err = firstOf(m.start(user, from.Mailbox, now), b.start("", from.Broadcast, now)); err == nil {
+			p, err = mix(m, b, max(maxCount, 1), maxBytes)
+		}
 		for i := range p.Deliveries {
 			p.Deliveries[i].Life = life
 		}
@@ -78,10 +85,9 @@ type stretch struct {
 	rows  *sqlite3.Stmt
 	shelf shelf
 	to    bridge.Target
+	after uint64 // the walk began here
 	at    uint64 // everything up to here is read, or gone
-
-	expired, trimmed uint64 // the furthest that are gone
-	now              int64
+	now   int64
 
 	// The row that is next; ok is false at the log's head.
 	ok      bool
@@ -91,11 +97,9 @@ type stretch struct {
 }
 
 // start begins the walk, step goes one row further.
-func (s *stretch) start(user string, now int64) error {
-	if s.shelf.trimmed > s.at {
-		s.trimmed = s.shelf.trimmed
-	}
-	s.now = now
+func (s *stretch) start(user string, after uint64, now int64) error {
+	s.after, s.now = min(after, s.shelf.head), now
+	s.at = s.after
 	a := with(s.rows).text(user).seq(s.at)
 	if a.err != nil {
 		return a.err
@@ -103,43 +107,32 @@ func (s *stretch) start(user string, now int64) error {
 	return s.step()
 }
 
-// step looks at the next row that has not expired. Sequences are given out
-// without holes, so what lies between here and there is gone: trimmed up to the
-// watermark, and expired beyond it, unless the mailbox says better.
+// step looks at the next row that has not expired.
 func (s *stretch) step() error {
 	for {
 		s.ok = s.rows.Step()
 		if !s.ok {
-			if err := s.rows.Err(); err != nil {
-				return err
-			}
-			s.pass(s.shelf.head)
-			return nil
+			s.at = s.shelf.head
+			return s.rows.Err()
 		}
 		s.seq, s.no, s.expires = uint64(s.rows.ColumnInt64(0)), s.rows.ColumnInt64(1), s.rows.ColumnInt64(2)
-		s.pass(s.seq - 1)
 		if s.expires > s.now {
+			s.at = s.seq - 1
 			return nil
 		}
-		s.at, s.expired = s.seq, s.seq
+		s.at = s.seq
+		s.shelf.expired = max(s.shelf.expired, s.seq)
 	}
 }
 
-// pass moves over places where nothing lies.
-func (s *stretch) pass(to uint64) {
-	if to <= s.at {
-		return
+// found is what the walk has come by. Where messages were removed on purpose, each
+// place behind the furthest that expired is either held or was removed (see gaps.go).
+func (s *stretch) found() bridge.Stretch {
+	f := bridge.Stretch{After: s.after, Next: s.at, Trimmed: s.shelf.trimmed}
+	if s.shelf.explicit {
+		f.Removed = []bridge.Range{{First: s.shelf.expired + 1, Last: s.shelf.head}}
 	}
-	switch {
-	case to <= s.shelf.trimmed:
-	case !s.shelf.explicit:
-		s.expired = to
-	case s.shelf.expired > s.at:
-		// Which of these holes expired is not known, only that one up to the
-		// watermark did; so none before it passes for nothing.
-		s.expired = max(s.expired, min(to, s.shelf.expired))
-	}
-	s.at = to
+	return f
 }
 
 // message makes the Message of the row that is next.
@@ -164,14 +157,8 @@ func (s *stretch) message() (*bridge.Message, error) {
 }
 
 // mix reads both stretches, oldest arrival first, until the page is full.
-func mix(mine, all *stretch, user string, now int64, maxCount, maxBytes int) (bridge.Page, error) {
+func mix(mine, all *stretch, maxCount, maxBytes int) (bridge.Page, error) {
 	var p bridge.Page
-	if err := mine.start(user, now); err != nil {
-		return p, err
-	}
-	if err := all.start("", now); err != nil {
-		return p, err
-	}
 	bytes := 0
 	for mine.ok || all.ok {
 		s := mine
@@ -203,10 +190,6 @@ func mix(mine, all *stretch, user string, now int64, maxCount, maxBytes int) (br
 			return p, err
 		}
 	}
-	p.Next = bridge.Position{Mailbox: mine.at, Broadcast: all.at}
-	p.Lost = bridge.Lost{
-		Expired: bridge.Position{Mailbox: mine.expired, Broadcast: all.expired},
-		Trimmed: bridge.Position{Mailbox: mine.trimmed, Broadcast: all.trimmed},
-	}
+	p.Mailbox, p.Broadcast = mine.found(), all.found()
 	return p, nil
 }

@@ -7,11 +7,11 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"github.com/ncruces/go-sqlite3"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/store/sqlite/walfile"
 )
 
 // reserveName is a file of zeros that keeps room on the disk. When the disk is
@@ -30,11 +30,6 @@ const (
 // errDiskFull is what appends are refused with until there is room for the
 // reserve again, and as much beside it.
 var errDiskFull = fmt.Errorf("%w: the disk of the data folder is full: free some of it, or erase users; messages that expire make room, too", bridge.ErrUnavailable)
-
-// fullDisk tells the errors that mean that a file could not grow.
-func fullDisk(err error) bool {
-	return errors.Is(err, sqlite3.FULL) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EFBIG) || errors.Is(err, errQuota)
-}
 
 // reserve is the room that is kept. One goroutine uses it.
 type reserve struct {
@@ -67,7 +62,7 @@ func (r *reserve) fill() error {
 		}
 	}
 	if held < r.size {
-		if err := r.extend(r.size - max(held, 0)); fullDisk(err) {
+		if err := r.extend(r.size - max(held, 0)); walfile.Full(err) {
 			return errDiskFull
 		} else if err != nil {
 			return err
@@ -120,7 +115,7 @@ const guardEvery = 256 << 10
 // as much room again in the main file; the log is emptied while there is so much,
 // and where that leaves too little, no more messages are taken.
 func (w *writer) guard() {
-	end := w.engine.vfs.end.Load()
+	end := w.engine.vfs.LogEnd()
 	if end >= w.guarded && end-w.guarded < guardEvery {
 		return
 	}
@@ -162,7 +157,7 @@ func (w *writer) holdRoom() {
 // emptyLog copies the write-ahead log into the main file and gives its room back.
 // A reader that still needs it keeps it until the next turn.
 func (w *writer) emptyLog() {
-	if err := w.engine.checkpoints.truncate(); err != nil && !errors.Is(err, sqlite3.BUSY) && !fullDisk(err) {
+	if err := w.engine.checkpoints.truncate(); err != nil && !errors.Is(err, sqlite3.BUSY) && !walfile.Full(err) {
 		w.opts.Logger.Warn("the write-ahead log cannot be copied into the main file", "error", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/store/sqlite/walfile"
 )
 
 // fullUp makes a store on a small disk and stores messages of an hour until there
@@ -89,7 +90,7 @@ func fillUp(t *testing.T, dir string) {
 		_, err = f.Write(page)
 	}
 	mustDo(t, f.Close())
-	if !fullDisk(err) {
+	if !walfile.Full(err) {
 		t.Fatal(err)
 	}
 }
@@ -195,7 +196,7 @@ func TestWhatMakesRoomGoesOnInTheRoomThatIsKept(t *testing.T) {
 		return nil
 	}
 	e.reserve.space = func(string) (int64, int64, bool) { return 0, 1 << 30, true }
-	e.vfs.fault.Store(&noRoom)
+	e.vfs.Fault.Store(&noRoom)
 	if _, err := e.Append(t.Context(), message("full", "u", 100, c.now().Add(time.Hour))); !errors.Is(err, bridge.ErrUnavailable) {
 		t.Fatalf("append: %v", err)
 	}

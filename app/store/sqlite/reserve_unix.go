@@ -6,8 +6,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const errQuota = unix.EDQUOT
-
 // diskSpace is how many bytes of dir's file system are free for this process, and
 // how many there are; false where that cannot be told.
 func diskSpace(dir string) (free, total int64, ok bool) {

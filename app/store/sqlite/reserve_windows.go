@@ -2,8 +2,6 @@ package sqlite
 
 import "golang.org/x/sys/windows"
 
-const errQuota = windows.ERROR_DISK_FULL
-
 // diskSpace is how many bytes of dir's file system are free for this process, and
 // how many there are; false where that cannot be told.
 func diskSpace(dir string) (free, total int64, ok bool) {

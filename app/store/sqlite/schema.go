@@ -16,9 +16,9 @@ var migrations = []string{
 
 	-- One row a message, in order of arrival. born and expires are Unix
 	-- nanoseconds; expires is 0 for a message that was never stored. targets
-	-- lists users and sequences (see target.go), barred the sessions that must
+	-- lists users and sequences (see codec.go), barred the sessions that must
 	-- not be handed it. Once the message is gone, and only its id is
-	-- remembered, event is NULL and no is below zero (see store.go).
+	-- remembered, event is NULL and no is below zero (see statements.go).
 	CREATE TABLE log (
 		no      INTEGER PRIMARY KEY,
 		id      TEXT NOT NULL,
@@ -60,8 +60,8 @@ var migrations = []string{
 	ALTER TABLE log ADD COLUMN recalled INTEGER NOT NULL DEFAULT 0;
 
 	-- explicit: messages were taken out of this mailbox that nobody is to miss,
-	-- so that not every hole is one that expired; expired is the furthest that
-	-- did (see holes.go).
+	-- so that not every gap is one that expired; expired is the furthest that
+	-- did (see gaps.go).
 	ALTER TABLE users ADD COLUMN explicit INTEGER NOT NULL DEFAULT 0;
 	ALTER TABLE users ADD COLUMN expired INTEGER NOT NULL DEFAULT 0;
 	ALTER TABLE users ADD COLUMN last_seen INTEGER NOT NULL DEFAULT 0;

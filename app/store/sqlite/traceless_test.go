@@ -194,7 +194,7 @@ func TestARevocationIsKnownAndToldOfThoughItsCallerHasGone(t *testing.T) {
 		}
 		return nil
 	}
-	e.vfs.fault.Store(&f)
+	e.vfs.Fault.Store(&f)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -225,7 +225,7 @@ func TestAJoinThatNobodyWaitsForMakesNobodyPresent(t *testing.T) {
 		}
 		return nil
 	}
-	e.vfs.fault.Store(&f)
+	e.vfs.Fault.Store(&f)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	for _, m := range []bridge.Member{member("bob", "ses_2", "b", "ward"), member("ada", "ses_1", "c", "ward")} {
@@ -293,7 +293,7 @@ func hold(t *testing.T, e *Store) (let func()) {
 		}
 		return nil
 	}
-	e.vfs.fault.Store(&f)
+	e.vfs.Fault.Store(&f)
 	r := &request{write: (*writer).writeProbe, done: make(chan struct{}, 1)}
 	mustDo(t, e.enqueue(t.Context(), r))
 	<-reached

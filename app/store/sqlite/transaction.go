@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/store/sqlite/walfile"
 )
 
 // run carries out one group, and passes it on to be told and answered.
@@ -85,7 +86,7 @@ func (w *writer) commit(group []*request) (wrote bool, err error) {
 	case err != nil && w.engine.files.cut() != nil:
 		err = w.engine.files.cut()
 		h.damage(err)
-	case fullDisk(err):
+	case walfile.Full(err):
 		h.setFull(true)
 		err = fmt.Errorf("%w (%w)", errDiskFull, err)
 	default:

@@ -136,8 +136,8 @@ var appending = []promise{
 		m, n := f.send(user("u"), time.Hour), f.send(everybody, time.Hour)
 		p := f.all("u", bridge.Position{})
 		f.equal("read", ids(p.Deliveries), []string{m.ID, n.ID})
-		f.equal("next", p.Next, bridge.Position{Mailbox: 1, Broadcast: 1})
-		f.equal("lost", p.Lost, bridge.Lost{})
+		f.equal("next", p.Next(), bridge.Position{Mailbox: 1, Broadcast: 1})
+		f.equal("lost", p.Lost(), bridge.Lost{})
 	}},
 	{"a context that has ended stops an append, and one that ends later leaves the store sound", func(f *fixture) {
 		gone, cancel := context.WithCancel(f.ctx)

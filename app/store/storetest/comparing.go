@@ -146,7 +146,7 @@ func (p *pair) people() {
 func (p *pair) mailboxes(when string, step uint64) {
 	p.Helper()
 	for _, u := range filledUsers {
-		head := p.a.all(u, bridge.Position{}).Next
+		head := p.a.all(u, bridge.Position{}).Next()
 		for at := uint64(0); at < max(head.Mailbox, head.Broadcast)+2; at += step {
 			for _, from := range []bridge.Position{{Mailbox: at}, {Broadcast: at}, {Mailbox: at, Broadcast: at}} {
 				what := fmt.Sprintf("%s, %s after %+v", when, u, from)
@@ -167,7 +167,7 @@ type page struct {
 }
 
 func pageOf(p bridge.Page) page {
-	out := page{next: p.Next, lost: p.Lost, more: p.More}
+	out := page{next: p.Next(), lost: p.Lost(), more: p.More}
 	for _, d := range p.Deliveries {
 		m := d.Message
 		says := fmt.Sprintf("%d: %s from %q of %s about %q at %s until %s not %q as %s with %x",

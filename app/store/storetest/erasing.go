@@ -61,14 +61,14 @@ var erasing = []promise{
 			s := f.join("u")
 			f.equal("head", s.Head.Mailbox, uint64(5))
 			f.equal("acked", s.Acked.Mailbox, uint64(5))
-			f.equal("lost", f.all("u", bridge.Position{Mailbox: 2}).Lost.Trimmed.Mailbox, uint64(5))
+			f.equal("lost", f.all("u", bridge.Position{Mailbox: 2}).Lost().Trimmed.Mailbox, uint64(5))
 			f.reopen()
 		}
 		m := f.message(user("u"))
 		f.equal("place", f.append(m).Recipients[0].Seq, uint64(6))
 		p := f.all("u", bridge.Position{Mailbox: 5})
 		f.equal("messages", ids(p.Deliveries), []string{m.ID})
-		f.equal("lost", p.Lost, bridge.Lost{})
+		f.equal("lost", p.Lost(), bridge.Lost{})
 	}},
 	{"an erased user counts as never seen", func(f *fixture) {
 		f.join("u")

@@ -177,11 +177,11 @@ func (f *fixture) all(user string, after bridge.Position) bridge.Page {
 
 func (f *fixture) pending(user string, after bridge.Position) int {
 	f.Helper()
-	n, err := f.store.Pending(f.ctx, user, after)
+	p, err := f.store.Pending(f.ctx, user, after)
 	if err != nil {
 		f.Fatalf("pending: %v", err)
 	}
-	return n
+	return p.Count()
 }
 
 func (f *fixture) equal(what string, got, want any) {

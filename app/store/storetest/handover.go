@@ -54,7 +54,7 @@ var handover = []promise{
 		head := f.join("u").Head
 		f.equal("head", head, bridge.Position{Mailbox: senders * perSender * 7 / 8, Broadcast: senders * perSender / 8})
 		p := f.all("u", bridge.Position{})
-		f.equal("lost", p.Lost, bridge.Lost{})
+		f.equal("lost", p.Lost(), bridge.Lost{})
 		want := split(p.Deliveries)
 		for i, l := range late {
 			f.eventually("the last delivery", func() bool { return l.caughtUp(head) })
@@ -123,8 +123,8 @@ func follow(f *fixture, hub *tap) *follower {
 		for _, d := range p.Deliveries {
 			l.take(d)
 		}
-		if l.at != p.Next && l.err == nil {
-			l.err = fmt.Errorf("the page ends at %+v and says %+v", l.at, p.Next)
+		if l.at != p.Next() && l.err == nil {
+			l.err = fmt.Errorf("the page ends at %+v and says %+v", l.at, p.Next())
 		}
 		l.mu.Unlock()
 		more = p.More

@@ -33,7 +33,7 @@ func (f *fixture) holds(user string, trimmed uint64, want ...*bridge.Message) {
 		list = append(list, m.ID)
 	}
 	f.equal("messages of "+user, ids(p.Deliveries), list)
-	f.equal("lost of "+user, p.Lost.Trimmed.Mailbox, trimmed)
+	f.equal("lost of "+user, p.Lost().Trimmed.Mailbox, trimmed)
 	f.equal("pending of "+user, f.pending(user, bridge.Position{}), len(want))
 }
 
@@ -135,6 +135,6 @@ var holding = []promise{
 			f.append(f.heavy(everybody, third))
 		}
 		p := f.all("u", bridge.Position{})
-		f.equal("messages and trimmed", []any{len(p.Deliveries), p.Lost.Trimmed.Broadcast}, []any{30, 1})
+		f.equal("messages and trimmed", []any{len(p.Deliveries), p.Lost().Trimmed.Broadcast}, []any{30, 1})
 	}},
 }

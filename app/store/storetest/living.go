@@ -28,7 +28,7 @@ var living = []promise{
 		}
 		p := f.all("u", bridge.Position{})
 		f.equal("messages", len(p.Deliveries), len(sent))
-		f.equal("lost", p.Lost, bridge.Lost{})
+		f.equal("lost", p.Lost(), bridge.Lost{})
 	}},
 	{"a new store has another epoch", func(f *fixture) {
 		first := f.store.Epoch()

@@ -18,11 +18,11 @@ var losing = []promise{
 		for range 2 {
 			p := f.all("u", bridge.Position{})
 			f.equal("read", ids(p.Deliveries), []string{keep.ID, last.ID})
-			f.equal("lost", p.Lost, bridge.Lost{Expired: bridge.Position{Mailbox: 3, Broadcast: 1}})
-			f.equal("next", p.Next, bridge.Position{Mailbox: 4, Broadcast: 1})
+			f.equal("lost", p.Lost(), bridge.Lost{Expired: bridge.Position{Mailbox: 3, Broadcast: 1}})
+			f.equal("next", p.Next(), bridge.Position{Mailbox: 4, Broadcast: 1})
 			p = f.all("u", bridge.Position{Mailbox: 3, Broadcast: 1})
 			f.equal("read on", ids(p.Deliveries), []string{last.ID})
-			f.equal("lost further on", p.Lost, bridge.Lost{})
+			f.equal("lost further on", p.Lost(), bridge.Lost{})
 			f.reopen()
 		}
 	}},
@@ -32,11 +32,11 @@ var losing = []promise{
 		}
 		f.clock.Advance(2 * time.Minute)
 		p := f.read("u", bridge.Position{}, 2, 1<<20)
-		f.equal("first page", []any{len(p.Deliveries), p.Lost.Expired.Mailbox, p.More}, []any{2, 2, true})
+		f.equal("first page", []any{len(p.Deliveries), p.Lost().Expired.Mailbox, p.More}, []any{2, 2, true})
 		p = f.read("u", bridge.Position{Mailbox: 2}, 1, 1<<20)
-		f.equal("no loss between", []any{len(p.Deliveries), p.Lost}, []any{1, bridge.Lost{}})
+		f.equal("no loss between", []any{len(p.Deliveries), p.Lost()}, []any{1, bridge.Lost{}})
 		p = f.read("u", bridge.Position{Mailbox: 4}, 5, 1<<20)
-		f.equal("the rest", []any{len(p.Deliveries), p.Lost.Expired.Mailbox, p.More}, []any{1, 5, false})
+		f.equal("the rest", []any{len(p.Deliveries), p.Lost().Expired.Mailbox, p.More}, []any{1, 5, false})
 	}},
 	{"a mailbox whose newest messages expired keeps its sequence, after a restart as well", func(f *fixture) {
 		for range 3 {
@@ -46,7 +46,7 @@ var losing = []promise{
 		f.clock.Advance(time.Hour)
 		f.reopen()
 		p := f.all("u", bridge.Position{})
-		f.equal("page", []any{len(p.Deliveries), p.Lost.Expired.Mailbox, p.Next.Mailbox}, []any{0, 3, 3})
+		f.equal("page", []any{len(p.Deliveries), p.Lost().Expired.Mailbox, p.Next().Mailbox}, []any{0, 3, 3})
 		m := f.message(user("u"))
 		f.equal("place", f.append(m).Recipients[0].Seq, 4)
 		f.equal("place", f.append(f.message(everybody)).Broadcast, 4)
@@ -71,8 +71,8 @@ var losing = []promise{
 		for range 2 {
 			p := f.all("u", bridge.Position{})
 			f.equal("messages", []any{len(p.Deliveries), p.Deliveries[0].Mailbox}, []any{limit, 4})
-			f.equal("lost", p.Lost, bridge.Lost{Trimmed: bridge.Position{Mailbox: 3}})
-			f.equal("lost further on", f.all("u", bridge.Position{Mailbox: 3}).Lost, bridge.Lost{})
+			f.equal("lost", p.Lost(), bridge.Lost{Trimmed: bridge.Position{Mailbox: 3}})
+			f.equal("lost further on", f.all("u", bridge.Position{Mailbox: 3}).Lost(), bridge.Lost{})
 			f.equal("pending", f.pending("u", bridge.Position{}), limit)
 			f.equal("other mailbox", len(f.all("other", bridge.Position{}).Deliveries), 1)
 			f.equal("place of a trimmed message", f.append(sent[2]).Recipients, []bridge.Recipient{{User: "u"}})
@@ -86,7 +86,7 @@ var losing = []promise{
 		for range limit {
 			f.send(user("full"), time.Hour)
 		}
-		f.equal("full", f.all("full", bridge.Position{}).Lost.Trimmed.Mailbox, 1)
+		f.equal("full", f.all("full", bridge.Position{}).Lost().Trimmed.Mailbox, 1)
 		f.equal("empty", ids(f.all("empty", bridge.Position{}).Deliveries), []string{m.ID})
 		f.equal("duplicate", f.append(m).Recipients, []bridge.Recipient{{User: "full"}, {User: "empty", Seq: 1}})
 	}},
@@ -104,9 +104,9 @@ var losing = []promise{
 		}
 		p := f.all("u", bridge.Position{})
 		f.equal("read", ids(p.Deliveries), want)
-		f.equal("lost", p.Lost, bridge.Lost{Expired: bridge.Position{Mailbox: limit}})
+		f.equal("lost", p.Lost(), bridge.Lost{Expired: bridge.Position{Mailbox: limit}})
 		f.send(user("u"), time.Hour)
 		p = f.all("u", bridge.Position{})
-		f.equal("one more", []any{len(p.Deliveries), p.Lost.Trimmed.Mailbox}, []any{limit, 1})
+		f.equal("one more", []any{len(p.Deliveries), p.Lost().Trimmed.Mailbox}, []any{limit, 1})
 	}},
 }

@@ -58,7 +58,7 @@ var many = []promise{
 		}
 		for _, u := range []string{"u0", "u100", "u199"} {
 			f.holds(u, 0, last)
-			f.equal("places", f.all(u, bridge.Position{}).Next.Mailbox, uint64(10))
+			f.equal("places", f.all(u, bridge.Position{}).Next().Mailbox, uint64(10))
 		}
 	}},
 }

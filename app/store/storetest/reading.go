@@ -31,11 +31,11 @@ var reading = []promise{
 					at.Broadcast++
 				}
 			}
-			f.equal("next", p.Next, at)
+			f.equal("next", p.Next(), at)
 		}
 		f.equal("head", at, bridge.Position{Mailbox: 20, Broadcast: 5})
 		p := f.read("u", at, 10, 1<<20)
-		f.equal("at the head", []any{len(p.Deliveries), p.More, p.Next}, []any{0, false, at})
+		f.equal("at the head", []any{len(p.Deliveries), p.More, p.Next()}, []any{0, false, at})
 	}},
 	{"pages end at about the bytes, and hold one message at least", func(f *fixture) {
 		size := len(f.send(user("u"), time.Hour).Event)
@@ -43,12 +43,12 @@ var reading = []promise{
 			f.send(user("u"), time.Hour)
 		}
 		p := f.read("u", bridge.Position{}, 100, 1)
-		f.equal("one at least", []any{len(p.Deliveries), p.More, p.Next.Mailbox}, []any{1, true, 1})
+		f.equal("one at least", []any{len(p.Deliveries), p.More, p.Next().Mailbox}, []any{1, true, 1})
 		p = f.read("u", bridge.Position{}, 100, 4*(size+8))
 		if n := len(p.Deliveries); n < 2 || n > 6 || !p.More {
 			f.Fatalf("room for about 4: got %d, more %v", n, p.More)
 		}
-		f.equal("read to the end of it", p.Next.Mailbox, len(p.Deliveries))
+		f.equal("read to the end of it", p.Next().Mailbox, len(p.Deliveries))
 	}},
 	{"messages to all from before a user was seen are passed over, however many there are", func(f *fixture) {
 		for range 25 {
@@ -61,7 +61,7 @@ var reading = []promise{
 		at := bridge.Position{}
 		for pages := 0; ; pages++ {
 			p := f.read("late", at, 10, 1<<20)
-			got, at = append(got, ids(p.Deliveries)...), p.Next
+			got, at = append(got, ids(p.Deliveries)...), p.Next()
 			if !p.More {
 				break
 			}
@@ -81,10 +81,10 @@ var reading = []promise{
 		f.send(everybody, time.Hour)
 		beyond := bridge.Position{Mailbox: 99, Broadcast: 99}
 		p := f.read("u", beyond, 10, 1000)
-		f.equal("page", []any{len(p.Deliveries), p.More, p.Lost}, []any{0, false, bridge.Lost{}})
+		f.equal("page", []any{len(p.Deliveries), p.More, p.Lost()}, []any{0, false, bridge.Lost{}})
 		f.equal("pending", f.pending("u", beyond), 0)
 		p = f.all("nobody", bridge.Position{})
-		f.equal("somebody unknown", []any{len(p.Deliveries), p.Lost}, []any{0, bridge.Lost{}})
+		f.equal("somebody unknown", []any{len(p.Deliveries), p.Lost()}, []any{0, bridge.Lost{}})
 	}},
 	{"pending counts what is left after a place, and nothing that has expired", func(f *fixture) {
 		f.join("u")

@@ -41,7 +41,7 @@ var recalling = []promise{
 			for _, u := range []string{"u", "v"} {
 				p := f.all(u, bridge.Position{})
 				f.equal("messages", ids(p.Deliveries), []string{a.ID, c.ID})
-				f.equal("lost", p.Lost, bridge.Lost{})
+				f.equal("lost", p.Lost(), bridge.Lost{})
 			}
 			f.clock.Advance(10 * time.Minute)
 			f.prune()
@@ -67,7 +67,7 @@ var recalling = []promise{
 		f.recall(m.ID)
 		p := f.all("u", bridge.Position{})
 		f.equal("messages", len(p.Deliveries), 0)
-		f.equal("lost", p.Lost, bridge.Lost{})
+		f.equal("lost", p.Lost(), bridge.Lost{})
 		f.eventually("a notice", func() bool { return len(f.hub.told(bridge.NoticeRecalled)) == 1 })
 		f.equal("notice", f.hub.told(bridge.NoticeRecalled)[0], bridge.Notice{Kind: bridge.NoticeRecalled, ID: m.ID, Broadcast: 1})
 	}},
@@ -90,7 +90,7 @@ var recalling = []promise{
 		f.recall(gone.ID)
 		f.eventually("two notices", func() bool { return len(f.hub.told(bridge.NoticeRecalled)) == 2 })
 		f.equal("places", f.hub.told(bridge.NoticeRecalled)[1].Mailbox, uint64(1))
-		f.equal("the loss stays one", f.all("u", bridge.Position{}).Lost.Expired.Mailbox, uint64(1))
+		f.equal("the loss stays one", f.all("u", bridge.Position{}).Lost().Expired.Mailbox, uint64(1))
 	}},
 	{"an unknown event can be neither recalled, looked up nor seen", func(f *fixture) {
 		f.send(user("u"), time.Hour)

@@ -59,7 +59,7 @@ var targets = []promise{
 			f.equal("join", f.standing("u"), want)
 			p := f.all("u", bridge.Position{})
 			f.equal("read", ids(p.Deliveries), []string{mail.ID, later.ID})
-			f.equal("lost", p.Lost, bridge.Lost{})
+			f.equal("lost", p.Lost(), bridge.Lost{})
 			f.equal("pending", f.pending("u", bridge.Position{}), 2)
 			f.reopen()
 		}

@@ -25,13 +25,13 @@ var topics = []promise{
 		p := f.all("u", bridge.Position{})
 		f.equal("messages", ids(p.Deliveries), []string{between.ID, newer.ID})
 		f.equal("topic read back", p.Deliveries[1].Message.Topic, "t")
-		f.equal("lost", p.Lost, bridge.Lost{})
-		f.equal("next", p.Next, bridge.Position{Mailbox: 3})
+		f.equal("lost", p.Lost(), bridge.Lost{})
+		f.equal("next", p.Next(), bridge.Position{Mailbox: 3})
 		f.equal("pending", f.pending("u", bridge.Position{}), 2)
 		f.reopen()
 		p = f.all("u", bridge.Position{})
 		f.equal("after a restart", ids(p.Deliveries), []string{between.ID, newer.ID})
-		f.equal("lost after a restart", p.Lost, bridge.Lost{})
+		f.equal("lost after a restart", p.Lost(), bridge.Lost{})
 	}},
 	{"a message that is acked is not replaced", func(f *fixture) {
 		f.join("u")
@@ -62,7 +62,7 @@ var topics = []promise{
 		f.prune()
 		p := f.all("u", bridge.Position{})
 		f.equal("messages", ids(p.Deliveries), []string{newest.ID})
-		f.equal("lost", p.Lost, bridge.Lost{})
+		f.equal("lost", p.Lost(), bridge.Lost{})
 	}},
 	{"a message that expired beside replaced ones is announced", func(f *fixture) {
 		f.join("u")
@@ -74,8 +74,8 @@ var topics = []promise{
 		for range 2 {
 			p := f.all("u", bridge.Position{})
 			f.equal("messages", ids(p.Deliveries), []string{newest.ID})
-			f.equal("lost", p.Lost, bridge.Lost{Expired: bridge.Position{Mailbox: 2}})
-			f.equal("lost behind it", f.all("u", bridge.Position{Mailbox: 2}).Lost, bridge.Lost{})
+			f.equal("lost", p.Lost(), bridge.Lost{Expired: bridge.Position{Mailbox: 2}})
+			f.equal("lost behind it", f.all("u", bridge.Position{Mailbox: 2}).Lost(), bridge.Lost{})
 			f.prune()
 			f.reopen()
 		}
@@ -89,7 +89,7 @@ var topics = []promise{
 		newest := f.about("t", user("u"), time.Hour)
 		p := f.all("u", bridge.Position{})
 		f.equal("messages", ids(p.Deliveries), []string{newest.ID})
-		f.equal("lost", p.Lost, bridge.Lost{Expired: bridge.Position{Mailbox: 1}})
+		f.equal("lost", p.Lost(), bridge.Lost{Expired: bridge.Position{Mailbox: 1}})
 	}},
 	{"the newest of a topic that has expired is not replaced but lost", func(f *fixture) {
 		f.join("u")
@@ -98,7 +98,7 @@ var topics = []promise{
 		newest := f.about("t", user("u"), time.Hour)
 		p := f.all("u", bridge.Position{})
 		f.equal("messages", ids(p.Deliveries), []string{newest.ID})
-		f.equal("lost", p.Lost, bridge.Lost{Expired: bridge.Position{Mailbox: 1}})
+		f.equal("lost", p.Lost(), bridge.Lost{Expired: bridge.Position{Mailbox: 1}})
 	}},
 	{"a message to all of a topic takes the place of the older one for everybody", func(f *fixture) {
 		f.join("u")
@@ -107,7 +107,7 @@ var topics = []promise{
 		newer := f.about("t", everybody, time.Hour)
 		p := f.all("u", bridge.Position{})
 		f.equal("messages", ids(p.Deliveries), []string{newer.ID})
-		f.equal("lost", p.Lost, bridge.Lost{})
+		f.equal("lost", p.Lost(), bridge.Lost{})
 	}},
 	{"replaced messages take no room in a full mailbox", func(f *fixture) {
 		f.tight()
@@ -119,7 +119,7 @@ var topics = []promise{
 		}
 		p := f.all("u", bridge.Position{})
 		f.equal("messages", ids(p.Deliveries), []string{kept.ID, last.ID})
-		f.equal("lost", p.Lost, bridge.Lost{})
+		f.equal("lost", p.Lost(), bridge.Lost{})
 		f.reopen()
 		next := f.send(user("u"), time.Hour)
 		f.equal("after a restart", ids(f.all("u", bridge.Position{}).Deliveries), []string{kept.ID, last.ID, next.ID})

@@ -1,7 +1,13 @@
--- How many messages after a place have not expired. KEYS m; ARGV after now
+-- Which messages after a place have not expired, as ranges. KEYS m; ARGV after now
+-- It returns the places: first, last, ….
 local R = rare()
-local now, n = tonumber(ARGV[2]), 0
+local now, ranges, last = tonumber(ARGV[2]), {}, nil
 for e in R.entries(KEYS[1], '(' .. ARGV[1] .. '-0') do
-  if R.expiryOf(e) > now then n = n + 1 end
+  if R.expiryOf(e) > now then
+    local place = R.placeOf(e)
+    -- A range begins where the place before is not pending; its end moves on with each.
+    if place - 1 ~= last then ranges[#ranges + 1] = int(place) end
+    ranges[#ranges + #ranges % 2], last = int(place), place
+  end
 end
-return n
+return ranges

@@ -1,7 +1,8 @@
 -- A stretch of a mailbox. KEYS h m g; ARGV after count bytes now
 -- It returns: the newest place, up to where it was trimmed, the first place
 -- among messages to all, the last place of the stretch, whether there is more,
--- the messages (place, message, …; of a shared one a zero and its id), and places taken out on purpose (first, last, …).
+-- the messages (place, message, …; of a shared one a zero and its id), and places
+-- within the stretch that were taken out on purpose (first, last, …).
 local s = call('HMGET', KEYS[1], 's', 'tr', 'f', 'ln')
 requireLife(s[4])
 local head = s[1] or '0'
@@ -27,6 +28,5 @@ while true do
     break
   end
 end
-local holes = {}
-for i, v in ipairs(call('ZRANGEBYSCORE', KEYS[3], '(' .. ARGV[1], '+inf', 'WITHSCORES')) do holes[i] = v end
-return { head, s[2] or '0', s[3] or '', last or head, more, found, holes }
+last = last or head
+return { head, s[2] or '0', s[3] or '', last, more, found, call('ZRANGEBYSCORE', KEYS[3], '(' .. ARGV[1], last, 'WITHSCORES') }

@@ -1,0 +1,156 @@
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"hookbridge/app/server"
+	"hookbridge/auth"
+)
+
+// DevCmd runs the bridge with secrets of its own making and the page.
+type DevCmd struct {
+	Listen   string `default:"127.0.0.1:8080" help:"Loopback address to listen on; port 0 takes a free one."`
+	DataDir  string `default:"data" env:"BRIDGE_DATA_DIR" help:"Folder of bridge.db and the dev secrets."`
+	LogLevel string `default:"warn" enum:"debug,info,warn,error" env:"BRIDGE_LOG_LEVEL" help:"debug, info, warn or error."`
+}
+
+// Run serves until ctx ends.
+func (c *DevCmd) Run(ctx context.Context, streams Streams) error {
+	if err := loopbackOnly(c.Listen); err != nil {
+		return err
+	}
+	secrets, err := devSecrets(c.DataDir)
+	if err != nil {
+		return err
+	}
+	ln, err := net.Listen("tcp", c.Listen) // the page's origin must be known before the rooms are wired
+	if err != nil {
+		return fmt.Errorf("cannot listen on %s: %w; another address: --listen 127.0.0.1:0", c.Listen, err)
+	}
+	address := ln.Addr().String()
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return err
+	}
+	base := "http://" + address
+	s := server.Settings{
+		Listen: address, LogLevel: c.LogLevel,
+		Store:          server.Store{DataDir: c.DataDir, IDRetention: 7 * 24 * time.Hour, MailboxLimit: 10_000},
+		WebhookSecrets: []server.Secret{server.Secret(secrets.WebhookSecret)},
+		TokenSettings:  server.TokenSettings{JWTSecret: server.Secret(secrets.JWTSecret), JWTLeeway: auth.DefaultLeeway, JWTUserClaim: "sub", JWTRightsClaim: "bridge"},
+		AllowedOrigins: []string{base, "http://localhost:" + port},
+		DefaultTTL:     72 * time.Hour, MaxBytes: 64 << 10, MaxBatchBytes: 8 << 20,
+		MaxSessions: 1000, SessionsByUser: 16, MaxPending: 256, DrainTimeout: 3 * time.Second,
+	}
+	demo := &server.Demo{
+		BridgeURL: base, WebhookSecret: secrets.WebhookSecret, TokenSecret: secrets.JWTSecret,
+		Client: &http.Client{Timeout: 10 * time.Second},
+	}
+	p, err := server.NewProgram(ctx, s, demo, s.Logger(os.Stderr, true))
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	p.StartOn(ln)
+	if err := greet(streams.Out, base, secrets); err != nil {
+		return errors.Join(err, p.Stop())
+	}
+	return p.Wait(ctx)
+}
+
+func loopbackOnly(listen string) error {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return fmt.Errorf("--listen: %w; it is an address like 127.0.0.1:8080", err)
+	}
+	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return errors.New("dev listens on loopback only (127.0.0.1, ::1, localhost): its page hands out tokens; for anything else use serve")
+}
+
+// secretsFile is what dev keeps in its data folder; the token, send and verify
+// commands read it too.
+const secretsFile = "dev-secrets.json"
+
+type devSecretsFile struct {
+	WebhookSecret string `json:"webhookSecret"`
+	JWTSecret     string `json:"jwtSecret"`
+}
+
+// devSecrets reads dev's secrets, or makes and keeps them, readable by the
+// owner alone.
+func devSecrets(dir string) (devSecretsFile, error) {
+	var s devSecretsFile
+	path := filepath.Join(dir, secretsFile)
+	b, err := os.ReadFile(path)
+	if err == nil {
+		if err = json.Unmarshal(b, &s); err != nil || !server.IsDevWebhookSecret(s.WebhookSecret) || !strings.HasPrefix(s.JWTSecret, server.DevMark) {
+			return s, fmt.Errorf("%s is damaged: remove it and start dev again", path)
+		}
+		return s, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return s, err
+	}
+	s = devSecretsFile{
+		WebhookSecret: "whsec_" + base64.StdEncoding.EncodeToString([]byte(server.DevMark+rand.Text())),
+		JWTSecret:     server.DevMark + rand.Text() + rand.Text(),
+	}
+	if b, err = json.MarshalIndent(s, "", "  "); err != nil {
+		return s, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return s, err
+	}
+	return s, os.WriteFile(path, append(b, '\n'), 0o600)
+}
+
+// greet prints where to look and what to paste.
+func greet(w io.Writer, base string, secrets devSecretsFile) error {
+	now := time.Now()
+	body := `{"type":"patient.added","to":{"user":"patient-42"},"data":{"message":"Dr. Silva added you"}}`
+	h, err := auth.SignWebhook(secrets.WebhookSecret, "msg_"+ulid.Make().String(), now, []byte(body))
+	if err != nil {
+		return err
+	}
+	token, err := auth.SignToken(secrets.JWTSecret, auth.Claims{User: "patient-42", IssuedAt: now, Expires: now.Add(12 * time.Hour)})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, `
+  Hookbridge is running, with secrets of its own, for you to try.
+
+  The page: a doctor adds a patient, and the patient's page rings
+    %s
+
+  A signed webhook, good for the next five minutes (then: hookbridge send --to patient-42)
+    curl -sS %s/webhooks/events \
+      -H 'Content-Type: application/json' \
+      -H 'webhook-id: %s' \
+      -H 'webhook-timestamp: %s' \
+      -H 'webhook-signature: %s' \
+      -d '%s'
+
+  A token of patient-42 for your own client, good for 12 hours
+    %s
+
+  Stop with Ctrl-C.
+
+`, base, base, h.ID, h.Timestamp, h.Signature, body, token)
+	return err
+}

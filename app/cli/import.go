@@ -1,0 +1,97 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"hookbridge/app/bridge"
+	"hookbridge/app/move"
+	"hookbridge/app/server"
+)
+
+// ImportCmd makes a store of an export.
+type ImportCmd struct {
+	File string `arg:"" optional:"" placeholder:"FILE" help:"What export has written. Default: standard input."`
+
+	server.Store
+}
+
+// Help is shown under import --help.
+func (*ImportCmd) Help() string {
+	return `Loads what export has written into a store that is new, and makes it one that a bridge runs on: with the same messages, ids and cursors. No bridge starts on the store before the import is done. See export --help for the whole way.
+
+From bridge.db to Redis:
+
+    hookbridge export --to store.jsonl --data-dir data
+    hookbridge import store.jsonl --redis-url redis://127.0.0.1:6379
+
+And back, into a folder that is new:
+
+    hookbridge export --to store.jsonl --redis-url redis://127.0.0.1:6379
+    hookbridge import store.jsonl --data-dir data2
+
+The same command again goes on where it was stopped. Another export takes the place of half of one.`
+}
+
+// Run imports.
+func (c *ImportCmd) Run(ctx context.Context, streams Streams) (err error) {
+	in := streams.In
+	if c.File != "" && c.File != "-" {
+		f, err := os.Open(c.File)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		in = f
+	} else if isTerminal(in) {
+		return errors.New("say what to import: hookbridge import FILE, or hookbridge export | hookbridge import")
+	}
+	a, err := openArchive(ctx, &c.Store, streams)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.Close()) }()
+	m := newMeter(streams.Err, "imported", sizeOf(in), true, time.Now)
+	if isTerminal(streams.Err) {
+		m.drawn()
+	}
+	moved, err := move.Import(ctx, a, in, move.Options{Moved: m.moved, Say: m.say})
+	if moved.Bytes > 0 {
+		m.sum(moved)
+	}
+	return c.explain(ctx, err)
+}
+
+// explain says what to do about an import that failed.
+func (c *ImportCmd) explain(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, bridge.ErrNotEmpty):
+		return fmt.Errorf("%s: %w", c.Place(), err)
+	case errors.Is(err, move.ErrForeign):
+		return fmt.Errorf("%w; an import wants what hookbridge export has written", err)
+	case errors.Is(err, move.ErrDamaged):
+		return fmt.Errorf("%w; copy it again from where it was made, or export again, and run import again", err)
+	case errors.Is(err, move.ErrIncomplete) && ctx.Err() == nil:
+		return err // says what to do
+	}
+	return fmt.Errorf("%w; what is in the store stays: import of the same export again goes on from there", orStopped(ctx, err))
+}
+
+// sizeOf is a file's size; 0 of a pipe.
+func sizeOf(in io.Reader) int64 {
+	f, ok := in.(*os.File)
+	if !ok {
+		return 0
+	}
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return 0
+	}
+	return info.Size()
+}

@@ -1,6 +1,0 @@
-//go:build !unix
-
-package main
-
-// openFiles: the system has no such limit.
-func openFiles() (limit int, ok bool) { return 0, false }

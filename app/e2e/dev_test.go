@@ -1,0 +1,60 @@
+package e2e
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+func TestDevNeedsNoSettingsAndPrintsWhatToPaste(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	p := launch(t, nil, "dev", "--listen", "127.0.0.1:0", "--data-dir", dir)
+	eventually(t, "the greeting", func() bool { return strings.Contains(p.out.String(), "Stop with Ctrl-C") })
+	said := p.out.String()
+	base := regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(said)
+	p.world = &world{t: t, sent: new(atomic.Int64), base: base, client: &http.Client{}, logs: p.errs, stopped: true}
+
+	secretsFile := filepath.Join(dir, "dev-secrets.json")
+	info, err := os.Stat(secretsFile)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the secrets' file: %v %v", info, err)
+	}
+	kept, err := os.ReadFile(secretsFile)
+	must(t, err)
+	var secrets struct{ WebhookSecret, JWTSecret string }
+	must(t, json.Unmarshal(kept, &secrets))
+	if len(secrets.WebhookSecret) < 32 || len(secrets.JWTSecret) < 32 || strings.Contains(said, secrets.WebhookSecret) || strings.Contains(said, secrets.JWTSecret) {
+		t.Error("a secret was printed")
+	}
+	curl := regexp.MustCompile(`(?s)curl -sS.*?-d '[^']*'`).FindString(said)
+	out, err := exec.Command("bash", "-c", curl).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), `"status":"queued"`) {
+		t.Errorf("the pasted curl: %v %s", err, out)
+	}
+	jwt := regexp.MustCompile(`eyJ[\w.-]+`).FindString(said)
+	if f := p.connectAs(jwt, "").want("event"); f.Event.Type != "patient.added" {
+		t.Errorf("%s", f.Raw)
+	}
+	req, err := http.NewRequest(http.MethodGet, base+"/", nil)
+	must(t, err)
+	page := p.do(req)
+	if page.HTTP != 200 || !strings.Contains(page.Header.Get("Content-Security-Policy"), "script-src 'self'") || strings.Contains(page.Raw, "<script>") {
+		t.Errorf("the page: %d %v", page.HTTP, page.Header)
+	}
+	must(t, p.cmd.Process.Signal(os.Interrupt))
+	if err := p.wait(t); err != nil {
+		t.Errorf("exit: %v\n%s", err, p.errs)
+	}
+	if again, err := os.ReadFile(secretsFile); err != nil || string(again) != string(kept) {
+		t.Errorf("the secrets are not kept: %v", err)
+	}
+	if p := launch(t, nil, "dev", "--listen", "0.0.0.0:0", "--data-dir", dir); p.wait(t) == nil || !strings.Contains(p.errs.String(), "loopback only") {
+		t.Errorf("dev listens to the world: %s", p.errs)
+	}
+}

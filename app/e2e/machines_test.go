@@ -1,0 +1,223 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"hookbridge/app/server"
+	"hookbridge/app/store/redis/redistest"
+)
+
+// machines are bridges on one Redis, each the whole program.
+type machines []*world
+
+// onRedis starts n machines. Each reaches Redis by its own url.
+func onRedis(t *testing.T, urls ...string) machines {
+	t.Helper()
+	var all machines
+	for _, url := range urls {
+		all = append(all, start(t, func(s *server.Settings) {
+			s.RedisURL, s.RedisPrefix = server.Secret(url), "e2e"
+		}))
+	}
+	return all
+}
+
+func three(t *testing.T) (*redistest.Server, machines) {
+	t.Helper()
+	r := redistest.Start(t)
+	return r, onRedis(t, r.URL(), r.URL(), r.URL())
+}
+
+func TestAnEventReachesItsUserOnWhicheverMachine(t *testing.T) {
+	_, m := three(t)
+	s := m[1].connect("patient-1", "")
+	other := m[2].connect("patient-1", "")
+	for i := range 30 {
+		a := m[i%3].fire(m[i%3].uniqueID(), fmt.Sprintf(`{"type":"t","to":{"user":"patient-1"},"data":{"n":%d}}`, i))
+		if a.Status != "sent" || a.Sessions != 2 {
+			t.Fatalf("%d: %s", i, a.Raw)
+		}
+	}
+	for i := range 30 {
+		a, b := s.want("event"), other.want("event")
+		if a.n() != i || b.n() != i || a.Raw != b.Raw {
+			t.Fatalf("%d: %s / %s", i, a.Raw, b.Raw)
+		}
+	}
+	// One id is one event, wherever it is sent again.
+	const body = `{"type":"t","to":{"user":"patient-1"},"data":1}`
+	m[0].fire("same", body)
+	if a := m[2].fire("same", body); !a.Duplicate || a.Sessions != 2 {
+		t.Errorf("%s", a.Raw)
+	}
+	if a := m[1].do(m[1].sign("same", `{"type":"t","to":{"user":"patient-1"},"data":2}`, time.Now())); a.HTTP != 409 {
+		t.Errorf("%d %s", a.HTTP, a.Raw)
+	}
+	// To all, and to a group with members here and there and away.
+	s.want("event")
+	other.want("event")
+	m[0].done("PUT", "/v1/groups/g/members/patient-1", "")
+	m[1].done("PUT", "/v1/groups/g/members/away", "")
+	if a := m[2].fire("grouped", `{"type":"t","to":{"group":"g"}}`); a.Sessions != 2 || *a.Recipients != 2 || *a.Online != 1 {
+		t.Errorf("%s", a.Raw)
+	}
+	s.want("event")
+	m[0].fire("all", `{"type":"t","to":{"all":true}}`)
+	if f := s.want("event"); f.Event.ID != "all" {
+		t.Errorf("%s", f.Raw)
+	}
+}
+
+// uniqueID is one that no other machine's tests use.
+func (w *world) uniqueID() string {
+	return fmt.Sprintf("%s_%s", strings.ReplaceAll(w.base[len("http://127.0.0.1:"):], ":", ""), w.nextID())
+}
+
+func TestReceiptsAndWaitsSpanMachines(t *testing.T) {
+	_, m := three(t)
+	m[1].acking("acks")
+	m[2].connect("listens", "").pump()
+	m[1].connect("both", "").pump()
+	m[2].acking("both")
+	for i, c := range []struct{ to, level, status string }{
+		{`{"user":"acks"}`, "acked", "acked"}, {`{"user":"listens"}`, "received", "received"}, {`{"user":"both"}`, "acked", "acked"},
+		{`{"users":["acks","both","away"]}`, "acked", "acked"}, {`{"users":["acks","listens"]}`, "received", "received"}, {`{"all":true}`, "received", "received"},
+	} {
+		a := m[0].ask(fmt.Sprintf("w_%d", i), `{"type":"t","to":`+c.to+`}`, c.level, "20s")
+		if c.level == "received" && a.Status == "acked" {
+			a.Status = "received"
+		}
+		if a.Status != c.status || a.Sessions == 0 {
+			t.Errorf("%s: %s", c.to, a.Raw)
+		}
+	}
+	// The state as of now, and each session's times, asked where nobody is.
+	if a := m[0].fire("w_0", `{"type":"t","to":{"user":"acks"}}`); a.Status != "acked" || !a.Duplicate {
+		t.Errorf("%s", a.Raw)
+	}
+	var e eventReply
+	if m[0].get("/v1/events/w_1", &e); len(e.Recipients) != 1 || e.Recipients[0].Status != "received" || len(e.Recipients[0].Sessions) != 1 || e.Recipients[0].Sessions[0].ReceivedAt == "" {
+		t.Errorf("%+v", e)
+	}
+	if a := m[0].ask("w_1", `{"type":"t","to":{"user":"listens"}}`, "acked", "100ms"); a.Status != "received" || !a.Duplicate || a.Sessions != 1 {
+		t.Errorf("%s", a.Raw)
+	}
+}
+
+func TestOperatorsReachSessionsOnAnyMachine(t *testing.T) {
+	_, m := three(t)
+	a, b := m[1].connect("patient-1", ""), m[2].connect("patient-1", "")
+	var p presenceReply
+	if m[0].get("/v1/users/patient-1/presence", &p); p.Sessions != 2 || !p.Online {
+		t.Errorf("%+v", p)
+	}
+	var list struct{ Sessions []struct{ Session string } }
+	if m[0].get("/v1/users/patient-1/sessions", &list); len(list.Sessions) != 2 || list.Sessions[0].Session != a.id || list.Sessions[1].Session != b.id {
+		t.Fatalf("%+v", list)
+	}
+	m[0].fire("x", `{"type":"t","to":{"user":"patient-1"}}`)
+	a.want("event")
+	b.want("event")
+	m[0].done(http.MethodDelete, "/v1/events/x", "")
+	if f, g := a.want("recalled"), b.want("recalled"); f.ID != "x" || g.ID != "x" {
+		t.Errorf("%s %s", f.Raw, g.Raw)
+	}
+	m[2].done(http.MethodDelete, "/v1/users/patient-1/sessions/"+a.id, "")
+	if code := a.closed(); code != 4403 {
+		t.Errorf("disconnected with %d", code)
+	}
+	tok := issuedToken(t, "patient-2", "stolen", time.Now())
+	c := m[1].connectAs(tok, "")
+	m[0].done(http.MethodPost, "/v1/users/patient-2/revocations", `{"jti":"stolen"}`)
+	if code := c.closed(); code != 4403 {
+		t.Errorf("revoked with %d", code)
+	}
+	late, _, err := m[2].dial(nil, "", "bridge.v1.json")
+	must(t, err)
+	late.send(map[string]string{"type": "connect", "token": tok})
+	if code := late.closed(); code != 4403 {
+		t.Errorf("a revoked token elsewhere: closed with %d", code)
+	}
+	m[1].done(http.MethodDelete, "/v1/users/patient-1", "")
+	if code := b.closed(); code != 4410 {
+		t.Errorf("erased with %d", code)
+	}
+	// A ticket of one machine opens a session on another.
+	ticket := m[0].callAs(token(t, "patient-3", time.Hour, ""), "POST", "/v1/tickets", "")
+	var issued struct{ Ticket string }
+	must(t, json.Unmarshal([]byte(ticket.Raw), &issued))
+	s, _, err := m[1].dial(nil, "?ticket="+issued.Ticket, "bridge.v1.json")
+	must(t, err)
+	s.send(map[string]string{"type": "connect"})
+	if f := s.want("connected"); f.User != "patient-3" {
+		t.Errorf("%s", f.Raw)
+	}
+}
+
+func TestTheSessionLimitHoldsOverAllMachines(t *testing.T) {
+	r := redistest.Start(t)
+	var m machines
+	for range 3 {
+		m = append(m, start(t, func(s *server.Settings) {
+			s.RedisURL, s.RedisPrefix, s.SessionsByUser = server.Secret(r.URL()), "e2e", 1
+		}))
+	}
+	var last *session
+	for i := range 6 {
+		s := m[i%3].connect("patient-1", "")
+		if last != nil {
+			if code := last.closed(); code != 4409 {
+				t.Fatalf("%d: closed with %d", i, code)
+			}
+		}
+		last = s
+	}
+	last.settle()
+}
+
+// A session that goes from machine to machine while events are fired at all of
+// them sees each once by its id, in order, with no hole.
+func TestASessionThatMovesBetweenMachinesUnderLoadMissesNothing(t *testing.T) {
+	_, m := three(t)
+	const total = 600
+	var load sync.WaitGroup
+	s := m[0].connect("patient-1", "")
+	for part := range 3 {
+		load.Go(func() {
+			for i := range total / 3 {
+				m[(part+i)%3].fire(fmt.Sprintf("p%d_%d", part, i), fmt.Sprintf(`{"type":"t","to":{"user":"patient-1"},"data":{"n":%d}}`, i))
+			}
+		})
+	}
+	seen, last := make(map[string]bool), map[string]int{}
+	cursor := s.hello.Cursor
+	for hop := 1; len(seen) < total; hop++ {
+		for range 50 {
+			if len(seen) == total {
+				break
+			}
+			f := s.next()
+			if f.Type != "event" {
+				t.Fatalf("%s", f.Raw)
+			}
+			cursor = f.Cursor
+			part := f.Event.ID[:2]
+			if !seen[f.Event.ID] && f.n() != last[part] {
+				t.Fatalf("of %s came %d, not %d", part, f.n(), last[part])
+			}
+			if !seen[f.Event.ID] {
+				last[part]++
+			}
+			seen[f.Event.ID] = true
+		}
+		must(t, s.ws.Close())
+		s = m[hop%3].connect("patient-1", cursor)
+	}
+	load.Wait()
+}

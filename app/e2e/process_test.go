@@ -1,0 +1,280 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"hookbridge/app/cli"
+	"hookbridge/handlers/web/webtest"
+)
+
+// asProgram makes the test binary be the program, so that tests run, signal and
+// kill the real thing.
+const asProgram = "HOOKBRIDGE_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		signal.Ignore(syscall.SIGXFSZ) // as main does
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		context.AfterFunc(ctx, stop)
+		os.Exit(cli.Run(ctx, os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
+	}
+	code := webtest.Main(m)
+	if err := goleak.Find(
+		// One clock for all servers, and each server's sweeper of idle workers,
+		// which sees its end up to 10 s late.
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
+		goleak.IgnoreTopFunction("github.com/valyala/fasthttp.(*TCPDialer).tcpAddrsClean"), // of the benchmarks' client
+	); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, "something lives on after the tests:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// process is the program in a process of its own.
+type process struct {
+	*world
+	cmd    *exec.Cmd
+	out    *syncBuffer
+	errs   *syncBuffer
+	exited chan error
+}
+
+// programCommand is the program with only these variables set beside the system's own.
+func programCommand(env []string, args ...string) *exec.Cmd {
+	return asProgramWith(exec.Command(os.Args[0], args...), env)
+}
+
+// asProgramWith has a command that runs this binary be the program.
+func asProgramWith(cmd *exec.Cmd, env []string) *exec.Cmd {
+	for _, kv := range os.Environ() {
+		if !strings.HasPrefix(kv, "BRIDGE_") && !strings.HasPrefix(kv, "FLY_") {
+			cmd.Env = append(cmd.Env, kv)
+		}
+	}
+	cmd.Env = append(append(cmd.Env, asProgram+"=1"), env...)
+	return cmd
+}
+
+// launch runs the program.
+func launch(t testing.TB, env []string, args ...string) *process {
+	t.Helper()
+	return launchCommand(t, programCommand(env, args...))
+}
+
+func launchCommand(t testing.TB, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{cmd: cmd, out: &syncBuffer{}, errs: &syncBuffer{}, exited: make(chan error, 1)}
+	cmd.Stdout, cmd.Stderr = p.out, p.errs
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { p.exited <- cmd.Wait() }()
+	t.Cleanup(func() {
+		if cmd.ProcessState == nil {
+			_ = cmd.Process.Kill() // it may be gone already
+		}
+	})
+	return p
+}
+
+// serve launches the serve command and waits until it listens.
+func serve(t testing.TB, dir string, env ...string) *process {
+	t.Helper()
+	return serveIn(t, dir, exec.Command(os.Args[0], "serve"), env...)
+}
+
+// serveIn is serve with a command of the test's own.
+func serveIn(t testing.TB, dir string, cmd *exec.Cmd, env ...string) *process {
+	t.Helper()
+	p := launchCommand(t, asProgramWith(cmd, append([]string{
+		"BRIDGE_LISTEN=127.0.0.1:0", "BRIDGE_DATA_DIR=" + dir,
+		"BRIDGE_WEBHOOK_SECRETS=" + testWebhookSecret, "BRIDGE_JWT_SECRET=" + testJWTSecret,
+	}, env...)))
+	var address string
+	eventually(t, "the program listens", func() bool {
+		select {
+		case err := <-p.exited:
+			t.Fatalf("it ended: %v\n%s", err, p.errs)
+		default:
+		}
+		scan := bufio.NewScanner(strings.NewReader(p.errs.String()))
+		for scan.Scan() {
+			var line struct{ Msg, Address string }
+			if json.Unmarshal(scan.Bytes(), &line) == nil && line.Msg == "listening" {
+				address = line.Address
+			}
+		}
+		return address != ""
+	})
+	p.world = &world{t: t, sent: new(atomic.Int64), base: "http://" + address, client: &http.Client{Timeout: 30 * time.Second,
+		Transport: &http.Transport{MaxIdleConnsPerHost: 100}}, logs: p.errs, stopped: true}
+	var err error
+	if p.signer, err = standardwebhooks.NewWebhook(testWebhookSecret); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (p *process) wait(t testing.TB) error {
+	t.Helper()
+	select {
+	case err := <-p.exited:
+		return err
+	case <-time.After(30 * time.Second):
+		t.Fatal("the program does not end")
+		return nil
+	}
+}
+
+// The reply says stored: whatever was answered with 202 is there after the
+// process was killed in the middle of its work.
+func TestWhatWasAnsweredWith202SurvivesKill9(t *testing.T) {
+	dir := t.TempDir()
+	p := serve(t, dir)
+	listener := p.connect("patient-0", "")
+	var mu sync.Mutex
+	accepted := make(map[string][]int)
+	var wg sync.WaitGroup
+	for sender := range 16 {
+		wg.Go(func() {
+			user := fmt.Sprintf("patient-%d", sender%4)
+			for i := range 10_000 {
+				id := fmt.Sprintf("k%d_%d", sender, i)
+				res, err := p.client.Do(p.sign(id, fmt.Sprintf(`{"type":"t","to":{"user":%q},"data":{"n":%d}}`, user, sender*100_000+i), time.Now()))
+				if err != nil {
+					return // killed
+				}
+				must(t, res.Body.Close())
+				if res.StatusCode == http.StatusAccepted {
+					mu.Lock()
+					accepted[user] = append(accepted[user], sender*100_000+i)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	for range 200 { // in mid-load
+		listener.want("event")
+	}
+	must(t, p.cmd.Process.Kill())
+	wg.Wait()
+	_ = p.wait(t) // "signal: killed"
+	p = serve(t, dir)
+	total := 0
+	for user, want := range accepted {
+		s := p.connect(user, "")
+		got := make(map[int]bool)
+		last := map[int]int{}
+		for range s.hello.Pending {
+			n := s.want("event").n()
+			if n%100_000 < last[n/100_000] {
+				t.Errorf("%s: sender %d out of order", user, n/100_000)
+			}
+			last[n/100_000] = n % 100_000
+			got[n] = true
+		}
+		for _, n := range want {
+			if !got[n] {
+				t.Errorf("%s: %d was answered with 202 and is lost", user, n)
+			}
+		}
+		total += len(want)
+	}
+	if total < 200 {
+		t.Fatalf("only %d events were accepted before the kill", total)
+	}
+	t.Logf("%d events were answered with 202 before the kill; all are there", total)
+	must(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	if err := p.wait(t); err != nil {
+		t.Errorf("exit after SIGTERM: %v\n%s", err, p.errs)
+	}
+}
+
+func TestSIGTERMAndSIGINTDrainAndExitWithZero(t *testing.T) {
+	for _, sig := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
+		p := serve(t, t.TempDir())
+		s := p.connect("patient-1", "")
+		plain := p.plain(token(t, "patient-2", time.Hour, ""))
+		p.sessions(2)
+		p.fireTo("patient-1", 1)
+		must(t, p.cmd.Process.Signal(sig))
+		s.want("event") // what was queued comes before the end
+		if f := s.want("reconnect"); f.AfterMs == nil || *f.AfterMs < 0 || *f.AfterMs > 5000 || f.Reason != "draining" {
+			t.Errorf("%s", f.Raw)
+		}
+		if code := s.closed(); code != 1012 {
+			t.Errorf("%d", code)
+		}
+		if code := plain.closed(); code != 1012 {
+			t.Errorf("plain: %d", code)
+		}
+		if err := p.wait(t); err != nil {
+			t.Errorf("exit after %v: %v\n%s", sig, err, p.errs)
+		}
+	}
+}
+
+func TestASecondProcessOnTheSameFolderIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	serve(t, dir)
+	second := launch(t, []string{"BRIDGE_LISTEN=127.0.0.1:0", "BRIDGE_DATA_DIR=" + dir,
+		"BRIDGE_WEBHOOK_SECRETS=" + testWebhookSecret, "BRIDGE_JWT_SECRET=" + testJWTSecret}, "serve")
+	if err := second.wait(t); err == nil || !strings.Contains(second.errs.String(), "another") {
+		t.Errorf("%v: %s", err, second.errs)
+	}
+}
+
+// A limit on the size of files stands for a full disk: it fails the same
+// writes, and needs no rights to set and to lift.
+func TestAFullDiskIs503AndSessionsStayUntilSpaceReturns(t *testing.T) {
+	p := serve(t, t.TempDir())
+	s := p.connect("patient-1", "")
+	p.fireTo("patient-1", 0)
+	cursor := s.want("event").Cursor
+	limit := func(n uint64) {
+		if err := unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: n, Max: unix.RLIM_INFINITY}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit(4096)
+	const body = `{"type":"t","to":{"user":"patient-1"},"data":{"n":1}}`
+	a := p.do(p.sign("full", body, time.Now()))
+	if a.HTTP != 503 || a.Code != "unavailable" || a.Header.Get("Retry-After") == "" {
+		t.Fatalf("%d %s", a.HTTP, a.Raw)
+	}
+	ready := func() int {
+		req, err := http.NewRequest(http.MethodGet, p.base+"/readyz", nil)
+		must(t, err)
+		return p.do(req).HTTP
+	}
+	eventually(t, "/readyz tells the truth", func() bool { return ready() == 503 })
+	s.settle() // the session stays
+	limit(unix.RLIM_INFINITY)
+	eventually(t, "it recovers by itself", func() bool { return p.do(p.sign("full", body, time.Now())).HTTP == 202 })
+	if f := s.want("event"); f.n() != 1 {
+		t.Errorf("%s", f.Raw)
+	}
+	eventually(t, "/readyz recovers", func() bool { return ready() == 200 })
+	if f := p.connect("patient-1", cursor).want("event"); f.n() != 1 {
+		t.Errorf("%s", f.Raw)
+	}
+}

@@ -1,0 +1,57 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"hookbridge/app/server"
+)
+
+// A batch of many events to many users each goes on for a while. A plain webhook that
+// comes meanwhile is answered, and delivered, before the batch is.
+func TestAWebhookIsAnsweredWhileALargeBatchGoesOn(t *testing.T) {
+	onBoth(t, func(t *testing.T, change ...func(*server.Settings)) {
+		w := start(t, change...)
+		var users strings.Builder
+		for i := range 300 {
+			fmt.Fprintf(&users, `,"user-%d"`, i)
+		}
+		var events strings.Builder
+		const n = 60
+		for i := range n {
+			fmt.Fprintf(&events, `,{"id":"batch_%d","type":"t","to":{"users":["first"%s]},"data":{"n":%d}}`, i, users.String(), i)
+		}
+		first, patient := w.connect("first", "").pump(), w.connect("patient-1", "")
+		batch := w.signFor("/webhooks/events/batch", "application/json", "batch", `{"events":[`+events.String()[1:]+`]}`, time.Now())
+		var answered atomic.Bool
+		done := make(chan answer, 1)
+		go func() {
+			a := w.do(batch)
+			answered.Store(true)
+			done <- a
+		}()
+		first.want("event") // the batch has begun
+		if a := w.fireTo("patient-1", 7); a.HTTP != http.StatusAccepted || a.Status != "sent" {
+			t.Errorf("%s", a.Raw)
+		}
+		if answered.Load() {
+			t.Error("the batch was answered first")
+		}
+		if f := patient.want("event"); f.n() != 7 {
+			t.Errorf("%s", f.Raw)
+		}
+		a := <-done
+		if a.HTTP != http.StatusAccepted || strings.Count(a.Raw, `"recipients":301`) != n {
+			t.Errorf("%d %.300s", a.HTTP, a.Raw)
+		}
+		for i := 1; i < n; i++ {
+			if f := first.want("event"); f.n() != i {
+				t.Fatalf("after %d: %s", i-1, f.Raw)
+			}
+		}
+	})
+}

@@ -1,0 +1,236 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"hookbridge/app/cli"
+	"hookbridge/app/server"
+	"hookbridge/app/store/redis/redistest"
+)
+
+// carriage is a store that the tests carry things from and to.
+type carriage struct {
+	name  string
+	flags []string
+	set   func(*server.Settings)
+}
+
+func onFile(dir string) carriage {
+	return carriage{"SQLite", []string{"--data-dir", dir}, func(s *server.Settings) { s.DataDir = dir }}
+}
+
+func inRedis(url, prefix string) carriage {
+	return carriage{"Redis", []string{"--redis-url", url, "--redis-prefix", prefix},
+		func(s *server.Settings) { s.RedisURL, s.RedisPrefix = server.Secret(url), prefix }}
+}
+
+// told runs a command and returns what it wrote to each stream.
+func told(t *testing.T, in io.Reader, args ...string) (code int, out, errs string) {
+	t.Helper()
+	var o, e syncBuffer
+	code = cli.Run(t.Context(), args, cli.Streams{In: in, Out: &o, Err: &e})
+	return code, o.String(), e.String()
+}
+
+// carry moves a store by a file.
+func carry(t *testing.T, from, to carriage) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "store.jsonl")
+	for _, args := range [][]string{
+		append([]string{"export", "--to", file}, from.flags...), append([]string{"import", file}, to.flags...),
+	} {
+		if code, _, errs := told(t, nil, args...); code != 0 || !strings.Contains(errs, "ported ") || strings.Count(errs, "\n") != 1 {
+			t.Fatalf("%s: %d\n%s", args[0], code, errs)
+		}
+	}
+}
+
+const (
+	toCarried = `{"type":"t","to":{"user":"patient-1"},"data":{"n":%d}}`
+	twice     = `{"type":"t","to":{"users":["patient-1","away"]},"data":{"n":50}}`
+)
+
+// life is what has happened in a store before it is carried.
+type life struct {
+	stolen   string // a token that was revoked
+	cursor   string // of patient-1, before what waits
+	waiting  []int  // what patient-1 has not had
+	detained int    // of one who was away
+}
+
+func lived(t *testing.T, w *world) *life {
+	t.Helper()
+	l := &life{stolen: issuedToken(t, "patient-2", "stolen", time.Now())}
+	w.done(http.MethodPut, "/v1/groups/ward/members/patient-1", "")
+	w.done(http.MethodPut, "/v1/groups/ward/members/away", "")
+	s := w.connect("patient-1", "")
+	for i := range 4 {
+		w.fire(fmt.Sprintf("live-%d", i), fmt.Sprintf(toCarried, i))
+		l.cursor = s.want("event").Cursor
+	}
+	s.ack(l.cursor)
+	s.settle()
+	w.done(http.MethodPost, "/v1/users/patient-2/revocations", `{"jti":"stolen"}`)
+	must(t, s.ws.Close())
+	w.sessions(0)
+	for i := range 6 {
+		w.fire(fmt.Sprintf("late-%d", i), fmt.Sprintf(toCarried, 10+i))
+	}
+	w.done(http.MethodDelete, "/v1/events/late-2", "")
+	w.fire("grouped", `{"type":"t","to":{"group":"ward"},"data":{"n":20}}`)
+	w.fire("all", `{"type":"t","to":{"all":true},"data":{"n":30}}`)
+	w.fire("twice", twice)
+	l.waiting, l.detained = []int{10, 11, 13, 14, 15, 20, 30, 50}, 2
+	return l
+}
+
+// goesOn holds a store that was carried against the life it had before.
+func (l *life) goesOn(t *testing.T, w *world) {
+	t.Helper()
+	s := w.connect("patient-1", l.cursor)
+	if !s.hello.Resumed || s.hello.Pending != len(l.waiting) {
+		t.Fatalf("%s", s.hello.Raw)
+	}
+	got := map[int]bool{}
+	for range l.waiting {
+		f := s.next()
+		if f.Type != "event" {
+			t.Fatalf("%s", f.Raw)
+		}
+		got[f.n()] = true
+	}
+	for _, n := range l.waiting {
+		if !got[n] {
+			t.Errorf("%d did not come", n)
+		}
+	}
+	// Without a cursor, the ack is what counts.
+	if f := w.connect("patient-1", "").hello; f.Pending != len(l.waiting) {
+		t.Errorf("what was acked is not: %s", f.Raw)
+	}
+	if f := w.connect("away", "").hello; f.Pending != l.detained {
+		t.Errorf("one who was away: %s", f.Raw)
+	}
+	if a := w.fire("twice", twice); !a.Duplicate || *a.Recipients != 2 {
+		t.Errorf("%s", a.Raw)
+	}
+	if a := w.do(w.sign("live-1", fmt.Sprintf(toCarried, 77), time.Now())); a.HTTP != http.StatusConflict {
+		t.Errorf("another event by a known id: %d %s", a.HTTP, a.Raw)
+	}
+	if a := w.fire("late-2", fmt.Sprintf(toCarried, 12)); !a.Duplicate {
+		t.Errorf("a recalled event: %s", a.Raw)
+	}
+	var e eventReply
+	if w.get("/v1/events/live-3", &e); len(e.Recipients) != 1 || e.Recipients[0].Status != "acked" || len(e.Recipients[0].Sessions) != 1 || e.Recipients[0].Sessions[0].AckedAt == "" {
+		t.Errorf("an event's fate: %+v", e)
+	}
+	late, _, err := w.dial(nil, "", "bridge.v1.json")
+	must(t, err)
+	late.send(map[string]string{"type": "connect", "token": l.stolen})
+	if code := late.closed(); code != 4403 {
+		t.Errorf("a revoked token: closed with %d", code)
+	}
+	// Life goes on, for the group too.
+	a := w.fire(fmt.Sprintf("after-%d", len(l.waiting)), `{"type":"t","to":{"group":"ward"},"data":{"n":60}}`)
+	if *a.Recipients != 2 || a.Sessions != 3 {
+		t.Errorf("%s", a.Raw)
+	}
+	if f := s.want("event"); f.n() != 60 {
+		t.Errorf("%s", f.Raw)
+	}
+	l.waiting, l.detained = append(l.waiting, 60), l.detained+1
+}
+
+func TestAStoreIsCarriedToRedisAndBackAndNobodyNotices(t *testing.T) {
+	r := redistest.Start(t)
+	stops := []carriage{onFile(t.TempDir()), inRedis(r.URL(), "one"), onFile(t.TempDir()), inRedis(r.URL(), "two"), inRedis(r.URL(), "three"), onFile(t.TempDir())}
+	w := start(t, stops[0].set)
+	l := lived(t, w)
+	w.stop()
+	for i, to := range stops[1:] {
+		carry(t, stops[i], to)
+		w = start(t, to.set)
+		l.goesOn(t, w)
+		w.stop()
+	}
+}
+
+// By real processes, through a pipe, the way the help says.
+func TestAStoreGoesThroughAPipe(t *testing.T) {
+	r, dir := redistest.Start(t), t.TempDir()
+	w := start(t, onFile(dir).set)
+	l := lived(t, w)
+	w.stop()
+	in, out, err := os.Pipe()
+	must(t, err)
+	export := programCommand([]string{"BRIDGE_DATA_DIR=" + dir}, "export")
+	load := programCommand([]string{"BRIDGE_REDIS_URL=" + r.URL(), "BRIDGE_REDIS_PREFIX=piped"}, "import")
+	var errs, more syncBuffer
+	export.Stdout, export.Stderr, load.Stdin, load.Stderr = out, &errs, in, &more
+	must(t, export.Start())
+	must(t, load.Start())
+	must(t, out.Close())
+	must(t, in.Close())
+	if err := export.Wait(); err != nil || !strings.HasPrefix(errs.String(), "exported ") {
+		t.Errorf("%v %s", err, errs.String())
+	}
+	if err := load.Wait(); err != nil || !strings.HasPrefix(more.String(), "imported ") {
+		t.Errorf("%v %s", err, more.String())
+	}
+	l.goesOn(t, start(t, inRedis(r.URL(), "piped").set))
+}
+
+func TestHalfAnImportIsNoStoreAndGoesOn(t *testing.T) {
+	r := redistest.Start(t)
+	from := onFile(t.TempDir())
+	w := start(t, from.set)
+	l := lived(t, w)
+	for i := range 700 { // more than a section
+		w.fire(w.uniqueID(), fmt.Sprintf(`{"type":"t","to":{"user":"other-%d"},"data":1}`, i%5))
+	}
+	w.stop()
+	file := filepath.Join(t.TempDir(), "store.jsonl")
+	if code, _, errs := told(t, nil, append([]string{"export", "--to", file}, from.flags...)...); code != 0 {
+		t.Fatal(errs)
+	}
+	whole, err := os.ReadFile(file)
+	must(t, err)
+	for _, to := range []carriage{onFile(t.TempDir()), inRedis(r.URL(), "half")} {
+		code, _, errs := told(t, bytes.NewReader(whole[:len(whole)/2]), append([]string{"import"}, to.flags...)...)
+		if code != 1 || !strings.Contains(errs, "incomplete") || !strings.Contains(errs, "goes on") {
+			t.Fatalf("%s: %d %s", to.name, code, errs)
+		}
+		s := testSettings(t.TempDir())
+		to.set(&s)
+		if p, err := server.NewProgram(context.Background(), s, nil, s.Logger(os.Stderr, true)); err == nil || !strings.Contains(err.Error(), "import") {
+			t.Errorf("%s: a bridge starts on half a store: %v, %v", to.name, p, err)
+		}
+		if code, _, errs := told(t, nil, append([]string{"export"}, to.flags...)...); code != 1 || !strings.Contains(errs, "finish it first") {
+			t.Errorf("%s: half a store is exported: %s", to.name, errs)
+		}
+		if code, _, errs := told(t, nil, append([]string{"import", file}, to.flags...)...); code != 0 || !strings.Contains(errs, "of them before)") {
+			t.Fatalf("%s: %d %s", to.name, code, errs)
+		}
+		if code, _, errs := told(t, nil, append([]string{"import", file}, to.flags...)...); code != 1 || !strings.Contains(errs, "imported already") {
+			t.Errorf("%s: once more: %d %s", to.name, code, errs)
+		}
+		w := start(t, to.set)
+		have := *l
+		have.goesOn(t, w)
+		for _, name := range []string{"export", "import"} {
+			if code, _, errs := told(t, strings.NewReader(""), append([]string{name}, to.flags...)...); code != 1 || name == "export" && !strings.Contains(errs, "stop") {
+				t.Errorf("%s: %s beside a bridge: %d %s", to.name, name, code, errs)
+			}
+		}
+		w.stop()
+	}
+}

@@ -1,0 +1,183 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// acking is a session whose app acks each message at once.
+func (w *world) acking(user string) *session {
+	w.t.Helper()
+	s := w.connect(user, "")
+	go func() {
+		for {
+			f, err := s.readSocket()
+			if err != nil {
+				return
+			}
+			if f.Type == "event" && s.ws.WriteJSON(map[string]string{"type": "ack", "cursor": f.Cursor}) != nil {
+				return
+			}
+		}
+	}()
+	return s
+}
+
+// ask fires and waits.
+func (w *world) ask(id, body, level, timeout string) answer {
+	w.t.Helper()
+	return w.do(waiting(w.sign(id, body, time.Now()), level, timeout))
+}
+
+func TestACallerMayWaitForReceivedAndForAcked(t *testing.T) {
+	w := start(t)
+	w.connect("listens", "").pump()
+	w.acking("acks")
+	for _, c := range []struct {
+		to, level, timeout string
+		status             string
+		sessions           int
+	}{
+		{`{"user":"listens"}`, "received", "20s", "received", 1},
+		{`{"user":"listens"}`, "acked", "50ms", "received", 1}, // the time was up; it says what was reached
+		{`{"user":"acks"}`, "acked", "20s", "acked", 1},
+		{`{"user":"nobody"}`, "acked", "30s", "queued", 0}, // at once, or this test would be slow
+		{`{"users":["acks","nobody"]}`, "acked", "20s", "acked", 1},
+		{`{"users":["acks","listens"]}`, "received", "20s", "received", 2},
+		{`{"all":true}`, "received", "20s", "received", 2},
+	} {
+		a := w.ask(w.nextID(), `{"type":"t","to":`+c.to+`,"data":1}`, c.level, c.timeout)
+		if c.level == "received" && a.Status == "acked" {
+			a.Status = "received" // an app that acks at once may be ahead of its own pong
+		}
+		if a.HTTP != 202 || a.Status != c.status || a.Sessions != c.sessions || a.Duplicate {
+			t.Errorf("%s wait=%s: %d %s", c.to, c.level, a.HTTP, a.Raw)
+		}
+	}
+	if a := w.ask(w.nextID(), `{"type":"t","to":{"users":["acks","listens","x","y"]},"data":1}`, "received", ""); *a.Recipients != 4 || *a.Online != 2 {
+		t.Errorf("%s", a.Raw)
+	}
+	for _, c := range []struct{ user, status string }{{"listens", "received"}, {"nobody", "dropped"}} {
+		body := `{"type":"t","to":{"user":"` + c.user + `"},"ttl":0,"data":1}`
+		if a := w.ask(w.nextID(), body, "received", "20s"); a.Status != c.status || a.Expires != "" {
+			t.Errorf("ttl 0 to %s: %s", c.user, a.Raw)
+		}
+	}
+}
+
+func TestADuplicateTellsTheStateAsOfNowAndMayWaitToo(t *testing.T) {
+	w := start(t)
+	const body = `{"type":"t","to":{"user":"patient-1"},"data":1}`
+	first := w.fire("msg_d", body)
+	if a := w.fire("msg_d", body); a.Status != "queued" || !a.Duplicate || a.Expires != first.Expires || a.Sessions != 0 {
+		t.Errorf("away: %s", a.Raw)
+	}
+	s := w.connect("patient-1", "").pump()
+	f := s.want("event")
+	if a := w.ask("msg_d", body, "received", "20s"); a.Status != "received" || !a.Duplicate || a.Sessions != 1 {
+		t.Errorf("replayed: %s", a.Raw)
+	}
+	answers := make(chan answer)
+	go func() { answers <- w.ask("msg_d", body, "acked", "20s") }()
+	// Whether the ack comes before the second caller waits, or after, it is told.
+	s.ack(f.Cursor)
+	if a := <-answers; a.Status != "acked" || !a.Duplicate {
+		t.Errorf("acked: %s", a.Raw)
+	}
+	must(t, s.ws.Close())
+	w.sessions(0)
+	if a := w.ask("msg_d", body, "acked", "30s"); a.Status != "acked" || a.Sessions != 0 {
+		t.Errorf("gone again: %s", a.Raw)
+	}
+}
+
+func TestTheLeastAdvancedOfThoseOnlineSetsTheStatus(t *testing.T) {
+	w := start(t)
+	w.acking("acks")
+	slow := w.connect("slow", "")
+	slow.ws.SetPingHandler(func(string) error { return nil }) // a socket that never answers
+	slow.pump()
+	a := w.ask(w.nextID(), `{"type":"t","to":{"users":["acks","slow","away"]},"data":1}`, "acked", "100ms")
+	if a.Status != "sent" || *a.Online != 2 || *a.Recipients != 3 || a.Sessions != 2 {
+		t.Errorf("%s", a.Raw)
+	}
+}
+
+func TestASessionThatEndsWhileItIsWaitedForLeavesTheCallerToItsTimeout(t *testing.T) {
+	w := start(t)
+	s := w.connect("patient-1", "")
+	answers := make(chan answer)
+	id := w.nextID()
+	go func() { answers <- w.ask(id, `{"type":"t","to":{"user":"patient-1"},"data":1}`, "acked", "300ms") }()
+	s.want("event")
+	must(t, s.ws.Close())
+	if a := <-answers; a.HTTP != 202 || a.Status == "acked" || a.Status == "queued" {
+		t.Errorf("%d %s", a.HTTP, a.Raw)
+	}
+}
+
+func TestADrainAnswersThoseWhoWaitAtOnce(t *testing.T) {
+	w := start(t)
+	s := w.connect("patient-1", "").pump()
+	answers := make(chan answer)
+	id := w.nextID()
+	go func() { answers <- w.ask(id, `{"type":"t","to":{"user":"patient-1"},"data":1}`, "acked", "30s") }()
+	s.want("event")
+	w.stop() // would run into its own timeout if the caller held it for 30 s
+	if a := <-answers; a.HTTP != 202 || a.Sessions != 1 {
+		t.Errorf("%d %s", a.HTTP, a.Raw)
+	}
+}
+
+// The pong of a message and the wait of its caller race: whoever is first, the
+// caller is told.
+func TestAWaitNeverMissesThePongThatAnswersForIt(t *testing.T) {
+	w := start(t)
+	w.connect("patient-1", "").pump()
+	for i := range 300 {
+		id := w.nextID()
+		body := fmt.Sprintf(`{"type":"t","to":{"user":"patient-1"},"data":{"n":%d}}`, i)
+		again := make(chan answer)
+		go func() { again <- w.ask(id, body, "received", "20s") }()
+		for _, a := range []answer{w.ask(id, body, "received", "20s"), <-again} {
+			if a.Status != "received" || a.Sessions != 1 {
+				t.Fatalf("%d: %s", i, a.Raw)
+			}
+		}
+	}
+}
+
+func TestBadWaitsAreRefusedWithTheLimitNamed(t *testing.T) {
+	w := start(t)
+	for query, detail := range map[string]string{
+		"wait=seen":                    "received or acked",
+		"wait=":                        "",
+		"wait=acked&timeout=31s":       "30s",
+		"wait=acked&timeout=-1s":       "30s",
+		"wait=acked&timeout=5":         "duration",
+		"wait=acked&timeout=soon":      "duration",
+		"timeout=5s":                   "wait=",
+		"wait=received&timeout=9999h":  "30s",
+		"wait=received&timeout=500m":   "30s",
+		"wait=received&timeout=30.1s":  "30s",
+		"wait=received,acked":          "received or acked",
+		"wait=acked&timeout=1e9s":      "duration",
+		"wait=acked&timeout=%00":       "duration",
+		"wait=received&timeout=30s000": "duration",
+	} {
+		req := w.sign(w.nextID(), `{"type":"t","to":{"user":"u"}}`, time.Now())
+		req.URL.RawQuery = query
+		a := w.do(req)
+		if detail == "" {
+			if a.HTTP != 202 {
+				t.Errorf("%s: %d %s", query, a.HTTP, a.Raw)
+			}
+			continue
+		}
+		if a.HTTP != 400 || a.Code != "malformed" || !strings.Contains(a.Detail, detail) {
+			t.Errorf("%s: %d %s", query, a.HTTP, a.Raw)
+		}
+	}
+}

@@ -1,0 +1,47 @@
+package server
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestLimitsOfConnectionsFitTheLimitOfOpenFiles(t *testing.T) {
+	for name, c := range map[string]struct {
+		files                 int // 0: no limit
+		connections, sessions int
+		wantC, wantS          int
+		says                  []string
+	}{
+		"room for all":         {100_000, 0, 20_000, 99_744, 20_000, nil},
+		"no limit":             {0, 0, 20_000, defaultConnections, 20_000, nil},
+		"no limit, and a wish": {0, 200_000, 150_000, 200_000, 150_000, nil},
+		"a wish that fits":     {100_000, 30_000, 20_000, 30_000, 20_000, nil},
+		"as many as there are": {20_000, 0, 20_000, 19_744, 19_680, []string{"BRIDGE_MAX_SESSIONS=20000 is taken as 19680", "19744", "20000; raise it"}},
+		"too many wished":      {1024, 5000, 700, 768, 700, []string{"BRIDGE_MAX_CONNECTIONS=5000 is taken as 768", "1024"}},
+		"both":                 {1024, 5000, 5000, 768, 704, []string{"BRIDGE_MAX_CONNECTIONS=5000", "BRIDGE_MAX_SESSIONS=5000 is taken as 704"}},
+		"more sessions":        {100_000, 100, 5000, 100, 50, []string{"BRIDGE_MAX_SESSIONS=5000 is taken as 50"}},
+		"hardly any":           {64, 0, 20_000, 32, 16, []string{"BRIDGE_MAX_SESSIONS"}},
+	} {
+		s := Settings{MaxConnections: c.connections, MaxSessions: c.sessions}
+		said := s.fit(c.files, c.files > 0)
+		if s.MaxConnections != c.wantC || s.MaxSessions != c.wantS || s.MaxUnproven != defaultUnproven {
+			t.Errorf("%s: %d connections, %d sessions", name, s.MaxConnections, s.MaxSessions)
+		}
+		if (said == "") != (c.says == nil) || strings.Contains(said, "\n") {
+			t.Errorf("%s: it says %q", name, said)
+		}
+		for _, want := range c.says {
+			if !strings.Contains(said, want) {
+				t.Errorf("%s: it says %q", name, said)
+			}
+		}
+	}
+}
+
+func TestTheSoftLimitOfOpenFilesIsTheHardOne(t *testing.T) {
+	files, limited := openFiles()
+	again, _ := openFiles()
+	if limited && (files < 1 || again != files) {
+		t.Errorf("%d, then %d", files, again)
+	}
+}

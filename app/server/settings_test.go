@@ -1,0 +1,159 @@
+package server
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"hookbridge/auth"
+)
+
+// eachSetting calls f for every setting of serve.
+func eachSetting(v reflect.Value, f func(v reflect.Value, tag reflect.StructTag)) {
+	for i := range v.NumField() {
+		if v.Field(i).Kind() == reflect.Struct {
+			eachSetting(v.Field(i), f)
+			continue
+		}
+		f(v.Field(i), v.Type().Field(i).Tag)
+	}
+}
+
+func TestEveryNumberAmongTheSettingsHasARangeThatIsKept(t *testing.T) {
+	good := goodSettings(t.TempDir())
+	if err := good.Check(); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	eachSetting(reflect.ValueOf(&good).Elem(), func(v reflect.Value, tag reflect.StructTag) {
+		name := tag.Get("env")
+		if !strings.HasPrefix(name, "BRIDGE_") || tag.Get("help") == "" {
+			t.Errorf("%s: a setting has a variable and a help", name)
+		}
+		low, high, ok := strings.Cut(tag.Get("range"), "..")
+		was := reflect.New(v.Type()).Elem()
+		was.Set(v)
+		defer v.Set(was)
+		var out []any
+		switch v.Interface().(type) {
+		case time.Duration:
+			out = []any{mustRead(time.ParseDuration(low)) - 1, mustRead(time.ParseDuration(high)) + 1, -5 * time.Second}
+		case int:
+			out = []any{mustRead(strconv.Atoi(low)) - 1, mustRead(strconv.Atoi(high)) + 1, math.MinInt}
+		case float64:
+			out = []any{-0.1, math.NaN(), math.Inf(1), math.Inf(-1)}
+		default:
+			if ok {
+				t.Errorf("%s has a range and is no number", name)
+			}
+			return
+		}
+		if n++; !ok {
+			t.Errorf("%s has no range", name)
+			return
+		}
+		for _, value := range out {
+			v.Set(reflect.ValueOf(value))
+			if err := good.Check(); err == nil || !strings.Contains(err.Error(), name) {
+				t.Errorf("%s=%v: %v", name, value, err)
+			}
+		}
+	})
+	if n < 10 {
+		t.Errorf("only %d numbers", n)
+	}
+}
+
+func TestTwoListenersOfOnePort(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		same bool
+	}{
+		{":8080", ":8080", true}, {":8080", "127.0.0.1:8080", true}, {"[::]:8080", "10.0.0.1:08080", true}, {"a:8080", "a:8080", true}, {"0.0.0.0:80", ":80", true},
+		{":8080", ":9091", false}, {"127.0.0.1:8080", "127.0.0.2:8080", false}, {":0", ":0", false}, {":8080", "", false}, {":8080", "8080", false},
+	} {
+		if got := sameListener(c.a, c.b); got != c.same || sameListener(c.b, c.a) != c.same {
+			t.Errorf("%s and %s: %v", c.a, c.b, got)
+		}
+	}
+}
+
+func TestAFileOfIssuersBesideThePlainSettings(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "issuers.json")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(`{"issuers":[{"issuer":"partner","audience":"app","secrets":["the-secret-of-the-partner-0000000"],"userClaim":"uid"}]}`)
+	good := func(s Settings) {
+		t.Helper()
+		if err := s.Check(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := goodSettings(t.TempDir())
+	s.JWTIssuersFile = file
+	good(s)
+	s.JWTSecret = ""
+	good(s)
+	if s.tokenSetting() != "BRIDGE_JWT_ISSUERS_FILE" {
+		t.Error(s.tokenSetting())
+	}
+	for name, set := range map[string]*string{"BRIDGE_JWT_AUDIENCE": &s.JWTAudience, "BRIDGE_JWT_ISSUER": &s.JWTIssuer, "BRIDGE_JWT_USER_CLAIM": &s.JWTUserClaim, "BRIDGE_JWT_RIGHTS_CLAIM": &s.JWTRightsClaim} {
+		was := *set
+		*set = "app"
+		if err := s.Check(); err == nil || !strings.Contains(err.Error(), name+" does not hold for the issuers") {
+			t.Errorf("%s would check nothing: %v", name, err)
+		}
+		s.JWTSecret = testJWTSecret
+		good(s)
+		*set, s.JWTSecret = was, ""
+	}
+	for text, want := range map[string]string{
+		`{"issuers":[{"issuer":"a"},{"issuer":"b"}]}`:                                                                                                 "issuer 1: exactly one of jwksUrl, discover, publicKey and secrets must be set; 0 are\nBRIDGE_JWT_ISSUERS_FILE: issuer 2: exactly",
+		`{"issuers":[{"issuer":"a","secrets":["canary"]},{"issuer":"b","discover":true}]}`:                                                            "issuer 1: the token secret has 6 bytes; at least 32 are needed\nBRIDGE_JWT_ISSUERS_FILE: issuer 2: with discover",
+		`{"issuers":[{"issuer":"a","secrets":["` + DevMark + `canary-canary-canary"]}]}`:                                                              "issuer 1 has a secret that dev made",
+		`{"issuers":[{"issuer":"a","secrets":["the-secret-of-the-partner-0000000"]},{"issuer":"a","secrets":["the-secret-of-the-partner-0000000"]}]}`: "judged by another entry already",
+		`{}`: "no issuers",
+	} {
+		write(text)
+		err := s.Check()
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func TestASecretPrintsAsStars(t *testing.T) {
+	if s := Secret("hunter2"); s.String() != "***" || s.LogValue().String() != "***" {
+		t.Error(s.String())
+	}
+}
+
+func TestASecretMayHoldSeveral(t *testing.T) {
+	if got := fmt.Sprint(Secret("a,b, c").List(), Secret("").List(), Secret(" one ").List()); got != "[a b c] [] [ one ]" {
+		t.Error(got)
+	}
+}
+
+// goodSettings are settings with which serve would start.
+func goodSettings(dir string) Settings {
+	return Settings{
+		Listen: "127.0.0.1:0", LogLevel: "debug",
+		Store:          Store{DataDir: dir, IDRetention: 7 * 24 * time.Hour, MailboxLimit: 10_000, MailboxBytes: 16 << 20},
+		WebhookSecrets: []Secret{"whsec_ZTJlLXdlYmhvb2stc2VjcmV0LW9mLTMyLWJ5dGVzISE="},
+		TokenSettings:  TokenSettings{JWTSecret: testJWTSecret, JWTLeeway: auth.DefaultLeeway, JWTUserClaim: "sub", JWTRightsClaim: "bridge"},
+		AllowedOrigins: []string{"https://app.example"},
+		DefaultTTL:     72 * time.Hour, MaxBytes: 64 << 10, MaxBatchBytes: 8 << 20,
+		MaxSessions: 1000, SessionsByUser: 16, MaxPending: 64, DrainTimeout: 10 * time.Second, PingInterval: 25 * time.Second,
+	}
+}
+
+const testJWTSecret = "a-jwt-secret-that-is-long-enough-for-hs256"
