@@ -58,7 +58,7 @@ func (e *Store) reconcile(ctx context.Context) error {
 			return err
 		}
 		for _, m := range members[user] {
-			attending = append(attending, e.attend(m.Session, user))
+			attending = append(attending, e.listSession(m.Session, user))
 			again = append(again, e.joining(m, head, starts, true))
 			said = append(said, m)
 		}
@@ -76,7 +76,7 @@ func (e *Store) reconcile(ctx context.Context) error {
 			(*h).Behind(user, bridge.Position{Mailbox: n})
 		}
 	}
-	if err := e.each(ctx, attending); err != nil {
+	if err := e.do(ctx, attending...); err != nil {
 		return err
 	}
 	for i, r := range e.runMany(ctx, again) {
@@ -128,7 +128,7 @@ func (e *Store) amend(ctx context.Context, h bridge.Hub, members []bridge.Member
 			}
 		}
 	}
-	return e.each(ctx, gone)
+	return e.do(ctx, gone...)
 }
 
 // revocation reads what lua/revoke.lua wrote.
