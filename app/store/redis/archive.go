@@ -31,7 +31,7 @@ func OpenArchive(ctx context.Context, o Options) (*Archive, error) {
 	}
 	a := &Archive{e: e}
 	if err = a.open(ctx); err != nil {
-		e.hangUp()
+		e.disconnect()
 		return nil, err
 	}
 	return a, nil
@@ -63,7 +63,7 @@ func (a *Archive) Close() error {
 	if a.e.closed.Swap(true) {
 		return bridge.ErrClosed
 	}
-	a.e.hangUp()
+	a.e.disconnect()
 	return nil
 }
 

@@ -87,7 +87,7 @@ func (d *dumping) membershipsOf(ctx context.Context, i int, user string, groups 
 		}
 		for _, token := range tokens {
 			m := &bridge.MembershipEntry{Group: name, User: user}
-			if s := parseSaying(fields[token]); s.names(name, d.place.now) {
+			if s := parseTokenGroups(fields[token]); s.grants(name, d.place.now) {
 				m.Until, m.Token, m.TokenID, m.Issued = s.until*int64(time.Millisecond), token, s.tokenID, s.issued*int64(time.Millisecond)
 			}
 			if err := give(m); err != nil {
@@ -114,7 +114,7 @@ func (d *dumping) memberOf(ctx context.Context, tag string, groups []string) (st
 				return "", err
 			}
 			for _, u := range users {
-				user, _ := userOf(u)
+				user, _ := splitIndexMember(u)
 				d.learn(user)
 			}
 		}

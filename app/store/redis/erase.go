@@ -26,7 +26,7 @@ func (e *Store) Erase(ctx context.Context, user string) error {
 	if err = e.fault(ctx, err); err != nil {
 		return err
 	}
-	said, err := e.sayings(ctx, user)
+	said, err := e.tokensOf(ctx, user)
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func (e *Store) Erase(ctx context.Context, user string) error {
 		return err
 	}
 	now := e.opts.Now()
-	keys := []string{b.h, b.l, b.m, b.g, b.t, b.trails(), b.tokens(), e.sights(b, now), e.sights(b, now.Add(-e.opts.IDRetention))}
+	keys := []string{b.h, b.l, b.m, b.g, b.t, b.logs(), b.tokens(), e.sights(b, now), e.sights(b, now.Add(-e.opts.IDRetention))}
 	keys = append(keys, e.indexes(b)...)
 	n := bridge.Notice{Kind: bridge.NoticeErased, User: user}
 	if _, err = e.runDurable(ctx, call{&e.scripts.erase, keys, []string{e.channel(), e.self, e.notice(n), itoa(now.UnixNano())}}); err != nil {
@@ -53,7 +53,7 @@ func (e *Store) Erase(ctx context.Context, user string) error {
 // forgetMember takes a user's name off the lists of groups and of users, except where
 // the user has come back meanwhile.
 func (e *Store) forgetMember(ctx context.Context, user string, groups []string) error {
-	if err := e.unlist(ctx, user); err != nil {
+	if err := e.unlistUser(ctx, user); err != nil {
 		return err
 	}
 	own := e.mailboxOf(user).groups()
@@ -61,7 +61,7 @@ func (e *Store) forgetMember(ctx context.Context, user string, groups []string) 
 		g := e.groupKeys(name)
 		cmds := rueidis.Commands{e.client.B().Srem().Key(g.stored).Member(user).Build(), e.client.B().Zrem().Key(g.older).Member(user).Build()}
 		for at := uint64(0); ; {
-			page, err := e.client.Do(ctx, e.client.B().Zscan().Key(g.named).Cursor(at).Match(literal.Replace(indexed(user, ""))+"*").Count(scanned).Build()).AsScanEntry()
+			page, err := e.client.Do(ctx, e.client.B().Zscan().Key(g.named).Cursor(at).Match(literal.Replace(indexMember(user, ""))+"*").Count(scanned).Build()).AsScanEntry()
 			if err = e.fault(ctx, err); err != nil {
 				return err
 			}
@@ -76,12 +76,12 @@ func (e *Store) forgetMember(ctx context.Context, user string, groups []string) 
 			return err
 		}
 	}
-	said, err := e.sayings(ctx, user)
+	said, err := e.tokensOf(ctx, user)
 	if err != nil {
 		return err
 	}
 	for token, s := range said {
-		if err := e.agree(ctx, user, token, s.groups); err != nil {
+		if err := e.reindex(ctx, user, token, s.groups); err != nil {
 			return err
 		}
 	}

@@ -91,7 +91,7 @@ func (e *Store) removeMember(ctx context.Context, group, user string) error {
 		return err
 	}
 	for _, t := range tokens {
-		if err := e.agree(ctx, user, t, []string{group}); err != nil {
+		if err := e.reindex(ctx, user, t, []string{group}); err != nil {
 			return err
 		}
 	}
@@ -113,7 +113,7 @@ func (e *Store) groupsOf(ctx context.Context, user string) (out []string, err er
 	if err = e.fault(ctx, err); err != nil {
 		return nil, err
 	}
-	tokens, err := e.sayings(ctx, user)
+	tokens, err := e.tokensOf(ctx, user)
 	if err != nil {
 		return nil, err
 	}

@@ -71,15 +71,15 @@ func (e *Store) runMany(ctx context.Context, calls []call) []replied {
 		left[i] = i
 	}
 	for turns := 0; len(left) > 0; turns++ {
-		again, err := left, pause(ctx, turns)
+		again, err := left, backoff(ctx, turns)
 		if err == nil {
-			err = e.sure(ctx)
+			err = e.ensurePrimaries(ctx)
 		}
 		if err == nil {
 			again, err = e.runLeft(ctx, calls, left, out)
 		}
-		if err == nil && turns == maxTurns {
-			err = errRestless
+		if err == nil && turns == maxLifeTries {
+			err = errUnstable
 		}
 		if err != nil {
 			for _, n := range again {
@@ -112,13 +112,13 @@ func (e *Store) runLeft(ctx context.Context, calls []call, left []int, out []rep
 		again, least = append(again, n), max(least, no)
 	}
 	if len(again) > 0 {
-		err = e.turn(ctx, lf, least)
+		err = e.findLife(ctx, lf, least)
 	}
 	return again, err
 }
 
 // runManyOnce runs scripts in one life. The errors are the server's own.
-func (e *Store) runManyOnce(ctx context.Context, lf *lifetime, calls []call) []replied {
+func (e *Store) runManyOnce(ctx context.Context, lf *storeLife, calls []call) []replied {
 	cmds := make(rueidis.Commands, len(calls))
 	for i := range calls {
 		cmds[i] = e.byHash(lf, calls[i])
@@ -148,11 +148,11 @@ func (e *Store) runManyDurably(ctx context.Context, calls []call) []replied {
 // runManyIn runs scripts in a life that the caller names, all of them or none.
 // ErrOtherLife if the store lives another life.
 func (e *Store) runManyIn(ctx context.Context, life string, calls []call) ([]replied, error) {
-	for turns := range maxTurns {
-		if err := pause(ctx, turns); err != nil {
+	for turns := range maxLifeTries {
+		if err := backoff(ctx, turns); err != nil {
 			return nil, e.fault(ctx, err)
 		}
-		if err := e.sure(ctx); err != nil {
+		if err := e.ensurePrimaries(ctx); err != nil {
 			return nil, e.fault(ctx, err)
 		}
 		lf := e.lives.now.Load()
@@ -171,9 +171,9 @@ func (e *Store) runManyIn(ctx context.Context, life string, calls []call) ([]rep
 		if !over {
 			return out, nil
 		}
-		if err := e.turn(ctx, lf, least); err != nil { // or the server had only forgotten the scripts
+		if err := e.findLife(ctx, lf, least); err != nil { // or the server had only forgotten the scripts
 			return nil, err
 		}
 	}
-	return nil, errRestless
+	return nil, errUnstable
 }

@@ -97,7 +97,7 @@ func (e *Store) connectPrimaries(ctx context.Context) ([]*primaryConn, error) {
 
 // loadScripts has a primary cache the scripts of a life, and makes sure that it was the
 // same primary all the while.
-func (s *primaryConn) loadScripts(ctx context.Context, e *Store, lf *lifetime) error {
+func (s *primaryConn) loadScripts(ctx context.Context, e *Store, lf *storeLife) error {
 	cmds := make(rueidis.Commands, 0, len(e.scripts.all)+1)
 	for _, one := range e.scripts.all {
 		cmds = append(cmds, e.client.B().ScriptLoad().Script(lf.source(one)).Build())
@@ -145,5 +145,5 @@ func (e *Store) checkPrimaries(ctx context.Context) error {
 	if !strange {
 		return silent
 	}
-	return e.turn(ctx, lf, 0)
+	return e.findLife(ctx, lf, 0)
 }

@@ -32,15 +32,15 @@ type Store struct {
 	leases         *leases
 	selfDeliveries *selfDeliveries
 	batcher        batcher
-	asked          *questions
+	peerRequests   *peerRequests
 	lives          *lives
 	metrics        *metrics
 	health         health
 
 	gate   sync.RWMutex // held for reading by each call, for writing by Close
 	closed atomic.Bool
-	life   context.Context
-	end    context.CancelFunc
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
 	loops  sync.WaitGroup
 
 	listening  atomic.Bool   // the channels are heard
@@ -59,9 +59,9 @@ var (
 	_ bridge.Live  = (*Store)(nil)
 )
 
-// startPatience is how long Open tries to reach Redis: machines and Redis are
+// startTimeout is how long Open tries to reach Redis: machines and Redis are
 // often started together.
-const startPatience = 20 * time.Second
+const startTimeout = 20 * time.Second
 
 // Open connects to Redis and begins to listen. Errors: a setting that is wrong,
 // a server that is too old or holds what a newer version wrote, ErrUnfinished,
@@ -72,7 +72,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, err
 	}
 	if err = e.open(ctx); err != nil {
-		e.hangUp()
+		e.disconnect()
 		return nil, err
 	}
 	return e, nil
@@ -109,32 +109,32 @@ func dial(ctx context.Context, o Options) (*Store, error) {
 		return nil, err
 	}
 	e := &Store{opts: o, client: client, conns: wires, cluster: client.Mode() == rueidis.ClientModeCluster, self: randomName(machineNameLen),
-		leases: newLeases(), selfDeliveries: newSelfDeliveries(), asked: newQuestions(), lives: newLives(), heardOnce: make(chan struct{})}
-	e.life, e.end = context.WithCancel(context.WithoutCancel(ctx))
+		leases: newLeases(), selfDeliveries: newSelfDeliveries(), peerRequests: newPeerRequests(), lives: newLives(), heardOnce: make(chan struct{})}
+	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	e.all = e.mailboxAt("all")
 	e.health.logger = o.Logger
 	if e.scripts, err = loadScripts(); err == nil {
-		e.lives.now.Store(e.lifetime("", 0))
+		e.lives.now.Store(e.newLife("", 0))
 		err = e.inspect(ctx)
 	}
 	if err == nil {
 		err = e.checkFormat(ctx)
 	}
 	if err != nil {
-		e.hangUp()
+		e.disconnect()
 		return nil, err
 	}
 	return e, nil
 }
 
-func (e *Store) hangUp() {
-	e.end()
+func (e *Store) disconnect() {
+	e.cancel()
 	e.loops.Wait()
 	e.client.Close()
 }
 
 func connect(ctx context.Context, co rueidis.ClientOption, o Options) (rueidis.Client, error) {
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		client, err := rueidis.NewClient(co)
@@ -151,7 +151,7 @@ func connect(ctx context.Context, co rueidis.ClientOption, o Options) (rueidis.C
 }
 
 func (e *Store) open(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, startPatience, errSilent)
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errNoAnswer)
 	defer cancel()
 	if err := e.checkWhole(ctx); err != nil {
 		return err
@@ -163,13 +163,13 @@ func (e *Store) open(ctx context.Context) error {
 	if err := e.beginIndex(ctx); err != nil {
 		return err
 	}
-	if err := e.turn(ctx, nil, 0); err != nil {
+	if err := e.findLife(ctx, nil, 0); err != nil {
 		return err
 	}
-	e.loops.Go(func() { e.opts.Guard.Loop("redis channels", e.life.Done(), e.subscribe) })
+	e.loops.Go(func() { e.opts.Guard.Loop("redis channels", e.ctx.Done(), e.subscribe) })
 	select {
 	case <-e.heardOnce:
-	case <-time.After(startPatience):
+	case <-time.After(startTimeout):
 		return fmt.Errorf("%w: redis: the channels cannot be heard", bridge.ErrUnavailable)
 	case <-ctx.Done():
 		return ctx.Err()
@@ -178,7 +178,7 @@ func (e *Store) open(ctx context.Context) error {
 		return err
 	}
 	e.revived = false // nobody has struck it out, it is new
-	e.loops.Go(func() { e.opts.Guard.Loop("redis lease", e.life.Done(), e.renewing) })
+	e.loops.Go(func() { e.opts.Guard.Loop("redis lease", e.ctx.Done(), e.keepRenewing) })
 	return nil
 }
 
@@ -266,19 +266,19 @@ func (e *Store) enter(ctx context.Context) (limited context.Context, leave func(
 	if _, ok := ctx.Deadline(); ok {
 		return ctx, e.gate.RUnlock, nil
 	}
-	limited, cancel := context.WithTimeoutCause(ctx, e.opts.Patience, errSilent)
+	limited, cancel := context.WithTimeoutCause(ctx, e.opts.Patience, errNoAnswer)
 	return limited, func() { cancel(); e.gate.RUnlock() }, nil
 }
 
-// errSilent is that a server has not answered in time.
-var errSilent = fmt.Errorf("%w: redis: no answer in time", bridge.ErrUnavailable)
+// errNoAnswer is that a server has not answered in time.
+var errNoAnswer = fmt.Errorf("%w: redis: no answer in time", bridge.ErrUnavailable)
 
 // Close implements bridge.Store.
 func (e *Store) Close() error {
 	if e.closed.Swap(true) {
 		return bridge.ErrClosed
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), min(closePatience, e.opts.Patience))
+	ctx, cancel := context.WithTimeout(context.Background(), min(closeTimeout, e.opts.Patience))
 	defer cancel()
 	free := make(chan struct{})
 	go func() {
@@ -288,26 +288,26 @@ func (e *Store) Close() error {
 	answers := false
 	select {
 	case <-free:
-		answers = e.withdraw(ctx)
+		answers = e.withdrawPresence(ctx)
 	case <-ctx.Done():
 		e.opts.Logger.Warn("calls of Redis are under way, and are given up")
 	}
 	if !answers {
 		e.conns.end() // or those who wait for a server that hangs would wait on
 	}
-	e.hangUp()
+	e.disconnect()
 	<-free
 	e.gate.Unlock()
 	e.metrics.close()
 	return nil
 }
 
-// closePatience is how long Close waits for calls under way, and to say goodbye.
-const closePatience = 3 * time.Second
+// closeTimeout is how long Close waits for calls under way, and to say goodbye.
+const closeTimeout = 3 * time.Second
 
 // withdraw takes back this machine's word about its sessions. Where that fails (it
 // returns false), it lapses.
-func (e *Store) withdraw(ctx context.Context) bool {
+func (e *Store) withdrawPresence(ctx context.Context) bool {
 	var cmds rueidis.Commands
 	if h := e.hub.Load(); h != nil {
 		for _, m := range (*h).AllMembers() {
