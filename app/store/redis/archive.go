@@ -80,7 +80,7 @@ func (a *Archive) Close() error {
 // Count implements bridge.Archive: ids, mailboxes and messages.
 func (a *Archive) Count(ctx context.Context) (n int64, err error) {
 	e := a.e
-	return n, a.keys(ctx, "*", func(keys []string) error {
+	return n, a.e.scanKeys(ctx, "*", func(keys []string) error {
 		var streams rueidis.Commands
 		for _, k := range keys {
 			switch tag, rest := a.split(k); {
@@ -105,7 +105,7 @@ func (a *Archive) Count(ctx context.Context) (n int64, err error) {
 // store: what is loaded brings its own lives.
 func (a *Archive) Begin(ctx context.Context) error {
 	e := a.e
-	err := a.keys(ctx, "*", func(keys []string) error {
+	err := a.e.scanKeys(ctx, "*", func(keys []string) error {
 		if a.begun {
 			return a.clear(ctx, keys)
 		}

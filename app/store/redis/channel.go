@@ -189,10 +189,7 @@ func (e *Store) catchUp() {
 func (e *Store) catchingUp() {
 	for wait := resubscribeLeast; ; wait = min(2*wait, resubscribeMost) {
 		e.catching.Store(false) // a catchUp from here on runs reconcile again
-		ctx, cancel := context.WithTimeout(e.ctx, e.opts.Patience)
-		err := e.reconcile(ctx)
-		cancel()
-		if err == nil || e.ctx.Err() != nil {
+		if err := e.whileOpen(e.reconcile); err == nil || e.closed.Load() {
 			return
 		}
 		select {

@@ -47,7 +47,7 @@ func (a *Archive) Dump(ctx context.Context, take func(e bridge.Entry) error) err
 		return err
 	}
 	for _, k := range kinds {
-		err := a.keys(ctx, k.pattern, func(keys []string) error {
+		err := a.e.scanKeys(ctx, k.pattern, func(keys []string) error {
 			for some := range slices.Chunk(keys, dumpPage) {
 				if err := k.dump(d, ctx, some); err != nil {
 					return err
@@ -101,25 +101,21 @@ func (d *dumping) lives(ctx context.Context, keys []string) error {
 	return nil
 }
 
-// records reads what ids are remembered by; nil for one that is over.
+// records reads the entries of ids; nil for one that is over.
 func (d *dumping) records(ctx context.Context, keys []string) ([]*dedupEntry, error) {
-	e := d.e
-	cmds := make(rueidis.Commands, len(keys))
-	for i, k := range keys {
-		cmds[i] = e.client.B().Get().Key(k).Build()
+	found, err := d.e.getMany(ctx, keys)
+	if err != nil {
+		return nil, err
 	}
 	out := make([]*dedupEntry, len(keys))
-	for i, r := range e.client.DoMulti(ctx, cmds...) {
-		text, err := r.ToString()
-		if rueidis.IsRedisNil(err) {
+	for i, k := range keys {
+		text, ok := found[k]
+		if !ok {
 			continue
-		}
-		if err = e.fault(ctx, err); err != nil {
-			return nil, err
 		}
 		rec, err := decodeDedupEntry(text)
 		if err != nil {
-			return nil, fmt.Errorf("read what the id of %s is remembered by: %w", keys[i], err)
+			return nil, fmt.Errorf("read what is known of the id of %s: %w", k, err)
 		}
 		d.learn(rec.users...)
 		if rec.until > d.now {

@@ -50,6 +50,9 @@ func (e *Store) Erase(ctx context.Context, user string) error {
 	return e.forgetMember(ctx, user, slices.Compact(groups))
 }
 
+// patternOf turns a text into the pattern that only this text matches.
+var patternOf = strings.NewReplacer(`*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`, `\`, `\\`)
+
 // forgetMember takes a user's name off the lists of groups and of users, except where
 // the user has come back meanwhile.
 func (e *Store) forgetMember(ctx context.Context, user string, groups []string) error {
@@ -61,7 +64,7 @@ func (e *Store) forgetMember(ctx context.Context, user string, groups []string) 
 		g := e.groupKeys(name)
 		cmds := rueidis.Commands{e.client.B().Srem().Key(g.stored).Member(user).Build(), e.client.B().Zrem().Key(g.older).Member(user).Build()}
 		for at := uint64(0); ; {
-			page, err := e.client.Do(ctx, e.client.B().Zscan().Key(g.named).Cursor(at).Match(literal.Replace(indexMember(user, ""))+"*").Count(scanned).Build()).AsScanEntry()
+			page, err := e.client.Do(ctx, e.client.B().Zscan().Key(g.named).Cursor(at).Match(patternOf.Replace(indexMember(user, ""))+"*").Count(scanned).Build()).AsScanEntry()
 			if err = e.fault(ctx, err); err != nil {
 				return err
 			}
@@ -120,21 +123,7 @@ func (e *Store) forgetName(ctx context.Context, user string) error {
 	if unlisted, err := e.unlisted(ctx); err != nil || !unlisted {
 		return err
 	}
-	for _, node := range e.client.Nodes() {
-		for at := uint64(0); ; {
-			page, err := node.Do(ctx, node.B().Scan().Cursor(at).Match(e.opts.Prefix+":{i*}").Count(1000).Build()).AsScanEntry()
-			if err = e.fault(ctx, err); err != nil {
-				return err
-			}
-			if err := e.forgetIn(ctx, page.Elements, user); err != nil {
-				return err
-			}
-			if at = page.Cursor; at == 0 {
-				break
-			}
-		}
-	}
-	return nil
+	return e.scanKeys(ctx, "i*}", func(keys []string) error { return e.forgetIn(ctx, keys, user) })
 }
 
 // forgetIn takes a user's name out of the entries of ids, whose keys are given.

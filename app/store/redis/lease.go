@@ -153,13 +153,13 @@ func (e *Store) keepRenewing() {
 		case <-e.ctx.Done():
 			return
 		}
-		ctx, cancel := context.WithTimeout(e.ctx, e.opts.Patience)
-		err := e.checkPrimaries(ctx)
-		if err == nil {
-			err = e.renew(ctx)
-		}
-		cancel()
-		if e.ctx.Err() == nil {
+		err := e.whileOpen(func(ctx context.Context) error {
+			if err := e.checkPrimaries(ctx); err != nil {
+				return err
+			}
+			return e.renew(ctx)
+		})
+		if !e.closed.Load() {
 			e.health.note(err)
 		}
 	}

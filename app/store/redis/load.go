@@ -121,28 +121,27 @@ func (l *loading) event(ev *bridge.EventEntry) {
 
 // lookup finds the events of messages that came with batches before.
 func (l *loading) lookup(ctx context.Context, entries []bridge.Entry) error {
-	e := l.e
-	var ids []string
-	var cmds rueidis.Commands
+	var ids, keys []string
 	for _, en := range entries {
 		if m := en.Message; m != nil && millis(m.Expires) > l.now {
 			if _, ok := l.records[m.ID]; !ok {
 				l.records[m.ID] = nil
-				ids, cmds = append(ids, m.ID), append(cmds, e.client.B().Get().Key(e.record(m.ID)).Build())
+				ids, keys = append(ids, m.ID), append(keys, l.e.record(m.ID))
 			}
 		}
 	}
-	for i, r := range e.client.DoMulti(ctx, cmds...) {
-		text, err := r.ToString()
-		if rueidis.IsRedisNil(err) {
+	found, err := l.e.getMany(ctx, keys)
+	if err != nil {
+		return err
+	}
+	for i, key := range keys {
+		text, ok := found[key]
+		if !ok {
 			continue
-		}
-		if err = e.fault(ctx, err); err != nil {
-			return err
 		}
 		rec, err := decodeDedupEntry(text)
 		if err != nil {
-			return fmt.Errorf("read what %q is remembered by: %w", ids[i], err)
+			return fmt.Errorf("read what is known of the id %q: %w", ids[i], err)
 		}
 		l.records[ids[i]] = rec.idRecord
 	}

@@ -3,6 +3,8 @@ package redis
 import (
 	"context"
 	"errors"
+	"fmt"
+	"hookbridge/app/bridge"
 	"strings"
 	"sync"
 	"time"
@@ -51,6 +53,23 @@ func replicationIDOf(r rueidis.RedisResult) (string, error) {
 
 func (e *Store) infoReplication() rueidis.Completed {
 	return e.client.B().Arbitrary("INFO", "replication").Build()
+}
+
+// primaries are the servers that are primaries.
+func (e *Store) primaries(ctx context.Context) (list []rueidis.Client, err error) {
+	for _, node := range e.client.Nodes() {
+		id, err := replicationIDOf(node.Do(ctx, e.infoReplication()))
+		if err = e.fault(ctx, err); err != nil {
+			return nil, err
+		}
+		if id != "" {
+			list = append(list, node)
+		}
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("%w: redis: no primary is known", bridge.ErrUnavailable)
+	}
+	return list, nil
 }
 
 // connectPrimaries connects to each primary. It leaves out servers of a Cluster that

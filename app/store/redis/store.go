@@ -46,12 +46,12 @@ type Store struct {
 	listening  atomic.Bool   // the channels are heard
 	heardOnce  chan struct{} // closed when they were for the first time
 	heard      sync.Once     // closes heardOnce
-	catching   atomic.Bool   // catchUp is at work
-	reaping    atomic.Bool   // reap is at work
-	reconciled atomic.Uint64 // how often reconcile has repeated what sessions' tokens say
+	catching   atomic.Bool   // catchUp runs
+	reaping    atomic.Bool   // reapDead runs
+	reconciled atomic.Uint64 // how often reconcile has registered sessions again
 	renewals   sync.Mutex    // guards the two that follow
-	revived    bool          // of renew: the lease had lapsed at the last renewal
-	renewed    time.Time     // of renew: when that was
+	revived    bool          // the lease had lapsed at the last renewal
+	renewed    time.Time     // when that was
 }
 
 var (
@@ -78,8 +78,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	return e, nil
 }
 
-// dial makes an engine that is connected, to a store of a known format, and does
-// nothing yet.
+// dial returns a Store that is connected, to a store of a known format, and does nothing
+// yet.
 func dial(ctx context.Context, o Options) (*Store, error) {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -89,26 +89,26 @@ func dial(ctx context.Context, o Options) (*Store, error) {
 		return nil, fmt.Errorf("redis: %w", err)
 	}
 	co, err := rueidis.ParseURL(o.URL)
-	if err != nil { // its text may repeat the URL, with a password in it
+	if err != nil { // its text may repeat the URL with its password
 		return nil, fmt.Errorf("redis: %w", errURL)
 	}
 	co.DisableCache = true
 	co.ConnWriteTimeout = o.Patience
 	co.Dialer.Timeout = o.Patience
-	co.PipelineMultiplex = -1 // one connection: what many callers ask goes out in one write
+	co.PipelineMultiplex = -1 // one connection, so that the commands of many callers go out in one write
 	co.ClientName = "hookbridge"
-	co.ClientSetInfo = rueidis.DisableClientSetInfo // Redis 7.0 does not know it, and would refuse a list of rights that names it
-	// Or it would repeat what only reads until the caller's context ends.
+	co.ClientSetInfo = rueidis.DisableClientSetInfo // Redis 7.0 does not know CLIENT SETINFO, nor rights that name it
+	// With retries it would repeat a read until the caller's context ends.
 	co.DisableRetry = true
-	wires := newConns()
-	if co.DialCtxFn == nil { // of a URL that names no socket of the file system
-		co.DialCtxFn = wires.dial
+	conns := newConns()
+	if co.DialCtxFn == nil { // the URL does not name a Unix socket
+		co.DialCtxFn = conns.dial
 	}
 	client, err := connect(ctx, co, o)
 	if err != nil {
 		return nil, err
 	}
-	e := &Store{opts: o, client: client, conns: wires, cluster: client.Mode() == rueidis.ClientModeCluster, self: randomName(machineNameLen),
+	e := &Store{opts: o, client: client, conns: conns, cluster: client.Mode() == rueidis.ClientModeCluster, self: randomName(machineNameLen),
 		leases: newLeases(), selfDeliveries: newSelfDeliveries(), peerRequests: newPeerRequests(), lives: newLives(), heardOnce: make(chan struct{})}
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	e.all = e.mailboxAt("all")
@@ -177,7 +177,7 @@ func (e *Store) open(ctx context.Context) error {
 	if err := e.renew(ctx); err != nil {
 		return err
 	}
-	e.revived = false // nobody has struck it out, it is new
+	e.revived = false // the machine is new, and its lease has not lapsed
 	e.loops.Go(func() { e.opts.Guard.Loop("redis lease", e.ctx.Done(), e.keepRenewing) })
 	return nil
 }
@@ -189,12 +189,7 @@ func (e *Store) inspect(ctx context.Context) error {
 	if err != nil {
 		return e.fault(ctx, err)
 	}
-	info := make(map[string]string)
-	for line := range strings.Lines(text) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-			info[name] = value
-		}
-	}
+	info := parseInfo(text)
 	major, _, _ := strings.Cut(info["redis_version"], ".")
 	if n, err := strconv.Atoi(major); err == nil && n < 7 {
 		return fmt.Errorf("redis: the server is version %s; 7 or later is needed", info["redis_version"])
@@ -270,6 +265,22 @@ func (e *Store) enter(ctx context.Context) (limited context.Context, leave func(
 	return limited, func() { cancel(); e.gate.RUnlock() }, nil
 }
 
+// whileOpen calls do unless Close has begun, and Close waits for it: what the Store's own
+// loops write about this machine and its sessions must not come after Close has taken both out. It
+// does not wait for Close, which waits for the loops.
+func (e *Store) whileOpen(do func(ctx context.Context) error) error {
+	if !e.gate.TryRLock() {
+		return bridge.ErrClosed
+	}
+	defer e.gate.RUnlock()
+	if e.closed.Load() {
+		return bridge.ErrClosed
+	}
+	ctx, cancel := context.WithTimeout(e.ctx, e.opts.Patience)
+	defer cancel()
+	return do(ctx)
+}
+
 // errNoAnswer is that a server has not answered in time.
 var errNoAnswer = fmt.Errorf("%w: redis: no answer in time", bridge.ErrUnavailable)
 
@@ -293,7 +304,7 @@ func (e *Store) Close() error {
 		e.opts.Logger.Warn("calls of Redis are under way, and are given up")
 	}
 	if !answers {
-		e.conns.end() // or those who wait for a server that hangs would wait on
+		e.conns.end() // or callers of a server that hangs would wait on
 	}
 	e.disconnect()
 	<-free
@@ -302,11 +313,11 @@ func (e *Store) Close() error {
 	return nil
 }
 
-// closeTimeout is how long Close waits for calls under way, and to say goodbye.
+// closeTimeout is how long Close waits for calls under way, and for its own.
 const closeTimeout = 3 * time.Second
 
-// withdraw takes back this machine's word about its sessions. Where that fails (it
-// returns false), it lapses.
+// withdrawPresence takes this machine and its sessions out of Redis. If that fails (it
+// returns false), other machines take them for alive until the lease lapses.
 func (e *Store) withdrawPresence(ctx context.Context) bool {
 	var cmds rueidis.Commands
 	if h := e.hub.Load(); h != nil {
