@@ -28,9 +28,11 @@ func breakDisk(e *Store, op string) (mend func()) {
 }
 
 func TestAFailingDiskRefusesWithNothingHalfDoneAndRecovers(t *testing.T) {
+	t.Parallel()
 	for _, op := range []string{"write", "sync"} {
 		t.Run(op, func(t *testing.T) {
-			e := open(t, Options{Dir: t.TempDir()})
+			t.Parallel()
+			e := open(t, Options{Dir: scratch(t)})
 			mustAppend(t, e, message("before", "u", 100, inAnHour()))
 			if _, err := e.Join(t.Context(), bridge.Member{User: "u"}); err != nil {
 				t.Fatal(err)
@@ -87,7 +89,8 @@ func TestAFailingDiskRefusesWithNothingHalfDoneAndRecovers(t *testing.T) {
 }
 
 func TestAFullDiskIsSurvived(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := scratch(t)
 	unmount, err := mountSmall(dir, "6m")
 	if err != nil {
 		t.Skipf("no small disk to be had: %v", err)
@@ -132,7 +135,8 @@ func TestAFullDiskIsSurvived(t *testing.T) {
 }
 
 func TestAStuckDiskIsReportedAndTheQueueStaysBounded(t *testing.T) {
-	e := open(t, Options{Dir: t.TempDir(), QueueLimit: 4, Patience: 50 * time.Millisecond})
+	t.Parallel()
+	e := open(t, Options{Dir: scratch(t), QueueLimit: 4, Patience: 50 * time.Millisecond})
 	stuck, once := make(chan struct{}), sync.Once{}
 	reached := make(chan struct{})
 	f := func(op string) error {

@@ -66,9 +66,11 @@ func sessionsOf(t *testing.T, e *Store, user string) int {
 }
 
 func TestCallsThatFailLeaveNoTrace(t *testing.T) {
+	t.Parallel()
 	for _, op := range []string{"write", "sync"} {
 		t.Run(op, func(t *testing.T) {
-			e := open(t, Options{Dir: t.TempDir()})
+			t.Parallel()
+			e := open(t, Options{Dir: scratch(t)})
 			heard := &notices{}
 			e.Listen(heard)
 			first := member("ada", "ses_1", "a", "ward")
@@ -140,7 +142,8 @@ func (e *Store) flushed(t *testing.T) error {
 }
 
 func TestASessionThatLeavesAFailingStoreIsForgotten(t *testing.T) {
-	e := open(t, Options{Dir: t.TempDir()})
+	t.Parallel()
+	e := open(t, Options{Dir: scratch(t)})
 	m := member("u", "s", "t")
 	mustJoin(t, e, m)
 	e.health.damage(errDamaged)
@@ -156,7 +159,8 @@ func TestASessionThatLeavesAFailingStoreIsForgotten(t *testing.T) {
 }
 
 func TestARevocationIsKnownAndToldOfThoughItsCallerHasGone(t *testing.T) {
-	e := open(t, Options{Dir: t.TempDir()})
+	t.Parallel()
+	e := open(t, Options{Dir: scratch(t)})
 	heard := &notices{}
 	e.Listen(heard)
 	stuck, reached := make(chan struct{}), make(chan struct{})
@@ -187,7 +191,8 @@ func TestARevocationIsKnownAndToldOfThoughItsCallerHasGone(t *testing.T) {
 }
 
 func TestAJoinThatNobodyWaitsForMakesNobodyPresent(t *testing.T) {
-	e := open(t, Options{Dir: t.TempDir()})
+	t.Parallel()
+	e := open(t, Options{Dir: scratch(t)})
 	mustJoin(t, e, member("ada", "ses_1", "a", "ward"))
 	stuck, reached := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -222,15 +227,17 @@ func TestAJoinThatNobodyWaitsForMakesNobodyPresent(t *testing.T) {
 }
 
 func TestWhatTokensSaidIsForgottenOnceItIsOver(t *testing.T) {
+	t.Parallel()
 	clock := &shifted{}
-	e := open(t, Options{Dir: t.TempDir(), Now: clock.now})
+	e := open(t, Options{Dir: scratch(t), Now: clock.now})
 	mustJoin(t, e, member("ada", "ses_1", "a", "ward", "night"))
 	clock.advance(2 * time.Hour)
 	eventually(t, "the rows to go", func() bool { return number(t, e, "SELECT count(*) FROM token_members") == 0 })
 }
 
 func TestMembersOfAnOlderFileStayUntilTheirUsersSaySomethingElse(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := scratch(t)
 	f := newFirstVersion(t, dir)
 	f.exec("BEGIN; " + migrations[1] + "; PRAGMA user_version = 2; COMMIT")
 	until := inAnHour().UnixNano()
@@ -274,7 +281,8 @@ func hold(t *testing.T, e *Store) (let func()) {
 }
 
 func TestNothingThatIsOnItsWayWritesAnErasedUserDown(t *testing.T) {
-	e := open(t, Options{Dir: t.TempDir()})
+	t.Parallel()
+	e := open(t, Options{Dir: scratch(t)})
 	m := member("ada", "ses_1", "a", "ward")
 	mustJoin(t, e, m)
 	mustAppend(t, e, message("mail", "ada", 10, inAnHour()))
