@@ -63,6 +63,9 @@ func steady(t *testing.T, e *Store, c *shifted) {
 
 func TestAFullDiskMendsItselfWhenMessagesExpire(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("it fills a disk")
+	}
 	c := &shifted{}
 	e, stored, _, _ := fullUp(t, c)
 	steady(t, e, c)
@@ -121,6 +124,9 @@ func comeAndGo(t *testing.T, e *Store) (refused int) {
 
 func TestWhoeverComesWhileTheDiskIsFullLeavesRoomToErase(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("it fills a disk")
+	}
 	for name, others := range map[string]bool{"alone": false, "others take what is free": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -143,6 +149,9 @@ func TestWhoeverComesWhileTheDiskIsFullLeavesRoomToErase(t *testing.T) {
 // The store is not the one to fill the disk, and finds it full when it writes.
 func TestADiskThatOthersFillMendsItselfWhenMessagesExpire(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("it fills a disk")
+	}
 	disk := scratch(t)
 	unmount, err := mountSmall(disk, "24m")
 	if err != nil {
@@ -175,6 +184,9 @@ func TestADiskThatOthersFillMendsItselfWhenMessagesExpire(t *testing.T) {
 
 func TestAStartOnAFullDiskSaysSoAndMendsItself(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("it fills a disk")
+	}
 	c := &shifted{}
 	e, stored, dir, filler := fullUp(t, c)
 	mustDo(t, e.Close())

@@ -96,6 +96,9 @@ func TestTrimmedMessagesGiveTheirSpaceBack(t *testing.T) {
 
 func TestTheWriteAheadLogStaysBoundedUnderReadsAndWrites(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("it writes 40 MB")
+	}
 	dir := scratch(t)
 	e := open(t, Options{Dir: dir})
 	e.checkpoints.sizes = logSizes{copy: 1 << 20, restart: 4 << 20, truncate: 16 << 20} // small, so that little has to be written
