@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -209,7 +210,7 @@ const defaultPollWait = 25 * time.Second
 
 // poll answers as soon as there is something after a cursor.
 func (s *Server) poll(c *fiber.Ctx) error {
-	id, err := s.listener(c, s.bearer)
+	id, err := s.listener(c, s.poller)
 	if err != nil {
 		return err
 	}
@@ -224,12 +225,13 @@ func (s *Server) poll(c *fiber.Ctx) error {
 	ctx, stop := s.caller(c)
 	defer stop()
 	polled, err := s.o.Bridge.Poll(ctx, id, after(c), patience)
+	if errors.Is(err, bridge.ErrRevoked) {
+		s.auditRefusal(wire.CodeTokenRevoked, c, id)
+	}
 	if err != nil {
 		return err
 	}
-	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
-	c.Set(fiber.HeaderCacheControl, "no-store")
-	return c.Send(pollReply(&polled))
+	return s.jsonBytes(c, pollReply(&polled))
 }
 
 // pollReply is {"cursor":…,"frames":[…]}. The frames are put in as they are: data
@@ -264,7 +266,11 @@ func (s *Server) acks(c *fiber.Ctx) error {
 
 // json replies with 200 and what can be marshalled: nothing that came as JSON.
 func (s *Server) json(c *fiber.Ctx, v any) error {
+	return s.jsonBytes(c, wire.Encode(v))
+}
+
+func (s *Server) jsonBytes(c *fiber.Ctx, b []byte) error {
 	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
 	c.Set(fiber.HeaderCacheControl, "no-store")
-	return c.Send(wire.Encode(v))
+	return c.Send(b)
 }

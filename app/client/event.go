@@ -139,6 +139,9 @@ func parsePlain(b []byte) (e Event, refused *wire.Problem, err error) {
 		err = parseEvent(b, &e)
 		return e, nil, err
 	}
-	data := append(append([]byte(`{"message":`), f.Message...), '}')
-	return Event{Type: "message", From: f.From, Data: data, Raw: b}, nil, nil
+	e = Event{Type: "message", From: f.From, Raw: b}
+	if f.Message != nil {
+		e.Data = append(append([]byte(`{"message":`), f.Message...), '}')
+	}
+	return e, nil, nil
 }

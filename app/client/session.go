@@ -39,19 +39,14 @@ type session struct {
 }
 
 func newSession(s *Subscriber, c *conn) *session {
-	if s.o.Plain { // it is not greeted, and not told about pings
-		c.watchdog.set(silenceTimeout)
-	} else {
-		c.watchdog.set(greetTimeout)
-	}
 	n := &session{Subscriber: s, conn: c, frames: make(chan []byte), lost: make(chan error, 1), gone: make(chan struct{}),
 		ackDue: time.NewTimer(time.Hour), advice: -1}
 	n.ackDue.Stop()
 	return n
 }
 
-// serve handles frames until the connection ends, or ctx, or something fails that
-// another connection would not mend.
+// serve handles frames until the connection ends, ctx ends, or something fails that a
+// new connection would not mend.
 func (s *session) serve(ctx context.Context) ending {
 	defer close(s.gone)
 	defer s.ackDue.Stop()
@@ -83,7 +78,7 @@ func (s *session) serve(ctx context.Context) ending {
 	}
 }
 
-// read hands each message on until the connection ends, and says how it did.
+// read passes each message to serve until the connection ends, and returns why it did.
 func (s *session) read() error {
 	for {
 		b, err := s.conn.read()
@@ -98,7 +93,7 @@ func (s *session) read() error {
 	}
 }
 
-// take handles one frame. Its error is fatal: going on would lose or repeat.
+// take handles one frame. Its error ends Run: going on would lose events.
 func (s *session) take(ctx context.Context, b []byte) error {
 	if s.o.Plain {
 		e, refused, err := parsePlain(b)
@@ -135,10 +130,11 @@ func (s *session) take(ctx context.Context, b []byte) error {
 	switch f.Type {
 	case wire.TypeConnected:
 		s.connected = true
-		s.conn.watchdog.set(silenceTimeout)
+		patience := silenceTimeout
 		if f.PingMs > 0 {
-			s.conn.watchdog.set(3 * time.Duration(f.PingMs) * time.Millisecond)
+			patience = 3 * time.Duration(f.PingMs) * time.Millisecond
 		}
+		s.conn.expect(patience)
 		s.cursor = f.Cursor
 		s.o.OnNotice(Connected{User: f.User, Session: f.Session, Resumed: f.Resumed, Pending: f.Pending})
 	case wire.TypeEvent:
@@ -178,14 +174,14 @@ func (s *session) renew(ctx context.Context, left time.Duration) error {
 	if err != nil {
 		return err
 	}
-	// A connection that breaks here is noticed by the reader, and made again
-	// with a new token.
+	// If this fails, the reader notices that the connection is lost, and the
+	// next one gets a new token.
 	_ = s.write(clientFrame{Type: wire.TypeRefresh, Token: token})
 	return nil
 }
 
-// ack tells the caller, and then the bridge, up to where events were handled. It
-// returns how the connection ends where that fails.
+// ack saves the cursor and then sends it to the bridge, if events were handled since the
+// last ack. If that fails it returns how the connection has ended.
 func (s *session) ack() *ending {
 	if !s.unacked {
 		return nil
@@ -215,7 +211,7 @@ type clientFrame struct {
 
 func (s *session) write(f clientFrame) error { return s.conn.write(ws.NewTextFrame(wire.Encode(f))) }
 
-// leave closes the connection in order: it sends a close frame and waits a moment for the answer.
+// leave sends a close frame and waits for the answer, up to closeTimeout.
 func (s *session) leave(e ending) ending {
 	if s.conn.write(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusNormalClosure, ""))) == nil {
 		s.await()
@@ -223,8 +219,8 @@ func (s *session) leave(e ending) ending {
 	return e
 }
 
-// broken tells how the connection ended on which a write failed. The reader knows
-// best: what failed the write may have been the bridge's close frame.
+// broken returns how the connection has ended on which a write failed. The reader's error
+// comes first: the write may have failed because the bridge has closed.
 func (s *session) broken(err error) ending {
 	if read := s.await(); read != nil {
 		err = read
@@ -232,8 +228,8 @@ func (s *session) broken(err error) ending {
 	return s.ended(err)
 }
 
-// await waits a moment for the reader to end, and gives its error. Frames that
-// come meanwhile are too late to be handled; they come again next time.
+// await waits up to closeTimeout for the reader to end, and returns its error. Frames
+// that come meanwhile are dropped; the next connection gets them again.
 func (s *session) await() error {
 	timer := time.NewTimer(closeTimeout)
 	defer timer.Stop()
@@ -248,7 +244,7 @@ func (s *session) await() error {
 	}
 }
 
-// ended tells from an error of the connection's how it ended.
+// ended maps the error of a connection to its ending.
 func (s *session) ended(err error) ending {
 	e := ending{code: closeLost, reason: "connection lost", after: s.advice, connected: s.connected}
 	var closed *closedError

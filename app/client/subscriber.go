@@ -13,41 +13,44 @@ import (
 )
 
 // SubscriberOptions are the settings of a Subscriber. URL, OnEvent and one of Token
-// and TokenSource are required. All functions are called by Run's goroutine, one at
-// a time; while one runs, nothing is acked and no token is renewed, though pings are answered.
+// and TokenSource are required. The functions are called one at a time, by the
+// goroutine that called Run, and should return soon: meanwhile nothing is acked, and a
+// bridge disconnects a client that falls behind (which then resumes where it was).
 type SubscriberOptions struct {
-	// URL is the address of the bridge, http, https, ws or wss; "/ws" is added
-	// unless it ends so.
+	// URL is the address of the bridge: http, https, ws or wss. The path "/ws" is
+	// added unless it is there.
 	URL string
-	// Token is the user's token. When it has expired, Run ends.
+	// Token is the user's token. Run ends with a *CloseError when it has expired.
 	Token string
-	// TokenSource gives a token for each connection, and another one when that is
-	// about to expire. An error of it ends Run.
+	// TokenSource gives a token for each connection, and a new one when that is
+	// about to expire. If it fails, Run ends with its error.
 	TokenSource func(ctx context.Context) (string, error)
 
-	// OnEvent is called with each event once. The event is acked after it has returned
-	// nil; an error ends Run, and the event comes again in the next one.
+	// OnEvent handles an event; repeats are left out. After nil the event is acked.
+	// After an error it is not: Run ends with that error, and the next Run gets the
+	// event again.
 	OnEvent func(ctx context.Context, e Event) error
-	// OnNotice is told what happens beside events, gaps among it. May be nil.
+	// OnNotice is told of everything else that happens, such as a Gap. May be nil.
 	OnNotice func(n Notice)
 
-	// Cursor is where to resume; empty: with all events that no session of
-	// the user has acked.
+	// Cursor is the one to resume after. Without one the session begins with all
+	// events that no session of the user has acked.
 	Cursor string
-	// SaveCursor keeps the cursor after which to resume. It is called before
-	// events are acked and when a connection has ended, if the cursor has changed; with ""
-	// when the user was erased and what is kept of him should be, too. An error ends Run. May be nil.
+	// SaveCursor stores the cursor to resume after. It is called before events are
+	// acked, and when a connection has ended. It is called with "" when the user
+	// was erased: what the app has stored of the user should then be erased, too. If it fails, Run
+	// ends with its error. May be nil.
 	SaveCursor func(cursor string) error
 
-	// NoAck leaves the events waiting for the user's other sessions.
+	// NoAck sends no acks: the events stay waiting for the user's other sessions.
 	NoAck bool
 	// AckEvery is how long acks are gathered; default 200 ms.
 	AckEvery time.Duration
-	// Plain speaks the plain mode, which has no cursors and no acks by the client:
-	// the bridge takes an event as acked once it has arrived.
+	// Plain chooses the plain mode. It has no cursors and no acks by the client: the
+	// bridge counts an event as acked once it has arrived.
 	Plain bool
-	// MaxFrameBytes bounds what one frame may take of memory; default 16 MiB, four
-	// times the largest event that a bridge can be set to.
+	// MaxFrameBytes is the largest frame that is read; default 16 MiB, four times
+	// the largest event that a bridge can be set to take.
 	MaxFrameBytes int64
 	// HTTPClient makes the handshakes, with its own proxies and TLS settings; default
 	// http.DefaultClient. Redirects are not followed.
@@ -104,11 +107,12 @@ func NewSubscriber(o SubscriberOptions) (*Subscriber, error) {
 	return s, nil
 }
 
-// Run receives until ctx has ended or the bridge has signed the user out, and
-// returns nil then. Any other end is an error: that of one of the options' functions, a
-// *CloseError where the bridge has closed for good, a *ProblemError where it has refused
-// the handshake, or one that says that the other side is no bridge. Run may be
-// called again after it has returned, and goes on where it was.
+// Run receives events until ctx ends or the bridge signs the user out (close code
+// 1000), and then returns nil. Otherwise it returns an error: that of one of the options'
+// functions, a *CloseError after a close code that forbids to reconnect, a
+// *ProblemError when the handshake was refused, or one that says that the other
+// side is no bridge. Run may be called again after it has returned, and resumes
+// where it was.
 func (s *Subscriber) Run(ctx context.Context) error {
 	for {
 		e := s.connect(ctx)
@@ -141,7 +145,11 @@ func (s *Subscriber) connect(ctx context.Context) ending {
 	if err != nil {
 		return ending{fatal: err}
 	}
-	conn, err := dial(ctx, &s.http, s.url, token, s.o.Plain, s.o.MaxFrameBytes)
+	patience := greetTimeout
+	if s.o.Plain { // a plain session is not greeted, and not told about pings
+		patience = silenceTimeout
+	}
+	conn, err := dial(ctx, &s.http, s.url, token, s.o.Plain, s.o.MaxFrameBytes, patience)
 	if err != nil {
 		return refusedHandshake(err)
 	}
@@ -169,8 +177,8 @@ func (s *Subscriber) save() error {
 	return nil
 }
 
-// handle hands an event to the caller, unless it was handled before: after a
-// reconnect some come twice. The cursor moves only after that.
+// handle calls OnEvent, unless it has handled this event before: after a reconnect
+// some events come twice. Then it moves the cursor.
 func (s *Subscriber) handle(ctx context.Context, e Event) error {
 	if e.ID == "" || !s.seen.has(e.ID) {
 		if err := s.o.OnEvent(ctx, e); err != nil {
@@ -186,8 +194,8 @@ func (s *Subscriber) handle(ctx context.Context, e Event) error {
 	return nil
 }
 
-// refusedHandshake turns a handshake that failed into the ending whose close code
-// means the same.
+// refusedHandshake maps the error of a handshake to the ending with the close code
+// that means the same.
 func refusedHandshake(err error) ending {
 	e := ending{code: closeLost, reason: err.Error(), after: -1}
 	var problem *ProblemError

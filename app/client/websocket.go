@@ -25,10 +25,10 @@ const (
 	writeTimeout = 10 * time.Second
 )
 
-// errNotBridge is a handshake that another program answered.
+// errNotBridge says that the server has upgraded to something else than our subprotocol.
 var errNotBridge = fmt.Errorf("the other side does not speak %s; is the address right?", wire.Subprotocol)
 
-// errSilent is why a connection was closed on which nothing came.
+// errSilent says that a connection was closed because nothing came on it.
 var errSilent = errors.New("nothing came for too long")
 
 // closedError is the close frame with which the bridge ended a connection.
@@ -43,26 +43,28 @@ func (e *closedError) Error() string { return fmt.Sprintf("closed with %d %s", e
 // and refusals with it), and gobwas/ws reads and writes the frames. One
 // goroutine may read while others write.
 type conn struct {
-	rwc      io.ReadWriteCloser
-	rd       wsutil.Reader
-	watchdog watchdog
+	rwc io.ReadWriteCloser
+	rd  wsutil.Reader
+
+	patience atomic.Int64 // how long nothing may come while read waits; a time.Duration
+	silence  *time.Timer  // closes the connection when that time is over
+	silent   atomic.Bool  // the connection was closed by the timer
 
 	mu      sync.Mutex // held while a frame is written; guards closing
 	closing bool       // a close frame was written, which nothing may follow
 }
 
-// dial opens a connection. Its error is a *ProblemError where the bridge has
-// refused, errNotBridge where something else has answered, and else the network's.
-func dial(ctx context.Context, hc *http.Client, url, token string, plain bool, maxFrame int64) (*conn, error) {
+// dial opens a connection, on which nothing may come for as long as patience. Its error is a
+// *ProblemError for an HTTP reply other than 101, errNotBridge for an upgrade that is
+// not to our subprotocol, or the network's.
+func dial(ctx context.Context, hc *http.Client, url, token string, plain bool, maxFrame int64, patience time.Duration) (*conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
 	}
-	nonce := make([]byte, 16)
-	_, _ = rand.Read(nonce) // never fails (see its documentation)
-	key := base64.StdEncoding.EncodeToString(nonce)
+	key := base64.StdEncoding.EncodeToString([]byte(rand.Text()[:16]))
 	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("Connection", "Upgrade")
 	req.Header.Set("Upgrade", "websocket")
@@ -90,17 +92,18 @@ func dial(ctx context.Context, hc *http.Client, url, token string, plain bool, m
 	}
 	c := &conn{rwc: rwc}
 	c.rd = wsutil.Reader{Source: bufio.NewReader(rwc), State: ws.StateClientSide, CheckUTF8: true, MaxMessageSize: maxFrame, OnIntermediate: c.control}
-	c.watchdog.close = c.close
+	c.patience.Store(int64(patience))
+	c.silence = time.AfterFunc(patience, func() { c.silent.Store(true); c.close() })
 	return c, nil
 }
 
-// read returns the next text message. It answers pings, which tells the bridge
-// that all before them has arrived. A close frame is a *closedError, a message that is too
-// large wsutil.ErrMessageTooLarge, a connection that was silent errSilent.
+// read returns the next text message. It answers pings, which tells the bridge that
+// all frames before them have arrived. The error is a *closedError after a close frame,
+// wsutil.ErrMessageTooLarge, errSilent, or the network's.
 func (c *conn) read() ([]byte, error) {
-	defer c.watchdog.stop()
+	defer c.silence.Stop() // the caller may take its time with the message
 	for {
-		c.watchdog.start()
+		c.silence.Reset(time.Duration(c.patience.Load()))
 		h, err := c.rd.NextFrame()
 		switch {
 		case err != nil:
@@ -115,7 +118,7 @@ func (c *conn) read() ([]byte, error) {
 			err = c.rd.Discard()
 		}
 		if err != nil {
-			if c.watchdog.barked.Load() {
+			if c.silent.Load() {
 				err = errSilent
 			}
 			return nil, err
@@ -135,7 +138,7 @@ func (c *conn) control(h ws.Header, r io.Reader) error {
 		return c.write(ws.NewPongFrame(p))
 	case ws.OpClose:
 		code, reason := ws.ParseCloseFrameData(p)
-		// The close frame is answered as well as it can be; the connection is over either way.
+		// If the answer cannot be sent, the connection has ended all the same.
 		_ = c.write(ws.NewCloseFrame(p[:min(len(p), 2)]))
 		return &closedError{wire.CloseCode(code), reason}
 	}
@@ -160,45 +163,14 @@ func (c *conn) write(f ws.Frame) error {
 	return err
 }
 
+// expect sets how long nothing may come, from now on.
+func (c *conn) expect(patience time.Duration) {
+	c.patience.Store(int64(patience))
+	c.silence.Reset(patience)
+}
+
 // close ends the connection without a word; reading and writing fail from then on.
 func (c *conn) close() {
-	// Its error says that it was closed before.
-	_ = c.rwc.Close()
-}
-
-// watchdog closes a connection on which nothing comes for too long while somebody
-// reads.
-type watchdog struct {
-	close  func()
-	barked atomic.Bool // it has closed the connection
-
-	mu    sync.Mutex // guards what follows
-	limit time.Duration
-	timer *time.Timer
-}
-
-func (w *watchdog) start() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.timer == nil {
-		w.timer = time.AfterFunc(w.limit, func() { w.barked.Store(true); w.close() })
-		return
-	}
-	w.timer.Reset(w.limit)
-}
-
-func (w *watchdog) stop() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.timer.Stop()
-}
-
-// set changes the limit, also that of a reader who waits already.
-func (w *watchdog) set(limit time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.limit = limit
-	if w.timer != nil && w.timer.Stop() {
-		w.timer.Reset(limit)
-	}
+	c.silence.Stop()
+	_ = c.rwc.Close() // it fails where it was closed before
 }

@@ -18,6 +18,8 @@ func TestEachPackageImportsOnlyWhatItsRoomMay(t *testing.T) {
 			[]string{"fiber", "fasthttp", "gobwas", "sqlite", "database/sql", "rueidis", "golang-jwt"}},
 		"hookbridge/app/move": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge"},
 			[]string{"fiber", "fasthttp", "gobwas", "sqlite", "database/sql", "rueidis", "golang-jwt", "progressbar"}},
+		"hookbridge/app/store/local": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge"},
+			[]string{"fiber", "fasthttp", "gobwas", "golang-jwt", "sqlite", "database/sql", "rueidis"}},
 		"hookbridge/app/store/sqlite/walfile": {[]string{"hookbridge/app/guard"}, []string{"fiber", "fasthttp", "gobwas", "rueidis", "golang-jwt"}},
 		"hookbridge/app/store/sqlite": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge", "hookbridge/app/store/sqlite/walfile"},
 			[]string{"fiber", "fasthttp", "gobwas", "golang-jwt"}},
@@ -66,15 +68,21 @@ func contains(list []string, s string) bool {
 	return false
 }
 
-func TestOnlyHandlersSayFiber(t *testing.T) {
+// TestALibraryIsImportedWhereItBelongs: what is used in one or two packages alone.
+func TestALibraryIsImportedWhereItBelongs(t *testing.T) {
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "hookbridge/...").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
 		pkg, imports, _ := strings.Cut(line, " ")
-		if strings.Contains(imports, "gofiber/") && pkg != "hookbridge/handlers" {
-			t.Errorf("%s imports Fiber", pkg)
+		for library, may := range map[string][]string{
+			"github.com/gofiber/":           {"hookbridge/handlers"},
+			"github.com/go-json-experiment": {"hookbridge/app/wire", "hookbridge/auth", "hookbridge/app/move"},
+		} {
+			if strings.Contains(imports, library) && !contains(may, pkg) {
+				t.Errorf("%s imports %s", pkg, library)
+			}
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/bridge"
 	"hookbridge/app/client"
 	"hookbridge/app/wire"
 )
@@ -48,6 +49,9 @@ func TestGoClient(t *testing.T) {
 	stop := run(options)
 	if n, ok := (<-notices).(client.Connected); !ok || n.User != patient1 || n.Session == "" {
 		t.Errorf("%+v", n)
+	}
+	if client.MaxWait != bridge.MaxWait {
+		t.Errorf("the client's longest wait is %s, the bridge's %s", client.MaxWait, bridge.MaxWait)
 	}
 	// A reply that waits for the ack: the client has both handled and acked it.
 	r := visit("msg_1")

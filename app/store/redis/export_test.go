@@ -2,8 +2,23 @@ package redis
 
 import "hookbridge/app/bridge"
 
+// HubOf is what Listen was given; nil before.
+func HubOf(e *Store) bridge.Hub {
+	if h := e.hub.Load(); h != nil {
+		return *h
+	}
+	return nil
+}
+
 // MessagesKey is the key of a user's messages.
 func MessagesKey(e *Store, user string) string { return e.mailboxOf(user).m }
+
+// StateAndRemovedKeys are the keys of a mailbox's state, and of the places from which
+// messages were removed on purpose.
+func StateAndRemovedKeys(e *Store, user string) (state, removed string) {
+	b := e.mailboxOf(user)
+	return b.h, b.g
+}
 
 // MachinesKey is the key of the machines' leases.
 func MachinesKey(e *Store) string {

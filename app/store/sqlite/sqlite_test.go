@@ -28,7 +28,7 @@ func scratch(t *testing.T) string {
 	t.Helper()
 	const memory = "/dev/shm"
 	if free, _, ok := diskSpace(memory); !ok || free < 1<<30 {
-		return t.TempDir()
+		return scratch(t)
 	}
 	dir, err := os.MkdirTemp(memory, "hookbridge-test-")
 	mustDo(t, err)
@@ -148,7 +148,7 @@ func TestMoreUsersThanMemoryHoldsKeepTheirSequences(t *testing.T) {
 			}
 		}
 	}
-	s, err := e.Join(t.Context(), bridge.Member{User: "u3"})
+	s, err := e.Enter(t.Context(), bridge.Member{User: "u3"}, "")
 	if err != nil || s.Acked.Mailbox != 4 {
 		t.Fatalf("%+v, %v", s, err)
 	}
