@@ -66,15 +66,21 @@ func contains(list []string, s string) bool {
 	return false
 }
 
-func TestOnlyHandlersSayFiber(t *testing.T) {
+// TestALibraryIsImportedWhereItBelongs: what is used in one or two packages alone.
+func TestALibraryIsImportedWhereItBelongs(t *testing.T) {
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "hookbridge/...").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
 		pkg, imports, _ := strings.Cut(line, " ")
-		if strings.Contains(imports, "gofiber/") && pkg != "hookbridge/handlers" {
-			t.Errorf("%s imports Fiber", pkg)
+		for library, may := range map[string][]string{
+			"github.com/gofiber/":           {"hookbridge/handlers"},
+			"github.com/go-json-experiment": {"hookbridge/app/wire", "hookbridge/auth", "hookbridge/app/move"},
+		} {
+			if strings.Contains(imports, library) && !contains(may, pkg) {
+				t.Errorf("%s imports %s", pkg, library)
+			}
 		}
 	}
 }

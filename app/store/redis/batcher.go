@@ -121,7 +121,7 @@ func (e *Store) publishOnce(ctx context.Context, lf *lifetime, batch []*appendin
 	args = append(args, itoa(e.nowMs()), e.channel(), e.self, e.leases.dead(), e.touch(), itoa(e.opts.MailboxLimit), itoa(e.opts.BroadcastLimit),
 		itoa(e.opts.MailboxBytes), itoa(e.opts.BroadcastBytes), itoa(e.indexStretch()))
 	for _, a := range batch {
-		keys, args = a.words(keys, args)
+		keys, args = a.publishArgs(keys, args)
 	}
 	reply, err := e.runOnceDurably(ctx, lf, call{&e.scripts.publish, keys, args})
 	if err != nil {
@@ -143,7 +143,7 @@ func (e *Store) publishOnce(ctx context.Context, lf *lifetime, batch []*appendin
 		a.answer, a.err = e.publishAnswer(ctx, list[i])
 		released = append(released, a.answer.released...)
 	}
-	e.releaseLater(ctx, released)
+	e.tryRelease(ctx, released)
 	return left, err
 }
 
@@ -153,7 +153,7 @@ func (e *Store) publishAnswer(ctx context.Context, r rueidis.RedisMessage) (ans 
 		return ans, e.fault(ctx, err)
 	}
 	if r.IsArray() {
-		return parse(r)
+		return parseAnswer(r)
 	}
 	text, err := r.ToString()
 	if err != nil {

@@ -208,7 +208,7 @@ func (e *Store) Recall(ctx context.Context, id string) error {
 			recall(e.mailboxOf(u), places[i], bridge.Notice{Kind: bridge.NoticeRecalled, User: u, ID: id, Mailbox: places[i]}, false)
 		}
 	}
-	for _, one := range e.durably(ctx, calls) {
+	for _, one := range e.runManyDurably(ctx, calls) {
 		if one.err != nil {
 			return one.err
 		}

@@ -133,8 +133,20 @@ func (e *Store) runManyOnce(ctx context.Context, lf *lifetime, calls []call) []r
 	return out
 }
 
-// runManyIn runs scripts in a life that the caller names, all of them or none that
-// counts. ErrOtherLife where the store lives another one.
+// runManyDurably is runMany, or, if callers wait for replicas, runDurable for each call.
+func (e *Store) runManyDurably(ctx context.Context, calls []call) []replied {
+	if e.opts.WaitReplicas == 0 {
+		return e.runMany(ctx, calls)
+	}
+	out := make([]replied, len(calls))
+	for i := range calls {
+		out[i].message, out[i].err = e.runDurable(ctx, calls[i])
+	}
+	return out
+}
+
+// runManyIn runs scripts in a life that the caller names, all of them or none.
+// ErrOtherLife if the store lives another life.
 func (e *Store) runManyIn(ctx context.Context, life string, calls []call) ([]replied, error) {
 	for turns := range maxTurns {
 		if err := pause(ctx, turns); err != nil {
