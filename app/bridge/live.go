@@ -72,7 +72,7 @@ type Notice struct {
 // Listener is what an engine tells about messages as they become readable: this
 // machine's hub. Calls for one log come in the order of its sequences, never two
 // at a time for the same log, and never block. A Deliver may be missing, or come
-// late or twice: sessions find holes by the sequence and fill them from the store.
+// late or twice: a session sees by the sequence what it missed and reads it from the store.
 type Listener interface {
 	// Deliver hands a message of user's mailbox (or a never stored one to
 	// user) to the user's live sessions on this machine and returns how many
