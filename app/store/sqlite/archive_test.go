@@ -12,6 +12,7 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/store/local"
 	"hookbridge/app/store/storetest"
 )
 
@@ -32,7 +33,7 @@ func filled(t *testing.T, pruned bool) (Options, *storetest.Clock) {
 	c := storetest.NewClock()
 	o := Options{Dir: t.TempDir(), Now: c.Now, MailboxLimit: storetest.FilledMailbox, BroadcastLimit: 12}
 	e := open(t, o)
-	storetest.Fill(t, storetest.Pair{Store: e, Live: e}, c)
+	storetest.Fill(t, storetest.Pair{Store: e, Live: local.New(e, c.Now)}, c)
 	if pruned {
 		eventually(t, "what has expired to leave", func() bool {
 			return number(t, e, fmt.Sprint("SELECT count(*) FROM mail WHERE expires <= ", c.Now().UnixNano())) == 0
@@ -116,7 +117,7 @@ func alike(t *testing.T, o, p Options, c *storetest.Clock) {
 			t.Errorf("messages of %s come as %v and %v", u, orders[0], orders[1])
 		}
 	}
-	storetest.Same(t, storetest.Pair{Store: a, Live: a}, storetest.Pair{Store: b, Live: b}, c)
+	storetest.Same(t, storetest.Pair{Store: a, Live: local.New(a, c.Now)}, storetest.Pair{Store: b, Live: local.New(b, c.Now)}, c)
 	mustDo(t, a.Close())
 	mustDo(t, b.Close())
 }
@@ -230,7 +231,7 @@ func TestAStoreWithALifeOfItsOwnIsNotLoadedInto(t *testing.T) {
 			return err
 		},
 		"a user": func(e *Store) error {
-			_, err := e.Join(t.Context(), bridge.Member{User: "u", Session: "ses_1"})
+			_, err := e.Enter(t.Context(), bridge.Member{User: "u", Session: "ses_1"}, "")
 			return err
 		},
 		"a revocation": func(e *Store) error { return e.Revoke(t.Context(), "u", bridge.Revocation{TokenID: "t"}) },
