@@ -218,10 +218,10 @@ func (w *writer) moveTo(p Position, handed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if last := p.Mailbox - one; p.Mailbox > from.Mailbox && last > from.Mailbox {
-		s.deliveryLog().hole(Position{Mailbox: from.Mailbox + 1}, Position{Mailbox: last})
+		s.deliveryLog().skip(Position{Mailbox: from.Mailbox + 1}, Position{Mailbox: last})
 	}
 	if last := p.Broadcast - one; p.Broadcast > from.Broadcast && last > from.Broadcast {
-		s.deliveryLog().hole(Position{Broadcast: from.Broadcast + 1}, Position{Broadcast: last})
+		s.deliveryLog().skip(Position{Broadcast: from.Broadcast + 1}, Position{Broadcast: last})
 	}
 }
 
