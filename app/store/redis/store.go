@@ -231,7 +231,7 @@ func (e *Store) checkWhole(ctx context.Context) error {
 		return err
 	}
 	if n != 0 {
-		return fmt.Errorf("redis: %w: run `hookbridge import` again, which goes on where it broke off", bridge.ErrUnfinished)
+		return fmt.Errorf("redis: %w", bridge.ErrUnfinished)
 	}
 	return nil
 }
