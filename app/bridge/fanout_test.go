@@ -25,18 +25,18 @@ type lossy struct {
 	lose func(id string) bool
 }
 
-type lossyListener struct {
-	bridge.Listener
+type lossyHub struct {
+	bridge.Hub
 	lose func(id string) bool
 }
 
-func (l *lossy) Listen(to bridge.Listener) { l.storeAndLive.Listen(&lossyListener{to, l.lose}) }
+func (l *lossy) Listen(to bridge.Hub) { l.storeAndLive.Listen(&lossyHub{to, l.lose}) }
 
-func (l *lossyListener) Deliver(user string, d bridge.Delivery) int {
+func (l *lossyHub) Deliver(user string, d bridge.Delivery) int {
 	if l.lose(d.Message.ID) {
 		return 0
 	}
-	return l.Listener.Deliver(user, d)
+	return l.Hub.Deliver(user, d)
 }
 
 // line is a socket in memory: what is written comes out as lines of JSON.
@@ -105,10 +105,7 @@ func (noTokens) Authenticate(context.Context, string) (bridge.Identity, error) {
 
 func newBridge(t *testing.T, lose func(string) bool) *bridge.Bridge {
 	t.Helper()
-	engine, err := sqlite.Open(t.Context(), sqlite.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	engine := openStore(t, sqlite.Options{})
 	l := &lossy{engine, lose}
 	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, l, l, noTokens{})
 	t.Cleanup(func() {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"testing"
 
+	"hookbridge/app/store/local"
 	"hookbridge/app/store/storetest"
 )
 
@@ -42,5 +43,5 @@ func TestTheEmbeddedStoreKeepsThePromises(t *testing.T) {
 // pair opens a store as both of a pair.
 func pair(ctx context.Context, o Options) (storetest.Pair, error) {
 	s, err := Open(ctx, o)
-	return storetest.Pair{Store: s, Live: s}, err
+	return storetest.Pair{Store: s, Live: local.New(s, o.Now)}, err
 }

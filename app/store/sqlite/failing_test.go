@@ -32,7 +32,7 @@ func TestAFailingDiskRefusesWithNothingHalfDoneAndRecovers(t *testing.T) {
 		t.Run(op, func(t *testing.T) {
 			e := open(t, Options{Dir: t.TempDir()})
 			mustAppend(t, e, message("before", "u", 100, inAnHour()))
-			if _, err := e.Join(t.Context(), bridge.Member{User: "u"}); err != nil {
+			if _, err := e.Enter(t.Context(), bridge.Member{User: "u"}, ""); err != nil {
 				t.Fatal(err)
 			}
 			mend := breakDisk(e, op)
@@ -55,11 +55,11 @@ func TestAFailingDiskRefusesWithNothingHalfDoneAndRecovers(t *testing.T) {
 			if err := e.Check(t.Context()); !errors.Is(err, bridge.ErrUnavailable) {
 				t.Fatalf("check: %v", err)
 			}
-			s, err := e.Join(t.Context(), bridge.Member{User: "u"})
+			s, err := e.Enter(t.Context(), bridge.Member{User: "u"}, "")
 			if err != nil || s.Head != (bridge.Position{Mailbox: 1}) || s.Acked.Mailbox != 1 {
 				t.Fatalf("a known user's place: %+v, %v", s, err)
 			}
-			if _, err := e.Join(t.Context(), bridge.Member{User: "new"}); !errors.Is(err, bridge.ErrUnavailable) {
+			if _, err := e.Enter(t.Context(), bridge.Member{User: "new"}, ""); !errors.Is(err, bridge.ErrUnavailable) {
 				t.Fatalf("a new user's join: %v", err)
 			}
 			mend()

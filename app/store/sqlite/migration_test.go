@@ -124,7 +124,7 @@ func TestAFileOfTheFirstVersionIsReadAndGoesOn(t *testing.T) {
 		if _, err := e.Append(t.Context(), other); !errors.Is(err, bridge.ErrConflict) {
 			t.Errorf("another message under a known id: %v", err)
 		}
-		s, err := e.Join(t.Context(), bridge.Member{User: "ada", Session: "ses_1", Since: time.Now()})
+		s, err := e.Enter(t.Context(), bridge.Member{User: "ada", Session: "ses_1", Since: time.Now()}, "")
 		if err != nil || s.Head != (bridge.Position{Mailbox: 4, Broadcast: 1}) || s.Acked != (bridge.Position{Mailbox: 2}) || s.First != (bridge.Position{}) {
 			t.Errorf("ada stands at %+v, %v", s, err)
 		}

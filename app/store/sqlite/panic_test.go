@@ -14,6 +14,7 @@ import (
 
 	"hookbridge/app/bridge"
 	"hookbridge/app/guard"
+	"hookbridge/app/store/storetest"
 )
 
 // guarded returns a Guard, and how many panics it has caught at a place.
@@ -96,8 +97,10 @@ func TestAPanicInAGroupIsUnavailableForThatGroupAlone(t *testing.T) {
 	}
 }
 
-// brittle is a Listener that panics for some users.
+// brittle is a Hub that panics for some users.
 type brittle struct {
+	*storetest.Hub
+
 	mu     sync.Mutex
 	behind []string
 	given  []string
@@ -113,10 +116,8 @@ func (b *brittle) Deliver(user string, d bridge.Delivery) int {
 	return 1
 }
 
-func (b *brittle) DeliverAll(bridge.Delivery) int     { panic("x") }
-func (b *brittle) Notify(bridge.Notice)               { panic("x") }
-func (b *brittle) NewLife(string)                     {}
-func (b *brittle) Trails(string) []bridge.DeliveryLog { return nil }
+func (b *brittle) DeliverAll(bridge.Delivery) int { panic("x") }
+func (b *brittle) Notify(bridge.Notice)           { panic("x") }
 func (b *brittle) Behind(user string, _ bridge.Position) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -100,7 +100,7 @@ func comeAndGo(t *testing.T, e *Store) (refused int) {
 	t.Helper()
 	for i := range 1_000 {
 		m := member(fmt.Sprint("somebody-new-", i), fmt.Sprint("s", i), "token", "group")
-		switch _, err := e.Join(t.Context(), m); {
+		switch _, err := e.Enter(t.Context(), m, ""); {
 		case errors.Is(err, errDiskFull):
 			refused++
 			continue
@@ -111,7 +111,7 @@ func comeAndGo(t *testing.T, e *Store) (refused int) {
 		for n := range 60 {
 			trail.Passing = append(trail.Passing, bridge.Passing{ID: fmt.Sprint("an-event-with-a-long-name-", n), Sent: time.Now()})
 		}
-		mustDo(t, e.Leave(t.Context(), trail))
+		mustDo(t, e.Exit(t.Context(), trail))
 	}
 	return refused
 }

@@ -59,10 +59,10 @@ func (c *crowded) step(user, word string) {
 func (c *crowded) visit(user, word string) {
 	m := bridge.Member{User: user, Session: fmt.Sprint("s", c.serial), Since: c.clock.now(),
 		Groups: []string{word + fmt.Sprint(c.serial%3)}, Until: c.clock.now().Add(time.Hour)}
-	if _, err := c.engine.Join(c.Context(), m); err != nil {
+	if _, err := c.engine.Enter(c.Context(), m, ""); err != nil {
 		c.Fatal(err)
 	}
-	mustDo(c.T, c.engine.Leave(c.Context(), bridge.DeliveryLog{Member: m, Ended: c.clock.now(), Sent: make([]bridge.Mark, 1+c.rnd.IntN(100))}))
+	mustDo(c.T, c.engine.Exit(c.Context(), bridge.DeliveryLog{Member: m, Ended: c.clock.now(), Sent: make([]bridge.Mark, 1+c.rnd.IntN(100))}))
 }
 
 // TestNoCopyOfWhatWasErasedStaysInAPagesFreeSpace: rows that SQLite moved from

@@ -131,7 +131,7 @@ func TestMoreUsersThanMemoryHoldsKeepTheirSequences(t *testing.T) {
 			}
 		}
 	}
-	s, err := e.Join(t.Context(), bridge.Member{User: "u3"})
+	s, err := e.Enter(t.Context(), bridge.Member{User: "u3"}, "")
 	if err != nil || s.Acked.Mailbox != 4 {
 		t.Fatalf("%+v, %v", s, err)
 	}

@@ -1,8 +1,10 @@
 package bridge
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"testing"
 	"time"
@@ -202,5 +204,54 @@ func TestACopyOfATrailIsOfItsOwn(t *testing.T) {
 	}
 	if got, had := c.of(mail(3)); !had || got != (Times{instantOf(3), instantOf(4), instantOf(5)}) {
 		t.Errorf("the copy says %+v, %v", got, had)
+	}
+}
+
+// threeSources is a store with ended sessions, and another machine with live ones.
+type threeSources struct {
+	Store
+	Live
+}
+
+func (threeSources) Listen(Hub) {}
+
+func logOf(user, session string, since uint64) DeliveryLog {
+	return DeliveryLog{Member: Member{User: user, Session: session, Since: instantOf(since)}}
+}
+
+func (threeSources) DeliveryLogs(context.Context, []string) ([][]DeliveryLog, error) {
+	return [][]DeliveryLog{{logOf("ada", "ended", 2)}, {logOf("bob", "ended", 1)}}, nil
+}
+
+func (threeSources) Ask(context.Context, []string) ([]DeliveryLog, error) {
+	return []DeliveryLog{logOf("bob", "elsewhere", 2), logOf("ada", "elsewhere", 1)}, nil
+}
+
+func TestDeliveryLogsOfAUser(t *testing.T) {
+	b := New(Config{Logger: slog.New(slog.DiscardHandler)}, threeSources{}, threeSources{}, nil)
+	b.hub.add(&Session{b: b, user: "ada", id: "here", since: instantOf(3)})
+	for _, c := range []struct {
+		what     string
+		liveOnly bool
+		want     string
+	}{
+		{"those that ended, live here and elsewhere, oldest first", false, "[[elsewhere ended here] [ended elsewhere]]"},
+		{"live ones alone", true, "[[elsewhere here] [elsewhere]]"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			lists, err := b.deliveryLogs(t.Context(), []string{"ada", "bob"}, c.liveOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := make([][]string, len(lists))
+			for i, list := range lists {
+				for _, log := range list {
+					got[i] = append(got[i], log.Member.Session)
+				}
+			}
+			if fmt.Sprint(got) != c.want {
+				t.Errorf("%v, want %s", got, c.want)
+			}
+		})
 	}
 }
