@@ -190,7 +190,7 @@ func (e *Store) openFile() (err error) {
 	if err != nil {
 		return err
 	}
-	e.checkpoints = newCheckpointer(k, e.reserve.size, e.vfs, &e.commitMu, e.opts.Logger, e.opts.Guard)
+	e.checkpoints = newCheckpointer(k, newLogSizes(e.reserve.size), e.vfs, &e.commitMu, e.opts.Logger, e.opts.Guard)
 	e.readers = newReaders(readerCount)
 	for range readerCount {
 		c, err := e.connect(path, "PRAGMA query_only = ON; PRAGMA cache_size = -4096")

@@ -9,7 +9,8 @@ import (
 )
 
 func TestWhatIsKnownOfPeopleSurvivesARestart(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := scratch(t)
 	e := open(t, Options{Dir: dir})
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	m := bridge.Member{User: "ada", Session: "ses_1", Transport: "websocket", Since: now, TokenID: "t1",
@@ -57,7 +58,8 @@ func TestWhatIsKnownOfPeopleSurvivesARestart(t *testing.T) {
 }
 
 func TestARecalledPayloadLeavesTheFilesWithTheNextCheckpoint(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := scratch(t)
 	e := open(t, Options{Dir: dir})
 	to := bridge.Target{Users: []string{"ada", "bob"}}
 	for id, size := range map[string]int{"small": 60, "large": 20_000} {
