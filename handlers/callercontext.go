@@ -55,32 +55,3 @@ func (c *connection) watch(gone func()) {
 	}
 	gone()
 }
-
-// connectionOf is what the listener knows of a connection; nil for one that came
-// in another way.
-func connectionOf(nc net.Conn) *connection {
-	for {
-		switch c := nc.(type) {
-		case *connection:
-			return c
-		case interface{ UnsafeConn() net.Conn }: // fasthttp's wrapper of a hijacked one
-			nc = c.UnsafeConn()
-		default:
-			return nil
-		}
-	}
-}
-
-// markAuthenticated notes that a request's token or signature was good.
-func markAuthenticated(c *fiber.Ctx) {
-	if conn := connectionOf(c.Context().Conn()); conn != nil {
-		conn.markAuthenticated()
-		conn.requestAuthenticated = true
-	}
-}
-
-// authenticated reports whether the request's token or signature was found to be good.
-func authenticated(c *fiber.Ctx) bool {
-	conn := connectionOf(c.Context().Conn())
-	return conn != nil && conn.requestAuthenticated
-}
