@@ -8,17 +8,17 @@ import (
 	"github.com/gofiber/fiber/v2"
 )
 
-// maxAhead is how much of what a peer sends behind its request (pipelining) is
-// kept while its hang-up is watched for, bytes. The answer of one who sends more is
-// not waited for any longer: behind so much its hang-up would not be seen.
+// maxAhead is how many bytes of pipelined requests are kept while we watch for the
+// peer to hang up. A peer that sends more counts as gone: behind so much its hang-up
+// would not be seen.
 const maxAhead = 16 << 10
 
-// longAgo makes a read that is under way, and each to come, time out.
+// longAgo, as a deadline, makes the current read and each later one time out.
 var longAgo = time.Unix(1, 0)
 
-// caller returns a context that ends when whoever sent the request hangs up:
-// fasthttp's own never does. stop must be called before the handler returns. It
-// costs a goroutine and is for answers that are long in coming.
+// caller returns a context that ends when the sender of the request hangs up;
+// fasthttp's own never does. stop must be called before the handler returns. It costs
+// a goroutine and is for answers that may take seconds.
 func (s *Server) caller(c *fiber.Ctx) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	conn := connectionOf(c.Context().Conn())
@@ -39,8 +39,8 @@ func (s *Server) caller(c *fiber.Ctx) (ctx context.Context, stop func()) {
 	}
 }
 
-// watch reads ahead until the peer hangs up or has sent more than is kept, which
-// calls gone, or until a read times out. Nobody else may read meanwhile.
+// watch reads ahead until a read times out, and calls gone if the peer hangs up or
+// sends more than maxAhead. Nobody else may read meanwhile.
 func (c *connection) watch(gone func()) {
 	var b [512]byte
 	for len(c.ahead) < maxAhead {
