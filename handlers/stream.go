@@ -57,7 +57,7 @@ func (s *Server) stream(c *fiber.Ctx) error {
 		go func() {
 			defer s.surviveConnection(sc)
 			if conn := connectionOf(nc); conn != nil {
-				conn.settle()
+				conn.becomeSession()
 			}
 			if err := sc.open(head); err != nil {
 				sc.Abort()
