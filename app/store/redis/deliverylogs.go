@@ -17,18 +17,16 @@ func (e *Store) DeliveryLogs(ctx context.Context, users []string) ([][]bridge.De
 		return nil, err
 	}
 	defer leave()
-	out := make([][]bridge.DeliveryLog, len(users))
-	cmds := make(rueidis.Commands, len(users))
-	for i, user := range users {
-		cmds[i] = e.client.B().Lrange().Key(e.mailboxOf(user).logs()).Start(0).Stop(-1).Build()
+	kept, err := repliesOf(ctx, e, users, func(user string) rueidis.Completed {
+		return e.client.B().Lrange().Key(e.mailboxOf(user).logs()).Start(0).Stop(-1).Build()
+	}, (*rueidis.RedisResult).AsStrSlice)
+	if err != nil {
+		return nil, err
 	}
+	out := make([][]bridge.DeliveryLog, len(users))
 	oldest := e.opts.Now().Add(-e.opts.IDRetention)
-	for i, r := range e.doMany(ctx, cmds) {
-		kept, err := r.AsStrSlice()
-		if err = e.fault(ctx, err); err != nil {
-			return nil, err
-		}
-		for _, text := range kept {
+	for i := range users {
+		for _, text := range kept[i] {
 			var log bridge.DeliveryLog
 			if err := json.Unmarshal([]byte(text), &log); err != nil {
 				return nil, fmt.Errorf("%w: a delivery log cannot be read: %w", bridge.ErrUnavailable, err)

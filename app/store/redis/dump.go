@@ -101,21 +101,20 @@ func (d *dumping) lives(ctx context.Context, keys []string) error {
 	return nil
 }
 
-// records reads the entries of ids; nil for one that is over.
+// records reads what ids are remembered by; nil for one that is over.
 func (d *dumping) records(ctx context.Context, keys []string) ([]*dedupEntry, error) {
-	found, err := d.e.getMany(ctx, keys)
+	texts, err := repliesOf(ctx, d.e, keys, d.e.get, (*rueidis.RedisResult).ToString)
 	if err != nil {
 		return nil, err
 	}
 	out := make([]*dedupEntry, len(keys))
-	for i, k := range keys {
-		text, ok := found[k]
-		if !ok {
+	for i, text := range texts {
+		if text == "" {
 			continue
 		}
 		rec, err := decodeDedupEntry(text)
 		if err != nil {
-			return nil, fmt.Errorf("read what is known of the id of %s: %w", k, err)
+			return nil, fmt.Errorf("read what the id of %s is remembered by: %w", keys[i], err)
 		}
 		d.learn(rec.users...)
 		if rec.until > d.now {
@@ -163,7 +162,7 @@ func (r *dedupEntry) begun(places []bridge.PlaceEntry) bool {
 func (d *dumping) places(ctx context.Context, ids []string, recs []*dedupEntry) ([][]bridge.PlaceEntry, error) {
 	e := d.e
 	out := make([][]bridge.PlaceEntry, len(recs))
-	var cmds rueidis.Commands
+	var keys []string
 	var to []*uint64
 	for i, r := range recs {
 		if r == nil {
@@ -180,18 +179,15 @@ func (d *dumping) places(ctx context.Context, ids []string, recs []*dedupEntry) 
 			continue
 		}
 		for j, u := range users {
-			cmds = append(cmds, e.client.B().Get().Key(e.boxOf(u).delivered(ids[i])).Build())
+			keys = append(keys, e.boxOf(u).delivered(ids[i]))
 			to = append(to, &out[i][j].Seq)
 		}
 	}
-	for i, r := range e.client.DoMulti(ctx, cmds...) {
-		n, err := r.AsUint64()
-		if err = e.fault(ctx, err); err != nil {
-			return nil, err
-		}
+	places, err := repliesOf(ctx, e, keys, e.get, (*rueidis.RedisResult).AsUint64)
+	for i, n := range places {
 		*to[i] = n
 	}
-	return out, nil
+	return out, err
 }
 
 // boxOf is the mailbox of a user, or of all where that is empty.

@@ -129,15 +129,15 @@ func (e *Store) forgetName(ctx context.Context, user string) error {
 // forgetIn takes a user's name out of the entries of ids, whose keys are given.
 func (e *Store) forgetIn(ctx context.Context, keys []string, user string) error {
 	for len(keys) > 0 {
-		found, err := e.getMany(ctx, keys)
+		texts, err := repliesOf(ctx, e, keys, e.get, (*rueidis.RedisResult).ToString)
 		if err != nil {
 			return err
 		}
 		var named []string
 		var calls []call
-		for _, key := range keys {
-			text, there := found[key]
-			if !there {
+		for i, key := range keys {
+			text := texts[i]
+			if text == "" {
 				continue
 			}
 			entry, err := decodeDedupEntry(text)

@@ -72,15 +72,12 @@ const indexPage = 1000
 // forgetListed takes a user's name out of the entries of the ids on the user's lists.
 func (e *Store) forgetListed(ctx context.Context, user string) error {
 	lists := e.indexes(e.mailboxOf(user))
-	cmds := make(rueidis.Commands, len(lists))
-	for i, k := range lists {
-		cmds[i] = e.client.B().Llen().Key(k).Build()
+	lengths, err := repliesOf(ctx, e, lists, func(list string) rueidis.Completed { return e.client.B().Llen().Key(list).Build() },
+		(*rueidis.RedisResult).AsInt64)
+	if err != nil {
+		return err
 	}
-	for i, r := range e.doMany(ctx, cmds) {
-		n, err := r.AsInt64()
-		if err = e.fault(ctx, err); err != nil {
-			return err
-		}
+	for i, n := range lengths {
 		for at := int64(0); at < n; at += indexPage {
 			keys, err := e.client.Do(ctx, e.client.B().Lrange().Key(lists[i]).Start(at).Stop(at+indexPage-1).Build()).AsStrSlice()
 			if err = e.fault(ctx, err); err != nil {
@@ -102,7 +99,7 @@ func (l *loading) list(ev *bridge.EventEntry, till int64) {
 			continue
 		}
 		key := l.e.index(l.e.mailboxOf(p.User), till)
-		l.add(l.e.client.B().Rpush().Key(key).Element(l.e.record(ev.ID)).Build(), key)
+		l.add(l.e.client.B().Rpush().Key(key).Element(l.e.record(ev.ID)).Build())
 		l.prolong(key, till-l.now+l.e.indexStretch())
 	}
 }

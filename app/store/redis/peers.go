@@ -95,18 +95,15 @@ func (e *Store) Ask(ctx context.Context, users []string) ([]bridge.DeliveryLog, 
 		return nil, err
 	}
 	defer leave()
-	cmds := make(rueidis.Commands, len(users))
-	for i, user := range users {
-		cmds[i] = e.client.B().Hgetall().Key(e.mailboxOf(user).l).Build()
+	entries, err := repliesOf(ctx, e, users, func(user string) rueidis.Completed { return e.hgetall(e.mailboxOf(user).l) },
+		(*rueidis.RedisResult).AsStrMap)
+	if err != nil {
+		return nil, err
 	}
 	now := e.Life()
 	elsewhere := make(map[string][]string) // users by machine
-	for i, r := range e.doMany(ctx, cmds) {
-		entries, err := r.AsStrMap()
-		if err = e.fault(ctx, err); err != nil {
-			return nil, err
-		}
-		for session, v := range entries {
+	for i := range users {
+		for session, v := range entries[i] {
 			m, machine, life, err := decodePresence(session, v)
 			if err != nil || life != "" && life != now || machine == e.self || !e.leases.alive(machine, m.Since) || slices.Contains(elsewhere[machine], users[i]) {
 				continue // membersOf logs an entry that cannot be read

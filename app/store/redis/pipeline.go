@@ -36,25 +36,31 @@ func (e *Store) do(ctx context.Context, cmds ...rueidis.Completed) error {
 	return nil
 }
 
-// getMany reads the values of keys. Keys that are not there are missing in the answer.
-func (e *Store) getMany(ctx context.Context, keys []string) (map[string]string, error) {
-	cmds := make(rueidis.Commands, len(keys))
-	for i, k := range keys {
-		cmds[i] = e.client.B().Get().Key(k).Build()
-	}
-	out := make(map[string]string, len(keys))
+// replies runs commands and decodes their replies with read. The value for a reply that is
+// not there is the zero value.
+func replies[T any](ctx context.Context, e *Store, cmds rueidis.Commands, read func(*rueidis.RedisResult) (T, error)) ([]T, error) {
+	out := make([]T, len(cmds))
 	for i, r := range e.doMany(ctx, cmds) {
-		text, err := r.ToString()
-		if rueidis.IsRedisNil(err) {
-			continue
-		}
+		var err error
+		out[i], err = read(&r)
 		if err = e.fault(ctx, err); err != nil {
 			return nil, err
 		}
-		out[keys[i]] = text
 	}
 	return out, nil
 }
+
+// repliesOf is replies for one command for each name.
+func repliesOf[T any](ctx context.Context, e *Store, names []string, cmd func(name string) rueidis.Completed, read func(*rueidis.RedisResult) (T, error)) ([]T, error) {
+	cmds := make(rueidis.Commands, len(names))
+	for i, name := range names {
+		cmds[i] = cmd(name)
+	}
+	return replies(ctx, e, cmds, read)
+}
+
+func (e *Store) get(key string) rueidis.Completed     { return e.client.B().Get().Key(key).Build() }
+func (e *Store) hgetall(key string) rueidis.Completed { return e.client.B().Hgetall().Key(key).Build() }
 
 // replied is the outcome of one call.
 type replied struct {

@@ -81,15 +81,15 @@ func (e *Store) Presence(ctx context.Context, users []string) ([]bridge.Presence
 		b := e.mailboxOf(user)
 		cmds = append(cmds, e.client.B().Hget().Key(b.h).Field("ls").Build(), e.client.B().Hgetall().Key(b.l).Build())
 	}
-	replies := e.doMany(ctx, cmds)
+	results := e.doMany(ctx, cmds)
 	out := make([]bridge.Presence, len(users))
 	for i, user := range users {
-		seen, err := replies[2*i].AsInt64()
+		seen, err := results[2*i].AsInt64()
 		known := err == nil
 		if err = e.fault(ctx, err); err != nil {
 			return nil, err
 		}
-		entries, err := replies[2*i+1].AsStrMap()
+		entries, err := results[2*i+1].AsStrMap()
 		if err = e.fault(ctx, err); err != nil {
 			return nil, err
 		}

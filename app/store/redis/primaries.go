@@ -55,15 +55,16 @@ func (e *Store) infoReplication() rueidis.Completed {
 	return e.client.B().Arbitrary("INFO", "replication").Build()
 }
 
-// primaries are the servers that are primaries.
-func (e *Store) primaries(ctx context.Context) (list []rueidis.Client, err error) {
+// primaries are the servers that are primaries, by their replication ids.
+func (e *Store) primaries(ctx context.Context) (map[string]rueidis.Client, error) {
+	list := make(map[string]rueidis.Client)
 	for _, node := range e.client.Nodes() {
 		id, err := replicationIDOf(node.Do(ctx, e.infoReplication()))
 		if err = e.fault(ctx, err); err != nil {
 			return nil, err
 		}
 		if id != "" {
-			list = append(list, node)
+			list[id] = node
 		}
 	}
 	if len(list) == 0 {

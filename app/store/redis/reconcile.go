@@ -43,16 +43,16 @@ func (e *Store) reconcile(ctx context.Context) error {
 		users = append(users, user)
 		cmds = append(cmds, e.client.B().Hmget().Key(b.h).Field("s").Build(), e.client.B().Hgetall().Key(b.revocations()).Build())
 	}
-	replies := e.doMany(ctx, cmds)
+	results := e.doMany(ctx, cmds)
 	var listing rueidis.Commands
 	var again []call
 	var sessions []bridge.Member
 	for i, user := range users {
-		state, err := replies[2*i].ToArray()
+		state, err := results[2*i].ToArray()
 		if err = e.fault(ctx, err); err != nil {
 			return err
 		}
-		revoked, err := replies[2*i+1].AsStrMap()
+		revoked, err := results[2*i+1].AsStrMap()
 		if err = e.fault(ctx, err); err != nil {
 			return err
 		}

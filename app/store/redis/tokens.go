@@ -180,7 +180,7 @@ func (e *Store) unindexGroups(ctx context.Context, user string, list []rueidis.R
 
 // tokensOf are the groups that a user's tokens name, by the tokens' fingerprints.
 func (e *Store) tokensOf(ctx context.Context, user string) (map[string]tokenGroups, error) {
-	fields, err := e.client.Do(ctx, e.client.B().Hgetall().Key(e.mailboxOf(user).tokens()).Build()).AsStrMap()
+	fields, err := e.client.Do(ctx, e.hgetall(e.mailboxOf(user).tokens())).AsStrMap()
 	if err = e.fault(ctx, err); err != nil {
 		return nil, err
 	}
@@ -193,21 +193,16 @@ func (e *Store) tokensOf(ctx context.Context, user string) (map[string]tokenGrou
 
 // byToken lists the users whose tokens name a group now. named is the group's list.
 func (e *Store) byToken(ctx context.Context, group string, named []string) ([]string, error) {
-	if len(named) == 0 {
-		return nil, nil
-	}
-	cmds := make(rueidis.Commands, len(named))
-	for i, n := range named {
-		user, token := splitIndexMember(n)
-		cmds[i] = e.client.B().Hget().Key(e.mailboxOf(user).tokens()).Field(token).Build()
+	texts, err := repliesOf(ctx, e, named, func(member string) rueidis.Completed {
+		user, token := splitIndexMember(member)
+		return e.client.B().Hget().Key(e.mailboxOf(user).tokens()).Field(token).Build()
+	}, (*rueidis.RedisResult).ToString)
+	if err != nil {
+		return nil, err
 	}
 	var out []string
 	now := e.nowMs()
-	for i, r := range e.doMany(ctx, cmds) {
-		text, err := r.ToString()
-		if err = e.fault(ctx, err); err != nil {
-			return nil, err
-		}
+	for i, text := range texts {
 		if s := parseTokenGroups(text); s.grants(group, now) {
 			user, _ := splitIndexMember(named[i])
 			out = append(out, user)
