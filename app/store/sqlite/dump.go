@@ -137,7 +137,7 @@ func (d *dump) nameless(r *sqlite3.Stmt) error {
 // nobody: the log of messages to all.
 func (d *dump) mailbox(r *sqlite3.Stmt) error {
 	user := r.ColumnText(0)
-	rec, err := d.store.user(user)
+	rec, err := d.sql.user(user)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", d.path, err)
 	}
@@ -170,7 +170,7 @@ func (d *dump) mailbox(r *sqlite3.Stmt) error {
 func (d *dump) gone(rec *record, m *bridge.MailboxEntry) error {
 	var held []bridge.Range
 	expired := rec.expired
-	err := with(d.store.downwards).text(rec.user).seq(rec.trimmed).each(func(r *sqlite3.Stmt) bool {
+	err := with(d.sql.downwards).text(rec.user).seq(rec.trimmed).each(func(r *sqlite3.Stmt) bool {
 		if seq := uint64(r.ColumnInt64(0)); r.ColumnInt64(1) <= d.now {
 			expired = max(expired, seq)
 		} else {
