@@ -21,14 +21,14 @@ type Mark struct {
 	At    time.Time `json:"t"`
 }
 
-// Hole is a stretch of places, both ends in it, that a session passed without a
+// Skip is a stretch of places, both ends in it, that a session passed without a
 // frame: what was gone, or not for it.
-type Hole struct {
+type Skip struct {
 	First, Last Position
 }
 
-// Passing is a message without a place that a session was handed.
-type Passing struct {
+// Unstored is a message without a place that a session was handed.
+type Unstored struct {
 	ID       string    `json:"id"`
 	Frame    uint64    `json:"n"` // how many event frames the session had with it
 	Sent     time.Time `json:"sent"`
@@ -45,12 +45,12 @@ type DeliveryLog struct {
 	// Life is the life of the store that all places here are of.
 	Life string `json:"life,omitempty"`
 	// From is the place from which on the trail knows everything.
-	From     Position  `json:"from"`
-	Sent     []Mark    `json:"sent,omitempty"`
-	Received []Mark    `json:"received,omitempty"`
-	Acked    []Mark    `json:"acked,omitempty"`
-	Holes    []Hole    `json:"holes,omitempty"`
-	Passing  []Passing `json:"passing,omitempty"`
+	From     Position   `json:"from"`
+	Sent     []Mark     `json:"sent,omitempty"`
+	Received []Mark     `json:"received,omitempty"`
+	Acked    []Mark     `json:"acked,omitempty"`
+	Skipped  []Skip     `json:"holes,omitempty"`
+	Unstored []Unstored `json:"passing,omitempty"`
 }
 
 // Times are those of one message in one session; zero where it has not happened
@@ -60,13 +60,13 @@ type Times struct {
 }
 
 // Empty reports whether the session was handed nothing.
-func (t *DeliveryLog) Empty() bool { return len(t.Sent) == 0 && len(t.Passing) == 0 }
+func (t *DeliveryLog) Empty() bool { return len(t.Sent) == 0 && len(t.Unstored) == 0 }
 
 // Of tells what the session did with a message, by its id and place; false where
 // the session was not handed it, as far as is known.
 func (t *DeliveryLog) Of(id string, mailbox, broadcast uint64) (Times, bool) {
 	if mailbox == 0 && broadcast == 0 {
-		for _, p := range t.Passing {
+		for _, p := range t.Unstored {
 			if p.ID == id {
 				return Times{Sent: p.Sent, Received: p.Received}, true
 			}
@@ -81,9 +81,9 @@ func (t *DeliveryLog) Of(id string, mailbox, broadcast uint64) (Times, bool) {
 	return times, !times.Sent.IsZero()
 }
 
-// Standing tells how far a live session is with a message. StatusQueued: it does
+// StatusOf tells how far a live session is with a message. StatusQueued: it does
 // not have it and will not be handed it.
-func (t *DeliveryLog) Standing(id string, mailbox, broadcast uint64) Status {
+func (t *DeliveryLog) StatusOf(id string, mailbox, broadcast uint64) Status {
 	place := Position{Mailbox: mailbox, Broadcast: broadcast}
 	times, had := t.Of(id, mailbox, broadcast)
 	switch {
@@ -103,7 +103,7 @@ func (t *DeliveryLog) Standing(id string, mailbox, broadcast uint64) Status {
 
 // skipped tells whether the session passed a place without a frame.
 func (t *DeliveryLog) skipped(place Position) bool {
-	return slices.ContainsFunc(t.Holes, func(h Hole) bool { return h.has(place) })
+	return slices.ContainsFunc(t.Skipped, func(h Skip) bool { return h.has(place) })
 }
 
 func firstAt(marks []Mark, place Position) time.Time {
@@ -115,7 +115,7 @@ func firstAt(marks []Mark, place Position) time.Time {
 }
 
 // has works for a place in one log; a hole is in one log too.
-func (h Hole) has(p Position) bool {
+func (h Skip) has(p Position) bool {
 	if p.Mailbox != 0 {
 		return h.First.Mailbox != 0 && h.First.Mailbox <= p.Mailbox && p.Mailbox <= h.Last.Mailbox
 	}
@@ -125,7 +125,7 @@ func (h Hole) has(p Position) bool {
 // forget moves From on: what is before is not known any more.
 func (t *DeliveryLog) forget(p Position) {
 	t.From = t.From.Max(p)
-	t.Holes = slices.DeleteFunc(t.Holes, func(h Hole) bool { return t.From.Covers(h.Last) })
+	t.Skipped = slices.DeleteFunc(t.Skipped, func(h Skip) bool { return t.From.Covers(h.Last) })
 }
 
 // mark adds a mark to one of the trail's lists; a full list forgets its oldest.
@@ -143,57 +143,57 @@ func (t *DeliveryLog) mark(list *[]Mark, p Position, at time.Time) {
 	*list = append(marks, Mark{Place: p, At: at})
 }
 
-// hole notes places that were passed without a frame.
-func (t *DeliveryLog) hole(first, last Position) {
-	if n := len(t.Holes); n > 0 {
-		h := &t.Holes[n-1]
+// skip notes places that were passed without a frame.
+func (t *DeliveryLog) skip(first, last Position) {
+	if n := len(t.Skipped); n > 0 {
+		h := &t.Skipped[n-1]
 		if h.First.Mailbox != 0 && first.Mailbox == h.Last.Mailbox+1 || h.First.Broadcast != 0 && first.Broadcast == h.Last.Broadcast+1 {
 			h.Last = last
 			return
 		}
 	}
-	if len(t.Holes) >= maxHoles {
-		t.forget(t.Holes[maxHoles/2-1].Last)
+	if len(t.Skipped) >= maxHoles {
+		t.forget(t.Skipped[maxHoles/2-1].Last)
 	}
-	t.Holes = append(t.Holes, Hole{First: first, Last: last})
+	t.Skipped = append(t.Skipped, Skip{First: first, Last: last})
 }
 
 // notYet is the frame of a message that waits to be written.
 const notYet = math.MaxUint64
 
-// passing notes a message without a place: first that it waits (n is notYet),
+// unstored notes a message without a place: first that it waits (n is notYet),
 // then that it is about to be written as the session's n-th event frame.
-func (t *DeliveryLog) passing(id string, n uint64) {
-	for i := range t.Passing {
-		if p := &t.Passing[i]; p.ID == id && p.Frame == notYet {
+func (t *DeliveryLog) unstored(id string, n uint64) {
+	for i := range t.Unstored {
+		if p := &t.Unstored[i]; p.ID == id && p.Frame == notYet {
 			p.Frame = n
 			return
 		}
 	}
-	if len(t.Passing) >= maxPassing {
-		t.Passing = slices.Delete(t.Passing, 0, maxPassing/2)
+	if len(t.Unstored) >= maxPassing {
+		t.Unstored = slices.Delete(t.Unstored, 0, maxPassing/2)
 	}
-	t.Passing = append(t.Passing, Passing{ID: id, Frame: n})
+	t.Unstored = append(t.Unstored, Unstored{ID: id, Frame: n})
 }
 
-// unpass forgets a message that waits no longer.
-func (t *DeliveryLog) unpass(id string) {
-	t.Passing = slices.DeleteFunc(t.Passing, func(p Passing) bool { return p.ID == id && p.Frame == notYet })
+// dropUnstored forgets a message that waits no longer.
+func (t *DeliveryLog) dropUnstored(id string) {
+	t.Unstored = slices.DeleteFunc(t.Unstored, func(p Unstored) bool { return p.ID == id && p.Frame == notYet })
 }
 
-// sent and passed give those up to the n-th frame their times.
-func (t *DeliveryLog) sent(n uint64, at time.Time) {
-	for i := len(t.Passing) - 1; i >= 0 && t.Passing[i].Sent.IsZero(); i-- {
-		if t.Passing[i].Frame <= n {
-			t.Passing[i].Sent = at
+// unstoredSent and passed give those up to the n-th frame their times.
+func (t *DeliveryLog) unstoredSent(n uint64, at time.Time) {
+	for i := len(t.Unstored) - 1; i >= 0 && t.Unstored[i].Sent.IsZero(); i-- {
+		if t.Unstored[i].Frame <= n {
+			t.Unstored[i].Sent = at
 		}
 	}
 }
 
-func (t *DeliveryLog) passed(n uint64, at time.Time) {
-	for i := len(t.Passing) - 1; i >= 0 && t.Passing[i].Received.IsZero(); i-- {
-		if t.Passing[i].Frame <= n {
-			t.Passing[i].Received = at
+func (t *DeliveryLog) unstoredReceived(n uint64, at time.Time) {
+	for i := len(t.Unstored) - 1; i >= 0 && t.Unstored[i].Received.IsZero(); i-- {
+		if t.Unstored[i].Frame <= n {
+			t.Unstored[i].Received = at
 		}
 	}
 }
@@ -201,13 +201,13 @@ func (t *DeliveryLog) passed(n uint64, at time.Time) {
 // end closes the trail: what still waits was not handed over.
 func (t *DeliveryLog) end(at time.Time) {
 	t.Ended, t.Ending = at, false
-	t.Passing = slices.DeleteFunc(t.Passing, func(p Passing) bool { return p.Frame == notYet })
+	t.Unstored = slices.DeleteFunc(t.Unstored, func(p Unstored) bool { return p.Frame == notYet })
 }
 
 func (t *DeliveryLog) clone() DeliveryLog {
 	c := *t
 	c.Sent, c.Received, c.Acked = slices.Clone(t.Sent), slices.Clone(t.Received), slices.Clone(t.Acked)
-	c.Holes, c.Passing = slices.Clone(t.Holes), slices.Clone(t.Passing)
+	c.Skipped, c.Unstored = slices.Clone(t.Skipped), slices.Clone(t.Unstored)
 	return c
 }
 
@@ -224,13 +224,13 @@ func (t *DeliveryLog) rewind(p Position) {
 		}
 		*list = cut
 	}
-	holes := t.Holes[:0]
-	for _, h := range t.Holes {
+	holes := t.Skipped[:0]
+	for _, h := range t.Skipped {
 		if h.Last = h.Last.Min(p); h.First.Mailbox <= h.Last.Mailbox && h.First.Broadcast <= h.Last.Broadcast {
 			holes = append(holes, h)
 		}
 	}
-	t.Holes = holes
+	t.Skipped = holes
 }
 
 // deliveryLogs returns for each of some users what their sessions were given, oldest

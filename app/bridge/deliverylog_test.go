@@ -58,14 +58,14 @@ func TestAMarkThatSaysNothingNewIsNotKept(t *testing.T) {
 
 func TestWhatASessionPassedWithoutAFrameItWasNotHanded(t *testing.T) {
 	tr := &DeliveryLog{}
-	tr.hole(mail(2), mail(3))
-	tr.hole(mail(4), mail(4)) // goes on where the last one ended
-	tr.hole(all(4), all(5))   // the same number in the other log
-	tr.hole(all(6), all(6))
-	tr.hole(mail(8), mail(8))
+	tr.skip(mail(2), mail(3))
+	tr.skip(mail(4), mail(4)) // goes on where the last one ended
+	tr.skip(all(4), all(5))   // the same number in the other log
+	tr.skip(all(6), all(6))
+	tr.skip(mail(8), mail(8))
 	tr.mark(&tr.Sent, Position{Mailbox: 9, Broadcast: 9}, instantOf(1))
-	if want := []Hole{{mail(2), mail(4)}, {all(4), all(6)}, {mail(8), mail(8)}}; !reflect.DeepEqual(tr.Holes, want) {
-		t.Fatalf("%+v", tr.Holes)
+	if want := []Skip{{mail(2), mail(4)}, {all(4), all(6)}, {mail(8), mail(8)}}; !reflect.DeepEqual(tr.Skipped, want) {
+		t.Fatalf("%+v", tr.Skipped)
 	}
 	for n := uint64(1); n <= 9; n++ {
 		_, inMail := tr.of(mail(n))
@@ -79,7 +79,7 @@ func TestWhatASessionPassedWithoutAFrameItWasNotHanded(t *testing.T) {
 func TestAMessageWithoutAPlaceIsKnownByItsID(t *testing.T) {
 	tr := &DeliveryLog{}
 	for i, n := range []uint64{2, 5, 7} {
-		tr.passing(fmt.Sprint("p", i), n)
+		tr.unstored(fmt.Sprint("p", i), n)
 	}
 	want := func(when string, times ...Times) {
 		t.Helper()
@@ -90,12 +90,12 @@ func TestAMessageWithoutAPlaceIsKnownByItsID(t *testing.T) {
 		}
 	}
 	want("before a write", Times{}, Times{}, Times{})
-	tr.sent(5, instantOf(1))
+	tr.unstoredSent(5, instantOf(1))
 	want("after a write", Times{Sent: instantOf(1)}, Times{Sent: instantOf(1)}, Times{})
-	tr.passed(2, instantOf(2))
-	tr.sent(7, instantOf(3))
+	tr.unstoredReceived(2, instantOf(2))
+	tr.unstoredSent(7, instantOf(3))
 	want("after a pong", Times{instantOf(1), instantOf(2), time.Time{}}, Times{Sent: instantOf(1)}, Times{Sent: instantOf(3)})
-	tr.passed(9, instantOf(4))
+	tr.unstoredReceived(9, instantOf(4))
 	want("in the end", Times{instantOf(1), instantOf(2), time.Time{}}, Times{instantOf(1), instantOf(4), time.Time{}}, Times{instantOf(3), instantOf(4), time.Time{}})
 	if _, had := tr.Of("p9", 0, 0); had {
 		t.Error("an id never handed is known")
@@ -135,11 +135,11 @@ func TestATrailIsBoundedAndWhatItForgetsItDoesNotTell(t *testing.T) {
 func TestHolesAreBoundedAndForgottenWithTheirPlaces(t *testing.T) {
 	tr := &DeliveryLog{}
 	for i := uint64(1); i <= 5*maxHoles; i++ {
-		tr.hole(mail(3*i), mail(3*i))
-		tr.hole(all(2*i), all(2*i))
+		tr.skip(mail(3*i), mail(3*i))
+		tr.skip(all(2*i), all(2*i))
 		tr.mark(&tr.Sent, Position{Mailbox: 3*i + 2, Broadcast: 2*i + 1}, instantOf(i))
-		if len(tr.Holes) > maxHoles {
-			t.Fatalf("%d holes", len(tr.Holes))
+		if len(tr.Skipped) > maxHoles {
+			t.Fatalf("%d holes", len(tr.Skipped))
 		}
 	}
 	told := 0
@@ -161,10 +161,10 @@ func TestHolesAreBoundedAndForgottenWithTheirPlaces(t *testing.T) {
 func TestMessagesWithoutAPlaceAreBounded(t *testing.T) {
 	tr := &DeliveryLog{}
 	for n := uint64(1); n <= 5*maxPassing; n++ {
-		tr.passing(fmt.Sprint(n), n)
-		tr.sent(n, instantOf(n))
-		if len(tr.Passing) > maxPassing {
-			t.Fatalf("%d are kept", len(tr.Passing))
+		tr.unstored(fmt.Sprint(n), n)
+		tr.unstoredSent(n, instantOf(n))
+		if len(tr.Unstored) > maxPassing {
+			t.Fatalf("%d are kept", len(tr.Unstored))
 		}
 		if got, had := tr.Of(fmt.Sprint(n), 0, 0); !had || !got.Sent.Equal(instantOf(n)) {
 			t.Fatalf("the newest is %+v, %v", got, had)
@@ -180,8 +180,8 @@ func TestMessagesWithoutAPlaceAreBounded(t *testing.T) {
 
 func TestACopyOfATrailIsOfItsOwn(t *testing.T) {
 	tr := &DeliveryLog{Member: Member{User: "u", Session: "s", Groups: []string{"g"}}}
-	tr.hole(mail(2), mail(2))
-	tr.passing("p", 1)
+	tr.skip(mail(2), mail(2))
+	tr.unstored("p", 1)
 	tr.mark(&tr.Sent, mail(3), instantOf(3))
 	tr.mark(&tr.Received, mail(3), instantOf(4))
 	tr.mark(&tr.Acked, mail(3), instantOf(5))
@@ -190,9 +190,9 @@ func TestACopyOfATrailIsOfItsOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr.hole(mail(3), mail(3))
-	tr.sent(1, instantOf(6))
-	tr.passed(1, instantOf(7))
+	tr.skip(mail(3), mail(3))
+	tr.unstoredSent(1, instantOf(6))
+	tr.unstoredReceived(1, instantOf(7))
 	for i := uint64(4); i < 4+2*maxMarks; i++ {
 		tr.mark(&tr.Sent, mail(i), instantOf(i))
 		tr.mark(&tr.Received, mail(i), instantOf(i))

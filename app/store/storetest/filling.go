@@ -157,8 +157,8 @@ func (f *fixture) fillPeople() {
 		log := logOf(u, "ses_"+u, f.clock.Now())
 		log.Ended = f.clock.Now().Add(time.Duration(i) * time.Second).UTC().Truncate(time.Millisecond)
 		log.Received = log.Sent
-		log.Holes = []bridge.Hole{{First: bridge.Position{Mailbox: 2}, Last: bridge.Position{Mailbox: 2}}}
-		log.Passing = []bridge.Passing{{ID: "msg_1", Frame: 2, Sent: log.Member.Since}}
+		log.Skipped = []bridge.Skip{{First: bridge.Position{Mailbox: 2}, Last: bridge.Position{Mailbox: 2}}}
+		log.Unstored = []bridge.Unstored{{ID: "msg_1", Frame: 2, Sent: log.Member.Since}}
 		f.leave(log)
 	}
 	for i := range 3 {
