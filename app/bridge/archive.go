@@ -179,11 +179,12 @@ type Archive interface {
 	// where the store keeps anything else.
 	Begin(ctx context.Context) error
 
-	// Load writes entries that have passed Check, after Begin. When it returns they are
-	// as durable as after Append. ErrBadEntry where one refers to another that never came.
+	// Load writes entries that have passed Check, after Begin. ErrBadEntry where one
+	// refers to another that never came.
 	Load(ctx context.Context, entries []Entry) error
 
-	// Finish gives the store its epoch and lets bridges run on it.
+	// Finish gives the store its epoch and lets bridges run on it. When it returns,
+	// everything is as durable as after Append.
 	Finish(ctx context.Context, epoch string) error
 
 	Close() error

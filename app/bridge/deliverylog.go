@@ -10,9 +10,9 @@ import (
 
 // Bounds of a trail: what is older is forgotten, and said to be.
 const (
-	maxMarks   = 128 // of each kind
-	maxHoles   = 64
-	maxPassing = 64
+	maxMarks    = 128 // of each kind
+	maxSkips    = 64
+	maxUnstored = 64
 )
 
 // Mark says that a session had everything up to a place at a time.
@@ -49,7 +49,7 @@ type DeliveryLog struct {
 	Sent     []Mark     `json:"sent,omitempty"`
 	Received []Mark     `json:"received,omitempty"`
 	Acked    []Mark     `json:"acked,omitempty"`
-	Skipped  []Skip     `json:"holes,omitempty"`
+	Skips    []Skip     `json:"holes,omitempty"`
 	Unstored []Unstored `json:"passing,omitempty"`
 }
 
@@ -103,7 +103,7 @@ func (t *DeliveryLog) StatusOf(id string, mailbox, broadcast uint64) Status {
 
 // skipped tells whether the session passed a place without a frame.
 func (t *DeliveryLog) skipped(place Position) bool {
-	return slices.ContainsFunc(t.Skipped, func(h Skip) bool { return h.has(place) })
+	return slices.ContainsFunc(t.Skips, func(h Skip) bool { return h.has(place) })
 }
 
 func firstAt(marks []Mark, place Position) time.Time {
@@ -114,7 +114,7 @@ func firstAt(marks []Mark, place Position) time.Time {
 	return marks[i].At
 }
 
-// has works for a place in one log; a hole is in one log too.
+// has works for a place in one log; a skip is in one log too.
 func (h Skip) has(p Position) bool {
 	if p.Mailbox != 0 {
 		return h.First.Mailbox != 0 && h.First.Mailbox <= p.Mailbox && p.Mailbox <= h.Last.Mailbox
@@ -125,7 +125,7 @@ func (h Skip) has(p Position) bool {
 // forget moves From on: what is before is not known any more.
 func (t *DeliveryLog) forget(p Position) {
 	t.From = t.From.Max(p)
-	t.Skipped = slices.DeleteFunc(t.Skipped, func(h Skip) bool { return t.From.Covers(h.Last) })
+	t.Skips = slices.DeleteFunc(t.Skips, func(h Skip) bool { return t.From.Covers(h.Last) })
 }
 
 // mark adds a mark to one of the trail's lists; a full list forgets its oldest.
@@ -145,17 +145,17 @@ func (t *DeliveryLog) mark(list *[]Mark, p Position, at time.Time) {
 
 // skip notes places that were passed without a frame.
 func (t *DeliveryLog) skip(first, last Position) {
-	if n := len(t.Skipped); n > 0 {
-		h := &t.Skipped[n-1]
+	if n := len(t.Skips); n > 0 {
+		h := &t.Skips[n-1]
 		if h.First.Mailbox != 0 && first.Mailbox == h.Last.Mailbox+1 || h.First.Broadcast != 0 && first.Broadcast == h.Last.Broadcast+1 {
 			h.Last = last
 			return
 		}
 	}
-	if len(t.Skipped) >= maxHoles {
-		t.forget(t.Skipped[maxHoles/2-1].Last)
+	if len(t.Skips) >= maxSkips {
+		t.forget(t.Skips[maxSkips/2-1].Last)
 	}
-	t.Skipped = append(t.Skipped, Skip{First: first, Last: last})
+	t.Skips = append(t.Skips, Skip{First: first, Last: last})
 }
 
 // notYet is the frame of a message that waits to be written.
@@ -170,8 +170,8 @@ func (t *DeliveryLog) unstored(id string, n uint64) {
 			return
 		}
 	}
-	if len(t.Unstored) >= maxPassing {
-		t.Unstored = slices.Delete(t.Unstored, 0, maxPassing/2)
+	if len(t.Unstored) >= maxUnstored {
+		t.Unstored = slices.Delete(t.Unstored, 0, maxUnstored/2)
 	}
 	t.Unstored = append(t.Unstored, Unstored{ID: id, Frame: n})
 }
@@ -207,7 +207,7 @@ func (t *DeliveryLog) end(at time.Time) {
 func (t *DeliveryLog) clone() DeliveryLog {
 	c := *t
 	c.Sent, c.Received, c.Acked = slices.Clone(t.Sent), slices.Clone(t.Received), slices.Clone(t.Acked)
-	c.Skipped, c.Unstored = slices.Clone(t.Skipped), slices.Clone(t.Unstored)
+	c.Skips, c.Unstored = slices.Clone(t.Skips), slices.Clone(t.Unstored)
 	return c
 }
 
@@ -224,13 +224,13 @@ func (t *DeliveryLog) rewind(p Position) {
 		}
 		*list = cut
 	}
-	holes := t.Skipped[:0]
-	for _, h := range t.Skipped {
+	skips := t.Skips[:0]
+	for _, h := range t.Skips {
 		if h.Last = h.Last.Min(p); h.First.Mailbox <= h.Last.Mailbox && h.First.Broadcast <= h.Last.Broadcast {
-			holes = append(holes, h)
+			skips = append(skips, h)
 		}
 	}
-	t.Skipped = holes
+	t.Skips = skips
 }
 
 // deliveryLogs returns for each of some users what their sessions were given, oldest

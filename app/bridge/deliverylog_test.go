@@ -64,8 +64,8 @@ func TestWhatASessionPassedWithoutAFrameItWasNotHanded(t *testing.T) {
 	tr.skip(all(6), all(6))
 	tr.skip(mail(8), mail(8))
 	tr.mark(&tr.Sent, Position{Mailbox: 9, Broadcast: 9}, instantOf(1))
-	if want := []Skip{{mail(2), mail(4)}, {all(4), all(6)}, {mail(8), mail(8)}}; !reflect.DeepEqual(tr.Skipped, want) {
-		t.Fatalf("%+v", tr.Skipped)
+	if want := []Skip{{mail(2), mail(4)}, {all(4), all(6)}, {mail(8), mail(8)}}; !reflect.DeepEqual(tr.Skips, want) {
+		t.Fatalf("%+v", tr.Skips)
 	}
 	for n := uint64(1); n <= 9; n++ {
 		_, inMail := tr.of(mail(n))
@@ -132,38 +132,38 @@ func TestATrailIsBoundedAndWhatItForgetsItDoesNotTell(t *testing.T) {
 	}
 }
 
-func TestHolesAreBoundedAndForgottenWithTheirPlaces(t *testing.T) {
+func TestSkipsAreBoundedAndForgottenWithTheirPlaces(t *testing.T) {
 	tr := &DeliveryLog{}
-	for i := uint64(1); i <= 5*maxHoles; i++ {
+	for i := uint64(1); i <= 5*maxSkips; i++ {
 		tr.skip(mail(3*i), mail(3*i))
 		tr.skip(all(2*i), all(2*i))
 		tr.mark(&tr.Sent, Position{Mailbox: 3*i + 2, Broadcast: 2*i + 1}, instantOf(i))
-		if len(tr.Skipped) > maxHoles {
-			t.Fatalf("%d holes", len(tr.Skipped))
+		if len(tr.Skips) > maxSkips {
+			t.Fatalf("%d skips", len(tr.Skips))
 		}
 	}
 	told := 0
-	for i := uint64(1); i <= 5*maxHoles; i++ {
-		for _, hole := range []Position{mail(3 * i), all(2 * i)} {
-			if _, had := tr.of(hole); had {
-				t.Fatalf("%+v was passed without a frame, and is said to have been sent", hole)
+	for i := uint64(1); i <= 5*maxSkips; i++ {
+		for _, place := range []Position{mail(3 * i), all(2 * i)} {
+			if _, had := tr.of(place); had {
+				t.Fatalf("%+v was passed without a frame, and is said to have been sent", place)
 			}
 		}
 		if _, had := tr.of(mail(3*i + 1)); had {
 			told++
 		}
 	}
-	if told < maxHoles/4 {
+	if told < maxSkips/4 {
 		t.Errorf("only %d places are left", told)
 	}
 }
 
 func TestMessagesWithoutAPlaceAreBounded(t *testing.T) {
 	tr := &DeliveryLog{}
-	for n := uint64(1); n <= 5*maxPassing; n++ {
+	for n := uint64(1); n <= 5*maxUnstored; n++ {
 		tr.unstored(fmt.Sprint(n), n)
 		tr.unstoredSent(n, instantOf(n))
-		if len(tr.Unstored) > maxPassing {
+		if len(tr.Unstored) > maxUnstored {
 			t.Fatalf("%d are kept", len(tr.Unstored))
 		}
 		if got, had := tr.Of(fmt.Sprint(n), 0, 0); !had || !got.Sent.Equal(instantOf(n)) {
@@ -173,7 +173,7 @@ func TestMessagesWithoutAPlaceAreBounded(t *testing.T) {
 	if _, had := tr.Of("1", 0, 0); had {
 		t.Error("the oldest is still known")
 	}
-	if _, had := tr.Of(fmt.Sprint(4*maxPassing+maxPassing/2+1), 0, 0); !had {
+	if _, had := tr.Of(fmt.Sprint(4*maxUnstored+maxUnstored/2+1), 0, 0); !had {
 		t.Error("less is known than half of the bound")
 	}
 }

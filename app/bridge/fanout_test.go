@@ -147,7 +147,7 @@ func TestWhatTheFanOutLosesIsReadFromTheStoreInOrder(t *testing.T) {
 	n := 0
 	b := newBridge(t, func(string) bool { n++; return n%3 == 0 })
 	l, _ := connect(t, b, "patient-1")
-	const total = 301 // the last one is not lost, and shows the hole before it
+	const total = 301 // the last one is not lost, and shows the gap before it
 	for i := range total {
 		publish(t, b, fmt.Sprintf("m%03d", i), wire.Target{User: "patient-1"})
 	}
@@ -162,7 +162,7 @@ func TestExceptHoldsWhenTheMessageIsReadFromTheStore(t *testing.T) {
 	b := newBridge(t, func(id string) bool { return id == "lost" })
 	l, session := connect(t, b, "patient-1")
 	publish(t, b, "lost", wire.Target{User: "patient-1"})
-	publish(t, b, "not-for-us", wire.Target{User: "patient-1"}, session) // behind the hole: read from the store
+	publish(t, b, "not-for-us", wire.Target{User: "patient-1"}, session) // after the gap: read from the store
 	publish(t, b, "last", wire.Target{User: "patient-1"})
 	for _, want := range []string{"lost", "last"} {
 		if got := eventID(l.next(t)); got != want {

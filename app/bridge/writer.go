@@ -149,8 +149,8 @@ func (w *writer) items(items []item) bool {
 }
 
 // live moves the place on to a queued message and tells whether it is due: not
-// one that the replay has brought already, and not one behind a hole. A hole
-// means that the engine's fan-out lost something; the store has it.
+// one that the replay has brought already, and not one that comes after a missing
+// place: there the fan-out lost a message, which the store has.
 func (w *writer) live(it *item) bool {
 	s := w.s
 	if it.d.Mailbox == 0 && it.d.Broadcast == 0 {
@@ -371,7 +371,7 @@ func (w *writer) pull() bool {
 	if !s.moreStored {
 		s.reading = false
 		s.skip = nil // whatever it named is read or gone
-		s.told.pending = Pending{}
+		s.told.pending = nil
 	}
 	s.mu.Unlock()
 	return true

@@ -132,7 +132,7 @@ func filled(t testing.TB, n int) *store {
 		case 4:
 			e.Revocation = &bridge.RevocationEntry{User: user, Revocation: bridge.Revocation{IssuedBefore: since}}
 		case 5:
-			e.Trail = &bridge.DeliveryLog{Member: bridge.Member{User: user, Session: "s", Since: since}, Skipped: []bridge.Skip{{Last: bridge.Position{Mailbox: 3}}}}
+			e.Trail = &bridge.DeliveryLog{Member: bridge.Member{User: user, Session: "s", Since: since}, Skips: []bridge.Skip{{Last: bridge.Position{Mailbox: 3}}}}
 		case 6:
 			e.Sight = &bridge.SightEntry{ID: "x", User: user, Session: "s", At: since.UnixNano()}
 		}

@@ -34,6 +34,9 @@ func TestABackupThatIsPutBackIsFoundOut(t *testing.T) {
 func TestTheEmbeddedStoreKeepsThePromises(t *testing.T) {
 	storetest.Run(t, func(t *testing.T, o storetest.Options) storetest.Open {
 		dir := t.TempDir()
+		if testing.Short() {
+			dir = scratch(t)
+		}
 		return func() (storetest.Pair, error) {
 			return pair(t.Context(), Options{Dir: dir, Now: o.Now, MailboxLimit: o.MailboxLimit, MailboxBytes: o.MailboxBytes})
 		}

@@ -71,7 +71,8 @@ func (f *firstVersion) message(no int64, m *bridge.Message, gone bool, places ..
 }
 
 func TestAFileOfTheFirstVersionIsReadAndGoesOn(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := scratch(t)
 	f := newFirstVersion(t, dir)
 	plain := message("plain", "ada", 100, inAnHour())
 	plain.From, plain.Except = "doctor-7", []string{"ses_1", "ses_2"}
@@ -138,7 +139,8 @@ func TestAFileOfTheFirstVersionIsReadAndGoesOn(t *testing.T) {
 }
 
 func TestWhatTheFirstVersionStoredTakesPartInWhatIsNew(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := scratch(t)
 	f := newFirstVersion(t, dir)
 	for i := range 6 {
 		f.message(int64(i+1), spelling(fmt.Sprint("m", i), fmt.Sprint("canary-", i), 300, inAnHour(), bridge.Target{User: erasedUser}),

@@ -179,7 +179,7 @@ func (e *Store) openFile() (err error) {
 	if err := e.revoked.load(c); err != nil {
 		return fmt.Errorf("read what was revoked: %w", err)
 	}
-	s, err := newStore(c)
+	s, err := newStatements(c)
 	if err != nil {
 		return err
 	}
@@ -190,7 +190,7 @@ func (e *Store) openFile() (err error) {
 	if err != nil {
 		return err
 	}
-	e.checkpoints = newCheckpointer(k, e.reserve.size, e.vfs, &e.commitMu, e.opts.Logger, e.opts.Guard)
+	e.checkpoints = newCheckpointer(k, newLogSizes(e.reserve.size), e.vfs, &e.commitMu, e.opts.Logger, e.opts.Guard)
 	e.readers = newReaders(readerCount)
 	for range readerCount {
 		c, err := e.connect(path, "PRAGMA query_only = ON; PRAGMA cache_size = -4096")
@@ -311,3 +311,6 @@ func (e *Store) letGo() error {
 	e.vfs.Close()
 	return errors.Join(append(errs, e.lock.Close())...)
 }
+
+// Closed is for local.Live.
+func (e *Store) Closed() bool { return e.closed.Load() }

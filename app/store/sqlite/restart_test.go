@@ -9,7 +9,8 @@ import (
 )
 
 func TestWhatIsKnownOfPeopleSurvivesARestart(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := scratch(t)
 	e := open(t, Options{Dir: dir})
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	m := bridge.Member{User: "ada", Session: "ses_1", Transport: "websocket", Since: now, TokenID: "t1",
@@ -20,7 +21,7 @@ func TestWhatIsKnownOfPeopleSurvivesARestart(t *testing.T) {
 	at := bridge.Position{Mailbox: 3, Broadcast: 1}
 	log := bridge.DeliveryLog{Member: m, Ended: now.Add(time.Hour), From: bridge.Position{Mailbox: 1},
 		Sent: []bridge.Mark{{Place: at, At: now}}, Received: []bridge.Mark{{Place: at, At: now}}, Acked: []bridge.Mark{{Place: at, At: now}},
-		Skipped:  []bridge.Skip{{First: bridge.Position{Mailbox: 2}, Last: bridge.Position{Mailbox: 2}}},
+		Skips:    []bridge.Skip{{First: bridge.Position{Mailbox: 2}, Last: bridge.Position{Mailbox: 2}}},
 		Unstored: []bridge.Unstored{{ID: "msg_p", Frame: 1, Sent: now, Received: now}}}
 	mustDo(t, e.Exit(t.Context(), log))
 	mustDo(t, e.SetMember(t.Context(), "set", "ada", true))
@@ -57,7 +58,8 @@ func TestWhatIsKnownOfPeopleSurvivesARestart(t *testing.T) {
 }
 
 func TestARecalledPayloadLeavesTheFilesWithTheNextCheckpoint(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := scratch(t)
 	e := open(t, Options{Dir: dir})
 	to := bridge.Target{Users: []string{"ada", "bob"}}
 	for id, size := range map[string]int{"small": 60, "large": 20_000} {

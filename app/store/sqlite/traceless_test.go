@@ -95,9 +95,11 @@ func mustBeIn(t *testing.T, e *Store, group string, users ...string) {
 }
 
 func TestCallsThatFailLeaveNoTrace(t *testing.T) {
+	t.Parallel()
 	for _, op := range []string{"write", "sync"} {
 		t.Run(op, func(t *testing.T) {
-			e := open(t, Options{Dir: t.TempDir()})
+			t.Parallel()
+			e := open(t, Options{Dir: scratch(t)})
 			heard := connected(e)
 			first := member("ada", "ses_1", "a", "ward")
 			heard.mustJoin(t, first)
@@ -168,7 +170,8 @@ func (e *Store) flushed(t *testing.T) error {
 }
 
 func TestASessionThatLeavesAFailingStoreIsForgotten(t *testing.T) {
-	e := open(t, Options{Dir: t.TempDir()})
+	t.Parallel()
+	e := open(t, Options{Dir: scratch(t)})
 	here := connected(e)
 	m := member("u", "s", "t")
 	here.mustJoin(t, m)
@@ -183,18 +186,10 @@ func TestASessionThatLeavesAFailingStoreIsForgotten(t *testing.T) {
 }
 
 func TestARevocationIsKnownAndToldOfThoughItsCallerHasGone(t *testing.T) {
-	e := open(t, Options{Dir: t.TempDir()})
+	t.Parallel()
+	e := open(t, Options{Dir: scratch(t)})
 	heard := connected(e)
-	stuck, reached := make(chan struct{}), make(chan struct{})
-	var once sync.Once
-	f := func(op string) error {
-		if op == "sync" {
-			once.Do(func() { close(reached) })
-			<-stuck
-		}
-		return nil
-	}
-	e.vfs.Fault.Store(&f)
+	reached, mend := stickDisk(e)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -205,7 +200,7 @@ func TestARevocationIsKnownAndToldOfThoughItsCallerHasGone(t *testing.T) {
 	<-reached
 	cancel()
 	wg.Wait()
-	close(stuck)
+	mend()
 	eventually(t, "the notice", func() bool { return heard.heard(bridge.NoticeRevoked) })
 	if revoked, err := e.Revoked(t.Context(), "ada", "a", time.Now()); err != nil || !revoked {
 		t.Errorf("revoked: %v, %v", revoked, err)
@@ -213,19 +208,11 @@ func TestARevocationIsKnownAndToldOfThoughItsCallerHasGone(t *testing.T) {
 }
 
 func TestAJoinThatNobodyWaitsForMakesNobodyPresent(t *testing.T) {
-	e := open(t, Options{Dir: t.TempDir()})
+	t.Parallel()
+	e := open(t, Options{Dir: scratch(t)})
 	heard := connected(e)
 	heard.mustJoin(t, member("ada", "ses_1", "a", "ward"))
-	stuck, reached := make(chan struct{}), make(chan struct{})
-	var once sync.Once
-	f := func(op string) error {
-		if op == "sync" {
-			once.Do(func() { close(reached) })
-			<-stuck
-		}
-		return nil
-	}
-	e.vfs.Fault.Store(&f)
+	reached, mend := stickDisk(e)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	for _, m := range []bridge.Member{member("bob", "ses_2", "b", "ward"), member("ada", "ses_1", "c", "ward")} {
@@ -238,7 +225,7 @@ func TestAJoinThatNobodyWaitsForMakesNobodyPresent(t *testing.T) {
 	<-reached
 	cancel()
 	wg.Wait()
-	close(stuck)
+	mend()
 	mustDo(t, e.settled(t.Context()))
 	if n := heard.of(t, "bob"); n != 0 {
 		t.Errorf("%d sessions of bob are there", n)
@@ -249,15 +236,17 @@ func TestAJoinThatNobodyWaitsForMakesNobodyPresent(t *testing.T) {
 }
 
 func TestWhatTokensSaidIsForgottenOnceItIsOver(t *testing.T) {
+	t.Parallel()
 	clock := &shifted{}
-	e := open(t, Options{Dir: t.TempDir(), Now: clock.now})
+	e := open(t, Options{Dir: scratch(t), Now: clock.now})
 	mustJoin(t, e, member("ada", "ses_1", "a", "ward", "night"))
 	clock.advance(2 * time.Hour)
 	eventually(t, "the rows to go", func() bool { return number(t, e, "SELECT count(*) FROM token_members") == 0 })
 }
 
 func TestMembersOfAnOlderFileStayUntilTheirUsersSaySomethingElse(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := scratch(t)
 	f := newFirstVersion(t, dir)
 	f.exec("BEGIN; " + migrations[1] + "; PRAGMA user_version = 2; COMMIT")
 	until := inAnHour().UnixNano()
@@ -284,24 +273,16 @@ func TestMembersOfAnOlderFileStayUntilTheirUsersSaySomethingElse(t *testing.T) {
 // hold makes the writer wait at its next commit, and returns once it does.
 func hold(t *testing.T, e *Store) (let func()) {
 	t.Helper()
-	stuck, reached := make(chan struct{}), make(chan struct{})
-	var once sync.Once
-	f := func(op string) error {
-		if op == "sync" {
-			once.Do(func() { close(reached) })
-			<-stuck
-		}
-		return nil
-	}
-	e.vfs.Fault.Store(&f)
+	reached, mend := stickDisk(e)
 	r := &request{write: (*writer).writeProbe, done: make(chan struct{}, 1)}
 	mustDo(t, e.enqueue(t.Context(), r))
 	<-reached
-	return func() { close(stuck); <-r.done }
+	return func() { mend(); <-r.done }
 }
 
 func TestNothingThatIsOnItsWayWritesAnErasedUserDown(t *testing.T) {
-	e := open(t, Options{Dir: t.TempDir()})
+	t.Parallel()
+	e := open(t, Options{Dir: scratch(t)})
 	here := connected(e)
 	m := member("ada", "ses_1", "a", "ward")
 	here.mustJoin(t, m)

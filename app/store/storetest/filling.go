@@ -157,7 +157,7 @@ func (f *fixture) fillPeople() {
 		log := logOf(u, "ses_"+u, f.clock.Now())
 		log.Ended = f.clock.Now().Add(time.Duration(i) * time.Second).UTC().Truncate(time.Millisecond)
 		log.Received = log.Sent
-		log.Skipped = []bridge.Skip{{First: bridge.Position{Mailbox: 2}, Last: bridge.Position{Mailbox: 2}}}
+		log.Skips = []bridge.Skip{{First: bridge.Position{Mailbox: 2}, Last: bridge.Position{Mailbox: 2}}}
 		log.Unstored = []bridge.Unstored{{ID: "msg_1", Frame: 2, Sent: log.Member.Since}}
 		f.leave(log)
 	}

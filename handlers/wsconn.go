@@ -18,19 +18,20 @@ import (
 )
 
 const (
-	// readBufferBytes holds a small client frame whole, so that one system
-	// call reads it. It is kept by every idle session: small on purpose.
+	// readBufferBytes holds a small client frame whole, so that one system call reads
+	// it. Every idle session keeps such a buffer, so it is small.
 	readBufferBytes = 256
-	// sendBufferBytes bounds what the kernel hides of a slow peer.
+	// sendBufferBytes bounds the kernel's send buffer, behind which a slow peer would
+	// not be noticed.
 	sendBufferBytes = 64 << 10
-	// keepPayload is the largest payload buffer that waits in the pool.
+	// keepPayload is the largest payload buffer that goes back to the pool, bytes.
 	keepPayload = 8 << 10
 )
 
-// conn is a bridge.Conn on a connection that was upgraded and detached from its
-// request: nothing of the request stays in memory with it. Frames are read and
-// written by gobwas/ws, which needs no buffers of its own while a session waits.
-type conn struct {
+// wsConn is a bridge.Conn on an upgraded connection. It is detached from its request,
+// of which nothing stays in memory. gobwas/ws reads and writes the frames, because it
+// needs no buffers of its own while a session is idle.
+type wsConn struct {
 	nc     net.Conn
 	remote string
 
@@ -39,10 +40,10 @@ type conn struct {
 	rd      wsutil.Reader
 	payload *[]byte   // the text message, as far as it has come
 	control []byte    // the payload of the control frame read last
-	begun   time.Time // when the message under way began; zero between messages
-	over    bool      // a rule was broken or the peer has closed: no more frames are taken
+	begun   time.Time // when the current message began; zero between messages
+	over    bool      // the peer broke a rule or has closed: no more frames are read
 
-	unproven atomic.Pointer[unprovenFrames] // nil once it has shown a token
+	unauthenticated atomic.Pointer[unauthenticatedFrames] // nil once it has shown a token
 
 	wmu    sync.Mutex // one write at a time; guards closed
 	closed bool       // a close frame was written
@@ -51,24 +52,24 @@ type conn struct {
 	peerGone chan struct{} // the peer has closed, or the connection is lost
 }
 
-var _ bridge.Conn = (*conn)(nil)
+var _ bridge.Conn = (*wsConn)(nil)
 
 var payloadPool = sync.Pool{New: func() any { return new([]byte) }}
 
-func newConn(nc net.Conn, remote string) *conn {
+func newWSConn(nc net.Conn, remote string) *wsConn {
 	nc, early := detach(nc)
 	var from io.Reader = nc
 	if len(early) > 0 {
 		from = io.MultiReader(bytes.NewReader(early), nc)
 	}
-	c := &conn{nc: nc, remote: remote, br: bufio.NewReaderSize(from, readBufferBytes), peerGone: make(chan struct{})}
+	c := &wsConn{nc: nc, remote: remote, br: bufio.NewReaderSize(from, readBufferBytes), peerGone: make(chan struct{})}
 	c.rd = wsutil.Reader{Source: c.br, State: ws.StateServerSide, CheckUTF8: true, OnIntermediate: c.intermediate}
 	return c
 }
 
-// detach takes off fasthttp's wrapper of a hijacked connection, which keeps the
-// request's large read buffer, and with it what the peer has sent together with
-// its handshake.
+// detach takes fasthttp's wrapper off a hijacked connection, since it keeps the
+// request's large read buffer. early is what that buffer holds: bytes that the peer
+// sent right behind its handshake.
 func detach(nc net.Conn) (raw net.Conn, early []byte) {
 	u, ok := nc.(interface{ UnsafeConn() net.Conn })
 	if !ok {
@@ -79,9 +80,9 @@ func detach(nc net.Conn) (raw net.Conn, early []byte) {
 		// Failing means only that the kernel keeps its own size.
 		_ = t.SetWriteBuffer(sendBufferBytes)
 	}
-	// In the past, so that only what is in the buffer is read, and nothing waited for.
+	// A deadline in the past, so that reading takes what is buffered and does not block.
 	if err := raw.SetReadDeadline(time.Unix(1, 0)); err != nil {
-		return raw, nil // it is closed, which whoever reads from it will find
+		return raw, nil // it is closed, as the next read will find
 	}
 	b := make([]byte, 512)
 	for {
@@ -97,26 +98,26 @@ func detach(nc net.Conn) (raw net.Conn, early []byte) {
 	return raw, early
 }
 
-func (c *conn) Remote() string { return c.remote }
+func (c *wsConn) Remote() string { return c.remote }
 
 // Limit implements bridge.Conn.
-func (c *conn) Limit(maxBytes int) { c.rd.MaxMessageSize = int64(maxBytes) }
+func (c *wsConn) Limit(maxBytes int) { c.rd.MaxMessageSize = int64(maxBytes) }
 
-func (c *conn) peerLeft() { c.peerOnce.Do(func() { close(c.peerGone) }) }
+func (c *wsConn) peerLeft() { c.peerOnce.Do(func() { close(c.peerGone) }) }
 
 // AppendText implements bridge.Conn.
-func (c *conn) AppendText(b []byte, f wire.Frame) []byte {
+func (c *wsConn) AppendText(b []byte, f wire.Frame) []byte {
 	b = appendHeader(b, ws.OpText, len(f.Head)+len(f.Tail))
 	return append(append(b, f.Head...), f.Tail...)
 }
 
 // AppendPing implements bridge.Conn.
-func (c *conn) AppendPing(b, payload []byte) []byte {
+func (c *wsConn) AppendPing(b, payload []byte) []byte {
 	return append(appendHeader(b, ws.OpPing, len(payload)), payload...)
 }
 
 // AppendPong implements bridge.Conn.
-func (c *conn) AppendPong(b, payload []byte) []byte {
+func (c *wsConn) AppendPong(b, payload []byte) []byte {
 	return append(appendHeader(b, ws.OpPong, len(payload)), payload...)
 }
 
@@ -134,7 +135,7 @@ func appendHeader(b []byte, op ws.OpCode, n int) []byte {
 }
 
 // Write implements bridge.Conn.
-func (c *conn) Write(frames []byte, deadline time.Time) error {
+func (c *wsConn) Write(frames []byte, deadline time.Time) error {
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
 	if c.closed {
@@ -148,13 +149,13 @@ func (c *conn) Write(frames []byte, deadline time.Time) error {
 }
 
 // ExpireWrite implements bridge.Conn.
-func (c *conn) ExpireWrite(t time.Time) {
+func (c *wsConn) ExpireWrite(t time.Time) {
 	// Failing means that the connection is gone, and the write with it.
 	_ = c.nc.SetWriteDeadline(t)
 }
 
 // WriteClose implements bridge.Conn.
-func (c *conn) WriteClose(code wire.CloseCode, reason string, deadline time.Time) {
+func (c *wsConn) WriteClose(code wire.CloseCode, reason string, deadline time.Time) {
 	c.wmu.Lock()
 	if c.closed {
 		c.wmu.Unlock()
@@ -182,7 +183,7 @@ func (c *conn) WriteClose(code wire.CloseCode, reason string, deadline time.Time
 }
 
 // Abort implements bridge.Conn.
-func (c *conn) Abort() {
+func (c *wsConn) Abort() {
 	// Closing twice is an error that means nothing here.
 	_ = c.nc.Close()
 	c.peerLeft()
