@@ -108,7 +108,7 @@ type MailboxEntry struct {
 	Head     uint64      `json:"head,omitzero"`
 	Trimmed  uint64      `json:"trimmed,omitzero"`
 	Expired  uint64      `json:"expired,omitzero"` // the furthest place that expired
-	Holes    [][2]uint64 `json:"holes,omitempty"`  // places beyond Trimmed and Expired that were taken out on purpose: first and last
+	Removed  [][2]uint64 `json:"holes,omitempty"`  // places beyond Trimmed and Expired whose messages were removed on purpose: first and last
 	Seen     bool        `json:"seen,omitzero"`    // a session of the user has joined once
 	First    uint64      `json:"first,omitzero"`   // Standing.First.Broadcast
 	Acked    Position    `json:"acked,omitzero"`

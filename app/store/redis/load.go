@@ -179,12 +179,12 @@ func (l *loading) mailbox(m *bridge.MailboxEntry) error {
 	}
 	l.add(state.Build())
 	l.prolong(b.h, year) // or longer, as messages come
-	if len(m.Holes) > 0 {
-		holes := e.client.B().Zadd().Key(b.g).ScoreMember()
-		for _, h := range m.Holes {
-			holes = holes.ScoreMember(float64(h[1]), itoa(h[0]))
+	if len(m.Removed) > 0 {
+		removed := e.client.B().Zadd().Key(b.g).ScoreMember()
+		for _, r := range m.Removed {
+			removed = removed.ScoreMember(float64(r[1]), itoa(r[0]))
 		}
-		l.add(holes.Build())
+		l.add(removed.Build())
 		l.prolong(b.g, year)
 	}
 	return nil

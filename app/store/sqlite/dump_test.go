@@ -35,6 +35,7 @@ func dumpAll(t *testing.T, o Options) []exported {
 }
 
 func TestEntriesComeInTheOrderOfTheContractAndNoneThatExpired(t *testing.T) {
+	t.Parallel()
 	o, c := filled(t, false)
 	all := dumpAll(t, o)
 	if kinds := storetest.Exported(t, entries(all), c.Now()); kinds != 7 {
@@ -49,7 +50,8 @@ func TestEntriesComeInTheOrderOfTheContractAndNoneThatExpired(t *testing.T) {
 // A store remembers so many lives. Where one that it has forgotten began in a mailbox
 // still says how far the cursors of before are good.
 func TestWhereAForgottenLifeBeganIsCarried(t *testing.T) {
-	o := Options{Dir: t.TempDir()}
+	t.Parallel()
+	o := Options{Dir: scratch(t)}
 	var lives []string
 	for i := range 4 {
 		e := open(t, o)
@@ -77,6 +79,7 @@ func TestWhereAForgottenLifeBeganIsCarried(t *testing.T) {
 }
 
 func TestADumpEndsWithTheErrorOfWhoTakesIt(t *testing.T) {
+	t.Parallel()
 	o, _ := filled(t, false)
 	a := openArchive(t, o)
 	broken := errors.New("broken")
@@ -95,6 +98,7 @@ func TestADumpEndsWithTheErrorOfWhoTakesIt(t *testing.T) {
 }
 
 func TestWhatExpiresDuringADumpIsStillAnnounced(t *testing.T) {
+	t.Parallel()
 	o, c := filled(t, false)
 	e := open(t, o)
 	soon := message("soon", "dan", 10, c.Now().Add(time.Minute))
@@ -118,8 +122,9 @@ func TestWhatExpiresDuringADumpIsStillAnnounced(t *testing.T) {
 }
 
 func TestAMailboxSaysWhatIsGoneFromItAndHow(t *testing.T) {
+	t.Parallel()
 	c := storetest.NewClock()
-	o := Options{Dir: t.TempDir(), Now: c.Now, MailboxLimit: 4}
+	o := Options{Dir: scratch(t), Now: c.Now, MailboxLimit: 4}
 	e := open(t, o)
 	ids := 0
 	send := func(user string, ttls ...time.Duration) {
@@ -158,10 +163,10 @@ func TestAMailboxSaysWhatIsGoneFromItAndHow(t *testing.T) {
 		"expired":  {Head: 4, Expired: 4},
 		"trimmed":  {Head: 6, Trimmed: 2},
 		"both":     {Head: 6, Trimmed: 2, Expired: 4},
-		"recalled": {Head: 4, Holes: [][2]uint64{{1, 1}, {3, 4}}},
-		"mixed":    {Head: 4, Expired: 1, Holes: [][2]uint64{{2, 2}, {4, 4}}},
+		"recalled": {Head: 4, Removed: [][2]uint64{{1, 1}, {3, 4}}},
+		"mixed":    {Head: 4, Expired: 1, Removed: [][2]uint64{{2, 2}, {4, 4}}},
 		"late":     {Head: 4, Expired: 3},
-		"empty":    {Head: 4, Holes: [][2]uint64{{1, 4}}},
+		"empty":    {Head: 4, Removed: [][2]uint64{{1, 4}}},
 		"erased":   {Head: 5, Trimmed: 3, Acked: bridge.Position{Mailbox: 3}},
 	}
 	hashes := map[string]uint64{string(bridge.MailboxHash("erased")): 3, string(bridge.MailboxHash("forgotten")): 1}
