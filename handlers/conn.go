@@ -34,6 +34,8 @@ type conn struct {
 	nc     net.Conn
 	remote string
 
+	messageTimeout time.Duration
+
 	// The reader's own.
 	br      *bufio.Reader
 	rd      wsutil.Reader
@@ -55,13 +57,13 @@ var _ bridge.Conn = (*conn)(nil)
 
 var payloadPool = sync.Pool{New: func() any { return new([]byte) }}
 
-func newConn(nc net.Conn, remote string) *conn {
+func newConn(nc net.Conn, remote string, messageTimeout time.Duration) *conn {
 	nc, early := detach(nc)
 	var from io.Reader = nc
 	if len(early) > 0 {
 		from = io.MultiReader(bytes.NewReader(early), nc)
 	}
-	c := &conn{nc: nc, remote: remote, br: bufio.NewReaderSize(from, readBufferBytes), peerGone: make(chan struct{})}
+	c := &conn{nc: nc, remote: remote, messageTimeout: messageTimeout, br: bufio.NewReaderSize(from, readBufferBytes), peerGone: make(chan struct{})}
 	c.rd = wsutil.Reader{Source: c.br, State: ws.StateServerSide, CheckUTF8: true, OnIntermediate: c.intermediate}
 	return c
 }

@@ -17,7 +17,7 @@ import (
 
 const (
 	// messageTimeout is how long a message may take, from the first byte of its
-	// first frame to the last of its last. Without a limit a peer could hold
+	// first frame to the last of its last, unless Options says otherwise. Without a limit a peer could hold
 	// memory for half a message for as long as it likes.
 	messageTimeout = 10 * time.Second
 	// messageRate, bytes a second, is how much longer a message may take for what
@@ -50,7 +50,7 @@ func (c *conn) Read() (bridge.Kind, []byte, error) {
 func (c *conn) frame() (bridge.Kind, []byte, error) {
 	if c.begun.IsZero() {
 		c.begun = time.Now()
-		if err := c.nc.SetReadDeadline(c.begun.Add(messageTimeout)); err != nil {
+		if err := c.nc.SetReadDeadline(c.begun.Add(c.messageTimeout)); err != nil {
 			return 0, nil, err
 		}
 	}
@@ -157,7 +157,7 @@ func (c *conn) text(h ws.Header) (bridge.Kind, []byte, error) {
 		case err != nil:
 			return 0, nil, err
 		case left > 0 || !h.Fin:
-			late := c.begun.Add(messageTimeout + time.Duration(len(b))*time.Second/messageRate)
+			late := c.begun.Add(c.messageTimeout + time.Duration(len(b))*time.Second/messageRate)
 			if err := c.nc.SetReadDeadline(late); err != nil {
 				return 0, nil, err
 			}

@@ -26,7 +26,7 @@ import (
 
 // Timeouts and sizes of the HTTP layer.
 const (
-	// requestTimeout ends slow and half-sent requests.
+	// requestTimeout is for a request's header and body, unless Options says otherwise.
 	requestTimeout = 10 * time.Second
 	// replyTimeout is for a slow reader, from the first byte of a reply.
 	replyTimeout = 30 * time.Second
@@ -79,6 +79,11 @@ type Options struct {
 	// MaxConnections bounds all connections, sessions among them, and
 	// MaxUnauthenticated those that have proven nothing; 0: no limit.
 	MaxConnections, MaxUnauthenticated int
+	// RequestTimeout is for a request's header and body; 0: 10 s.
+	RequestTimeout time.Duration
+	// MessageTimeout is for one message of a session, in however many fragments, and a
+	// second more for each 4 KiB of it; 0: 10 s.
+	MessageTimeout time.Duration
 	// Demo, where set, serves the page and its small backend.
 	Demo *Demo
 }
@@ -105,6 +110,8 @@ func New(o Options) *Server {
 	s := &Server{o: o, log: o.Logger, now: o.Now, pending: newPending(o.MaxPendingPerAddress),
 		senders: newSenders(o.Senders), addresses: newAddresses(o.ConnectRate),
 		bodies: newBodies(max(o.Bridge.MaxBytes(), o.MaxBatchBytes))}
+	s.o.RequestTimeout = cmp.Or(o.RequestTimeout, requestTimeout)
+	s.o.MessageTimeout = cmp.Or(o.MessageTimeout, messageTimeout)
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -135,7 +142,7 @@ func New(o Options) *Server {
 		BodyLimit:                    max(o.Bridge.MaxBytes(), o.MaxBatchBytes),
 		StreamRequestBody:            true, // see headerReceived
 		ReadBufferSize:               headerBytes,
-		ReadTimeout:                  requestTimeout,
+		ReadTimeout:                  s.o.RequestTimeout,
 		WriteTimeout:                 replyTimeout,
 		IdleTimeout:                  idleTimeout,
 		DisablePreParseMultipartForm: true,

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -14,8 +15,7 @@ import (
 )
 
 func TestTheContractDocumentsEachRoute(t *testing.T) {
-	log, registry := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
-	s := New(Options{Bridge: &bridge.Bridge{}, Logger: log, Registry: registry, Guard: guard.New(log, registry)})
+	s := newTestServer()
 	k, err := check.New()
 	if err != nil {
 		t.Fatal(err)
@@ -49,4 +49,17 @@ func TestTheContractDocumentsEachRoute(t *testing.T) {
 			t.Errorf("%s is documented and not served", r)
 		}
 	}
+}
+
+func TestARequestHasTenSecondsAndSoHasAMessageOfASession(t *testing.T) {
+	s := newTestServer()
+	if r, m := s.app.Server().ReadTimeout, s.o.MessageTimeout; r != 10*time.Second || m != 10*time.Second {
+		t.Errorf("a request has %v, a message %v", r, m)
+	}
+}
+
+// newTestServer has what every server has, and nothing behind it.
+func newTestServer() *Server {
+	log, registry := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
+	return New(Options{Bridge: &bridge.Bridge{}, Logger: log, Registry: registry, Guard: guard.New(log, registry)})
 }

@@ -84,7 +84,7 @@ func (s *Server) socket(c *fiber.Ctx) error {
 func (s *Server) upgrade() fiber.Handler {
 	return websocket.New(func(ws *websocket.Conn) {
 		h := ws.Locals(handshakeKey).(*handshake)
-		c := newConn(ws.Conn.NetConn(), h.remote)
+		c := newConn(ws.Conn.NetConn(), h.remote, s.o.MessageTimeout)
 		// Counted only here: a handler that was asked to upgrade may never run.
 		left, ok := s.pending.enter(h.remote)
 		conn := connectionOf(c.nc)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/server"
 	"hookbridge/app/wire"
 )
 
@@ -193,12 +194,11 @@ func TestWhatComesBeforeTheCloseFrameIsCarriedOut(t *testing.T) {
 // A message that is never finished is ended in time, with a code that is not the
 // client's fault, and pings are answered until then.
 func TestASlowMessageIsEndedAndItsPingsAreAnswered(t *testing.T) {
-	t.Parallel()
-	w := start(t)
+	w := start(t, func(s *server.Settings) { s.Times.Message = 500 * time.Millisecond })
 	s := w.rawConnect(t, "patient-1")
 	_, err := s.conn.Write(part(opText, `{"type":`))
 	must(t, err)
-	tick := time.NewTicker(100 * time.Millisecond)
+	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for n := 0; ; n++ {
 		if _, err := s.conn.Write(final(opPing, fmt.Sprint(n))); err != nil {
