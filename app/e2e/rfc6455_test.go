@@ -130,6 +130,7 @@ func (c *rawCase) check(s *rawSocket) {
 }
 
 func TestASessionKeepsToRFC6455(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	for i, c := range rawCases() {
 		t.Run(c.name, func(t *testing.T) { c.check(w.rawConnect(t, fmt.Sprint("patient-", i))) })
@@ -138,6 +139,7 @@ func TestASessionKeepsToRFC6455(t *testing.T) {
 
 // The rules hold before the first frame as well.
 func TestAConnectionWithoutASessionKeepsToRFC6455(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	for _, c := range rawCases() {
 		before := true
@@ -153,6 +155,7 @@ func TestAConnectionWithoutASessionKeepsToRFC6455(t *testing.T) {
 
 // A client that has closed has said its last word.
 func TestWhatComesAfterTheCloseFrameIsNotCarriedOut(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	send := `{"type":"send","ref":"c1","to":{"user":"target"},"event":{"type":"chat","data":1}}`
 	for name, b := range map[string][]byte{
@@ -179,6 +182,7 @@ func TestWhatComesAfterTheCloseFrameIsNotCarriedOut(t *testing.T) {
 
 // What was sent before the close frame is carried out, and answered.
 func TestWhatComesBeforeTheCloseFrameIsCarriedOut(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	s := w.rawConnect(t, "sender")
 	_, err := s.conn.Write(join(final(opText, `{"type":"send","ref":"c1","to":{"user":"target"},"event":{"type":"chat","data":1}}`), closeWith(1000, "")))
@@ -194,6 +198,7 @@ func TestWhatComesBeforeTheCloseFrameIsCarriedOut(t *testing.T) {
 // A message that is never finished is ended in time, with a code that is not the
 // client's fault, and pings are answered until then.
 func TestASlowMessageIsEndedAndItsPingsAreAnswered(t *testing.T) {
+	t.Parallel()
 	w := start(t, func(s *server.Settings) { s.Times.Message = 500 * time.Millisecond })
 	s := w.rawConnect(t, "patient-1")
 	_, err := s.conn.Write(part(opText, `{"type":`))
@@ -220,6 +225,7 @@ func TestASlowMessageIsEndedAndItsPingsAreAnswered(t *testing.T) {
 
 // Libraries send a message in pieces of their buffer's size; a token may be long.
 func TestAConnectFrameMayComeInManyFragments(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	s := w.rawDial(t)
 	text := `{"type":"connect","token":"` + token(t, "patient-1", time.Hour, "") + `"` + strings.Repeat(" ", 3000) + `}`

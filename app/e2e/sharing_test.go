@@ -14,6 +14,7 @@ import (
 // A batch of many events to many users each goes on for a while. A plain webhook that
 // comes meanwhile is answered, and delivered, before the batch is.
 func TestAWebhookIsAnsweredWhileALargeBatchGoesOn(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, change ...func(*server.Settings)) {
 		w := start(t, change...)
 		var users strings.Builder

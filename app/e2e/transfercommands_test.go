@@ -12,6 +12,7 @@ import (
 )
 
 func TestExportAndImportSayWhatToMend(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	thesis := filepath.Join(dir, "thesis.txt")
 	must(t, os.WriteFile(thesis, []byte("the only copy\n"), 0o600))
@@ -49,6 +50,7 @@ func TestExportAndImportSayWhatToMend(t *testing.T) {
 }
 
 func TestExportAndImportHaveTheSettingsOfTheStoreThatServeHas(t *testing.T) {
+	t.Parallel()
 	flag := regexp.MustCompile(`(?s)--[a-z-]+=?[^-]*?\(\$BRIDGE_(?:DATA_DIR|REDIS_\w+|ID_RETENTION|MAILBOX_LIMIT)\)`)
 	_, serve, _ := told(t, nil, "serve", "--help")
 	tidy := func(help string) (list []string) {
@@ -76,6 +78,7 @@ func TestExportAndImportHaveTheSettingsOfTheStoreThatServeHas(t *testing.T) {
 
 // Ctrl-C while a pipe gives nothing more: what has come stays.
 func TestCtrlCEndsAnImportInOrder(t *testing.T) {
+	t.Parallel()
 	from, to := t.TempDir(), t.TempDir()
 	w := start(t, func(s *server.Settings) { s.DataDir = from })
 	for range 300 {
