@@ -204,13 +204,7 @@ func (e *senderEntry) sender(known map[string]bool) (Sender, error) {
 }
 
 func validSenderName(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '.' || c == '-') {
-			return false
-		}
-	}
-	return s != "" && len(s) <= maxSenderName
+	return s != "" && len(s) <= maxSenderName && firstNotAlphanumeric(s, "_.-") < 0
 }
 
 // NewSenderWebhooks makes the checker over all senders' secrets, in order, and

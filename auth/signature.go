@@ -122,15 +122,23 @@ func checkID(id string) error {
 	if len(id) > 64 {
 		return &SignatureError{ReasonMalformed, fmt.Sprintf("webhook-id has %d characters; 64 are allowed", len(id))}
 	}
-	for i := range len(id) {
-		c := id[i]
-		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-' {
-			continue
-		}
+	if i := firstNotAlphanumeric(id, "_-"); i >= 0 {
 		return &SignatureError{ReasonMalformed,
 			fmt.Sprintf("webhook-id has a character at position %d that is not one of A-Z a-z 0-9 _ -", i+1)}
 	}
 	return nil
+}
+
+// firstNotAlphanumeric is the index of the first byte that is neither A-Z a-z 0-9 nor
+// one of also; -1 where there is none.
+func firstNotAlphanumeric(s, also string) int {
+	for i := range len(s) {
+		c := s[i]
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte(also, c) >= 0) {
+			return i
+		}
+	}
+	return -1
 }
 
 // parseTimestamp reads whole Unix seconds from ASCII digits and nothing else. A

@@ -5,11 +5,10 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/gofiber/fiber/v2"
 	"github.com/oklog/ulid/v2"
 
@@ -49,7 +48,7 @@ func (s *Server) demoToken(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return sendJSON(c, struct {
+	return s.json(c, struct {
 		Token     string `json:"token"`
 		ExpiresAt string `json:"expiresAt"`
 	}{token, wire.Time(expires)})
@@ -61,7 +60,7 @@ func (s *Server) demoJSON(c *fiber.Ctx, into any) error {
 	if err != nil {
 		return err
 	}
-	return json.Unmarshal(body, into)
+	return wire.Decode(body, into)
 }
 
 // demoPatient is what a clinic's backend does after it has added a patient.
@@ -74,10 +73,8 @@ func (s *Server) demoPatient(c *fiber.Ctx) error {
 	if err := s.demoJSON(c, &in); err != nil || in.Patient == "" || in.Doctor == "" {
 		return wire.NewProblem(wire.CodeMalformed, `send {"doctor":"doctor-7","patient":"patient-42","name":"…"}`)
 	}
-	return s.fire(c, map[string]any{
-		"type": "patient.added", "to": map[string]any{"user": in.Patient},
-		"data": map[string]any{"doctorId": in.Doctor, "name": in.Name, "message": in.Doctor + " added you"},
-	})
+	return s.fire(c, demoEvent{"patient.added", demoTarget{User: in.Patient},
+		demoData{Doctor: in.Doctor, Name: in.Name, Message: in.Doctor + " added you"}})
 }
 
 // demoAnnouncement tells everybody something.
@@ -88,17 +85,31 @@ func (s *Server) demoAnnouncement(c *fiber.Ctx) error {
 	if err := s.demoJSON(c, &in); err != nil || in.Message == "" {
 		return wire.NewProblem(wire.CodeMalformed, `send {"message":"…"}`)
 	}
-	return s.fire(c, map[string]any{
-		"type": "announcement", "to": map[string]any{"all": true}, "data": map[string]any{"message": in.Message},
-	})
+	return s.fire(c, demoEvent{"announcement", demoTarget{All: true}, demoData{Message: in.Message}})
 }
 
-// fired tells the page what was sent and what the bridge answered.
+type demoEvent struct {
+	Type string     `json:"type"`
+	To   demoTarget `json:"to"`
+	Data demoData   `json:"data"`
+}
+
+type demoTarget struct {
+	User string `json:"user,omitempty"`
+	All  bool   `json:"all,omitzero"`
+}
+
+type demoData struct {
+	Doctor  string `json:"doctorId,omitempty"`
+	Name    string `json:"name,omitempty"`
+	Message string `json:"message"`
+}
+
+// fired tells the page what was sent; what the bridge answered follows as "reply".
 type fired struct {
-	ID      string         `json:"id"`
-	Status  int            `json:"status"`
-	Request firedRequest   `json:"request"`
-	Reply   jsontext.Value `json:"reply"`
+	ID      string       `json:"id"`
+	Status  int          `json:"status"`
+	Request firedRequest `json:"request"`
 }
 
 type firedRequest struct {
@@ -107,11 +118,8 @@ type firedRequest struct {
 }
 
 // fire signs a webhook and sends it to the bridge.
-func (s *Server) fire(c *fiber.Ctx, event map[string]any) error {
-	body, err := json.Marshal(event, json.Deterministic(true))
-	if err != nil {
-		return err
-	}
+func (s *Server) fire(c *fiber.Ctx, event demoEvent) error {
+	body := wire.Encode(event)
 	id := "msg_" + ulid.Make().String()
 	signed, err := auth.SignWebhook(s.o.Demo.WebhookSecret, id, s.now(), body)
 	if err != nil {
@@ -139,15 +147,7 @@ func (s *Server) fire(c *fiber.Ctx, event map[string]any) error {
 	if err != nil {
 		return err
 	}
-	return sendJSON(c, fired{ID: id, Status: res.StatusCode, Request: firedRequest{headers, string(body)}, Reply: answer})
-}
-
-func sendJSON(c *fiber.Ctx, v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
-	c.Set(fiber.HeaderCacheControl, "no-store")
-	return c.Send(b)
+	told := wire.Encode(fired{ID: id, Status: res.StatusCode, Request: firedRequest{headers, string(body)}})
+	// The reply is put in as it came.
+	return s.jsonBytes(c, slices.Concat(told[:len(told)-1], []byte(`,"reply":`), answer, []byte("}")))
 }

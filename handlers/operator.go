@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json"
 	"github.com/gofiber/fiber/v2"
 
 	"hookbridge/app/bridge"
@@ -352,15 +351,9 @@ func (s *Server) readJSON(c *fiber.Ctx, into any) error {
 	if err != nil {
 		return err
 	}
-	if err := wire.CheckObject(body); err != nil {
-		return err
+	err = wire.Decode(body, into)
+	if bad, ok := errors.AsType[*wire.DecodeError](err); ok && !bad.Syntax {
+		return &bridge.RequestError{Detail: bad.Detail} // it is no event's member that is wrong
 	}
-	if err := json.Unmarshal(body, into); err != nil {
-		var sem *json.SemanticError
-		if errors.As(err, &sem) {
-			return &bridge.RequestError{Detail: string(sem.JSONPointer) + " has the wrong type"}
-		}
-		return &wire.DecodeError{Syntax: true, Detail: "the body must have each name once, and whole characters in its strings"}
-	}
-	return nil
+	return err
 }

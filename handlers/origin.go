@@ -3,6 +3,7 @@ package handlers
 import (
 	"errors"
 	"fmt"
+	"hookbridge/app/wire"
 	"net/netip"
 	"net/url"
 	"strconv"
@@ -190,13 +191,12 @@ func normalHost(host string, web bool) (string, error) {
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return ip.String(), nil
 	}
-	for i := range len(host) {
-		switch c := host[i]; {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '.', c == '_':
-		case !web && (c == '~' || c == '+'):
-		default:
-			return "", errors.New("the host has a character that no host has")
-		}
+	also := "-._"
+	if !web {
+		also = "-._~+"
+	}
+	if !wire.Alphanumeric(host, also) {
+		return "", errors.New("the host has a character that no host has")
 	}
 	if web && (strings.HasPrefix(host, ".") || strings.Contains(host, "..")) {
 		return "", errors.New("the host has an empty label")
@@ -267,7 +267,7 @@ func allowedHeaders(asked string) string {
 	var more strings.Builder
 	for name := range strings.SplitSeq(asked, ",") {
 		name = strings.Trim(name, " \t")
-		if name != "" && isToken(name) && more.Len()+len(name) < maxAskedHeaders {
+		if name != "" && wire.Alphanumeric(name, "-_") && more.Len()+len(name) < maxAskedHeaders {
 			more.WriteByte(',')
 			more.WriteString(name)
 		}

@@ -3,6 +3,7 @@ package handlers
 import (
 	"bytes"
 	"errors"
+	"hookbridge/app/wire"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
@@ -15,7 +16,7 @@ func CheckPathPrefix(prefix string) error {
 		return nil
 	}
 	for segment := range strings.SplitSeq(strings.TrimPrefix(prefix, "/"), "/") {
-		if !strings.HasPrefix(prefix, "/") || segment == "" || segment == "." || segment == ".." || !isToken(strings.ReplaceAll(segment, ".", "-")) {
+		if !strings.HasPrefix(prefix, "/") || segment == "" || segment == "." || segment == ".." || !wire.Alphanumeric(segment, "-_.") {
 			return errors.New("it begins with / and does not end with one, and has letters, digits, hyphens, dots and underscores: /bridge")
 		}
 	}

@@ -3,6 +3,7 @@ package handlers
 import (
 	"errors"
 	"fmt"
+	"hookbridge/app/wire"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -36,7 +37,7 @@ type Proxies struct {
 // one proxy; neither means none.
 func ParseProxies(trusted, header string) (Proxies, error) {
 	p := Proxies{header: header}
-	if !isToken(header) {
+	if !wire.Alphanumeric(header, "-_") {
 		return Proxies{}, errors.New("a header's name has letters, digits and hyphens")
 	}
 	trusted = strings.TrimSpace(trusted)
@@ -77,18 +78,6 @@ func ParseProxies(trusted, header string) (Proxies, error) {
 		p.networks = append(p.networks, network.Masked())
 	}
 	return p, nil
-}
-
-// isToken tells whether a name may be a header's; empty counts as one.
-func isToken(s string) bool {
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_':
-		default:
-			return false
-		}
-	}
-	return true
 }
 
 // Trusts tells whether an address is one of the networks of proxies.

@@ -227,9 +227,7 @@ func (s *Server) poll(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
-	c.Set(fiber.HeaderCacheControl, "no-store")
-	return c.Send(pollReply(&polled))
+	return s.jsonBytes(c, pollReply(&polled))
 }
 
 // pollReply is {"cursor":…,"frames":[…]}. The frames are put in as they are: data
@@ -264,7 +262,11 @@ func (s *Server) acks(c *fiber.Ctx) error {
 
 // json replies with 200 and what can be marshalled: nothing that came as JSON.
 func (s *Server) json(c *fiber.Ctx, v any) error {
+	return s.jsonBytes(c, wire.Encode(v))
+}
+
+func (s *Server) jsonBytes(c *fiber.Ctx, b []byte) error {
 	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
 	c.Set(fiber.HeaderCacheControl, "no-store")
-	return c.Send(wire.Encode(v))
+	return c.Send(b)
 }

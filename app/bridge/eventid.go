@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"crypto/sha256"
+	"hookbridge/app/wire"
 	"strings"
 	"time"
 )
@@ -11,25 +12,13 @@ import (
 // sender's name and a dot where it is that sender's. A name may have dots, a
 // webhook-id has none.
 func validID(id string) bool {
-	own := id
-	if dot := strings.LastIndexByte(id, '.'); dot >= 0 {
-		name := id[:dot]
-		own = id[dot+1:]
-		if name == "" || len(name) > MaxNameBytes || !idChars(strings.ReplaceAll(name, ".", "")) {
+	dot := strings.LastIndexByte(id, '.')
+	if dot >= 0 {
+		if name := id[:dot]; name == "" || len(name) > MaxNameBytes || !wire.Alphanumeric(name, "_.-") {
 			return false
 		}
 	}
-	return own != "" && len(own) <= MaxIDBytes && idChars(own)
-}
-
-func idChars(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-') {
-			return false
-		}
-	}
-	return true
+	return wire.ValidID(id[dot+1:])
 }
 
 // claimPrefix begins the ids that claims are kept under, which no event can have.

@@ -10,9 +10,7 @@ import (
 
 // Limits of the protocol on what a message may carry.
 const (
-	MaxIDBytes    = 64    // a webhook-id
 	MaxNameBytes  = 64    // a sender's name, which may stand before a webhook-id
-	MaxTypeBytes  = 128   // an event's type
 	MaxUserChars  = 128   // a user or group id, in characters
 	MaxRecipients = 1_000 // users that one event may name
 )

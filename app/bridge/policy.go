@@ -3,10 +3,9 @@ package bridge
 import (
 	"errors"
 	"fmt"
+	"hookbridge/app/wire"
 	"slices"
 	"strings"
-
-	"github.com/go-json-experiment/json"
 )
 
 // Policy is what a token's rights claim allows. The zero Policy allows only to
@@ -23,10 +22,10 @@ var ErrPolicy = errors.New(`the rights claim must be an object with lists of str
 // ParsePolicy reads a rights claim; empty or null gives the zero Policy.
 func ParsePolicy(claim []byte) (Policy, error) {
 	var p Policy
-	if len(claim) == 0 {
+	if len(claim) == 0 || string(claim) == "null" {
 		return p, nil
 	}
-	if err := json.Unmarshal(claim, &p); err != nil {
+	if err := wire.Decode(claim, &p); err != nil {
 		return Policy{}, ErrPolicy
 	}
 	if len(p.Groups) > maxTokenGroups {

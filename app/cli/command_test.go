@@ -66,7 +66,7 @@ func (s *syncBuffer) String() string {
 // eventually polls a condition until it holds.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(testPatience)
+	deadline := time.Now().Add(5 * time.Second)
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {

@@ -6,20 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"math/rand/v2"
-	"net/http"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
-	"unicode"
 
-	"github.com/fasthttp/websocket"
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
-
+	"hookbridge/app/client"
 	"hookbridge/app/server"
 	"hookbridge/app/wire"
 	"hookbridge/auth"
@@ -36,8 +25,8 @@ type ListenCmd struct {
 	User       string        `help:"Or: make tokens for this user, with the JWT secret."`
 	Issuer     string        `env:"BRIDGE_JWT_ISSUER" help:"The iss of tokens made for --user."`
 	Audience   string        `env:"BRIDGE_JWT_AUDIENCE" help:"The aud of tokens made for --user."`
-	After      string        `placeholder:"CURSOR" help:"Resume after this place; default: all that no session of the user has acked."`
-	CursorFile string        `placeholder:"FILE" help:"Keep the place in a file and resume there."`
+	After      string        `placeholder:"CURSOR" help:"Resume after this cursor; default: all that no session of the user has acked."`
+	CursorFile string        `placeholder:"FILE" help:"Keep the cursor in a file and resume there."`
 	Plain      bool          `help:"Speak the plain mode, without cursors and acks."`
 	NoAck      bool          `help:"Do not ack: the events stay waiting for the user's other sessions."`
 
@@ -56,51 +45,55 @@ Each event is one line of JSON on standard output; what happens to the connectio
 
 // Run prints events until ctx ends or the bridge says to stop.
 func (c *ListenCmd) Run(ctx context.Context, streams Streams) error {
-	f, err := c.feed(streams)
+	o, err := c.options(streams)
 	if err != nil {
 		return err
 	}
-	return f.run(ctx)
+	s, err := client.NewSubscriber(o)
+	if err != nil {
+		return flagOf(err)
+	}
+	err = s.Run(ctx)
+	if err == nil && ctx.Err() == nil {
+		fmt.Fprintln(streams.Err, "signed out")
+	}
+	return err
 }
 
-func (c *ListenCmd) feed(streams Streams) (*feed, error) {
+func (c *ListenCmd) options(streams Streams) (client.SubscriberOptions, error) {
+	o := client.SubscriberOptions{
+		URL: c.URL, Token: string(c.Token), Cursor: c.After, Plain: c.Plain, NoAck: c.NoAck,
+		OnEvent:  func(_ context.Context, e client.Event) error { return printEvent(streams.Out, e, c.Plain) },
+		OnNotice: func(n client.Notice) { fmt.Fprintln(streams.Err, n) },
+	}
 	if c.Plain && (c.After != "" || c.CursorFile != "" || c.NoAck) {
-		return nil, errors.New("--plain has no cursors and no acks: leave out --after, --cursor-file and --no-ack")
-	}
-	target, err := endpoint(c.URL, "/ws")
-	if err != nil {
-		return nil, err
-	}
-	f := &feed{
-		url:   "ws" + strings.TrimPrefix(target, "http"), // https becomes wss
-		dial:  &websocket.Dialer{Proxy: http.ProxyFromEnvironment, HandshakeTimeout: dialTimeout},
-		out:   printer{out: streams.Out, seen: newRecent(recentEvents)},
-		say:   func(format string, args ...any) { fmt.Fprintf(streams.Err, format+"\n", args...) },
-		plain: c.Plain, noAck: c.NoAck, sleep: sleep, ackEvery: ackEvery,
-		retreat: retreat{jitter: rand.N[time.Duration]},
+		return o, errors.New("--plain has no cursors and no acks: leave out --after, --cursor-file and --no-ack")
 	}
 	switch {
 	case c.Token != "" && c.User != "":
-		return nil, errors.New("give --token or --user, not both")
-	case c.Token != "":
-		f.token = func() (string, error) { return string(c.Token), nil }
+		return o, errors.New("give --token or --user, not both")
 	case c.User != "":
 		secret, err := c.secret()
 		if err != nil {
-			return nil, err
+			return o, err
 		}
-		f.token = func() (string, error) { return c.mint(secret) }
-		f.retreat.renews = true
-		if _, err := f.token(); err != nil { // what is wrong with it now would be wrong each time
-			return nil, err
+		o.TokenSource = func(context.Context) (string, error) { return c.mint(secret) }
+	case c.Token == "":
+		return o, errors.New("say who listens: --user USER, or --token (BRIDGE_TOKEN)")
+	}
+	if c.CursorFile == "" {
+		return o, nil
+	}
+	file := &cursorFile{path: c.CursorFile}
+	if c.After == "" { // a cursor that was given counts instead of the file's
+		var err error
+		if file, err = openCursorFile(c.CursorFile); err != nil {
+			return o, err
 		}
-	default:
-		return nil, errors.New("say who listens: --user USER, or --token (BRIDGE_TOKEN)")
+		o.Cursor = file.saved
 	}
-	if f.place, err = newPlace(c.CursorFile, c.After); err != nil {
-		return nil, err
-	}
-	return f, nil
+	o.SaveCursor = file.save
+	return o, nil
 }
 
 func (c *ListenCmd) mint(secret string) (string, error) {
@@ -112,119 +105,23 @@ func (c *ListenCmd) mint(secret string) (string, error) {
 	return auth.SignToken(secret, claims)
 }
 
-// place is where the reading stands.
-type place struct {
-	file   string // empty: kept in memory only
-	cursor string
-	saved  string // what the file holds
-}
-
-// newPlace takes the cursor that was given, or else the file's.
-func newPlace(file, after string) (*place, error) {
-	p := &place{file: file, cursor: after}
-	if file == "" || after != "" {
-		return p, nil
+// flagOf names the flag that an error of the client is about.
+func flagOf(err error) error {
+	if errors.Is(err, client.ErrURL) {
+		return fmt.Errorf("--url: %w", err)
 	}
-	b, err := os.ReadFile(file)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("--cursor-file: %w", err)
-	}
-	p.cursor = strings.TrimSpace(string(b))
-	p.saved = p.cursor
-	return p, nil
-}
-
-// save writes the cursor, whole or not at all.
-func (p *place) save() error {
-	if p.file == "" || p.cursor == p.saved {
-		return nil
-	}
-	tmp, err := os.CreateTemp(filepath.Dir(p.file), filepath.Base(p.file)+".*")
-	if err != nil {
-		return fmt.Errorf("--cursor-file: %w", err)
-	}
-	_, err = tmp.WriteString(p.cursor + "\n")
-	if err = errors.Join(err, tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), p.file)
-	}
-	if err != nil {
-		return fmt.Errorf("--cursor-file: %w", errors.Join(err, os.Remove(tmp.Name())))
-	}
-	p.saved = p.cursor
-	return nil
-}
-
-// forget clears the place, as an app does whose user was erased.
-func (p *place) forget() error {
-	p.cursor, p.saved = "", ""
-	if p.file == "" {
-		return nil
-	}
-	if err := os.Remove(p.file); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("--cursor-file: %w", err)
-	}
-	return nil
-}
-
-// printer writes each event once, as one line.
-type printer struct {
-	out  io.Writer
-	seen *recent
-}
-
-// event writes the event object, with from as its last member where a user sent
-// it. An event seen before is left out: after a reconnect some come twice.
-func (p *printer) event(from string, event jsontext.Value) error {
-	var e struct {
-		ID string `json:"id"`
-	}
-	if err := json.Unmarshal(event, &e, wire.Lenient); err != nil || event.Kind() != '{' {
-		return errors.New("the bridge sent an event that is not a JSON object")
-	}
-	if e.ID != "" && !p.seen.add(e.ID) {
-		return nil
-	}
-	// Its data goes out as it came, but for line breaks between its tokens.
-	line := bytes.Clone(wire.OneLine(bytes.TrimSpace(event)))
-	if from != "" {
-		line = append(line[:len(line)-1], `,"from":`...)
-		line = append(append(line, wire.Encode(from)...), '}')
-	}
-	_, err := p.out.Write(append(line, '\n'))
 	return err
 }
 
-// recentEvents is how many event ids are remembered: as many as a mailbox holds.
-const recentEvents = 10_000
-
-// recent remembers the last ids, so many at most.
-type recent struct {
-	ids  map[string]struct{}
-	ring []string
-	next int
-}
-
-func newRecent(n int) *recent {
-	return &recent{ids: make(map[string]struct{}), ring: make([]string, n)}
-}
-
-// add reports whether the id is new.
-func (r *recent) add(id string) bool {
-	if _, ok := r.ids[id]; ok {
-		return false
+// printEvent writes the event object as one line, with from as its last member where
+// a user sent it. In the plain mode the message has the sender in it.
+func printEvent(w io.Writer, e client.Event, plain bool) error {
+	// Its data goes out as it came, but for line breaks between its tokens.
+	line := bytes.Clone(wire.OneLine(e.Raw))
+	if e.From != "" && !plain {
+		line = append(line[:len(line)-1], `,"from":`...)
+		line = append(append(line, wire.Encode(e.From)...), '}')
 	}
-	delete(r.ids, r.ring[r.next])
-	r.ids[id] = struct{}{}
-	r.ring[r.next] = id
-	r.next = (r.next + 1) % len(r.ring)
-	return true
-}
-
-// visible is a text from the other side as it may stand on a terminal: one that
-// has control characters in it is quoted.
-func visible(s string) string {
-	if strings.ContainsFunc(s, unicode.IsControl) {
-		return strconv.Quote(s)
-	}
-	return s
+	_, err := w.Write(append(line, '\n'))
+	return err
 }

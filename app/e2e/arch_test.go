@@ -23,6 +23,8 @@ func TestEachPackageImportsOnlyWhatItsRoomMay(t *testing.T) {
 			[]string{"fiber", "fasthttp", "gobwas", "golang-jwt"}},
 		"hookbridge/app/store/redis": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge"},
 			[]string{"fiber", "fasthttp", "gobwas", "golang-jwt", "sqlite", "database/sql"}},
+		"hookbridge/app/client": {[]string{"hookbridge/app/wire", "hookbridge/auth"},
+			[]string{"fiber", "fasthttp", "sqlite", "database/sql", "rueidis", "prometheus", "kong"}},
 		"hookbridge/handlers/contract": {nil, []string{"fiber", "fasthttp", "sqlite", "database/sql", "jsonschema"}},
 		"hookbridge/app/e2e/soak": {[]string{"hookbridge/auth", "hookbridge/app/store/redis/redistest"},
 			[]string{"fiber", "gobwas", "sqlite", "database/sql", "rueidis"}},
@@ -64,15 +66,21 @@ func contains(list []string, s string) bool {
 	return false
 }
 
-func TestOnlyHandlersSayFiber(t *testing.T) {
+// TestALibraryIsImportedWhereItBelongs: what is used in one or two packages alone.
+func TestALibraryIsImportedWhereItBelongs(t *testing.T) {
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "hookbridge/...").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
 		pkg, imports, _ := strings.Cut(line, " ")
-		if strings.Contains(imports, "gofiber/") && pkg != "hookbridge/handlers" {
-			t.Errorf("%s imports Fiber", pkg)
+		for library, may := range map[string][]string{
+			"github.com/gofiber/":           {"hookbridge/handlers"},
+			"github.com/go-json-experiment": {"hookbridge/app/wire", "hookbridge/auth", "hookbridge/app/move"},
+		} {
+			if strings.Contains(imports, library) && !contains(may, pkg) {
+				t.Errorf("%s imports %s", pkg, library)
+			}
 		}
 	}
 }
@@ -81,7 +89,7 @@ func TestOnlyHandlersSayFiber(t *testing.T) {
 func TestTheProgramAndItsCommandsKnowOnlyTheirNeighbours(t *testing.T) {
 	for pkg, may := range map[string][]string{
 		"hookbridge/app":        {"hookbridge/app/cli"},
-		"hookbridge/app/cli":    {"hookbridge/app/server", "hookbridge/app/move", "hookbridge/app/bridge", "hookbridge/app/wire", "hookbridge/auth"},
+		"hookbridge/app/cli":    {"hookbridge/app/server", "hookbridge/app/client", "hookbridge/app/move", "hookbridge/app/bridge", "hookbridge/app/wire", "hookbridge/auth"},
 		"hookbridge/app/server": {"hookbridge/handlers", "hookbridge/app/store/sqlite", "hookbridge/app/store/redis", "hookbridge/app/store/local", "hookbridge/app/bridge", "hookbridge/app/guard", "hookbridge/auth"},
 	} {
 		out, err := exec.Command("go", "list", "-f", `{{join .Imports " "}}`, pkg).Output()

@@ -25,6 +25,24 @@ func upgradeRequest(host string) string {
 		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: bridge.v1.json\r\n\r\n"
 }
 
+func TestEachMetricOfOursIsNamedHookbridge(t *testing.T) {
+	n := 0
+	for line := range strings.Lines(start(t).scrape()) {
+		name, ok := strings.CutPrefix(line, "# TYPE ")
+		if !ok {
+			continue
+		}
+		n++
+		theirs := strings.HasPrefix(name, "go_") || strings.HasPrefix(name, "process_") || strings.HasPrefix(name, "promhttp_")
+		if !theirs && !strings.HasPrefix(name, "hookbridge_") {
+			t.Error(name)
+		}
+	}
+	if n < 20 {
+		t.Errorf("%d metrics", n)
+	}
+}
+
 // Frames that come in the same packet as the handshake sit in a buffer of the
 // request, which the connection is taken away from.
 func TestFramesSentTogetherWithTheHandshakeAreRead(t *testing.T) {

@@ -116,7 +116,7 @@ func (it *Item) decode() {
 	if it.Err != nil {
 		id = it.findID()
 	}
-	if len(id) > 0 && (json.Unmarshal(id, &it.ID) != nil || !validEventID(it.ID)) {
+	if len(id) > 0 && (json.Unmarshal(id, &it.ID) != nil || !ValidID(it.ID)) {
 		it.ID = ""
 	}
 	if it.ID == "" && it.Err == nil {
@@ -171,17 +171,4 @@ func split(list []byte, pointer string) ([]Item, error) {
 		return nil, notWhole(list)
 	}
 	return items, nil
-}
-
-func validEventID(s string) bool {
-	if s == "" || len(s) > 64 {
-		return false
-	}
-	for i := range len(s) {
-		c := s[i]
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-') {
-			return false
-		}
-	}
-	return true
 }

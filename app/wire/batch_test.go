@@ -212,6 +212,6 @@ func FuzzDecodeBatch(f *testing.F) {
 		if len(items) == 0 {
 			t.Errorf("%q is an empty batch", b)
 		}
-		checkItems(t, b, items, validEventID)
+		checkItems(t, b, items, ValidID)
 	})
 }

@@ -46,7 +46,7 @@ func TestSourceAndIDTogetherAreACloudEventsIdentity(t *testing.T) {
 		return mustCloud(t, `{"specversion":"1.0","id":"`+id+`","source":"`+source+`","type":"t","touser":"u"}`).ID
 	}
 	first := id("/clinic", "1")
-	if !cloudID.MatchString(first) || !validEventID(first) {
+	if !cloudID.MatchString(first) || !ValidID(first) {
 		t.Errorf("the id is %q", first)
 	}
 	for _, other := range []string{id("/clinic", "2"), id("/lab", "1"), id("/clinic1", ""+"1"), id("/clini", "c1")} {

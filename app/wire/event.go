@@ -206,19 +206,6 @@ func parseTime(s string) (time.Time, error) {
 
 var errTime = errors.New("not an RFC 3339 time, or not one in UTC")
 
-func validType(s string) bool {
-	if s == "" || len(s) > 128 {
-		return false
-	}
-	for i := range len(s) {
-		c := s[i]
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '.' || c == '-') {
-			return false
-		}
-	}
-	return true
-}
-
 func decodeTarget(v jsontext.Value) (Target, error) {
 	var t struct {
 		User  *string   `json:"user"`

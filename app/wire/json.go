@@ -54,6 +54,23 @@ func CheckObject(b []byte) error {
 	return nil
 }
 
+// Decode reads one JSON object into a struct. Names it does not know are ignored; one
+// that stands twice, or text that is not whole characters, is refused. Its error is
+// a *DecodeError.
+func Decode(b []byte, into any) error {
+	if err := CheckObject(b); err != nil {
+		return err
+	}
+	err := json.Unmarshal(b, into)
+	if bad, ok := errors.AsType[*json.SemanticError](err); ok {
+		return &DecodeError{Detail: string(bad.JSONPointer) + " has the wrong type"}
+	}
+	if err != nil {
+		return &DecodeError{Syntax: true, Detail: "the body must have each name once, and whole characters in its strings"}
+	}
+	return nil
+}
+
 func checkValue(b []byte, levels int) error {
 	dec, err := open(b, levels)
 	if err != nil {

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/go-json-experiment/json"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"hookbridge/app/wire"
@@ -28,7 +27,7 @@ func documents(t *testing.T) map[string]object {
 	docs := make(map[string]object)
 	for name, raw := range map[string][]byte{"openapi.json": contract.OpenAPI, "asyncapi.json": contract.AsyncAPI} {
 		var doc object
-		if err := json.Unmarshal(raw, &doc); err != nil {
+		if err := wire.Decode(raw, &doc); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		docs[name] = doc

@@ -7,8 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/go-json-experiment/json"
+	"encoding/json"
 
+	"hookbridge/app/wire"
 	"hookbridge/handlers/contract/check"
 )
 
@@ -37,7 +38,7 @@ func frames(t *testing.T, prefix string) map[string]object {
 			t.Fatal(err)
 		}
 		var o object
-		if err := json.Unmarshal(b, &o); err != nil {
+		if err := wire.Decode(b, &o); err != nil {
 			t.Fatal(f, err)
 		}
 		out[filepath.Base(f)] = o
@@ -47,7 +48,7 @@ func frames(t *testing.T, prefix string) map[string]object {
 
 func encode(t *testing.T, v any) []byte {
 	t.Helper()
-	b, err := json.Marshal(v, json.Deterministic(true))
+	b, err := json.Marshal(v)
 	if err != nil {
 		t.Fatal(err)
 	}

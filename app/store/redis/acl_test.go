@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"hookbridge/app/bridge"
 	"hookbridge/app/store/redis"
 	"hookbridge/app/store/redis/redistest"
 	"hookbridge/app/store/storetest"
@@ -40,50 +39,25 @@ func restricted(t *testing.T, nodes []*redistest.Server, url string) string {
 	return strings.Replace(url, "redis://", "redis://"+words[2]+":"+strings.TrimPrefix(words[4], ">")+"@", 1)
 }
 
-func TestTheLeastRightsAreEnough(t *testing.T) {
+func TestTheLeastRightsAreEnoughForAnExportAndAnImport(t *testing.T) {
+	heavy(t)
 	s := redistest.Start(t, "--appendfsync", "everysec")
 	url := restricted(t, []*redistest.Server{s}, s.URL())
-	t.Run("for the engine", func(t *testing.T) { storetest.Run(t, harness(url)) })
-	t.Run("for an export and an import", func(t *testing.T) {
-		c := storetest.NewClock()
-		from, to := filled(t, url, c), fresh(url, c)
-		a := archive(t, from)
-		if _, err := a.Count(t.Context()); err != nil {
-			t.Error(err)
-		}
-		loaded(t, to, dumped(t, a, 0, nil), a.Epoch(), 1)
-		must(t, archive(t, fresh(url, c)).Clear(t.Context()))
-		same(t, from, to, c)
-	})
-	if log := s.Do("ACL", "LOG"); log != "" {
-		t.Errorf("this was refused: %s", log)
+	c := storetest.NewClock()
+	from, to := filled(t, url, c), fresh(url, c)
+	a := archive(t, from)
+	if _, err := a.Count(t.Context()); err != nil {
+		t.Error(err)
 	}
-}
-
-func TestTheLeastRightsAreEnoughOnACluster(t *testing.T) {
-	c := redistest.StartCluster(t)
-	url := restricted(t, c.Nodes, c.URL())
-	e, err := redis.Open(t.Context(), redis.Options{URL: url, Prefix: "t"})
-	must(t, err)
-	t.Cleanup(func() { must(t, e.Close()) })
-	e.Listen(&hub{})
-	must(t, e.Check(deadline(t, 10*time.Second)))
-	join(t, e, "u", "ses_1")
-	for _, m := range []*bridge.Message{message("one", "u"), message("all", "")} {
-		appendTo(t, e, m)
-	}
-	if got := stored(t, e, "u"); len(got) != 2 {
-		t.Errorf("%v", got)
-	}
-	for _, n := range c.Nodes {
-		if log := n.Do("ACL", "LOG"); log != "" {
-			t.Errorf("this was refused: %s", log)
-		}
-	}
+	loaded(t, to, dumped(t, a, 0, nil), a.Epoch(), 1)
+	must(t, archive(t, fresh(url, c)).Clear(t.Context()))
+	same(t, from, to, c)
+	nothingRefused(t, s)
 }
 
 // Whatever an append needs and may not do, /readyz tells.
 func TestACheckFailsWithoutWhatAnAppendNeeds(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	url := restricted(t, []*redistest.Server{s}, s.URL())
 	e, _ := quick(t, redis.Options{URL: url, Prefix: "t"})
@@ -99,10 +73,10 @@ func TestACheckFailsWithoutWhatAnAppendNeeds(t *testing.T) {
 	}
 }
 
-// A shard of a Cluster that takes nothing keeps the check from succeeding.
-func TestACheckTriesEveryShard(t *testing.T) {
-	c := redistest.StartCluster(t)
-	e, _ := quick(t, redis.Options{URL: c.URL()})
+// checksEveryShard checks that a shard of a Cluster that takes nothing keeps the check
+// from succeeding.
+func checksEveryShard(t *testing.T, c *redistest.Cluster, url string) {
+	e, _ := quick(t, redis.Options{URL: url, Prefix: "t"})
 	must(t, e.Check(deadline(t, 10*time.Second)))
 	for i, n := range c.Nodes {
 		n.Do("CONFIG", "SET", "maxmemory", "1mb")

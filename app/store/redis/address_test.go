@@ -6,6 +6,7 @@ import (
 )
 
 func TestAURLThatNeedsPercentEncodingSaysSo(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string]string{
 		"redis://127.0.0.1:6379":                         "",
 		"redis://127.0.0.1:6379/0":                       "",

@@ -13,23 +13,23 @@ import (
 
 var errNobody = errors.New("redis: a message must be for somebody")
 
-// appending is one message on its way into one mailbox.
+// appending is the append of one message to one mailbox.
 type appending struct {
 	e            *Store
 	m            *bridge.Message
 	user         string // empty: to all
 	box          mailbox
-	selfDelivery *selfDelivery // set where this machine will hear of it
+	selfDelivery *selfDelivery // set if this machine will hear the message
 	token        uint64
 
-	done   chan struct{} // closed when it is answered, where it had to wait for that
+	done   chan struct{} // closed when it is answered, if it had to wait
 	answer answer
 	err    error
 }
 
-// answer is what a script said of a message.
+// answer is a script's answer for one message.
 type answer struct {
-	kind            byte // 'n' new, 'd' known, 'c' a conflict
+	kind            byte // 'n' new, 'd' a duplicate, 'c' a conflict
 	seq             uint64
 	record          string
 	recalled        bool
@@ -72,18 +72,7 @@ func (a *appending) expires() string {
 	return itoa(a.m.Expires.UnixMilli())
 }
 
-// until is how long the id is remembered, as a time and as a length: as long as
-// the message at least.
-func (e *Store) until(m *bridge.Message) (till, ttl int64) {
-	now := e.nowMs()
-	till = max(now+e.opts.IDRetention.Milliseconds(), m.Expires.UnixMilli())
-	return till, max(1, till-now)
-}
-
-// touch is set where a caller waits for replicas; see remember of lua/lib.lua.
-func (e *Store) touch() string { return flag(e.opts.WaitReplicas > 0) }
-
-// except lists sessions as lua/lib.lua wants it.
+// except is the list of excepted sessions for spread in lua/lib.lua.
 func (a *appending) except() string {
 	if len(a.m.Except) == 0 {
 		return ""
@@ -91,14 +80,14 @@ func (a *appending) except() string {
 	return " " + strings.Join(a.m.Except, " ") + " "
 }
 
-// head is what goes before the message over a channel.
+// head is the envelope of the message on a channel.
 func (a *appending) head() string {
 	v := envelope{user: a.user, machine: a.e.self, token: a.token, wanted: a.m.Wanted}
 	return rueidis.BinaryString(v.encode())
 }
 
-// words are the keys and arguments of lua/publish.lua for one message.
-func (a *appending) words(keys, args []string) ([]string, []string) {
+// publishArgs adds the keys and arguments of lua/publish.lua for the message.
+func (a *appending) publishArgs(keys, args []string) ([]string, []string) {
 	e, b, m := a.e, a.box, a.m
 	var users []string
 	if a.user != "" {
@@ -111,8 +100,9 @@ func (a *appending) words(keys, args []string) ([]string, []string) {
 			itoa(len(m.Event)), flag(a.user == ""))
 }
 
-// deliver is the call that puts a message whose id is claimed into the mailbox: the
-// number-th of those that share it, or, where that is below 0, with a copy of its own.
+// deliver is the call that puts a message whose id is claimed into the mailbox. number is
+// the mailbox's number among those that share the message; if it is below 0, the mailbox gets
+// a copy of its own. With only nothing new is stored.
 func (a *appending) deliver(blob string, number int, only bool) call {
 	e, b := a.e, a.box
 	till, ttl := e.until(a.m)
@@ -120,7 +110,7 @@ func (a *appending) deliver(blob string, number int, only bool) call {
 	share := ""
 	if number >= 0 {
 		share = itoa(number)
-		if !e.cluster { // the script finds it there
+		if !e.cluster { // the script reads the message from there
 			message, _ := e.sharedKeys(a.m.ID)
 			keys, blob = append(keys, message), ""
 		}
@@ -131,20 +121,6 @@ func (a *appending) deliver(blob string, number int, only bool) call {
 		a.room(), itoa(len(a.m.Event)), share, a.m.ID, e.record(a.m.ID), itoa(e.indexStretch())}}
 }
 
-// claim is the call that remembers an id, and with blob the message that mailboxes
-// are to share.
-func (e *Store) claim(m *bridge.Message, users []string, blob string) call {
-	till, ttl := e.until(m)
-	c := call{&e.scripts.claim, []string{e.record(m.ID)}, []string{
-		itoa(e.nowMs()), string(m.Digest[:]), recordOf(m, users).encode(), digits(till, untilDigits), itoa(ttl), e.touch()}}
-	if blob != "" {
-		message, who := e.sharedKeys(m.ID)
-		c.keys = append(c.keys, message, who)
-		c.args = append(c.args, blob, holders(len(users)), itoa(e.sharedTTL(m)))
-	}
-	return c
-}
-
 func flag(b bool) string {
 	if b {
 		return "1"
@@ -152,11 +128,11 @@ func flag(b bool) string {
 	return "0"
 }
 
-// parse reads a script's answer.
-func parse(r rueidis.RedisMessage) (a answer, err error) {
+// parseAnswer reads a script's answer.
+func parseAnswer(r rueidis.RedisMessage) (a answer, err error) {
 	list, err := r.ToArray()
 	if err != nil || len(list) == 0 {
-		return a, fmt.Errorf("%w: redis: an answer that is none: %w", bridge.ErrUnavailable, err)
+		return a, fmt.Errorf("%w: redis: an empty answer: %w", bridge.ErrUnavailable, err)
 	}
 	text := func(i int) string {
 		if i >= len(list) {
@@ -206,7 +182,7 @@ func (e *Store) append(ctx context.Context, m *bridge.Message) (bridge.Receipt, 
 		return bridge.Receipt{}, err
 	}
 	if !e.simple(m) {
-		return e.appendMany(ctx, m)
+		return e.fanOut(ctx, m)
 	}
 	a := e.appending(m, m.To.User)
 	ans, err := e.publish(ctx, a)
@@ -217,12 +193,12 @@ func (e *Store) append(ctx context.Context, m *bridge.Message) (bridge.Receipt, 
 	return a.receipt(ctx, ans)
 }
 
-// simple tells a message that one script can take.
+// simple reports whether lua/publish.lua can take a message.
 func (e *Store) simple(m *bridge.Message) bool {
 	return !e.cluster && (m.To.All || m.To.User != "")
 }
 
-// receipt says what an answer to publish means.
+// receipt is what Append returns for an answer.
 func (a *appending) receipt(ctx context.Context, ans answer) (r bridge.Receipt, err error) {
 	r.Expires = a.m.Expires
 	if ans.kind == 'c' {
@@ -247,7 +223,7 @@ func (a *appending) receipt(ctx context.Context, ans answer) (r bridge.Receipt, 
 	return r, nil
 }
 
-// place is where the message stands; 0 where it stands nowhere by now.
+// place is the message's place; 0 if the mailbox does not hold it any more.
 func (ans *answer) place() uint64 {
 	if ans.kind == 'd' && !ans.held {
 		return 0
@@ -255,8 +231,8 @@ func (ans *answer) place() uint64 {
 	return ans.seq
 }
 
-// sessions counts whom a message went to: on this machine as the Listener said,
-// on others as they have told of theirs.
+// sessions counts the sessions that a message went to: on this machine as the Listener
+// says, on others as they have registered them.
 func (a *appending) sessions(ctx context.Context, ans *answer) int {
 	n := ans.elsewhere
 	if a.user == "" {
@@ -271,12 +247,12 @@ func (a *appending) sessions(ctx context.Context, ans *answer) int {
 			return n + here
 		}
 	}
-	// What is not heard now is read from the store as soon as it is.
+	// What is not heard now, sessions read from the store later.
 	return n + a.e.crowd.count(a.user, a.m.Except)
 }
 
-// AppendMany implements bridge.Store. Messages that one script can take go
-// together.
+// AppendMany implements bridge.Store. Consecutive messages that lua/publish.lua can take go
+// in one script.
 func (e *Store) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.Appended {
 	out := make([]bridge.Appended, len(ms))
 	ctx, leave, err := e.enter(ctx)
@@ -303,13 +279,13 @@ func (e *Store) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.A
 	return out
 }
 
-// appendRun appends what one script can take.
+// appendRun appends messages in one script.
 func (e *Store) appendRun(ctx context.Context, ms []*bridge.Message, out []bridge.Appended) {
 	as := make([]*appending, len(ms))
 	for i, m := range ms {
 		as[i] = e.appending(m, m.To.User)
 	}
-	e.fly(ctx, as)
+	e.publishBatch(ctx, as)
 	for i, a := range as {
 		if a.err != nil {
 			e.selfDeliveries.forget(a.selfDelivery)

@@ -14,57 +14,59 @@ import (
 )
 
 const (
-	// maxInFlight is how many scripts that publish are on their way at a time:
-	// enough that a message seldom waits for another one's answer.
+	// maxInFlight is how many publishing scripts run at a time: enough that a message
+	// seldom waits for another one's answer.
 	maxInFlight = 4
-	// maxBatch is how many messages one of them takes, so that Redis, which does
-	// nothing else meanwhile, is soon there for others.
+	// maxBatch is how many messages one script takes: Redis does nothing else meanwhile
+	// and must soon be there for others.
 	maxBatch = 32
 )
 
-// batcher gathers messages: those that come while enough scripts are on their way
-// go together with the next one. Much of what a message costs is the same for one
-// script, be it of one message or of many.
+// batcher collects messages that come while maxInFlight scripts run: they go together
+// with the next script. Much of a script's cost is the same for one message and for
+// many.
 type batcher struct {
-	mu      sync.Mutex // guards what follows
-	under   int        // on their way
-	waiting []*appending
+	mu       sync.Mutex // guards what follows
+	inFlight int
+	waiting  []*appending
 }
 
-// start lets a message go, or wait for others to land.
-func (f *batcher) start(a *appending) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.under < maxInFlight {
-		f.under++
+// start reports whether a message may go at once; or else it waits, and done is closed
+// when it is answered.
+func (b *batcher) start(a *appending) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.inFlight < maxInFlight {
+		b.inFlight++
 		return true
 	}
 	a.done = make(chan struct{})
-	f.waiting = append(f.waiting, a)
+	b.waiting = append(b.waiting, a)
 	return false
 }
 
-// landed returns those who go next, if any do.
-func (f *batcher) landed() (next []*appending) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(f.waiting) == 0 {
-		f.under--
+// next ends a script and returns the messages that go with the next one; nil if none
+// wait.
+func (b *batcher) next() (batch []*appending) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.waiting) == 0 {
+		b.inFlight--
 		return nil
 	}
-	next = f.waiting
-	if f.waiting = nil; len(next) > maxBatch {
-		next, f.waiting = next[:maxBatch:maxBatch], next[maxBatch:]
+	batch = b.waiting
+	if b.waiting = nil; len(batch) > maxBatch {
+		batch, b.waiting = batch[:maxBatch:maxBatch], batch[maxBatch:]
 	}
-	return next
+	return batch
 }
 
-// publish sends a message on its way, with others where there are some, and
-// returns when it is answered.
+// publish stores and publishes a message, with others that wait, and returns when it
+// is answered.
 func (e *Store) publish(ctx context.Context, a *appending) (answer, error) {
 	if e.batcher.start(a) {
-		defer e.land()
-		e.fly(ctx, []*appending{a})
+		defer e.publishWaiting()
+		e.publishBatch(ctx, []*appending{a})
 		return a.answer, a.err
 	}
 	select {
@@ -75,82 +77,83 @@ func (e *Store) publish(ctx context.Context, a *appending) (answer, error) {
 	}
 }
 
-// land lets those go who have waited.
-func (e *Store) land() {
-	next := e.batcher.landed()
-	if next == nil {
+// publishWaiting publishes what has waited for a script to end, until nothing waits.
+func (e *Store) publishWaiting() {
+	batch := e.batcher.next()
+	if batch == nil {
 		return
 	}
 	e.loops.Go(func() {
 		ctx, cancel := context.WithTimeout(e.life, e.opts.Patience)
-		if e.opts.Guard.Run("redis appends", func() { e.fly(ctx, next) }) {
-			for _, a := range next {
+		if e.opts.Guard.Run("redis appends", func() { e.publishBatch(ctx, batch) }) {
+			for _, a := range batch {
 				a.err = fmt.Errorf("%w: redis: the append failed", bridge.ErrUnavailable)
 			}
 		}
 		cancel()
-		for _, a := range next {
-			if errors.Is(a.err, context.DeadlineExceeded) { // not theirs: they may have more patience, or less
+		for _, a := range batch {
+			if errors.Is(a.err, context.DeadlineExceeded) { // the batch's deadline, not the caller's
 				a.err = fmt.Errorf("%w: redis: no answer within %v", bridge.ErrUnavailable, e.opts.Patience)
 			}
 			close(a.done)
 		}
-		e.land()
+		e.publishWaiting()
 	})
 }
 
-// fly runs one script for some messages and notes each one's answer. Those that the
-// server did not take, because the store lives another life, go again.
-func (e *Store) fly(ctx context.Context, as []*appending) {
+// publishBatch runs one script for some messages and notes each one's answer. Messages
+// that the server did not take, because the store lives another life, go again.
+func (e *Store) publishBatch(ctx context.Context, batch []*appending) {
 	err := e.inLife(ctx, func(lf *lifetime) (err error) {
-		as, err = e.flyOnce(ctx, lf, as)
+		batch, err = e.publishOnce(ctx, lf, batch)
 		return err
 	})
-	for _, a := range as {
+	for _, a := range batch {
 		a.err = err
 	}
 }
 
-// flyOnce runs it in one life. It returns those that have no answer, and why.
-func (e *Store) flyOnce(ctx context.Context, lf *lifetime, as []*appending) (left []*appending, err error) {
-	keys := make([]string, 0, 7*len(as)+1)
-	args := make([]string, 0, 10+12*len(as))
+// publishOnce runs the script in one life. It returns the messages that have no answer,
+// and why.
+func (e *Store) publishOnce(ctx context.Context, lf *lifetime, batch []*appending) (left []*appending, err error) {
+	keys := make([]string, 0, 7*len(batch)+1)
+	args := make([]string, 0, 10+12*len(batch))
 	args = append(args, itoa(e.nowMs()), e.channel(), e.self, e.leases.dead(), e.touch(), itoa(e.opts.MailboxLimit), itoa(e.opts.BroadcastLimit),
 		itoa(e.opts.MailboxBytes), itoa(e.opts.BroadcastBytes), itoa(e.indexStretch()))
-	for _, a := range as {
-		keys, args = a.words(keys, args)
+	for _, a := range batch {
+		keys, args = a.publishArgs(keys, args)
 	}
 	reply, err := e.runOnceDurably(ctx, lf, call{&e.scripts.publish, keys, args})
 	if err != nil {
-		return as, err
+		return batch, err
 	}
 	list, err := reply.ToArray()
-	if err == nil && len(list) != len(as) {
-		err = fmt.Errorf("redis: %d answers to %d messages", len(list), len(as))
+	if err == nil && len(list) != len(batch) {
+		err = fmt.Errorf("redis: %d answers to %d messages", len(list), len(batch))
 	}
 	if err != nil {
-		return as, err
+		return batch, err
 	}
 	var released []string
-	for i, a := range as {
+	for i, a := range batch {
 		if _, other := otherLife(list[i].Error()); other {
 			left, err = append(left, a), list[i].Error()
 			continue
 		}
-		a.answer, a.err = e.answerOf(ctx, list[i])
+		a.answer, a.err = e.publishAnswer(ctx, list[i])
 		released = append(released, a.answer.released...)
 	}
-	e.releaseLater(ctx, released)
+	e.tryRelease(ctx, released)
 	return left, err
 }
 
-// answerOf reads the answer to one of several.
-func (e *Store) answerOf(ctx context.Context, r rueidis.RedisMessage) (ans answer, err error) {
+// publishAnswer reads the script's answer to one message.
+func (e *Store) publishAnswer(ctx context.Context, r rueidis.RedisMessage) (ans answer, err error) {
 	if err := r.Error(); err != nil {
 		return ans, e.fault(ctx, err)
 	}
 	if r.IsArray() {
-		return parse(r)
+		return parseAnswer(r)
 	}
 	text, err := r.ToString()
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 // What this machine publishes comes back to it without the message. Whoever gave
 // up waiting has it no longer at hand: the session is told to look in the store.
 func TestAMessageWhoseSenderGaveUpIsFoundInTheStore(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	proxy := redistest.NewProxy(t, s.Addr)
 	e, h := quick(t, redis.Options{URL: proxy.URL()})
@@ -38,6 +39,7 @@ func TestAMessageWhoseSenderGaveUpIsFoundInTheStore(t *testing.T) {
 // Messages that go together are each on their own: one that fails, or is known,
 // does nothing to the others.
 func TestOneBadMailboxDoesNotSinkOthersThatGoTogether(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	e, h := quick(t, redis.Options{URL: s.URL()})
 	for _, user := range []string{"good", "bad"} {

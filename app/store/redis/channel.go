@@ -60,7 +60,7 @@ func (e *Store) listen() (subscribed bool, err error) {
 	e.listening.Store(true)
 	defer func() {
 		e.listening.Store(false)
-		e.selfDeliveries.lost()
+		e.selfDeliveries.disconnected()
 	}()
 	first := false
 	e.heard.Do(func() {
@@ -158,7 +158,7 @@ func (e *Store) hearMessage(l bridge.Listener, kind byte, body string) {
 	}
 	d, sessions := bridge.Delivery{Message: m}, 0
 	if v.machine == e.self {
-		defer func() { e.selfDeliveries.hear(v.token, sessions) }() // also where a session panics
+		defer func() { e.selfDeliveries.delivered(v.token, sessions) }() // also where a session panics
 	}
 	if !e.heardIn(v.life, v.born) {
 		return // the Listener reads it from the store when it has been told of that life

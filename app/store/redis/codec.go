@@ -1,9 +1,12 @@
 package redis
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -11,9 +14,9 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// What is kept is a version, then members: a tag, a length, the bytes. Tags that
-// are not known are passed over, so that a newer machine may add some; a version
-// that is not known is refused.
+// A stored value is a version, then members: a tag, a length, the bytes. A reader
+// ignores tags that it does not know, so that a newer machine may add some; it refuses a
+// version that it does not know.
 const formatVersion = 1
 
 const (
@@ -24,16 +27,16 @@ const (
 	tagExpires
 	tagTopic
 	tagExcept
-	tagEvent
+	tagEvent // lua/lib.lua knows its number
 	tagRecipient
 	tagAll
 	tagUser
 	tagMachine
 	tagToken
 	tagWanted
-	tagFingerprint // lua/lib.lua knows its number
+	tagFingerprint // lua/join.lua knows its number
 
-	// What follows stands last, in this order, where scripts look for it.
+	// These two come last, in this order: scripts look for them there.
 	tagLife byte = 30
 	tagBorn byte = 31
 )
@@ -44,11 +47,18 @@ type encoder struct{ b []byte }
 
 func newEncoder(size int) encoder { return encoder{append(make([]byte, 0, size), formatVersion)} }
 
+// text adds a member, unless it is empty.
 func (e *encoder) text(tag byte, s string) {
 	if s == "" {
 		return
 	}
 	e.b = append(binary.AppendUvarint(append(e.b, tag), uint64(len(s))), s...)
+}
+
+func (e *encoder) texts(tag byte, list []string) {
+	for _, s := range list {
+		e.text(tag, s)
+	}
 }
 
 func (e *encoder) bytes(tag byte, s []byte) {
@@ -84,17 +94,16 @@ func decode(b []byte, member func(tag byte, v []byte)) error {
 	return nil
 }
 
-func number(v []byte) uint64 {
+func decodeNumber(v []byte) uint64 {
 	if len(v) != 8 {
 		return 0
 	}
 	return binary.BigEndian.Uint64(v)
 }
 
-func instant(v []byte) time.Time { return time.Unix(0, int64(number(v))).UTC() }
+func decodeTime(v []byte) time.Time { return time.Unix(0, int64(decodeNumber(v))).UTC() }
 
-// encodeMessage writes what a mailbox keeps of a message, and what goes over a
-// channel.
+// encodeMessage encodes a message as a mailbox keeps it and as a channel carries it.
 func encodeMessage(m *bridge.Message) []byte {
 	e := newEncoder(len(m.Event) + len(m.ID) + len(m.Type) + len(m.From) + len(m.Topic) + 48)
 	e.text(tagID, m.ID)
@@ -103,15 +112,13 @@ func encodeMessage(m *bridge.Message) []byte {
 	e.time(tagAt, m.At)
 	e.time(tagExpires, m.Expires)
 	e.text(tagTopic, m.Topic)
-	for _, s := range m.Except {
-		e.text(tagExcept, s)
-	}
+	e.texts(tagExcept, m.Except)
 	e.bytes(tagEvent, m.Event)
 	return e.b
 }
 
-// decodeMessage reads one back, for user, or for all where that is empty. It
-// keeps b.
+// decodeMessage decodes a message to a user, or to all if user is empty. The message keeps
+// b.
 func decodeMessage(b []byte, user string) (*bridge.Message, error) {
 	m := &bridge.Message{To: bridge.Target{User: user, All: user == ""}}
 	err := decode(b, func(tag byte, v []byte) {
@@ -123,9 +130,9 @@ func decodeMessage(b []byte, user string) (*bridge.Message, error) {
 		case tagType:
 			m.Type = string(v)
 		case tagAt:
-			m.At = instant(v)
+			m.At = decodeTime(v)
 		case tagExpires:
-			m.Expires = instant(v)
+			m.Expires = decodeTime(v)
 		case tagTopic:
 			m.Topic = string(v)
 		case tagExcept:
@@ -140,18 +147,18 @@ func decodeMessage(b []byte, user string) (*bridge.Message, error) {
 	return m, err
 }
 
-// envelope is what goes before a message over a channel.
+// envelope precedes a message on a channel.
 type envelope struct {
 	user    string // whose mailbox; empty: to all
-	machine string // that appended it
-	token   uint64 // by which that one knows its own
+	machine string // that appended the message
+	token   uint64 // of that machine's selfDelivery
 	wanted  bridge.Status
-	life    string // in which it got its place; empty where an older version appended it
-	born    int64  // and that life's number
+	life    string // in which the message got its place; empty if an older version appended it
+	born    int64  // that life's number
 }
 
-// encode writes an envelope without its life, which the script adds that puts the
-// message into the mailbox: the lifeMark of that life follows.
+// encode encodes an envelope without its life: the script that stores the message appends
+// the lifeMark of its life.
 func (v *envelope) encode() []byte {
 	e := newEncoder(len(v.user) + len(v.machine) + 32)
 	e.text(tagUser, v.user)
@@ -161,7 +168,7 @@ func (v *envelope) encode() []byte {
 	return append(binary.AppendUvarint(nil, uint64(len(e.b)+lifeMarkLength)), e.b...)
 }
 
-// lifeMark is a life as members of an envelope.
+// lifeMark encodes a life as members of an envelope.
 func lifeMark(name string, no int64) []byte {
 	e := encoder{}
 	e.text(tagLife, name)
@@ -169,7 +176,7 @@ func lifeMark(name string, no int64) []byte {
 	return e.b
 }
 
-// lifeMarkLength is that of any life: two members of 8 bytes.
+// lifeMarkLength is the length of any lifeMark: two members of 8 bytes.
 const lifeMarkLength = 2 + lifeLength + 2 + 8
 
 func decodeEnvelope(b []byte) (v envelope, rest []byte, err error) {
@@ -184,19 +191,19 @@ func decodeEnvelope(b []byte) (v envelope, rest []byte, err error) {
 		case tagMachine:
 			v.machine = string(m)
 		case tagToken:
-			v.token = number(m)
+			v.token = decodeNumber(m)
 		case tagWanted:
 			v.wanted = bridge.Status(m)
 		case tagLife:
 			v.life = string(m)
 		case tagBorn:
-			v.born = int64(number(m))
+			v.born = int64(decodeNumber(m))
 		}
 	})
 	return v, b[size+int(n):], err
 }
 
-// idRecord is what is remembered by an id.
+// idRecord is what is known of the message with an id, after the message itself is gone.
 type idRecord struct {
 	from, typ   string
 	at, expires time.Time
@@ -215,15 +222,11 @@ func (r *idRecord) encode() string {
 	e.text(tagType, r.typ)
 	e.time(tagAt, r.at)
 	e.time(tagExpires, r.expires)
-	for _, s := range r.except {
-		e.text(tagExcept, s)
-	}
+	e.texts(tagExcept, r.except)
 	if r.all {
 		e.bytes(tagAll, nil)
 	}
-	for _, u := range r.users {
-		e.text(tagRecipient, u)
-	}
+	e.texts(tagRecipient, r.users)
 	return rueidis.BinaryString(e.b) // nobody writes to it any more
 }
 
@@ -236,9 +239,9 @@ func decodeRecord(s string) (*idRecord, error) {
 		case tagType:
 			r.typ = string(v)
 		case tagAt:
-			r.at = instant(v)
+			r.at = decodeTime(v)
 		case tagExpires:
-			r.expires = instant(v)
+			r.expires = decodeTime(v)
 		case tagExcept:
 			r.except = append(r.except, string(v))
 		case tagAll:
@@ -247,5 +250,67 @@ func decodeRecord(s string) (*idRecord, error) {
 			r.users = append(r.users, string(v))
 		}
 	})
+	return r, err
+}
+
+// The parts of a dedupEntry; see remember in lua/lib.lua.
+const (
+	untilDigits    = 13 // milliseconds
+	recalledDigits = 19 // nanoseconds
+	dedupHead      = sha256.Size + untilDigits + recalledDigits
+)
+
+// dedupEntry is what is known of an id.
+type dedupEntry struct {
+	*idRecord
+	digest   string
+	until    int64  // milliseconds
+	seq      uint64 // the place in the one mailbox that the message went to
+	placed   bool   // whether seq is kept here, even if it is 0
+	recalled time.Time
+}
+
+// digits formats a number with leading zeros.
+func digits(n int64, width int) string {
+	text := itoa(n)
+	return "0000000000000000000"[:max(0, width-len(text))] + text
+}
+
+func (r *dedupEntry) encode() string {
+	place := ""
+	if r.placed {
+		place = itoa(r.seq)
+	}
+	at := int64(0)
+	if !r.recalled.IsZero() {
+		at = r.recalled.UnixNano()
+	}
+	return r.digest + digits(r.until, untilDigits) + digits(at, recalledDigits) + place + " " + r.idRecord.encode()
+}
+
+// decodeDedupEntry decodes what is known of an id.
+func decodeDedupEntry(text string) (r dedupEntry, err error) {
+	if len(text) <= dedupHead {
+		return r, errFormat
+	}
+	r.digest = text[:sha256.Size]
+	until, err := strconv.ParseUint(text[sha256.Size:sha256.Size+untilDigits], 10, 63)
+	if err != nil {
+		return r, err
+	}
+	at, err := strconv.ParseUint(text[sha256.Size+untilDigits:dedupHead], 10, 63)
+	if err != nil {
+		return r, err
+	}
+	if r.until = int64(until); at != 0 {
+		r.recalled = time.Unix(0, int64(at)).UTC()
+	}
+	place, record, _ := strings.Cut(text[dedupHead:], " ")
+	if r.placed = place != ""; r.placed {
+		if r.seq, err = strconv.ParseUint(place, 10, 64); err != nil {
+			return r, err
+		}
+	}
+	r.idRecord, err = decodeRecord(record)
 	return r, err
 }

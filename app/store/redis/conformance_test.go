@@ -34,12 +34,61 @@ func pair(ctx context.Context, o redis.Options) (storetest.Pair, error) {
 	return storetest.Pair{Store: s, Live: s}, err
 }
 
-func TestTheStoreKeepsThePromisesOfThePorts(t *testing.T) {
-	s := redistest.Start(t, "--appendfsync", "everysec")
-	t.Run("on one Redis", func(t *testing.T) { storetest.Run(t, harness(s.URL())) })
+// The suite runs with the rights that deploy/README.md gives and no others.
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	t.Run("on one Redis", func(t *testing.T) {
+		t.Parallel()
+		s := redistest.Start(t, "--appendfsync", "everysec")
+		url := restricted(t, []*redistest.Server{s}, s.URL())
+		t.Run("suite", func(t *testing.T) { storetest.Run(t, harness(url)) })
+		nothingRefused(t, s)
+	})
+	// Meanwhile each primary and its replica change places.
+	t.Run("on a Cluster", func(t *testing.T) {
+		heavy(t)
+		c := redistest.StartReplicatedCluster(t, 0)
+		all := append(c.Nodes[:3:3], c.Replicas...)
+		url := restricted(t, all, c.URL()) // names every node, whichever is primary
+		done := make(chan struct{})
+		t.Run("suite", func(t *testing.T) {
+			go func() {
+				defer close(done)
+				for i := range 3 {
+					c.FailOver(i)
+				}
+			}()
+			// A primary that is about to give up its place takes nothing meanwhile: for
+			// some seconds, on a busy machine.
+			storetest.Run(t, patientHarness(url, 20*time.Second))
+		})
+		<-done
+		for i, n := range c.Nodes {
+			if !n.Reigns() {
+				t.Errorf("node %d has not taken over", i)
+			}
+		}
+		t.Run("a check tries every shard", func(t *testing.T) { checksEveryShard(t, c, url) })
+		nothingRefused(t, all...)
+	})
 }
 
-func TestTheStoreKeepsThePromisesOfThePortsOnACluster(t *testing.T) {
-	c := redistest.StartCluster(t)
-	t.Run("on three primaries", func(t *testing.T) { storetest.Run(t, harness(c.URL())) })
+// heavy marks a test that takes seconds, mostly of waiting for servers: it runs beside
+// others, and not with -short.
+func heavy(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
+	t.Parallel()
+}
+
+// nothingRefused checks that servers have refused no command for want of rights.
+func nothingRefused(t *testing.T, servers ...*redistest.Server) {
+	t.Helper()
+	for _, s := range servers {
+		if log := s.Do("ACL", "LOG"); log != "" {
+			t.Errorf("this was refused: %s", log)
+		}
+	}
 }

@@ -8,8 +8,9 @@ import (
 	"sync/atomic"
 )
 
-// conns are the connections to Redis. A server that hangs keeps whoever waits for its
-// answer, also those who want to say goodbye: an engine that has to close ends them.
+// conns are the open connections to Redis. A caller who waits for a server that hangs
+// waits for as long as the connection lasts; so does Close, which therefore ends the
+// connections.
 type conns struct {
 	mu   sync.Mutex // guards what follows
 	open map[net.Conn]struct{}
@@ -20,13 +21,13 @@ type conns struct {
 
 func newConns() *conns { return &conns{open: make(map[net.Conn]struct{})} }
 
-// conn is one of them.
+// conn is one connection.
 type conn struct {
 	net.Conn
 	of *conns
 }
 
-// dial is rueidis' own way, and keeps the connection in mind.
+// dial is rueidis' own dialing, and registers the connection.
 func (c *conns) dial(ctx context.Context, addr string, d *net.Dialer, secure *tls.Config) (net.Conn, error) {
 	var nc net.Conn
 	var err error
@@ -48,8 +49,8 @@ func (c *conns) dial(ctx context.Context, addr string, d *net.Dialer, secure *tl
 	return &conn{nc, c}, nil
 }
 
-// Read implements net.Conn. Where it fails, the next connection may lead to another
-// server: that is known before anybody can ask for one.
+// Read implements net.Conn. If it fails, the next connection may lead to another server;
+// the failure is counted before anybody can ask for that connection.
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if err != nil {
@@ -66,22 +67,22 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// drop ends those there are: they lead to a server that has become a replica, and
-// others may lead to the one that reigns.
+// drop ends all connections there are: they lead to a server that has become a replica,
+// and new ones may lead to the primary.
 func (c *conns) drop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for nc := range c.open {
-		_ = nc.Close() // whoever waits for an answer is told
+		_ = nc.Close() // a caller who waits for an answer gets an error
 	}
 }
 
-// end ends them all, and those to come.
+// end ends all connections, and those to come.
 func (c *conns) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.shut = true
 	for nc := range c.open {
-		_ = nc.Close() // whoever waits for an answer is told
+		_ = nc.Close() // a caller who waits for an answer gets an error
 	}
 }

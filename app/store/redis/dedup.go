@@ -4,76 +4,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"strconv"
-	"strings"
+	"hookbridge/app/bridge"
 	"time"
 
 	"github.com/redis/rueidis"
-
-	"hookbridge/app/bridge"
 )
 
-// The parts of what an id is remembered by; see lua/lib.lua.
-const (
-	untilDigits    = 13 // milliseconds
-	recalledDigits = 19 // nanoseconds
-	dedupHead      = sha256.Size + untilDigits + recalledDigits
-)
-
-// dedupEntry is what is known of an id.
-type dedupEntry struct {
-	*idRecord
-	digest   string
-	until    int64  // milliseconds
-	seq      uint64 // of the one mailbox it went to; 0 where that is not known here
-	placed   bool   // seq is what is remembered, be it 0
-	recalled time.Time
-}
-
-// digits writes a number with zeros before it.
-func digits(n int64, width int) string {
-	text := itoa(n)
-	return "0000000000000000000"[:max(0, width-len(text))] + text
-}
-
-func (r *dedupEntry) encode() string {
-	place := ""
-	if r.placed {
-		place = itoa(r.seq)
-	}
-	at := int64(0)
-	if !r.recalled.IsZero() {
-		at = r.recalled.UnixNano()
-	}
-	return r.digest + digits(r.until, untilDigits) + digits(at, recalledDigits) + place + " " + r.idRecord.encode()
-}
-
-func decodeDedupEntry(text string) (r dedupEntry, err error) {
-	if len(text) <= dedupHead {
-		return r, errFormat
-	}
-	r.digest = text[:sha256.Size]
-	if r.until, err = strconv.ParseInt(text[sha256.Size:sha256.Size+untilDigits], 10, 64); err != nil {
-		return r, err
-	}
-	at, err := strconv.ParseInt(text[sha256.Size+untilDigits:dedupHead], 10, 64)
-	if err != nil {
-		return r, err
-	}
-	if at != 0 {
-		r.recalled = time.Unix(0, at).UTC()
-	}
-	place, record, _ := strings.Cut(text[dedupHead:], " ")
-	if r.placed = place != ""; r.placed {
-		if r.seq, err = strconv.ParseUint(place, 10, 64); err != nil {
-			return r, err
-		}
-	}
-	r.idRecord, err = decodeRecord(record)
-	return r, err
-}
-
-// remembered recalls what is known of an id. ErrUnknown.
+// remembered returns what is known of an id. ErrUnknown.
 func (e *Store) remembered(ctx context.Context, id string) (r dedupEntry, err error) {
 	text, err := e.client.Do(ctx, e.client.B().Get().Key(e.record(id)).Build()).ToString()
 	if rueidis.IsRedisNil(err) {
@@ -89,4 +26,48 @@ func (e *Store) remembered(ctx context.Context, id string) (r dedupEntry, err er
 		return r, bridge.ErrUnknown
 	}
 	return r, nil
+}
+
+// until is how long a message's id is remembered, as a time (Unix milliseconds) and as
+// a duration (milliseconds): at least as long as the message itself is kept.
+func (e *Store) until(m *bridge.Message) (till, ttl int64) {
+	now := e.nowMs()
+	till = max(now+e.opts.IDRetention.Milliseconds(), m.Expires.UnixMilli())
+	return till, max(1, till-now)
+}
+
+// touch is set if callers wait for replicas; see remember in lua/lib.lua.
+func (e *Store) touch() string { return flag(e.opts.WaitReplicas > 0) }
+
+// claim is the call that claims an id, and keeps the message for mailboxes to share if
+// blob, the encoded message, is given.
+func (e *Store) claim(m *bridge.Message, users []string, blob string) call {
+	till, ttl := e.until(m)
+	c := call{&e.scripts.claim, []string{e.record(m.ID)}, []string{
+		itoa(e.nowMs()), string(m.Digest[:]), recordOf(m, users).encode(), digits(till, untilDigits), itoa(ttl), e.touch()}}
+	if blob != "" {
+		message, who := e.sharedKeys(m.ID)
+		c.keys = append(c.keys, message, who)
+		c.args = append(c.args, blob, holders(len(users)), itoa(e.sharedTTL(m)))
+	}
+	return c
+}
+
+// Claim implements bridge.Store. The id is kept as that of a message that is not stored
+// and has no recipients.
+func (e *Store) Claim(ctx context.Context, id string, digest [sha256.Size]byte, at time.Time) error {
+	ctx, leave, err := e.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	reply, err := e.runDurable(ctx, e.claim(&bridge.Message{ID: id, Digest: digest, Type: bridge.ClaimType, At: at}, nil, ""))
+	if err != nil {
+		return err
+	}
+	known, err := parseAnswer(reply)
+	if err == nil && known.kind == 'c' {
+		return bridge.ErrConflict
+	}
+	return err
 }

@@ -16,6 +16,7 @@ import (
 )
 
 func TestSettingsThatBreakPromisesAreWarnedOf(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t, "--maxmemory-policy", "allkeys-lru", "--appendonly", "no")
 	var logs bytes.Buffer
 	e, err := redis.Open(t.Context(), redis.Options{URL: s.URL(), Logger: slog.New(slog.NewTextHandler(&logs, nil))})
@@ -29,6 +30,7 @@ func TestSettingsThatBreakPromisesAreWarnedOf(t *testing.T) {
 }
 
 func TestWithWaitAMessageOutlivesTheLossOfThePrimary(t *testing.T) {
+	heavy(t)
 	primary := redistest.Start(t)
 	replica := redistest.StartReplica(t, primary)
 	e, _ := quick(t, redis.Options{URL: primary.URL(), WaitReplicas: 1})
@@ -53,13 +55,15 @@ func TestWithWaitAMessageOutlivesTheLossOfThePrimary(t *testing.T) {
 }
 
 func TestWithoutEnoughReplicasAMessageIsNotAnsweredForAndIsFoundWhenSentAgain(t *testing.T) {
+	heavy(t)
 	primary := redistest.Start(t)
-	e, _ := quick(t, redis.Options{URL: primary.URL(), WaitReplicas: 1})
+	impatient, _ := quick(t, redis.Options{URL: primary.URL(), WaitReplicas: 1, Patience: 200 * time.Millisecond})
 	m := message("m", "u")
-	if _, err := e.Append(deadline(t, 10*time.Second), m); !errors.Is(err, bridge.ErrUnavailable) {
+	if _, err := impatient.Append(deadline(t, 10*time.Second), m); !errors.Is(err, bridge.ErrUnavailable) {
 		t.Fatalf("without a replica: %v", err)
 	}
 	redistest.StartReplica(t, primary)
+	e, _ := quick(t, redis.Options{URL: primary.URL(), WaitReplicas: 1})
 	if r := appendTo(t, e, m); !r.Duplicate || r.Recipients[0].Seq != 1 {
 		t.Errorf("%+v", r)
 	}
@@ -68,15 +72,18 @@ func TestWithoutEnoughReplicasAMessageIsNotAnsweredForAndIsFoundWhenSentAgain(t 
 // A duplicate's answer is a promise, too: it waits for replicas to have what was
 // written before.
 func TestADuplicateIsNotAnsweredForUntilReplicasHaveIt(t *testing.T) {
+	heavy(t)
 	primary := redistest.Start(t)
 	replica := redistest.StartReplica(t, primary)
-	e, _ := quick(t, redis.Options{URL: primary.URL(), WaitReplicas: 1})
+	const impatience = 250 * time.Millisecond
+	e, _ := quick(t, redis.Options{URL: primary.URL(), WaitReplicas: 1, Patience: impatience})
 	one, several := message("one", "u"), message("several", "u")
 	several.To = bridge.Target{Users: []string{"u", "v"}}
 	// The sender's retry comes to another machine, whose connection has written
 	// nothing that replicas could lack.
-	other, _ := quick(t, redis.Options{URL: primary.URL(), WaitReplicas: 1})
-	appendTo(t, e, message("before", "u"))
+	other, _ := quick(t, redis.Options{URL: primary.URL(), WaitReplicas: 1, Patience: impatience})
+	patient, _ := quick(t, redis.Options{URL: primary.URL(), WaitReplicas: 1})
+	appendTo(t, patient, message("before", "u"))
 	replica.Pause()
 	for i, m := range []*bridge.Message{one, one, several, several} {
 		if r, err := []*redis.Store{e, other}[i%2].Append(deadline(t, 10*time.Second), m); !errors.Is(err, bridge.ErrUnavailable) {
@@ -85,7 +92,7 @@ func TestADuplicateIsNotAnsweredForUntilReplicasHaveIt(t *testing.T) {
 	}
 	replica.Continue()
 	for _, m := range []*bridge.Message{one, several} {
-		if r := appendTo(t, other, m); !r.Duplicate {
+		if r := appendTo(t, patient, m); !r.Duplicate {
 			t.Errorf("%s: %+v", m.ID, r)
 		}
 	}
@@ -98,6 +105,7 @@ func TestADuplicateIsNotAnsweredForUntilReplicasHaveIt(t *testing.T) {
 }
 
 func TestMachinesThatStartTogetherShareOneStore(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	epochs := make(chan string, 12)
 	var all sync.WaitGroup
@@ -125,6 +133,7 @@ func TestMachinesThatStartTogetherShareOneStore(t *testing.T) {
 }
 
 func TestAStoreOfANewerFormatIsRefused(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	s.Do("SET", "hookbridge:{machines}:format", "2")
 	if _, err := redis.Open(t.Context(), redis.Options{URL: s.URL()}); err == nil || !strings.Contains(err.Error(), "newer version") {
@@ -133,6 +142,7 @@ func TestAStoreOfANewerFormatIsRefused(t *testing.T) {
 }
 
 func TestMembersThatANewerVersionAddsArePassedOver(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	e, _ := quick(t, redis.Options{URL: s.URL()})
 	appendTo(t, e, message("m", "u"))
@@ -148,6 +158,7 @@ func TestMembersThatANewerVersionAddsArePassedOver(t *testing.T) {
 }
 
 func TestNothingOfAnErasedUserIsLeftInRedis(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	e, _ := quick(t, redis.Options{URL: s.URL()})
 	const canary = "canary-of-an-erased-user"

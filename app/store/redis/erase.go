@@ -11,11 +11,10 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// Erase implements bridge.Store. What the user shares with others stays theirs.
-// The name is taken out of what those ids are remembered by that the user's lists
-// name. All that the user's sessions live by goes in one step, after which the
-// lists of others are cleared of the name. Each step can be done once more, where
-// one that comes later fails.
+// Erase implements bridge.Store. Messages that other users have, too, stay theirs. First the
+// user's name is taken out of the entries of ids. Then all of the user's own keys go in one
+// step, in which the sessions are told. Last, the name is taken off the lists of groups
+// and of users. If a step fails, all of them can be done once more.
 func (e *Store) Erase(ctx context.Context, user string) error {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
@@ -51,8 +50,8 @@ func (e *Store) Erase(ctx context.Context, user string) error {
 	return e.forgetMember(ctx, user, slices.Compact(groups))
 }
 
-// forgetMember takes a user's name off the lists of groups, and of those who were
-// seen, but for what they have said anew meanwhile.
+// forgetMember takes a user's name off the lists of groups and of users, except where
+// the user has come back meanwhile.
 func (e *Store) forgetMember(ctx context.Context, user string, groups []string) error {
 	if err := e.unlist(ctx, user); err != nil {
 		return err
@@ -73,7 +72,7 @@ func (e *Store) forgetMember(ctx context.Context, user string, groups []string) 
 				break
 			}
 		}
-		if err := e.each(ctx, append(cmds, e.client.B().Srem().Key(own).Member(name).Build())); err != nil {
+		if err := e.do(ctx, append(cmds, e.client.B().Srem().Key(own).Member(name).Build())...); err != nil {
 			return err
 		}
 	}
@@ -113,7 +112,7 @@ func (e *Store) giveUp(ctx context.Context, b mailbox) error {
 	}
 }
 
-// forgetName takes a user's name out of each record of an id that names it.
+// forgetName takes a user's name out of the entries of all ids that name the user.
 func (e *Store) forgetName(ctx context.Context, user string) error {
 	if err := e.forgetListed(ctx, user); err != nil {
 		return err
@@ -124,11 +123,8 @@ func (e *Store) forgetName(ctx context.Context, user string) error {
 	for _, node := range e.client.Nodes() {
 		for at := uint64(0); ; {
 			page, err := node.Do(ctx, node.B().Scan().Cursor(at).Match(e.opts.Prefix+":{i*}").Count(1000).Build()).AsScanEntry()
-			if err != nil {
-				if replica(err) {
-					break // its primary has them too
-				}
-				return e.fault(ctx, err)
+			if err = e.fault(ctx, err); err != nil {
+				return err
 			}
 			if err := e.forgetIn(ctx, page.Elements, user); err != nil {
 				return err
@@ -141,40 +137,29 @@ func (e *Store) forgetName(ctx context.Context, user string) error {
 	return nil
 }
 
-func replica(err error) bool {
-	r, ok := rueidis.IsRedisErr(err)
-	if !ok {
-		return false
-	}
-	_, moved := r.IsMoved()
-	return moved
-}
-
+// forgetIn takes a user's name out of the entries of ids, whose keys are given.
 func (e *Store) forgetIn(ctx context.Context, keys []string, user string) error {
 	for len(keys) > 0 {
-		cmds := make(rueidis.Commands, len(keys))
-		for i, k := range keys {
-			cmds[i] = e.client.B().Get().Key(k).Build()
+		found, err := e.getMany(ctx, keys)
+		if err != nil {
+			return err
 		}
 		var named []string
 		var calls []call
-		for i, r := range e.doMany(ctx, cmds) {
-			text, err := r.ToString()
-			if rueidis.IsRedisNil(err) {
+		for _, key := range keys {
+			text, there := found[key]
+			if !there {
 				continue
 			}
-			if err = e.fault(ctx, err); err != nil {
-				return err
-			}
-			rec, err := decodeDedupEntry(text)
+			entry, err := decodeDedupEntry(text)
 			if err != nil {
 				return fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
 			}
-			if at := slices.Index(rec.users, user); at >= 0 {
-				rec.users = slices.Delete(rec.users, at, at+1)
-				rec.seq, rec.placed = 0, false
-				named = append(named, keys[i])
-				calls = append(calls, call{&e.scripts.compareAndSet, []string{keys[i]}, []string{text, rec.encode()}})
+			if at := slices.Index(entry.users, user); at >= 0 {
+				entry.users = slices.Delete(entry.users, at, at+1)
+				entry.seq, entry.placed = 0, false
+				named = append(named, key)
+				calls = append(calls, call{&e.scripts.compareAndSet, []string{key}, []string{text, entry.encode()}})
 			}
 		}
 		keys = nil // those that have changed meanwhile, by a recall, are looked at again

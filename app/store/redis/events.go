@@ -208,7 +208,7 @@ func (e *Store) Recall(ctx context.Context, id string) error {
 			recall(e.mailboxOf(u), places[i], bridge.Notice{Kind: bridge.NoticeRecalled, User: u, ID: id, Mailbox: places[i]}, false)
 		}
 	}
-	for _, one := range e.durably(ctx, calls) {
+	for _, one := range e.runManyDurably(ctx, calls) {
 		if one.err != nil {
 			return one.err
 		}
@@ -218,7 +218,7 @@ func (e *Store) Recall(ctx context.Context, id string) error {
 	}
 	// Last, so that nobody misses it who still finds it in a mailbox.
 	message, who := e.sharedKeys(id)
-	return e.fault(ctx, e.client.Do(ctx, e.client.B().Del().Key(message, who).Build()).Error())
+	return e.do(ctx, e.client.B().Del().Key(message, who).Build())
 }
 
 // Seen implements bridge.Store.

@@ -5,6 +5,13 @@ import "hookbridge/app/bridge"
 // MessagesKey is the key of a user's messages.
 func MessagesKey(e *Store, user string) string { return e.mailboxOf(user).m }
 
+// StateAndRemovedKeys are the keys of a mailbox's state, and of the places from which
+// messages were removed on purpose.
+func StateAndRemovedKeys(e *Store, user string) (state, removed string) {
+	b := e.mailboxOf(user)
+	return b.h, b.g
+}
+
 // MachinesKey is the key of the machines' leases.
 func MachinesKey(e *Store) string {
 	z, _, _ := e.machineKeys()

@@ -7,36 +7,12 @@ import (
 
 	"hookbridge/app/store/redis"
 	"hookbridge/app/store/redis/redistest"
-	"hookbridge/app/store/storetest"
 )
-
-// The same suite while each primary and its replica change places.
-func TestTheEngineKeepsThePromisesOfThePortWhileReplicasFailOver(t *testing.T) {
-	c := redistest.StartReplicatedCluster(t, 0)
-	url := c.URL() // names every node, whichever is primary
-	done := make(chan struct{})
-	t.Run("with failovers", func(t *testing.T) {
-		go func() {
-			defer close(done)
-			for i := range 3 {
-				c.FailOver(i)
-			}
-		}()
-		// A primary that is about to give up its place takes nothing meanwhile: for
-		// some seconds, on a busy machine.
-		storetest.Run(t, patientHarness(url, 20*time.Second))
-	})
-	<-done
-	for i, n := range c.Nodes {
-		if !n.Reigns() {
-			t.Errorf("node %d has not taken over", i)
-		}
-	}
-}
 
 // A primary of a cluster is killed under load. With WAIT 1 the replica that the
 // cluster promotes has all that was answered.
 func TestWithWaitAClusterThatLosesAPrimaryLosesNothing(t *testing.T) {
+	heavy(t)
 	c := redistest.StartReplicatedCluster(t, 3*time.Second)
 	e, err := redis.Open(t.Context(), redis.Options{URL: c.URL(), WaitReplicas: 1, Patience: 2 * time.Second})
 	must(t, err)
@@ -54,6 +30,7 @@ func TestWithWaitAClusterThatLosesAPrimaryLosesNothing(t *testing.T) {
 
 // Sentinels promote the replica of a primary that is gone; machines follow.
 func TestBehindSentinelsTheReplicaTakesOver(t *testing.T) {
+	heavy(t)
 	primary := redistest.Start(t)
 	replica := redistest.StartReplica(t, primary)
 	url := redistest.StartSentinel(t, primary)

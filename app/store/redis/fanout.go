@@ -9,11 +9,11 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// appendMany appends a message to several, or in a cluster: the id is claimed,
-// then each mailbox takes it once. Whoever asks again after a failure completes
-// what was begun; so does this, where the store has gone over to another life
-// meanwhile and may have lost a part of it.
-func (e *Store) appendMany(ctx context.Context, m *bridge.Message) (r bridge.Receipt, err error) {
+// fanOut appends a message that goes to several mailboxes, or on a Cluster any message:
+// it claims the id, then each mailbox takes the message once. A caller who sends it again
+// after a failure completes what was begun. fanOut itself does so if another life of the
+// store began meanwhile, because the store may have lost a part of it.
+func (e *Store) fanOut(ctx context.Context, m *bridge.Message) (r bridge.Receipt, err error) {
 	for turns := range maxTurns {
 		if err := pause(ctx, turns); err != nil {
 			return r, e.fault(ctx, err)
@@ -51,7 +51,7 @@ func (e *Store) claimAndDeliver(ctx context.Context, m *bridge.Message) (r bridg
 	if err != nil {
 		return r, err
 	}
-	claimed, err := parse(reply)
+	claimed, err := parseAnswer(reply)
 	if err != nil {
 		return r, err
 	}
@@ -68,28 +68,29 @@ func (e *Store) claimAndDeliver(ctx context.Context, m *bridge.Message) (r bridg
 		if m.To.Group != "" {
 			users = rec.users // those who were members then
 		}
-		// Whoever has not got it yet shares it, if it is there to be shared and
-		// nobody's number has changed.
+		// Mailboxes that have not got it yet share it, if it is there to be shared and
+		// no mailbox's number has changed.
 		there := shared != "" && claimed.held && len(rec.users) == len(users)
 		known := make(map[string]struct{}, len(rec.users))
 		for _, u := range rec.users {
 			known[u] = struct{}{}
 		}
-		// A recalled message is stored no more; nor is one for somebody who was
-		// erased since, whose name is gone from the record.
-		err = e.spreadOut(ctx, m, users, &r, blob, there, func(user string) bool {
+		// A recalled message is not stored any more, nor is one to a user who was
+		// erased since: the name is gone from the record.
+		err = e.deliverAll(ctx, m, users, &r, blob, there, func(user string) bool {
 			_, named := known[user]
 			return claimed.recalled || user != "" && !named
 		})
 		return r, err
 	}
-	err = e.spreadOut(ctx, m, users, &r, blob, shared != "", func(string) bool { return false })
+	err = e.deliverAll(ctx, m, users, &r, blob, shared != "", func(string) bool { return false })
 	return r, err
 }
 
-// spreadOut delivers to each user, or to all, and fills in the receipt. With share
-// the users share the message.
-func (e *Store) spreadOut(ctx context.Context, m *bridge.Message, users []string, r *bridge.Receipt, blob string, share bool, only func(user string) bool) error {
+// deliverAll puts a message whose id is claimed into each user's mailbox, or into the log
+// of messages to all, and fills in the receipt. With share the mailboxes share the message.
+// only reports for whom nothing new is stored.
+func (e *Store) deliverAll(ctx context.Context, m *bridge.Message, users []string, r *bridge.Receipt, blob string, share bool, only func(user string) bool) error {
 	if m.To.All {
 		users = []string{""}
 	} else {
@@ -106,11 +107,11 @@ func (e *Store) spreadOut(ctx context.Context, m *bridge.Message, users []string
 	}
 	var failed error
 	var released []string
-	for i, res := range e.durably(ctx, calls) {
+	for i, res := range e.runManyDurably(ctx, calls) {
 		a := as[i]
 		ans, err := answer{}, res.err
 		if err == nil {
-			ans, err = parse(res.message)
+			ans, err = parseAnswer(res.message)
 		}
 		if err != nil {
 			failed = err
@@ -131,18 +132,6 @@ func (e *Store) spreadOut(ctx context.Context, m *bridge.Message, users []string
 			r.Recipients[i] = bridge.Recipient{User: a.user, Seq: ans.place(), Sessions: n, Acked: ans.acked}
 		}
 	}
-	e.releaseLater(ctx, released)
+	e.tryRelease(ctx, released)
 	return failed
-}
-
-// durably runs calls in one go, or one by one where replicas are waited for.
-func (e *Store) durably(ctx context.Context, calls []call) []replied {
-	if e.opts.WaitReplicas == 0 {
-		return e.runMany(ctx, calls)
-	}
-	out := make([]replied, len(calls))
-	for i := range calls {
-		out[i].message, out[i].err = e.runDurable(ctx, calls[i])
-	}
-	return out
 }

@@ -1,6 +1,7 @@
 package redis_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -77,10 +78,14 @@ func (h *hub) toldBehind(user string, head bridge.Position) bool {
 	return h.behind[user] == head
 }
 
-// quick makes an engine that notices things soon.
+// mortal is the lease of a machine that is to be taken for dead soon. With any other
+// lease a machine is not, even if it gets no time to renew the lease.
+const mortal = 600 * time.Millisecond
+
+// quick opens a store that notices things soon.
 func quick(t *testing.T, o redis.Options) (*redis.Store, *hub) {
 	t.Helper()
-	o.Lease, o.Renew, o.Patience = 600*time.Millisecond, 100*time.Millisecond, time.Second
+	o.Lease, o.Renew, o.Patience = cmp.Or(o.Lease, 10*time.Second), 100*time.Millisecond, cmp.Or(o.Patience, time.Second)
 	e, err := redis.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -157,9 +162,10 @@ func stored(t *testing.T, e *redis.Store, user string) []string {
 }
 
 func TestADeadMachinesSessionsLapseWithItsLease(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	proxy := redistest.NewProxy(t, s.Addr)
-	dying, _ := quick(t, redis.Options{URL: proxy.URL()})
+	dying, _ := quick(t, redis.Options{URL: proxy.URL(), Lease: mortal})
 	other, _ := quick(t, redis.Options{URL: s.URL()})
 	join(t, dying, "u", "ses_1")
 	if n := online(t, other, "u"); n != 1 {
@@ -186,6 +192,7 @@ func TestADeadMachinesSessionsLapseWithItsLease(t *testing.T) {
 }
 
 func TestWhatAMachineCouldNotHearIsFoundInTheStore(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	proxy := redistest.NewProxy(t, s.Addr)
 	deaf, h := quick(t, redis.Options{URL: proxy.URL()})
@@ -208,6 +215,7 @@ func TestWhatAMachineCouldNotHearIsFoundInTheStore(t *testing.T) {
 }
 
 func TestARestartOfRedisLosesNothingThatWasAnswered(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	e, h := quick(t, redis.Options{URL: s.URL()})
 	join(t, e, "u", "ses_1")
@@ -235,6 +243,7 @@ func TestARestartOfRedisLosesNothingThatWasAnswered(t *testing.T) {
 }
 
 func TestScriptsThatRedisForgetsAreSentAgain(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	e, _ := quick(t, redis.Options{URL: s.URL()})
 	join(t, e, "u", "ses_1")
@@ -258,6 +267,7 @@ func TestScriptsThatRedisForgetsAreSentAgain(t *testing.T) {
 }
 
 func TestAFullRedisIsUnavailableAndLosesNothing(t *testing.T) {
+	heavy(t)
 	s := redistest.Start(t, "--maxmemory", "30mb", "--maxmemory-policy", "noeviction")
 	e, _ := quick(t, redis.Options{URL: s.URL(), MailboxBytes: 1 << 30})
 	big := strings.Repeat("x", 60_000)
@@ -299,6 +309,7 @@ func TestAFullRedisIsUnavailableAndLosesNothing(t *testing.T) {
 }
 
 func TestWhatWasRevokedOrErasedWhileAMachineWasDeafIsMadeGood(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	proxy := redistest.NewProxy(t, s.Addr)
 	deaf, h := quick(t, redis.Options{URL: proxy.URL()})

@@ -9,16 +9,6 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// each runs commands of which only the failures matter.
-func (e *Store) each(ctx context.Context, cmds rueidis.Commands) error {
-	for _, r := range e.doMany(ctx, cmds) {
-		if err := e.fault(ctx, r.Error()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // Members implements bridge.Store.
 func (e *Store) Members(ctx context.Context, group string) ([]string, error) {
 	ctx, leave, err := e.enter(ctx)
@@ -68,7 +58,7 @@ func (e *Store) SetMember(ctx context.Context, group, user string, member bool) 
 	}
 	// The user's own list comes first: it may name a group too many, which is then
 	// looked up.
-	if err := e.each(ctx, rueidis.Commands{e.client.B().Sadd().Key(own).Member(group).Build()}); err != nil {
+	if err := e.do(ctx, e.client.B().Sadd().Key(own).Member(group).Build()); err != nil {
 		return err
 	}
 	reply, err := e.runDurable(ctx, call{&e.scripts.addMember, []string{e.groupKeys(group).stored}, []string{user, itoa(bridge.MaxGroupMembers)}})
@@ -87,8 +77,8 @@ func (e *Store) SetMember(ctx context.Context, group, user string, member bool) 
 // have said.
 func (e *Store) takeOut(ctx context.Context, group, user string) error {
 	b, g := e.mailboxOf(user), e.groupKeys(group)
-	err := e.each(ctx, rueidis.Commands{e.client.B().Srem().Key(g.stored).Member(user).Build(),
-		e.client.B().Zrem().Key(g.older).Member(user).Build(), e.client.B().Srem().Key(b.groups()).Member(group).Build()})
+	err := e.do(ctx, e.client.B().Srem().Key(g.stored).Member(user).Build(),
+		e.client.B().Zrem().Key(g.older).Member(user).Build(), e.client.B().Srem().Key(b.groups()).Member(group).Build())
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func (e *Store) Check(ctx context.Context) error {
 func (e *Store) probe(ctx context.Context) error {
 	// Nobody takes an empty text for a message.
 	ring := e.client.B().Publish().Channel(e.channel() + e.self).Message("").Build()
-	if err := e.fault(ctx, e.client.Do(ctx, ring).Error()); err != nil {
+	if err := e.do(ctx, ring); err != nil {
 		return err
 	}
 	if !e.cluster {
@@ -112,7 +112,7 @@ func (e *Store) probeAt(ctx context.Context, tag string) error {
 		if err := e.probeBy(ctx, c); err != nil {
 			// A script that broke off may have left what no other one can go on from.
 			anew := e.client.B().Unlink().Key(id, b.h, b.m, b.g, b.t, base+"index").Build()
-			return errors.Join(err, e.fault(ctx, e.client.Do(ctx, anew).Error()))
+			return errors.Join(err, e.do(ctx, anew))
 		}
 	}
 	return nil

@@ -10,12 +10,12 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// Whoever is erased is taken out of what ids are remembered by. Which ids name a
-// user is therefore listed in the user's own keys: a list for each stretch of time
-// in which the ids on it are forgotten, so that the lists go by themselves.
+// An erasure takes the user's name out of all entries of ids. Which ids name a user is
+// therefore indexed in the user's own keys. There is a list for each period in which the ids on
+// it are forgotten, so that a list expires with its ids.
 
-// indexStretch is how long the ids of one list take to be forgotten: the longer,
-// the fewer lists there are to look at.
+// indexStretch is the length of such a period, milliseconds: the longer, the fewer lists
+// there are to look at.
 func (e *Store) indexStretch() int64 {
 	return max(e.opts.IDRetention, 24*time.Hour).Milliseconds()
 }
@@ -24,13 +24,13 @@ func (e *Store) indexStretch() int64 {
 // at a year (wire.MaxTTLSeconds).
 const maxRemembered = 366 * 24 * time.Hour
 
-// index is the list for an id that is remembered until a time (milliseconds). On it
-// stand the keys that ids are remembered by.
+// index is the key of the list for an id that is remembered until a time (milliseconds). It
+// lists the keys of the ids' entries.
 func (e *Store) index(b mailbox, till int64) string {
 	return b.base + "I" + itoa(till/e.indexStretch())
 }
 
-// indexes are all lists that a user may have.
+// indexes are the keys of all lists that a user may have.
 func (e *Store) indexes(b mailbox) (keys []string) {
 	first, last := e.nowMs()/e.indexStretch(), (e.nowMs()+maxRemembered.Milliseconds()+e.opts.IDRetention.Milliseconds())/e.indexStretch()
 	for n := first; n <= last; n++ {
@@ -39,11 +39,11 @@ func (e *Store) indexes(b mailbox) (keys []string) {
 	return keys
 }
 
-// indexedKey says since when ids are listed (milliseconds): 0 where that was so from
-// the store's beginning.
+// indexedKey is the key that says since when ids are listed (milliseconds): 0 for a
+// store that has listed them from the beginning.
 func (e *Store) indexedKey() string { return e.opts.Prefix + ":{machines}:indexed" }
 
-// beginIndex notes since when ids are listed, once in a store's life.
+// beginIndex notes since when ids are listed, once for a store.
 func (e *Store) beginIndex(ctx context.Context) error {
 	_, _, epoch := e.machineKeys()
 	n, err := e.client.Do(ctx, e.client.B().Exists().Key(epoch).Build()).AsInt64()
@@ -51,13 +51,13 @@ func (e *Store) beginIndex(ctx context.Context) error {
 		return err
 	}
 	since := int64(0)
-	if n != 0 { // a machine that lists no ids has been here
+	if n != 0 { // a machine that did not list ids has used this store
 		since = e.nowMs()
 	}
-	return e.fault(ctx, e.client.Do(ctx, e.client.B().Set().Key(e.indexedKey()).Value(itoa(since)).Nx().Build()).Error())
+	return e.do(ctx, e.client.B().Set().Key(e.indexedKey()).Value(itoa(since)).Nx().Build())
 }
 
-// unlisted reports whether ids may still be remembered that are on no list.
+// unlisted reports whether ids may still be known that are on no list.
 func (e *Store) unlisted(ctx context.Context) (bool, error) {
 	since, err := e.client.Do(ctx, e.client.B().Get().Key(e.indexedKey()).Build()).AsInt64()
 	if rueidis.IsRedisNil(err) {
@@ -69,8 +69,7 @@ func (e *Store) unlisted(ctx context.Context) (bool, error) {
 // indexPage is how many ids are read from a list at a time.
 const indexPage = 1000
 
-// forgetListed takes a user's name out of what the ids on the user's lists are
-// remembered by.
+// forgetListed takes a user's name out of the entries of the ids on the user's lists.
 func (e *Store) forgetListed(ctx context.Context, user string) error {
 	lists := e.indexes(e.mailboxOf(user))
 	cmds := make(rueidis.Commands, len(lists))
@@ -96,7 +95,7 @@ func (e *Store) forgetListed(ctx context.Context, user string) error {
 	return nil
 }
 
-// list is the step of a load that puts an id on the lists of those whom it names.
+// list puts a loaded id on the lists of the users whom it names.
 func (l *loading) list(ev *bridge.EventEntry, till int64) {
 	for _, p := range ev.Places {
 		if p.User == "" {

@@ -54,7 +54,7 @@ func (e *Store) joining(m bridge.Member, head, starts string, again bool) call {
 func (e *Store) join(ctx context.Context, m bridge.Member) (st bridge.JoinState, err error) {
 	// Before the user is marked as seen: a list of those seen may name one too
 	// many, never one too few.
-	pre := rueidis.Commands{e.listed(m.User), e.client.B().Hmget().Key(e.all.h).Field("s", "lv").Build(), e.headcount(), e.attend(m.Session, m.User)}
+	pre := rueidis.Commands{e.listed(m.User), e.client.B().Hmget().Key(e.all.h).Field("s", "lv").Build(), e.headcount(), e.listSession(m.Session, m.User)}
 	r := e.client.DoMulti(ctx, pre...)
 	for _, i := range []int{0, 3} {
 		if err := e.fault(ctx, r[i].Error()); err != nil {
@@ -94,7 +94,7 @@ func (e *Store) join(ctx context.Context, m bridge.Member) (st bridge.JoinState,
 		}
 	}
 	if n[6] == 1 { // an erasure that was under way may have taken the name off the list
-		if err := e.each(ctx, rueidis.Commands{e.listed(m.User)}); err != nil {
+		if err := e.do(ctx, e.listed(m.User)); err != nil {
 			return st, err
 		}
 	}
@@ -157,12 +157,12 @@ func (e *Store) unlist(ctx context.Context, user string) error {
 	if yes, err := e.client.Do(ctx, seen.Build()).AsBool(); err != nil || yes {
 		return e.fault(ctx, err)
 	}
-	if err := e.each(ctx, rueidis.Commands{e.client.B().Zrem().Key(e.users()).Member(user).Build()}); err != nil {
+	if err := e.do(ctx, e.client.B().Zrem().Key(e.users()).Member(user).Build()); err != nil {
 		return err
 	}
 	yes, err := e.client.Do(ctx, e.client.B().Hexists().Key(e.mailboxOf(user).h).Field("f").Build()).AsBool()
 	if err != nil || !yes {
 		return e.fault(ctx, err)
 	}
-	return e.each(ctx, rueidis.Commands{e.listed(user)}) // they have come back meanwhile
+	return e.do(ctx, e.listed(user)) // they have come back meanwhile
 }

@@ -9,8 +9,8 @@ import (
 
 var nameEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
 
-// short is a name of fixed length for any name: keys neither show names nor
-// break at what names may hold.
+// short is a hash of a name, of fixed length: keys do not show names, and a name may
+// have any characters.
 func short(name string) string {
 	sum := sha256.Sum256([]byte(name))
 	return nameEncoding.EncodeToString(sum[:15])
@@ -26,8 +26,8 @@ func (e *Store) mailboxAt(tag string) mailbox {
 
 func (e *Store) mailboxOf(user string) mailbox { return e.mailboxAt("u" + short(user)) }
 
-// delivered remembers that an id went into this mailbox, where a record of the
-// id alone cannot.
+// delivered is the key that holds the place of an id's message in this mailbox, if the id's own
+// entry does not hold it.
 func (b mailbox) delivered(id string) string { return b.base + "i:" + id }
 
 func (b mailbox) trails() string      { return b.base + "T" }
@@ -35,19 +35,19 @@ func (b mailbox) revocations() string { return b.base + "R" }
 func (b mailbox) groups() string      { return b.base + "G" }
 func (b mailbox) tokens() string      { return b.base + "K" }
 
-// sights holds what a user saw in one stretch of IDRetention; two stretches
-// cover all that is remembered.
+// sights is the key of what a user saw in one period of IDRetention; the current period and the one
+// before cover all ids that are known.
 func (e *Store) sights(b mailbox, at time.Time) string {
 	return b.base + "S" + strconv.FormatInt(at.UnixMilli()/e.opts.IDRetention.Milliseconds(), 10)
 }
 
 func (e *Store) record(id string) string { return e.opts.Prefix + ":{i" + id + "}" }
 
-// groupKeys are what is kept of a group; see tokens.go.
+// groupKeys are the keys of a group; see tokens.go.
 type groupKeys struct {
-	stored string // a set: whom an operator has put in
-	named  string // sorted by end: whom tokens name, as indexed writes them
-	older  string // sorted by end: whom tokens name, by versions that knew no tokens apart
+	stored string // a set: users whom an operator has put in
+	named  string // a sorted set: users whom tokens name, and until when
+	older  string // the same as written by versions that did not tell tokens apart
 }
 
 func (e *Store) groupKeys(group string) groupKeys {
@@ -55,7 +55,7 @@ func (e *Store) groupKeys(group string) groupKeys {
 	return groupKeys{stored: base + "s", named: base + "n", older: base + "t"}
 }
 
-// users lists those who were seen, by name.
+// users is the key of a sorted set: the users who were seen.
 func (e *Store) users() string { return e.all.base + "u" }
 
 func (e *Store) machineKeys() (leases, sessions, epoch string) {
@@ -65,8 +65,8 @@ func (e *Store) machineKeys() (leases, sessions, epoch string) {
 
 func (e *Store) formatKey() string { return e.opts.Prefix + ":{machines}:format" }
 
-// importKey stands while an import is not finished.
+// importKey is the key that is there while an import is not finished.
 func (e *Store) importKey() string { return e.opts.Prefix + ":{machines}:import" }
 
-// channel is where a machine listens; with "all" where all do.
+// channel is the prefix of a machine's channel; with "all" it is the channel of all machines.
 func (e *Store) channel() string { return e.opts.Prefix + ":c:" }

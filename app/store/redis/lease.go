@@ -155,7 +155,7 @@ func (e *Store) renewing() {
 			return
 		}
 		ctx, cancel := context.WithTimeout(e.life, e.opts.Patience)
-		err := e.watch(ctx)
+		err := e.checkPrimaries(ctx)
 		if err == nil {
 			err = e.renew(ctx)
 		}
@@ -172,7 +172,7 @@ func (e *Store) upToDate(ctx context.Context) error {
 	if !e.cluster || !e.leases.lapsed(e.opts.Lease) {
 		return nil
 	}
-	if err := e.watch(ctx); err != nil {
+	if err := e.checkPrimaries(ctx); err != nil {
 		return err
 	}
 	return e.renew(ctx)
@@ -213,7 +213,7 @@ func (e *Store) renew(ctx context.Context) error {
 	e.leases.count(sessions)
 	e.leases.update(now, until, e.opts.Now())
 	e.leases.renewed(asked)
-	e.burying(now, until)
+	e.reapDead(now, until)
 	lapsed, err := list[2].AsInt64()
 	if err != nil {
 		return e.fault(ctx, err)
@@ -261,13 +261,13 @@ func memberOf(session, value string) (m bridge.Member, machine, life string, err
 		case tagFrom:
 			m.Transport = string(v)
 		case tagAt:
-			m.Since = instant(v)
+			m.Since = decodeTime(v)
 		case tagFingerprint:
 			m.Token = string(v)
 		case tagID:
 			m.TokenID = string(v)
 		case tagExpires:
-			m.Until = instant(v)
+			m.Until = decodeTime(v)
 		case tagLife:
 			life = string(v)
 		}

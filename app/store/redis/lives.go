@@ -160,7 +160,7 @@ func (e *Store) sure(ctx context.Context) error {
 	if e.lives.now.Load().name == "" || n == e.lives.looked.Load() {
 		return nil
 	}
-	if err := e.watch(ctx); err != nil {
+	if err := e.checkPrimaries(ctx); err != nil {
 		return err
 	}
 	e.lives.looked.Store(n)
@@ -210,7 +210,7 @@ func (e *Store) turn(ctx context.Context, from *lifetime, least int64) error {
 // All that is said to one server goes over one connection, and it must not have
 // changed its role meanwhile.
 func (e *Store) settle(ctx context.Context, from *lifetime, least int64) (lf *lifetime, epoch string, err error) {
-	servers, err := e.reigning(ctx)
+	servers, err := e.connectPrimaries(ctx)
 	for _, s := range servers {
 		defer s.release()
 	}
@@ -250,7 +250,7 @@ func (e *Store) settle(ctx context.Context, from *lifetime, least int64) (lf *li
 	lf = e.lifetime(words[0], no)
 	lf.replicationIDs = seen
 	for _, s := range servers {
-		err := s.teach(ctx, e, lf)
+		err := s.loadScripts(ctx, e, lf)
 		if err != nil && !e.cluster {
 			return nil, "", err
 		}

@@ -42,6 +42,7 @@ func (b *brittle) Trails(string) []bridge.DeliveryLog {
 }
 
 func TestAListenerThatPanicsStopsNoChannelAndCostsNobodyTheirMessage(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	registry := prometheus.NewRegistry()
 	g := guard.New(slog.New(slog.DiscardHandler), registry)

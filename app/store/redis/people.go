@@ -43,7 +43,7 @@ func (e *Store) Leave(ctx context.Context, t bridge.DeliveryLog) error {
 	if err != nil {
 		return err
 	}
-	return e.each(ctx, rueidis.Commands{e.headcount(), e.depart(t.Member.Session)})
+	return e.do(ctx, e.headcount(), e.unlistSession(t.Member.Session))
 }
 
 // Ack implements bridge.Store.
@@ -178,9 +178,9 @@ func (e *Store) Tell(ctx context.Context, n bridge.Notice) error {
 	defer leave()
 	switch {
 	case n.To != "":
-		return e.fault(ctx, e.client.Do(ctx, e.client.B().Publish().Channel(e.channel()+n.To).Message(e.notice(n)).Build()).Error())
+		return e.do(ctx, e.client.B().Publish().Channel(e.channel()+n.To).Message(e.notice(n)).Build())
 	case n.User == "":
-		return e.fault(ctx, e.client.Do(ctx, e.client.B().Publish().Channel(e.channel()+"all").Message(e.notice(n)).Build()).Error())
+		return e.do(ctx, e.client.B().Publish().Channel(e.channel()+"all").Message(e.notice(n)).Build())
 	}
 	_, err = e.run(ctx, call{&e.scripts.notify, []string{e.mailboxOf(n.User).l}, []string{e.channel(), e.self, e.notice(n)}})
 	return err
@@ -223,7 +223,7 @@ func (e *Store) Revoke(ctx context.Context, user string, r bridge.Revocation) er
 	for _, g := range groups {
 		cmds = append(cmds, e.client.B().Zrem().Key(e.groupKeys(g).older).Member(user).Build())
 	}
-	return e.each(ctx, cmds)
+	return e.do(ctx, cmds...)
 }
 
 // nameField begins the field of a user's revocations that says whose they are.

@@ -9,9 +9,8 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// atOnce is how many commands or scripts of one caller go out together. Redis does
-// one after the other, so that a caller with a thousand would keep all others
-// waiting for them.
+// atOnce is how many commands or scripts of one caller go out together. Redis runs one
+// after the other: a caller with a thousand would keep all others waiting.
 const atOnce = 64
 
 // doMany runs commands, those of one slot in their order, so that others get in
@@ -27,14 +26,44 @@ func (e *Store) doMany(ctx context.Context, cmds rueidis.Commands) []rueidis.Red
 	return out
 }
 
-// replied is what came of one call.
+// do is doMany for commands whose replies do not matter, only whether they fail.
+func (e *Store) do(ctx context.Context, cmds ...rueidis.Completed) error {
+	for _, r := range e.doMany(ctx, cmds) {
+		if err := e.fault(ctx, r.Error()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// getMany reads the values of keys. Keys that are not there are missing in the answer.
+func (e *Store) getMany(ctx context.Context, keys []string) (map[string]string, error) {
+	cmds := make(rueidis.Commands, len(keys))
+	for i, k := range keys {
+		cmds[i] = e.client.B().Get().Key(k).Build()
+	}
+	out := make(map[string]string, len(keys))
+	for i, r := range e.doMany(ctx, cmds) {
+		text, err := r.ToString()
+		if rueidis.IsRedisNil(err) {
+			continue
+		}
+		if err = e.fault(ctx, err); err != nil {
+			return nil, err
+		}
+		out[keys[i]] = text
+	}
+	return out, nil
+}
+
+// replied is the outcome of one call.
 type replied struct {
 	message rueidis.RedisMessage
 	err     error
 }
 
-// runMany runs scripts likewise, those of one slot in their order. Those that the
-// server did not run, because the store lives another life, are run in that one.
+// runMany runs scripts as doMany runs commands. Scripts that the server did not run,
+// because the store lives another life, run again in that life.
 func (e *Store) runMany(ctx context.Context, calls []call) []replied {
 	out := make([]replied, len(calls))
 	left := make([]int, len(calls))
@@ -63,8 +92,9 @@ func (e *Store) runMany(ctx context.Context, calls []call) []replied {
 	return out
 }
 
-// runLeft runs those calls that are left, in the life that the store is known to
-// live. It returns those that were not run, and has found the next life for them.
+// runLeft runs the calls whose numbers are in left, in the life that the store is known
+// to live. It returns those that the server did not run, and has found the next life for
+// them.
 func (e *Store) runLeft(ctx context.Context, calls []call, left []int, out []replied) (again []int, err error) {
 	lf := e.lives.now.Load()
 	some := make([]call, len(left))
@@ -103,8 +133,20 @@ func (e *Store) runManyOnce(ctx context.Context, lf *lifetime, calls []call) []r
 	return out
 }
 
-// runManyIn runs scripts in a life that the caller names, all of them or none that
-// counts. ErrOtherLife where the store lives another one.
+// runManyDurably is runMany, or, if callers wait for replicas, runDurable for each call.
+func (e *Store) runManyDurably(ctx context.Context, calls []call) []replied {
+	if e.opts.WaitReplicas == 0 {
+		return e.runMany(ctx, calls)
+	}
+	out := make([]replied, len(calls))
+	for i := range calls {
+		out[i].message, out[i].err = e.runDurable(ctx, calls[i])
+	}
+	return out
+}
+
+// runManyIn runs scripts in a life that the caller names, all of them or none.
+// ErrOtherLife if the store lives another life.
 func (e *Store) runManyIn(ctx context.Context, life string, calls []call) ([]replied, error) {
 	for turns := range maxTurns {
 		if err := pause(ctx, turns); err != nil {

@@ -11,29 +11,35 @@ import (
 )
 
 // primaryTimeout is how long a server of a Cluster may take to say who it is before
-// it is left out: another one may wait for the answer.
+// it is left out: a caller may be waiting for another server's answer.
 const primaryTimeout = 2 * time.Second
 
-// primaryConn is a primary, over a connection that leads to it alone.
+// primaryConn is a connection to one primary.
 type primaryConn struct {
 	conn          rueidis.DedicatedClient
 	release       func()
-	replicationID string // see replicationIDOf
+	replicationID string
 }
 
-// replicationIDOf reads from INFO replication the id that a server has for its time as a
-// primary; empty where it is none.
-func replicationIDOf(r rueidis.RedisResult) (string, error) {
-	text, err := r.ToString()
-	if err != nil {
-		return "", err
-	}
+// parseInfo reads the reply of INFO.
+func parseInfo(text string) map[string]string {
 	info := make(map[string]string)
 	for line := range strings.Lines(text) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
 			info[name] = value
 		}
 	}
+	return info
+}
+
+// replicationIDOf reads a server's replication id from INFO replication: a server gets a
+// new one whenever it starts or is promoted. It is empty for a replica.
+func replicationIDOf(r rueidis.RedisResult) (string, error) {
+	text, err := r.ToString()
+	if err != nil {
+		return "", err
+	}
+	info := parseInfo(text)
 	if info["role"] != "" && info["role"] != "master" {
 		return "", nil
 	}
@@ -43,18 +49,19 @@ func replicationIDOf(r rueidis.RedisResult) (string, error) {
 	return info["master_replid"], nil
 }
 
-func (e *Store) askReign() rueidis.Completed {
+func (e *Store) infoReplication() rueidis.Completed {
 	return e.client.B().Arbitrary("INFO", "replication").Build()
 }
 
-// reigning finds the primaries. Of a Cluster those that do not answer are left out:
-// whoever needs one of them finds it out there. The caller releases them.
-func (e *Store) reigning(ctx context.Context) ([]*primaryConn, error) {
+// connectPrimaries connects to each primary. It leaves out servers of a Cluster that
+// do not answer: whoever needs one of them notices then. The caller releases the
+// connections.
+func (e *Store) connectPrimaries(ctx context.Context) ([]*primaryConn, error) {
 	if !e.cluster {
 		s := &primaryConn{}
 		s.conn, s.release = e.client.Dedicate()
 		var err error
-		if s.replicationID, err = replicationIDOf(s.conn.Do(ctx, e.askReign())); err == nil && s.replicationID == "" {
+		if s.replicationID, err = replicationIDOf(s.conn.Do(ctx, e.infoReplication())); err == nil && s.replicationID == "" {
 			e.conns.drop()
 			err = errUnsettled // a replica, for now
 		}
@@ -70,7 +77,7 @@ func (e *Store) reigning(ctx context.Context) ([]*primaryConn, error) {
 		all.Go(func() {
 			s := &primaryConn{}
 			s.conn, s.release = node.Dedicate()
-			id, err := replicationIDOf(s.conn.Do(ctx, e.askReign()))
+			id, err := replicationIDOf(s.conn.Do(ctx, e.infoReplication()))
 			mu.Lock()
 			defer mu.Unlock()
 			if s.replicationID = id; id == "" {
@@ -88,14 +95,14 @@ func (e *Store) reigning(ctx context.Context) ([]*primaryConn, error) {
 	return list, nil
 }
 
-// teach has a server keep the scripts of a life, and makes sure that it reigned all
-// the while.
-func (s *primaryConn) teach(ctx context.Context, e *Store, lf *lifetime) error {
+// loadScripts has a primary cache the scripts of a life, and makes sure that it was the
+// same primary all the while.
+func (s *primaryConn) loadScripts(ctx context.Context, e *Store, lf *lifetime) error {
 	cmds := make(rueidis.Commands, 0, len(e.scripts.all)+1)
 	for _, one := range e.scripts.all {
 		cmds = append(cmds, e.client.B().ScriptLoad().Script(lf.source(one)).Build())
 	}
-	cmds = append(cmds, e.askReign())
+	cmds = append(cmds, e.infoReplication())
 	replies := s.conn.DoMulti(ctx, cmds...)
 	for _, r := range replies[:len(replies)-1] {
 		if err := r.Error(); err != nil {
@@ -109,9 +116,10 @@ func (s *primaryConn) teach(ctx context.Context, e *Store, lf *lifetime) error {
 	return err
 }
 
-// watch turns to another life where a server reigns that the current one is not
-// bound to: one that has been away, and knows the scripts from before.
-func (e *Store) watch(ctx context.Context) error {
+// checkPrimaries looks for a primary that the current life is not bound to, and begins
+// another life if there is one: it may be a server that was a primary before, so that
+// it still has the scripts of that time in its cache.
+func (e *Store) checkPrimaries(ctx context.Context) error {
 	lf := e.lives.now.Load()
 	nodes := map[string]rueidis.Client{"": e.client}
 	if e.cluster {
@@ -122,11 +130,11 @@ func (e *Store) watch(ctx context.Context) error {
 	var all sync.WaitGroup
 	for _, node := range nodes {
 		all.Go(func() {
-			id, err := replicationIDOf(node.Do(ctx, e.askReign()))
+			id, err := replicationIDOf(node.Do(ctx, e.infoReplication()))
 			mu.Lock()
 			defer mu.Unlock()
-			// One of a Cluster that does not answer, and a replica, is found out by who
-			// needs it.
+			// Whoever needs a Cluster's server that does not answer, or is a replica,
+			// notices then.
 			strange = strange || err == nil && id != "" && !lf.replicationIDs[id]
 			if !e.cluster {
 				silent = err

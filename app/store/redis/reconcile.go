@@ -54,7 +54,7 @@ func (e *Store) reconcile(ctx context.Context) error {
 			return err
 		}
 		for _, m := range members[user] {
-			attending = append(attending, e.attend(m.Session, user))
+			attending = append(attending, e.listSession(m.Session, user))
 			again = append(again, e.joining(m, head, starts, true))
 			said = append(said, m)
 		}
@@ -72,7 +72,7 @@ func (e *Store) reconcile(ctx context.Context) error {
 			(*l).Behind(user, bridge.Position{Mailbox: n})
 		}
 	}
-	if err := e.each(ctx, attending); err != nil {
+	if err := e.do(ctx, attending...); err != nil {
 		return err
 	}
 	for i, r := range e.runMany(ctx, again) {
@@ -115,7 +115,7 @@ func (e *Store) withoutLeft(ctx context.Context, members []bridge.Member) error 
 			gone = append(gone, e.client.B().Hdel().Key(e.mailboxOf(m.User).l).Field(m.Session).Build())
 		}
 	}
-	return e.each(ctx, gone)
+	return e.do(ctx, gone...)
 }
 
 // revocation reads what lua/revoke.lua wrote.

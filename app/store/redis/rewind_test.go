@@ -50,15 +50,20 @@ func onFile(live bool) storetest.RewindHarness {
 	}
 }
 
-func TestAnOlderFileThatIsPutBackIsFoundOut(t *testing.T) { storetest.RunRewinds(t, onFile(false)) }
+func TestAnOlderFileThatIsPutBackIsFoundOut(t *testing.T) {
+	heavy(t)
+	storetest.RunRewinds(t, onFile(false))
+}
 
 func TestARestartOnAnOlderFileIsFoundOutByThoseWhoAreConnected(t *testing.T) {
+	heavy(t)
 	storetest.RunRewinds(t, onFile(true))
 }
 
 // A proxy stands for the address that clients know; behind it the replica takes the
 // primary's place.
 func TestALaggingReplicaThatIsPromotedIsFoundOut(t *testing.T) {
+	heavy(t)
 	storetest.RunRewinds(t, func(t *testing.T, o storetest.Options) storetest.Rewindable {
 		p := redistest.StartPair(t)
 		return storetest.Rewindable{Open: rewindable(p.URL(), o), Live: true, Save: p.CutOff, Rewind: p.Promote}
@@ -68,6 +73,7 @@ func TestALaggingReplicaThatIsPromotedIsFoundOut(t *testing.T) {
 // The same two servers change places again and again, and each knows the scripts of
 // the lives that it has reigned in.
 func TestAServerThatComesBackToPowerIsFoundOut(t *testing.T) {
+	heavy(t)
 	storetest.RunRewinds(t, func(t *testing.T, o storetest.Options) storetest.Rewindable {
 		p := redistest.StartPair(t)
 		return storetest.Rewindable{Open: rewindable(p.URL(), o), Live: true, Save: p.CutOff, Rewind: func() {
@@ -80,6 +86,7 @@ func TestAServerThatComesBackToPowerIsFoundOut(t *testing.T) {
 }
 
 func TestAnEmptiedRedisIsAnotherStoreAndNobodyWasErased(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	e, h := quick(t, redis.Options{URL: s.URL()})
 	join(t, e, "u", "ses_1")
@@ -109,6 +116,7 @@ func TestAnEmptiedRedisIsAnotherStoreAndNobodyWasErased(t *testing.T) {
 // Two machines: one that has nothing to do finds out by its renewal, one that hears
 // a message of a life that it does not know looks for it first.
 func TestEveryMachineHearsOfANewLife(t *testing.T) {
+	heavy(t)
 	p := redistest.StartPair(t)
 	one, h1 := quick(t, redis.Options{URL: p.URL()})
 	other, h2 := quick(t, redis.Options{URL: p.URL()})
@@ -132,6 +140,7 @@ func TestEveryMachineHearsOfANewLife(t *testing.T) {
 
 // What stands in a store that went back of a session that has left since is nobody.
 func TestSessionsThatLeftBeforeTheStoreWentBackAreNotCounted(t *testing.T) {
+	heavy(t)
 	p := redistest.StartPair(t)
 	one, _ := quick(t, redis.Options{URL: p.URL()})
 	other, _ := quick(t, redis.Options{URL: p.URL()})
@@ -160,6 +169,7 @@ func TestSessionsThatLeftBeforeTheStoreWentBackAreNotCounted(t *testing.T) {
 
 // Neither a machine's restart nor a failover that lost nothing is a reason for a gap.
 func TestAFailoverThatLostNothingKeepsEveryPlaceGood(t *testing.T) {
+	heavy(t)
 	p := redistest.StartPair(t)
 	e, _ := quick(t, redis.Options{URL: p.URL()})
 	join(t, e, "u", "ses_1")
@@ -186,6 +196,7 @@ func TestAFailoverThatLostNothingKeepsEveryPlaceGood(t *testing.T) {
 
 // An operator's SCRIPT FLUSH is no new life.
 func TestForgottenScriptsAreNoNewLife(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	e, h := quick(t, redis.Options{URL: s.URL()})
 	life := e.Life()
@@ -206,6 +217,7 @@ func TestForgottenScriptsAreNoNewLife(t *testing.T) {
 // A machine of a version without lives publishes places of no life: a session looks
 // them up in the store.
 func TestWhatAnOlderVersionPublishesIsOfNoLife(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	e, h := quick(t, redis.Options{URL: s.URL()})
 	join(t, e, "u", "ses_1")
@@ -221,6 +233,7 @@ func TestWhatAnOlderVersionPublishesIsOfNoLife(t *testing.T) {
 // A mailbox remembers the beginnings of so many lives; of older ones it says that they
 // ended too early, never too late.
 func TestOfOldLivesTooLittleIsGoodAndNeverTooMuch(t *testing.T) {
+	heavy(t)
 	s := redistest.Start(t, "--appendfsync", "no")
 	e, _ := quick(t, redis.Options{URL: s.URL()})
 	join(t, e, "u", "ses_1")
@@ -246,6 +259,7 @@ func TestOfOldLivesTooLittleIsGoodAndNeverTooMuch(t *testing.T) {
 
 // A connection that still leads to a primary which was demoted is given up.
 func TestADemotedPrimaryIsLeft(t *testing.T) {
+	heavy(t)
 	p := redistest.StartPair(t)
 	e, _ := quick(t, redis.Options{URL: p.URL()})
 	appendTo(t, e, message("before", "u"))

@@ -39,6 +39,7 @@ func mustBeIn(t *testing.T, e *redis.Store, group string, users ...string) {
 }
 
 func TestARefreshLeavesTheTokenBeforeToASessionOnAnotherMachine(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	here, _ := quick(t, redis.Options{URL: s.URL()})
 	there, _ := quick(t, redis.Options{URL: s.URL()})
@@ -54,9 +55,10 @@ func TestARefreshLeavesTheTokenBeforeToASessionOnAnotherMachine(t *testing.T) {
 }
 
 func TestARefreshThatRedisDoesNotTakeLeavesTheSessionAsItWas(t *testing.T) {
+	heavy(t)
 	s := redistest.Start(t)
 	proxy := redistest.NewProxy(t, s.Addr)
-	e, _ := quick(t, redis.Options{URL: proxy.URL()})
+	e, _ := quick(t, redis.Options{URL: proxy.URL(), Lease: mortal})
 	other, _ := quick(t, redis.Options{URL: s.URL()})
 	present(t, e, holding("u", "ses_1", "a", "ward"))
 	for _, held := range []bool{false, true} { // whether Redis hears of it after all, too late
@@ -83,9 +85,10 @@ func TestARefreshThatRedisDoesNotTakeLeavesTheSessionAsItWas(t *testing.T) {
 }
 
 func TestWhatTokensSaidIsSaidAgainWhereRedisHasLostIt(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	proxy := redistest.NewProxy(t, s.Addr)
-	e, _ := quick(t, redis.Options{URL: proxy.URL()})
+	e, _ := quick(t, redis.Options{URL: proxy.URL(), Lease: mortal})
 	other, _ := quick(t, redis.Options{URL: s.URL()})
 	present(t, e, holding("kept", "ses_1", "a", "ward"))
 	present(t, e, holding("taken", "ses_2", "b", "ward"))
@@ -101,6 +104,7 @@ func TestWhatTokensSaidIsSaidAgainWhereRedisHasLostIt(t *testing.T) {
 }
 
 func TestAnErasureLeavesNoNameInTheListsOfGroups(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	e, _ := quick(t, redis.Options{URL: s.URL()})
 	present(t, e, holding("canary-user", "ses_1", "a", "ward"))
@@ -125,6 +129,7 @@ func TestAnErasureLeavesNoNameInTheListsOfGroups(t *testing.T) {
 }
 
 func TestAnAckOfAnErasedUserWritesNothing(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	e, _ := quick(t, redis.Options{URL: s.URL()})
 	present(t, e, holding("u", "ses_1", "a", "ward"))

@@ -8,9 +8,10 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// echoes are the appends that wait until this machine has heard, over its
-// channel and so in the order of all, the message that it published itself. Only
-// then is it known to how many sessions the message went.
+// selfDeliveries are the appends of this machine that wait for their own message. A
+// machine delivers a message that it published itself when the message comes back over its
+// channel, so that its sessions get all messages in one order. Only then is it known how
+// many sessions took the message.
 type selfDeliveries struct {
 	mu      sync.Mutex // guards what follows
 	last    uint64
@@ -30,68 +31,70 @@ func newSelfDeliveries() *selfDeliveries {
 	return &selfDeliveries{waiting: make(map[uint64]*selfDelivery)}
 }
 
-func (e *selfDeliveries) expect(m *bridge.Message) *selfDelivery {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.last++
-	w := &selfDelivery{token: e.last, m: m, heard: make(chan int, 1)}
-	e.waiting[w.token] = w
-	return w
+// expect registers a message that is about to be published.
+func (s *selfDeliveries) expect(m *bridge.Message) *selfDelivery {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last++
+	d := &selfDelivery{token: s.last, m: m, heard: make(chan int, 1)}
+	s.waiting[d.token] = d
+	return d
 }
 
-func (e *selfDeliveries) forget(w *selfDelivery) {
-	if w == nil {
+// forget ends the wait for d, which may be nil.
+func (s *selfDeliveries) forget(d *selfDelivery) {
+	if d == nil {
 		return
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	delete(e.waiting, w.token)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.waiting, d.token)
 }
 
-// message is what the append with a token has published; nil where it waits no longer.
-func (e *selfDeliveries) message(token uint64) *bridge.Message {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if w := e.waiting[token]; w != nil {
-		return w.m
+// message returns the message with a token; nil if nobody waits for it any more.
+func (s *selfDeliveries) message(token uint64) *bridge.Message {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.waiting[token]; d != nil {
+		return d.m
 	}
 	return nil
 }
 
-// hear tells the append that waits, if one does.
-func (e *selfDeliveries) hear(token uint64, sessions int) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if w := e.waiting[token]; w != nil {
-		delete(e.waiting, token)
-		w.heard <- sessions
+// delivered tells whoever waits for the message with a token how many sessions took it.
+func (s *selfDeliveries) delivered(token uint64, sessions int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.waiting[token]; d != nil {
+		delete(s.waiting, token)
+		d.heard <- sessions
 	}
 }
 
-// lost lets all go: the channel is not heard any more.
-func (e *selfDeliveries) lost() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for token, w := range e.waiting {
-		delete(e.waiting, token)
-		close(w.heard)
+// disconnected ends all waits: the channel is not heard any more.
+func (s *selfDeliveries) disconnected() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for token, d := range s.waiting {
+		delete(s.waiting, token)
+		close(d.heard)
 	}
 }
 
-// wait returns how many sessions took the message; false where that is not known.
-func (e *selfDeliveries) wait(ctx context.Context, w *selfDelivery) (sessions int, ok bool) {
+// wait returns how many sessions took the message; false if that is not known.
+func (s *selfDeliveries) wait(ctx context.Context, d *selfDelivery) (sessions int, ok bool) {
 	select {
-	case sessions, ok = <-w.heard: // as a rule it is here already
+	case sessions, ok = <-d.heard: // usually it is here already
 		return sessions, ok
 	default:
 	}
 	timer := time.NewTimer(selfDeliveryTimeout)
 	defer timer.Stop()
 	select {
-	case sessions, ok = <-w.heard:
+	case sessions, ok = <-d.heard:
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-	e.forget(w)
+	s.forget(d)
 	return sessions, ok
 }

@@ -11,35 +11,34 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// A message to several is kept once, by its id, and each mailbox holds only that
-// id and its own number among those that share. A bit for each of these says
-// whether it still holds the message; the last one to give it up takes it away.
-// Beyond that the message goes by itself when its time is over: a mailbox whose
-// script was told, but not the id's key, leaves nothing behind for longer.
+// A message to several is kept once, by its id. Each mailbox holds only that id and the
+// mailbox's number among those that share the message. A bit for each number says
+// whether its mailbox still holds the message; the last mailbox that gives the message up deletes it.
+// If a mailbox gave it up and the bits were not told, the message goes when it expires.
 
 const (
-	// shareFrom is the size of a payload, bytes, from which on sharing it costs
-	// less than it saves.
+	// shareFrom is the least size of a payload, bytes, that is shared: for a smaller one
+	// sharing costs more than it saves.
 	shareFrom = 256
-	// shareMargin is for how much longer a shared message is kept, so that clocks
-	// that differ a little never take it away too early.
+	// shareMargin is how long a shared message is kept after it has expired, so that
+	// clocks that differ a little never delete it too early.
 	shareMargin = time.Minute
-	// readAgain is how often a stretch is read again of which a shared message was
-	// taken away meanwhile: by then it is out of the mailbox, too.
+	// readAgain is how often a page is read again because a shared message in it was
+	// deleted meanwhile: by then the message is out of the mailbox, too.
 	readAgain = 2
 )
 
-// sharedKeys are where a shared message is, and who holds it.
+// sharedKeys are the keys of a shared message and of the mailboxes that hold it.
 func (e *Store) sharedKeys(id string) (message, holders string) {
 	return e.record(id) + ":b", e.record(id) + ":n"
 }
 
-// shares reports whether mailboxes share a message.
+// shares reports whether so many mailboxes share a message.
 func shares(m *bridge.Message, mailboxes int) bool {
 	return mailboxes > 1 && m.Stored() && len(m.Event) >= shareFrom
 }
 
-// holders has a bit set for each of n mailboxes.
+// holders returns a bit string with a bit set for each of n mailboxes.
 func holders(n int) string {
 	b := slices.Repeat([]byte{0xff}, (n+7)/8)
 	if n%8 != 0 {
@@ -53,8 +52,8 @@ func (e *Store) sharedTTL(m *bridge.Message) int64 {
 	return max(1, m.Expires.UnixMilli()-e.nowMs()) + shareMargin.Milliseconds()
 }
 
-// release tells shared messages that mailboxes have given them up: a number and an
-// id each.
+// release notes that mailboxes have given up shared messages: each is the mailbox's
+// number and the message's id, with a blank between.
 func (e *Store) release(ctx context.Context, released []string) error {
 	calls := make([]call, 0, len(released))
 	for _, one := range released {
@@ -63,7 +62,7 @@ func (e *Store) release(ctx context.Context, released []string) error {
 			calls = append(calls, call{&e.scripts.releaseShared, []string{message, holders}, []string{number}})
 		}
 	}
-	for _, one := range e.durably(ctx, calls) {
+	for _, one := range e.runManyDurably(ctx, calls) {
 		if one.err != nil {
 			return one.err
 		}
@@ -71,9 +70,9 @@ func (e *Store) release(ctx context.Context, released []string) error {
 	return nil
 }
 
-// releaseLater is release for those whose answer does not depend on it: what is not
-// released goes when its time is over.
-func (e *Store) releaseLater(ctx context.Context, released []string) {
+// tryRelease is release for callers who do not depend on it: what is not released goes
+// when it expires.
+func (e *Store) tryRelease(ctx context.Context, released []string) {
 	if len(released) == 0 {
 		return
 	}
@@ -82,30 +81,25 @@ func (e *Store) releaseLater(ctx context.Context, released []string) {
 	}
 }
 
-// shared reads shared messages by their ids; those that are gone are missing in the
+// shared reads shared messages, by their ids. Those that are gone are missing in the
 // answer.
 func (e *Store) shared(ctx context.Context, ids []string) (map[string]string, error) {
-	out := make(map[string]string, len(ids))
 	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
-	cmds := make(rueidis.Commands, len(ids))
+	keys := make([]string, len(ids))
 	for i, id := range ids {
-		message, _ := e.sharedKeys(id)
-		cmds[i] = e.client.B().Get().Key(message).Build()
+		keys[i], _ = e.sharedKeys(id)
 	}
-	for i, r := range e.doMany(ctx, cmds) {
-		text, err := r.ToString()
-		if rueidis.IsRedisNil(err) {
-			continue
+	found, err := e.getMany(ctx, keys)
+	out := make(map[string]string, len(ids))
+	for i, id := range ids {
+		if text, ok := found[keys[i]]; ok {
+			out[id] = text
 		}
-		if err = e.fault(ctx, err); err != nil {
-			return nil, err
-		}
-		out[ids[i]] = text
 	}
-	return out, nil
+	return out, err
 }
 
-// sharedMark begins what lua/read.lua says of a shared message; its id follows.
+// sharedMark begins lua/read.lua's answer for a shared message; the id follows.
 const sharedMark = 0
 
 // fill reads the shared messages of a stretch for its user, and reports whether all

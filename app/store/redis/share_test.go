@@ -67,6 +67,7 @@ func kept(s *redistest.Server) int {
 }
 
 func TestAMessageToSeveralIsKeptOnce(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	e, _ := quick(t, redis.Options{URL: s.URL()})
 	users := names(1000)
@@ -95,6 +96,7 @@ func TestAMessageToSeveralIsKeptOnce(t *testing.T) {
 
 // A payload goes with the last mailbox that held it, whatever took it out there.
 func TestASharedMessageGoesWithItsLastHolder(t *testing.T) {
+	t.Parallel()
 	both := []string{"u", "v"}
 	for name, c := range map[string]struct {
 		options redis.Options
@@ -147,6 +149,7 @@ func TestASharedMessageGoesWithItsLastHolder(t *testing.T) {
 
 // A shared message that is not there any more reads as one that expired.
 func TestASharedMessageThatIsGoneReadsAsExpired(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	e, _ := quick(t, redis.Options{URL: s.URL()})
 	join(t, e, "u", "ses_1")
@@ -165,6 +168,7 @@ func TestASharedMessageThatIsGoneReadsAsExpired(t *testing.T) {
 
 // Who sends again what broke off completes it for those who have not got it.
 func TestAMessageToSeveralThatBrokeOffIsCompleted(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	e, _ := quick(t, redis.Options{URL: s.URL()})
 	s.Do("SET", redis.MessagesKey(e, "v"), "something else")
@@ -191,6 +195,7 @@ func TestAMessageToSeveralThatBrokeOffIsCompleted(t *testing.T) {
 
 // Erasing a user takes as long as that user's own ids do, not as all ids.
 func TestAnErasureReadsTheUsersOwnIDsOnly(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t, "--appendfsync", "no")
 	e, _ := quick(t, redis.Options{URL: s.URL()})
 	var ms []*bridge.Message
@@ -229,6 +234,7 @@ func TestAnErasureReadsTheUsersOwnIDsOnly(t *testing.T) {
 // Ids from before there were lists of them are looked for everywhere, as long as
 // there may be some.
 func TestAnErasureFindsIDsThatAreOnNoList(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	e, _ := quick(t, redis.Options{URL: s.URL()})
 	appendTo(t, e, message("mine", "u"))
@@ -247,11 +253,12 @@ func TestAnErasureFindsIDsThatAreOnNoList(t *testing.T) {
 // What a machine leaves that died is taken out soon, and its name forgotten: no
 // append has to know of it any longer.
 func TestADeadMachineIsForgottenSoon(t *testing.T) {
+	heavy(t)
 	s := redistest.Start(t)
 	proxy := redistest.NewProxy(t, s.Addr)
-	dying, _ := quick(t, redis.Options{URL: proxy.URL()})
-	e, _ := quick(t, redis.Options{URL: s.URL()})
-	for i := range 600 {
+	dying, _ := quick(t, redis.Options{URL: proxy.URL(), Lease: mortal})
+	e, _ := quick(t, redis.Options{URL: s.URL(), Lease: mortal})
+	for i := range 300 { // more than are taken out in one go
 		join(t, dying, fmt.Sprint("user-", i), fmt.Sprint("ses_", i))
 	}
 	join(t, e, "here", "ses_here")
@@ -270,10 +277,11 @@ func TestADeadMachineIsForgottenSoon(t *testing.T) {
 
 // One that was only cut off comes back with its sessions.
 func TestAMachineThatWasTakenForDeadComesBackWithItsSessions(t *testing.T) {
+	heavy(t)
 	s := redistest.Start(t)
 	proxy := redistest.NewProxy(t, s.Addr)
-	cut, _ := quick(t, redis.Options{URL: proxy.URL()})
-	e, _ := quick(t, redis.Options{URL: s.URL()})
+	cut, _ := quick(t, redis.Options{URL: proxy.URL(), Lease: mortal})
+	e, _ := quick(t, redis.Options{URL: s.URL(), Lease: mortal})
 	join(t, cut, "u", "ses_1")
 	proxy.Cut()
 	redistest.Eventually(t, "it to be forgotten", func() bool { return s.Do("ZCARD", redis.MachinesKey(e)) == "1" })

@@ -304,7 +304,7 @@ func (e *Store) withdraw(ctx context.Context) bool {
 		cmds = append(cmds, e.client.B().Hdel().Key(e.mailboxOf(user).l).Field(sessions...).Build())
 	}
 	leases, sessions, _ := e.machineKeys()
-	live, _ := e.sessionsOf(e.self)
+	live, _ := e.sessionLists(e.self)
 	cmds = append(cmds, e.client.B().Unlink().Key(live).Build(), e.client.B().Zrem().Key(leases).Member(e.self).Build(), e.client.B().Hdel().Key(sessions).Field(e.self).Build())
 	for _, r := range e.doMany(ctx, cmds) {
 		if err := r.Error(); err != nil {

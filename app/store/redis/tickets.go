@@ -18,7 +18,7 @@ func (e *Store) Put(ctx context.Context, key string, value []byte, ttl time.Dura
 	}
 	defer leave()
 	cmd := e.client.B().Set().Key(e.shelf(key)).Value(rueidis.BinaryString(value)).PxMilliseconds(max(1, ttl.Milliseconds())).Build()
-	return e.fault(ctx, e.client.Do(ctx, cmd).Error())
+	return e.do(ctx, cmd)
 }
 
 // Take gives a value back and forgets it; ok is false where there is none.

@@ -122,7 +122,7 @@ func (e *Store) agree(ctx context.Context, user, token string, groups []string) 
 		if len(named) > 0 {
 			cmds = append(cmds, e.listIn(user, token, s.until, named)...)
 		}
-		if err := e.each(ctx, cmds); err != nil {
+		if err := e.do(ctx, cmds...); err != nil {
 			return err
 		}
 		was := text
@@ -139,7 +139,7 @@ func (e *Store) belong(ctx context.Context, m bridge.Member) error {
 	if len(m.Groups) == 0 || m.Until.UnixMilli() <= e.nowMs() {
 		return nil
 	}
-	if err := e.each(ctx, e.listIn(m.User, m.Token, m.Until.UnixMilli(), m.Groups)); err != nil {
+	if err := e.do(ctx, e.listIn(m.User, m.Token, m.Until.UnixMilli(), m.Groups)...); err != nil {
 		return err
 	}
 	// Whoever has taken the token's word back meanwhile may have been here before

@@ -24,21 +24,21 @@ type metrics struct {
 func newMetrics(r prometheus.Registerer, v *walfile.VFS, q *queue, g *guard.Guard) (*metrics, error) {
 	m := &metrics{
 		commits: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "bridge_store_commit_seconds", Help: "Time from the start of a transaction to the end of its fsync.",
+			Name: "hookbridge_store_commit_seconds", Help: "Time from the start of a transaction to the end of its fsync.",
 			Buckets: prometheus.ExponentialBuckets(0.000_25, 2, 14),
 		}),
 		groups: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "bridge_store_group_size", Help: "Requests that shared one transaction.",
+			Name: "hookbridge_store_group_size", Help: "Requests that shared one transaction.",
 			Buckets: prometheus.ExponentialBuckets(1, 2, 10),
 		}),
 		pruned: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "bridge_store_expired_total", Help: "Messages taken out because their time had run out.",
+			Name: "hookbridge_store_expired_total", Help: "Messages taken out because their time had run out.",
 		}),
 		wal: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "bridge_store_wal_bytes", Help: "Length of the write-ahead log in use.",
+			Name: "hookbridge_store_wal_bytes", Help: "Length of the write-ahead log in use.",
 		}, g.Gauge(func() float64 { return float64(v.LogEnd()) })),
 		depth: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "bridge_store_queue_requests", Help: "Requests waiting for the writer.",
+			Name: "hookbridge_store_queue_requests", Help: "Requests waiting for the writer.",
 		}, g.Gauge(func() float64 { return float64(q.depth()) })),
 		registerer: r,
 	}

@@ -80,6 +80,20 @@ var losing = []promise{
 			f.reopen()
 		}
 	}},
+	{"what had expired before a full mailbox was trimmed is announced as trimmed with the rest", func(f *fixture) {
+		f.tight()
+		f.send(user("u"), time.Minute)
+		f.clock.Advance(2 * time.Minute)
+		for range limit + 1 {
+			f.send(user("u"), time.Hour)
+		}
+		for range 2 {
+			p := f.all("u", bridge.Position{})
+			f.equal("lost", p.Lost(), bridge.Lost{Trimmed: bridge.Position{Mailbox: 2}})
+			f.equal("messages", []any{len(p.Deliveries), p.Deliveries[0].Mailbox}, []any{limit, 3})
+			f.reopen()
+		}
+	}},
 	{"a message to several is trimmed from a full mailbox only", func(f *fixture) {
 		f.tight()
 		m := f.send(bridge.Target{Users: []string{"full", "empty"}}, time.Hour)

@@ -97,6 +97,21 @@ var reading = []promise{
 		f.clock.Advance(2 * time.Minute)
 		f.equal("pending", f.pending("u", bridge.Position{}), 3)
 	}},
+	{"what is pending is listed by its places", func(f *fixture) {
+		f.send(everybody, time.Hour)
+		f.join("u")
+		for _, ttl := range []time.Duration{time.Hour, time.Hour, time.Minute, time.Hour, time.Hour, time.Minute} {
+			f.send(user("u"), ttl)
+			f.send(everybody, ttl)
+		}
+		f.recall(f.send(user("u"), time.Hour).ID)
+		f.send(user("u"), time.Hour)
+		f.clock.Advance(2 * time.Minute)
+		p, err := f.store.Pending(f.ctx, "u", bridge.Position{Mailbox: 1})
+		f.equal("error", err, nil)
+		f.equal("places", p, bridge.Pending{Mailbox: []bridge.Range{{First: 2, Last: 2}, {First: 4, Last: 5}, {First: 8, Last: 8}},
+			Broadcast: []bridge.Range{{First: 2, Last: 3}, {First: 5, Last: 6}}})
+	}},
 	{"a message is readable before the Listener hears of it", func(f *fixture) {
 		f.hub.onAny = func(h heard) {
 			p, err := f.store.Read(f.ctx, h.user, f.store.Life(), bridge.Position{Mailbox: h.Mailbox - 1}, 1, 1)

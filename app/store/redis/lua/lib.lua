@@ -138,9 +138,9 @@ local function rare()
     return head
   end
 
-  -- addHole notes that a place was taken out on purpose, and joins it with the ranges
-  -- beside it.
-  function M.addHole(g, seq, ttl)
+  -- addRemoved notes that a message was removed on purpose from a place, for as long as
+  -- the mailbox is known, and joins the place with the ranges beside it.
+  function M.addRemoved(g, seq, now, mx)
     local first, last = int(seq), int(seq)
     local left = call('ZRANGEBYSCORE', g, int(seq - 1), int(seq - 1))
     if left[1] then first = left[1] end
@@ -150,7 +150,7 @@ local function rare()
       call('ZREM', g, int(seq + 1))
     end
     call('ZADD', g, last, first)
-    call('PEXPIRE', g, int(ttl))
+    call('PEXPIRE', g, int(mx - now + YEAR))
   end
 
   -- entry returns the entry of m at a place, if it is there.
@@ -210,20 +210,23 @@ local function rare()
     return e and M.expiryOf(e) > now and 1 or 0, acked and 1 or 0
   end
 
-  -- sweep deletes what has expired. It returns a time before which nothing else
-  -- expires (nil if nothing is left), and the bytes that are left.
-  local function sweep(m, now)
-    local gone, next, bytes = {}, nil, 0
+  -- sweep deletes what has expired, and forgets what was removed before the last of that:
+  -- a reader who comes by is told of a gap in any case. It returns a time before which
+  -- nothing else expires (nil if nothing is left), and the bytes that are left.
+  local function sweep(m, g, now)
+    local gone, next, bytes, last = {}, nil, 0, nil
     for e in M.entries(m, '-') do
       local x = M.expiryOf(e)
       if x <= now then
         gone[#gone + 1] = e[1]
+        last = M.placeOf(e)
       else
         next = math.min(next or x, x)
         bytes = bytes + M.sizeOf(e)
       end
     end
     M.delete(m, gone)
+    if last then call('ZREMRANGEBYSCORE', g, '-inf', int(last)) end
     return next, bytes
   end
 
@@ -256,7 +259,7 @@ local function rare()
     local e = M.entry(m, place)
     if not e then return 0 end
     M.delete(m, { e[1] })
-    M.addHole(g, tonumber(place), mx - now)
+    M.addRemoved(g, tonumber(place), now, mx)
     return M.giveUp(e)
   end
 
@@ -270,7 +273,7 @@ local function rare()
     if longer then mx = x + DAY end -- a day ahead, so that this is done once a day
     local function clean()
       local next
-      next, bytes = sweep(m, now)
+      next, bytes = sweep(m, g, now)
       nx = math.min(next or x, x)
     end
     if not s[1] then bytes = 0 end
@@ -283,7 +286,7 @@ local function rare()
     if seq - tr > limit or bytes + size > room then
       if nx <= now then clean() end
       local n = call('XLEN', m)
-      local whole = n == seq - 1 - tr -- no place is missing, so that there are no holes to forget
+      local whole = n == seq - 1 - tr -- no place is missing, so that none was removed on purpose
       local to
       to, bytes = trim(m, n, bytes, limit, room, size)
       if to then
@@ -295,7 +298,7 @@ local function rare()
     call('HSET', h, 's', place, 'nx', int(nx), 'mx', int(mx), 'tr', int(tr), 'b', int(bytes + size))
     if longer then
       call('PEXPIRE', m, int(mx - now))
-      call('PEXPIRE', g, int(mx - now))
+      call('PEXPIRE', g, int(mx - now + YEAR))
       call('PEXPIRE', h, int(mx - now + YEAR))
     end
   end

@@ -8,7 +8,7 @@ if e then
   local s = call('HMGET', KEYS[1], 'b', 'mx')
   if s[1] then call('HSET', KEYS[1], 'b', int(math.max(0, tonumber(s[1]) - R.sizeOf(e)))) end
   if R.expiryOf(e) > now then -- what has expired is lost, recalled or not
-    R.addHole(KEYS[3], tonumber(place), (tonumber(s[2]) or now + DAY) - now)
+    R.addRemoved(KEYS[3], tonumber(place), now, tonumber(s[2]) or now + DAY)
   end
 end
 if ARGV[6] == '1' then

@@ -21,52 +21,55 @@ func (c *Cluster) URL() string {
 	return hostPorts
 }
 
-// slow is how long a node may be silent before others take it for dead: longer
-// than a busy machine keeps one from its work.
-const slow = 15 * time.Second
+// A node that is silent for the cluster's timeout is taken for dead. A cluster that is
+// being formed has a short one, because nodes tell each other what is new within half of
+// it. Afterwards it is longer than a busy machine keeps a node from its work.
+const (
+	formingTimeout = 2 * time.Second
+	nodeTimeout    = 15 * time.Second
+)
 
 // StartCluster starts three primaries that share the slots.
-func StartCluster(t testing.TB) *Cluster { return startCluster(t, false, slow) }
+func StartCluster(t testing.TB) *Cluster { return startCluster(t, false, nodeTimeout) }
 
 // StartReplicatedCluster starts three such primaries with a replica each. They
 // take a node for dead that is silent for timeout; 0 is longer than a test takes.
 func StartReplicatedCluster(t testing.TB, timeout time.Duration) *Cluster {
-	return startCluster(t, true, cmp.Or(timeout, slow))
+	return startCluster(t, true, cmp.Or(timeout, nodeTimeout))
 }
 
 func startCluster(t testing.TB, replicated bool, timeout time.Duration) *Cluster {
 	t.Helper()
 	c := &Cluster{}
 	node := func() *Server {
-		return Start(t, "--cluster-enabled", "yes", "--cluster-node-timeout", fmt.Sprint(timeout.Milliseconds()), "--cluster-config-file", "nodes.conf",
-			"--repl-diskless-sync-delay", "0")
+		return Start(t, "--cluster-enabled", "yes", "--cluster-node-timeout", millis(formingTimeout), "--cluster-config-file", "nodes.conf")
 	}
 	for range 3 {
 		c.Nodes = append(c.Nodes, node())
 	}
-	for i, n := range c.Nodes {
-		n.Do("CLUSTER", "ADDSLOTSRANGE", fmt.Sprint(i*5461), fmt.Sprint(min(16383, i*5461+5460)+i/2*(16383-2*5461-5460)))
-		c.meet(t, n, c.Nodes[:i])
-	}
 	if replicated {
 		for range 3 {
-			r := node()
-			c.meet(t, r, c.Nodes)
-			c.Replicas = append(c.Replicas, r)
+			c.Replicas = append(c.Replicas, node())
 		}
 	}
 	all := append(c.Nodes[:3:3], c.Replicas...)
-	agree := func(what string) {
-		Eventually(t, "the cluster to agree", func() bool {
+	for i, n := range all {
+		c.meet(t, n, all[:i])
+	}
+	for i, n := range c.Nodes {
+		n.Do("CLUSTER", "ADDSLOTSRANGE", fmt.Sprint(i*5461), fmt.Sprint(min(16383, i*5461+5460)+i/2*(16383-2*5461-5460)))
+	}
+	eachNode := func(what, command, answer string, times int) {
+		Eventually(t, what, func() bool {
 			for _, n := range all {
-				if info, err := n.Try("CLUSTER", "INFO"); err != nil || !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, what) {
+				if text, err := n.Try("CLUSTER", command); err != nil || strings.Count(text, answer) != times {
 					return false
 				}
 			}
 			return true
 		})
 	}
-	agree(fmt.Sprintf("cluster_known_nodes:%d", len(all)))
+	eachNode("the nodes to know each other", "INFO", fmt.Sprintf("cluster_known_nodes:%d\r", len(all)), 1)
 	for i, r := range c.Replicas {
 		id := c.Nodes[i].Do("CLUSTER", "MYID")
 		Eventually(t, "the replica to know its primary", func() bool { _, err := r.Try("CLUSTER", "REPLICATE", id); return err == nil })
@@ -74,19 +77,16 @@ func startCluster(t testing.TB, replicated bool, timeout time.Duration) *Cluster
 	for _, r := range c.Replicas {
 		r.untilFollowing()
 	}
-	if replicated {
-		// Every node must know who replicates whom, or a failover is refused.
-		Eventually(t, "the nodes to know the replicas", func() bool {
-			for _, n := range all {
-				if nodes, err := n.Try("CLUSTER", "NODES"); err != nil || strings.Count(nodes, "slave ") != 3 {
-					return false
-				}
-			}
-			return true
-		})
+	// Every node must know who replicates whom, or a failover is refused.
+	eachNode("the nodes to know the replicas", "NODES", "slave ", len(c.Replicas))
+	eachNode("the cluster to agree", "INFO", "cluster_state:ok", 1)
+	for _, n := range all {
+		n.Do("CONFIG", "SET", "cluster-node-timeout", millis(timeout))
 	}
 	return c
 }
+
+func millis(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) }
 
 func (c *Cluster) meet(t testing.TB, n *Server, others []*Server) {
 	t.Helper()

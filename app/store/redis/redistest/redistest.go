@@ -44,7 +44,8 @@ func Start(t testing.TB, args ...string) *Server {
 	}
 	s := &Server{t: t, Addr: freeAddr(t), Dir: dir}
 	s.args = append([]string{"--bind", "127.0.0.1", "--dir", dir, "--save", "", "--appendonly", "yes",
-		"--appendfsync", "always", "--daemonize", "no", "--loglevel", "warning"}, args...)
+		"--appendfsync", "always", "--daemonize", "no", "--loglevel", "warning",
+		"--repl-diskless-sync-delay", "0"}, args...) // or each replica would wait 5 s for others to come
 	t.Cleanup(func() {
 		s.Kill()
 		if err := os.RemoveAll(dir); err != nil {
@@ -212,7 +213,7 @@ func StartReplica(t testing.TB, of *Server, args ...string) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := Start(t, append([]string{"--replicaof", host + " " + port, "--repl-diskless-sync-delay", "0"}, args...)...)
+	r := Start(t, append([]string{"--replicaof", host + " " + port}, args...)...)
 	r.untilFollowing()
 	return r
 }

@@ -1,4 +1,4 @@
-package cli
+package client
 
 import (
 	"errors"
@@ -8,7 +8,7 @@ import (
 	"hookbridge/app/wire"
 )
 
-func TestEachCloseCodeIsAnsweredAsTheTableSays(t *testing.T) {
+func TestBackoffAnswersEachCloseCodeAsTheTableSays(t *testing.T) {
 	const most = -1 // all that the jitter may add
 	for _, c := range []struct {
 		code  wire.CloseCode
@@ -40,7 +40,7 @@ func TestEachCloseCodeIsAnsweredAsTheTableSays(t *testing.T) {
 		{code: wire.CloseTooBig, fails: true},
 		{code: wire.CloseBadFrame, fails: true},
 	} {
-		r := retreat{renews: true, jitter: func(most time.Duration) time.Duration { return most }}
+		r := backoff{renews: true, jitter: func(most time.Duration) time.Duration { return most }}
 		wait, again, err := r.next(ending{code: c.code, after: c.after, reason: "x"})
 		if wait != c.wait || again != c.again || (err != nil) != c.fails {
 			t.Errorf("%d: wait %s, again %t, %v", c.code, wait, again, err)
@@ -48,8 +48,8 @@ func TestEachCloseCodeIsAnsweredAsTheTableSays(t *testing.T) {
 	}
 }
 
-func TestTheBackoffGrowsToHalfAMinuteAndStartsAnewAfterASession(t *testing.T) {
-	r := retreat{jitter: func(most time.Duration) time.Duration { return most }}
+func TestBackoffGrowsToHalfAMinuteAndStartsAnewAfterASession(t *testing.T) {
+	r := backoff{jitter: func(most time.Duration) time.Duration { return most }}
 	for _, want := range []time.Duration{1, 2, 4, 8, 16, 30, 30, 30} {
 		if wait, _, _ := r.next(ending{code: closeLost}); wait != want*time.Second {
 			t.Errorf("waits %s, want %d s", wait, want)
@@ -60,9 +60,9 @@ func TestTheBackoffGrowsToHalfAMinuteAndStartsAnewAfterASession(t *testing.T) {
 	}
 }
 
-func TestWhatIsAllowedOnceEndsTheSecondTimeInARow(t *testing.T) {
+func TestBackoffEndsTheSecondTimeInARowWhatIsAllowedOnce(t *testing.T) {
 	for _, code := range []wire.CloseCode{wire.CloseUnauthorized, wire.CloseNoConnect} {
-		r := retreat{renews: true, jitter: func(time.Duration) time.Duration { return 0 }}
+		r := backoff{renews: true, jitter: func(time.Duration) time.Duration { return 0 }}
 		for i, e := range []ending{{code: code}, {code: code, connected: true}, {code: code}} {
 			_, again, err := r.next(e)
 			if again != (i < 2) || (err == nil) != again {
@@ -71,7 +71,7 @@ func TestWhatIsAllowedOnceEndsTheSecondTimeInARow(t *testing.T) {
 		}
 	}
 	// Who has only the one token need not show it twice.
-	r := retreat{jitter: func(time.Duration) time.Duration { return 0 }}
+	r := backoff{jitter: func(time.Duration) time.Duration { return 0 }}
 	if _, again, err := r.next(ending{code: wire.CloseUnauthorized}); again || err == nil {
 		t.Errorf("again %t, %v", again, err)
 	}

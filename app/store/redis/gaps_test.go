@@ -1,0 +1,55 @@
+package redis_test
+
+import (
+	"strconv"
+	"testing"
+	"time"
+
+	"hookbridge/app/bridge"
+	"hookbridge/app/store/redis"
+	"hookbridge/app/store/redis/redistest"
+)
+
+// Messages expire with their keys. Were what is known of removed ones to go at the same
+// time, they would count as expired from then on, and their readers would be told of a
+// gap.
+func TestWhatWasRemovedOnPurposeIsKnownAsLongAsTheMailboxIs(t *testing.T) {
+	s := redistest.Start(t)
+	e, _ := quick(t, redis.Options{URL: s.URL()})
+	for user, remove := range map[string]func(){
+		"replaced": func() {
+			for i := range 2 {
+				m := message("topic_"+strconv.Itoa(i), "replaced")
+				m.Topic = "t"
+				appendTo(t, e, m)
+			}
+		},
+		"recalled": func() {
+			appendTo(t, e, message("recalled", "recalled"))
+			must(t, e.Recall(t.Context(), "recalled"))
+		},
+		"prolonged": func() {
+			appendTo(t, e, message("brief", "prolonged"))
+			must(t, e.Recall(t.Context(), "brief"))
+			m := message("long", "prolonged")
+			m.Expires = m.Expires.Add(90 * 24 * time.Hour)
+			appendTo(t, e, m)
+		},
+	} {
+		remove()
+		left := func(key string) time.Duration {
+			ms, err := strconv.Atoi(s.Do("PTTL", key))
+			must(t, err)
+			return time.Duration(ms) * time.Millisecond
+		}
+		state, removed := redis.StateAndRemovedKeys(e, user)
+		if a, b := left(state), left(removed); b < a-time.Minute || b < 300*24*time.Hour {
+			t.Errorf("%s: the mailbox is known for %v, and what was removed for %v", user, a, b)
+		}
+		p, err := e.Read(t.Context(), user, e.Life(), bridge.Position{}, 10, 1<<20)
+		must(t, err)
+		if p.Lost() != (bridge.Lost{}) {
+			t.Errorf("%s: lost %+v", user, p.Lost())
+		}
+	}
+}
