@@ -65,10 +65,13 @@ func newConnections(ln net.Listener, limit, maxUnproven int, log *slog.Logger, d
 		freed: make(chan struct{}, 1), surge: surge{least: surgeConnections}, closing: make(chan struct{})}
 }
 
-// Close stops listening.
-func (l *connections) Close() error {
-	l.closeOnce.Do(func() { close(l.closing) })
-	return l.Listener.Close()
+// Close stops listening. It may be called again.
+func (l *connections) Close() (err error) {
+	l.closeOnce.Do(func() {
+		close(l.closing)
+		err = l.Listener.Close()
+	})
+	return err
 }
 
 // Accept returns the next connection. It goes on after errors that pass, as

@@ -101,6 +101,7 @@ type Server struct {
 	bodies    *bodies
 	dropped   *prometheus.CounterVec
 	listening atomic.Pointer[connections] // set by Serve
+	stopped   atomic.Bool                 // set by Shutdown
 	refused   *prometheus.CounterVec
 	webhooks  *prometheus.CounterVec
 }
@@ -209,17 +210,27 @@ func (s *Server) knownMethod(next fasthttp.RequestHandler) fasthttp.RequestHandl
 	}
 }
 
-// Serve answers requests that come to ln until Shutdown.
+// Serve answers requests that come to ln until Shutdown, which may come first.
 func (s *Server) Serve(ln net.Listener) error {
 	l := newConnections(ln, cmp.Or(s.o.MaxConnections, math.MaxInt32), cmp.Or(s.o.MaxUnauthenticated, math.MaxInt32), s.log, s.dropped)
 	s.listening.Store(l)
+	if s.stopped.Load() {
+		return l.Close()
+	}
 	return s.app.Listener(l)
 }
 
 // Shutdown stops listening and waits for requests under way. Sessions are the
 // bridge's to drain, before this.
 func (s *Server) Shutdown(ctx context.Context) error {
-	err := s.app.ShutdownWithContext(ctx)
+	// fasthttp ends only what it serves already. A Serve that has just begun finds its
+	// listener closed, and one that is about to begin finds stopped.
+	s.stopped.Store(true)
+	var closed error
+	if l := s.listening.Load(); l != nil {
+		closed = l.Close()
+	}
+	err := errors.Join(closed, s.app.ShutdownWithContext(ctx))
 	if errors.Is(err, context.DeadlineExceeded) {
 		return errors.New("some requests were cut off when the time to stop was up")
 	}

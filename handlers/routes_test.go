@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -55,6 +56,25 @@ func TestARequestHasTenSecondsAndSoHasAMessageOfASession(t *testing.T) {
 	s := newTestServer()
 	if r, m := s.app.Server().ReadTimeout, s.o.MessageTimeout; r != 10*time.Second || m != 10*time.Second {
 		t.Errorf("a request has %v, a message %v", r, m)
+	}
+}
+
+// A program may be told to stop while it starts.
+func TestAServerThatWasShutDownServesNothing(t *testing.T) {
+	s := newTestServer()
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Serve(ln); err != nil {
+		t.Error(err)
+	}
+	if conn, err := net.Dial("tcp", ln.Addr().String()); err == nil {
+		conn.Close()
+		t.Error("it listens")
 	}
 }
 
