@@ -19,9 +19,9 @@ const (
 	// firstBodyBytes is what a body gets at first. Most events fit. It is not
 	// counted: the limit of connections bounds it.
 	firstBodyBytes = 4 << 10
-	// mostUnverified bounds the bytes of all bodies together whose signature or
+	// maxUnverified bounds the bytes of all bodies together whose signature or
 	// token is not checked yet, where GOMEMLIMIT does not; see newBodies.
-	mostUnverified = 64 << 20
+	maxUnverified = 64 << 20
 	// overLimit is how much of a body that was refused is read away, beyond the
 	// largest that is allowed, so that its sender reads the answer.
 	overLimit = 1 << 20
@@ -87,27 +87,27 @@ func (s *Server) pathOf(h *fasthttp.RequestHeader) []byte {
 // early tells why a request was refused by its headers; empty where it was not.
 func early(h *fasthttp.RequestHeader) string { return utils.UnsafeString(h.Peek(refusedEarly)) }
 
-// bodies bounds the bytes of all bodies that are being read and not verified.
+// bodyBudget bounds the bytes of all bodyBudget that are being read and not verified.
 // Where there are too many, the body that has been coming for longest is given
 // up: an honest one is here within a moment.
-type bodies struct {
+type bodyBudget struct {
 	max           int // bytes in all
 	maxPerAddress int
 
 	mu        sync.Mutex // guards what follows, and each body's size and given
 	size      int
 	byAddress map[string]int
-	coming    []*body // oldest first
-	surge     surge
+	reading    []*bodyUse // oldest first
+	burst     burstGC
 }
 
-// body is one that is being read.
-type body struct {
+// bodyUse is one that is being read.
+type bodyUse struct {
 	address string
 	conn    *connection // nil: it cannot be interrupted
 	size    int
-	given   error // why it was given up: errBodiesFull or errAddressBodies
-	over    bool  // it is no longer counted
+	evicted   error // why it was given up: errBodiesFull or errAddressBodies
+	done    bool  // it is no longer counted
 }
 
 var (
@@ -116,45 +116,45 @@ var (
 	errBodyTooLarge  = errors.New("the body is larger than allowed")
 )
 
-// newBodies allows a fifth of GOMEMLIMIT in all, where that is set, and at least
+// newBodyBudget allows a fifth of GOMEMLIMIT in all, where that is set, and at least
 // two of the largest bodies; half of it to one address, which may be a proxy's. A
 // body in chunks gets one byte more than it may have, which shows that it is too
 // large.
-func newBodies(largest int) *bodies {
-	limit := max(2*(largest+1), int(min(debug.SetMemoryLimit(-1)/5, mostUnverified)))
-	return &bodies{max: limit, maxPerAddress: limit / 2, surge: surge{least: surgeBytes}, byAddress: make(map[string]int)}
+func newBodyBudget(largest int) *bodyBudget {
+	limit := max(2*(largest+1), int(min(debug.SetMemoryLimit(-1)/5, maxUnverified)))
+	return &bodyBudget{max: limit, maxPerAddress: limit / 2, burst: burstGC{least: burstBytes}, byAddress: make(map[string]int)}
 }
 
 // grow counts n more bytes of a body. Its error says why the body is given up.
-func (bs *bodies) grow(b *body, n int) error {
+func (bs *bodyBudget) grow(b *bodyUse, n int) error {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
-	if b.given != nil || b.over {
-		return b.given
+	if b.evicted != nil || b.done {
+		return b.evicted
 	}
 	if b.size == 0 {
-		bs.coming = append(bs.coming, b)
+		bs.reading = append(bs.reading, b)
 	}
 	b.size += n
 	bs.size += n
-	bs.surge.rise(bs.size)
+	bs.burst.grew(bs.size)
 	bs.byAddress[b.address] += n
-	for i := 0; i < len(bs.coming) && bs.byAddress[b.address] > bs.maxPerAddress; {
-		if old := bs.coming[i]; old.address == b.address {
-			bs.giveUp(old, errAddressBodies)
+	for i := 0; i < len(bs.reading) && bs.byAddress[b.address] > bs.maxPerAddress; {
+		if old := bs.reading[i]; old.address == b.address {
+			bs.evict(old, errAddressBodies)
 		} else {
 			i++
 		}
 	}
 	for bs.size > bs.max {
-		bs.giveUp(bs.coming[0], errBodiesFull)
+		bs.evict(bs.reading[0], errBodiesFull)
 	}
-	return b.given
+	return b.evicted
 }
 
-// giveUp takes a body off the count and makes its reader stop; mu is held.
-func (bs *bodies) giveUp(b *body, why error) {
-	b.given = why
+// evict takes a body off the count and makes its reader stop; mu is held.
+func (bs *bodyBudget) evict(b *bodyUse, why error) {
+	b.evicted = why
 	bs.uncount(b)
 	if b.conn != nil {
 		// An error means that the connection is gone, and the read with it.
@@ -163,27 +163,27 @@ func (bs *bodies) giveUp(b *body, why error) {
 }
 
 // done takes a body off the count, and returns why it was given up, if it was.
-func (bs *bodies) done(b *body) error {
+func (bs *bodyBudget) done(b *bodyUse) error {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
-	if b.given == nil && b.size > 0 {
+	if b.evicted == nil && b.size > 0 {
 		bs.uncount(b)
 	}
-	b.over = true
-	return b.given
+	b.done = true
+	return b.evicted
 }
 
-// lost tells why a body was given up; nil where it was not.
-func (bs *bodies) lost(b *body) error {
+// evicted tells why a body was given up; nil where it was not.
+func (bs *bodyBudget) evicted(b *bodyUse) error {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
-	return b.given
+	return b.evicted
 }
 
-func (bs *bodies) uncount(b *body) {
-	for i, c := range bs.coming {
+func (bs *bodyBudget) uncount(b *bodyUse) {
+	for i, c := range bs.reading {
 		if c == b {
-			bs.coming = append(bs.coming[:i], bs.coming[i+1:]...)
+			bs.reading = append(bs.reading[:i], bs.reading[i+1:]...)
 			break
 		}
 	}
@@ -192,7 +192,7 @@ func (bs *bodies) uncount(b *body) {
 		delete(bs.byAddress, b.address)
 	}
 	b.size = 0
-	bs.surge.fall(bs.size)
+	bs.burst.shrank(bs.size)
 }
 
 // readBody reads a request's body of at most limit bytes into memory of its own,
@@ -227,11 +227,11 @@ func (s *Server) readBody(c *fiber.Ctx, limit int) ([]byte, error) {
 
 // bodyReader reads one body.
 type bodyReader struct {
-	bodies  *bodies
+	bodies  *bodyBudget
 	limit   int
 	length  int // as announced; -1: in chunks
 	conn    *connection
-	body    *body // nil while it is too small to be counted
+	body    *bodyUse // nil while it is too small to be counted
 	counted int   // bytes that bodies was told of
 
 	server  *Server
@@ -285,7 +285,7 @@ func (r *bodyReader) read(stream io.Reader) (b []byte, err error) {
 // much.
 func (r *bodyReader) enlarge(b []byte, size int) ([]byte, error) {
 	if r.body == nil {
-		r.body = &body{address: r.address(), conn: r.conn}
+		r.body = &bodyUse{address: r.address(), conn: r.conn}
 	}
 	more := size - r.counted
 	r.counted = size
@@ -333,7 +333,7 @@ func (s *Server) serve(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(rc *fasthttp.RequestCtx) {
 		conn := connectionOf(rc.Conn())
 		if conn != nil {
-			conn.bodyRead, conn.authenticated = false, false
+			conn.bodyRead, conn.requestAuthenticated = false, false
 			conn.answering.Store(true)
 			defer conn.answering.Store(false)
 		}

@@ -24,7 +24,7 @@ type operation func(ctx context.Context, c *fiber.Ctx, o bridge.Operator) error
 // operators lets those in whose token names the area. Their calls are free; those
 // with a bad token count towards their address's rate.
 func (s *Server) operators(area string, do operation) fiber.Handler {
-	return s.weighs(0, func(c *fiber.Ctx) error {
+	return s.limitCalls(0, func(c *fiber.Ctx) error {
 		id, err := s.bearer(c)
 		if err != nil {
 			return err
@@ -39,18 +39,18 @@ func (s *Server) operators(area string, do operation) fiber.Handler {
 		if err == nil {
 			return nil
 		}
-		if u := (*unasked)(nil); errors.As(err, &u) {
+		if u := (*unaudited)(nil); errors.As(err, &u) {
 			s.auditRefusal(bridge.ProblemOf(err).Code, c, id)
 		}
 		return err
 	})
 }
 
-// unasked is a call that was refused before the domain, which audits what it is
+// unaudited is a call that was refused before the domain, which audits what it is
 // asked, heard of it.
-type unasked struct{ error }
+type unaudited struct{ error }
 
-func (u *unasked) Unwrap() error { return u.error }
+func (u *unaudited) Unwrap() error { return u.error }
 
 func (s *Server) operatorRoutes(r fiber.Router) {
 	presence := s.operators(bridge.AreaPresence, s.presenceOf)
@@ -132,7 +132,7 @@ func (s *Server) presenceOfMany(ctx context.Context, c *fiber.Ctx, o bridge.Oper
 		Users []string `json:"users"`
 	}
 	if err := s.readJSON(c, &body); err != nil {
-		return &unasked{err}
+		return &unaudited{err}
 	}
 	list, err := o.Presence(ctx, body.Users)
 	if err != nil {
@@ -179,19 +179,19 @@ func (s *Server) revoke(ctx context.Context, c *fiber.Ctx, o bridge.Operator) er
 		TokenID      *string     `json:"jti"`
 	}
 	if err := s.readJSON(c, &body); err != nil {
-		return &unasked{err}
+		return &unaudited{err}
 	}
 	var r bridge.Revocation
 	switch {
 	case (body.IssuedBefore == nil) == (body.TokenID == nil):
-		return &unasked{&bridge.RequestError{Detail: "give exactly one of issuedBefore and jti"}}
+		return &unaudited{&bridge.RequestError{Detail: "give exactly one of issuedBefore and jti"}}
 	case body.TokenID != nil:
 		if *body.TokenID == "" || len(*body.TokenID) > 4*bridge.MaxUserChars {
-			return &unasked{&bridge.RequestError{Detail: "/jti must be a token's id, 1 to 512 bytes"}}
+			return &unaudited{&bridge.RequestError{Detail: "/jti must be a token's id, 1 to 512 bytes"}}
 		}
 		r.TokenID = *body.TokenID
 	case *body.IssuedBefore < 1 || *body.IssuedBefore > maxUnixSeconds:
-		return &unasked{&bridge.RequestError{Detail: "/issuedBefore must be Unix seconds, like 1795380000"}}
+		return &unaudited{&bridge.RequestError{Detail: "/issuedBefore must be Unix seconds, like 1795380000"}}
 	default:
 		r.IssuedBefore = time.Unix(int64(*body.IssuedBefore), 0).UTC()
 	}

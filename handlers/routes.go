@@ -98,10 +98,10 @@ type Server struct {
 	senders []*sender
 
 	addresses *addresses
-	bodies    *bodies
+	bodies    *bodyBudget
 	dropped   *prometheus.CounterVec
-	listening atomic.Pointer[connections] // set by Serve
-	stopped   atomic.Bool                 // set by Shutdown
+	listening atomic.Pointer[listener] // set by Serve
+	stopped   atomic.Bool              // set by Shutdown
 	refused   *prometheus.CounterVec
 	webhooks  *prometheus.CounterVec
 }
@@ -110,7 +110,7 @@ type Server struct {
 func New(o Options) *Server {
 	s := &Server{o: o, log: o.Logger, now: o.Now, pending: newPending(o.MaxPendingPerAddress),
 		senders: newSenders(o.Senders), addresses: newAddresses(o.ConnectRate),
-		bodies: newBodies(max(o.Bridge.MaxBytes(), o.MaxBatchBytes))}
+		bodies: newBodyBudget(max(o.Bridge.MaxBytes(), o.MaxBatchBytes))}
 	s.o.RequestTimeout = cmp.Or(o.RequestTimeout, requestTimeout)
 	s.o.MessageTimeout = cmp.Or(o.MessageTimeout, messageTimeout)
 	if s.now == nil {
@@ -171,13 +171,13 @@ func (s *Server) routes() {
 
 	r.Post(pathEvents, s.webhook)
 	r.Post(pathBatch, s.webhook)
-	r.Get("/ws", s.connects, s.socket, s.upgrade())
+	r.Get("/ws", s.limitConnects, s.socket, s.upgrade())
 
 	r.Use("/v1", s.cors, s.noTokenInURL)
-	r.Post("/v1/tickets", s.connects, s.ticket)
-	r.Get(pathStream, s.connects, s.stream)
-	r.Get("/v1/poll", s.connects, s.poll)
-	r.Post("/v1/acks", s.weighs(ackWeight, s.acks))
+	r.Post("/v1/tickets", s.limitConnects, s.ticket)
+	r.Get(pathStream, s.limitConnects, s.stream)
+	r.Get("/v1/poll", s.limitConnects, s.poll)
+	r.Post("/v1/acks", s.limitCalls(ackWeight, s.acks))
 	s.operatorRoutes(r)
 
 	r.Get("/openapi.json", s.contract(contract.OpenAPI))
@@ -212,7 +212,7 @@ func (s *Server) knownMethod(next fasthttp.RequestHandler) fasthttp.RequestHandl
 
 // Serve answers requests that come to ln until Shutdown, which may come first.
 func (s *Server) Serve(ln net.Listener) error {
-	l := newConnections(ln, cmp.Or(s.o.MaxConnections, math.MaxInt32), cmp.Or(s.o.MaxUnauthenticated, math.MaxInt32), s.log, s.dropped)
+	l := newListener(ln, cmp.Or(s.o.MaxConnections, math.MaxInt32), cmp.Or(s.o.MaxUnauthenticated, math.MaxInt32), s.log, s.dropped)
 	s.listening.Store(l)
 	if s.stopped.Load() {
 		return l.Close()

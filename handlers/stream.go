@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -56,7 +57,7 @@ func (s *Server) stream(c *fiber.Ctx) error {
 		go func() {
 			defer s.surviveConnection(sc)
 			if conn := connectionOf(nc); conn != nil {
-				conn.settle()
+				conn.becomeSession()
 			}
 			if err := sc.open(head); err != nil {
 				sc.Abort()
@@ -209,7 +210,7 @@ const defaultPollWait = 25 * time.Second
 
 // poll answers as soon as there is something after a cursor.
 func (s *Server) poll(c *fiber.Ctx) error {
-	id, err := s.listener(c, s.bearer)
+	id, err := s.listener(c, s.poller)
 	if err != nil {
 		return err
 	}
@@ -224,6 +225,9 @@ func (s *Server) poll(c *fiber.Ctx) error {
 	ctx, stop := s.caller(c)
 	defer stop()
 	polled, err := s.o.Bridge.Poll(ctx, id, after(c), patience)
+	if errors.Is(err, bridge.ErrRevoked) {
+		s.auditRefusal(wire.CodeTokenRevoked, c, id)
+	}
 	if err != nil {
 		return err
 	}

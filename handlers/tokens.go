@@ -60,7 +60,27 @@ func (s *Server) bearer(c *fiber.Ctx) (bridge.Identity, error) {
 	return id, err
 }
 
+// claims is bearer with the token's claims.
 func (s *Server) claims(c *fiber.Ctx) (bridge.Identity, auth.Claims, error) {
+	id, claims, err := s.verified(c)
+	if err == nil {
+		err = s.admit(c, id)
+	}
+	if err != nil {
+		return bridge.Identity{}, claims, err
+	}
+	return id, claims, nil
+}
+
+// poller is bearer without the question whether the token was revoked: a poll's
+// session asks that when it joins.
+func (s *Server) poller(c *fiber.Ctx) (bridge.Identity, error) {
+	id, _, err := s.verified(c)
+	return id, err
+}
+
+// verified is whose token a request carries, by the token alone.
+func (s *Server) verified(c *fiber.Ctx) (bridge.Identity, auth.Claims, error) {
 	token, ok := bearerToken(c.Get(fiber.HeaderAuthorization))
 	if !ok {
 		return bridge.Identity{}, auth.Claims{}, fmt.Errorf("%w: send it as: Authorization: Bearer, a space, the token", bridge.ErrUnauthorized)
@@ -74,9 +94,6 @@ func (s *Server) claims(c *fiber.Ctx) (bridge.Identity, auth.Claims, error) {
 		return id, claims, err
 	}
 	markAuthenticated(c)
-	if err := s.admit(c, id); err != nil {
-		return bridge.Identity{}, claims, err
-	}
 	return id, claims, nil
 }
 

@@ -80,7 +80,10 @@ func (b *Bridge) Accept(conn Conn, h Handshake) {
 	if h.Authenticated != nil {
 		h.Authenticated()
 	}
-	s.join(after)
+	if errors.Is(s.join(after), ErrRevoked) {
+		s.refused = true
+		b.noteRefused(conn, wire.CloseForbidden, ErrRevoked.Error())
+	}
 	begun = true
 	go s.live()
 }
@@ -157,14 +160,6 @@ func (b *Bridge) greet(conn Conn, h Handshake) (s *Session, after string, err er
 			}
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.ConnectTimeout)
-	defer cancel()
-	switch err := b.Admit(ctx, id); {
-	case errors.Is(err, ErrRevoked):
-		return nil, "", &refusal{code: wire.CloseForbidden, reason: ErrRevoked.Error()}
-	case err != nil:
-		return nil, "", &refusal{code: wire.CloseInternal, reason: "the store is not available"}
-	}
 	if b.Full() { // others may have become sessions since the upgrade
 		return nil, "", &refusal{code: wire.CloseOverloaded, reason: ErrFull.Error()}
 	}
@@ -185,8 +180,8 @@ func (b *Bridge) newSession(conn Conn, id Identity, h Handshake) *Session {
 	}
 }
 
-// Admit refuses an identity whose token was revoked. Errors: ErrRevoked, and the
-// engine's.
+// Admit refuses an identity whose token was revoked, for those who open no session:
+// one that joins is refused there. Errors: ErrRevoked, and the store's.
 func (b *Bridge) Admit(ctx context.Context, id Identity) error {
 	revoked, err := b.store.Revoked(ctx, id.User, id.TokenID, id.Issued)
 	if err == nil && revoked {

@@ -128,6 +128,7 @@ func New(cfg Config, store Store, live Live, auth Authenticator) *Bridge {
 	b.hub = newHub(b.waits)
 	b.metrics = newMetrics(cfg.Registerer, b.hub, b.guard)
 	store.Listen(b.hub)
+	live.Listen(b.hub)
 	return b
 }
 
@@ -159,7 +160,7 @@ func (b *Bridge) thinOut(ctx context.Context, user string) error {
 		return fmt.Errorf("list sessions: %w", err)
 	}
 	list = slices.DeleteFunc(list, func(m Member) bool { return b.hub.ending(user, m.Session) })
-	for _, m := range surplus(list, b.cfg.SessionsPerUser, func(m Member) string { return m.Transport }) {
+	for _, m := range surplus(list, b.cfg.SessionsPerUser) {
 		if err := b.live.Tell(ctx, Notice{Kind: NoticeReplaced, User: user, Session: m.Session}); err != nil {
 			return fmt.Errorf("end an older session: %w", err)
 		}

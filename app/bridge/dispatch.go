@@ -23,14 +23,14 @@ func (s *Session) memberWith(id *Identity) Member {
 }
 
 // join registers the session and queues its first frames.
-func (s *Session) join(after string) {
+// An error has ended it, for live to see; it is returned for those who answer in
+// another way.
+func (s *Session) join(after string) (err error) {
 	defer s.survive()
 	b := s.b
-	for _, old := range b.hub.add(s, b.cfg.SessionsPerUser) {
-		old.replace("replaced: the user has too many sessions")
-	}
+	b.hub.add(s)
 	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
-	err := s.begin(ctx, after)
+	err = s.begin(ctx, after)
 	cancel()
 	if code, reason := endingOf(err); code != 0 {
 		if code == wire.CloseInternal {
@@ -47,9 +47,10 @@ func (s *Session) join(after string) {
 	if b.draining.Load() { // it began while Drain was counting
 		b.advise(s)
 	}
+	return err
 }
 
-// endingOf says how a session ends that the engine does not let in, or no longer
+// endingOf says how a session ends that Live does not let in, or no longer
 // serves; 0 without an error.
 func endingOf(err error) (wire.CloseCode, string) {
 	switch {
@@ -133,19 +134,22 @@ func (s *Session) leave() {
 	putItems(s.queue)
 	s.queue, s.queued = nil, 0
 	s.left = b.cfg.Now()
-	var trail DeliveryLog
+	var log DeliveryLog
 	func() {
 		defer s.mu.Unlock()
-		trail = s.copyTrail()
+		log = s.copyDeliveryLog()
 	}()
 	s.conn.Abort()
-	trail.end(s.left)
+	log.end(s.left)
 	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
 	defer cancel()
-	if err := b.live.Leave(ctx, trail); err != nil && !errors.Is(err, ErrClosed) {
+	if err := b.live.Leave(ctx, log); err != nil && !errors.Is(err, ErrClosed) {
 		b.log.Warn("presence was not withdrawn; it will lapse", "session", s.id, "error", err)
 	}
 	b.metrics.ends.WithLabelValues(strconv.Itoa(int(end.code))).Inc()
+	if s.refused {
+		return
+	}
 	b.log.Info("session ended", "session", s.id, "user", s.user, "code", int(end.code), "reason", end.reason,
 		"seconds", int(b.cfg.Now().Sub(s.since).Seconds()))
 	b.audit.session("ended", s, slog.String("code", strconv.Itoa(int(end.code))), slog.String("reason", end.reason))

@@ -25,7 +25,7 @@ func TestGaps(t *testing.T) {
 	none := frame{}
 	cursor, head := told{}, Position{Mailbox: 9}
 	fresh := told{Lost: Lost{Expired: head}}
-	waiting := told{Lost: Lost{Expired: head}, pending: Pending{Mailbox: []Range{{2, 3}, {5, 5}}}}
+	waiting := told{Lost: Lost{Expired: head}, pending: &Pending{Mailbox: []Range{{2, 3}, {5, 5}}}}
 	afterGap := told{Lost: Lost{Expired: head, Trimmed: head}}
 	for _, c := range []struct {
 		promise string
@@ -70,7 +70,9 @@ func TestGaps(t *testing.T) {
 			// The log of messages to all goes by the same rules.
 			other, all := c.told, &Page{Broadcast: c.page.Mailbox}
 			other.Expired, other.Trimmed = Position{Broadcast: other.Expired.Mailbox}, Position{Broadcast: other.Trimmed.Mailbox}
-			other.pending = Pending{Broadcast: c.told.pending.Mailbox}
+			if c.told.pending != nil {
+				other.pending = &Pending{Broadcast: c.told.pending.Mailbox}
+			}
 			for _, d := range c.page.Deliveries {
 				all.Deliveries = append(all.Deliveries, Delivery{Broadcast: d.Mailbox})
 			}
@@ -241,7 +243,7 @@ func (m *model) begin(kind int, at Position, first *Page) {
 	case 1:
 		m.told = told{Lost: Lost{Expired: m.head}}
 		if first.More {
-			m.told.pending = Pending{m.logs[0].pending(at.Mailbox, m.now), m.logs[1].pending(at.Broadcast, m.now)}
+			m.told.pending = &Pending{m.logs[0].pending(at.Mailbox, m.now), m.logs[1].pending(at.Broadcast, m.now)}
 		}
 	case 2:
 		m.told = told{Lost: Lost{Expired: m.head, Trimmed: m.head}}

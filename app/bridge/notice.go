@@ -51,8 +51,8 @@ func (s *Session) recall(n *Notice) {
 	for i := range s.queue {
 		if m := s.queue[i].d.Message; m != nil && m.ID == n.ID {
 			s.queue[i].skip = true
-			if s.trail != nil {
-				s.trail.unpass(n.ID)
+			if s.deliveries != nil {
+				s.deliveries.unpass(n.ID)
 			}
 			return
 		}

@@ -223,18 +223,18 @@ func (o Operator) Event(ctx context.Context, id string) (st EventState, err erro
 	for i := range users {
 		users[i] = st.Record.Recipients[i].User
 	}
-	trails, err := o.b.trailsOf(ctx, users, false)
+	logs, err := o.b.validDeliveryLogs(ctx, users, false)
 	if err != nil {
 		return st, err
 	}
 	st.Recipients = make([]RecipientState, len(users))
 	for i := range users {
-		st.Recipients[i] = recipientState(&st.Record, &st.Record.Recipients[i], trails[i])
+		st.Recipients[i] = recipientState(&st.Record, &st.Record.Recipients[i], logs[i])
 	}
 	return st, nil
 }
 
-func recipientState(r *Record, f *RecipientStatus, trails []DeliveryLog) RecipientState {
+func recipientState(r *Record, f *RecipientStatus, logs []DeliveryLog) RecipientState {
 	out := RecipientState{User: f.User, Status: StatusDropped, Sessions: []SessionState{}}
 	if f.Held {
 		out.Status = StatusQueued
@@ -244,9 +244,9 @@ func recipientState(r *Record, f *RecipientStatus, trails []DeliveryLog) Recipie
 			out.Status = s
 		}
 	}
-	for i := range trails {
-		t := &trails[i]
-		times, had := t.Of(r.ID, f.Seq, r.Broadcast)
+	for i := range logs {
+		log := &logs[i]
+		times, had := log.Of(r.ID, f.Seq, r.Broadcast)
 		if !had {
 			continue
 		}
@@ -254,7 +254,7 @@ func recipientState(r *Record, f *RecipientStatus, trails []DeliveryLog) Recipie
 		if !times.Received.IsZero() {
 			raise(StatusReceived)
 		}
-		out.Sessions = append(out.Sessions, SessionState{Session: t.Member.Session, Times: times})
+		out.Sessions = append(out.Sessions, SessionState{Session: log.Member.Session, Times: times})
 	}
 	for _, sight := range f.Seen {
 		i := slices.IndexFunc(out.Sessions, func(s SessionState) bool { return s.Session == sight.Session })
@@ -296,12 +296,12 @@ func (o Operator) Export(ctx context.Context, user string, line func(json []byte
 	if err := o.exportMessages(ctx, user, line); err != nil {
 		return err
 	}
-	trails, err := o.b.live.Trails(ctx, user)
+	logs, err := o.b.deliveryLogs(ctx, []string{user}, false)
 	if err != nil {
 		return err
 	}
-	for i := range trails {
-		t := &trails[i]
+	for i := range logs[0] {
+		t := &logs[0][i]
 		s := wire.ExportSession{Session: t.Member.Session, Transport: t.Member.Transport, Since: wire.Time(t.Member.Since)}
 		if !t.Ended.IsZero() {
 			s.Until = wire.Time(t.Ended)

@@ -138,7 +138,7 @@ func (b *Bridge) holding(ctx context.Context, id string, recipients []Recipient)
 	for i := range recipients {
 		users[i] = recipients[i].User
 	}
-	trails, err := b.trailsOf(ctx, users, true)
+	logs, err := b.validDeliveryLogs(ctx, users, true)
 	for i := range recipients {
 		h := &out[i]
 		if err != nil {
@@ -146,8 +146,8 @@ func (b *Bridge) holding(ctx context.Context, id string, recipients []Recipient)
 			continue
 		}
 		h.status = StatusQueued
-		for j := range trails[i] {
-			t := &trails[i][j]
+		for j := range logs[i] {
+			t := &logs[i][j]
 			if !t.Ended.IsZero() {
 				continue
 			}

@@ -35,10 +35,10 @@ func (s *Session) answer(h heartbeat) (c cursor, ok bool) {
 	c = cursor{s.tag, s.life, p}
 	s.received = s.received.Max(p)
 	s.answered = max(s.answered, frames)
-	if s.trail != nil {
+	if s.deliveries != nil {
 		now := s.b.cfg.Now()
-		s.trail.mark(&s.trail.Received, p, now)
-		s.trail.passed(frames, now)
+		s.deliveries.mark(&s.deliveries.Received, p, now)
+		s.deliveries.passed(frames, now)
 	}
 	s.b.waits.progress(s.user, func(id string, u *waited) Status {
 		if times, ok := s.timesOf(id, u.mailbox, u.broadcast); ok && !times.Received.IsZero() {
@@ -69,7 +69,7 @@ func (s *Session) askAgain() {
 func (s *Session) standing(id string, mailbox, broadcast uint64) Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := s.trail
+	t := s.deliveries
 	switch {
 	case s.life != s.b.store.Life(): // it will read what the store has, whatever its places meant before
 		t = &DeliveryLog{}
@@ -81,10 +81,10 @@ func (s *Session) standing(id string, mailbox, broadcast uint64) Status {
 
 // timesOf tells when the session was handed a message; mu is held.
 func (s *Session) timesOf(id string, mailbox, broadcast uint64) (Times, bool) {
-	if s.trail == nil {
+	if s.deliveries == nil {
 		return Times{}, false
 	}
-	return s.trail.Of(id, mailbox, broadcast)
+	return s.deliveries.Of(id, mailbox, broadcast)
 }
 
 // ack passes an ack on. A failing engine is no reason to trouble the client:
@@ -102,15 +102,15 @@ func (s *Session) ack(c cursor) {
 	s.b.took(s.user, s.id, s.currentIdentity().TokenID, c)
 }
 
-// noteAck marks an ack in the session's trail. One of a life that the store has
-// left counts for nothing there: the trail may have been cut back since.
+// noteAck marks an ack in the session's delivery log. One of a life that the store has
+// left counts for nothing there: the log may have been cut back since.
 func (s *Session) noteAck(c cursor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.trail == nil || c.life != s.life {
+	if s.deliveries == nil || c.life != s.life {
 		return
 	}
-	s.trail.mark(&s.trail.Acked, c.at.Min(s.written), s.b.cfg.Now())
+	s.deliveries.mark(&s.deliveries.Acked, c.at.Min(s.written), s.b.cfg.Now())
 }
 
 // took counts an ack that the engine has taken, and tells those who wait for it.
@@ -171,14 +171,14 @@ func (s *Session) see(id string) {
 	s.b.audit.seen(s.user, s.id, s.currentIdentity().TokenID, id)
 }
 
-// note brings the trail up to what is about to be written: place and frames are
+// note brings the delivery log up to what is about to be written: place and frames are
 // what the socket will have had then. mu is held.
 func (s *Session) note(place Position, frames uint64) {
 	if place == s.written && frames == s.handed {
 		return
 	}
-	if frames > s.handed || s.trail != nil {
-		t := s.book()
+	if frames > s.handed || s.deliveries != nil {
+		t := s.deliveryLog()
 		now := s.b.cfg.Now()
 		t.mark(&t.Sent, place, now)
 		t.sent(frames, now)
@@ -186,27 +186,27 @@ func (s *Session) note(place Position, frames uint64) {
 	s.written, s.handed = place, frames
 }
 
-// book is the session's trail, made when there is something to keep in it; mu
+// deliveryLog is the session's own, made when there is something to keep in it; mu
 // is held.
-func (s *Session) book() *DeliveryLog {
-	if s.trail == nil {
-		s.trail = &DeliveryLog{From: s.start}
+func (s *Session) deliveryLog() *DeliveryLog {
+	if s.deliveries == nil {
+		s.deliveries = &DeliveryLog{From: s.start}
 	}
-	return s.trail
+	return s.deliveries
 }
 
-// wentBy is the trail as it stands, for those outside.
-func (s *Session) wentBy() DeliveryLog {
+// deliveryLogNow is a copy of it as it is now.
+func (s *Session) deliveryLogNow() DeliveryLog {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.copyTrail()
+	return s.copyDeliveryLog()
 }
 
-func (s *Session) copyTrail() DeliveryLog {
-	if s.trail == nil {
+func (s *Session) copyDeliveryLog() DeliveryLog {
+	if s.deliveries == nil {
 		return DeliveryLog{Member: s.member(), Life: s.life, From: s.written.Max(s.start), Ending: s.ending != nil}
 	}
-	t := s.trail.clone()
+	t := s.deliveries.clone()
 	t.Member, t.Life, t.Ending = s.member(), s.life, s.ending != nil
 	return t
 }

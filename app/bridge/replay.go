@@ -74,7 +74,7 @@ func (s *Session) begin(ctx context.Context, after string) error {
 			return fmt.Errorf("count: %w", err)
 		}
 		if pending = waits.Count(); after == "" {
-			told.pending = waits
+			told.pending = &waits
 		}
 	}
 	_, _, lost := told.gap(&page)

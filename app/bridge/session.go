@@ -28,38 +28,41 @@ type Session struct {
 
 	transport string // "websocket", "sse" or "poll"
 	oneWay    bool   // the peer can only listen: it answers no ping
+	refused   bool   // it was not let in, which Accept has noted
 
 	joining sync.Mutex // held by one Join at a time, so that the last one has the last token; taken before mu
 
-	mu       sync.Mutex // guards what follows
-	identity Identity
-	next     *Identity // of a newer token that the engine has not taken yet
-	suspect  bool      // identity was revoked while next was on its way
-	tag      string    // cursorTag of the store and the user
-	life     string    // of the store in which all places here were given out; changed by the writer alone
-	rewinds  uint64    // how often the store went back behind what was written
-	ready    bool      // the first frames are queued: the writer may start
-	writing  bool      // a writer goroutine exists
-	queue    []item
-	queued   int  // bytes in queue
-	pulling  bool // what is stored is read from the engine, not from the queue
-	behind   bool // something was stored since the last read began
-	skip     map[string]struct{}
-	ending   *ending
-	leaving  bool         // a poll that is being answered to make room for other sessions
-	left     time.Time    // when the session's reader began to leave the engine; zero before
-	written  Position     // furthest place whose frame went to the socket
-	received Position     // furthest place that a pong answered for
-	pinged   bool         // a ping is under way
-	handed   uint64       // event frames that went to the socket
-	answered uint64       // event frames that a pong answered for
-	awaited  uint64       // a caller waits for the pong that answers for so many
-	start    Position     // where its reading began
-	trail    *DeliveryLog // nil before there is anything in it
-	timer    *time.Timer
-	heard    time.Time // when the peer last sent anything
-	pingAt   time.Time
-	warning  expiryWarning
+	presence presence // guarded by the hub's lock
+
+	mu         sync.Mutex // guards what follows
+	identity   Identity
+	next       *Identity // of a newer token that the engine has not taken yet
+	suspect    bool      // identity was revoked while next was on its way
+	tag        string    // cursorTag of the store and the user
+	life       string    // of the store in which all places here were given out; changed by the writer alone
+	rewinds    uint64    // how often the store went back behind what was written
+	ready      bool      // the first frames are queued: the writer may start
+	writing    bool      // a writer goroutine exists
+	queue      []item
+	queued     int  // bytes in queue
+	pulling    bool // what is stored is read from the engine, not from the queue
+	behind     bool // something was stored since the last read began
+	skip       map[string]struct{}
+	ending     *ending
+	leaving    bool         // a poll that is being answered to make room for other sessions
+	left       time.Time    // when the session's reader began to leave the engine; zero before
+	written    Position     // furthest place whose frame went to the socket
+	received   Position     // furthest place that a pong answered for
+	pinged     bool         // a ping is under way
+	handed     uint64       // event frames that went to the socket
+	answered   uint64       // event frames that a pong answered for
+	awaited    uint64       // a caller waits for the pong that answers for so many
+	start      Position     // where its reading began
+	deliveries *DeliveryLog // nil before there is anything in it
+	timer      *time.Timer
+	heard      time.Time // when the peer last sent anything
+	pingAt     time.Time
+	warning    expiryWarning
 
 	// at is the place of the last message handed to the socket. It belongs to
 	// the writer; between two writers mu passes it on.
@@ -142,7 +145,7 @@ func (s *Session) offer(d Delivery) bool {
 		return false
 	}
 	if !stored {
-		s.book().passing(d.Message.ID, notYet)
+		s.deliveryLog().passing(d.Message.ID, notYet)
 	}
 	return true
 }

@@ -296,13 +296,16 @@ func TestWaitsHoldUnderAllAtOnce(t *testing.T) {
 }
 
 // noStore is a store that breaks on each append.
-type noStore struct{ Store }
+type noStore struct {
+	Store
+	Live
+}
 
-func (noStore) Listen(Listener)                                   {}
+func (noStore) Listen(Hub)                                        {}
 func (noStore) Append(context.Context, *Message) (Receipt, error) { panic("x") }
 
 func TestAnAppendThatPanicsIsItsCallersAloneAndLeavesNoWait(t *testing.T) {
-	b := New(Config{Logger: slog.New(slog.DiscardHandler)}, noStore{}, nil, nil)
+	b := New(Config{Logger: slog.New(slog.DiscardHandler)}, noStore{}, noStore{}, nil)
 	func() {
 		defer func() {
 			if recover() == nil {

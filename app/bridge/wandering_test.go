@@ -23,7 +23,7 @@ import (
 type wanderer struct {
 	storeAndLive // nil: other calls are not made
 
-	listener bridge.Listener
+	listener bridge.Hub
 
 	telling sync.Mutex // orders what the listener hears; taken before mu
 
@@ -140,9 +140,9 @@ func (w *wanderer) head() bridge.Position {
 	return bridge.Position{Mailbox: uint64(len(w.logs[0])), Broadcast: uint64(len(w.logs[1]))}
 }
 
-func (w *wanderer) Epoch() string            { return "wanders" }
-func (w *wanderer) Listen(l bridge.Listener) { w.listener = l }
-func (w *wanderer) Close() error             { return nil }
+func (w *wanderer) Epoch() string       { return "wanders" }
+func (w *wanderer) Listen(l bridge.Hub) { w.listener = l }
+func (w *wanderer) Close() error        { return nil }
 
 func (w *wanderer) Life() string {
 	w.mu.Lock()

@@ -149,8 +149,8 @@ func (w *writer) items(items []item) bool {
 }
 
 // live moves the place on to a queued message and tells whether it is due: not
-// one that the replay has brought already, and not one behind a hole. A hole
-// means that the engine's fan-out lost something; the store has it.
+// one that the replay has brought already, and not one that comes after a missing
+// place: there the fan-out lost a message, which the store has.
 func (w *writer) live(it *item) bool {
 	s := w.s
 	if it.d.Mailbox == 0 && it.d.Broadcast == 0 {
@@ -218,10 +218,10 @@ func (w *writer) moveTo(p Position, handed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if last := p.Mailbox - one; p.Mailbox > from.Mailbox && last > from.Mailbox {
-		s.book().hole(Position{Mailbox: from.Mailbox + 1}, Position{Mailbox: last})
+		s.deliveryLog().skip(Position{Mailbox: from.Mailbox + 1}, Position{Mailbox: last})
 	}
 	if last := p.Broadcast - one; p.Broadcast > from.Broadcast && last > from.Broadcast {
-		s.book().hole(Position{Broadcast: from.Broadcast + 1}, Position{Broadcast: last})
+		s.deliveryLog().skip(Position{Broadcast: from.Broadcast + 1}, Position{Broadcast: last})
 	}
 }
 
@@ -249,7 +249,7 @@ func (w *writer) remember(d *Delivery) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if d.Mailbox == 0 && d.Broadcast == 0 {
-		s.book().passing(d.Message.ID, s.count)
+		s.deliveryLog().passing(d.Message.ID, s.count)
 	}
 	if d.Message.Wanted != "" {
 		s.awaited = s.count
@@ -274,7 +274,7 @@ func (s *Session) had(n *Notice) bool {
 		_, had := s.timesOf(n.ID, 0, 0)
 		return had
 	}
-	return s.at.Covers(place) && (s.trail == nil || !s.trail.skipped(place))
+	return s.at.Covers(place) && (s.deliveries == nil || !s.deliveries.skipped(place))
 }
 
 func (w *writer) plainEvent(m *Message) {
@@ -371,7 +371,7 @@ func (w *writer) pull() bool {
 	if !s.behind {
 		s.pulling = false
 		s.skip = nil // whatever it named is read or gone
-		s.told.pending = Pending{}
+		s.told.pending = nil
 	}
 	s.mu.Unlock()
 	return true

@@ -18,6 +18,8 @@ func TestEachPackageImportsOnlyWhatItsRoomMay(t *testing.T) {
 			[]string{"fiber", "fasthttp", "gobwas", "sqlite", "database/sql", "rueidis", "golang-jwt"}},
 		"hookbridge/app/move": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge"},
 			[]string{"fiber", "fasthttp", "gobwas", "sqlite", "database/sql", "rueidis", "golang-jwt", "progressbar"}},
+		"hookbridge/app/store/local": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge"},
+			[]string{"fiber", "fasthttp", "gobwas", "golang-jwt", "sqlite", "database/sql", "rueidis"}},
 		"hookbridge/app/store/sqlite/walfile": {[]string{"hookbridge/app/guard"}, []string{"fiber", "fasthttp", "gobwas", "rueidis", "golang-jwt"}},
 		"hookbridge/app/store/sqlite": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge", "hookbridge/app/store/sqlite/walfile"},
 			[]string{"fiber", "fasthttp", "gobwas", "golang-jwt"}},

@@ -10,6 +10,7 @@ import (
 
 	"hookbridge/app/bridge"
 	"hookbridge/app/guard"
+	"hookbridge/app/store/local"
 	"hookbridge/app/store/redis"
 	"hookbridge/app/store/sqlite"
 	"hookbridge/auth"
@@ -26,7 +27,7 @@ func (s *Store) openStore(ctx context.Context, t Times, log *slog.Logger, regist
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		return e, e, auth.NewTickets(ticketLife, maxTickets, time.Now), nil
+		return e, local.New(e, nil), auth.NewTickets(ticketLife, maxTickets, time.Now), nil
 	}
 	o := s.redisOptions(log)
 	o.Lease, o.Renew, o.Patience = t.RedisLease, t.RedisRenew, t.RedisPatience

@@ -2,7 +2,7 @@ package redis
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -13,11 +13,11 @@ import (
 
 // Archive is a store that no machine runs on, as a whole: see bridge.Archive.
 type Archive struct {
-	e      *Store // connected, and not open: nobody hears of it
-	epoch  string
-	marked bool // the store is known to say that an import is not finished
+	e     *Store // connected, and not open: nobody hears of it
+	epoch string
+	begun bool // an import into this store is not finished
 
-	numbers map[string]int64 // of the lives that were loaded; nil: not known
+	numbers map[string]int64 // of the lives that were loaded, by name
 }
 
 var _ bridge.Archive = (*Archive)(nil)
@@ -51,12 +51,22 @@ func (a *Archive) open(ctx context.Context) error {
 	if n > 0 {
 		return fmt.Errorf("redis: %w (machines that count as live: %d; one that was killed does for up to %v)", bridge.ErrInUse, n, e.opts.Lease)
 	}
+	if err := e.checkWhole(ctx); errors.Is(err, bridge.ErrUnfinished) {
+		a.begun = true
+	} else if err != nil {
+		return err
+	}
 	a.epoch, err = e.client.Do(ctx, e.client.B().Get().Key(epoch).Build()).ToString()
 	return e.fault(ctx, err)
 }
 
 // Epoch implements bridge.Archive.
-func (a *Archive) Epoch() string { return a.epoch }
+func (a *Archive) Epoch() (string, error) {
+	if a.begun {
+		return "", fmt.Errorf("redis: %w", bridge.ErrUnfinished)
+	}
+	return a.epoch, nil
+}
 
 // Close implements bridge.Archive.
 func (a *Archive) Close() error {
@@ -67,81 +77,65 @@ func (a *Archive) Close() error {
 	return nil
 }
 
-// Count implements bridge.Archive. It takes the first keys of each server for an
-// example of all.
-func (a *Archive) Count(ctx context.Context) (int64, error) {
-	list, err := a.primaries(ctx)
-	if err != nil {
-		return 0, err
-	}
-	e, total := a.e, int64(0)
-	for i := range list {
-		all, err := list[i].client.Do(ctx, list[i].client.B().Dbsize().Build()).AsInt64()
-		if err = e.fault(ctx, err); err != nil {
-			return 0, err
-		}
-		looked, entries, cursor := int64(0), int64(0), uint64(0)
-		for looked < 10*scanned {
-			keys, next, err := a.scan(ctx, &list[i], cursor, "*", scanned)
-			if err != nil {
-				return 0, err
-			}
-			var streams rueidis.Commands
-			for _, k := range keys {
-				switch tag, rest := a.split(k); {
-				case rest == "m":
-					streams = append(streams, e.client.B().Xlen().Key(k).Build())
-				case strings.HasPrefix(tag, "i") && rest == "", rest == "h":
-					entries++
-				}
-			}
-			for _, r := range e.client.DoMulti(ctx, streams...) {
-				n, err := r.AsInt64()
-				if err = e.fault(ctx, err); err != nil {
-					return 0, err
-				}
-				entries += n
-			}
-			looked += scanned
-			if cursor = next; cursor == 0 {
-				looked = all
-				break
-			}
-		}
-		total += entries * max(1, all) / max(1, looked)
-	}
-	return total, nil
-}
-
-// Progress implements bridge.Archive.
-func (a *Archive) Progress(ctx context.Context) (p bridge.Progress, err error) {
-	text, err := a.e.client.Do(ctx, a.e.client.B().Get().Key(a.e.importKey()).Build()).AsBytes()
-	if err == nil {
-		if err = json.Unmarshal(text, &p); err != nil {
-			return p, fmt.Errorf("redis: how far the import has come cannot be read: %w", err)
-		}
-		return p, nil
-	}
-	if err = a.e.fault(ctx, err); err != nil {
-		return p, err
-	}
-	return p, a.keys(ctx, "*", func(keys []string) (bool, error) {
+// Count implements bridge.Archive: ids, mailboxes and messages.
+func (a *Archive) Count(ctx context.Context) (n int64, err error) {
+	e := a.e
+	return n, a.keys(ctx, "*", func(keys []string) error {
+		var streams rueidis.Commands
 		for _, k := range keys {
-			if tag, _ := a.split(k); !strings.HasPrefix(tag, probeTag) {
-				return true, fmt.Errorf("redis: %w: there are keys that begin with %s", bridge.ErrNotEmpty, a.e.opts.Prefix)
+			switch tag, rest := a.split(k); {
+			case rest == "m":
+				streams = append(streams, e.client.B().Xlen().Key(k).Build())
+			case strings.HasPrefix(tag, "i") && rest == "", rest == "h":
+				n++
 			}
 		}
-		return false, nil
+		for _, r := range e.client.DoMulti(ctx, streams...) {
+			messages, err := r.AsInt64()
+			if err = e.fault(ctx, err); err != nil {
+				return err
+			}
+			n += messages
+		}
+		return nil
 	})
 }
 
-// mark says that an import has come so far.
-func (a *Archive) mark(p bridge.Progress) (step, error) {
-	b, err := json.Marshal(p)
+// Begin implements bridge.Archive. A bridge that found nothing here has lived in the
+// store: what is loaded brings its own lives.
+func (a *Archive) Begin(ctx context.Context) error {
+	e := a.e
+	err := a.keys(ctx, "*", func(keys []string) error {
+		if a.begun {
+			return a.clear(ctx, keys)
+		}
+		for _, k := range keys {
+			if tag, _ := a.split(k); !strings.HasPrefix(tag, probeTag) {
+				return fmt.Errorf("redis: %w: there are keys that begin with %s", bridge.ErrNotEmpty, e.opts.Prefix)
+			}
+		}
+		return nil
+	})
 	if err != nil {
-		return step{}, fmt.Errorf("write how far the import has come: %w", err)
+		return err
 	}
-	return plain(a.e.client.B().Set().Key(a.e.importKey()).Value(rueidis.BinaryString(b)).Build(), a.e.importKey()), nil
+	current, list, reigns := e.lifeKeys()
+	err = a.write(ctx, []step{plain(e.client.B().Set().Key(e.importKey()).Value(bridge.ImportMark).Build(), e.importKey()),
+		plain(e.client.B().Unlink().Key(current, list, reigns).Build(), list)})
+	a.begun, a.epoch, a.numbers = a.begun || err == nil, "", make(map[string]int64)
+	return err
+}
+
+// clear takes out what an import that broke off has left. The mark stays, so that no
+// bridge takes what is left here for a store, wherever this breaks off.
+func (a *Archive) clear(ctx context.Context, keys []string) error {
+	var steps []step
+	for _, k := range keys {
+		if k != a.e.importKey() && k != a.e.formatKey() {
+			steps = append(steps, plain(a.e.client.B().Unlink().Key(k).Build(), k))
+		}
+	}
+	return a.write(ctx, steps)
 }
 
 // Finish implements bridge.Archive.
@@ -151,31 +145,7 @@ func (a *Archive) Finish(ctx context.Context, epoch string) error {
 	err := a.write(ctx, []step{plain(e.client.B().Set().Key(key).Value(epoch).Build(), key),
 		plain(e.client.B().Del().Key(e.importKey()).Build(), e.importKey())})
 	if err == nil {
-		a.epoch, a.marked = epoch, false
+		a.epoch, a.begun = epoch, false
 	}
 	return err
-}
-
-// Clear implements bridge.Archive. The mark goes last, so that what is left where
-// it breaks off is still known for half an import.
-func (a *Archive) Clear(ctx context.Context) error {
-	p, err := a.Progress(ctx)
-	if err != nil || p == (bridge.Progress{}) {
-		return err
-	}
-	e := a.e
-	err = a.keys(ctx, "*", func(keys []string) (bool, error) {
-		var steps []step
-		for _, k := range keys {
-			if k != e.importKey() && k != e.formatKey() {
-				steps = append(steps, plain(e.client.B().Unlink().Key(k).Build(), k))
-			}
-		}
-		return false, a.write(ctx, steps)
-	})
-	if err != nil {
-		return err
-	}
-	a.epoch, a.marked, a.numbers = "", false, nil
-	return a.write(ctx, []step{plain(e.client.B().Unlink().Key(e.importKey()).Build(), e.importKey())})
 }

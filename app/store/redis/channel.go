@@ -91,7 +91,7 @@ func (e *Store) hear(text string) {
 	if text == "" {
 		return
 	}
-	l := e.listener.Load()
+	l := e.hub.Load()
 	switch body := text[1:]; text[0] {
 	case kindMessage, kindSelf:
 		if l != nil {
@@ -109,9 +109,6 @@ func (e *Store) hear(text string) {
 		if n.Asker == e.self {
 			n.Asker = ""
 		}
-		if n.Kind == bridge.NoticeErased {
-			e.crowd.dismiss(n.User)
-		}
 		if l != nil {
 			(*l).Notify(n)
 		}
@@ -127,7 +124,7 @@ func (e *Store) hear(text string) {
 	}
 }
 
-func (e *Store) hearMessage(l bridge.Listener, kind byte, body string) {
+func (e *Store) hearMessage(l bridge.Hub, kind byte, body string) {
 	place, rest, ok := strings.Cut(body, " ")
 	seq, err := strconv.ParseUint(place, 10, 64)
 	if !ok || err != nil {
@@ -161,7 +158,7 @@ func (e *Store) hearMessage(l bridge.Listener, kind byte, body string) {
 		defer func() { e.selfDeliveries.delivered(v.token, sessions) }() // also where a session panics
 	}
 	if !e.heardIn(v.life, v.born) {
-		return // the Listener reads it from the store when it has been told of that life
+		return // the Hub reads it from the store when it has been told of that life
 	}
 	if seq != 0 { // a place that an older version gave out is of no life, and looked up in the store
 		d.Life = v.life

@@ -19,7 +19,6 @@ import (
 // group too many.
 func (d *dumping) memberships(ctx context.Context, keys []string) error {
 	e := d.e
-	first, keys := d.rest(keys)
 	var cmds rueidis.Commands
 	for _, k := range keys {
 		tag, _ := d.split(k)
@@ -35,7 +34,6 @@ func (d *dumping) memberships(ctx context.Context, keys []string) error {
 		if err = e.fault(ctx, err); err != nil {
 			return err
 		}
-		slices.Sort(groups)
 		tag, _ := d.split(key)
 		user, err := d.memberOf(ctx, tag, groups)
 		if err != nil {
@@ -44,15 +42,15 @@ func (d *dumping) memberships(ctx context.Context, keys []string) error {
 		if user == "" {
 			continue // all that it names is over
 		}
-		if err := d.membershipsOf(ctx, first+i, user, groups, fields); err != nil {
+		if err := d.membershipsOf(ctx, user, groups, fields); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// membershipsOf gives those of one user, the i-th of the page.
-func (d *dumping) membershipsOf(ctx context.Context, i int, user string, groups []string, fields map[string]string) error {
+// membershipsOf gives those of one user.
+func (d *dumping) membershipsOf(ctx context.Context, user string, groups []string, fields map[string]string) error {
 	e := d.e
 	var cmds rueidis.Commands
 	for _, name := range groups {
@@ -60,14 +58,6 @@ func (d *dumping) membershipsOf(ctx context.Context, i int, user string, groups 
 		cmds = append(cmds, e.client.B().Sismember().Key(g.stored).Member(user).Build(), e.client.B().Zscore().Key(g.older).Member(user).Build())
 	}
 	replies := e.client.DoMulti(ctx, cmds...)
-	tokens := sorted(fields)
-	n := uint64(0) // of what might be given: the same each time
-	give := func(m *bridge.MembershipEntry) error {
-		if n++; !m.Stored && m.Until == 0 {
-			return nil
-		}
-		return d.give(i, n, bridge.Entry{Membership: m})
-	}
 	for j, name := range groups {
 		m := &bridge.MembershipEntry{Group: name, User: user}
 		var err error
@@ -79,18 +69,22 @@ func (d *dumping) membershipsOf(ctx context.Context, i int, user string, groups 
 		if err = e.fault(ctx, err); err != nil {
 			return err
 		}
-		if int64(until) > d.place.now {
+		if int64(until) > d.now {
 			m.Until = int64(until) * int64(time.Millisecond)
 		}
-		if err := give(m); err != nil {
-			return err
-		}
-		for _, token := range tokens {
-			m := &bridge.MembershipEntry{Group: name, User: user}
-			if s := parseSaying(fields[token]); s.names(name, d.place.now) {
-				m.Until, m.Token, m.TokenID, m.Issued = s.until*int64(time.Millisecond), token, s.tokenID, s.issued*int64(time.Millisecond)
+		if m.Stored || m.Until != 0 {
+			if err := d.take(bridge.Entry{Membership: m}); err != nil {
+				return err
 			}
-			if err := give(m); err != nil {
+		}
+		for token, text := range fields {
+			s := parseSaying(text)
+			if !s.names(name, d.now) {
+				continue
+			}
+			err := d.take(bridge.Entry{Membership: &bridge.MembershipEntry{Group: name, User: user,
+				Until: s.until * int64(time.Millisecond), Token: token, TokenID: s.tokenID, Issued: s.issued * int64(time.Millisecond)}})
+			if err != nil {
 				return err
 			}
 		}
@@ -125,7 +119,6 @@ func (d *dumping) memberOf(ctx context.Context, tag string, groups []string) (st
 // revocations gives which tokens are no longer good.
 func (d *dumping) revocations(ctx context.Context, keys []string) error {
 	e := d.e
-	first, keys := d.rest(keys)
 	cmds := make(rueidis.Commands, len(keys))
 	for i, k := range keys {
 		cmds[i] = e.client.B().Hgetall().Key(k).Build()
@@ -137,8 +130,7 @@ func (d *dumping) revocations(ctx context.Context, keys []string) error {
 		}
 		tag, _ := d.split(keys[i])
 		user := d.names[tag]
-		list := sorted(fields)
-		for _, f := range list {
+		for f := range fields {
 			if name, ok := strings.CutPrefix(f, nameField); ok {
 				user = name
 			}
@@ -147,12 +139,12 @@ func (d *dumping) revocations(ctx context.Context, keys []string) error {
 			return fmt.Errorf("redis: %s holds revocations by an older version, for a user of whom nothing else is kept: "+
 				"revoke them again, or delete the key where their tokens have expired", keys[i])
 		}
-		for j, f := range list {
+		for f, text := range fields {
 			if f != "b" && !strings.HasPrefix(f, "j") {
 				continue
 			}
-			entry := &bridge.RevocationEntry{User: user, Revocation: revocation(f, fields[f])}
-			if err := d.give(first+i, uint64(j+1), bridge.Entry{Revocation: entry}); err != nil {
+			entry := &bridge.RevocationEntry{User: user, Revocation: revocation(f, text)}
+			if err := d.take(bridge.Entry{Revocation: entry}); err != nil {
 				return err
 			}
 		}
@@ -163,27 +155,26 @@ func (d *dumping) revocations(ctx context.Context, keys []string) error {
 // trails gives what ended sessions went through, of each user oldest first.
 func (d *dumping) trails(ctx context.Context, keys []string) error {
 	e := d.e
-	first, keys := d.rest(keys)
 	cmds := make(rueidis.Commands, len(keys))
 	for i, k := range keys {
 		cmds[i] = e.client.B().Lrange().Key(k).Start(0).Stop(-1).Build()
 	}
-	oldest := time.UnixMilli(d.place.now).Add(-e.opts.IDRetention)
+	oldest := time.UnixMilli(d.now).Add(-e.opts.IDRetention)
 	for i, r := range e.client.DoMulti(ctx, cmds...) {
 		kept, err := r.AsStrSlice()
 		if err = e.fault(ctx, err); err != nil {
 			return err
 		}
 		slices.Reverse(kept)
-		for j, text := range kept {
+		for _, text := range kept {
 			t := &bridge.DeliveryLog{}
 			if err := json.Unmarshal([]byte(text), t); err != nil {
-				return fmt.Errorf("read a trail of %s: %w", keys[i], err)
+				return fmt.Errorf("read a delivery log of %s: %w", keys[i], err)
 			}
 			if !t.Ended.After(oldest) {
 				continue
 			}
-			if err := d.give(first+i, uint64(j+1), bridge.Entry{Trail: t}); err != nil {
+			if err := d.take(bridge.Entry{Trail: t}); err != nil {
 				return err
 			}
 		}
@@ -194,8 +185,7 @@ func (d *dumping) trails(ctx context.Context, keys []string) error {
 // sights gives what users have seen, as long as its id is remembered.
 func (d *dumping) sights(ctx context.Context, keys []string) error {
 	e := d.e
-	first, keys := d.rest(keys)
-	oldest := time.UnixMilli(d.place.now).Add(-e.opts.IDRetention)
+	oldest := time.UnixMilli(d.now).Add(-e.opts.IDRetention)
 	cmds := make(rueidis.Commands, len(keys))
 	for i, k := range keys {
 		cmds[i] = e.client.B().Hgetall().Key(k).Build()
@@ -214,14 +204,13 @@ func (d *dumping) sights(ctx context.Context, keys []string) error {
 		if err != nil {
 			return err
 		}
-		n := uint64(0)
 		for j, id := range ids {
+			if !known[j] {
+				continue
+			}
 			for _, s := range parseSights(fields[id]) {
-				if n++; !known[j] {
-					continue
-				}
 				entry := &bridge.SightEntry{ID: id, User: user, Session: s.Session, At: s.At.UnixNano()}
-				if err := d.give(first+i, n, bridge.Entry{Sight: entry}); err != nil {
+				if err := d.take(bridge.Entry{Sight: entry}); err != nil {
 					return err
 				}
 			}
@@ -244,7 +233,7 @@ func (d *dumping) known(ctx context.Context, ids []string) ([]bool, error) {
 			return nil, err
 		}
 		until, err := strconv.ParseInt(text, 10, 64)
-		out[i] = err == nil && until > d.place.now
+		out[i] = err == nil && until > d.now
 	}
 	return out, nil
 }

@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -254,20 +253,4 @@ func (e *Store) Seen(ctx context.Context, user, session, id string, at time.Time
 	_, err = e.run(ctx, call{&e.scripts.seen, []string{e.sights(b, e.opts.Now()), b.h}, []string{
 		id, session, itoa(at.UnixNano()), itoa(2 * e.opts.IDRetention.Milliseconds())}})
 	return err
-}
-
-// sortTrails puts ended sessions before those that live, each oldest first.
-func sortTrails(list []bridge.DeliveryLog) {
-	slices.SortStableFunc(list, func(a, b bridge.DeliveryLog) int {
-		switch {
-		case a.Ended.IsZero() != b.Ended.IsZero():
-			if a.Ended.IsZero() {
-				return 1
-			}
-			return -1
-		case a.Ended.IsZero():
-			return a.Member.Since.Compare(b.Member.Since)
-		}
-		return cmp.Or(a.Ended.Compare(b.Ended), cmp.Compare(a.Member.Session, b.Member.Session))
-	})
 }

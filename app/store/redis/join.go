@@ -20,19 +20,24 @@ func (e *Store) Join(ctx context.Context, m bridge.Member) (st bridge.JoinState,
 	if m.User == "" {
 		return st, errNoUser
 	}
-	// First here: a message that is appended meanwhile waits for its echo.
-	before, known := e.crowd.join(m)
-	st, err = e.join(ctx, m)
-	switch {
-	case err == nil:
-		e.crowd.settled(m.Session)
-	case known:
-		e.crowd.back(before)
-	default:
-		e.crowd.leave(m.User, m.Session)
+	for range joinTries {
+		reconciled := e.reconciled.Load()
+		if st, err = e.join(ctx, m); err != nil {
+			return st, err
+		}
+		if h := e.hub.Load(); h != nil {
+			(*h).Joined(m)
+		}
+		if e.reconciled.Load() == reconciled {
+			break
+		}
+		// It may have written down again which token the session had before.
 	}
-	return st, err
+	return st, nil
 }
+
+// joinTries bounds how often a session joins again because of reconcile.
+const joinTries = 3
 
 // joining is the call that makes a session present. head is the newest place among
 // messages to all, starts where lives began among these.

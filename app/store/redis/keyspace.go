@@ -12,33 +12,15 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// primary is a server that holds a part of the keys.
-type primary struct {
-	client rueidis.Client
-	run    string // names it, and this life of its process
-}
-
-// primaries are all servers, always in the same order, but for those that only
-// repeat what others have.
-func (a *Archive) primaries(ctx context.Context) (list []primary, err error) {
-	nodes := a.e.client.Nodes()
-	for _, addr := range sorted(nodes) {
-		text, err := nodes[addr].Do(ctx, nodes[addr].B().Info().Build()).ToString()
+// primaries are all servers but those that only repeat what others have.
+func (a *Archive) primaries(ctx context.Context) (list []rueidis.Client, err error) {
+	for _, node := range a.e.client.Nodes() {
+		id, err := replicationIDOf(node.Do(ctx, a.e.infoReplication()))
 		if err = a.e.fault(ctx, err); err != nil {
 			return nil, err
 		}
-		run := ""
-		master := false
-		for line := range strings.Lines(text) {
-			switch name, value, _ := strings.Cut(strings.TrimSpace(line), ":"); name {
-			case "role":
-				master = value == "master"
-			case "run_id":
-				run = value
-			}
-		}
-		if master {
-			list = append(list, primary{nodes[addr], addr + " " + run})
+		if id != "" {
+			list = append(list, node)
 		}
 	}
 	if len(list) == 0 {
@@ -50,35 +32,24 @@ func (a *Archive) primaries(ctx context.Context) (list []primary, err error) {
 // literal makes of a text the pattern that matches it alone.
 var literal = strings.NewReplacer(`*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`, `\`, `\\`)
 
-// scan gives a page of a server's keys: those of the prefix that go on as a
-// pattern says, each once.
-func (a *Archive) scan(ctx context.Context, p *primary, cursor uint64, pattern string, count int64) (keys []string, next uint64, err error) {
-	cmd := p.client.B().Scan().Cursor(cursor).Match(literal.Replace(a.e.opts.Prefix) + ":{" + pattern).Count(count).Build()
-	page, err := p.client.Do(ctx, cmd).AsScanEntry()
-	if err = a.e.fault(ctx, err); err != nil {
-		return nil, 0, err
-	}
-	slices.Sort(page.Elements)
-	return slices.Compact(page.Elements), page.Cursor, nil
-}
-
-// keys calls take with all keys of the prefix, some maybe twice, until it has
-// enough.
-func (a *Archive) keys(ctx context.Context, pattern string, take func(keys []string) (enough bool, err error)) error {
-	list, err := a.primaries(ctx)
+// keys calls take with the keys of the prefix that go on as the pattern says, page by
+// page. SCAN may give a key twice.
+func (a *Archive) keys(ctx context.Context, pattern string, take func(keys []string) error) error {
+	servers, err := a.primaries(ctx)
 	if err != nil {
 		return err
 	}
-	for i := range list {
+	pattern = literal.Replace(a.e.opts.Prefix) + ":{" + pattern
+	for _, s := range servers {
 		for cursor := uint64(0); ; {
-			keys, next, err := a.scan(ctx, &list[i], cursor, pattern, scanned)
-			if err != nil {
+			page, err := s.Do(ctx, s.B().Scan().Cursor(cursor).Match(pattern).Count(scanned).Build()).AsScanEntry()
+			if err = a.e.fault(ctx, err); err != nil {
 				return err
 			}
-			if enough, err := take(keys); enough || err != nil {
+			if err := take(page.Elements); err != nil {
 				return err
 			}
-			if cursor = next; cursor == 0 {
+			if cursor = page.Cursor; cursor == 0 {
 				break
 			}
 		}

@@ -141,7 +141,7 @@ func (e *Store) sessionsElsewhere(ctx context.Context) int {
 // headcount tells the others how many sessions this machine has.
 func (e *Store) headcount() rueidis.Completed {
 	_, n, _ := e.machineKeys()
-	return e.client.B().Hset().Key(n).FieldValue().FieldValue(e.self, itoa(e.crowd.count("", nil))).Build()
+	return e.client.B().Hset().Key(n).FieldValue().FieldValue(e.self, itoa(e.sessionsHere("", nil))).Build()
 }
 
 // renewing keeps this machine's word for the engine's life.
@@ -184,7 +184,7 @@ func (e *Store) renew(ctx context.Context) error {
 	z, n, epoch := e.machineKeys()
 	name := randomName(8)
 	reply, err := e.run(ctx, call{&e.scripts.renew, []string{z, n, epoch}, []string{
-		e.self, itoa(e.opts.Lease.Milliseconds()), itoa(e.crowd.count("", nil)), e.channel(), itoa(e.leases.tick()), name}})
+		e.self, itoa(e.opts.Lease.Milliseconds()), itoa(e.sessionsHere("", nil)), e.channel(), itoa(e.leases.tick()), name}})
 	if err != nil {
 		return err
 	}

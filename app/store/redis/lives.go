@@ -65,7 +65,7 @@ type lives struct {
 	now     atomic.Pointer[lifetime] // that scripts run in
 	turning chan struct{}            // held by whoever looks for the current one
 
-	mu        sync.Mutex // held while the Listener is told of a new life
+	mu        sync.Mutex // held while the Hub is told of a new life
 	announced atomic.Pointer[lifetime]
 	looked    atomic.Int64 // conns.broken when the servers were looked at last
 	following atomic.Bool  // see follow
@@ -169,7 +169,7 @@ func (e *Store) sure(ctx context.Context) error {
 
 // turn finds out what life the store lives after from, which is over or whose
 // scripts are not known any more. least is the least number that it may have.
-// When it returns, the Listener has been told.
+// When it returns, the Hub has been told.
 func (e *Store) turn(ctx context.Context, from *lifetime, least int64) error {
 	select {
 	case e.lives.turning <- struct{}{}:
@@ -264,7 +264,7 @@ func (e *Store) settle(ctx context.Context, from *lifetime, least int64) (lf *li
 	return lf, words[2], nil
 }
 
-// enterLife runs all scripts in a life from now on, and tells the Listener where
+// enterLife runs all scripts in a life from now on, and tells the Hub where
 // it is another one than before. The epoch comes first: whoever compares what they
 // have seen with the new life must find the store that it is of.
 func (e *Store) enterLife(lf *lifetime, epoch string) {
@@ -276,7 +276,7 @@ func (e *Store) enterLife(lf *lifetime, epoch string) {
 	was := e.lives.now.Swap(lf)
 	if was.name != "" && was.name != lf.name {
 		e.leases.forgetNewest()
-		if l := e.listener.Load(); l != nil {
+		if l := e.hub.Load(); l != nil {
 			(*l).NewLife(lf.name)
 		}
 		e.catchUp() // sessions that a server has lost are present again
@@ -302,7 +302,7 @@ func (e *Store) follow() {
 	})
 }
 
-// heardIn tells whether a message of a life may go to the Listener: not one of a
+// heardIn tells whether a message of a life may go to the Hub: not one of a
 // life that it has not been told of.
 func (e *Store) heardIn(name string, no int64) bool {
 	if lf := e.lives.announced.Load(); lf.name == name || no <= lf.no {

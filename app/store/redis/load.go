@@ -2,9 +2,7 @@ package redis
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -16,8 +14,6 @@ import (
 
 // year is YEAR of lua/lib.lua.
 const year = 31_536_000_000
-
-var errExport = errors.New("redis: the export is damaged")
 
 // loading is one Load.
 type loading struct {
@@ -31,20 +27,12 @@ type loading struct {
 }
 
 // Load implements bridge.Archive.
-func (a *Archive) Load(ctx context.Context, entries []bridge.Entry, p bridge.Progress) error {
-	if err := a.begin(ctx, p.Export); err != nil {
-		return err
-	}
+func (a *Archive) Load(ctx context.Context, entries []bridge.Entry) error {
 	l := &loading{Archive: a, now: a.e.nowMs(), records: make(map[string]*idRecord), shared: make(map[string]struct{})}
 	for _, en := range entries {
 		if en.Event != nil {
-			if err := l.event(en.Event); err != nil {
-				return err
-			}
+			l.event(en.Event)
 		}
-	}
-	if err := l.loadLives(ctx, entries); err != nil {
-		return err
 	}
 	// Messages are without what is kept of their events.
 	if err := l.lookup(ctx, entries); err != nil {
@@ -56,47 +44,13 @@ func (a *Archive) Load(ctx context.Context, entries []bridge.Entry, p bridge.Pro
 		}
 	}
 	l.post()
-	if err := a.write(ctx, l.steps); err != nil {
-		return err
-	}
-	far, err := a.mark(p)
-	if err != nil {
-		return err
-	}
-	return a.write(ctx, []step{far})
-}
-
-// begin marks the store before anything is in it: as an import that has come
-// nowhere yet.
-func (a *Archive) begin(ctx context.Context, export string) error {
-	if a.marked {
-		return nil
-	}
-	e := a.e
-	b, err := json.Marshal(bridge.Progress{Export: export})
-	if err != nil {
-		return fmt.Errorf("begin the import: %w", err)
-	}
-	n, err := e.client.Do(ctx, e.client.B().Exists().Key(e.importKey()).Build()).AsInt64()
-	if err = e.fault(ctx, err); err != nil {
-		return err
-	}
-	if n == 0 { // a bridge that found nothing here has lived in it; what is loaded brings its own lives
-		current, list, reigns := e.lifeKeys()
-		if err := a.write(ctx, []step{plain(e.client.B().Unlink().Key(current, list, reigns).Build(), list)}); err != nil {
-			return err
-		}
-	}
-	cmd := e.client.B().Set().Key(e.importKey()).Value(rueidis.BinaryString(b)).Nx().Build()
-	if err := a.write(ctx, []step{plain(cmd, e.importKey())}); err != nil {
-		return err
-	}
-	a.marked = true
-	return nil
+	return a.write(ctx, l.steps)
 }
 
 func (l *loading) entry(en bridge.Entry) error {
 	switch {
+	case en.Life != nil:
+		l.life(en.Life)
 	case en.Message != nil:
 		return l.message(en.Message)
 	case en.Mailbox != nil:
@@ -121,13 +75,20 @@ func (l *loading) prolong(key string, ttl int64) {
 	l.add(l.e.client.B().Pexpire().Key(key).Milliseconds(ttl).Build(), key)
 }
 
+// life takes a life over. Lives are exported by name: their numbers are the store's own,
+// and only their order counts.
+func (l *loading) life(life *bridge.LifeEntry) {
+	_, list, _ := l.e.lifeKeys()
+	if l.numbers[life.Name] == 0 {
+		l.numbers[life.Name] = int64(len(l.numbers) + 1)
+		l.add(l.e.client.B().Zadd().Key(list).ScoreMember().ScoreMember(float64(l.numbers[life.Name]), life.Name).Build(), list)
+	}
+}
+
 // event remembers by an id. Mailboxes are told of it where the same message, sent
 // again, might go to several: how it was addressed is not known any more.
-func (l *loading) event(ev *bridge.EventEntry) error {
+func (l *loading) event(ev *bridge.EventEntry) {
 	e := l.e
-	if len(ev.Digest) != sha256.Size || ev.ID == "" {
-		return fmt.Errorf("%w: the event %q", errExport, ev.ID)
-	}
 	r := dedupEntry{digest: string(ev.Digest), until: millis(ev.Until), recalled: bridge.ArchiveTime(ev.Recalled),
 		idRecord: &idRecord{from: ev.From, typ: ev.Type, at: bridge.ArchiveTime(ev.At), expires: bridge.ArchiveTime(ev.Expires), except: ev.Except}}
 	for _, p := range ev.Places {
@@ -140,7 +101,7 @@ func (l *loading) event(ev *bridge.EventEntry) error {
 	l.records[ev.ID] = r.idRecord
 	ttl := r.until - l.now
 	if ttl <= 0 {
-		return nil
+		return
 	}
 	if !e.cluster && len(ev.Places) == 1 {
 		r.seq, r.placed = ev.Places[0].Seq, true
@@ -156,7 +117,6 @@ func (l *loading) event(ev *bridge.EventEntry) error {
 		key := e.boxOf(p.User).delivered(ev.ID)
 		l.add(e.client.B().Set().Key(key).Value(itoa(p.Seq)).PxMilliseconds(ttl).Build(), key)
 	}
-	return nil
 }
 
 // lookup finds the events of messages that came with batches before.
@@ -198,12 +158,9 @@ func (l *loading) mailbox(m *bridge.MailboxEntry) error {
 		b = e.mailboxAt("u" + nameEncoding.EncodeToString(m.Hash))
 	}
 	state := e.client.B().Hset().Key(b.h).FieldValue().FieldValue("s", itoa(m.Head))
-	switch {
-	case len(m.Hash) == len(bridge.MailboxHash("")): // as lua/erase.lua leaves it
+	if len(m.Hash) > 0 { // as lua/erase.lua leaves it
 		state = state.FieldValue("tr", itoa(m.Head)).FieldValue("am", itoa(m.Head))
-	case len(m.Hash) > 0:
-		return fmt.Errorf("%w: the hash of a mailbox", errExport)
-	default:
+	} else {
 		state = state.FieldValue("tr", itoa(m.Trimmed)).FieldValue("am", itoa(m.Acked.Mailbox)).FieldValue("ab", itoa(m.Acked.Broadcast))
 	}
 	if m.Seen {
@@ -233,6 +190,23 @@ func (l *loading) mailbox(m *bridge.MailboxEntry) error {
 	return nil
 }
 
+// startsOf writes where lives began in a mailbox as its lv has it, and the last of
+// them.
+func (l *loading) startsOf(m *bridge.MailboxEntry) (lv, ln string, err error) {
+	for _, s := range m.Lives {
+		no, ok := l.numbers[s.Life]
+		if !ok {
+			return "", "", fmt.Errorf("%w: it has no life %q", bridge.ErrBadEntry, s.Life)
+		}
+		if lv != "" {
+			lv += ","
+		}
+		ln = itoa(no)
+		lv += ln + ":" + itoa(s.After)
+	}
+	return lv, ln, nil
+}
+
 // message puts one behind those that go into the same mailbox.
 func (l *loading) message(m *bridge.MessageEntry) error {
 	e := l.e
@@ -241,7 +215,7 @@ func (l *loading) message(m *bridge.MessageEntry) error {
 	}
 	ev := l.records[m.ID]
 	if ev == nil {
-		return fmt.Errorf("%w: it has no event for the message %q", errExport, m.ID)
+		return fmt.Errorf("%w: it has no event for the message %q", bridge.ErrBadEntry, m.ID)
 	}
 	if l.to != m.User || len(l.letters.args) > 6*letters {
 		l.post()
@@ -313,7 +287,7 @@ func (l *loading) trail(t *bridge.DeliveryLog) error {
 	e := l.e
 	b, err := json.Marshal(t)
 	if err != nil {
-		return fmt.Errorf("keep a trail: %w", err)
+		return fmt.Errorf("keep a delivery log: %w", err)
 	}
 	key, text := e.mailboxOf(t.Member.User).trails(), rueidis.BinaryString(b)
 	l.add(e.client.B().Lrem().Key(key).Count(0).Element(text).Build(), key)

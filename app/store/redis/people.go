@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -24,12 +23,14 @@ func (e *Store) Leave(ctx context.Context, t bridge.DeliveryLog) error {
 	}
 	defer leave()
 	user := t.Member.User
-	e.crowd.leave(user, t.Member.Session)
+	if h := e.hub.Load(); h != nil {
+		(*h).Left(user, t.Member.Session)
+	}
 	kept := ""
 	if !t.Empty() {
 		b, err := json.Marshal(t)
 		if err != nil {
-			return fmt.Errorf("keep a trail: %w", err)
+			return fmt.Errorf("keep a delivery log: %w", err)
 		}
 		kept = string(b)
 	}
@@ -110,9 +111,7 @@ func (e *Store) live(entries map[string]string) (list []bridge.Member, lapsed ti
 			}
 		}
 	}
-	slices.SortFunc(list, func(a, b bridge.Member) int {
-		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Session, b.Session))
-	})
+	slices.SortFunc(list, bridge.OldestFirst)
 	return list, lapsed
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,8 +20,8 @@ import (
 // may have been missed, or others may have taken this machine for dead. (That an
 // event was recalled meanwhile is not told again; it is gone from the store.)
 func (e *Store) reconcile(ctx context.Context) error {
-	l := e.listener.Load()
-	if l == nil {
+	h := e.hub.Load()
+	if h == nil {
 		return nil
 	}
 	head, starts, err := e.allStand(ctx, e.client.Do(ctx, e.client.B().Hmget().Key(e.all.h).Field("s", "lv").Build()))
@@ -31,8 +32,11 @@ func (e *Store) reconcile(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: redis: where messages to all stand: %w", bridge.ErrUnavailable, err)
 	}
-	(*l).Behind("", bridge.Position{Broadcast: newest})
-	members := e.crowd.members()
+	(*h).Behind("", bridge.Position{Broadcast: newest})
+	members := make(map[string][]bridge.Member)
+	for _, m := range (*h).AllMembers() {
+		members[m.User] = append(members[m.User], m)
+	}
 	var users []string
 	var cmds rueidis.Commands
 	for user := range members {
@@ -62,14 +66,14 @@ func (e *Store) reconcile(ctx context.Context) error {
 			if strings.HasPrefix(kind, nameField) {
 				continue
 			}
-			(*l).Notify(bridge.Notice{Kind: bridge.NoticeRevoked, User: user, Revocation: revocation(kind, value)})
+			(*h).Notify(bridge.Notice{Kind: bridge.NoticeRevoked, User: user, Revocation: revocation(kind, value)})
 		}
 		if len(state) == 1 && !state[0].IsNil() {
 			n, err := state[0].AsUint64()
 			if err != nil {
 				return e.fault(ctx, err)
 			}
-			(*l).Behind(user, bridge.Position{Mailbox: n})
+			(*h).Behind(user, bridge.Position{Mailbox: n})
 		}
 	}
 	if err := e.do(ctx, attending...); err != nil {
@@ -89,8 +93,7 @@ func (e *Store) reconcile(ctx context.Context) error {
 		}
 		switch refused := refusal(list); {
 		case errors.Is(refused, bridge.ErrErased):
-			e.crowd.leave(m.User, m.Session)
-			(*l).Notify(bridge.Notice{Kind: bridge.NoticeErased, User: m.User, Session: m.Session})
+			(*h).Notify(bridge.Notice{Kind: bridge.NoticeErased, User: m.User, Session: m.Session})
 			continue
 		case refused != nil: // it has been told
 			continue
@@ -104,15 +107,25 @@ func (e *Store) reconcile(ctx context.Context) error {
 			}
 		}
 	}
-	return e.withoutLeft(ctx, said)
+	e.reconciled.Add(1) // a Join that is under way sees this, or is seen here
+	return e.amend(ctx, *h, said)
 }
 
-// withoutLeft takes back that sessions are there which have left meanwhile.
-func (e *Store) withoutLeft(ctx context.Context, members []bridge.Member) error {
+// amend makes good what has changed while reconcile repeated what sessions had said:
+// those that have left are taken out again, and those that have another token say so
+// once more.
+func (e *Store) amend(ctx context.Context, h bridge.Hub, members []bridge.Member) error {
 	var gone rueidis.Commands
 	for _, m := range members {
-		if !e.crowd.knows(m.User, m.Session) {
+		now := h.Members(m.User)
+		i := slices.IndexFunc(now, func(o bridge.Member) bool { return o.Session == m.Session })
+		switch {
+		case i < 0:
 			gone = append(gone, e.client.B().Hdel().Key(e.mailboxOf(m.User).l).Field(m.Session).Build())
+		case now[i].Token != m.Token:
+			if _, err := e.join(ctx, now[i]); err != nil && !errors.Is(err, bridge.ErrRevoked) && !errors.Is(err, bridge.ErrErased) {
+				return err // who was revoked or erased has been told
+			}
 		}
 	}
 	return e.do(ctx, gone...)

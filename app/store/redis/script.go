@@ -30,7 +30,7 @@ type scripts struct {
 	revoke, erase, addMember                                script
 	tokenAddGroup, tokenRemoveGroup                         script
 	renew, liveMachines, reap, dropSession, forgetMachine   script
-	compareAndSet, releaseShared, mailboxState, loadLives   script
+	compareAndSet, releaseShared, mailboxState              script
 
 	all  []*script
 	life string // lua/life.lua, which runs in no life
@@ -53,7 +53,7 @@ func loadScripts() (*scripts, error) {
 		"add_member": &s.addMember, "token_add_group": &s.tokenAddGroup, "token_remove_group": &s.tokenRemoveGroup,
 		"renew": &s.renew, "live_machines": &s.liveMachines, "reap": &s.reap, "drop_session": &s.dropSession,
 		"forget_machine": &s.forgetMachine, "compare_and_set": &s.compareAndSet, "release_shared": &s.releaseShared,
-		"mailbox_state": &s.mailboxState, "load_lives": &s.loadLives,
+		"mailbox_state": &s.mailboxState,
 	} {
 		body, err := luaFiles.ReadFile("lua/" + name + ".lua")
 		if err != nil {

@@ -27,9 +27,8 @@ type Store struct {
 	self    string  // this machine's name, new with each start
 	all     mailbox // of messages to all
 
-	listener       atomic.Pointer[bridge.Listener]
+	hub            atomic.Pointer[bridge.Hub]
 	epoch          atomic.Pointer[string]
-	crowd          *crowd
 	leases         *leases
 	selfDeliveries *selfDeliveries
 	batcher        batcher
@@ -44,14 +43,15 @@ type Store struct {
 	end    context.CancelFunc
 	loops  sync.WaitGroup
 
-	listening atomic.Bool   // the channels are heard
-	heardOnce chan struct{} // closed when they were for the first time
-	heard     sync.Once     // closes heardOnce
-	catching  atomic.Bool   // catchUp is at work
-	reaping   atomic.Bool   // reap is at work
-	renewals  sync.Mutex    // guards the two that follow
-	revived   bool          // of renew: the lease had lapsed at the last renewal
-	renewed   time.Time     // of renew: when that was
+	listening  atomic.Bool   // the channels are heard
+	heardOnce  chan struct{} // closed when they were for the first time
+	heard      sync.Once     // closes heardOnce
+	catching   atomic.Bool   // catchUp is at work
+	reaping    atomic.Bool   // reap is at work
+	reconciled atomic.Uint64 // how often reconcile has repeated what sessions' tokens say
+	renewals   sync.Mutex    // guards the two that follow
+	revived    bool          // of renew: the lease had lapsed at the last renewal
+	renewed    time.Time     // of renew: when that was
 }
 
 var (
@@ -109,7 +109,7 @@ func dial(ctx context.Context, o Options) (*Store, error) {
 		return nil, err
 	}
 	e := &Store{opts: o, client: client, conns: wires, cluster: client.Mode() == rueidis.ClientModeCluster, self: randomName(machineNameLen),
-		crowd: newCrowd(), leases: newLeases(), selfDeliveries: newSelfDeliveries(), asked: newQuestions(), lives: newLives(), heardOnce: make(chan struct{})}
+		leases: newLeases(), selfDeliveries: newSelfDeliveries(), asked: newQuestions(), lives: newLives(), heardOnce: make(chan struct{})}
 	e.life, e.end = context.WithCancel(context.WithoutCancel(ctx))
 	e.all = e.mailboxAt("all")
 	e.health.logger = o.Logger
@@ -231,7 +231,7 @@ func (e *Store) checkWhole(ctx context.Context) error {
 		return err
 	}
 	if n != 0 {
-		return fmt.Errorf("redis: %w: run `hookbridge import` again, which goes on where it broke off", bridge.ErrUnfinished)
+		return fmt.Errorf("redis: %w", bridge.ErrUnfinished)
 	}
 	return nil
 }
@@ -240,7 +240,16 @@ func (e *Store) checkWhole(ctx context.Context) error {
 func (e *Store) Epoch() string { return *e.epoch.Load() }
 
 // Listen implements bridge.Store.
-func (e *Store) Listen(l bridge.Listener) { e.listener.Store(&l) }
+func (e *Store) Listen(h bridge.Hub) { e.hub.Store(&h) }
+
+// sessionsHere counts the user's sessions on this machine (everybody's where user is
+// empty), without the ones excepted.
+func (e *Store) sessionsHere(user string, except []string) int {
+	if h := e.hub.Load(); h != nil {
+		return (*h).Count(user, except)
+	}
+	return 0
+}
 
 // enter counts a call that Close waits for. A caller who has set no deadline gets
 // one.
@@ -300,8 +309,10 @@ const closePatience = 3 * time.Second
 // returns false), it lapses.
 func (e *Store) withdraw(ctx context.Context) bool {
 	var cmds rueidis.Commands
-	for user, sessions := range e.crowd.all() {
-		cmds = append(cmds, e.client.B().Hdel().Key(e.mailboxOf(user).l).Field(sessions...).Build())
+	if h := e.hub.Load(); h != nil {
+		for _, m := range (*h).AllMembers() {
+			cmds = append(cmds, e.client.B().Hdel().Key(e.mailboxOf(m.User).l).Field(m.Session).Build())
+		}
 	}
 	leases, sessions, _ := e.machineKeys()
 	live, _ := e.sessionLists(e.self)

@@ -2,9 +2,7 @@ package sqlite
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 
 	"hookbridge/app/bridge"
 )
@@ -54,30 +52,6 @@ func (e *Store) usable(ctx context.Context) error {
 		return bridge.ErrClosed
 	}
 	return ctx.Err()
-}
-
-// Leave implements bridge.Live.
-func (e *Store) Leave(ctx context.Context, t bridge.DeliveryLog) error {
-	if e.closed.Load() {
-		return bridge.ErrClosed
-	}
-	user, session := t.Member.User, t.Member.Session
-	if !e.crowd.leave(t.Member) {
-		return nil // Erase was there before
-	}
-	var trail []byte
-	if !t.Empty() {
-		var err error
-		if trail, err = json.Marshal(t); err != nil {
-			e.crowd.gone(user, session)
-			return fmt.Errorf("keep a trail: %w", err)
-		}
-	}
-	if err := e.enqueue(ctx, leaving(user, session, nanos(t.Ended), trail)); err != nil {
-		e.crowd.gone(user, session)
-		return err
-	}
-	return nil
 }
 
 // Ack implements bridge.Store. It counts for every Append, Join and Ack that is

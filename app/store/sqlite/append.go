@@ -15,7 +15,7 @@ import (
 type appending struct {
 	request
 	msg     *bridge.Message
-	fresh   bool // the id was not known: the Listener is to hear of the message
+	fresh   bool // the id was not known: the Hub is to hear of the message
 	receipt bridge.Receipt
 }
 
@@ -207,43 +207,43 @@ func (w *writer) duplicate(a *appending) error {
 	return nil
 }
 
-// deliver hands the message to the Listener. Where that panics, the sessions that
+// deliver hands the message to the Hub. Where that panics, the sessions that
 // were to be told of the message read it from the store.
-func (a *appending) deliver(s *Store, l bridge.Listener) {
+func (a *appending) deliver(s *Store, h bridge.Hub) {
 	if !a.fresh {
 		return
 	}
-	if s.opts.Guard.Run(whereFanOut, func() { a.handOver(s, l) }) {
-		s.opts.Guard.Run(whereFanOut, func() { a.behind(l) })
+	if s.opts.Guard.Run(whereFanOut, func() { a.handOver(s, h) }) {
+		s.opts.Guard.Run(whereFanOut, func() { a.behind(h) })
 	}
 }
 
-func (a *appending) handOver(s *Store, l bridge.Listener) {
+func (a *appending) handOver(s *Store, h bridge.Hub) {
 	d := bridge.Delivery{Message: a.msg}
 	if a.msg.Stored() {
 		d.Life = s.lives.name
 	}
 	if a.msg.To.All {
 		d.Broadcast = a.receipt.Broadcast
-		a.receipt.Sessions = l.DeliverAll(d)
+		a.receipt.Sessions = h.DeliverAll(d)
 		return
 	}
 	for i := range a.receipt.Recipients {
 		to := &a.receipt.Recipients[i]
 		d.Mailbox = to.Seq
-		to.Sessions = l.Deliver(to.User, d)
+		to.Sessions = h.Deliver(to.User, d)
 		a.receipt.Sessions += to.Sessions
 	}
 }
 
 // behind has sessions read up to a message that they may not have been given.
-func (a *appending) behind(l bridge.Listener) {
+func (a *appending) behind(h bridge.Hub) {
 	if a.receipt.Broadcast != 0 {
-		l.Behind("", bridge.Position{Broadcast: a.receipt.Broadcast})
+		h.Behind("", bridge.Position{Broadcast: a.receipt.Broadcast})
 	}
 	for i := range a.receipt.Recipients {
 		if to := &a.receipt.Recipients[i]; to.Seq != 0 {
-			l.Behind(to.User, bridge.Position{Mailbox: to.Seq})
+			h.Behind(to.User, bridge.Position{Mailbox: to.Seq})
 		}
 	}
 }

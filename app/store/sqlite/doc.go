@@ -6,7 +6,7 @@
 // One goroutine, the writer, owns the only connection that writes. It takes
 // everything that waits in the queue, writes it in one transaction, pays one
 // fsync for all of it, and hands the group to the fan-out, which tells the
-// Listener and answers the callers while the writer is busy with the next group.
+// Hub and answers the callers while the writer is busy with the next group.
 // The group forms by itself: what arrives during one fsync is the next group.
 //
 // # What stands in the file

@@ -58,9 +58,9 @@ func erasing(user string, more *bool) *request {
 				w.erased(user)
 			}
 		},
-		tell: func(s *Store, l bridge.Listener) {
+		tell: func(s *Store, h bridge.Hub) {
 			if !*more {
-				s.notify(l, bridge.Notice{Kind: bridge.NoticeErased, User: user})
+				s.notify(h, bridge.Notice{Kind: bridge.NoticeErased, User: user})
 			}
 		},
 	}
@@ -156,7 +156,7 @@ func (w *writer) erased(user string) {
 	clear(w.sizes)
 	w.acks.forget(user)
 	w.users.drop(user)
-	w.engine.crowd.dismiss(user, time.Unix(0, w.now))
+	w.erasures.add(user, time.Unix(0, w.now))
 }
 
 // strike takes a user's name off a message, and frees the payload where no

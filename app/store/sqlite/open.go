@@ -16,10 +16,7 @@ import (
 	"hookbridge/app/store/sqlite/walfile"
 )
 
-var (
-	_ bridge.Store = (*Store)(nil)
-	_ bridge.Live  = (*Store)(nil)
-)
+var _ bridge.Store = (*Store)(nil)
 
 // fileName is the store's main file.
 const fileName = "bridge.db"
@@ -27,21 +24,20 @@ const fileName = "bridge.db"
 // Store keeps everything in one folder of this machine. See the package's
 // documentation for how.
 type Store struct {
-	opts     Options
-	epoch    string
-	lives    *lives
-	lock     *dirLock
-	files    *watched
-	reserve  *reserve
-	vfs      *walfile.VFS
-	listener atomic.Pointer[bridge.Listener]
-	closed   atomic.Bool
+	opts    Options
+	epoch   string
+	lives   *lives
+	lock    *dirLock
+	files   *watched
+	reserve *reserve
+	vfs     *walfile.VFS
+	hub     atomic.Pointer[bridge.Hub]
+	closed  atomic.Bool
 
 	queue   *queue
 	acks    *ackBook
 	health  *health
 	metrics *metrics
-	crowd   *crowd
 	revoked revocations
 
 	// commitMu is held during a transaction, and by whoever needs that there
@@ -70,7 +66,6 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 		opts:   o,
 		queue:  newQueue(o.QueueLimit, o.Patience),
 		acks:   &ackBook{dirty: make(map[string]dirt)},
-		crowd:  newCrowd(),
 		health: &health{logger: o.Logger},
 		fanned: make(chan struct{}), checked: make(chan struct{}), stopCheck: func() {},
 		lock: lock,
@@ -195,7 +190,7 @@ func (e *Store) openFile() (err error) {
 	if err != nil {
 		return err
 	}
-	e.checkpoints = newCheckpointer(k, e.reserve.size, e.vfs, &e.commitMu, e.opts.Logger, e.opts.Guard)
+	e.checkpoints = newCheckpointer(k, newLogSizes(e.reserve.size), e.vfs, &e.commitMu, e.opts.Logger, e.opts.Guard)
 	e.readers = newReaders(readerCount)
 	for range readerCount {
 		c, err := e.connect(path, "PRAGMA query_only = ON; PRAGMA cache_size = -4096")
@@ -279,7 +274,7 @@ func connect(v *walfile.VFS, path, setup string) (*sqlite3.Conn, error) {
 func (e *Store) Epoch() string { return e.epoch }
 
 // Listen implements bridge.Store.
-func (e *Store) Listen(l bridge.Listener) { e.listener.Store(&l) }
+func (e *Store) Listen(h bridge.Hub) { e.hub.Store(&h) }
 
 // Close implements bridge.Store. Beside ErrClosed it returns what went wrong
 // with the last acks or with the file.

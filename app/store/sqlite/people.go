@@ -134,39 +134,6 @@ func (w *writer) setMember(group, user string, member bool) error {
 	return with(w.store.addMember).text(group).text(user).exec()
 }
 
-// leaving has the writer end a session, of which nobody waits to hear.
-func leaving(user, session string, at int64, trail []byte) *request {
-	return &request{
-		write: func(w *writer) error { return w.leave(user, session, at, trail) },
-		failed: func(w *writer, err error) error { // the trail is not kept, but the session is gone
-			w.engine.crowd.gone(user, session)
-			return err
-		},
-	}
-}
-
-// leave keeps a session's trail. One that an erasure has ended leaves none.
-func (w *writer) leave(user, session string, at int64, trail []byte) error {
-	if !w.engine.crowd.gone(user, session) {
-		return nil
-	}
-	rec, err := w.record(user)
-	if err != nil {
-		return err
-	}
-	w.wasSeen(rec, at)
-	if len(trail) == 0 || w.scarce {
-		return nil
-	}
-	if err := w.begin(); err != nil {
-		return err
-	}
-	if err := with(w.store.addTrail).text(user).int(at).text(session).blob(trail).exec(); err != nil {
-		return err
-	}
-	return with(w.store.keepTrails).text(user).int(bridge.MaxDeliveryLogs).exec()
-}
-
 // sight keeps that an event was seen, where it is still the user's: they may have
 // been erased since it was looked up.
 func (w *writer) sight(user, session, id string, at int64) error {

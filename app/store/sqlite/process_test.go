@@ -57,6 +57,7 @@ func TestChildAppends(t *testing.T) {
 }
 
 func TestNothingAcknowledgedIsMissingAfterAKill(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	stored := map[string]bool{}
 	for round := range 3 {
@@ -134,7 +135,8 @@ func TestChildOpens(t *testing.T) {
 }
 
 func TestASecondProcessIsRefusedAndToldWhatToDo(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := scratch(t)
 	e := open(t, Options{Dir: dir})
 	out, err := child(t, "TestChildOpens", dir).Output()
 	if err != nil {
@@ -157,7 +159,8 @@ func TestASecondProcessIsRefusedAndToldWhatToDo(t *testing.T) {
 }
 
 func TestAFileOfANewerProgramIsRefused(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := scratch(t)
 	e := open(t, Options{Dir: dir})
 	if err := e.writer.store.conn.Exec("PRAGMA user_version = 99"); err != nil {
 		t.Fatal(err)

@@ -36,12 +36,17 @@ func (e *Store) Pending(ctx context.Context, user string, after bridge.Position)
 }
 
 // pending lists the places of a log with unexpired messages.
-func (r *reader) pending(user string, after uint64, now int64) (runs []bridge.Range, err error) {
-	err = with(r.runs).text(user).seq(after).int(now).each(func(row *sqlite3.Stmt) bool {
-		runs = append(runs, bridge.Range{First: uint64(row.ColumnInt64(0)), Last: uint64(row.ColumnInt64(1))})
+func (r *reader) pending(user string, after uint64, now int64) (ranges []bridge.Range, err error) {
+	err = with(r.places).text(user).seq(after).int(now).each(func(row *sqlite3.Stmt) bool {
+		seq := uint64(row.ColumnInt64(0))
+		if n := len(ranges); n > 0 && ranges[n-1].Last == seq-1 {
+			ranges[n-1].Last = seq
+		} else {
+			ranges = append(ranges, bridge.Range{First: seq, Last: seq})
+		}
 		return true
 	})
-	return runs, err
+	return ranges, err
 }
 
 // Read implements bridge.Store. The two logs come mixed in the order in which

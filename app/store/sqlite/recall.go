@@ -18,7 +18,7 @@ func (e *Store) Recall(ctx context.Context, id string) error {
 			notices, err = w.recall(id)
 			return err
 		},
-		tell: func(s *Store, l bridge.Listener) { s.notify(l, notices...) },
+		tell: func(s *Store, h bridge.Hub) { s.notify(h, notices...) },
 	})
 }
 

@@ -72,46 +72,25 @@ func (e *Store) Seen(ctx context.Context, user, session, id string, at time.Time
 	return e.enqueue(ctx, &request{write: func(w *writer) error { return w.sight(user, session, id, nanos(at)) }})
 }
 
-// Trails implements bridge.Live.
-func (e *Store) Trails(ctx context.Context, user string) ([]bridge.DeliveryLog, error) {
-	list, err := e.TrailsOf(ctx, []string{user}, false)
+// DeliveryLogs implements bridge.Store.
+func (e *Store) DeliveryLogs(ctx context.Context, users []string) ([][]bridge.DeliveryLog, error) {
+	out := make([][]bridge.DeliveryLog, len(users))
+	err := e.reading(ctx, func(r *reader) (err error) {
+		for i, user := range users {
+			if out[i], err = r.deliveryLogs(user); err != nil {
+				return err
+			}
+		}
+		return ctx.Err()
+	})
 	if err != nil {
 		return nil, err
-	}
-	return list[0], nil
-}
-
-// TrailsOf implements bridge.Live. What is live is in memory.
-func (e *Store) TrailsOf(ctx context.Context, users []string, live bool) ([][]bridge.DeliveryLog, error) {
-	out := make([][]bridge.DeliveryLog, len(users))
-	if !live {
-		err := e.reading(ctx, func(r *reader) (err error) {
-			for i, user := range users {
-				if out[i], err = r.trailsOf(user); err != nil {
-					return err
-				}
-			}
-			return ctx.Err()
-		})
-		if err != nil {
-			return nil, err
-		}
-	} else if e.closed.Load() {
-		return nil, bridge.ErrClosed
-	}
-	if l := e.listener.Load(); l != nil {
-		for i, user := range users {
-			out[i] = append(out[i], (*l).Trails(user)...)
-		}
-	}
-	for _, list := range out {
-		slices.SortStableFunc(list, func(a, b bridge.DeliveryLog) int { return a.Member.Since.Compare(b.Member.Since) })
 	}
 	return out, nil
 }
 
-// trailsOf reads the trails of sessions that have ended.
-func (r *reader) trailsOf(user string) (out []bridge.DeliveryLog, err error) {
+// deliveryLogs reads those of a user's sessions that have ended, oldest first.
+func (r *reader) deliveryLogs(user string) (out []bridge.DeliveryLog, err error) {
 	var perr error
 	err = with(r.trails).text(user).each(func(row *sqlite3.Stmt) bool {
 		var t bridge.DeliveryLog
@@ -121,52 +100,8 @@ func (r *reader) trailsOf(user string) (out []bridge.DeliveryLog, err error) {
 		out = append(out, t)
 		return true
 	})
+	slices.SortStableFunc(out, func(a, b bridge.DeliveryLog) int { return a.Member.Since.Compare(b.Member.Since) })
 	return out, firstOf(err, perr)
-}
-
-// Presence implements bridge.Live.
-func (e *Store) Presence(ctx context.Context, users []string) ([]bridge.Presence, error) {
-	out := make([]bridge.Presence, len(users))
-	err := e.reading(ctx, func(r *reader) error {
-		for i, user := range users {
-			out[i].User = user
-			if out[i].Sessions = e.crowd.count(user); out[i].Sessions > 0 {
-				out[i].LastSeen = e.opts.Now().UTC()
-				continue
-			}
-			seen, ok := e.acks.lastSeen(user)
-			if !ok {
-				var err error
-				if seen, err = r.seenAt(user); err != nil {
-					return err
-				}
-			}
-			if seen != 0 {
-				out[i].LastSeen = time.Unix(0, seen).UTC()
-			}
-		}
-		return nil
-	})
-	return out, err
-}
-
-// Sessions implements bridge.Live.
-func (e *Store) Sessions(_ context.Context, user string) ([]bridge.Member, error) {
-	if e.closed.Load() {
-		return nil, bridge.ErrClosed
-	}
-	return e.crowd.list(user), nil
-}
-
-// Tell implements bridge.Live: all sessions are in this process.
-func (e *Store) Tell(_ context.Context, n bridge.Notice) error {
-	if e.closed.Load() {
-		return bridge.ErrClosed
-	}
-	if l := e.listener.Load(); l != nil {
-		(*l).Notify(n)
-	}
-	return nil
 }
 
 // Members implements bridge.Store.
@@ -245,8 +180,8 @@ func (e *Store) Revoke(ctx context.Context, user string, v bridge.Revocation) er
 		alone: true,
 		write: func(w *writer) error { return w.revoke(user, v) },
 		after: func(w *writer) { w.engine.revoked.add(user, v) },
-		tell: func(s *Store, l bridge.Listener) {
-			s.notify(l, bridge.Notice{Kind: bridge.NoticeRevoked, User: user, Revocation: v})
+		tell: func(s *Store, h bridge.Hub) {
+			s.notify(h, bridge.Notice{Kind: bridge.NoticeRevoked, User: user, Revocation: v})
 		},
 	})
 }

@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"slices"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
@@ -14,7 +13,7 @@ func (w *writer) admits(m bridge.Member) error {
 	switch {
 	case w.engine.revoked.covers(m.User, m.TokenID, m.Issued):
 		return bridge.ErrRevoked
-	case !m.Since.IsZero() && w.engine.crowd.erasedAfter(m.User, m.Since):
+	case w.erasures.after(m):
 		return bridge.ErrErased
 	}
 	return nil
@@ -34,24 +33,9 @@ type said struct {
 
 func (s *saying) nothing() bool { return len(s.add)+len(s.drop) == 0 }
 
-// saying compares what a session's token says with what is in the file. A token
-// that the session had before says nothing any more, unless another session of
-// the user has it.
-func (w *writer) saying(m bridge.Member) (s saying, err error) {
-	live := w.engine.crowd.list(m.User)
-	for _, now := range w.arrived { // the crowd does not know of them yet
-		if now.User == m.User {
-			live = slices.DeleteFunc(live, func(o bridge.Member) bool { return o.Session == now.Session })
-			live = append(live, now)
-		}
-	}
-	ended, replaced := "", false
-	if i := slices.IndexFunc(live, func(o bridge.Member) bool { return o.Session == m.Session }); i >= 0 {
-		ended = live[i].Token
-		replaced = ended != m.Token && !slices.ContainsFunc(live, func(o bridge.Member) bool {
-			return o.Session != m.Session && o.Token == ended
-		})
-	}
+// saying compares what a session's token says with what is in the file, where the
+// token ended (empty for none) says nothing any more.
+func (w *writer) saying(m bridge.Member, ended string) (s saying, err error) {
 	until := nanos(m.Until)
 	named := make(map[string]bool, len(m.Groups)) // true: the file says so already
 	if until > w.now {
@@ -65,7 +49,7 @@ func (w *writer) saying(m bridge.Member) (s saying, err error) {
 		switch {
 		case row.token == m.Token && stays:
 			named[row.group] = row.until >= until
-		case row.token == m.Token, replaced && row.token == ended:
+		case row.token == m.Token, row.token == ended:
 			s.drop = append(s.drop, row)
 		case row.token == "":
 			// From before there were fingerprints: whoever is here says by now
@@ -83,8 +67,8 @@ func (w *writer) saying(m bridge.Member) (s saying, err error) {
 }
 
 // belong writes down what groups a session's token names.
-func (w *writer) belong(m bridge.Member) error {
-	s, err := w.saying(m)
+func (w *writer) belong(m bridge.Member, ended string) error {
+	s, err := w.saying(m, ended)
 	if err != nil || s.nothing() {
 		return err
 	}

@@ -122,7 +122,7 @@ func (w *writer) admit(group []*request) []*request {
 // writes nothing, and pays for nothing, when only reading was asked.
 func (w *writer) transact(group []*request) (wrote bool, err error) {
 	w.now = w.opts.Now().UnixNano()
-	w.touched, w.arrived = w.touched[:0], w.arrived[:0]
+	w.touched = w.touched[:0]
 	defer func() {
 		wrote = w.inTx
 		w.inTx = false

@@ -2,8 +2,6 @@ package sqlite
 
 import (
 	"time"
-
-	"hookbridge/app/bridge"
 )
 
 // Bounds of one group.
@@ -28,9 +26,8 @@ type writer struct {
 	fan    chan []*request
 
 	users   *records
-	guarded int64           // the log's length when the disk was looked at; see guard
-	touched []string        // users whose records this transaction changed
-	arrived []bridge.Member // sessions that join in this transaction
+	guarded int64    // the log's length when the disk was looked at; see guard
+	touched []string // users whose records this transaction changed
 	nextNo  int64
 	now     int64 // this group's time, Unix nanoseconds
 	inTx    bool
@@ -40,19 +37,20 @@ type writer struct {
 	reach map[string]int // how many members a group had when it was last written to
 	loose []int64        // messages to several that this append took out of a mailbox
 
-	acks   *ackBook
-	prune  pruner
-	probe  int64
-	scarce bool       // the disk is full, and what is left of the room is for what makes room
-	carry  []*request // taken from the queue, not yet run
-	share  []*request // of long work, for the next transaction
+	acks     *ackBook
+	prune    pruner
+	erasures erasures
+	probe    int64
+	scarce   bool       // the disk is full, and what is left of the room is for what makes room
+	carry    []*request // taken from the queue, not yet run
+	share    []*request // of long work, for the next transaction
 
 	lastErr error // of the acks written at the very end
 }
 
 func newWriter(e *Store, s *store) (*writer, error) {
 	w := &writer{engine: e, opts: e.opts, store: s, queue: e.queue, fan: make(chan []*request, 1),
-		users: newRecords(recordLimit), acks: e.acks, buf: make([]byte, 0, 256), sizes: make(map[string]int),
+		users: newRecords(recordLimit), acks: e.acks, erasures: erasures{}, buf: make([]byte, 0, 256), sizes: make(map[string]int),
 		reach: make(map[string]int)}
 	var err error
 	w.nextNo, err = s.nextNo()

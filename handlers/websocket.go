@@ -84,20 +84,20 @@ func (s *Server) socket(c *fiber.Ctx) error {
 func (s *Server) upgrade() fiber.Handler {
 	return websocket.New(func(ws *websocket.Conn) {
 		h := ws.Locals(handshakeKey).(*handshake)
-		c := newConn(ws.Conn.NetConn(), h.remote, s.o.MessageTimeout)
+		c := newWSConn(ws.Conn.NetConn(), h.remote, s.o.MessageTimeout)
 		// Counted only here: a handler that was asked to upgrade may never run.
 		left, ok := s.pending.enter(h.remote)
 		conn := connectionOf(c.nc)
 		leave := func() {
 			left()
-			c.proven()
+			c.stopCounting()
 			if conn != nil {
-				conn.settle()
+				conn.becomeSession()
 			}
 		}
 		if conn != nil {
-			conn.upgrade()
-			c.countUnproven(s.bodies, conn)
+			conn.becomeWebSocket()
+			c.countUnauthenticated(s.bodies, conn)
 		}
 		go func() {
 			defer leave()
@@ -119,7 +119,7 @@ func (s *Server) upgrade() fiber.Handler {
 	})
 }
 
-func (s *Server) accept(c *conn, h *handshake, leave func()) {
+func (s *Server) accept(c *wsConn, h *handshake, leave func()) {
 	if h.refused != "" {
 		s.o.Bridge.RefuseConnection(c, wire.CloseUnauthorized, h.refused)
 		return

@@ -1,6 +1,8 @@
 package bridge
 
 import (
+	"context"
+	"errors"
 	"math"
 	"slices"
 	"time"
@@ -9,7 +11,7 @@ import (
 // Bounds of a trail: what is older is forgotten, and said to be.
 const (
 	maxMarks   = 128 // of each kind
-	maxHoles   = 64
+	maxSkips   = 64
 	maxPassing = 64
 )
 
@@ -19,9 +21,9 @@ type Mark struct {
 	At    time.Time `json:"t"`
 }
 
-// Hole is a stretch of places, both ends in it, that a session passed without a
+// Skip is a stretch of places, both ends in it, that a session passed without a
 // frame: what was gone, or not for it.
-type Hole struct {
+type Skip struct {
 	First, Last Position
 }
 
@@ -47,7 +49,7 @@ type DeliveryLog struct {
 	Sent     []Mark    `json:"sent,omitempty"`
 	Received []Mark    `json:"received,omitempty"`
 	Acked    []Mark    `json:"acked,omitempty"`
-	Holes    []Hole    `json:"holes,omitempty"`
+	Skips    []Skip    `json:"holes,omitempty"`
 	Passing  []Passing `json:"passing,omitempty"`
 }
 
@@ -101,7 +103,7 @@ func (t *DeliveryLog) Standing(id string, mailbox, broadcast uint64) Status {
 
 // skipped tells whether the session passed a place without a frame.
 func (t *DeliveryLog) skipped(place Position) bool {
-	return slices.ContainsFunc(t.Holes, func(h Hole) bool { return h.has(place) })
+	return slices.ContainsFunc(t.Skips, func(h Skip) bool { return h.has(place) })
 }
 
 func firstAt(marks []Mark, place Position) time.Time {
@@ -112,8 +114,8 @@ func firstAt(marks []Mark, place Position) time.Time {
 	return marks[i].At
 }
 
-// has works for a place in one log; a hole is in one log too.
-func (h Hole) has(p Position) bool {
+// has works for a place in one log; a skip is in one log too.
+func (h Skip) has(p Position) bool {
 	if p.Mailbox != 0 {
 		return h.First.Mailbox != 0 && h.First.Mailbox <= p.Mailbox && p.Mailbox <= h.Last.Mailbox
 	}
@@ -123,7 +125,7 @@ func (h Hole) has(p Position) bool {
 // forget moves From on: what is before is not known any more.
 func (t *DeliveryLog) forget(p Position) {
 	t.From = t.From.Max(p)
-	t.Holes = slices.DeleteFunc(t.Holes, func(h Hole) bool { return t.From.Covers(h.Last) })
+	t.Skips = slices.DeleteFunc(t.Skips, func(h Skip) bool { return t.From.Covers(h.Last) })
 }
 
 // mark adds a mark to one of the trail's lists; a full list forgets its oldest.
@@ -141,19 +143,19 @@ func (t *DeliveryLog) mark(list *[]Mark, p Position, at time.Time) {
 	*list = append(marks, Mark{Place: p, At: at})
 }
 
-// hole notes places that were passed without a frame.
-func (t *DeliveryLog) hole(first, last Position) {
-	if n := len(t.Holes); n > 0 {
-		h := &t.Holes[n-1]
+// skip notes places that were passed without a frame.
+func (t *DeliveryLog) skip(first, last Position) {
+	if n := len(t.Skips); n > 0 {
+		h := &t.Skips[n-1]
 		if h.First.Mailbox != 0 && first.Mailbox == h.Last.Mailbox+1 || h.First.Broadcast != 0 && first.Broadcast == h.Last.Broadcast+1 {
 			h.Last = last
 			return
 		}
 	}
-	if len(t.Holes) >= maxHoles {
-		t.forget(t.Holes[maxHoles/2-1].Last)
+	if len(t.Skips) >= maxSkips {
+		t.forget(t.Skips[maxSkips/2-1].Last)
 	}
-	t.Holes = append(t.Holes, Hole{First: first, Last: last})
+	t.Skips = append(t.Skips, Skip{First: first, Last: last})
 }
 
 // notYet is the frame of a message that waits to be written.
@@ -205,6 +207,91 @@ func (t *DeliveryLog) end(at time.Time) {
 func (t *DeliveryLog) clone() DeliveryLog {
 	c := *t
 	c.Sent, c.Received, c.Acked = slices.Clone(t.Sent), slices.Clone(t.Received), slices.Clone(t.Acked)
-	c.Holes, c.Passing = slices.Clone(t.Holes), slices.Clone(t.Passing)
+	c.Skips, c.Passing = slices.Clone(t.Skips), slices.Clone(t.Passing)
 	return c
+}
+
+// rewind cuts the trail back to p.
+func (t *DeliveryLog) rewind(p Position) {
+	t.From = t.From.Min(p)
+	for _, list := range []*[]Mark{&t.Sent, &t.Received, &t.Acked} {
+		cut := (*list)[:0]
+		for _, m := range *list {
+			m.Place = m.Place.Min(p)
+			if n := len(cut); n == 0 || !cut[n-1].Place.Covers(m.Place) {
+				cut = append(cut, m)
+			}
+		}
+		*list = cut
+	}
+	skips := t.Skips[:0]
+	for _, h := range t.Skips {
+		if h.Last = h.Last.Min(p); h.First.Mailbox <= h.Last.Mailbox && h.First.Broadcast <= h.Last.Broadcast {
+			skips = append(skips, h)
+		}
+	}
+	t.Skips = skips
+}
+
+// deliveryLogs returns for each of some users what their sessions were given, oldest
+// session first: what the store has kept of those that have ended (unless only live
+// ones are asked for), and what live ones here and on other machines have so far.
+func (b *Bridge) deliveryLogs(ctx context.Context, users []string, liveOnly bool) ([][]DeliveryLog, error) {
+	lists := make([][]DeliveryLog, len(users))
+	if !liveOnly {
+		var err error
+		if lists, err = b.store.DeliveryLogs(ctx, users); err != nil {
+			return nil, err
+		}
+	}
+	elsewhere, err := b.live.Ask(ctx, users)
+	if err != nil {
+		return nil, err
+	}
+	for i, user := range users {
+		lists[i] = append(lists[i], b.hub.DeliveryLogs(user)...)
+		for _, log := range elsewhere {
+			if log.Member.User == user {
+				lists[i] = append(lists[i], log)
+			}
+		}
+		slices.SortStableFunc(lists[i], func(a, b DeliveryLog) int { return a.Member.Since.Compare(b.Member.Since) })
+	}
+	return lists, nil
+}
+
+// validDeliveryLogs is deliveryLogs with each log cut back to what the store still
+// knows of the life that it was written in.
+func (b *Bridge) validDeliveryLogs(ctx context.Context, users []string, liveOnly bool) ([][]DeliveryLog, error) {
+	lists, err := b.deliveryLogs(ctx, users, liveOnly)
+	if err != nil {
+		return nil, err
+	}
+	for i, user := range users {
+		if err := b.cutBack(ctx, user, lists[i]); err != nil {
+			return nil, err
+		}
+	}
+	return lists, nil
+}
+
+// cutBack cuts a user's delivery logs back to what the store still knows of their
+// lives.
+func (b *Bridge) cutBack(ctx context.Context, user string, logs []DeliveryLog) (err error) {
+	ends := map[string]Position{}
+	for i := range logs {
+		log := &logs[i]
+		if log.Life == b.store.Life() {
+			continue
+		}
+		end, asked := ends[log.Life]
+		if !asked {
+			if end, err = b.store.LifeEnd(ctx, user, log.Life); err != nil && !errors.Is(err, ErrRewound) {
+				return err
+			}
+			ends[log.Life] = end // of a life that was lost: the beginning
+		}
+		log.rewind(end)
+	}
+	return nil
 }

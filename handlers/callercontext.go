@@ -74,13 +74,13 @@ func connectionOf(nc net.Conn) *connection {
 // markAuthenticated notes that a request's token or signature was good.
 func markAuthenticated(c *fiber.Ctx) {
 	if conn := connectionOf(c.Context().Conn()); conn != nil {
-		conn.prove()
-		conn.authenticated = true
+		conn.markAuthenticated()
+		conn.requestAuthenticated = true
 	}
 }
 
 // authenticated reports whether the request's token or signature was found to be good.
 func authenticated(c *fiber.Ctx) bool {
 	conn := connectionOf(c.Context().Conn())
-	return conn != nil && conn.authenticated
+	return conn != nil && conn.requestAuthenticated
 }

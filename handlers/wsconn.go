@@ -27,10 +27,10 @@ const (
 	keepPayload = 8 << 10
 )
 
-// conn is a bridge.Conn on a connection that was upgraded and detached from its
+// wsConn is a bridge.Conn on a connection that was upgraded and detached from its
 // request: nothing of the request stays in memory with it. Frames are read and
 // written by gobwas/ws, which needs no buffers of its own while a session waits.
-type conn struct {
+type wsConn struct {
 	nc     net.Conn
 	remote string
 
@@ -44,7 +44,7 @@ type conn struct {
 	begun   time.Time // when the message under way began; zero between messages
 	over    bool      // a rule was broken or the peer has closed: no more frames are taken
 
-	unproven atomic.Pointer[unprovenFrames] // nil once it has shown a token
+	unauthenticated atomic.Pointer[unauthenticatedFrames] // nil once it has shown a token
 
 	wmu    sync.Mutex // one write at a time; guards closed
 	closed bool       // a close frame was written
@@ -53,17 +53,17 @@ type conn struct {
 	peerGone chan struct{} // the peer has closed, or the connection is lost
 }
 
-var _ bridge.Conn = (*conn)(nil)
+var _ bridge.Conn = (*wsConn)(nil)
 
 var payloadPool = sync.Pool{New: func() any { return new([]byte) }}
 
-func newConn(nc net.Conn, remote string, messageTimeout time.Duration) *conn {
+func newWSConn(nc net.Conn, remote string, messageTimeout time.Duration) *wsConn {
 	nc, early := detach(nc)
 	var from io.Reader = nc
 	if len(early) > 0 {
 		from = io.MultiReader(bytes.NewReader(early), nc)
 	}
-	c := &conn{nc: nc, remote: remote, messageTimeout: messageTimeout, br: bufio.NewReaderSize(from, readBufferBytes), peerGone: make(chan struct{})}
+	c := &wsConn{nc: nc, remote: remote, messageTimeout: messageTimeout, br: bufio.NewReaderSize(from, readBufferBytes), peerGone: make(chan struct{})}
 	c.rd = wsutil.Reader{Source: c.br, State: ws.StateServerSide, CheckUTF8: true, OnIntermediate: c.intermediate}
 	return c
 }
@@ -99,26 +99,26 @@ func detach(nc net.Conn) (raw net.Conn, early []byte) {
 	return raw, early
 }
 
-func (c *conn) Remote() string { return c.remote }
+func (c *wsConn) Remote() string { return c.remote }
 
 // Limit implements bridge.Conn.
-func (c *conn) Limit(maxBytes int) { c.rd.MaxMessageSize = int64(maxBytes) }
+func (c *wsConn) Limit(maxBytes int) { c.rd.MaxMessageSize = int64(maxBytes) }
 
-func (c *conn) peerLeft() { c.peerOnce.Do(func() { close(c.peerGone) }) }
+func (c *wsConn) peerLeft() { c.peerOnce.Do(func() { close(c.peerGone) }) }
 
 // AppendText implements bridge.Conn.
-func (c *conn) AppendText(b []byte, f wire.Frame) []byte {
+func (c *wsConn) AppendText(b []byte, f wire.Frame) []byte {
 	b = appendHeader(b, ws.OpText, len(f.Head)+len(f.Tail))
 	return append(append(b, f.Head...), f.Tail...)
 }
 
 // AppendPing implements bridge.Conn.
-func (c *conn) AppendPing(b, payload []byte) []byte {
+func (c *wsConn) AppendPing(b, payload []byte) []byte {
 	return append(appendHeader(b, ws.OpPing, len(payload)), payload...)
 }
 
 // AppendPong implements bridge.Conn.
-func (c *conn) AppendPong(b, payload []byte) []byte {
+func (c *wsConn) AppendPong(b, payload []byte) []byte {
 	return append(appendHeader(b, ws.OpPong, len(payload)), payload...)
 }
 
@@ -136,7 +136,7 @@ func appendHeader(b []byte, op ws.OpCode, n int) []byte {
 }
 
 // Write implements bridge.Conn.
-func (c *conn) Write(frames []byte, deadline time.Time) error {
+func (c *wsConn) Write(frames []byte, deadline time.Time) error {
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
 	if c.closed {
@@ -150,13 +150,13 @@ func (c *conn) Write(frames []byte, deadline time.Time) error {
 }
 
 // ExpireWrite implements bridge.Conn.
-func (c *conn) ExpireWrite(t time.Time) {
+func (c *wsConn) ExpireWrite(t time.Time) {
 	// Failing means that the connection is gone, and the write with it.
 	_ = c.nc.SetWriteDeadline(t)
 }
 
 // WriteClose implements bridge.Conn.
-func (c *conn) WriteClose(code wire.CloseCode, reason string, deadline time.Time) {
+func (c *wsConn) WriteClose(code wire.CloseCode, reason string, deadline time.Time) {
 	c.wmu.Lock()
 	if c.closed {
 		c.wmu.Unlock()
@@ -184,7 +184,7 @@ func (c *conn) WriteClose(code wire.CloseCode, reason string, deadline time.Time
 }
 
 // Abort implements bridge.Conn.
-func (c *conn) Abort() {
+func (c *wsConn) Abort() {
 	// Closing twice is an error that means nothing here.
 	_ = c.nc.Close()
 	c.peerLeft()

@@ -45,7 +45,7 @@ func FuzzConnRead(f *testing.F) {
 	f.Add([]byte{0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0})
 	const limit = 1024
 	f.Fuzz(func(t *testing.T, sent []byte) {
-		c := newConn(&peerBytes{r: bytes.NewReader(sent)}, "peer", messageTimeout)
+		c := newWSConn(&peerBytes{r: bytes.NewReader(sent)}, "peer", messageTimeout)
 		c.Limit(limit)
 		for range len(sent) + 2 {
 			kind, payload, err := c.Read()
@@ -67,7 +67,7 @@ func FuzzConnRead(f *testing.F) {
 }
 
 func TestFramesAreWrittenAsTheLibraryReadsThem(t *testing.T) {
-	c := newConn(&peerBytes{r: bytes.NewReader(nil)}, "peer", messageTimeout)
+	c := newWSConn(&peerBytes{r: bytes.NewReader(nil)}, "peer", messageTimeout)
 	for _, n := range []int{0, 1, 125, 126, 127, 65535, 65536, 70000} {
 		text := bytes.Repeat([]byte("x"), n)
 		h, err := ws.ReadHeader(bytes.NewReader(c.AppendText(nil, wire.Frame{Head: text[:n/2], Tail: text[n/2:]})))
@@ -104,7 +104,7 @@ func TestAMessageHasSoLongAsItIsLarge(t *testing.T) {
 		}
 	}
 	peer := &stalled{peerBytes: peerBytes{r: &sent}}
-	c := newConn(peer, "peer", messageTimeout)
+	c := newWSConn(peer, "peer", messageTimeout)
 	c.Limit(1 << 20)
 	before := time.Now()
 	for _, want := range []bridge.Kind{bridge.KindText, bridge.KindFragment, bridge.KindPing} {
@@ -127,16 +127,16 @@ func TestAMessageHasSoLongAsItIsLarge(t *testing.T) {
 // Frames of connections without a token share the limit of bodies that are not
 // verified: in many connections they are as much memory.
 func TestTheFrameWithoutATokenThatHasBeenComingForLongestMakesRoom(t *testing.T) {
-	bs := newBodies(1000)
+	bs := newBodyBudget(1000)
 	bs.max, bs.maxPerAddress = 40_000, 20_000
-	half := func(remote string) *conn { // it has sent 10,000 bytes of a message
+	half := func(remote string) *wsConn { // it has sent 10,000 bytes of a message
 		var sent bytes.Buffer
 		if err := ws.WriteFrame(&sent, ws.MaskFrame(ws.NewFrame(ws.OpText, false, make([]byte, 10_000)))); err != nil {
 			t.Fatal(err)
 		}
-		c := newConn(&stalled{peerBytes: peerBytes{r: &sent}}, remote, messageTimeout)
+		c := newWSConn(&stalled{peerBytes: peerBytes{r: &sent}}, remote, messageTimeout)
 		c.Limit(1 << 20)
-		c.countUnproven(bs, nil)
+		c.countUnauthenticated(bs, nil)
 		if kind, _, err := c.Read(); kind != bridge.KindFragment || err != nil {
 			t.Fatalf("%d, %v", kind, err)
 		}
@@ -148,23 +148,23 @@ func TestTheFrameWithoutATokenThatHasBeenComingForLongestMakesRoom(t *testing.T)
 		t.Errorf("the oldest of an address that has too much: %v", err)
 	}
 	proven := half("192.0.2.2")
-	if other.crowdedOut() == nil || second.crowdedOut() != nil {
+	if other.evicted() == nil || second.evicted() != nil {
 		t.Error("not the oldest of all has made room")
 	}
-	proven.proven()
+	proven.stopCounting()
 	for range 3 {
-		half("192.0.2.3").proven()
+		half("192.0.2.3").stopCounting()
 	}
-	if proven.crowdedOut() != nil || second.crowdedOut() != nil {
+	if proven.evicted() != nil || second.evicted() != nil {
 		t.Error("what has shown a token still counts")
 	}
 	if err := proven.grows(1 << 20); err != nil {
 		t.Errorf("a session's frames are counted: %v", err)
 	}
-	for _, c := range []*conn{first, other, second} {
-		c.proven()
+	for _, c := range []*wsConn{first, other, second} {
+		c.stopCounting()
 	}
-	if bs.size != 0 || len(bs.coming)+len(bs.byAddress) != 0 {
+	if bs.size != 0 || len(bs.reading)+len(bs.byAddress) != 0 {
 		t.Errorf("%d bytes stay counted, %v", bs.size, bs.byAddress)
 	}
 }

@@ -27,7 +27,7 @@ const (
 
 // Read implements bridge.Conn. It is shallow where it blocks: the stack of an
 // idle session is most of what the session costs.
-func (c *conn) Read() (bridge.Kind, []byte, error) {
+func (c *wsConn) Read() (bridge.Kind, []byte, error) {
 	if c.payload != nil && c.begun.IsZero() {
 		releasePayload(c.payload)
 		c.payload = nil
@@ -47,7 +47,7 @@ func (c *conn) Read() (bridge.Kind, []byte, error) {
 // end, also while the peer is between two fragments.
 //
 //go:noinline
-func (c *conn) frame() (bridge.Kind, []byte, error) {
+func (c *wsConn) frame() (bridge.Kind, []byte, error) {
 	if c.begun.IsZero() {
 		c.begun = time.Now()
 		if err := c.nc.SetReadDeadline(c.begun.Add(c.messageTimeout)); err != nil {
@@ -68,7 +68,7 @@ func (c *conn) frame() (bridge.Kind, []byte, error) {
 	return kind, payload, nil
 }
 
-func (c *conn) next() (bridge.Kind, []byte, error) {
+func (c *wsConn) next() (bridge.Kind, []byte, error) {
 	if err := c.checkLength(); err != nil {
 		return 0, nil, err
 	}
@@ -103,7 +103,7 @@ var errLongLength = errors.New("a frame's length is not written in its shortest 
 
 // checkLength refuses a frame whose length is written with more bytes than it
 // needs (RFC 6455 §5.2), which the frame reader does not tell.
-func (c *conn) checkLength() error {
+func (c *wsConn) checkLength() error {
 	b, err := c.br.Peek(2)
 	if err != nil {
 		return err
@@ -123,7 +123,7 @@ func (c *conn) checkLength() error {
 
 // intermediate reads the payload of a control frame; the frame reader calls it
 // for one that comes inside a fragmented message.
-func (c *conn) intermediate(h ws.Header, r io.Reader) error {
+func (c *wsConn) intermediate(h ws.Header, r io.Reader) error {
 	c.control = make([]byte, h.Length) // 125 bytes at most, which the library has checked
 	_, err := io.ReadFull(r, c.control)
 	return err
@@ -132,7 +132,7 @@ func (c *conn) intermediate(h ws.Header, r io.Reader) error {
 // text reads a frame of a text message, which is KindFragment unless it is the
 // last one. The buffer grows with what arrives, never with what a header
 // announces.
-func (c *conn) text(h ws.Header) (bridge.Kind, []byte, error) {
+func (c *wsConn) text(h ws.Header) (bridge.Kind, []byte, error) {
 	if c.payload == nil {
 		c.payload = payloadPool.Get().(*[]byte)
 		*c.payload = (*c.payload)[:0]
@@ -161,7 +161,7 @@ func (c *conn) text(h ws.Header) (bridge.Kind, []byte, error) {
 			if err := c.nc.SetReadDeadline(late); err != nil {
 				return 0, nil, err
 			}
-			if err := c.crowdedOut(); err != nil { // its deadline was overwritten just now
+			if err := c.evicted(); err != nil { // its deadline was overwritten just now
 				return 0, nil, err
 			}
 			if left == 0 {
@@ -195,7 +195,7 @@ func mayBeReceived(code wire.CloseCode) bool {
 }
 
 // judge turns what the frame reader says into the port's errors.
-func (c *conn) judge(err error) error {
+func (c *wsConn) judge(err error) error {
 	var protocol ws.ProtocolError
 	switch {
 	case errors.Is(err, bridge.ErrNotUTF8), errors.Is(err, bridge.ErrProtocol):
@@ -205,7 +205,7 @@ func (c *conn) judge(err error) error {
 		err = bridge.ErrNotUTF8
 	case errors.As(err, &protocol), errors.Is(err, ws.ErrHeaderLengthMSB), errors.Is(err, errLongLength):
 		err = bridge.ErrProtocol
-	case errors.Is(err, errBodiesFull), errors.Is(err, errAddressBodies), c.crowdedOut() != nil:
+	case errors.Is(err, errBodiesFull), errors.Is(err, errAddressBodies), c.evicted() != nil:
 		err = bridge.ErrCrowded
 	case errors.Is(err, os.ErrDeadlineExceeded) && !c.begun.IsZero():
 		err = bridge.ErrSlowMessage
@@ -220,7 +220,7 @@ func (c *conn) judge(err error) error {
 
 // discard reads on without understanding, so that what we say last is not lost
 // to a reset that unread bytes would cause. It ends when the connection does.
-func (c *conn) discard() error {
+func (c *wsConn) discard() error {
 	err := c.nc.SetReadDeadline(time.Time{}) // a message's may still run
 	if err == nil {
 		_, err = io.Copy(io.Discard, c.br)

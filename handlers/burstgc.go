@@ -6,30 +6,30 @@ import (
 )
 
 const (
-	// surgeConnections is how many connections at once that serve requests are a
+	// burstConnections is how many connections at once that serve requests are a
 	// surge, and surgeBytes how many bytes of bodies.
-	surgeConnections = 256
-	surgeBytes       = 4 << 20
-	// surgeCalm is how long after a surge its memory is given back.
-	surgeCalm = 5 * time.Second
-	// surgeEvery is how often at most.
-	surgeEvery = 20 * time.Second
+	burstConnections = 256
+	burstBytes       = 4 << 20
+	// burstPause is how long after a surge its memory is given back.
+	burstPause = 5 * time.Second
+	// burstEvery is how often at most.
+	burstEvery = 20 * time.Second
 )
 
-// surge sees to it that the memory of many requests at once is given back. Go
-// collects garbage when the heap has grown by its share again; after a surge
+// burstGC sees to it that the memory of many requests at once is given back. Go
+// collects garbage when the heap has grown by its share again; after a burstGC
 // nothing grows, and its buffers, which lie in fasthttp's pools, would stay for
 // minutes. Whoever calls its methods guards it.
-type surge struct {
+type burstGC struct {
 	least int                         // what is less than this at once is none
 	peak  int                         // since the last surge was over
 	at    time.Time                   // of the latest collection that was planned
 	after func(time.Duration, func()) // nil: time.AfterFunc
 }
 
-func (s *surge) rise(n int) { s.peak = max(s.peak, n) }
+func (s *burstGC) grew(n int) { s.peak = max(s.peak, n) }
 
-func (s *surge) fall(n int) {
+func (s *burstGC) shrank(n int) {
 	if s.peak < s.least || n > s.peak/4 {
 		return
 	}
@@ -38,7 +38,7 @@ func (s *surge) fall(n int) {
 	if now.Before(s.at) {
 		return // that one will do
 	}
-	d := max(surgeCalm, s.at.Add(surgeEvery).Sub(now))
+	d := max(burstPause, s.at.Add(burstEvery).Sub(now))
 	s.at = now.Add(d)
 	after := s.after
 	if after == nil {

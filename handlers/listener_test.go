@@ -42,14 +42,14 @@ func dropCounter() *prometheus.CounterVec {
 
 // listener is one whose connections a test makes.
 type testListener struct {
-	*connections
+	*listener
 	t    *testing.T
 	next chan accepted
 }
 
 func listen(t *testing.T, limit, maxUnproven int) *testListener {
 	next := make(chan accepted, 10)
-	return &testListener{newConnections(&scripted{next: next}, limit, maxUnproven, slog.New(slog.DiscardHandler), dropCounter()), t, next}
+	return &testListener{newListener(&scripted{next: next}, limit, maxUnproven, slog.New(slog.DiscardHandler), dropCounter()), t, next}
 }
 
 // come has a client connect, whom the listener takes in.
@@ -98,8 +98,8 @@ func TestAcceptGoesOnAfterErrorsThatPass(t *testing.T) {
 func TestWithoutDescriptorsTheOldestThatHasProvenNothingIsEnded(t *testing.T) {
 	l := listen(t, 10, 10)
 	session, c := l.come()
-	c.prove()
-	c.settle()
+	c.markAuthenticated()
+	c.becomeSession()
 	oldest, _ := l.come()
 	younger, _ := l.come()
 	l.next <- accepted{err: opErr(syscall.EMFILE)}
@@ -117,13 +117,13 @@ func TestTheOldestThatHasProvenNothingMakesRoom(t *testing.T) {
 		client, c := l.come()
 		clients, conns = append(clients, client), append(conns, c)
 	}
-	conns[0].prove() // a backend that waits with its connection kept
+	conns[0].markAuthenticated() // a backend that waits with its connection kept
 	conns[1].answering.Store(true)
-	conns[2].upgrade()
+	conns[2].becomeWebSocket()
 	next := func(want int, why string) {
 		t.Helper()
 		client, c := l.come()
-		c.settle() // a session: it is in nobody's way
+		c.becomeSession() // a session: it is in nobody's way
 		clients, conns = append(clients, client), append(conns, c)
 		if !gone(clients[want]) {
 			t.Errorf("%d stayed: %s", want, why)
@@ -142,11 +142,11 @@ func TestTheOldestThatHasProvenNothingMakesRoom(t *testing.T) {
 	if n := l.count(); n != 5 {
 		t.Errorf("%d are open", n)
 	}
-	conns[1].settle()
+	conns[1].becomeSession()
 	// All are sessions now. A probe still gets in, as long as there is room.
 	for range spareConnections {
 		_, c := l.come()
-		c.settle()
+		c.becomeSession()
 	}
 	late, server := net.Pipe()
 	answer := make(chan string)
@@ -168,7 +168,7 @@ func TestThoseThatHaveProvenNothingHaveALimitOfTheirOwn(t *testing.T) {
 	l := listen(t, 100, 2)
 	first, _ := l.come()
 	_, proven := l.come()
-	proven.prove()
+	proven.markAuthenticated()
 	second, _ := l.come()
 	if gone(first) {
 		t.Fatal("one that proved itself counts among those that did not")
@@ -189,28 +189,28 @@ func TestAConnectionIsCountedUntilItIsClosedAndOnce(t *testing.T) {
 	if n := l.count(); n != 1 {
 		t.Fatalf("%d are open", n)
 	}
-	b.prove()
-	b.settle()
+	b.markAuthenticated()
+	b.becomeSession()
 	_ = b.Close()
-	b.prove()
-	b.settle()
-	if n := l.count(); n != 0 || l.unproven.n+l.upgraded.n+l.proven.n != 0 {
+	b.markAuthenticated()
+	b.becomeSession()
+	if n := l.count(); n != 0 || l.unauthenticated.n+l.upgraded.n+l.authenticated.n != 0 {
 		t.Errorf("%d are open, and lists hold some", n)
 	}
 }
 
 func TestTheMemoryOfASurgeIsGivenBackOnce(t *testing.T) {
 	collections := 0
-	s := surge{least: surgeConnections, after: func(_ time.Duration, f func()) { collections++ }}
+	s := burstGC{least: burstConnections, after: func(_ time.Duration, f func()) { collections++ }}
 	run := func(n int) {
 		for i := range n {
-			s.rise(i + 1)
+			s.grew(i + 1)
 		}
 		for i := range n {
-			s.fall(n - i - 1)
+			s.shrank(n - i - 1)
 		}
 	}
-	run(surgeConnections - 1)
+	run(burstConnections - 1)
 	if collections != 0 {
 		t.Error("everyday traffic is no surge")
 	}

@@ -35,7 +35,7 @@ type question struct {
 	Machine string               `json:"machine,omitempty"` // that asks
 	User    string               `json:"user,omitempty"`
 	More    []string             `json:"more,omitempty"` // users beside that one
-	Trails  []bridge.DeliveryLog `json:"trails,omitempty"`
+	Logs    []bridge.DeliveryLog `json:"trails,omitempty"`
 }
 
 func (q *questions) ask(machines int) (number uint64, answers chan []bridge.DeliveryLog) {
@@ -62,7 +62,7 @@ func (q *questions) answer(body string) {
 	defer q.mu.Unlock()
 	if answers := q.waiting[a.Number]; answers != nil {
 		select {
-		case answers <- a.Trails:
+		case answers <- a.Logs:
 		default: // more answers than machines were asked
 		}
 	}
@@ -71,15 +71,15 @@ func (q *questions) answer(body string) {
 // answerQuestion tells another machine what this one's sessions went through.
 func (e *Store) answerQuestion(body string) {
 	var q question
-	l := e.listener.Load()
-	if json.Unmarshal([]byte(body), &q) != nil || l == nil {
+	h := e.hub.Load()
+	if json.Unmarshal([]byte(body), &q) != nil || h == nil {
 		return
 	}
-	trails := (*l).Trails(q.User)
+	logs := (*h).DeliveryLogs(q.User)
 	for _, user := range q.More {
-		trails = append(trails, (*l).Trails(user)...)
+		logs = append(logs, (*h).DeliveryLogs(user)...)
 	}
-	b, err := json.Marshal(question{Number: q.Number, Trails: trails})
+	b, err := json.Marshal(question{Number: q.Number, Logs: logs})
 	if err == nil {
 		ctx, cancel := context.WithTimeout(e.life, answerPatience)
 		defer cancel()
@@ -90,44 +90,23 @@ func (e *Store) answerQuestion(body string) {
 	}
 }
 
-// Trails implements bridge.Live. Machines that do not answer in time are
-// left out.
-func (e *Store) Trails(ctx context.Context, user string) ([]bridge.DeliveryLog, error) {
-	list, err := e.TrailsOf(ctx, []string{user}, false)
-	if err != nil {
-		return nil, err
-	}
-	return list[0], nil
-}
-
-// TrailsOf implements bridge.Live: each other machine is asked once, for all.
-func (e *Store) TrailsOf(ctx context.Context, users []string, live bool) ([][]bridge.DeliveryLog, error) {
+// Ask implements bridge.Live: each machine is asked once, for all users.
+func (e *Store) Ask(ctx context.Context, users []string) ([]bridge.DeliveryLog, error) {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	out := make([][]bridge.DeliveryLog, len(users))
-	if !live {
-		if err := e.ended(ctx, users, out); err != nil {
-			return nil, err
-		}
-	}
 	cmds := make(rueidis.Commands, len(users))
 	for i, user := range users {
 		cmds[i] = e.client.B().Hgetall().Key(e.mailboxOf(user).l).Build()
 	}
-	l, now := e.listener.Load(), e.Life()
+	now := e.Life()
 	elsewhere := make(map[string][]string) // users by machine
-	of := make(map[string]int, len(users))
 	for i, r := range e.doMany(ctx, cmds) {
 		entries, err := r.AsStrMap()
 		if err = e.fault(ctx, err); err != nil {
 			return nil, err
-		}
-		of[users[i]] = i
-		if l != nil {
-			out[i] = append(out[i], (*l).Trails(users[i])...)
 		}
 		for session, v := range entries {
 			m, machine, life, err := memberOf(session, v)
@@ -137,19 +116,17 @@ func (e *Store) TrailsOf(ctx context.Context, users []string, live bool) ([][]br
 			elsewhere[machine] = append(elsewhere[machine], users[i])
 		}
 	}
-	for _, t := range e.trailsElsewhere(ctx, elsewhere) {
-		if i, asked := of[t.Member.User]; asked {
-			out[i] = append(out[i], t)
-		}
-	}
-	for _, list := range out {
-		sortTrails(list)
-	}
-	return out, nil
+	return e.askMachines(ctx, elsewhere), nil
 }
 
-// ended adds the trails of sessions that have ended.
-func (e *Store) ended(ctx context.Context, users []string, out [][]bridge.DeliveryLog) error {
+// DeliveryLogs implements bridge.Store.
+func (e *Store) DeliveryLogs(ctx context.Context, users []string) ([][]bridge.DeliveryLog, error) {
+	ctx, leave, err := e.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	out := make([][]bridge.DeliveryLog, len(users))
 	cmds := make(rueidis.Commands, len(users))
 	for i, user := range users {
 		cmds[i] = e.client.B().Lrange().Key(e.mailboxOf(user).trails()).Start(0).Stop(-1).Build()
@@ -158,23 +135,24 @@ func (e *Store) ended(ctx context.Context, users []string, out [][]bridge.Delive
 	for i, r := range e.doMany(ctx, cmds) {
 		kept, err := r.AsStrSlice()
 		if err = e.fault(ctx, err); err != nil {
-			return err
+			return nil, err
 		}
 		for _, text := range kept {
-			var t bridge.DeliveryLog
-			if err := json.Unmarshal([]byte(text), &t); err != nil {
-				return fmt.Errorf("%w: a trail cannot be read: %w", bridge.ErrUnavailable, err)
+			var log bridge.DeliveryLog
+			if err := json.Unmarshal([]byte(text), &log); err != nil {
+				return nil, fmt.Errorf("%w: a delivery log cannot be read: %w", bridge.ErrUnavailable, err)
 			}
-			if t.Ended.After(oldest) {
-				out[i] = append(out[i], t)
+			if log.Ended.After(oldest) {
+				out[i] = append(out[i], log)
 			}
 		}
+		slices.SortStableFunc(out[i], func(a, b bridge.DeliveryLog) int { return a.Member.Since.Compare(b.Member.Since) })
 	}
-	return nil
+	return out, nil
 }
 
-// trailsElsewhere asks each machine for the trails of some users' live sessions.
-func (e *Store) trailsElsewhere(ctx context.Context, users map[string][]string) (out []bridge.DeliveryLog) {
+// askMachines asks each machine for the delivery logs of some users' live sessions.
+func (e *Store) askMachines(ctx context.Context, users map[string][]string) (out []bridge.DeliveryLog) {
 	if len(users) == 0 {
 		return nil
 	}

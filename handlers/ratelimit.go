@@ -171,18 +171,18 @@ func (a *addresses) sweep(now time.Time) {
 	}
 }
 
-// connects is the middleware of every path that begins something that lasts.
-func (s *Server) connects(c *fiber.Ctx) error {
+// limitConnects is the middleware of every path that begins something that lasts.
+func (s *Server) limitConnects(c *fiber.Ctx) error {
 	if wait := s.addresses.admit(clientNetwork(s.clientAddress(c)), time.Now()); wait > 0 {
 		return s.limited(c, "this address connects too often", wait)
 	}
 	return c.Next()
 }
 
-// weighs is around calls that show a token and last a moment. One whose token is
-// good weighs as given in its address's rate, one whose token is not as much as a
+// limitCalls is around calls that show a token and last a moment. One whose token is
+// good limitCalls as given in its address's rate, one whose token is not as much as a
 // connect: telling them apart is most of what they cost.
-func (s *Server) weighs(weight int, next fiber.Handler) fiber.Handler {
+func (s *Server) limitCalls(weight int, next fiber.Handler) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		address := clientNetwork(s.clientAddress(c))
 		if wait := s.addresses.wait(address, max(1, weight), time.Now()); wait > 0 {

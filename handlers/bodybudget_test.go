@@ -8,7 +8,7 @@ import (
 	"testing/iotest"
 )
 
-func readerOf(bs *bodies, limit, length int) *bodyReader {
+func readerOf(bs *bodyBudget, limit, length int) *bodyReader {
 	return &bodyReader{bodies: bs, limit: limit, length: length}
 }
 
@@ -19,12 +19,12 @@ func TestABodyIsReadAsItComes(t *testing.T) {
 			"at once": bytes.NewReader(sent), "in halves": iotest.HalfReader(bytes.NewReader(sent)), "with its end": iotest.DataErrReader(bytes.NewReader(sent)),
 		} {
 			for _, length := range []int{n, -1} {
-				bs := newBodies(1 << 20)
+				bs := newBodyBudget(1 << 20)
 				got, err := readerOf(bs, 1<<20, length).read(stream)
 				if err != nil || !bytes.Equal(got, sent) {
 					t.Errorf("%d bytes %s, announced %d: %d, %v", n, name, length, len(got), err)
 				}
-				if bs.size != 0 || len(bs.byAddress)+len(bs.coming) != 0 {
+				if bs.size != 0 || len(bs.byAddress)+len(bs.reading) != 0 {
 					t.Errorf("%d bytes stay counted", bs.size)
 				}
 				stream = bytes.NewReader(sent)
@@ -42,7 +42,7 @@ func TestABodyThatIsNotWhatItShouldBeIsRefused(t *testing.T) {
 		"too large, in chunks": {20_001, 20_000, -1, errBodyTooLarge},
 		"too short":            {5000, 60_000, 50_000, io.ErrUnexpectedEOF},
 	} {
-		bs := newBodies(1 << 20)
+		bs := newBodyBudget(1 << 20)
 		if _, err := readerOf(bs, c.limit, c.length).read(bytes.NewReader(make([]byte, c.sent))); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -72,7 +72,7 @@ func (s *stuck) Read(b []byte) (int, error) {
 
 // A length that is announced costs nothing: memory follows what arrives.
 func TestNothingIsAllocatedBecauseAHeaderAnnouncedIt(t *testing.T) {
-	bs := newBodies(8 << 20)
+	bs := newBodyBudget(8 << 20)
 	s := &stuck{left: 1, sent: make(chan struct{}), until: make(chan struct{})}
 	r := readerOf(bs, 8<<20, 8<<20)
 	done := make(chan error)
@@ -93,34 +93,34 @@ func TestNothingIsAllocatedBecauseAHeaderAnnouncedIt(t *testing.T) {
 }
 
 func TestTheBodyThatHasBeenComingForLongestMakesRoom(t *testing.T) {
-	bs := newBodies(1000)
+	bs := newBodyBudget(1000)
 	bs.max, bs.maxPerAddress = 10_000, 6_000
-	one, two, three := &body{address: "a"}, &body{address: "b"}, &body{address: "c"}
-	for _, b := range []*body{one, two} {
+	one, two, three := &bodyUse{address: "a"}, &bodyUse{address: "b"}, &bodyUse{address: "c"}
+	for _, b := range []*bodyUse{one, two} {
 		if err := bs.grow(b, 5_000); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if err := bs.grow(three, 1_000); err != nil || bs.done(one) != errBodiesFull || bs.done(two) != nil {
-		t.Errorf("%v, the first %v", err, one.given)
+		t.Errorf("%v, the first %v", err, one.evicted)
 	}
 	if err := bs.grow(one, 1); err != errBodiesFull {
 		t.Errorf("one that was given up goes on: %v", err)
 	}
-	four, five := &body{address: "c"}, &body{address: "c"}
+	four, five := &bodyUse{address: "c"}, &bodyUse{address: "c"}
 	if err := bs.grow(four, 4_000); err != nil {
 		t.Fatal(err)
 	}
-	if err := bs.grow(five, 1_500); err != nil || bs.done(three) != errAddressBodies || four.given != nil {
-		t.Errorf("of one address: %v, its first %v", err, three.given)
+	if err := bs.grow(five, 1_500); err != nil || bs.done(three) != errAddressBodies || four.evicted != nil {
+		t.Errorf("of one address: %v, its first %v", err, three.evicted)
 	}
 	if err := bs.grow(five, 100_000); err != errAddressBodies && err != errBodiesFull {
 		t.Errorf("one that cannot fit: %v", err)
 	}
-	for _, b := range []*body{one, two, three, four, five} {
+	for _, b := range []*bodyUse{one, two, three, four, five} {
 		_ = bs.done(b) // once more changes nothing
 	}
-	if bs.size != 0 || len(bs.coming)+len(bs.byAddress) != 0 {
+	if bs.size != 0 || len(bs.reading)+len(bs.byAddress) != 0 {
 		t.Errorf("%d bytes stay counted, %v", bs.size, bs.byAddress)
 	}
 }
@@ -140,17 +140,17 @@ func (z *zeros) Read(b []byte) (int, error) {
 // Whatever the limits are, one largest body fits by itself, in chunks too, which
 // do not tell how much is to come.
 func TestTheLargestBodyFitsWhereThereIsNoOther(t *testing.T) {
-	const largest = mostUnverified/2 + 1
+	const largest = maxUnverified/2 + 1
 	for _, length := range []int{largest, -1} {
 		z := zeros(largest)
-		if b, err := readerOf(newBodies(largest), largest, length).read(&z); err != nil || len(b) != largest {
+		if b, err := readerOf(newBodyBudget(largest), largest, length).read(&z); err != nil || len(b) != largest {
 			t.Errorf("announced %d: %d bytes, %v", length, len(b), err)
 		}
 	}
 }
 
 func BenchmarkReadSmallBody(b *testing.B) {
-	bs, sent := newBodies(8<<20), bytes.Repeat([]byte("a"), 300)
+	bs, sent := newBodyBudget(8<<20), bytes.Repeat([]byte("a"), 300)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := readerOf(bs, 64<<10, len(sent)).read(bytes.NewReader(sent)); err != nil {

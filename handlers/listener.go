@@ -19,12 +19,12 @@ const (
 	// spareConnections may be open beyond the limit, where nobody could be asked
 	// to make room: a probe still gets its answer.
 	spareConnections = 64
-	// maxDying is how many connections that were dropped may still hold their
+	// maxDropping is how many connections that were dropped may still hold their
 	// memory, until what served them has noticed. While there are more, nothing
 	// is accepted.
-	maxDying = 256
-	// dyingTimeout bounds that pause.
-	dyingTimeout = 100 * time.Millisecond
+	maxDropping = 256
+	// droppingTimeout bounds that pause.
+	droppingTimeout = 100 * time.Millisecond
 	// acceptPause is the longest pause after an Accept that failed for want of
 	// descriptors or memory.
 	acceptPause = time.Second
@@ -34,39 +34,39 @@ const (
 	dropScan = 256
 )
 
-// connections is a listener that counts what it has accepted, whatever it
+// listener is a listener that counts what it has accepted, whatever it
 // becomes: request, session or stream. Where there are too many it drops the
 // oldest connection that has proven nothing (no token, no signature): somebody
 // who means to say something does so within a moment, while one who only holds a
 // place is the oldest soon.
-type connections struct {
+type listener struct {
 	net.Listener
 	max         int // in all
-	maxUnproven int // of those that serve requests and have proven nothing
+	maxUnauthenticated int // of those that serve requests and have proven nothing
 	log         *slog.Logger
 	dropped     *prometheus.CounterVec // by reason
 
 	mu       sync.Mutex     // guards what follows, and the links of each connection
 	open     int            // until the owner has closed it
-	dying    int            // dropped, and not yet closed by the owner
-	unproven connectionList // that serve requests, as those of the third list do
+	dropping    int            // dropped, and not yet closed by the owner
+	unauthenticated connectionList // that serve requests, as those of the third list do
 	upgraded connectionList // sockets that have not shown a token; the port ends them after a few seconds
-	proven   connectionList // sessions are in no list
+	authenticated   connectionList // sessions are in no list
 	freed    chan struct{}  // has an element when a dying one has gone
-	surge    surge
+	burst    burstGC
 
 	closing   chan struct{}
 	closeOnce sync.Once
 	lastLog   time.Time // only Accept's
 }
 
-func newConnections(ln net.Listener, limit, maxUnproven int, log *slog.Logger, dropped *prometheus.CounterVec) *connections {
-	return &connections{Listener: ln, max: limit, maxUnproven: maxUnproven, log: log, dropped: dropped,
-		freed: make(chan struct{}, 1), surge: surge{least: surgeConnections}, closing: make(chan struct{})}
+func newListener(ln net.Listener, limit, maxUnproven int, log *slog.Logger, dropped *prometheus.CounterVec) *listener {
+	return &listener{Listener: ln, max: limit, maxUnauthenticated: maxUnproven, log: log, dropped: dropped,
+		freed: make(chan struct{}, 1), burst: burstGC{least: burstConnections}, closing: make(chan struct{})}
 }
 
 // Close stops listening. It may be called again.
-func (l *connections) Close() (err error) {
+func (l *listener) Close() (err error) {
 	l.closeOnce.Do(func() {
 		close(l.closing)
 		err = l.Listener.Close()
@@ -76,7 +76,7 @@ func (l *connections) Close() (err error) {
 
 // Accept returns the next connection. It goes on after errors that pass, as
 // net/http does: fasthttp would end with the first of them.
-func (l *connections) Accept() (net.Conn, error) {
+func (l *listener) Accept() (net.Conn, error) {
 	pause := time.Duration(0)
 	for {
 		nc, err := l.Listener.Accept()
@@ -94,7 +94,7 @@ func (l *connections) Accept() (net.Conn, error) {
 			l.log.Warn("no connection can be accepted; trying again", "error", err, "open", l.count())
 		}
 		l.mu.Lock()
-		l.dropOldest("descriptors", &l.unproven, &l.upgraded, &l.proven)
+		l.dropOldest("descriptors", &l.unauthenticated, &l.upgraded, &l.authenticated)
 		l.mu.Unlock()
 		pause = min(max(2*pause, 5*time.Millisecond), acceptPause)
 		l.wait(pause, l.closing)
@@ -114,7 +114,7 @@ func passes(err error) bool {
 	return false
 }
 
-func (l *connections) wait(d time.Duration, until <-chan struct{}) {
+func (l *listener) wait(d time.Duration, until <-chan struct{}) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -125,36 +125,36 @@ func (l *connections) wait(d time.Duration, until <-chan struct{}) {
 
 // admit takes a connection in and drops another where there are too many; nil
 // where there is no room.
-func (l *connections) admit(nc net.Conn) *connection {
+func (l *listener) admit(nc net.Conn) *connection {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.dying >= maxDying {
+	if l.dropping >= maxDropping {
 		l.mu.Unlock()
-		l.wait(dyingTimeout, l.freed)
+		l.wait(droppingTimeout, l.freed)
 		l.mu.Lock()
 	}
 	switch {
-	case l.dying >= maxDying:
+	case l.dropping >= maxDropping:
 		l.refuse(nc)
 		return nil
-	case l.open-l.dying >= l.max:
-		if !l.dropOldest("connections", &l.unproven, &l.upgraded, &l.proven) && l.open >= l.max+spareConnections {
+	case l.open-l.dropping >= l.max:
+		if !l.dropOldest("connections", &l.unauthenticated, &l.upgraded, &l.authenticated) && l.open >= l.max+spareConnections {
 			l.refuse(nc)
 			return nil
 		}
-	case l.unproven.n >= l.maxUnproven:
-		l.dropOldest("unauthenticated", &l.unproven)
+	case l.unauthenticated.n >= l.maxUnauthenticated:
+		l.dropOldest("unauthenticated", &l.unauthenticated)
 	}
 	c := &connection{Conn: nc, of: l}
 	l.open++
-	l.unproven.push(c)
-	l.surge.rise(l.unproven.n + l.proven.n)
+	l.unauthenticated.push(c)
+	l.burst.grew(l.unauthenticated.n + l.authenticated.n)
 	return c
 }
 
 // refuse answers one for whom there is no place. The kernel has room for the
 // answer, so that nothing is waited for. mu is held.
-func (l *connections) refuse(nc net.Conn) {
+func (l *listener) refuse(nc net.Conn) {
 	l.dropped.WithLabelValues("full").Inc()
 	_ = nc.SetWriteDeadline(time.Now().Add(time.Millisecond)) // whoever reads no answer sees the end
 	_, _ = nc.Write(noRoom)
@@ -170,7 +170,7 @@ var noRoom = func() []byte {
 
 // dropOldest ends the oldest connection of the first list that has one which
 // is not being answered; false where there is none. mu is held.
-func (l *connections) dropOldest(reason string, lists ...*connectionList) bool {
+func (l *listener) dropOldest(reason string, lists ...*connectionList) bool {
 	for _, list := range lists {
 		c := list.first
 		for n := 0; c != nil && c.answering.Load() && n < dropScan; n++ {
@@ -181,7 +181,7 @@ func (l *connections) dropOldest(reason string, lists ...*connectionList) bool {
 		}
 		list.remove(c)
 		c.dropped = true
-		l.dying++
+		l.dropping++
 		l.dropped.WithLabelValues(reason).Inc()
 		_ = c.Conn.Close() // its owner sees the end of it and closes it once more
 		return true
@@ -190,7 +190,7 @@ func (l *connections) dropOldest(reason string, lists ...*connectionList) bool {
 }
 
 // count is how many connections are open.
-func (l *connections) count() int {
+func (l *listener) count() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.open
@@ -199,16 +199,16 @@ func (l *connections) count() int {
 // connection is one that was accepted. It is counted until Close.
 type connection struct {
 	net.Conn
-	of *connections
+	of *listener
 
 	closed    atomic.Bool
-	isProven  atomic.Bool
+	isAuthenticated  atomic.Bool
 	answering atomic.Bool // a request is here as far as its answer needs it
 	// linger is how many bytes Close reads away before it closes.
 	linger atomic.Int64
 	// Of the request under way, and its handler's: its body was read to its end,
 	// and its token or signature was good.
-	bodyRead, authenticated bool
+	bodyRead, requestAuthenticated bool
 
 	// ahead is what the peer has sent while its hang-up was watched for; it
 	// belongs to whoever reads.
@@ -255,10 +255,10 @@ func (c *connection) Close() error {
 		c.in.remove(c)
 	}
 	l.open--
-	l.surge.fall(l.unproven.n + l.proven.n)
+	l.burst.shrank(l.unauthenticated.n + l.authenticated.n)
 	if c.dropped {
 		err = nil // it was closed when it was dropped
-		l.dying--
+		l.dropping--
 		select {
 		case l.freed <- struct{}{}:
 		default:
@@ -289,21 +289,21 @@ func (c *connection) discard(n int64) {
 	}
 }
 
-// prove notes that a token or a signature was good.
-func (c *connection) prove() {
-	if c.isProven.Swap(true) {
+// markAuthenticated notes that a token or a signature was good.
+func (c *connection) markAuthenticated() {
+	if c.isAuthenticated.Swap(true) {
 		return
 	}
-	c.move(&c.of.proven)
+	c.move(&c.of.authenticated)
 }
 
-// upgrade notes that a connection is a WebSocket, which needs far less memory
+// becomeWebSocket notes that a connection is a WebSocket, which needs far less memory
 // than a request.
-func (c *connection) upgrade() { c.move(&c.of.upgraded) }
+func (c *connection) becomeWebSocket() { c.move(&c.of.upgraded) }
 
-// settle takes a connection that has become a session out of those that can be
+// becomeSession takes a connection that has become a session out of those that can be
 // dropped.
-func (c *connection) settle() { c.move(nil) }
+func (c *connection) becomeSession() { c.move(nil) }
 
 func (c *connection) move(to *connectionList) {
 	l := c.of

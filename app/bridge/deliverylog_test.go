@@ -1,8 +1,10 @@
 package bridge
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"testing"
 	"time"
@@ -56,14 +58,14 @@ func TestAMarkThatSaysNothingNewIsNotKept(t *testing.T) {
 
 func TestWhatASessionPassedWithoutAFrameItWasNotHanded(t *testing.T) {
 	tr := &DeliveryLog{}
-	tr.hole(mail(2), mail(3))
-	tr.hole(mail(4), mail(4)) // goes on where the last one ended
-	tr.hole(all(4), all(5))   // the same number in the other log
-	tr.hole(all(6), all(6))
-	tr.hole(mail(8), mail(8))
+	tr.skip(mail(2), mail(3))
+	tr.skip(mail(4), mail(4)) // goes on where the last one ended
+	tr.skip(all(4), all(5))   // the same number in the other log
+	tr.skip(all(6), all(6))
+	tr.skip(mail(8), mail(8))
 	tr.mark(&tr.Sent, Position{Mailbox: 9, Broadcast: 9}, instantOf(1))
-	if want := []Hole{{mail(2), mail(4)}, {all(4), all(6)}, {mail(8), mail(8)}}; !reflect.DeepEqual(tr.Holes, want) {
-		t.Fatalf("%+v", tr.Holes)
+	if want := []Skip{{mail(2), mail(4)}, {all(4), all(6)}, {mail(8), mail(8)}}; !reflect.DeepEqual(tr.Skips, want) {
+		t.Fatalf("%+v", tr.Skips)
 	}
 	for n := uint64(1); n <= 9; n++ {
 		_, inMail := tr.of(mail(n))
@@ -130,28 +132,28 @@ func TestATrailIsBoundedAndWhatItForgetsItDoesNotTell(t *testing.T) {
 	}
 }
 
-func TestHolesAreBoundedAndForgottenWithTheirPlaces(t *testing.T) {
+func TestSkipsAreBoundedAndForgottenWithTheirPlaces(t *testing.T) {
 	tr := &DeliveryLog{}
-	for i := uint64(1); i <= 5*maxHoles; i++ {
-		tr.hole(mail(3*i), mail(3*i))
-		tr.hole(all(2*i), all(2*i))
+	for i := uint64(1); i <= 5*maxSkips; i++ {
+		tr.skip(mail(3*i), mail(3*i))
+		tr.skip(all(2*i), all(2*i))
 		tr.mark(&tr.Sent, Position{Mailbox: 3*i + 2, Broadcast: 2*i + 1}, instantOf(i))
-		if len(tr.Holes) > maxHoles {
-			t.Fatalf("%d holes", len(tr.Holes))
+		if len(tr.Skips) > maxSkips {
+			t.Fatalf("%d skips", len(tr.Skips))
 		}
 	}
 	told := 0
-	for i := uint64(1); i <= 5*maxHoles; i++ {
-		for _, hole := range []Position{mail(3 * i), all(2 * i)} {
-			if _, had := tr.of(hole); had {
-				t.Fatalf("%+v was passed without a frame, and is said to have been sent", hole)
+	for i := uint64(1); i <= 5*maxSkips; i++ {
+		for _, place := range []Position{mail(3 * i), all(2 * i)} {
+			if _, had := tr.of(place); had {
+				t.Fatalf("%+v was passed without a frame, and is said to have been sent", place)
 			}
 		}
 		if _, had := tr.of(mail(3*i + 1)); had {
 			told++
 		}
 	}
-	if told < maxHoles/4 {
+	if told < maxSkips/4 {
 		t.Errorf("only %d places are left", told)
 	}
 }
@@ -178,7 +180,7 @@ func TestMessagesWithoutAPlaceAreBounded(t *testing.T) {
 
 func TestACopyOfATrailIsOfItsOwn(t *testing.T) {
 	tr := &DeliveryLog{Member: Member{User: "u", Session: "s", Groups: []string{"g"}}}
-	tr.hole(mail(2), mail(2))
+	tr.skip(mail(2), mail(2))
 	tr.passing("p", 1)
 	tr.mark(&tr.Sent, mail(3), instantOf(3))
 	tr.mark(&tr.Received, mail(3), instantOf(4))
@@ -188,7 +190,7 @@ func TestACopyOfATrailIsOfItsOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr.hole(mail(3), mail(3))
+	tr.skip(mail(3), mail(3))
 	tr.sent(1, instantOf(6))
 	tr.passed(1, instantOf(7))
 	for i := uint64(4); i < 4+2*maxMarks; i++ {
@@ -202,5 +204,54 @@ func TestACopyOfATrailIsOfItsOwn(t *testing.T) {
 	}
 	if got, had := c.of(mail(3)); !had || got != (Times{instantOf(3), instantOf(4), instantOf(5)}) {
 		t.Errorf("the copy says %+v, %v", got, had)
+	}
+}
+
+// threeSources is a store with ended sessions, and another machine with live ones.
+type threeSources struct {
+	Store
+	Live
+}
+
+func (threeSources) Listen(Hub) {}
+
+func logOf(user, session string, since uint64) DeliveryLog {
+	return DeliveryLog{Member: Member{User: user, Session: session, Since: instantOf(since)}}
+}
+
+func (threeSources) DeliveryLogs(context.Context, []string) ([][]DeliveryLog, error) {
+	return [][]DeliveryLog{{logOf("ada", "ended", 2)}, {logOf("bob", "ended", 1)}}, nil
+}
+
+func (threeSources) Ask(context.Context, []string) ([]DeliveryLog, error) {
+	return []DeliveryLog{logOf("bob", "elsewhere", 2), logOf("ada", "elsewhere", 1)}, nil
+}
+
+func TestDeliveryLogsOfAUser(t *testing.T) {
+	b := New(Config{Logger: slog.New(slog.DiscardHandler)}, threeSources{}, threeSources{}, nil)
+	b.hub.add(&Session{b: b, user: "ada", id: "here", since: instantOf(3)})
+	for _, c := range []struct {
+		what     string
+		liveOnly bool
+		want     string
+	}{
+		{"those that ended, live here and elsewhere, oldest first", false, "[[elsewhere ended here] [ended elsewhere]]"},
+		{"live ones alone", true, "[[elsewhere here] [elsewhere]]"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			lists, err := b.deliveryLogs(t.Context(), []string{"ada", "bob"}, c.liveOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := make([][]string, len(lists))
+			for i, list := range lists {
+				for _, log := range list {
+					got[i] = append(got[i], log.Member.Session)
+				}
+			}
+			if fmt.Sprint(got) != c.want {
+				t.Errorf("%v, want %s", got, c.want)
+			}
+		})
 	}
 }
