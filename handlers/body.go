@@ -97,7 +97,7 @@ type bodyBudget struct {
 	mu        sync.Mutex // guards what follows, and each body's size and given
 	size      int
 	byAddress map[string]int
-	reading    []*bodyUse // oldest first
+	reading   []*bodyUse // oldest first
 	burst     burstGC
 }
 
@@ -106,7 +106,7 @@ type bodyUse struct {
 	address string
 	conn    *connection // nil: it cannot be interrupted
 	size    int
-	evicted   error // why it was given up: errBodiesFull or errAddressBodies
+	evicted error // why it was given up: errBodiesFull or errAddressBodies
 	done    bool  // it is no longer counted
 }
 
@@ -232,7 +232,7 @@ type bodyReader struct {
 	length  int // as announced; -1: in chunks
 	conn    *connection
 	body    *bodyUse // nil while it is too small to be counted
-	counted int   // bytes that bodies was told of
+	counted int      // bytes that bodies was told of
 
 	server  *Server
 	request *fiber.Ctx // whose body it is

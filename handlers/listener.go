@@ -41,19 +41,19 @@ const (
 // place is the oldest soon.
 type listener struct {
 	net.Listener
-	max         int // in all
+	max                int // in all
 	maxUnauthenticated int // of those that serve requests and have proven nothing
-	log         *slog.Logger
-	dropped     *prometheus.CounterVec // by reason
+	log                *slog.Logger
+	dropped            *prometheus.CounterVec // by reason
 
-	mu       sync.Mutex     // guards what follows, and the links of each connection
-	open     int            // until the owner has closed it
-	dropping    int            // dropped, and not yet closed by the owner
+	mu              sync.Mutex     // guards what follows, and the links of each connection
+	open            int            // until the owner has closed it
+	dropping        int            // dropped, and not yet closed by the owner
 	unauthenticated connectionList // that serve requests, as those of the third list do
-	upgraded connectionList // sockets that have not shown a token; the port ends them after a few seconds
+	upgraded        connectionList // sockets that have not shown a token; the port ends them after a few seconds
 	authenticated   connectionList // sessions are in no list
-	freed    chan struct{}  // has an element when a dying one has gone
-	burst    burstGC
+	freed           chan struct{}  // has an element when a dying one has gone
+	burst           burstGC
 
 	closing   chan struct{}
 	closeOnce sync.Once
@@ -201,9 +201,9 @@ type connection struct {
 	net.Conn
 	of *listener
 
-	closed    atomic.Bool
-	isAuthenticated  atomic.Bool
-	answering atomic.Bool // a request is here as far as its answer needs it
+	closed          atomic.Bool
+	isAuthenticated atomic.Bool
+	answering       atomic.Bool // a request is here as far as its answer needs it
 	// linger is how many bytes Close reads away before it closes.
 	linger atomic.Int64
 	// Of the request under way, and its handler's: its body was read to its end,
