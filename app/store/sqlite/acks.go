@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"sync"
@@ -99,6 +100,25 @@ func (b *ackBook) forget(user string) {
 	b.waiting.Store(int64(len(b.dirty)))
 }
 
+// Ack implements bridge.Store. It counts for every Append, Join and Ack that is
+// called after it has returned, and is durable within a second.
+func (e *Store) Ack(ctx context.Context, user, life string, p bridge.Position) error {
+	if user == "" {
+		return errNoUser
+	}
+	if life != e.lives.name {
+		end, err := e.LifeEnd(ctx, user, life)
+		if err != nil {
+			return err
+		}
+		p = p.Min(end)
+	}
+	if e.acks.full() {
+		return bridge.ErrUnavailable
+	}
+	return e.enqueue(ctx, &request{early: true, write: func(w *writer) error { return w.ack(user, p) }})
+}
+
 // ack moves what a user has acked forward, in memory. It runs before the others of
 // its group: an ack beyond the head counts as the head, which must not be that of
 // a message that this group may fail to write.
@@ -137,7 +157,7 @@ func (w *writer) writeAcks(n int) error {
 		}
 		w.touch(rec)
 		w.acks.writing = append(w.acks.writing, user)
-		if err := w.store.save(rec); err != nil {
+		if err := w.sql.save(rec); err != nil {
 			return err
 		}
 	}

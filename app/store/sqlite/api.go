@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"hookbridge/app/bridge"
 )
@@ -54,21 +55,25 @@ func (e *Store) usable(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Ack implements bridge.Store. It counts for every Append, Join and Ack that is
-// called after it has returned, and is durable within a second.
-func (e *Store) Ack(ctx context.Context, user, life string, p bridge.Position) error {
-	if user == "" {
-		return errNoUser
+// settled returns once all that was asked before is in the file.
+func (e *Store) settled(ctx context.Context) error {
+	return e.do(ctx, func(*writer) error { return nil })
+}
+
+// reading runs f on one consistent state of the file, on which all that was
+// asked before has had its effect.
+func (e *Store) reading(ctx context.Context, f func(r *reader) error) error {
+	if err := e.settled(ctx); err != nil {
+		return err
 	}
-	if life != e.lives.name {
-		end, err := e.LifeEnd(ctx, user, life)
-		if err != nil {
-			return err
-		}
-		p = p.Min(end)
+	r, err := e.readers.take(ctx)
+	if err != nil {
+		return err
 	}
-	if e.acks.full() {
-		return bridge.ErrUnavailable
+	defer e.readers.give(r)
+	err = r.view(func() error { return f(r) })
+	if err != nil && !errors.Is(err, bridge.ErrUnknown) {
+		return fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
 	}
-	return e.enqueue(ctx, &request{early: true, write: func(w *writer) error { return w.ack(user, p) }})
+	return err
 }

@@ -125,7 +125,7 @@ func (w *writer) append(a *appending) error {
 		w.buf = appendPlace(w.buf, p)
 	}
 	no := w.nextNo
-	added, err := w.store.addMessage(no, m, w.now, w.buf)
+	added, err := w.sql.addMessage(no, m, w.now, w.buf)
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func (w *writer) append(a *appending) error {
 			return err
 		}
 		if m.Topic != "" {
-			if err := with(w.store.setTopic).text(rec.user).text(m.Topic).seq(rec.head).exec(); err != nil {
+			if err := with(w.sql.setTopic).text(rec.user).text(m.Topic).seq(rec.head).exec(); err != nil {
 				return err
 			}
 		}
@@ -176,7 +176,7 @@ var broadcastOnly = []string{""}
 
 // duplicate answers for an id that is known: as of now, nothing written.
 func (w *writer) duplicate(a *appending) error {
-	k, err := w.store.find(a.msg.ID)
+	k, err := w.sql.find(a.msg.ID)
 	if err != nil {
 		return err
 	}

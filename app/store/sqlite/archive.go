@@ -24,12 +24,12 @@ const (
 // Archive is the store in one folder while no bridge runs on it. One goroutine
 // uses it.
 type Archive struct {
-	opts  Options
-	path  string
-	lock  *dirLock
-	vfs   *walfile.VFS
-	conn  *sqlite3.Conn
-	store *store
+	opts Options
+	path string
+	lock *dirLock
+	vfs  *walfile.VFS
+	conn *sqlite3.Conn
+	sql  *statements
 	loading
 	messages *sqlite3.Stmt // in a mailbox, by place
 
@@ -38,7 +38,7 @@ type Archive struct {
 }
 
 // OpenArchive opens the store in o.Dir, made where it is missing, to carry it
-// to another engine or to load one that comes from there. ErrInUse while a
+// to another store or to load one that comes from there. ErrInUse while a
 // bridge runs on it. The context covers opening only.
 func OpenArchive(ctx context.Context, o Options) (*Archive, error) {
 	o, lock, err := occupy(ctx, o)
@@ -54,7 +54,7 @@ func OpenArchive(ctx context.Context, o Options) (*Archive, error) {
 
 // open opens the file.
 func (a *Archive) open() (err error) {
-	// Without an engine's own checkpoints SQLite does them: every so many pages
+	// Without a store's own checkpoints SQLite does them: every so many pages
 	// of the write-ahead log, so that this stays small however much is loaded.
 	a.conn, err = connect(a.vfs, a.path, setupWriter+"; PRAGMA wal_autocheckpoint = 2000")
 	if err != nil {
@@ -63,10 +63,10 @@ func (a *Archive) open() (err error) {
 	if err := migrate(a.conn, a.path); err != nil {
 		return err
 	}
-	if a.store, err = newStore(a.conn); err != nil {
+	if a.sql, err = newStatements(a.conn); err != nil {
 		return err
 	}
-	if err := a.loading.prepare(a.conn, a.store); err != nil {
+	if err := a.loading.prepare(a.conn, a.sql); err != nil {
 		return err
 	}
 	err = prepareAll(a.conn, map[**sqlite3.Stmt]string{&a.messages: `SELECT mail.seq, mail.expires, log.id, ifnull(log.topic, ''), log.event
@@ -192,22 +192,22 @@ func (a *Archive) clear() error {
 
 // change runs f in a transaction.
 func (a *Archive) change(f func() error) error {
-	if err := a.store.begin.Exec(); err != nil {
+	if err := a.sql.begin.Exec(); err != nil {
 		return err
 	}
 	err := f()
 	if err == nil {
-		err = a.store.commit.Exec()
+		err = a.sql.commit.Exec()
 	}
 	if err != nil && !a.conn.GetAutocommit() {
-		if rerr := a.store.rollback.Exec(); rerr != nil {
+		if rerr := a.sql.rollback.Exec(); rerr != nil {
 			err = fmt.Errorf("%w (and rolling back: %w)", err, rerr)
 		}
 	}
 	return err
 }
 
-// refuseHalf keeps an engine off a store that holds a part of an import.
+// refuseHalf keeps a Store off a file that holds a part of an import.
 func refuseHalf(c *sqlite3.Conn, path string) error {
 	mark, err := metaOf(c, importKey)
 	if err != nil {

@@ -87,7 +87,7 @@ func corrupt(err error) bool {
 	return errors.Is(err, sqlite3.CORRUPT) || errors.Is(err, sqlite3.NOTADB)
 }
 
-// watched are the main file and its log, as they were when the engine opened them.
+// watched are the main file and its log, as they were when the store opened them.
 // A file that was unlinked or replaced takes every write without an error, and
 // all of it is gone with the process. One that was cut short takes them, too.
 type watched struct {

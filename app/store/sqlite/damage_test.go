@@ -207,7 +207,7 @@ func TestALockFileThatIsRemovedLetsNobodyIn(t *testing.T) {
 	e := open(t, Options{Dir: dir})
 	mustDo(t, os.Remove(filepath.Join(dir, "bridge.lock")))
 	if _, err := Open(t.Context(), Options{Dir: dir}); !errors.Is(err, bridge.ErrInUse) || !strings.Contains(err.Error(), "in use by another process") {
-		t.Fatalf("a second engine: %v", err)
+		t.Fatalf("a second store: %v", err)
 	}
 	mustAppend(t, e, message("m", "u", 100, inAnHour()))
 	mustDo(t, e.Check(t.Context()))

@@ -137,7 +137,7 @@ func (d *dump) nameless(r *sqlite3.Stmt) error {
 // nobody: the log of messages to all.
 func (d *dump) mailbox(r *sqlite3.Stmt) error {
 	user := r.ColumnText(0)
-	rec, err := d.store.user(user)
+	rec, err := d.sql.user(user)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", d.path, err)
 	}
@@ -185,7 +185,7 @@ func (d *dump) gone(rec *record) (expired uint64, holes [][2]uint64, err error) 
 			expired = next
 		}
 	}
-	err = with(d.store.downwards).text(rec.user).seq(rec.trimmed).each(func(r *sqlite3.Stmt) bool {
+	err = with(d.sql.downwards).text(rec.user).seq(rec.trimmed).each(func(r *sqlite3.Stmt) bool {
 		seq := uint64(r.ColumnInt64(0))
 		missing(seq + 1)
 		if seq > expired && r.ColumnInt64(1) <= d.now {

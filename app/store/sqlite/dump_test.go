@@ -95,7 +95,7 @@ func TestWhereAForgottenLifeBeganIsCarried(t *testing.T) {
 		lives = append(lives, e.Life())
 		mustAppend(t, e, message(fmt.Sprint("m", i), "u", 100, inAnHour()))
 		if i == 2 { // as if there had been 10,000 since
-			mustDo(t, e.writer.store.conn.Exec("DELETE FROM lives WHERE no <= 2"))
+			mustDo(t, e.writer.sql.conn.Exec("DELETE FROM lives WHERE no <= 2"))
 		}
 		mustDo(t, e.Close())
 	}

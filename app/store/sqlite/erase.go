@@ -118,7 +118,7 @@ func (w *writer) erase(user string) (more bool, err error) {
 	}
 	var letters []lying
 	slice := w.slice(eraseMail)
-	err = with(w.store.mailOf).text(user).seq(0).int(slice.left).each(func(s *sqlite3.Stmt) bool {
+	err = with(w.sql.mailOf).text(user).seq(0).int(slice.left).each(func(s *sqlite3.Stmt) bool {
 		letters = append(letters, lying{uint64(s.ColumnInt64(0)), s.ColumnInt64(1)})
 		return slice.take(s.ColumnInt64(2))
 	})
@@ -126,7 +126,7 @@ func (w *writer) erase(user string) (more bool, err error) {
 		return false, err
 	}
 	for _, l := range letters {
-		if err := with(w.store.deleteMail).text(user).seq(l.seq).exec(); err != nil {
+		if err := with(w.sql.deleteMail).text(user).seq(l.seq).exec(); err != nil {
 			return false, err
 		}
 		if err := w.strike(l.no, user); err != nil {
@@ -136,14 +136,14 @@ func (w *writer) erase(user string) (more bool, err error) {
 	rec.held = unknown
 	if slice.full {
 		rec.trimmed = max(rec.trimmed, letters[len(letters)-1].seq)
-		return true, w.store.save(rec)
+		return true, w.sql.save(rec)
 	}
 	if rec.head > 0 {
-		if err := with(w.store.markErased).blob(bridge.MailboxHash(user)).seq(rec.head).exec(); err != nil {
+		if err := with(w.sql.markErased).blob(bridge.MailboxHash(user)).seq(rec.head).exec(); err != nil {
 			return false, err
 		}
 	}
-	for _, s := range w.store.eraseAll {
+	for _, s := range w.sql.eraseAll {
 		if err := with(s).text(user).exec(); err != nil {
 			return false, err
 		}
@@ -162,7 +162,7 @@ func (w *writer) erased(user string) {
 // strike takes a user's name off a message, and frees the payload where no
 // mailbox holds it any longer.
 func (w *writer) strike(no int64, user string) error {
-	row, err := w.store.row(no)
+	row, err := w.sql.row(no)
 	if err != nil {
 		return err
 	}
@@ -175,15 +175,15 @@ func (w *writer) strikeRow(row logged, user string) error {
 	for _, p := range left {
 		w.buf = appendPlace(w.buf, p)
 	}
-	if err := with(w.store.setTargets).blob(w.buf).int(row.no).exec(); err != nil || !row.payload {
+	if err := with(w.sql.setTargets).blob(w.buf).int(row.no).exec(); err != nil || !row.payload {
 		return err
 	}
 	for _, p := range left {
-		if l, err := w.store.mailRow(p.user, p.seq); err != nil || l.no != 0 {
+		if l, err := w.sql.mailRow(p.user, p.seq); err != nil || l.no != 0 {
 			return err // somebody else has it
 		}
 	}
-	return w.store.forget(row.no, w.outlived(row.born))
+	return w.sql.forget(row.no, w.outlived(row.born))
 }
 
 // scrub looks through a slice of log for what still names the user: messages
@@ -195,7 +195,7 @@ func (w *writer) scrub(user string, from int64) (next int64, more bool, err erro
 	var perr error
 	rows := 0
 	next = from
-	err = with(w.store.naming).blob([]byte(user)).text(user).int(from).int(scrubRows).each(func(s *sqlite3.Stmt) bool {
+	err = with(w.sql.naming).blob([]byte(user)).text(user).int(from).int(scrubRows).each(func(s *sqlite3.Stmt) bool {
 		rows++
 		next = s.ColumnInt64(0)
 		if s.ColumnBool(6) {
@@ -238,7 +238,7 @@ func (w *writer) scrub(user string, from int64) (next int64, more bool, err erro
 			return next, more, err
 		}
 		// Its row may have moved a moment ago.
-		if err := with(w.store.unsign).int(no).int(archived(no)).exec(); err != nil {
+		if err := with(w.sql.unsign).int(no).int(archived(no)).exec(); err != nil {
 			return next, more, err
 		}
 	}
@@ -255,24 +255,46 @@ func (w *writer) forgetSights(user string) error {
 	if err := w.begin(); err != nil {
 		return err
 	}
-	return with(w.store.dropSights).text(user).exec()
+	return with(w.sql.dropSights).text(user).exec()
 }
 
 // kept reports whether a place lies in a mailbox. An error there comes again
 // with the next statement.
 func (w *writer) kept(p place) bool {
-	l, err := w.store.mailRow(p.user, p.seq)
+	l, err := w.sql.mailRow(p.user, p.seq)
 	return err == nil && l.no != 0
 }
 
 // vacuumAll gives free pages back, all of them in some slices.
 func (w *writer) vacuumAll() (more bool, err error) {
-	free, err := queryInt(w.store.conn, "PRAGMA freelist_count")
+	free, err := queryInt(w.sql.conn, "PRAGMA freelist_count")
 	if err != nil || free == 0 {
 		return false, err
 	}
 	if err := w.begin(); err != nil {
 		return false, err
 	}
-	return true, w.store.conn.Exec(fmt.Sprintf("PRAGMA incremental_vacuum(%d)", w.slice(vacuumSlice).left))
+	return true, w.sql.conn.Exec(fmt.Sprintf("PRAGMA incremental_vacuum(%d)", w.slice(vacuumSlice).left))
+}
+
+// erasedFor is how long it is known when a user was erased: longer than any call
+// that had begun before can still be on its way.
+const erasedFor = 10 * time.Minute
+
+// erasures is when users were erased, for erasedFor. It is the writer's alone.
+type erasures map[string]time.Time
+
+func (e erasures) add(user string, at time.Time) {
+	for u, was := range e {
+		if at.Sub(was) > erasedFor {
+			delete(e, u)
+		}
+	}
+	e[user] = at
+}
+
+// after reports whether a session's user was erased after the session began.
+func (e erasures) after(m bridge.Member) bool {
+	at, ok := e[m.User]
+	return ok && !m.Since.IsZero() && m.Since.Before(at)
 }

@@ -146,5 +146,5 @@ func (w *writer) writeProbe() error {
 		return err
 	}
 	w.probe++
-	return with(w.store.probe).int(w.probe).exec()
+	return with(w.sql.probe).int(w.probe).exec()
 }

@@ -64,7 +64,7 @@ func (w *writer) join(j *joining) error {
 			rec.first = all.head
 			rec.acked.Broadcast = max(rec.acked.Broadcast, all.head)
 		}
-		if err := w.store.save(rec); err != nil {
+		if err := w.sql.save(rec); err != nil {
 			return err
 		}
 	}
@@ -92,7 +92,7 @@ func (w *writer) standing(j *joining, unseen error) error {
 		Head:  bridge.Position{Mailbox: rec.head, Broadcast: all.head},
 		Acked: rec.acked,
 		First: bridge.Position{Broadcast: rec.first},
-		Life:  w.engine.lives.name,
+		Life:  w.store.lives.name,
 	}
 	return nil
 }
@@ -116,4 +116,15 @@ func (w *writer) joinReading(j *joining, err error) error {
 		return err
 	}
 	return w.standing(j, err)
+}
+
+// admits tells why a session may not join: bridge.ErrRevoked, bridge.ErrErased.
+func (w *writer) admits(m bridge.Member) error {
+	switch {
+	case w.store.revoked.covers(m.User, m.TokenID, m.Issued):
+		return bridge.ErrRevoked
+	case w.erasures.after(m):
+		return bridge.ErrErased
+	}
+	return nil
 }

@@ -124,7 +124,7 @@ func lifeEnd(list []lifeStart, no int64, head uint64) uint64 {
 // lived notes that a message of this life is about to come into a mailbox. true
 // where it is the first, and the record has to be saved.
 func (w *writer) lived(rec *record) bool {
-	now := w.engine.lives.no
+	now := w.store.lives.no
 	if n := len(rec.lives); n > 0 && rec.lives[n-1].no == now {
 		return false
 	}

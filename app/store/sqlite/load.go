@@ -22,7 +22,7 @@ type loading struct {
 	buf    []byte
 }
 
-func (l *loading) prepare(c *sqlite3.Conn, s *store) (err error) {
+func (l *loading) prepare(c *sqlite3.Conn, s *statements) (err error) {
 	if l.nextNo, err = s.nextNo(); err != nil {
 		return err
 	}
@@ -83,12 +83,12 @@ func (a *Archive) load(e bridge.Entry) error {
 		if v.TokenID == "" {
 			before = nanos(v.IssuedBefore)
 		}
-		return with(a.store.addRevocation).text(v.User).text(v.TokenID).int(before).exec()
+		return with(a.sql.addRevocation).text(v.User).text(v.TokenID).int(before).exec()
 	case e.Trail != nil:
 		return a.loadTrail(e.Trail)
 	case e.Sight != nil:
 		s := e.Sight
-		return with(a.store.addSight).text(s.ID).text(s.User).text(s.Session).int(s.At).exec()
+		return with(a.sql.addSight).text(s.ID).text(s.User).text(s.Session).int(s.At).exec()
 	}
 	return e.Check() // says of how many kinds it is
 }
@@ -116,7 +116,7 @@ func (a *Archive) loadEvent(e *bridge.EventEntry) error {
 
 func (a *Archive) loadMailbox(m *bridge.MailboxEntry) error {
 	if len(m.Hash) > 0 {
-		return with(a.store.markErased).blob(m.Hash).seq(m.Head).exec()
+		return with(a.sql.markErased).blob(m.Hash).seq(m.Head).exec()
 	}
 	rec := &record{user: m.User, head: m.Head, trimmed: m.Trimmed, seen: m.Seen, first: m.First,
 		acked: m.Acked, explicit: len(m.Holes) > 0, expired: m.Expired, lastSeen: m.LastSeen}
@@ -129,7 +129,7 @@ func (a *Archive) loadMailbox(m *bridge.MailboxEntry) error {
 			return err
 		}
 	}
-	return a.store.save(rec)
+	return a.sql.save(rec)
 }
 
 // loadMessage puts a message into its mailbox; the first one of an event brings
@@ -165,14 +165,14 @@ func (a *Archive) loadMessage(m *bridge.MessageEntry) error {
 
 func (a *Archive) loadMembership(m *bridge.MembershipEntry) error {
 	if m.Stored {
-		if err := with(a.store.addMember).text(m.Group).text(m.User).exec(); err != nil {
+		if err := with(a.sql.addMember).text(m.Group).text(m.User).exec(); err != nil {
 			return err
 		}
 	}
 	if m.Until == 0 {
 		return nil
 	}
-	return with(a.store.addToken).text(m.Group).text(m.User).text(m.Token).text(m.TokenID).int(m.Issued).int(m.Until).exec()
+	return with(a.sql.addToken).text(m.Group).text(m.User).text(m.Token).text(m.TokenID).int(m.Issued).int(m.Until).exec()
 }
 
 func (a *Archive) loadTrail(t *bridge.DeliveryLog) error {
@@ -181,8 +181,8 @@ func (a *Archive) loadTrail(t *bridge.DeliveryLog) error {
 		return fmt.Errorf("keep a delivery log: %w", err)
 	}
 	user := t.Member.User
-	if err := with(a.store.addTrail).text(user).int(nanos(t.Ended)).text(t.Member.Session).blob(data).exec(); err != nil {
+	if err := with(a.sql.addTrail).text(user).int(nanos(t.Ended)).text(t.Member.Session).blob(data).exec(); err != nil {
 		return err
 	}
-	return with(a.store.keepTrails).text(user).int(bridge.MaxDeliveryLogs).exec()
+	return with(a.sql.keepTrails).text(user).int(bridge.MaxDeliveryLogs).exec()
 }

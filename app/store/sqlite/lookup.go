@@ -1,12 +1,49 @@
 package sqlite
 
 import (
+	"context"
+	"slices"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
 
 	"hookbridge/app/bridge"
 )
+
+// Lookup implements bridge.Store.
+func (e *Store) Lookup(ctx context.Context, id string) (bridge.Record, error) {
+	var rec bridge.Record
+	now := e.opts.Now().UnixNano()
+	err := e.reading(ctx, func(r *reader) error {
+		var err error
+		if rec, err = r.record(id, now); err != nil {
+			return err
+		}
+		for i := range rec.Recipients {
+			f := &rec.Recipients[i]
+			if p, ok := e.acks.of(f.User); ok {
+				f.Acked = f.Acked || f.Seq != 0 && p.Mailbox >= f.Seq || rec.Broadcast != 0 && p.Broadcast >= rec.Broadcast
+			}
+		}
+		return nil
+	})
+	return rec, err
+}
+
+// Seen implements bridge.Store. It is written down with what is stored next.
+func (e *Store) Seen(ctx context.Context, user, session, id string, at time.Time) error {
+	err := e.reading(ctx, func(r *reader) error {
+		theirs, err := r.addressed(id, user)
+		if err == nil && !theirs {
+			return bridge.ErrUnknown
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return e.enqueue(ctx, &request{write: func(w *writer) error { return w.sight(user, session, id, nanos(at)) }})
+}
 
 // record reads all that the file says about an event. ErrUnknown.
 func (r *reader) record(id string, now int64) (bridge.Record, error) {
@@ -54,14 +91,6 @@ func (r *reader) record(id string, now int64) (bridge.Record, error) {
 		rec.Recipients = append(rec.Recipients, f)
 	}
 	return rec, r.sightsOf(&rec)
-}
-
-// instant is a time as it stands in the file; 0 is none.
-func instant(nanos int64) time.Time {
-	if nanos == 0 {
-		return time.Time{}
-	}
-	return time.Unix(0, nanos).UTC()
 }
 
 func (r *reader) holds(p place, now int64) (held bool, err error) {
@@ -133,10 +162,25 @@ func (r *reader) addressed(id, user string) (yes bool, err error) {
 	return false, nil
 }
 
-func (r *reader) seenAt(user string) (at int64, err error) {
-	err = with(r.lastSeen).text(user).each(func(row *sqlite3.Stmt) bool {
-		at = row.ColumnInt64(0)
-		return false
+// sight keeps that an event was seen, where it is still the user's: they may have
+// been erased since it was looked up.
+func (w *writer) sight(user, session, id string, at int64) error {
+	k, err := w.sql.find(id)
+	if err != nil {
+		return err
+	}
+	rec, err := w.record(user)
+	if err != nil {
+		return err
+	}
+	theirs := slices.ContainsFunc(k.places, func(p place) bool {
+		return p.user == user || p.user == "" && rec.seen && (p.seq == 0 || rec.first < p.seq)
 	})
-	return at, err
+	if !theirs || w.scarce {
+		return nil
+	}
+	if err := w.begin(); err != nil {
+		return err
+	}
+	return with(w.sql.addSight).text(id).text(user).text(session).int(at).exec()
 }

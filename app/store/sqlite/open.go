@@ -179,7 +179,7 @@ func (e *Store) openFile() (err error) {
 	if err := e.revoked.load(c); err != nil {
 		return fmt.Errorf("read what was revoked: %w", err)
 	}
-	s, err := newStore(c)
+	s, err := newStatements(c)
 	if err != nil {
 		return err
 	}
@@ -311,3 +311,6 @@ func (e *Store) letGo() error {
 	e.vfs.Close()
 	return errors.Join(append(errs, e.lock.Close())...)
 }
+
+// Closed is for local.Live.
+func (e *Store) Closed() bool { return e.closed.Load() }

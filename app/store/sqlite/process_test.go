@@ -148,7 +148,7 @@ func TestASecondProcessIsRefusedAndToldWhatToDo(t *testing.T) {
 		}
 	}
 	if _, err := Open(t.Context(), Options{Dir: dir}); err == nil {
-		t.Error("a second engine in this process was let in")
+		t.Error("a second store in this process was let in")
 	}
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
@@ -162,7 +162,7 @@ func TestAFileOfANewerProgramIsRefused(t *testing.T) {
 	t.Parallel()
 	dir := scratch(t)
 	e := open(t, Options{Dir: dir})
-	if err := e.writer.store.conn.Exec("PRAGMA user_version = 99"); err != nil {
+	if err := e.writer.sql.conn.Exec("PRAGMA user_version = 99"); err != nil {
 		t.Fatal(err)
 	}
 	if err := e.Close(); err != nil {

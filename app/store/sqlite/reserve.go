@@ -115,12 +115,12 @@ const guardEvery = 256 << 10
 // as much room again in the main file; the log is emptied while there is so much,
 // and where that leaves too little, no more messages are taken.
 func (w *writer) guard() {
-	end := w.engine.vfs.LogEnd()
+	end := w.store.vfs.LogEnd()
 	if end >= w.guarded && end-w.guarded < guardEvery {
 		return
 	}
 	w.guarded = end
-	r := w.engine.reserve
+	r := w.store.reserve
 	w.holdRoom()
 	if r.free() >= end+2*r.size {
 		return
@@ -128,13 +128,13 @@ func (w *writer) guard() {
 	w.emptyLog()
 	w.guarded = 0
 	if r.free() < 2*r.size {
-		w.engine.health.setFull(true)
+		w.store.health.setFull(true)
 	}
 }
 
 // useRoom gives up the reserve for what is about to be written on a full disk.
 func (w *writer) useRoom() {
-	if err := w.engine.reserve.release(); err != nil {
+	if err := w.store.reserve.release(); err != nil {
 		w.opts.Logger.Warn("the room that is kept for a full disk could not be given up", "error", err)
 	}
 }
@@ -149,7 +149,7 @@ func (w *writer) keepRoom() {
 
 // holdRoom takes what is missing of the reserve: somebody may have removed its file.
 func (w *writer) holdRoom() {
-	if err := w.engine.reserve.fill(); err != nil && !errors.Is(err, errDiskFull) {
+	if err := w.store.reserve.fill(); err != nil && !errors.Is(err, errDiskFull) {
 		w.opts.Logger.Warn("no room is kept for a full disk", "error", err)
 	}
 }
@@ -157,7 +157,7 @@ func (w *writer) holdRoom() {
 // emptyLog copies the write-ahead log into the main file and gives its room back.
 // A reader that still needs it keeps it until the next turn.
 func (w *writer) emptyLog() {
-	if err := w.engine.checkpoints.truncate(); err != nil && !errors.Is(err, sqlite3.BUSY) && !walfile.Full(err) {
+	if err := w.store.checkpoints.truncate(); err != nil && !errors.Is(err, sqlite3.BUSY) && !walfile.Full(err) {
 		w.opts.Logger.Warn("the write-ahead log cannot be copied into the main file", "error", err)
 	}
 }

@@ -13,7 +13,7 @@ func payloads(t *testing.T, e *Store) (n int64) {
 	t.Helper()
 	e.commitMu.Lock()
 	defer e.commitMu.Unlock()
-	n, err := queryInt(e.writer.store.conn, "SELECT count(*) FROM log WHERE event IS NOT NULL")
+	n, err := queryInt(e.writer.sql.conn, "SELECT count(*) FROM log WHERE event IS NOT NULL")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,11 +19,11 @@ const upkeepEvery = 300 * time.Millisecond
 // writer owns the writing connection, and everything known about users. All of
 // it belongs to the one goroutine that runs loop.
 type writer struct {
-	engine *Store
-	opts   Options
-	store  *store
-	queue  *queue
-	fan    chan []*request
+	store *Store
+	opts  Options
+	sql   *statements
+	queue *queue
+	fan   chan []*request
 
 	users   *records
 	guarded int64    // the log's length when the disk was looked at; see guard
@@ -48,8 +48,8 @@ type writer struct {
 	lastErr error // of the acks written at the very end
 }
 
-func newWriter(e *Store, s *store) (*writer, error) {
-	w := &writer{engine: e, opts: e.opts, store: s, queue: e.queue, fan: make(chan []*request, 1),
+func newWriter(e *Store, s *statements) (*writer, error) {
+	w := &writer{store: e, opts: e.opts, sql: s, queue: e.queue, fan: make(chan []*request, 1),
 		users: newRecords(recordLimit), acks: e.acks, erasures: erasures{}, buf: make([]byte, 0, 256), sizes: make(map[string]int),
 		reach: make(map[string]int)}
 	var err error
@@ -89,7 +89,7 @@ func (w *writer) turns() {
 			case <-tick.C:
 				w.acks.due()
 				w.prune.due()
-				if w.engine.health.isFull() {
+				if w.store.health.isFull() {
 					w.admit(nil)
 				} else {
 					w.holdRoom()
