@@ -9,7 +9,7 @@ import (
 )
 
 func readerOf(bs *bodyBudget, limit, length int) *bodyReader {
-	return &bodyReader{bodies: bs, limit: limit, length: length}
+	return &bodyReader{budget: bs, limit: limit, length: length}
 }
 
 func TestABodyIsReadAsItComes(t *testing.T) {

@@ -6,48 +6,49 @@ import (
 )
 
 const (
-	// burstConnections is how many connections at once that serve requests are a
-	// surge, and surgeBytes how many bytes of bodies.
+	// burstConnections is how many connections must serve requests at once to count
+	// as a burst, and burstBytes how many bytes of bodies.
 	burstConnections = 256
 	burstBytes       = 4 << 20
-	// burstPause is how long after a surge its memory is given back.
+	// burstPause is how long after a burst its memory is given back.
 	burstPause = 5 * time.Second
-	// burstEvery is how often at most.
+	// burstEvery is the least time between two collections.
 	burstEvery = 20 * time.Second
 )
 
-// burstGC sees to it that the memory of many requests at once is given back. Go
-// collects garbage when the heap has grown by its share again; after a burstGC
-// nothing grows, and its buffers, which lie in fasthttp's pools, would stay for
-// minutes. Whoever calls its methods guards it.
+// burstGC collects garbage after a burst of requests. Go collects by itself only when
+// the heap has grown by its share again; after a burst nothing grows, and its buffers
+// would stay in fasthttp's pools for minutes. The caller's lock guards it.
 type burstGC struct {
-	least int                         // what is less than this at once is none
-	peak  int                         // since the last surge was over
-	at    time.Time                   // of the latest collection that was planned
+	least int                         // a smaller peak is no burst
+	peak  int                         // the most since the last burst ended
+	at    time.Time                   // when the latest planned collection is due
 	after func(time.Duration, func()) // nil: time.AfterFunc
 }
 
-func (s *burstGC) grew(n int) { s.peak = max(s.peak, n) }
+// grew notes that there are n connections, or bytes, now.
+func (g *burstGC) grew(n int) { g.peak = max(g.peak, n) }
 
-func (s *burstGC) shrank(n int) {
-	if s.peak < s.least || n > s.peak/4 {
+// shrank notes that only n are left, and plans a collection where a burst is over.
+func (g *burstGC) shrank(n int) {
+	if g.peak < g.least || n > g.peak/4 {
 		return
 	}
-	s.peak = n
+	g.peak = n
 	now := time.Now()
-	if now.Before(s.at) {
-		return // that one will do
+	if now.Before(g.at) {
+		return // the planned one is yet to come
 	}
-	d := max(burstPause, s.at.Add(burstEvery).Sub(now))
-	s.at = now.Add(d)
-	after := s.after
+	d := max(burstPause, g.at.Add(burstEvery).Sub(now))
+	g.at = now.Add(d)
+	after := g.after
 	if after == nil {
 		after = func(d time.Duration, f func()) { time.AfterFunc(d, f) }
 	}
 	after(d, collect)
 }
 
-// collect empties pools, which keep what they had for one collection more.
+// collect runs twice because sync.Pool keeps what it holds for one more collection.
 func collect() {
 	runtime.GC()
 	runtime.GC()

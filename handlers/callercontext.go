@@ -8,17 +8,17 @@ import (
 	"github.com/gofiber/fiber/v2"
 )
 
-// maxAhead is how much of what a peer sends behind its request (pipelining) is
-// kept while its hang-up is watched for, bytes. The answer of one who sends more is
-// not waited for any longer: behind so much its hang-up would not be seen.
+// maxAhead is how many bytes of pipelined requests are kept while we watch for the
+// peer to hang up. A peer that sends more counts as gone: behind so much its hang-up
+// would not be seen.
 const maxAhead = 16 << 10
 
-// longAgo makes a read that is under way, and each to come, time out.
+// longAgo, as a deadline, makes the current read and each later one time out.
 var longAgo = time.Unix(1, 0)
 
-// caller returns a context that ends when whoever sent the request hangs up:
-// fasthttp's own never does. stop must be called before the handler returns. It
-// costs a goroutine and is for answers that are long in coming.
+// caller returns a context that ends when the sender of the request hangs up;
+// fasthttp's own never does. stop must be called before the handler returns. It costs
+// a goroutine and is for answers that may take seconds.
 func (s *Server) caller(c *fiber.Ctx) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	conn := connectionOf(c.Context().Conn())
@@ -39,8 +39,8 @@ func (s *Server) caller(c *fiber.Ctx) (ctx context.Context, stop func()) {
 	}
 }
 
-// watch reads ahead until the peer hangs up or has sent more than is kept, which
-// calls gone, or until a read times out. Nobody else may read meanwhile.
+// watch reads ahead until a read times out, and calls gone if the peer hangs up or
+// sends more than maxAhead. Nobody else may read meanwhile.
 func (c *connection) watch(gone func()) {
 	var b [512]byte
 	for len(c.ahead) < maxAhead {
@@ -54,33 +54,4 @@ func (c *connection) watch(gone func()) {
 		}
 	}
 	gone()
-}
-
-// connectionOf is what the listener knows of a connection; nil for one that came
-// in another way.
-func connectionOf(nc net.Conn) *connection {
-	for {
-		switch c := nc.(type) {
-		case *connection:
-			return c
-		case interface{ UnsafeConn() net.Conn }: // fasthttp's wrapper of a hijacked one
-			nc = c.UnsafeConn()
-		default:
-			return nil
-		}
-	}
-}
-
-// markAuthenticated notes that a request's token or signature was good.
-func markAuthenticated(c *fiber.Ctx) {
-	if conn := connectionOf(c.Context().Conn()); conn != nil {
-		conn.markAuthenticated()
-		conn.requestAuthenticated = true
-	}
-}
-
-// authenticated reports whether the request's token or signature was found to be good.
-func authenticated(c *fiber.Ctx) bool {
-	conn := connectionOf(c.Context().Conn())
-	return conn != nil && conn.requestAuthenticated
 }

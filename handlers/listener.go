@@ -6,7 +6,6 @@ import (
 	"net"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -16,43 +15,41 @@ import (
 )
 
 const (
-	// spareConnections may be open beyond the limit, where nobody could be asked
-	// to make room: a probe still gets its answer.
+	// spareConnections may be open beyond the limit, where no connection could be
+	// dropped to make room: a probe still gets its answer.
 	spareConnections = 64
-	// maxDropping is how many connections that were dropped may still hold their
-	// memory, until what served them has noticed. While there are more, nothing
-	// is accepted.
+	// maxDropping is how many dropped connections may still hold their memory, until
+	// their handlers have noticed. While there are more, none is accepted.
 	maxDropping = 256
 	// droppingTimeout bounds that pause.
 	droppingTimeout = 100 * time.Millisecond
 	// acceptPause is the longest pause after an Accept that failed for want of
 	// descriptors or memory.
 	acceptPause = time.Second
-	// acceptLogEvery is how often that is said.
+	// acceptLogEvery is how often such a failure is logged.
 	acceptLogEvery = 10 * time.Second
 	// dropScan bounds how many connections are looked at to find the one to drop.
 	dropScan = 256
 )
 
-// listener is a listener that counts what it has accepted, whatever it
-// becomes: request, session or stream. Where there are too many it drops the
-// oldest connection that has proven nothing (no token, no signature): somebody
-// who means to say something does so within a moment, while one who only holds a
-// place is the oldest soon.
+// listener counts the connections that it has accepted, whether they serve requests,
+// sessions or streams. Where there are too many it drops the oldest that has not
+// authenticated (no token, no signature): an honest client does so within a moment,
+// while one that only holds a place is soon the oldest.
 type listener struct {
 	net.Listener
-	max                int // in all
-	maxUnauthenticated int // of those that serve requests and have proven nothing
+	max                int // connections
+	maxUnauthenticated int // of those that serve requests and have not authenticated
 	log                *slog.Logger
 	dropped            *prometheus.CounterVec // by reason
 
 	mu              sync.Mutex     // guards what follows, and the links of each connection
-	open            int            // until the owner has closed it
-	dropping        int            // dropped, and not yet closed by the owner
-	unauthenticated connectionList // that serve requests, as those of the third list do
-	upgraded        connectionList // sockets that have not shown a token; the port ends them after a few seconds
-	authenticated   connectionList // sessions are in no list
-	freed           chan struct{}  // has an element when a dying one has gone
+	open            int            // not yet closed by their handlers
+	dropping        int            // of those, the dropped ones
+	unauthenticated connectionList // serve requests
+	upgraded        connectionList // WebSockets without a token yet; the bridge ends them after a few seconds
+	authenticated   connectionList // serve requests; sessions are in no list
+	freed           chan struct{}  // has an element when a dropped one has closed
 	burst           burstGC
 
 	closing   chan struct{}
@@ -60,12 +57,12 @@ type listener struct {
 	lastLog   time.Time // only Accept's
 }
 
-func newListener(ln net.Listener, limit, maxUnproven int, log *slog.Logger, dropped *prometheus.CounterVec) *listener {
-	return &listener{Listener: ln, max: limit, maxUnauthenticated: maxUnproven, log: log, dropped: dropped,
+func newListener(ln net.Listener, limit, maxUnauthenticated int, log *slog.Logger, dropped *prometheus.CounterVec) *listener {
+	return &listener{Listener: ln, max: limit, maxUnauthenticated: maxUnauthenticated, log: log, dropped: dropped,
 		freed: make(chan struct{}, 1), burst: burstGC{least: burstConnections}, closing: make(chan struct{})}
 }
 
-// Close stops listening. It may be called again.
+// Close stops listening.
 func (l *listener) Close() (err error) {
 	l.closeOnce.Do(func() {
 		close(l.closing)
@@ -74,8 +71,8 @@ func (l *listener) Close() (err error) {
 	return err
 }
 
-// Accept returns the next connection. It goes on after errors that pass, as
-// net/http does: fasthttp would end with the first of them.
+// Accept returns the next connection. After a passing error it tries again, as
+// net/http does; fasthttp would stop serving at the first.
 func (l *listener) Accept() (net.Conn, error) {
 	pause := time.Duration(0)
 	for {
@@ -101,8 +98,8 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// passes reports whether an error of Accept is of this moment: no descriptors or
-// memory, or a peer that has gone already (accept(2)).
+// passes reports whether an error of Accept is temporary: no descriptors or memory, or
+// a peer that is gone already (accept(2)).
 func passes(err error) bool {
 	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EINTR,
 		syscall.EPROTO, syscall.ENETDOWN, syscall.ENOPROTOOPT, syscall.EHOSTDOWN, syscall.EHOSTUNREACH, syscall.EOPNOTSUPP,
@@ -123,8 +120,8 @@ func (l *listener) wait(d time.Duration, until <-chan struct{}) {
 	}
 }
 
-// admit takes a connection in and drops another where there are too many; nil
-// where there is no room.
+// admit counts a new connection, and drops another where there are too many; nil where
+// there is no room.
 func (l *listener) admit(nc net.Conn) *connection {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -152,11 +149,11 @@ func (l *listener) admit(nc net.Conn) *connection {
 	return c
 }
 
-// refuse answers one for whom there is no place. The kernel has room for the
-// answer, so that nothing is waited for. mu is held.
+// refuse answers 503 and closes. The kernel's buffer has room for the answer, so that
+// this does not block. mu is held.
 func (l *listener) refuse(nc net.Conn) {
 	l.dropped.WithLabelValues("full").Inc()
-	_ = nc.SetWriteDeadline(time.Now().Add(time.Millisecond)) // whoever reads no answer sees the end
+	_ = nc.SetWriteDeadline(time.Now().Add(time.Millisecond)) // a client that gets no answer sees the end
 	_, _ = nc.Write(noRoom)
 	_ = nc.Close()
 }
@@ -168,8 +165,8 @@ var noRoom = func() []byte {
 		"\r\nContent-Type: "+wire.ProblemMediaType+"\r\nContent-Length: "+strconv.Itoa(len(body))+"\r\n\r\n"), body...)
 }()
 
-// dropOldest ends the oldest connection of the first list that has one which
-// is not being answered; false where there is none. mu is held.
+// dropOldest closes the oldest connection that is not being answered, of the first
+// list that has one; false where none has. mu is held.
 func (l *listener) dropOldest(reason string, lists ...*connectionList) bool {
 	for _, list := range lists {
 		c := list.first
@@ -183,7 +180,7 @@ func (l *listener) dropOldest(reason string, lists ...*connectionList) bool {
 		c.dropped = true
 		l.dropping++
 		l.dropped.WithLabelValues(reason).Inc()
-		_ = c.Conn.Close() // its owner sees the end of it and closes it once more
+		_ = c.Conn.Close() // its handler sees the end and closes it once more
 		return true
 	}
 	return false
@@ -194,158 +191,4 @@ func (l *listener) count() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.open
-}
-
-// connection is one that was accepted. It is counted until Close.
-type connection struct {
-	net.Conn
-	of *listener
-
-	closed          atomic.Bool
-	isAuthenticated atomic.Bool
-	answering       atomic.Bool // a request is here as far as its answer needs it
-	// linger is how many bytes Close reads away before it closes.
-	linger atomic.Int64
-	// Of the request under way, and its handler's: its body was read to its end,
-	// and its token or signature was good.
-	bodyRead, requestAuthenticated bool
-
-	// ahead is what the peer has sent while its hang-up was watched for; it
-	// belongs to whoever reads.
-	ahead []byte
-
-	in         *connectionList // guarded, with what follows, by of.mu
-	prev, next *connection
-	dropped    bool
-}
-
-// Read implements net.Conn.
-func (c *connection) Read(b []byte) (int, error) {
-	if len(c.ahead) > 0 {
-		n := copy(b, c.ahead)
-		if c.ahead = c.ahead[n:]; len(c.ahead) == 0 {
-			c.ahead = nil
-		}
-		return n, nil
-	}
-	return c.Conn.Read(b)
-}
-
-// SetWriteBuffer bounds what the kernel keeps of what is written, bytes.
-func (c *connection) SetWriteBuffer(n int) error {
-	if t, ok := c.Conn.(interface{ SetWriteBuffer(int) error }); ok {
-		return t.SetWriteBuffer(n)
-	}
-	return nil
-}
-
-// Close implements net.Conn. Only the first call does something.
-func (c *connection) Close() error {
-	if c.closed.Swap(true) {
-		return net.ErrClosed
-	}
-	if n := c.linger.Load(); n > 0 {
-		c.discard(n)
-	}
-	err := c.Conn.Close()
-	l := c.of
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if c.in != nil {
-		c.in.remove(c)
-	}
-	l.open--
-	l.burst.shrank(l.unauthenticated.n + l.authenticated.n)
-	if c.dropped {
-		err = nil // it was closed when it was dropped
-		l.dropping--
-		select {
-		case l.freed <- struct{}{}:
-		default:
-		}
-	}
-	return err
-}
-
-// lingerTimeout is how long a peer that was refused in the middle of its request
-// may take to read the answer.
-const lingerTimeout = 5 * time.Second
-
-// discard ends our side of the connection and reads away what the peer still
-// sends, n bytes at most. Closing at once would reset the connection, and the
-// peer could lose the answer (RFC 9112 §9.6).
-func (c *connection) discard(n int64) {
-	half, ok := c.Conn.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil || c.Conn.SetReadDeadline(time.Now().Add(lingerTimeout)) != nil {
-		return
-	}
-	var b [2048]byte
-	for n > 0 {
-		got, err := c.Conn.Read(b[:])
-		if err != nil {
-			return
-		}
-		n -= int64(got)
-	}
-}
-
-// markAuthenticated notes that a token or a signature was good.
-func (c *connection) markAuthenticated() {
-	if c.isAuthenticated.Swap(true) {
-		return
-	}
-	c.move(&c.of.authenticated)
-}
-
-// becomeWebSocket notes that a connection is a WebSocket, which needs far less memory
-// than a request.
-func (c *connection) becomeWebSocket() { c.move(&c.of.upgraded) }
-
-// becomeSession takes a connection that has become a session out of those that can be
-// dropped.
-func (c *connection) becomeSession() { c.move(nil) }
-
-func (c *connection) move(to *connectionList) {
-	l := c.of
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if c.in == nil {
-		return // it was dropped a moment ago, or is a session
-	}
-	c.in.remove(c)
-	if to != nil {
-		to.push(c)
-	}
-}
-
-// connectionList is a list of connections, oldest first.
-type connectionList struct {
-	first, last *connection
-	n           int
-}
-
-func (l *connectionList) push(c *connection) {
-	c.in, c.prev, c.next = l, l.last, nil
-	if l.last != nil {
-		l.last.next = c
-	} else {
-		l.first = c
-	}
-	l.last = c
-	l.n++
-}
-
-func (l *connectionList) remove(c *connection) {
-	if c.prev != nil {
-		c.prev.next = c.next
-	} else {
-		l.first = c.next
-	}
-	if c.next != nil {
-		c.next.prev = c.prev
-	} else {
-		l.last = c.prev
-	}
-	c.in, c.prev, c.next = nil, nil, nil
-	l.n--
 }

@@ -52,28 +52,6 @@ type unaudited struct{ error }
 
 func (u *unaudited) Unwrap() error { return u.error }
 
-func (s *Server) operatorRoutes(r fiber.Router) {
-	presence := s.operators(bridge.AreaPresence, s.presenceOf)
-	r.Head("/v1/users/:id/presence", s.operators(bridge.AreaPresence, s.isPresent))
-	r.Get("/v1/users/:id/presence", presence)
-	r.Post("/v1/presence", s.operators(bridge.AreaPresence, s.presenceOfMany))
-
-	r.Get("/v1/users/:id/sessions", s.operators(bridge.AreaSessions, s.listSessions))
-	r.Delete("/v1/users/:id/sessions", s.operators(bridge.AreaSessions, s.disconnect))
-	r.Delete("/v1/users/:id/sessions/:session", s.operators(bridge.AreaSessions, s.disconnect))
-	r.Post("/v1/users/:id/revocations", s.operators(bridge.AreaSessions, s.revoke))
-
-	r.Get("/v1/users/:id/export", s.operators(bridge.AreaUsers, s.export))
-	r.Delete("/v1/users/:id", s.operators(bridge.AreaUsers, s.erase))
-
-	r.Get("/v1/events/:id", s.operators(bridge.AreaEvents, s.event))
-	r.Delete("/v1/events/:id", s.operators(bridge.AreaEvents, s.recall))
-
-	r.Get("/v1/groups/:group/members", s.operators(bridge.AreaGroups, s.members))
-	r.Put("/v1/groups/:group/members/:id", s.operators(bridge.AreaGroups, s.setMember(true)))
-	r.Delete("/v1/groups/:group/members/:id", s.operators(bridge.AreaGroups, s.setMember(false)))
-}
-
 // named is a name from the path, decoded and copied; one that cannot be decoded
 // is no name, and the domain says so.
 func named(c *fiber.Ctx, param string) string {

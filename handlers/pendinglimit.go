@@ -2,8 +2,8 @@ package handlers
 
 import "sync"
 
-// pending counts the connections of each address that have not proven who they
-// are, so that one address cannot hold all there is room for.
+// pending counts the WebSockets of each address that have not shown a token yet, so
+// that one address cannot take all the room there is.
 type pending struct {
 	limit int
 	mu    sync.Mutex // guards count
@@ -12,15 +12,15 @@ type pending struct {
 
 func newPending(limit int) *pending { return &pending{limit: limit, count: make(map[string]int)} }
 
-// full tells whether the address has all it may have.
+// full reports whether the address has as many as it may have.
 func (p *pending) full(address string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.count[clientNetwork(address)] >= p.limit
 }
 
-// enter counts one more, unless the address is full by now; the returned
-// function takes it off again and may be called more than once.
+// enter counts one more; ok is false where the address is full. leave takes it off
+// again and may be called more than once.
 func (p *pending) enter(address string) (leave func(), ok bool) {
 	address = clientNetwork(address)
 	p.mu.Lock()

@@ -3,9 +3,8 @@ package handlers
 import (
 	"bytes"
 	"errors"
-	"strings"
-
 	"hookbridge/app/wire"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"

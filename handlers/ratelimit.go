@@ -14,19 +14,19 @@ import (
 	"hookbridge/app/wire"
 )
 
-// SenderKey is what is known of whoever holds a webhook key.
+// SenderKey is whose a webhook key is, and how fast its holder may send.
 type SenderKey struct {
 	Sender bridge.Sender
 	Rate   float64 // events a second; 0: no limit
 	Burst  int
 }
 
-// maxInFlight is how many requests of one sender are worked on at a time: all
-// that the store can gather into one commit. The others of a flood wait here,
-// in a queue of the sender's own, and not in front of everybody else's.
+// maxInFlight is how many requests of one sender are published at a time: as many as
+// the store can gather into one commit. The others of a flood wait for the sender's
+// own slots, and not in the store's queue in front of other senders.
 const maxInFlight = 256
 
-// sender is one name among the keys, with its limits.
+// sender is one sender with its limits, whichever of its keys was used.
 type sender struct {
 	bridge.Sender
 	limit *rate.Limiter // nil: none
@@ -50,10 +50,9 @@ func newSenders(keys []SenderKey) []*sender {
 	return out
 }
 
-// admit takes so many events from the sender's rate; where that is used up it
-// returns how long to wait. A request of more events than the burst allows is
-// admitted when the whole burst is there, and counts in full all the same: what it
-// takes beyond is owed, and the sender waits until it has come back.
+// admit takes events from the sender's rate, or returns how long to wait. A request of
+// more events than the burst is admitted when the whole burst is there; the rest is
+// owed, so that the sender's next request waits for it.
 func (n *sender) admit(events int) (wait time.Duration) {
 	if n.limit == nil {
 		return 0
@@ -67,12 +66,12 @@ func (n *sender) admit(events int) (wait time.Duration) {
 		return wait
 	}
 	for owed := events - first; owed > 0; owed -= first {
-		n.limit.ReserveN(now, min(owed, first)) // its delay is the sender's next wait
+		n.limit.ReserveN(now, min(owed, first)) // delays the next request
 	}
 	return 0
 }
 
-// enter waits for one of the sender's slots; the returned function gives it back.
+// enter waits for one of the sender's slots; leave gives it back.
 func (n *sender) enter(ctx context.Context) (leave func(), err error) {
 	select {
 	case n.slots <- struct{}{}:
@@ -82,19 +81,19 @@ func (n *sender) enter(ctx context.Context) (leave func(), err error) {
 	}
 }
 
-// maxAddresses bounds the memory of addresses.
+// maxAddresses bounds how many addresses are remembered.
 const maxAddresses = 100_000
 
-// What a call weighs in its address's rate. A session acks five times a second at
-// most, so that a second of one session's acks weighs as much as a connect.
+// What a call takes of its address's allowance. A session acks at most five times a
+// second, so that a second of its acks takes as much as a connect.
 const (
 	connectWeight = 5
 	ackWeight     = 1
 )
 
-// addresses limits how often one address may connect, and what else it may do
-// before it has proven anything. It remembers an address only while its allowance
-// is not whole.
+// addresses limits how often one address may connect, and what else it may do before
+// it has authenticated. It remembers an address only while some of its allowance is
+// used.
 type addresses struct {
 	perSecond float64 // weight a second; 0: no limit
 	burst     int     // weight
@@ -103,7 +102,8 @@ type addresses struct {
 	of map[string]*rate.Limiter
 }
 
-// newAddresses allows so many connects a second, and ten times as many at once.
+// newAddresses allows each address so many connects a second, and ten times as many
+// at once.
 func newAddresses(connects float64) *addresses {
 	return &addresses{perSecond: connectWeight * connects, burst: connectWeight * int(math.Ceil(10*connects)), of: make(map[string]*rate.Limiter)}
 }
@@ -122,8 +122,8 @@ func (a *addresses) admit(address string, now time.Time) (wait time.Duration) {
 	return wait
 }
 
-// wait returns how long the address is to wait before it may do something of
-// this weight, and counts nothing.
+// wait returns how long the address has to wait before a call of this weight, and
+// counts nothing.
 func (a *addresses) wait(address string, weight int, now time.Time) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -135,17 +135,17 @@ func (a *addresses) wait(address string, weight int, now time.Time) time.Duratio
 	return time.Duration(max(0, missing/a.perSecond) * float64(time.Second))
 }
 
-// charge counts what was done, whether or not the address may do more.
+// charge counts a call that was made, also beyond the allowance: the address owes it.
 func (a *addresses) charge(address string, weight int, now time.Time) {
 	if a.perSecond <= 0 || weight == 0 {
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.limiter(address, now).ReserveN(now, weight) // what is beyond its allowance, it owes
+	a.limiter(address, now).ReserveN(now, weight)
 }
 
-// limiter is an address's; mu is held.
+// limiter is the limiter of an address; mu is held.
 func (a *addresses) limiter(address string, now time.Time) *rate.Limiter {
 	l := a.of[address]
 	if l == nil {
@@ -158,8 +158,8 @@ func (a *addresses) limiter(address string, now time.Time) *rate.Limiter {
 	return l
 }
 
-// sweep forgets those who have their whole allowance; where nobody has, all are
-// forgotten: a table that is full of attackers must not lock others out.
+// sweep forgets addresses with their whole allowance. Where none has, it forgets all: a
+// table full of attackers must not lock others out.
 func (a *addresses) sweep(now time.Time) {
 	for address, l := range a.of {
 		if l.TokensAt(now) >= float64(a.burst) {
@@ -171,7 +171,8 @@ func (a *addresses) sweep(now time.Time) {
 	}
 }
 
-// limitConnects is the middleware of every path that begins something that lasts.
+// limitConnects is the middleware of paths that begin a session, or fetch a ticket for
+// one.
 func (s *Server) limitConnects(c *fiber.Ctx) error {
 	if wait := s.addresses.admit(clientNetwork(s.clientAddress(c)), time.Now()); wait > 0 {
 		return s.limited(c, "this address connects too often", wait)
@@ -179,9 +180,9 @@ func (s *Server) limitConnects(c *fiber.Ctx) error {
 	return c.Next()
 }
 
-// limitCalls is around calls that show a token and last a moment. One whose token is
-// good limitCalls as given in its address's rate, one whose token is not as much as a
-// connect: telling them apart is most of what they cost.
+// limitCalls wraps a short call with a token. With a good token it takes weight of its
+// address's allowance; with a bad one as much as a connect, because checking the token
+// is most of what a call costs.
 func (s *Server) limitCalls(weight int, next fiber.Handler) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		address := clientNetwork(s.clientAddress(c))

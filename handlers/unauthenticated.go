@@ -1,21 +1,21 @@
 package handlers
 
-// unauthenticatedFrames counts the memory of what a WebSocket sends before it has shown a
-// token, among that of bodies which are not verified. The first few bytes are free
-// here, too.
+// unauthenticatedFrames counts the memory that a WebSocket's messages take before the
+// client has shown a token, in the same budget as bodies that are not verified. As
+// with bodies, the first few bytes are not counted.
 type unauthenticatedFrames struct {
-	bodies  *bodyBudget
-	body    bodyUse
-	counted int // bytes that bodies was told of; the reader's
+	budget  *bodyBudget
+	use     bodyUse
+	counted int // bytes in use; only the reader's
 }
 
-// countUnauthenticated counts what c reads from here on until proven is called.
-func (c *wsConn) countUnauthenticated(bs *bodyBudget, on *connection) {
-	c.unauthenticated.Store(&unauthenticatedFrames{bodies: bs, body: bodyUse{address: clientNetwork(c.remote), conn: on}})
+// countUnauthenticated counts what c reads from here on, until stopCounting.
+func (c *wsConn) countUnauthenticated(budget *bodyBudget, on *connection) {
+	c.unauthenticated.Store(&unauthenticatedFrames{budget: budget, use: bodyUse{address: clientNetwork(c.remote), conn: on}})
 }
 
-// grows is told how large the buffer of the message under way is about to be. Its
-// error says why the connection is given up.
+// grows is called before the buffer of a message grows to size bytes. Its error says
+// why the connection is given up.
 func (c *wsConn) grows(size int) error {
 	u := c.unauthenticated.Load()
 	if u == nil || size <= firstBodyBytes || size <= u.counted {
@@ -23,22 +23,22 @@ func (c *wsConn) grows(size int) error {
 	}
 	more := size - u.counted
 	u.counted = size
-	return u.bodies.grow(&u.body, more)
+	return u.budget.grow(&u.use, more)
 }
 
-// evicted tells why the connection was given up, to make room for others; nil
-// where it was not.
+// evicted is why the connection was given up to make room for others; nil where it
+// was not.
 func (c *wsConn) evicted() error {
 	u := c.unauthenticated.Load()
 	if u == nil {
 		return nil
 	}
-	return u.bodies.evicted(&u.body)
+	return u.budget.evicted(&u.use)
 }
 
-// stopCounting ends the counting: there was a token, or the connection is over.
+// stopCounting is called once the client has shown a token, or the connection is over.
 func (c *wsConn) stopCounting() {
 	if u := c.unauthenticated.Swap(nil); u != nil {
-		_ = u.bodies.done(&u.body) // whoever reads was told why it was given up
+		_ = u.budget.done(&u.use) // the reader was told why, if it was evicted
 	}
 }

@@ -23,11 +23,6 @@ import (
 // to 30 s that senders of webhooks wait for us.
 const publishTimeout = 10 * time.Second
 
-const (
-	pathEvents = "/webhooks/events"
-	pathBatch  = "/webhooks/events/batch"
-)
-
 // webhookRequest is a webhook whose signature holds.
 type webhookRequest struct {
 	verified auth.Verified

@@ -12,8 +12,8 @@ import (
 	"hookbridge/app/wire"
 )
 
-// handshake is what socket decides and upgrade's handler needs: copies only,
-// nothing of the request's own memory.
+// handshake is what socket has found out and the upgraded connection needs. It holds
+// copies only, since the request's memory is used again.
 type handshake struct {
 	remote  string
 	plain   bool
@@ -23,11 +23,11 @@ type handshake struct {
 
 const tooManyPending = "too many connections from this address have not shown a token yet"
 
-// handshakeKey is where the handshake waits between the two handlers.
+// handshakeKey is the local under which socket leaves the handshake for upgrade.
 const handshakeKey = "handshake"
 
-// socket checks all that can be refused before the upgrade. The upgrader itself
-// would answer every refusal with 426.
+// socket refuses what can be refused before the upgrade. The upgrader itself would
+// answer every refusal with 426.
 func (s *Server) socket(c *fiber.Ctx) error {
 	switch {
 	case s.o.Bridge.Draining():
@@ -78,14 +78,14 @@ func (s *Server) socket(c *fiber.Ctx) error {
 	return c.Next()
 }
 
-// upgrade switches to WebSocket and takes the connection away from Fiber: its
-// handler returns at once, so that everything the request held is freed, and
-// the session lives on a goroutine of its own.
+// upgrade switches to WebSocket and takes the connection away from Fiber. The handler
+// returns at once, which frees what the request held; the session lives on a goroutine
+// of its own.
 func (s *Server) upgrade() fiber.Handler {
 	return websocket.New(func(ws *websocket.Conn) {
 		h := ws.Locals(handshakeKey).(*handshake)
 		c := newWSConn(ws.Conn.NetConn(), h.remote, s.o.MessageTimeout)
-		// Counted only here: a handler that was asked to upgrade may never run.
+		// Counted here and not in socket: after socket the upgrade may still fail.
 		left, ok := s.pending.enter(h.remote)
 		conn := connectionOf(c.nc)
 		leave := func() {
@@ -127,9 +127,8 @@ func (s *Server) accept(c *wsConn, h *handshake, leave func()) {
 	s.o.Bridge.Accept(c, bridge.Handshake{Plain: h.plain, Identity: h.id, Authenticated: leave})
 }
 
-// credentials finds the one token or ticket of a handshake; nil without one.
-// The check itself is left to be called, since a bad token is answered in
-// another way than two of them.
+// credentials finds the one token or ticket of a handshake and returns the function
+// that checks it; nil without one. Its error is that there are several.
 func (s *Server) credentials(c *fiber.Ctx, bearer []string) (check func() (bridge.Identity, error), err error) {
 	var tokens []string
 	tokens = append(tokens, bearer...)

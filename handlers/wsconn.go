@@ -18,18 +18,19 @@ import (
 )
 
 const (
-	// readBufferBytes holds a small client frame whole, so that one system
-	// call reads it. It is kept by every idle session: small on purpose.
+	// readBufferBytes holds a small client frame whole, so that one system call reads
+	// it. Every idle session keeps such a buffer, so it is small.
 	readBufferBytes = 256
-	// sendBufferBytes bounds what the kernel hides of a slow peer.
+	// sendBufferBytes bounds the kernel's send buffer, behind which a slow peer would
+	// not be noticed.
 	sendBufferBytes = 64 << 10
-	// keepPayload is the largest payload buffer that waits in the pool.
+	// keepPayload is the largest payload buffer that goes back to the pool, bytes.
 	keepPayload = 8 << 10
 )
 
-// wsConn is a bridge.Conn on a connection that was upgraded and detached from its
-// request: nothing of the request stays in memory with it. Frames are read and
-// written by gobwas/ws, which needs no buffers of its own while a session waits.
+// wsConn is a bridge.Conn on an upgraded connection. It is detached from its request,
+// of which nothing stays in memory. gobwas/ws reads and writes the frames, because it
+// needs no buffers of its own while a session is idle.
 type wsConn struct {
 	nc     net.Conn
 	remote string
@@ -41,8 +42,8 @@ type wsConn struct {
 	rd      wsutil.Reader
 	payload *[]byte   // the text message, as far as it has come
 	control []byte    // the payload of the control frame read last
-	begun   time.Time // when the message under way began; zero between messages
-	over    bool      // a rule was broken or the peer has closed: no more frames are taken
+	begun   time.Time // when the current message began; zero between messages
+	over    bool      // the peer broke a rule or has closed: no more frames are read
 
 	unauthenticated atomic.Pointer[unauthenticatedFrames] // nil once it has shown a token
 
@@ -68,9 +69,9 @@ func newWSConn(nc net.Conn, remote string, messageTimeout time.Duration) *wsConn
 	return c
 }
 
-// detach takes off fasthttp's wrapper of a hijacked connection, which keeps the
-// request's large read buffer, and with it what the peer has sent together with
-// its handshake.
+// detach takes fasthttp's wrapper off a hijacked connection, since it keeps the
+// request's large read buffer. early is what that buffer holds: bytes that the peer
+// sent right behind its handshake.
 func detach(nc net.Conn) (raw net.Conn, early []byte) {
 	u, ok := nc.(interface{ UnsafeConn() net.Conn })
 	if !ok {
@@ -81,9 +82,9 @@ func detach(nc net.Conn) (raw net.Conn, early []byte) {
 		// Failing means only that the kernel keeps its own size.
 		_ = t.SetWriteBuffer(sendBufferBytes)
 	}
-	// In the past, so that only what is in the buffer is read, and nothing waited for.
+	// A deadline in the past, so that reading takes what is buffered and does not block.
 	if err := raw.SetReadDeadline(time.Unix(1, 0)); err != nil {
-		return raw, nil // it is closed, which whoever reads from it will find
+		return raw, nil // it is closed, as the next read will find
 	}
 	b := make([]byte, 512)
 	for {

@@ -16,29 +16,29 @@ import (
 )
 
 const (
-	// messageTimeout is how long a message may take, from the first byte of its
-	// first frame to the last of its last, unless Options says otherwise. Without a limit a peer could hold
-	// memory for half a message for as long as it likes.
+	// messageTimeout is how long a message may take, from the first byte of its first
+	// frame to the last byte of its last one. Without a limit a peer could hold memory
+	// for half a message as long as it likes.
 	messageTimeout = 10 * time.Second
-	// messageRate, bytes a second, is how much longer a message may take for what
-	// has come of it, so that a large one can come over a slow link.
+	// messageRate, bytes a second: a message may take a second longer for each so many
+	// bytes that have come, so that a large one can come over a slow link.
 	messageRate = 4 << 10
 )
 
-// Read implements bridge.Conn. It is shallow where it blocks: the stack of an
-// idle session is most of what the session costs.
+// Read implements bridge.Conn. It blocks with few calls on the stack, since the stack
+// of an idle session is most of what the session costs.
 func (c *wsConn) Read() (bridge.Kind, []byte, error) {
 	if c.payload != nil && c.begun.IsZero() {
 		releasePayload(c.payload)
 		c.payload = nil
 	}
-	c.control = nil // an idle session keeps nothing of what it has heard
+	c.control = nil // an idle session keeps no payload
 	if c.over {
 		return 0, nil, c.discard()
 	}
 	// Wait for the first byte here and not in the depth of the frame reader.
 	if _, err := c.br.Peek(1); err != nil {
-		return 0, nil, c.judge(err)
+		return 0, nil, c.portError(err)
 	}
 	return c.frame()
 }
@@ -56,7 +56,7 @@ func (c *wsConn) frame() (bridge.Kind, []byte, error) {
 	}
 	kind, payload, err := c.next()
 	if err != nil {
-		return 0, nil, c.judge(err)
+		return 0, nil, c.portError(err)
 	}
 	if !c.over && c.rd.State.Fragmented() {
 		return kind, payload, nil
@@ -101,8 +101,8 @@ func (c *wsConn) next() (bridge.Kind, []byte, error) {
 
 var errLongLength = errors.New("a frame's length is not written in its shortest form")
 
-// checkLength refuses a frame whose length is written with more bytes than it
-// needs (RFC 6455 §5.2), which the frame reader does not tell.
+// checkLength refuses a frame whose length is written with more bytes than it needs
+// (RFC 6455 §5.2), which the frame reader does not check.
 func (c *wsConn) checkLength() error {
 	b, err := c.br.Peek(2)
 	if err != nil {
@@ -121,7 +121,7 @@ func (c *wsConn) checkLength() error {
 	return err
 }
 
-// intermediate reads the payload of a control frame; the frame reader calls it
+// intermediate reads the payload of a control frame. The frame reader calls it itself
 // for one that comes inside a fragmented message.
 func (c *wsConn) intermediate(h ws.Header, r io.Reader) error {
 	c.control = make([]byte, h.Length) // 125 bytes at most, which the library has checked
@@ -129,8 +129,8 @@ func (c *wsConn) intermediate(h ws.Header, r io.Reader) error {
 	return err
 }
 
-// text reads a frame of a text message, which is KindFragment unless it is the
-// last one. The buffer grows with what arrives, never with what a header
+// text reads one frame of a text message. It returns KindText after the last one and
+// KindFragment before. The buffer grows with what arrives, never with what a header
 // announces.
 func (c *wsConn) text(h ws.Header) (bridge.Kind, []byte, error) {
 	if c.payload == nil {
@@ -171,7 +171,7 @@ func (c *wsConn) text(h ws.Header) (bridge.Kind, []byte, error) {
 	}
 }
 
-// checkClose judges the payload of a close frame as RFC 6455 §5.5.1 and §7.4 say.
+// checkClose checks the payload of a close frame (RFC 6455 §5.5.1, §7.4).
 func checkClose(p []byte) error {
 	switch {
 	case len(p) == 0:
@@ -184,8 +184,8 @@ func checkClose(p []byte) error {
 	return nil
 }
 
-// mayBeReceived tells whether a code may stand in a close frame: those that are
-// registered for it (1012 to 1014 are, after the RFC), a library's and an app's.
+// mayBeReceived reports whether a close frame may have this code: a registered one
+// (1012 to 1014 came after the RFC), a library's or an app's.
 func mayBeReceived(code wire.CloseCode) bool {
 	switch {
 	case code >= 1000 && code <= 1003, code >= 1007 && code <= 1014, code >= 3000 && code <= 4999:
@@ -194,8 +194,8 @@ func mayBeReceived(code wire.CloseCode) bool {
 	return false
 }
 
-// judge turns what the frame reader says into the port's errors.
-func (c *wsConn) judge(err error) error {
+// portError turns an error of the frame reader into one of bridge.Conn.
+func (c *wsConn) portError(err error) error {
 	var protocol ws.ProtocolError
 	switch {
 	case errors.Is(err, bridge.ErrNotUTF8), errors.Is(err, bridge.ErrProtocol):
@@ -218,8 +218,8 @@ func (c *wsConn) judge(err error) error {
 	return err
 }
 
-// discard reads on without understanding, so that what we say last is not lost
-// to a reset that unread bytes would cause. It ends when the connection does.
+// discard reads and drops until the connection ends: unread bytes would cause a reset,
+// in which our close frame could be lost.
 func (c *wsConn) discard() error {
 	err := c.nc.SetReadDeadline(time.Time{}) // a message's may still run
 	if err == nil {

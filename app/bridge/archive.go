@@ -108,7 +108,7 @@ type MailboxEntry struct {
 	Head     uint64      `json:"head,omitzero"`
 	Trimmed  uint64      `json:"trimmed,omitzero"`
 	Expired  uint64      `json:"expired,omitzero"` // the furthest place that expired
-	Holes    [][2]uint64 `json:"holes,omitempty"`  // places beyond Trimmed and Expired that were taken out on purpose: first and last
+	Removed  [][2]uint64 `json:"holes,omitempty"`  // places beyond Trimmed and Expired whose messages were removed on purpose: first and last
 	Seen     bool        `json:"seen,omitzero"`    // a session of the user has joined once
 	First    uint64      `json:"first,omitzero"`   // Standing.First.Broadcast
 	Acked    Position    `json:"acked,omitzero"`
@@ -179,11 +179,12 @@ type Archive interface {
 	// where the store keeps anything else.
 	Begin(ctx context.Context) error
 
-	// Load writes entries that have passed Check, after Begin. When it returns they are
-	// as durable as after Append. ErrBadEntry where one refers to another that never came.
+	// Load writes entries that have passed Check, after Begin. ErrBadEntry where one
+	// refers to another that never came.
 	Load(ctx context.Context, entries []Entry) error
 
-	// Finish gives the store its epoch and lets bridges run on it.
+	// Finish gives the store its epoch and lets bridges run on it. When it returns,
+	// everything is as durable as after Append.
 	Finish(ctx context.Context, epoch string) error
 
 	Close() error

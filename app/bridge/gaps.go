@@ -106,10 +106,10 @@ func inMailbox(d *Delivery) uint64   { return d.Mailbox }
 func inBroadcast(d *Delivery) uint64 { return d.Broadcast }
 
 // held yields the places of the page's messages in one log, furthest first.
-func (p *Page) held(place func(d *Delivery) uint64) iter.Seq[uint64] {
-	return func(yield func(uint64) bool) {
+func (p *Page) held(place func(d *Delivery) uint64) iter.Seq[Range] {
+	return func(yield func(Range) bool) {
 		for i := len(p.Deliveries) - 1; i >= 0; i-- {
-			if at := place(&p.Deliveries[i]); at != 0 && !yield(at) {
+			if at := place(&p.Deliveries[i]); at != 0 && !yield(Range{at, at}) {
 				return
 			}
 		}
@@ -118,7 +118,7 @@ func (p *Page) held(place func(d *Delivery) uint64) iter.Seq[uint64] {
 
 // lost is up to where messages of the stretch expired or were trimmed; held are the
 // places of those that are there.
-func (s *Stretch) lost(held iter.Seq[uint64]) (expired, trimmed uint64) {
+func (s *Stretch) lost(held iter.Seq[Range]) (expired, trimmed uint64) {
 	for gap := range s.expired(held) {
 		expired = gap.Last
 		break
@@ -130,22 +130,42 @@ func (s *Stretch) lost(held iter.Seq[uint64]) (expired, trimmed uint64) {
 }
 
 // expired yields the runs of places whose messages have expired, furthest first.
-func (s *Stretch) expired(held iter.Seq[uint64]) iter.Seq[Range] {
+func (s *Stretch) expired(held iter.Seq[Range]) iter.Seq[Range] {
 	return Gaps(max(s.After, s.Trimmed), s.Next, func(yield func(Range) bool) {
 		n := len(s.Removed)
-		for at := range held {
-			for ; n > 0 && s.Removed[n-1].Last > at; n-- {
+		for r := range held {
+			for ; n > 0 && s.Removed[n-1].Last > r.Last; n-- {
 				if !yield(s.Removed[n-1]) {
 					return
 				}
 			}
-			if !yield(Range{at, at}) {
+			if !yield(r) {
 				return
 			}
 		}
 		for ; n > 0 && yield(s.Removed[n-1]); n-- {
 		}
 	})
+}
+
+// Gone fills in what an archive says of places at which the mailbox holds nothing: the
+// furthest that expired, and after it those whose messages were removed on purpose.
+// held are the places of unexpired messages, and removed is what a Stretch has, both
+// lowest first. Head and Trimmed are set.
+func (m *MailboxEntry) Gone(held, removed []Range) {
+	there := func(yield func(Range) bool) {
+		for _, r := range slices.Backward(held) {
+			if !yield(r) {
+				return
+			}
+		}
+	}
+	s := Stretch{Next: m.Head, Trimmed: m.Trimmed, Removed: removed}
+	m.Expired, _ = s.lost(there)
+	for gap := range Gaps(max(m.Trimmed, m.Expired), m.Head, there) {
+		m.Removed = append(m.Removed, [2]uint64{gap.First, gap.Last})
+	}
+	slices.Reverse(m.Removed)
 }
 
 // Pending are the places of unexpired messages in a user's two logs, lowest first.

@@ -334,6 +334,31 @@ func (m *model) step(what, with byte) {
 	}
 }
 
+// archived holds what an archive says of each log to the model.
+func (m *model) archived() {
+	for i := range m.logs {
+		h := &m.logs[i]
+		s := h.found(0, h.head(), m.now, m.lists)
+		e := MailboxEntry{Head: h.head(), Trimmed: s.Trimmed}
+		e.Gone(h.pending(0, m.now), s.Removed)
+		expired := furthest(s.Trimmed, h.head(), func(at uint64) bool { return h.ranOut(at, m.now) })
+		var removed [][2]uint64
+		for at := max(s.Trimmed, e.Expired) + 1; at <= h.head(); at++ {
+			n := len(removed)
+			switch {
+			case !h.letters[at-1].removed:
+			case n > 0 && removed[n-1][1] == at-1:
+				removed[n-1][1] = at
+			default:
+				removed = append(removed, [2]uint64{at, at})
+			}
+		}
+		if e.Expired != expired || !slices.Equal(e.Removed, removed) {
+			m.t.Fatalf("archived as %+v and not up to %d and %v", e, expired, removed)
+		}
+	}
+}
+
 // FuzzGaps holds what a reader is told to a model that keeps every message ever
 // written.
 func FuzzGaps(f *testing.F) {
@@ -353,6 +378,7 @@ func FuzzGaps(f *testing.F) {
 		for i := 0; i+1 < min(len(steps), 200); i += 2 {
 			m.step(steps[i], steps[i+1])
 		}
+		m.archived()
 	})
 }
 

@@ -124,7 +124,7 @@ func filled(t testing.TB, n int) *store {
 			e.Event = &bridge.EventEntry{ID: user, Digest: all[:32], Until: 1 << 62, Type: "t", At: int64(i), Except: []string{"s"},
 				Places: []bridge.PlaceEntry{{User: user, Seq: 1 << 63}, {}}}
 		case 1:
-			e.Mailbox = &bridge.MailboxEntry{User: user, Head: uint64(i), Holes: [][2]uint64{{1, 2}}, Acked: bridge.Position{Mailbox: 1, Broadcast: 2}}
+			e.Mailbox = &bridge.MailboxEntry{User: user, Head: uint64(i), Removed: [][2]uint64{{1, 2}}, Acked: bridge.Position{Mailbox: 1, Broadcast: 2}}
 		case 2:
 			e.Message = &bridge.MessageEntry{User: user, Seq: 1, ID: "x", Expires: 5, Event: all}
 		case 3:

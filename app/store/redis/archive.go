@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/redis/rueidis"
@@ -17,7 +19,9 @@ type Archive struct {
 	epoch string
 	begun bool // an import into this store is not finished
 
-	numbers map[string]int64 // of the lives that were loaded, by name
+	// Of the import that is going on.
+	servers map[string]rueidis.Client // that it began with: see primaries
+	numbers map[string]int64          // of the lives that were loaded, by name
 }
 
 var _ bridge.Archive = (*Archive)(nil)
@@ -80,7 +84,7 @@ func (a *Archive) Close() error {
 // Count implements bridge.Archive: ids, mailboxes and messages.
 func (a *Archive) Count(ctx context.Context) (n int64, err error) {
 	e := a.e
-	return n, a.keys(ctx, "*", func(keys []string) error {
+	err = a.keys(ctx, "*", func(keys []string) error {
 		var streams rueidis.Commands
 		for _, k := range keys {
 			switch tag, rest := a.split(k); {
@@ -90,15 +94,13 @@ func (a *Archive) Count(ctx context.Context) (n int64, err error) {
 				n++
 			}
 		}
-		for _, r := range e.client.DoMulti(ctx, streams...) {
-			messages, err := r.AsInt64()
-			if err = e.fault(ctx, err); err != nil {
-				return err
-			}
+		lengths, err := replies(ctx, e, streams, (*rueidis.RedisResult).AsInt64)
+		for _, messages := range lengths {
 			n += messages
 		}
-		return nil
+		return err
 	})
+	return n, err
 }
 
 // Begin implements bridge.Archive. A bridge that found nothing here has lived in the
@@ -119,33 +121,83 @@ func (a *Archive) Begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := a.prepare(ctx); err != nil {
+		return err
+	}
 	current, list, reigns := e.lifeKeys()
-	err = a.write(ctx, []step{plain(e.client.B().Set().Key(e.importKey()).Value(bridge.ImportMark).Build(), e.importKey()),
-		plain(e.client.B().Unlink().Key(current, list, reigns).Build(), list)})
-	a.begun, a.epoch, a.numbers = a.begun || err == nil, "", make(map[string]int64)
+	err = a.write(ctx, e.client.B().Set().Key(e.importKey()).Value(bridge.ImportMark).Build(),
+		e.client.B().Unlink().Key(current, list, reigns).Build())
+	if err == nil {
+		a.begun, a.epoch, a.numbers = true, "", make(map[string]int64)
+	}
 	return err
+}
+
+// prepare has all servers know the scripts, which an import runs by their hashes, and
+// looks whether they take what is written, on as many replicas as they are to.
+func (a *Archive) prepare(ctx context.Context) (err error) {
+	e := a.e
+	if a.servers, err = a.primaries(ctx); err != nil {
+		return err
+	}
+	var cmds rueidis.Commands
+	for _, s := range e.scripts.all {
+		cmds = append(cmds, e.client.B().ScriptLoad().Script(e.lives.now.Load().source(s)).Build().Pin())
+	}
+	for _, server := range a.servers {
+		for _, r := range server.DoMulti(ctx, cmds...) {
+			if err := e.fault(ctx, r.Error()); err != nil {
+				return err
+			}
+		}
+	}
+	return e.probe(ctx)
+}
+
+// write sends commands, not too many in one go. Those of one mailbox are carried out in
+// their order.
+func (a *Archive) write(ctx context.Context, cmds ...rueidis.Completed) error {
+	for some := range slices.Chunk(cmds, scanned) {
+		for _, r := range a.e.client.DoMulti(ctx, some...) {
+			if err := a.e.fault(ctx, r.Error()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // clear takes out what an import that broke off has left. The mark stays, so that no
 // bridge takes what is left here for a store, wherever this breaks off.
 func (a *Archive) clear(ctx context.Context, keys []string) error {
-	var steps []step
+	var cmds rueidis.Commands
 	for _, k := range keys {
 		if k != a.e.importKey() && k != a.e.formatKey() {
-			steps = append(steps, plain(a.e.client.B().Unlink().Key(k).Build(), k))
+			cmds = append(cmds, a.e.client.B().Unlink().Key(k).Build())
 		}
 	}
-	return a.write(ctx, steps)
+	return a.write(ctx, cmds...)
 }
 
-// Finish implements bridge.Archive.
+// Finish implements bridge.Archive. A probe waits for replicas, which then have all that
+// was written to the same server before.
 func (a *Archive) Finish(ctx context.Context, epoch string) error {
 	e := a.e
-	_, _, key := e.machineKeys()
-	err := a.write(ctx, []step{plain(e.client.B().Set().Key(key).Value(epoch).Build(), key),
-		plain(e.client.B().Del().Key(e.importKey()).Build(), e.importKey())})
-	if err == nil {
-		a.epoch, a.begun = epoch, false
+	if err := e.probe(ctx); err != nil {
+		return err
 	}
-	return err
+	now, err := a.primaries(ctx)
+	if err != nil {
+		return err
+	}
+	if !maps.EqualFunc(now, a.servers, func(_, _ rueidis.Client) bool { return true }) {
+		return fmt.Errorf("%w: redis: a server was restarted or another one has taken over; some of what was imported may be lost", bridge.ErrUnavailable)
+	}
+	_, _, key := e.machineKeys()
+	err = a.write(ctx, e.client.B().Set().Key(key).Value(epoch).Build(), e.client.B().Del().Key(e.importKey()).Build())
+	if err != nil {
+		return err
+	}
+	a.epoch, a.begun = epoch, false
+	return e.probe(ctx)
 }

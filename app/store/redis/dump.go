@@ -101,21 +101,42 @@ func (d *dumping) lives(ctx context.Context, keys []string) error {
 	return nil
 }
 
-// records reads what ids are remembered by; nil for one that is over.
-func (d *dumping) records(ctx context.Context, keys []string) ([]*dedupEntry, error) {
-	e := d.e
-	cmds := make(rueidis.Commands, len(keys))
-	for i, k := range keys {
-		cmds[i] = e.client.B().Get().Key(k).Build()
-	}
-	out := make([]*dedupEntry, len(keys))
+// replies sends commands in one go and reads what each is answered; the zero value for
+// what is not there.
+func replies[T any](ctx context.Context, e *Store, cmds rueidis.Commands, read func(*rueidis.RedisResult) (T, error)) ([]T, error) {
+	out := make([]T, len(cmds))
 	for i, r := range e.client.DoMulti(ctx, cmds...) {
-		text, err := r.ToString()
-		if rueidis.IsRedisNil(err) {
-			continue
-		}
+		var err error
+		out[i], err = read(&r)
 		if err = e.fault(ctx, err); err != nil {
 			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// repliesOf is replies to a command for each key.
+func repliesOf[T any](ctx context.Context, e *Store, keys []string, cmd func(key string) rueidis.Completed, read func(*rueidis.RedisResult) (T, error)) ([]T, error) {
+	cmds := make(rueidis.Commands, len(keys))
+	for i, k := range keys {
+		cmds[i] = cmd(k)
+	}
+	return replies(ctx, e, cmds, read)
+}
+
+func (e *Store) get(key string) rueidis.Completed     { return e.client.B().Get().Key(key).Build() }
+func (e *Store) hgetall(key string) rueidis.Completed { return e.client.B().Hgetall().Key(key).Build() }
+
+// records reads what ids are remembered by; nil for one that is over.
+func (d *dumping) records(ctx context.Context, keys []string) ([]*dedupEntry, error) {
+	texts, err := repliesOf(ctx, d.e, keys, d.e.get, (*rueidis.RedisResult).ToString)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*dedupEntry, len(keys))
+	for i, text := range texts {
+		if text == "" {
+			continue
 		}
 		rec, err := decodeDedupEntry(text)
 		if err != nil {
@@ -167,7 +188,7 @@ func (r *dedupEntry) begun(places []bridge.PlaceEntry) bool {
 func (d *dumping) places(ctx context.Context, ids []string, recs []*dedupEntry) ([][]bridge.PlaceEntry, error) {
 	e := d.e
 	out := make([][]bridge.PlaceEntry, len(recs))
-	var cmds rueidis.Commands
+	var keys []string
 	var to []*uint64
 	for i, r := range recs {
 		if r == nil {
@@ -184,18 +205,15 @@ func (d *dumping) places(ctx context.Context, ids []string, recs []*dedupEntry) 
 			continue
 		}
 		for j, u := range users {
-			cmds = append(cmds, e.client.B().Get().Key(e.boxOf(u).delivered(ids[i])).Build())
+			keys = append(keys, e.boxOf(u).delivered(ids[i]))
 			to = append(to, &out[i][j].Seq)
 		}
 	}
-	for i, r := range e.client.DoMulti(ctx, cmds...) {
-		n, err := r.AsUint64()
-		if err = e.fault(ctx, err); err != nil {
-			return nil, err
-		}
+	places, err := repliesOf(ctx, e, keys, e.get, (*rueidis.RedisResult).AsUint64)
+	for i, n := range places {
 		*to[i] = n
 	}
-	return out, nil
+	return out, err
 }
 
 // boxOf is the mailbox of a user, or of all where that is empty.

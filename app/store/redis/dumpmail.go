@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -25,18 +26,17 @@ func (d *dumping) mailboxes(ctx context.Context, keys []string) error {
 			continue
 		}
 		b := e.mailboxAt(tag)
-		calls = append(calls, call{&e.scripts.mailboxState, []string{b.h, b.m, b.g}, []string{itoa(d.now)}})
+		calls = append(calls, call{&e.scripts.mailboxState, []string{b.h, b.g}, nil},
+			call{&e.scripts.pending, []string{b.m}, []string{"0", itoa(d.now)}})
 		tags = append(tags, tag)
 	}
-	for i, r := range e.runMany(ctx, calls) {
-		if r.err != nil {
-			return r.err
+	replies := e.runMany(ctx, calls)
+	for i := range tags {
+		state, pending := replies[2*i], replies[2*i+1]
+		if err := cmp.Or(state.err, pending.err); err != nil {
+			return err
 		}
-		list, err := r.message.ToArray()
-		if err != nil {
-			return e.fault(ctx, err)
-		}
-		m, err := d.mailboxEntry(list)
+		m, err := d.mailboxEntry(state.message, pending.message)
 		if err != nil {
 			return fmt.Errorf("read where the mailbox of %s stands: %w", tags[i], err)
 		}
@@ -65,20 +65,24 @@ func (d *dumping) mailboxes(ctx context.Context, keys []string) error {
 	return nil
 }
 
-// mailboxEntry reads the answer of lua/mailbox_state.lua.
-func (d *dumping) mailboxEntry(list []rueidis.RedisMessage) (*bridge.MailboxEntry, error) {
-	if len(list) != 9 {
+// mailboxEntry reads the answers of lua/mailbox_state.lua and lua/pending.lua.
+func (d *dumping) mailboxEntry(state, pending rueidis.RedisMessage) (*bridge.MailboxEntry, error) {
+	list, err := state.ToArray()
+	if err != nil {
+		return nil, err
+	}
+	if len(list) != 8 {
 		return nil, errFormat
 	}
 	first, err := list[2].ToString()
 	if err != nil {
 		return nil, err
 	}
-	n, err := numbers(append(list[:2:2], list[3:7]...))
+	n, err := numbers(append(list[:2:2], list[3:6]...))
 	if err != nil {
 		return nil, err
 	}
-	m := &bridge.MailboxEntry{Head: n[0], Trimmed: n[1], Acked: bridge.Position{Mailbox: n[2], Broadcast: n[3]}, LastSeen: int64(n[4]), Expired: n[5]}
+	m := &bridge.MailboxEntry{Head: n[0], Trimmed: n[1], Acked: bridge.Position{Mailbox: n[2], Broadcast: n[3]}, LastSeen: int64(n[4])}
 	if first != "" {
 		m.Seen = true
 		if m.First, err = strconv.ParseUint(first, 10, 64); err != nil {
@@ -86,26 +90,22 @@ func (d *dumping) mailboxEntry(list []rueidis.RedisMessage) (*bridge.MailboxEntr
 		}
 		m.Acked.Broadcast = max(m.Acked.Broadcast, m.First)
 	}
-	taken, err := list[7].ToArray()
-	if err != nil {
-		return nil, err
-	}
-	if n, err = numbers(taken); err != nil {
-		return nil, err
-	}
-	starts, err := list[8].ToString()
+	starts, err := list[6].ToString()
 	if err != nil {
 		return nil, err
 	}
 	if m.Lives, err = d.lifeStarts(starts); err != nil {
 		return nil, err
 	}
-	gone := max(m.Trimmed, m.Expired)
-	for i := len(n) - 2; i >= 0; i -= 2 { // the script has the furthest first
-		if n[i+1] > gone {
-			m.Holes = append(m.Holes, [2]uint64{max(n[i], gone+1), min(n[i+1], m.Head)})
-		}
+	removed, err := ranges(list[7])
+	if err != nil {
+		return nil, err
 	}
+	held, err := ranges(pending)
+	if err != nil {
+		return nil, err
+	}
+	m.Gone(held, removed)
 	return m, nil
 }
 

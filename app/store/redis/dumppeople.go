@@ -19,22 +19,19 @@ import (
 // group too many.
 func (d *dumping) memberships(ctx context.Context, keys []string) error {
 	e := d.e
-	var cmds rueidis.Commands
-	for _, k := range keys {
-		tag, _ := d.split(k)
-		cmds = append(cmds, e.client.B().Smembers().Key(k).Build(), e.client.B().Hgetall().Key(e.mailboxAt(tag).tokens()).Build())
+	lists, err := repliesOf(ctx, e, keys, func(k string) rueidis.Completed { return e.client.B().Smembers().Key(k).Build() }, (*rueidis.RedisResult).AsStrSlice)
+	if err != nil {
+		return err
 	}
-	replies := e.client.DoMulti(ctx, cmds...)
-	for i, key := range keys {
-		groups, err := replies[2*i].AsStrSlice()
-		if err = e.fault(ctx, err); err != nil {
-			return err
-		}
-		fields, err := replies[2*i+1].AsStrMap()
-		if err = e.fault(ctx, err); err != nil {
-			return err
-		}
-		tag, _ := d.split(key)
+	tokens, err := repliesOf(ctx, e, keys, func(k string) rueidis.Completed {
+		tag, _ := d.split(k)
+		return e.hgetall(e.mailboxAt(tag).tokens())
+	}, (*rueidis.RedisResult).AsStrMap)
+	if err != nil {
+		return err
+	}
+	for i, groups := range lists {
+		tag, _ := d.split(keys[i])
 		user, err := d.memberOf(ctx, tag, groups)
 		if err != nil {
 			return err
@@ -42,7 +39,7 @@ func (d *dumping) memberships(ctx context.Context, keys []string) error {
 		if user == "" {
 			continue // all that it names is over
 		}
-		if err := d.membershipsOf(ctx, user, groups, fields); err != nil {
+		if err := d.membershipsOf(ctx, user, groups, tokens[i]); err != nil {
 			return err
 		}
 	}
@@ -52,23 +49,20 @@ func (d *dumping) memberships(ctx context.Context, keys []string) error {
 // membershipsOf gives those of one user.
 func (d *dumping) membershipsOf(ctx context.Context, user string, groups []string, fields map[string]string) error {
 	e := d.e
-	var cmds rueidis.Commands
-	for _, name := range groups {
-		g := e.groupKeys(name)
-		cmds = append(cmds, e.client.B().Sismember().Key(g.stored).Member(user).Build(), e.client.B().Zscore().Key(g.older).Member(user).Build())
+	stored, err := repliesOf(ctx, e, groups, func(name string) rueidis.Completed {
+		return e.client.B().Sismember().Key(e.groupKeys(name).stored).Member(user).Build()
+	}, (*rueidis.RedisResult).AsBool)
+	if err != nil {
+		return err
 	}
-	replies := e.client.DoMulti(ctx, cmds...)
+	older, err := repliesOf(ctx, e, groups, func(name string) rueidis.Completed {
+		return e.client.B().Zscore().Key(e.groupKeys(name).older).Member(user).Build()
+	}, (*rueidis.RedisResult).AsFloat64)
+	if err != nil {
+		return err
+	}
 	for j, name := range groups {
-		m := &bridge.MembershipEntry{Group: name, User: user}
-		var err error
-		m.Stored, err = replies[2*j].AsBool()
-		if err = e.fault(ctx, err); err != nil {
-			return err
-		}
-		until, err := replies[2*j+1].AsFloat64()
-		if err = e.fault(ctx, err); err != nil {
-			return err
-		}
+		m, until := &bridge.MembershipEntry{Group: name, User: user, Stored: stored[j]}, older[j]
 		if int64(until) > d.now {
 			m.Until = int64(until) * int64(time.Millisecond)
 		}
@@ -101,16 +95,15 @@ func (d *dumping) memberOf(ctx context.Context, tag string, groups []string) (st
 			break
 		}
 		g := e.groupKeys(name)
-		for _, r := range e.client.DoMulti(ctx, e.client.B().Smembers().Key(g.stored).Build(),
-			e.client.B().Zrange().Key(g.older).Min("0").Max("-1").Build(), e.client.B().Zrange().Key(g.named).Min("0").Max("-1").Build()) {
-			users, err := r.AsStrSlice()
-			if err = e.fault(ctx, err); err != nil {
-				return "", err
-			}
-			for _, u := range users {
-				user, _ := userOf(u)
-				d.learn(user)
-			}
+		members, err := replies(ctx, e, rueidis.Commands{e.client.B().Smembers().Key(g.stored).Build(),
+			e.client.B().Zrange().Key(g.older).Min("0").Max("-1").Build(), e.client.B().Zrange().Key(g.named).Min("0").Max("-1").Build()},
+			(*rueidis.RedisResult).AsStrSlice)
+		if err != nil {
+			return "", err
+		}
+		for _, m := range slices.Concat(members...) {
+			user, _ := userOf(m)
+			d.learn(user)
 		}
 	}
 	return d.names[tag], nil
@@ -119,15 +112,11 @@ func (d *dumping) memberOf(ctx context.Context, tag string, groups []string) (st
 // revocations gives which tokens are no longer good.
 func (d *dumping) revocations(ctx context.Context, keys []string) error {
 	e := d.e
-	cmds := make(rueidis.Commands, len(keys))
-	for i, k := range keys {
-		cmds[i] = e.client.B().Hgetall().Key(k).Build()
+	all, err := repliesOf(ctx, e, keys, e.hgetall, (*rueidis.RedisResult).AsStrMap)
+	if err != nil {
+		return err
 	}
-	for i, r := range e.client.DoMulti(ctx, cmds...) {
-		fields, err := r.AsStrMap()
-		if err = e.fault(ctx, err); err != nil {
-			return err
-		}
+	for i, fields := range all {
 		tag, _ := d.split(keys[i])
 		user := d.names[tag]
 		for f := range fields {
@@ -155,16 +144,12 @@ func (d *dumping) revocations(ctx context.Context, keys []string) error {
 // trails gives what ended sessions went through, of each user oldest first.
 func (d *dumping) trails(ctx context.Context, keys []string) error {
 	e := d.e
-	cmds := make(rueidis.Commands, len(keys))
-	for i, k := range keys {
-		cmds[i] = e.client.B().Lrange().Key(k).Start(0).Stop(-1).Build()
+	all, err := repliesOf(ctx, e, keys, func(k string) rueidis.Completed { return e.client.B().Lrange().Key(k).Start(0).Stop(-1).Build() }, (*rueidis.RedisResult).AsStrSlice)
+	if err != nil {
+		return err
 	}
 	oldest := time.UnixMilli(d.now).Add(-e.opts.IDRetention)
-	for i, r := range e.client.DoMulti(ctx, cmds...) {
-		kept, err := r.AsStrSlice()
-		if err = e.fault(ctx, err); err != nil {
-			return err
-		}
+	for i, kept := range all {
 		slices.Reverse(kept)
 		for _, text := range kept {
 			t := &bridge.DeliveryLog{}
@@ -186,15 +171,11 @@ func (d *dumping) trails(ctx context.Context, keys []string) error {
 func (d *dumping) sights(ctx context.Context, keys []string) error {
 	e := d.e
 	oldest := time.UnixMilli(d.now).Add(-e.opts.IDRetention)
-	cmds := make(rueidis.Commands, len(keys))
-	for i, k := range keys {
-		cmds[i] = e.client.B().Hgetall().Key(k).Build()
+	all, err := repliesOf(ctx, e, keys, e.hgetall, (*rueidis.RedisResult).AsStrMap)
+	if err != nil {
+		return err
 	}
-	for i, r := range e.client.DoMulti(ctx, cmds...) {
-		fields, err := r.AsStrMap()
-		if err = e.fault(ctx, err); err != nil {
-			return err
-		}
+	for i, fields := range all {
 		tag, _ := d.split(keys[i])
 		user, ids := d.names[tag], sorted(fields)
 		if user == "" || len(ids) == 0 || keys[i] < e.sights(e.mailboxAt(tag), oldest) {
@@ -222,18 +203,13 @@ func (d *dumping) sights(ctx context.Context, keys []string) error {
 // known tells which ids are remembered.
 func (d *dumping) known(ctx context.Context, ids []string) ([]bool, error) {
 	e := d.e
-	cmds := make(rueidis.Commands, len(ids))
-	for i, id := range ids {
-		cmds[i] = e.client.B().Getrange().Key(e.record(id)).Start(dedupHead - untilDigits - recalledDigits).End(dedupHead - recalledDigits - 1).Build()
-	}
+	times, err := repliesOf(ctx, e, ids, func(id string) rueidis.Completed {
+		return e.client.B().Getrange().Key(e.record(id)).Start(dedupHead - untilDigits - recalledDigits).End(dedupHead - recalledDigits - 1).Build()
+	}, (*rueidis.RedisResult).ToString)
 	out := make([]bool, len(ids))
-	for i, r := range e.client.DoMulti(ctx, cmds...) {
-		text, err := r.ToString()
-		if err = e.fault(ctx, err); err != nil {
-			return nil, err
-		}
+	for i, text := range times {
 		until, err := strconv.ParseInt(text, 10, 64)
 		out[i] = err == nil && until > d.now
 	}
-	return out, nil
+	return out, err
 }

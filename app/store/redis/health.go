@@ -83,7 +83,7 @@ func (e *Store) probe(ctx context.Context) error {
 }
 
 // probeTag is that of the mailbox for checks; in a Cluster a number follows. Like
-// all that begins with it, it is not what a store keeps; see Archive.Progress.
+// all that begins with it, it is not what a store keeps; see Archive.Begin.
 const probeTag = "machines"
 
 // probeAt puts a message into the mailbox of a tag by the scripts of an Append. Its

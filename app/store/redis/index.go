@@ -102,7 +102,7 @@ func (l *loading) list(ev *bridge.EventEntry, till int64) {
 			continue
 		}
 		key := l.e.index(l.e.mailboxOf(p.User), till)
-		l.add(l.e.client.B().Rpush().Key(key).Element(l.e.record(ev.ID)).Build(), key)
+		l.add(l.e.client.B().Rpush().Key(key).Element(l.e.record(ev.ID)).Build())
 		l.prolong(key, till-l.now+l.e.indexStretch())
 	}
 }

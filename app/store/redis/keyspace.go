@@ -12,15 +12,17 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// primaries are all servers but those that only repeat what others have.
-func (a *Archive) primaries(ctx context.Context) (list []rueidis.Client, err error) {
+// primaries are all servers but those that only repeat what others have, by their
+// replication ids: see replicationIDOf.
+func (a *Archive) primaries(ctx context.Context) (map[string]rueidis.Client, error) {
+	list := make(map[string]rueidis.Client)
 	for _, node := range a.e.client.Nodes() {
 		id, err := replicationIDOf(node.Do(ctx, a.e.infoReplication()))
 		if err = a.e.fault(ctx, err); err != nil {
 			return nil, err
 		}
 		if id != "" {
-			list = append(list, node)
+			list[id] = node
 		}
 	}
 	if len(list) == 0 {

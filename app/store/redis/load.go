@@ -20,7 +20,7 @@ type loading struct {
 	*Archive
 	now     int64
 	records map[string]*idRecord // of events that messages name
-	steps   []step
+	cmds    rueidis.Commands
 	letters call                // messages that go into one mailbox
 	to      string              // whose that is
 	shared  map[string]struct{} // ids of messages that are there to be shared
@@ -44,7 +44,7 @@ func (a *Archive) Load(ctx context.Context, entries []bridge.Entry) error {
 		}
 	}
 	l.post()
-	return a.write(ctx, l.steps)
+	return a.write(ctx, l.cmds...)
 }
 
 func (l *loading) entry(en bridge.Entry) error {
@@ -67,12 +67,13 @@ func (l *loading) entry(en bridge.Entry) error {
 	return nil
 }
 
-func (l *loading) add(cmd rueidis.Completed, key string) {
-	l.steps = append(l.steps, plain(cmd, key))
-}
+// add writes after what was added before, as far as both are of one mailbox.
+func (l *loading) add(cmd rueidis.Completed) { l.cmds = append(l.cmds, cmd) }
+
+func (l *loading) run(c call) { l.add(l.e.byHash(l.e.lives.now.Load(), c)) }
 
 func (l *loading) prolong(key string, ttl int64) {
-	l.add(l.e.client.B().Pexpire().Key(key).Milliseconds(ttl).Build(), key)
+	l.add(l.e.client.B().Pexpire().Key(key).Milliseconds(ttl).Build())
 }
 
 // life takes a life over. Lives are exported by name: their numbers are the store's own,
@@ -81,7 +82,7 @@ func (l *loading) life(life *bridge.LifeEntry) {
 	_, list, _ := l.e.lifeKeys()
 	if l.numbers[life.Name] == 0 {
 		l.numbers[life.Name] = int64(len(l.numbers) + 1)
-		l.add(l.e.client.B().Zadd().Key(list).ScoreMember().ScoreMember(float64(l.numbers[life.Name]), life.Name).Build(), list)
+		l.add(l.e.client.B().Zadd().Key(list).ScoreMember().ScoreMember(float64(l.numbers[life.Name]), life.Name).Build())
 	}
 }
 
@@ -107,7 +108,7 @@ func (l *loading) event(ev *bridge.EventEntry) {
 		r.seq, r.placed = ev.Places[0].Seq, true
 	}
 	l.list(ev, r.until)
-	l.add(e.client.B().Set().Key(e.record(ev.ID)).Value(r.encode()).PxMilliseconds(ttl).Build(), e.record(ev.ID))
+	l.add(e.client.B().Set().Key(e.record(ev.ID)).Value(r.encode()).PxMilliseconds(ttl).Build())
 	for _, p := range ev.Places {
 		// A stored message without a place has not been everywhere it was to go:
 		// whoever sends it again completes it.
@@ -115,7 +116,7 @@ func (l *loading) event(ev *bridge.EventEntry) {
 			continue
 		}
 		key := e.boxOf(p.User).delivered(ev.ID)
-		l.add(e.client.B().Set().Key(key).Value(itoa(p.Seq)).PxMilliseconds(ttl).Build(), key)
+		l.add(e.client.B().Set().Key(key).Value(itoa(p.Seq)).PxMilliseconds(ttl).Build())
 	}
 }
 
@@ -123,22 +124,21 @@ func (l *loading) event(ev *bridge.EventEntry) {
 func (l *loading) lookup(ctx context.Context, entries []bridge.Entry) error {
 	e := l.e
 	var ids []string
-	var cmds rueidis.Commands
 	for _, en := range entries {
 		if m := en.Message; m != nil && millis(m.Expires) > l.now {
 			if _, ok := l.records[m.ID]; !ok {
 				l.records[m.ID] = nil
-				ids, cmds = append(ids, m.ID), append(cmds, e.client.B().Get().Key(e.record(m.ID)).Build())
+				ids = append(ids, m.ID)
 			}
 		}
 	}
-	for i, r := range e.client.DoMulti(ctx, cmds...) {
-		text, err := r.ToString()
-		if rueidis.IsRedisNil(err) {
+	texts, err := repliesOf(ctx, e, ids, func(id string) rueidis.Completed { return e.get(e.record(id)) }, (*rueidis.RedisResult).ToString)
+	if err != nil {
+		return err
+	}
+	for i, text := range texts {
+		if text == "" {
 			continue
-		}
-		if err = e.fault(ctx, err); err != nil {
-			return err
 		}
 		rec, err := decodeDedupEntry(text)
 		if err != nil {
@@ -164,7 +164,7 @@ func (l *loading) mailbox(m *bridge.MailboxEntry) error {
 		state = state.FieldValue("tr", itoa(m.Trimmed)).FieldValue("am", itoa(m.Acked.Mailbox)).FieldValue("ab", itoa(m.Acked.Broadcast))
 	}
 	if m.Seen {
-		l.add(e.client.B().Zadd().Key(e.users()).ScoreMember().ScoreMember(0, m.User).Build(), e.users())
+		l.add(e.client.B().Zadd().Key(e.users()).ScoreMember().ScoreMember(0, m.User).Build())
 		state = state.FieldValue("f", itoa(m.First))
 	}
 	if len(m.Lives) > 0 {
@@ -177,14 +177,14 @@ func (l *loading) mailbox(m *bridge.MailboxEntry) error {
 	if m.LastSeen != 0 {
 		state = state.FieldValue("ls", itoa(m.LastSeen))
 	}
-	l.add(state.Build(), b.h)
+	l.add(state.Build())
 	l.prolong(b.h, year) // or longer, as messages come
-	if len(m.Holes) > 0 {
-		holes := e.client.B().Zadd().Key(b.g).ScoreMember()
-		for _, h := range m.Holes {
-			holes = holes.ScoreMember(float64(h[1]), itoa(h[0]))
+	if len(m.Removed) > 0 {
+		removed := e.client.B().Zadd().Key(b.g).ScoreMember()
+		for _, r := range m.Removed {
+			removed = removed.ScoreMember(float64(r[1]), itoa(r[0]))
 		}
-		l.add(holes.Build(), b.g)
+		l.add(removed.Build())
 		l.prolong(b.g, year)
 	}
 	return nil
@@ -242,16 +242,16 @@ func (l *loading) share(m *bridge.Message, blob string, number int) {
 	ttl := l.e.sharedTTL(m)
 	if _, there := l.shared[m.ID]; !there {
 		l.shared[m.ID] = struct{}{}
-		l.add(l.e.client.B().Set().Key(message).Value(blob).PxMilliseconds(ttl).Build(), message)
+		l.add(l.e.client.B().Set().Key(message).Value(blob).PxMilliseconds(ttl).Build())
 	}
-	l.add(l.e.client.B().Setbit().Key(who).Offset(int64(number)).Value(1).Build(), who)
+	l.add(l.e.client.B().Setbit().Key(who).Offset(int64(number)).Value(1).Build())
 	l.prolong(who, ttl)
 }
 
 // post sends off the messages that have been collected.
 func (l *loading) post() {
 	if l.letters.script != nil {
-		l.steps = append(l.steps, l.script(l.letters))
+		l.run(l.letters)
 	}
 	l.letters = call{}
 }
@@ -260,10 +260,10 @@ func (l *loading) membership(m *bridge.MembershipEntry) {
 	e := l.e
 	g, b, until := e.groupKeys(m.Group), e.mailboxOf(m.User), millis(m.Until)
 	if m.Stored || until > l.now {
-		l.add(e.client.B().Sadd().Key(b.groups()).Member(m.Group).Build(), b.groups())
+		l.add(e.client.B().Sadd().Key(b.groups()).Member(m.Group).Build())
 	}
 	if m.Stored {
-		l.add(e.client.B().Sadd().Key(g.stored).Member(m.User).Build(), g.stored)
+		l.add(e.client.B().Sadd().Key(g.stored).Member(m.User).Build())
 	}
 	if until <= l.now {
 		return
@@ -271,15 +271,15 @@ func (l *loading) membership(m *bridge.MembershipEntry) {
 	key, member := g.older, m.User
 	if m.Token != "" {
 		key, member = g.named, indexed(m.User, m.Token)
-		l.steps = append(l.steps, l.script(call{&e.scripts.tokenAddGroup, []string{b.tokens()}, []string{
-			m.Token, itoa(until), itoa(millis(m.Issued)), m.TokenID, m.Group, itoa(l.now)}}))
+		l.run(call{&e.scripts.tokenAddGroup, []string{b.tokens()}, []string{
+			m.Token, itoa(until), itoa(millis(m.Issued)), m.TokenID, m.Group, itoa(l.now)}})
 	}
-	l.add(e.client.B().Zadd().Key(key).Gt().ScoreMember().ScoreMember(float64(until), member).Build(), key)
+	l.add(e.client.B().Zadd().Key(key).Gt().ScoreMember().ScoreMember(float64(until), member).Build())
 }
 
 // revocation is written as Revoke does, which nobody is there to hear of.
 func (l *loading) revocation(r *bridge.RevocationEntry) {
-	l.steps = append(l.steps, l.script(l.e.revoking(r.User, r.Revocation)))
+	l.run(l.e.revoking(r.User, r.Revocation))
 }
 
 // trail puts one before the others of its user, wherever it was among them.
@@ -290,9 +290,9 @@ func (l *loading) trail(t *bridge.DeliveryLog) error {
 		return fmt.Errorf("keep a delivery log: %w", err)
 	}
 	key, text := e.mailboxOf(t.Member.User).trails(), rueidis.BinaryString(b)
-	l.add(e.client.B().Lrem().Key(key).Count(0).Element(text).Build(), key)
-	l.add(e.client.B().Lpush().Key(key).Element(text).Build(), key)
-	l.add(e.client.B().Ltrim().Key(key).Start(0).Stop(bridge.MaxDeliveryLogs-1).Build(), key)
+	l.add(e.client.B().Lrem().Key(key).Count(0).Element(text).Build())
+	l.add(e.client.B().Lpush().Key(key).Element(text).Build())
+	l.add(e.client.B().Ltrim().Key(key).Start(0).Stop(bridge.MaxDeliveryLogs - 1).Build())
 	l.prolong(key, e.opts.IDRetention.Milliseconds())
 	return nil
 }
@@ -308,8 +308,8 @@ func (l *loading) sight(s *bridge.SightEntry) {
 		at = now
 	}
 	b := e.mailboxOf(s.User)
-	l.steps = append(l.steps, l.script(call{&e.scripts.seen, []string{e.sights(b, at), b.h}, []string{
-		s.ID, s.Session, itoa(s.At), itoa(2 * e.opts.IDRetention.Milliseconds())}}))
+	l.run(call{&e.scripts.seen, []string{e.sights(b, at), b.h}, []string{
+		s.ID, s.Session, itoa(s.At), itoa(2 * e.opts.IDRetention.Milliseconds())}})
 }
 
 // millis is a time of an entry as Redis has it.

@@ -154,7 +154,7 @@ func (d *dump) mailbox(r *sqlite3.Stmt) error {
 			m.Lives = append(m.Lives, bridge.LifeStart{Life: name, After: s.after})
 		}
 	}
-	if m.Expired, m.Holes, err = d.gone(rec); err != nil {
+	if err := d.gone(rec, m); err != nil {
 		return err
 	}
 	if err := d.take(bridge.Entry{Mailbox: m}); err != nil {
@@ -166,40 +166,24 @@ func (d *dump) mailbox(r *sqlite3.Stmt) error {
 	})
 }
 
-// gone tells of the places in a mailbox that are empty, or as good as that,
-// beyond what was trimmed: the furthest that expired, and behind it those that
-// were taken out on purpose (see holes.go). It looks from the head down, no
-// further than to that place.
-func (d *dump) gone(rec *record) (expired uint64, holes [][2]uint64, err error) {
-	if rec.explicit {
-		expired = rec.expired
-	}
-	next := rec.head // the place that is expected to be there
-	missing := func(first uint64) {
-		first = max(first, expired+1, rec.trimmed+1)
-		switch {
-		case first > next:
-		case rec.explicit:
-			holes = append(holes, [2]uint64{first, next})
-		default:
-			expired = next
+// gone works out what is gone from a mailbox.
+func (d *dump) gone(rec *record, m *bridge.MailboxEntry) error {
+	var held []bridge.Range
+	expired := rec.expired
+	err := with(d.sql.downwards).text(rec.user).seq(rec.trimmed).each(func(r *sqlite3.Stmt) bool {
+		if seq := uint64(r.ColumnInt64(0)); r.ColumnInt64(1) <= d.now {
+			expired = max(expired, seq)
+		} else {
+			held = append(held, bridge.Range{First: seq, Last: seq})
 		}
-	}
-	err = with(d.sql.downwards).text(rec.user).seq(rec.trimmed).each(func(r *sqlite3.Stmt) bool {
-		seq := uint64(r.ColumnInt64(0))
-		missing(seq + 1)
-		if seq > expired && r.ColumnInt64(1) <= d.now {
-			expired = seq
-		}
-		next = seq - 1
-		return expired < next
+		return true
 	})
 	if err != nil {
-		return 0, nil, fmt.Errorf("read %s: %w", d.path, err)
+		return fmt.Errorf("read %s: %w", d.path, err)
 	}
-	missing(0)
-	slices.Reverse(holes)
-	return expired, holes, nil
+	slices.Reverse(held)
+	m.Gone(held, removed(rec.explicit, expired, rec.head))
+	return nil
 }
 
 func (d *dump) member(r *sqlite3.Stmt) error {

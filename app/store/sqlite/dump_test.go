@@ -197,10 +197,10 @@ func TestAMailboxSaysWhatIsGoneFromItAndHow(t *testing.T) {
 		"expired":  {Head: 4, Expired: 4},
 		"trimmed":  {Head: 6, Trimmed: 2},
 		"both":     {Head: 6, Trimmed: 2, Expired: 4},
-		"recalled": {Head: 4, Holes: [][2]uint64{{1, 1}, {3, 4}}},
-		"mixed":    {Head: 4, Expired: 1, Holes: [][2]uint64{{2, 2}, {4, 4}}},
+		"recalled": {Head: 4, Removed: [][2]uint64{{1, 1}, {3, 4}}},
+		"mixed":    {Head: 4, Expired: 1, Removed: [][2]uint64{{2, 2}, {4, 4}}},
 		"late":     {Head: 4, Expired: 3},
-		"empty":    {Head: 4, Holes: [][2]uint64{{1, 4}}},
+		"empty":    {Head: 4, Removed: [][2]uint64{{1, 4}}},
 		"erased":   {Head: 5, Trimmed: 3, Acked: bridge.Position{Mailbox: 3}},
 	}
 	hashes := map[string]uint64{string(bridge.MailboxHash("erased")): 3, string(bridge.MailboxHash("forgotten")): 1}

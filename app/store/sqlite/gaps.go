@@ -57,6 +57,15 @@ func (s *statements) unexpired(rec *record, now int64, err *error) iter.Seq[brid
 	}
 }
 
+// removed says, of a mailbox that is explicit, that each place after the furthest that
+// expired is either held or was removed on purpose.
+func removed(explicit bool, expired, head uint64) []bridge.Range {
+	if !explicit {
+		return nil
+	}
+	return []bridge.Range{{First: expired + 1, Last: head}}
+}
+
 // replace takes the newest message of a topic out of a mailbox, unless the user
 // has acked it. Of messages to all each user has acked something else; there the
 // newer one always takes its place.

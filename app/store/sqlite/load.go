@@ -119,7 +119,7 @@ func (a *Archive) loadMailbox(m *bridge.MailboxEntry) error {
 		return with(a.sql.markErased).blob(m.Hash).seq(m.Head).exec()
 	}
 	rec := &record{user: m.User, head: m.Head, trimmed: m.Trimmed, seen: m.Seen, first: m.First,
-		acked: m.Acked, explicit: len(m.Holes) > 0, expired: m.Expired, lastSeen: m.LastSeen}
+		acked: m.Acked, explicit: len(m.Removed) > 0, expired: m.Expired, lastSeen: m.LastSeen}
 	for _, s := range m.Lives {
 		err := with(a.lifeNo).text(s.Life).each(func(r *sqlite3.Stmt) bool {
 			rec.lives = append(rec.lives, lifeStart{r.ColumnInt64(0), s.After})

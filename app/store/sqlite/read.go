@@ -130,14 +130,9 @@ func (s *stretch) step() error {
 	}
 }
 
-// found is what the walk has come by. Where messages were removed on purpose, each
-// place behind the furthest that expired is either held or was removed (see gaps.go).
+// found is what the walk has come by.
 func (s *stretch) found() bridge.Stretch {
-	f := bridge.Stretch{After: s.after, Next: s.at, Trimmed: s.shelf.trimmed}
-	if s.shelf.explicit {
-		f.Removed = []bridge.Range{{First: s.shelf.expired + 1, Last: s.shelf.head}}
-	}
-	return f
+	return bridge.Stretch{After: s.after, Next: s.at, Trimmed: s.shelf.trimmed, Removed: removed(s.shelf.explicit, s.shelf.expired, s.shelf.head)}
 }
 
 // message makes the Message of the row that is next.
