@@ -62,7 +62,7 @@ func newListener(ln net.Listener, limit, maxUnauthenticated int, log *slog.Logge
 		freed: make(chan struct{}, 1), burst: burstGC{least: burstConnections}, closing: make(chan struct{})}
 }
 
-// Close stops listening.
+// Close stops listening. It may be called again.
 func (l *listener) Close() (err error) {
 	l.closeOnce.Do(func() {
 		close(l.closing)
