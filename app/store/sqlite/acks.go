@@ -20,8 +20,8 @@ const (
 )
 
 // ackBook holds acks, and when users were last seen, that are not written yet.
-// They count at once; the file hears of them a little later, many at a time and
-// each user once.
+// They count at once, and are written within a second: many users at a time, and
+// each user once however often they acked.
 type ackBook struct {
 	batch   []string // users whose turn it is, in order of their rows
 	writing []string // those in the running transaction
@@ -31,7 +31,7 @@ type ackBook struct {
 	dirty map[string]dirt
 }
 
-// dirt is what is not written yet of one user.
+// dirt is what of one user is not written yet.
 type dirt struct {
 	acked bridge.Position
 	seen  int64 // Unix nanoseconds; 0: as it was
@@ -132,8 +132,8 @@ func (w *writer) ack(user string, p bridge.Position) error {
 		return err
 	}
 	if !rec.seen {
-		// Who has not joined, or was erased since, owns no messages to all: there
-		// is nothing among them to ack, and no name to write down.
+		// A user who has not joined, or was erased since, owns no messages to all:
+		// there is none to ack, and the user must not get a row.
 		p.Broadcast = 0
 	}
 	p = rec.acked.Max(p.Min(bridge.Position{Mailbox: rec.head, Broadcast: all.head}))

@@ -66,6 +66,11 @@ func (e *Store) reading(ctx context.Context, f func(r *reader) error) error {
 	if err := e.settled(ctx); err != nil {
 		return err
 	}
+	return e.view(ctx, f)
+}
+
+// view runs f on one consistent state of the file, as of the last commit.
+func (e *Store) view(ctx context.Context, f func(r *reader) error) error {
 	r, err := e.readers.take(ctx)
 	if err != nil {
 		return err

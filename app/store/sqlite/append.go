@@ -10,8 +10,8 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// appending is an Append on its way through the writer. Appends are many, so that
-// they are used again.
+// appending is an Append on its way through the writer. A pool keeps them, because
+// there are so many.
 type appending struct {
 	request
 	msg     *bridge.Message
@@ -31,7 +31,8 @@ var appendings = sync.Pool{New: func() any {
 	return a
 }}
 
-// newAppending refuses what can never be written, and would fail its whole group.
+// newAppending refuses a message that can never be written: it would make its whole
+// group fail.
 func newAppending(m *bridge.Message) (*appending, error) {
 	if to := m.To.Recipients(); !m.To.All && m.To.Group == "" && (len(to) == 0 || slices.Contains(to, "")) {
 		return nil, errNoUser
@@ -92,8 +93,8 @@ func (e *Store) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.A
 	return out
 }
 
-// append writes one message into the running transaction, or finds out what
-// became of it if its id is known.
+// append writes one message into the running transaction. Where its id is known, it
+// answers as duplicate does.
 func (w *writer) append(a *appending) error {
 	m := a.msg
 	if err := w.begin(); err != nil {
@@ -171,10 +172,10 @@ func (w *writer) append(a *appending) error {
 	return nil
 }
 
-// broadcastOnly is the one mailbox that a message to all is put in.
+// broadcastOnly has the one mailbox that a message to all goes into.
 var broadcastOnly = []string{""}
 
-// duplicate answers for an id that is known: as of now, nothing written.
+// duplicate fills in the receipt of an id that is known, as things are now.
 func (w *writer) duplicate(a *appending) error {
 	k, err := w.sql.find(a.msg.ID)
 	if err != nil {
@@ -236,7 +237,7 @@ func (a *appending) handOver(s *Store, h bridge.Hub) {
 	}
 }
 
-// behind has sessions read up to a message that they may not have been given.
+// behind makes sessions read up to the message, which they may not have been given.
 func (a *appending) behind(h bridge.Hub) {
 	if a.receipt.Broadcast != 0 {
 		h.Behind("", bridge.Position{Broadcast: a.receipt.Broadcast})

@@ -31,7 +31,7 @@ func openArchive(t *testing.T, o Options) *Archive {
 func filled(t *testing.T, pruned bool) (Options, *storetest.Clock) {
 	t.Helper()
 	c := storetest.NewClock()
-	o := Options{Dir: t.TempDir(), Now: c.Now, MailboxLimit: storetest.FilledMailbox, BroadcastLimit: 12}
+	o := Options{Dir: scratch(t), Now: c.Now, MailboxLimit: storetest.FilledMailbox, BroadcastLimit: 12}
 	e := open(t, o)
 	storetest.Fill(t, storetest.Pair{Store: e, Live: local.New(e, c.Now)}, c)
 	if pruned {
@@ -46,7 +46,7 @@ func filled(t *testing.T, pruned bool) (Options, *storetest.Clock) {
 // elsewhere is a store like another one, in a new folder that is not made yet.
 func elsewhere(t *testing.T, o Options) Options {
 	t.Helper()
-	o.Dir = t.TempDir() + "/new/store"
+	o.Dir = scratch(t) + "/new/store"
 	return o
 }
 
@@ -145,6 +145,7 @@ func TestAStoreThatWasCarriedIsNotToBeToldFromTheOneItWas(t *testing.T) {
 }
 
 func TestEntriesThatComeTwiceCountAsOne(t *testing.T) {
+	t.Parallel()
 	o, c := filled(t, true)
 	var twice []exported
 	for part := range slices.Chunk(dumpAll(t, o), 13) {
@@ -156,6 +157,7 @@ func TestEntriesThatComeTwiceCountAsOne(t *testing.T) {
 }
 
 func TestAnImportThatBrokeOffLeavesNoStoreAndStartsOver(t *testing.T) {
+	t.Parallel()
 	o, c := filled(t, true)
 	all := dumpAll(t, o)
 	p := elsewhere(t, o)
@@ -183,6 +185,7 @@ func TestAnImportThatBrokeOffLeavesNoStoreAndStartsOver(t *testing.T) {
 
 // Older versions noted how far an import had come, and continued it.
 func TestAnImportThatAnOlderVersionBeganStartsOver(t *testing.T) {
+	t.Parallel()
 	o, c := filled(t, true)
 	all := dumpAll(t, o)
 	p := elsewhere(t, o)
@@ -199,6 +202,7 @@ func TestAnImportThatAnOlderVersionBeganStartsOver(t *testing.T) {
 }
 
 func TestWhatCannotBeLoadedLeavesTheStoreAsItWas(t *testing.T) {
+	t.Parallel()
 	p := elsewhere(t, Options{})
 	a := openArchive(t, p)
 	mustDo(t, a.Begin(t.Context()))
@@ -225,7 +229,8 @@ func TestWhatCannotBeLoadedLeavesTheStoreAsItWas(t *testing.T) {
 }
 
 func TestOneProcessUsesAStoreAtATime(t *testing.T) {
-	o := Options{Dir: t.TempDir()}
+	t.Parallel()
+	o := Options{Dir: scratch(t)}
 	e := open(t, o)
 	if _, err := OpenArchive(t.Context(), o); !errors.Is(err, bridge.ErrInUse) {
 		t.Errorf("an archive beside a bridge: %v", err)
@@ -248,6 +253,7 @@ func TestOneProcessUsesAStoreAtATime(t *testing.T) {
 }
 
 func TestAStoreWithALifeOfItsOwnIsNotLoadedInto(t *testing.T) {
+	t.Parallel()
 	for name, live := range map[string]func(e *Store) error{
 		"an id": func(e *Store) error {
 			_, err := e.Append(t.Context(), message("never", "u", 10, time.Time{}))
@@ -260,7 +266,7 @@ func TestAStoreWithALifeOfItsOwnIsNotLoadedInto(t *testing.T) {
 		"a revocation": func(e *Store) error { return e.Revoke(t.Context(), "u", bridge.Revocation{TokenID: "t"}) },
 		"a member":     func(e *Store) error { return e.SetMember(t.Context(), "g", "u", true) },
 	} {
-		o := Options{Dir: t.TempDir()}
+		o := Options{Dir: scratch(t)}
 		e := open(t, o)
 		epoch := e.Epoch()
 		mustDo(t, live(e))
@@ -277,7 +283,8 @@ func TestAStoreWithALifeOfItsOwnIsNotLoadedInto(t *testing.T) {
 }
 
 func TestAStoreInWhichNothingHasHappenedTakesTheEpochThatIsImported(t *testing.T) {
-	o := Options{Dir: t.TempDir()}
+	t.Parallel()
+	o := Options{Dir: scratch(t)}
 	e := open(t, o)
 	mustDo(t, e.Check(t.Context()))
 	mustDo(t, e.Close())
@@ -288,6 +295,7 @@ func TestAStoreInWhichNothingHasHappenedTakesTheEpochThatIsImported(t *testing.T
 }
 
 func TestAnImportThatStartsOverLeavesNothingOfTheOneBefore(t *testing.T) {
+	t.Parallel()
 	o, _ := filled(t, true)
 	p := elsewhere(t, o)
 	a := openArchive(t, p)

@@ -28,10 +28,9 @@ func newLogSizes(reserved int64) logSizes {
 }
 
 // checkpointer copies the write-ahead log into the main file on a connection of
-// its own, so that no commit has to. Copying beside a busy writer never catches
-// up, and the log would grow for ever; so above a certain length the writer is held
-// while the little that is left is copied, and the next commit starts the log
-// over.
+// its own, so that no commit has to. Beside a busy writer the copying never catches
+// up, and the log would grow for ever. So above a certain length the writer is held
+// until the rest is copied, which is little, and the next commit starts the log over.
 type checkpointer struct {
 	mu     sync.Mutex // one checkpoint at a time: guards conn and gone
 	conn   *sqlite3.Conn
@@ -88,9 +87,9 @@ func (c *checkpointer) turn() {
 	c.failed = err != nil
 }
 
-// truncate empties the write-ahead log; sqlite3.BUSY while a reader needs it.
-// With the log's new beginning the writer drops its copies of pages, which may
-// still hold what was wiped in the main file (see walfile/zerofill.go).
+// truncate empties the write-ahead log. It returns sqlite3.BUSY while a reader needs
+// the log. When the log starts over, the writer drops its cached pages, which may
+// still hold what was filled with zeros in the main file (see walfile/zerofill.go).
 func (c *checkpointer) truncate() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -124,7 +123,7 @@ func (c *checkpointer) checkpoint() error {
 	defer c.commit.Unlock()
 	_, _, err := c.conn.WALCheckpoint("main", mode)
 	if errors.Is(err, sqlite3.BUSY) {
-		return nil // a reader kept its view too long; there is a next time
+		return nil // a reader needs the log; the next turn tries again
 	}
 	if err == nil {
 		c.vfs.LogEmptied()

@@ -72,21 +72,21 @@ func (w *writer) leave(m bridge.Member, at int64, log []byte) error {
 	if err := w.begin(); err != nil {
 		return err
 	}
-	if err := with(w.sql.addTrail).text(m.User).int(at).text(m.Session).blob(log).exec(); err != nil {
+	if err := with(w.sql.addDeliveryLog).text(m.User).int(at).text(m.Session).blob(log).exec(); err != nil {
 		return err
 	}
-	return with(w.sql.keepTrails).text(m.User).int(bridge.MaxDeliveryLogs).exec()
+	return with(w.sql.keepDeliveryLogs).text(m.User).int(bridge.MaxDeliveryLogs).exec()
 }
 
-// pruneTrails forgets trails as it forgets ids.
-func (w *writer) pruneTrails() (more bool, err error) {
+// pruneDeliveryLogs removes delivery logs that are older than ids are remembered.
+func (w *writer) pruneDeliveryLogs() (more bool, err error) {
 	before := w.now - int64(w.opts.IDRetention)
-	if n, err := with(w.sql.oldTrail).int(before).count(); err != nil || n == 0 {
+	if n, err := with(w.sql.oldDeliveryLog).int(before).count(); err != nil || n == 0 {
 		return false, err
 	}
 	if err := w.begin(); err != nil {
 		return false, err
 	}
-	err = with(w.sql.dropOldTrails).int(before).int(pruneIDs).exec()
+	err = with(w.sql.dropDeliveryLogs).int(before).int(pruneIDs).exec()
 	return true, err
 }

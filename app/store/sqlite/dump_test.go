@@ -36,6 +36,7 @@ func dumpAll(t *testing.T, o Options) []exported {
 }
 
 func TestEntriesComeInTheOrderOfTheContractAndNoneThatExpired(t *testing.T) {
+	t.Parallel()
 	o, c := filled(t, false)
 	now := c.Now().UnixNano()
 	rank, mailbox, known := 0, "", map[string]bool{}
@@ -88,7 +89,8 @@ func TestEntriesComeInTheOrderOfTheContractAndNoneThatExpired(t *testing.T) {
 // A store remembers so many lives. Where one that it has forgotten began in a mailbox
 // still says how far the cursors of before are good.
 func TestWhereAForgottenLifeBeganIsCarried(t *testing.T) {
-	o := Options{Dir: t.TempDir()}
+	t.Parallel()
+	o := Options{Dir: scratch(t)}
 	var lives []string
 	for i := range 4 {
 		e := open(t, o)
@@ -116,6 +118,7 @@ func TestWhereAForgottenLifeBeganIsCarried(t *testing.T) {
 }
 
 func TestADumpEndsWithTheErrorOfWhoTakesIt(t *testing.T) {
+	t.Parallel()
 	o, _ := filled(t, false)
 	a := openArchive(t, o)
 	broken := errors.New("broken")
@@ -134,6 +137,7 @@ func TestADumpEndsWithTheErrorOfWhoTakesIt(t *testing.T) {
 }
 
 func TestWhatExpiresDuringADumpIsStillAnnounced(t *testing.T) {
+	t.Parallel()
 	o, c := filled(t, false)
 	e := open(t, o)
 	soon := message("soon", "dan", 10, c.Now().Add(time.Minute))
@@ -157,8 +161,9 @@ func TestWhatExpiresDuringADumpIsStillAnnounced(t *testing.T) {
 }
 
 func TestAMailboxSaysWhatIsGoneFromItAndHow(t *testing.T) {
+	t.Parallel()
 	c := storetest.NewClock()
-	o := Options{Dir: t.TempDir(), Now: c.Now, MailboxLimit: 4}
+	o := Options{Dir: scratch(t), Now: c.Now, MailboxLimit: 4}
 	e := open(t, o)
 	ids := 0
 	send := func(user string, ttls ...time.Duration) {

@@ -151,7 +151,7 @@ func (w *writer) erase(user string) (more bool, err error) {
 	return false, nil
 }
 
-// erased has memory forget a user of whom the file has nothing any more.
+// erased makes memory forget a user of whom nothing is left in the file.
 func (w *writer) erased(user string) {
 	clear(w.sizes)
 	w.acks.forget(user)
@@ -186,8 +186,8 @@ func (w *writer) strikeRow(row logged, user string) error {
 	return w.sql.forget(row.no, w.outlived(row.born))
 }
 
-// scrub looks through a slice of log for what still names the user: messages
-// that are gone, or were never stored. One from the user that somebody else has
+// scrub removes the user's name from a slice of the log: from messages that are
+// gone, or were never stored. A message from the user that another mailbox holds
 // keeps its sender.
 func (w *writer) scrub(user string, from int64) (next int64, more bool, err error) {
 	var named []logged
@@ -215,16 +215,16 @@ func (w *writer) scrub(user string, from int64) (next int64, more bool, err erro
 		return next, more, err
 	}
 	if more = rows == scrubRows; !more {
-		if err := w.forgetSights(user); err != nil {
+		if err := w.forgetSeen(user); err != nil {
 			return next, more, err
 		}
 	}
 	for _, l := range named {
 		if !slices.ContainsFunc(l.places, func(p place) bool { return p.user == user }) {
-			continue // a part of another name
+			continue // the name is a part of another name
 		}
 		if slices.ContainsFunc(l.places, func(p place) bool { return p.user == user && w.kept(p) }) {
-			continue // it came after the erasing
+			continue // it was appended after the user was erased
 		}
 		if err := w.begin(); err != nil {
 			return next, more, err
@@ -237,7 +237,7 @@ func (w *writer) scrub(user string, from int64) (next int64, more bool, err erro
 		if err := w.begin(); err != nil {
 			return next, more, err
 		}
-		// Its row may have moved a moment ago.
+		// strikeRow may have moved the row.
 		if err := with(w.sql.unsign).int(no).int(archived(no)).exec(); err != nil {
 			return next, more, err
 		}
@@ -245,9 +245,9 @@ func (w *writer) scrub(user string, from int64) (next int64, more bool, err erro
 	return next, more, nil
 }
 
-// forgetSights takes out what came in of an erased user while messages still
-// named them, unless they have come back.
-func (w *writer) forgetSights(user string) error {
+// forgetSeen removes what was written of an erased user's Seen calls while
+// messages still named the user, unless the user has joined again.
+func (w *writer) forgetSeen(user string) error {
 	rec, err := w.record(user)
 	if err != nil || rec.seen {
 		return err
@@ -255,17 +255,17 @@ func (w *writer) forgetSights(user string) error {
 	if err := w.begin(); err != nil {
 		return err
 	}
-	return with(w.sql.dropSights).text(user).exec()
+	return with(w.sql.dropSeen).text(user).exec()
 }
 
-// kept reports whether a place lies in a mailbox. An error there comes again
-// with the next statement.
+// kept reports whether a mailbox holds a message at a place. An error counts as no:
+// the next statement fails as well.
 func (w *writer) kept(p place) bool {
 	l, err := w.sql.mailRow(p.user, p.seq)
 	return err == nil && l.no != 0
 }
 
-// vacuumAll gives free pages back, all of them in some slices.
+// vacuumAll gives a slice of the free pages back to the file system.
 func (w *writer) vacuumAll() (more bool, err error) {
 	free, err := queryInt(w.sql.conn, "PRAGMA freelist_count")
 	if err != nil || free == 0 {
@@ -277,11 +277,12 @@ func (w *writer) vacuumAll() (more bool, err error) {
 	return true, w.sql.conn.Exec(fmt.Sprintf("PRAGMA incremental_vacuum(%d)", w.slice(vacuumSlice).left))
 }
 
-// erasedFor is how long it is known when a user was erased: longer than any call
-// that had begun before can still be on its way.
+// erasedFor is how long the time of an erasure is kept: longer than any call that
+// began before it can take.
 const erasedFor = 10 * time.Minute
 
-// erasures is when users were erased, for erasedFor. It is the writer's alone.
+// erasures has the time at which each user was erased, for erasedFor. Only the
+// writer's goroutine uses it.
 type erasures map[string]time.Time
 
 func (e erasures) add(user string, at time.Time) {

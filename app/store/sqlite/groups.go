@@ -92,8 +92,8 @@ type said struct {
 
 func (s *saying) nothing() bool { return len(s.add)+len(s.drop) == 0 }
 
-// saying compares what a session's token says with what is in the file, where the
-// token ended (empty for none) says nothing any more.
+// saying compares the groups that a session's token names with the rows in the
+// file. The rows of the token ended (empty for none) go.
 func (w *writer) saying(m bridge.Member, ended string) (s saying, err error) {
 	until := nanos(m.Until)
 	named := make(map[string]bool, len(m.Groups)) // true: the file says so already
@@ -111,8 +111,8 @@ func (w *writer) saying(m bridge.Member, ended string) (s saying, err error) {
 		case row.token == m.Token, row.token == ended:
 			s.drop = append(s.drop, row)
 		case row.token == "":
-			// From before there were fingerprints: whoever is here says by now
-			// what counts.
+			// The row is older than fingerprints: the user's tokens of today
+			// replace it.
 			s.drop = append(s.drop, row)
 		}
 		return true
@@ -125,7 +125,7 @@ func (w *writer) saying(m bridge.Member, ended string) (s saying, err error) {
 	return s, err
 }
 
-// belong writes down what groups a session's token names.
+// belong writes the groups that a session's token names.
 func (w *writer) belong(m bridge.Member, ended string) error {
 	s, err := w.saying(m, ended)
 	if err != nil || s.nothing() {
@@ -148,7 +148,7 @@ func (w *writer) belong(m bridge.Member, ended string) error {
 	return nil
 }
 
-// pruneTokens forgets what tokens have said that are over.
+// pruneTokens removes the groups that expired tokens have named.
 func (w *writer) pruneTokens() (more bool, err error) {
 	old := false
 	err = with(w.sql.oldToken).int(w.now).each(func(*sqlite3.Stmt) bool {

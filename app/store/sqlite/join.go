@@ -74,8 +74,8 @@ func (w *writer) join(j *joining) error {
 	return w.standing(j, nil)
 }
 
-// standing fills in a join's answer from what is known. A user never seen, which
-// can only be after the attempt to write that down has failed, gets unseen.
+// standing fills in a join's answer. It returns unseen for a user who has never
+// joined: then the attempt to write that first join has failed.
 func (w *writer) standing(j *joining, unseen error) error {
 	rec, err := w.record(j.member.User)
 	if err != nil {
@@ -105,8 +105,8 @@ func (w *writer) joined(user string) {
 	}
 }
 
-// joinReading is a join while nothing can be written: a known user's place can
-// still be read. It fails with err where something had to be written.
+// joinReading is a join while nothing can be written: where a known user stands can
+// still be read. It returns err where something would have to be written.
 func (w *writer) joinReading(j *joining, err error) error {
 	if refused := w.admits(j.member); refused != nil {
 		return refused
@@ -118,7 +118,7 @@ func (w *writer) joinReading(j *joining, err error) error {
 	return w.standing(j, err)
 }
 
-// admits tells why a session may not join: bridge.ErrRevoked, bridge.ErrErased.
+// admits returns why a session may not join: bridge.ErrRevoked, bridge.ErrErased.
 func (w *writer) admits(m bridge.Member) error {
 	switch {
 	case w.store.revoked.covers(m.User, m.TokenID, m.Issued):

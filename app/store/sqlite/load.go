@@ -85,10 +85,10 @@ func (a *Archive) load(e bridge.Entry) error {
 		}
 		return with(a.sql.addRevocation).text(v.User).text(v.TokenID).int(before).exec()
 	case e.Trail != nil:
-		return a.loadTrail(e.Trail)
+		return a.loadDeliveryLog(e.Trail)
 	case e.Sight != nil:
 		s := e.Sight
-		return with(a.sql.addSight).text(s.ID).text(s.User).text(s.Session).int(s.At).exec()
+		return with(a.sql.addSeen).text(s.ID).text(s.User).text(s.Session).int(s.At).exec()
 	}
 	return e.Check() // says of how many kinds it is
 }
@@ -175,14 +175,14 @@ func (a *Archive) loadMembership(m *bridge.MembershipEntry) error {
 	return with(a.sql.addToken).text(m.Group).text(m.User).text(m.Token).text(m.TokenID).int(m.Issued).int(m.Until).exec()
 }
 
-func (a *Archive) loadTrail(t *bridge.DeliveryLog) error {
+func (a *Archive) loadDeliveryLog(t *bridge.DeliveryLog) error {
 	data, err := json.Marshal(t)
 	if err != nil {
 		return fmt.Errorf("keep a delivery log: %w", err)
 	}
 	user := t.Member.User
-	if err := with(a.sql.addTrail).text(user).int(nanos(t.Ended)).text(t.Member.Session).blob(data).exec(); err != nil {
+	if err := with(a.sql.addDeliveryLog).text(user).int(nanos(t.Ended)).text(t.Member.Session).blob(data).exec(); err != nil {
 		return err
 	}
-	return with(a.sql.keepTrails).text(user).int(bridge.MaxDeliveryLogs).exec()
+	return with(a.sql.keepDeliveryLogs).text(user).int(bridge.MaxDeliveryLogs).exec()
 }

@@ -42,10 +42,10 @@ func (e *Store) Seen(ctx context.Context, user, session, id string, at time.Time
 	if err != nil {
 		return err
 	}
-	return e.enqueue(ctx, &request{write: func(w *writer) error { return w.sight(user, session, id, nanos(at)) }})
+	return e.enqueue(ctx, &request{write: func(w *writer) error { return w.saw(user, session, id, nanos(at)) }})
 }
 
-// record reads all that the file says about an event. ErrUnknown.
+// record reads all that the file has about an event. ErrUnknown.
 func (r *reader) record(id string, now int64) (bridge.Record, error) {
 	rec := bridge.Record{ID: id}
 	var places []place
@@ -72,7 +72,7 @@ func (r *reader) record(id string, now int64) (bridge.Record, error) {
 		if err := r.everybody(&rec, now); err != nil {
 			return rec, err
 		}
-		return rec, r.sightsOf(&rec)
+		return rec, r.seenBy(&rec)
 	}
 	for _, p := range places {
 		f := bridge.RecipientStatus{User: p.user, Seq: p.seq}
@@ -90,7 +90,7 @@ func (r *reader) record(id string, now int64) (bridge.Record, error) {
 		}
 		rec.Recipients = append(rec.Recipients, f)
 	}
-	return rec, r.sightsOf(&rec)
+	return rec, r.seenBy(&rec)
 }
 
 func (r *reader) holds(p place, now int64) (held bool, err error) {
@@ -101,7 +101,7 @@ func (r *reader) holds(p place, now int64) (held bool, err error) {
 	return held, err
 }
 
-// everybody lists those whose a message to all is.
+// everybody lists the users who own a message to all.
 func (r *reader) everybody(rec *bridge.Record, now int64) error {
 	if rec.Broadcast == 0 {
 		return nil
@@ -122,7 +122,7 @@ func (r *reader) everybody(rec *bridge.Record, now int64) error {
 	})
 }
 
-func (r *reader) sightsOf(rec *bridge.Record) error {
+func (r *reader) seenBy(rec *bridge.Record) error {
 	by := make(map[string]int, len(rec.Recipients))
 	for i, f := range rec.Recipients {
 		by[f.User] = i
@@ -135,7 +135,7 @@ func (r *reader) sightsOf(rec *bridge.Record) error {
 	})
 }
 
-// addressed reports whether an event is a user's.
+// addressed reports whether an event was for a user.
 func (r *reader) addressed(id, user string) (yes bool, err error) {
 	var places []place
 	var perr error
@@ -162,9 +162,9 @@ func (r *reader) addressed(id, user string) (yes bool, err error) {
 	return false, nil
 }
 
-// sight keeps that an event was seen, where it is still the user's: they may have
-// been erased since it was looked up.
-func (w *writer) sight(user, session, id string, at int64) error {
+// saw writes that a user saw an event. It looks again whether the event is for
+// that user, who may have been erased since Seen looked it up.
+func (w *writer) saw(user, session, id string, at int64) error {
 	k, err := w.sql.find(id)
 	if err != nil {
 		return err
@@ -182,5 +182,5 @@ func (w *writer) sight(user, session, id string, at int64) error {
 	if err := w.begin(); err != nil {
 		return err
 	}
-	return with(w.sql.addSight).text(id).text(user).text(session).int(at).exec()
+	return with(w.sql.addSeen).text(id).text(user).text(session).int(at).exec()
 }

@@ -194,13 +194,13 @@ func (w *writer) freeOnly(no int64, user string, seq uint64) error {
 	return nil
 }
 
-// maxLoose is of how many messages one append finds out whether a mailbox still
-// has them. Others wait for their expiry.
+// maxLoose is for how many messages one append finds out whether a mailbox still
+// holds them. The payloads of others stay until they expire.
 const maxLoose = 4
 
 // freeLoose gives back the payloads of messages that an append to several has taken
 // out of the last mailbox that had them: otherwise each message of a topic would be
-// kept until it expires. An append to few does not pay for the look.
+// kept until it expires. An append to one mailbox does not look.
 func (w *writer) freeLoose(recipients int) error {
 	if recipients < 2 {
 		return nil

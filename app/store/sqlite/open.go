@@ -40,8 +40,8 @@ type Store struct {
 	metrics *metrics
 	revoked revocations
 
-	// commitMu is held during a transaction, and by whoever needs that there
-	// is none.
+	// commitMu is held during a transaction, and by a checkpoint that must not run
+	// beside one.
 	commitMu    sync.Mutex
 	writer      *writer
 	fanned      chan struct{} // closed once the fan-out has answered everybody
@@ -225,8 +225,8 @@ func (e *Store) checkBeside() {
 	if e.pages == nil {
 		return
 	}
-	// It reads one state of the file, which keeps the write-ahead log from
-	// starting over; nobody is to be held up by attempts to.
+	// The check reads one state of the file, so that the write-ahead log cannot
+	// start over meanwhile: held spares the writer the attempts.
 	e.checkpoints.held.Store(true)
 	defer e.checkpoints.held.Store(false)
 	err := checkPages(e.pages, filepath.Join(e.opts.Dir, fileName))
@@ -235,8 +235,8 @@ func (e *Store) checkBeside() {
 	}
 }
 
-// unmake takes a file away that could not become a store, so that the next start
-// does not find it empty.
+// unmake removes the empty file of a store that could not be made, which the next
+// start would refuse.
 func (e *Store) unmake(path string) {
 	if size, err := sizeOf(path); err != nil || size != 0 {
 		return
@@ -292,7 +292,7 @@ func (e *Store) Close() error {
 	return errors.Join(e.writer.lastErr, e.letGo())
 }
 
-// letGo gives back the connections, the file system and the lock.
+// letGo closes the connections and gives back the file access and the lock.
 func (e *Store) letGo() error {
 	var errs []error
 	// The writer's connection goes last: it copies what is left in the

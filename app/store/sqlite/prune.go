@@ -38,11 +38,11 @@ type logged struct {
 // many bytes of payload. What is deleted is overwritten, and so written again.
 type slice struct {
 	left, bytes int64
-	full        bool // there may be more
+	full        bool // the bounds are reached: there may be more
 }
 
-// sliceOnFull is how many things are taken out at once while the disk has hardly
-// room for what says so.
+// sliceOnFull is how many things are taken out at once while the disk is full: to
+// delete needs some room in the write-ahead log, too.
 const sliceOnFull = 4
 
 // slice is for n things at most.
@@ -74,7 +74,7 @@ func (w *writer) pruneSlice() error {
 	if err != nil {
 		return err
 	}
-	moreTrails, err := w.pruneTrails()
+	moreLogs, err := w.pruneDeliveryLogs()
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (w *writer) pruneSlice() error {
 	if err != nil {
 		return err
 	}
-	w.prune.backlog = more || moreIDs || moreTrails || moreTokens
+	w.prune.backlog = more || moreIDs || moreLogs || moreTokens
 	if !w.prune.backlog {
 		w.prune.backlog, err = w.vacuum()
 	}
@@ -146,8 +146,8 @@ func (w *writer) removeExpired(p place) error {
 	return with(w.sql.deleteMail).text(p.user).seq(p.seq).exec()
 }
 
-// expireExplicit notes the furthest place that expired. A message that was taken
-// out of this mailbox earlier, and only now expires in others, is none.
+// expireExplicit notes the furthest place that expired. It passes over a message
+// that was taken out of this mailbox earlier and now expires in others.
 func (w *writer) expireExplicit(rec *record, seq uint64) error {
 	l, err := w.sql.mailRow(rec.user, seq)
 	if err != nil || l.no == 0 {
@@ -174,7 +174,7 @@ func (w *writer) pruneIDs() (more bool, err error) {
 	if err := w.begin(); err != nil {
 		return false, err
 	}
-	if err := with(w.sql.forgetSights).int(old[len(old)-1]).exec(); err != nil {
+	if err := with(w.sql.forgetSeen).int(old[len(old)-1]).exec(); err != nil {
 		return false, err
 	}
 	for _, no := range old {
@@ -186,8 +186,8 @@ func (w *writer) pruneIDs() (more bool, err error) {
 }
 
 // vacuum gives a few pages back to the file system while more than a quarter of
-// the file lies free, and all that are free while the disk is full. The rest is
-// kept: it will be needed again.
+// the file is free, and all free pages while the disk is full. Otherwise they are
+// kept, since new messages will need them.
 func (w *writer) vacuum() (more bool, err error) {
 	free, err := queryInt(w.sql.conn, "PRAGMA freelist_count")
 	full := w.store.health.isFull()

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
@@ -12,13 +11,8 @@ import (
 
 // Pending implements bridge.Store.
 func (e *Store) Pending(ctx context.Context, user string, after bridge.Position) (p bridge.Pending, err error) {
-	r, err := e.readers.take(ctx)
-	if err != nil {
-		return p, err
-	}
-	defer e.readers.give(r)
 	now := e.opts.Now().UnixNano()
-	err = r.view(func() error {
+	err = e.view(ctx, func(r *reader) error {
 		_, _, from, err := r.shelves(user, after)
 		if err != nil {
 			return err
@@ -29,10 +23,7 @@ func (e *Store) Pending(ctx context.Context, user string, after bridge.Position)
 		p.Broadcast, err = r.pending("", from.Broadcast, now)
 		return err
 	})
-	if err != nil {
-		return p, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
-	}
-	return p, nil
+	return p, err
 }
 
 // pending lists the places of a log with unexpired messages.
@@ -56,14 +47,9 @@ func (e *Store) Read(ctx context.Context, user, life string, after bridge.Positi
 	if life != e.lives.name {
 		return bridge.Page{}, bridge.ErrOtherLife
 	}
-	r, err := e.readers.take(ctx)
-	if err != nil {
-		return bridge.Page{}, err
-	}
-	defer e.readers.give(r)
 	var p bridge.Page
 	now := e.opts.Now().UnixNano()
-	err = r.view(func() error {
+	err := e.view(ctx, func(r *reader) error {
 		mine, all, from, err := r.shelves(user, after)
 		if err != nil {
 			return err
@@ -80,7 +66,7 @@ func (e *Store) Read(ctx context.Context, user, life string, after bridge.Positi
 		return firstOf(err, m.rows.Reset(), b.rows.Reset())
 	})
 	if err != nil {
-		return bridge.Page{}, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+		return bridge.Page{}, err
 	}
 	return p, nil
 }

@@ -31,8 +31,7 @@ func (e *Store) Revoked(_ context.Context, user, tokenID string, issuedAt time.T
 	return e.revoked.covers(user, tokenID, issuedAt), nil
 }
 
-// revocations is what is revoked, all of it in memory: it is asked for with
-// every connect.
+// revocations has all revocations in memory, because every connect asks for them.
 type revocations struct {
 	mu sync.RWMutex // guards of
 	of map[string][]bridge.Revocation
@@ -73,7 +72,7 @@ func (v *revocations) load(c *sqlite3.Conn) error {
 	return firstOf(err, s.Close())
 }
 
-// revoke remembers a revocation, and takes back what the tokens have said.
+// revoke writes a revocation, and removes the groups that its tokens have named.
 func (w *writer) revoke(user string, v bridge.Revocation) error {
 	if err := w.begin(); err != nil {
 		return err

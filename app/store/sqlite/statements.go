@@ -10,7 +10,8 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// statements are the writing connection and what is prepared on it. Only the writer uses it.
+// statements are the writing connection and what is prepared on it. One goroutine
+// uses them: the writer's, or that of an Archive.
 type statements struct {
 	conn *sqlite3.Conn
 
@@ -28,19 +29,19 @@ type statements struct {
 	erasedHead                     *sqlite3.Stmt
 
 	// Groups, delivery logs, what was seen, revocations and the erasing of users.
-	groupMembers, countStored, countMember *sqlite3.Stmt
-	addMember, dropMember                  *sqlite3.Stmt
-	tokenMembers, addToken, dropToken      *sqlite3.Stmt
-	dropTokens, oldToken, oldTokens        *sqlite3.Stmt
-	revokeToken, revokeBefore              *sqlite3.Stmt
-	addTrail, keepTrails, oldTrail         *sqlite3.Stmt
-	dropOldTrails                          *sqlite3.Stmt
-	addSight, forgetSights, dropSights     *sqlite3.Stmt
-	addRevocation                          *sqlite3.Stmt
-	eventRow, recall                       *sqlite3.Stmt
-	mailOf, setTargets, markErased         *sqlite3.Stmt
-	naming, unsign                         *sqlite3.Stmt
-	eraseAll                               []*sqlite3.Stmt
+	groupMembers, countStored, countMember           *sqlite3.Stmt
+	addMember, dropMember                            *sqlite3.Stmt
+	tokenMembers, addToken, dropToken                *sqlite3.Stmt
+	dropTokens, oldToken, oldTokens                  *sqlite3.Stmt
+	revokeToken, revokeBefore                        *sqlite3.Stmt
+	addDeliveryLog, keepDeliveryLogs, oldDeliveryLog *sqlite3.Stmt
+	dropDeliveryLogs                                 *sqlite3.Stmt
+	addSeen, forgetSeen, dropSeen                    *sqlite3.Stmt
+	addRevocation                                    *sqlite3.Stmt
+	eventRow, recall                                 *sqlite3.Stmt
+	mailOf, setTargets, markErased                   *sqlite3.Stmt
+	naming, unsign                                   *sqlite3.Stmt
+	eraseAll                                         []*sqlite3.Stmt
 }
 
 func newStatements(c *sqlite3.Conn) (*statements, error) {
@@ -99,16 +100,16 @@ func newStatements(c *sqlite3.Conn) (*statements, error) {
 		&s.revokeBefore: "DELETE FROM token_members WHERE user = ? AND issued < ?",
 		&s.addMember: `INSERT INTO members (grp, user, stored, until) VALUES (?, ?, 1, 0)
 			ON CONFLICT (grp, user) DO UPDATE SET stored = 1`,
-		&s.dropMember: "DELETE FROM members WHERE grp = ? AND user = ?",
-		&s.addTrail:   "INSERT INTO trails (user, ended, session, trail) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-		&s.keepTrails: `DELETE FROM trails WHERE user = ?1 AND (ended, session) NOT IN
+		&s.dropMember:     "DELETE FROM members WHERE grp = ? AND user = ?",
+		&s.addDeliveryLog: "INSERT INTO trails (user, ended, session, trail) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+		&s.keepDeliveryLogs: `DELETE FROM trails WHERE user = ?1 AND (ended, session) NOT IN
 			(SELECT ended, session FROM trails WHERE user = ?1 ORDER BY ended DESC, session DESC LIMIT ?2)`,
-		&s.oldTrail: "SELECT 1 FROM trails WHERE ended < ? LIMIT 1",
-		&s.dropOldTrails: `DELETE FROM trails WHERE (user, ended, session) IN
+		&s.oldDeliveryLog: "SELECT 1 FROM trails WHERE ended < ? LIMIT 1",
+		&s.dropDeliveryLogs: `DELETE FROM trails WHERE (user, ended, session) IN
 			(SELECT user, ended, session FROM trails WHERE ended < ? LIMIT ?)`,
-		&s.addSight:     "INSERT INTO sights (id, user, session, at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-		&s.dropSights:   "DELETE FROM sights WHERE user = ?",
-		&s.forgetSights: "DELETE FROM sights WHERE id IN (SELECT id FROM log WHERE no <= ?)",
+		&s.addSeen:    "INSERT INTO sights (id, user, session, at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+		&s.dropSeen:   "DELETE FROM sights WHERE user = ?",
+		&s.forgetSeen: "DELETE FROM sights WHERE id IN (SELECT id FROM log WHERE no <= ?)",
 		&s.addRevocation: `INSERT INTO revocations (user, token_id, issued_before) VALUES (?, ?, ?)
 			ON CONFLICT (user, token_id) DO UPDATE SET issued_before = max(issued_before, excluded.issued_before)`,
 		&s.eventRow: "SELECT no, born, targets, ifnull(topic, ''), event IS NOT NULL, recalled FROM log WHERE id = ?",
@@ -158,8 +159,8 @@ func (s *statements) addMessage(no int64, m *bridge.Message, born int64, targets
 	return err == nil && s.conn.Changes() > 0, err
 }
 
-// nanos is a time as it stands in the file, in Unix nanoseconds. A time too far
-// away for that is as far as it goes.
+// nanos is a time as it stands in the file, in Unix nanoseconds; the largest number
+// for a time beyond that.
 func nanos(t time.Time) int64 {
 	if t.Unix() > math.MaxInt64/int64(time.Second)-1 {
 		return math.MaxInt64
@@ -216,11 +217,11 @@ func (s *statements) topic(user, topic string) (seq uint64, err error) {
 	return seq, err
 }
 
-// letter is a row of mail: which message lies at a place, until when, and how
-// many bytes its payload has.
+// letter is a row of mail: the number of the message, when it expires, and how many
+// bytes its payload has.
 type letter struct{ no, expires, size int64 }
 
-// mailRow is what lies at a place; its no is 0 where nothing does.
+// mailRow reads the row of a place; its no is 0 where there is none.
 func (s *statements) mailRow(user string, seq uint64) (l letter, err error) {
 	err = with(s.mailRowOf).text(user).seq(seq).each(func(r *sqlite3.Stmt) bool {
 		l = letter{r.ColumnInt64(0), r.ColumnInt64(1), r.ColumnInt64(2)}
@@ -229,8 +230,8 @@ func (s *statements) mailRow(user string, seq uint64) (l letter, err error) {
 	return l, err
 }
 
-// brief is what is asked of a message that goes out of a mailbox. It costs the
-// same whether one mailbox has the message or a thousand.
+// brief is what has to be known of a message that is taken out of a mailbox. To read
+// it costs the same for one recipient and for a thousand.
 type brief struct {
 	born    int64
 	topic   string

@@ -293,7 +293,7 @@ func TestNothingThatIsOnItsWayWritesAnErasedUserDown(t *testing.T) {
 	all.To = bridge.Target{All: true}
 	mustAppend(t, e, all)
 	seen := func(id string) *request { // as Seen asks once it has looked the event up
-		return &request{write: func(w *writer) error { return w.sight("ada", "ses_1", id, time.Now().UnixNano()) }}
+		return &request{write: func(w *writer) error { return w.saw("ada", "ses_1", id, time.Now().UnixNano()) }}
 	}
 	var more bool
 	erase := erasing("ada", &more)

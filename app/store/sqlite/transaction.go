@@ -12,7 +12,7 @@ import (
 // run carries out one group, and passes it on to be told and answered.
 func (w *writer) run(group []*request) {
 	if w.opts.Guard.Run(whereWriter, func() { w.carryOut(group) }) {
-		for _, r := range group { // in the middle of being answered, perhaps
+		for _, r := range group { // some of them may have had an answer
 			r.err = errPanicked
 		}
 	}
@@ -46,7 +46,7 @@ func (w *writer) carryOut(group []*request) {
 	}
 }
 
-// errPanicked: a defect of ours ended a transaction.
+// errPanicked answers the requests of a group in whose transaction our code panicked.
 var errPanicked = fmt.Errorf("%w: the store's writer failed", bridge.ErrUnavailable)
 
 // attempt carries a group's transaction out. One that panics is rolled back, and
@@ -60,7 +60,7 @@ func (w *writer) attempt(group []*request) (wrote bool, err error) {
 	w.inTx = false
 	w.users = newRecords(recordLimit) // a record may be half changed; the file has them all
 	err = errPanicked
-	w.opts.Guard.Run(whereWriter, func() { // should that fail as well, begin tries again
+	w.opts.Guard.Run(whereWriter, func() { // where this fails as well, begin tries again
 		if !w.sql.conn.GetAutocommit() {
 			if rerr := with(w.sql.rollback).exec(); rerr != nil {
 				err = fmt.Errorf("%w (and rolling back: %w)", err, rerr)
@@ -70,8 +70,8 @@ func (w *writer) attempt(group []*request) (wrote bool, err error) {
 	return false, err
 }
 
-// commit carries a group out in one transaction, unless the files are damaged.
-// What was written into files that are not there any more was not written.
+// commit carries a group out in one transaction, unless the files are damaged. It
+// fails where the transaction went into files that were removed or replaced.
 func (w *writer) commit(group []*request) (wrote bool, err error) {
 	h := w.store.health
 	if err := h.isDamaged(); err != nil {
@@ -95,8 +95,8 @@ func (w *writer) commit(group []*request) (wrote bool, err error) {
 	return wrote, err
 }
 
-// admit refuses the messages of a group while the disk is full, and keeps what
-// makes room. It looks first whether there is room again.
+// admit refuses the messages of a group while the disk is full, and returns the
+// other requests. It looks first whether there is room again.
 func (w *writer) admit(group []*request) []*request {
 	w.scarce = false
 	if !w.store.health.isFull() {
@@ -118,8 +118,8 @@ func (w *writer) admit(group []*request) []*request {
 	return rest
 }
 
-// transact does everything asked, and a slice of upkeep, in one transaction. It
-// writes nothing, and pays for nothing, when only reading was asked.
+// transact does everything asked, and a slice of upkeep, in one transaction. Where
+// there is nothing to write, there is no transaction and no fsync.
 func (w *writer) transact(group []*request) (wrote bool, err error) {
 	w.now = w.opts.Now().UnixNano()
 	w.touched = w.touched[:0]
@@ -199,9 +199,9 @@ func (w *writer) begin() error {
 	return nil
 }
 
-// fail answers a group whose transaction did not come about. What memory knew of
-// the users it touched is wrong now and is forgotten; so are the acks' marks of
-// being written, but not the acks.
+// fail answers a group whose transaction has failed. The records of the users it
+// touched are wrong now, and memory drops them. The acks in it stay on the book and
+// will be written later.
 func (w *writer) fail(group []*request, err error) {
 	for _, user := range w.touched {
 		w.users.drop(user)

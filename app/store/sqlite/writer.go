@@ -41,7 +41,7 @@ type writer struct {
 	prune    pruner
 	erasures erasures
 	probe    int64
-	scarce   bool       // the disk is full, and what is left of the room is for what makes room
+	scarce   bool       // the disk is full, and only what makes room may use what is left
 	carry    []*request // taken from the queue, not yet run
 	share    []*request // of long work, for the next transaction
 
@@ -57,8 +57,8 @@ func newWriter(e *Store, s *statements) (*writer, error) {
 	return w, err
 }
 
-// loop runs until the queue is closed and empty. Where it panics outside of a group,
-// it begins again: nobody else answers those who wait.
+// loop runs until the queue is closed and empty. After a panic outside of a group it
+// starts again, because nobody else would answer the callers that wait.
 func (w *writer) loop() {
 	defer close(w.fan)
 	w.opts.Guard.Loop(whereWriter, nil, w.turns)
@@ -115,8 +115,8 @@ func (w *writer) turns() {
 	}
 }
 
-// refuseCarry answers those whom a panic left in the middle: what broke on them once
-// would break on them again.
+// refuseCarry refuses the requests that a panic has left between the queue and a
+// group: tried again, they might cause it again.
 func (w *writer) refuseCarry() {
 	left := append(w.carry, w.share...)
 	if len(left) == 0 {
@@ -133,7 +133,7 @@ func (w *writer) refuseCarry() {
 // maxReach bounds the memory of groups' sizes.
 const maxReach = 10_000
 
-// size is what a request will take of a transaction.
+// size is how much of a transaction a request will take.
 func (w *writer) size(r *request) (places, bytes int) {
 	if r.size == nil {
 		return 1, 0
