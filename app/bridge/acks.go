@@ -11,7 +11,7 @@ import (
 // ackTimeout is how long an ack may take to be on its way.
 const ackTimeout = 10 * time.Second
 
-// ack passes an ack on. A failing engine is no reason to trouble the client:
+// ack passes an ack on. A failing store is no reason to trouble the client:
 // an ack that is lost repeats a message and loses none.
 func (s *Session) ack(c cursor) {
 	ctx, cancel := context.WithTimeout(context.Background(), ackTimeout)
@@ -26,7 +26,7 @@ func (s *Session) ack(c cursor) {
 	s.b.ackTaken(s.user, s.id, s.currentIdentity().TokenID, c)
 }
 
-// ackTaken counts an ack that the engine has taken, and tells those who wait for it.
+// ackTaken counts an ack that the store has taken, and tells those who wait for it.
 func (b *Bridge) ackTaken(user, session, tokenID string, c cursor) {
 	b.metrics.acks.Inc()
 	if c.life == b.store.Life() {
@@ -39,7 +39,7 @@ func (b *Bridge) ackTaken(user, session, tokenID string, c cursor) {
 
 // Ack takes an ack that came without a socket. It counts for the user's sessions
 // that cannot ack by themselves, as far as they were sent what it covers.
-// Errors: *RequestError where the cursor is not this user's, and the engine's.
+// Errors: *RequestError where the cursor is not this user's, and the store's.
 func (b *Bridge) Ack(ctx context.Context, id Identity, after string) error {
 	c, err := parseCursor(after)
 	if err != nil || c.tag != cursorTag(b.store.Epoch(), id.User) {

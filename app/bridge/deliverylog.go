@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Bounds of a trail: what is older is forgotten, and said to be.
+// Bounds of a delivery log: what is older is forgotten, and From moves on.
 const (
 	maxMarks    = 128 // of each kind
 	maxSkips    = 64
@@ -42,7 +42,7 @@ type DeliveryLog struct {
 	Ending bool      `json:"ending,omitzero"` // it is about to: nothing more is handed to it
 	// Life is the life of the store that all places here are of.
 	Life string `json:"life,omitempty"`
-	// From is the place from which on the trail knows everything.
+	// From is the place after which the log knows everything.
 	From     Position   `json:"from"`
 	Sent     []Mark     `json:"sent,omitempty"`
 	Received []Mark     `json:"received,omitempty"`
@@ -126,7 +126,7 @@ func (t *DeliveryLog) forget(p Position) {
 	t.Skips = slices.DeleteFunc(t.Skips, func(h Skip) bool { return t.From.Covers(h.Last) })
 }
 
-// mark adds a mark to one of the trail's lists; a full list forgets its oldest.
+// mark adds a mark to one of the log's lists. A full list forgets its oldest half.
 func (t *DeliveryLog) mark(list *[]Mark, p Position, at time.Time) {
 	marks := *list
 	if n := len(marks); n > 0 && marks[n-1].Place.Covers(p) {
@@ -196,7 +196,7 @@ func (t *DeliveryLog) unstoredReceived(n uint64, at time.Time) {
 	}
 }
 
-// end closes the trail: what still waits was not handed over.
+// end closes the log: what is still queued was not sent.
 func (t *DeliveryLog) end(at time.Time) {
 	t.Ended, t.Ending = at, false
 	t.Unstored = slices.DeleteFunc(t.Unstored, func(p Unstored) bool { return p.Frame == notYet })
@@ -209,7 +209,7 @@ func (t *DeliveryLog) clone() DeliveryLog {
 	return c
 }
 
-// rewind cuts the trail back to p.
+// rewind cuts the log back to p.
 func (t *DeliveryLog) rewind(p Position) {
 	t.From = t.From.Min(p)
 	for _, list := range []*[]Mark{&t.Sent, &t.Received, &t.Acked} {

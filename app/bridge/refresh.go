@@ -36,7 +36,7 @@ func (s *Session) refresh(token string) {
 }
 
 // renew takes a newer token's identity, and the groups it names. Where the
-// engine fails, the session goes on with the token it had.
+// join fails, the session goes on with the token it had.
 func (s *Session) renew(ctx context.Context, id Identity) error {
 	s.joining.Lock()
 	defer s.joining.Unlock()

@@ -15,67 +15,80 @@ import (
 	"hookbridge/app/wire"
 )
 
-// Session is one live connection of one user. Its reader goroutine (the one
-// that called Accept) owns it; a writer goroutine exists only while there is
-// something to write, so that a session that waits costs one small stack.
+// Session is one live connection of one user. Its reader goroutine reads frames and
+// carries them out (dispatch.go). Others queue what is to be written (queue.go). A
+// writer goroutine exists only while there is something to write (writer.go), so that
+// a waiting session costs one small stack.
+//
+// Its life: Accept makes it (newSession), join registers it in the hub, joins Live and
+// queues the first frames, live reads until the connection is gone, leave undoes all that.
 type Session struct {
-	b      *Bridge
-	conn   Conn
-	id     string
-	user   string
-	since  time.Time
-	plain  bool
-	frames *rate.Limiter // reader only
-
-	fragments uint32 // of unfinished messages, since the beginning; reader only
-
+	b         *Bridge
+	conn      Conn
+	id        string
+	user      string
+	since     time.Time
 	transport string // "websocket", "sse" or "poll"
+	plain     bool   // plain mode: no frames of ours but events
 	oneWay    bool   // the peer can only listen: it answers no ping
-	refused   bool   // it was not let in, which Accept has noted
+	refused   bool   // it was not let in, which its caller has noted
+
+	frames    *rate.Limiter // of what the peer sends; reader only
+	fragments uint32        // of unfinished messages, since the beginning; reader only
 
 	joining sync.Mutex // held by one Join at a time, so that the last one has the last token; taken before mu
 
 	presence presence // guarded by the hub's lock
 
-	mu             sync.Mutex // guards what follows
-	identity       Identity
-	next           *Identity // of a newer token that the engine has not taken yet
-	suspect        bool      // identity was revoked while next was on its way
-	tag            string    // cursorTag of the store and the user
-	life           string    // of the store in which all places here were given out; changed by the writer alone
-	rewinds        uint64    // how often the store went back behind what was written
-	ready          bool      // the first frames are queued: the writer may start
-	writing        bool      // a writer goroutine exists
-	queue          []item
-	queued         int  // bytes in queue
-	reading        bool // what is stored is read from the engine, not from the queue
-	moreStored     bool // something was stored since the last read began
-	skip           map[string]struct{}
-	ending         *ending
-	leaving        bool         // a poll that is being answered to make room for other sessions
-	left           time.Time    // when the session's reader began to leave the engine; zero before
+	mu sync.Mutex // guards what follows
+
+	// The token.
+	identity Identity
+	next     *Identity // of a newer token, while it is on its way to Live
+	suspect  bool      // identity was revoked while next was on its way
+	warning  expiryWarning
+
+	// The place in the store.
+	tag     string   // cursorTag of the store and the user
+	life    string   // of the store in which all places here were given out; changed by the writer alone
+	rewinds uint64   // how often the store went back behind what was written
+	start   Position // where its reading began
+
+	// What is to be written.
+	ready      bool // the first frames are queued: the writer may start
+	writing    bool // a writer goroutine exists
+	queue      []item
+	queued     int                 // bytes in queue
+	reading    bool                // messages are read from the store, not taken from the queue
+	moreStored bool                // something was stored since the last read began
+	skip       map[string]struct{} // ids of messages to leave out when they are read from the store
+	ending     *ending             // why it ends; nil while it does not
+	leaving    bool                // a poll that is being answered to make room for other sessions
+	left       time.Time           // when leave began; zero before
+
+	// What was written, and what the peer answered for.
 	written        Position     // furthest place whose frame went to the socket
 	received       Position     // furthest place that a pong answered for
-	pinged         bool         // a ping is under way
 	framesWritten  uint64       // event frames that went to the socket
 	framesAnswered uint64       // event frames that a pong answered for
-	frameAwaited   uint64       // a caller waits for the pong that answers for so many
-	start          Position     // where its reading began
+	frameAwaited   uint64       // a caller waits for the pong that answers for so many event frames
 	deliveries     *DeliveryLog // nil before there is anything in it
-	timer          *time.Timer
-	heard          time.Time // when the peer last sent anything
-	pingAt         time.Time
-	warning        expiryWarning
 
-	// at is the place of the last message handed to the socket. It belongs to
-	// the writer; between two writers mu passes it on.
-	at     Position
-	told   told  // what needs no gap frame; writer
-	page   *Page // read before the writer began; writer
-	replay Position
-	count  uint64 // event frames appended so far; writer
+	// The heartbeat.
+	timer  *time.Timer
+	heard  time.Time // when the peer last sent anything
+	pinged bool      // a ping is under way
+	pingAt time.Time // when the next ping is due
+
+	// What follows is the writer's; between two writers mu passes it on.
+	at     Position // of the last message handed to the socket
+	told   told     // what needs no gap frame
+	page   *Page    // read before the writer began
+	replay Position // events up to here are marked as replayed
+	count  uint64   // event frames appended so far
 }
 
+// ending is why and how a session ends.
 type ending struct {
 	code   wire.CloseCode
 	reason string
@@ -300,7 +313,7 @@ func (s *Session) writeLastClose() {
 	}
 }
 
-// member is the session as the engine knows it; mu is held, or nobody else has
+// member is the session as Live knows it; mu is held, or nobody else has
 // the session yet.
 func (s *Session) member() Member { return s.memberWith(&s.identity) }
 
