@@ -49,11 +49,11 @@ func (e *Store) Check(ctx context.Context) error {
 	if !e.listening.Load() {
 		return fmt.Errorf("%w: other machines are not heard", bridge.ErrUnavailable)
 	}
-	limited, cancel := context.WithTimeout(ctx, checkTimeout)
+	limited, cancel := context.WithTimeout(ctx, min(checkTimeout, e.opts.Patience))
 	defer cancel()
 	err = e.probe(limited)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		err = fmt.Errorf("%w: it has not answered for %v", bridge.ErrUnavailable, checkTimeout)
+		err = fmt.Errorf("%w: it has not answered for %v", bridge.ErrUnavailable, min(checkTimeout, e.opts.Patience))
 	}
 	if ctx.Err() == nil {
 		e.health.note(err)
