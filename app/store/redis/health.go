@@ -82,8 +82,8 @@ func (e *Store) probe(ctx context.Context) error {
 	return nil
 }
 
-// probeTag is the tag of the mailbox for checks; on a Cluster a number follows. Keys whose tags
-// begin with it are not counted as content of the store; see Archive.Begin.
+// probeTag is the tag of the mailbox for checks; on a Cluster a number follows. Keys
+// whose tags begin with it are not counted as content of the store; see Archive.Begin.
 const probeTag = "machines"
 
 // probeAt puts a message into the mailbox for checks with a tag, by the scripts of an
