@@ -43,7 +43,7 @@ func (c *connection) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
-// SetWriteBuffer bounds what the kernel keeps of what is written, bytes.
+// SetWriteBuffer sets the size of the kernel's send buffer, bytes.
 func (c *connection) SetWriteBuffer(n int) error {
 	if t, ok := c.Conn.(interface{ SetWriteBuffer(int) error }); ok {
 		return t.SetWriteBuffer(n)
@@ -109,12 +109,11 @@ func (c *connection) markAuthenticated() {
 	c.move(&c.of.authenticated)
 }
 
-// becomeWebSocket notes that a connection is a WebSocket, which needs far less memory
-// than a request.
+// becomeWebSocket notes that the connection was upgraded: it takes far less memory than
+// one that serves requests.
 func (c *connection) becomeWebSocket() { c.move(&c.of.upgraded) }
 
-// becomeSession takes a connection that has become a session out of those that can be
-// dropped.
+// becomeSession takes the connection off the lists: a session is never dropped.
 func (c *connection) becomeSession() { c.move(nil) }
 
 func (c *connection) move(to *connectionList) {

@@ -5,17 +5,17 @@ import (
 	"errors"
 )
 
-// compare finds out how far what the session has seen still holds in the life
+// rejoin finds out how far what the session has seen still holds in the life
 // that the store lives now, tells its client where it does not, and goes on from
 // there. What is written already stays written as of the life before.
-func (w *writer) compare(ctx context.Context) error {
+func (w *writer) rejoin(ctx context.Context) error {
 	s := w.s
 	if !w.flush() {
 		w.broken = true
 		return nil
 	}
 	before := cursor{s.tag, s.life, s.at}
-	st, from, err := s.stand(ctx, before.String())
+	st, from, err := s.joinAt(ctx, before.String())
 	if log, left := s.lastDeliveryLog(); left {
 		// The session left while it joined again: only this call knows that it is
 		// present once more.
@@ -44,19 +44,6 @@ func (w *writer) compare(ctx context.Context) error {
 	}
 	w.tellGap(before, from.gap)
 	return nil
-}
-
-// lastDeliveryLog is the delivery log of a session that has left; false for one that
-// has not, and whose reader is going to.
-func (s *Session) lastDeliveryLog() (DeliveryLog, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.left.IsZero() {
-		return DeliveryLog{}, false
-	}
-	log := s.copyDeliveryLog()
-	log.end(s.left)
-	return log, true
 }
 
 // rewindTo forgets all that the session was handed beyond p: the store knows

@@ -88,6 +88,7 @@ func same(t *testing.T, a, b redis.Options, c *storetest.Clock) {
 }
 
 func TestAnArchiveCarriesAStoreWhole(t *testing.T) {
+	heavy(t)
 	one, other, cluster := redistest.Start(t, "--appendfsync", "everysec"), redistest.Start(t, "--appendfsync", "everysec"), redistest.StartCluster(t)
 	for _, way := range []struct{ name, from, to string }{
 		{"from one Redis to another", one.URL(), other.URL()},
@@ -106,7 +107,16 @@ func TestAnArchiveCarriesAStoreWhole(t *testing.T) {
 	}
 }
 
+func TestEntriesComeInTheOrderOfTheContractAndNoneThatExpired(t *testing.T) {
+	c := storetest.NewClock()
+	from := filled(t, redistest.Start(t, "--appendfsync", "everysec").URL(), c)
+	if kinds := storetest.Exported(t, dumped(t, archive(t, from)), c.Now()); kinds != 7 {
+		t.Errorf("%d kinds", kinds)
+	}
+}
+
 func TestEntriesThatComeTwiceCountAsOne(t *testing.T) {
+	heavy(t)
 	one, cluster := redistest.Start(t, "--appendfsync", "everysec"), redistest.StartCluster(t)
 	t.Run("in a batch each", func(t *testing.T) {
 		c := storetest.NewClock()
@@ -126,6 +136,7 @@ func TestEntriesThatComeTwiceCountAsOne(t *testing.T) {
 }
 
 func TestADumpEndsWithTheErrorOfTheServer(t *testing.T) {
+	heavy(t)
 	c, s := storetest.NewClock(), redistest.Start(t)
 	from := filled(t, s.URL(), c)
 	from.Patience = 2 * time.Second
@@ -143,6 +154,7 @@ func TestADumpEndsWithTheErrorOfTheServer(t *testing.T) {
 }
 
 func TestNothingIsLeftOutOfALargeStore(t *testing.T) {
+	heavy(t)
 	s := redistest.Start(t, "--appendfsync", "everysec")
 	e, _ := quick(t, redis.Options{URL: s.URL(), Prefix: "a"})
 	want := make(map[string]bool)
@@ -164,19 +176,11 @@ func TestNothingIsLeftOutOfALargeStore(t *testing.T) {
 	count, err := a.Count(t.Context())
 	must(t, err)
 	entries := dumped(t, a)
-	got, kind, last := make(map[string]bool), 0, ""
+	storetest.Exported(t, entries, time.Now())
+	got := make(map[string]bool)
 	for _, e := range entries {
-		switch {
-		case e.Life != nil && kind == 0 && len(got) == 0:
-		case e.Event != nil && kind > 0, e.Mailbox == nil && e.Message == nil && e.Event == nil:
-			t.Fatalf("out of order: %+v", e)
-		case e.Mailbox != nil:
-			kind, last = 1, e.Mailbox.User
-		case e.Message != nil:
-			if e.Message.User != last {
-				t.Fatalf("a message to %s among those to %s", e.Message.User, last)
-			}
-			got[e.Message.User+" "+e.Message.ID] = true
+		if m := e.Message; m != nil {
+			got[m.User+" "+m.ID] = true
 		}
 	}
 	if len(got) != len(want) {
@@ -193,6 +197,7 @@ func TestNothingIsLeftOutOfALargeStore(t *testing.T) {
 }
 
 func TestNoBridgeStartsOnHalfAnImport(t *testing.T) {
+	heavy(t)
 	s := redistest.Start(t)
 	c := storetest.NewClock()
 	from := filled(t, s.URL(), c)
@@ -252,6 +257,7 @@ func TestNoBridgeStartsOnHalfAnImport(t *testing.T) {
 }
 
 func TestAnArchiveIsRefusedWhileAMachineRuns(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	o := redis.Options{URL: s.URL()}
 	e := open(t, o)
@@ -263,6 +269,7 @@ func TestAnArchiveIsRefusedWhileAMachineRuns(t *testing.T) {
 }
 
 func TestAStoreWithALifeOfItsOwnIsNotLoadedInto(t *testing.T) {
+	heavy(t)
 	c := storetest.NewClock()
 	cluster := redistest.StartCluster(t)
 	if err := archive(t, filled(t, cluster.URL(), c)).Begin(t.Context()); !errors.Is(err, bridge.ErrNotEmpty) {
@@ -274,6 +281,7 @@ func TestAStoreWithALifeOfItsOwnIsNotLoadedInto(t *testing.T) {
 }
 
 func TestWhatIsLoadedIsOnAsManyReplicasAsAnAppend(t *testing.T) {
+	heavy(t)
 	c := storetest.NewClock()
 	primary := redistest.Start(t)
 	from := filled(t, redistest.Start(t).URL(), c)
@@ -295,6 +303,7 @@ func TestWhatIsLoadedIsOnAsManyReplicasAsAnAppend(t *testing.T) {
 
 // What the server had not written to its disk by then is gone, and nothing else tells so.
 func TestAnImportIsNotFinishedOnAServerThatWasRestartedMeanwhile(t *testing.T) {
+	heavy(t)
 	c, s := storetest.NewClock(), redistest.Start(t)
 	o := fresh(s.URL(), c)
 	a := archive(t, o)
@@ -314,6 +323,7 @@ func TestAnImportIsNotFinishedOnAServerThatWasRestartedMeanwhile(t *testing.T) {
 }
 
 func TestRevocationsOfAnOlderVersionAreCarriedOrSpokenOf(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	o := redis.Options{URL: s.URL()}
 	e := open(t, o)

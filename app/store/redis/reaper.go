@@ -34,8 +34,8 @@ func (e *Store) unlistSession(session string) rueidis.Completed {
 	return e.client.B().Hdel().Key(live).Field(session).Build()
 }
 
-// reapDead reaps the machines whose leases (until, by machine) lapsed long ago. It does so beside
-// the renewals of this machine's own lease, one round at a time.
+// reapDead reaps the machines whose leases (until, by machine) lapsed long ago. It does
+// so beside the renewals of this machine's own lease, one round at a time.
 func (e *Store) reapDead(now int64, until map[string]int64) {
 	var dead []string
 	for machine, t := range until {
@@ -54,10 +54,10 @@ func (e *Store) reapDead(now int64, until map[string]int64) {
 
 func (e *Store) reapAll(dead []string, now int64, until map[string]int64) {
 	for _, machine := range dead {
-		ctx, cancel := context.WithTimeout(e.life, reapTimeout)
+		ctx, cancel := context.WithTimeout(e.ctx, reapTimeout)
 		err := e.reap(ctx, machine, now, until[machine])
 		cancel()
-		if e.life.Err() != nil {
+		if e.ctx.Err() != nil {
 			return
 		}
 		if err != nil {

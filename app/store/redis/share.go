@@ -12,9 +12,10 @@ import (
 )
 
 // A message to several is kept once, by its id. Each mailbox holds only that id and the
-// mailbox's number among those that share the message. A bit for each number says
-// whether its mailbox still holds the message; the last mailbox that gives the message up deletes it.
-// If a mailbox gave it up and the bits were not told, the message goes when it expires.
+// mailbox's number among those that share the message. A bit for each number says whether
+// its mailbox still holds the message; the last mailbox that gives the message up deletes
+// it. If a mailbox gave it up and the bits were not told, the message goes when it
+// expires.
 
 const (
 	// shareFrom is the least size of a payload, bytes, that is shared: for a smaller one
@@ -85,18 +86,20 @@ func (e *Store) tryRelease(ctx context.Context, released []string) {
 // answer.
 func (e *Store) shared(ctx context.Context, ids []string) (map[string]string, error) {
 	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
-	keys := make([]string, len(ids))
-	for i, id := range ids {
-		keys[i], _ = e.sharedKeys(id)
+	texts, err := repliesOf(ctx, e, ids, func(id string) rueidis.Completed {
+		message, _ := e.sharedKeys(id)
+		return e.get(message)
+	}, (*rueidis.RedisResult).ToString)
+	if err != nil {
+		return nil, err
 	}
-	found, err := e.getMany(ctx, keys)
 	out := make(map[string]string, len(ids))
-	for i, id := range ids {
-		if text, ok := found[keys[i]]; ok {
-			out[id] = text
+	for i, text := range texts {
+		if text != "" {
+			out[ids[i]] = text
 		}
 	}
-	return out, err
+	return out, nil
 }
 
 // sharedMark begins lua/read.lua's answer for a shared message; the id follows.

@@ -1,0 +1,85 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"hookbridge/app/wire"
+)
+
+// ackTimeout is how long an ack may take to be on its way.
+const ackTimeout = 10 * time.Second
+
+// ack passes an ack on. A failing store is no reason to trouble the client:
+// an ack that is lost repeats a message and loses none.
+func (s *Session) ack(c cursor) {
+	ctx, cancel := context.WithTimeout(context.Background(), ackTimeout)
+	defer cancel()
+	if err := s.b.store.Ack(ctx, s.user, c.life, c.at); err != nil {
+		if !errors.Is(err, ErrClosed) && !errors.Is(err, ErrRewound) {
+			s.b.log.Warn("an ack was not kept; its messages may come again", "session", s.id, "error", err)
+		}
+		return
+	}
+	s.logAck(c)
+	s.b.ackTaken(s.user, s.id, s.currentIdentity().TokenID, c)
+}
+
+// ackTaken counts an ack that the store has taken, and tells those who wait for it.
+func (b *Bridge) ackTaken(user, session, tokenID string, c cursor) {
+	b.metrics.acks.Inc()
+	if c.life == b.store.Life() {
+		b.waits.acked(user, c.at)
+	}
+	if b.audit.On() {
+		b.audit.acked(user, session, tokenID, c.String())
+	}
+}
+
+// Ack takes an ack that came without a socket. It counts for the user's sessions
+// that cannot ack by themselves, as far as they were sent what it covers.
+// Errors: *RequestError where the cursor is not this user's, and the store's.
+func (b *Bridge) Ack(ctx context.Context, id Identity, after string) error {
+	c, err := parseCursor(after)
+	if err != nil || c.tag != cursorTag(b.store.Epoch(), id.User) {
+		return &RequestError{"/cursor must be one that this server gave to this user"}
+	}
+	if err := b.store.Ack(ctx, id.User, c.life, c.at); errors.Is(err, ErrRewound) {
+		return nil // what it acks is gone, which the next poll or stream tells by a gap
+	} else if err != nil {
+		return err
+	}
+	session := ""
+	for _, s := range b.hub.of(id.User) {
+		if s.oneWay {
+			s.logAck(c)
+			session = s.id
+		}
+	}
+	b.ackTaken(id.User, session, id.TokenID, c)
+	return nil
+}
+
+// markSeen notes that the session's user saw an event.
+func (s *Session) markSeen(id string) {
+	if !validID(id) {
+		s.refuse("", wire.NewProblem(wire.CodeInvalidFrame, "id must be an event's id"))
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), ackTimeout)
+	defer cancel()
+	switch err := s.b.store.Seen(ctx, s.user, s.id, id, s.b.cfg.Now()); {
+	case errors.Is(err, ErrUnknown):
+		s.refuse("", ProblemOf(err))
+		return
+	case errors.Is(err, ErrClosed):
+		return
+	case err != nil:
+		s.b.log.Warn("a seen was not kept", "session", s.id, "error", err)
+		s.refuse("", ProblemOf(err))
+		return
+	}
+	s.b.metrics.seen.Inc()
+	s.b.audit.seen(s.user, s.id, s.currentIdentity().TokenID, id)
+}
