@@ -61,7 +61,7 @@ func (b *Bridge) Accept(conn Conn, h Handshake) {
 	var err error
 	if b.guard.Run("connection", func() {
 		conn.Limit(b.cfg.MaxBytes)
-		s, after, err = b.greet(conn, h)
+		s, after, err = b.handshake(conn, h)
 	}) {
 		err = &refusal{code: wire.CloseInternal, reason: brokenReason}
 	}
@@ -128,10 +128,10 @@ func (b *Bridge) Refuse(conn Conn, code wire.CloseCode, reason string) {
 	conn.WriteClose(code, truncate(reason), time.Now().Add(closeWait))
 }
 
-// greet takes what must come before a session: within ConnectTimeout, the first
+// handshake takes what must come before a session: within ConnectTimeout, the first
 // frame with where to resume, and a token from there or from the handshake.
 // Its error is a *refusal, or the connection's own.
-func (b *Bridge) greet(conn Conn, h Handshake) (s *Session, after string, err error) {
+func (b *Bridge) handshake(conn Conn, h Handshake) (s *Session, after string, err error) {
 	var id Identity
 	if h.Identity != nil {
 		id = *h.Identity
@@ -176,7 +176,7 @@ func (b *Bridge) newSession(conn Conn, id Identity, h Handshake) *Session {
 		transport: h.Transport, oneWay: h.OneWay,
 		since: b.cfg.Now(), identity: id,
 		frames:  rate.NewLimiter(rate.Limit(b.cfg.FrameRate), b.cfg.FrameBurst),
-		pulling: true, heard: now, pingAt: now.Add(b.cfg.PingEvery),
+		reading: true, heard: now, pingAt: now.Add(b.cfg.PingEvery),
 	}
 }
 

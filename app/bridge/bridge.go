@@ -152,9 +152,9 @@ func (b *Bridge) Check(ctx context.Context) error {
 	return b.store.Check(ctx)
 }
 
-// thinOut makes room where a user has too many sessions, on whichever machine
+// enforceSessionLimit makes room where a user has too many sessions, on whichever machine
 // they are: the oldest polls are answered, or the oldest sessions closed.
-func (b *Bridge) thinOut(ctx context.Context, user string) error {
+func (b *Bridge) enforceSessionLimit(ctx context.Context, user string) error {
 	list, err := b.live.Sessions(ctx, user)
 	if err != nil {
 		return fmt.Errorf("list sessions: %w", err)

@@ -10,9 +10,9 @@ import (
 
 // Bounds of a trail: what is older is forgotten, and said to be.
 const (
-	maxMarks   = 128 // of each kind
-	maxSkips   = 64
-	maxPassing = 64
+	maxMarks    = 128 // of each kind
+	maxSkips    = 64
+	maxUnstored = 64
 )
 
 // Mark says that a session had everything up to a place at a time.
@@ -27,8 +27,8 @@ type Skip struct {
 	First, Last Position
 }
 
-// Passing is a message without a place that a session was handed.
-type Passing struct {
+// Unstored is a message without a place that a session was handed.
+type Unstored struct {
 	ID       string    `json:"id"`
 	Frame    uint64    `json:"n"` // how many event frames the session had with it
 	Sent     time.Time `json:"sent"`
@@ -45,12 +45,12 @@ type DeliveryLog struct {
 	// Life is the life of the store that all places here are of.
 	Life string `json:"life,omitempty"`
 	// From is the place from which on the trail knows everything.
-	From     Position  `json:"from"`
-	Sent     []Mark    `json:"sent,omitempty"`
-	Received []Mark    `json:"received,omitempty"`
-	Acked    []Mark    `json:"acked,omitempty"`
-	Skips    []Skip    `json:"holes,omitempty"`
-	Passing  []Passing `json:"passing,omitempty"`
+	From     Position   `json:"from"`
+	Sent     []Mark     `json:"sent,omitempty"`
+	Received []Mark     `json:"received,omitempty"`
+	Acked    []Mark     `json:"acked,omitempty"`
+	Skips    []Skip     `json:"holes,omitempty"`
+	Unstored []Unstored `json:"passing,omitempty"`
 }
 
 // Times are those of one message in one session; zero where it has not happened
@@ -60,13 +60,13 @@ type Times struct {
 }
 
 // Empty reports whether the session was handed nothing.
-func (t *DeliveryLog) Empty() bool { return len(t.Sent) == 0 && len(t.Passing) == 0 }
+func (t *DeliveryLog) Empty() bool { return len(t.Sent) == 0 && len(t.Unstored) == 0 }
 
 // Of tells what the session did with a message, by its id and place; false where
 // the session was not handed it, as far as is known.
 func (t *DeliveryLog) Of(id string, mailbox, broadcast uint64) (Times, bool) {
 	if mailbox == 0 && broadcast == 0 {
-		for _, p := range t.Passing {
+		for _, p := range t.Unstored {
 			if p.ID == id {
 				return Times{Sent: p.Sent, Received: p.Received}, true
 			}
@@ -81,9 +81,9 @@ func (t *DeliveryLog) Of(id string, mailbox, broadcast uint64) (Times, bool) {
 	return times, !times.Sent.IsZero()
 }
 
-// Standing tells how far a live session is with a message. StatusQueued: it does
+// StatusOf tells how far a live session is with a message. StatusQueued: it does
 // not have it and will not be handed it.
-func (t *DeliveryLog) Standing(id string, mailbox, broadcast uint64) Status {
+func (t *DeliveryLog) StatusOf(id string, mailbox, broadcast uint64) Status {
 	place := Position{Mailbox: mailbox, Broadcast: broadcast}
 	times, had := t.Of(id, mailbox, broadcast)
 	switch {
@@ -161,39 +161,39 @@ func (t *DeliveryLog) skip(first, last Position) {
 // notYet is the frame of a message that waits to be written.
 const notYet = math.MaxUint64
 
-// passing notes a message without a place: first that it waits (n is notYet),
+// unstored notes a message without a place: first that it waits (n is notYet),
 // then that it is about to be written as the session's n-th event frame.
-func (t *DeliveryLog) passing(id string, n uint64) {
-	for i := range t.Passing {
-		if p := &t.Passing[i]; p.ID == id && p.Frame == notYet {
+func (t *DeliveryLog) unstored(id string, n uint64) {
+	for i := range t.Unstored {
+		if p := &t.Unstored[i]; p.ID == id && p.Frame == notYet {
 			p.Frame = n
 			return
 		}
 	}
-	if len(t.Passing) >= maxPassing {
-		t.Passing = slices.Delete(t.Passing, 0, maxPassing/2)
+	if len(t.Unstored) >= maxUnstored {
+		t.Unstored = slices.Delete(t.Unstored, 0, maxUnstored/2)
 	}
-	t.Passing = append(t.Passing, Passing{ID: id, Frame: n})
+	t.Unstored = append(t.Unstored, Unstored{ID: id, Frame: n})
 }
 
-// unpass forgets a message that waits no longer.
-func (t *DeliveryLog) unpass(id string) {
-	t.Passing = slices.DeleteFunc(t.Passing, func(p Passing) bool { return p.ID == id && p.Frame == notYet })
+// dropUnstored forgets a message that waits no longer.
+func (t *DeliveryLog) dropUnstored(id string) {
+	t.Unstored = slices.DeleteFunc(t.Unstored, func(p Unstored) bool { return p.ID == id && p.Frame == notYet })
 }
 
-// sent and passed give those up to the n-th frame their times.
-func (t *DeliveryLog) sent(n uint64, at time.Time) {
-	for i := len(t.Passing) - 1; i >= 0 && t.Passing[i].Sent.IsZero(); i-- {
-		if t.Passing[i].Frame <= n {
-			t.Passing[i].Sent = at
+// unstoredSent and passed give those up to the n-th frame their times.
+func (t *DeliveryLog) unstoredSent(n uint64, at time.Time) {
+	for i := len(t.Unstored) - 1; i >= 0 && t.Unstored[i].Sent.IsZero(); i-- {
+		if t.Unstored[i].Frame <= n {
+			t.Unstored[i].Sent = at
 		}
 	}
 }
 
-func (t *DeliveryLog) passed(n uint64, at time.Time) {
-	for i := len(t.Passing) - 1; i >= 0 && t.Passing[i].Received.IsZero(); i-- {
-		if t.Passing[i].Frame <= n {
-			t.Passing[i].Received = at
+func (t *DeliveryLog) unstoredReceived(n uint64, at time.Time) {
+	for i := len(t.Unstored) - 1; i >= 0 && t.Unstored[i].Received.IsZero(); i-- {
+		if t.Unstored[i].Frame <= n {
+			t.Unstored[i].Received = at
 		}
 	}
 }
@@ -201,13 +201,13 @@ func (t *DeliveryLog) passed(n uint64, at time.Time) {
 // end closes the trail: what still waits was not handed over.
 func (t *DeliveryLog) end(at time.Time) {
 	t.Ended, t.Ending = at, false
-	t.Passing = slices.DeleteFunc(t.Passing, func(p Passing) bool { return p.Frame == notYet })
+	t.Unstored = slices.DeleteFunc(t.Unstored, func(p Unstored) bool { return p.Frame == notYet })
 }
 
 func (t *DeliveryLog) clone() DeliveryLog {
 	c := *t
 	c.Sent, c.Received, c.Acked = slices.Clone(t.Sent), slices.Clone(t.Received), slices.Clone(t.Acked)
-	c.Skips, c.Passing = slices.Clone(t.Skips), slices.Clone(t.Passing)
+	c.Skips, c.Unstored = slices.Clone(t.Skips), slices.Clone(t.Unstored)
 	return c
 }
 

@@ -79,7 +79,7 @@ func TestWhatASessionPassedWithoutAFrameItWasNotHanded(t *testing.T) {
 func TestAMessageWithoutAPlaceIsKnownByItsID(t *testing.T) {
 	tr := &DeliveryLog{}
 	for i, n := range []uint64{2, 5, 7} {
-		tr.passing(fmt.Sprint("p", i), n)
+		tr.unstored(fmt.Sprint("p", i), n)
 	}
 	want := func(when string, times ...Times) {
 		t.Helper()
@@ -90,12 +90,12 @@ func TestAMessageWithoutAPlaceIsKnownByItsID(t *testing.T) {
 		}
 	}
 	want("before a write", Times{}, Times{}, Times{})
-	tr.sent(5, instantOf(1))
+	tr.unstoredSent(5, instantOf(1))
 	want("after a write", Times{Sent: instantOf(1)}, Times{Sent: instantOf(1)}, Times{})
-	tr.passed(2, instantOf(2))
-	tr.sent(7, instantOf(3))
+	tr.unstoredReceived(2, instantOf(2))
+	tr.unstoredSent(7, instantOf(3))
 	want("after a pong", Times{instantOf(1), instantOf(2), time.Time{}}, Times{Sent: instantOf(1)}, Times{Sent: instantOf(3)})
-	tr.passed(9, instantOf(4))
+	tr.unstoredReceived(9, instantOf(4))
 	want("in the end", Times{instantOf(1), instantOf(2), time.Time{}}, Times{instantOf(1), instantOf(4), time.Time{}}, Times{instantOf(3), instantOf(4), time.Time{}})
 	if _, had := tr.Of("p9", 0, 0); had {
 		t.Error("an id never handed is known")
@@ -160,11 +160,11 @@ func TestSkipsAreBoundedAndForgottenWithTheirPlaces(t *testing.T) {
 
 func TestMessagesWithoutAPlaceAreBounded(t *testing.T) {
 	tr := &DeliveryLog{}
-	for n := uint64(1); n <= 5*maxPassing; n++ {
-		tr.passing(fmt.Sprint(n), n)
-		tr.sent(n, instantOf(n))
-		if len(tr.Passing) > maxPassing {
-			t.Fatalf("%d are kept", len(tr.Passing))
+	for n := uint64(1); n <= 5*maxUnstored; n++ {
+		tr.unstored(fmt.Sprint(n), n)
+		tr.unstoredSent(n, instantOf(n))
+		if len(tr.Unstored) > maxUnstored {
+			t.Fatalf("%d are kept", len(tr.Unstored))
 		}
 		if got, had := tr.Of(fmt.Sprint(n), 0, 0); !had || !got.Sent.Equal(instantOf(n)) {
 			t.Fatalf("the newest is %+v, %v", got, had)
@@ -173,7 +173,7 @@ func TestMessagesWithoutAPlaceAreBounded(t *testing.T) {
 	if _, had := tr.Of("1", 0, 0); had {
 		t.Error("the oldest is still known")
 	}
-	if _, had := tr.Of(fmt.Sprint(4*maxPassing+maxPassing/2+1), 0, 0); !had {
+	if _, had := tr.Of(fmt.Sprint(4*maxUnstored+maxUnstored/2+1), 0, 0); !had {
 		t.Error("less is known than half of the bound")
 	}
 }
@@ -181,7 +181,7 @@ func TestMessagesWithoutAPlaceAreBounded(t *testing.T) {
 func TestACopyOfATrailIsOfItsOwn(t *testing.T) {
 	tr := &DeliveryLog{Member: Member{User: "u", Session: "s", Groups: []string{"g"}}}
 	tr.skip(mail(2), mail(2))
-	tr.passing("p", 1)
+	tr.unstored("p", 1)
 	tr.mark(&tr.Sent, mail(3), instantOf(3))
 	tr.mark(&tr.Received, mail(3), instantOf(4))
 	tr.mark(&tr.Acked, mail(3), instantOf(5))
@@ -191,8 +191,8 @@ func TestACopyOfATrailIsOfItsOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	tr.skip(mail(3), mail(3))
-	tr.sent(1, instantOf(6))
-	tr.passed(1, instantOf(7))
+	tr.unstoredSent(1, instantOf(6))
+	tr.unstoredReceived(1, instantOf(7))
 	for i := uint64(4); i < 4+2*maxMarks; i++ {
 		tr.mark(&tr.Sent, mail(i), instantOf(i))
 		tr.mark(&tr.Received, mail(i), instantOf(i))

@@ -26,7 +26,7 @@ func (s *Session) memberWith(id *Identity) Member {
 // An error has ended it, for live to see; it is returned for those who answer in
 // another way.
 func (s *Session) join(after string) (err error) {
-	defer s.survive()
+	defer s.recoverPanic()
 	b := s.b
 	b.hub.add(s)
 	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
@@ -73,7 +73,7 @@ func (s *Session) live() {
 	if s.b.guard.Run(whereSession, s.read) {
 		s.finish(wire.CloseInternal, brokenReason)
 		s.b.guard.Run(whereSession, s.read) // once more, to see the peer's close frame
-		s.sayWhy()
+		s.writeLastClose()
 	}
 }
 
@@ -84,19 +84,19 @@ const (
 	brokenReason = "the bridge failed"
 )
 
-// survive, deferred, keeps a defect in one session from ending all others: that
+// recoverPanic, deferred, keeps a defect in one session from ending all others: that
 // session is closed with 1011. Locks that are held meanwhile must be given back by
 // defers that come after it.
-func (s *Session) survive() {
+func (s *Session) recoverPanic() {
 	if recover() != nil {
 		s.b.guard.Caught(whereSession, "session", s.id)
 		s.finish(wire.CloseInternal, brokenReason)
 	}
 }
 
-// surviveWriting does the same in the session's writer, which has to say the last
+// recoverWriter does the same in the session's writer, which has to say the last
 // word itself.
-func (s *Session) surviveWriting() {
+func (s *Session) recoverWriter() {
 	if recover() == nil {
 		return
 	}
@@ -108,11 +108,11 @@ func (s *Session) surviveWriting() {
 	s.queue, s.queued = nil, 0 // not into the pool: who knows what it was doing
 	s.writing = true           // nothing is written any more
 	s.mu.Unlock()
-	s.sayWhy()
+	s.writeLastClose()
 }
 
-// sayWhy writes the close frame of a session that is ending, unless one was written.
-func (s *Session) sayWhy() {
+// writeLastClose writes the close frame of a session that is ending, unless one was written.
+func (s *Session) writeLastClose() {
 	s.mu.Lock()
 	end := *s.ending
 	s.mu.Unlock()
@@ -166,7 +166,7 @@ func (s *Session) read() {
 			}
 			return
 		}
-		if !s.hear(kind, len(payload)) {
+		if !s.admitFrame(kind, len(payload)) {
 			if kind == KindClose {
 				return
 			}
@@ -180,7 +180,7 @@ func (s *Session) read() {
 		case KindPong:
 			s.pong(payload)
 		case KindPing:
-			s.pongBack(payload)
+			s.answerPing(payload)
 		case KindClose:
 			s.closedByPeer(payload)
 		}
@@ -231,10 +231,10 @@ func (s *Session) finish(code wire.CloseCode, reason string) bool {
 // is no end.
 const fragmentsAFrame = 16
 
-// hear notes that the peer lives, and holds it to its frame rate, in which
+// admitFrame notes that the peer lives, and holds it to its frame rate, in which
 // fragments count less and a pong that we asked for does not. False where the session is
 // ending.
-func (s *Session) hear(kind Kind, size int) bool {
+func (s *Session) admitFrame(kind Kind, size int) bool {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -258,8 +258,8 @@ func (s *Session) hear(kind Kind, size int) bool {
 	return true
 }
 
-// pongBack answers a client's ping, in its turn.
-func (s *Session) pongBack(payload []byte) {
+// answerPing answers a client's ping, in its turn.
+func (s *Session) answerPing(payload []byte) {
 	frame := s.conn.AppendPong(nil, payload)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -297,7 +297,7 @@ func (s *Session) text(payload []byte) {
 		}
 		s.ack(c)
 	case *wire.Seen:
-		s.see(body.ID)
+		s.markSeen(body.ID)
 	case *wire.Send:
 		s.send(body)
 	case *wire.Refresh:

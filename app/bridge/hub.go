@@ -212,10 +212,10 @@ func (h *hub) offer(user string, list []*Session, d Delivery) (sessions int) {
 	}
 	if d.Message.Wanted != "" {
 		if d.Message.Asker != "" {
-			h.waits.relay(d.Message.ID, d.Message.Wanted, d.Message.Asker)
+			h.waits.addFor(d.Message.ID, d.Message.Wanted, d.Message.Asker)
 		}
-		h.waits.handing(user, &d)
-		defer func() { h.waits.handed(user, d.Message.ID, sessions) }()
+		h.waits.delivering(user, &d)
+		defer func() { h.waits.delivered(user, d.Message.ID, sessions) }()
 	}
 	for _, s := range list {
 		if s.offer(d) {
@@ -229,7 +229,7 @@ func (h *hub) offer(user string, list []*Session, d Delivery) (sessions int) {
 func (h *hub) Behind(user string, head Position) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	h.each(user, func(s *Session) { s.behindOf(head) })
+	h.each(user, func(s *Session) { s.readUpTo(head) })
 }
 
 // NewLife implements Hub. Callers who wait for a message have its place in
@@ -242,20 +242,20 @@ func (h *hub) NewLife(life string) {
 	}
 }
 
-// wanted lets a caller on another machine know how far a user's sessions here
+// relayWait lets a caller on another machine know how far a user's sessions here
 // are with an event of earlier, now and from now on.
-func (h *hub) wanted(n *Notice) {
+func (h *hub) relayWait(n *Notice) {
 	list := h.of(n.User)
 	if len(list) == 0 {
 		return
 	}
-	w := h.waits.relay(n.ID, n.Status, n.Asker)
-	h.expect(w, n.User, waited{mailbox: n.Mailbox, broadcast: n.Broadcast})
+	w := h.waits.addFor(n.ID, n.Status, n.Asker)
+	h.expect(w, n.User, awaited{mailbox: n.Mailbox, broadcast: n.Broadcast})
 }
 
 // expect waits for those sessions of a user here that have an event of earlier,
 // and has their sockets answer for it soon.
-func (h *hub) expect(w *wait, user string, u waited) {
+func (h *hub) expect(w *wait, user string, u awaited) {
 	sessions, status := h.holding(user, w.id, u.mailbox, u.broadcast)
 	if sessions == 0 {
 		return
@@ -266,7 +266,7 @@ func (h *hub) expect(w *wait, user string, u waited) {
 	}
 	h.waits.expect(w, user, u)
 	for _, s := range h.of(user) {
-		s.askAgain()
+		s.requestPong()
 	}
 	// A pong may have come before the wait was there to hear it.
 	_, u.status = h.holding(user, w.id, u.mailbox, u.broadcast)
@@ -277,11 +277,11 @@ func (h *hub) expect(w *wait, user string, u waited) {
 func (h *hub) Notify(n Notice) {
 	switch n.Kind {
 	case NoticeReached:
-		h.waits.reach(&n)
+		h.waits.reported(&n)
 		return
 	case NoticeWanted:
 		if n.Asker != "" {
-			h.wanted(&n)
+			h.relayWait(&n)
 		}
 		return
 	case NoticeErased:
@@ -314,7 +314,7 @@ func (h *hub) of(user string) []*Session {
 func (h *hub) holding(user, id string, mailbox, broadcast uint64) (sessions int, status Status) {
 	status = StatusQueued
 	for _, s := range h.of(user) {
-		now := s.standing(id, mailbox, broadcast)
+		now := s.statusOf(id, mailbox, broadcast)
 		if now == StatusQueued {
 			continue
 		}

@@ -5,17 +5,17 @@ import (
 	"errors"
 )
 
-// compare finds out how far what the session has seen still holds in the life
+// rejoin finds out how far what the session has seen still holds in the life
 // that the store lives now, tells its client where it does not, and goes on from
 // there. What is written already stays written as of the life before.
-func (w *writer) compare(ctx context.Context) error {
+func (w *writer) rejoin(ctx context.Context) error {
 	s := w.s
 	if !w.flush() {
 		w.broken = true
 		return nil
 	}
 	before := cursor{s.tag, s.life, s.at}
-	st, from, err := s.stand(ctx, before.String())
+	st, from, err := s.joinAt(ctx, before.String())
 	if log, left := s.lastDeliveryLog(); left {
 		// The session left while it joined again: only this call knows that it is
 		// present once more.

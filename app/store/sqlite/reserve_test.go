@@ -115,7 +115,7 @@ func comeAndGo(t *testing.T, e *Store) (refused int) {
 		}
 		trail := bridge.DeliveryLog{Member: m, Ended: time.Now()}
 		for n := range 60 {
-			trail.Passing = append(trail.Passing, bridge.Passing{ID: fmt.Sprint("an-event-with-a-long-name-", n), Sent: time.Now()})
+			trail.Unstored = append(trail.Unstored, bridge.Unstored{ID: fmt.Sprint("an-event-with-a-long-name-", n), Sent: time.Now()})
 		}
 		mustDo(t, e.Exit(t.Context(), trail))
 	}

@@ -21,8 +21,8 @@ func TestWhatIsKnownOfPeopleSurvivesARestart(t *testing.T) {
 	at := bridge.Position{Mailbox: 3, Broadcast: 1}
 	log := bridge.DeliveryLog{Member: m, Ended: now.Add(time.Hour), From: bridge.Position{Mailbox: 1},
 		Sent: []bridge.Mark{{Place: at, At: now}}, Received: []bridge.Mark{{Place: at, At: now}}, Acked: []bridge.Mark{{Place: at, At: now}},
-		Skips:   []bridge.Skip{{First: bridge.Position{Mailbox: 2}, Last: bridge.Position{Mailbox: 2}}},
-		Passing: []bridge.Passing{{ID: "msg_p", Frame: 1, Sent: now, Received: now}}}
+		Skips:    []bridge.Skip{{First: bridge.Position{Mailbox: 2}, Last: bridge.Position{Mailbox: 2}}},
+		Unstored: []bridge.Unstored{{ID: "msg_p", Frame: 1, Sent: now, Received: now}}}
 	mustDo(t, e.Exit(t.Context(), log))
 	mustDo(t, e.SetMember(t.Context(), "set", "ada", true))
 	mustDo(t, e.SetMember(t.Context(), "left", "ada", true))

@@ -176,7 +176,7 @@ func TestASessionThatLeavesAFailingStoreIsForgotten(t *testing.T) {
 	m := member("u", "s", "t")
 	here.mustJoin(t, m)
 	e.health.damage(errDamaged)
-	if err := here.live.Leave(t.Context(), bridge.DeliveryLog{Member: m, Ended: time.Now(), Passing: []bridge.Passing{{ID: "x"}}}); err != nil {
+	if err := here.live.Leave(t.Context(), bridge.DeliveryLog{Member: m, Ended: time.Now(), Unstored: []bridge.Unstored{{ID: "x"}}}); err != nil {
 		t.Fatal(err)
 	}
 	_ = e.settled(t.Context()) // fails, after the leaving has

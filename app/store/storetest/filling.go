@@ -158,7 +158,7 @@ func (f *fixture) fillPeople() {
 		log.Ended = f.clock.Now().Add(time.Duration(i) * time.Second).UTC().Truncate(time.Millisecond)
 		log.Received = log.Sent
 		log.Skips = []bridge.Skip{{First: bridge.Position{Mailbox: 2}, Last: bridge.Position{Mailbox: 2}}}
-		log.Passing = []bridge.Passing{{ID: "msg_1", Frame: 2, Sent: log.Member.Since}}
+		log.Unstored = []bridge.Unstored{{ID: "msg_1", Frame: 2, Sent: log.Member.Since}}
 		f.leave(log)
 	}
 	for i := range 3 {

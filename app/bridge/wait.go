@@ -33,22 +33,22 @@ type wait struct {
 	done  chan struct{}
 
 	// What follows is guarded by waits.mu.
-	users  map[string]*waited
+	users  map[string]*awaited
 	sealed bool // all who are waited for are known
 	atMost int  // or are, as soon as they have so many sessions
 	left   int  // of users, below level
 	ended  bool
 }
 
-// waited is a recipient who was online.
-type waited struct {
+// awaited is a recipient who was online.
+type awaited struct {
 	mailbox, broadcast uint64
 	sessions           int
 	elsewhere          map[string]int // sessions that other machines have told of, for a message to all
 	status             Status
 }
 
-func (u *waited) total() int {
+func (u *awaited) total() int {
 	n := u.sessions
 	for _, sessions := range u.elsewhere {
 		n += sessions
@@ -63,7 +63,7 @@ func newWaits(tell func(Notice)) *waits {
 // add begins to wait, before the event is appended: a pong may come before
 // Append returns.
 func (ws *waits) add(id string, level Status) *wait {
-	w := &wait{id: id, level: level, done: make(chan struct{}), users: make(map[string]*waited)}
+	w := &wait{id: id, level: level, done: make(chan struct{}), users: make(map[string]*awaited)}
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if ws.closed {
@@ -81,18 +81,18 @@ func (w *wait) end() {
 	}
 }
 
-// handing notes that a message is about to go to a user's sessions, and handed,
+// delivering notes that a message is about to go to a user's sessions, and handed,
 // afterwards, to how many it went. Nobody is waited for whom it did not reach.
-func (ws *waits) handing(user string, d *Delivery) {
+func (ws *waits) delivering(user string, d *Delivery) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	for _, w := range ws.byID[d.Message.ID] {
-		ws.merge(w, user, waited{mailbox: d.Mailbox, broadcast: d.Broadcast, status: StatusSent})
+		ws.merge(w, user, awaited{mailbox: d.Mailbox, broadcast: d.Broadcast, status: StatusSent})
 	}
 }
 
 // merge takes over what is newly known of a user; mu is held.
-func (ws *waits) merge(w *wait, user string, now waited) {
+func (ws *waits) merge(w *wait, user string, now awaited) {
 	u := w.users[user]
 	if u == nil {
 		w.users[user] = &now
@@ -108,7 +108,7 @@ func (ws *waits) merge(w *wait, user string, now waited) {
 }
 
 // raise notes that a user has come further; mu is held.
-func (ws *waits) raise(w *wait, user string, u *waited, now Status) {
+func (ws *waits) raise(w *wait, user string, u *awaited, now Status) {
 	if !u.status.Less(now) {
 		return
 	}
@@ -123,7 +123,7 @@ func (ws *waits) raise(w *wait, user string, u *waited, now Status) {
 	w.check()
 }
 
-func (ws *waits) handed(user, id string, sessions int) {
+func (ws *waits) delivered(user, id string, sessions int) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	for _, w := range ws.byID[id] {
@@ -148,15 +148,15 @@ func (ws *waits) handed(user, id string, sessions int) {
 }
 
 // expect adds a recipient of an event that was appended earlier.
-func (ws *waits) expect(w *wait, user string, u waited) {
+func (ws *waits) expect(w *wait, user string, u awaited) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	ws.merge(w, user, u)
 }
 
-// seal says that all who are waited for are known, but for those that other
+// allKnown says that all who are waited for are known, but for those that other
 // machines have yet to name until there are so many sessions.
-func (ws *waits) seal(w *wait, sessions int) {
+func (ws *waits) allKnown(w *wait, sessions int) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	w.sealed, w.atMost = true, sessions
@@ -176,9 +176,9 @@ func (w *wait) check() {
 	}
 }
 
-// relay begins to wait for a caller on another machine, who waits no longer
+// addFor begins to wait for a caller on another machine, who waits no longer
 // than MaxWait.
-func (ws *waits) relay(id string, level Status, asker string) *wait {
+func (ws *waits) addFor(id string, level Status, asker string) *wait {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	for _, w := range ws.byID[id] {
@@ -186,20 +186,20 @@ func (ws *waits) relay(id string, level Status, asker string) *wait {
 			return w
 		}
 	}
-	w := &wait{id: id, level: level, asker: asker, done: make(chan struct{}), users: make(map[string]*waited)}
+	w := &wait{id: id, level: level, asker: asker, done: make(chan struct{}), users: make(map[string]*awaited)}
 	ws.byID[id] = append(ws.byID[id], w)
 	ws.open.Add(1)
 	time.AfterFunc(MaxWait, func() { ws.guard.Run("timer", func() { ws.remove(w) }) })
 	return w
 }
 
-// reach takes over what another machine says of a user.
-func (ws *waits) reach(n *Notice) {
+// reported takes over what another machine says of a user.
+func (ws *waits) reported(n *Notice) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	for _, w := range ws.byID[n.ID] {
 		if w.asker == "" {
-			ws.merge(w, n.User, waited{mailbox: n.Mailbox, broadcast: n.Broadcast, status: n.Status})
+			ws.merge(w, n.User, awaited{mailbox: n.Mailbox, broadcast: n.Broadcast, status: n.Status})
 			if u := w.users[n.User]; n.Broadcast != 0 { // of others the store knew the number
 				if u.elsewhere == nil {
 					u.elsewhere = make(map[string]int)
@@ -211,8 +211,8 @@ func (ws *waits) reach(n *Notice) {
 	}
 }
 
-// progress raises a user in every wait that reached tells has come further.
-func (ws *waits) progress(user string, reached func(id string, u *waited) Status) {
+// advance raises a user in every wait that reached tells has come further.
+func (ws *waits) advance(user string, reached func(id string, u *awaited) Status) {
 	if ws.open.Load() == 0 {
 		return
 	}
@@ -226,7 +226,7 @@ func (ws *waits) progress(user string, reached func(id string, u *waited) Status
 
 // acked raises a user to acked in all that lies up to p.
 func (ws *waits) acked(user string, p Position) {
-	ws.progress(user, func(_ string, u *waited) Status {
+	ws.advance(user, func(_ string, u *awaited) Status {
 		if (u.mailbox != 0 || u.broadcast != 0) && p.Covers(Position{Mailbox: u.mailbox, Broadcast: u.broadcast}) {
 			return StatusAcked
 		}
@@ -235,7 +235,7 @@ func (ws *waits) acked(user string, p Position) {
 }
 
 // remove ends a wait and returns how far everybody came, who was online.
-func (ws *waits) remove(w *wait) map[string]*waited {
+func (ws *waits) remove(w *wait) map[string]*awaited {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	ws.open.Add(-1)

@@ -62,8 +62,8 @@ func mailDelivery(id string, seq uint64) *Delivery {
 	return &Delivery{Message: &Message{ID: id}, Mailbox: seq}
 }
 
-func received(id string) func(string, *waited) Status {
-	return func(have string, u *waited) Status {
+func received(id string) func(string, *awaited) Status {
+	return func(have string, u *awaited) Status {
 		if have == id {
 			return StatusReceived
 		}
@@ -75,17 +75,17 @@ func TestAWaitEndsWhenEverybodyHasComeThatFar(t *testing.T) {
 	ws := newWaits(nil)
 	w := ws.add("m", StatusReceived)
 	for i, user := range []string{"ada", "bob"} {
-		ws.handing(user, mailDelivery("m", uint64(i+1)))
-		ws.handed(user, "m", i+1)
+		ws.delivering(user, mailDelivery("m", uint64(i+1)))
+		ws.delivered(user, "m", i+1)
 	}
-	ws.progress("ada", received("m"))
+	ws.advance("ada", received("m"))
 	wantOver(t, w, false, "before it is known who is waited for")
-	ws.seal(w, 0)
+	ws.allKnown(w, 0)
 	wantOver(t, w, false, "with one to come")
-	ws.progress("bob", received("other"))
-	ws.progress("cleo", received("m"))
+	ws.advance("bob", received("other"))
+	ws.advance("cleo", received("m"))
 	wantOver(t, w, false, "after progress of others")
-	ws.progress("bob", received("m"))
+	ws.advance("bob", received("m"))
 	wantOver(t, w, true, "when both are there")
 	ws.acked("bob", Position{Mailbox: 2})
 	users := ws.remove(w)
@@ -98,11 +98,11 @@ func TestAWaitEndsWhenEverybodyHasComeThatFar(t *testing.T) {
 func TestAPongMayComeBeforeTheStoreHasAnswered(t *testing.T) {
 	ws := newWaits(nil)
 	w := ws.add("m", StatusReceived)
-	ws.handing("ada", mailDelivery("m", 1))
-	ws.progress("ada", received("m"))
-	ws.handed("ada", "m", 1)
-	ws.expect(w, "ada", waited{mailbox: 1, sessions: 1, status: StatusSent})
-	ws.seal(w, 0)
+	ws.delivering("ada", mailDelivery("m", 1))
+	ws.advance("ada", received("m"))
+	ws.delivered("ada", "m", 1)
+	ws.expect(w, "ada", awaited{mailbox: 1, sessions: 1, status: StatusSent})
+	ws.allKnown(w, 0)
 	wantOver(t, w, true, "after a pong in between")
 	if u := ws.remove(w)["ada"]; u.status != StatusReceived || u.total() != 1 {
 		t.Errorf("%+v", u)
@@ -112,10 +112,10 @@ func TestAPongMayComeBeforeTheStoreHasAnswered(t *testing.T) {
 func TestAStatusNeverGoesBack(t *testing.T) {
 	ws := newWaits(nil)
 	w := ws.add("m", StatusAcked)
-	ws.expect(w, "ada", waited{mailbox: 1, sessions: 1, status: StatusAcked})
-	ws.expect(w, "ada", waited{mailbox: 1, sessions: 1, status: StatusSent})
-	ws.progress("ada", received("m"))
-	ws.seal(w, 0)
+	ws.expect(w, "ada", awaited{mailbox: 1, sessions: 1, status: StatusAcked})
+	ws.expect(w, "ada", awaited{mailbox: 1, sessions: 1, status: StatusSent})
+	ws.advance("ada", received("m"))
+	ws.allKnown(w, 0)
 	wantOver(t, w, true, "after an ack")
 	if got := ws.remove(w)["ada"].status; got != StatusAcked {
 		t.Errorf("it is %s", got)
@@ -125,10 +125,10 @@ func TestAStatusNeverGoesBack(t *testing.T) {
 func TestNobodyIsWaitedForWhomItDidNotReach(t *testing.T) {
 	ws := newWaits(nil)
 	w := ws.add("m", StatusAcked)
-	ws.handing("ada", mailDelivery("m", 1))
-	ws.handing("bob", mailDelivery("m", 1))
-	ws.seal(w, 0)
-	ws.handed("ada", "m", 0)
+	ws.delivering("ada", mailDelivery("m", 1))
+	ws.delivering("bob", mailDelivery("m", 1))
+	ws.allKnown(w, 0)
+	ws.delivered("ada", "m", 0)
 	wantOver(t, w, false, "while bob has it")
 	ws.acked("bob", Position{Mailbox: 1})
 	wantOver(t, w, true, "when bob has acked")
@@ -136,7 +136,7 @@ func TestNobodyIsWaitedForWhomItDidNotReach(t *testing.T) {
 		t.Errorf("%v", users)
 	}
 	alone := ws.add("n", StatusReceived)
-	ws.seal(alone, 0)
+	ws.allKnown(alone, 0)
 	wantOver(t, alone, true, "with nobody online")
 	ws.remove(alone)
 	ws.empty(t)
@@ -144,22 +144,22 @@ func TestNobodyIsWaitedForWhomItDidNotReach(t *testing.T) {
 
 func TestAnAckCountsForWhatItCovers(t *testing.T) {
 	for _, c := range []struct {
-		at   waited
+		at   awaited
 		ack  Position
 		want bool
 	}{
-		{waited{mailbox: 5}, Position{Mailbox: 5}, true},
-		{waited{mailbox: 5}, Position{Mailbox: 9}, true},
-		{waited{mailbox: 5}, Position{Mailbox: 4, Broadcast: 9}, false},
-		{waited{broadcast: 5}, Position{Broadcast: 5}, true},
-		{waited{broadcast: 5}, Position{Mailbox: 9, Broadcast: 4}, false},
-		{waited{}, Position{Mailbox: 9, Broadcast: 9}, false}, // it has no place that an ack could cover
+		{awaited{mailbox: 5}, Position{Mailbox: 5}, true},
+		{awaited{mailbox: 5}, Position{Mailbox: 9}, true},
+		{awaited{mailbox: 5}, Position{Mailbox: 4, Broadcast: 9}, false},
+		{awaited{broadcast: 5}, Position{Broadcast: 5}, true},
+		{awaited{broadcast: 5}, Position{Mailbox: 9, Broadcast: 4}, false},
+		{awaited{}, Position{Mailbox: 9, Broadcast: 9}, false}, // it has no place that an ack could cover
 	} {
 		ws := newWaits(nil)
 		w := ws.add("m", StatusAcked)
 		c.at.sessions, c.at.status = 1, StatusSent
 		ws.expect(w, "ada", c.at)
-		ws.seal(w, 0)
+		ws.allKnown(w, 0)
 		ws.acked("ada", c.ack)
 		wantOver(t, w, c.want, fmt.Sprintf("%+v at %+v", c.ack, c.at))
 	}
@@ -168,11 +168,11 @@ func TestAnAckCountsForWhatItCovers(t *testing.T) {
 func TestSeveralCallersMayWaitForOneEvent(t *testing.T) {
 	ws := newWaits(nil)
 	received, acked := ws.add("m", StatusReceived), ws.add("m", StatusAcked)
-	ws.handing("ada", mailDelivery("m", 1))
-	ws.handed("ada", "m", 1)
-	ws.seal(received, 0)
-	ws.seal(acked, 0)
-	ws.progress("ada", func(string, *waited) Status { return StatusReceived })
+	ws.delivering("ada", mailDelivery("m", 1))
+	ws.delivered("ada", "m", 1)
+	ws.allKnown(received, 0)
+	ws.allKnown(acked, 0)
+	ws.advance("ada", func(string, *awaited) Status { return StatusReceived })
 	wantOver(t, received, true, "who waits for received")
 	wantOver(t, acked, false, "who waits for acked")
 	ws.remove(received)
@@ -185,13 +185,13 @@ func TestSeveralCallersMayWaitForOneEvent(t *testing.T) {
 func TestAMessageToAllIsWaitedForUntilAllItsSessionsAreNamed(t *testing.T) {
 	ws := newWaits(nil)
 	w := ws.add("m", StatusReceived)
-	ws.handing("ada", &Delivery{Message: &Message{ID: "m"}, Broadcast: 4})
-	ws.handed("ada", "m", 1)
-	ws.seal(w, 4)
-	ws.progress("ada", received("m"))
+	ws.delivering("ada", &Delivery{Message: &Message{ID: "m"}, Broadcast: 4})
+	ws.delivered("ada", "m", 1)
+	ws.allKnown(w, 4)
+	ws.advance("ada", received("m"))
 	wantOver(t, w, false, "with three sessions to be named")
 	reached := func(machine, user string, sessions int, s Status) {
-		ws.reach(&Notice{Kind: NoticeReached, ID: "m", Asker: machine, User: user, Sessions: sessions, Broadcast: 4, Status: s})
+		ws.reported(&Notice{Kind: NoticeReached, ID: "m", Asker: machine, User: user, Sessions: sessions, Broadcast: 4, Status: s})
 	}
 	reached("two", "ada", 1, StatusSent) // the same user on another machine
 	reached("two", "bob", 2, StatusSent)
@@ -208,18 +208,18 @@ func TestAMessageToAllIsWaitedForUntilAllItsSessionsAreNamed(t *testing.T) {
 func TestACallerElsewhereIsToldEachStepOnce(t *testing.T) {
 	var n noted
 	ws := newWaits(n.tell)
-	w := ws.relay("m", StatusAcked, "two")
-	if ws.relay("m", StatusAcked, "two") != w || ws.relay("m", StatusAcked, "three") == w {
+	w := ws.addFor("m", StatusAcked, "two")
+	if ws.addFor("m", StatusAcked, "two") != w || ws.addFor("m", StatusAcked, "three") == w {
 		t.Fatal("a machine asks once, and for itself")
 	}
-	ws.remove(ws.relay("m", StatusAcked, "three"))
-	ws.handing("ada", mailDelivery("m", 3))
-	ws.handed("ada", "m", 1)
-	ws.progress("ada", received("m"))
-	ws.progress("ada", received("m"))
+	ws.remove(ws.addFor("m", StatusAcked, "three"))
+	ws.delivering("ada", mailDelivery("m", 3))
+	ws.delivered("ada", "m", 1)
+	ws.advance("ada", received("m"))
+	ws.advance("ada", received("m"))
 	ws.acked("ada", Position{Mailbox: 3})
 	// What another machine says is not passed on: it has told everybody itself.
-	ws.reach(&Notice{Kind: NoticeReached, ID: "m", Asker: "two", User: "bob", Status: StatusAcked, Sessions: 1, Mailbox: 3})
+	ws.reported(&Notice{Kind: NoticeReached, ID: "m", Asker: "two", User: "bob", Status: StatusAcked, Sessions: 1, Mailbox: 3})
 	want := []Notice{
 		{Kind: NoticeReached, To: "two", User: "ada", ID: "m", Status: StatusReceived, Sessions: 1, Mailbox: 3},
 		{Kind: NoticeReached, To: "two", User: "ada", ID: "m", Status: StatusAcked, Sessions: 1, Mailbox: 3},
@@ -262,9 +262,9 @@ func TestWaitsHoldUnderAllAtOnce(t *testing.T) {
 					return
 				default:
 				}
-				ws.progress(user, func(string, *waited) Status { return StatusReceived })
+				ws.advance(user, func(string, *awaited) Status { return StatusReceived })
 				ws.acked(user, Position{Mailbox: rounds, Broadcast: 1})
-				ws.reach(&Notice{ID: "shared", User: user, Status: StatusReceived, Sessions: 1, Broadcast: 1, Asker: "two"})
+				ws.reported(&Notice{ID: "shared", User: user, Status: StatusReceived, Sessions: 1, Broadcast: 1, Asker: "two"})
 			}
 		})
 	}
@@ -278,11 +278,11 @@ func TestWaitsHoldUnderAllAtOnce(t *testing.T) {
 				w := ws.add(id, StatusAcked)
 				for u := range 4 {
 					user := fmt.Sprint("u", u)
-					ws.handing(user, mailDelivery(id, r+1))
-					ws.handed(user, id, (c+u)%3)
-					ws.expect(w, user, waited{mailbox: r + 1, sessions: 1, status: StatusSent})
+					ws.delivering(user, mailDelivery(id, r+1))
+					ws.delivered(user, id, (c+u)%3)
+					ws.expect(w, user, awaited{mailbox: r + 1, sessions: 1, status: StatusSent})
 				}
-				ws.seal(w, 0)
+				ws.allKnown(w, 0)
 				<-w.done // those who ack go on until all callers are done
 				ws.remove(w)
 			}

@@ -28,45 +28,45 @@ func (s *Session) pong(payload []byte) {
 func (s *Session) answer(h heartbeat) (c cursor, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if h.rewinds != s.rewinds || !s.written.Covers(h.at) || h.frames > s.handed {
+	if h.rewinds != s.rewinds || !s.written.Covers(h.at) || h.frames > s.framesWritten {
 		return c, false
 	}
 	p, frames := h.at, h.frames
 	c = cursor{s.tag, s.life, p}
 	s.received = s.received.Max(p)
-	s.answered = max(s.answered, frames)
+	s.framesAnswered = max(s.framesAnswered, frames)
 	if s.deliveries != nil {
 		now := s.b.cfg.Now()
 		s.deliveries.mark(&s.deliveries.Received, p, now)
-		s.deliveries.passed(frames, now)
+		s.deliveries.unstoredReceived(frames, now)
 	}
-	s.b.waits.progress(s.user, func(id string, u *waited) Status {
+	s.b.waits.advance(s.user, func(id string, u *awaited) Status {
 		if times, ok := s.timesOf(id, u.mailbox, u.broadcast); ok && !times.Received.IsZero() {
 			return StatusReceived
 		}
 		return u.status
 	})
-	if s.plain && s.received != s.written || s.awaited > s.answered {
+	if s.plain && s.received != s.written || s.frameAwaited > s.framesAnswered {
 		s.push(item{})
 	}
 	return c, true
 }
 
-// askAgain has the socket answer for all that it was handed, soon.
-func (s *Session) askAgain() {
+// requestPong has the socket answer for all that it was handed, soon.
+func (s *Session) requestPong() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ending == nil && !s.oneWay && s.handed > s.answered {
-		s.awaited = s.handed
+	if s.ending == nil && !s.oneWay && s.framesWritten > s.framesAnswered {
+		s.frameAwaited = s.framesWritten
 		if !s.pinged {
 			s.push(item{})
 		}
 	}
 }
 
-// standing tells how far this session is with a message; StatusQueued where it
+// statusOf tells how far this session is with a message; StatusQueued where it
 // does not have it.
-func (s *Session) standing(id string, mailbox, broadcast uint64) Status {
+func (s *Session) statusOf(id string, mailbox, broadcast uint64) Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.deliveries
@@ -76,7 +76,7 @@ func (s *Session) standing(id string, mailbox, broadcast uint64) Status {
 	case t == nil:
 		t = &DeliveryLog{From: s.written.Max(s.start)}
 	}
-	return t.Standing(id, mailbox, broadcast)
+	return t.StatusOf(id, mailbox, broadcast)
 }
 
 // timesOf tells when the session was handed a message; mu is held.
@@ -98,13 +98,13 @@ func (s *Session) ack(c cursor) {
 		}
 		return
 	}
-	s.noteAck(c)
-	s.b.took(s.user, s.id, s.currentIdentity().TokenID, c)
+	s.logAck(c)
+	s.b.ackTaken(s.user, s.id, s.currentIdentity().TokenID, c)
 }
 
-// noteAck marks an ack in the session's delivery log. One of a life that the store has
+// logAck marks an ack in the session's delivery log. One of a life that the store has
 // left counts for nothing there: the log may have been cut back since.
-func (s *Session) noteAck(c cursor) {
+func (s *Session) logAck(c cursor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.deliveries == nil || c.life != s.life {
@@ -113,8 +113,8 @@ func (s *Session) noteAck(c cursor) {
 	s.deliveries.mark(&s.deliveries.Acked, c.at.Min(s.written), s.b.cfg.Now())
 }
 
-// took counts an ack that the engine has taken, and tells those who wait for it.
-func (b *Bridge) took(user, session, tokenID string, c cursor) {
+// ackTaken counts an ack that the engine has taken, and tells those who wait for it.
+func (b *Bridge) ackTaken(user, session, tokenID string, c cursor) {
 	b.metrics.acks.Inc()
 	if c.life == b.store.Life() {
 		b.waits.acked(user, c.at)
@@ -140,16 +140,16 @@ func (b *Bridge) Ack(ctx context.Context, id Identity, after string) error {
 	session := ""
 	for _, s := range b.hub.of(id.User) {
 		if s.oneWay {
-			s.noteAck(c)
+			s.logAck(c)
 			session = s.id
 		}
 	}
-	b.took(id.User, session, id.TokenID, c)
+	b.ackTaken(id.User, session, id.TokenID, c)
 	return nil
 }
 
-// see notes that the session's user saw an event.
-func (s *Session) see(id string) {
+// markSeen notes that the session's user saw an event.
+func (s *Session) markSeen(id string) {
 	if !validID(id) {
 		s.refuse("", wire.NewProblem(wire.CodeInvalidFrame, "id must be an event's id"))
 		return
@@ -171,19 +171,19 @@ func (s *Session) see(id string) {
 	s.b.audit.seen(s.user, s.id, s.currentIdentity().TokenID, id)
 }
 
-// note brings the delivery log up to what is about to be written: place and frames are
+// logWrite brings the delivery log up to what is about to be written: place and frames are
 // what the socket will have had then. mu is held.
-func (s *Session) note(place Position, frames uint64) {
-	if place == s.written && frames == s.handed {
+func (s *Session) logWrite(place Position, frames uint64) {
+	if place == s.written && frames == s.framesWritten {
 		return
 	}
-	if frames > s.handed || s.deliveries != nil {
+	if frames > s.framesWritten || s.deliveries != nil {
 		t := s.deliveryLog()
 		now := s.b.cfg.Now()
 		t.mark(&t.Sent, place, now)
-		t.sent(frames, now)
+		t.unstoredSent(frames, now)
 	}
-	s.written, s.handed = place, frames
+	s.written, s.framesWritten = place, frames
 }
 
 // deliveryLog is the session's own, made when there is something to keep in it; mu
