@@ -17,7 +17,7 @@ func TestEachPackageImportsOnlyWhatItsRoomMay(t *testing.T) {
 		"hookbridge/app/bridge": {[]string{"hookbridge/app/wire", "hookbridge/app/guard"},
 			[]string{"fiber", "fasthttp", "gobwas", "sqlite", "database/sql", "rueidis", "golang-jwt"}},
 		"hookbridge/app/move": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge"},
-			[]string{"fiber", "fasthttp", "gobwas", "sqlite", "database/sql", "rueidis", "golang-jwt", "progressbar"}},
+			[]string{"fiber", "fasthttp", "gobwas", "sqlite", "database/sql", "rueidis", "golang-jwt"}},
 		"hookbridge/app/store/local": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge"},
 			[]string{"fiber", "fasthttp", "gobwas", "golang-jwt", "sqlite", "database/sql", "rueidis"}},
 		"hookbridge/app/store/sqlite/walfile": {[]string{"hookbridge/app/guard"}, []string{"fiber", "fasthttp", "gobwas", "rueidis", "golang-jwt"}},

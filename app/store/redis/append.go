@@ -178,7 +178,7 @@ func (e *Store) append(ctx context.Context, m *bridge.Message) (bridge.Receipt, 
 	if !m.To.All && m.To.Group == "" && len(m.To.Recipients()) == 0 {
 		return bridge.Receipt{}, errNobody
 	}
-	if err := e.upToDate(ctx); err != nil {
+	if err := e.ensureRenewed(ctx); err != nil {
 		return bridge.Receipt{}, err
 	}
 	if !e.simple(m) {

@@ -35,7 +35,7 @@ func OpenArchive(ctx context.Context, o Options) (*Archive, error) {
 	}
 	a := &Archive{e: e}
 	if err = a.open(ctx); err != nil {
-		e.hangUp()
+		e.disconnect()
 		return nil, err
 	}
 	return a, nil
@@ -77,14 +77,14 @@ func (a *Archive) Close() error {
 	if a.e.closed.Swap(true) {
 		return bridge.ErrClosed
 	}
-	a.e.hangUp()
+	a.e.disconnect()
 	return nil
 }
 
 // Count implements bridge.Archive: ids, mailboxes and messages.
 func (a *Archive) Count(ctx context.Context) (n int64, err error) {
 	e := a.e
-	err = a.keys(ctx, "*", func(keys []string) error {
+	err = a.e.scanKeys(ctx, "*", func(keys []string) error {
 		var streams rueidis.Commands
 		for _, k := range keys {
 			switch tag, rest := a.split(k); {
@@ -107,7 +107,7 @@ func (a *Archive) Count(ctx context.Context) (n int64, err error) {
 // store: what is loaded brings its own lives.
 func (a *Archive) Begin(ctx context.Context) error {
 	e := a.e
-	err := a.keys(ctx, "*", func(keys []string) error {
+	err := a.e.scanKeys(ctx, "*", func(keys []string) error {
 		if a.begun {
 			return a.clear(ctx, keys)
 		}
@@ -124,9 +124,9 @@ func (a *Archive) Begin(ctx context.Context) error {
 	if err := a.prepare(ctx); err != nil {
 		return err
 	}
-	current, list, reigns := e.lifeKeys()
+	current, list, primaries := e.lifeKeys()
 	err = a.write(ctx, e.client.B().Set().Key(e.importKey()).Value(bridge.ImportMark).Build(),
-		e.client.B().Unlink().Key(current, list, reigns).Build())
+		e.client.B().Unlink().Key(current, list, primaries).Build())
 	if err == nil {
 		a.begun, a.epoch, a.numbers = true, "", make(map[string]int64)
 	}
@@ -137,7 +137,7 @@ func (a *Archive) Begin(ctx context.Context) error {
 // looks whether they take what is written, on as many replicas as they are to.
 func (a *Archive) prepare(ctx context.Context) (err error) {
 	e := a.e
-	if a.servers, err = a.primaries(ctx); err != nil {
+	if a.servers, err = a.e.primaries(ctx); err != nil {
 		return err
 	}
 	var cmds rueidis.Commands
@@ -186,7 +186,7 @@ func (a *Archive) Finish(ctx context.Context, epoch string) error {
 	if err := e.probe(ctx); err != nil {
 		return err
 	}
-	now, err := a.primaries(ctx)
+	now, err := a.e.primaries(ctx)
 	if err != nil {
 		return err
 	}

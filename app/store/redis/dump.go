@@ -47,7 +47,7 @@ func (a *Archive) Dump(ctx context.Context, take func(e bridge.Entry) error) err
 		return err
 	}
 	for _, k := range kinds {
-		err := a.keys(ctx, k.pattern, func(keys []string) error {
+		err := a.e.scanKeys(ctx, k.pattern, func(keys []string) error {
 			for some := range slices.Chunk(keys, dumpPage) {
 				if err := k.dump(d, ctx, some); err != nil {
 					return err
@@ -100,32 +100,6 @@ func (d *dumping) lives(ctx context.Context, keys []string) error {
 	}
 	return nil
 }
-
-// replies sends commands in one go and reads what each is answered; the zero value for
-// what is not there.
-func replies[T any](ctx context.Context, e *Store, cmds rueidis.Commands, read func(*rueidis.RedisResult) (T, error)) ([]T, error) {
-	out := make([]T, len(cmds))
-	for i, r := range e.client.DoMulti(ctx, cmds...) {
-		var err error
-		out[i], err = read(&r)
-		if err = e.fault(ctx, err); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
-}
-
-// repliesOf is replies to a command for each key.
-func repliesOf[T any](ctx context.Context, e *Store, keys []string, cmd func(key string) rueidis.Completed, read func(*rueidis.RedisResult) (T, error)) ([]T, error) {
-	cmds := make(rueidis.Commands, len(keys))
-	for i, k := range keys {
-		cmds[i] = cmd(k)
-	}
-	return replies(ctx, e, cmds, read)
-}
-
-func (e *Store) get(key string) rueidis.Completed     { return e.client.B().Get().Key(key).Build() }
-func (e *Store) hgetall(key string) rueidis.Completed { return e.client.B().Hgetall().Key(key).Build() }
 
 // records reads what ids are remembered by; nil for one that is over.
 func (d *dumping) records(ctx context.Context, keys []string) ([]*dedupEntry, error) {

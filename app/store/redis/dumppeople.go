@@ -72,8 +72,8 @@ func (d *dumping) membershipsOf(ctx context.Context, user string, groups []strin
 			}
 		}
 		for token, text := range fields {
-			s := parseSaying(text)
-			if !s.names(name, d.now) {
+			s := parseTokenGroups(text)
+			if !s.grants(name, d.now) {
 				continue
 			}
 			err := d.take(bridge.Entry{Membership: &bridge.MembershipEntry{Group: name, User: user,
@@ -102,7 +102,7 @@ func (d *dumping) memberOf(ctx context.Context, tag string, groups []string) (st
 			return "", err
 		}
 		for _, m := range slices.Concat(members...) {
-			user, _ := userOf(m)
+			user, _ := splitIndexMember(m)
 			d.learn(user)
 		}
 	}

@@ -270,7 +270,7 @@ func (l *loading) membership(m *bridge.MembershipEntry) {
 	}
 	key, member := g.older, m.User
 	if m.Token != "" {
-		key, member = g.named, indexed(m.User, m.Token)
+		key, member = g.named, indexMember(m.User, m.Token)
 		l.run(call{&e.scripts.tokenAddGroup, []string{b.tokens()}, []string{
 			m.Token, itoa(until), itoa(millis(m.Issued)), m.TokenID, m.Group, itoa(l.now)}})
 	}
@@ -289,7 +289,7 @@ func (l *loading) trail(t *bridge.DeliveryLog) error {
 	if err != nil {
 		return fmt.Errorf("keep a delivery log: %w", err)
 	}
-	key, text := e.mailboxOf(t.Member.User).trails(), rueidis.BinaryString(b)
+	key, text := e.mailboxOf(t.Member.User).logs(), rueidis.BinaryString(b)
 	l.add(e.client.B().Lrem().Key(key).Count(0).Element(text).Build())
 	l.add(e.client.B().Lpush().Key(key).Element(text).Build())
 	l.add(e.client.B().Ltrim().Key(key).Start(0).Stop(bridge.MaxDeliveryLogs - 1).Build())

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"strings"
 	"testing"
 	"time"
 
@@ -38,51 +37,13 @@ func dumpAll(t *testing.T, o Options) []exported {
 func TestEntriesComeInTheOrderOfTheContractAndNoneThatExpired(t *testing.T) {
 	t.Parallel()
 	o, c := filled(t, false)
-	now := c.Now().UnixNano()
-	rank, mailbox, known := 0, "", map[string]bool{}
-	var seq uint64
-	kinds := map[int]int{}
 	all := dumpAll(t, o)
-	for _, e := range all {
-		if err := e.entry.Check(); err != nil {
-			t.Errorf("%s: %v", e.line, err)
-		}
-		r := 0
-		switch e := e.entry; {
-		case e.Event != nil:
-			known[e.Event.ID] = true
-		case e.Mailbox != nil:
-			r, mailbox, seq = 1, e.Mailbox.User, 0
-		case e.Message != nil:
-			r = 1
-			m := e.Message
-			if m.User != mailbox || m.Seq <= seq || m.Expires <= now || !known[m.ID] || !strings.Contains(string(m.Event), m.ID) {
-				t.Errorf("%+v in the mailbox of %q after %d, at %d", m, mailbox, seq, now)
-			}
-			seq = m.Seq
-		case e.Membership != nil:
-			r = 2
-		case e.Revocation != nil:
-			r = 3
-		case e.Trail != nil:
-			r = 4
-		case e.Sight != nil:
-			r = 5
-		}
-		if r < rank {
-			t.Errorf("%s comes too late", e.line)
-		}
-		rank = r
-		kinds[r]++
-	}
-	for r := range 6 {
-		if kinds[r] == 0 {
-			t.Errorf("none of kind %d", r)
-		}
+	if kinds := storetest.Exported(t, entries(all), c.Now()); kinds != 7 {
+		t.Errorf("%d kinds", kinds)
 	}
 	a := openArchive(t, o)
 	if n, err := a.Count(t.Context()); err != nil || n < int64(len(all)) {
-		t.Errorf("it counts %d, %v", n, err)
+		t.Errorf("it counts %d of %d, %v", n, len(all), err)
 	}
 }
 

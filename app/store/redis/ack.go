@@ -12,8 +12,8 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// lifeNumber finds a life in the store's list. ErrRewound where it is not there;
-// the time before stores kept lives is number 0.
+// lifeNumber is the number of a life in the store's list; reply has its score.
+// ErrRewound if the list does not have it. The time before stores had lives is number 0.
 func lifeNumber(name string, reply rueidis.RedisResult) (int64, error) {
 	if name == "" {
 		return 0, nil
@@ -54,7 +54,7 @@ func (e *Store) LifeEnd(ctx context.Context, user, life string) (p bridge.Positi
 	return p, nil
 }
 
-// lifeEnd is where a life ended in a mailbox whose s and lv are given.
+// lifeEnd is the last place of a life in a mailbox whose s and lv are given.
 func lifeEnd(state []rueidis.RedisMessage, no int64) (uint64, error) {
 	if len(state) < 2 || state[0].IsNil() {
 		return 0, nil
@@ -86,7 +86,7 @@ type lifeStart struct {
 	after uint64
 }
 
-// parseLifeStarts reads a mailbox's lv: see lua/lib.lua.
+// parseLifeStarts decodes a mailbox's lv; see noteLife in lua/lib.lua.
 func parseLifeStarts(text string) (list []lifeStart, err error) {
 	for part := range strings.SplitSeq(text, ",") {
 		no, after, _ := strings.Cut(part, ":")
@@ -100,4 +100,49 @@ func parseLifeStarts(text string) (list []lifeStart, err error) {
 		list = append(list, s)
 	}
 	return list, nil
+}
+
+// Ack implements bridge.Store.
+func (e *Store) Ack(ctx context.Context, user, life string, p bridge.Position) error {
+	ctx, leave, err := e.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if user == "" {
+		return errNoUser
+	}
+	return e.inLife(ctx, func(lf *storeLife) error {
+		keys, head, no := []string{e.mailboxOf(user).h}, uint64(0), ""
+		if !e.cluster {
+			keys = append(keys, e.all.h)
+		}
+		switch {
+		case life != lf.name:
+			_, list, _ := e.lifeKeys()
+			r := e.client.DoMulti(ctx, e.client.B().Zscore().Key(list).Member(life).Build(), e.client.B().Hmget().Key(e.all.h).Field("s", "lv").Build())
+			n, err := lifeNumber(life, r[0])
+			if err != nil {
+				return err
+			}
+			no = itoa(n)
+			state, err := r[1].ToArray()
+			if err != nil {
+				return err
+			}
+			if head, err = lifeEnd(state, n); err != nil {
+				return err
+			}
+		case e.cluster:
+			if head = e.leases.newest(0); p.Broadcast > head {
+				var err error
+				if head, err = e.client.Do(ctx, e.client.B().Hget().Key(e.all.h).Field("s").Build()).AsUint64(); err != nil && !rueidis.IsRedisNil(err) {
+					return err
+				}
+				e.leases.newest(head)
+			}
+		}
+		_, err := e.runOnce(ctx, lf, call{&e.scripts.ack, keys, []string{itoa(p.Mailbox), itoa(p.Broadcast), itoa(head), no}})
+		return err
+	})
 }
