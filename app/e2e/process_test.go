@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"net"
 	"net/http"
@@ -36,18 +37,42 @@ func TestMain(m *testing.M) {
 		context.AfterFunc(ctx, stop)
 		os.Exit(cli.Run(ctx, os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 	}
+	parallel()
 	code := webtest.Main(m)
-	if err := goleak.Find(
-		// One clock for all servers, and each server's sweeper of idle workers,
-		// which sees its end up to 10 s late.
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
-		goleak.IgnoreTopFunction("github.com/valyala/fasthttp.(*TCPDialer).tcpAddrsClean"), // of the benchmarks' client
-	); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, "something lives on after the tests:", err)
+	if err := leaks(); err != nil && code == 0 {
+		fmt.Printf("--- FAIL: TestMain: something lives on after the tests: %v\n", err)
 		code = 1
 	}
 	os.Exit(code)
+}
+
+// parallel lets six tests run side by side where nobody has asked for a number: most of
+// them wait for disks, for Redis and for clocks, and leave processors idle.
+func parallel() {
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		if err := f.Value.Set("6"); err != nil {
+			panic(err)
+		}
+	}
+}
+
+// leaks finds goroutines that do not end with the tests. They have as long as a test
+// has for anything else: on a busy machine much of them is just about to end.
+func leaks() (err error) {
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		if err = goleak.Find( // waits for half a second
+			// One clock for all servers, and each server's sweeper of idle workers,
+			// which sees its end up to 10 s late.
+			goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+			goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
+			goleak.IgnoreTopFunction("github.com/valyala/fasthttp.(*TCPDialer).tcpAddrsClean"), // of the benchmarks' client
+		); err == nil {
+			return nil
+		}
+	}
+	return err
 }
 
 // process is the program in a process of its own.
@@ -56,7 +81,8 @@ type process struct {
 	cmd    *exec.Cmd
 	out    *syncBuffer
 	errs   *syncBuffer
-	exited chan error
+	exited chan error    // how it ended, once
+	ended  chan struct{} // closed when it has
 }
 
 // programCommand is the program with only these variables set beside the system's own.
@@ -83,15 +109,20 @@ func launch(t testing.TB, env []string, args ...string) *process {
 
 func launchCommand(t testing.TB, cmd *exec.Cmd) *process {
 	t.Helper()
-	p := &process{cmd: cmd, out: &syncBuffer{}, errs: &syncBuffer{}, exited: make(chan error, 1)}
+	p := &process{cmd: cmd, out: &syncBuffer{}, errs: &syncBuffer{}, exited: make(chan error, 1), ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.out, p.errs
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	go func() { p.exited <- cmd.Wait() }()
+	go func() {
+		defer close(p.ended)
+		p.exited <- cmd.Wait()
+	}()
 	t.Cleanup(func() {
-		if cmd.ProcessState == nil {
-			_ = cmd.Process.Kill() // it may be gone already
+		_ = cmd.Process.Kill() // it may be gone already
+		<-p.ended
+		if p.world != nil {
+			p.client.CloseIdleConnections()
 		}
 	})
 	return p
@@ -149,6 +180,7 @@ func (p *process) wait(t testing.TB) error {
 // The reply says stored: whatever was answered with 202 is there after the
 // process was killed in the middle of its work.
 func TestWhatWasAnsweredWith202SurvivesKill9(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	p := serve(t, dir)
 	listener := p.connect("patient-0", "")
@@ -211,6 +243,7 @@ func TestWhatWasAnsweredWith202SurvivesKill9(t *testing.T) {
 }
 
 func TestSIGTERMAndSIGINTDrainAndExitWithZero(t *testing.T) {
+	t.Parallel()
 	for _, sig := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
 		p := serve(t, t.TempDir())
 		s := p.connect("patient-1", "")
@@ -235,6 +268,7 @@ func TestSIGTERMAndSIGINTDrainAndExitWithZero(t *testing.T) {
 }
 
 func TestASecondProcessOnTheSameFolderIsRefused(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	serve(t, dir)
 	second := launch(t, []string{"BRIDGE_LISTEN=127.0.0.1:0", "BRIDGE_DATA_DIR=" + dir,

@@ -11,10 +11,10 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// Erase implements bridge.Store. Messages that other users have, too, stay theirs. First the
-// user's name is taken out of the entries of ids. Then all of the user's own keys go in one
-// step, in which the sessions are told. Last, the name is taken off the lists of groups
-// and of users. If a step fails, all of them can be done once more.
+// Erase implements bridge.Store. Messages that other users have, too, stay theirs. First
+// the user's name is taken out of the entries of ids. Then all of the user's own keys go
+// in one step, in which the sessions are told. Last, the name is taken off the lists of
+// groups and of users. If a step fails, all of them can be done once more.
 func (e *Store) Erase(ctx context.Context, user string) error {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
