@@ -31,6 +31,7 @@ type scripts struct {
 	tokenAddGroup, tokenRemoveGroup                         script
 	renew, liveMachines, reap, dropSession, forgetMachine   script
 	compareAndSet, releaseShared, mailboxState              script
+	outbox                                                  outboxScripts
 
 	all  []*script
 	life string // lua/life.lua, which runs in no life
@@ -62,7 +63,7 @@ func loadScripts() (*scripts, error) {
 		to.n, to.body = len(s.all), string(lib)+string(body)
 		s.all = append(s.all, to)
 	}
-	return s, nil
+	return s, s.loadOutbox(string(lib))
 }
 
 // scriptHeader sets the constants that lua/lib.lua needs. checked: the last key is the
