@@ -15,8 +15,8 @@ import (
 const pageSecurity = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// clientPrefix begins the names of the JavaScript client's modules and of its
-// one-file bundle, which every bridge serves; the page's own files are the demo's.
+// clientPrefix begins the names of the JavaScript client's modules and of its bundle,
+// which every bridge serves. The page's other files are served with the demo only.
 const clientPrefix = "bridge"
 
 func (s *Server) assetRoutes(r fiber.Router) {

@@ -5,210 +5,36 @@ import (
 	"errors"
 	"io"
 	"net"
-	"runtime/debug"
-	"sync"
 
 	"github.com/gofiber/fiber/v2"
-	"github.com/gofiber/fiber/v2/utils"
-	"github.com/valyala/fasthttp"
 
 	"hookbridge/app/wire"
 )
 
 const (
-	// firstBodyBytes is what a body gets at first. Most events fit. It is not
-	// counted: the limit of connections bounds it.
+	// firstBodyBytes is the size of a body's first buffer. Most events fit. The budget
+	// does not count it: the limit of connections bounds it.
 	firstBodyBytes = 4 << 10
-	// mostUnverified bounds the bytes of all bodies together whose signature or
-	// token is not checked yet, where GOMEMLIMIT does not; see newBodies.
-	mostUnverified = 64 << 20
-	// overLimit is how much of a body that was refused is read away, beyond the
-	// largest that is allowed, so that its sender reads the answer.
-	overLimit = 1 << 20
-	// fasthttpDiscards is what fasthttp reads away by itself of a body that nobody
-	// has read; of a longer one it closes the connection.
-	fasthttpDiscards = 256 << 10
+	// maxRequestBytes bounds a body that holds no event: a list of 1,000 names at most.
+	maxRequestBytes = 1 << 20
 )
 
-// refusedEarly is a request header that marks a request whose headers alone are
-// enough to refuse it; its value says why. No client can send a name like this.
-const refusedEarly = "refused:early"
+var errBodyTooLarge = errors.New("the body is larger than allowed")
 
-// Values of refusedEarly.
-const (
-	earlySignature = "signature"
-	earlyTooLarge  = "too large"
-)
-
-// headerReceived is asked for each request before its body is read. A request
-// that its headers alone refuse loses its body here, so that the handler, and
-// with it the answer, need not wait for it. Of every other body fasthttp reads one
-// byte, and the handler the rest, as it comes: readBody.
-func (s *Server) headerReceived(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
-	length := h.ContentLength()
-	if length == 0 || length == -2 { // no body
-		return fasthttp.RequestConfig{MaxRequestBodySize: 1}
-	}
-	path := s.pathOf(h)
-	why := ""
-	if p := string(path); p == pathEvents || p == pathBatch {
-		header := signatureHeader(func(name string) string { return headerValue(h, name) })
-		if s.o.Bridge.Draining() || header.Check(s.now()) != nil {
-			why = earlySignature
-		}
-	}
-	if why == "" && length > s.limitOf(string(path), h) {
-		why = earlyTooLarge
-	}
-	if why != "" {
-		h.SetContentLength(0)
-		h.Del(fiber.HeaderExpect)
-		h.Set(refusedEarly, why)
-		h.SetConnectionClose()
-	}
-	return fasthttp.RequestConfig{MaxRequestBodySize: 1}
-}
-
-// pathOf is the path of a request as it is routed, however its target is written:
-// one with a host or a fragment in it must not get its body read first.
-func (s *Server) pathOf(h *fasthttp.RequestHeader) []byte {
-	uri, _ := s.routed(h.RequestURI())
-	path, _, _ := bytes.Cut(uri, []byte("?"))
-	if bytes.HasPrefix(path, []byte("/")) && !bytes.Contains(path, []byte("//")) && !bytes.Contains(path, []byte("#")) {
-		return path
-	}
-	var u fasthttp.URI // what the router reads it with
-	if err := u.Parse(nil, uri); err != nil {
-		return path // the router refuses it
-	}
-	return u.PathOriginal()
-}
-
-// early tells why a request was refused by its headers; empty where it was not.
-func early(h *fasthttp.RequestHeader) string { return utils.UnsafeString(h.Peek(refusedEarly)) }
-
-// bodies bounds the bytes of all bodies that are being read and not verified.
-// Where there are too many, the body that has been coming for longest is given
-// up: an honest one is here within a moment.
-type bodies struct {
-	max           int // bytes in all
-	maxPerAddress int
-
-	mu        sync.Mutex // guards what follows, and each body's size and given
-	size      int
-	byAddress map[string]int
-	coming    []*body // oldest first
-	surge     surge
-}
-
-// body is one that is being read.
-type body struct {
-	address string
-	conn    *connection // nil: it cannot be interrupted
-	size    int
-	given   error // why it was given up: errBodiesFull or errAddressBodies
-	over    bool  // it is no longer counted
-}
-
-var (
-	errBodiesFull    = errors.New("too many bytes of requests are coming at once")
-	errAddressBodies = errors.New("too many bytes of requests are coming from this address at once")
-	errBodyTooLarge  = errors.New("the body is larger than allowed")
-)
-
-// newBodies allows a fifth of GOMEMLIMIT in all, where that is set, and at least
-// two of the largest bodies; half of it to one address, which may be a proxy's. A
-// body in chunks gets one byte more than it may have, which shows that it is too
-// large.
-func newBodies(largest int) *bodies {
-	limit := max(2*(largest+1), int(min(debug.SetMemoryLimit(-1)/5, mostUnverified)))
-	return &bodies{max: limit, maxPerAddress: limit / 2, surge: surge{least: surgeBytes}, byAddress: make(map[string]int)}
-}
-
-// grow counts n more bytes of a body. Its error says why the body is given up.
-func (bs *bodies) grow(b *body, n int) error {
-	bs.mu.Lock()
-	defer bs.mu.Unlock()
-	if b.given != nil || b.over {
-		return b.given
-	}
-	if b.size == 0 {
-		bs.coming = append(bs.coming, b)
-	}
-	b.size += n
-	bs.size += n
-	bs.surge.rise(bs.size)
-	bs.byAddress[b.address] += n
-	for i := 0; i < len(bs.coming) && bs.byAddress[b.address] > bs.maxPerAddress; {
-		if old := bs.coming[i]; old.address == b.address {
-			bs.giveUp(old, errAddressBodies)
-		} else {
-			i++
-		}
-	}
-	for bs.size > bs.max {
-		bs.giveUp(bs.coming[0], errBodiesFull)
-	}
-	return b.given
-}
-
-// giveUp takes a body off the count and makes its reader stop; mu is held.
-func (bs *bodies) giveUp(b *body, why error) {
-	b.given = why
-	bs.uncount(b)
-	if b.conn != nil {
-		// An error means that the connection is gone, and the read with it.
-		_ = b.conn.SetReadDeadline(longAgo)
-	}
-}
-
-// done takes a body off the count, and returns why it was given up, if it was.
-func (bs *bodies) done(b *body) error {
-	bs.mu.Lock()
-	defer bs.mu.Unlock()
-	if b.given == nil && b.size > 0 {
-		bs.uncount(b)
-	}
-	b.over = true
-	return b.given
-}
-
-// lost tells why a body was given up; nil where it was not.
-func (bs *bodies) lost(b *body) error {
-	bs.mu.Lock()
-	defer bs.mu.Unlock()
-	return b.given
-}
-
-func (bs *bodies) uncount(b *body) {
-	for i, c := range bs.coming {
-		if c == b {
-			bs.coming = append(bs.coming[:i], bs.coming[i+1:]...)
-			break
-		}
-	}
-	bs.size -= b.size
-	if bs.byAddress[b.address] -= b.size; bs.byAddress[b.address] <= 0 {
-		delete(bs.byAddress, b.address)
-	}
-	b.size = 0
-	bs.surge.fall(bs.size)
-}
-
-// readBody reads a request's body of at most limit bytes into memory of its own,
-// which grows with what arrives. Any error is a *bodyError, after which the
-// connection serves no other request.
+// readBody reads a request's body of at most limit bytes into a buffer of its own,
+// which grows with what arrives and not with what a header announces. Its error is a
+// *bodyError; the connection serves no other request after one.
 func (s *Server) readBody(c *fiber.Ctx, limit int) ([]byte, error) {
 	stream := c.Context().RequestBodyStream()
 	if stream == nil {
 		return bytes.Clone(c.Request().Body()), nil // a request without a body, or a test's
 	}
 	conn := connectionOf(c.Context().Conn())
-	if conn != nil { // whoever does not send on may have to make room
+	if conn != nil { // one whose sender stalls may be dropped to make room
 		conn.answering.Store(false)
 		defer conn.answering.Store(true)
 	}
-	r := bodyReader{bodies: s.bodies, limit: limit, length: c.Request().Header.ContentLength(),
+	r := bodyReader{budget: s.bodies, limit: limit, length: c.Request().Header.ContentLength(),
 		conn: conn, server: s, request: c}
 	b, err := r.read(stream)
 	if err != nil {
@@ -227,21 +53,21 @@ func (s *Server) readBody(c *fiber.Ctx, limit int) ([]byte, error) {
 
 // bodyReader reads one body.
 type bodyReader struct {
-	bodies  *bodies
+	budget  *bodyBudget
 	limit   int
-	length  int // as announced; -1: in chunks
+	length  int // as announced; -1: chunked
 	conn    *connection
-	body    *body // nil while it is too small to be counted
-	counted int   // bytes that bodies was told of
+	use     *bodyUse // nil while the body is too small to be counted
+	counted int      // bytes in use
 
 	server  *Server
-	request *fiber.Ctx // whose body it is
+	request *fiber.Ctx // nil in tests
 }
 
-// address is the sender's, as limits count it.
+// address is the sender's network, by which limits count.
 func (r *bodyReader) address() string {
 	if r.request == nil {
-		return "" // of no request, but of bytes
+		return ""
 	}
 	return clientNetwork(r.server.clientAddress(r.request))
 }
@@ -265,9 +91,9 @@ func (r *bodyReader) read(stream io.Reader) (b []byte, err error) {
 		n, err = stream.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]
 	}
-	if r.body != nil {
-		if given := r.bodies.done(r.body); given != nil {
-			return nil, given
+	if r.use != nil {
+		if evicted := r.budget.done(r.use); evicted != nil {
+			return nil, evicted
 		}
 	}
 	switch {
@@ -281,15 +107,14 @@ func (r *bodyReader) read(stream io.Reader) (b []byte, err error) {
 	return nil, err
 }
 
-// enlarge moves what has come into memory of another size, if there may be so
-// much.
+// enlarge moves what has come into a buffer of size bytes, if the budget has them.
 func (r *bodyReader) enlarge(b []byte, size int) ([]byte, error) {
-	if r.body == nil {
-		r.body = &body{address: r.address(), conn: r.conn}
+	if r.use == nil {
+		r.use = &bodyUse{address: r.address(), conn: r.conn}
 	}
 	more := size - r.counted
 	r.counted = size
-	if err := r.bodies.grow(r.body, more); err != nil {
+	if err := r.budget.grow(r.use, more); err != nil {
 		return b, err
 	}
 	return append(make([]byte, 0, size), b...), nil
@@ -304,7 +129,7 @@ type bodyError struct {
 func (e *bodyError) Error() string { return "read the body: " + e.err.Error() }
 func (e *bodyError) Unwrap() error { return e.err }
 
-// hungUp reports whether the sender is gone, so that nobody waits for an answer.
+// hungUp reports whether the sender is gone, and nobody waits for an answer.
 func (e *bodyError) hungUp() bool {
 	var n net.Error
 	return errors.As(e.err, &n) && !n.Timeout() || errors.Is(e.err, io.ErrUnexpectedEOF)
@@ -325,47 +150,3 @@ func (e *bodyError) Problem() wire.Problem {
 	}
 	return wire.NewProblem(wire.CodeMalformed, "the body is not what its headers announce")
 }
-
-// serve is around every request: it notes that one is being answered, refuses
-// what headers have shown to be too large, and sees that whoever sends a body
-// which nobody reads can still read the answer.
-func (s *Server) serve(next fasthttp.RequestHandler) fasthttp.RequestHandler {
-	return func(rc *fasthttp.RequestCtx) {
-		conn := connectionOf(rc.Conn())
-		if conn != nil {
-			conn.bodyRead, conn.authenticated = false, false
-			conn.answering.Store(true)
-			defer conn.answering.Store(false)
-		}
-		why := early(&rc.Request.Header)
-		if why == earlyTooLarge {
-			c := s.app.AcquireCtx(rc)
-			limit := s.limitOf(string(s.pathOf(&rc.Request.Header)), &rc.Request.Header)
-			_ = s.problem(c, tooLarge(limit)) // writing to memory does not fail
-			s.app.ReleaseCtx(c)
-		} else {
-			next(rc)
-		}
-		if conn != nil {
-			s.lingerAfter(conn, rc, why)
-		}
-	}
-}
-
-// lingerAfter has the connection read away what is still to come of a body that
-// nobody has read, where fasthttp will close it after the answer.
-func (s *Server) lingerAfter(conn *connection, rc *fasthttp.RequestCtx, why string) {
-	length := rc.Request.Header.ContentLength()
-	unread := why != "" || !conn.bodyRead && (length > 0 || length == -1)
-	if unread && length == -1 { // it has no end that could be waited for
-		rc.Response.Header.SetConnectionClose()
-	}
-	n := 0
-	if unread && (length > fasthttpDiscards || rc.Response.Header.ConnectionClose() || rc.Request.Header.ConnectionClose()) {
-		n = max(s.o.MaxBatchBytes, s.o.Bridge.MaxBytes()) + overLimit
-	}
-	conn.linger.Store(int64(n))
-}
-
-// maxRequestBytes is for bodies that hold no event: a list of 1,000 names at most.
-const maxRequestBytes = 1 << 20

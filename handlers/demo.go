@@ -17,10 +17,9 @@ import (
 	"hookbridge/auth"
 )
 
-// Demo is the page's own small backend. It stands where a clinic's backend
-// would stand: it signs webhooks with the caller's secret and sends them over
-// HTTP to the bridge like anybody else. It trusts whoever opens the page, so it
-// is served by the dev command alone, on loopback.
+// Demo is the page's own small backend, in the place of a clinic's: it signs webhooks and
+// sends them to the bridge over HTTP. It trusts whoever opens the page, so that only the
+// dev command serves it, on loopback.
 type Demo struct {
 	BridgeURL     string // where to send webhooks, "http://127.0.0.1:8080"
 	WebhookSecret string

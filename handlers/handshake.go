@@ -53,7 +53,7 @@ func checkHandshake(c *fiber.Ctx) error {
 	if versions := h.PeekAll(headerVersion); len(versions) != 1 || string(versions[0]) != socketVersion {
 		return upgrade("Sec-WebSocket-Version must be 13, given once")
 	}
-	// The upgrader looks at one line of each only, and has just been told more.
+	// The upgrader reads only one line of each of these, which may be the wrong one.
 	h.Set(fiber.HeaderConnection, "Upgrade")
 	h.Set(fiber.HeaderUpgrade, "websocket")
 	return nil

@@ -13,7 +13,28 @@ import (
 	"github.com/valyala/fasthttp/fasthttpadaptor"
 )
 
-const pathMetrics = "/metrics"
+// registerMetrics makes the edge's metrics.
+func (s *Server) registerMetrics(r *prometheus.Registry) {
+	s.refused = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "hookbridge_refused_requests_total", Help: "HTTP requests answered with a problem, by its code.",
+	}, []string{"code"})
+	s.webhooks = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "hookbridge_webhooks_total", Help: "Signed events, by the name of the sender's key and by what they were answered with.",
+	}, []string{"sender", "result"})
+	s.dropped = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "hookbridge_dropped_connections_total", Help: "Connections ended to make room for others, by what there was too little of.",
+	}, []string{"reason"})
+	r.MustRegister(s.refused, s.webhooks, s.dropped, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "hookbridge_connections", Help: "Open connections: sessions, and all others.",
+	}, s.o.Guard.Gauge(func() float64 {
+		if l := s.listening.Load(); l != nil {
+			return float64(l.count())
+		}
+		return 0
+	})), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "hookbridge_pending_connections", Help: "WebSocket connections that have not shown a token yet.",
+	}, s.o.Guard.Gauge(func() float64 { return float64(s.pending.total()) })))
+}
 
 func (s *Server) metrics() fiber.Handler {
 	h := fasthttpadaptor.NewFastHTTPHandler(metricsHandler(s.o.Registry))

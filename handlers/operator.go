@@ -18,13 +18,13 @@ import (
 // operatorTimeout bounds one call; erasing may have to wait for a disk.
 const operatorTimeout = 2 * time.Minute
 
-// operation is one operator's call. What it returns as an error becomes a problem.
+// operation is the handler of an operator's call.
 type operation func(ctx context.Context, c *fiber.Ctx, o bridge.Operator) error
 
-// operators lets those in whose token names the area. Their calls are free; those
-// with a bad token count towards their address's rate.
+// operators lets callers in whose token names the area. Their calls take nothing of the
+// address's allowance; calls with a bad token do.
 func (s *Server) operators(area string, do operation) fiber.Handler {
-	return s.weighs(0, func(c *fiber.Ctx) error {
+	return s.limitCalls(0, func(c *fiber.Ctx) error {
 		id, err := s.bearer(c)
 		if err != nil {
 			return err
@@ -39,43 +39,21 @@ func (s *Server) operators(area string, do operation) fiber.Handler {
 		if err == nil {
 			return nil
 		}
-		if u := (*unasked)(nil); errors.As(err, &u) {
+		if u := (*unaudited)(nil); errors.As(err, &u) {
 			s.auditRefusal(bridge.ProblemOf(err).Code, c, id)
 		}
 		return err
 	})
 }
 
-// unasked is a call that was refused before the domain, which audits what it is
-// asked, heard of it.
-type unasked struct{ error }
+// unaudited is the error of a call that was refused before it reached the domain, which
+// audits the calls that it gets.
+type unaudited struct{ error }
 
-func (u *unasked) Unwrap() error { return u.error }
+func (u *unaudited) Unwrap() error { return u.error }
 
-func (s *Server) operatorRoutes(r fiber.Router) {
-	presence := s.operators(bridge.AreaPresence, s.presenceOf)
-	r.Head("/v1/users/:id/presence", s.operators(bridge.AreaPresence, s.isPresent))
-	r.Get("/v1/users/:id/presence", presence)
-	r.Post("/v1/presence", s.operators(bridge.AreaPresence, s.presenceOfMany))
-
-	r.Get("/v1/users/:id/sessions", s.operators(bridge.AreaSessions, s.listSessions))
-	r.Delete("/v1/users/:id/sessions", s.operators(bridge.AreaSessions, s.disconnect))
-	r.Delete("/v1/users/:id/sessions/:session", s.operators(bridge.AreaSessions, s.disconnect))
-	r.Post("/v1/users/:id/revocations", s.operators(bridge.AreaSessions, s.revoke))
-
-	r.Get("/v1/users/:id/export", s.operators(bridge.AreaUsers, s.export))
-	r.Delete("/v1/users/:id", s.operators(bridge.AreaUsers, s.erase))
-
-	r.Get("/v1/events/:id", s.operators(bridge.AreaEvents, s.event))
-	r.Delete("/v1/events/:id", s.operators(bridge.AreaEvents, s.recall))
-
-	r.Get("/v1/groups/:group/members", s.operators(bridge.AreaGroups, s.members))
-	r.Put("/v1/groups/:group/members/:id", s.operators(bridge.AreaGroups, s.setMember(true)))
-	r.Delete("/v1/groups/:group/members/:id", s.operators(bridge.AreaGroups, s.setMember(false)))
-}
-
-// named is a name from the path, decoded and copied; one that cannot be decoded
-// is no name, and the domain says so.
+// named is a name from the path, decoded and copied. One that cannot be decoded comes
+// out empty, which the domain refuses.
 func named(c *fiber.Ctx, param string) string {
 	name, err := url.PathUnescape(c.Params(param))
 	if err != nil {
@@ -99,7 +77,7 @@ func presenceJSON(p bridge.Presence) presence {
 	return out
 }
 
-// onlyUser asks about the user of the path.
+// onlyUser is the presence of the user in the path.
 func onlyUser(ctx context.Context, c *fiber.Ctx, o bridge.Operator) (bridge.Presence, error) {
 	list, err := o.Presence(ctx, []string{named(c, "id")})
 	if err != nil {
@@ -132,7 +110,7 @@ func (s *Server) presenceOfMany(ctx context.Context, c *fiber.Ctx, o bridge.Oper
 		Users []string `json:"users"`
 	}
 	if err := s.readJSON(c, &body); err != nil {
-		return &unasked{err}
+		return &unaudited{err}
 	}
 	list, err := o.Presence(ctx, body.Users)
 	if err != nil {
@@ -179,19 +157,19 @@ func (s *Server) revoke(ctx context.Context, c *fiber.Ctx, o bridge.Operator) er
 		TokenID      *string     `json:"jti"`
 	}
 	if err := s.readJSON(c, &body); err != nil {
-		return &unasked{err}
+		return &unaudited{err}
 	}
 	var r bridge.Revocation
 	switch {
 	case (body.IssuedBefore == nil) == (body.TokenID == nil):
-		return &unasked{&bridge.RequestError{Detail: "give exactly one of issuedBefore and jti"}}
+		return &unaudited{&bridge.RequestError{Detail: "give exactly one of issuedBefore and jti"}}
 	case body.TokenID != nil:
 		if *body.TokenID == "" || len(*body.TokenID) > 4*bridge.MaxUserChars {
-			return &unasked{&bridge.RequestError{Detail: "/jti must be a token's id, 1 to 512 bytes"}}
+			return &unaudited{&bridge.RequestError{Detail: "/jti must be a token's id, 1 to 512 bytes"}}
 		}
 		r.TokenID = *body.TokenID
 	case *body.IssuedBefore < 1 || *body.IssuedBefore > maxUnixSeconds:
-		return &unasked{&bridge.RequestError{Detail: "/issuedBefore must be Unix seconds, like 1795380000"}}
+		return &unaudited{&bridge.RequestError{Detail: "/issuedBefore must be Unix seconds, like 1795380000"}}
 	default:
 		r.IssuedBefore = time.Unix(int64(*body.IssuedBefore), 0).UTC()
 	}
@@ -232,7 +210,7 @@ func done(c *fiber.Ctx, err error) error {
 	return c.SendStatus(fiber.StatusNoContent)
 }
 
-// event tells what became of an event.
+// event replies with what became of an event.
 func (s *Server) event(ctx context.Context, c *fiber.Ctx, o bridge.Operator) error {
 	st, err := o.Event(ctx, named(c, "id"))
 	if err != nil {
@@ -286,8 +264,8 @@ func eventJSON(st bridge.EventState) eventState {
 	return out
 }
 
-// export streams what is kept of a user, one JSON value a line. What goes wrong
-// before the first line is a problem reply; after it, the last line is one.
+// export streams what is kept of a user, one JSON value a line. An error before the
+// first line is a problem reply; a later one is the last line.
 func (s *Server) export(ctx context.Context, c *fiber.Ctx, o bridge.Operator) error {
 	lines := make(chan []byte)
 	failed := make(chan error, 1)
@@ -317,7 +295,7 @@ func (s *Server) export(ctx context.Context, c *fiber.Ctx, o bridge.Operator) er
 	}
 	c.Set(fiber.HeaderContentType, "application/x-ndjson")
 	c.Set(fiber.HeaderCacheControl, "no-store")
-	// The writer of a body runs on a goroutine that fasthttp starts and nobody watches.
+	// fasthttp runs a body's writer on a goroutine of its own, where it catches no panic.
 	write := func(w *bufio.Writer) {
 		for line := first; line != nil; line = <-lines {
 			if _, err := w.Write(append(line, '\n')); err != nil {
@@ -328,7 +306,7 @@ func (s *Server) export(ctx context.Context, c *fiber.Ctx, o bridge.Operator) er
 			}
 		}
 		if err := <-failed; err != nil {
-			// The status went out long ago: the last line has to say it.
+			// The status is sent already, so that the last line has to say it.
 			p := bridge.ProblemOf(err)
 			s.log.Warn("an export ended early", "code", p.Code)
 			_, _ = w.Write(append(wire.Encode(map[string]any{"problem": p}), '\n')) // the client may be gone too
@@ -353,7 +331,7 @@ func (s *Server) readJSON(c *fiber.Ctx, into any) error {
 	}
 	err = wire.Decode(body, into)
 	if bad, ok := errors.AsType[*wire.DecodeError](err); ok && !bad.Syntax {
-		return &bridge.RequestError{Detail: bad.Detail} // it is no event's member that is wrong
+		return &bridge.RequestError{Detail: bad.Detail} // invalid_request, since there is no event
 	}
 	return err
 }

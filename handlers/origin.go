@@ -15,23 +15,21 @@ import (
 	"golang.org/x/net/publicsuffix"
 )
 
-// Origins is which origins of browsers and apps may connect, beside the one of
-// the bridge itself.
+// Origins is the allow-list of origins that may connect, beside the bridge's own.
 type Origins struct {
 	exact map[string]bool
-	// wild holds what may stand behind one label: "https://.example.com" for the
-	// entry "https://*.example.com".
+	// wild holds what must follow the first label: "https://.example.com" for the entry
+	// "https://*.example.com".
 	wild map[string]bool
 }
 
-// opaque is the origin of sandboxed frames, files and data: pages, which all
-// look alike.
+// opaque is the origin that sandboxed frames, files and data: pages send.
 const opaque = "null"
 
 // ParseOrigins reads the entries of an allow-list: origins
 // ("https://app.example"), schemes of apps ("capacitor://localhost"), all
-// subdomains of one level ("https://*.example.com") and "null". The error names
-// the entry that no client could ever match, and says why.
+// subdomains of one level ("https://*.example.com") and "null". Its error names an entry
+// that no client can match, and says why.
 func ParseOrigins(entries []string) (Origins, error) {
 	o := Origins{exact: make(map[string]bool), wild: make(map[string]bool)}
 	for _, entry := range entries {
@@ -79,10 +77,10 @@ func (o *Origins) add(entry string) error {
 	return nil
 }
 
-// allows tells whether a request with this Origin, sent to this Host, may
-// connect. Behind a proxy the scheme of the request is not known, so host and
-// port alone tell whether a page is the bridge's own. React Native on Android
-// sends the bridge's own origin from any app.
+// allows reports whether a request with this Origin, sent to this Host, may connect.
+// Behind a proxy the request's scheme is not known, so that a page is the bridge's own
+// where host and port are. React Native on Android sends the bridge's own origin from
+// any app.
 func (o *Origins) allows(origin, host string) bool {
 	if origin == opaque {
 		return o.exact[opaque]
@@ -108,7 +106,7 @@ func (o *Origins) allows(origin, host string) bool {
 	return err == nil && own == n
 }
 
-// originParts is an origin in the form in which two can be compared.
+// originParts is an origin in a form that can be compared.
 type originParts struct {
 	scheme string
 	host   string // lower case; a name in its ASCII form
@@ -129,8 +127,8 @@ func (n originParts) hostPort() string {
 // String is the origin as browsers write it.
 func (n originParts) String() string { return n.scheme + "://" + n.hostPort() }
 
-// neverSent are schemes that no Origin has: pages of them send "null", or they
-// are no pages.
+// neverSent are schemes that no Origin has. The value is what their pages send instead, or
+// the scheme that was meant.
 var neverSent = map[string]string{
 	"ws": "http", "wss": "https", // what is meant
 	"data": opaque, "blob": opaque, "about": opaque, "javascript": opaque,
@@ -177,7 +175,7 @@ func normalOrigin(s string) (n originParts, err error) {
 	return n, nil
 }
 
-// hostNames turns a name that people write into what browsers send (UTS #46).
+// hostNames turns a name as people write it into what browsers send (UTS #46).
 var hostNames = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.Transitional(false), idna.StrictDomainName(false))
 
 func normalHost(host string, web bool) (string, error) {
@@ -204,8 +202,7 @@ func normalHost(host string, web bool) (string, error) {
 	return strings.ToLower(host), nil
 }
 
-// isRegistry tells whether a name is one under which a registry sells names, as
-// co.uk is.
+// isRegistry reports whether anybody can register names under this one, like co.uk.
 func isRegistry(host string) bool {
 	suffix, icann := publicsuffix.PublicSuffix(strings.TrimSuffix(host, "."))
 	return icann && suffix == strings.TrimSuffix(host, ".")
@@ -216,8 +213,7 @@ func isIP(host string) bool {
 	return err == nil
 }
 
-// originAllowed holds a browser to the allow-list; whoever sends no Origin is no
-// browser.
+// originAllowed holds a browser to the allow-list; a client without Origin is no browser.
 func (s *Server) originAllowed(c *fiber.Ctx) bool {
 	origin := c.Get(fiber.HeaderOrigin)
 	return origin == "" || s.o.Origins.allows(origin, string(c.Request().Host()))
@@ -225,19 +221,17 @@ func (s *Server) originAllowed(c *fiber.Ctx) bool {
 
 const (
 	corsMethods = "GET,HEAD,POST,PUT,DELETE"
-	// corsHeaders are those of ours, and those that tracing and HTTP libraries
-	// add to every request of a page. There are more of these than anybody knows,
-	// so whatever else a page asks for is allowed, too: none of them does anything
-	// here.
+	// corsHeaders are the headers that we read, and those that tracing and HTTP
+	// libraries add to a page's requests. Nobody knows all of the latter, so that any
+	// other header that a page asks for is allowed as well: it has no effect here.
 	corsHeaders = "Authorization,Content-Type,Last-Event-ID,traceparent,tracestate,baggage,sentry-trace,x-requested-with,cache-control"
-	// corsSeconds is how long a browser may remember what is allowed: as long as
-	// Chromium does at most.
+	// corsSeconds is how long a browser may cache a preflight: Chromium's maximum.
 	corsSeconds = "7200"
 )
 
-// cors holds browsers to the allow-list on the paths that pages call, and tells
-// those that are allowed so (the Fetch standard's CORS protocol). Tokens come in
-// a header and never in a cookie, so credentials are not allowed.
+// cors holds browsers to the allow-list and answers their preflights (the Fetch
+// standard's CORS protocol). Tokens come in a header and never in a cookie, so that
+// credentials are not allowed.
 func (s *Server) cors(c *fiber.Ctx) error {
 	c.Vary(fiber.HeaderOrigin)
 	origin := c.Get(fiber.HeaderOrigin)
@@ -247,7 +241,7 @@ func (s *Server) cors(c *fiber.Ctx) error {
 	if !s.originAllowed(c) {
 		return errOrigin
 	}
-	c.Set(fiber.HeaderAccessControlAllowOrigin, origin) // exactly as it came, or the browser does not know itself
+	c.Set(fiber.HeaderAccessControlAllowOrigin, origin) // as it came: browsers compare byte by byte
 	if c.Method() == fiber.MethodOptions && c.Get(fiber.HeaderAccessControlRequestMethod) != "" {
 		c.Vary(fiber.HeaderAccessControlRequestMethod, fiber.HeaderAccessControlRequestHeaders)
 		c.Set(fiber.HeaderAccessControlAllowMethods, corsMethods)
@@ -259,10 +253,10 @@ func (s *Server) cors(c *fiber.Ctx) error {
 	return c.Next()
 }
 
-// maxAskedHeaders bounds what a preflight may have repeated, bytes.
+// maxAskedHeaders bounds how much of a preflight's list is repeated, bytes.
 const maxAskedHeaders = 1024
 
-// allowedHeaders are corsHeaders, and with them those that a page asks for.
+// allowedHeaders are corsHeaders and those that a page asks for.
 func allowedHeaders(asked string) string {
 	var more strings.Builder
 	for name := range strings.SplitSeq(asked, ",") {

@@ -64,8 +64,8 @@ type broken struct {
 	at string
 }
 
-func (broken) Listen(bridge.Listener) {}
-func (broken) Epoch() string          { return "abcd" }
+func (broken) Listen(bridge.Hub) {}
+func (broken) Epoch() string     { return "abcd" }
 func (e broken) Revoked(context.Context, string, string, time.Time) (bool, error) {
 	if e.at == "Revoked" {
 		panic("x")

@@ -22,8 +22,8 @@ func (s *Server) catchPanics(c *fiber.Ctx) (err error) {
 	return c.Next()
 }
 
-// surviveConnection, deferred, keeps a defect in one connection from ending all
-// others: that connection is closed with 1011.
+// surviveConnection, deferred, keeps a panic in one connection from ending the program:
+// it closes that connection with 1011.
 func (s *Server) surviveConnection(c bridge.Conn) {
 	if recover() == nil {
 		return
@@ -36,11 +36,10 @@ func (s *Server) surviveConnection(c bridge.Conn) {
 	}
 }
 
-// closeTimeout is how long the peer of a connection that broke has to read why.
+// closeTimeout is how long the peer of a connection that panicked has to read why.
 const closeTimeout = 2 * time.Second
 
-// guardEdge covers what the HTTP server calls outside of Fiber's routes, where
-// nobody recovers.
+// guardEdge catches panics in what the HTTP server calls outside of Fiber's routes.
 func (s *Server) guardEdge(h *fasthttp.Server) {
 	handle, fail, header := h.Handler, h.ErrorHandler, h.HeaderReceived
 	h.Handler = func(rc *fasthttp.RequestCtx) {
@@ -59,7 +58,7 @@ func (s *Server) guardEdge(h *fasthttp.Server) {
 	}
 }
 
-// broken answers a request that nobody else can answer any more.
+// broken answers 500 to a request whose handling panicked outside of Fiber's routes.
 func (s *Server) broken(rc *fasthttp.RequestCtx) {
 	rc.Response.Reset()
 	rc.SetStatusCode(fiber.StatusInternalServerError)

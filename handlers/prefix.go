@@ -10,7 +10,7 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// CheckPathPrefix tells whether every path may begin with this.
+// CheckPathPrefix reports what is wrong with a path prefix.
 func CheckPathPrefix(prefix string) error {
 	if prefix == "" {
 		return nil
@@ -23,12 +23,12 @@ func CheckPathPrefix(prefix string) error {
 	return nil
 }
 
-// unprefixed are the paths that are served without the prefix as well: whoever
-// asks for them stands beside the machine, behind the balancer.
+// unprefixed are the paths that are also served without the prefix: probes and scrapers
+// ask the machine directly and not through the balancer.
 var unprefixed = [][]byte{[]byte("/livez"), []byte("/readyz"), []byte("/metrics")}
 
-// routed is a request's path, with its query, as the table of routes knows it:
-// without the prefix. ok is false where nothing is served under that path.
+// routed is a request's path and query without the prefix, as the route table has it. ok
+// is false where the prefix is missing.
 func (s *Server) routed(uri []byte) (path []byte, ok bool) {
 	if s.o.PathPrefix == "" {
 		return uri, true
@@ -49,7 +49,7 @@ func (s *Server) routed(uri []byte) (path []byte, ok bool) {
 	return uri, false
 }
 
-// prefixed takes the prefix off before the request is routed.
+// prefixed removes the prefix before the request is routed.
 func (s *Server) prefixed(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	if s.o.PathPrefix == "" {
 		return next

@@ -16,25 +16,24 @@ import (
 const (
 	forwardedFor = "X-Forwarded-For"
 	forwarded    = "Forwarded" // RFC 7239
-	// maxHops bounds a count of proxies: more is a mistake.
+	// maxHops bounds a configured count of proxies; a larger one is a mistake.
 	maxHops = 32
-	// addressBits is what one client of IPv6 has: a network of its own, and not
-	// an address, so that limits of addresses count networks.
+	// addressBits is the length of the network prefix that one IPv6 client has. Limits
+	// per address count such networks.
 	addressBits = 64
 )
 
-// Proxies is which proxies in front are believed when they name the client. The
-// zero Proxies believes none: the client is the peer of the connection.
+// Proxies says which reverse proxies are trusted to name the client's address. The zero
+// Proxies trusts none: the client is the connection's peer.
 type Proxies struct {
-	header   string // empty: none is believed
-	hops     int    // how many proxies there are; 0 where networks tells
+	header   string // empty: no proxy is trusted
+	hops     int    // how many proxies there are; 0 where networks is set
 	networks []netip.Prefix
 }
 
-// ParseProxies reads how many proxies there are in front ("1"), or their
-// networks and addresses ("10.0.0.0/8,2001:db8::1"), and the header in which
-// they name the client: X-Forwarded-For where it is empty. A header alone means
-// one proxy; neither means none.
+// ParseProxies reads how many proxies there are ("1"), or their networks and addresses
+// ("10.0.0.0/8,2001:db8::1"), and the header in which they name the client; an empty
+// header means X-Forwarded-For. A header alone means one proxy; neither means none.
 func ParseProxies(trusted, header string) (Proxies, error) {
 	p := Proxies{header: header}
 	if !wire.Alphanumeric(header, "-_") {
@@ -80,7 +79,7 @@ func ParseProxies(trusted, header string) (Proxies, error) {
 	return p, nil
 }
 
-// Trusts tells whether an address is one of the networks of proxies.
+// Trusts reports whether an address is in one of the proxies' networks.
 func (p *Proxies) Trusts(ip netip.Addr) bool {
 	return slices.ContainsFunc(p.networks, func(n netip.Prefix) bool { return n.Contains(ip) })
 }
@@ -91,10 +90,9 @@ func (p *Proxies) Networks() bool { return len(p.networks) > 0 }
 // Hops is how many proxies there are; 0 where they are known by their networks.
 func (p *Proxies) Hops() int { return p.hops }
 
-// client finds the client among the addresses that each proxy has added at the
-// end of a list, over all lines of the header. What the client itself wrote
-// stands before what the proxies wrote, and is never reached. Where the place
-// that counts holds no address, or there is none, it is the peer.
+// client finds the client's address in the header, to whose end each proxy has added
+// one, over all lines. What the client itself wrote comes first and is never reached.
+// Where the entry that counts is missing or no address, the client is the peer.
 func (p *Proxies) client(peer netip.Addr, lines [][]byte) netip.Addr {
 	if p.header == "" || p.hops == 0 && !p.Trusts(peer) {
 		return peer
@@ -124,12 +122,12 @@ func (p *Proxies) client(peer netip.Addr, lines [][]byte) netip.Addr {
 	return peer
 }
 
-// quotedPair is a character in a quoted string that a backslash stands before (RFC
-// 9110 §5.6.4).
+// quotedPair is a character with a backslash before it in a quoted string (RFC 9110
+// §5.6.4).
 var quotedPair = regexp.MustCompile(`\\(.)`)
 
-// parseNode reads an address with or without a port, brackets and quotes. A port
-// may be a word of the proxy's own that begins with an underscore (RFC 7239 §6.2).
+// parseNode reads an address with or without port, brackets and quotes. A port may also
+// be a proxy's own word that begins with an underscore (RFC 7239 §6.2).
 func parseNode(s string) (netip.Addr, bool) {
 	s = strings.Trim(s, " \t")
 	if len(s) >= 2 && s[0] == '"' && s[len(s)-1] == '"' {
@@ -148,12 +146,11 @@ func parseNode(s string) (netip.Addr, bool) {
 	return normalAddress(ip), err == nil
 }
 
-// normalAddress is the one form of an address.
+// normalAddress makes addresses comparable: no zone, and IPv4 not inside IPv6.
 func normalAddress(ip netip.Addr) netip.Addr { return ip.Unmap().WithZone("") }
 
-// forwardedNodes lists the for= of each element of a Forwarded header (RFC 7239
-// §4); an element without one gives an empty string, since a proxy added it all
-// the same.
+// forwardedNodes lists the for= of each element of a Forwarded header (RFC 7239 §4). An
+// element without one gives an empty string, because it counts as a hop.
 func forwardedNodes(line string) (nodes []string) {
 	for _, element := range splitQuoted(line, ',') {
 		node := ""
@@ -167,9 +164,9 @@ func forwardedNodes(line string) (nodes []string) {
 	return nodes
 }
 
-// splitQuoted splits at a separator that stands outside of quotes. It looks from
-// the end, where the proxies have written: a quote that a client opens before that
-// and never closes must not swallow what they say.
+// splitQuoted splits at a separator outside of quotes. It searches from the end, where
+// the proxies have written: a quote that the client opens and never closes must not
+// hide what they wrote.
 func splitQuoted(s string, separator byte) (parts []string) {
 	quoted, end := false, len(s)
 	for i := len(s) - 1; i >= 0; i-- {
@@ -186,8 +183,7 @@ func splitQuoted(s string, separator byte) (parts []string) {
 	return parts
 }
 
-// escaped tells whether the character at i, in a quoted string, has lost its
-// meaning to a backslash before it.
+// escaped reports whether a backslash escapes the character at i of a quoted string.
 func escaped(s string, i int) bool {
 	before := len(s[:i]) - len(strings.TrimRight(s[:i], `\`))
 	return before%2 == 1
@@ -197,7 +193,7 @@ func escaped(s string, i int) bool {
 func (s *Server) clientAddress(c *fiber.Ctx) string { return s.client(c).String() }
 
 func (s *Server) client(c *fiber.Ctx) netip.Addr {
-	peer, _ := netip.AddrFromSlice(c.Context().RemoteIP()) // always one of TCP's; else the invalid address, which no network has
+	peer, _ := netip.AddrFromSlice(c.Context().RemoteIP()) // a TCP address; were it none, the invalid address, which no network contains
 	peer = normalAddress(peer)
 	if s.o.Proxies.header == "" {
 		return peer
@@ -205,8 +201,8 @@ func (s *Server) client(c *fiber.Ctx) netip.Addr {
 	return s.o.Proxies.client(peer, c.Request().Header.PeekAll(s.o.Proxies.header))
 }
 
-// clientNetwork is what the limits of an address count by: an IPv4 address, or
-// the network that an IPv6 client has to itself.
+// clientNetwork is what limits per address count by: an IPv4 address, or an IPv6 client's
+// network.
 func clientNetwork(address string) string {
 	ip, err := netip.ParseAddr(address)
 	if err != nil || !ip.Is6() {

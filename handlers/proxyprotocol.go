@@ -8,11 +8,11 @@ import (
 	proxyproto "github.com/pires/go-proxyproto"
 )
 
-// ProxyProtocol makes a listener read the PROXY protocol's header (HAProxy's,
-// versions 1 and 2), from which a connection's peer is known then. Proxies that
-// are known by their networks must send it, and whoever else connects is taken
-// as it is, so that nobody but they can name another client; where no networks
-// are known, everybody must send it.
+// ProxyProtocol makes a listener read the PROXY protocol's header (HAProxy's, versions 1
+// and 2) and take the connection's peer from it. Where the proxies' networks are
+// known, connections from them must send it, and those of others are taken as they
+// are, so that only proxies can name another client. Where the networks are not
+// known, every connection must send it.
 func ProxyProtocol(ln net.Listener, p Proxies) net.Listener {
 	return &proxyListener{&proxyproto.Listener{
 		Listener: ln, ReadHeaderTimeout: requestTimeout,
@@ -43,11 +43,11 @@ func (l *proxyListener) Accept() (net.Conn, error) {
 	return nc, err
 }
 
-// proxiedConn has what of a TCP connection is used beyond net.Conn.
+// proxiedConn adds what the edge uses of a TCP connection beyond net.Conn.
 type proxiedConn struct{ *proxyproto.Conn }
 
-// RemoteAddr is the client that the header names; the proxy itself where that is no
-// client of TCP, like the process at a balancer's Unix socket.
+// RemoteAddr is the client that the header names; where that has no TCP address, like a
+// process at a balancer's Unix socket, it is the proxy.
 func (c *proxiedConn) RemoteAddr() net.Addr {
 	if a, ok := c.Conn.RemoteAddr().(*net.TCPAddr); ok {
 		return a
@@ -55,7 +55,7 @@ func (c *proxiedConn) RemoteAddr() net.Addr {
 	return c.Raw().RemoteAddr()
 }
 
-// SetWriteBuffer bounds what the kernel keeps of what is written, bytes.
+// SetWriteBuffer sets the size of the kernel's send buffer, bytes.
 func (c *proxiedConn) SetWriteBuffer(n int) error {
 	if t, ok := c.TCPConn(); ok {
 		return t.SetWriteBuffer(n)

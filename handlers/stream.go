@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -15,10 +16,8 @@ import (
 	"hookbridge/app/wire"
 )
 
-const pathStream = "/v1/stream"
-
-// after is where a client without WebSocket wants to resume; a stream's
-// Last-Event-ID is the newer word.
+// after is the cursor where a client without WebSocket wants to resume. A browser
+// that reconnects by itself sends the newest as Last-Event-ID.
 func after(c *fiber.Ctx) string {
 	if id := c.Get("Last-Event-ID"); id != "" {
 		return strings.Clone(id)
@@ -29,7 +28,7 @@ func after(c *fiber.Ctx) string {
 // stream is a session over server-sent events (WHATWG HTML §9.2). Like a
 // WebSocket's, its connection is taken away from Fiber.
 func (s *Server) stream(c *fiber.Ctx) error {
-	id, err := s.listener(c, s.streamer)
+	id, err := s.authenticateListener(c, s.streamer)
 	if err != nil {
 		return err
 	}
@@ -46,7 +45,7 @@ func (s *Server) stream(c *fiber.Ctx) error {
 		h.Set(fiber.HeaderConnection, "close")
 	}
 	if c.Method() == fiber.MethodHead {
-		return nil // a body would be taken for the next reply
+		return nil // a client would take a body for the next reply
 	}
 	head := append([]byte(nil), h.Header()...)
 	hs := bridge.Handshake{Identity: &id, Transport: "sse", OneWay: true, After: after(c)}
@@ -56,7 +55,7 @@ func (s *Server) stream(c *fiber.Ctx) error {
 		go func() {
 			defer s.surviveConnection(sc)
 			if conn := connectionOf(nc); conn != nil {
-				conn.settle()
+				conn.becomeSession()
 			}
 			if err := sc.open(head); err != nil {
 				sc.Abort()
@@ -68,9 +67,9 @@ func (s *Server) stream(c *fiber.Ctx) error {
 	return nil
 }
 
-// listener is who asks for a stream or a poll. Errors: bridge.ErrDraining,
-// ErrFull, and those of who.
-func (s *Server) listener(c *fiber.Ctx, who func(*fiber.Ctx) (bridge.Identity, error)) (bridge.Identity, error) {
+// authenticateListener authenticates the caller of a stream or a poll with who. Errors:
+// bridge.ErrDraining, ErrFull, and those of who.
+func (s *Server) authenticateListener(c *fiber.Ctx, who func(*fiber.Ctx) (bridge.Identity, error)) (bridge.Identity, error) {
 	if s.o.Bridge.Draining() {
 		return bridge.Identity{}, bridge.ErrDraining
 	}
@@ -92,7 +91,7 @@ type streamConn struct {
 }
 
 func (c *streamConn) open(head []byte) error {
-	c.nc, _ = detach(c.nc) // what the client has sent behind its request is read away
+	c.nc, _ = detach(c.nc) // a client has nothing to say behind its request
 	if err := c.nc.SetWriteDeadline(time.Now().Add(requestTimeout)); err != nil {
 		return err
 	}
@@ -100,8 +99,8 @@ func (c *streamConn) open(head []byte) error {
 	return err
 }
 
-// Read implements bridge.Conn: it returns when the client is gone. What one
-// sends into a stream is read away.
+// Read implements bridge.Conn: it drops what the client sends, and returns when the
+// client is gone.
 func (c *streamConn) Read() (bridge.Kind, []byte, error) {
 	var b [64]byte
 	for {
@@ -111,12 +110,8 @@ func (c *streamConn) Read() (bridge.Kind, []byte, error) {
 	}
 }
 
-// AppendText implements bridge.Conn: a frame becomes one event, with the cursor
-// as its id where it has one. A frame of ours has no line breaks but those that
-// stand between the tokens of an event's data as it came; there the standard wants
-// a field a line, and a reader puts them together again with a line feed between.
-// A carriage return cannot be carried: it comes out as a line feed too, one for
-// one, which between tokens means the same.
+// AppendText implements bridge.Conn: a frame becomes one event of the stream, with the
+// cursor as its id where it has one.
 func (c *streamConn) AppendText(b []byte, f wire.Frame) []byte {
 	if len(f.Cursor) > 0 {
 		b = append(append(append(b, "id: "...), f.Cursor...), '\n')
@@ -126,6 +121,10 @@ func (c *streamConn) AppendText(b []byte, f wire.Frame) []byte {
 	return append(b, "\n\n"...)
 }
 
+// appendDataLines begins a new data field at each line break, as the standard wants; the
+// reader joins the fields with line feeds. Line breaks are only between the tokens of
+// an event's data, as it came. A carriage return comes out as a line feed, which there
+// means the same.
 func appendDataLines(b, part []byte) []byte {
 	for _, ch := range part {
 		if ch == '\r' || ch == '\n' {
@@ -204,34 +203,37 @@ func (c *streamConn) ExpireWrite(t time.Time) {
 // Remote implements bridge.Conn.
 func (c *streamConn) Remote() string { return c.remote }
 
-// defaultPollWait is what PROTOCOL's example asks for.
+// defaultPollWait is how long a poll without waitMs waits.
 const defaultPollWait = 25 * time.Second
 
 // poll answers as soon as there is something after a cursor.
 func (s *Server) poll(c *fiber.Ctx) error {
-	id, err := s.listener(c, s.bearer)
+	id, err := s.authenticateListener(c, s.poller)
 	if err != nil {
 		return err
 	}
-	patience := defaultPollWait
+	wait := defaultPollWait
 	if q := c.Query("waitMs"); q != "" {
 		ms, err := strconv.Atoi(q)
 		if err != nil || ms < 0 || ms > int(bridge.MaxPollWait.Milliseconds()) {
 			return wire.NewProblem(wire.CodeMalformed, fmt.Sprintf("waitMs must be a whole number from 0 to %d", bridge.MaxPollWait.Milliseconds()))
 		}
-		patience = time.Duration(ms) * time.Millisecond
+		wait = time.Duration(ms) * time.Millisecond
 	}
 	ctx, stop := s.caller(c)
 	defer stop()
-	polled, err := s.o.Bridge.Poll(ctx, id, after(c), patience)
+	polled, err := s.o.Bridge.Poll(ctx, id, after(c), wait)
+	if errors.Is(err, bridge.ErrRevoked) {
+		s.auditRefusal(wire.CodeTokenRevoked, c, id)
+	}
 	if err != nil {
 		return err
 	}
 	return s.jsonBytes(c, pollReply(&polled))
 }
 
-// pollReply is {"cursor":…,"frames":[…]}. The frames are put in as they are: data
-// goes out as it came.
+// pollReply writes {"cursor":…,"frames":[…]}. The frames are copied as they are, so
+// that data goes out as it came.
 func pollReply(p *bridge.Polled) []byte {
 	b := append([]byte(`{"cursor":`), wire.Encode(p.Cursor)...)
 	b = append(b, `,"frames":[`...)
@@ -260,7 +262,7 @@ func (s *Server) acks(c *fiber.Ctx) error {
 	return c.SendStatus(fiber.StatusNoContent)
 }
 
-// json replies with 200 and what can be marshalled: nothing that came as JSON.
+// json replies with v. What came as JSON must not be a part of it; see wire.Encode.
 func (s *Server) json(c *fiber.Ctx, v any) error {
 	return s.jsonBytes(c, wire.Encode(v))
 }

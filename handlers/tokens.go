@@ -26,8 +26,8 @@ func (a authenticator) Authenticate(ctx context.Context, token string) (bridge.I
 	return identity(claims)
 }
 
-// tokenFault tells a token that is wrong from keys that cannot be had just now:
-// the one must not be tried again, the other should.
+// tokenFault tells a wrong token from keys that cannot be fetched at the moment: only the
+// latter is worth trying again.
 func tokenFault(err error) error {
 	var t *auth.TokenError
 	if errors.As(err, &t) && t.Reason == auth.TokenKeysUnavailable {
@@ -40,10 +40,10 @@ func (s *Server) authenticate(ctx context.Context, token string) (bridge.Identit
 	return authenticator{s.o.Tokens}.Authenticate(ctx, token)
 }
 
-// identity reads claims as the domain understands them.
+// identity makes the domain's identity of a token's claims.
 func identity(c auth.Claims) (bridge.Identity, error) {
 	if !c.Expires.After(time.Now()) {
-		// A ticket is redeemed later than its token was checked.
+		// A ticket's token was checked earlier.
 		return bridge.Identity{}, fmt.Errorf("%w: the token has expired", bridge.ErrUnauthorized)
 	}
 	policy, err := bridge.ParsePolicy(c.Rights)
@@ -53,14 +53,34 @@ func identity(c auth.Claims) (bridge.Identity, error) {
 	return bridge.Identity{User: c.User, Token: c.Token, TokenID: c.ID, Issued: c.IssuedAt, Expires: c.Expires, Policy: policy}, nil
 }
 
-// bearer is who a request's Authorization header speaks for. Errors:
+// bearer authenticates a request by its Authorization header. Errors:
 // bridge.ErrUnauthorized, ErrRevoked, ErrUnavailable.
 func (s *Server) bearer(c *fiber.Ctx) (bridge.Identity, error) {
 	id, _, err := s.claims(c)
 	return id, err
 }
 
+// claims is bearer, and returns the token's claims too.
 func (s *Server) claims(c *fiber.Ctx) (bridge.Identity, auth.Claims, error) {
+	id, claims, err := s.verified(c)
+	if err == nil {
+		err = s.admit(c, id)
+	}
+	if err != nil {
+		return bridge.Identity{}, claims, err
+	}
+	return id, claims, nil
+}
+
+// poller is bearer without the check for revocations: a poll's session makes that when
+// it joins.
+func (s *Server) poller(c *fiber.Ctx) (bridge.Identity, error) {
+	id, _, err := s.verified(c)
+	return id, err
+}
+
+// verified checks a request's token without asking the store whether it was revoked.
+func (s *Server) verified(c *fiber.Ctx) (bridge.Identity, auth.Claims, error) {
 	token, ok := bearerToken(c.Get(fiber.HeaderAuthorization))
 	if !ok {
 		return bridge.Identity{}, auth.Claims{}, fmt.Errorf("%w: send it as: Authorization: Bearer, a space, the token", bridge.ErrUnauthorized)
@@ -74,13 +94,10 @@ func (s *Server) claims(c *fiber.Ctx) (bridge.Identity, auth.Claims, error) {
 		return id, claims, err
 	}
 	markAuthenticated(c)
-	if err := s.admit(c, id); err != nil {
-		return bridge.Identity{}, claims, err
-	}
 	return id, claims, nil
 }
 
-// admit refuses whoever's token was revoked.
+// admit refuses a revoked token.
 func (s *Server) admit(c *fiber.Ctx, id bridge.Identity) error {
 	err := s.o.Bridge.Admit(c.UserContext(), id)
 	if errors.Is(err, bridge.ErrRevoked) {
@@ -89,8 +106,8 @@ func (s *Server) admit(c *fiber.Ctx, id bridge.Identity) error {
 	return err
 }
 
-// ticket gives a bearer of a token something that may stand in a URL: good for
-// one connection and a few seconds.
+// ticket exchanges a token for a ticket, which may be in a URL: it is good for one
+// connection and a few seconds.
 func (s *Server) ticket(c *fiber.Ctx) error {
 	_, claims, err := s.claims(c)
 	if err != nil {

@@ -13,10 +13,10 @@ import (
 	"hookbridge/auth"
 )
 
-// What may stand in a URL, which proxies and browsers write down: a ticket, good
-// for one connection and a few seconds, and never a token.
+// Proxies and browsers log URLs. A token in one is therefore refused; a ticket, good for
+// one connection and a few seconds, is accepted.
 
-// tokenInURL refuses a token in a URL and says how else it is brought.
+// tokenInURL refuses a token in a URL and says how else to send it.
 func tokenInURL(how string) wire.Problem {
 	return wire.NewProblem(wire.CodeTokenInURL, "URLs end up in logs: bring the token "+how)
 }
@@ -54,8 +54,8 @@ func tokenInQuery(c *fiber.Ctx) bool {
 	return found
 }
 
-// redeem takes a ticket for what it stands for. Errors: bridge.ErrUnauthorized,
-// ErrUnavailable.
+// redeem exchanges a ticket for the identity of the token it was issued for. Errors:
+// bridge.ErrUnauthorized, ErrUnavailable.
 func (s *Server) redeem(ctx context.Context, ticket string) (bridge.Identity, error) {
 	claims, err := s.o.Tickets.Redeem(ctx, ticket)
 	if errors.Is(err, auth.ErrTicket) {
@@ -67,8 +67,8 @@ func (s *Server) redeem(ctx context.Context, ticket string) (bridge.Identity, er
 	return identity(claims)
 }
 
-// streamer is who asks for a stream: the holder of a token or of a ticket.
-// Errors: as bearer's, and errSeveralTokens.
+// streamer authenticates the caller of a stream, by token or by ticket. Errors: those of
+// bearer, and errSeveralTokens.
 func (s *Server) streamer(c *fiber.Ctx) (bridge.Identity, error) {
 	tickets := c.Context().QueryArgs().PeekMulti("ticket")
 	switch {

@@ -19,14 +19,9 @@ import (
 	"hookbridge/auth"
 )
 
-// publishTimeout is how long an event may wait for the store: well under the 15
-// to 30 s that senders of webhooks wait for us.
+// publishTimeout is how long an event may wait for the store: well below the 15 to 30 s
+// after which senders of webhooks give up.
 const publishTimeout = 10 * time.Second
-
-const (
-	pathEvents = "/webhooks/events"
-	pathBatch  = "/webhooks/events/batch"
-)
 
 // webhookRequest is a webhook whose signature holds.
 type webhookRequest struct {
@@ -61,8 +56,8 @@ func (s *Server) webhook(c *fiber.Ctx) error {
 	ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
 	defer cancel()
 	if r.form != formEvent {
-		// What was signed once is taken once: the ce- headers are not signed, and
-		// an event of ours must not come again as something else.
+		// The same signed bytes are taken once: the ce- headers are not signed, and an
+		// event must not come again in another form.
 		err := s.o.Bridge.Claim(ctx, r.sender.Sender, r.verified.ID, r.form.claim(r.body, items), r.verified.Timestamp, s.readsAsEvent(r.body))
 		if err != nil {
 			return s.refuseWebhook(c, r, err)

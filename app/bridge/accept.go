@@ -61,7 +61,7 @@ func (b *Bridge) Accept(conn Conn, h Handshake) {
 	var err error
 	if b.guard.Run("connection", func() {
 		conn.Limit(b.cfg.MaxBytes)
-		s, after, err = b.greet(conn, h)
+		s, after, err = b.handshake(conn, h)
 	}) {
 		err = &refusal{code: wire.CloseInternal, reason: brokenReason}
 	}
@@ -80,7 +80,10 @@ func (b *Bridge) Accept(conn Conn, h Handshake) {
 	if h.Authenticated != nil {
 		h.Authenticated()
 	}
-	s.join(after)
+	if errors.Is(s.join(after), ErrRevoked) {
+		s.refused = true
+		b.noteRefused(conn, wire.CloseForbidden, ErrRevoked.Error())
+	}
 	begun = true
 	go s.live()
 }
@@ -125,10 +128,10 @@ func (b *Bridge) Refuse(conn Conn, code wire.CloseCode, reason string) {
 	conn.WriteClose(code, truncate(reason), time.Now().Add(closeWait))
 }
 
-// greet takes what must come before a session: within ConnectTimeout, the first
+// handshake takes what must come before a session: within ConnectTimeout, the first
 // frame with where to resume, and a token from there or from the handshake.
 // Its error is a *refusal, or the connection's own.
-func (b *Bridge) greet(conn Conn, h Handshake) (s *Session, after string, err error) {
+func (b *Bridge) handshake(conn Conn, h Handshake) (s *Session, after string, err error) {
 	var id Identity
 	if h.Identity != nil {
 		id = *h.Identity
@@ -157,14 +160,6 @@ func (b *Bridge) greet(conn Conn, h Handshake) (s *Session, after string, err er
 			}
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.ConnectTimeout)
-	defer cancel()
-	switch err := b.Admit(ctx, id); {
-	case errors.Is(err, ErrRevoked):
-		return nil, "", &refusal{code: wire.CloseForbidden, reason: ErrRevoked.Error()}
-	case err != nil:
-		return nil, "", &refusal{code: wire.CloseInternal, reason: "the store is not available"}
-	}
 	if b.Full() { // others may have become sessions since the upgrade
 		return nil, "", &refusal{code: wire.CloseOverloaded, reason: ErrFull.Error()}
 	}
@@ -181,12 +176,12 @@ func (b *Bridge) newSession(conn Conn, id Identity, h Handshake) *Session {
 		transport: h.Transport, oneWay: h.OneWay,
 		since: b.cfg.Now(), identity: id,
 		frames:  rate.NewLimiter(rate.Limit(b.cfg.FrameRate), b.cfg.FrameBurst),
-		pulling: true, heard: now, pingAt: now.Add(b.cfg.PingEvery),
+		reading: true, heard: now, pingAt: now.Add(b.cfg.PingEvery),
 	}
 }
 
-// Admit refuses an identity whose token was revoked. Errors: ErrRevoked, and the
-// engine's.
+// Admit refuses an identity whose token was revoked, for those who open no session:
+// one that joins is refused there. Errors: ErrRevoked, and the store's.
 func (b *Bridge) Admit(ctx context.Context, id Identity) error {
 	revoked, err := b.store.Revoked(ctx, id.User, id.TokenID, id.Issued)
 	if err == nil && revoked {

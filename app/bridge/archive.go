@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -11,15 +12,22 @@ import (
 var (
 	// ErrInUse: a bridge runs on the store.
 	ErrInUse = errors.New("a bridge runs on this store; stop it first")
-	// ErrNotEmpty: the store keeps something already, and not half of what is
-	// being loaded.
+	// ErrNotEmpty: the store keeps something already, and not what an import that
+	// broke off has left.
 	ErrNotEmpty = errors.New("the store is not empty")
-	// ErrUnfinished: the store holds half of an import, and is no store yet.
-	ErrUnfinished = errors.New("an import into this store has not been finished")
+	// ErrUnfinished: the store holds a part of an import, and no bridge runs on it.
+	ErrUnfinished = errors.New("an import into this store was never finished; run `hookbridge import` again: it takes out what is there and starts over")
+	// ErrBadEntry: the entry does not fit what a store keeps.
+	ErrBadEntry = errors.New("the export does not fit together")
 )
 
-// Entry is one thing that a store keeps, in a form that no engine owns; exactly
-// one member is set. Times are Unix nanoseconds, 0 for none.
+// ImportMark is what a store that holds a part of an import keeps under a key of its
+// own, instead of an epoch. Older versions, which could continue an import, read it
+// as JSON and find the name of one that is not theirs, so that they start over too.
+const ImportMark = `{"export":"unfinished","loaded":0}`
+
+// Entry is one thing that a store keeps, in a form that both stores read and write;
+// exactly one member is set. Times are Unix nanoseconds, 0 for none.
 type Entry struct {
 	Life       *LifeEntry       `json:"life,omitempty"`
 	Event      *EventEntry      `json:"event,omitempty"`
@@ -29,6 +37,32 @@ type Entry struct {
 	Revocation *RevocationEntry `json:"revocation,omitempty"`
 	Trail      *DeliveryLog     `json:"trail,omitempty"`
 	Sight      *SightEntry      `json:"sight,omitempty"`
+}
+
+// Kinds is how many members are set.
+func (e *Entry) Kinds() (n int) {
+	for _, set := range []bool{
+		e.Life != nil, e.Event != nil, e.Mailbox != nil, e.Message != nil,
+		e.Membership != nil, e.Revocation != nil, e.Trail != nil, e.Sight != nil,
+	} {
+		if set {
+			n++
+		}
+	}
+	return n
+}
+
+// Check returns ErrBadEntry where no store could keep the entry.
+func (e *Entry) Check() error {
+	switch {
+	case e.Kinds() != 1:
+		return fmt.Errorf("%w: an entry is of %d kinds", ErrBadEntry, e.Kinds())
+	case e.Event != nil && (e.Event.ID == "" || len(e.Event.Digest) != sha256.Size):
+		return fmt.Errorf("%w: the event %q", ErrBadEntry, e.Event.ID)
+	case e.Mailbox != nil && len(e.Mailbox.Hash) != 0 && len(e.Mailbox.Hash) != mailboxHash:
+		return fmt.Errorf("%w: the hash of a mailbox", ErrBadEntry)
+	}
+	return nil
 }
 
 // LifeEntry is a life that the store has lived through, oldest first, the one
@@ -74,7 +108,7 @@ type MailboxEntry struct {
 	Head     uint64      `json:"head,omitzero"`
 	Trimmed  uint64      `json:"trimmed,omitzero"`
 	Expired  uint64      `json:"expired,omitzero"` // the furthest place that expired
-	Holes    [][2]uint64 `json:"holes,omitempty"`  // places beyond Trimmed and Expired that were taken out on purpose: first and last
+	Removed  [][2]uint64 `json:"holes,omitempty"`  // places beyond Trimmed and Expired whose messages were removed on purpose: first and last
 	Seen     bool        `json:"seen,omitzero"`    // a session of the user has joined once
 	First    uint64      `json:"first,omitzero"`   // Standing.First.Broadcast
 	Acked    Position    `json:"acked,omitzero"`
@@ -119,47 +153,39 @@ type SightEntry struct {
 	At      int64  `json:"at"`
 }
 
-// Progress is how far an import has come: it stands in the store until it is
-// done, so that one that broke off goes on, and no bridge starts on half a store.
-type Progress struct {
-	Export string `json:"export"` // the export's own name
-	Loaded int64  `json:"loaded"` // entries of it that are in the store
-}
-
-// Archive is a whole store that is carried to another engine, or comes from one.
-// Nobody else uses it meanwhile. Presence, leases and tickets stay behind: what
-// lives only as long as a connection is not carried.
+// Archive is a whole store that is exported to a file or imported from one. Nobody
+// else uses it meanwhile. Presence, leases and tickets are not exported: they live
+// only as long as a connection.
 //
 // Entries come in this order: lives; events; then of each mailbox its MailboxEntry and
-// its messages by place; memberships; revocations; trails; sights. A place
-// returned by Dump may bring entries again that came before it, never leave one
-// out; Load takes an entry twice like once.
+// its messages by place; memberships; revocations; trails; sights. An entry may come
+// twice, and counts as one.
 type Archive interface {
-	// Epoch names the store's life; empty where it is new. What is carried keeps
-	// its epoch, so that sessions resume with the cursors that they have.
-	Epoch() string
+	// Epoch names the store; it is empty where no bridge has run on it yet. What is
+	// imported keeps its epoch, so that sessions resume with the cursors that they
+	// have. ErrUnfinished where the store holds a part of an import: it can be
+	// neither exported nor served, only imported into.
+	Epoch() (string, error)
 
-	// Count estimates the entries that Dump will give.
+	// Count estimates how many entries Dump will give.
 	Count(ctx context.Context) (int64, error)
 
-	// Dump calls take with each entry, from a place on that it gave before (all,
-	// where that is empty), and with the place behind it. What has expired by now
-	// is left out. It ends with take's error.
-	Dump(ctx context.Context, after string, take func(e Entry, place string) error) error
+	// Dump calls take with each entry. What has expired is left out. It ends with
+	// take's error.
+	Dump(ctx context.Context, take func(e Entry) error) error
 
-	// Progress tells of an import that was begun and is not done; zero where
-	// there is none. ErrNotEmpty where the store has its own life.
-	Progress(ctx context.Context) (Progress, error)
+	// Begin prepares the store for an import: it takes out what an import that broke
+	// off has left, and keeps every bridge off the store until Finish. ErrNotEmpty
+	// where the store keeps anything else.
+	Begin(ctx context.Context) error
 
-	// Load writes entries, and p with them or after them, never before them. It
-	// has happened when it returns, as durably as Append.
-	Load(ctx context.Context, entries []Entry, p Progress) error
+	// Load writes entries that have passed Check, after Begin. ErrBadEntry where one
+	// refers to another that never came.
+	Load(ctx context.Context, entries []Entry) error
 
-	// Finish gives the store its epoch and makes it one that a bridge runs on.
+	// Finish gives the store its epoch and lets bridges run on it. When it returns,
+	// everything is as durable as after Append.
 	Finish(ctx context.Context, epoch string) error
-
-	// Clear takes out what an import has loaded that will not be finished.
-	Clear(ctx context.Context) error
 
 	Close() error
 }
@@ -172,8 +198,11 @@ func ArchiveTime(nanos int64) time.Time {
 	return time.Unix(0, nanos).UTC()
 }
 
+// mailboxHash is the length of a MailboxHash in bytes.
+const mailboxHash = 15
+
 // MailboxHash stands for a user whose name is not kept.
 func MailboxHash(user string) []byte {
 	sum := sha256.Sum256([]byte(user))
-	return sum[:15]
+	return sum[:mailboxHash]
 }

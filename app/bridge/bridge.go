@@ -128,6 +128,7 @@ func New(cfg Config, store Store, live Live, auth Authenticator) *Bridge {
 	b.hub = newHub(b.waits)
 	b.metrics = newMetrics(cfg.Registerer, b.hub, b.guard)
 	store.Listen(b.hub)
+	live.Listen(b.hub)
 	return b
 }
 
@@ -151,15 +152,15 @@ func (b *Bridge) Check(ctx context.Context) error {
 	return b.store.Check(ctx)
 }
 
-// thinOut makes room where a user has too many sessions, on whichever machine
+// enforceSessionLimit makes room where a user has too many sessions, on whichever machine
 // they are: the oldest polls are answered, or the oldest sessions closed.
-func (b *Bridge) thinOut(ctx context.Context, user string) error {
+func (b *Bridge) enforceSessionLimit(ctx context.Context, user string) error {
 	list, err := b.live.Sessions(ctx, user)
 	if err != nil {
 		return fmt.Errorf("list sessions: %w", err)
 	}
 	list = slices.DeleteFunc(list, func(m Member) bool { return b.hub.ending(user, m.Session) })
-	for _, m := range surplus(list, b.cfg.SessionsPerUser, func(m Member) string { return m.Transport }) {
+	for _, m := range surplus(list, b.cfg.SessionsPerUser) {
 		if err := b.live.Tell(ctx, Notice{Kind: NoticeReplaced, User: user, Session: m.Session}); err != nil {
 			return fmt.Errorf("end an older session: %w", err)
 		}

@@ -23,14 +23,14 @@ func (s *Session) memberWith(id *Identity) Member {
 }
 
 // join registers the session and queues its first frames.
-func (s *Session) join(after string) {
-	defer s.survive()
+// An error has ended it, for live to see; it is returned for those who answer in
+// another way.
+func (s *Session) join(after string) (err error) {
+	defer s.recoverPanic()
 	b := s.b
-	for _, old := range b.hub.add(s, b.cfg.SessionsPerUser) {
-		old.replace("replaced: the user has too many sessions")
-	}
+	b.hub.add(s)
 	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
-	err := s.begin(ctx, after)
+	err = s.begin(ctx, after)
 	cancel()
 	if code, reason := endingOf(err); code != 0 {
 		if code == wire.CloseInternal {
@@ -47,9 +47,10 @@ func (s *Session) join(after string) {
 	if b.draining.Load() { // it began while Drain was counting
 		b.advise(s)
 	}
+	return err
 }
 
-// endingOf says how a session ends that the engine does not let in, or no longer
+// endingOf says how a session ends that Live does not let in, or no longer
 // serves; 0 without an error.
 func endingOf(err error) (wire.CloseCode, string) {
 	switch {
@@ -72,7 +73,7 @@ func (s *Session) live() {
 	if s.b.guard.Run(whereSession, s.read) {
 		s.finish(wire.CloseInternal, brokenReason)
 		s.b.guard.Run(whereSession, s.read) // once more, to see the peer's close frame
-		s.sayWhy()
+		s.writeLastClose()
 	}
 }
 
@@ -83,19 +84,19 @@ const (
 	brokenReason = "the bridge failed"
 )
 
-// survive, deferred, keeps a defect in one session from ending all others: that
+// recoverPanic, deferred, keeps a defect in one session from ending all others: that
 // session is closed with 1011. Locks that are held meanwhile must be given back by
 // defers that come after it.
-func (s *Session) survive() {
+func (s *Session) recoverPanic() {
 	if recover() != nil {
 		s.b.guard.Caught(whereSession, "session", s.id)
 		s.finish(wire.CloseInternal, brokenReason)
 	}
 }
 
-// surviveWriting does the same in the session's writer, which has to say the last
+// recoverWriter does the same in the session's writer, which has to say the last
 // word itself.
-func (s *Session) surviveWriting() {
+func (s *Session) recoverWriter() {
 	if recover() == nil {
 		return
 	}
@@ -107,11 +108,11 @@ func (s *Session) surviveWriting() {
 	s.queue, s.queued = nil, 0 // not into the pool: who knows what it was doing
 	s.writing = true           // nothing is written any more
 	s.mu.Unlock()
-	s.sayWhy()
+	s.writeLastClose()
 }
 
-// sayWhy writes the close frame of a session that is ending, unless one was written.
-func (s *Session) sayWhy() {
+// writeLastClose writes the close frame of a session that is ending, unless one was written.
+func (s *Session) writeLastClose() {
 	s.mu.Lock()
 	end := *s.ending
 	s.mu.Unlock()
@@ -133,19 +134,22 @@ func (s *Session) leave() {
 	putItems(s.queue)
 	s.queue, s.queued = nil, 0
 	s.left = b.cfg.Now()
-	var trail DeliveryLog
+	var log DeliveryLog
 	func() {
 		defer s.mu.Unlock()
-		trail = s.copyTrail()
+		log = s.copyDeliveryLog()
 	}()
 	s.conn.Abort()
-	trail.end(s.left)
+	log.end(s.left)
 	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
 	defer cancel()
-	if err := b.live.Leave(ctx, trail); err != nil && !errors.Is(err, ErrClosed) {
+	if err := b.live.Leave(ctx, log); err != nil && !errors.Is(err, ErrClosed) {
 		b.log.Warn("presence was not withdrawn; it will lapse", "session", s.id, "error", err)
 	}
 	b.metrics.ends.WithLabelValues(strconv.Itoa(int(end.code))).Inc()
+	if s.refused {
+		return
+	}
 	b.log.Info("session ended", "session", s.id, "user", s.user, "code", int(end.code), "reason", end.reason,
 		"seconds", int(b.cfg.Now().Sub(s.since).Seconds()))
 	b.audit.session("ended", s, slog.String("code", strconv.Itoa(int(end.code))), slog.String("reason", end.reason))
@@ -162,7 +166,7 @@ func (s *Session) read() {
 			}
 			return
 		}
-		if !s.hear(kind, len(payload)) {
+		if !s.admitFrame(kind, len(payload)) {
 			if kind == KindClose {
 				return
 			}
@@ -176,7 +180,7 @@ func (s *Session) read() {
 		case KindPong:
 			s.pong(payload)
 		case KindPing:
-			s.pongBack(payload)
+			s.answerPing(payload)
 		case KindClose:
 			s.closedByPeer(payload)
 		}
@@ -227,10 +231,10 @@ func (s *Session) finish(code wire.CloseCode, reason string) bool {
 // is no end.
 const fragmentsAFrame = 16
 
-// hear notes that the peer lives, and holds it to its frame rate, in which
+// admitFrame notes that the peer lives, and holds it to its frame rate, in which
 // fragments count less and a pong that we asked for does not. False where the session is
 // ending.
-func (s *Session) hear(kind Kind, size int) bool {
+func (s *Session) admitFrame(kind Kind, size int) bool {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -254,8 +258,8 @@ func (s *Session) hear(kind Kind, size int) bool {
 	return true
 }
 
-// pongBack answers a client's ping, in its turn.
-func (s *Session) pongBack(payload []byte) {
+// answerPing answers a client's ping, in its turn.
+func (s *Session) answerPing(payload []byte) {
 	frame := s.conn.AppendPong(nil, payload)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -293,7 +297,7 @@ func (s *Session) text(payload []byte) {
 		}
 		s.ack(c)
 	case *wire.Seen:
-		s.see(body.ID)
+		s.markSeen(body.ID)
 	case *wire.Send:
 		s.send(body)
 	case *wire.Refresh:

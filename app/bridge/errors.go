@@ -32,7 +32,9 @@ type InvalidError struct{ Detail string }
 func (e *InvalidError) Error() string { return e.Detail }
 
 // Problem is what the sender of the event is told.
-func (e *InvalidError) Problem() wire.Problem { return wire.NewProblem(wire.CodeInvalidEvent, e.Detail) }
+func (e *InvalidError) Problem() wire.Problem {
+	return wire.NewProblem(wire.CodeInvalidEvent, e.Detail)
+}
 
 // RequestError is a request other than an event that cannot be carried out; its
 // text says what belongs there.

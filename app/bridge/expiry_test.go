@@ -30,7 +30,7 @@ func (lifeTokens) Authenticate(_ context.Context, token string) (bridge.Identity
 type emptyEngine struct{ storeAndLive }
 
 func (emptyEngine) Epoch() string                                   { return "empty" }
-func (emptyEngine) Listen(bridge.Listener)                          {}
+func (emptyEngine) Listen(bridge.Hub)                               {}
 func (emptyEngine) Leave(context.Context, bridge.DeliveryLog) error { return nil }
 func (emptyEngine) Join(context.Context, bridge.Member) (s bridge.JoinState, err error) {
 	return s, nil

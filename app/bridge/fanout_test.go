@@ -25,18 +25,18 @@ type lossy struct {
 	lose func(id string) bool
 }
 
-type lossyListener struct {
-	bridge.Listener
+type lossyHub struct {
+	bridge.Hub
 	lose func(id string) bool
 }
 
-func (l *lossy) Listen(to bridge.Listener) { l.storeAndLive.Listen(&lossyListener{to, l.lose}) }
+func (l *lossy) Listen(to bridge.Hub) { l.storeAndLive.Listen(&lossyHub{to, l.lose}) }
 
-func (l *lossyListener) Deliver(user string, d bridge.Delivery) int {
+func (l *lossyHub) Deliver(user string, d bridge.Delivery) int {
 	if l.lose(d.Message.ID) {
 		return 0
 	}
-	return l.Listener.Deliver(user, d)
+	return l.Hub.Deliver(user, d)
 }
 
 // line is a socket in memory: what is written comes out as lines of JSON.
@@ -105,10 +105,7 @@ func (noTokens) Authenticate(context.Context, string) (bridge.Identity, error) {
 
 func newBridge(t *testing.T, lose func(string) bool) *bridge.Bridge {
 	t.Helper()
-	engine, err := sqlite.Open(t.Context(), sqlite.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	engine := openStore(t, sqlite.Options{})
 	l := &lossy{engine, lose}
 	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, l, l, noTokens{})
 	t.Cleanup(func() {
@@ -150,7 +147,7 @@ func TestWhatTheFanOutLosesIsReadFromTheStoreInOrder(t *testing.T) {
 	n := 0
 	b := newBridge(t, func(string) bool { n++; return n%3 == 0 })
 	l, _ := connect(t, b, "patient-1")
-	const total = 301 // the last one is not lost, and shows the hole before it
+	const total = 301 // the last one is not lost, and shows the gap before it
 	for i := range total {
 		publish(t, b, fmt.Sprintf("m%03d", i), wire.Target{User: "patient-1"})
 	}
@@ -165,7 +162,7 @@ func TestExceptHoldsWhenTheMessageIsReadFromTheStore(t *testing.T) {
 	b := newBridge(t, func(id string) bool { return id == "lost" })
 	l, session := connect(t, b, "patient-1")
 	publish(t, b, "lost", wire.Target{User: "patient-1"})
-	publish(t, b, "not-for-us", wire.Target{User: "patient-1"}, session) // behind the hole: read from the store
+	publish(t, b, "not-for-us", wire.Target{User: "patient-1"}, session) // after the gap: read from the store
 	publish(t, b, "last", wire.Target{User: "patient-1"})
 	for _, want := range []string{"lost", "last"} {
 		if got := eventID(l.next(t)); got != want {

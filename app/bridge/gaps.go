@@ -18,7 +18,7 @@ import (
 //   - At any other place the message has expired.
 //
 // What a reader is told:
-//   - With a cursor: of everything that is lost behind it.
+//   - With a cursor: of everything that is lost after it.
 //   - A fresh device has no cursor and is owed every unexpired message that nobody of
 //     its user has acked. So it is not told of what had expired before it came. It is
 //     told of what was trimmed unread, and of a message that was there when it came
@@ -26,8 +26,8 @@ import (
 //   - A cursor that names no place of this log (foreign, malformed, ahead) is answered
 //     by one gap and then by everything held: that gap covers all that is lost so far.
 //   - A cursor of a life that the store has lost is answered in the same way, and what
-//     is lost is told too: it may have been lost after the store went back.
-//   - Nothing twice on one connection: reading goes on behind what was told.
+//     is lost is told too: it may have been lost after the store went back in time.
+//   - Nothing twice on one connection: reading goes on after what was told.
 //
 // A gap frame comes before the messages of the page that shows the loss, and its
 // cursor stops short of the first of them.
@@ -45,8 +45,8 @@ const (
 // Range is a run of places in one log, both ends in it.
 type Range struct{ First, Last uint64 }
 
-// Gaps yields the runs of places after a place and up to last that held leaves out.
-// Both give the furthest run first. Runs of held may overlap.
+// Gaps yields the runs of places after one place, up to another, that are not in held.
+// held and Gaps give the furthest run first. Runs of held may overlap.
 func Gaps(after, last uint64, held iter.Seq[Range]) iter.Seq[Range] {
 	return func(yield func(Range) bool) {
 		for r := range held {
@@ -73,9 +73,10 @@ type Stretch struct {
 	// Trimmed is the furthest place that was pushed out of a full log.
 	Trimmed uint64
 	// Removed are places whose messages were replaced or recalled, lowest first. A
-	// range may cover places that are held, and places outside of the stretch. A
-	// store that does not remember each of them leaves out those before the furthest
-	// place that expired: whoever reads there will be told of that one anyway.
+	// range may also cover places that are held, and places outside of the stretch. A
+	// store that does not remember each removed place may forget those before the
+	// furthest place that expired: a reader who has not passed them is told of that
+	// one in any case.
 	Removed []Range
 }
 
@@ -105,10 +106,10 @@ func inMailbox(d *Delivery) uint64   { return d.Mailbox }
 func inBroadcast(d *Delivery) uint64 { return d.Broadcast }
 
 // held yields the places of the page's messages in one log, furthest first.
-func (p *Page) held(place func(d *Delivery) uint64) iter.Seq[uint64] {
-	return func(yield func(uint64) bool) {
+func (p *Page) held(place func(d *Delivery) uint64) iter.Seq[Range] {
+	return func(yield func(Range) bool) {
 		for i := len(p.Deliveries) - 1; i >= 0; i-- {
-			if at := place(&p.Deliveries[i]); at != 0 && !yield(at) {
+			if at := place(&p.Deliveries[i]); at != 0 && !yield(Range{at, at}) {
 				return
 			}
 		}
@@ -117,7 +118,7 @@ func (p *Page) held(place func(d *Delivery) uint64) iter.Seq[uint64] {
 
 // lost is up to where messages of the stretch expired or were trimmed; held are the
 // places of those that are there.
-func (s *Stretch) lost(held iter.Seq[uint64]) (expired, trimmed uint64) {
+func (s *Stretch) lost(held iter.Seq[Range]) (expired, trimmed uint64) {
 	for gap := range s.expired(held) {
 		expired = gap.Last
 		break
@@ -129,22 +130,42 @@ func (s *Stretch) lost(held iter.Seq[uint64]) (expired, trimmed uint64) {
 }
 
 // expired yields the runs of places whose messages have expired, furthest first.
-func (s *Stretch) expired(held iter.Seq[uint64]) iter.Seq[Range] {
+func (s *Stretch) expired(held iter.Seq[Range]) iter.Seq[Range] {
 	return Gaps(max(s.After, s.Trimmed), s.Next, func(yield func(Range) bool) {
 		n := len(s.Removed)
-		for at := range held {
-			for ; n > 0 && s.Removed[n-1].Last > at; n-- {
+		for r := range held {
+			for ; n > 0 && s.Removed[n-1].Last > r.Last; n-- {
 				if !yield(s.Removed[n-1]) {
 					return
 				}
 			}
-			if !yield(Range{at, at}) {
+			if !yield(r) {
 				return
 			}
 		}
 		for ; n > 0 && yield(s.Removed[n-1]); n-- {
 		}
 	})
+}
+
+// Gone fills in what an archive says of places at which the mailbox holds nothing: the
+// furthest that expired, and after it those whose messages were removed on purpose.
+// held are the places of unexpired messages, and removed is what a Stretch has, both
+// lowest first. Head and Trimmed are set.
+func (m *MailboxEntry) Gone(held, removed []Range) {
+	there := func(yield func(Range) bool) {
+		for _, r := range slices.Backward(held) {
+			if !yield(r) {
+				return
+			}
+		}
+	}
+	s := Stretch{Next: m.Head, Trimmed: m.Trimmed, Removed: removed}
+	m.Expired, _ = s.lost(there)
+	for gap := range Gaps(max(m.Trimmed, m.Expired), m.Head, there) {
+		m.Removed = append(m.Removed, [2]uint64{gap.First, gap.Last})
+	}
+	slices.Reverse(m.Removed)
 }
 
 // Pending are the places of unexpired messages in a user's two logs, lowest first.
@@ -166,19 +187,22 @@ type told struct {
 	Lost
 	// pending are the messages that waited for a fresh device when it came. It must
 	// hear of those that expire before it gets them, although Lost.Expired has passed
-	// them.
-	pending Pending
+	// them. It is nil for others.
+	pending *Pending
 }
 
 // gap tells whether a gap frame is due before a page is handed over, for which
 // reason, and the place that its cursor names.
 func (t *told) gap(p *Page) (to Position, reason string, due bool) {
-	l := p.Lost()
+	l, pending := p.Lost(), t.pending
+	if pending == nil {
+		pending = &Pending{}
+	}
 	if l.Expired.Mailbox <= t.Expired.Mailbox {
-		l.Expired.Mailbox = latest(p.Mailbox.expired(p.held(inMailbox)), t.pending.Mailbox)
+		l.Expired.Mailbox = latest(p.Mailbox.expired(p.held(inMailbox)), pending.Mailbox)
 	}
 	if l.Expired.Broadcast <= t.Expired.Broadcast {
-		l.Expired.Broadcast = latest(p.Broadcast.expired(p.held(inBroadcast)), t.pending.Broadcast)
+		l.Expired.Broadcast = latest(p.Broadcast.expired(p.held(inBroadcast)), pending.Broadcast)
 	}
 	if l.Trimmed.Mailbox <= t.Trimmed.Mailbox {
 		l.Trimmed.Mailbox = 0

@@ -6,42 +6,45 @@ import (
 	"sync"
 )
 
-// hub knows the sessions of this machine. It is the engine's Listener: the
-// engine calls it in the order of each log, and no call blocks.
+// hub is the one table of this machine's sessions. A session is registered before
+// it joins, and is removed after it has left.
 type hub struct {
-	mu    sync.RWMutex // guards what follows; sessions' own locks are taken inside it
-	users map[string][]*Session
-	live  int
+	mu      sync.RWMutex // guards what follows and Session.presence; sessions' own locks are taken inside it
+	users   map[string][]*Session
+	live    int // sessions in users
+	staying int // of them, those that have not left
 
 	waits *waits
 }
 
-var _ Listener = (*hub)(nil)
+// presence is what Live has said of a session.
+type presence struct {
+	member  Member // as it was let in last
+	letIn   bool
+	hasLeft bool // or its user was erased
+}
+
+var _ Hub = (*hub)(nil)
 
 func newHub(w *waits) *hub { return &hub{users: make(map[string][]*Session), waits: w} }
 
-// add registers a session. Where the user would have more than limit, those
-// that must make room are returned, to be replaced by the caller; the new one may
-// be among them. Those that are ending do not count: one that came back at once
-// would cost the user another.
-func (h *hub) add(s *Session, limit int) (replaced []*Session) {
+// add registers a session.
+func (h *hub) add(s *Session) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	list := h.users[s.user]
-	stay := append(slices.DeleteFunc(slices.Clone(list), (*Session).isEnding), s)
-	h.users[s.user] = append(list, s)
+	h.users[s.user] = append(h.users[s.user], s)
 	h.live++
-	return surplus(stay, limit, func(s *Session) string { return s.transport })
+	h.staying++
 }
 
 // surplus picks those of a user's sessions, oldest first, that are too many: the
 // oldest polls, and only where there are not enough polls the oldest of the
 // others. A poll comes again by itself, and must not cost a socket its place.
-func surplus[S any](sessions []S, limit int, transport func(S) string) (out []S) {
+func surplus(sessions []Member, limit int) (out []Member) {
 	n := len(sessions) - limit
 	for _, polls := range []bool{true, false} {
 		for _, s := range sessions {
-			if len(out) < n && (transport(s) == transportPoll) == polls {
+			if len(out) < n && (s.Transport == transportPoll) == polls {
 				out = append(out, s)
 			}
 		}
@@ -63,6 +66,7 @@ func (h *hub) remove(s *Session) {
 		return
 	}
 	h.live--
+	h.depart(s)
 	if len(list) == 1 {
 		delete(h.users, s.user)
 		return
@@ -76,6 +80,104 @@ func (h *hub) count() int {
 	return h.live
 }
 
+// depart ends a session's presence; mu is held.
+func (h *hub) depart(s *Session) {
+	if !s.presence.hasLeft {
+		s.presence.hasLeft = true
+		h.staying--
+	}
+}
+
+// Joined implements Hub.
+func (h *hub) Joined(m Member) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range h.users[m.User] {
+		if s.id == m.Session && !s.presence.hasLeft {
+			s.presence.member, s.presence.letIn = m, true
+		}
+	}
+}
+
+// Left implements Hub.
+func (h *hub) Left(user, session string) (wasPresent bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range h.users[user] {
+		if s.id == session {
+			wasPresent = s.presence.letIn && !s.presence.hasLeft
+			h.depart(s)
+		}
+	}
+	return wasPresent
+}
+
+// erased ends the presence of a user's sessions, or of one of them.
+func (h *hub) erased(user, session string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range h.users[user] {
+		if s.presence.letIn && (session == "" || s.id == session) {
+			h.depart(s)
+		}
+	}
+}
+
+// Members implements Hub.
+func (h *hub) Members(user string) (out []Member) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for _, s := range h.users[user] {
+		if s.presence.letIn && !s.presence.hasLeft {
+			out = append(out, s.presence.member)
+		}
+	}
+	slices.SortFunc(out, OldestFirst)
+	return out
+}
+
+// AllMembers implements Hub.
+func (h *hub) AllMembers() (out []Member) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	h.each("", func(s *Session) {
+		if s.presence.letIn && !s.presence.hasLeft {
+			out = append(out, s.presence.member)
+		}
+	})
+	return out
+}
+
+// Count implements Hub.
+func (h *hub) Count(user string, except []string) (n int) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if user == "" && len(except) == 0 {
+		return h.staying
+	}
+	h.each(user, func(s *Session) {
+		if !s.presence.hasLeft && !slices.Contains(except, s.id) {
+			n++
+		}
+	})
+	return n
+}
+
+// each calls f for the sessions of a user, or for all where user is empty; mu is held.
+func (h *hub) each(user string, f func(*Session)) {
+	if user != "" {
+		for _, s := range h.users[user] {
+			f(s)
+		}
+		return
+	}
+	for _, list := range h.users {
+		for _, s := range list {
+			f(s)
+		}
+	}
+}
+
 // all returns every session there is at this moment.
 func (h *hub) all() []*Session {
 	h.mu.RLock()
@@ -87,14 +189,14 @@ func (h *hub) all() []*Session {
 	return out
 }
 
-// Deliver implements Listener.
+// Deliver implements Hub.
 func (h *hub) Deliver(user string, d Delivery) (sessions int) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	return h.offer(user, h.users[user], d)
 }
 
-// DeliverAll implements Listener.
+// DeliverAll implements Hub.
 func (h *hub) DeliverAll(d Delivery) (sessions int) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
@@ -110,10 +212,10 @@ func (h *hub) offer(user string, list []*Session, d Delivery) (sessions int) {
 	}
 	if d.Message.Wanted != "" {
 		if d.Message.Asker != "" {
-			h.waits.relay(d.Message.ID, d.Message.Wanted, d.Message.Asker)
+			h.waits.addFor(d.Message.ID, d.Message.Wanted, d.Message.Asker)
 		}
-		h.waits.handing(user, &d)
-		defer func() { h.waits.handed(user, d.Message.ID, sessions) }()
+		h.waits.delivering(user, &d)
+		defer func() { h.waits.delivered(user, d.Message.ID, sessions) }()
 	}
 	for _, s := range list {
 		if s.offer(d) {
@@ -123,24 +225,14 @@ func (h *hub) offer(user string, list []*Session, d Delivery) (sessions int) {
 	return sessions
 }
 
-// Behind implements Listener.
+// Behind implements Hub.
 func (h *hub) Behind(user string, head Position) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	if user != "" {
-		for _, s := range h.users[user] {
-			s.behindOf(head)
-		}
-		return
-	}
-	for _, list := range h.users {
-		for _, s := range list {
-			s.behindOf(head)
-		}
-	}
+	h.each(user, func(s *Session) { s.readUpTo(head) })
 }
 
-// NewLife implements Listener. Callers who wait for a message have its place in
+// NewLife implements Hub. Callers who wait for a message have its place in
 // the life before, where an ack of the same place in this one would be mistaken
 // for theirs: they are answered with what was reached.
 func (h *hub) NewLife(life string) {
@@ -150,20 +242,20 @@ func (h *hub) NewLife(life string) {
 	}
 }
 
-// wanted lets a caller on another machine know how far a user's sessions here
+// relayWait lets a caller on another machine know how far a user's sessions here
 // are with an event of earlier, now and from now on.
-func (h *hub) wanted(n *Notice) {
+func (h *hub) relayWait(n *Notice) {
 	list := h.of(n.User)
 	if len(list) == 0 {
 		return
 	}
-	w := h.waits.relay(n.ID, n.Status, n.Asker)
-	h.expect(w, n.User, waited{mailbox: n.Mailbox, broadcast: n.Broadcast})
+	w := h.waits.addFor(n.ID, n.Status, n.Asker)
+	h.expect(w, n.User, awaited{mailbox: n.Mailbox, broadcast: n.Broadcast})
 }
 
 // expect waits for those sessions of a user here that have an event of earlier,
 // and has their sockets answer for it soon.
-func (h *hub) expect(w *wait, user string, u waited) {
+func (h *hub) expect(w *wait, user string, u awaited) {
 	sessions, status := h.holding(user, w.id, u.mailbox, u.broadcast)
 	if sessions == 0 {
 		return
@@ -174,46 +266,38 @@ func (h *hub) expect(w *wait, user string, u waited) {
 	}
 	h.waits.expect(w, user, u)
 	for _, s := range h.of(user) {
-		s.askAgain()
+		s.requestPong()
 	}
 	// A pong may have come before the wait was there to hear it.
 	_, u.status = h.holding(user, w.id, u.mailbox, u.broadcast)
 	h.waits.expect(w, user, u)
 }
 
-// Notify implements Listener.
+// Notify implements Hub.
 func (h *hub) Notify(n Notice) {
 	switch n.Kind {
 	case NoticeReached:
-		h.waits.reach(&n)
+		h.waits.reported(&n)
 		return
 	case NoticeWanted:
 		if n.Asker != "" {
-			h.wanted(&n)
+			h.relayWait(&n)
 		}
 		return
+	case NoticeErased:
+		h.erased(n.User, n.Session)
 	}
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	if n.User != "" {
-		for _, s := range h.users[n.User] {
-			s.notice(&n)
-		}
-		return
-	}
-	for _, list := range h.users {
-		for _, s := range list {
-			s.notice(&n)
-		}
-	}
+	h.each(n.User, func(s *Session) { s.notice(&n) })
 }
 
-// Trails implements Listener.
-func (h *hub) Trails(user string) []DeliveryLog {
+// DeliveryLogs implements Hub.
+func (h *hub) DeliveryLogs(user string) []DeliveryLog {
 	list := h.of(user)
 	out := make([]DeliveryLog, 0, len(list))
 	for _, s := range list {
-		out = append(out, s.wentBy())
+		out = append(out, s.deliveryLogNow())
 	}
 	return out
 }
@@ -230,7 +314,7 @@ func (h *hub) of(user string) []*Session {
 func (h *hub) holding(user, id string, mailbox, broadcast uint64) (sessions int, status Status) {
 	status = StatusQueued
 	for _, s := range h.of(user) {
-		now := s.standing(id, mailbox, broadcast)
+		now := s.statusOf(id, mailbox, broadcast)
 		if now == StatusQueued {
 			continue
 		}

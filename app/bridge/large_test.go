@@ -30,10 +30,7 @@ func (l *patientLine) Write(frames []byte, deadline time.Time) error {
 // A slow link needs longer for a large event than for a small one. Were both to
 // have the same time, the large one would be tried for ever.
 func TestALargeEventHasLongerToBeWritten(t *testing.T) {
-	engine, err := sqlite.Open(t.Context(), sqlite.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	engine := openStore(t, sqlite.Options{})
 	b := bridge.New(bridge.Config{MaxBytes: 4 << 20, Logger: slog.New(slog.DiscardHandler)}, engine, engine, noTokens{})
 	t.Cleanup(func() {
 		if err := b.Drain(context.Background()); err != nil {

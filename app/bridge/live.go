@@ -1,11 +1,12 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"time"
 )
 
-// Member is a session as the engine knows it.
+// Member is a session as a Live knows it.
 type Member struct {
 	User      string    `json:"user"`
 	Session   string    `json:"session"`
@@ -13,7 +14,7 @@ type Member struct {
 	Since     time.Time `json:"since"`
 	// Token tells tokens of a user apart: a fingerprint of at most 24 characters,
 	// never the token. It and Issued (the token's iat, zero without one) stay out
-	// of trails.
+	// of delivery logs.
 	Token   string    `json:"-"`
 	TokenID string    `json:"tokenId,omitempty"` // the jti its token has now
 	Issued  time.Time `json:"-"`
@@ -65,15 +66,17 @@ type Notice struct {
 	Status   Status `json:"status,omitempty"`
 	Sessions int    `json:"sessions,omitzero"`
 	// Asker is the machine that the notice comes from, where it is not this
-	// one. Engines that span machines set it.
+	// one. A Live that spans machines sets it.
 	Asker string `json:"asker,omitempty"`
 }
 
-// Listener is what an engine tells about messages as they become readable: this
-// machine's hub. Calls for one log come in the order of its sequences, never two
-// at a time for the same log, and never block. A Deliver may be missing, or come
-// late or twice: sessions find holes by the sequence and fill them from the store.
-type Listener interface {
+// Hub is this machine's sessions, as a Store and a Live see them: it hears what they
+// have to tell, and it is the only table of who is connected here. Calls may come at
+// the same time from many goroutines, but those for one log come in the order of its
+// sequences, never two at a time for the same log. No call blocks. A Deliver may be
+// missing, or come late or twice: sessions find the missing sequence and read it from
+// the store.
+type Hub interface {
 	// Deliver hands a message of user's mailbox (or a never stored one to
 	// user) to the user's live sessions on this machine and returns how many
 	// it went to.
@@ -81,11 +84,9 @@ type Listener interface {
 	// DeliverAll does the same for a message to all.
 	DeliverAll(d Delivery) (sessions int)
 	// Notify tells this machine's sessions of something they must act on. A
-	// recall comes after the Deliver of the message.
+	// recall comes after the Deliver of the message. NoticeErased ends the presence
+	// of all sessions that Joined has told of before (of the one that it names).
 	Notify(n Notice)
-	// Trails tells what the user's live sessions on this machine have gone
-	// through so far.
-	Trails(user string) []DeliveryLog
 	// Behind tells that the user's sessions (everybody's where user is empty)
 	// may have been told nothing of messages up to head, because machines lost
 	// sight of each other: those that are not there yet read them from the
@@ -95,6 +96,24 @@ type Listener interface {
 	// gone back in time. Each session here asks LifeEnd how far what it has seen
 	// still holds. It comes before any Deliver of that life.
 	NewLife(life string)
+
+	// Joined tells that a session was let in with the token that it has now. It comes
+	// before Join returns; also when Join's caller no longer waits. A session that is
+	// not registered here, or has left, is ignored.
+	Joined(m Member)
+	// Left ends a session's presence and reports whether it was present: let in, and
+	// not erased since.
+	Left(user, session string) (wasPresent bool)
+	// Members lists the user's sessions here that were let in and are still there,
+	// each with the token that it was let in with last, oldest first.
+	Members(user string) []Member
+	// AllMembers does the same for all users, in any order.
+	AllMembers() []Member
+	// Count counts the user's sessions here (everybody's where user is empty), those
+	// that are about to join too, without the ones excepted.
+	Count(user string, except []string) int
+	// DeliveryLogs returns what the user's live sessions here have been given so far.
+	DeliveryLogs(user string) []DeliveryLog
 }
 
 // JoinState is where a user stands when a session joins.
@@ -114,12 +133,17 @@ type JoinState struct {
 	Life string
 }
 
-// Live knows who is connected, on which machine, and passes notices between
-// machines. All methods may be called at the same time from many goroutines.
+// Live knows who is connected on which machine, and passes notices and questions
+// between machines. All methods may be called at the same time from many goroutines.
+// Nothing of it survives a restart, apart from what Join and Leave say of the store.
+// Errors of all methods: ErrUnavailable, ErrClosed, the context's, and those named.
 type Live interface {
+	// Listen names this machine's sessions. It is called once, before Join.
+	Listen(h Hub)
+
 	// Join makes a session present and returns where its user stands. From
-	// then on the Listener hears of every message for that user: register the
-	// session in the hub before calling it. A user seen for the first time
+	// then on the Hub hears of every message for that user: register the
+	// session there before calling it. A user seen for the first time
 	// starts to own messages to all from here on, durably so no later than any
 	// message to all that is appended afterwards.
 	//
@@ -132,25 +156,19 @@ type Live interface {
 	//
 	// A failed Join leaves everything as it was; a session that was present
 	// stays so, with the token it had. (Where the context ended first, the new
-	// token may count.) Errors: ErrRevoked where the token is revoked, ErrErased
-	// where Since is before the user's latest erasure.
+	// token may count.) Errors: ErrRevoked where the token is revoked: also by a
+	// Revoke that has not notified yet, so that a session which is in the hub first
+	// and joins then is never missed. ErrErased where Since is before the user's latest
+	// erasure.
 	Join(ctx context.Context, m Member) (JoinState, error)
 
-	// Leave ends a session's presence and keeps its trail, where there is
+	// Leave ends a session's presence and keeps its delivery log, where there is
 	// anything in it, for as long as ids are remembered (of one user the last
-	// MaxTrails). A session that Erase has ended leaves nothing. It never fails
-	// for long: a machine that dies without calling it loses its presence
-	// within 30 s. It may return before the trail is durable.
-	Leave(ctx context.Context, t DeliveryLog) error
-
-	// Trails returns what the user's sessions went through: live ones on any
-	// machine (by Listener.Trails) and those that Leave has kept, oldest first.
-	Trails(ctx context.Context, user string) ([]DeliveryLog, error)
-
-	// TrailsOf returns what Trails does for each of some users, in the order given,
-	// in a number of steps that does not grow with theirs; with live, of live
-	// sessions only.
-	TrailsOf(ctx context.Context, users []string, live bool) ([][]DeliveryLog, error)
+	// MaxDeliveryLogs). A session that was never let in, or whose user was erased
+	// since, leaves nothing. It never fails for long: a machine that dies without
+	// calling it loses its presence within 30 s. It may return before the log is
+	// durable.
+	Leave(ctx context.Context, log DeliveryLog) error
 
 	// Presence tells for each user, in the order given, whether they are there.
 	Presence(ctx context.Context, users []string) ([]Presence, error)
@@ -158,7 +176,17 @@ type Live interface {
 	// Sessions lists a user's live sessions on all machines, oldest first.
 	Sessions(ctx context.Context, user string) ([]Member, error)
 
-	// Tell passes a notice on to every machine that may hold such sessions, or
-	// to the one that it names.
+	// Tell passes a notice on to every machine that may hold such sessions, this one
+	// too, or to the one that it names.
 	Tell(ctx context.Context, n Notice) error
+
+	// Ask returns the delivery logs of the users' live sessions on all other machines,
+	// in any order. The number of its steps does not grow with the users'. Machines
+	// that do not answer within a second are left out.
+	Ask(ctx context.Context, users []string) ([]DeliveryLog, error)
+}
+
+// OldestFirst orders sessions by when they began.
+func OldestFirst(a, b Member) int {
+	return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Session, b.Session))
 }

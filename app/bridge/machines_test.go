@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -17,9 +18,9 @@ import (
 // machines are bridges on one store, which hear of each other's messages and
 // notices as over a network.
 type machines struct {
-	*sqlite.Store
+	onDisk
 	mu    sync.Mutex // guards what follows
-	hubs  map[string]bridge.Listener
+	hubs  map[string]bridge.Hub
 	asked map[string]string // which machine appended a message
 	lose  func(id string) bool
 }
@@ -30,7 +31,7 @@ type machine struct {
 	name string
 }
 
-func (m *machine) Listen(l bridge.Listener) {
+func (m *machine) Listen(l bridge.Hub) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.hubs[m.name] = l
@@ -42,7 +43,7 @@ func (m *machine) Append(ctx context.Context, msg *bridge.Message) (bridge.Recei
 		m.asked[msg.ID] = m.name
 	}
 	m.mu.Unlock()
-	return m.Store.Append(ctx, msg)
+	return m.onDisk.Append(ctx, msg)
 }
 
 func (m *machine) Tell(_ context.Context, n bridge.Notice) error {
@@ -59,17 +60,17 @@ func (m *machine) Tell(_ context.Context, n bridge.Notice) error {
 	return nil
 }
 
-func (m *machines) each() map[string]bridge.Listener {
+func (m *machines) each() map[string]bridge.Hub {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	out := make(map[string]bridge.Listener, len(m.hubs))
+	out := make(map[string]bridge.Hub, len(m.hubs))
 	for name, l := range m.hubs {
 		out[name] = l
 	}
 	return out
 }
 
-func (m *machines) spread(d bridge.Delivery, f func(l bridge.Listener, d bridge.Delivery) int) (sessions int) {
+func (m *machines) spread(d bridge.Delivery, f func(l bridge.Hub, d bridge.Delivery) int) (sessions int) {
 	if m.lose != nil && m.lose(d.Message.ID) {
 		return 0
 	}
@@ -88,15 +89,15 @@ func (m *machines) spread(d bridge.Delivery, f func(l bridge.Listener, d bridge.
 	return sessions
 }
 
-// network is the one Listener that the store knows.
+// network is the one Hub that the store knows.
 type network struct{ *machines }
 
 func (n network) Deliver(user string, d bridge.Delivery) int {
-	return n.spread(d, func(l bridge.Listener, d bridge.Delivery) int { return l.Deliver(user, d) })
+	return n.spread(d, func(l bridge.Hub, d bridge.Delivery) int { return l.Deliver(user, d) })
 }
 
 func (n network) DeliverAll(d bridge.Delivery) int {
-	return n.spread(d, func(l bridge.Listener, d bridge.Delivery) int { return l.DeliverAll(d) })
+	return n.spread(d, func(l bridge.Hub, d bridge.Delivery) int { return l.DeliverAll(d) })
 }
 
 func (n network) Notify(notice bridge.Notice) {
@@ -117,20 +118,64 @@ func (n network) NewLife(life string) {
 	}
 }
 
-func (n network) Trails(user string) (out []bridge.DeliveryLog) {
+func (n network) Joined(m bridge.Member) {
 	for _, l := range n.each() {
-		out = append(out, l.Trails(user)...)
+		l.Joined(m)
+	}
+}
+
+func (n network) Left(user, session string) (wasPresent bool) {
+	for _, l := range n.each() {
+		wasPresent = l.Left(user, session) || wasPresent
+	}
+	return wasPresent
+}
+
+func (n network) Members(user string) (out []bridge.Member) {
+	for _, l := range n.each() {
+		out = append(out, l.Members(user)...)
+	}
+	slices.SortFunc(out, bridge.OldestFirst)
+	return out
+}
+
+func (n network) AllMembers() (out []bridge.Member) {
+	for _, l := range n.each() {
+		out = append(out, l.AllMembers()...)
 	}
 	return out
 }
 
+func (n network) Count(user string, except []string) (sessions int) {
+	for _, l := range n.each() {
+		sessions += l.Count(user, except)
+	}
+	return sessions
+}
+
+func (n network) DeliveryLogs(user string) (out []bridge.DeliveryLog) {
+	for _, l := range n.each() {
+		out = append(out, l.DeliveryLogs(user)...)
+	}
+	return out
+}
+
+// Ask asks the other machines.
+func (m *machine) Ask(_ context.Context, users []string) (out []bridge.DeliveryLog, err error) {
+	for name, l := range m.each() {
+		for _, user := range users {
+			if name != m.name {
+				out = append(out, l.DeliveryLogs(user)...)
+			}
+		}
+	}
+	return out, nil
+}
+
 func newMachines(t *testing.T, limit int) (network, *bridge.Bridge, *bridge.Bridge) {
 	t.Helper()
-	engine, err := sqlite.Open(t.Context(), sqlite.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := &machines{Store: engine, hubs: map[string]bridge.Listener{}, asked: map[string]string{}}
+	engine := openStore(t, sqlite.Options{})
+	all := &machines{onDisk: engine, hubs: map[string]bridge.Hub{}, asked: map[string]string{}}
 	engine.Listen(network{all})
 	var bridges []*bridge.Bridge
 	for _, name := range []string{"a", "b"} {

@@ -4,7 +4,7 @@ import "hookbridge/app/wire"
 
 // notice acts on what the engine tells of this session's user. It never blocks.
 func (s *Session) notice(n *Notice) {
-	defer s.survive()
+	defer s.recoverPanic()
 	switch n.Kind {
 	case NoticeDisconnect:
 		if n.Session == "" || n.Session == s.id {
@@ -51,13 +51,13 @@ func (s *Session) recall(n *Notice) {
 	for i := range s.queue {
 		if m := s.queue[i].d.Message; m != nil && m.ID == n.ID {
 			s.queue[i].skip = true
-			if s.trail != nil {
-				s.trail.unpass(n.ID)
+			if s.deliveries != nil {
+				s.deliveries.dropUnstored(n.ID)
 			}
 			return
 		}
 	}
-	if s.pulling {
+	if s.reading {
 		// A page that was read a moment ago may still have it.
 		if s.skip == nil {
 			s.skip = make(map[string]struct{})

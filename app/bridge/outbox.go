@@ -129,13 +129,13 @@ type DeadCallback struct {
 // Timer is a moment at which a callback is due unless its user has acked an event
 // before: its escalation, or its end.
 type Timer struct {
-	Type    string // CallbackUnacked or CallbackExpired
-	User    string
-	EventID string
-	Event   string        // the event's type
-	After   time.Duration // CallbackUnacked: how long after the event came
-	Due     time.Time
-	Key     string // the store's own
+	Type      string // CallbackUnacked or CallbackExpired
+	User      string
+	EventID   string
+	EventType string
+	After     time.Duration // CallbackUnacked: how long after the event came
+	Due       time.Time
+	Key       string // the store's own
 }
 
 // Outbox is the part of a Store that keeps callbacks until their backends have them.

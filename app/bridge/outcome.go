@@ -75,11 +75,11 @@ func (b *Bridge) await(ctx context.Context, w *wait, m *Message, r *Receipt) {
 	default:
 		for i := range r.Recipients {
 			if rc := &r.Recipients[i]; rc.Sessions > 0 {
-				b.waits.expect(w, rc.User, waited{mailbox: rc.Seq, sessions: rc.Sessions, status: StatusSent})
+				b.waits.expect(w, rc.User, awaited{mailbox: rc.Seq, sessions: rc.Sessions, status: StatusSent})
 			}
 		}
 	}
-	b.waits.seal(w, elsewhere)
+	b.waits.allKnown(w, elsewhere)
 	select {
 	case <-w.done:
 	case <-ctx.Done():
@@ -92,13 +92,13 @@ func (b *Bridge) await(ctx context.Context, w *wait, m *Message, r *Receipt) {
 func (b *Bridge) expectAgain(ctx context.Context, w *wait, m *Message, r *Receipt) bool {
 	if m.To.All {
 		for _, user := range b.hub.present() {
-			b.hub.expect(w, user, waited{broadcast: r.Broadcast})
+			b.hub.expect(w, user, awaited{broadcast: r.Broadcast})
 		}
 		return true
 	}
 	for i, h := range b.holding(ctx, m.ID, r.Recipients) {
 		rc := &r.Recipients[i]
-		u := waited{mailbox: rc.Seq, sessions: h.sessions, status: h.status}
+		u := awaited{mailbox: rc.Seq, sessions: h.sessions, status: h.status}
 		if u.sessions == 0 {
 			continue
 		}
@@ -138,7 +138,7 @@ func (b *Bridge) holding(ctx context.Context, id string, recipients []Recipient)
 	for i := range recipients {
 		users[i] = recipients[i].User
 	}
-	trails, err := b.trailsOf(ctx, users, true)
+	logs, err := b.validDeliveryLogs(ctx, users, true)
 	for i := range recipients {
 		h := &out[i]
 		if err != nil {
@@ -146,12 +146,12 @@ func (b *Bridge) holding(ctx context.Context, id string, recipients []Recipient)
 			continue
 		}
 		h.status = StatusQueued
-		for j := range trails[i] {
-			t := &trails[i][j]
+		for j := range logs[i] {
+			t := &logs[i][j]
 			if !t.Ended.IsZero() {
 				continue
 			}
-			now := t.Standing(id, recipients[i].Seq, 0)
+			now := t.StatusOf(id, recipients[i].Seq, 0)
 			if now == StatusQueued {
 				continue
 			}
@@ -165,7 +165,7 @@ func (b *Bridge) holding(ctx context.Context, id string, recipients []Recipient)
 }
 
 // reached takes over how far those came who were waited for.
-func (o *Outcome) reached(users map[string]*waited) {
+func (o *Outcome) reached(users map[string]*awaited) {
 	if len(users) == 0 {
 		return
 	}

@@ -85,10 +85,7 @@ func (brokenTokens) Authenticate(context.Context, string) (bridge.Identity, erro
 
 func newFragile(t *testing.T) *fragile {
 	t.Helper()
-	engine, err := sqlite.Open(t.Context(), sqlite.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	engine := openStore(t, sqlite.Options{})
 	f := &fragile{t: t, engine: &brittle{storeAndLive: engine}, registry: prometheus.NewRegistry(), logs: &lockedBuffer{}}
 	f.Bridge = bridge.New(bridge.Config{
 		Logger: slog.New(slog.NewTextHandler(f.logs, nil)), Registerer: f.registry, PingEvery: 50 * time.Millisecond,

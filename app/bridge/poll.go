@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"sync"
@@ -45,7 +46,7 @@ func (b *Bridge) Poll(ctx context.Context, id Identity, after string, patience t
 		return Polled{}, ErrFull
 	}
 	s := b.newSession(c, id, Handshake{Transport: transportPoll, OneWay: true})
-	s.join(after)
+	s.refused = errors.Is(s.join(after), ErrRevoked)
 	ended := make(chan struct{})
 	begun = true
 	go func() {
@@ -69,6 +70,9 @@ func (b *Bridge) Poll(ctx context.Context, id Identity, after string, patience t
 	}
 	s.Close(wire.CloseNormal, "the poll was answered")
 	<-ended
+	if s.refused {
+		return Polled{}, ErrRevoked
+	}
 	return c.answer()
 }
 

@@ -11,14 +11,37 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/store/local"
 	"hookbridge/app/store/sqlite"
 	"hookbridge/app/wire"
 )
 
-// storeAndLive is a double of both ports in one.
+// storeAndLive is both ports in one.
 type storeAndLive interface {
 	bridge.Store
 	bridge.Live
+}
+
+// onDisk is a real store with those who are connected to it.
+type onDisk struct {
+	*sqlite.Store
+	*local.Live
+}
+
+func openStore(t *testing.T, o sqlite.Options) onDisk {
+	t.Helper()
+	o.Dir = t.TempDir()
+	s, err := sqlite.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return onDisk{s, local.New(s, o.Now)}
+}
+
+// Listen is of both.
+func (o onDisk) Listen(h bridge.Hub) {
+	o.Store.Listen(h)
+	o.Live.Listen(h)
 }
 
 // unsteady is the real engine, whose Join a test may have fail.
@@ -83,10 +106,7 @@ func (c *closing) code(t *testing.T) wire.CloseCode {
 
 func unsteadyBridge(t *testing.T) (*bridge.Bridge, *unsteady, *closing) {
 	t.Helper()
-	engine, err := sqlite.Open(t.Context(), sqlite.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	engine := openStore(t, sqlite.Options{})
 	u := &unsteady{storeAndLive: engine}
 	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, u, u, named{})
 	t.Cleanup(func() {

@@ -63,11 +63,15 @@ func TestRefusalsAreWrittenAtABoundedRateAndTheRestIsCounted(t *testing.T) {
 
 func TestPollsMakeRoomBeforeOthers(t *testing.T) {
 	pick := func(limit int, transports ...string) string {
-		list := make([]string, len(transports))
+		list := make([]Member, len(transports))
 		for i, tr := range transports {
-			list[i] = fmt.Sprintf("%s %d", tr, i)
+			list[i] = Member{Transport: tr, Session: fmt.Sprintf("%s %d", tr, i)}
 		}
-		return strings.Join(surplus(list, limit, func(s string) string { tr, _, _ := strings.Cut(s, " "); return tr }), ", ")
+		var out []string
+		for _, m := range surplus(list, limit) {
+			out = append(out, m.Session)
+		}
+		return strings.Join(out, ", ")
 	}
 	for _, c := range []struct {
 		limit int

@@ -8,8 +8,8 @@ import (
 	"hookbridge/app/wire"
 )
 
-// stand joins the session and finds where it is to read on, by the cursor it has.
-func (s *Session) stand(ctx context.Context, after string) (JoinState, start, error) {
+// joinAt joins the session and finds where it is to read on, by the cursor it has.
+func (s *Session) joinAt(ctx context.Context, after string) (JoinState, start, error) {
 	// A token that was revoked before this is refused here; a revocation after it
 	// finds the session in the hub.
 	lifeEnd := func(life string) (Position, error) { return s.b.store.LifeEnd(ctx, s.user, life) }
@@ -49,18 +49,18 @@ func (s *Session) cursorTag() string {
 // begin finds the session's place, queues its first frames and lets the writer
 // start. The session is in the hub already, so nothing falls between.
 func (s *Session) begin(ctx context.Context, after string) error {
-	st, from, err := s.stand(ctx, after)
+	st, from, err := s.joinAt(ctx, after)
 	if err != nil {
 		return err
 	}
 	if st.Live > s.b.cfg.SessionsPerUser {
-		if err := s.b.thinOut(ctx, s.user); err != nil {
+		if err := s.b.enforceSessionLimit(ctx, s.user); err != nil {
 			return err
 		}
 	}
 	page, err := s.b.store.Read(ctx, s.user, st.Life, from.from, pageCount, pageBytes)
 	for errors.Is(err, ErrOtherLife) { // the store went on to another one since the join
-		if st, from, err = s.stand(ctx, after); err == nil {
+		if st, from, err = s.joinAt(ctx, after); err == nil {
 			page, err = s.b.store.Read(ctx, s.user, st.Life, from.from, pageCount, pageBytes)
 		}
 	}
@@ -74,7 +74,7 @@ func (s *Session) begin(ctx context.Context, after string) error {
 			return fmt.Errorf("count: %w", err)
 		}
 		if pending = waits.Count(); after == "" {
-			told.pending = waits
+			told.pending = &waits
 		}
 	}
 	_, _, lost := told.gap(&page)
@@ -99,7 +99,7 @@ func (s *Session) begin(ctx context.Context, after string) error {
 		s.queue = append(first, s.queue...)
 	}
 	s.ready = true
-	s.kick()
+	s.wakeWriter()
 	return nil
 }
 

@@ -19,10 +19,7 @@ import (
 func TestAFreshDeviceIsToldOfWhatExpiresDuringItsReplayOnly(t *testing.T) {
 	var elapsed atomic.Int64
 	now := func() time.Time { return time.Now().Add(time.Duration(elapsed.Load())) }
-	store, err := sqlite.Open(t.Context(), sqlite.Options{Dir: t.TempDir(), Now: now})
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := openStore(t, sqlite.Options{Now: now})
 	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler), Now: now}, store, store, noTokens{})
 	t.Cleanup(func() {
 		if err := b.Drain(context.Background()); err != nil {

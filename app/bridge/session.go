@@ -28,38 +28,41 @@ type Session struct {
 
 	transport string // "websocket", "sse" or "poll"
 	oneWay    bool   // the peer can only listen: it answers no ping
+	refused   bool   // it was not let in, which Accept has noted
 
 	joining sync.Mutex // held by one Join at a time, so that the last one has the last token; taken before mu
 
-	mu       sync.Mutex // guards what follows
-	identity Identity
-	next     *Identity // of a newer token that the engine has not taken yet
-	suspect  bool      // identity was revoked while next was on its way
-	tag      string    // cursorTag of the store and the user
-	life     string    // of the store in which all places here were given out; changed by the writer alone
-	rewinds  uint64    // how often the store went back behind what was written
-	ready    bool      // the first frames are queued: the writer may start
-	writing  bool      // a writer goroutine exists
-	queue    []item
-	queued   int  // bytes in queue
-	pulling  bool // what is stored is read from the engine, not from the queue
-	behind   bool // something was stored since the last read began
-	skip     map[string]struct{}
-	ending   *ending
-	leaving  bool         // a poll that is being answered to make room for other sessions
-	left     time.Time    // when the session's reader began to leave the engine; zero before
-	written  Position     // furthest place whose frame went to the socket
-	received Position     // furthest place that a pong answered for
-	pinged   bool         // a ping is under way
-	handed   uint64       // event frames that went to the socket
-	answered uint64       // event frames that a pong answered for
-	awaited  uint64       // a caller waits for the pong that answers for so many
-	start    Position     // where its reading began
-	trail    *DeliveryLog // nil before there is anything in it
-	timer    *time.Timer
-	heard    time.Time // when the peer last sent anything
-	pingAt   time.Time
-	warning  expiryWarning
+	presence presence // guarded by the hub's lock
+
+	mu             sync.Mutex // guards what follows
+	identity       Identity
+	next           *Identity // of a newer token that the engine has not taken yet
+	suspect        bool      // identity was revoked while next was on its way
+	tag            string    // cursorTag of the store and the user
+	life           string    // of the store in which all places here were given out; changed by the writer alone
+	rewinds        uint64    // how often the store went back behind what was written
+	ready          bool      // the first frames are queued: the writer may start
+	writing        bool      // a writer goroutine exists
+	queue          []item
+	queued         int  // bytes in queue
+	reading        bool // what is stored is read from the engine, not from the queue
+	moreStored     bool // something was stored since the last read began
+	skip           map[string]struct{}
+	ending         *ending
+	leaving        bool         // a poll that is being answered to make room for other sessions
+	left           time.Time    // when the session's reader began to leave the engine; zero before
+	written        Position     // furthest place whose frame went to the socket
+	received       Position     // furthest place that a pong answered for
+	pinged         bool         // a ping is under way
+	framesWritten  uint64       // event frames that went to the socket
+	framesAnswered uint64       // event frames that a pong answered for
+	frameAwaited   uint64       // a caller waits for the pong that answers for so many
+	start          Position     // where its reading began
+	deliveries     *DeliveryLog // nil before there is anything in it
+	timer          *time.Timer
+	heard          time.Time // when the peer last sent anything
+	pingAt         time.Time
+	warning        expiryWarning
 
 	// at is the place of the last message handed to the socket. It belongs to
 	// the writer; between two writers mu passes it on.
@@ -111,7 +114,7 @@ func (e *ending) answer() wire.CloseCode { return cmp.Or(e.echo, e.code) }
 // is not for this session. It never blocks: a full queue ends the session, and
 // its client resumes from its cursor.
 func (s *Session) offer(d Delivery) bool {
-	defer s.survive()
+	defer s.recoverPanic()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ending != nil {
@@ -122,41 +125,41 @@ func (s *Session) offer(d Delivery) bool {
 		if id != s.id {
 			continue
 		}
-		if stored && s.pulling {
+		if stored && s.reading {
 			if s.skip == nil {
 				s.skip = make(map[string]struct{})
 			}
 			s.skip[d.Message.ID] = struct{}{}
-			s.behind = true
+			s.moreStored = true
 		} else if stored {
 			s.push(item{d: d, skip: true})
 		}
 		return false
 	}
-	if stored && s.pulling {
-		s.behind = true
-		s.kick()
+	if stored && s.reading {
+		s.moreStored = true
+		s.wakeWriter()
 		return true
 	}
 	if !s.push(item{d: d}) {
 		return false
 	}
 	if !stored {
-		s.book().passing(d.Message.ID, notYet)
+		s.deliveryLog().unstored(d.Message.ID, notYet)
 	}
 	return true
 }
 
-// behindOf has the session read up to head from the store, where it is not there.
-func (s *Session) behindOf(head Position) {
-	defer s.survive()
+// readUpTo has the session read up to head from the store, where it is not there.
+func (s *Session) readUpTo(head Position) {
+	defer s.recoverPanic()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.ending != nil:
-	case s.pulling:
-		s.behind = true
-		s.kick()
+	case s.reading:
+		s.moreStored = true
+		s.wakeWriter()
 	default:
 		s.push(item{head: head}) // only the writer, in its turn, knows where it is
 	}
@@ -194,12 +197,12 @@ func (s *Session) push(it item) bool {
 	}
 	s.queue = append(s.queue, it)
 	s.queued += n
-	s.kick()
+	s.wakeWriter()
 	return true
 }
 
-// kick starts the writer where none runs; mu is held.
-func (s *Session) kick() {
+// wakeWriter starts the writer where none runs; mu is held.
+func (s *Session) wakeWriter() {
 	if s.ready && !s.writing {
 		s.writing = true
 		go s.write()
@@ -222,7 +225,7 @@ func (s *Session) end(code wire.CloseCode, reason string, flush bool) {
 		s.conn.ExpireWrite(time.Now().Add(s.b.cfg.SlowGrace))
 	}
 	s.ready = true
-	s.kick()
+	s.wakeWriter()
 }
 
 // isEnding reports whether the session is about to be gone by itself. Such a
@@ -256,7 +259,7 @@ func (s *Session) endWith(f wire.Frame, code wire.CloseCode, reason string) {
 
 // tick is the session's one timer: heartbeat, silence, and the token's end.
 func (s *Session) tick() {
-	defer s.survive()
+	defer s.recoverPanic()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ending != nil {

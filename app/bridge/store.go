@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Errors that engines return, alone or wrapped. Everything else an engine
-// returns is treated as ErrUnavailable.
+// Errors that a Store and a Live return, alone or wrapped. Everything else that they
+// return is treated as ErrUnavailable.
 var (
 	// ErrConflict: the id was used before, with another digest.
 	ErrConflict = errors.New("this id was used for another event")
@@ -28,7 +28,7 @@ var (
 	// now. Ask LifeEnd how far it agrees with this one, and go on from there.
 	ErrOtherLife = errors.New("the store lives another life by now")
 	// ErrClosed: Close was called.
-	ErrClosed = errors.New("the engine is closed")
+	ErrClosed = errors.New("the store is closed")
 )
 
 // Position is a place in what one user reads: the last sequence number taken
@@ -103,7 +103,7 @@ type Page struct {
 	More bool
 }
 
-// Record is what the engine knows of an event, as long as it remembers its id.
+// Record is what the store knows of an event, as long as it remembers its id.
 type Record struct {
 	ID        string
 	Type      string
@@ -150,25 +150,26 @@ func (r Revocation) Covers(tokenID string, issuedAt time.Time) bool {
 	return issuedAt.Before(r.IssuedBefore)
 }
 
-// Bounds of what the registry keeps and lists.
+// Bounds of what a store keeps and lists.
 const (
 	MaxGroupMembers = 10_000 // members of one group
-	MaxDeliveryLogs = 64     // ended sessions of one user whose trails are kept
+	MaxDeliveryLogs = 64     // ended sessions of one user whose delivery logs are kept
 	MaxListed       = 1_000  // recipients of a message to all that a Record lists
 )
 
-// Store keeps mailboxes, the memory of ids, acks and presence, and fans live
-// messages out. All methods may be called at the same time from many goroutines.
+// Store keeps what is durable: mailboxes, the memory of ids, acks, groups,
+// revocations and the delivery logs of ended sessions. It tells the Hub of each
+// message that has become readable. All methods may be called at the same time from many goroutines.
 // A context that ends stops the wait, not necessarily the work.
 //
-// The promises, which storetest holds every engine to:
+// The promises, which storetest holds every store to:
 //   - When Append returns without error, the message survives the death of the
 //     process (and of the machine, as far as the store's own setting goes).
 //   - One id is one message, for as long as the id is remembered (7 days unless
 //     configured), under any concurrency and after a restart.
-//   - Sequences of a log have no repeats and only grow; what Listener hears and
+//   - Sequences of a log have no repeats and only grow; what the Hub hears and
 //     what Read returns are in their order. A message is readable before the
-//     Listener hears of it.
+//     Hub hears of it.
 //   - A store that went back in time says so: it lives another life, and tells by
 //     LifeEnd which places of earlier ones still mean what they meant. A restart,
 //     a failover that lost nothing and a store that was carried elsewhere keep
@@ -186,7 +187,7 @@ type Store interface {
 	// backup was restored, a log was cut, a replica that lagged was promoted.
 	// Lives have random names, so that one which was lost is never mistaken for
 	// another, and each continues the one before it in the store's own list. An
-	// engine that cannot tell a restart from a restored backup begins a life
+	// store that cannot tell a restart from a restored backup begins a life
 	// with each start. (Kafka calls this a leader epoch: KIP-101, KIP-320.)
 	Life() string
 
@@ -200,12 +201,12 @@ type Store interface {
 	LifeEnd(ctx context.Context, user, life string) (Position, error)
 
 	// Listen names the hub that hears of new messages. It is called once,
-	// before Append and Join.
-	Listen(l Listener)
+	// before Append.
+	Listen(h Hub)
 
 	// Append stores m in the mailbox of each of its recipients (or in the log
 	// of messages to all), remembers its id, and after that is durable lets
-	// the Listener deliver it; the receipt counts those deliveries. A message
+	// the Hub deliver it; the receipt counts those deliveries. A message
 	// that is not Stored gets its id remembered and is delivered, with no
 	// place in any log. A mailbox that is full loses its oldest messages. A
 	// message with a Topic takes out the newest one of that topic in each
@@ -213,7 +214,7 @@ type Store interface {
 	// acked (in the log of messages to all: where it is unexpired); what is
 	// taken out so is not lost in the sense of Lost, now or later. A message to
 	// a group goes to its members of that moment, maybe to nobody.
-	// Being appended to is not being seen (see Join). A message to a user or
+	// Being appended to is not being seen (see Live.Join). A message to a user or
 	// users that names nobody is the caller's defect.
 	// Errors: ErrConflict, ErrUnavailable, ErrClosed, the context's.
 	Append(ctx context.Context, m *Message) (Receipt, error)
@@ -261,8 +262,13 @@ type Store interface {
 	// or the event is not this user's.
 	Seen(ctx context.Context, user, session, id string, at time.Time) error
 
+	// DeliveryLogs returns for each of some users, in the order given, what Leave has
+	// kept of their sessions, oldest first. The number of its steps does not grow with
+	// the users'.
+	DeliveryLogs(ctx context.Context, users []string) ([][]DeliveryLog, error)
+
 	// Members lists a group's members by name: those that SetMember has put in,
-	// and those for whom a token says so at this moment (see Join).
+	// and those for whom a token says so at this moment (see Live.Join).
 	Members(ctx context.Context, group string) ([]string, error)
 
 	// SetMember makes a user a member of a group, or takes them out of it (also
@@ -278,12 +284,11 @@ type Store interface {
 	// IssuedBefore the latest counts.
 	Revoke(ctx context.Context, user string, r Revocation) error
 
-	// Revoked reports whether a token of user is covered by a revocation: also
-	// by one whose Revoke has not notified yet, so that a session which is in
-	// the hub first, and asks then, is never missed.
+	// Revoked reports whether a token of user is covered by a revocation. It is for
+	// callers who have no session; for those that have one, Join tells.
 	Revoked(ctx context.Context, user, tokenID string, issuedAt time.Time) (bool, error)
 
-	// Erase forgets a user: mailbox, acks, topics, groups, trails, sights, and
+	// Erase forgets a user: mailbox, acks, topics, groups, delivery logs, what was seen, and
 	// each payload that no other mailbox holds; then it notifies the user's
 	// sessions. When it returns, nothing of those payloads is left in the
 	// store's files. Ids stay remembered, without the user's name, so that a

@@ -43,7 +43,7 @@ var writerPool = sync.Pool{New: func() any { return new(writer) }}
 func (s *Session) write() {
 	w := writerPool.Get().(*writer)
 	w.s = s
-	defer s.surviveWriting()
+	defer s.recoverWriter()
 	w.run()
 	if cap(w.buf) <= 2*writeChunk {
 		*w = writer{buf: w.buf[:0], cursor: w.cursor, head: w.head}
@@ -66,7 +66,7 @@ func (w *writer) run() {
 	s := w.s
 	for {
 		s.mu.Lock()
-		items, ending, pull := s.queue, s.ending, s.pulling
+		items, ending, pull := s.queue, s.ending, s.reading
 		s.queue, s.queued = nil, 0
 		if len(items) == 0 && ending == nil && !pull {
 			s.writing = false
@@ -74,7 +74,7 @@ func (w *writer) run() {
 			return
 		}
 		if pull && s.page == nil { // a page at hand was read when behind was false last
-			s.behind = false
+			s.moreStored = false
 		}
 		s.mu.Unlock()
 
@@ -132,7 +132,7 @@ func (w *writer) items(items []item) bool {
 			w.catchUp(it.head)
 		case it.life != "":
 			if it.life != w.s.life {
-				w.pullAgain()
+				w.readStore()
 			}
 		case it.frame != nil:
 			w.buf = w.s.conn.AppendText(w.buf, *it.frame)
@@ -149,8 +149,8 @@ func (w *writer) items(items []item) bool {
 }
 
 // live moves the place on to a queued message and tells whether it is due: not
-// one that the replay has brought already, and not one behind a hole. A hole
-// means that the engine's fan-out lost something; the store has it.
+// one that the replay has brought already, and not one that comes after a missing
+// place: there the fan-out lost a message, which the store has.
 func (w *writer) live(it *item) bool {
 	s := w.s
 	if it.d.Mailbox == 0 && it.d.Broadcast == 0 {
@@ -160,22 +160,22 @@ func (w *writer) live(it *item) bool {
 	if it.d.Life != s.life {
 		// Its place means something only in a life that this session has yet to
 		// compare itself with; the store has it.
-		w.passOver(it)
+		w.readLater(it)
 		return false
 	}
 	if m != 0 && m <= s.at.Mailbox || b != 0 && b <= s.at.Broadcast {
 		return false
 	}
 	if m > s.at.Mailbox+1 || b > s.at.Broadcast+1 {
-		w.passOver(it)
+		w.readLater(it)
 		return false
 	}
 	w.moveTo(Position{Mailbox: max(m, s.at.Mailbox), Broadcast: max(b, s.at.Broadcast)}, !it.skip)
 	return true
 }
 
-// passOver leaves a queued message to be read from the store in its turn.
-func (w *writer) passOver(it *item) {
+// readLater leaves a queued message to be read from the store in its turn.
+func (w *writer) readLater(it *item) {
 	s := w.s
 	if it.skip {
 		s.mu.Lock()
@@ -185,20 +185,20 @@ func (w *writer) passOver(it *item) {
 		s.skip[it.d.Message.ID] = struct{}{}
 		s.mu.Unlock()
 	}
-	w.pullAgain()
+	w.readStore()
 }
 
 // catchUp reads what is stored up to head, where the session has not passed it.
 func (w *writer) catchUp(head Position) {
 	if !w.s.at.Covers(head) {
-		w.pullAgain()
+		w.readStore()
 	}
 }
 
-func (w *writer) pullAgain() {
+func (w *writer) readStore() {
 	w.s.mu.Lock()
 	defer w.s.mu.Unlock()
-	w.s.pulling, w.s.behind = true, true
+	w.s.reading, w.s.moreStored = true, true
 }
 
 // moveTo moves the session's place on. What lies between is noted as passed
@@ -218,10 +218,10 @@ func (w *writer) moveTo(p Position, handed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if last := p.Mailbox - one; p.Mailbox > from.Mailbox && last > from.Mailbox {
-		s.book().hole(Position{Mailbox: from.Mailbox + 1}, Position{Mailbox: last})
+		s.deliveryLog().skip(Position{Mailbox: from.Mailbox + 1}, Position{Mailbox: last})
 	}
 	if last := p.Broadcast - one; p.Broadcast > from.Broadcast && last > from.Broadcast {
-		s.book().hole(Position{Broadcast: from.Broadcast + 1}, Position{Broadcast: last})
+		s.deliveryLog().skip(Position{Broadcast: from.Broadcast + 1}, Position{Broadcast: last})
 	}
 }
 
@@ -237,22 +237,22 @@ func (w *writer) event(d *Delivery, replay bool) {
 	}
 	s.count++
 	if d.Message.Wanted != "" || d.Mailbox == 0 && d.Broadcast == 0 {
-		w.remember(d)
+		w.trackFrame(d)
 	}
 	s.b.metrics.deliveries.Inc()
 	s.b.audit.delivered(s, d.Message)
 }
 
-// remember notes a frame that has no place, or that somebody waits for.
-func (w *writer) remember(d *Delivery) {
+// trackFrame notes a frame that has no place, or that somebody waits for.
+func (w *writer) trackFrame(d *Delivery) {
 	s := w.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if d.Mailbox == 0 && d.Broadcast == 0 {
-		s.book().passing(d.Message.ID, s.count)
+		s.deliveryLog().unstored(d.Message.ID, s.count)
 	}
 	if d.Message.Wanted != "" {
-		s.awaited = s.count
+		s.frameAwaited = s.count
 	}
 }
 
@@ -260,13 +260,13 @@ func (w *writer) remember(d *Delivery) {
 // or from an earlier connection.
 func (w *writer) recalled(n *Notice) {
 	s := w.s
-	if s.had(n) && !s.plain {
+	if s.wasGiven(n) && !s.plain {
 		w.buf = s.conn.AppendText(w.buf, wire.Recalled{ID: n.ID}.Frame())
 	}
 }
 
-// had tells whether the client was handed the message of a recall; writer.
-func (s *Session) had(n *Notice) bool {
+// wasGiven tells whether the client was handed the message of a recall; writer.
+func (s *Session) wasGiven(n *Notice) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	place := Position{Mailbox: n.Mailbox, Broadcast: n.Broadcast}
@@ -274,7 +274,7 @@ func (s *Session) had(n *Notice) bool {
 		_, had := s.timesOf(n.ID, 0, 0)
 		return had
 	}
-	return s.at.Covers(place) && (s.trail == nil || !s.trail.skipped(place))
+	return s.at.Covers(place) && (s.deliveries == nil || !s.deliveries.skipped(place))
 }
 
 func (w *writer) plainEvent(m *Message) {
@@ -290,7 +290,7 @@ func (w *writer) plainEvent(m *Message) {
 // write, at most one under way.
 func (w *writer) flush() bool {
 	s := w.s
-	h, ping := w.about()
+	h, ping := w.nextWrite()
 	if ping {
 		var p [64]byte
 		w.buf = s.conn.AppendPing(w.buf, h.append(p[:0]))
@@ -304,16 +304,16 @@ func (w *writer) flush() bool {
 	return err == nil
 }
 
-// about notes what is about to be written, and tells up to where that is and
+// nextWrite notes what is nextWrite to be written, and tells up to where that is and
 // whether a ping goes with it.
-func (w *writer) about() (h heartbeat, ping bool) {
+func (w *writer) nextWrite() (h heartbeat, ping bool) {
 	s := w.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	place := s.written.Max(w.last)
 	ping = w.ping
 	if !s.pinged && !s.oneWay {
-		if s.plain && place != s.received && place != (Position{}) || s.awaited > s.answered {
+		if s.plain && place != s.received && place != (Position{}) || s.frameAwaited > s.framesAnswered {
 			ping = true
 		}
 	}
@@ -322,7 +322,7 @@ func (w *writer) about() (h heartbeat, ping bool) {
 	}
 	if len(w.buf) > 0 || ping {
 		// A pong can come back before Write returns: say first what it may answer.
-		s.note(place, s.count)
+		s.logWrite(place, s.count)
 	}
 	return heartbeat{place, s.count, s.rewinds}, ping
 }
@@ -337,7 +337,7 @@ func (w *writer) pull() bool {
 		ctx, cancel := context.WithTimeout(context.Background(), s.b.cfg.WriteTimeout)
 		p, err := s.b.store.Read(ctx, s.user, s.life, s.at, pageCount, pageBytes)
 		if errors.Is(err, ErrOtherLife) {
-			if err = w.compare(ctx); err == nil {
+			if err = w.rejoin(ctx); err == nil {
 				cancel()
 				return !w.broken // the page is read in the next turn
 			}
@@ -368,10 +368,10 @@ func (w *writer) pull() bool {
 		return true
 	}
 	s.mu.Lock()
-	if !s.behind {
-		s.pulling = false
+	if !s.moreStored {
+		s.reading = false
 		s.skip = nil // whatever it named is read or gone
-		s.told.pending = Pending{}
+		s.told.pending = nil
 	}
 	s.mu.Unlock()
 	return true

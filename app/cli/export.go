@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"time"
 
 	"hookbridge/app/bridge"
@@ -15,7 +16,7 @@ import (
 
 // ExportCmd writes a whole store to a file.
 type ExportCmd struct {
-	To string `placeholder:"FILE" help:"Where to; an export that broke off goes on there. Default: standard output."`
+	To string `placeholder:"FILE" help:"Where to: a file that is not there yet. Default: standard output."`
 
 	server.Store
 }
@@ -34,11 +35,11 @@ And back, into a folder that is new:
     hookbridge export --to store.jsonl --redis-url redis://127.0.0.1:6379
     hookbridge import store.jsonl --data-dir data2
 
-Without a file between, which begins anew where it breaks off:
+Without a file between:
 
     hookbridge export --data-dir data | hookbridge import --redis-url redis://127.0.0.1:6379
 
-The same command again goes on where it was stopped.`
+An export that breaks off leaves no file, and changes nothing in the store: run it again.`
 }
 
 // Run exports.
@@ -52,41 +53,47 @@ func (c *ExportCmd) Run(ctx context.Context, streams Streams) (err error) {
 	if err != nil {
 		return err
 	}
-	toFile := c.To != "" && c.To != "-"
-	m := newMeter(streams.Err, "exported", total, false, time.Now)
-	if toFile && isTerminal(streams.Err) { // at a pipe's other end import draws its own
-		m.drawn()
+	export := func(out io.Writer, terminal bool) error {
+		p := newProgress(streams.Err, terminal, "exported", total, false, time.Now)
+		moved, err := move.Export(ctx, a, out, p.moved)
+		if moved.Bytes > 0 {
+			p.sum(moved)
+		}
+		return err
 	}
-	o := move.Options{Moved: m.moved, Say: m.say}
-	var moved move.Moved
-	if toFile {
-		moved, err = move.Export(ctx, a, c.To, o)
-	} else {
-		moved, err = move.Stream(ctx, a, streams.Out, o)
+	if c.To == "" || c.To == "-" {
+		return c.explain(ctx, export(streams.Out, false)) // import at the pipe's other end has the terminal
 	}
-	if moved.Bytes > 0 {
-		m.sum(moved)
+	return c.explain(ctx, writeNew(c.To, func(f *os.File) error { return export(f, isTerminal(streams.Err)) }))
+}
+
+// writeNew has write fill a new file that its owner alone can read. Where that fails, no
+// file is left. os.ErrExist where there is one.
+func writeNew(path string, write func(f *os.File) error) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
 	}
-	return c.explain(ctx, err)
+	if err = write(f); err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
 }
 
 // explain says what to do about an export that failed.
 func (c *ExportCmd) explain(ctx context.Context, err error) error {
 	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, move.ErrFinished):
-		return fmt.Errorf("--to %s: %w; name a new file, or remove that one", c.To, err)
-	case errors.Is(err, move.ErrForeign), errors.Is(err, move.ErrOther):
-		return fmt.Errorf("--to %s: %w; it is left as it is: name a new file", c.To, err)
+	case err == nil, errors.Is(err, bridge.ErrUnfinished):
+		return err
+	case errors.Is(err, os.ErrExist):
+		return fmt.Errorf("--to %s: the file is there already; it is left as it is: name a new one, or remove it", c.To)
 	case errors.Is(err, move.ErrNothing):
 		return fmt.Errorf("%w: is %s right?", err, c.Place())
-	case errors.Is(err, bridge.ErrUnfinished):
-		return fmt.Errorf("%w: finish it first, with hookbridge import and the same export", err)
-	case c.To == "" || c.To == "-":
-		return fmt.Errorf("%w; an export to standard output begins anew, and with --to FILE it goes on", orStopped(ctx, err))
 	}
-	return fmt.Errorf("%w; what is in %s stays: the same command again goes on from there", orStopped(ctx, err), c.To)
+	return fmt.Errorf("%w; run export again: it starts over", orStopped(ctx, err))
 }
 
 // orStopped is err, or that the operator wanted it so.

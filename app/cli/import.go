@@ -34,7 +34,7 @@ And back, into a folder that is new:
     hookbridge export --to store.jsonl --redis-url redis://127.0.0.1:6379
     hookbridge import store.jsonl --data-dir data2
 
-The same command again goes on where it was stopped. Another export takes the place of half of one.`
+An import that breaks off leaves a store that no bridge starts on: run it again, which takes out what is there and starts over.`
 }
 
 // Run imports.
@@ -55,13 +55,10 @@ func (c *ImportCmd) Run(ctx context.Context, streams Streams) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, a.Close()) }()
-	m := newMeter(streams.Err, "imported", sizeOf(in), true, time.Now)
-	if isTerminal(streams.Err) {
-		m.drawn()
-	}
-	moved, err := move.Import(ctx, a, in, move.Options{Moved: m.moved, Say: m.say})
+	p := newProgress(streams.Err, isTerminal(streams.Err), "imported", sizeOf(in), true, time.Now)
+	moved, err := move.Import(ctx, a, in, p.moved)
 	if moved.Bytes > 0 {
-		m.sum(moved)
+		p.sum(moved)
 	}
 	return c.explain(ctx, err)
 }
@@ -75,12 +72,10 @@ func (c *ImportCmd) explain(ctx context.Context, err error) error {
 		return fmt.Errorf("%s: %w", c.Place(), err)
 	case errors.Is(err, move.ErrForeign):
 		return fmt.Errorf("%w; an import wants what hookbridge export has written", err)
-	case errors.Is(err, move.ErrDamaged):
-		return fmt.Errorf("%w; copy it again from where it was made, or export again, and run import again", err)
-	case errors.Is(err, move.ErrIncomplete) && ctx.Err() == nil:
-		return err // says what to do
+	case ctx.Err() == nil && (errors.Is(err, move.ErrDamaged) || errors.Is(err, move.ErrIncomplete)):
+		return fmt.Errorf("%w; copy it again from where it was made, or export again, and run import again: it starts over", err)
 	}
-	return fmt.Errorf("%w; what is in the store stays: import of the same export again goes on from there", orStopped(ctx, err))
+	return fmt.Errorf("%w; run import again: it starts over", orStopped(ctx, err))
 }
 
 // sizeOf is a file's size; 0 of a pipe.

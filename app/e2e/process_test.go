@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -276,5 +277,16 @@ func TestAFullDiskIs503AndSessionsStayUntilSpaceReturns(t *testing.T) {
 	eventually(t, "/readyz recovers", func() bool { return ready() == 200 })
 	if f := p.connect("patient-1", cursor).want("event"); f.n() != 1 {
 		t.Errorf("%s", f.Raw)
+	}
+}
+
+func TestAProgramThatIsStoppedRightAfterItsStartListensNoMore(t *testing.T) {
+	for range 20 {
+		w := start(t)
+		w.stop()
+		if c, err := net.Dial("tcp", strings.TrimPrefix(w.base, "http://")); err == nil {
+			_ = c.Close()
+			t.Fatal("it still listens")
+		}
 	}
 }

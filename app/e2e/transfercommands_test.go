@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -21,19 +22,28 @@ func TestExportAndImportSayWhatToMend(t *testing.T) {
 	if code, _, errs := told(t, nil, "export", "--data-dir", lived, "--to", finished); code != 0 {
 		t.Fatal(errs)
 	}
+	whole, err := os.ReadFile(finished)
+	must(t, err)
+	cut := filepath.Join(dir, "cut.jsonl")
+	must(t, os.WriteFile(cut, whole[:len(whole)-3], 0o600))
+	bad := filepath.Join(dir, "bad.jsonl")
+	must(t, os.WriteFile(bad, append(whole, "more\n"...), 0o600))
+	unwritten := filepath.Join(dir, "unwritten.jsonl")
 	newer := filepath.Join(dir, "newer.jsonl")
 	must(t, os.WriteFile(newer, []byte(`{"hookbridge":"export","version":7}`+"\n"), 0o600))
 	for name, c := range map[string]struct {
 		args []string
 		want string
 	}{
-		"nothing to export":       {[]string{"export", "--data-dir", empty}, "no bridge has run on this store: is BRIDGE_DATA_DIR=" + empty + " right?"},
-		"onto a file":             {[]string{"export", "--data-dir", lived, "--to", thesis}, "no export of hookbridge; it is left as it is: name a new file"},
-		"finished":                {[]string{"export", "--data-dir", lived, "--to", finished}, "holds a finished export; name a new file"},
+		"nothing to export":       {[]string{"export", "--data-dir", empty, "--to", unwritten}, "no bridge has run on this store: is BRIDGE_DATA_DIR=" + empty + " right?"},
+		"onto a file":             {[]string{"export", "--data-dir", lived, "--to", thesis}, "thesis.txt: the file is there already; it is left as it is: name a new one, or remove it"},
+		"finished":                {[]string{"export", "--data-dir", lived, "--to", finished}, "finished.jsonl: the file is there already"},
 		"no folder for it":        {[]string{"export", "--data-dir", lived, "--to", filepath.Join(dir, "a", "b")}, "no such file"},
 		"a limit of nothing":      {[]string{"export", "--mailbox-limit", "0"}, "BRIDGE_MAILBOX_LIMIT"},
 		"no file":                 {[]string{"import", "--data-dir", empty, filepath.Join(dir, "none")}, "no such file"},
 		"a file":                  {[]string{"import", "--data-dir", empty, thesis}, "an import wants what hookbridge export has written"},
+		"half an export":          {[]string{"import", "--data-dir", empty, cut}, "incomplete: it ends after line 2; copy it again from where it was made, or export again, and run import again: it starts over"},
+		"a damaged export":        {[]string{"import", "--data-dir", empty, bad}, "follows its end; copy it again"},
 		"a newer export":          {[]string{"import", "--data-dir", empty, newer}, "versions up to 1"},
 		"a short memory":          {[]string{"import", "--data-dir", empty, "--id-retention", "1ms", newer}, "BRIDGE_ID_RETENTION"},
 		"an address that is none": {[]string{"export", "--redis-url", "http://secret@x"}, "BRIDGE_REDIS_URL"},
@@ -43,8 +53,22 @@ func TestExportAndImportSayWhatToMend(t *testing.T) {
 			t.Errorf("%s: %d %q\n%s", name, code, out, errs)
 		}
 	}
+	if _, err := os.Stat(unwritten); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("an export that failed has left a file: %v", err)
+	}
 	if b, err := os.ReadFile(thesis); err != nil || string(b) != "the only copy\n" {
 		t.Errorf("%s %v", b, err)
+	}
+}
+
+func TestAnExportIsForItsOwnerAlone(t *testing.T) {
+	lived, file := t.TempDir(), filepath.Join(t.TempDir(), "store.jsonl")
+	start(t, func(s *server.Settings) { s.DataDir = lived }).stop()
+	if code, out, errs := told(t, nil, "export", "--data-dir", lived, "--to", file); code != 0 || out != "" {
+		t.Fatal(out, errs)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v %v", info.Mode(), err)
 	}
 }
 
@@ -74,7 +98,7 @@ func TestExportAndImportHaveTheSettingsOfTheStoreThatServeHas(t *testing.T) {
 	}
 }
 
-// Ctrl-C while a pipe gives nothing more: what has come stays.
+// Ctrl-C while a pipe gives nothing more.
 func TestCtrlCEndsAnImportInOrder(t *testing.T) {
 	from, to := t.TempDir(), t.TempDir()
 	w := start(t, func(s *server.Settings) { s.DataDir = from })
@@ -97,7 +121,7 @@ func TestCtrlCEndsAnImportInOrder(t *testing.T) {
 		t.Fatalf("%d bytes", len(whole))
 	}
 	must(t, cmd.Process.Signal(os.Interrupt))
-	if err := cmd.Wait(); err == nil || !strings.HasSuffix(errs.String(), "hookbridge: stopped; what is in the store stays: import of the same export again goes on from there\n") {
+	if err := cmd.Wait(); err == nil || !strings.HasSuffix(errs.String(), "hookbridge: stopped; run import again: it starts over\n") {
 		t.Errorf("%v\n%s", err, errs.String())
 	}
 	if code, _, errs := told(t, strings.NewReader(whole), "import", "--data-dir", to); code != 0 {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"testing"
 	"time"
 
@@ -23,16 +22,14 @@ func must(t testing.TB, err error) {
 
 // store is an Archive in memory.
 type store struct {
-	epoch    string
-	entries  []string // as JSON, each once
-	has      map[string]bool
-	progress bridge.Progress
-	cleared  int
-	loads    int
+	epoch   string
+	entries []string // as JSON
+	begun   bool     // an import is not finished
+	begins  int
+	loads   int
 
-	stop   func(n int) error       // before the n-th entry of a Dump or Load of the store, counted from 0
-	lost   func(n int) error       // after the n-th Load has happened
-	leaves func(entry string) bool // what a Dump leaves out: it has expired
+	stop func(n int) error // before the n-th entry of a Dump or Load of the store, counted from 0
+	lost func(n int) error // after the n-th Load has happened
 }
 
 var errStop = errors.New("the plug was pulled")
@@ -46,47 +43,43 @@ func at(n int) func(int) error {
 	}
 }
 
-func (s *store) Epoch() string { return s.epoch }
+func (s *store) Epoch() (string, error) {
+	if s.begun {
+		return "", bridge.ErrUnfinished
+	}
+	return s.epoch, nil
+}
 
 func (s *store) Count(context.Context) (int64, error) { return int64(len(s.entries)), nil }
 
-func (s *store) Dump(_ context.Context, after string, take func(bridge.Entry, string) error) error {
-	first := 0
-	if after != "" {
-		n, err := strconv.Atoi(after[len("behind "):])
-		if err != nil {
-			return err
-		}
-		first = max(0, n-2) // some come again
-	}
-	for i, text := range s.entries[first:] {
+func (s *store) Dump(_ context.Context, take func(bridge.Entry) error) error {
+	for i, text := range s.entries {
 		if s.stop != nil {
-			if err := s.stop(first + i); err != nil {
+			if err := s.stop(i); err != nil {
 				return err
 			}
-		}
-		if s.leaves != nil && s.leaves(text) {
-			continue
 		}
 		var e bridge.Entry
 		if err := json.Unmarshal([]byte(text), &e); err != nil {
 			return err
 		}
-		if err := take(e, fmt.Sprintf("behind %d", first+i+1)); err != nil {
+		if err := take(e); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *store) Progress(context.Context) (bridge.Progress, error) {
+func (s *store) Begin(context.Context) error {
 	if s.epoch != "" {
-		return bridge.Progress{}, bridge.ErrNotEmpty
+		return bridge.ErrNotEmpty
 	}
-	return s.progress, nil
+	s.begins++
+	s.begun, s.entries = true, nil
+	return nil
 }
 
-func (s *store) Load(_ context.Context, entries []bridge.Entry, p bridge.Progress) error {
+func (s *store) Load(_ context.Context, entries []bridge.Entry) error {
 	n := s.loads
 	s.loads++
 	if s.stop != nil {
@@ -99,15 +92,8 @@ func (s *store) Load(_ context.Context, entries []bridge.Entry, p bridge.Progres
 		if err != nil {
 			return err
 		}
-		if text := string(b); !s.has[text] {
-			if s.has == nil {
-				s.has = make(map[string]bool)
-			}
-			s.has[text] = true
-			s.entries = append(s.entries, text)
-		}
+		s.entries = append(s.entries, string(b))
 	}
-	s.progress = p
 	if s.lost != nil {
 		return s.lost(n)
 	}
@@ -115,13 +101,7 @@ func (s *store) Load(_ context.Context, entries []bridge.Entry, p bridge.Progres
 }
 
 func (s *store) Finish(_ context.Context, epoch string) error {
-	s.epoch, s.progress = epoch, bridge.Progress{}
-	return nil
-}
-
-func (s *store) Clear(context.Context) error {
-	s.cleared++
-	s.entries, s.has, s.progress = nil, nil, bridge.Progress{}
+	s.epoch, s.begun = epoch, false
 	return nil
 }
 
@@ -144,7 +124,7 @@ func filled(t testing.TB, n int) *store {
 			e.Event = &bridge.EventEntry{ID: user, Digest: all[:32], Until: 1 << 62, Type: "t", At: int64(i), Except: []string{"s"},
 				Places: []bridge.PlaceEntry{{User: user, Seq: 1 << 63}, {}}}
 		case 1:
-			e.Mailbox = &bridge.MailboxEntry{User: user, Head: uint64(i), Holes: [][2]uint64{{1, 2}}, Acked: bridge.Position{Mailbox: 1, Broadcast: 2}}
+			e.Mailbox = &bridge.MailboxEntry{User: user, Head: uint64(i), Removed: [][2]uint64{{1, 2}}, Acked: bridge.Position{Mailbox: 1, Broadcast: 2}}
 		case 2:
 			e.Message = &bridge.MessageEntry{User: user, Seq: 1, ID: "x", Expires: 5, Event: all}
 		case 3:
@@ -152,7 +132,7 @@ func filled(t testing.TB, n int) *store {
 		case 4:
 			e.Revocation = &bridge.RevocationEntry{User: user, Revocation: bridge.Revocation{IssuedBefore: since}}
 		case 5:
-			e.Trail = &bridge.DeliveryLog{Member: bridge.Member{User: user, Session: "s", Since: since}, Holes: []bridge.Hole{{Last: bridge.Position{Mailbox: 3}}}}
+			e.Trail = &bridge.DeliveryLog{Member: bridge.Member{User: user, Session: "s", Since: since}, Skips: []bridge.Skip{{Last: bridge.Position{Mailbox: 3}}}}
 		case 6:
 			e.Sight = &bridge.SightEntry{ID: "x", User: user, Session: "s", At: since.UnixNano()}
 		}

@@ -9,85 +9,61 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// Import loads an export into a store and makes that one a bridge runs on. An
-// import that broke off goes on when it is given the same export again, be it
-// longer by now. Only whole sections are loaded, so that the progress in the
-// store is always at a checkpoint: an export that goes on never changes what is
-// before one.
-func Import(ctx context.Context, a bridge.Archive, in io.Reader, o Options) (Moved, error) {
-	o = o.withDefaults()
+// Import loads an export into a store and makes it one that a bridge runs on. Only
+// whole sections are loaded, and progress is called after each. What an import that
+// broke off has left is taken out first, once the new export's first section has come
+// whole. Errors: ErrForeign, ErrDamaged, ErrIncomplete, bridge.ErrNotEmpty, those of
+// in and of the store. It ends with ctx, also while in has nothing to give.
+func Import(ctx context.Context, a bridge.Archive, in io.Reader, progress func(Moved)) (Moved, error) {
 	var m Moved
-	r, err := newReader(&interruptible{ctx, in})
+	in, stop := interruptible(ctx, in)
+	defer stop()
+	r, err := newReader(in)
 	if err != nil {
 		return m, err
 	}
-	had, err := a.Progress(ctx)
-	if errors.Is(err, bridge.ErrNotEmpty) {
-		return m, notEmpty(a, r.header, err)
-	}
-	if err != nil {
-		return m, err
-	}
-	for end := false; !end; {
-		s, err := r.next()
-		if err == nil && s.end {
-			err = r.atEnd()
-		}
-		if errors.Is(err, ErrIncomplete) {
-			n := m.Entries
-			if had.Export == r.header.Export {
-				n = max(n, had.Loaded)
-			}
-			return m, fmt.Errorf("%w: %d entries of it are in the store; finish the export and run import again, and it goes on", err, n)
-		}
+	for begun := false; !r.ended; begun = true {
+		entries, err := r.next()
 		if err != nil {
 			return m, err
 		}
-		if had, err = begin(ctx, a, r.header, had, o); err != nil {
-			return m, err
+		if !begun {
+			if err := a.Begin(ctx); err != nil {
+				return m, explain(a, r.header, err)
+			}
 		}
-		switch {
-		case r.entries <= had.Loaded:
-			m.Before = r.entries
-		case len(s.entries) > 0:
-			if err := a.Load(ctx, s.entries, bridge.Progress{Export: r.header.Export, Loaded: r.entries}); err != nil {
+		if len(entries) > 0 {
+			if err := a.Load(ctx, entries); err != nil {
 				return m, err
 			}
 		}
-		m.Entries, m.Bytes, end = r.entries, r.offset, s.end
-		o.Moved(m)
+		m = Moved{Entries: r.entries, Bytes: r.offset}
+		progress(m)
 	}
-	if had.Loaded > m.Entries {
-		return m, fmt.Errorf("%w: %d entries of it are in the store already, and it has %d", ErrDamaged, had.Loaded, m.Entries)
-	}
-	if err := a.Finish(ctx, r.header.Epoch); err != nil {
-		return m, err
-	}
-	return m, nil
+	return m, a.Finish(ctx, r.header.Epoch)
 }
 
-// begin makes room for an export where half of another one is in the store. It
-// is called when a section has come whole, so that a file which is no good takes
-// nothing out.
-func begin(ctx context.Context, a bridge.Archive, h header, had bridge.Progress, o Options) (bridge.Progress, error) {
-	switch had.Export {
-	case "":
-		had.Export = h.Export
-	case h.Export:
-	default:
-		o.Say(fmt.Sprintf("the store holds %d entries of another export, which was never finished: they are taken out, and this one begins anew", had.Loaded))
-		if err := a.Clear(ctx); err != nil {
-			return had, err
-		}
-		had = bridge.Progress{Export: h.Export}
+// explain says what is in the way of an import.
+func explain(a bridge.Archive, h header, err error) error {
+	if !errors.Is(err, bridge.ErrNotEmpty) {
+		return err
 	}
-	return had, nil
-}
-
-// notEmpty says what is in the way.
-func notEmpty(a bridge.Archive, h header, err error) error {
-	if a.Epoch() == h.Epoch {
+	if epoch, _ := a.Epoch(); epoch == h.Epoch {
 		return fmt.Errorf("%w: it is the one that this export came from, or this export has been imported already; if so, nothing is left to do: start the bridge", err)
 	}
 	return fmt.Errorf("%w: it has a life of its own, which an import would mix with another; import into a folder or under a prefix that is new", err)
+}
+
+// interruptible is in until ctx ends, or stop is called.
+func interruptible(ctx context.Context, in io.Reader) (out io.Reader, stop func()) {
+	r, w := io.Pipe()
+	go func() {
+		_, err := io.Copy(w, in)
+		w.CloseWithError(err) // nil is the end
+	}()
+	cancel := context.AfterFunc(ctx, func() { w.CloseWithError(ctx.Err()) })
+	return r, func() {
+		cancel()
+		r.Close()
+	}
 }

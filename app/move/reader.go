@@ -2,7 +2,6 @@ package move
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,23 +12,15 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// reader reads an export section by section, and tells of nothing that has not
-// come whole.
+// reader reads an export section by section.
 type reader struct {
 	in      *bufio.Reader
 	header  header
 	seal    *sealer
-	from    []byte // what the section's sum goes on from: the header, or the sum before
 	lines   int
 	offset  int64 // behind the last whole line
 	entries int64 // in the sections so far
-}
-
-// section is what stands between two checkpoints.
-type section struct {
-	entries []bridge.Entry
-	place   string // behind it; empty at the end
-	end     bool
+	ended   bool  // the last section has been read
 }
 
 // newReader reads the header.
@@ -52,7 +43,7 @@ func newReader(in io.Reader) (*reader, error) {
 	case r.header.Export == "" || !isEpoch(r.header.Epoch):
 		return nil, fmt.Errorf("%w: line 1 is no header", ErrDamaged)
 	}
-	r.from, r.seal = b, newSealer(b)
+	r.seal = newSealer(b)
 	return r, nil
 }
 
@@ -61,61 +52,57 @@ func isEpoch(s string) bool {
 	return len(s) >= 4 && len(s) <= 16 && strings.Trim(s, "0123456789abcdefghijklmnopqrstuvwxyz") == ""
 }
 
-// next reads the next section, which counts as read once its sum is right.
-// ErrIncomplete where the file ends before it does.
-func (r *reader) next() (section, error) {
-	var s section
-	room := maxSection
-	for {
+// next reads the next section, whose sum is right. ErrIncomplete where the file ends
+// before it does.
+func (r *reader) next() (entries []bridge.Entry, err error) {
+	for room := maxSection; ; {
 		b, err := r.line(room)
 		switch {
 		case errors.Is(err, io.EOF):
-			return s, ErrIncomplete
+			return nil, fmt.Errorf("%w: it ends after line %d", ErrIncomplete, r.lines)
 		case errors.Is(err, errTooLong):
 			r.lines++
-			return s, r.damaged("belongs to more than a section may hold")
+			return nil, r.damaged("belongs to more than a section may hold")
 		case err != nil:
-			return s, err
+			return nil, err
 		}
 		room -= len(b)
 		l, ok := parseLine(b)
-		var sum string
-		switch {
-		case !ok:
-			return s, r.damaged("is no entry")
-		case l.End:
-			n := r.entries + int64(len(s.entries))
-			if l.Entries != n {
-				return s, r.damaged(fmt.Sprintf("counts %d entries, and there are %d", l.Entries, n))
-			}
-			s.end, sum = true, r.seal.end(n)
-		case l.Place != "":
-			s.place, sum = l.Place, r.seal.checkpoint(l.Place)
-		default:
-			r.seal.add(b)
-			s.entries = append(s.entries, l.Entry)
-			continue
+		if !ok {
+			return nil, r.damaged("is no entry")
 		}
-		if l.Sum != sum {
-			return s, r.damaged("does not fit what is before it, which is not as it was written")
+		if l.closes() {
+			return entries, r.closed(l, int64(len(entries)))
 		}
-		r.from = []byte(sum)
-		r.entries += int64(len(s.entries))
-		return s, nil
+		if err := l.Check(); err != nil {
+			return nil, fmt.Errorf("%w: line %d: %w", ErrDamaged, r.lines, err)
+		}
+		r.seal.add(b)
+		entries = append(entries, l.Entry)
 	}
 }
 
-// atEnd wants nothing to follow.
-func (r *reader) atEnd() error {
-	_, err := r.in.ReadByte()
-	if errors.Is(err, io.EOF) {
+// closed checks what closes a section of so many entries.
+func (r *reader) closed(l line, entries int64) error {
+	r.entries += entries
+	if l.End && l.Entries != r.entries {
+		return r.damaged(fmt.Sprintf("counts %d entries, and there are %d", l.Entries, r.entries))
+	}
+	if l.Sum != r.seal.sum(l) {
+		return r.damaged("does not fit what is before it, which is not as it was written")
+	}
+	if r.ended = l.End; !l.End {
 		return nil
 	}
+	_, err := r.in.ReadByte()
 	if err == nil {
 		r.lines++
 		return r.damaged("follows its end")
 	}
-	return fmt.Errorf("reading the export: %w", err)
+	if !errors.Is(err, io.EOF) {
+		return fmt.Errorf("reading the export: %w", err)
+	}
+	return nil
 }
 
 func (r *reader) damaged(how string) error {
@@ -143,33 +130,5 @@ func (r *reader) line(most int) ([]byte, error) {
 		case !errors.Is(err, bufio.ErrBufferFull):
 			return nil, fmt.Errorf("reading the export: %w", err)
 		}
-	}
-}
-
-// interruptible is a reader whose Read ends with its context, also while a pipe
-// has nothing to give.
-type interruptible struct {
-	ctx context.Context
-	in  io.Reader
-}
-
-func (i *interruptible) Read(p []byte) (int, error) {
-	if err := i.ctx.Err(); err != nil {
-		return 0, err
-	}
-	type got struct {
-		n   int
-		err error
-	}
-	done := make(chan got, 1)
-	go func() { // p is its own where the context ends first: nobody reads on
-		n, err := i.in.Read(p)
-		done <- got{n, err}
-	}()
-	select {
-	case g := <-done:
-		return g.n, g.err
-	case <-i.ctx.Done():
-		return 0, i.ctx.Err()
 	}
 }

@@ -1,12 +1,12 @@
 package move
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -19,23 +19,26 @@ import (
 func exported(t testing.TB, s *store) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	if _, err := Stream(t.Context(), s, &b, Options{}); err != nil {
-		t.Fatal(err)
-	}
+	_, err := Export(t.Context(), s, &b, ignore)
+	must(t, err)
+	return b.Bytes()
+}
+
+func ignore(Moved) {}
+
+// inSections is a store's export in sections of so many entries.
+func inSections(t testing.TB, s *store, most int) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := &writer{out: bufio.NewWriter(&b), progress: ignore, most: most}
+	must(t, w.export(t.Context(), s))
 	return b.Bytes()
 }
 
 // load imports a file into a store.
 func load(t testing.TB, s *store, b []byte) (Moved, error) {
 	t.Helper()
-	return Import(t.Context(), s, bytes.NewReader(b), Options{})
-}
-
-func fileIn(t testing.TB, b []byte) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "export")
-	must(t, os.WriteFile(path, b, 0o644))
-	return path
+	return Import(t.Context(), s, bytes.NewReader(b), ignore)
 }
 
 func read(t testing.TB, path string) []byte {
@@ -45,27 +48,17 @@ func read(t testing.TB, path string) []byte {
 	return b
 }
 
-func exportID(t testing.TB, b []byte) string {
-	t.Helper()
-	first, _, _ := bytes.Cut(b, []byte("\n"))
-	var h header
-	must(t, json.Unmarshal(first, &h))
-	return h.Export
-}
-
 func TestAStoreIsTheSameBehindAFile(t *testing.T) {
 	for _, n := range []int{0, 1, 499, 500, 501, 1700} {
 		from, to := filled(t, n), &store{}
-		path := filepath.Join(t.TempDir(), "export")
+		var file bytes.Buffer
 		var told Moved
-		m, err := Export(t.Context(), from, path, Options{Moved: func(m Moved) { told = m }})
-		must(t, err)
-		info, err := os.Stat(path)
-		if err != nil || info.Mode().Perm() != 0o600 || m.Entries != int64(n) || m.Bytes != info.Size() || told != m {
-			t.Errorf("%d: %+v, told %+v, %v %v", n, m, told, info.Mode(), err)
+		m, err := Export(t.Context(), from, &file, func(m Moved) { told = m })
+		if want := (Moved{Entries: int64(n), Bytes: int64(file.Len())}); err != nil || m != want || told != want {
+			t.Errorf("%d: %+v, told %+v, %v", n, m, told, err)
 		}
-		got, err := load(t, to, read(t, path))
-		if err != nil || got.Entries != int64(n) || got.Bytes != info.Size() {
+		got, err := load(t, to, file.Bytes())
+		if err != nil || got != m {
 			t.Fatalf("%d: %+v %v", n, got, err)
 		}
 		same(t, from, to)
@@ -82,7 +75,7 @@ func TestTheFormatIsTheOneThatIsDescribed(t *testing.T) {
 	}
 	for i, want := range map[int]string{
 		0: `{"hookbridge":"export","version":1,"export":"`, 1: `{"event":{"id":`, 2: `{"mailbox":{"user":`,
-		501: `{"place":"behind 500","sum":"`, 503: `{"end":true,"entries":501,"sum":"`,
+		501: `{"place":"500","sum":"`, 503: `{"end":true,"entries":501,"sum":"`,
 	} {
 		if !strings.HasPrefix(lines[i], want) {
 			t.Errorf("line %d is %s", i+1, lines[i])
@@ -107,7 +100,7 @@ func TestLongEntriesAndLargeSectionsComeWhole(t *testing.T) {
 		places[i] = bridge.PlaceEntry{User: strings.Repeat("é", 128), Seq: uint64(i)}
 	}
 	for _, e := range []bridge.Entry{
-		{Event: &bridge.EventEntry{ID: "x", Places: places}},
+		{Event: &bridge.EventEntry{ID: "x", Digest: make([]byte, 32), Places: places}},
 		{Message: &bridge.MessageEntry{User: "u", Seq: 1, Event: bytes.Repeat([]byte{0xff}, 4<<20)}},
 		{Message: &bridge.MessageEntry{User: "u", Seq: 2, Event: []byte("{}")}},
 	} {
@@ -123,44 +116,9 @@ func TestLongEntriesAndLargeSectionsComeWhole(t *testing.T) {
 	}
 }
 
-func TestAnExportThatBrokeOffAtAnyEntryGoesOn(t *testing.T) {
-	const entries = 60
-	from, o := filled(t, entries), Options{section: 7}
-	path := filepath.Join(t.TempDir(), "export")
-	for n := range entries {
-		from.stop = at(n)
-		if _, err := Export(t.Context(), from, path, o); !errors.Is(err, errStop) {
-			t.Fatalf("%d: %v", n, err)
-		}
-		half := read(t, path)
-		from.stop = nil
-		m, err := Export(t.Context(), from, path, o)
-		if err != nil || m.Before != int64(n) {
-			t.Fatalf("%d: %+v %v", n, m, err)
-		}
-		whole := read(t, path)
-		if !bytes.HasPrefix(whole, half) {
-			t.Fatalf("%d: what was written has changed", n)
-		}
-		to := &store{}
-		if _, err := load(t, to, half); !errors.Is(err, ErrIncomplete) || to.progress.Loaded != int64(n) {
-			t.Fatalf("%d: the half: %v %+v", n, err, to.progress)
-		}
-		got, err := load(t, to, whole)
-		if err != nil || got.Before != int64(n) || to.cleared != 0 {
-			t.Fatalf("%d: the rest: %v %+v", n, err, got)
-		}
-		same(t, from, to)
-		must(t, os.Remove(path))
-	}
-}
-
-func TestAFileCutAnywhereIsLoadedAsFarAsItIsWholeAndGoneOnWith(t *testing.T) {
-	from, o := filled(t, 10), Options{section: 3}
-	path := filepath.Join(t.TempDir(), "export")
-	_, err := Export(t.Context(), from, path, o)
-	must(t, err)
-	whole := read(t, path)
+func TestAFileCutAnywhereIsLoadedAsFarAsItIsWholeAndImportStartsOver(t *testing.T) {
+	from := filled(t, 10)
+	whole := inSections(t, from, 3)
 	for n := range whole {
 		to := &store{}
 		if _, err := load(t, to, whole[:n]); !errors.Is(err, ErrIncomplete) || to.epoch != "" {
@@ -172,82 +130,41 @@ func TestAFileCutAnywhereIsLoadedAsFarAsItIsWholeAndGoneOnWith(t *testing.T) {
 				closed++
 			}
 		}
-		if to.progress.Loaded != int64(3*closed) {
-			t.Fatalf("cut at %d: %d are loaded, of %d sections", n, to.progress.Loaded, closed)
+		if len(to.entries) != 3*closed || to.begun != (closed > 0) {
+			t.Fatalf("cut at %d: %d are loaded, of %d sections", n, len(to.entries), closed)
 		}
-		must(t, os.WriteFile(path, whole[:n], 0o644))
-		if _, err := Export(t.Context(), from, path, o); err != nil {
-			t.Fatalf("cut at %d: %v", n, err)
-		}
-		again := read(t, path)
-		if bytes.IndexByte(whole[:n], '\n') > 0 && exportID(t, again) != exportID(t, whole) {
-			t.Fatalf("cut at %d: another export", n)
-		}
-		if _, err := load(t, to, again); err != nil || to.cleared != 0 {
+		if _, err := load(t, to, whole); err != nil {
 			t.Fatalf("cut at %d: %v", n, err)
 		}
 		same(t, from, to)
 	}
 }
 
-// Between the two runs of an export things expire, and what comes behind the
-// last checkpoint is fewer than what was there before.
-func TestNothingIsSkippedWhereThingsExpireBetweenTwoRuns(t *testing.T) {
-	from := filled(t, 1100)
-	whole := exported(t, from)
-	cut := bytes.LastIndex(whole, []byte(`{"end"`))
-	to := &store{}
-	if _, err := load(t, to, whole[:cut]); !errors.Is(err, ErrIncomplete) {
-		t.Fatal(err)
-	}
-	path := fileIn(t, whole[:cut])
-	gone := make(map[string]bool)
-	for _, e := range from.entries[1000:1050] {
-		gone[e] = true
-	}
-	from.leaves = func(e string) bool { return gone[e] }
-	_, err := Export(t.Context(), from, path, Options{})
-	must(t, err)
-	_, err = load(t, to, read(t, path))
-	must(t, err)
-	for _, e := range from.entries {
-		if !to.has[e] && !gone[e] {
-			t.Fatalf("lost: %s", e)
+func TestAnExportEndsWithTheErrorOfTheStore(t *testing.T) {
+	from := filled(t, 60)
+	for n := range from.entries {
+		from.stop = at(n)
+		var half bytes.Buffer
+		if _, err := Export(t.Context(), from, &half, ignore); !errors.Is(err, errStop) {
+			t.Fatalf("%d: %v", n, err)
+		}
+		if _, err := load(t, &store{}, half.Bytes()); !errors.Is(err, ErrIncomplete) {
+			t.Fatalf("%d: the half: %v", n, err)
 		}
 	}
 }
 
-func TestAnExportWhoseTailACrashHasSpoiledIsWrittenAgainFromThere(t *testing.T) {
-	from, to := filled(t, 1700), &store{}
-	whole := exported(t, from)
-	broken := bytes.Clone(whole[:bytes.LastIndex(whole, []byte(`{"end"`))])
-	spoil := bytes.Index(broken, []byte(`{"place":"behind 500"`)) + 600
-	clear(broken[spoil : spoil+4000])
-	path := fileIn(t, broken)
-	m, err := Export(t.Context(), from, path, Options{})
-	if err != nil || m.Before != 500 {
-		t.Fatalf("%+v %v", m, err)
-	}
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%v %v", info.Mode(), err)
-	}
-	_, err = load(t, to, read(t, path))
-	must(t, err)
-	same(t, from, to)
-}
-
-func TestAnImportThatBrokeOffAtAnyLoadGoesOn(t *testing.T) {
+func TestAnImportThatBrokeOffAtAnyLoadStartsOver(t *testing.T) {
 	from := filled(t, 3300)
 	whole := exported(t, from)
 	for n := range 7 {
 		for name, to := range map[string]*store{"before": {stop: at(n)}, "after": {lost: at(n)}} {
-			if _, err := load(t, to, whole); !errors.Is(err, errStop) || to.epoch != "" {
+			if _, err := load(t, to, whole); !errors.Is(err, errStop) || to.epoch != "" || !to.begun {
 				t.Fatalf("%s load %d: %v", name, n, err)
 			}
 			to.stop, to.lost = nil, nil
-			m, err := load(t, to, whole)
-			if err != nil || to.cleared != 0 || to.loads > 8 || n > 1 && m.Before == 0 {
-				t.Fatalf("%s load %d: %v, %d loads", name, n, err, to.loads)
+			if _, err := load(t, to, whole); err != nil || to.begins != 2 {
+				t.Fatalf("%s load %d: %v, begun %d times", name, n, err, to.begins)
 			}
 			same(t, from, to)
 		}
@@ -265,20 +182,17 @@ func TestAnotherExportTakesThePlaceOfHalfOfOne(t *testing.T) {
 	}
 	// What is no good takes nothing out.
 	bad := bytes.Replace(exported(t, other), []byte("patient-3"), []byte("patient-8"), 1)
-	if _, err := load(t, to, bad); !errors.Is(err, ErrDamaged) || to.cleared != 0 || to.progress.Loaded != 1000 {
-		t.Fatalf("%v %+v", err, to.progress)
+	if _, err := load(t, to, bad); !errors.Is(err, ErrDamaged) || to.begins != 1 || len(to.entries) != 1000 {
+		t.Fatalf("%v, %d entries", err, len(to.entries))
 	}
-	var said string
-	_, err := Import(t.Context(), to, bytes.NewReader(exported(t, other)), Options{Say: func(s string) { said += s }})
-	if err != nil || to.cleared != 1 || !strings.Contains(said, "1000 entries of another export") {
-		t.Fatalf("%v %q", err, said)
+	if _, err := load(t, to, exported(t, other)); err != nil || to.begins != 2 {
+		t.Fatalf("%v, begun %d times", err, to.begins)
 	}
 	same(t, other, to)
 }
 
 func TestCtrlCEndsATransferInOrder(t *testing.T) {
 	from := filled(t, 900)
-	path := filepath.Join(t.TempDir(), "export")
 	ctx, cancel := context.WithCancel(t.Context())
 	from.stop = func(n int) error {
 		if n == 700 {
@@ -286,15 +200,12 @@ func TestCtrlCEndsATransferInOrder(t *testing.T) {
 		}
 		return nil
 	}
-	if _, err := Export(ctx, from, path, Options{}); !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
-	}
-	from.stop = nil
-	if m, err := Export(t.Context(), from, path, Options{}); err != nil || m.Before != 700 {
+	if m, err := Export(ctx, from, io.Discard, ignore); !errors.Is(err, context.Canceled) || m.Entries != 700 {
 		t.Fatalf("%+v %v", m, err)
 	}
+	from.stop = nil
 	// A pipe that gives nothing more holds nobody up.
-	whole := read(t, path)
+	whole := exported(t, from)
 	in, out := io.Pipe()
 	ctx, cancel = context.WithCancel(t.Context())
 	defer cancel()
@@ -304,8 +215,8 @@ func TestCtrlCEndsATransferInOrder(t *testing.T) {
 		wrote <- err
 	}()
 	to := &store{}
-	if _, err := Import(ctx, to, in, Options{Moved: func(Moved) { cancel() }}); !errors.Is(err, context.Canceled) || to.progress.Loaded == 0 {
-		t.Fatalf("%v %+v", err, to.progress)
+	if _, err := Import(ctx, to, in, func(Moved) { cancel() }); !errors.Is(err, context.Canceled) || len(to.entries) == 0 || !to.begun {
+		t.Fatalf("%v, %d entries", err, len(to.entries))
 	}
 	must(t, in.Close())
 	if err := <-wrote; err != nil && !errors.Is(err, io.ErrClosedPipe) {

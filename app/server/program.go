@@ -130,7 +130,12 @@ func (p *Program) StartOn(ln net.Listener) {
 	p.undo = append(p.undo, func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), ShutdownTimeout)
 		defer cancel()
-		return p.late(p.server.Shutdown(ctx))
+		_ = p.late(p.server.Shutdown(ctx)) // logged
+		// Shutdown knows of no listener where Serve has not begun yet.
+		if err := ln.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
 	}, func() error { return p.late(p.Drain(context.Background())) })
 	go p.guard.Loop("server", nil, func() { p.served <- p.server.Serve(ln) })
 }

@@ -10,6 +10,7 @@ import (
 
 	"hookbridge/app/bridge"
 	"hookbridge/app/guard"
+	"hookbridge/app/store/local"
 	"hookbridge/app/store/redis"
 	"hookbridge/app/store/sqlite"
 	"hookbridge/auth"
@@ -26,7 +27,7 @@ func (s *Store) openStore(ctx context.Context, log *slog.Logger, registry promet
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		return e, e, auth.NewTickets(ticketLife, maxTickets, time.Now), nil
+		return e, local.New(e, nil), auth.NewTickets(ticketLife, maxTickets, time.Now), nil
 	}
 	o := s.redisOptions(log)
 	o.Registerer, o.Guard = registry, g

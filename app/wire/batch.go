@@ -21,9 +21,9 @@ type Item struct {
 	Err   error // of one of several: why it cannot be taken; nil where Event is good
 }
 
-// DecodeBatch reads {"events":[{"id":…, and an event's members},…]}. Its error is
-// about the body as a whole, as where that is not JSON; what is wrong with one event,
-// even that it is nested too deeply, stands in its item.
+// DecodeBatch reads {"events":[{"id":…, and an event's members},…]}. Its error is about
+// the body as a whole, such as that it is not JSON. What is wrong with one event, even
+// that it is nested too deeply, is its item's Err.
 func DecodeBatch(body []byte) ([]Item, error) {
 	if skip := (skipper{b: body}); skip.peek() != '{' {
 		if err := CheckData(body); err != nil {
@@ -43,7 +43,7 @@ func DecodeBatch(body []byte) ([]Item, error) {
 		var name string
 		if err := CheckData(quoted); err != nil {
 			fail(err)
-		} else if err := json.Unmarshal(quoted, &name, Lenient); err != nil {
+		} else if err := json.Unmarshal(quoted, &name, lenient); err != nil {
 			fail(badSyntax(err))
 		}
 		place := "a member that is not known here"
@@ -83,7 +83,8 @@ func DecodeBatch(body []byte) ([]Item, error) {
 	return whollyJSON(items)
 }
 
-// whollyJSON refuses a batch with an item that is not JSON: then the body is not.
+// whollyJSON refuses a batch with an item that is not JSON, since then the body is not
+// JSON either.
 func whollyJSON(items []Item) ([]Item, error) {
 	for i := range items {
 		var bad *DecodeError
@@ -94,17 +95,17 @@ func whollyJSON(items []Item) ([]Item, error) {
 	return items, nil
 }
 
-// notWhole says what is wrong with a body whose parts cannot be told apart.
+// notWhole is the error of a body that members or elements cannot take apart.
 func notWhole(body []byte) error {
 	err := checkValue(body, MaxDepth+2)
-	if err == nil { // both read the same grammar: this does not happen
+	if err == nil { // does not happen: both read the same grammar
 		err = &DecodeError{Syntax: true, Detail: "the body is not JSON"}
 	}
 	return err
 }
 
-// decode reads the item's event and id. The id of an event that cannot be taken
-// is told as far as it is valid.
+// decode reads the item's event and id. A valid id is also kept where the event cannot
+// be taken, so that its problem can name it.
 func (it *Item) decode() {
 	var id jsontext.Value
 	it.Event, it.Err = decodeEvent(it.Raw, func(name string, v jsontext.Value) error {
@@ -124,12 +125,12 @@ func (it *Item) decode() {
 	}
 }
 
-// findID looks for the one id of an event that cannot be taken.
+// findID finds the id of an event that cannot be decoded; nil unless it has exactly one.
 func (it *Item) findID() (id jsontext.Value) {
 	n := 0
 	whole := members(it.Raw, func(quoted, value []byte) {
 		var name string
-		if json.Unmarshal(quoted, &name, Lenient) == nil && name == "id" {
+		if json.Unmarshal(quoted, &name, lenient) == nil && name == "id" {
 			n++
 			id = value
 		}
@@ -140,7 +141,7 @@ func (it *Item) findID() (id jsontext.Value) {
 	return id
 }
 
-// at puts the item's place in front of its error's pointer.
+// at puts the item's own pointer in front of its error's.
 func (it *Item) at(pointer string) {
 	var bad *DecodeError
 	if !errors.As(it.Err, &bad) {
@@ -153,7 +154,7 @@ func (it *Item) at(pointer string) {
 	it.Err = &DecodeError{Syntax: bad.Syntax, deep: bad.deep, Detail: pointer + between + bad.Detail}
 }
 
-// split takes a JSON array apart.
+// split makes an item of each element of a JSON array.
 func split(list []byte, pointer string) ([]Item, error) {
 	items := []Item{}
 	tooMany := false

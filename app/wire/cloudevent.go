@@ -23,7 +23,7 @@ const (
 	CloudEventBatchMediaType = "application/cloudevents-batch+json"
 )
 
-// cloud is a CloudEvent in the making, from either mode.
+// cloud collects the attributes of a CloudEvent, in either mode.
 type cloud struct {
 	now         time.Time
 	place       func(name string) string // how an error names an attribute
@@ -87,7 +87,7 @@ func (c *cloud) attribute(name, value string) error {
 		if err != nil {
 			return badMember(c.place(name), "must be an RFC 3339 time, like 2026-11-23T20:36:00Z")
 		}
-		// Bounded first: a time far away is as much as a Duration holds.
+		// Bounded before rounding up, since Sub saturates for a time far away.
 		left := min(t.Sub(c.now), MaxTTLSeconds*time.Second)
 		if left <= 0 {
 			c.event.Past, left = c.place(name), 0
@@ -97,8 +97,8 @@ func (c *cloud) attribute(name, value string) error {
 	return nil
 }
 
-// finish checks what must be there and makes the id, from source and id, which
-// together are a CloudEvent's identity.
+// finish checks that all required attributes are there, and makes the item's id of source
+// and id, which together identify a CloudEvent.
 func (c *cloud) finish(raw []byte) (Item, error) {
 	switch {
 	case c.version == "":
@@ -119,7 +119,7 @@ func (c *cloud) finish(raw []byte) (Item, error) {
 	return Item{ID: id, Raw: raw, Event: c.event}, nil
 }
 
-// isJSON tells whether a content type is JSON; CloudEvents data without one is.
+// isJSON reports whether a content type is JSON. CloudEvents data without one is JSON.
 func isJSON(contentType string) bool {
 	if contentType == "" {
 		return true
@@ -154,8 +154,8 @@ func DecodeCloudEvent(body []byte, now time.Time) (Item, error) {
 	return c.finish(body)
 }
 
-// member takes an attribute from JSON: a string, a number or a boolean; null is
-// as good as absent (CloudEvents JSON format §2.2).
+// member takes an attribute from JSON: a string, a number or a boolean. Null means that
+// it is absent (CloudEvents JSON format §2.2).
 func (c *cloud) member(name string, value jsontext.Value) error {
 	switch value.Kind() {
 	case '"':
@@ -172,8 +172,8 @@ func (c *cloud) member(name string, value jsontext.Value) error {
 	return badMember(c.place(name), "must be a string, a number or a boolean")
 }
 
-// structuredPlace names a member that is known here; another name is the
-// sender's own text, which an error does not repeat.
+// structuredPlace names a member in errors. An unknown name is the sender's own text,
+// which errors do not repeat.
 func structuredPlace(name string) string {
 	switch name {
 	case "data", "data_base64", "datacontenttype":
@@ -229,20 +229,20 @@ func DecodeCloudEventBatch(body []byte, now time.Time) ([]Item, error) {
 	return whollyJSON(items)
 }
 
-// binaryAttributes are those that the binary mode looks for among the headers. Their
-// order is a part of digests that stores keep.
+// binaryAttributes are the attributes that the binary mode reads from headers. Stores keep
+// digests over them in this order, so that it must not change.
 var binaryAttributes = []string{"specversion", "id", "source", "type", "time", "touser", "togroup", "toall", "topic", "expirytime"}
 
-// IsBinaryCloudEvent tells the binary mode by its one sure sign.
+// IsBinaryCloudEvent recognises the binary mode by its ce-specversion header.
 func IsBinaryCloudEvent(attribute func(name string) (string, bool)) bool {
 	_, ok := attribute("specversion")
 	return ok
 }
 
-// DecodeBinaryCloudEvent reads the binary mode: attribute gives the value of a
-// ce- header, percent-encoded as it came (HTTP binding §3.1.3.2); the body is
-// the data. The item's Raw holds the attributes too: they are what the event is,
-// though only the body is signed.
+// DecodeBinaryCloudEvent reads the binary mode. attribute returns the value of a ce-
+// header, percent-encoded as it came (HTTP binding §3.1.3.2); the body is the data. The
+// item's Raw begins with the attributes, so that its digest covers them: the signature
+// covers the body alone.
 func DecodeBinaryCloudEvent(attribute func(name string) (string, bool), contentType string, body []byte, now time.Time) (Item, error) {
 	c := newCloud(now, func(name string) string { return "header ce-" + name })
 	raw := make([]byte, 0, len(body)+256)
@@ -275,8 +275,8 @@ func DecodeBinaryCloudEvent(attribute func(name string) (string, bool), contentT
 	return c.finish(append(raw, body...))
 }
 
-// unquote takes the double quotes off a header's value that is in them as a
-// whole, which senders after older versions of the binding put there.
+// unquote removes the double quotes around a whole header value, which older versions of
+// the HTTP binding asked for.
 func unquote(s string) string {
 	if len(s) < 2 || s[0] != '"' || s[len(s)-1] != '"' {
 		return s

@@ -14,8 +14,8 @@ import (
 // Limits on an event's members.
 const (
 	MaxTopicChars = 128
-	// MaxTTLSeconds bounds ttl at a year: an event is no archive, and a bound
-	// keeps every sum of times far from overflow.
+	// MaxTTLSeconds bounds ttl at a year. The bound keeps sums of times from
+	// overflowing.
 	MaxTTLSeconds = 365 * 24 * 60 * 60
 	// MaxExceptSessions bounds except.sessions.
 	MaxExceptSessions = 1_000
@@ -29,7 +29,7 @@ type Target struct {
 	All   bool
 }
 
-// Event is what a backend reports, decoded but for its data.
+// Event is what a backend reports. Its data stays encoded.
 type Event struct {
 	Type      string
 	Timestamp time.Time // zero where absent
@@ -38,19 +38,20 @@ type Event struct {
 	Topic     string
 	Except    []string
 	Data      []byte // JSON, byte for byte; a copy of its own
-	// Past names the member by which the event's time was over when it came: it
-	// is good for nothing but to find the event that it is a repeat of.
+	// Past is the pointer of the member by which the event had expired when it came;
+	// empty where it had not. Such an event is only good as a repeat of an earlier one.
 	Past string
 }
 
 // DecodeError is an event that cannot be taken. Detail names the place by JSON
 // pointer and what belongs there, and never repeats what was sent.
 type DecodeError struct {
-	// Syntax tells input that is not JSON (400) from JSON that is no event (422).
+	// Syntax is true where the input is not JSON (400), false where it is JSON but no
+	// event (422).
 	Syntax bool
 	Detail string
 
-	deep bool // it is JSON by its grammar, as far as that was read
+	deep bool // it is nested too deeply; the grammar is right as far as it was read
 }
 
 func (e *DecodeError) Error() string { return e.Detail }
@@ -67,9 +68,9 @@ func badMember(pointer, want string) error {
 	return &DecodeError{Detail: pointer + " " + want}
 }
 
-// DecodeEvent reads the body of an event. Only the grammar is asked of data; names
-// it does not know are ignored; a name given twice is refused, since readers differ
-// in which one they would take.
+// DecodeEvent reads the body of an event. Of data it checks the grammar only. Unknown
+// names are ignored. A name given twice is refused, since readers differ in which of
+// the two they take.
 func DecodeEvent(body []byte) (Event, error) {
 	return decodeEvent(body, nil)
 }
@@ -81,7 +82,7 @@ func DecodeSend(s *Send) (Event, error) {
 	}
 	e := Event{TTL: -1}
 	err := readEnvelope(s.Event, MaxDepth+aroundData, memberPlace, func(name string, v jsontext.Value) error {
-		if name == "to" || name == "except" { // these are a webhook's
+		if name == "to" || name == "except" { // only a webhook's event has them
 			return nil
 		}
 		return e.member(name, v)
@@ -98,8 +99,8 @@ func DecodeSend(s *Send) (Event, error) {
 	return e, err
 }
 
-// memberPlace names a member of an event by its pointer. A name that is not known
-// is the sender's own text, which an error does not repeat.
+// memberPlace names a member of an event in errors, by its pointer. An unknown name is the
+// sender's own text, which errors do not repeat.
 func memberPlace(name string) string {
 	switch name {
 	case "id", "type", "timestamp", "to", "ttl", "topic", "except", "data":
@@ -110,8 +111,8 @@ func memberPlace(name string) string {
 
 var missingType = badMember("/type", "is missing: name the kind of event, like patient.added")
 
-// decodeEvent reads an event; other, where set, hears of members that an event
-// does not have.
+// decodeEvent reads an event. Where other is set, it is called with each member that an
+// event does not have.
 func decodeEvent(body []byte, other func(name string, v jsontext.Value) error) (Event, error) {
 	e := Event{TTL: -1}
 	addressed := false
@@ -144,8 +145,8 @@ func decodeEvent(body []byte, other func(name string, v jsontext.Value) error) (
 	return e, nil
 }
 
-// member reads one member of an event, of all but "to". Null is as good as absent,
-// but for data, of which it is a value.
+// member reads one member of an event other than "to". Null means that it is absent, but
+// as data null is a value.
 func (e *Event) member(name string, v jsontext.Value) (err error) {
 	if name == "data" {
 		e.Data = bytes.Clone(v)
@@ -189,9 +190,9 @@ func (e *Event) member(name string, v jsontext.Value) (err error) {
 	return err
 }
 
-// parseTime reads an RFC 3339 time into UTC. It refuses what time.Parse takes
-// beside those (an hour of one digit, a comma before the fraction), and what an
-// offset leads out of the years that RFC 3339 can write.
+// parseTime reads an RFC 3339 time into UTC. It refuses what time.Parse takes beyond RFC
+// 3339 (an hour of one digit, a comma before the fraction), and a time whose year in
+// UTC RFC 3339 cannot write.
 func parseTime(s string) (time.Time, error) {
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {

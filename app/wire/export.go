@@ -25,15 +25,14 @@ type ExportMessage struct {
 func (m *ExportMessage) Line() []byte {
 	head := Encode(m)
 	b := append(make([]byte, 0, len(head)+len(m.Event)+24), `{"message":`...)
-	b = append(b, head[:len(head)-1]...) // its end comes after the event
+	b = append(b, head[:len(head)-1]...) // without its closing brace
 	b = append(b, `,"event":`...)
 	b = append(b, OneLine(m.Event)...)
 	return append(b, "}}"...)
 }
 
-// OneLine returns valid JSON without line breaks, for where each value has a line
-// of its own. Line breaks stand in JSON between its tokens alone, where they mean
-// as much as the spaces that take their place.
+// OneLine returns the same JSON without line breaks, for formats with one value a line.
+// JSON has line breaks only between tokens, where a space means the same.
 func OneLine(value []byte) []byte {
 	if bytes.IndexByte(value, '\n') < 0 && bytes.IndexByte(value, '\r') < 0 {
 		return value

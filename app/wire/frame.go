@@ -80,31 +80,31 @@ type ClientFrame struct {
 
 // Parse reads one client frame. On ErrUnknownType and ErrBadMembers the frame's
 // Type and Ref are filled as far as they could be read, so that the error reply
-// can name them. Members that are not known are ignored. A member that stands twice
-// is a wrong member; where that is the type, nobody can tell what the frame is. So is
-// one that is nested too deeply: how deep data may be is a limit of ours, and whoever
-// meets it must not lose the connection.
+// can name them. Unknown members are ignored. A member given twice is ErrBadMembers,
+// but a type given twice is ErrNotFrame. A member nested too deeply is ErrBadMembers
+// and not ErrNotFrame, because the depth is our limit and must not cost a client its
+// connection.
 func Parse(b []byte) (ClientFrame, error) {
 	var m frameMembers
 	err := readEnvelope(b, MaxDepth+aroundSend, memberPlace, m.take)
 	var bad *DecodeError
 	var f ClientFrame
 	if errors.As(err, &bad) && bad.deep && members(b, m.find) {
-		bad = nil // its grammar is right as far as that was read
+		bad = nil // the grammar is right as far as it was read
 	}
-	if bad != nil && bad.Syntax || m.types != 1 || json.Unmarshal(m.typ, &f.Type, Lenient) != nil || f.Type == "" {
+	if bad != nil && bad.Syntax || m.types != 1 || json.Unmarshal(m.typ, &f.Type, lenient) != nil || f.Type == "" {
 		return ClientFrame{}, ErrNotFrame
 	}
-	wrong := err != nil // another member stands twice
+	wrong := err != nil // a member was given twice
 	text := func(v jsontext.Value) (s string) {
-		if len(v) > 0 && json.Unmarshal(v, &s) != nil { // what is compared and repeated must be whole characters
+		if len(v) > 0 && json.Unmarshal(v, &s) != nil { // strictly: an id or a cursor must be valid UTF-8
 			wrong = true
 		}
 		return s
 	}
 	if len(m.ref) > 0 && json.Unmarshal(m.ref, &f.Ref) != nil {
 		f.Ref = ""
-		wrong = wrong || f.Type == TypeSend // the others have none
+		wrong = wrong || f.Type == TypeSend // other frames have no ref
 	}
 	var body any
 	switch f.Type {
@@ -136,7 +136,7 @@ type frameMembers struct {
 	typ, ref, token, after, cursor, id, to, event jsontext.Value
 }
 
-// find takes the members that tell what a frame is.
+// find takes only type and ref, which say how to answer a frame nested too deeply.
 func (m *frameMembers) find(quoted, v []byte) {
 	if name := unquoteName(quoted); name == "type" || name == "ref" {
 		_ = m.take(name, v) // it refuses nothing

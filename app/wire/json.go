@@ -13,18 +13,16 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// This file is the one rule of what JSON is taken, for webhooks, batches,
-// CloudEvents, frames and request bodies alike: the grammar of RFC 8259 in UTF-8,
-// nested MaxDepth levels at most. Where the RFC leaves a choice to the reader,
-// data is taken as it is (a name may stand twice, an escape may be half of a
-// surrogate pair, as JavaScript writes for a string that was cut), because it is
-// never read here, only passed on. The envelope around it is read, and readers
-// differ in which of two equal names they take: there a name that stands twice is
-// refused.
+// This file decides which JSON is accepted, for webhooks, batches, CloudEvents, frames
+// and request bodies alike: the grammar of RFC 8259 in UTF-8, with at most MaxDepth
+// levels. Where the RFC leaves a choice, an event's data is taken as it is (a name may
+// repeat, an escape may be half of a surrogate pair, as JavaScript writes for a cut
+// string), because it is only passed on. In the envelope around it a repeated name is
+// refused, because readers differ in which of the two they take.
 
-// MaxDepth is how many levels of arrays and objects an event's data may have. The
-// frames and replies that carry it add up to four. JSON readers stop at a depth
-// of their own: Go's at 10,000, Python's near 1,000, PHP's at 512.
+// MaxDepth is how many levels of arrays and objects an event's data may have. Frames and
+// replies add up to four around it. It is below the limits of common JSON readers: Go
+// has 10,000, Python some 1,000, PHP 512.
 const MaxDepth = 500
 
 // Levels of envelope around an event's data.
@@ -33,18 +31,17 @@ const (
 	aroundSend = 2 // {"event":{"data":…}}
 )
 
-// Lenient are the options to decode what a bridge sends. The options of the
-// decoder as they are refuse names that stand twice and halves of surrogate pairs,
-// also in a part that is only carried along.
-var Lenient = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+// lenient are the options to decode what a bridge sends. By default the decoder refuses
+// repeated names and halves of surrogate pairs, even in data that is only passed on.
+var lenient = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 
-// CheckData tells whether b is one JSON value that may be an event's data. Its
+// CheckData checks that b is one JSON value that may be an event's data. Its
 // error is a *DecodeError.
 func CheckData(b []byte) error { return checkValue(b, MaxDepth) }
 
-// CheckObject tells whether b is one JSON object, the body of a request. Its error
+// checkObject checks that b is one JSON object, the body of a request. Its error
 // is a *DecodeError.
-func CheckObject(b []byte) error {
+func checkObject(b []byte) error {
 	if err := checkValue(b, MaxDepth); err != nil {
 		return err
 	}
@@ -54,11 +51,11 @@ func CheckObject(b []byte) error {
 	return nil
 }
 
-// Decode reads one JSON object into a struct. Names it does not know are ignored; one
-// that stands twice, or text that is not whole characters, is refused. Its error is
-// a *DecodeError.
+// Decode reads one JSON object into a struct. Unknown names are ignored; repeated ones,
+// and strings with invalid UTF-8 or half a surrogate pair, are refused. Its error is a
+// *DecodeError.
 func Decode(b []byte, into any) error {
-	if err := CheckObject(b); err != nil {
+	if err := checkObject(b); err != nil {
 		return err
 	}
 	err := json.Unmarshal(b, into)
@@ -83,11 +80,11 @@ func checkValue(b []byte, levels int) error {
 	return atEnd(dec)
 }
 
-// decoders are kept: one is as large as a small event.
+// decoders pools decoders, since one is as large as a small event.
 var decoders = sync.Pool{New: func() any { return new(jsontext.Decoder) }}
 
-// open checks what the decoder does not, and makes one that checks the rest. It
-// goes back into decoders after use.
+// open checks encoding and depth, and returns a decoder that checks the rest. The caller
+// puts it back into decoders.
 func open(b []byte, levels int) (*jsontext.Decoder, error) {
 	if !utf8.Valid(b) {
 		return nil, &DecodeError{Syntax: true, Detail: "the body is not JSON: it is not UTF-8"}
@@ -96,7 +93,7 @@ func open(b []byte, levels int) (*jsontext.Decoder, error) {
 		return nil, &DecodeError{Syntax: true, deep: true, Detail: fmt.Sprintf("the body is nested too deeply: data may have %d levels", MaxDepth)}
 	}
 	dec := decoders.Get().(*jsontext.Decoder)
-	dec.Reset(bytes.NewBuffer(b), Lenient)
+	dec.Reset(bytes.NewBuffer(b), lenient)
 	return dec, nil
 }
 
@@ -119,11 +116,9 @@ func badSyntax(err error) error {
 	return &DecodeError{Syntax: true, Detail: detail}
 }
 
-// readEnvelope reads a JSON object whose members mean something to us. It calls
-// take with each, whose value is a part of b, and place tells how an error names a
-// member. A name that stands twice is refused. The error is a
-// *DecodeError: broken syntax, wherever it is, comes before a wrong member, and of
-// those the first counts.
+// readEnvelope reads a JSON object and calls take with each member, whose value is a part
+// of b. place returns how an error names a member. A repeated name is refused. The
+// error is a *DecodeError: bad syntax, wherever it is, else the first wrong member.
 func readEnvelope(b []byte, levels int, place func(name string) string, take func(name string, v jsontext.Value) error) error {
 	dec, err := open(b, levels)
 	if err != nil {
@@ -156,7 +151,7 @@ func readEnvelope(b []byte, levels int, place func(name string) string, take fun
 	return err
 }
 
-// readMembers reads the object in b that dec stands before.
+// readMembers reads the object in b that comes next in dec.
 func readMembers(dec *jsontext.Decoder, b []byte, take func(name string, v jsontext.Value)) error {
 	if _, err := dec.ReadToken(); err != nil {
 		return badSyntax(err)
@@ -172,7 +167,7 @@ func readMembers(dec *jsontext.Decoder, b []byte, take func(name string, v jsont
 			return badSyntax(err)
 		}
 		end := dec.InputOffset()
-		take(name, b[end-int64(len(value)):end:end]) // the decoder's own slice may not last
+		take(name, b[end-int64(len(value)):end:end]) // the slice that the decoder returned is valid only until its next call
 	}
 	if _, err := dec.ReadToken(); err != nil {
 		return badSyntax(err)
@@ -180,14 +175,14 @@ func readMembers(dec *jsontext.Decoder, b []byte, take func(name string, v jsont
 	return nil
 }
 
-// unquoteName decodes a member's name. Those that are known cost no memory.
+// unquoteName decodes a member's name, without an allocation for known ones.
 func unquoteName(quoted []byte) string {
 	if known, ok := knownNames[string(quoted)]; ok {
 		return known
 	}
 	var name string
-	// The decoder has read it as a string by the same options: this does not fail.
-	_ = json.Unmarshal(quoted, &name, Lenient)
+	// This does not fail: the decoder has read it with the same options.
+	_ = json.Unmarshal(quoted, &name, lenient)
 	return name
 }
 
@@ -200,8 +195,8 @@ var knownNames = func() map[string]string {
 	return m
 }()
 
-// nameSet holds the names of one object: a few in place, many in a map, so that
-// an object of many members is not compared each with each.
+// nameSet holds the names of one object: the first few in an array, more in a map, so
+// that an object of many members does not take quadratic time.
 type nameSet struct {
 	few  [8]string
 	n    int
@@ -230,8 +225,7 @@ func (s *nameSet) add(name string) bool {
 	return true
 }
 
-// absent tells whether an optional member's value is null, which means that it is
-// not there.
+// absent reports whether an optional member's value is null, which means absent.
 func absent(v jsontext.Value) bool { return v.Kind() == 'n' }
 
 // Whole is a whole number in JSON, however it is written: 60, 60.0 and 6e1 are
@@ -250,8 +244,7 @@ func (w *Whole) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// parseWhole reads a valid JSON number; false where it is no whole number or does
-// not fit, or is no number.
+// parseWhole reads a JSON number; ok is false where it is no whole number or does not fit.
 func parseWhole(v []byte) (n int64, ok bool) {
 	if jsontext.Value(v).Kind() != '0' {
 		return 0, false
@@ -267,14 +260,14 @@ func parseWhole(v []byte) (n int64, ok bool) {
 	if len(exponent) > 0 {
 		var err error
 		if shift, err = strconv.Atoi(string(exponent)); err != nil {
-			return 0, false // too large either way
+			return 0, false // the exponent itself is too large
 		}
 	}
 	if shift > len(fraction)+19 || shift < -len(v) { // more zeros than an int64 or the number itself has
 		return 0, false
 	}
 	shift -= len(fraction)
-	if shift < 0 { // zeros at the end may make up for it
+	if shift < 0 { // whole if there are enough zeros at the end
 		short := bytes.TrimRight(digits, "0")
 		if len(digits)-len(short) < -shift {
 			return 0, false

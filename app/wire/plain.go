@@ -13,20 +13,15 @@ const PlainType = "message"
 // PlainToAll is the toUserId that means everybody.
 const PlainToAll = "*"
 
-// PlainToken is the first frame of a plain client that no other way has
-// brought a token.
-type PlainToken struct {
-	Token string `json:"token"`
-}
-
 // PlainSend is what a plain client sends.
 type PlainSend struct {
-	ToUserID string         `json:"toUserId"`
-	Message  jsontext.Value `json:"message"` // any JSON; a string as a rule
+	ToUserID string
+	Message  []byte // any JSON; usually a string
 }
 
-// ParsePlainToken reads a plain client's first frame. ErrNotFrame where it is not
-// a JSON object, ErrBadMembers where it has no token.
+// ParsePlainToken reads {"token":…}, the first frame of a plain client whose handshake had
+// no token. Errors: ErrNotFrame where it is no JSON object, ErrBadMembers where it has
+// no token.
 func ParsePlainToken(b []byte) (string, error) {
 	var token jsontext.Value
 	if err := readPlain(b, func(name string, v jsontext.Value) error {
@@ -37,16 +32,16 @@ func ParsePlainToken(b []byte) (string, error) {
 	}); err != nil {
 		return "", err
 	}
-	var t PlainToken
-	if len(token) == 0 || json.Unmarshal(token, &t.Token) != nil || t.Token == "" {
+	var text string
+	if len(token) == 0 || json.Unmarshal(token, &text) != nil || text == "" {
 		return "", ErrBadMembers
 	}
-	return t.Token, nil
+	return text, nil
 }
 
-// ParsePlainSend reads a plain client's message. ErrNotFrame where it is not a
-// JSON object, ErrBadMembers where toUserId or message is missing, wrong or given
-// twice. The message is a part of b.
+// ParsePlainSend reads a plain client's message, {"toUserId":…,"message":…}. Errors:
+// ErrNotFrame where it is no JSON object, ErrBadMembers where a member is missing, wrong
+// or given twice. The message is a part of b.
 func ParsePlainSend(b []byte) (PlainSend, error) {
 	var to jsontext.Value
 	var s PlainSend
@@ -67,8 +62,8 @@ func ParsePlainSend(b []byte) (PlainSend, error) {
 	return s, nil
 }
 
-// readPlain reads a plain client's frame, whose message becomes {"message":…}, an
-// event's data.
+// readPlain reads a plain client's frame. Depth is checked as if the message stood in
+// {"message":…} already, the event's data that it becomes.
 func readPlain(b []byte, take func(name string, v jsontext.Value) error) error {
 	err := readEnvelope(b, MaxDepth, memberPlace, take)
 	if err == nil {
@@ -76,7 +71,7 @@ func readPlain(b []byte, take func(name string, v jsontext.Value) error) error {
 	}
 	bad := err.(*DecodeError)
 	if bad.deep && members(b, func(_, _ []byte) {}) {
-		return ErrBadMembers // a limit of ours, which must not cost the connection
+		return ErrBadMembers // the depth is our limit and must not cost the connection
 	}
 	if skip := (skipper{b: b}); bad.Syntax || skip.peek() != '{' {
 		return ErrNotFrame
@@ -124,5 +119,5 @@ func member(object []byte, name string) (value []byte) {
 
 func unquotesTo(quoted []byte, name string) bool {
 	var s string
-	return json.Unmarshal(quoted, &s, Lenient) == nil && s == name
+	return json.Unmarshal(quoted, &s, lenient) == nil && s == name
 }

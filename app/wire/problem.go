@@ -1,10 +1,6 @@
 package wire
 
-import (
-	"net/http"
-
-	"github.com/go-json-experiment/json"
-)
+import "net/http"
 
 // ProblemMediaType is the Content-Type of every error reply (RFC 9457).
 const ProblemMediaType = "application/problem+json"
@@ -20,10 +16,12 @@ type Problem struct {
 	Instance string `json:"instance,omitempty"` // the request's id, also in our log
 }
 
-// Error makes a problem an error, for functions that decide what their caller is told.
+// Error makes a problem an error: a function that knows what its caller is to be told
+// returns one.
 func (p Problem) Error() string { return p.Code + ": " + p.Detail }
 
-// Problem returns p: every error that knows what its causer is told has this method.
+// Problem returns p. Other errors that know what the caller is to be told have this
+// method too.
 func (p Problem) Problem() Problem { return p }
 
 // Problem codes. Each has one HTTP status and one title, in the table below.
@@ -107,10 +105,4 @@ func NewProblem(code, detail string) Problem {
 }
 
 // JSON is the problem's wire form.
-func (p Problem) JSON() []byte {
-	b, err := json.Marshal(p)
-	if err != nil { // strings and an int: only invalid UTF-8 can fail, and we write every detail ourselves
-		panic("wire: " + err.Error())
-	}
-	return b
-}
+func (p Problem) JSON() []byte { return Encode(p) }

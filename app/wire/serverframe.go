@@ -22,8 +22,8 @@ const (
 	TypeClose         = "close" // only where there is no WebSocket
 )
 
-// Frame is one frame of the server's, encoded, beside what transports other than
-// WebSocket need to know of it: an SSE event's name and id are its type and cursor.
+// Frame is one encoded frame that the server sends, with what transports other than
+// WebSocket need to know of it: its type and cursor are an SSE event's name and id.
 type Frame struct {
 	Type   string // one of the types above; empty in the plain mode
 	Cursor []byte // where to resume after it; empty where the frame has none
@@ -55,7 +55,7 @@ type Connected struct {
 	MaxBytes  int    `json:"maxBytes"` // largest frame the server reads
 }
 
-// Frame encodes it.
+// Frame encodes the frame.
 func (f Connected) Frame() Frame { return encoded(TypeConnected, f.Cursor, f) }
 
 // Result answers a Send frame.
@@ -67,7 +67,7 @@ type Result struct {
 	Duplicate bool   `json:"duplicate,omitzero"`
 }
 
-// Frame encodes it.
+// Frame encodes the frame.
 func (f Result) Frame() Frame { return encoded(TypeResult, "", f) }
 
 // Error reports a frame that was refused; the connection stays.
@@ -76,7 +76,7 @@ type Error struct {
 	Problem Problem `json:"problem"`
 }
 
-// Frame encodes it.
+// Frame encodes the frame.
 func (f Error) Frame() Frame { return encoded(TypeError, "", f) }
 
 // Gap announces that messages after After are gone and reading goes on at Cursor.
@@ -86,7 +86,7 @@ type Gap struct {
 	Reason string `json:"reason"`
 }
 
-// Frame encodes it.
+// Frame encodes the frame.
 func (f Gap) Frame() Frame { return encoded(TypeGap, f.Cursor, f) }
 
 // Recalled tells a session that a message it was given was taken back.
@@ -94,7 +94,7 @@ type Recalled struct {
 	ID string `json:"id"`
 }
 
-// Frame encodes it.
+// Frame encodes the frame.
 func (f Recalled) Frame() Frame { return encoded(TypeRecalled, "", f) }
 
 // TokenExpiring asks for a Refresh frame.
@@ -102,7 +102,7 @@ type TokenExpiring struct {
 	InMs int64 `json:"inMs"`
 }
 
-// Frame encodes it.
+// Frame encodes the frame.
 func (f TokenExpiring) Frame() Frame { return encoded(TypeTokenExpiring, "", f) }
 
 // Refreshed answers a Refresh frame.
@@ -110,7 +110,7 @@ type Refreshed struct {
 	ExpiresAt string `json:"expiresAt"`
 }
 
-// Frame encodes it.
+// Frame encodes the frame.
 func (f Refreshed) Frame() Frame { return encoded(TypeRefreshed, "", f) }
 
 // Reconnect tells the client when to come back; a close frame follows.
@@ -119,7 +119,7 @@ type Reconnect struct {
 	Reason  string `json:"reason"`
 }
 
-// Frame encodes it.
+// Frame encodes the frame.
 func (f Reconnect) Frame() Frame { return encoded(TypeReconnect, "", f) }
 
 // Closed is the last event of a stream without WebSocket: what a close frame
@@ -129,20 +129,19 @@ type Closed struct {
 	Reason string    `json:"reason,omitempty"`
 }
 
-// Frame encodes it.
+// Frame encodes the frame.
 func (f Closed) Frame() Frame { return encoded(TypeClose, "", f) }
 
 // Pong answers a Ping frame.
 type Pong struct{}
 
-// Frame encodes it.
+// Frame encodes the frame.
 func (f Pong) Frame() Frame { return encoded(TypePong, "", f) }
 
-// Encode marshals what we write ourselves: frames other than events, and replies.
-// Text in it that is not UTF-8 comes out with U+FFFD in its place. What came as
-// JSON must not be a part of it: it would be checked and formatted anew. The types
-// of this program cannot fail to marshal; a failure is a programming error and
-// panics.
+// Encode marshals replies, and frames other than events. Invalid UTF-8 comes out as
+// U+FFFD. A value must not contain JSON that somebody sent, which would be checked and
+// formatted again. It panics where a type cannot be marshalled, which is a programming
+// error.
 func Encode(v any) []byte {
 	b, err := json.Marshal(v, jsontext.AllowInvalidUTF8(true))
 	if err != nil {
@@ -151,8 +150,8 @@ func Encode(v any) []byte {
 	return b
 }
 
-// Time is how an instant stands on the wire: RFC 3339 in UTC, whole seconds
-// unless the instant has a fraction.
+// Time writes a time as all frames and replies do: RFC 3339 in UTC, with a fraction only
+// where it has one.
 func Time(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
 // AppendEventObject appends the event object that sessions see,
@@ -173,9 +172,9 @@ func AppendEventObject(b []byte, id, typ string, at time.Time, data []byte) []by
 	return append(b, '}')
 }
 
-// EventTail is the part of an event frame that all sessions share,
-// ,"from":…,"event":{…}}, encoded once a message and not once a session. The event
-// object that is returned beside it is a part of it.
+// EventTail writes the part of an event frame that all sessions share,
+// ,"from":…,"event":{…}}. It is encoded once a message and not once a session. event is
+// the object's place in tail.
 func EventTail(from string, object []byte) (tail, event []byte) {
 	b := appendFrom(make([]byte, 0, len(object)+len(from)+32), from)
 	return endTail(append(b, object...), len(b))
@@ -202,9 +201,9 @@ func endTail(b []byte, start int) (tail, event []byte) {
 	return tail, tail[start:end:end]
 }
 
-// AppendEventHead appends the part of an event frame that is a session's own:
-// {"type":"event","cursor":"…"[,"replay":true]; EventTail's bytes follow.
-// The cursor must need no escaping (ours are made of [0-9a-z.]).
+// AppendEventHead appends the part of an event frame that is each session's own,
+// {"type":"event","cursor":"…"[,"replay":true]. The tail follows. The cursor must need no
+// escaping (ours are made of [0-9a-z.]).
 func AppendEventHead(b, cursor []byte, replay bool) []byte {
 	b = append(b, `{"type":"event","cursor":"`...)
 	b = append(b, cursor...)

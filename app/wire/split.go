@@ -2,10 +2,10 @@ package wire
 
 import "bytes"
 
-// skipper finds where JSON values begin and end, by brackets and quotes alone. How
-// deep a value is does not keep it from finding the next one: so one event of a
-// batch that is too deep for any decoder does not cost the others. It proves nothing
-// about the grammar; what it cuts off is checked afterwards.
+// skipper finds where JSON values begin and end, by brackets and quotes alone. It passes
+// over values of any depth, so that one event of a batch that is too deep for a decoder
+// does not cost the others. It does not check the grammar; its results are checked
+// afterwards.
 type skipper struct {
 	b []byte
 	i int
@@ -13,7 +13,7 @@ type skipper struct {
 	deepest int
 }
 
-// depth is how deep the first value is nested.
+// depth is how many levels of arrays and objects the next value has.
 func (s *skipper) depth() int {
 	s.value()
 	return s.deepest
@@ -31,7 +31,7 @@ func (s *skipper) peek() byte {
 	return 0
 }
 
-// next takes the byte c, after white space; false where another one stands there.
+// next takes the byte c, after white space; false where the next byte is another.
 func (s *skipper) next(c byte) bool {
 	if s.peek() != c {
 		return false
@@ -40,8 +40,7 @@ func (s *skipper) next(c byte) bool {
 	return true
 }
 
-// value takes the next value, whatever it is made of; false where none begins or
-// it does not end.
+// value takes the next value; false where none begins, or it does not end.
 func (s *skipper) value() ([]byte, bool) {
 	s.deepest = 0
 	c := s.peek()
@@ -62,7 +61,7 @@ func (s *skipper) value() ([]byte, bool) {
 	return s.b[start:s.i], n > 0
 }
 
-// text skips a string; the opening quote is the next byte.
+// text skips a string, whose opening quote is the next byte.
 func (s *skipper) text() bool {
 	for s.i++; ; {
 		n := bytes.IndexByte(s.b[s.i:], '"')
@@ -82,8 +81,9 @@ func (s *skipper) text() bool {
 	}
 }
 
-// nested skips an array or object, whose bracket is the next byte. How brackets
-// match is looked at as deep as anything is taken; below that they are counted.
+// nested skips an array or object, whose opening bracket is the next byte. Down to the
+// deepest level that is accepted it checks that brackets match; below, it only counts
+// them.
 func (s *skipper) nested() bool {
 	var objects [MaxDepth + aroundSend + 2]bool
 	depth := 0
@@ -114,8 +114,8 @@ func (s *skipper) nested() bool {
 	return false
 }
 
-// elements takes an array apart; false where its brackets and commas are not in
-// order. take returns false to stop.
+// elements calls take with each element of an array, until take returns false. It
+// returns false where the array's brackets and commas are not in order.
 func elements(list []byte, take func(value []byte) bool) bool {
 	s := skipper{b: list}
 	if !s.next('[') {
@@ -141,8 +141,8 @@ func elements(list []byte, take func(value []byte) bool) bool {
 	}
 }
 
-// members takes an object apart; false where its brackets, colons and commas are
-// not in order. The name is quoted still.
+// members calls take with each member of an object; the name is still quoted. It returns
+// false where the object's brackets, colons and commas are not in order.
 func members(object []byte, take func(name, value []byte)) bool {
 	s := skipper{b: object}
 	if !s.next('{') {

@@ -14,8 +14,8 @@ var (
 		"%23 for #, %2F for /, %3F for ?, %25 for %, %40 for @, %5B and %5D for [ and ], %20 for a blank")
 )
 
-// CheckURL says what is wrong with Options.URL, without any part of it: it may have
-// a password in it, which the parsers' own errors would repeat.
+// CheckURL says what is wrong with Options.URL. The error has no part of the URL in it, which may
+// have a password; the parsers' own errors would repeat it.
 func CheckURL(text string) error {
 	scheme, rest, ok := strings.Cut(text, "://")
 	if !ok || scheme != "redis" && scheme != "rediss" && scheme != "unix" {
@@ -29,7 +29,7 @@ func CheckURL(text string) error {
 	case err != nil:
 		return errURL
 	case named && u.User == nil:
-		// A / ? or # in the password has ended the address before the @ was met.
+		// A / ? or # in the password has ended the address before the @.
 		return errEncoding
 	}
 	if _, err := rueidis.ParseURL(text); err != nil {
@@ -43,7 +43,7 @@ func CheckURL(text string) error {
 
 // CheckPrefix says what is wrong with Options.Prefix.
 func CheckPrefix(prefix string) error {
-	if strings.ContainsAny(prefix, "{} \n*?[]\\") { // braces and patterns mean something to Redis
+	if strings.ContainsAny(prefix, "{} \n*?[]\\") { // Redis takes braces for a hash tag, and the others for a pattern
 		return errors.New(`a prefix has no blanks and none of { } * ? [ ] \`)
 	}
 	return nil

@@ -43,7 +43,7 @@ func (e *Store) appending(m *bridge.Message, user string) *appending {
 	if user != "" {
 		a.box = e.mailboxOf(user)
 	}
-	if (user == "" || e.crowd.has(user)) && e.listening.Load() {
+	if (user == "" || e.sessionsHere(user, nil) > 0) && e.listening.Load() {
 		a.selfDelivery = e.selfDeliveries.expect(m)
 		a.token = a.selfDelivery.token
 	}
@@ -178,7 +178,7 @@ func (e *Store) append(ctx context.Context, m *bridge.Message) (bridge.Receipt, 
 	if !m.To.All && m.To.Group == "" && len(m.To.Recipients()) == 0 {
 		return bridge.Receipt{}, errNobody
 	}
-	if err := e.upToDate(ctx); err != nil {
+	if err := e.ensureRenewed(ctx); err != nil {
 		return bridge.Receipt{}, err
 	}
 	if !e.simple(m) {
@@ -231,7 +231,7 @@ func (ans *answer) place() uint64 {
 	return ans.seq
 }
 
-// sessions counts the sessions that a message went to: on this machine as the Listener
+// sessions counts the sessions that a message went to: on this machine as the Hub
 // says, on others as they have registered them.
 func (a *appending) sessions(ctx context.Context, ans *answer) int {
 	n := ans.elsewhere
@@ -248,7 +248,7 @@ func (a *appending) sessions(ctx context.Context, ans *answer) int {
 		}
 	}
 	// What is not heard now, sessions read from the store later.
-	return n + a.e.crowd.count(a.user, a.m.Except)
+	return n + a.e.sessionsHere(a.user, a.m.Except)
 }
 
 // AppendMany implements bridge.Store. Consecutive messages that lua/publish.lua can take go

@@ -2,8 +2,10 @@ package redis
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/redis/rueidis"
@@ -13,11 +15,13 @@ import (
 
 // Archive is a store that no machine runs on, as a whole: see bridge.Archive.
 type Archive struct {
-	e      *Store // connected, and not open: nobody hears of it
-	epoch  string
-	marked bool // the store is known to say that an import is not finished
+	e     *Store // connected, and not open: nobody hears of it
+	epoch string
+	begun bool // an import into this store is not finished
 
-	numbers map[string]int64 // of the lives that were loaded; nil: not known
+	// Of the import that is going on.
+	servers map[string]rueidis.Client // that it began with: see primaries
+	numbers map[string]int64          // of the lives that were loaded, by name
 }
 
 var _ bridge.Archive = (*Archive)(nil)
@@ -31,7 +35,7 @@ func OpenArchive(ctx context.Context, o Options) (*Archive, error) {
 	}
 	a := &Archive{e: e}
 	if err = a.open(ctx); err != nil {
-		e.hangUp()
+		e.disconnect()
 		return nil, err
 	}
 	return a, nil
@@ -51,131 +55,149 @@ func (a *Archive) open(ctx context.Context) error {
 	if n > 0 {
 		return fmt.Errorf("redis: %w (machines that count as live: %d; one that was killed does for up to %v)", bridge.ErrInUse, n, e.opts.Lease)
 	}
+	if err := e.checkWhole(ctx); errors.Is(err, bridge.ErrUnfinished) {
+		a.begun = true
+	} else if err != nil {
+		return err
+	}
 	a.epoch, err = e.client.Do(ctx, e.client.B().Get().Key(epoch).Build()).ToString()
 	return e.fault(ctx, err)
 }
 
 // Epoch implements bridge.Archive.
-func (a *Archive) Epoch() string { return a.epoch }
+func (a *Archive) Epoch() (string, error) {
+	if a.begun {
+		return "", fmt.Errorf("redis: %w", bridge.ErrUnfinished)
+	}
+	return a.epoch, nil
+}
 
 // Close implements bridge.Archive.
 func (a *Archive) Close() error {
 	if a.e.closed.Swap(true) {
 		return bridge.ErrClosed
 	}
-	a.e.hangUp()
+	a.e.disconnect()
 	return nil
 }
 
-// Count implements bridge.Archive. It takes the first keys of each server for an
-// example of all.
-func (a *Archive) Count(ctx context.Context) (int64, error) {
-	list, err := a.primaries(ctx)
-	if err != nil {
-		return 0, err
-	}
-	e, total := a.e, int64(0)
-	for i := range list {
-		all, err := list[i].client.Do(ctx, list[i].client.B().Dbsize().Build()).AsInt64()
-		if err = e.fault(ctx, err); err != nil {
-			return 0, err
-		}
-		looked, entries, cursor := int64(0), int64(0), uint64(0)
-		for looked < 10*scanned {
-			keys, next, err := a.scan(ctx, &list[i], cursor, "*", scanned)
-			if err != nil {
-				return 0, err
-			}
-			var streams rueidis.Commands
-			for _, k := range keys {
-				switch tag, rest := a.split(k); {
-				case rest == "m":
-					streams = append(streams, e.client.B().Xlen().Key(k).Build())
-				case strings.HasPrefix(tag, "i") && rest == "", rest == "h":
-					entries++
-				}
-			}
-			for _, r := range e.client.DoMulti(ctx, streams...) {
-				n, err := r.AsInt64()
-				if err = e.fault(ctx, err); err != nil {
-					return 0, err
-				}
-				entries += n
-			}
-			looked += scanned
-			if cursor = next; cursor == 0 {
-				looked = all
-				break
+// Count implements bridge.Archive: ids, mailboxes and messages.
+func (a *Archive) Count(ctx context.Context) (n int64, err error) {
+	e := a.e
+	err = a.e.scanKeys(ctx, "*", func(keys []string) error {
+		var streams rueidis.Commands
+		for _, k := range keys {
+			switch tag, rest := a.split(k); {
+			case rest == "m":
+				streams = append(streams, e.client.B().Xlen().Key(k).Build())
+			case strings.HasPrefix(tag, "i") && rest == "", rest == "h":
+				n++
 			}
 		}
-		total += entries * max(1, all) / max(1, looked)
-	}
-	return total, nil
+		lengths, err := replies(ctx, e, streams, (*rueidis.RedisResult).AsInt64)
+		for _, messages := range lengths {
+			n += messages
+		}
+		return err
+	})
+	return n, err
 }
 
-// Progress implements bridge.Archive.
-func (a *Archive) Progress(ctx context.Context) (p bridge.Progress, err error) {
-	text, err := a.e.client.Do(ctx, a.e.client.B().Get().Key(a.e.importKey()).Build()).AsBytes()
-	if err == nil {
-		if err = json.Unmarshal(text, &p); err != nil {
-			return p, fmt.Errorf("redis: how far the import has come cannot be read: %w", err)
+// Begin implements bridge.Archive. A bridge that found nothing here has lived in the
+// store: what is loaded brings its own lives.
+func (a *Archive) Begin(ctx context.Context) error {
+	e := a.e
+	err := a.e.scanKeys(ctx, "*", func(keys []string) error {
+		if a.begun {
+			return a.clear(ctx, keys)
 		}
-		return p, nil
-	}
-	if err = a.e.fault(ctx, err); err != nil {
-		return p, err
-	}
-	return p, a.keys(ctx, "*", func(keys []string) (bool, error) {
 		for _, k := range keys {
 			if tag, _ := a.split(k); !strings.HasPrefix(tag, probeTag) {
-				return true, fmt.Errorf("redis: %w: there are keys that begin with %s", bridge.ErrNotEmpty, a.e.opts.Prefix)
+				return fmt.Errorf("redis: %w: there are keys that begin with %s", bridge.ErrNotEmpty, e.opts.Prefix)
 			}
 		}
-		return false, nil
+		return nil
 	})
-}
-
-// mark says that an import has come so far.
-func (a *Archive) mark(p bridge.Progress) (step, error) {
-	b, err := json.Marshal(p)
 	if err != nil {
-		return step{}, fmt.Errorf("write how far the import has come: %w", err)
+		return err
 	}
-	return plain(a.e.client.B().Set().Key(a.e.importKey()).Value(rueidis.BinaryString(b)).Build(), a.e.importKey()), nil
-}
-
-// Finish implements bridge.Archive.
-func (a *Archive) Finish(ctx context.Context, epoch string) error {
-	e := a.e
-	_, _, key := e.machineKeys()
-	err := a.write(ctx, []step{plain(e.client.B().Set().Key(key).Value(epoch).Build(), key),
-		plain(e.client.B().Del().Key(e.importKey()).Build(), e.importKey())})
+	if err := a.prepare(ctx); err != nil {
+		return err
+	}
+	current, list, primaries := e.lifeKeys()
+	err = a.write(ctx, e.client.B().Set().Key(e.importKey()).Value(bridge.ImportMark).Build(),
+		e.client.B().Unlink().Key(current, list, primaries).Build())
 	if err == nil {
-		a.epoch, a.marked = epoch, false
+		a.begun, a.epoch, a.numbers = true, "", make(map[string]int64)
 	}
 	return err
 }
 
-// Clear implements bridge.Archive. The mark goes last, so that what is left where
-// it breaks off is still known for half an import.
-func (a *Archive) Clear(ctx context.Context) error {
-	p, err := a.Progress(ctx)
-	if err != nil || p == (bridge.Progress{}) {
+// prepare has all servers know the scripts, which an import runs by their hashes, and
+// looks whether they take what is written, on as many replicas as they are to.
+func (a *Archive) prepare(ctx context.Context) (err error) {
+	e := a.e
+	if a.servers, err = a.e.primaries(ctx); err != nil {
 		return err
 	}
-	e := a.e
-	err = a.keys(ctx, "*", func(keys []string) (bool, error) {
-		var steps []step
-		for _, k := range keys {
-			if k != e.importKey() && k != e.formatKey() {
-				steps = append(steps, plain(e.client.B().Unlink().Key(k).Build(), k))
+	var cmds rueidis.Commands
+	for _, s := range e.scripts.all {
+		cmds = append(cmds, e.client.B().ScriptLoad().Script(e.lives.now.Load().source(s)).Build().Pin())
+	}
+	for _, server := range a.servers {
+		for _, r := range server.DoMulti(ctx, cmds...) {
+			if err := e.fault(ctx, r.Error()); err != nil {
+				return err
 			}
 		}
-		return false, a.write(ctx, steps)
-	})
+	}
+	return e.probe(ctx)
+}
+
+// write sends commands, not too many in one go. Those of one mailbox are carried out in
+// their order.
+func (a *Archive) write(ctx context.Context, cmds ...rueidis.Completed) error {
+	for some := range slices.Chunk(cmds, scanned) {
+		for _, r := range a.e.client.DoMulti(ctx, some...) {
+			if err := a.e.fault(ctx, r.Error()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// clear takes out what an import that broke off has left. The mark stays, so that no
+// bridge takes what is left here for a store, wherever this breaks off.
+func (a *Archive) clear(ctx context.Context, keys []string) error {
+	var cmds rueidis.Commands
+	for _, k := range keys {
+		if k != a.e.importKey() && k != a.e.formatKey() {
+			cmds = append(cmds, a.e.client.B().Unlink().Key(k).Build())
+		}
+	}
+	return a.write(ctx, cmds...)
+}
+
+// Finish implements bridge.Archive. A probe waits for replicas, which then have all that
+// was written to the same server before.
+func (a *Archive) Finish(ctx context.Context, epoch string) error {
+	e := a.e
+	if err := e.probe(ctx); err != nil {
+		return err
+	}
+	now, err := a.e.primaries(ctx)
 	if err != nil {
 		return err
 	}
-	a.epoch, a.marked, a.numbers = "", false, nil
-	return a.write(ctx, []step{plain(e.client.B().Unlink().Key(e.importKey()).Build(), e.importKey())})
+	if !maps.EqualFunc(now, a.servers, func(_, _ rueidis.Client) bool { return true }) {
+		return fmt.Errorf("%w: redis: a server was restarted or another one has taken over; some of what was imported may be lost", bridge.ErrUnavailable)
+	}
+	_, _, key := e.machineKeys()
+	err = a.write(ctx, e.client.B().Set().Key(key).Value(epoch).Build(), e.client.B().Del().Key(e.importKey()).Build())
+	if err != nil {
+		return err
+	}
+	a.epoch, a.begun = epoch, false
+	return e.probe(ctx)
 }

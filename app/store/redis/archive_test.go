@@ -1,7 +1,6 @@
 package redis_test
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,8 +13,6 @@ import (
 	"hookbridge/app/store/redis/redistest"
 	"hookbridge/app/store/storetest"
 )
-
-var errEnough = errors.New("enough")
 
 // fresh names an empty store on a server.
 func fresh(url string, c *storetest.Clock) redis.Options {
@@ -52,54 +49,31 @@ func filled(t *testing.T, url string, c *storetest.Clock) redis.Options {
 	return o
 }
 
-// dumped is all that an archive gives, in one go where every is 0; or it is
-// interrupted behind so many entries each, and goes on where that was.
-func dumped(t *testing.T, a *redis.Archive, every int, between func()) (out []bridge.Entry) {
+// dumped is all that an archive gives.
+func dumped(t *testing.T, a *redis.Archive) (out []bridge.Entry) {
 	t.Helper()
-	for after := ""; ; between() {
-		n := 0
-		err := a.Dump(deadline(t, 30*time.Second), after, func(e bridge.Entry, place string) error {
-			out, after = append(out, e), place
-			if n++; n == every {
-				return errEnough
-			}
-			return nil
-		})
-		if err == nil {
-			return out
-		}
-		if !errors.Is(err, errEnough) {
-			t.Fatal(err)
-		}
-	}
+	must(t, a.Dump(deadline(t, 30*time.Second), func(e bridge.Entry) error {
+		out = append(out, e)
+		return e.Check()
+	}))
+	return out
 }
 
-// texts are entries, each once.
-func texts(t *testing.T, entries []bridge.Entry) (out []string) {
+func epochOf(t *testing.T, a *redis.Archive) string {
 	t.Helper()
-	for _, e := range entries {
-		b, err := json.Marshal(e)
-		must(t, err)
-		out = append(out, string(b))
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
+	epoch, err := a.Epoch()
+	must(t, err)
+	return epoch
 }
 
-// loaded makes a store of entries, in batches of which each is given so many times.
+// loaded imports entries, in batches of which each is given so many times.
 func loaded(t *testing.T, o redis.Options, entries []bridge.Entry, epoch string, times int) {
 	t.Helper()
 	a := archive(t, o)
-	var p bridge.Progress
+	must(t, a.Begin(deadline(t, 30*time.Second)))
 	for batch := range slices.Chunk(entries, 37) {
-		was, err := a.Progress(t.Context())
-		must(t, err)
-		if was != p {
-			t.Fatalf("%+v has come, and %+v is said", p, was)
-		}
-		p = bridge.Progress{Export: "x", Loaded: p.Loaded + int64(len(batch))}
 		for range times {
-			must(t, a.Load(deadline(t, 30*time.Second), batch, p))
+			must(t, a.Load(deadline(t, 30*time.Second), batch))
 		}
 	}
 	must(t, a.Finish(t.Context(), epoch))
@@ -126,57 +100,54 @@ func TestAnArchiveCarriesAStoreWhole(t *testing.T) {
 			c := storetest.NewClock()
 			from, to := filled(t, way.from, c), fresh(way.to, c)
 			a := archive(t, from)
-			loaded(t, to, dumped(t, a, 0, nil), a.Epoch(), 1)
+			loaded(t, to, dumped(t, a), epochOf(t, a), 1)
 			same(t, from, to, c)
 		})
 	}
 }
 
-func TestAnArchiveThatWasInterruptedIsTheSameInTheEnd(t *testing.T) {
+func TestEntriesComeInTheOrderOfTheContractAndNoneThatExpired(t *testing.T) {
+	c := storetest.NewClock()
+	from := filled(t, redistest.Start(t, "--appendfsync", "everysec").URL(), c)
+	if kinds := storetest.Exported(t, dumped(t, archive(t, from)), c.Now()); kinds != 7 {
+		t.Errorf("%d kinds", kinds)
+	}
+}
+
+func TestEntriesThatComeTwiceCountAsOne(t *testing.T) {
 	one, cluster := redistest.Start(t, "--appendfsync", "everysec"), redistest.StartCluster(t)
-	t.Run("dumped a few at a time", func(t *testing.T) {
-		c := storetest.NewClock()
-		from, to := filled(t, cluster.URL(), c), fresh(one.URL(), c)
-		a := archive(t, from)
-		whole := texts(t, dumped(t, a, 0, nil))
-		for _, every := range []int{2, 7, 50} {
-			if got := texts(t, dumped(t, a, every, func() {})); !slices.Equal(got, whole) {
-				t.Errorf("by %d there come %d entries of %d", every, len(got), len(whole))
-			}
-		}
-		loaded(t, to, dumped(t, a, 1, func() {}), a.Epoch(), 1)
-		same(t, from, to, c)
-	})
-	t.Run("each batch loaded twice", func(t *testing.T) {
+	t.Run("in a batch each", func(t *testing.T) {
 		c := storetest.NewClock()
 		from, to := filled(t, one.URL(), c), fresh(cluster.URL(), c)
 		a := archive(t, from)
-		loaded(t, to, dumped(t, a, 0, nil), a.Epoch(), 2)
+		loaded(t, to, dumped(t, a), epochOf(t, a), 2)
 		same(t, from, to, c)
 	})
-	t.Run("all of it loaded twice", func(t *testing.T) {
+	t.Run("behind all others", func(t *testing.T) {
 		c := storetest.NewClock()
 		from, to := filled(t, one.URL(), c), fresh(one.URL(), c)
 		a := archive(t, from)
-		entries := dumped(t, a, 0, nil)
-		must(t, archive(t, to).Load(t.Context(), entries, bridge.Progress{}))
-		loaded(t, to, entries, a.Epoch(), 1)
+		entries := dumped(t, a)
+		loaded(t, to, append(entries, entries...), epochOf(t, a), 1)
 		same(t, from, to, c)
 	})
-	t.Run("Redis restarted between", func(t *testing.T) {
-		c, s := storetest.NewClock(), redistest.Start(t)
-		from, to := filled(t, s.URL(), c), fresh(one.URL(), c)
-		a := archive(t, from)
-		interrupted := 0
-		entries := dumped(t, a, 60, func() {
-			if interrupted++; interrupted%4 == 1 && interrupted < 10 {
-				s.Stop() // cursors are of no use any more
-				s.Restart()
-			}
-		})
-		loaded(t, to, entries, a.Epoch(), 1)
-		same(t, from, to, c)
+}
+
+func TestADumpEndsWithTheErrorOfTheServer(t *testing.T) {
+	c, s := storetest.NewClock(), redistest.Start(t)
+	from := filled(t, s.URL(), c)
+	from.Patience = 2 * time.Second
+	a := archive(t, from)
+	n := 0
+	err := a.Dump(deadline(t, 30*time.Second), func(bridge.Entry) error {
+		if n++; n == 60 {
+			s.Stop()
+		}
+		return nil
 	})
+	if !errors.Is(err, bridge.ErrUnavailable) {
+		t.Errorf("%d entries, and %v", n, err)
+	}
 }
 
 func TestNothingIsLeftOutOfALargeStore(t *testing.T) {
@@ -200,29 +171,21 @@ func TestNothingIsLeftOutOfALargeStore(t *testing.T) {
 	a := archive(t, redis.Options{URL: s.URL(), Prefix: "a"})
 	count, err := a.Count(t.Context())
 	must(t, err)
-	entries := dumped(t, a, 450, func() {})
-	got, kind, last := make(map[string]bool), 0, ""
+	entries := dumped(t, a)
+	storetest.Exported(t, entries, time.Now())
+	got := make(map[string]bool)
 	for _, e := range entries {
-		switch {
-		case e.Life != nil && kind == 0 && len(got) == 0:
-		case e.Event != nil && kind > 0, e.Mailbox == nil && e.Message == nil && e.Event == nil:
-			t.Fatalf("out of order: %+v", e)
-		case e.Mailbox != nil:
-			kind, last = 1, e.Mailbox.User
-		case e.Message != nil:
-			if e.Message.User != last {
-				t.Fatalf("a message to %s among those to %s", e.Message.User, last)
-			}
-			got[e.Message.User+" "+e.Message.ID] = true
+		if m := e.Message; m != nil {
+			got[m.User+" "+m.ID] = true
 		}
 	}
 	if len(got) != len(want) {
 		t.Errorf("%d of %d messages", len(got), len(want))
 	}
-	if n := int64(len(dumped(t, a, 0, nil))); count < n/2 || count > 2*n {
+	if n := int64(len(entries)); count < n/2 || count > 2*n {
 		t.Errorf("%d entries were said to be %d", n, count)
 	}
-	loaded(t, redis.Options{URL: s.URL(), Prefix: "b"}, entries, a.Epoch(), 1)
+	loaded(t, redis.Options{URL: s.URL(), Prefix: "b"}, entries, epochOf(t, a), 1)
 	b, _ := quick(t, redis.Options{URL: s.URL(), Prefix: "b"})
 	if n := len(stored(t, b, "busy")); n != 600 {
 		t.Errorf("%d messages of 600 in one mailbox", n)
@@ -233,21 +196,24 @@ func TestNoBridgeStartsOnHalfAnImport(t *testing.T) {
 	s := redistest.Start(t)
 	c := storetest.NewClock()
 	from := filled(t, s.URL(), c)
-	entries := dumped(t, archive(t, from), 0, nil)
+	source := archive(t, from)
+	entries := dumped(t, source)
 	refused := func(t *testing.T, o redis.Options) {
 		t.Helper()
 		if _, err := redis.Open(t.Context(), o); !errors.Is(err, bridge.ErrUnfinished) || !strings.Contains(err.Error(), "hookbridge import") {
 			t.Errorf("open: %v", err)
 		}
+		if _, err := archive(t, o).Epoch(); !errors.Is(err, bridge.ErrUnfinished) {
+			t.Errorf("epoch: %v", err)
+		}
 	}
-	t.Run("that comes from elsewhere", func(t *testing.T) {
+	t.Run("until it is finished", func(t *testing.T) {
 		o := fresh(s.URL(), c)
 		a := archive(t, o)
-		must(t, a.Load(t.Context(), entries[:20], bridge.Progress{Export: "x", Loaded: 20}))
+		must(t, a.Begin(t.Context()))
 		refused(t, o)
-		if err := a.Dump(t.Context(), "", nil); !errors.Is(err, bridge.ErrUnfinished) {
-			t.Errorf("dump: %v", err)
-		}
+		must(t, a.Load(t.Context(), entries[:20]))
+		refused(t, o)
 		must(t, a.Finish(t.Context(), "epoch"))
 		if e := open(t, o); e.Epoch() != "epoch" {
 			t.Error(e.Epoch())
@@ -256,29 +222,30 @@ func TestNoBridgeStartsOnHalfAnImport(t *testing.T) {
 	t.Run("whose first batch broke off", func(t *testing.T) {
 		o := fresh(s.URL(), c)
 		a := archive(t, o)
-		damaged := bridge.Entry{Message: &bridge.MessageEntry{User: "u", Seq: 1, ID: "none", Expires: c.Now().Add(time.Hour).UnixNano()}}
-		if err := a.Load(t.Context(), []bridge.Entry{damaged}, bridge.Progress{Export: "x", Loaded: 1}); err == nil {
-			t.Error("a message without an event was loaded")
+		must(t, a.Begin(t.Context()))
+		orphan := bridge.Entry{Message: &bridge.MessageEntry{User: "u", Seq: 1, ID: "none", Expires: c.Now().Add(time.Hour).UnixNano()}}
+		if err := a.Load(t.Context(), []bridge.Entry{orphan}); !errors.Is(err, bridge.ErrBadEntry) {
+			t.Errorf("a message without an event was loaded: %v", err)
 		}
 		refused(t, o)
-		if p, err := a.Progress(t.Context()); err != nil || p != (bridge.Progress{Export: "x"}) {
-			t.Errorf("%+v, %v", p, err)
-		}
 	})
-	t.Run("until it is cleared", func(t *testing.T) {
+	t.Run("which starts over", func(t *testing.T) {
 		o, beside := fresh(s.URL(), c), filled(t, s.URL(), c)
 		a := archive(t, o)
-		must(t, a.Load(t.Context(), entries[:200], bridge.Progress{Export: "x", Loaded: 200}))
-		must(t, a.Clear(t.Context()))
-		if keys := s.Do("KEYS", o.Prefix+":*"); keys != o.Prefix+":{machines}:format" {
-			t.Errorf("left: %s", keys)
+		must(t, a.Begin(t.Context()))
+		must(t, a.Load(t.Context(), entries[:200]))
+		must(t, archive(t, o).Begin(t.Context()))
+		left := slices.DeleteFunc(strings.Fields(s.Do("KEYS", o.Prefix+":*")), func(k string) bool { return strings.Contains(k, ":probe:") })
+		if slices.Sort(left); !slices.Equal(left, []string{o.Prefix + ":{machines}:format", o.Prefix + ":{machines}:import"}) {
+			t.Errorf("left: %q", left)
 		}
-		loaded(t, o, entries, archive(t, beside).Epoch(), 1)
-		must(t, open(t, o).Close())
-		if err := archive(t, beside).Clear(t.Context()); !errors.Is(err, bridge.ErrNotEmpty) {
-			t.Errorf("clearing what lives: %v", err)
-		}
-		if len(dumped(t, archive(t, beside), 0, nil)) == 0 {
+		refused(t, o)
+		// As an older version, which could continue an import, has marked it.
+		s.Do("SET", o.Prefix+":{machines}:import", `{"export":"abcdefgh","loaded":200}`)
+		refused(t, o)
+		loaded(t, o, entries, epochOf(t, source), 1)
+		same(t, from, o, c)
+		if len(dumped(t, archive(t, beside))) == 0 {
 			t.Error("the store beside it is gone")
 		}
 	})
@@ -298,14 +265,12 @@ func TestAnArchiveIsRefusedWhileAMachineRuns(t *testing.T) {
 func TestAStoreWithALifeOfItsOwnIsNotLoadedInto(t *testing.T) {
 	c := storetest.NewClock()
 	cluster := redistest.StartCluster(t)
-	if _, err := archive(t, filled(t, cluster.URL(), c)).Progress(t.Context()); !errors.Is(err, bridge.ErrNotEmpty) {
+	if err := archive(t, filled(t, cluster.URL(), c)).Begin(t.Context()); !errors.Is(err, bridge.ErrNotEmpty) {
 		t.Errorf("%v", err)
 	}
 	o := fresh(cluster.URL(), c)
 	must(t, open(t, o).Close()) // opened once, and never used
-	if p, err := archive(t, o).Progress(t.Context()); err != nil || p != (bridge.Progress{}) {
-		t.Errorf("%+v, %v", p, err)
-	}
+	must(t, archive(t, o).Begin(t.Context()))
 }
 
 func TestWhatIsLoadedIsOnAsManyReplicasAsAnAppend(t *testing.T) {
@@ -313,19 +278,39 @@ func TestWhatIsLoadedIsOnAsManyReplicasAsAnAppend(t *testing.T) {
 	primary := redistest.Start(t)
 	from := filled(t, redistest.Start(t).URL(), c)
 	a := archive(t, from)
-	entries := dumped(t, a, 0, nil)
+	entries := dumped(t, a)
 	o := fresh(primary.URL(), c)
 	o.WaitReplicas, o.Patience = 1, time.Second
-	if err := archive(t, o).Load(t.Context(), entries[:1], bridge.Progress{Export: "x", Loaded: 1}); !errors.Is(err, bridge.ErrUnavailable) {
+	if err := archive(t, o).Begin(t.Context()); !errors.Is(err, bridge.ErrUnavailable) {
 		t.Errorf("without a replica: %v", err)
 	}
 	replica := redistest.StartReplica(t, primary)
-	must(t, archive(t, o).Clear(t.Context()))
-	loaded(t, o, entries, a.Epoch(), 1)
+	redistest.Eventually(t, "the replica to keep up", func() bool { return archive(t, o).Begin(t.Context()) == nil })
+	loaded(t, o, entries, epochOf(t, a), 1)
 	primary.Kill()
 	replica.Do("REPLICAOF", "NO", "ONE")
 	o.URL, o.WaitReplicas = replica.URL(), 0
 	same(t, from, o, c)
+}
+
+// What the server had not written to its disk by then is gone, and nothing else tells so.
+func TestAnImportIsNotFinishedOnAServerThatWasRestartedMeanwhile(t *testing.T) {
+	c, s := storetest.NewClock(), redistest.Start(t)
+	o := fresh(s.URL(), c)
+	a := archive(t, o)
+	must(t, a.Begin(t.Context()))
+	s.Stop()
+	s.Restart()
+	redistest.Eventually(t, "the archive to find the server, and that it was restarted", func() bool {
+		err := a.Finish(t.Context(), "epoch")
+		if err == nil {
+			t.Fatal("it was finished")
+		}
+		return strings.Contains(err.Error(), "restarted")
+	})
+	if _, err := redis.Open(t.Context(), o); !errors.Is(err, bridge.ErrUnfinished) {
+		t.Errorf("open: %v", err)
+	}
 }
 
 func TestRevocationsOfAnOlderVersionAreCarriedOrSpokenOf(t *testing.T) {
@@ -342,7 +327,7 @@ func TestRevocationsOfAnOlderVersionAreCarriedOrSpokenOf(t *testing.T) {
 		s.Do("HDEL", k, "nknown")
 	}
 	var got []string
-	for _, e := range dumped(t, archive(t, o), 0, nil) {
+	for _, e := range dumped(t, archive(t, o)) {
 		if r := e.Revocation; r != nil {
 			got = append(got, r.User+" "+r.TokenID)
 		}
@@ -354,7 +339,7 @@ func TestRevocationsOfAnOlderVersionAreCarriedOrSpokenOf(t *testing.T) {
 	for _, k := range keys {
 		s.Do("HDEL", k, "n12345")
 	}
-	err := archive(t, o).Dump(t.Context(), "", func(bridge.Entry, string) error { return nil })
+	err := archive(t, o).Dump(t.Context(), func(bridge.Entry) error { return nil })
 	if err == nil || !slices.ContainsFunc(keys, func(k string) bool { return strings.Contains(err.Error(), k) }) {
 		t.Errorf("a revocation is left out: %v", err)
 	}

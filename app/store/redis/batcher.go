@@ -84,7 +84,7 @@ func (e *Store) publishWaiting() {
 		return
 	}
 	e.loops.Go(func() {
-		ctx, cancel := context.WithTimeout(e.life, e.opts.Patience)
+		ctx, cancel := context.WithTimeout(e.ctx, e.opts.Patience)
 		if e.opts.Guard.Run("redis appends", func() { e.publishBatch(ctx, batch) }) {
 			for _, a := range batch {
 				a.err = fmt.Errorf("%w: redis: the append failed", bridge.ErrUnavailable)
@@ -104,7 +104,7 @@ func (e *Store) publishWaiting() {
 // publishBatch runs one script for some messages and notes each one's answer. Messages
 // that the server did not take, because the store lives another life, go again.
 func (e *Store) publishBatch(ctx context.Context, batch []*appending) {
-	err := e.inLife(ctx, func(lf *lifetime) (err error) {
+	err := e.inLife(ctx, func(lf *storeLife) (err error) {
 		batch, err = e.publishOnce(ctx, lf, batch)
 		return err
 	})
@@ -115,7 +115,7 @@ func (e *Store) publishBatch(ctx context.Context, batch []*appending) {
 
 // publishOnce runs the script in one life. It returns the messages that have no answer,
 // and why.
-func (e *Store) publishOnce(ctx context.Context, lf *lifetime, batch []*appending) (left []*appending, err error) {
+func (e *Store) publishOnce(ctx context.Context, lf *storeLife, batch []*appending) (left []*appending, err error) {
 	keys := make([]string, 0, 7*len(batch)+1)
 	args := make([]string, 0, 10+12*len(batch))
 	args = append(args, itoa(e.nowMs()), e.channel(), e.self, e.leases.dead(), e.touch(), itoa(e.opts.MailboxLimit), itoa(e.opts.BroadcastLimit),

@@ -12,14 +12,14 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// What goes over a channel begins with one of these.
+// The first byte of what goes over a channel is one of these.
 const (
-	kindMessage  = 'D' // its place, a space, an envelope, the message
-	kindSelf     = 'E' // the same of a message that this machine has published itself, without the message
-	kindNotice   = 'N' // a notice, JSON
-	kindQuestion = 'Q' // for trails, JSON
-	kindReply    = 'R' // to such a question, JSON
-	kindTick     = 'K' // a number that grows by one
+	kindMessage     = 'D' // its place, a space, an envelope, the message
+	kindSelf        = 'E' // a message that this machine has published itself: the same without the message
+	kindNotice      = 'N' // a notice, JSON
+	kindPeerRequest = 'Q' // a request to this machine, JSON
+	kindPeerReply   = 'R' // the answer to a request of this machine, JSON
+	kindTick        = 'K' // this machine's tick: a number that grows by one
 )
 
 const (
@@ -27,34 +27,34 @@ const (
 	resubscribeMost  = time.Second
 )
 
-// subscribe hears this machine's channel and the one of all for the engine's
-// life, over as many connections as that takes.
+// subscribe hears this machine's channel and the channel of all machines until Close. It
+// connects again when a connection is lost.
 func (e *Store) subscribe() {
 	wait := resubscribeLeast
-	for e.life.Err() == nil {
+	for e.ctx.Err() == nil {
 		subscribed, err := e.listen()
 		if subscribed {
 			wait = resubscribeLeast
 		}
-		if e.life.Err() != nil {
+		if e.ctx.Err() != nil {
 			return
 		}
 		e.opts.Logger.Warn("other machines are not heard", "error", err)
 		select {
 		case <-time.After(wait):
-		case <-e.life.Done():
+		case <-e.ctx.Done():
 		}
 		wait = min(2*wait, resubscribeMost)
 	}
 }
 
-// listen hears the channels over one connection, until that is lost.
+// listen hears the channels over one connection, until the connection is lost.
 func (e *Store) listen() (subscribed bool, err error) {
 	conn, release := e.client.Dedicate()
 	defer release()
 	lost := conn.SetPubSubHooks(rueidis.PubSubHooks{OnMessage: func(m rueidis.PubSubMessage) { e.hearSafely(m.Message) }})
 	ask := e.client.B().Subscribe().Channel(e.channel()+e.self, e.channel()+"all").Build()
-	if err := conn.Do(e.life, ask).Error(); err != nil {
+	if err := conn.Do(e.ctx, ask).Error(); err != nil {
 		return false, err
 	}
 	e.listening.Store(true)
@@ -73,25 +73,25 @@ func (e *Store) listen() (subscribed bool, err error) {
 	}
 	select {
 	case err = <-lost:
-	case <-e.life.Done():
+	case <-e.ctx.Done():
 	}
 	return true, err
 }
 
-// hearSafely is hear on the client library's goroutine, which nobody watches. What
-// a panic kept from being heard, sessions read from the store.
+// hearSafely is hear for a goroutine of the client library, whose panics nobody catches.
+// If hear panics, sessions read from the store what they were not told.
 func (e *Store) hearSafely(text string) {
 	if e.opts.Guard.Run("redis channels", func() { e.hear(text) }) {
 		e.catchUp()
 	}
 }
 
-// hear takes what came over a channel. It never blocks.
+// hear handles what came over a channel. It never blocks.
 func (e *Store) hear(text string) {
 	if text == "" {
 		return
 	}
-	l := e.listener.Load()
+	l := e.hub.Load()
 	switch body := text[1:]; text[0] {
 	case kindMessage, kindSelf:
 		if l != nil {
@@ -109,16 +109,13 @@ func (e *Store) hear(text string) {
 		if n.Asker == e.self {
 			n.Asker = ""
 		}
-		if n.Kind == bridge.NoticeErased {
-			e.crowd.dismiss(n.User)
-		}
 		if l != nil {
 			(*l).Notify(n)
 		}
-	case kindQuestion:
-		e.loops.Go(func() { e.opts.Guard.Run("redis channels", func() { e.answerQuestion(body) }) })
-	case kindReply:
-		e.asked.answer(body)
+	case kindPeerRequest:
+		e.loops.Go(func() { e.opts.Guard.Run("redis channels", func() { e.answerPeer(body) }) })
+	case kindPeerReply:
+		e.peerRequests.answer(body)
 	case kindTick:
 		if n, err := strconv.ParseUint(body, 10, 64); err == nil && e.leases.ticked(n) {
 			e.opts.Logger.Warn("messages of other machines may have been missed; sessions read them from the store")
@@ -127,7 +124,7 @@ func (e *Store) hear(text string) {
 	}
 }
 
-func (e *Store) hearMessage(l bridge.Listener, kind byte, body string) {
+func (e *Store) hearMessage(l bridge.Hub, kind byte, body string) {
 	place, rest, ok := strings.Cut(body, " ")
 	seq, err := strconv.ParseUint(place, 10, 64)
 	if !ok || err != nil {
@@ -140,7 +137,7 @@ func (e *Store) hearMessage(l bridge.Listener, kind byte, body string) {
 	case err != nil:
 	case kind == kindSelf:
 		if m = e.selfDeliveries.message(v.token); m == nil {
-			// Whoever published it waits no longer; it is stored.
+			// The append has given up waiting; the message is stored.
 			l.Behind(v.user, bridge.Position{Mailbox: seq})
 			return
 		}
@@ -158,12 +155,12 @@ func (e *Store) hearMessage(l bridge.Listener, kind byte, body string) {
 	}
 	d, sessions := bridge.Delivery{Message: m}, 0
 	if v.machine == e.self {
-		defer func() { e.selfDeliveries.delivered(v.token, sessions) }() // also where a session panics
+		defer func() { e.selfDeliveries.delivered(v.token, sessions) }() // also if a session panics
 	}
-	if !e.heardIn(v.life, v.born) {
-		return // the Listener reads it from the store when it has been told of that life
+	if !e.mayDeliver(v.life, v.born) {
+		return // sessions read it from the store when they have been told of that life
 	}
-	if seq != 0 { // a place that an older version gave out is of no life, and looked up in the store
+	if seq != 0 { // an older version gives no life, and sessions look the place up in the store
 		d.Life = v.life
 	}
 	if v.user == "" {
@@ -178,33 +175,57 @@ func (e *Store) hearMessage(l bridge.Listener, kind byte, body string) {
 	}
 }
 
-// catchUp makes good what was published while this machine could not hear; see
-// reconcile.
+// catchUp runs reconcile until it succeeds, because something may have been published
+// while this machine could not hear.
 func (e *Store) catchUp() {
 	if e.catching.Swap(true) {
 		return
 	}
 	e.loops.Go(func() {
-		e.opts.Guard.Loop("redis catch-up", e.life.Done(), e.catchingUp)
+		e.opts.Guard.Loop("redis catch-up", e.ctx.Done(), e.catchingUp)
 	})
 }
 
 func (e *Store) catchingUp() {
 	for wait := resubscribeLeast; ; wait = min(2*wait, resubscribeMost) {
-		e.catching.Store(false) // whoever asks from here on starts another
-		ctx, cancel := context.WithTimeout(e.life, e.opts.Patience)
-		err := e.reconcile(ctx)
-		cancel()
-		if err == nil || e.life.Err() != nil {
+		e.catching.Store(false) // a catchUp from here on runs reconcile again
+		if err := e.whileOpen(e.reconcile); err == nil || e.closed.Load() {
 			return
 		}
 		select {
 		case <-time.After(wait):
-		case <-e.life.Done():
+		case <-e.ctx.Done():
 			return
 		}
 		if e.catching.Swap(true) {
-			return // the other one does it
+			return // the other catchUp does it
 		}
 	}
+}
+
+// Tell implements bridge.Live.
+func (e *Store) Tell(ctx context.Context, n bridge.Notice) error {
+	ctx, leave, err := e.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	switch {
+	case n.To != "":
+		return e.do(ctx, e.client.B().Publish().Channel(e.channel()+n.To).Message(e.notice(n)).Build())
+	case n.User == "":
+		return e.do(ctx, e.client.B().Publish().Channel(e.channel()+"all").Message(e.notice(n)).Build())
+	}
+	_, err = e.run(ctx, call{&e.scripts.notify, []string{e.mailboxOf(n.User).l}, []string{e.channel(), e.self, e.notice(n)}})
+	return err
+}
+
+// notice encodes a notice for a channel.
+func (e *Store) notice(n bridge.Notice) string {
+	n.Asker = e.self
+	b, err := json.Marshal(n)
+	if err != nil { // strings, numbers and a time
+		panic("redis: " + err.Error())
+	}
+	return string(kindNotice) + string(b)
 }

@@ -42,11 +42,11 @@ var codecs = []struct {
 		return r.encode(), nil
 	}},
 	{"token", func(text string) (string, error) {
-		s := parseSaying(text)
+		s := parseTokenGroups(text)
 		return s.String(), nil
 	}},
 	{"session", func(text string) (string, error) {
-		_, machine, _, err := memberOf("ses_1", text)
+		_, machine, _, err := decodePresence("ses_1", text)
 		return machine, err
 	}},
 	{"lives", func(text string) (string, error) {
@@ -73,7 +73,7 @@ func FuzzCodec(f *testing.F) {
 	m.Encode()
 	v := envelope{user: "u", machine: strings.Repeat("m", machineNameLen), token: 7, wanted: "s"}
 	entry := dedupEntry{idRecord: recordOf(m, []string{"u", "v"}), digest: strings.Repeat("d", 32), until: 1_700_000_000_000, seq: 5, placed: true, recalled: at}
-	groups := saying{until: 5, issued: 3, tokenID: "jti", groups: []string{"a", "b"}}
+	groups := tokenGroups{until: 5, issued: 3, tokenID: "jti", groups: []string{"a", "b"}}
 	for i, text := range []string{
 		string(encodeMessage(m)), string(v.encode()) + string(lifeMark("12345678", 9)) + "rest", entry.idRecord.encode(), entry.encode(),
 		groups.String(), strings.Repeat("m", machineNameLen) + string([]byte{formatVersion, tagUser, 1, 'u'}), "5:7,9:11", ";s1 5;s2 6",

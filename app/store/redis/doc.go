@@ -30,7 +30,7 @@
 // seconds by Redis' own clock.
 //
 // Publishing is at most once. What may be lost, with a connection or a missed
-// tick, is made good from the store: the Listener is told how far each mailbox
+// tick, is made good from the store: the Hub is told how far each mailbox
 // goes, and sessions that are not there read on.
 //
 // # A store that goes back in time

@@ -12,127 +12,68 @@ import (
 	"hookbridge/app/bridge"
 )
 
+// dumpPage is how many keys are read in one go.
+const dumpPage = 200
+
 // dumping is one Dump.
 type dumping struct {
 	*Archive
-	place place // behind what was given
-	take  func(e bridge.Entry, place string) error
+	now   int64 // when it began, Unix milliseconds: what had not expired then is given
+	take  func(e bridge.Entry) error
 	names map[string]string // of users, by their mailbox's tag
-	lived map[int64]string  // of lives, by number
-	read  bool              // all records are behind, and their names known
+	lived map[int64]string  // names of lives, by number
 }
 
-// kind is one kind of entries: the keys that have them, how many of these are
-// looked at in one go, and who gives what is in them.
-type kind struct {
+// kinds are the keys that have entries, and who gives what is in them, in the order
+// that bridge.Archive wants. Records are what ids are remembered by; the keys of shared
+// messages, which stand beside them, go on after the brace.
+var kinds = []struct {
 	pattern string
-	count   int64
 	dump    func(d *dumping, ctx context.Context, keys []string) error
-}
-
-// records is the pattern of what ids are remembered by; shared messages, beside
-// which they stand, have keys that go on after it.
-const records = "i*}"
-
-// kinds come in the order that bridge.Archive wants.
-var kinds = []kind{
-	{"machines}:lives", scanned, (*dumping).lives},
-	{records, 500, (*dumping).events},
-	{"[au]*}:h", scanned, (*dumping).mailboxes},
-	{"u*}:G", scanned, (*dumping).memberships},
-	{"u*}:R", scanned, (*dumping).revocations},
-	{"u*}:T", scanned, (*dumping).trails},
-	{"u*}:S*", scanned, (*dumping).sights},
+}{
+	{"machines}:lives", (*dumping).lives},
+	{"i*}", (*dumping).events},
+	{"[au]*}:h", (*dumping).mailboxes},
+	{"u*}:G", (*dumping).memberships},
+	{"u*}:R", (*dumping).revocations},
+	{"u*}:T", (*dumping).trails},
+	{"u*}:S*", (*dumping).sights},
 }
 
 // Dump implements bridge.Archive.
-func (a *Archive) Dump(ctx context.Context, after string, take func(e bridge.Entry, place string) error) error {
-	if err := a.e.checkWhole(ctx); err != nil {
-		return err
-	}
-	d := &dumping{Archive: a, take: take, names: make(map[string]string), read: after == ""}
-	var err error
-	if d.place, err = parsePlace(after, a.e.nowMs()); err != nil {
-		return err
-	}
-	servers, err := a.primaries(ctx)
-	if err != nil {
-		return err
-	}
-	d.place.of(servers)
+func (a *Archive) Dump(ctx context.Context, take func(e bridge.Entry) error) error {
+	d := &dumping{Archive: a, now: a.e.nowMs(), take: take, names: make(map[string]string)}
 	if err := d.learnNames(ctx); err != nil {
 		return err
 	}
-	if d.lived, err = d.livesByNumber(ctx); err != nil {
-		return err
-	}
-	for d.place.phase < len(kinds) {
-		for d.place.server < len(servers) {
-			if err := d.page(ctx, &servers[d.place.server]); err != nil {
-				return err
+	for _, k := range kinds {
+		err := a.e.scanKeys(ctx, k.pattern, func(keys []string) error {
+			for some := range slices.Chunk(keys, dumpPage) {
+				if err := k.dump(d, ctx, some); err != nil {
+					return err
+				}
 			}
-		}
-		d.place = place{now: d.place.now, phase: d.place.phase + 1, servers: d.place.servers}
-	}
-	return nil
-}
-
-// page gives what is in one page of keys, and turns it.
-func (d *dumping) page(ctx context.Context, server *primary) error {
-	k := kinds[d.place.phase]
-	keys, next, err := d.scan(ctx, server, d.place.cursor, k.pattern, k.count)
-	if err != nil {
-		return err
-	}
-	d.place.at(keys)
-	if d.place.key < len(keys) {
-		if err := k.dump(d, ctx, keys); err != nil {
+			return nil
+		})
+		if err != nil {
 			return err
 		}
 	}
-	d.place.turn(next)
 	return nil
 }
 
-// rest are the keys of a page that have not given everything yet, as far as is
-// known, and the number of the first.
-func (d *dumping) rest(keys []string) (first int, rest []string) {
-	return d.place.key, keys[d.place.key:]
-}
-
-// give hands an entry on, unless it was before: with it, the i-th key of the page
-// has given n. That only grows within a key, and is the same for an entry each
-// time, whatever has expired meanwhile.
-func (d *dumping) give(i int, n uint64, e bridge.Entry) error {
-	if i < d.place.key || i == d.place.key && n <= d.place.done {
-		return nil
-	}
-	d.place.key, d.place.done = i, n
-	return d.take(e, d.place.String())
-}
-
-// learnNames fills names: keys tell only the hashes of those. Those that records
-// have come with the events, unless these were given before.
+// learnNames fills names: keys tell only the hashes of those. Names that only records
+// have come with the events.
 func (d *dumping) learnNames(ctx context.Context) error {
 	e := d.e
 	for at := "-"; ; {
 		page, err := e.client.Do(ctx, e.client.B().Zrangebylex().Key(e.users()).Min(at).Max("+").Limit(0, scanned).Build()).AsStrSlice()
-		if err = e.fault(ctx, err); err != nil {
+		if err = e.fault(ctx, err); err != nil || len(page) == 0 {
 			return err
-		}
-		if len(page) == 0 {
-			break
 		}
 		d.learn(page...)
 		at = "(" + page[len(page)-1]
 	}
-	if d.read {
-		return nil
-	}
-	return d.keys(ctx, records, func(keys []string) (bool, error) {
-		_, err := d.records(ctx, keys)
-		return false, err
-	})
 }
 
 func (d *dumping) learn(users ...string) {
@@ -141,28 +82,42 @@ func (d *dumping) learn(users ...string) {
 	}
 }
 
+// lives gives what the store has lived through, oldest first.
+func (d *dumping) lives(ctx context.Context, keys []string) error {
+	e := d.e
+	d.lived = make(map[int64]string)
+	for _, list := range keys {
+		all, err := e.client.Do(ctx, e.client.B().Zrange().Key(list).Min("0").Max("-1").Withscores().Build()).AsZScores()
+		if err = e.fault(ctx, err); err != nil {
+			return err
+		}
+		for _, s := range all {
+			d.lived[int64(s.Score)] = s.Member
+			if err := d.take(bridge.Entry{Life: &bridge.LifeEntry{Name: s.Member}}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // records reads what ids are remembered by; nil for one that is over.
 func (d *dumping) records(ctx context.Context, keys []string) ([]*dedupEntry, error) {
-	e := d.e
-	cmds := make(rueidis.Commands, len(keys))
-	for i, k := range keys {
-		cmds[i] = e.client.B().Get().Key(k).Build()
+	texts, err := repliesOf(ctx, d.e, keys, d.e.get, (*rueidis.RedisResult).ToString)
+	if err != nil {
+		return nil, err
 	}
 	out := make([]*dedupEntry, len(keys))
-	for i, r := range e.client.DoMulti(ctx, cmds...) {
-		text, err := r.ToString()
-		if rueidis.IsRedisNil(err) {
+	for i, text := range texts {
+		if text == "" {
 			continue
-		}
-		if err = e.fault(ctx, err); err != nil {
-			return nil, err
 		}
 		rec, err := decodeDedupEntry(text)
 		if err != nil {
 			return nil, fmt.Errorf("read what the id of %s is remembered by: %w", keys[i], err)
 		}
 		d.learn(rec.users...)
-		if rec.until > d.place.now {
+		if rec.until > d.now {
 			out[i] = &rec
 		}
 	}
@@ -171,7 +126,6 @@ func (d *dumping) records(ctx context.Context, keys []string) ([]*dedupEntry, er
 
 // events gives what is remembered by ids.
 func (d *dumping) events(ctx context.Context, keys []string) error {
-	first, keys := d.rest(keys)
 	recs, err := d.records(ctx, keys)
 	if err != nil {
 		return err
@@ -190,7 +144,7 @@ func (d *dumping) events(ctx context.Context, keys []string) error {
 		}
 		ev := &bridge.EventEntry{ID: ids[i], Digest: []byte(r.digest), Until: r.until * int64(time.Millisecond), Type: r.typ, From: r.from,
 			At: nanos(r.at), Expires: nanos(r.expires), Recalled: nanos(r.recalled), Except: r.except, Places: places[i]}
-		if err := d.give(first+i, 1, bridge.Entry{Event: ev}); err != nil {
+		if err := d.take(bridge.Entry{Event: ev}); err != nil {
 			return err
 		}
 	}
@@ -208,7 +162,7 @@ func (r *dedupEntry) begun(places []bridge.PlaceEntry) bool {
 func (d *dumping) places(ctx context.Context, ids []string, recs []*dedupEntry) ([][]bridge.PlaceEntry, error) {
 	e := d.e
 	out := make([][]bridge.PlaceEntry, len(recs))
-	var cmds rueidis.Commands
+	var keys []string
 	var to []*uint64
 	for i, r := range recs {
 		if r == nil {
@@ -225,18 +179,15 @@ func (d *dumping) places(ctx context.Context, ids []string, recs []*dedupEntry) 
 			continue
 		}
 		for j, u := range users {
-			cmds = append(cmds, e.client.B().Get().Key(e.boxOf(u).delivered(ids[i])).Build())
+			keys = append(keys, e.boxOf(u).delivered(ids[i]))
 			to = append(to, &out[i][j].Seq)
 		}
 	}
-	for i, r := range e.client.DoMulti(ctx, cmds...) {
-		n, err := r.AsUint64()
-		if err = e.fault(ctx, err); err != nil {
-			return nil, err
-		}
+	places, err := repliesOf(ctx, e, keys, e.get, (*rueidis.RedisResult).AsUint64)
+	for i, n := range places {
 		*to[i] = n
 	}
-	return out, nil
+	return out, err
 }
 
 // boxOf is the mailbox of a user, or of all where that is empty.

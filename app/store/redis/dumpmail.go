@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -17,28 +18,25 @@ const letters = 200
 // mailboxes gives where mailboxes stand, and of each what is in it.
 func (d *dumping) mailboxes(ctx context.Context, keys []string) error {
 	e := d.e
-	first, keys := d.rest(keys)
 	var calls []call
 	var tags []string
-	var at []int
-	for i, k := range keys {
+	for _, k := range keys {
 		tag, rest := d.split(k)
 		if rest != "h" { // a key of another kind that looks like one
 			continue
 		}
 		b := e.mailboxAt(tag)
-		calls = append(calls, call{&e.scripts.mailboxState, []string{b.h, b.m, b.g}, []string{itoa(d.place.now)}})
-		tags, at = append(tags, tag), append(at, first+i)
+		calls = append(calls, call{&e.scripts.mailboxState, []string{b.h, b.g}, nil},
+			call{&e.scripts.pending, []string{b.m}, []string{"0", itoa(d.now)}})
+		tags = append(tags, tag)
 	}
-	for i, r := range e.runMany(ctx, calls) {
-		if r.err != nil {
-			return r.err
+	replies := e.runMany(ctx, calls)
+	for i := range tags {
+		state, pending := replies[2*i], replies[2*i+1]
+		if err := cmp.Or(state.err, pending.err); err != nil {
+			return err
 		}
-		list, err := r.message.ToArray()
-		if err != nil {
-			return e.fault(ctx, err)
-		}
-		m, err := d.mailboxEntry(list)
+		m, err := d.mailboxEntry(state.message, pending.message)
 		if err != nil {
 			return fmt.Errorf("read where the mailbox of %s stands: %w", tags[i], err)
 		}
@@ -55,11 +53,11 @@ func (d *dumping) mailboxes(ctx context.Context, keys []string) error {
 				return fmt.Errorf("read the tag %s: %w", tags[i], err)
 			}
 		}
-		if err := d.give(at[i], 1, bridge.Entry{Mailbox: m}); err != nil {
+		if err := d.take(bridge.Entry{Mailbox: m}); err != nil {
 			return err
 		}
 		if known {
-			if err := d.messages(ctx, at[i], e.mailboxAt(tags[i]), m); err != nil {
+			if err := d.messages(ctx, e.mailboxAt(tags[i]), m); err != nil {
 				return err
 			}
 		}
@@ -67,20 +65,24 @@ func (d *dumping) mailboxes(ctx context.Context, keys []string) error {
 	return nil
 }
 
-// mailboxEntry reads the answer of lua/mailbox_state.lua.
-func (d *dumping) mailboxEntry(list []rueidis.RedisMessage) (*bridge.MailboxEntry, error) {
-	if len(list) != 9 {
+// mailboxEntry reads the answers of lua/mailbox_state.lua and lua/pending.lua.
+func (d *dumping) mailboxEntry(state, pending rueidis.RedisMessage) (*bridge.MailboxEntry, error) {
+	list, err := state.ToArray()
+	if err != nil {
+		return nil, err
+	}
+	if len(list) != 8 {
 		return nil, errFormat
 	}
 	first, err := list[2].ToString()
 	if err != nil {
 		return nil, err
 	}
-	n, err := numbers(append(list[:2:2], list[3:7]...))
+	n, err := numbers(append(list[:2:2], list[3:6]...))
 	if err != nil {
 		return nil, err
 	}
-	m := &bridge.MailboxEntry{Head: n[0], Trimmed: n[1], Acked: bridge.Position{Mailbox: n[2], Broadcast: n[3]}, LastSeen: int64(n[4]), Expired: n[5]}
+	m := &bridge.MailboxEntry{Head: n[0], Trimmed: n[1], Acked: bridge.Position{Mailbox: n[2], Broadcast: n[3]}, LastSeen: int64(n[4])}
 	if first != "" {
 		m.Seen = true
 		if m.First, err = strconv.ParseUint(first, 10, 64); err != nil {
@@ -88,38 +90,53 @@ func (d *dumping) mailboxEntry(list []rueidis.RedisMessage) (*bridge.MailboxEntr
 		}
 		m.Acked.Broadcast = max(m.Acked.Broadcast, m.First)
 	}
-	taken, err := list[7].ToArray()
-	if err != nil {
-		return nil, err
-	}
-	if n, err = numbers(taken); err != nil {
-		return nil, err
-	}
-	starts, err := list[8].ToString()
+	starts, err := list[6].ToString()
 	if err != nil {
 		return nil, err
 	}
 	if m.Lives, err = d.lifeStarts(starts); err != nil {
 		return nil, err
 	}
-	gone := max(m.Trimmed, m.Expired)
-	for i := len(n) - 2; i >= 0; i -= 2 { // the script has the furthest first
-		if n[i+1] > gone {
-			m.Holes = append(m.Holes, [2]uint64{max(n[i], gone+1), min(n[i+1], m.Head)})
-		}
+	removed, err := ranges(list[7])
+	if err != nil {
+		return nil, err
 	}
+	held, err := ranges(pending)
+	if err != nil {
+		return nil, err
+	}
+	m.Gone(held, removed)
 	return m, nil
 }
 
-// messages gives what is in a mailbox, the i-th of its page. Behind the mailbox's
-// own entry it has given as much as the place of its last message, and one.
-func (d *dumping) messages(ctx context.Context, i int, b mailbox, box *bridge.MailboxEntry) error {
-	e := d.e
-	after := box.Trimmed
-	if i == d.place.key && d.place.done > 1 {
-		after = max(after, d.place.done-1)
+// lifeStarts names the lives that began in a mailbox. One that the list has
+// forgotten ends with the next: too early is safe.
+func (d *dumping) lifeStarts(text string) (out []bridge.LifeStart, err error) {
+	if text == "" {
+		return nil, nil
 	}
-	for {
+	starts, err := parseLifeStarts(text)
+	if err != nil {
+		return nil, err
+	}
+	forgotten := false
+	after := uint64(0)
+	for _, s := range starts {
+		if !forgotten {
+			after = s.after
+		}
+		name, ok := d.lived[s.no]
+		if forgotten = !ok; ok {
+			out = append(out, bridge.LifeStart{Life: name, After: after})
+		}
+	}
+	return out, nil
+}
+
+// messages gives what is in a mailbox.
+func (d *dumping) messages(ctx context.Context, b mailbox, box *bridge.MailboxEntry) error {
+	e := d.e
+	for after := box.Trimmed; ; {
 		page, err := e.client.Do(ctx, e.client.B().Xrange().Key(b.m).Start(itoa(after+1)+"-0").End("+").Count(letters).Build()).AsXRange()
 		if err = e.fault(ctx, err); err != nil {
 			return err
@@ -149,11 +166,11 @@ func (d *dumping) messages(ctx context.Context, i int, b mailbox, box *bridge.Ma
 			if err != nil {
 				return fmt.Errorf("read a message: %w", err)
 			}
-			if m.Expires.UnixMilli() <= d.place.now {
+			if m.Expires.UnixMilli() <= d.now {
 				continue
 			}
 			entry := &bridge.MessageEntry{User: box.User, Seq: after, ID: m.ID, Topic: m.Topic, Expires: nanos(m.Expires), Event: m.Event}
-			if err := d.give(i, 1+after, bridge.Entry{Message: entry}); err != nil {
+			if err := d.take(bridge.Entry{Message: entry}); err != nil {
 				return err
 			}
 		}

@@ -19,24 +19,19 @@ import (
 // group too many.
 func (d *dumping) memberships(ctx context.Context, keys []string) error {
 	e := d.e
-	first, keys := d.rest(keys)
-	var cmds rueidis.Commands
-	for _, k := range keys {
-		tag, _ := d.split(k)
-		cmds = append(cmds, e.client.B().Smembers().Key(k).Build(), e.client.B().Hgetall().Key(e.mailboxAt(tag).tokens()).Build())
+	lists, err := repliesOf(ctx, e, keys, func(k string) rueidis.Completed { return e.client.B().Smembers().Key(k).Build() }, (*rueidis.RedisResult).AsStrSlice)
+	if err != nil {
+		return err
 	}
-	replies := e.client.DoMulti(ctx, cmds...)
-	for i, key := range keys {
-		groups, err := replies[2*i].AsStrSlice()
-		if err = e.fault(ctx, err); err != nil {
-			return err
-		}
-		fields, err := replies[2*i+1].AsStrMap()
-		if err = e.fault(ctx, err); err != nil {
-			return err
-		}
-		slices.Sort(groups)
-		tag, _ := d.split(key)
+	tokens, err := repliesOf(ctx, e, keys, func(k string) rueidis.Completed {
+		tag, _ := d.split(k)
+		return e.hgetall(e.mailboxAt(tag).tokens())
+	}, (*rueidis.RedisResult).AsStrMap)
+	if err != nil {
+		return err
+	}
+	for i, groups := range lists {
+		tag, _ := d.split(keys[i])
 		user, err := d.memberOf(ctx, tag, groups)
 		if err != nil {
 			return err
@@ -44,53 +39,46 @@ func (d *dumping) memberships(ctx context.Context, keys []string) error {
 		if user == "" {
 			continue // all that it names is over
 		}
-		if err := d.membershipsOf(ctx, first+i, user, groups, fields); err != nil {
+		if err := d.membershipsOf(ctx, user, groups, tokens[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// membershipsOf gives those of one user, the i-th of the page.
-func (d *dumping) membershipsOf(ctx context.Context, i int, user string, groups []string, fields map[string]string) error {
+// membershipsOf gives those of one user.
+func (d *dumping) membershipsOf(ctx context.Context, user string, groups []string, fields map[string]string) error {
 	e := d.e
-	var cmds rueidis.Commands
-	for _, name := range groups {
-		g := e.groupKeys(name)
-		cmds = append(cmds, e.client.B().Sismember().Key(g.stored).Member(user).Build(), e.client.B().Zscore().Key(g.older).Member(user).Build())
+	stored, err := repliesOf(ctx, e, groups, func(name string) rueidis.Completed {
+		return e.client.B().Sismember().Key(e.groupKeys(name).stored).Member(user).Build()
+	}, (*rueidis.RedisResult).AsBool)
+	if err != nil {
+		return err
 	}
-	replies := e.client.DoMulti(ctx, cmds...)
-	tokens := sorted(fields)
-	n := uint64(0) // of what might be given: the same each time
-	give := func(m *bridge.MembershipEntry) error {
-		if n++; !m.Stored && m.Until == 0 {
-			return nil
-		}
-		return d.give(i, n, bridge.Entry{Membership: m})
+	older, err := repliesOf(ctx, e, groups, func(name string) rueidis.Completed {
+		return e.client.B().Zscore().Key(e.groupKeys(name).older).Member(user).Build()
+	}, (*rueidis.RedisResult).AsFloat64)
+	if err != nil {
+		return err
 	}
 	for j, name := range groups {
-		m := &bridge.MembershipEntry{Group: name, User: user}
-		var err error
-		m.Stored, err = replies[2*j].AsBool()
-		if err = e.fault(ctx, err); err != nil {
-			return err
-		}
-		until, err := replies[2*j+1].AsFloat64()
-		if err = e.fault(ctx, err); err != nil {
-			return err
-		}
-		if int64(until) > d.place.now {
+		m, until := &bridge.MembershipEntry{Group: name, User: user, Stored: stored[j]}, older[j]
+		if int64(until) > d.now {
 			m.Until = int64(until) * int64(time.Millisecond)
 		}
-		if err := give(m); err != nil {
-			return err
-		}
-		for _, token := range tokens {
-			m := &bridge.MembershipEntry{Group: name, User: user}
-			if s := parseSaying(fields[token]); s.names(name, d.place.now) {
-				m.Until, m.Token, m.TokenID, m.Issued = s.until*int64(time.Millisecond), token, s.tokenID, s.issued*int64(time.Millisecond)
+		if m.Stored || m.Until != 0 {
+			if err := d.take(bridge.Entry{Membership: m}); err != nil {
+				return err
 			}
-			if err := give(m); err != nil {
+		}
+		for token, text := range fields {
+			s := parseTokenGroups(text)
+			if !s.grants(name, d.now) {
+				continue
+			}
+			err := d.take(bridge.Entry{Membership: &bridge.MembershipEntry{Group: name, User: user,
+				Until: s.until * int64(time.Millisecond), Token: token, TokenID: s.tokenID, Issued: s.issued * int64(time.Millisecond)}})
+			if err != nil {
 				return err
 			}
 		}
@@ -107,16 +95,15 @@ func (d *dumping) memberOf(ctx context.Context, tag string, groups []string) (st
 			break
 		}
 		g := e.groupKeys(name)
-		for _, r := range e.client.DoMulti(ctx, e.client.B().Smembers().Key(g.stored).Build(),
-			e.client.B().Zrange().Key(g.older).Min("0").Max("-1").Build(), e.client.B().Zrange().Key(g.named).Min("0").Max("-1").Build()) {
-			users, err := r.AsStrSlice()
-			if err = e.fault(ctx, err); err != nil {
-				return "", err
-			}
-			for _, u := range users {
-				user, _ := userOf(u)
-				d.learn(user)
-			}
+		members, err := replies(ctx, e, rueidis.Commands{e.client.B().Smembers().Key(g.stored).Build(),
+			e.client.B().Zrange().Key(g.older).Min("0").Max("-1").Build(), e.client.B().Zrange().Key(g.named).Min("0").Max("-1").Build()},
+			(*rueidis.RedisResult).AsStrSlice)
+		if err != nil {
+			return "", err
+		}
+		for _, m := range slices.Concat(members...) {
+			user, _ := splitIndexMember(m)
+			d.learn(user)
 		}
 	}
 	return d.names[tag], nil
@@ -125,20 +112,14 @@ func (d *dumping) memberOf(ctx context.Context, tag string, groups []string) (st
 // revocations gives which tokens are no longer good.
 func (d *dumping) revocations(ctx context.Context, keys []string) error {
 	e := d.e
-	first, keys := d.rest(keys)
-	cmds := make(rueidis.Commands, len(keys))
-	for i, k := range keys {
-		cmds[i] = e.client.B().Hgetall().Key(k).Build()
+	all, err := repliesOf(ctx, e, keys, e.hgetall, (*rueidis.RedisResult).AsStrMap)
+	if err != nil {
+		return err
 	}
-	for i, r := range e.client.DoMulti(ctx, cmds...) {
-		fields, err := r.AsStrMap()
-		if err = e.fault(ctx, err); err != nil {
-			return err
-		}
+	for i, fields := range all {
 		tag, _ := d.split(keys[i])
 		user := d.names[tag]
-		list := sorted(fields)
-		for _, f := range list {
+		for f := range fields {
 			if name, ok := strings.CutPrefix(f, nameField); ok {
 				user = name
 			}
@@ -147,12 +128,12 @@ func (d *dumping) revocations(ctx context.Context, keys []string) error {
 			return fmt.Errorf("redis: %s holds revocations by an older version, for a user of whom nothing else is kept: "+
 				"revoke them again, or delete the key where their tokens have expired", keys[i])
 		}
-		for j, f := range list {
+		for f, text := range fields {
 			if f != "b" && !strings.HasPrefix(f, "j") {
 				continue
 			}
-			entry := &bridge.RevocationEntry{User: user, Revocation: revocation(f, fields[f])}
-			if err := d.give(first+i, uint64(j+1), bridge.Entry{Revocation: entry}); err != nil {
+			entry := &bridge.RevocationEntry{User: user, Revocation: revocation(f, text)}
+			if err := d.take(bridge.Entry{Revocation: entry}); err != nil {
 				return err
 			}
 		}
@@ -163,27 +144,22 @@ func (d *dumping) revocations(ctx context.Context, keys []string) error {
 // trails gives what ended sessions went through, of each user oldest first.
 func (d *dumping) trails(ctx context.Context, keys []string) error {
 	e := d.e
-	first, keys := d.rest(keys)
-	cmds := make(rueidis.Commands, len(keys))
-	for i, k := range keys {
-		cmds[i] = e.client.B().Lrange().Key(k).Start(0).Stop(-1).Build()
+	all, err := repliesOf(ctx, e, keys, func(k string) rueidis.Completed { return e.client.B().Lrange().Key(k).Start(0).Stop(-1).Build() }, (*rueidis.RedisResult).AsStrSlice)
+	if err != nil {
+		return err
 	}
-	oldest := time.UnixMilli(d.place.now).Add(-e.opts.IDRetention)
-	for i, r := range e.client.DoMulti(ctx, cmds...) {
-		kept, err := r.AsStrSlice()
-		if err = e.fault(ctx, err); err != nil {
-			return err
-		}
+	oldest := time.UnixMilli(d.now).Add(-e.opts.IDRetention)
+	for i, kept := range all {
 		slices.Reverse(kept)
-		for j, text := range kept {
+		for _, text := range kept {
 			t := &bridge.DeliveryLog{}
 			if err := json.Unmarshal([]byte(text), t); err != nil {
-				return fmt.Errorf("read a trail of %s: %w", keys[i], err)
+				return fmt.Errorf("read a delivery log of %s: %w", keys[i], err)
 			}
 			if !t.Ended.After(oldest) {
 				continue
 			}
-			if err := d.give(first+i, uint64(j+1), bridge.Entry{Trail: t}); err != nil {
+			if err := d.take(bridge.Entry{Trail: t}); err != nil {
 				return err
 			}
 		}
@@ -194,17 +170,12 @@ func (d *dumping) trails(ctx context.Context, keys []string) error {
 // sights gives what users have seen, as long as its id is remembered.
 func (d *dumping) sights(ctx context.Context, keys []string) error {
 	e := d.e
-	first, keys := d.rest(keys)
-	oldest := time.UnixMilli(d.place.now).Add(-e.opts.IDRetention)
-	cmds := make(rueidis.Commands, len(keys))
-	for i, k := range keys {
-		cmds[i] = e.client.B().Hgetall().Key(k).Build()
+	oldest := time.UnixMilli(d.now).Add(-e.opts.IDRetention)
+	all, err := repliesOf(ctx, e, keys, e.hgetall, (*rueidis.RedisResult).AsStrMap)
+	if err != nil {
+		return err
 	}
-	for i, r := range e.client.DoMulti(ctx, cmds...) {
-		fields, err := r.AsStrMap()
-		if err = e.fault(ctx, err); err != nil {
-			return err
-		}
+	for i, fields := range all {
 		tag, _ := d.split(keys[i])
 		user, ids := d.names[tag], sorted(fields)
 		if user == "" || len(ids) == 0 || keys[i] < e.sights(e.mailboxAt(tag), oldest) {
@@ -214,14 +185,13 @@ func (d *dumping) sights(ctx context.Context, keys []string) error {
 		if err != nil {
 			return err
 		}
-		n := uint64(0)
 		for j, id := range ids {
+			if !known[j] {
+				continue
+			}
 			for _, s := range parseSights(fields[id]) {
-				if n++; !known[j] {
-					continue
-				}
 				entry := &bridge.SightEntry{ID: id, User: user, Session: s.Session, At: s.At.UnixNano()}
-				if err := d.give(first+i, n, bridge.Entry{Sight: entry}); err != nil {
+				if err := d.take(bridge.Entry{Sight: entry}); err != nil {
 					return err
 				}
 			}
@@ -233,18 +203,13 @@ func (d *dumping) sights(ctx context.Context, keys []string) error {
 // known tells which ids are remembered.
 func (d *dumping) known(ctx context.Context, ids []string) ([]bool, error) {
 	e := d.e
-	cmds := make(rueidis.Commands, len(ids))
-	for i, id := range ids {
-		cmds[i] = e.client.B().Getrange().Key(e.record(id)).Start(dedupHead - untilDigits - recalledDigits).End(dedupHead - recalledDigits - 1).Build()
-	}
+	times, err := repliesOf(ctx, e, ids, func(id string) rueidis.Completed {
+		return e.client.B().Getrange().Key(e.record(id)).Start(dedupHead - untilDigits - recalledDigits).End(dedupHead - recalledDigits - 1).Build()
+	}, (*rueidis.RedisResult).ToString)
 	out := make([]bool, len(ids))
-	for i, r := range e.client.DoMulti(ctx, cmds...) {
-		text, err := r.ToString()
-		if err = e.fault(ctx, err); err != nil {
-			return nil, err
-		}
+	for i, text := range times {
 		until, err := strconv.ParseInt(text, 10, 64)
-		out[i] = err == nil && until > d.place.now
+		out[i] = err == nil && until > d.now
 	}
-	return out, nil
+	return out, err
 }

@@ -26,7 +26,7 @@ func (e *Store) Erase(ctx context.Context, user string) error {
 	if err = e.fault(ctx, err); err != nil {
 		return err
 	}
-	said, err := e.sayings(ctx, user)
+	said, err := e.tokensOf(ctx, user)
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func (e *Store) Erase(ctx context.Context, user string) error {
 		return err
 	}
 	now := e.opts.Now()
-	keys := []string{b.h, b.l, b.m, b.g, b.t, b.trails(), b.tokens(), e.sights(b, now), e.sights(b, now.Add(-e.opts.IDRetention))}
+	keys := []string{b.h, b.l, b.m, b.g, b.t, b.logs(), b.tokens(), e.sights(b, now), e.sights(b, now.Add(-e.opts.IDRetention))}
 	keys = append(keys, e.indexes(b)...)
 	n := bridge.Notice{Kind: bridge.NoticeErased, User: user}
 	if _, err = e.runDurable(ctx, call{&e.scripts.erase, keys, []string{e.channel(), e.self, e.notice(n), itoa(now.UnixNano())}}); err != nil {
@@ -50,10 +50,13 @@ func (e *Store) Erase(ctx context.Context, user string) error {
 	return e.forgetMember(ctx, user, slices.Compact(groups))
 }
 
+// patternOf turns a text into the pattern that only this text matches.
+var patternOf = strings.NewReplacer(`*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`, `\`, `\\`)
+
 // forgetMember takes a user's name off the lists of groups and of users, except where
 // the user has come back meanwhile.
 func (e *Store) forgetMember(ctx context.Context, user string, groups []string) error {
-	if err := e.unlist(ctx, user); err != nil {
+	if err := e.unlistUser(ctx, user); err != nil {
 		return err
 	}
 	own := e.mailboxOf(user).groups()
@@ -61,7 +64,7 @@ func (e *Store) forgetMember(ctx context.Context, user string, groups []string) 
 		g := e.groupKeys(name)
 		cmds := rueidis.Commands{e.client.B().Srem().Key(g.stored).Member(user).Build(), e.client.B().Zrem().Key(g.older).Member(user).Build()}
 		for at := uint64(0); ; {
-			page, err := e.client.Do(ctx, e.client.B().Zscan().Key(g.named).Cursor(at).Match(literal.Replace(indexed(user, ""))+"*").Count(scanned).Build()).AsScanEntry()
+			page, err := e.client.Do(ctx, e.client.B().Zscan().Key(g.named).Cursor(at).Match(patternOf.Replace(indexMember(user, ""))+"*").Count(scanned).Build()).AsScanEntry()
 			if err = e.fault(ctx, err); err != nil {
 				return err
 			}
@@ -76,12 +79,12 @@ func (e *Store) forgetMember(ctx context.Context, user string, groups []string) 
 			return err
 		}
 	}
-	said, err := e.sayings(ctx, user)
+	said, err := e.tokensOf(ctx, user)
 	if err != nil {
 		return err
 	}
 	for token, s := range said {
-		if err := e.agree(ctx, user, token, s.groups); err != nil {
+		if err := e.reindex(ctx, user, token, s.groups); err != nil {
 			return err
 		}
 	}
@@ -120,35 +123,21 @@ func (e *Store) forgetName(ctx context.Context, user string) error {
 	if unlisted, err := e.unlisted(ctx); err != nil || !unlisted {
 		return err
 	}
-	for _, node := range e.client.Nodes() {
-		for at := uint64(0); ; {
-			page, err := node.Do(ctx, node.B().Scan().Cursor(at).Match(e.opts.Prefix+":{i*}").Count(1000).Build()).AsScanEntry()
-			if err = e.fault(ctx, err); err != nil {
-				return err
-			}
-			if err := e.forgetIn(ctx, page.Elements, user); err != nil {
-				return err
-			}
-			if at = page.Cursor; at == 0 {
-				break
-			}
-		}
-	}
-	return nil
+	return e.scanKeys(ctx, "i*}", func(keys []string) error { return e.forgetIn(ctx, keys, user) })
 }
 
 // forgetIn takes a user's name out of the entries of ids, whose keys are given.
 func (e *Store) forgetIn(ctx context.Context, keys []string, user string) error {
 	for len(keys) > 0 {
-		found, err := e.getMany(ctx, keys)
+		texts, err := repliesOf(ctx, e, keys, e.get, (*rueidis.RedisResult).ToString)
 		if err != nil {
 			return err
 		}
 		var named []string
 		var calls []call
-		for _, key := range keys {
-			text, there := found[key]
-			if !there {
+		for i, key := range keys {
+			text := texts[i]
+			if text == "" {
 				continue
 			}
 			entry, err := decodeDedupEntry(text)

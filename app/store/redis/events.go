@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -13,32 +12,17 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// places tells where the event stood in each of its mailboxes; of an event to
-// all there is one.
+// places are the places of a message in each of its mailboxes; a message to all has one.
 func (e *Store) places(ctx context.Context, id string, r *dedupEntry) ([]uint64, error) {
 	if r.seq != 0 || !e.cluster && len(r.users) == 1 && r.expires.IsZero() {
 		return []uint64{r.seq}, nil
 	}
-	boxes := []mailbox{e.all}
-	if !r.all {
-		boxes = boxes[:0]
-		for _, u := range r.users {
-			boxes = append(boxes, e.mailboxOf(u))
-		}
+	users := r.users
+	if r.all {
+		users = []string{""}
 	}
-	out := make([]uint64, len(boxes))
-	cmds := make(rueidis.Commands, len(boxes))
-	for i, b := range boxes {
-		cmds[i] = e.client.B().Get().Key(b.delivered(id)).Build()
-	}
-	for i, reply := range e.doMany(ctx, cmds) {
-		n, err := reply.AsUint64()
-		if err = e.fault(ctx, err); err != nil {
-			return nil, err
-		}
-		out[i] = n
-	}
-	return out, nil
+	return repliesOf(ctx, e, users, func(user string) rueidis.Completed { return e.get(e.boxOf(user).delivered(id)) },
+		(*rueidis.RedisResult).AsUint64)
 }
 
 // Lookup implements bridge.Store.
@@ -70,12 +54,12 @@ func (e *Store) Lookup(ctx context.Context, id string) (rec bridge.Record, err e
 			users, rec.More = users[:bridge.MaxListed], true
 		}
 	}
-	rec.Recipients, err = e.fates(ctx, &rec, users, places)
+	rec.Recipients, err = e.recipients(ctx, &rec, users, places)
 	return rec, err
 }
 
-// fates asks each recipient's mailbox what became of the event there.
-func (e *Store) fates(ctx context.Context, rec *bridge.Record, users []string, places []uint64) ([]bridge.RecipientStatus, error) {
+// recipients reads each recipient's status from the recipient's mailbox.
+func (e *Store) recipients(ctx context.Context, rec *bridge.Record, users []string, places []uint64) ([]bridge.RecipientStatus, error) {
 	var cmds rueidis.Commands
 	now := e.opts.Now()
 	seqOf := func(i int) uint64 {
@@ -95,19 +79,19 @@ func (e *Store) fates(ctx context.Context, rec *bridge.Record, users []string, p
 			e.client.B().Hget().Key(e.sights(b, now)).Field(rec.ID).Build(),
 			e.client.B().Hget().Key(e.sights(b, now.Add(-e.opts.IDRetention))).Field(rec.ID).Build())
 	}
-	replies := e.doMany(ctx, cmds)
+	results := e.doMany(ctx, cmds)
 	out := make([]bridge.RecipientStatus, len(users))
 	for i, u := range users {
 		f := bridge.RecipientStatus{User: u}
 		if !rec.All {
 			f.Seq = seqOf(i)
 		}
-		entries, err := replies[4*i].AsXRange()
+		entries, err := results[4*i].AsXRange()
 		if err = e.fault(ctx, err); err != nil {
 			return nil, err
 		}
 		f.Held = len(entries) == 1 && seqOf(i) != 0 && rec.Expires.After(now)
-		acked, err := replies[4*i+1].ToArray()
+		acked, err := results[4*i+1].ToArray()
 		if err = e.fault(ctx, err); err != nil {
 			return nil, err
 		}
@@ -122,7 +106,7 @@ func (e *Store) fates(ctx context.Context, rec *bridge.Record, users []string, p
 			}
 			f.Acked = n >= seqOf(i)
 		}
-		for _, r := range replies[4*i+2 : 4*i+4] {
+		for _, r := range results[4*i+2 : 4*i+4] {
 			text, err := r.ToString()
 			if err = e.fault(ctx, err); err != nil {
 				return nil, err
@@ -134,7 +118,7 @@ func (e *Store) fates(ctx context.Context, rec *bridge.Record, users []string, p
 	return out, nil
 }
 
-// parseSights reads what lua/seen.lua wrote: ;session nanoseconds …
+// parseSights decodes what lua/seen.lua wrote: ;session nanoseconds …
 func parseSights(text string) (out []bridge.SeenAt) {
 	for _, one := range strings.Split(text, ";") {
 		session, at, ok := strings.Cut(one, " ")
@@ -145,8 +129,8 @@ func parseSights(text string) (out []bridge.SeenAt) {
 	return out
 }
 
-// owners lists by name those whose a message to all is: one more than are listed,
-// where there are more.
+// owners lists by name the users to whom a message to all belongs: MaxListed of them, and
+// one more if there are more.
 func (e *Store) owners(ctx context.Context, place uint64) (out []string, err error) {
 	for at := "-"; len(out) <= bridge.MaxListed; {
 		page, err := e.client.Do(ctx, e.client.B().Zrangebylex().Key(e.users()).Min(at).Max("+").Limit(0, 500).Build()).AsStrSlice()
@@ -188,7 +172,8 @@ func (e *Store) Recall(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	// First the mark, so that nobody who completes a broken append stores it anew.
+	// The mark comes first, so that nobody who completes a broken append stores the message
+	// again.
 	if _, err := e.run(ctx, call{&e.scripts.markRecalled, []string{e.record(id)}, []string{digits(e.opts.Now().UnixNano(), recalledDigits)}}); err != nil {
 		return err
 	}
@@ -216,7 +201,7 @@ func (e *Store) Recall(ctx context.Context, id string) error {
 	if len(r.users) < 2 {
 		return nil
 	}
-	// Last, so that nobody misses it who still finds it in a mailbox.
+	// The shared message goes last, when no mailbox refers to it any more.
 	message, who := e.sharedKeys(id)
 	return e.do(ctx, e.client.B().Del().Key(message, who).Build())
 }
@@ -254,20 +239,4 @@ func (e *Store) Seen(ctx context.Context, user, session, id string, at time.Time
 	_, err = e.run(ctx, call{&e.scripts.seen, []string{e.sights(b, e.opts.Now()), b.h}, []string{
 		id, session, itoa(at.UnixNano()), itoa(2 * e.opts.IDRetention.Milliseconds())}})
 	return err
-}
-
-// sortTrails puts ended sessions before those that live, each oldest first.
-func sortTrails(list []bridge.DeliveryLog) {
-	slices.SortStableFunc(list, func(a, b bridge.DeliveryLog) int {
-		switch {
-		case a.Ended.IsZero() != b.Ended.IsZero():
-			if a.Ended.IsZero() {
-				return 1
-			}
-			return -1
-		case a.Ended.IsZero():
-			return a.Member.Since.Compare(b.Member.Since)
-		}
-		return cmp.Or(a.Ended.Compare(b.Ended), cmp.Compare(a.Member.Session, b.Member.Session))
-	})
 }

@@ -2,6 +2,14 @@ package redis
 
 import "hookbridge/app/bridge"
 
+// HubOf is what Listen was given; nil before.
+func HubOf(e *Store) bridge.Hub {
+	if h := e.hub.Load(); h != nil {
+		return *h
+	}
+	return nil
+}
+
 // MessagesKey is the key of a user's messages.
 func MessagesKey(e *Store, user string) string { return e.mailboxOf(user).m }
 

@@ -14,8 +14,8 @@ import (
 // after a failure completes what was begun. fanOut itself does so if another life of the
 // store began meanwhile, because the store may have lost a part of it.
 func (e *Store) fanOut(ctx context.Context, m *bridge.Message) (r bridge.Receipt, err error) {
-	for turns := range maxTurns {
-		if err := pause(ctx, turns); err != nil {
+	for turns := range maxLifeTries {
+		if err := backoff(ctx, turns); err != nil {
 			return r, e.fault(ctx, err)
 		}
 		life := e.Life()
@@ -33,7 +33,7 @@ func (e *Store) fanOut(ctx context.Context, m *bridge.Message) (r bridge.Receipt
 			return r, nil
 		}
 	}
-	return r, errRestless
+	return r, errUnstable
 }
 
 func (e *Store) claimAndDeliver(ctx context.Context, m *bridge.Message) (r bridge.Receipt, err error) {

@@ -14,10 +14,13 @@ import (
 	"hookbridge/app/bridge"
 	"hookbridge/app/store/redis"
 	"hookbridge/app/store/redis/redistest"
+	"hookbridge/app/store/storetest"
 )
 
-// hub is a Listener that remembers.
+// hub is a Hub that remembers.
 type hub struct {
+	storetest.Hub
+
 	mu     sync.Mutex // guards what follows
 	heard  []string
 	behind map[string]bridge.Position
@@ -34,6 +37,7 @@ func (h *hub) Deliver(_ string, d bridge.Delivery) int {
 }
 func (h *hub) DeliverAll(d bridge.Delivery) int { return h.Deliver("", d) }
 func (h *hub) Notify(n bridge.Notice) {
+	h.Hub.Notify(n)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.told == nil {
@@ -62,7 +66,6 @@ func (h *hub) last() string {
 	}
 	return h.heard[len(h.heard)-1]
 }
-func (h *hub) Trails(string) []bridge.DeliveryLog { return nil }
 func (h *hub) Behind(user string, head bridge.Position) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -128,9 +131,20 @@ func appendTo(t *testing.T, e *redis.Store, m *bridge.Message) bridge.Receipt {
 
 func join(t *testing.T, e *redis.Store, user, session string) bridge.JoinState {
 	t.Helper()
-	st, err := e.Join(deadline(t, 10*time.Second), bridge.Member{User: user, Session: session, Transport: "websocket", Since: time.Now(), Until: time.Now().Add(time.Hour)})
+	st, err := enter(deadline(t, 10*time.Second), e, bridge.Member{User: user, Session: session, Transport: "websocket", Since: time.Now(), Until: time.Now().Add(time.Hour)})
 	must(t, err)
 	return st
+}
+
+// enter has a session join, registered in the hub before, as the bridge does.
+func enter(ctx context.Context, e *redis.Store, m bridge.Member) (bridge.JoinState, error) {
+	h, ok := redis.HubOf(e).(interface {
+		Join(context.Context, bridge.Live, bridge.Member) (bridge.JoinState, error)
+	})
+	if !ok {
+		return e.Join(ctx, m)
+	}
+	return h.Join(ctx, e, m)
 }
 
 func online(t *testing.T, e *redis.Store, user string) int {

@@ -54,10 +54,10 @@ func (e *Store) SetMember(ctx context.Context, group, user string, member bool) 
 	defer leave()
 	own := e.mailboxOf(user).groups()
 	if !member {
-		return e.takeOut(ctx, group, user)
+		return e.removeMember(ctx, group, user)
 	}
-	// The user's own list comes first: it may name a group too many, which is then
-	// looked up.
+	// The user's own list comes first: if it names a group too many, a reader finds out
+	// in that group's list.
 	if err := e.do(ctx, e.client.B().Sadd().Key(own).Member(group).Build()); err != nil {
 		return err
 	}
@@ -73,9 +73,9 @@ func (e *Store) SetMember(ctx context.Context, group, user string, member bool) 
 	return nil
 }
 
-// takeOut takes a user out of a group, and the group out of what their tokens
-// have said.
-func (e *Store) takeOut(ctx context.Context, group, user string) error {
+// removeMember takes a user out of a group, and the group out of those that the user's
+// tokens name.
+func (e *Store) removeMember(ctx context.Context, group, user string) error {
 	b, g := e.mailboxOf(user), e.groupKeys(group)
 	err := e.do(ctx, e.client.B().Srem().Key(g.stored).Member(user).Build(),
 		e.client.B().Zrem().Key(g.older).Member(user).Build(), e.client.B().Srem().Key(b.groups()).Member(group).Build())
@@ -91,7 +91,7 @@ func (e *Store) takeOut(ctx context.Context, group, user string) error {
 		return err
 	}
 	for _, t := range tokens {
-		if err := e.agree(ctx, user, t, []string{group}); err != nil {
+		if err := e.reindex(ctx, user, t, []string{group}); err != nil {
 			return err
 		}
 	}
@@ -113,7 +113,7 @@ func (e *Store) groupsOf(ctx context.Context, user string) (out []string, err er
 	if err = e.fault(ctx, err); err != nil {
 		return nil, err
 	}
-	tokens, err := e.sayings(ctx, user)
+	tokens, err := e.tokensOf(ctx, user)
 	if err != nil {
 		return nil, err
 	}

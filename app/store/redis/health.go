@@ -14,15 +14,15 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// checkPatience is how long a check waits for its write.
-const checkPatience = 2 * time.Second
+// checkTimeout is how long a check waits for its write.
+const checkTimeout = 2 * time.Second
 
-// health remembers how it went last, so that a change is logged once.
+// health keeps the outcome of the last check, so that a change is logged once.
 type health struct {
 	logger *slog.Logger
 
 	mu  sync.Mutex
-	err error // of the last attempt, if it failed
+	err error // of the last check; nil if it succeeded
 }
 
 func (h *health) note(err error) {
@@ -37,9 +37,9 @@ func (h *health) note(err error) {
 	h.err = err
 }
 
-// Check implements bridge.Store: it does on each server what an Append does, with a
-// mailbox of its own that holds one message, and wants this machine to hear the
-// others. Errors: ErrUnavailable, ErrClosed, the context's.
+// Check implements bridge.Store. It does on each primary what an Append does, in a mailbox
+// for checks that holds one message, and requires that this machine hears the others.
+// Errors: ErrUnavailable, ErrClosed, the context's.
 func (e *Store) Check(ctx context.Context) error {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
@@ -49,11 +49,11 @@ func (e *Store) Check(ctx context.Context) error {
 	if !e.listening.Load() {
 		return fmt.Errorf("%w: other machines are not heard", bridge.ErrUnavailable)
 	}
-	limited, cancel := context.WithTimeout(ctx, checkPatience)
+	limited, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	err = e.probe(limited)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		err = fmt.Errorf("%w: it has not answered for %v", bridge.ErrUnavailable, checkPatience)
+		err = fmt.Errorf("%w: it has not answered for %v", bridge.ErrUnavailable, checkTimeout)
 	}
 	if ctx.Err() == nil {
 		e.health.note(err)
@@ -62,9 +62,9 @@ func (e *Store) Check(ctx context.Context) error {
 }
 
 func (e *Store) probe(ctx context.Context) error {
-	// Nobody takes an empty text for a message.
-	ring := e.client.B().Publish().Channel(e.channel() + e.self).Message("").Build()
-	if err := e.do(ctx, ring); err != nil {
+	// An empty text is not taken for a message.
+	empty := e.client.B().Publish().Channel(e.channel() + e.self).Message("").Build()
+	if err := e.do(ctx, empty); err != nil {
 		return err
 	}
 	if !e.cluster {
@@ -82,12 +82,12 @@ func (e *Store) probe(ctx context.Context) error {
 	return nil
 }
 
-// probeTag is that of the mailbox for checks; in a Cluster a number follows. Like
-// all that begins with it, it is not what a store keeps; see Archive.Progress.
+// probeTag is the tag of the mailbox for checks; on a Cluster a number follows. Keys whose tags
+// begin with it are not counted as content of the store; see Archive.Begin.
 const probeTag = "machines"
 
-// probeAt puts a message into the mailbox of a tag by the scripts of an Append. Its
-// id is over as soon as it is written, so that each message is a new one.
+// probeAt puts a message into the mailbox for checks with a tag, by the scripts of an
+// Append. The message's id is forgotten at once, so that each message is a new one.
 func (e *Store) probeAt(ctx context.Context, tag string) error {
 	base := e.opts.Prefix + ":{" + tag + "}:probe:"
 	b := mailbox{base + "h", base + "m", base + "g", base + "t", base + "l", base}
@@ -110,7 +110,7 @@ func (e *Store) probeAt(ctx context.Context, tag string) error {
 	}
 	for _, c := range calls {
 		if err := e.probeBy(ctx, c); err != nil {
-			// A script that broke off may have left what no other one can go on from.
+			// A script that broke off may have left a state in which all others fail.
 			anew := e.client.B().Unlink().Key(id, b.h, b.m, b.g, b.t, base+"index").Build()
 			return errors.Join(err, e.do(ctx, anew))
 		}
@@ -136,28 +136,28 @@ func (e *Store) probeTags(ctx context.Context) (tags []string, err error) {
 	if err = e.fault(ctx, err); err != nil {
 		return nil, err
 	}
-	type stretch struct {
+	type slotRange struct {
 		first, last int64
 		primary     string
 	}
-	var slots []stretch
+	var slots []slotRange
 	left := make(map[string]bool)
 	for i := range ranges {
 		r, err := ranges[i].ToArray() // first, last, the primary (host, port, id), its replicas
 		if err != nil || len(r) < 3 {
-			return nil, fmt.Errorf("%w: redis: a stretch of slots that is none: %w", bridge.ErrUnavailable, err)
+			return nil, fmt.Errorf("%w: redis: a damaged range of slots: %w", bridge.ErrUnavailable, err)
 		}
 		first, err1 := r[0].AsInt64()
 		last, err2 := r[1].AsInt64()
 		node, err3 := r[2].ToArray()
 		if err := errors.Join(err1, err2, err3); err != nil || len(node) < 3 {
-			return nil, fmt.Errorf("%w: redis: a stretch of slots that is none: %w", bridge.ErrUnavailable, err)
+			return nil, fmt.Errorf("%w: redis: a damaged range of slots: %w", bridge.ErrUnavailable, err)
 		}
 		id, err := node[2].ToString()
 		if err != nil {
 			return nil, e.fault(ctx, err)
 		}
-		slots = append(slots, stretch{first, last, id})
+		slots = append(slots, slotRange{first, last, id})
 		left[id] = true
 	}
 	for i := 0; len(left) > 0 && i < maxProbeTags; i++ {
@@ -173,11 +173,11 @@ func (e *Store) probeTags(ctx context.Context) (tags []string, err error) {
 	return tags, nil
 }
 
-// maxProbeTags finds a tag of a primary that has a thousandth of all slots, as good
-// as surely.
+// maxProbeTags bounds the search. It almost certainly suffices for a primary that has a
+// thousandth of all slots.
 const maxProbeTags = 20_000
 
-// slotOf is the slot of a Cluster that a tag is in: CRC16 (XMODEM) modulo 16384.
+// slotOf is the slot of a tag in a Cluster: CRC16 (XMODEM) modulo 16384.
 func slotOf(tag string) uint16 {
 	var crc uint16
 	for i := range len(tag) {

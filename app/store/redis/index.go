@@ -11,7 +11,7 @@ import (
 )
 
 // An erasure takes the user's name out of all entries of ids. Which ids name a user is
-// therefore indexed in the user's own keys. There is a list for each period in which the ids on
+// therefore indexMember in the user's own keys. There is a list for each period in which the ids on
 // it are forgotten, so that a list expires with its ids.
 
 // indexStretch is the length of such a period, milliseconds: the longer, the fewer lists
@@ -41,7 +41,7 @@ func (e *Store) indexes(b mailbox) (keys []string) {
 
 // indexedKey is the key that says since when ids are listed (milliseconds): 0 for a
 // store that has listed them from the beginning.
-func (e *Store) indexedKey() string { return e.opts.Prefix + ":{machines}:indexed" }
+func (e *Store) indexedKey() string { return e.opts.Prefix + ":{machines}:indexMember" }
 
 // beginIndex notes since when ids are listed, once for a store.
 func (e *Store) beginIndex(ctx context.Context) error {
@@ -72,15 +72,12 @@ const indexPage = 1000
 // forgetListed takes a user's name out of the entries of the ids on the user's lists.
 func (e *Store) forgetListed(ctx context.Context, user string) error {
 	lists := e.indexes(e.mailboxOf(user))
-	cmds := make(rueidis.Commands, len(lists))
-	for i, k := range lists {
-		cmds[i] = e.client.B().Llen().Key(k).Build()
+	lengths, err := repliesOf(ctx, e, lists, func(list string) rueidis.Completed { return e.client.B().Llen().Key(list).Build() },
+		(*rueidis.RedisResult).AsInt64)
+	if err != nil {
+		return err
 	}
-	for i, r := range e.doMany(ctx, cmds) {
-		n, err := r.AsInt64()
-		if err = e.fault(ctx, err); err != nil {
-			return err
-		}
+	for i, n := range lengths {
 		for at := int64(0); at < n; at += indexPage {
 			keys, err := e.client.Do(ctx, e.client.B().Lrange().Key(lists[i]).Start(at).Stop(at+indexPage-1).Build()).AsStrSlice()
 			if err = e.fault(ctx, err); err != nil {
@@ -102,7 +99,7 @@ func (l *loading) list(ev *bridge.EventEntry, till int64) {
 			continue
 		}
 		key := l.e.index(l.e.mailboxOf(p.User), till)
-		l.add(l.e.client.B().Rpush().Key(key).Element(l.e.record(ev.ID)).Build(), key)
+		l.add(l.e.client.B().Rpush().Key(key).Element(l.e.record(ev.ID)).Build())
 		l.prolong(key, till-l.now+l.e.indexStretch())
 	}
 }

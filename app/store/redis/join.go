@@ -20,23 +20,29 @@ func (e *Store) Join(ctx context.Context, m bridge.Member) (st bridge.JoinState,
 	if m.User == "" {
 		return st, errNoUser
 	}
-	// First here: a message that is appended meanwhile waits for its echo.
-	before, known := e.crowd.join(m)
-	st, err = e.join(ctx, m)
-	switch {
-	case err == nil:
-		e.crowd.settled(m.Session)
-	case known:
-		e.crowd.back(before)
-	default:
-		e.crowd.leave(m.User, m.Session)
+	for range joinTries {
+		reconciled := e.reconciled.Load()
+		if st, err = e.join(ctx, m); err != nil {
+			return st, err
+		}
+		if h := e.hub.Load(); h != nil {
+			(*h).Joined(m)
+		}
+		if e.reconciled.Load() == reconciled {
+			break
+		}
+		// reconcile may have registered the session again with the token that it had before.
 	}
-	return st, err
+	return st, nil
 }
 
-// joining is the call that makes a session present. head is the newest place among
-// messages to all, starts where lives began among these.
-func (e *Store) joining(m bridge.Member, head, starts string, again bool) call {
+// joinTries bounds how often a session joins again because of reconcile.
+const joinTries = 3
+
+// joinCall is the call that makes a session present. head is the newest place among
+// messages to all, and starts says where lives began among these. again is set if the
+// session was present before.
+func (e *Store) joinCall(m bridge.Member, head, starts string, again bool) call {
 	b := e.mailboxOf(m.User)
 	keys := []string{b.h, b.l, b.revocations(), b.tokens()}
 	if !e.cluster {
@@ -47,28 +53,28 @@ func (e *Store) joining(m bridge.Member, head, starts string, again bool) call {
 		since = itoa(m.Since.UnixNano())
 	}
 	now := e.opts.Now()
-	return call{&e.scripts.join, keys, []string{m.Session, e.presence(m), itoa(now.UnixNano()), head, e.leases.dead(), since,
+	return call{&e.scripts.join, keys, []string{m.Session, e.encodePresence(m), itoa(now.UnixNano()), head, e.leases.dead(), since,
 		m.Token, itoa(max(0, m.Until.UnixMilli())), itoa(issuedMs(m.Issued)), m.TokenID, lines(m.Groups), itoa(now.UnixMilli()), flag(again), starts, flag(again || m.Returns)}}
 }
 
 func (e *Store) join(ctx context.Context, m bridge.Member) (st bridge.JoinState, err error) {
-	// Before the user is marked as seen: a list of those seen may name one too
-	// many, never one too few.
-	pre := rueidis.Commands{e.listed(m.User), e.client.B().Hmget().Key(e.all.h).Field("s", "lv").Build(), e.headcount(), e.listSession(m.Session, m.User)}
+	// The user goes on the list of users first: the list may name a user too many, but
+	// never one too few.
+	pre := rueidis.Commands{e.listUser(m.User), e.client.B().Hmget().Key(e.all.h).Field("s", "lv").Build(), e.setSessionCount(), e.listSession(m.Session, m.User)}
 	r := e.client.DoMulti(ctx, pre...)
 	for _, i := range []int{0, 3} {
 		if err := e.fault(ctx, r[i].Error()); err != nil {
 			return st, err
 		}
 	}
-	head, starts, err := e.allStand(ctx, r[1])
+	head, starts, err := e.broadcastState(ctx, r[1])
 	if err != nil {
 		return st, err
 	}
 	var reply rueidis.RedisMessage
-	err = e.inLife(ctx, func(lf *lifetime) (err error) {
+	err = e.inLife(ctx, func(lf *storeLife) (err error) {
 		st.Life = lf.name
-		reply, err = e.runOnceDurably(ctx, lf, e.joining(m, head, starts, false))
+		reply, err = e.runOnceDurably(ctx, lf, e.joinCall(m, head, starts, false))
 		return err
 	})
 	if err != nil {
@@ -76,16 +82,16 @@ func (e *Store) join(ctx context.Context, m bridge.Member) (st bridge.JoinState,
 	}
 	list, err := reply.ToArray()
 	if err != nil || len(list) == 0 {
-		return st, fmt.Errorf("%w: redis: a standing that is none: %w", bridge.ErrUnavailable, err)
+		return st, fmt.Errorf("%w: redis: a damaged answer to a join: %w", bridge.ErrUnavailable, err)
 	}
-	if refused := refusal(list); refused != nil {
+	if refused := joinRefusal(list); refused != nil {
 		if refused == bridge.ErrErased {
-			err = e.unlist(ctx, m.User)
+			err = e.unlistUser(ctx, m.User)
 		}
 		return st, cmp.Or(err, refused)
 	}
 	if len(list) < 8 {
-		return st, fmt.Errorf("%w: redis: a standing that is none", bridge.ErrUnavailable)
+		return st, fmt.Errorf("%w: redis: a damaged answer to a join", bridge.ErrUnavailable)
 	}
 	var n [7]uint64 // head, acked, acked of messages to all, first, head of messages to all, live, newly seen
 	for i := range n {
@@ -93,15 +99,15 @@ func (e *Store) join(ctx context.Context, m bridge.Member) (st bridge.JoinState,
 			return st, e.fault(ctx, err)
 		}
 	}
-	if n[6] == 1 { // an erasure that was under way may have taken the name off the list
-		if err := e.do(ctx, e.listed(m.User)); err != nil {
+	if n[6] == 1 { // an erasure that runs may have taken the name off the list
+		if err := e.do(ctx, e.listUser(m.User)); err != nil {
 			return st, err
 		}
 	}
-	if err := e.belong(ctx, m); err != nil {
+	if err := e.indexGroups(ctx, m); err != nil {
 		return st, err
 	}
-	if err := e.takenBack(ctx, m.User, list[8:]); err != nil {
+	if err := e.unindexGroups(ctx, m.User, list[8:]); err != nil {
 		return st, err
 	}
 	e.leases.newest(n[4])
@@ -114,8 +120,8 @@ func (e *Store) join(ctx context.Context, m bridge.Member) (st bridge.JoinState,
 	}, nil
 }
 
-// allStand reads s and lv of the log of messages to all.
-func (e *Store) allStand(ctx context.Context, r rueidis.RedisResult) (head, starts string, err error) {
+// broadcastState decodes s and lv of the log of messages to all.
+func (e *Store) broadcastState(ctx context.Context, r rueidis.RedisResult) (head, starts string, err error) {
 	all, err := r.ToArray()
 	if err == nil && len(all) != 2 {
 		err = errFormat
@@ -135,8 +141,8 @@ func (e *Store) allStand(ctx context.Context, r rueidis.RedisResult) (head, star
 	return head, starts, nil
 }
 
-// refusal is why lua/join.lua has let nobody in; nil where it has.
-func refusal(list []rueidis.RedisMessage) error {
+// joinRefusal is why lua/join.lua has refused a session; nil if it has not.
+func joinRefusal(list []rueidis.RedisMessage) error {
 	switch word, _ := list[0].ToString(); word {
 	case "e":
 		return bridge.ErrErased
@@ -146,13 +152,13 @@ func refusal(list []rueidis.RedisMessage) error {
 	return nil
 }
 
-// listed puts a user on the list of those who were seen.
-func (e *Store) listed(user string) rueidis.Completed {
+// listUser puts a user on the list of users.
+func (e *Store) listUser(user string) rueidis.Completed {
 	return e.client.B().Zadd().Key(e.users()).ScoreMember().ScoreMember(0, user).Build()
 }
 
-// unlist takes a user off the list of those who were seen, unless they are.
-func (e *Store) unlist(ctx context.Context, user string) error {
+// unlistUser takes a user off the list of users, unless the user has come back.
+func (e *Store) unlistUser(ctx context.Context, user string) error {
 	seen := e.client.B().Hexists().Key(e.mailboxOf(user).h).Field("f")
 	if yes, err := e.client.Do(ctx, seen.Build()).AsBool(); err != nil || yes {
 		return e.fault(ctx, err)
@@ -164,5 +170,5 @@ func (e *Store) unlist(ctx context.Context, user string) error {
 	if err != nil || !yes {
 		return e.fault(ctx, err)
 	}
-	return e.do(ctx, e.listed(user)) // they have come back meanwhile
+	return e.do(ctx, e.listUser(user)) // the user has come back meanwhile
 }

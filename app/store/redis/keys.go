@@ -30,7 +30,7 @@ func (e *Store) mailboxOf(user string) mailbox { return e.mailboxAt("u" + short(
 // entry does not hold it.
 func (b mailbox) delivered(id string) string { return b.base + "i:" + id }
 
-func (b mailbox) trails() string      { return b.base + "T" }
+func (b mailbox) logs() string        { return b.base + "T" }
 func (b mailbox) revocations() string { return b.base + "R" }
 func (b mailbox) groups() string      { return b.base + "G" }
 func (b mailbox) tokens() string      { return b.base + "K" }

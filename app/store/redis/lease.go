@@ -7,21 +7,19 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
-
-	"hookbridge/app/bridge"
 )
 
-// leases is what is known of machines, as of the last renewal.
+// leases is what this machine knows of all machines, as of its last renewal.
 type leases struct {
-	mu        sync.Mutex // guards what follows
-	until     map[string]int64
-	updated   time.Time // when until was, by this machine's clock
-	sessions  map[string]int64
-	gone      string    // the names of dead machines, run together
-	sent      uint64    // ticks published
-	heard     uint64    // the last tick heard; 0 before the first
-	broadcast uint64    // the newest place among messages to all that is known here
-	last      time.Time // when this machine asked for the renewal that succeeded last
+	mu        sync.Mutex       // guards what follows
+	until     map[string]int64 // when each machine's lease lapses, by the clock of Redis
+	updated   time.Time        // when until was read, by this machine's clock
+	sessions  map[string]int64 // how many each machine has
+	gone      string           // the names of machines whose leases have lapsed, each with a blank
+	sent      uint64           // ticks published
+	heard     uint64           // the last tick heard; 0 before the first
+	broadcast uint64           // the newest place among messages to all, as far as is known
+	last      time.Time        // when the last renewal that succeeded was begun
 }
 
 func newLeases() *leases { return &leases{until: map[string]int64{}, sessions: map[string]int64{}} }
@@ -33,7 +31,7 @@ func (l *leases) tick() uint64 {
 	return l.sent
 }
 
-// ticked notes a tick that was heard and tells whether one before it was not.
+// ticked notes a tick that was heard and reports whether one before it was missed.
 func (l *leases) ticked(n uint64) (missed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -42,7 +40,8 @@ func (l *leases) ticked(n uint64) (missed bool) {
 	return missed
 }
 
-// forgetNewest is for when that log may have gone back.
+// forgetNewest forgets what newest knows: the log of messages to all may have gone back in
+// time.
 func (l *leases) forgetNewest() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -57,8 +56,8 @@ func (l *leases) newest(seq uint64) uint64 {
 	return l.broadcast
 }
 
-// renewed notes a renewal, and lapsed tells whether the last one was so long ago that
-// this machine may have missed what became of the store.
+// renewed notes a renewal; lapsed reports whether the last one was so long ago that this
+// machine may have missed a change of the store's life.
 func (l *leases) renewed(at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -77,23 +76,23 @@ func (l *leases) dead() string {
 	return l.gone
 }
 
-// lives tells whether a machine's word about a session counts, which is there since
-// a time. A machine that is not known has just come, and so has its session; or it
+// alive reports whether a machine is alive that has a session since a time. A machine
+// that is not known here either has just started, and then its session is young, or it
 // died long ago.
-func (l *leases) lives(machine string, since time.Time) bool {
+func (l *leases) alive(machine string, since time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, known := l.until[machine]; !known && since.Before(l.updated.Add(-strangerAge)) {
+	if _, known := l.until[machine]; !known && since.Before(l.updated.Add(-unknownMachineAge)) {
 		return false
 	}
 	return !strings.Contains(l.gone, machine)
 }
 
-// strangerAge is how old a session may be whose machine is not known. Its since is by
-// the clock of another machine.
-const strangerAge = time.Minute
+// unknownMachineAge is how old a session of an unknown machine may be. The session's
+// since is by the clock of that machine.
+const unknownMachineAge = time.Minute
 
-// lapsedAt is when a dead machine was last known to live, by the clock of Redis.
+// lapsedAt is when a dead machine's lease lapsed, by the clock of Redis.
 func (l *leases) lapsedAt(machine string) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -128,8 +127,8 @@ func (l *leases) update(now int64, until map[string]int64, at time.Time) {
 	}
 }
 
-// sessionsElsewhere counts the live sessions of all other machines, as they say
-// with each that comes or goes.
+// sessionsElsewhere counts the live sessions of all other machines. Each machine updates
+// its count when a session comes or goes.
 func (e *Store) sessionsElsewhere(ctx context.Context) int {
 	_, n, _ := e.machineKeys()
 	if counts, err := e.client.Do(ctx, e.client.B().Hgetall().Key(n).Build()).AsIntMap(); err == nil {
@@ -138,37 +137,37 @@ func (e *Store) sessionsElsewhere(ctx context.Context) int {
 	return e.leases.sessionsElsewhere(e.self)
 }
 
-// headcount tells the others how many sessions this machine has.
-func (e *Store) headcount() rueidis.Completed {
+// setSessionCount tells other machines how many sessions this one has.
+func (e *Store) setSessionCount() rueidis.Completed {
 	_, n, _ := e.machineKeys()
-	return e.client.B().Hset().Key(n).FieldValue().FieldValue(e.self, itoa(e.crowd.count("", nil))).Build()
+	return e.client.B().Hset().Key(n).FieldValue().FieldValue(e.self, itoa(e.sessionsHere("", nil))).Build()
 }
 
-// renewing keeps this machine's word for the engine's life.
-func (e *Store) renewing() {
+// keepRenewing renews this machine's lease until Close.
+func (e *Store) keepRenewing() {
 	tick := time.NewTicker(e.opts.Renew)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-		case <-e.life.Done():
+		case <-e.ctx.Done():
 			return
 		}
-		ctx, cancel := context.WithTimeout(e.life, e.opts.Patience)
-		err := e.checkPrimaries(ctx)
-		if err == nil {
-			err = e.renew(ctx)
-		}
-		cancel()
-		if e.life.Err() == nil {
+		err := e.whileOpen(func(ctx context.Context) error {
+			if err := e.checkPrimaries(ctx); err != nil {
+				return err
+			}
+			return e.renew(ctx)
+		})
+		if !e.closed.Load() {
 			e.health.note(err)
 		}
 	}
 }
 
-// upToDate renews first where this machine of a Cluster has been away for a lease: no
-// script could tell it that the store lives another life by now.
-func (e *Store) upToDate(ctx context.Context) error {
+// ensureRenewed renews the lease first if it has lapsed and the store is a Cluster: no
+// script could tell this machine that the store lives another life by now.
+func (e *Store) ensureRenewed(ctx context.Context) error {
 	if !e.cluster || !e.leases.lapsed(e.opts.Lease) {
 		return nil
 	}
@@ -178,13 +177,13 @@ func (e *Store) upToDate(ctx context.Context) error {
 	return e.renew(ctx)
 }
 
-// renew says that this machine lives, and hears of the others.
+// renew renews this machine's lease and reads those of the others.
 func (e *Store) renew(ctx context.Context) error {
 	asked := time.Now()
 	z, n, epoch := e.machineKeys()
 	name := randomName(8)
 	reply, err := e.run(ctx, call{&e.scripts.renew, []string{z, n, epoch}, []string{
-		e.self, itoa(e.opts.Lease.Milliseconds()), itoa(e.crowd.count("", nil)), e.channel(), itoa(e.leases.tick()), name}})
+		e.self, itoa(e.opts.Lease.Milliseconds()), itoa(e.sessionsHere("", nil)), e.channel(), itoa(e.leases.tick()), name}})
 	if err != nil {
 		return err
 	}
@@ -218,12 +217,12 @@ func (e *Store) renew(ctx context.Context) error {
 	if err != nil {
 		return e.fault(ctx, err)
 	}
-	// A renewal whose answer was lost may have been the one that found this out.
+	// The renewal that found the lease lapsed may be one whose answer was lost.
 	e.renewals.Lock()
 	late := time.Since(e.renewed) > e.opts.Lease
 	e.renewed = time.Now()
-	// Others may have struck this machine's sessions out, or be about to: once more
-	// with the next renewal, when whoever does that has noticed.
+	// Other machines may have taken this one's sessions out, or be about to. Those that
+	// are about to have noticed by the next renewal: reconcile then once more.
 	again := e.revived
 	e.revived = late || lapsed == 1
 	again = again || e.revived
@@ -232,45 +231,4 @@ func (e *Store) renew(ctx context.Context) error {
 		return e.reconcile(ctx)
 	}
 	return nil
-}
-
-// presence is what stands in a mailbox's l of a session: the machine, then the rest.
-// lua/join.lua adds the life that it is written in.
-func (e *Store) presence(m bridge.Member) string {
-	enc := newEncoder(64)
-	enc.text(tagFingerprint, m.Token) // first, where lua/lib.lua looks for it
-	enc.text(tagUser, m.User)
-	enc.text(tagFrom, m.Transport)
-	enc.time(tagAt, m.Since)
-	enc.text(tagID, m.TokenID)
-	enc.time(tagExpires, m.Until)
-	return e.self + string(enc.b)
-}
-
-// memberOf reads it back, and in which life it was written; that is empty where an
-// older version did.
-func memberOf(session, value string) (m bridge.Member, machine, life string, err error) {
-	if len(value) < machineNameLen {
-		return m, "", "", errFormat
-	}
-	m.Session = session
-	err = decode([]byte(value[machineNameLen:]), func(tag byte, v []byte) {
-		switch tag {
-		case tagUser:
-			m.User = string(v)
-		case tagFrom:
-			m.Transport = string(v)
-		case tagAt:
-			m.Since = decodeTime(v)
-		case tagFingerprint:
-			m.Token = string(v)
-		case tagID:
-			m.TokenID = string(v)
-		case tagExpires:
-			m.Until = decodeTime(v)
-		case tagLife:
-			life = string(v)
-		}
-	})
-	return m, value[:machineNameLen], life, err
 }

@@ -15,67 +15,67 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// A life (see bridge.Store.Life) is a random name and a number. The numbers grow
-// with time: a new one is at least the milliseconds since 1970, so that none is
-// given twice even where the list of lives itself went back in time.
+// A life (see bridge.Store.Life) has a random name and a number. The numbers grow with
+// time: a new one is at least the milliseconds since 1970, so that no number is given
+// twice, even if the list of lives itself went back in time.
 //
-// A life is bound to the servers that it began on, by the id that each server has
-// for its reign as a primary (master_replid: Redis makes a new one with each start
-// and each promotion). Nothing that Redis keeps can say whether the server that
-// answers is still the same one, because it would be restored or replicated with
-// the rest. What is neither kept nor replicated is the cache of scripts: the text
-// of each script names the life, so that a server which has restarted or taken
-// over does not know it (NOSCRIPT), whatever its data says. The engine then looks
-// which servers reign (see settle), and begins a new life unless all of them are
-// those of the current one. It never sends a script by its source.
+// A life is bound to the primaries that it began on, by their replication ids
+// (master_replid: a server gets a new one whenever it starts or is promoted). No key in Redis can
+// tell whether the server that answers is still the same one, because the key would be
+// restored or replicated with the rest. What is neither stored nor replicated is the
+// cache of scripts. The text of each script therefore names the life: a server that has
+// restarted or taken over does not have it (NOSCRIPT), whatever its data says. The Store
+// then asks which servers are primaries (see adoptLife), and begins a new life unless the
+// current one is bound to all of them. It never sends a script by its source.
 //
-// Beside that, each script on a single Redis compares the current life's name with
-// its own, so that all machines go over to a new life in the same moment. A Cluster
-// cannot look at another slot's key: there a mailbox refuses messages of a life
-// older than the last one noted in it.
+// In addition each script on a single Redis compares the current life's name with its
+// own, so that all machines go over to a new life at the same moment. A script on a Cluster
+// cannot read another slot's key: there a mailbox refuses messages of a life that is older
+// than the newest one noted in it.
 const (
 	lifeLength = 8
-	// maxLives is how many lives a store remembers; a cursor of an older one gets
-	// a gap. How many beginnings a mailbox remembers, lua/lib.lua says.
+	// maxLives is how many lives a store remembers; a cursor of an older life gets a gap.
+	// (A mailbox remembers where some of them began: see LIVES in lua/lib.lua.)
 	maxLives = 10_000
-	// maxTurns bounds how often one call follows the store from life to life: while
-	// servers change their roles, for some seconds.
-	maxTurns = 14
-	// maxTries is how often the servers are asked in one turn.
-	maxTries = 10
+	// maxLifeTries bounds how often one call is tried in another life: for some seconds,
+	// while servers change their roles.
+	maxLifeTries = 14
+	// maxPrimaryTries is how often findLife asks the primaries.
+	maxPrimaryTries = 10
 )
 
 var (
 	errUnsettled       = errors.New("the server changed its role meanwhile")
-	errRestless        = fmt.Errorf("%w: redis: the servers change too often", bridge.ErrUnavailable)
+	errUnstable        = fmt.Errorf("%w: redis: the servers change too often", bridge.ErrUnavailable)
 	errNoReplicationID = errors.New("redis: INFO replication does not tell master_replid, by which a restored or promoted server is recognised")
 )
 
-// lifetime is a life, and the scripts as they are sent in it. It does not change.
-type lifetime struct {
-	name           string // empty: none, for who has the store alone; see Archive
+// storeLife is a life of the store with the scripts as they are sent in it. It does not
+// change.
+type storeLife struct {
+	name           string // empty for an Archive, which has the store to itself
 	no             int64
 	header         string
 	hashes         []string        // by script.n
 	replicationIDs map[string]bool // of the primaries that were asked; nil: none was
 }
 
-// lives is how the engine follows the store from life to life.
+// lives is what is known of the store's current life.
 type lives struct {
-	now     atomic.Pointer[lifetime] // that scripts run in
-	turning chan struct{}            // held by whoever looks for the current one
+	now     atomic.Pointer[storeLife] // the life that scripts run in
+	finding chan struct{}             // findLife puts a value into it while it runs
 
-	mu        sync.Mutex // held while the Listener is told of a new life
-	announced atomic.Pointer[lifetime]
-	looked    atomic.Int64 // conns.broken when the servers were looked at last
-	following atomic.Bool  // see follow
+	mu        sync.Mutex // held while the Hub is told of a new life
+	announced atomic.Pointer[storeLife]
+	checked   atomic.Int64 // conns.broken when the primaries were checked last
+	later     atomic.Bool  // findLifeLater runs
 }
 
-func newLives() *lives { return &lives{turning: make(chan struct{}, 1)} }
+func newLives() *lives { return &lives{finding: make(chan struct{}, 1)} }
 
-// lifetime makes the scripts of a life.
-func (e *Store) lifetime(name string, no int64) *lifetime {
-	lf := &lifetime{name: name, no: no, hashes: make([]string, len(e.scripts.all)),
+// newLife makes the scripts of a life.
+func (e *Store) newLife(name string, no int64) *storeLife {
+	lf := &storeLife{name: name, no: no, hashes: make([]string, len(e.scripts.all)),
 		header: scriptHeader(name, no, name != "" && !e.cluster)}
 	for _, s := range e.scripts.all {
 		lf.hashes[s.n] = hashOf(lf.source(s))
@@ -83,18 +83,18 @@ func (e *Store) lifetime(name string, no int64) *lifetime {
 	return lf
 }
 
-func (lf *lifetime) source(s *script) string { return lf.header + s.body }
+func (lf *storeLife) source(s *script) string { return lf.header + s.body }
 
-// lifeKeys are the current life's name; all lives by number; and the reigns that
-// the current one is bound to.
-func (e *Store) lifeKeys() (current, list, reigns string) {
+// lifeKeys are the keys of the current life's name, of all lives by number, and of the
+// primaries' replication ids that the current life is bound to.
+func (e *Store) lifeKeys() (current, list, primaries string) {
 	base := e.opts.Prefix + ":{machines}:"
 	return base + "life", base + "lives", base + "reigns"
 }
 
-// otherLife tells whether a script was not run because the store lives another
-// life, as far as the server can tell. no is a life that a mailbox has seen already,
-// where that is the reason.
+// otherLife reports whether the server did not run a script because the store may live
+// another life. If the reason is that a mailbox has noted a newer life, no is that life's
+// number.
 func otherLife(err error) (no int64, other bool) {
 	if err == nil {
 		return 0, false
@@ -114,14 +114,14 @@ func otherLife(err error) (no int64, other bool) {
 	return no, err == nil
 }
 
-// inLife calls do with the life that the store lives; again with the next one where
-// it turns out to be over.
-func (e *Store) inLife(ctx context.Context, do func(lf *lifetime) error) error {
-	for turns := range maxTurns {
-		if err := pause(ctx, turns); err != nil {
+// inLife calls do with the life that the store lives. If that life turns out to be over,
+// it calls do again with the next one.
+func (e *Store) inLife(ctx context.Context, do func(lf *storeLife) error) error {
+	for tries := range maxLifeTries {
+		if err := backoff(ctx, tries); err != nil {
 			return e.fault(ctx, err)
 		}
-		if err := e.sure(ctx); err != nil {
+		if err := e.ensurePrimaries(ctx); err != nil {
 			return e.fault(ctx, err)
 		}
 		lf := e.lives.now.Load()
@@ -130,19 +130,20 @@ func (e *Store) inLife(ctx context.Context, do func(lf *lifetime) error) error {
 		if !other {
 			return e.fault(ctx, err)
 		}
-		if err := e.turn(ctx, lf, no); err != nil {
+		if err := e.findLife(ctx, lf, no); err != nil {
 			return err
 		}
 	}
-	return errRestless
+	return errUnstable
 }
 
-// pause waits before a call follows the store again, the longer the more often.
-func pause(ctx context.Context, turns int) error {
-	if turns < 2 {
+// backoff waits before a call is tried again: not before the first two tries, and then
+// longer each time.
+func backoff(ctx context.Context, tries int) error {
+	if tries < 2 {
 		return nil
 	}
-	timer := time.NewTimer(min(10*time.Millisecond<<turns, 500*time.Millisecond))
+	timer := time.NewTimer(min(10*time.Millisecond<<tries, 500*time.Millisecond))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -152,28 +153,28 @@ func pause(ctx context.Context, turns int) error {
 	}
 }
 
-// sure looks at the servers where a connection has ended since that was done last. One
-// that was demoted and has come back to power knows the scripts from before, whatever
-// it has lost; who was connected to it then is connected anew.
-func (e *Store) sure(ctx context.Context) error {
+// ensurePrimaries checks the primaries if a connection has ended since they were checked
+// last. A server that was demoted and has been promoted again still has the scripts in its
+// cache, whatever data it has lost; but the connections to it have ended.
+func (e *Store) ensurePrimaries(ctx context.Context) error {
 	n := e.conns.broken.Load()
-	if e.lives.now.Load().name == "" || n == e.lives.looked.Load() {
+	if e.lives.now.Load().name == "" || n == e.lives.checked.Load() {
 		return nil
 	}
 	if err := e.checkPrimaries(ctx); err != nil {
 		return err
 	}
-	e.lives.looked.Store(n)
+	e.lives.checked.Store(n)
 	return nil
 }
 
-// turn finds out what life the store lives after from, which is over or whose
-// scripts are not known any more. least is the least number that it may have.
-// When it returns, the Listener has been told.
-func (e *Store) turn(ctx context.Context, from *lifetime, least int64) error {
+// findLife finds out which life the store lives now: the life from is over, or a server
+// has forgotten its scripts. least is the least number that the life may have. When
+// findLife returns, the Hub has been told.
+func (e *Store) findLife(ctx context.Context, from *storeLife, least int64) error {
 	select {
-	case e.lives.turning <- struct{}{}:
-		defer func() { <-e.lives.turning }()
+	case e.lives.finding <- struct{}{}:
+		defer func() { <-e.lives.finding }()
 	case <-ctx.Done():
 		return e.fault(ctx, ctx.Err())
 	}
@@ -183,14 +184,14 @@ func (e *Store) turn(ctx context.Context, from *lifetime, least int64) error {
 	if from != nil && from.name == "" {
 		return fmt.Errorf("%w: redis: scripts are not kept", bridge.ErrUnavailable)
 	}
-	var lf *lifetime
+	var lf *storeLife
 	var epoch string
 	var err error
-	for tries := range maxTries { // a connection that has lain idle may be one to a server that is gone
-		if err = pause(ctx, tries); err != nil {
+	for tries := range maxPrimaryTries { // an idle connection may lead to a server that is gone
+		if err = backoff(ctx, tries); err != nil {
 			break
 		}
-		lf, epoch, err = e.settle(ctx, from, least)
+		lf, epoch, err = e.adoptLife(ctx, from, least)
 		if _, said := rueidis.IsRedisErr(err); err == nil || said || ctx.Err() != nil || errors.Is(err, errNoReplicationID) {
 			break
 		}
@@ -205,11 +206,11 @@ func (e *Store) turn(ctx context.Context, from *lifetime, least int64) error {
 	return nil
 }
 
-// settle asks every primary for its reign, adopts the current life where it is
-// bound to all of these or begins a new one, and sees that they know its scripts.
-// All that is said to one server goes over one connection, and it must not have
-// changed its role meanwhile.
-func (e *Store) settle(ctx context.Context, from *lifetime, least int64) (lf *lifetime, epoch string, err error) {
+// adoptLife asks every primary for its replication id. If the current life is bound to
+// all of them it adopts that life, or else it begins a new one, and has the primaries cache the life's
+// scripts. It uses one connection for each server, which must not change its
+// role meanwhile.
+func (e *Store) adoptLife(ctx context.Context, from *storeLife, least int64) (lf *storeLife, epoch string, err error) {
 	servers, err := e.connectPrimaries(ctx)
 	for _, s := range servers {
 		defer s.release()
@@ -221,7 +222,7 @@ func (e *Store) settle(ctx context.Context, from *lifetime, least int64) (lf *li
 	if from != nil {
 		own = from.no
 	}
-	current, list, reigns := e.lifeKeys()
+	current, list, primaries := e.lifeKeys()
 	_, _, epochKey := e.machineKeys()
 	args := []string{randomName(lifeLength), itoa(own), itoa(least), randomName(8), itoa(formatVersion), itoa(maxLives)}
 	seen := make(map[string]bool)
@@ -229,7 +230,7 @@ func (e *Store) settle(ctx context.Context, from *lifetime, least int64) (lf *li
 		args = append(args, s.replicationID)
 		seen[s.replicationID] = true
 	}
-	ask := e.client.B().Eval().Script(e.scripts.life).Numkeys(5).Key(current, list, reigns, epochKey, e.formatKey()).Arg(args...).Build()
+	ask := e.client.B().Eval().Script(e.scripts.life).Numkeys(5).Key(current, list, primaries, epochKey, e.formatKey()).Arg(args...).Build()
 	var reply rueidis.RedisResult
 	if e.cluster {
 		reply = e.client.Do(ctx, ask)
@@ -247,14 +248,14 @@ func (e *Store) settle(ctx context.Context, from *lifetime, least int64) (lf *li
 	if err != nil {
 		return nil, "", err
 	}
-	lf = e.lifetime(words[0], no)
+	lf = e.newLife(words[0], no)
 	lf.replicationIDs = seen
 	for _, s := range servers {
 		err := s.loadScripts(ctx, e, lf)
 		if err != nil && !e.cluster {
 			return nil, "", err
 		}
-		if err != nil { // whoever needs it finds out
+		if err != nil { // whoever needs this server notices then
 			delete(seen, s.replicationID)
 		}
 	}
@@ -264,10 +265,10 @@ func (e *Store) settle(ctx context.Context, from *lifetime, least int64) (lf *li
 	return lf, words[2], nil
 }
 
-// enterLife runs all scripts in a life from now on, and tells the Listener where
-// it is another one than before. The epoch comes first: whoever compares what they
-// have seen with the new life must find the store that it is of.
-func (e *Store) enterLife(lf *lifetime, epoch string) {
+// enterLife makes a life the one in which scripts run, and tells the Hub if it is another
+// one than before. It sets the epoch first: a session that compares what it has seen with
+// the new life must find the epoch of the same store.
+func (e *Store) enterLife(lf *storeLife, epoch string) {
 	e.lives.mu.Lock()
 	defer e.lives.mu.Unlock()
 	if was := e.epoch.Swap(&epoch); was != nil && *was != epoch {
@@ -276,45 +277,45 @@ func (e *Store) enterLife(lf *lifetime, epoch string) {
 	was := e.lives.now.Swap(lf)
 	if was.name != "" && was.name != lf.name {
 		e.leases.forgetNewest()
-		if l := e.listener.Load(); l != nil {
+		if l := e.hub.Load(); l != nil {
 			(*l).NewLife(lf.name)
 		}
-		e.catchUp() // sessions that a server has lost are present again
+		e.catchUp() // registers sessions again that a server has lost
 	}
 	e.lives.announced.Store(lf)
 }
 
-// follow looks for a life that another machine told of, without keeping the caller.
-// Where that fails, the next script or the next renewal finds it.
-func (e *Store) follow() {
-	if e.lives.following.Swap(true) {
+// findLifeLater looks for a life that another machine's message named, without keeping
+// the caller waiting. If it fails, the next script or renewal finds the life.
+func (e *Store) findLifeLater() {
+	if e.lives.later.Swap(true) {
 		return
 	}
 	e.loops.Go(func() {
-		defer e.lives.following.Store(false)
+		defer e.lives.later.Store(false)
 		e.opts.Guard.Run("redis lives", func() {
-			ctx, cancel := context.WithTimeout(e.life, e.opts.Patience)
+			ctx, cancel := context.WithTimeout(e.ctx, e.opts.Patience)
 			defer cancel()
-			if err := e.turn(ctx, e.lives.now.Load(), 0); err != nil && e.life.Err() == nil {
+			if err := e.findLife(ctx, e.lives.now.Load(), 0); err != nil && e.ctx.Err() == nil {
 				e.opts.Logger.Warn("a new life of the store could not be entered", "error", err)
 			}
 		})
 	})
 }
 
-// heardIn tells whether a message of a life may go to the Listener: not one of a
-// life that it has not been told of.
-func (e *Store) heardIn(name string, no int64) bool {
+// mayDeliver reports whether a message of a life may go to the Hub: the Hub must have been
+// told of that life before.
+func (e *Store) mayDeliver(name string, no int64) bool {
 	if lf := e.lives.announced.Load(); lf.name == name || no <= lf.no {
 		return true
 	}
-	e.lives.mu.Lock() // it may be about to be told
+	e.lives.mu.Lock() // the Hub may be about to be told
 	lf := e.lives.announced.Load()
 	e.lives.mu.Unlock()
 	if lf.name == name || no <= lf.no {
 		return true
 	}
-	e.follow()
+	e.findLifeLater()
 	return false
 }
 

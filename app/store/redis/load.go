@@ -2,9 +2,7 @@ package redis
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -17,34 +15,24 @@ import (
 // year is YEAR of lua/lib.lua.
 const year = 31_536_000_000
 
-var errExport = errors.New("redis: the export is damaged")
-
 // loading is one Load.
 type loading struct {
 	*Archive
 	now     int64
 	records map[string]*idRecord // of events that messages name
-	steps   []step
+	cmds    rueidis.Commands
 	letters call                // messages that go into one mailbox
 	to      string              // whose that is
 	shared  map[string]struct{} // ids of messages that are there to be shared
 }
 
 // Load implements bridge.Archive.
-func (a *Archive) Load(ctx context.Context, entries []bridge.Entry, p bridge.Progress) error {
-	if err := a.begin(ctx, p.Export); err != nil {
-		return err
-	}
+func (a *Archive) Load(ctx context.Context, entries []bridge.Entry) error {
 	l := &loading{Archive: a, now: a.e.nowMs(), records: make(map[string]*idRecord), shared: make(map[string]struct{})}
 	for _, en := range entries {
 		if en.Event != nil {
-			if err := l.event(en.Event); err != nil {
-				return err
-			}
+			l.event(en.Event)
 		}
-	}
-	if err := l.loadLives(ctx, entries); err != nil {
-		return err
 	}
 	// Messages are without what is kept of their events.
 	if err := l.lookup(ctx, entries); err != nil {
@@ -56,47 +44,13 @@ func (a *Archive) Load(ctx context.Context, entries []bridge.Entry, p bridge.Pro
 		}
 	}
 	l.post()
-	if err := a.write(ctx, l.steps); err != nil {
-		return err
-	}
-	far, err := a.mark(p)
-	if err != nil {
-		return err
-	}
-	return a.write(ctx, []step{far})
-}
-
-// begin marks the store before anything is in it: as an import that has come
-// nowhere yet.
-func (a *Archive) begin(ctx context.Context, export string) error {
-	if a.marked {
-		return nil
-	}
-	e := a.e
-	b, err := json.Marshal(bridge.Progress{Export: export})
-	if err != nil {
-		return fmt.Errorf("begin the import: %w", err)
-	}
-	n, err := e.client.Do(ctx, e.client.B().Exists().Key(e.importKey()).Build()).AsInt64()
-	if err = e.fault(ctx, err); err != nil {
-		return err
-	}
-	if n == 0 { // a bridge that found nothing here has lived in it; what is loaded brings its own lives
-		current, list, reigns := e.lifeKeys()
-		if err := a.write(ctx, []step{plain(e.client.B().Unlink().Key(current, list, reigns).Build(), list)}); err != nil {
-			return err
-		}
-	}
-	cmd := e.client.B().Set().Key(e.importKey()).Value(rueidis.BinaryString(b)).Nx().Build()
-	if err := a.write(ctx, []step{plain(cmd, e.importKey())}); err != nil {
-		return err
-	}
-	a.marked = true
-	return nil
+	return a.write(ctx, l.cmds...)
 }
 
 func (l *loading) entry(en bridge.Entry) error {
 	switch {
+	case en.Life != nil:
+		l.life(en.Life)
 	case en.Message != nil:
 		return l.message(en.Message)
 	case en.Mailbox != nil:
@@ -113,21 +67,29 @@ func (l *loading) entry(en bridge.Entry) error {
 	return nil
 }
 
-func (l *loading) add(cmd rueidis.Completed, key string) {
-	l.steps = append(l.steps, plain(cmd, key))
-}
+// add writes after what was added before, as far as both are of one mailbox.
+func (l *loading) add(cmd rueidis.Completed) { l.cmds = append(l.cmds, cmd) }
+
+func (l *loading) run(c call) { l.add(l.e.byHash(l.e.lives.now.Load(), c)) }
 
 func (l *loading) prolong(key string, ttl int64) {
-	l.add(l.e.client.B().Pexpire().Key(key).Milliseconds(ttl).Build(), key)
+	l.add(l.e.client.B().Pexpire().Key(key).Milliseconds(ttl).Build())
+}
+
+// life takes a life over. Lives are exported by name: their numbers are the store's own,
+// and only their order counts.
+func (l *loading) life(life *bridge.LifeEntry) {
+	_, list, _ := l.e.lifeKeys()
+	if l.numbers[life.Name] == 0 {
+		l.numbers[life.Name] = int64(len(l.numbers) + 1)
+		l.add(l.e.client.B().Zadd().Key(list).ScoreMember().ScoreMember(float64(l.numbers[life.Name]), life.Name).Build())
+	}
 }
 
 // event remembers by an id. Mailboxes are told of it where the same message, sent
 // again, might go to several: how it was addressed is not known any more.
-func (l *loading) event(ev *bridge.EventEntry) error {
+func (l *loading) event(ev *bridge.EventEntry) {
 	e := l.e
-	if len(ev.Digest) != sha256.Size || ev.ID == "" {
-		return fmt.Errorf("%w: the event %q", errExport, ev.ID)
-	}
 	r := dedupEntry{digest: string(ev.Digest), until: millis(ev.Until), recalled: bridge.ArchiveTime(ev.Recalled),
 		idRecord: &idRecord{from: ev.From, typ: ev.Type, at: bridge.ArchiveTime(ev.At), expires: bridge.ArchiveTime(ev.Expires), except: ev.Except}}
 	for _, p := range ev.Places {
@@ -140,13 +102,13 @@ func (l *loading) event(ev *bridge.EventEntry) error {
 	l.records[ev.ID] = r.idRecord
 	ttl := r.until - l.now
 	if ttl <= 0 {
-		return nil
+		return
 	}
 	if !e.cluster && len(ev.Places) == 1 {
 		r.seq, r.placed = ev.Places[0].Seq, true
 	}
 	l.list(ev, r.until)
-	l.add(e.client.B().Set().Key(e.record(ev.ID)).Value(r.encode()).PxMilliseconds(ttl).Build(), e.record(ev.ID))
+	l.add(e.client.B().Set().Key(e.record(ev.ID)).Value(r.encode()).PxMilliseconds(ttl).Build())
 	for _, p := range ev.Places {
 		// A stored message without a place has not been everywhere it was to go:
 		// whoever sends it again completes it.
@@ -154,31 +116,29 @@ func (l *loading) event(ev *bridge.EventEntry) error {
 			continue
 		}
 		key := e.boxOf(p.User).delivered(ev.ID)
-		l.add(e.client.B().Set().Key(key).Value(itoa(p.Seq)).PxMilliseconds(ttl).Build(), key)
+		l.add(e.client.B().Set().Key(key).Value(itoa(p.Seq)).PxMilliseconds(ttl).Build())
 	}
-	return nil
 }
 
 // lookup finds the events of messages that came with batches before.
 func (l *loading) lookup(ctx context.Context, entries []bridge.Entry) error {
 	e := l.e
 	var ids []string
-	var cmds rueidis.Commands
 	for _, en := range entries {
 		if m := en.Message; m != nil && millis(m.Expires) > l.now {
 			if _, ok := l.records[m.ID]; !ok {
 				l.records[m.ID] = nil
-				ids, cmds = append(ids, m.ID), append(cmds, e.client.B().Get().Key(e.record(m.ID)).Build())
+				ids = append(ids, m.ID)
 			}
 		}
 	}
-	for i, r := range e.client.DoMulti(ctx, cmds...) {
-		text, err := r.ToString()
-		if rueidis.IsRedisNil(err) {
+	texts, err := repliesOf(ctx, e, ids, func(id string) rueidis.Completed { return e.get(e.record(id)) }, (*rueidis.RedisResult).ToString)
+	if err != nil {
+		return err
+	}
+	for i, text := range texts {
+		if text == "" {
 			continue
-		}
-		if err = e.fault(ctx, err); err != nil {
-			return err
 		}
 		rec, err := decodeDedupEntry(text)
 		if err != nil {
@@ -198,16 +158,13 @@ func (l *loading) mailbox(m *bridge.MailboxEntry) error {
 		b = e.mailboxAt("u" + nameEncoding.EncodeToString(m.Hash))
 	}
 	state := e.client.B().Hset().Key(b.h).FieldValue().FieldValue("s", itoa(m.Head))
-	switch {
-	case len(m.Hash) == len(bridge.MailboxHash("")): // as lua/erase.lua leaves it
+	if len(m.Hash) > 0 { // as lua/erase.lua leaves it
 		state = state.FieldValue("tr", itoa(m.Head)).FieldValue("am", itoa(m.Head))
-	case len(m.Hash) > 0:
-		return fmt.Errorf("%w: the hash of a mailbox", errExport)
-	default:
+	} else {
 		state = state.FieldValue("tr", itoa(m.Trimmed)).FieldValue("am", itoa(m.Acked.Mailbox)).FieldValue("ab", itoa(m.Acked.Broadcast))
 	}
 	if m.Seen {
-		l.add(e.client.B().Zadd().Key(e.users()).ScoreMember().ScoreMember(0, m.User).Build(), e.users())
+		l.add(e.client.B().Zadd().Key(e.users()).ScoreMember().ScoreMember(0, m.User).Build())
 		state = state.FieldValue("f", itoa(m.First))
 	}
 	if len(m.Lives) > 0 {
@@ -220,17 +177,34 @@ func (l *loading) mailbox(m *bridge.MailboxEntry) error {
 	if m.LastSeen != 0 {
 		state = state.FieldValue("ls", itoa(m.LastSeen))
 	}
-	l.add(state.Build(), b.h)
+	l.add(state.Build())
 	l.prolong(b.h, year) // or longer, as messages come
-	if len(m.Holes) > 0 {
-		holes := e.client.B().Zadd().Key(b.g).ScoreMember()
-		for _, h := range m.Holes {
-			holes = holes.ScoreMember(float64(h[1]), itoa(h[0]))
+	if len(m.Removed) > 0 {
+		removed := e.client.B().Zadd().Key(b.g).ScoreMember()
+		for _, r := range m.Removed {
+			removed = removed.ScoreMember(float64(r[1]), itoa(r[0]))
 		}
-		l.add(holes.Build(), b.g)
+		l.add(removed.Build())
 		l.prolong(b.g, year)
 	}
 	return nil
+}
+
+// startsOf writes where lives began in a mailbox as its lv has it, and the last of
+// them.
+func (l *loading) startsOf(m *bridge.MailboxEntry) (lv, ln string, err error) {
+	for _, s := range m.Lives {
+		no, ok := l.numbers[s.Life]
+		if !ok {
+			return "", "", fmt.Errorf("%w: it has no life %q", bridge.ErrBadEntry, s.Life)
+		}
+		if lv != "" {
+			lv += ","
+		}
+		ln = itoa(no)
+		lv += ln + ":" + itoa(s.After)
+	}
+	return lv, ln, nil
 }
 
 // message puts one behind those that go into the same mailbox.
@@ -241,7 +215,7 @@ func (l *loading) message(m *bridge.MessageEntry) error {
 	}
 	ev := l.records[m.ID]
 	if ev == nil {
-		return fmt.Errorf("%w: it has no event for the message %q", errExport, m.ID)
+		return fmt.Errorf("%w: it has no event for the message %q", bridge.ErrBadEntry, m.ID)
 	}
 	if l.to != m.User || len(l.letters.args) > 6*letters {
 		l.post()
@@ -268,16 +242,16 @@ func (l *loading) share(m *bridge.Message, blob string, number int) {
 	ttl := l.e.sharedTTL(m)
 	if _, there := l.shared[m.ID]; !there {
 		l.shared[m.ID] = struct{}{}
-		l.add(l.e.client.B().Set().Key(message).Value(blob).PxMilliseconds(ttl).Build(), message)
+		l.add(l.e.client.B().Set().Key(message).Value(blob).PxMilliseconds(ttl).Build())
 	}
-	l.add(l.e.client.B().Setbit().Key(who).Offset(int64(number)).Value(1).Build(), who)
+	l.add(l.e.client.B().Setbit().Key(who).Offset(int64(number)).Value(1).Build())
 	l.prolong(who, ttl)
 }
 
 // post sends off the messages that have been collected.
 func (l *loading) post() {
 	if l.letters.script != nil {
-		l.steps = append(l.steps, l.script(l.letters))
+		l.run(l.letters)
 	}
 	l.letters = call{}
 }
@@ -286,26 +260,26 @@ func (l *loading) membership(m *bridge.MembershipEntry) {
 	e := l.e
 	g, b, until := e.groupKeys(m.Group), e.mailboxOf(m.User), millis(m.Until)
 	if m.Stored || until > l.now {
-		l.add(e.client.B().Sadd().Key(b.groups()).Member(m.Group).Build(), b.groups())
+		l.add(e.client.B().Sadd().Key(b.groups()).Member(m.Group).Build())
 	}
 	if m.Stored {
-		l.add(e.client.B().Sadd().Key(g.stored).Member(m.User).Build(), g.stored)
+		l.add(e.client.B().Sadd().Key(g.stored).Member(m.User).Build())
 	}
 	if until <= l.now {
 		return
 	}
 	key, member := g.older, m.User
 	if m.Token != "" {
-		key, member = g.named, indexed(m.User, m.Token)
-		l.steps = append(l.steps, l.script(call{&e.scripts.tokenAddGroup, []string{b.tokens()}, []string{
-			m.Token, itoa(until), itoa(millis(m.Issued)), m.TokenID, m.Group, itoa(l.now)}}))
+		key, member = g.named, indexMember(m.User, m.Token)
+		l.run(call{&e.scripts.tokenAddGroup, []string{b.tokens()}, []string{
+			m.Token, itoa(until), itoa(millis(m.Issued)), m.TokenID, m.Group, itoa(l.now)}})
 	}
-	l.add(e.client.B().Zadd().Key(key).Gt().ScoreMember().ScoreMember(float64(until), member).Build(), key)
+	l.add(e.client.B().Zadd().Key(key).Gt().ScoreMember().ScoreMember(float64(until), member).Build())
 }
 
 // revocation is written as Revoke does, which nobody is there to hear of.
 func (l *loading) revocation(r *bridge.RevocationEntry) {
-	l.steps = append(l.steps, l.script(l.e.revoking(r.User, r.Revocation)))
+	l.run(l.e.revoking(r.User, r.Revocation))
 }
 
 // trail puts one before the others of its user, wherever it was among them.
@@ -313,12 +287,12 @@ func (l *loading) trail(t *bridge.DeliveryLog) error {
 	e := l.e
 	b, err := json.Marshal(t)
 	if err != nil {
-		return fmt.Errorf("keep a trail: %w", err)
+		return fmt.Errorf("keep a delivery log: %w", err)
 	}
-	key, text := e.mailboxOf(t.Member.User).trails(), rueidis.BinaryString(b)
-	l.add(e.client.B().Lrem().Key(key).Count(0).Element(text).Build(), key)
-	l.add(e.client.B().Lpush().Key(key).Element(text).Build(), key)
-	l.add(e.client.B().Ltrim().Key(key).Start(0).Stop(bridge.MaxDeliveryLogs-1).Build(), key)
+	key, text := e.mailboxOf(t.Member.User).logs(), rueidis.BinaryString(b)
+	l.add(e.client.B().Lrem().Key(key).Count(0).Element(text).Build())
+	l.add(e.client.B().Lpush().Key(key).Element(text).Build())
+	l.add(e.client.B().Ltrim().Key(key).Start(0).Stop(bridge.MaxDeliveryLogs - 1).Build())
 	l.prolong(key, e.opts.IDRetention.Milliseconds())
 	return nil
 }
@@ -334,8 +308,8 @@ func (l *loading) sight(s *bridge.SightEntry) {
 		at = now
 	}
 	b := e.mailboxOf(s.User)
-	l.steps = append(l.steps, l.script(call{&e.scripts.seen, []string{e.sights(b, at), b.h}, []string{
-		s.ID, s.Session, itoa(s.At), itoa(2 * e.opts.IDRetention.Milliseconds())}}))
+	l.run(call{&e.scripts.seen, []string{e.sights(b, at), b.h}, []string{
+		s.ID, s.Session, itoa(s.At), itoa(2 * e.opts.IDRetention.Milliseconds())}})
 }
 
 // millis is a time of an entry as Redis has it.

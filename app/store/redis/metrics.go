@@ -2,7 +2,7 @@ package redis
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// metrics are the few numbers that tell how the store fares.
+// metrics are the store's metrics.
 type metrics struct {
 	registerer prometheus.Registerer
 	registered []prometheus.Collector
@@ -35,7 +35,7 @@ func newMetrics(r prometheus.Registerer, e *Store) (*metrics, error) {
 	return m, nil
 }
 
-// close takes the metrics back, so that an engine can be opened again.
+// close takes the metrics back, so that a store can be opened again.
 func (m *metrics) close() {
 	for _, c := range m.registered {
 		m.registerer.Unregister(c)

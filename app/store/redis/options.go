@@ -19,10 +19,10 @@ const (
 	DefaultMailboxLimit   = 10_000             // messages a mailbox holds
 	DefaultMailboxBytes   = 16 << 20           // payload a mailbox holds
 	DefaultBroadcastLimit = 100_000            // messages the log of messages to all holds
-	DefaultIDRetention    = 7 * 24 * time.Hour // what senders are promised
-	DefaultLease          = 15 * time.Second   // how long a machine's word holds
-	DefaultRenew          = 3 * time.Second    // how often it gives it
-	DefaultPatience       = 5 * time.Second    // for an answer of Redis
+	DefaultIDRetention    = 7 * 24 * time.Hour // as senders are promised
+	DefaultLease          = 15 * time.Second   // how long a machine's sessions count after a renewal
+	DefaultRenew          = 3 * time.Second    // how often a machine renews its lease
+	DefaultPatience       = 5 * time.Second    // for one call to Redis
 )
 
 // Options says where a Store keeps what it keeps and within which bounds. Only
@@ -38,14 +38,14 @@ type Options struct {
 	// returns; none when 0. Where fewer answer within Patience, Append fails
 	// with ErrUnavailable, and the same id sent again finds the message.
 	WaitReplicas int
-	// These limits and IDRetention are as in the embedded engine.
+	// These limits and IDRetention are as in the embedded store.
 	MailboxLimit   int
 	MailboxBytes   int
 	BroadcastLimit int
 	BroadcastBytes int
 	IDRetention    time.Duration
-	// Lease and Renew: a machine that has not renewed for a Lease has no
-	// sessions any more, as far as others are concerned.
+	// A machine renews its lease every Renew. If it has not done so for a Lease, other
+	// machines do not count its sessions any more.
 	Lease time.Duration
 	Renew time.Duration
 	// Patience bounds each call to Redis.
@@ -54,9 +54,9 @@ type Options struct {
 	Now func() time.Time
 	// Logger hears of failures and recoveries, never of payloads; silent when nil.
 	Logger *slog.Logger
-	// Registerer takes the engine's metrics until Close; none when nil.
+	// Registerer takes the store's metrics until Close; none when nil.
 	Registerer prometheus.Registerer
-	// Guard catches panics of the engine's loops; nil: without a word.
+	// Guard catches panics of the store's loops; nil: silently.
 	Guard *guard.Guard
 }
 

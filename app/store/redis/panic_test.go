@@ -34,7 +34,7 @@ func (b *brittle) Notify(n bridge.Notice) {
 	b.hub.Notify(n)
 }
 
-func (b *brittle) Trails(string) []bridge.DeliveryLog {
+func (b *brittle) DeliveryLogs(string) []bridge.DeliveryLog {
 	if b.broken.Load() {
 		panic("x")
 	}
@@ -57,7 +57,7 @@ func TestAListenerThatPanicsStopsNoChannelAndCostsNobodyTheirMessage(t *testing.
 	appendTo(t, other, message("a", "u")) // comes over a channel
 	appendTo(t, e, message("b", "u"))     // comes back over one
 	must(t, other.Tell(t.Context(), bridge.Notice{Kind: bridge.NoticeDisconnect, User: "u"}))
-	if _, err := other.Trails(deadline(t, 10*time.Second), "u"); err != nil { // asks this machine, which cannot say
+	if _, err := other.Ask(deadline(t, 10*time.Second), []string{"u"}); err != nil { // asks this machine, which cannot say
 		t.Error(err)
 	}
 	l.broken.Store(false)

@@ -36,25 +36,31 @@ func (e *Store) do(ctx context.Context, cmds ...rueidis.Completed) error {
 	return nil
 }
 
-// getMany reads the values of keys. Keys that are not there are missing in the answer.
-func (e *Store) getMany(ctx context.Context, keys []string) (map[string]string, error) {
-	cmds := make(rueidis.Commands, len(keys))
-	for i, k := range keys {
-		cmds[i] = e.client.B().Get().Key(k).Build()
-	}
-	out := make(map[string]string, len(keys))
+// replies runs commands and decodes their replies with read. The value for a reply that is
+// not there is the zero value.
+func replies[T any](ctx context.Context, e *Store, cmds rueidis.Commands, read func(*rueidis.RedisResult) (T, error)) ([]T, error) {
+	out := make([]T, len(cmds))
 	for i, r := range e.doMany(ctx, cmds) {
-		text, err := r.ToString()
-		if rueidis.IsRedisNil(err) {
-			continue
-		}
+		var err error
+		out[i], err = read(&r)
 		if err = e.fault(ctx, err); err != nil {
 			return nil, err
 		}
-		out[keys[i]] = text
 	}
 	return out, nil
 }
+
+// repliesOf is replies for one command for each name.
+func repliesOf[T any](ctx context.Context, e *Store, names []string, cmd func(name string) rueidis.Completed, read func(*rueidis.RedisResult) (T, error)) ([]T, error) {
+	cmds := make(rueidis.Commands, len(names))
+	for i, name := range names {
+		cmds[i] = cmd(name)
+	}
+	return replies(ctx, e, cmds, read)
+}
+
+func (e *Store) get(key string) rueidis.Completed     { return e.client.B().Get().Key(key).Build() }
+func (e *Store) hgetall(key string) rueidis.Completed { return e.client.B().Hgetall().Key(key).Build() }
 
 // replied is the outcome of one call.
 type replied struct {
@@ -71,15 +77,15 @@ func (e *Store) runMany(ctx context.Context, calls []call) []replied {
 		left[i] = i
 	}
 	for turns := 0; len(left) > 0; turns++ {
-		again, err := left, pause(ctx, turns)
+		again, err := left, backoff(ctx, turns)
 		if err == nil {
-			err = e.sure(ctx)
+			err = e.ensurePrimaries(ctx)
 		}
 		if err == nil {
 			again, err = e.runLeft(ctx, calls, left, out)
 		}
-		if err == nil && turns == maxTurns {
-			err = errRestless
+		if err == nil && turns == maxLifeTries {
+			err = errUnstable
 		}
 		if err != nil {
 			for _, n := range again {
@@ -112,13 +118,13 @@ func (e *Store) runLeft(ctx context.Context, calls []call, left []int, out []rep
 		again, least = append(again, n), max(least, no)
 	}
 	if len(again) > 0 {
-		err = e.turn(ctx, lf, least)
+		err = e.findLife(ctx, lf, least)
 	}
 	return again, err
 }
 
 // runManyOnce runs scripts in one life. The errors are the server's own.
-func (e *Store) runManyOnce(ctx context.Context, lf *lifetime, calls []call) []replied {
+func (e *Store) runManyOnce(ctx context.Context, lf *storeLife, calls []call) []replied {
 	cmds := make(rueidis.Commands, len(calls))
 	for i := range calls {
 		cmds[i] = e.byHash(lf, calls[i])
@@ -148,11 +154,11 @@ func (e *Store) runManyDurably(ctx context.Context, calls []call) []replied {
 // runManyIn runs scripts in a life that the caller names, all of them or none.
 // ErrOtherLife if the store lives another life.
 func (e *Store) runManyIn(ctx context.Context, life string, calls []call) ([]replied, error) {
-	for turns := range maxTurns {
-		if err := pause(ctx, turns); err != nil {
+	for turns := range maxLifeTries {
+		if err := backoff(ctx, turns); err != nil {
 			return nil, e.fault(ctx, err)
 		}
-		if err := e.sure(ctx); err != nil {
+		if err := e.ensurePrimaries(ctx); err != nil {
 			return nil, e.fault(ctx, err)
 		}
 		lf := e.lives.now.Load()
@@ -171,9 +177,9 @@ func (e *Store) runManyIn(ctx context.Context, life string, calls []call) ([]rep
 		if !over {
 			return out, nil
 		}
-		if err := e.turn(ctx, lf, least); err != nil { // or the server had only forgotten the scripts
+		if err := e.findLife(ctx, lf, least); err != nil { // or the server had only forgotten the scripts
 			return nil, err
 		}
 	}
-	return nil, errRestless
+	return nil, errUnstable
 }

@@ -3,6 +3,8 @@ package redis
 import (
 	"context"
 	"errors"
+	"fmt"
+	"hookbridge/app/bridge"
 	"strings"
 	"sync"
 	"time"
@@ -53,6 +55,24 @@ func (e *Store) infoReplication() rueidis.Completed {
 	return e.client.B().Arbitrary("INFO", "replication").Build()
 }
 
+// primaries are the servers that are primaries, by their replication ids.
+func (e *Store) primaries(ctx context.Context) (map[string]rueidis.Client, error) {
+	list := make(map[string]rueidis.Client)
+	for _, node := range e.client.Nodes() {
+		id, err := replicationIDOf(node.Do(ctx, e.infoReplication()))
+		if err = e.fault(ctx, err); err != nil {
+			return nil, err
+		}
+		if id != "" {
+			list[id] = node
+		}
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("%w: redis: no primary is known", bridge.ErrUnavailable)
+	}
+	return list, nil
+}
+
 // connectPrimaries connects to each primary. It leaves out servers of a Cluster that
 // do not answer: whoever needs one of them notices then. The caller releases the
 // connections.
@@ -97,7 +117,7 @@ func (e *Store) connectPrimaries(ctx context.Context) ([]*primaryConn, error) {
 
 // loadScripts has a primary cache the scripts of a life, and makes sure that it was the
 // same primary all the while.
-func (s *primaryConn) loadScripts(ctx context.Context, e *Store, lf *lifetime) error {
+func (s *primaryConn) loadScripts(ctx context.Context, e *Store, lf *storeLife) error {
 	cmds := make(rueidis.Commands, 0, len(e.scripts.all)+1)
 	for _, one := range e.scripts.all {
 		cmds = append(cmds, e.client.B().ScriptLoad().Script(lf.source(one)).Build())
@@ -145,5 +165,5 @@ func (e *Store) checkPrimaries(ctx context.Context) error {
 	if !strange {
 		return silent
 	}
-	return e.turn(ctx, lf, 0)
+	return e.findLife(ctx, lf, 0)
 }

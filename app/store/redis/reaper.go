@@ -54,10 +54,10 @@ func (e *Store) reapDead(now int64, until map[string]int64) {
 
 func (e *Store) reapAll(dead []string, now int64, until map[string]int64) {
 	for _, machine := range dead {
-		ctx, cancel := context.WithTimeout(e.life, reapTimeout)
+		ctx, cancel := context.WithTimeout(e.ctx, reapTimeout)
 		err := e.reap(ctx, machine, now, until[machine])
 		cancel()
-		if e.life.Err() != nil {
+		if e.ctx.Err() != nil {
 			return
 		}
 		if err != nil {

@@ -113,6 +113,16 @@ func TestAnEmptiedRedisIsAnotherStoreAndNobodyWasErased(t *testing.T) {
 	}
 }
 
+// bothListen waits until two machines listen at the primary: at their own channels and at
+// that of all.
+func bothListen(t *testing.T, p *redistest.Pair) {
+	t.Helper()
+	redistest.Eventually(t, "both to listen at the primary", func() bool {
+		out, err := p.Primary.Try("PUBSUB", "CHANNELS")
+		return err == nil && len(strings.Fields(out)) == 3
+	})
+}
+
 // Two machines: one that has nothing to do finds out by its renewal, one that hears
 // a message of a life that it does not know looks for it first.
 func TestEveryMachineHearsOfANewLife(t *testing.T) {
@@ -131,6 +141,7 @@ func TestEveryMachineHearsOfANewLife(t *testing.T) {
 	if one.Life() != other.Life() {
 		t.Errorf("%s and %s", one.Life(), other.Life())
 	}
+	bothListen(t, p)
 	redistest.Eventually(t, "both to be counted again", func() bool { return presentNow(t, one, "u") == 2 && presentNow(t, other, "u") == 2 })
 	if r := appendTo(t, other, message("after", "u")); r.Sessions != 2 || r.Recipients[0].Seq != 1 {
 		t.Errorf("%+v", r)
@@ -148,10 +159,7 @@ func TestSessionsThatLeftBeforeTheStoreWentBackAreNotCounted(t *testing.T) {
 	p.CutOff()
 	must(t, other.Leave(deadline(t, 5*time.Second), bridge.DeliveryLog{Member: bridge.Member{User: "u", Session: "ses_1"}}))
 	p.Promote()
-	redistest.Eventually(t, "both to listen at the new primary", func() bool { // or nothing would be counted anyway
-		out, err := p.Primary.Try("PUBSUB", "CHANNELS")
-		return err == nil && len(strings.Fields(out)) == 3
-	})
+	bothListen(t, p) // or nothing would be counted anyway
 	var r bridge.Receipt
 	m := message("m", "u")
 	redistest.Eventually(t, "the message to be taken", func() (ok bool) {

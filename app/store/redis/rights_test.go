@@ -20,7 +20,7 @@ func holding(user, session, token string, groups ...string) bridge.Member {
 
 func present(t *testing.T, e *redis.Store, m bridge.Member) {
 	t.Helper()
-	_, err := e.Join(deadline(t, 10*time.Second), m)
+	_, err := enter(deadline(t, 10*time.Second), e, m)
 	must(t, err)
 }
 
@@ -64,7 +64,7 @@ func TestARefreshThatRedisDoesNotTakeLeavesTheSessionAsItWas(t *testing.T) {
 	for _, held := range []bool{false, true} { // whether Redis hears of it after all, too late
 		proxy.Cut()
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-		_, err := e.Join(ctx, holding("u", "ses_1", "b", "other"))
+		_, err := enter(ctx, e, holding("u", "ses_1", "b", "other"))
 		cancel()
 		if err == nil {
 			t.Fatal("a refresh was taken by a Redis that is away")

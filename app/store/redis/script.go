@@ -19,7 +19,7 @@ var luaFiles embed.FS
 
 // script is sent by its hash, which it has of the life that it is sent in.
 type script struct {
-	n    int    // in lifetime.hashes
+	n    int    // in life.hashes
 	body string // lua/lib.lua and the script itself, without the life's constants
 }
 
@@ -30,7 +30,7 @@ type scripts struct {
 	revoke, erase, addMember                                script
 	tokenAddGroup, tokenRemoveGroup                         script
 	renew, liveMachines, reap, dropSession, forgetMachine   script
-	compareAndSet, releaseShared, mailboxState, loadLives   script
+	compareAndSet, releaseShared, mailboxState              script
 
 	all  []*script
 	life string // lua/life.lua, which runs in no life
@@ -53,7 +53,7 @@ func loadScripts() (*scripts, error) {
 		"add_member": &s.addMember, "token_add_group": &s.tokenAddGroup, "token_remove_group": &s.tokenRemoveGroup,
 		"renew": &s.renew, "live_machines": &s.liveMachines, "reap": &s.reap, "drop_session": &s.dropSession,
 		"forget_machine": &s.forgetMachine, "compare_and_set": &s.compareAndSet, "release_shared": &s.releaseShared,
-		"mailbox_state": &s.mailboxState, "load_lives": &s.loadLives,
+		"mailbox_state": &s.mailboxState,
 	} {
 		body, err := luaFiles.ReadFile("lua/" + name + ".lua")
 		if err != nil {
@@ -97,7 +97,7 @@ type call struct {
 }
 
 // keysIn are a call's keys, and the current life's name where scripts look at it.
-func (e *Store) keysIn(lf *lifetime, c call) []string {
+func (e *Store) keysIn(lf *storeLife, c call) []string {
 	if lf.name == "" || e.cluster {
 		return c.keys
 	}
@@ -105,20 +105,20 @@ func (e *Store) keysIn(lf *lifetime, c call) []string {
 	return append(c.keys[:len(c.keys):len(c.keys)], current)
 }
 
-func (e *Store) byHash(lf *lifetime, c call) rueidis.Completed {
+func (e *Store) byHash(lf *storeLife, c call) rueidis.Completed {
 	keys := e.keysIn(lf, c)
 	return e.client.B().Evalsha().Sha1(lf.hashes[c.script.n]).Numkeys(int64(len(keys))).Key(keys...).Arg(c.args...).Build()
 }
 
 // bySource sends a script whole: only for who has the store alone, in no life.
-func (e *Store) bySource(lf *lifetime, c call) rueidis.Completed {
+func (e *Store) bySource(lf *storeLife, c call) rueidis.Completed {
 	return e.client.B().Eval().Script(lf.source(c.script)).Numkeys(int64(len(c.keys))).Key(c.keys...).Arg(c.args...).Build()
 }
 
 // run runs a script in the life that the store lives. Errors: ErrUnavailable, the
 // context's.
 func (e *Store) run(ctx context.Context, c call) (m rueidis.RedisMessage, err error) {
-	err = e.inLife(ctx, func(lf *lifetime) (err error) {
+	err = e.inLife(ctx, func(lf *storeLife) (err error) {
 		m, err = e.runOnce(ctx, lf, c)
 		return err
 	})
@@ -126,7 +126,7 @@ func (e *Store) run(ctx context.Context, c call) (m rueidis.RedisMessage, err er
 }
 
 // runOnce runs a script in a life. The error is the server's own.
-func (e *Store) runOnce(ctx context.Context, lf *lifetime, c call) (rueidis.RedisMessage, error) {
+func (e *Store) runOnce(ctx context.Context, lf *storeLife, c call) (rueidis.RedisMessage, error) {
 	r := e.client.Do(ctx, e.byHash(lf, c))
 	if lf.name == "" && unknownScript(r.Error()) {
 		r = e.client.Do(ctx, e.bySource(lf, c))
@@ -137,7 +137,7 @@ func (e *Store) runOnce(ctx context.Context, lf *lifetime, c call) (rueidis.Redi
 // runDurable runs a script that writes what a caller will be promised: with
 // WaitReplicas it returns only when so many have it.
 func (e *Store) runDurable(ctx context.Context, c call) (m rueidis.RedisMessage, err error) {
-	err = e.inLife(ctx, func(lf *lifetime) (err error) {
+	err = e.inLife(ctx, func(lf *storeLife) (err error) {
 		m, err = e.runOnceDurably(ctx, lf, c)
 		return err
 	})
@@ -145,7 +145,7 @@ func (e *Store) runDurable(ctx context.Context, c call) (m rueidis.RedisMessage,
 }
 
 // runOnceDurably is runDurable in one life. The error is the server's own.
-func (e *Store) runOnceDurably(ctx context.Context, lf *lifetime, c call) (rueidis.RedisMessage, error) {
+func (e *Store) runOnceDurably(ctx context.Context, lf *storeLife, c call) (rueidis.RedisMessage, error) {
 	if e.opts.WaitReplicas == 0 {
 		return e.runOnce(ctx, lf, c)
 	}
@@ -154,7 +154,7 @@ func (e *Store) runOnceDurably(ctx context.Context, lf *lifetime, c call) (rueid
 
 // runAndWait is runOnce, and waits for replicas: over a connection of its own,
 // because WAIT speaks for the writes of that.
-func (e *Store) runAndWait(ctx context.Context, lf *lifetime, c call) (rueidis.RedisMessage, error) {
+func (e *Store) runAndWait(ctx context.Context, lf *storeLife, c call) (rueidis.RedisMessage, error) {
 	own, release := e.client.Dedicate()
 	defer release()
 	patience := e.opts.Patience.Milliseconds()
@@ -182,7 +182,7 @@ func (e *Store) fault(ctx context.Context, err error) error {
 		return nil
 	case errors.Is(err, bridge.ErrUnavailable), errors.Is(err, bridge.ErrClosed), errors.Is(err, bridge.ErrRewound), errors.Is(err, bridge.ErrOtherLife):
 		return err
-	case ctx.Err() != nil && e.life.Err() == nil:
+	case ctx.Err() != nil && e.ctx.Err() == nil:
 		return context.Cause(ctx)
 	case e.closed.Load():
 		return bridge.ErrClosed

@@ -85,18 +85,20 @@ func (e *Store) tryRelease(ctx context.Context, released []string) {
 // answer.
 func (e *Store) shared(ctx context.Context, ids []string) (map[string]string, error) {
 	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
-	keys := make([]string, len(ids))
-	for i, id := range ids {
-		keys[i], _ = e.sharedKeys(id)
+	texts, err := repliesOf(ctx, e, ids, func(id string) rueidis.Completed {
+		message, _ := e.sharedKeys(id)
+		return e.get(message)
+	}, (*rueidis.RedisResult).ToString)
+	if err != nil {
+		return nil, err
 	}
-	found, err := e.getMany(ctx, keys)
 	out := make(map[string]string, len(ids))
-	for i, id := range ids {
-		if text, ok := found[keys[i]]; ok {
-			out[id] = text
+	for i, text := range texts {
+		if text != "" {
+			out[ids[i]] = text
 		}
 	}
-	return out, err
+	return out, nil
 }
 
 // sharedMark begins lua/read.lua's answer for a shared message; the id follows.

@@ -27,31 +27,31 @@ type Store struct {
 	self    string  // this machine's name, new with each start
 	all     mailbox // of messages to all
 
-	listener       atomic.Pointer[bridge.Listener]
+	hub            atomic.Pointer[bridge.Hub]
 	epoch          atomic.Pointer[string]
-	crowd          *crowd
 	leases         *leases
 	selfDeliveries *selfDeliveries
 	batcher        batcher
-	asked          *questions
+	peerRequests   *peerRequests
 	lives          *lives
 	metrics        *metrics
 	health         health
 
 	gate   sync.RWMutex // held for reading by each call, for writing by Close
 	closed atomic.Bool
-	life   context.Context
-	end    context.CancelFunc
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
 	loops  sync.WaitGroup
 
-	listening atomic.Bool   // the channels are heard
-	heardOnce chan struct{} // closed when they were for the first time
-	heard     sync.Once     // closes heardOnce
-	catching  atomic.Bool   // catchUp is at work
-	reaping   atomic.Bool   // reap is at work
-	renewals  sync.Mutex    // guards the two that follow
-	revived   bool          // of renew: the lease had lapsed at the last renewal
-	renewed   time.Time     // of renew: when that was
+	listening  atomic.Bool   // the channels are heard
+	heardOnce  chan struct{} // closed when they were for the first time
+	heard      sync.Once     // closes heardOnce
+	catching   atomic.Bool   // catchUp runs
+	reaping    atomic.Bool   // reapDead runs
+	reconciled atomic.Uint64 // how often reconcile has registered sessions again
+	renewals   sync.Mutex    // guards the two that follow
+	revived    bool          // the lease had lapsed at the last renewal
+	renewed    time.Time     // when that was
 }
 
 var (
@@ -59,9 +59,9 @@ var (
 	_ bridge.Live  = (*Store)(nil)
 )
 
-// startPatience is how long Open tries to reach Redis: machines and Redis are
+// startTimeout is how long Open tries to reach Redis: machines and Redis are
 // often started together.
-const startPatience = 20 * time.Second
+const startTimeout = 20 * time.Second
 
 // Open connects to Redis and begins to listen. Errors: a setting that is wrong,
 // a server that is too old or holds what a newer version wrote, ErrUnfinished,
@@ -72,14 +72,14 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, err
 	}
 	if err = e.open(ctx); err != nil {
-		e.hangUp()
+		e.disconnect()
 		return nil, err
 	}
 	return e, nil
 }
 
-// dial makes an engine that is connected, to a store of a known format, and does
-// nothing yet.
+// dial returns a Store that is connected, to a store of a known format, and does nothing
+// yet.
 func dial(ctx context.Context, o Options) (*Store, error) {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -89,52 +89,52 @@ func dial(ctx context.Context, o Options) (*Store, error) {
 		return nil, fmt.Errorf("redis: %w", err)
 	}
 	co, err := rueidis.ParseURL(o.URL)
-	if err != nil { // its text may repeat the URL, with a password in it
+	if err != nil { // its text may repeat the URL with its password
 		return nil, fmt.Errorf("redis: %w", errURL)
 	}
 	co.DisableCache = true
 	co.ConnWriteTimeout = o.Patience
 	co.Dialer.Timeout = o.Patience
-	co.PipelineMultiplex = -1 // one connection: what many callers ask goes out in one write
+	co.PipelineMultiplex = -1 // one connection, so that the commands of many callers go out in one write
 	co.ClientName = "hookbridge"
-	co.ClientSetInfo = rueidis.DisableClientSetInfo // Redis 7.0 does not know it, and would refuse a list of rights that names it
-	// Or it would repeat what only reads until the caller's context ends.
+	co.ClientSetInfo = rueidis.DisableClientSetInfo // Redis 7.0 does not know CLIENT SETINFO, nor rights that name it
+	// With retries it would repeat a read until the caller's context ends.
 	co.DisableRetry = true
-	wires := newConns()
-	if co.DialCtxFn == nil { // of a URL that names no socket of the file system
-		co.DialCtxFn = wires.dial
+	conns := newConns()
+	if co.DialCtxFn == nil { // the URL does not name a Unix socket
+		co.DialCtxFn = conns.dial
 	}
 	client, err := connect(ctx, co, o)
 	if err != nil {
 		return nil, err
 	}
-	e := &Store{opts: o, client: client, conns: wires, cluster: client.Mode() == rueidis.ClientModeCluster, self: randomName(machineNameLen),
-		crowd: newCrowd(), leases: newLeases(), selfDeliveries: newSelfDeliveries(), asked: newQuestions(), lives: newLives(), heardOnce: make(chan struct{})}
-	e.life, e.end = context.WithCancel(context.WithoutCancel(ctx))
+	e := &Store{opts: o, client: client, conns: conns, cluster: client.Mode() == rueidis.ClientModeCluster, self: randomName(machineNameLen),
+		leases: newLeases(), selfDeliveries: newSelfDeliveries(), peerRequests: newPeerRequests(), lives: newLives(), heardOnce: make(chan struct{})}
+	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	e.all = e.mailboxAt("all")
 	e.health.logger = o.Logger
 	if e.scripts, err = loadScripts(); err == nil {
-		e.lives.now.Store(e.lifetime("", 0))
+		e.lives.now.Store(e.newLife("", 0))
 		err = e.inspect(ctx)
 	}
 	if err == nil {
 		err = e.checkFormat(ctx)
 	}
 	if err != nil {
-		e.hangUp()
+		e.disconnect()
 		return nil, err
 	}
 	return e, nil
 }
 
-func (e *Store) hangUp() {
-	e.end()
+func (e *Store) disconnect() {
+	e.cancel()
 	e.loops.Wait()
 	e.client.Close()
 }
 
 func connect(ctx context.Context, co rueidis.ClientOption, o Options) (rueidis.Client, error) {
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		client, err := rueidis.NewClient(co)
@@ -151,7 +151,7 @@ func connect(ctx context.Context, co rueidis.ClientOption, o Options) (rueidis.C
 }
 
 func (e *Store) open(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, startPatience, errSilent)
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errNoAnswer)
 	defer cancel()
 	if err := e.checkWhole(ctx); err != nil {
 		return err
@@ -163,13 +163,13 @@ func (e *Store) open(ctx context.Context) error {
 	if err := e.beginIndex(ctx); err != nil {
 		return err
 	}
-	if err := e.turn(ctx, nil, 0); err != nil {
+	if err := e.findLife(ctx, nil, 0); err != nil {
 		return err
 	}
-	e.loops.Go(func() { e.opts.Guard.Loop("redis channels", e.life.Done(), e.subscribe) })
+	e.loops.Go(func() { e.opts.Guard.Loop("redis channels", e.ctx.Done(), e.subscribe) })
 	select {
 	case <-e.heardOnce:
-	case <-time.After(startPatience):
+	case <-time.After(startTimeout):
 		return fmt.Errorf("%w: redis: the channels cannot be heard", bridge.ErrUnavailable)
 	case <-ctx.Done():
 		return ctx.Err()
@@ -177,8 +177,8 @@ func (e *Store) open(ctx context.Context) error {
 	if err := e.renew(ctx); err != nil {
 		return err
 	}
-	e.revived = false // nobody has struck it out, it is new
-	e.loops.Go(func() { e.opts.Guard.Loop("redis lease", e.life.Done(), e.renewing) })
+	e.revived = false // the machine is new, and its lease has not lapsed
+	e.loops.Go(func() { e.opts.Guard.Loop("redis lease", e.ctx.Done(), e.keepRenewing) })
 	return nil
 }
 
@@ -189,12 +189,7 @@ func (e *Store) inspect(ctx context.Context) error {
 	if err != nil {
 		return e.fault(ctx, err)
 	}
-	info := make(map[string]string)
-	for line := range strings.Lines(text) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-			info[name] = value
-		}
-	}
+	info := parseInfo(text)
 	major, _, _ := strings.Cut(info["redis_version"], ".")
 	if n, err := strconv.Atoi(major); err == nil && n < 7 {
 		return fmt.Errorf("redis: the server is version %s; 7 or later is needed", info["redis_version"])
@@ -231,7 +226,7 @@ func (e *Store) checkWhole(ctx context.Context) error {
 		return err
 	}
 	if n != 0 {
-		return fmt.Errorf("redis: %w: run `hookbridge import` again, which goes on where it broke off", bridge.ErrUnfinished)
+		return fmt.Errorf("redis: %w", bridge.ErrUnfinished)
 	}
 	return nil
 }
@@ -240,7 +235,16 @@ func (e *Store) checkWhole(ctx context.Context) error {
 func (e *Store) Epoch() string { return *e.epoch.Load() }
 
 // Listen implements bridge.Store.
-func (e *Store) Listen(l bridge.Listener) { e.listener.Store(&l) }
+func (e *Store) Listen(h bridge.Hub) { e.hub.Store(&h) }
+
+// sessionsHere counts the user's sessions on this machine (everybody's where user is
+// empty), without the ones excepted.
+func (e *Store) sessionsHere(user string, except []string) int {
+	if h := e.hub.Load(); h != nil {
+		return (*h).Count(user, except)
+	}
+	return 0
+}
 
 // enter counts a call that Close waits for. A caller who has set no deadline gets
 // one.
@@ -257,19 +261,35 @@ func (e *Store) enter(ctx context.Context) (limited context.Context, leave func(
 	if _, ok := ctx.Deadline(); ok {
 		return ctx, e.gate.RUnlock, nil
 	}
-	limited, cancel := context.WithTimeoutCause(ctx, e.opts.Patience, errSilent)
+	limited, cancel := context.WithTimeoutCause(ctx, e.opts.Patience, errNoAnswer)
 	return limited, func() { cancel(); e.gate.RUnlock() }, nil
 }
 
-// errSilent is that a server has not answered in time.
-var errSilent = fmt.Errorf("%w: redis: no answer in time", bridge.ErrUnavailable)
+// whileOpen calls do unless Close has begun, and Close waits for it: what the Store's own
+// loops write about this machine and its sessions must not come after Close has taken both out. It
+// does not wait for Close, which waits for the loops.
+func (e *Store) whileOpen(do func(ctx context.Context) error) error {
+	if !e.gate.TryRLock() {
+		return bridge.ErrClosed
+	}
+	defer e.gate.RUnlock()
+	if e.closed.Load() {
+		return bridge.ErrClosed
+	}
+	ctx, cancel := context.WithTimeout(e.ctx, e.opts.Patience)
+	defer cancel()
+	return do(ctx)
+}
+
+// errNoAnswer is that a server has not answered in time.
+var errNoAnswer = fmt.Errorf("%w: redis: no answer in time", bridge.ErrUnavailable)
 
 // Close implements bridge.Store.
 func (e *Store) Close() error {
 	if e.closed.Swap(true) {
 		return bridge.ErrClosed
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), min(closePatience, e.opts.Patience))
+	ctx, cancel := context.WithTimeout(context.Background(), min(closeTimeout, e.opts.Patience))
 	defer cancel()
 	free := make(chan struct{})
 	go func() {
@@ -279,29 +299,31 @@ func (e *Store) Close() error {
 	answers := false
 	select {
 	case <-free:
-		answers = e.withdraw(ctx)
+		answers = e.withdrawPresence(ctx)
 	case <-ctx.Done():
 		e.opts.Logger.Warn("calls of Redis are under way, and are given up")
 	}
 	if !answers {
-		e.conns.end() // or those who wait for a server that hangs would wait on
+		e.conns.end() // or callers of a server that hangs would wait on
 	}
-	e.hangUp()
+	e.disconnect()
 	<-free
 	e.gate.Unlock()
 	e.metrics.close()
 	return nil
 }
 
-// closePatience is how long Close waits for calls under way, and to say goodbye.
-const closePatience = 3 * time.Second
+// closeTimeout is how long Close waits for calls under way, and for its own.
+const closeTimeout = 3 * time.Second
 
-// withdraw takes back this machine's word about its sessions. Where that fails (it
-// returns false), it lapses.
-func (e *Store) withdraw(ctx context.Context) bool {
+// withdrawPresence takes this machine and its sessions out of Redis. If that fails (it
+// returns false), other machines take them for alive until the lease lapses.
+func (e *Store) withdrawPresence(ctx context.Context) bool {
 	var cmds rueidis.Commands
-	for user, sessions := range e.crowd.all() {
-		cmds = append(cmds, e.client.B().Hdel().Key(e.mailboxOf(user).l).Field(sessions...).Build())
+	if h := e.hub.Load(); h != nil {
+		for _, m := range (*h).AllMembers() {
+			cmds = append(cmds, e.client.B().Hdel().Key(e.mailboxOf(m.User).l).Field(m.Session).Build())
+		}
 	}
 	leases, sessions, _ := e.machineKeys()
 	live, _ := e.sessionLists(e.self)

@@ -7,7 +7,7 @@ import (
 	"github.com/redis/rueidis"
 )
 
-func (e *Store) shelf(key string) string { return e.opts.Prefix + ":{k" + key + "}" }
+func (e *Store) ticketKey(key string) string { return e.opts.Prefix + ":{k" + key + "}" }
 
 // Put keeps a value for one taker, on whichever machine, for a time. It is of
 // use beside the port, for what must be shared and is no message.
@@ -17,7 +17,7 @@ func (e *Store) Put(ctx context.Context, key string, value []byte, ttl time.Dura
 		return err
 	}
 	defer leave()
-	cmd := e.client.B().Set().Key(e.shelf(key)).Value(rueidis.BinaryString(value)).PxMilliseconds(max(1, ttl.Milliseconds())).Build()
+	cmd := e.client.B().Set().Key(e.ticketKey(key)).Value(rueidis.BinaryString(value)).PxMilliseconds(max(1, ttl.Milliseconds())).Build()
 	return e.do(ctx, cmd)
 }
 
@@ -28,7 +28,7 @@ func (e *Store) Take(ctx context.Context, key string) (value []byte, ok bool, er
 		return nil, false, err
 	}
 	defer leave()
-	value, err = e.client.Do(ctx, e.client.B().Getdel().Key(e.shelf(key)).Build()).AsBytes()
+	value, err = e.client.Do(ctx, e.client.B().Getdel().Key(e.ticketKey(key)).Build()).AsBytes()
 	if rueidis.IsRedisNil(err) {
 		return nil, false, nil
 	}

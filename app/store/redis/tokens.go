@@ -12,27 +12,26 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// What tokens say of their users' groups stands with each user: the hash
-// mailbox.tokens has a field for each token, by its fingerprint. That hash alone
-// decides, and changes in the same step as the user's sessions, revocations and
-// erasure do. A group's own list (groupKeys.named) is an index of it: it finds the
-// users whose hash has to be asked, and may name too many. Where the two are
-// changed at the same time from several sides, whoever has changed the hash makes
-// the index agree (see Store.agree).
+// The groups that a user's tokens name are kept with the user: the hash mailbox.tokens has
+// a field for each token, by the token's fingerprint. Only that hash decides, and it
+// changes in the same step as the user's sessions, revocations and erasure. A group's own
+// list (groupKeys.named) is an index: it lists the users whose hashes are to be read, and
+// may list too many. Whoever has changed a hash updates the index afterwards (see
+// Store.reindex), so that both agree in the end even if several change them at once.
 
-// saying is what one token says.
-type saying struct {
+// tokenGroups are the groups that one token names, and until when.
+type tokenGroups struct {
 	until   int64 // Unix milliseconds
 	issued  int64 // Unix milliseconds; 0 for none
 	tokenID string
 	groups  []string
 }
 
-// sayingVersion begins what is kept of a saying.
-const sayingVersion = "1"
+// tokenGroupsVersion begins a stored tokenGroups.
+const tokenGroupsVersion = "1"
 
-// lines is a list as lua/lib.lua reads it. Neither groups nor token ids have
-// control characters in them.
+// lines encodes a list for lua/join.lua. Neither groups nor token ids have control
+// characters in them.
 func lines(list []string) string {
 	if len(list) == 0 {
 		return ""
@@ -40,37 +39,38 @@ func lines(list []string) string {
 	return "\n" + strings.Join(list, "\n")
 }
 
-func (s *saying) String() string {
-	return sayingVersion + "\n" + itoa(s.until) + "\n" + itoa(s.issued) + "\n" + s.tokenID + lines(s.groups)
+func (s *tokenGroups) String() string {
+	return tokenGroupsVersion + "\n" + itoa(s.until) + "\n" + itoa(s.issued) + "\n" + s.tokenID + lines(s.groups)
 }
 
-// parseSaying reads one back; the zero saying, of no group, for what is none.
-func parseSaying(text string) (s saying) {
+// parseTokenGroups decodes one. It returns the zero tokenGroups, of no group, for a text
+// that cannot be read.
+func parseTokenGroups(text string) (s tokenGroups) {
 	part := strings.Split(text, "\n")
-	if len(part) < 4 || part[0] != sayingVersion {
-		return saying{}
+	if len(part) < 4 || part[0] != tokenGroupsVersion {
+		return tokenGroups{}
 	}
 	var err error
 	if s.until, err = strconv.ParseInt(part[1], 10, 64); err != nil {
-		return saying{}
+		return tokenGroups{}
 	}
 	if s.issued, err = strconv.ParseInt(part[2], 10, 64); err != nil {
-		return saying{}
+		return tokenGroups{}
 	}
 	s.tokenID, s.groups = part[3], part[4:]
 	return s
 }
 
-// names reports whether the token makes its user a member of a group now.
-func (s *saying) names(group string, now int64) bool {
+// grants reports whether the token makes its user a member of a group now.
+func (s *tokenGroups) grants(group string, now int64) bool {
 	return s.until > now && slices.Contains(s.groups, group)
 }
 
-// indexed is a user's token as the group's list has it.
-func indexed(user, token string) string { return user + "\n" + token }
+// indexMember is a user's token in a group's list.
+func indexMember(user, token string) string { return user + "\n" + token }
 
-func userOf(indexed string) (user, token string) {
-	user, token, _ = strings.Cut(indexed, "\n")
+func splitIndexMember(indexMember string) (user, token string) {
+	user, token, _ = strings.Cut(indexMember, "\n")
 	return user, token
 }
 
@@ -82,21 +82,21 @@ func issuedMs(t time.Time) int64 {
 	return t.UnixMilli()
 }
 
-// listIn makes the lists of groups name a user, before it is known whether the
-// token still says so.
-func (e *Store) listIn(user, token string, until int64, groups []string) rueidis.Commands {
+// indexCommands are the commands that put a user's token on the lists of groups.
+func (e *Store) indexCommands(user, token string, until int64, groups []string) rueidis.Commands {
 	cmds := rueidis.Commands{e.client.B().Sadd().Key(e.mailboxOf(user).groups()).Member(groups...).Build()}
 	for _, g := range groups {
-		cmds = append(cmds, e.client.B().Zadd().Key(e.groupKeys(g).named).Gt().ScoreMember().ScoreMember(float64(until), indexed(user, token)).Build())
+		cmds = append(cmds, e.client.B().Zadd().Key(e.groupKeys(g).named).Gt().ScoreMember().ScoreMember(float64(until), indexMember(user, token)).Build())
 	}
 	return cmds
 }
 
-// agreeTries bounds how often a token's groups may change while agree looks.
-const agreeTries = 8
+// reindexTries bounds how often a token's groups may change while reindex runs.
+const reindexTries = 8
 
-// agree makes the lists of groups name a user exactly where the token does.
-func (e *Store) agree(ctx context.Context, user, token string, groups []string) error {
+// reindex puts a user's token on the lists of those of the groups that the token names,
+// and takes it off the others.
+func (e *Store) reindex(ctx context.Context, user, token string, groups []string) error {
 	if len(groups) == 0 {
 		return nil
 	}
@@ -105,22 +105,22 @@ func (e *Store) agree(ctx context.Context, user, token string, groups []string) 
 		return text, e.fault(ctx, err)
 	}
 	text, err := read()
-	for range agreeTries {
+	for range reindexTries {
 		if err != nil {
 			return err
 		}
-		s, now := parseSaying(text), e.nowMs()
+		s, now := parseTokenGroups(text), e.nowMs()
 		var cmds rueidis.Commands
 		var named []string
 		for _, g := range groups {
-			if s.names(g, now) {
+			if s.grants(g, now) {
 				named = append(named, g)
 			} else {
-				cmds = append(cmds, e.client.B().Zrem().Key(e.groupKeys(g).named).Member(indexed(user, token)).Build())
+				cmds = append(cmds, e.client.B().Zrem().Key(e.groupKeys(g).named).Member(indexMember(user, token)).Build())
 			}
 		}
 		if len(named) > 0 {
-			cmds = append(cmds, e.listIn(user, token, s.until, named)...)
+			cmds = append(cmds, e.indexCommands(user, token, s.until, named)...)
 		}
 		if err := e.do(ctx, cmds...); err != nil {
 			return err
@@ -133,33 +133,34 @@ func (e *Store) agree(ctx context.Context, user, token string, groups []string) 
 	return err
 }
 
-// belong has the groups of a session's token name its user. The script of the
-// join has written down what the token says.
-func (e *Store) belong(ctx context.Context, m bridge.Member) error {
+// indexGroups puts a session's token on the lists of its groups. lua/join.lua has stored
+// the groups with the user.
+func (e *Store) indexGroups(ctx context.Context, m bridge.Member) error {
 	if len(m.Groups) == 0 || m.Until.UnixMilli() <= e.nowMs() {
 		return nil
 	}
-	if err := e.do(ctx, e.listIn(m.User, m.Token, m.Until.UnixMilli(), m.Groups)...); err != nil {
+	if err := e.do(ctx, e.indexCommands(m.User, m.Token, m.Until.UnixMilli(), m.Groups)...); err != nil {
 		return err
 	}
-	// Whoever has taken the token's word back meanwhile may have been here before
-	// the index was written.
+	// Somebody who has taken the groups from the token meanwhile may have updated the index
+	// before it was written here.
 	text, err := e.client.Do(ctx, e.client.B().Hget().Key(e.mailboxOf(m.User).tokens()).Field(m.Token).Build()).ToString()
 	if err = e.fault(ctx, err); err != nil {
 		return err
 	}
-	s, now := parseSaying(text), e.nowMs()
+	s, now := parseTokenGroups(text), e.nowMs()
 	for _, g := range m.Groups {
-		if !s.names(g, now) {
-			return e.agree(ctx, m.User, m.Token, m.Groups)
+		if !s.grants(g, now) {
+			return e.reindex(ctx, m.User, m.Token, m.Groups)
 		}
 	}
 	return nil
 }
 
-// takenBack takes the lists of groups back to what tokens of a user say, of which
-// a script has told what they said before: token and saying, by turns.
-func (e *Store) takenBack(ctx context.Context, user string, list []rueidis.RedisMessage) error {
+// unindexGroups updates the lists of groups that a user's tokens named before a script
+// changed that. list is the script's answer: tokens, each followed by the tokenGroups that
+// it had.
+func (e *Store) unindexGroups(ctx context.Context, user string, list []rueidis.RedisMessage) error {
 	for i := 0; i+1 < len(list); i += 2 {
 		token, err := list[i].ToString()
 		if err != nil {
@@ -169,47 +170,41 @@ func (e *Store) takenBack(ctx context.Context, user string, list []rueidis.Redis
 		if err != nil {
 			return e.fault(ctx, err)
 		}
-		s := parseSaying(text)
-		if err := e.agree(ctx, user, token, s.groups); err != nil {
+		s := parseTokenGroups(text)
+		if err := e.reindex(ctx, user, token, s.groups); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// sayings are what all tokens of a user say, by fingerprint.
-func (e *Store) sayings(ctx context.Context, user string) (map[string]saying, error) {
-	fields, err := e.client.Do(ctx, e.client.B().Hgetall().Key(e.mailboxOf(user).tokens()).Build()).AsStrMap()
+// tokensOf are the groups that a user's tokens name, by the tokens' fingerprints.
+func (e *Store) tokensOf(ctx context.Context, user string) (map[string]tokenGroups, error) {
+	fields, err := e.client.Do(ctx, e.hgetall(e.mailboxOf(user).tokens())).AsStrMap()
 	if err = e.fault(ctx, err); err != nil {
 		return nil, err
 	}
-	out := make(map[string]saying, len(fields))
+	out := make(map[string]tokenGroups, len(fields))
 	for token, text := range fields {
-		out[token] = parseSaying(text)
+		out[token] = parseTokenGroups(text)
 	}
 	return out, nil
 }
 
-// byToken lists those whom tokens make members of a group now, of those whom its
-// list names.
+// byToken lists the users whose tokens name a group now. named is the group's list.
 func (e *Store) byToken(ctx context.Context, group string, named []string) ([]string, error) {
-	if len(named) == 0 {
-		return nil, nil
-	}
-	cmds := make(rueidis.Commands, len(named))
-	for i, n := range named {
-		user, token := userOf(n)
-		cmds[i] = e.client.B().Hget().Key(e.mailboxOf(user).tokens()).Field(token).Build()
+	texts, err := repliesOf(ctx, e, named, func(member string) rueidis.Completed {
+		user, token := splitIndexMember(member)
+		return e.client.B().Hget().Key(e.mailboxOf(user).tokens()).Field(token).Build()
+	}, (*rueidis.RedisResult).ToString)
+	if err != nil {
+		return nil, err
 	}
 	var out []string
 	now := e.nowMs()
-	for i, r := range e.doMany(ctx, cmds) {
-		text, err := r.ToString()
-		if err = e.fault(ctx, err); err != nil {
-			return nil, err
-		}
-		if s := parseSaying(text); s.names(group, now) {
-			user, _ := userOf(named[i])
+	for i, text := range texts {
+		if s := parseTokenGroups(text); s.grants(group, now) {
+			user, _ := splitIndexMember(named[i])
 			out = append(out, user)
 		}
 	}

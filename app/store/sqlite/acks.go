@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"sync"
@@ -19,8 +20,8 @@ const (
 )
 
 // ackBook holds acks, and when users were last seen, that are not written yet.
-// They count at once; the file hears of them a little later, many at a time and
-// each user once.
+// They count at once, and are written within a second: many users at a time, and
+// each user once however often they acked.
 type ackBook struct {
 	batch   []string // users whose turn it is, in order of their rows
 	writing []string // those in the running transaction
@@ -30,7 +31,7 @@ type ackBook struct {
 	dirty map[string]dirt
 }
 
-// dirt is what is not written yet of one user.
+// dirt is what of one user is not written yet.
 type dirt struct {
 	acked bridge.Position
 	seen  int64 // Unix nanoseconds; 0: as it was
@@ -99,6 +100,25 @@ func (b *ackBook) forget(user string) {
 	b.waiting.Store(int64(len(b.dirty)))
 }
 
+// Ack implements bridge.Store. It counts for every Append, Join and Ack that is
+// called after it has returned, and is durable within a second.
+func (e *Store) Ack(ctx context.Context, user, life string, p bridge.Position) error {
+	if user == "" {
+		return errNoUser
+	}
+	if life != e.lives.name {
+		end, err := e.LifeEnd(ctx, user, life)
+		if err != nil {
+			return err
+		}
+		p = p.Min(end)
+	}
+	if e.acks.full() {
+		return bridge.ErrUnavailable
+	}
+	return e.enqueue(ctx, &request{early: true, write: func(w *writer) error { return w.ack(user, p) }})
+}
+
 // ack moves what a user has acked forward, in memory. It runs before the others of
 // its group: an ack beyond the head counts as the head, which must not be that of
 // a message that this group may fail to write.
@@ -112,8 +132,8 @@ func (w *writer) ack(user string, p bridge.Position) error {
 		return err
 	}
 	if !rec.seen {
-		// Who has not joined, or was erased since, owns no messages to all: there
-		// is nothing among them to ack, and no name to write down.
+		// A user who has not joined, or was erased since, owns no messages to all:
+		// there is none to ack, and the user must not get a row.
 		p.Broadcast = 0
 	}
 	p = rec.acked.Max(p.Min(bridge.Position{Mailbox: rec.head, Broadcast: all.head}))
@@ -137,7 +157,7 @@ func (w *writer) writeAcks(n int) error {
 		}
 		w.touch(rec)
 		w.acks.writing = append(w.acks.writing, user)
-		if err := w.store.save(rec); err != nil {
+		if err := w.sql.save(rec); err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -56,45 +55,30 @@ func (e *Store) usable(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Leave implements bridge.Live.
-func (e *Store) Leave(ctx context.Context, t bridge.DeliveryLog) error {
-	if e.closed.Load() {
-		return bridge.ErrClosed
-	}
-	user, session := t.Member.User, t.Member.Session
-	if !e.crowd.leave(t.Member) {
-		return nil // Erase was there before
-	}
-	var trail []byte
-	if !t.Empty() {
-		var err error
-		if trail, err = json.Marshal(t); err != nil {
-			e.crowd.gone(user, session)
-			return fmt.Errorf("keep a trail: %w", err)
-		}
-	}
-	if err := e.enqueue(ctx, leaving(user, session, nanos(t.Ended), trail)); err != nil {
-		e.crowd.gone(user, session)
-		return err
-	}
-	return nil
+// settled returns once all that was asked before is in the file.
+func (e *Store) settled(ctx context.Context) error {
+	return e.do(ctx, func(*writer) error { return nil })
 }
 
-// Ack implements bridge.Store. It counts for every Append, Join and Ack that is
-// called after it has returned, and is durable within a second.
-func (e *Store) Ack(ctx context.Context, user, life string, p bridge.Position) error {
-	if user == "" {
-		return errNoUser
+// reading runs f on one consistent state of the file, on which all that was
+// asked before has had its effect.
+func (e *Store) reading(ctx context.Context, f func(r *reader) error) error {
+	if err := e.settled(ctx); err != nil {
+		return err
 	}
-	if life != e.lives.name {
-		end, err := e.LifeEnd(ctx, user, life)
-		if err != nil {
-			return err
-		}
-		p = p.Min(end)
+	return e.view(ctx, f)
+}
+
+// view runs f on one consistent state of the file, as of the last commit.
+func (e *Store) view(ctx context.Context, f func(r *reader) error) error {
+	r, err := e.readers.take(ctx)
+	if err != nil {
+		return err
 	}
-	if e.acks.full() {
-		return bridge.ErrUnavailable
+	defer e.readers.give(r)
+	err = r.view(func() error { return f(r) })
+	if err != nil && !errors.Is(err, bridge.ErrUnknown) {
+		return fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
 	}
-	return e.enqueue(ctx, &request{early: true, write: func(w *writer) error { return w.ack(user, p) }})
+	return err
 }

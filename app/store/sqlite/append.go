@@ -10,12 +10,12 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// appending is an Append on its way through the writer. Appends are many, so that
-// they are used again.
+// appending is an Append on its way through the writer. A pool keeps them, because
+// there are so many.
 type appending struct {
 	request
 	msg     *bridge.Message
-	fresh   bool // the id was not known: the Listener is to hear of the message
+	fresh   bool // the id was not known: the Hub is to hear of the message
 	receipt bridge.Receipt
 }
 
@@ -31,7 +31,8 @@ var appendings = sync.Pool{New: func() any {
 	return a
 }}
 
-// newAppending refuses what can never be written, and would fail its whole group.
+// newAppending refuses a message that can never be written: it would make its whole
+// group fail.
 func newAppending(m *bridge.Message) (*appending, error) {
 	if to := m.To.Recipients(); !m.To.All && m.To.Group == "" && (len(to) == 0 || slices.Contains(to, "")) {
 		return nil, errNoUser
@@ -92,8 +93,8 @@ func (e *Store) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.A
 	return out
 }
 
-// append writes one message into the running transaction, or finds out what
-// became of it if its id is known.
+// append writes one message into the running transaction. Where its id is known, it
+// answers as duplicate does.
 func (w *writer) append(a *appending) error {
 	m := a.msg
 	if err := w.begin(); err != nil {
@@ -125,7 +126,7 @@ func (w *writer) append(a *appending) error {
 		w.buf = appendPlace(w.buf, p)
 	}
 	no := w.nextNo
-	added, err := w.store.addMessage(no, m, w.now, w.buf)
+	added, err := w.sql.addMessage(no, m, w.now, w.buf)
 	if err != nil {
 		return err
 	}
@@ -145,7 +146,7 @@ func (w *writer) append(a *appending) error {
 			return err
 		}
 		if m.Topic != "" {
-			if err := with(w.store.setTopic).text(rec.user).text(m.Topic).seq(rec.head).exec(); err != nil {
+			if err := with(w.sql.setTopic).text(rec.user).text(m.Topic).seq(rec.head).exec(); err != nil {
 				return err
 			}
 		}
@@ -171,12 +172,12 @@ func (w *writer) append(a *appending) error {
 	return nil
 }
 
-// broadcastOnly is the one mailbox that a message to all is put in.
+// broadcastOnly has the one mailbox that a message to all goes into.
 var broadcastOnly = []string{""}
 
-// duplicate answers for an id that is known: as of now, nothing written.
+// duplicate fills in the receipt of an id that is known, as things are now.
 func (w *writer) duplicate(a *appending) error {
-	k, err := w.store.find(a.msg.ID)
+	k, err := w.sql.find(a.msg.ID)
 	if err != nil {
 		return err
 	}
@@ -207,43 +208,43 @@ func (w *writer) duplicate(a *appending) error {
 	return nil
 }
 
-// deliver hands the message to the Listener. Where that panics, the sessions that
+// deliver hands the message to the Hub. Where that panics, the sessions that
 // were to be told of the message read it from the store.
-func (a *appending) deliver(s *Store, l bridge.Listener) {
+func (a *appending) deliver(s *Store, h bridge.Hub) {
 	if !a.fresh {
 		return
 	}
-	if s.opts.Guard.Run(whereFanOut, func() { a.handOver(s, l) }) {
-		s.opts.Guard.Run(whereFanOut, func() { a.behind(l) })
+	if s.opts.Guard.Run(whereFanOut, func() { a.handOver(s, h) }) {
+		s.opts.Guard.Run(whereFanOut, func() { a.behind(h) })
 	}
 }
 
-func (a *appending) handOver(s *Store, l bridge.Listener) {
+func (a *appending) handOver(s *Store, h bridge.Hub) {
 	d := bridge.Delivery{Message: a.msg}
 	if a.msg.Stored() {
 		d.Life = s.lives.name
 	}
 	if a.msg.To.All {
 		d.Broadcast = a.receipt.Broadcast
-		a.receipt.Sessions = l.DeliverAll(d)
+		a.receipt.Sessions = h.DeliverAll(d)
 		return
 	}
 	for i := range a.receipt.Recipients {
 		to := &a.receipt.Recipients[i]
 		d.Mailbox = to.Seq
-		to.Sessions = l.Deliver(to.User, d)
+		to.Sessions = h.Deliver(to.User, d)
 		a.receipt.Sessions += to.Sessions
 	}
 }
 
-// behind has sessions read up to a message that they may not have been given.
-func (a *appending) behind(l bridge.Listener) {
+// behind makes sessions read up to the message, which they may not have been given.
+func (a *appending) behind(h bridge.Hub) {
 	if a.receipt.Broadcast != 0 {
-		l.Behind("", bridge.Position{Broadcast: a.receipt.Broadcast})
+		h.Behind("", bridge.Position{Broadcast: a.receipt.Broadcast})
 	}
 	for i := range a.receipt.Recipients {
 		if to := &a.receipt.Recipients[i]; to.Seq != 0 {
-			l.Behind(to.User, bridge.Position{Mailbox: to.Seq})
+			h.Behind(to.User, bridge.Position{Mailbox: to.Seq})
 		}
 	}
 }

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -19,28 +18,27 @@ var _ bridge.Archive = (*Archive)(nil)
 // Keys of meta that an import sets.
 const (
 	epochKey  = "epoch"
-	importKey = "import" // while it is not done: its bridge.Progress, JSON
+	importKey = "import" // bridge.ImportMark while it is not finished
 )
 
 // Archive is the store in one folder while no bridge runs on it. One goroutine
 // uses it.
 type Archive struct {
-	opts  Options
-	path  string
-	lock  *dirLock
-	vfs   *walfile.VFS
-	conn  *sqlite3.Conn
-	store *store
-	dumping
+	opts Options
+	path string
+	lock *dirLock
+	vfs  *walfile.VFS
+	conn *sqlite3.Conn
+	sql  *statements
 	loading
+	messages *sqlite3.Stmt // in a mailbox, by place
 
 	epoch string
-	lives *lives
-	begun bool // an import into this store is not done
+	begun bool // an import into this store is not finished
 }
 
 // OpenArchive opens the store in o.Dir, made where it is missing, to carry it
-// to another engine or to load one that comes from there. ErrInUse while a
+// to another store or to load one that comes from there. ErrInUse while a
 // bridge runs on it. The context covers opening only.
 func OpenArchive(ctx context.Context, o Options) (*Archive, error) {
 	o, lock, err := occupy(ctx, o)
@@ -56,7 +54,7 @@ func OpenArchive(ctx context.Context, o Options) (*Archive, error) {
 
 // open opens the file.
 func (a *Archive) open() (err error) {
-	// Without an engine's own checkpoints SQLite does them: every so many pages
+	// Without a store's own checkpoints SQLite does them: every so many pages
 	// of the write-ahead log, so that this stays small however much is loaded.
 	a.conn, err = connect(a.vfs, a.path, setupWriter+"; PRAGMA wal_autocheckpoint = 2000")
 	if err != nil {
@@ -65,13 +63,16 @@ func (a *Archive) open() (err error) {
 	if err := migrate(a.conn, a.path); err != nil {
 		return err
 	}
-	if a.store, err = newStore(a.conn); err != nil {
+	if a.sql, err = newStatements(a.conn); err != nil {
 		return err
 	}
-	if err := a.dumping.prepare(a.conn); err != nil {
+	if err := a.loading.prepare(a.conn, a.sql); err != nil {
 		return err
 	}
-	if err := a.loading.prepare(a.conn, a.store); err != nil {
+	err = prepareAll(a.conn, map[**sqlite3.Stmt]string{&a.messages: `SELECT mail.seq, mail.expires, log.id, ifnull(log.topic, ''), log.event
+		FROM mail CROSS JOIN log ON log.no = mail.no
+		WHERE mail.user = ? AND mail.expires > ? ORDER BY mail.seq`})
+	if err != nil {
 		return err
 	}
 	if a.epoch, err = metaOf(a.conn, epochKey); err != nil {
@@ -81,17 +82,17 @@ func (a *Archive) open() (err error) {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", a.path, err)
 	}
-	if a.begun = mark != ""; a.begun {
-		a.epoch = ""
-	}
-	if a.lives, err = loadLives(a.conn); err != nil {
-		return fmt.Errorf("read %s: %w", a.path, err)
-	}
+	a.begun = mark != ""
 	return nil
 }
 
 // Epoch implements bridge.Archive.
-func (a *Archive) Epoch() string { return a.epoch }
+func (a *Archive) Epoch() (string, error) {
+	if a.begun {
+		return "", fmt.Errorf("%s: %w", a.path, bridge.ErrUnfinished)
+	}
+	return a.epoch, nil
+}
 
 // Close implements bridge.Archive.
 func (a *Archive) Close() error {
@@ -113,23 +114,30 @@ func (a *Archive) usable(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Progress implements bridge.Archive. A store that a bridge has opened, and in
-// which nothing has happened, has no life to lose.
-func (a *Archive) Progress(ctx context.Context) (p bridge.Progress, err error) {
+// Begin implements bridge.Archive. A store that a bridge has opened, and in which
+// nothing has happened, has no life to lose: its name goes, until the import brings
+// its own.
+func (a *Archive) Begin(ctx context.Context) error {
 	if err := a.usable(ctx); err != nil {
-		return p, err
+		return err
 	}
-	if !a.begun {
-		return p, a.mustBeEmpty()
+	if a.begun {
+		if err := a.clear(); err != nil {
+			return err
+		}
 	}
-	mark, err := metaOf(a.conn, importKey)
+	if err := a.mustBeEmpty(); err != nil {
+		return err
+	}
+	err := a.change(func() error {
+		return firstOf(with(a.dropMeta).text(epochKey).exec(), a.dropLives.Exec(),
+			with(a.setMeta).text(importKey).text(bridge.ImportMark).exec())
+	})
 	if err != nil {
-		return p, fmt.Errorf("read %s: %w", a.path, err)
+		return fmt.Errorf("begin the import into %s: %w", a.path, err)
 	}
-	if err := json.Unmarshal([]byte(mark), &p); err != nil {
-		return p, fmt.Errorf("read how far the import into %s has come: %w", a.path, err)
-	}
-	return p, nil
+	a.begun, a.epoch = true, ""
+	return nil
 }
 
 // mustBeEmpty is ErrNotEmpty where something is kept.
@@ -146,41 +154,27 @@ func (a *Archive) mustBeEmpty() error {
 	return nil
 }
 
-// Finish implements bridge.Archive. Once more with the same epoch is no error.
+// Finish implements bridge.Archive.
 func (a *Archive) Finish(ctx context.Context, epoch string) error {
 	if err := a.usable(ctx); err != nil {
 		return err
 	}
-	if epoch == "" {
-		return errors.New("sqlite: an import is finished with no epoch")
+	err := a.change(func() error {
+		return firstOf(with(a.setMeta).text(epochKey).text(epoch).exec(), with(a.dropMeta).text(importKey).exec())
+	})
+	if err != nil {
+		return fmt.Errorf("finish the import into %s: %w", a.path, err)
 	}
-	if a.begun || a.epoch != epoch {
-		err := a.change(func() error {
-			if err := with(a.setMeta).text(epochKey).text(epoch).exec(); err != nil {
-				return err
-			}
-			return with(a.dropMeta).text(importKey).exec()
-		})
-		if err != nil {
-			return fmt.Errorf("finish the import into %s: %w", a.path, err)
-		}
-		a.begun, a.epoch = false, epoch
-	}
+	a.begun, a.epoch = false, epoch
 	if _, _, err := a.conn.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE); err != nil {
 		return fmt.Errorf("the import into %s is finished, but its write-ahead log could not be copied: %w", a.path, err)
 	}
 	return nil
 }
 
-// Clear implements bridge.Archive: it takes the file away. That needs no room on
-// the disk, for want of which the import may have broken off.
-func (a *Archive) Clear(ctx context.Context) error {
-	if err := a.usable(ctx); err != nil {
-		return err
-	}
-	if !a.begun {
-		return a.mustBeEmpty()
-	}
+// clear takes the file away, and begins a new one. That needs no room on the disk,
+// for want of which the import may have broken off.
+func (a *Archive) clear() error {
 	err := closeConn(a.conn)
 	a.conn = nil
 	if err != nil {
@@ -198,34 +192,29 @@ func (a *Archive) Clear(ctx context.Context) error {
 
 // change runs f in a transaction.
 func (a *Archive) change(f func() error) error {
-	if !a.begun {
-		if err := a.mustBeEmpty(); err != nil {
-			return err
-		}
-	}
-	if err := a.store.begin.Exec(); err != nil {
+	if err := a.sql.begin.Exec(); err != nil {
 		return err
 	}
 	err := f()
 	if err == nil {
-		err = a.store.commit.Exec()
+		err = a.sql.commit.Exec()
 	}
 	if err != nil && !a.conn.GetAutocommit() {
-		if rerr := a.store.rollback.Exec(); rerr != nil {
+		if rerr := a.sql.rollback.Exec(); rerr != nil {
 			err = fmt.Errorf("%w (and rolling back: %w)", err, rerr)
 		}
 	}
 	return err
 }
 
-// refuseHalf keeps an engine off a store that holds half of an import.
+// refuseHalf keeps a Store off a file that holds a part of an import.
 func refuseHalf(c *sqlite3.Conn, path string) error {
 	mark, err := metaOf(c, importKey)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
 	if mark != "" {
-		return fmt.Errorf("%s: %w: run `hookbridge import` again, which goes on where it broke off", path, bridge.ErrUnfinished)
+		return fmt.Errorf("%s: %w", path, bridge.ErrUnfinished)
 	}
 	return nil
 }

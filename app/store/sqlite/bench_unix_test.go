@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/store/storetest"
 )
 
 // cpu is the processor time this process has used.
@@ -24,14 +25,10 @@ func cpu(b *testing.B) time.Duration {
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
-type deaf struct{}
+type deaf struct{ *storetest.Hub }
 
 func (deaf) Deliver(string, bridge.Delivery) int { return 1 }
 func (deaf) DeliverAll(bridge.Delivery) int      { return 1 }
-func (deaf) Notify(bridge.Notice)                {}
-func (deaf) Trails(string) []bridge.DeliveryLog  { return nil }
-func (deaf) Behind(string, bridge.Position)      {}
-func (deaf) NewLife(string)                      {}
 
 // BenchmarkAppend appends messages of about 300 bytes, fsync and all, and reports
 // the processor time of the whole process a message.

@@ -6,10 +6,10 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// Long work (a batch, a message to many, a recall) does not stand in the queue
-// before everybody else's: it waits in a lane of its own, of which each transaction
-// takes a bounded share, from each caller in turn. So whatever is asked meanwhile
-// waits for one share at most. What one caller asked goes in its order.
+// Long work (a batch, a message to many, a recall) waits in a lane of its own, so
+// that it does not hold up the short requests behind it. Each transaction takes a
+// bounded share of that lane, from each caller in turn: a short request waits for
+// one share at most. The requests of one caller keep their order.
 const (
 	bulkFrom  = 64      // places: from here on a call is long work
 	bulkShare = 500     // places in one transaction, one message's at least
@@ -76,8 +76,8 @@ func (q *queue) putBulk(ctx context.Context, rs []*request) error {
 	return nil
 }
 
-// takeBulk returns a share of the long work, and gives back the slots of callers
-// of whom nothing is left.
+// takeBulk returns a share of the long work. It frees the slots of the callers
+// whose last request is in it.
 func (q *queue) takeBulk(size func(*request) (places, bytes int)) (share []*request) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

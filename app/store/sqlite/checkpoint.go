@@ -13,18 +13,24 @@ import (
 	"hookbridge/app/store/sqlite/walfile"
 )
 
-// Sizes of the write-ahead log, in bytes, at which something is done about it.
-const (
-	copyEvery  = 4 << 20  // copy it into the main file, beside the writer
-	restartAt  = 16 << 20 // hold the writer for a moment and start over
-	truncateAt = 64 << 20 // give the space back as well
-)
+// logSizes are lengths of the write-ahead log, in bytes, at which something is done
+// about it.
+type logSizes struct {
+	copy     int64 // so much more of it is copied into the main file, beside the writer
+	restart  int64 // the writer is held for a moment, and the log starts over
+	truncate int64 // the space is given back as well
+}
+
+// newLogSizes is for a disk on which so many bytes are reserved: what has yet to be
+// copied must fit into them when others have filled that disk.
+func newLogSizes(reserved int64) logSizes {
+	return logSizes{copy: min(4<<20, reserved/2), restart: 16 << 20, truncate: 64 << 20}
+}
 
 // checkpointer copies the write-ahead log into the main file on a connection of
-// its own, so that no commit has to. Copying beside a busy writer never catches
-// up, and the log would grow for ever; so above restartAt the writer is held
-// while the little that is left is copied, and the next commit starts the log
-// over.
+// its own, so that no commit has to. Beside a busy writer the copying never catches
+// up, and the log would grow for ever. So above a certain length the writer is held
+// until the rest is copied, which is little, and the next commit starts the log over.
 type checkpointer struct {
 	mu     sync.Mutex // one checkpoint at a time: guards conn and gone
 	conn   *sqlite3.Conn
@@ -36,15 +42,13 @@ type checkpointer struct {
 	held   atomic.Bool // a long read needs the log as it is
 	kick   chan struct{}
 	done   chan struct{}
-	every  int64 // copyEvery, or less on a small disk
+	sizes  logSizes
 	copied int64 // the log's length at the last copy; the writer's goroutine
 	failed bool  // the failure has been logged; the checkpointer's goroutine
 }
 
-// newCheckpointer is for a disk on which so many bytes are reserved: what has yet to be
-// copied must fit into them when others have filled that disk.
-func newCheckpointer(c *sqlite3.Conn, reserved int64, v *walfile.VFS, commit *sync.Mutex, l *slog.Logger, g *guard.Guard) *checkpointer {
-	return &checkpointer{conn: c, every: min(copyEvery, reserved/2), vfs: v, commit: commit, logger: l, guard: g,
+func newCheckpointer(c *sqlite3.Conn, sizes logSizes, v *walfile.VFS, commit *sync.Mutex, l *slog.Logger, g *guard.Guard) *checkpointer {
+	return &checkpointer{conn: c, sizes: sizes, vfs: v, commit: commit, logger: l, guard: g,
 		kick: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
@@ -54,7 +58,7 @@ func (c *checkpointer) look() {
 	if end < c.copied {
 		c.copied = 0 // started over
 	}
-	if end-c.copied < c.every {
+	if end-c.copied < c.sizes.copy {
 		return
 	}
 	select {
@@ -83,9 +87,9 @@ func (c *checkpointer) turn() {
 	c.failed = err != nil
 }
 
-// truncate empties the write-ahead log; sqlite3.BUSY while a reader needs it.
-// With the log's new beginning the writer drops its copies of pages, which may
-// still hold what was wiped in the main file (see walfile/zerofill.go).
+// truncate empties the write-ahead log. It returns sqlite3.BUSY while a reader needs
+// the log. When the log starts over, the writer drops its cached pages, which may
+// still hold what was filled with zeros in the main file (see walfile/zerofill.go).
 func (c *checkpointer) truncate() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -108,18 +112,18 @@ func (c *checkpointer) checkpoint() error {
 		return err
 	}
 	end := c.vfs.LogEnd()
-	if end < restartAt || c.held.Load() {
+	if end < c.sizes.restart || c.held.Load() {
 		return nil
 	}
 	mode := sqlite3.CHECKPOINT_RESTART
-	if end >= truncateAt {
+	if end >= c.sizes.truncate {
 		mode = sqlite3.CHECKPOINT_TRUNCATE
 	}
 	c.commit.Lock()
 	defer c.commit.Unlock()
 	_, _, err := c.conn.WALCheckpoint("main", mode)
 	if errors.Is(err, sqlite3.BUSY) {
-		return nil // a reader kept its view too long; there is a next time
+		return nil // a reader needs the log; the next turn tries again
 	}
 	if err == nil {
 		c.vfs.LogEmptied()

@@ -20,7 +20,7 @@ func (w *writer) claim(m *bridge.Message) error {
 	if err := w.begin(); err != nil {
 		return err
 	}
-	added, err := w.store.addMessage(w.nextNo, m, w.now, []byte{})
+	added, err := w.sql.addMessage(w.nextNo, m, w.now, []byte{})
 	if err != nil {
 		return err
 	}
@@ -28,7 +28,7 @@ func (w *writer) claim(m *bridge.Message) error {
 		w.nextNo++
 		return nil
 	}
-	k, err := w.store.find(m.ID)
+	k, err := w.sql.find(m.ID)
 	if err == nil && !bytes.Equal(k.digest, m.Digest[:]) {
 		return refuse(bridge.ErrConflict)
 	}

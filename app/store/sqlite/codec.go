@@ -22,7 +22,7 @@ func appendPlace(b []byte, p place) []byte {
 	return binary.AppendUvarint(b, p.seq)
 }
 
-// parsePlaces reads places that stand one after the other.
+// parsePlaces decodes a list of places.
 func parsePlaces(b []byte) ([]place, error) {
 	var places []place
 	for len(b) > 0 {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"testing"
 
+	"hookbridge/app/store/local"
 	"hookbridge/app/store/storetest"
 )
 
@@ -33,6 +34,9 @@ func TestABackupThatIsPutBackIsFoundOut(t *testing.T) {
 func TestTheEmbeddedStoreKeepsThePromises(t *testing.T) {
 	storetest.Run(t, func(t *testing.T, o storetest.Options) storetest.Open {
 		dir := t.TempDir()
+		if testing.Short() {
+			dir = scratch(t)
+		}
 		return func() (storetest.Pair, error) {
 			return pair(t.Context(), Options{Dir: dir, Now: o.Now, MailboxLimit: o.MailboxLimit, MailboxBytes: o.MailboxBytes})
 		}
@@ -42,5 +46,5 @@ func TestTheEmbeddedStoreKeepsThePromises(t *testing.T) {
 // pair opens a store as both of a pair.
 func pair(ctx context.Context, o Options) (storetest.Pair, error) {
 	s, err := Open(ctx, o)
-	return storetest.Pair{Store: s, Live: s}, err
+	return storetest.Pair{Store: s, Live: local.New(s, o.Now)}, err
 }

@@ -14,9 +14,9 @@ import (
 	"hookbridge/app/store/sqlite/walfile"
 )
 
-// errDamaged is wrapped around what is wrong with the files of a store. Nothing
-// is written any more and nobody is told that something was stored, until an
-// operator has mended it and started anew.
+// errDamaged is wrapped around what is wrong with the files of a store. From then
+// on the store takes nothing, until an operator has repaired the files and started
+// the program again.
 var errDamaged = fmt.Errorf("%w: the data folder is damaged", bridge.ErrUnavailable)
 
 // checkFiles refuses a folder whose files do not belong together, which SQLite
@@ -82,12 +82,12 @@ func pageFault(path string, err error) error {
 	return fmt.Errorf("%s is damaged: put a backup in its place, or what `sqlite3 %s .recover` saves of it: %w", path, path, err)
 }
 
-// corrupt tells SQLite's word that a page is not what it should be.
+// corrupt reports whether SQLite says that a page is not what it should be.
 func corrupt(err error) bool {
 	return errors.Is(err, sqlite3.CORRUPT) || errors.Is(err, sqlite3.NOTADB)
 }
 
-// watched are the main file and its log, as they were when the engine opened them.
+// watched are the main file and its log, as they were when the store opened them.
 // A file that was unlinked or replaced takes every write without an error, and
 // all of it is gone with the process. One that was cut short takes them, too.
 type watched struct {
@@ -109,8 +109,8 @@ func watch(v *walfile.VFS, path string) (*watched, error) {
 	return f, nil
 }
 
-// moved says which file is not there any more. It is asked after each commit's
-// fsync and before anybody is told of it.
+// moved returns an error that names the file which was removed, replaced or cut. It
+// is called after each commit's fsync, before the callers get their answers.
 func (f *watched) moved() error {
 	for i, p := range f.paths {
 		length := f.vfs.Length()
@@ -127,8 +127,7 @@ func (f *watched) moved() error {
 	return nil
 }
 
-// cut says that the log was cut short, where that has kept a commit from being
-// written.
+// cut returns an error where a commit failed because the log was cut short.
 func (f *watched) cut() error {
 	if !f.vfs.LogCut() {
 		return nil

@@ -16,10 +16,14 @@ import (
 // it: the newest of them stand in the write-ahead log alone.
 func leave(t *testing.T, dir string) {
 	t.Helper()
-	running := t.TempDir()
+	running := scratch(t)
 	e := open(t, Options{Dir: running})
+	var ms []*bridge.Message
 	for i := range 300 {
-		mustAppend(t, e, message(fmt.Sprint("m", i), "u", 2000, inAnHour()))
+		ms = append(ms, message(fmt.Sprint("m", i), "u", 2000, inAnHour()))
+	}
+	for _, a := range e.AppendMany(t.Context(), ms) {
+		mustDo(t, a.Err)
 	}
 	mustDo(t, e.checkpoints.checkpoint())
 	mustAppend(t, e, message("newest", "u", 2000, inAnHour()))
@@ -28,6 +32,7 @@ func leave(t *testing.T, dir string) {
 }
 
 func TestAFolderWhoseFilesDoNotBelongTogetherIsNoStore(t *testing.T) {
+	t.Parallel()
 	junk := func(t *testing.T, dir string, off int64, n int) {
 		t.Helper()
 		f, err := os.OpenFile(filepath.Join(dir, fileName), os.O_RDWR, 0)
@@ -63,7 +68,8 @@ func TestAFolderWhoseFilesDoNotBelongTogetherIsNoStore(t *testing.T) {
 		}, "is damaged"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
+			t.Parallel()
+			dir := scratch(t)
 			leave(t, dir)
 			c.harm(t, dir)
 			e, err := Open(t.Context(), Options{Dir: dir})
@@ -79,7 +85,8 @@ func TestAFolderWhoseFilesDoNotBelongTogetherIsNoStore(t *testing.T) {
 }
 
 func TestWhatAKilledProcessLeftIsAStore(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := scratch(t)
 	leave(t, dir)
 	e := open(t, Options{Dir: dir})
 	if p, err := e.Read(t.Context(), "u", e.Life(), bridge.Position{Mailbox: 300}, 10, 1<<20); err != nil || len(p.Deliveries) != 1 {
@@ -88,6 +95,7 @@ func TestWhatAKilledProcessLeftIsAStore(t *testing.T) {
 }
 
 func TestFilesThatGoWhileTheProgramRunsTakeNothingMore(t *testing.T) {
+	t.Parallel()
 	for name, harm := range map[string]func(t *testing.T, path string){
 		"removed": func(t *testing.T, path string) { mustDo(t, os.Remove(path)) },
 		"replaced": func(t *testing.T, path string) {
@@ -100,7 +108,8 @@ func TestFilesThatGoWhileTheProgramRunsTakeNothingMore(t *testing.T) {
 	} {
 		for _, file := range []string{fileName, fileName + "-wal"} {
 			t.Run(file+" is "+name, func(t *testing.T) {
-				dir := t.TempDir()
+				t.Parallel()
+				dir := scratch(t)
 				e := open(t, Options{Dir: dir})
 				mustAppend(t, e, message("before", "u", 100, inAnHour()))
 				harm(t, filepath.Join(dir, file))
@@ -120,7 +129,8 @@ func TestFilesThatGoWhileTheProgramRunsTakeNothingMore(t *testing.T) {
 // Nothing is copied out of a log with a hole in it: what comes before the hole is
 // still a store, of which clients are told that it went back.
 func TestWhatIsLeftOfALogThatWasCutIsAStore(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := scratch(t)
 	e := open(t, Options{Dir: dir})
 	for i := range 50 {
 		mustAppend(t, e, message(fmt.Sprint("m", i), "u", 2000, inAnHour()))
@@ -144,7 +154,8 @@ func TestWhatIsLeftOfALogThatWasCutIsAStore(t *testing.T) {
 }
 
 func TestAFolderThatIsAFileByNowTakesNothingMore(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "data")
+	t.Parallel()
+	dir := filepath.Join(scratch(t), "data")
 	e := open(t, Options{Dir: dir})
 	mustDo(t, os.Rename(dir, dir+".away"))
 	mustDo(t, os.WriteFile(dir, nil, 0o600))
@@ -154,14 +165,16 @@ func TestAFolderThatIsAFileByNowTakesNothingMore(t *testing.T) {
 }
 
 func TestAnIdleStoreFindsOutThatItsFileIsGone(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := scratch(t)
 	e := open(t, Options{Dir: dir})
 	mustDo(t, os.Remove(filepath.Join(dir, fileName)))
 	eventually(t, "the check to fail", func() bool { return errors.Is(e.Check(t.Context()), errDamaged) })
 }
 
 func TestAPageThatGoesBadWhileTheProgramRunsIsSaid(t *testing.T) {
-	e := open(t, Options{Dir: t.TempDir()})
+	t.Parallel()
+	e := open(t, Options{Dir: scratch(t)})
 	mustAppend(t, e, message("before", "u", 100, inAnHour()))
 	if err := e.health.looked(fmt.Errorf("read: %w", corruptError(t))); err == nil {
 		t.Fatal("the error is gone")
@@ -177,7 +190,7 @@ func TestAPageThatGoesBadWhileTheProgramRunsIsSaid(t *testing.T) {
 // corruptError is what SQLite says of a file that is none of its own.
 func corruptError(t *testing.T) error {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "junk")
+	path := filepath.Join(scratch(t), "junk")
 	mustDo(t, os.WriteFile(path, []byte(strings.Repeat("junk", 4096)), 0o600))
 	v := walfile.New(nil)
 	defer v.Close()
@@ -189,11 +202,12 @@ func corruptError(t *testing.T) error {
 }
 
 func TestALockFileThatIsRemovedLetsNobodyIn(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := scratch(t)
 	e := open(t, Options{Dir: dir})
 	mustDo(t, os.Remove(filepath.Join(dir, "bridge.lock")))
 	if _, err := Open(t.Context(), Options{Dir: dir}); !errors.Is(err, bridge.ErrInUse) || !strings.Contains(err.Error(), "in use by another process") {
-		t.Fatalf("a second engine: %v", err)
+		t.Fatalf("a second store: %v", err)
 	}
 	mustAppend(t, e, message("m", "u", 100, inAnHour()))
 	mustDo(t, e.Check(t.Context()))

@@ -1,4 +1,4 @@
-// Package sqlite is the embedded engine: every mailbox, id and ack in one SQLite
+// Package sqlite is the embedded store: every mailbox, id and ack in one SQLite
 // file, fsynced before an Append returns, with no server beside the program.
 //
 // # How a message is written
@@ -6,7 +6,7 @@
 // One goroutine, the writer, owns the only connection that writes. It takes
 // everything that waits in the queue, writes it in one transaction, pays one
 // fsync for all of it, and hands the group to the fan-out, which tells the
-// Listener and answers the callers while the writer is busy with the next group.
+// Hub and answers the callers while the writer is busy with the next group.
 // The group forms by itself: what arrives during one fsync is the next group.
 //
 // # What stands in the file
@@ -25,11 +25,11 @@
 //
 // # How a store is carried
 //
-// An Archive has the folder to itself, under the same lock as an engine. It dumps
-// rows as they stand, and works out what an engine only implies: which places of
+// An Archive has the folder to itself, under the same lock as a Store. It dumps
+// rows as they stand, and works out what a Store only implies: which places of
 // a mailbox have expired, and which are empty on purpose. It loads with the same
 // settings as the writer, one transaction a batch, and leaves a mark in meta
-// until it is done, at which an engine turns away.
+// until it is done, which keeps a Store from opening it.
 //
 // # Why this driver and these tables
 //

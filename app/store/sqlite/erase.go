@@ -58,9 +58,9 @@ func erasing(user string, more *bool) *request {
 				w.erased(user)
 			}
 		},
-		tell: func(s *Store, l bridge.Listener) {
+		tell: func(s *Store, h bridge.Hub) {
 			if !*more {
-				s.notify(l, bridge.Notice{Kind: bridge.NoticeErased, User: user})
+				s.notify(h, bridge.Notice{Kind: bridge.NoticeErased, User: user})
 			}
 		},
 	}
@@ -118,7 +118,7 @@ func (w *writer) erase(user string) (more bool, err error) {
 	}
 	var letters []lying
 	slice := w.slice(eraseMail)
-	err = with(w.store.mailOf).text(user).seq(0).int(slice.left).each(func(s *sqlite3.Stmt) bool {
+	err = with(w.sql.mailOf).text(user).seq(0).int(slice.left).each(func(s *sqlite3.Stmt) bool {
 		letters = append(letters, lying{uint64(s.ColumnInt64(0)), s.ColumnInt64(1)})
 		return slice.take(s.ColumnInt64(2))
 	})
@@ -126,7 +126,7 @@ func (w *writer) erase(user string) (more bool, err error) {
 		return false, err
 	}
 	for _, l := range letters {
-		if err := with(w.store.deleteMail).text(user).seq(l.seq).exec(); err != nil {
+		if err := with(w.sql.deleteMail).text(user).seq(l.seq).exec(); err != nil {
 			return false, err
 		}
 		if err := w.strike(l.no, user); err != nil {
@@ -136,14 +136,14 @@ func (w *writer) erase(user string) (more bool, err error) {
 	rec.held = unknown
 	if slice.full {
 		rec.trimmed = max(rec.trimmed, letters[len(letters)-1].seq)
-		return true, w.store.save(rec)
+		return true, w.sql.save(rec)
 	}
 	if rec.head > 0 {
-		if err := with(w.store.markErased).blob(bridge.MailboxHash(user)).seq(rec.head).exec(); err != nil {
+		if err := with(w.sql.markErased).blob(bridge.MailboxHash(user)).seq(rec.head).exec(); err != nil {
 			return false, err
 		}
 	}
-	for _, s := range w.store.eraseAll {
+	for _, s := range w.sql.eraseAll {
 		if err := with(s).text(user).exec(); err != nil {
 			return false, err
 		}
@@ -151,18 +151,18 @@ func (w *writer) erase(user string) (more bool, err error) {
 	return false, nil
 }
 
-// erased has memory forget a user of whom the file has nothing any more.
+// erased makes memory forget a user of whom nothing is left in the file.
 func (w *writer) erased(user string) {
 	clear(w.sizes)
 	w.acks.forget(user)
 	w.users.drop(user)
-	w.engine.crowd.dismiss(user, time.Unix(0, w.now))
+	w.erasures.add(user, time.Unix(0, w.now))
 }
 
 // strike takes a user's name off a message, and frees the payload where no
 // mailbox holds it any longer.
 func (w *writer) strike(no int64, user string) error {
-	row, err := w.store.row(no)
+	row, err := w.sql.row(no)
 	if err != nil {
 		return err
 	}
@@ -175,19 +175,19 @@ func (w *writer) strikeRow(row logged, user string) error {
 	for _, p := range left {
 		w.buf = appendPlace(w.buf, p)
 	}
-	if err := with(w.store.setTargets).blob(w.buf).int(row.no).exec(); err != nil || !row.payload {
+	if err := with(w.sql.setTargets).blob(w.buf).int(row.no).exec(); err != nil || !row.payload {
 		return err
 	}
 	for _, p := range left {
-		if l, err := w.store.mailRow(p.user, p.seq); err != nil || l.no != 0 {
+		if l, err := w.sql.mailRow(p.user, p.seq); err != nil || l.no != 0 {
 			return err // somebody else has it
 		}
 	}
-	return w.store.forget(row.no, w.outlived(row.born))
+	return w.sql.forget(row.no, w.outlived(row.born))
 }
 
-// scrub looks through a slice of log for what still names the user: messages
-// that are gone, or were never stored. One from the user that somebody else has
+// scrub removes the user's name from a slice of the log: from messages that are
+// gone, or were never stored. A message from the user that another mailbox holds
 // keeps its sender.
 func (w *writer) scrub(user string, from int64) (next int64, more bool, err error) {
 	var named []logged
@@ -195,7 +195,7 @@ func (w *writer) scrub(user string, from int64) (next int64, more bool, err erro
 	var perr error
 	rows := 0
 	next = from
-	err = with(w.store.naming).blob([]byte(user)).text(user).int(from).int(scrubRows).each(func(s *sqlite3.Stmt) bool {
+	err = with(w.sql.naming).blob([]byte(user)).text(user).int(from).int(scrubRows).each(func(s *sqlite3.Stmt) bool {
 		rows++
 		next = s.ColumnInt64(0)
 		if s.ColumnBool(6) {
@@ -215,16 +215,16 @@ func (w *writer) scrub(user string, from int64) (next int64, more bool, err erro
 		return next, more, err
 	}
 	if more = rows == scrubRows; !more {
-		if err := w.forgetSights(user); err != nil {
+		if err := w.forgetSeen(user); err != nil {
 			return next, more, err
 		}
 	}
 	for _, l := range named {
 		if !slices.ContainsFunc(l.places, func(p place) bool { return p.user == user }) {
-			continue // a part of another name
+			continue // the name is a part of another name
 		}
 		if slices.ContainsFunc(l.places, func(p place) bool { return p.user == user && w.kept(p) }) {
-			continue // it came after the erasing
+			continue // it was appended after the user was erased
 		}
 		if err := w.begin(); err != nil {
 			return next, more, err
@@ -237,17 +237,17 @@ func (w *writer) scrub(user string, from int64) (next int64, more bool, err erro
 		if err := w.begin(); err != nil {
 			return next, more, err
 		}
-		// Its row may have moved a moment ago.
-		if err := with(w.store.unsign).int(no).int(archived(no)).exec(); err != nil {
+		// strikeRow may have moved the row.
+		if err := with(w.sql.unsign).int(no).int(archived(no)).exec(); err != nil {
 			return next, more, err
 		}
 	}
 	return next, more, nil
 }
 
-// forgetSights takes out what came in of an erased user while messages still
-// named them, unless they have come back.
-func (w *writer) forgetSights(user string) error {
+// forgetSeen removes what was written of an erased user's Seen calls while
+// messages still named the user, unless the user has joined again.
+func (w *writer) forgetSeen(user string) error {
 	rec, err := w.record(user)
 	if err != nil || rec.seen {
 		return err
@@ -255,24 +255,47 @@ func (w *writer) forgetSights(user string) error {
 	if err := w.begin(); err != nil {
 		return err
 	}
-	return with(w.store.dropSights).text(user).exec()
+	return with(w.sql.dropSeen).text(user).exec()
 }
 
-// kept reports whether a place lies in a mailbox. An error there comes again
-// with the next statement.
+// kept reports whether a mailbox holds a message at a place. An error counts as no:
+// the next statement fails as well.
 func (w *writer) kept(p place) bool {
-	l, err := w.store.mailRow(p.user, p.seq)
+	l, err := w.sql.mailRow(p.user, p.seq)
 	return err == nil && l.no != 0
 }
 
-// vacuumAll gives free pages back, all of them in some slices.
+// vacuumAll gives a slice of the free pages back to the file system.
 func (w *writer) vacuumAll() (more bool, err error) {
-	free, err := queryInt(w.store.conn, "PRAGMA freelist_count")
+	free, err := queryInt(w.sql.conn, "PRAGMA freelist_count")
 	if err != nil || free == 0 {
 		return false, err
 	}
 	if err := w.begin(); err != nil {
 		return false, err
 	}
-	return true, w.store.conn.Exec(fmt.Sprintf("PRAGMA incremental_vacuum(%d)", w.slice(vacuumSlice).left))
+	return true, w.sql.conn.Exec(fmt.Sprintf("PRAGMA incremental_vacuum(%d)", w.slice(vacuumSlice).left))
+}
+
+// erasedFor is how long the time of an erasure is kept: longer than any call that
+// began before it can take.
+const erasedFor = 10 * time.Minute
+
+// erasures has the time at which each user was erased, for erasedFor. Only the
+// writer's goroutine uses it.
+type erasures map[string]time.Time
+
+func (e erasures) add(user string, at time.Time) {
+	for u, was := range e {
+		if at.Sub(was) > erasedFor {
+			delete(e, u)
+		}
+	}
+	e[user] = at
+}
+
+// after reports whether a session's user was erased after the session began.
+func (e erasures) after(m bridge.Member) bool {
+	at, ok := e[m.User]
+	return ok && !m.Since.IsZero() && m.Since.Before(at)
 }

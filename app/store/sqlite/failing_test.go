@@ -27,12 +27,30 @@ func breakDisk(e *Store, op string) (mend func()) {
 	return func() { e.vfs.Fault.Store(nil) }
 }
 
+// stickDisk makes every sync wait until mend is called; reached is closed at the
+// first one.
+func stickDisk(e *Store) (reached <-chan struct{}, mend func()) {
+	stuck, at := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	f := func(op string) error {
+		if op == "sync" {
+			once.Do(func() { close(at) })
+			<-stuck
+		}
+		return nil
+	}
+	e.vfs.Fault.Store(&f)
+	return at, func() { close(stuck) }
+}
+
 func TestAFailingDiskRefusesWithNothingHalfDoneAndRecovers(t *testing.T) {
+	t.Parallel()
 	for _, op := range []string{"write", "sync"} {
 		t.Run(op, func(t *testing.T) {
-			e := open(t, Options{Dir: t.TempDir()})
+			t.Parallel()
+			e := open(t, Options{Dir: scratch(t)})
 			mustAppend(t, e, message("before", "u", 100, inAnHour()))
-			if _, err := e.Join(t.Context(), bridge.Member{User: "u"}); err != nil {
+			if _, err := e.Enter(t.Context(), bridge.Member{User: "u"}, ""); err != nil {
 				t.Fatal(err)
 			}
 			mend := breakDisk(e, op)
@@ -55,11 +73,11 @@ func TestAFailingDiskRefusesWithNothingHalfDoneAndRecovers(t *testing.T) {
 			if err := e.Check(t.Context()); !errors.Is(err, bridge.ErrUnavailable) {
 				t.Fatalf("check: %v", err)
 			}
-			s, err := e.Join(t.Context(), bridge.Member{User: "u"})
+			s, err := e.Enter(t.Context(), bridge.Member{User: "u"}, "")
 			if err != nil || s.Head != (bridge.Position{Mailbox: 1}) || s.Acked.Mailbox != 1 {
 				t.Fatalf("a known user's place: %+v, %v", s, err)
 			}
-			if _, err := e.Join(t.Context(), bridge.Member{User: "new"}); !errors.Is(err, bridge.ErrUnavailable) {
+			if _, err := e.Enter(t.Context(), bridge.Member{User: "new"}, ""); !errors.Is(err, bridge.ErrUnavailable) {
 				t.Fatalf("a new user's join: %v", err)
 			}
 			mend()
@@ -87,7 +105,8 @@ func TestAFailingDiskRefusesWithNothingHalfDoneAndRecovers(t *testing.T) {
 }
 
 func TestAFullDiskIsSurvived(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := scratch(t)
 	unmount, err := mountSmall(dir, "6m")
 	if err != nil {
 		t.Skipf("no small disk to be had: %v", err)
@@ -132,17 +151,9 @@ func TestAFullDiskIsSurvived(t *testing.T) {
 }
 
 func TestAStuckDiskIsReportedAndTheQueueStaysBounded(t *testing.T) {
-	e := open(t, Options{Dir: t.TempDir(), QueueLimit: 4, Patience: 50 * time.Millisecond})
-	stuck, once := make(chan struct{}), sync.Once{}
-	reached := make(chan struct{})
-	f := func(op string) error {
-		if op == "sync" {
-			once.Do(func() { close(reached) })
-			<-stuck
-		}
-		return nil
-	}
-	e.vfs.Fault.Store(&f)
+	t.Parallel()
+	e := open(t, Options{Dir: scratch(t), QueueLimit: 4, Patience: 50 * time.Millisecond})
+	reached, mend := stickDisk(e)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if _, err := e.Append(t.Context(), message("first", "u", 10, inAnHour())); err != nil {
@@ -167,7 +178,7 @@ func TestAStuckDiskIsReportedAndTheQueueStaysBounded(t *testing.T) {
 	if err := e.Check(short); err == nil {
 		t.Error("check found nothing wrong")
 	}
-	close(stuck)
+	mend()
 	for range 4 {
 		if err := <-errs; err != nil {
 			t.Errorf("append that had a place in the queue: %v", err)

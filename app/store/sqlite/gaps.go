@@ -20,7 +20,7 @@ func (w *writer) takeOut(rec *record, seq uint64, size int64) error {
 	if err := w.makeExplicit(rec); err != nil {
 		return err
 	}
-	if err := with(w.store.deleteMail).text(rec.user).seq(seq).exec(); err != nil {
+	if err := with(w.sql.deleteMail).text(rec.user).seq(seq).exec(); err != nil {
 		return err
 	}
 	if rec.held != unknown {
@@ -28,7 +28,7 @@ func (w *writer) takeOut(rec *record, seq uint64, size int64) error {
 		rec.bytes -= size
 	}
 	if seq == rec.head && rec.kept < seq {
-		return w.store.save(rec)
+		return w.sql.save(rec)
 	}
 	return nil
 }
@@ -39,16 +39,16 @@ func (w *writer) makeExplicit(rec *record) (err error) {
 		return nil
 	}
 	rec.explicit = true
-	for gap := range bridge.Gaps(rec.trimmed, rec.head, w.store.unexpired(rec, w.now, &err)) {
+	for gap := range bridge.Gaps(rec.trimmed, rec.head, w.sql.unexpired(rec, w.now, &err)) {
 		rec.expired = gap.Last
 		break
 	}
-	return firstOf(err, w.store.save(rec))
+	return firstOf(err, w.sql.save(rec))
 }
 
 // unexpired yields the places that hold unexpired messages, furthest first, and sets
 // err where reading fails.
-func (s *store) unexpired(rec *record, now int64, err *error) iter.Seq[bridge.Range] {
+func (s *statements) unexpired(rec *record, now int64, err *error) iter.Seq[bridge.Range] {
 	return func(yield func(bridge.Range) bool) {
 		*err = with(s.downwards).text(rec.user).seq(rec.trimmed).each(func(r *sqlite3.Stmt) bool {
 			seq := uint64(r.ColumnInt64(0))
@@ -57,15 +57,24 @@ func (s *store) unexpired(rec *record, now int64, err *error) iter.Seq[bridge.Ra
 	}
 }
 
+// removed says, of a mailbox that is explicit, that each place after the furthest that
+// expired is either held or was removed on purpose.
+func removed(explicit bool, expired, head uint64) []bridge.Range {
+	if !explicit {
+		return nil
+	}
+	return []bridge.Range{{First: expired + 1, Last: head}}
+}
+
 // replace takes the newest message of a topic out of a mailbox, unless the user
 // has acked it. Of messages to all each user has acked something else; there the
 // newer one always takes its place.
 func (w *writer) replace(rec *record, topic string) error {
-	seq, err := w.store.topic(rec.user, topic)
+	seq, err := w.sql.topic(rec.user, topic)
 	if err != nil || seq == 0 || rec.user != "" && seq <= rec.acked.Mailbox {
 		return err
 	}
-	l, err := w.store.mailRow(rec.user, seq)
+	l, err := w.sql.mailRow(rec.user, seq)
 	if err != nil || l.expires <= w.now {
 		return err
 	}
@@ -80,5 +89,5 @@ func (w *writer) dropTopic(topic string, p place) error {
 	if topic == "" {
 		return nil
 	}
-	return with(w.store.deleteTopic).text(p.user).text(topic).seq(p.seq).exec()
+	return with(w.sql.deleteTopic).text(p.user).text(topic).seq(p.seq).exec()
 }

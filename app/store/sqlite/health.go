@@ -31,8 +31,8 @@ type health struct {
 	full    bool       // the disk is
 }
 
-// blocked is why no message is taken before something has changed; nil where one
-// may be tried.
+// blocked returns why no message can be taken until something has changed; nil
+// where one may be tried.
 func (h *health) blocked() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -51,7 +51,7 @@ func (h *health) isDamaged() error {
 	return h.damaged
 }
 
-// damage is for good.
+// damage notes that the files are damaged, which stays so until the next start.
 func (h *health) damage(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -82,7 +82,8 @@ func (h *health) setFull(full bool) {
 	h.logger.Info("the disk has room again: the store takes messages")
 }
 
-// looked notes what a read said: a page that is not what it should be is damage.
+// looked notes damage where err says that a page is not what it should be, and
+// returns err.
 func (h *health) looked(err error) error {
 	if corrupt(err) {
 		h.damage(fmt.Errorf("%w: %w", errDamaged, err))
@@ -94,7 +95,7 @@ func (h *health) good() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.full || h.damaged != nil {
-		return // what was written makes room, or was begun before
+		return // the commit only made room, or began before the damage was found
 	}
 	if h.err != nil {
 		h.logger.Info("the store takes messages again")
@@ -146,5 +147,5 @@ func (w *writer) writeProbe() error {
 		return err
 	}
 	w.probe++
-	return with(w.store.probe).int(w.probe).exec()
+	return with(w.sql.probe).int(w.probe).exec()
 }

@@ -7,23 +7,20 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// joining is a Join on its way through the writer.
+// joining is a session on its way in through the writer.
 type joining struct {
 	member bridge.Member
+	ended  string // a token of the user that says nothing any more
 	state  bridge.JoinState
-
-	joined    bool // the session was not there before; guarded by crowd.mu
-	abandoned bool // nobody waits for it; guarded by crowd.mu
 }
 
-// Join implements bridge.Live.
-func (e *Store) Join(ctx context.Context, m bridge.Member) (bridge.JoinState, error) {
+// Enter is for local.Live.
+func (e *Store) Enter(ctx context.Context, m bridge.Member, ended string) (bridge.JoinState, error) {
 	if m.User == "" {
 		return bridge.JoinState{}, errNoUser
 	}
-	j := &joining{member: m}
+	j := &joining{member: m, ended: ended}
 	if err := e.ask(ctx, j.request()); err != nil {
-		e.crowd.abandon(j)
 		return bridge.JoinState{}, err
 	}
 	return j.state, nil
@@ -31,8 +28,11 @@ func (e *Store) Join(ctx context.Context, m bridge.Member) (bridge.JoinState, er
 
 func (j *joining) request() *request {
 	return &request{
-		write:  func(w *writer) error { return w.join(j) },
-		after:  func(w *writer) { w.joined(j) },
+		write: func(w *writer) error { return w.join(j) },
+		after: func(w *writer) { w.joined(j.member.User) },
+		tell: func(s *Store, h bridge.Hub) {
+			s.opts.Guard.Run(whereFanOut, func() { h.Joined(j.member) })
+		},
 		failed: func(w *writer, err error) error { return w.joinReading(j, err) },
 	}
 }
@@ -64,19 +64,18 @@ func (w *writer) join(j *joining) error {
 			rec.first = all.head
 			rec.acked.Broadcast = max(rec.acked.Broadcast, all.head)
 		}
-		if err := w.store.save(rec); err != nil {
+		if err := w.sql.save(rec); err != nil {
 			return err
 		}
 	}
-	if err := w.belong(j.member); err != nil {
+	if err := w.belong(j.member, j.ended); err != nil {
 		return err
 	}
-	w.arrived = append(w.arrived, j.member)
 	return w.standing(j, nil)
 }
 
-// standing fills in a join's answer from what is known. A user never seen, which
-// can only be after the attempt to write that down has failed, gets unseen.
+// standing fills in a join's answer. It returns unseen for a user who has never
+// joined: then the attempt to write that first join has failed.
 func (w *writer) standing(j *joining, unseen error) error {
 	rec, err := w.record(j.member.User)
 	if err != nil {
@@ -93,31 +92,39 @@ func (w *writer) standing(j *joining, unseen error) error {
 		Head:  bridge.Position{Mailbox: rec.head, Broadcast: all.head},
 		Acked: rec.acked,
 		First: bridge.Position{Broadcast: rec.first},
-		Life:  w.engine.lives.name,
+		Life:  w.store.lives.name,
 	}
 	return nil
 }
 
-// joined has memory follow a join that has succeeded, whether or not it wrote
+// joined notes that a user was there, whether or not their session's join has written
 // something.
-func (w *writer) joined(j *joining) {
-	w.engine.crowd.settle(j)
-	j.state.Live = w.engine.crowd.count(j.member.User)
-	if rec := w.users.get(j.member.User); rec != nil {
+func (w *writer) joined(user string) {
+	if rec := w.users.get(user); rec != nil {
 		w.wasSeen(rec, w.now)
 	}
 }
 
-// joinReading is a join while nothing can be written: a known user's place can
-// still be read. It fails with err where something had to be written.
+// joinReading is a join while nothing can be written: where a known user stands can
+// still be read. It returns err where something would have to be written.
 func (w *writer) joinReading(j *joining, err error) error {
 	if refused := w.admits(j.member); refused != nil {
 		return refused
 	}
-	w.arrived = w.arrived[:0]
-	s, rerr := w.saying(j.member)
+	s, rerr := w.saying(j.member, j.ended)
 	if rerr != nil || !s.nothing() {
 		return err
 	}
 	return w.standing(j, err)
+}
+
+// admits returns why a session may not join: bridge.ErrRevoked, bridge.ErrErased.
+func (w *writer) admits(m bridge.Member) error {
+	switch {
+	case w.store.revoked.covers(m.User, m.TokenID, m.Issued):
+		return bridge.ErrRevoked
+	case w.erasures.after(m):
+		return bridge.ErrErased
+	}
+	return nil
 }

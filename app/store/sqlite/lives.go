@@ -11,17 +11,18 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// A copy of bridge.db that was put back looks like any bridge.db, so that each
-// start begins a new life: a row in lives, numbered on and named at random. What
-// was lived after the copy was made has names that the copy does not know. Where
-// a life began is written per mailbox, with the first message of that life.
+// A backup of bridge.db that was put back cannot be told from the file that it
+// replaced. So each start begins a new life: a row in lives, with the next number and
+// a random name. The lives after the backup was made have names that the backup does
+// not know. Where a life began is written per mailbox, with the first message that
+// the mailbox gets in that life.
 
 // lifeLength makes two of 10,000 lost lives share a name with the store's own
 // about once in 200,000 stores.
 const lifeLength = 8
 
-// maxLives is how many lives a store remembers, maxLifeStarts how many beginnings
-// a mailbox does. A cursor from before what is remembered gets a gap.
+// maxLives is how many lives a store remembers, and maxLifeStarts how many of their
+// beginnings a mailbox does. A cursor of an older life gets a gap.
 const (
 	maxLives      = 10_000
 	maxLifeStarts = 64
@@ -101,8 +102,8 @@ type lifeStart struct {
 	after uint64
 }
 
-// addLifeStart notes where a life began. A full list says of its oldest lives
-// that they ended where the first of them did: too early is safe.
+// addLifeStart notes where a life began. From a full list the oldest entry goes,
+// and its life counts as ended where it began: too early an end is safe.
 func addLifeStart(list []lifeStart, s lifeStart) []lifeStart {
 	if len(list) >= maxLifeStarts {
 		list[1].after = list[0].after
@@ -124,7 +125,7 @@ func lifeEnd(list []lifeStart, no int64, head uint64) uint64 {
 // lived notes that a message of this life is about to come into a mailbox. true
 // where it is the first, and the record has to be saved.
 func (w *writer) lived(rec *record) bool {
-	now := w.engine.lives.no
+	now := w.store.lives.no
 	if n := len(rec.lives); n > 0 && rec.lives[n-1].no == now {
 		return false
 	}
@@ -141,13 +142,8 @@ func (e *Store) LifeEnd(ctx context.Context, user, life string) (bridge.Position
 	if !ok {
 		return bridge.Position{}, bridge.ErrRewound
 	}
-	r, err := e.readers.take(ctx)
-	if err != nil {
-		return bridge.Position{}, err
-	}
-	defer e.readers.give(r)
 	var p bridge.Position
-	err = r.view(func() error {
+	err := e.view(ctx, func(r *reader) error {
 		mine, err := r.shelf(user)
 		if err != nil {
 			return err
@@ -156,8 +152,5 @@ func (e *Store) LifeEnd(ctx context.Context, user, life string) (bridge.Position
 		p = bridge.Position{Mailbox: lifeEnd(mine.lives, no, mine.head), Broadcast: lifeEnd(all.lives, no, all.head)}
 		return err
 	})
-	if err != nil {
-		return p, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
-	}
-	return p, nil
+	return p, err
 }

@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/ncruces/go-sqlite3"
@@ -11,8 +10,8 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// loading is an Archive's statements for what Load writes, beside the store's
-// own. Each leaves things as they are where it comes again.
+// loading is an Archive's statements for what an import writes, beside the store's
+// own. Each leaves things as they are where an entry comes twice.
 type loading struct {
 	addEvent, findEvent, revive *sqlite3.Stmt
 	placeMail, newerTopic       *sqlite3.Stmt
@@ -23,7 +22,7 @@ type loading struct {
 	buf    []byte
 }
 
-func (l *loading) prepare(c *sqlite3.Conn, s *store) (err error) {
+func (l *loading) prepare(c *sqlite3.Conn, s *statements) (err error) {
 	if l.nextNo, err = s.nextNo(); err != nil {
 		return err
 	}
@@ -45,23 +44,11 @@ func (l *loading) prepare(c *sqlite3.Conn, s *store) (err error) {
 }
 
 // Load implements bridge.Archive: all of it in one transaction.
-func (a *Archive) Load(ctx context.Context, entries []bridge.Entry, p bridge.Progress) error {
+func (a *Archive) Load(ctx context.Context, entries []bridge.Entry) error {
 	if err := a.usable(ctx); err != nil {
 		return err
 	}
-	mark, err := json.Marshal(p)
-	if err != nil {
-		return fmt.Errorf("note how far the import has come: %w", err)
-	}
-	nextNo := a.nextNo
-	err = a.change(func() error {
-		if !a.begun {
-			// A bridge that found nothing here had a name for it. From now on
-			// there is none, until the import brings its own.
-			if err := firstOf(with(a.dropMeta).text(epochKey).exec(), a.dropLives.Exec()); err != nil {
-				return err
-			}
-		}
+	err := a.change(func() error {
 		for _, e := range entries {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -70,14 +57,9 @@ func (a *Archive) Load(ctx context.Context, entries []bridge.Entry, p bridge.Pro
 				return err
 			}
 		}
-		return with(a.setMeta).text(importKey).text(string(mark)).exec()
+		return nil
 	})
 	if err != nil {
-		a.nextNo = nextNo
-		return fmt.Errorf("load into %s: %w", a.path, err)
-	}
-	a.begun, a.epoch = true, ""
-	if a.lives, err = loadLives(a.conn); err != nil {
 		return fmt.Errorf("load into %s: %w", a.path, err)
 	}
 	return nil
@@ -101,19 +83,19 @@ func (a *Archive) load(e bridge.Entry) error {
 		if v.TokenID == "" {
 			before = nanos(v.IssuedBefore)
 		}
-		return with(a.store.addRevocation).text(v.User).text(v.TokenID).int(before).exec()
+		return with(a.sql.addRevocation).text(v.User).text(v.TokenID).int(before).exec()
 	case e.Trail != nil:
-		return a.loadTrail(e.Trail)
+		return a.loadDeliveryLog(e.Trail)
 	case e.Sight != nil:
 		s := e.Sight
-		return with(a.store.addSight).text(s.ID).text(s.User).text(s.Session).int(s.At).exec()
+		return with(a.sql.addSeen).text(s.ID).text(s.User).text(s.Session).int(s.At).exec()
 	}
-	return errors.New("sqlite: an entry of a kind that this program does not know")
+	return e.Check() // says of how many kinds it is
 }
 
-// loadEvent writes an event's row as that of one whose message is gone. Its
-// number is the one that it has in any case, so that messages which get their
-// payloads back stand in the order in which events came.
+// loadEvent writes an event's row as that of one whose message is gone. loadMessage
+// makes it one that has its message, under the same number, so that messages stand in
+// the order in which events came.
 func (a *Archive) loadEvent(e *bridge.EventEntry) error {
 	a.buf = a.buf[:0]
 	for _, p := range e.Places {
@@ -123,12 +105,8 @@ func (a *Archive) loadEvent(e *bridge.EventEntry) error {
 	if targets == nil {
 		targets = []byte{}
 	}
-	digest := e.Digest
-	if digest == nil {
-		digest = []byte{}
-	}
 	born := e.Until - int64(a.opts.IDRetention)
-	err := with(a.addEvent).int(archived(a.nextNo)).text(e.ID).blob(digest).int(born).int(e.Expires).blob(targets).
+	err := with(a.addEvent).int(archived(a.nextNo)).text(e.ID).blob(e.Digest).int(born).int(e.Expires).blob(targets).
 		text(e.From).blob(appendNames(nil, e.Except)).text(e.Type).int(e.At).int(e.Recalled).exec()
 	if err == nil && a.conn.Changes() > 0 {
 		a.nextNo++
@@ -138,10 +116,10 @@ func (a *Archive) loadEvent(e *bridge.EventEntry) error {
 
 func (a *Archive) loadMailbox(m *bridge.MailboxEntry) error {
 	if len(m.Hash) > 0 {
-		return with(a.store.markErased).blob(m.Hash).seq(m.Head).exec()
+		return with(a.sql.markErased).blob(m.Hash).seq(m.Head).exec()
 	}
 	rec := &record{user: m.User, head: m.Head, trimmed: m.Trimmed, seen: m.Seen, first: m.First,
-		acked: m.Acked, explicit: len(m.Holes) > 0, expired: m.Expired, lastSeen: m.LastSeen}
+		acked: m.Acked, explicit: len(m.Removed) > 0, expired: m.Expired, lastSeen: m.LastSeen}
 	for _, s := range m.Lives {
 		err := with(a.lifeNo).text(s.Life).each(func(r *sqlite3.Stmt) bool {
 			rec.lives = append(rec.lives, lifeStart{r.ColumnInt64(0), s.After})
@@ -151,7 +129,7 @@ func (a *Archive) loadMailbox(m *bridge.MailboxEntry) error {
 			return err
 		}
 	}
-	return a.store.save(rec)
+	return a.sql.save(rec)
 }
 
 // loadMessage puts a message into its mailbox; the first one of an event brings
@@ -166,7 +144,7 @@ func (a *Archive) loadMessage(m *bridge.MessageEntry) error {
 		return err
 	}
 	if no == 0 {
-		return fmt.Errorf("the message %s is of no event that was loaded", m.ID)
+		return fmt.Errorf("%w: it has no event for the message %q", bridge.ErrBadEntry, m.ID)
 	}
 	if no < 0 {
 		gone := no
@@ -187,24 +165,24 @@ func (a *Archive) loadMessage(m *bridge.MessageEntry) error {
 
 func (a *Archive) loadMembership(m *bridge.MembershipEntry) error {
 	if m.Stored {
-		if err := with(a.store.addMember).text(m.Group).text(m.User).exec(); err != nil {
+		if err := with(a.sql.addMember).text(m.Group).text(m.User).exec(); err != nil {
 			return err
 		}
 	}
 	if m.Until == 0 {
 		return nil
 	}
-	return with(a.store.addToken).text(m.Group).text(m.User).text(m.Token).text(m.TokenID).int(m.Issued).int(m.Until).exec()
+	return with(a.sql.addToken).text(m.Group).text(m.User).text(m.Token).text(m.TokenID).int(m.Issued).int(m.Until).exec()
 }
 
-func (a *Archive) loadTrail(t *bridge.DeliveryLog) error {
+func (a *Archive) loadDeliveryLog(t *bridge.DeliveryLog) error {
 	data, err := json.Marshal(t)
 	if err != nil {
-		return fmt.Errorf("keep a trail: %w", err)
+		return fmt.Errorf("keep a delivery log: %w", err)
 	}
 	user := t.Member.User
-	if err := with(a.store.addTrail).text(user).int(nanos(t.Ended)).text(t.Member.Session).blob(data).exec(); err != nil {
+	if err := with(a.sql.addDeliveryLog).text(user).int(nanos(t.Ended)).text(t.Member.Session).blob(data).exec(); err != nil {
 		return err
 	}
-	return with(a.store.keepTrails).text(user).int(bridge.MaxDeliveryLogs).exec()
+	return with(a.sql.keepDeliveryLogs).text(user).int(bridge.MaxDeliveryLogs).exec()
 }

@@ -1,6 +1,8 @@
 package sqlite
 
 import (
+	"context"
+	"slices"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
@@ -8,7 +10,42 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// record reads all that the file says about an event. ErrUnknown.
+// Lookup implements bridge.Store.
+func (e *Store) Lookup(ctx context.Context, id string) (bridge.Record, error) {
+	var rec bridge.Record
+	now := e.opts.Now().UnixNano()
+	err := e.reading(ctx, func(r *reader) error {
+		var err error
+		if rec, err = r.record(id, now); err != nil {
+			return err
+		}
+		for i := range rec.Recipients {
+			f := &rec.Recipients[i]
+			if p, ok := e.acks.of(f.User); ok {
+				f.Acked = f.Acked || f.Seq != 0 && p.Mailbox >= f.Seq || rec.Broadcast != 0 && p.Broadcast >= rec.Broadcast
+			}
+		}
+		return nil
+	})
+	return rec, err
+}
+
+// Seen implements bridge.Store. It is written down with what is stored next.
+func (e *Store) Seen(ctx context.Context, user, session, id string, at time.Time) error {
+	err := e.reading(ctx, func(r *reader) error {
+		theirs, err := r.addressed(id, user)
+		if err == nil && !theirs {
+			return bridge.ErrUnknown
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return e.enqueue(ctx, &request{write: func(w *writer) error { return w.saw(user, session, id, nanos(at)) }})
+}
+
+// record reads all that the file has about an event. ErrUnknown.
 func (r *reader) record(id string, now int64) (bridge.Record, error) {
 	rec := bridge.Record{ID: id}
 	var places []place
@@ -35,7 +72,7 @@ func (r *reader) record(id string, now int64) (bridge.Record, error) {
 		if err := r.everybody(&rec, now); err != nil {
 			return rec, err
 		}
-		return rec, r.sightsOf(&rec)
+		return rec, r.seenBy(&rec)
 	}
 	for _, p := range places {
 		f := bridge.RecipientStatus{User: p.user, Seq: p.seq}
@@ -53,15 +90,7 @@ func (r *reader) record(id string, now int64) (bridge.Record, error) {
 		}
 		rec.Recipients = append(rec.Recipients, f)
 	}
-	return rec, r.sightsOf(&rec)
-}
-
-// instant is a time as it stands in the file; 0 is none.
-func instant(nanos int64) time.Time {
-	if nanos == 0 {
-		return time.Time{}
-	}
-	return time.Unix(0, nanos).UTC()
+	return rec, r.seenBy(&rec)
 }
 
 func (r *reader) holds(p place, now int64) (held bool, err error) {
@@ -72,7 +101,7 @@ func (r *reader) holds(p place, now int64) (held bool, err error) {
 	return held, err
 }
 
-// everybody lists those whose a message to all is.
+// everybody lists the users who own a message to all.
 func (r *reader) everybody(rec *bridge.Record, now int64) error {
 	if rec.Broadcast == 0 {
 		return nil
@@ -93,7 +122,7 @@ func (r *reader) everybody(rec *bridge.Record, now int64) error {
 	})
 }
 
-func (r *reader) sightsOf(rec *bridge.Record) error {
+func (r *reader) seenBy(rec *bridge.Record) error {
 	by := make(map[string]int, len(rec.Recipients))
 	for i, f := range rec.Recipients {
 		by[f.User] = i
@@ -106,7 +135,7 @@ func (r *reader) sightsOf(rec *bridge.Record) error {
 	})
 }
 
-// addressed reports whether an event is a user's.
+// addressed reports whether an event was for a user.
 func (r *reader) addressed(id, user string) (yes bool, err error) {
 	var places []place
 	var perr error
@@ -133,10 +162,25 @@ func (r *reader) addressed(id, user string) (yes bool, err error) {
 	return false, nil
 }
 
-func (r *reader) seenAt(user string) (at int64, err error) {
-	err = with(r.lastSeen).text(user).each(func(row *sqlite3.Stmt) bool {
-		at = row.ColumnInt64(0)
-		return false
+// saw writes that a user saw an event. It looks again whether the event is for
+// that user, who may have been erased since Seen looked it up.
+func (w *writer) saw(user, session, id string, at int64) error {
+	k, err := w.sql.find(id)
+	if err != nil {
+		return err
+	}
+	rec, err := w.record(user)
+	if err != nil {
+		return err
+	}
+	theirs := slices.ContainsFunc(k.places, func(p place) bool {
+		return p.user == user || p.user == "" && rec.seen && (p.seq == 0 || rec.first < p.seq)
 	})
-	return at, err
+	if !theirs || w.scarce {
+		return nil
+	}
+	if err := w.begin(); err != nil {
+		return err
+	}
+	return with(w.sql.addSeen).text(id).text(user).text(session).int(at).exec()
 }

@@ -84,7 +84,7 @@ func (w *writer) record(user string) (*record, error) {
 	if rec := w.users.get(user); rec != nil {
 		return rec, nil
 	}
-	rec, err := w.store.user(user)
+	rec, err := w.sql.user(user)
 	if err != nil {
 		return nil, err
 	}
@@ -103,13 +103,13 @@ func (w *writer) touch(rec *record) { w.touched = append(w.touched, rec.user) }
 // what no longer fits.
 func (w *writer) deposit(rec *record, no, expires int64, size int) error {
 	if w.lived(rec) {
-		if err := w.store.save(rec); err != nil {
+		if err := w.sql.save(rec); err != nil {
 			return err
 		}
 	}
 	rec.head++
 	rec.deposited += int64(size)
-	err := with(w.store.insertMail).text(rec.user).seq(rec.head).int(no).int(expires).int(int64(size)).int(rec.deposited).exec()
+	err := with(w.sql.insertMail).text(rec.user).seq(rec.head).int(no).int(expires).int(int64(size)).int(rec.deposited).exec()
 	if err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func (w *writer) trim(rec *record, limit int, room int64) error {
 	for full() {
 		var no, size, deposited int64
 		var seq uint64
-		err := with(w.store.oldestLive).text(rec.user).seq(rec.trimmed).int(w.now).each(func(r *sqlite3.Stmt) bool {
+		err := with(w.sql.oldestLive).text(rec.user).seq(rec.trimmed).int(w.now).each(func(r *sqlite3.Stmt) bool {
 			seq, no, size, deposited = uint64(r.ColumnInt64(0)), r.ColumnInt64(1), r.ColumnInt64(2), r.ColumnInt64(3)
 			return false
 		})
@@ -153,7 +153,7 @@ func (w *writer) trim(rec *record, limit int, room int64) error {
 		rec.held--
 		rec.bytes -= size
 		rec.trimmedBytes = max(rec.trimmedBytes, deposited)
-		if err := with(w.store.deleteMail).text(rec.user).seq(seq).exec(); err != nil {
+		if err := with(w.sql.deleteMail).text(rec.user).seq(seq).exec(); err != nil {
 			return err
 		}
 		rec.trimmed = seq
@@ -161,11 +161,11 @@ func (w *writer) trim(rec *record, limit int, room int64) error {
 			return err
 		}
 	}
-	return w.store.save(rec)
+	return w.sql.save(rec)
 }
 
 func (w *writer) count(rec *record) error {
-	return with(w.store.countLive).text(rec.user).int(w.now).each(func(r *sqlite3.Stmt) bool {
+	return with(w.sql.countLive).text(rec.user).int(w.now).each(func(r *sqlite3.Stmt) bool {
 		rec.held, rec.bytes, rec.soonest = int(r.ColumnInt64(0)), 0, math.MaxInt64
 		if rec.held > 0 {
 			rec.soonest = r.ColumnInt64(1)
@@ -178,7 +178,7 @@ func (w *writer) count(rec *record) error {
 // freeOnly gives back the payload of a message that was taken out of its only
 // mailbox. One that others may still hold is noted for freeLoose.
 func (w *writer) freeOnly(no int64, user string, seq uint64) error {
-	b, err := w.store.brief(no)
+	b, err := w.sql.brief(no)
 	if err != nil {
 		return err
 	}
@@ -186,7 +186,7 @@ func (w *writer) freeOnly(no int64, user string, seq uint64) error {
 		return err
 	}
 	if !b.several {
-		return w.store.forget(no, w.outlived(b.born))
+		return w.sql.forget(no, w.outlived(b.born))
 	}
 	if !slices.Contains(w.loose, no) && len(w.loose) < maxLoose {
 		w.loose = append(w.loose, no)
@@ -194,19 +194,19 @@ func (w *writer) freeOnly(no int64, user string, seq uint64) error {
 	return nil
 }
 
-// maxLoose is of how many messages one append finds out whether a mailbox still
-// has them. Others wait for their expiry.
+// maxLoose is for how many messages one append finds out whether a mailbox still
+// holds them. The payloads of others stay until they expire.
 const maxLoose = 4
 
 // freeLoose gives back the payloads of messages that an append to several has taken
 // out of the last mailbox that had them: otherwise each message of a topic would be
-// kept until it expires. An append to few does not pay for the look.
+// kept until it expires. An append to one mailbox does not look.
 func (w *writer) freeLoose(recipients int) error {
 	if recipients < 2 {
 		return nil
 	}
 	for _, no := range w.loose {
-		row, err := w.store.row(no)
+		row, err := w.sql.row(no)
 		if err != nil {
 			return err
 		}
@@ -215,7 +215,7 @@ func (w *writer) freeLoose(recipients int) error {
 		}
 		held := false
 		for _, p := range row.places {
-			l, err := w.store.mailRow(p.user, p.seq)
+			l, err := w.sql.mailRow(p.user, p.seq)
 			if err != nil {
 				return err
 			}
@@ -224,7 +224,7 @@ func (w *writer) freeLoose(recipients int) error {
 			}
 		}
 		if !held {
-			if err := w.store.forget(no, w.outlived(row.born)); err != nil {
+			if err := w.sql.forget(no, w.outlived(row.born)); err != nil {
 				return err
 			}
 		}

@@ -71,7 +71,8 @@ func (f *firstVersion) message(no int64, m *bridge.Message, gone bool, places ..
 }
 
 func TestAFileOfTheFirstVersionIsReadAndGoesOn(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := scratch(t)
 	f := newFirstVersion(t, dir)
 	plain := message("plain", "ada", 100, inAnHour())
 	plain.From, plain.Except = "doctor-7", []string{"ses_1", "ses_2"}
@@ -124,7 +125,7 @@ func TestAFileOfTheFirstVersionIsReadAndGoesOn(t *testing.T) {
 		if _, err := e.Append(t.Context(), other); !errors.Is(err, bridge.ErrConflict) {
 			t.Errorf("another message under a known id: %v", err)
 		}
-		s, err := e.Join(t.Context(), bridge.Member{User: "ada", Session: "ses_1", Since: time.Now()})
+		s, err := e.Enter(t.Context(), bridge.Member{User: "ada", Session: "ses_1", Since: time.Now()}, "")
 		if err != nil || s.Head != (bridge.Position{Mailbox: 4, Broadcast: 1}) || s.Acked != (bridge.Position{Mailbox: 2}) || s.First != (bridge.Position{}) {
 			t.Errorf("ada stands at %+v, %v", s, err)
 		}
@@ -138,7 +139,8 @@ func TestAFileOfTheFirstVersionIsReadAndGoesOn(t *testing.T) {
 }
 
 func TestWhatTheFirstVersionStoredTakesPartInWhatIsNew(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := scratch(t)
 	f := newFirstVersion(t, dir)
 	for i := range 6 {
 		f.message(int64(i+1), spelling(fmt.Sprint("m", i), fmt.Sprint("canary-", i), 300, inAnHour(), bridge.Target{User: erasedUser}),

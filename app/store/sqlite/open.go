@@ -16,10 +16,7 @@ import (
 	"hookbridge/app/store/sqlite/walfile"
 )
 
-var (
-	_ bridge.Store = (*Store)(nil)
-	_ bridge.Live  = (*Store)(nil)
-)
+var _ bridge.Store = (*Store)(nil)
 
 // fileName is the store's main file.
 const fileName = "bridge.db"
@@ -27,25 +24,24 @@ const fileName = "bridge.db"
 // Store keeps everything in one folder of this machine. See the package's
 // documentation for how.
 type Store struct {
-	opts     Options
-	epoch    string
-	lives    *lives
-	lock     *dirLock
-	files    *watched
-	reserve  *reserve
-	vfs      *walfile.VFS
-	listener atomic.Pointer[bridge.Listener]
-	closed   atomic.Bool
+	opts    Options
+	epoch   string
+	lives   *lives
+	lock    *dirLock
+	files   *watched
+	reserve *reserve
+	vfs     *walfile.VFS
+	hub     atomic.Pointer[bridge.Hub]
+	closed  atomic.Bool
 
 	queue   *queue
 	acks    *ackBook
 	health  *health
 	metrics *metrics
-	crowd   *crowd
 	revoked revocations
 
-	// commitMu is held during a transaction, and by whoever needs that there
-	// is none.
+	// commitMu is held during a transaction, and by a checkpoint that must not run
+	// beside one.
 	commitMu    sync.Mutex
 	writer      *writer
 	fanned      chan struct{} // closed once the fan-out has answered everybody
@@ -70,7 +66,6 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 		opts:   o,
 		queue:  newQueue(o.QueueLimit, o.Patience),
 		acks:   &ackBook{dirty: make(map[string]dirt)},
-		crowd:  newCrowd(),
 		health: &health{logger: o.Logger},
 		fanned: make(chan struct{}), checked: make(chan struct{}), stopCheck: func() {},
 		lock: lock,
@@ -184,7 +179,7 @@ func (e *Store) openFile() (err error) {
 	if err := e.revoked.load(c); err != nil {
 		return fmt.Errorf("read what was revoked: %w", err)
 	}
-	s, err := newStore(c)
+	s, err := newStatements(c)
 	if err != nil {
 		return err
 	}
@@ -195,7 +190,7 @@ func (e *Store) openFile() (err error) {
 	if err != nil {
 		return err
 	}
-	e.checkpoints = newCheckpointer(k, e.reserve.size, e.vfs, &e.commitMu, e.opts.Logger, e.opts.Guard)
+	e.checkpoints = newCheckpointer(k, newLogSizes(e.reserve.size), e.vfs, &e.commitMu, e.opts.Logger, e.opts.Guard)
 	e.readers = newReaders(readerCount)
 	for range readerCount {
 		c, err := e.connect(path, "PRAGMA query_only = ON; PRAGMA cache_size = -4096")
@@ -230,8 +225,8 @@ func (e *Store) checkBeside() {
 	if e.pages == nil {
 		return
 	}
-	// It reads one state of the file, which keeps the write-ahead log from
-	// starting over; nobody is to be held up by attempts to.
+	// The check reads one state of the file, so that the write-ahead log cannot
+	// start over meanwhile: held spares the writer the attempts.
 	e.checkpoints.held.Store(true)
 	defer e.checkpoints.held.Store(false)
 	err := checkPages(e.pages, filepath.Join(e.opts.Dir, fileName))
@@ -240,8 +235,8 @@ func (e *Store) checkBeside() {
 	}
 }
 
-// unmake takes a file away that could not become a store, so that the next start
-// does not find it empty.
+// unmake removes the empty file of a store that could not be made, which the next
+// start would refuse.
 func (e *Store) unmake(path string) {
 	if size, err := sizeOf(path); err != nil || size != 0 {
 		return
@@ -279,7 +274,7 @@ func connect(v *walfile.VFS, path, setup string) (*sqlite3.Conn, error) {
 func (e *Store) Epoch() string { return e.epoch }
 
 // Listen implements bridge.Store.
-func (e *Store) Listen(l bridge.Listener) { e.listener.Store(&l) }
+func (e *Store) Listen(h bridge.Hub) { e.hub.Store(&h) }
 
 // Close implements bridge.Store. Beside ErrClosed it returns what went wrong
 // with the last acks or with the file.
@@ -297,7 +292,7 @@ func (e *Store) Close() error {
 	return errors.Join(e.writer.lastErr, e.letGo())
 }
 
-// letGo gives back the connections, the file system and the lock.
+// letGo closes the connections and gives back the file access and the lock.
 func (e *Store) letGo() error {
 	var errs []error
 	// The writer's connection goes last: it copies what is left in the
@@ -316,3 +311,6 @@ func (e *Store) letGo() error {
 	e.vfs.Close()
 	return errors.Join(append(errs, e.lock.Close())...)
 }
+
+// Closed is for local.Live.
+func (e *Store) Closed() bool { return e.closed.Load() }

@@ -49,7 +49,7 @@ type Options struct {
 	Now func() time.Time
 	// Logger hears of failures and recoveries, never of payloads; silent when nil.
 	Logger *slog.Logger
-	// Registerer takes the engine's metrics until Close; none when nil.
+	// Registerer takes the store's metrics until Close; none when nil.
 	Registerer prometheus.Registerer
 	// Guard catches panics of the store's loops; nil: without a word.
 	Guard *guard.Guard

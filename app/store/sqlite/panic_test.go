@@ -14,6 +14,7 @@ import (
 
 	"hookbridge/app/bridge"
 	"hookbridge/app/guard"
+	"hookbridge/app/store/storetest"
 )
 
 // guarded returns a Guard, and how many panics it has caught at a place.
@@ -50,11 +51,13 @@ func panicOn(e *Store, op string) (mend func()) {
 }
 
 func TestAPanicInAGroupIsUnavailableForThatGroupAlone(t *testing.T) {
+	t.Parallel()
 	for _, op := range []string{"clock", "write", "sync"} {
 		t.Run(op, func(t *testing.T) {
+			t.Parallel()
 			var broken atomic.Bool
 			g, caught := guarded(t)
-			e := open(t, Options{Dir: t.TempDir(), Guard: g, Now: func() time.Time {
+			e := open(t, Options{Dir: scratch(t), Guard: g, Now: func() time.Time {
 				if broken.Load() {
 					panic("x")
 				}
@@ -96,8 +99,10 @@ func TestAPanicInAGroupIsUnavailableForThatGroupAlone(t *testing.T) {
 	}
 }
 
-// brittle is a Listener that panics for some users.
+// brittle is a Hub that panics for some users.
 type brittle struct {
+	*storetest.Hub
+
 	mu     sync.Mutex
 	behind []string
 	given  []string
@@ -113,10 +118,8 @@ func (b *brittle) Deliver(user string, d bridge.Delivery) int {
 	return 1
 }
 
-func (b *brittle) DeliverAll(bridge.Delivery) int     { panic("x") }
-func (b *brittle) Notify(bridge.Notice)               { panic("x") }
-func (b *brittle) NewLife(string)                     {}
-func (b *brittle) Trails(string) []bridge.DeliveryLog { return nil }
+func (b *brittle) DeliverAll(bridge.Delivery) int { panic("x") }
+func (b *brittle) Notify(bridge.Notice)           { panic("x") }
 func (b *brittle) Behind(user string, _ bridge.Position) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -124,8 +127,9 @@ func (b *brittle) Behind(user string, _ bridge.Position) {
 }
 
 func TestAListenerThatPanicsCostsNobodyTheirAnswer(t *testing.T) {
+	t.Parallel()
 	g, caught := guarded(t)
-	e := open(t, Options{Dir: t.TempDir(), Guard: g})
+	e := open(t, Options{Dir: scratch(t), Guard: g})
 	l := &brittle{}
 	e.Listen(l)
 	mustAppend(t, e, message("a", "bad", 10, inAnHour()))
@@ -146,9 +150,10 @@ func TestAListenerThatPanicsCostsNobodyTheirAnswer(t *testing.T) {
 }
 
 func TestTheCheckpointerGoesOnAfterAPanic(t *testing.T) {
+	t.Parallel()
 	g, caught := guarded(t)
 	var commit sync.Mutex
-	c := newCheckpointer(nil, maxReserve, nil, &commit, slog.New(slog.DiscardHandler), g) // no connection to work on
+	c := newCheckpointer(nil, newLogSizes(maxReserve), nil, &commit, slog.New(slog.DiscardHandler), g) // no connection to work on
 	go c.loop()
 	for range 3 {
 		c.kick <- struct{}{}
@@ -163,8 +168,9 @@ func TestTheCheckpointerGoesOnAfterAPanic(t *testing.T) {
 }
 
 func TestTheWriterBeginsAgainAfterAPanicOutsideOfAGroup(t *testing.T) {
+	t.Parallel()
 	g, caught := guarded(t)
-	e := open(t, Options{Dir: t.TempDir(), Guard: g})
+	e := open(t, Options{Dir: scratch(t), Guard: g})
 	mustAppend(t, e, message("a", "u", 10, inAnHour()))
 	// It breaks where groups are cut, before any transaction.
 	r := &request{size: func(*writer) (places, bytes int) { panic("x") }, done: make(chan struct{}, 1)}

@@ -57,6 +57,7 @@ func TestChildAppends(t *testing.T) {
 }
 
 func TestNothingAcknowledgedIsMissingAfterAKill(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	stored := map[string]bool{}
 	for round := range 3 {
@@ -134,7 +135,8 @@ func TestChildOpens(t *testing.T) {
 }
 
 func TestASecondProcessIsRefusedAndToldWhatToDo(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := scratch(t)
 	e := open(t, Options{Dir: dir})
 	out, err := child(t, "TestChildOpens", dir).Output()
 	if err != nil {
@@ -146,7 +148,7 @@ func TestASecondProcessIsRefusedAndToldWhatToDo(t *testing.T) {
 		}
 	}
 	if _, err := Open(t.Context(), Options{Dir: dir}); err == nil {
-		t.Error("a second engine in this process was let in")
+		t.Error("a second store in this process was let in")
 	}
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
@@ -157,9 +159,10 @@ func TestASecondProcessIsRefusedAndToldWhatToDo(t *testing.T) {
 }
 
 func TestAFileOfANewerProgramIsRefused(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := scratch(t)
 	e := open(t, Options{Dir: dir})
-	if err := e.writer.store.conn.Exec("PRAGMA user_version = 99"); err != nil {
+	if err := e.writer.sql.conn.Exec("PRAGMA user_version = 99"); err != nil {
 		t.Fatal(err)
 	}
 	if err := e.Close(); err != nil {

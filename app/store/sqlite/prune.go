@@ -38,19 +38,19 @@ type logged struct {
 // many bytes of payload. What is deleted is overwritten, and so written again.
 type slice struct {
 	left, bytes int64
-	full        bool // there may be more
+	full        bool // the bounds are reached: there may be more
 }
 
-// sliceOnFull is how many things are taken out at once while the disk has hardly
-// room for what says so.
+// sliceOnFull is how many things are taken out at once while the disk is full: to
+// delete needs some room in the write-ahead log, too.
 const sliceOnFull = 4
 
 // slice is for n things at most.
 func (w *writer) slice(n int64) *slice {
-	if w.engine.health.isFull() {
+	if w.store.health.isFull() {
 		n = min(n, sliceOnFull)
 	}
-	return &slice{left: n, bytes: w.engine.reserve.size / 2}
+	return &slice{left: n, bytes: w.store.reserve.size / 2}
 }
 
 // take counts one thing, and tells whether another fits.
@@ -74,7 +74,7 @@ func (w *writer) pruneSlice() error {
 	if err != nil {
 		return err
 	}
-	moreTrails, err := w.pruneTrails()
+	moreLogs, err := w.pruneDeliveryLogs()
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (w *writer) pruneSlice() error {
 	if err != nil {
 		return err
 	}
-	w.prune.backlog = more || moreIDs || moreTrails || moreTokens
+	w.prune.backlog = more || moreIDs || moreLogs || moreTokens
 	if !w.prune.backlog {
 		w.prune.backlog, err = w.vacuum()
 	}
@@ -94,7 +94,7 @@ func (w *writer) pruneExpired() (more bool, err error) {
 	var perr error
 	recipients := 0
 	slice := w.slice(pruneMessages)
-	err = with(w.store.expired).int(w.now).int(slice.left).each(func(r *sqlite3.Stmt) bool {
+	err = with(w.sql.expired).int(w.now).int(slice.left).each(func(r *sqlite3.Stmt) bool {
 		row := logged{no: r.ColumnInt64(0), born: r.ColumnInt64(1), topic: r.ColumnText(3)}
 		if row.places, perr = parsePlaces(r.ColumnRawBlob(2)); perr != nil {
 			return false
@@ -118,11 +118,11 @@ func (w *writer) pruneExpired() (more bool, err error) {
 				return false, err
 			}
 		}
-		if err := w.store.forget(row.no, w.outlived(row.born)); err != nil {
+		if err := w.sql.forget(row.no, w.outlived(row.born)); err != nil {
 			return false, err
 		}
 	}
-	w.engine.metrics.pruned.Add(float64(len(rows)))
+	w.store.metrics.pruned.Add(float64(len(rows)))
 	return slice.full || recipients >= pruneRecipients, nil
 }
 
@@ -139,29 +139,29 @@ func (w *writer) removeExpired(p place) error {
 		}
 	} else if p.seq == rec.head && rec.kept < p.seq {
 		w.touch(rec)
-		if err := w.store.save(rec); err != nil {
+		if err := w.sql.save(rec); err != nil {
 			return err
 		}
 	}
-	return with(w.store.deleteMail).text(p.user).seq(p.seq).exec()
+	return with(w.sql.deleteMail).text(p.user).seq(p.seq).exec()
 }
 
-// expireExplicit notes the furthest place that expired. A message that was taken
-// out of this mailbox earlier, and only now expires in others, is none.
+// expireExplicit notes the furthest place that expired. It passes over a message
+// that was taken out of this mailbox earlier and now expires in others.
 func (w *writer) expireExplicit(rec *record, seq uint64) error {
-	l, err := w.store.mailRow(rec.user, seq)
+	l, err := w.sql.mailRow(rec.user, seq)
 	if err != nil || l.no == 0 {
 		return err
 	}
 	w.touch(rec)
 	rec.expired = max(rec.expired, seq)
-	return w.store.save(rec)
+	return w.sql.save(rec)
 }
 
 // pruneIDs forgets the ids of messages that are gone, once they are old enough.
 func (w *writer) pruneIDs() (more bool, err error) {
 	var old []int64
-	err = with(w.store.oldIDs).int(pruneIDs).each(func(r *sqlite3.Stmt) bool {
+	err = with(w.sql.oldIDs).int(pruneIDs).each(func(r *sqlite3.Stmt) bool {
 		if !w.outlived(r.ColumnInt64(1)) {
 			return false
 		}
@@ -174,11 +174,11 @@ func (w *writer) pruneIDs() (more bool, err error) {
 	if err := w.begin(); err != nil {
 		return false, err
 	}
-	if err := with(w.store.forgetSights).int(old[len(old)-1]).exec(); err != nil {
+	if err := with(w.sql.forgetSeen).int(old[len(old)-1]).exec(); err != nil {
 		return false, err
 	}
 	for _, no := range old {
-		if err := with(w.store.deleteLog).int(no).exec(); err != nil {
+		if err := with(w.sql.deleteLog).int(no).exec(); err != nil {
 			return false, err
 		}
 	}
@@ -186,20 +186,20 @@ func (w *writer) pruneIDs() (more bool, err error) {
 }
 
 // vacuum gives a few pages back to the file system while more than a quarter of
-// the file lies free, and all that are free while the disk is full. The rest is
-// kept: it will be needed again.
+// the file is free, and all free pages while the disk is full. Otherwise they are
+// kept, since new messages will need them.
 func (w *writer) vacuum() (more bool, err error) {
-	free, err := queryInt(w.store.conn, "PRAGMA freelist_count")
-	full := w.engine.health.isFull()
+	free, err := queryInt(w.sql.conn, "PRAGMA freelist_count")
+	full := w.store.health.isFull()
 	if err != nil || free == 0 || free <= vacuumAbove && !full {
 		return false, err
 	}
-	pages, err := queryInt(w.store.conn, "PRAGMA page_count")
+	pages, err := queryInt(w.sql.conn, "PRAGMA page_count")
 	if err != nil || free <= pages/4 && !full {
 		return false, err
 	}
 	if err := w.begin(); err != nil {
 		return false, err
 	}
-	return true, w.store.conn.Exec(fmt.Sprintf("PRAGMA incremental_vacuum(%d)", w.slice(vacuumPages).left))
+	return true, w.sql.conn.Exec(fmt.Sprintf("PRAGMA incremental_vacuum(%d)", w.slice(vacuumPages).left))
 }

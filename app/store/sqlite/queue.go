@@ -18,8 +18,8 @@ type request struct {
 	// after, where set, changes what is kept in memory. It runs on the writer's
 	// goroutine once the request has succeeded and the transaction is in the file.
 	after func(*writer)
-	// tell, where set, lets the Listener know. It runs in the fan-out, after that.
-	tell func(*Store, bridge.Listener)
+	// tell, where set, lets the Hub know. It runs in the fan-out, after that.
+	tell func(*Store, bridge.Hub)
 	// failed, where set, is asked for the answer after the transaction has failed.
 	failed func(*writer, error) error
 	// size is how many places in mailboxes the request will take, and how many bytes

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
@@ -12,13 +11,8 @@ import (
 
 // Pending implements bridge.Store.
 func (e *Store) Pending(ctx context.Context, user string, after bridge.Position) (p bridge.Pending, err error) {
-	r, err := e.readers.take(ctx)
-	if err != nil {
-		return p, err
-	}
-	defer e.readers.give(r)
 	now := e.opts.Now().UnixNano()
-	err = r.view(func() error {
+	err = e.view(ctx, func(r *reader) error {
 		_, _, from, err := r.shelves(user, after)
 		if err != nil {
 			return err
@@ -29,19 +23,21 @@ func (e *Store) Pending(ctx context.Context, user string, after bridge.Position)
 		p.Broadcast, err = r.pending("", from.Broadcast, now)
 		return err
 	})
-	if err != nil {
-		return p, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
-	}
-	return p, nil
+	return p, err
 }
 
 // pending lists the places of a log with unexpired messages.
-func (r *reader) pending(user string, after uint64, now int64) (runs []bridge.Range, err error) {
-	err = with(r.runs).text(user).seq(after).int(now).each(func(row *sqlite3.Stmt) bool {
-		runs = append(runs, bridge.Range{First: uint64(row.ColumnInt64(0)), Last: uint64(row.ColumnInt64(1))})
+func (r *reader) pending(user string, after uint64, now int64) (ranges []bridge.Range, err error) {
+	err = with(r.places).text(user).seq(after).int(now).each(func(row *sqlite3.Stmt) bool {
+		seq := uint64(row.ColumnInt64(0))
+		if n := len(ranges); n > 0 && ranges[n-1].Last == seq-1 {
+			ranges[n-1].Last = seq
+		} else {
+			ranges = append(ranges, bridge.Range{First: seq, Last: seq})
+		}
 		return true
 	})
-	return runs, err
+	return ranges, err
 }
 
 // Read implements bridge.Store. The two logs come mixed in the order in which
@@ -51,14 +47,9 @@ func (e *Store) Read(ctx context.Context, user, life string, after bridge.Positi
 	if life != e.lives.name {
 		return bridge.Page{}, bridge.ErrOtherLife
 	}
-	r, err := e.readers.take(ctx)
-	if err != nil {
-		return bridge.Page{}, err
-	}
-	defer e.readers.give(r)
 	var p bridge.Page
 	now := e.opts.Now().UnixNano()
-	err = r.view(func() error {
+	err := e.view(ctx, func(r *reader) error {
 		mine, all, from, err := r.shelves(user, after)
 		if err != nil {
 			return err
@@ -75,7 +66,7 @@ func (e *Store) Read(ctx context.Context, user, life string, after bridge.Positi
 		return firstOf(err, m.rows.Reset(), b.rows.Reset())
 	})
 	if err != nil {
-		return bridge.Page{}, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+		return bridge.Page{}, err
 	}
 	return p, nil
 }
@@ -125,14 +116,9 @@ func (s *stretch) step() error {
 	}
 }
 
-// found is what the walk has come by. Where messages were removed on purpose, each
-// place behind the furthest that expired is either held or was removed (see gaps.go).
+// found is what the walk has come by.
 func (s *stretch) found() bridge.Stretch {
-	f := bridge.Stretch{After: s.after, Next: s.at, Trimmed: s.shelf.trimmed}
-	if s.shelf.explicit {
-		f.Removed = []bridge.Range{{First: s.shelf.expired + 1, Last: s.shelf.head}}
-	}
-	return f
+	return bridge.Stretch{After: s.after, Next: s.at, Trimmed: s.shelf.trimmed, Removed: removed(s.shelf.explicit, s.shelf.expired, s.shelf.head)}
 }
 
 // message makes the Message of the row that is next.

@@ -14,11 +14,11 @@ const readerCount = 4
 // reader is one reading connection and its statements. In the write-ahead log's
 // mode it sees the last commit and waits for no writer.
 type reader struct {
-	looked             func(error) error // health.looked
-	conn               *sqlite3.Conn
-	begin, end         *sqlite3.Stmt
-	user, newest, runs *sqlite3.Stmt
-	mail, all          *sqlite3.Stmt
+	looked               func(error) error // health.looked
+	conn                 *sqlite3.Conn
+	begin, end           *sqlite3.Stmt
+	user, newest, places *sqlite3.Stmt
+	mail, all            *sqlite3.Stmt
 
 	erased, event, held, owners *sqlite3.Stmt
 	standing, sights, trails    *sqlite3.Stmt
@@ -37,9 +37,7 @@ func newReader(c *sqlite3.Conn) (*reader, error) {
 		&r.end:    "COMMIT",
 		&r.user:   "SELECT head, trimmed, seen, first, explicit, expired, lives FROM users WHERE user = ?",
 		&r.newest: "SELECT seq FROM mail WHERE user = ? ORDER BY seq DESC LIMIT 1",
-		&r.runs: `SELECT min(seq), max(seq)
-			FROM (SELECT seq, seq - row_number() OVER (ORDER BY seq) AS run FROM mail WHERE user = ? AND seq > ? AND expires > ?)
-			GROUP BY run ORDER BY run`,
+		&r.places: "SELECT seq FROM mail WHERE user = ? AND seq > ? AND expires > ? ORDER BY seq",
 		&r.mail:   rows,
 		&r.all:    rows, // both are open at the same time
 		&r.erased: "SELECT head FROM erased WHERE name = ?",

@@ -18,7 +18,7 @@ func (e *Store) Recall(ctx context.Context, id string) error {
 			notices, err = w.recall(id)
 			return err
 		},
-		tell: func(s *Store, l bridge.Listener) { s.notify(l, notices...) },
+		tell: func(s *Store, h bridge.Hub) { s.notify(h, notices...) },
 	})
 }
 
@@ -28,7 +28,7 @@ func (w *writer) recall(id string) (notices []bridge.Notice, err error) {
 	var row logged
 	var perr error
 	found, done := false, false
-	err = with(w.store.eventRow).text(id).each(func(s *sqlite3.Stmt) bool {
+	err = with(w.sql.eventRow).text(id).each(func(s *sqlite3.Stmt) bool {
 		row, perr = readLogged(s)
 		found, done = true, s.ColumnInt64(5) != 0
 		return false
@@ -54,7 +54,7 @@ func (w *writer) recall(id string) (notices []bridge.Notice, err error) {
 	if err := w.begin(); err != nil {
 		return nil, err
 	}
-	if err := with(w.store.people.recall).int(w.now).int(row.no).exec(); err != nil {
+	if err := with(w.sql.recall).int(w.now).int(row.no).exec(); err != nil {
 		return nil, err
 	}
 	for _, p := range row.places {
@@ -65,14 +65,14 @@ func (w *writer) recall(id string) (notices []bridge.Notice, err error) {
 	if !row.payload {
 		return notices, nil
 	}
-	return notices, w.store.forget(row.no, false)
+	return notices, w.sql.forget(row.no, false)
 }
 
 func (w *writer) recallFrom(p place, topic string) error {
 	if p.seq == 0 {
 		return nil
 	}
-	l, err := w.store.mailRow(p.user, p.seq)
+	l, err := w.sql.mailRow(p.user, p.seq)
 	if err != nil || l.no == 0 {
 		return err
 	}

@@ -27,8 +27,8 @@ const (
 	maxReserve   = 8 << 20
 )
 
-// errDiskFull is what appends are refused with until there is room for the
-// reserve again, and as much beside it.
+// errDiskFull refuses appends until there is room for the reserve again, and three
+// times as much beside it.
 var errDiskFull = fmt.Errorf("%w: the disk of the data folder is full: free some of it, or erase users; messages that expire make room, too", bridge.ErrUnavailable)
 
 // reserve is the room that is kept. One goroutine uses it.
@@ -48,9 +48,9 @@ func newReserve(dir string) *reserve {
 
 func (r *reserve) path() string { return filepath.Join(r.dir, reserveName) }
 
-// fill takes the room, or as much of it as there is. errDiskFull where that is not
-// all of it, or where so little is left beside it that the disk would be full again a
-// moment later.
+// fill takes the room, or as much of it as there is. It returns errDiskFull where
+// that is not all of it, or where so little is left beside it that the disk would
+// be full again a moment later.
 func (r *reserve) fill() error {
 	held, err := sizeOf(r.path())
 	if err != nil {
@@ -84,8 +84,8 @@ func (r *reserve) extend(n int64) error {
 	return errors.Join(err, f.Close())
 }
 
-// scarce reports whether so much of the room is gone that the rest is only for what
-// makes room.
+// scarce reports whether so little room is left that only what makes room again may
+// use it.
 func (r *reserve) scarce() bool {
 	held, err := sizeOf(r.path())
 	return err == nil && r.free() < 2*r.size-max(held, 0)
@@ -99,7 +99,8 @@ func (r *reserve) release() error {
 	return nil
 }
 
-// free is how many bytes the disk has; more than enough where that cannot be told.
+// free is how many bytes are free on the disk; the largest number where that cannot
+// be told.
 func (r *reserve) free() int64 {
 	free, _, ok := r.space(r.dir)
 	if !ok {
@@ -111,16 +112,16 @@ func (r *reserve) free() int64 {
 // guardEvery is how much is written between two looks at the disk, in bytes.
 const guardEvery = 256 << 10
 
-// guard is asked after each commit. What stands in the write-ahead log may need
-// as much room again in the main file; the log is emptied while there is so much,
-// and where that leaves too little, no more messages are taken.
+// guard is called after each commit. To copy the write-ahead log into the main file
+// may take as much room as the log has. So the log is emptied while there is that
+// much room, and where too little is left then, no more messages are taken.
 func (w *writer) guard() {
-	end := w.engine.vfs.LogEnd()
+	end := w.store.vfs.LogEnd()
 	if end >= w.guarded && end-w.guarded < guardEvery {
 		return
 	}
 	w.guarded = end
-	r := w.engine.reserve
+	r := w.store.reserve
 	w.holdRoom()
 	if r.free() >= end+2*r.size {
 		return
@@ -128,28 +129,28 @@ func (w *writer) guard() {
 	w.emptyLog()
 	w.guarded = 0
 	if r.free() < 2*r.size {
-		w.engine.health.setFull(true)
+		w.store.health.setFull(true)
 	}
 }
 
 // useRoom gives up the reserve for what is about to be written on a full disk.
 func (w *writer) useRoom() {
-	if err := w.engine.reserve.release(); err != nil {
+	if err := w.store.reserve.release(); err != nil {
 		w.opts.Logger.Warn("the room that is kept for a full disk could not be given up", "error", err)
 	}
 }
 
-// keepRoom has what was written give its room in the log back, and takes what is there
-// before anybody else does.
+// keepRoom is called after a commit on a full disk: it empties the log, and takes the
+// room that this gives back before another process does.
 func (w *writer) keepRoom() {
 	w.useRoom()
 	w.emptyLog()
 	w.holdRoom()
 }
 
-// holdRoom takes what is missing of the reserve: somebody may have removed its file.
+// holdRoom fills the reserve up again: somebody may have removed its file.
 func (w *writer) holdRoom() {
-	if err := w.engine.reserve.fill(); err != nil && !errors.Is(err, errDiskFull) {
+	if err := w.store.reserve.fill(); err != nil && !errors.Is(err, errDiskFull) {
 		w.opts.Logger.Warn("no room is kept for a full disk", "error", err)
 	}
 }
@@ -157,7 +158,7 @@ func (w *writer) holdRoom() {
 // emptyLog copies the write-ahead log into the main file and gives its room back.
 // A reader that still needs it keeps it until the next turn.
 func (w *writer) emptyLog() {
-	if err := w.engine.checkpoints.truncate(); err != nil && !errors.Is(err, sqlite3.BUSY) && !walfile.Full(err) {
+	if err := w.store.checkpoints.truncate(); err != nil && !errors.Is(err, sqlite3.BUSY) && !walfile.Full(err) {
 		w.opts.Logger.Warn("the write-ahead log cannot be copied into the main file", "error", err)
 	}
 }

@@ -18,7 +18,7 @@ import (
 // is no room for more.
 func fullUp(t *testing.T, c *shifted) (e *Store, stored int, dir, filler string) {
 	t.Helper()
-	disk := t.TempDir()
+	disk := scratch(t)
 	unmount, err := mountSmall(disk, "24m")
 	if err != nil {
 		t.Skipf("no small disk to be had: %v", err)
@@ -62,6 +62,10 @@ func steady(t *testing.T, e *Store, c *shifted) {
 }
 
 func TestAFullDiskMendsItselfWhenMessagesExpire(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("it fills a disk")
+	}
 	c := &shifted{}
 	e, stored, _, _ := fullUp(t, c)
 	steady(t, e, c)
@@ -74,6 +78,7 @@ func TestAFullDiskMendsItselfWhenMessagesExpire(t *testing.T) {
 }
 
 func TestAFullDiskMendsItselfWhenAUserIsErased(t *testing.T) {
+	t.Parallel()
 	c := &shifted{}
 	e, _, _, _ := fullUp(t, c)
 	mustDo(t, e.Erase(t.Context(), "u"))
@@ -95,12 +100,13 @@ func fillUp(t *testing.T, dir string) {
 	}
 }
 
-// comeAndGo has many users connect for the first time, and leave trails behind.
+// comeAndGo has users connect for the first time, and leave trails behind, until
+// many of them have been refused.
 func comeAndGo(t *testing.T, e *Store) (refused int) {
 	t.Helper()
-	for i := range 1_000 {
+	for i := 0; i < 1_000 && refused < 100; i++ {
 		m := member(fmt.Sprint("somebody-new-", i), fmt.Sprint("s", i), "token", "group")
-		switch _, err := e.Join(t.Context(), m); {
+		switch _, err := e.Enter(t.Context(), m, ""); {
 		case errors.Is(err, errDiskFull):
 			refused++
 			continue
@@ -109,16 +115,21 @@ func comeAndGo(t *testing.T, e *Store) (refused int) {
 		}
 		trail := bridge.DeliveryLog{Member: m, Ended: time.Now()}
 		for n := range 60 {
-			trail.Passing = append(trail.Passing, bridge.Passing{ID: fmt.Sprint("an-event-with-a-long-name-", n), Sent: time.Now()})
+			trail.Unstored = append(trail.Unstored, bridge.Unstored{ID: fmt.Sprint("an-event-with-a-long-name-", n), Sent: time.Now()})
 		}
-		mustDo(t, e.Leave(t.Context(), trail))
+		mustDo(t, e.Exit(t.Context(), trail))
 	}
 	return refused
 }
 
 func TestWhoeverComesWhileTheDiskIsFullLeavesRoomToErase(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("it fills a disk")
+	}
 	for name, others := range map[string]bool{"alone": false, "others take what is free": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			c := &shifted{}
 			e, _, dir, _ := fullUp(t, c)
 			if others {
@@ -137,7 +148,11 @@ func TestWhoeverComesWhileTheDiskIsFullLeavesRoomToErase(t *testing.T) {
 
 // The store is not the one to fill the disk, and finds it full when it writes.
 func TestADiskThatOthersFillMendsItselfWhenMessagesExpire(t *testing.T) {
-	disk := t.TempDir()
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("it fills a disk")
+	}
+	disk := scratch(t)
 	unmount, err := mountSmall(disk, "24m")
 	if err != nil {
 		t.Skipf("no small disk to be had: %v", err)
@@ -168,6 +183,10 @@ func TestADiskThatOthersFillMendsItselfWhenMessagesExpire(t *testing.T) {
 }
 
 func TestAStartOnAFullDiskSaysSoAndMendsItself(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("it fills a disk")
+	}
 	c := &shifted{}
 	e, stored, dir, filler := fullUp(t, c)
 	mustDo(t, e.Close())
@@ -184,8 +203,9 @@ func TestAStartOnAFullDiskSaysSoAndMendsItself(t *testing.T) {
 // A disk that has no room for anything is simulated: writes fail for as long as
 // the reserve takes its room.
 func TestWhatMakesRoomGoesOnInTheRoomThatIsKept(t *testing.T) {
+	t.Parallel()
 	c := &shifted{}
-	e := open(t, Options{Dir: t.TempDir(), Now: c.now})
+	e := open(t, Options{Dir: scratch(t), Now: c.now})
 	for i := range 20 {
 		mustAppend(t, e, message(fmt.Sprint("m", i), "u", 100, c.now().Add(time.Hour)))
 	}

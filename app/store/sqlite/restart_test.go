@@ -9,20 +9,21 @@ import (
 )
 
 func TestWhatIsKnownOfPeopleSurvivesARestart(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := scratch(t)
 	e := open(t, Options{Dir: dir})
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	m := bridge.Member{User: "ada", Session: "ses_1", Transport: "websocket", Since: now, TokenID: "t1",
 		Groups: []string{"by-token"}, Until: now.Add(time.Hour)}
-	if _, err := e.Join(t.Context(), m); err != nil {
+	if _, err := e.Enter(t.Context(), m, ""); err != nil {
 		t.Fatal(err)
 	}
 	at := bridge.Position{Mailbox: 3, Broadcast: 1}
-	trail := bridge.DeliveryLog{Member: m, Ended: now.Add(time.Hour), From: bridge.Position{Mailbox: 1},
+	log := bridge.DeliveryLog{Member: m, Ended: now.Add(time.Hour), From: bridge.Position{Mailbox: 1},
 		Sent: []bridge.Mark{{Place: at, At: now}}, Received: []bridge.Mark{{Place: at, At: now}}, Acked: []bridge.Mark{{Place: at, At: now}},
-		Holes:   []bridge.Hole{{First: bridge.Position{Mailbox: 2}, Last: bridge.Position{Mailbox: 2}}},
-		Passing: []bridge.Passing{{ID: "msg_p", Frame: 1, Sent: now, Received: now}}}
-	mustDo(t, e.Leave(t.Context(), trail))
+		Skips:    []bridge.Skip{{First: bridge.Position{Mailbox: 2}, Last: bridge.Position{Mailbox: 2}}},
+		Unstored: []bridge.Unstored{{ID: "msg_p", Frame: 1, Sent: now, Received: now}}}
+	mustDo(t, e.Exit(t.Context(), log))
 	mustDo(t, e.SetMember(t.Context(), "set", "ada", true))
 	mustDo(t, e.SetMember(t.Context(), "left", "ada", true))
 	mustDo(t, e.SetMember(t.Context(), "left", "ada", false))
@@ -47,17 +48,18 @@ func TestWhatIsKnownOfPeopleSurvivesARestart(t *testing.T) {
 	if g, err := e.Groups(t.Context(), "ada"); err != nil || !reflect.DeepEqual(g, []string{"set"}) {
 		t.Errorf("groups %v, %v", g, err)
 	}
-	if trails, err := e.Trails(t.Context(), "ada"); err != nil || len(trails) != 1 || !reflect.DeepEqual(trails[0], trail) {
-		t.Errorf("trails %+v, %v; want %+v", trails, err, trail)
+	if logs, err := e.DeliveryLogs(t.Context(), []string{"ada"}); err != nil || len(logs[0]) != 1 || !reflect.DeepEqual(logs[0][0], log) {
+		t.Errorf("delivery logs %+v, %v; want %+v", logs, err, log)
 	}
-	p, err := e.Presence(t.Context(), []string{"ada", "bob"})
-	if err != nil || p[0].Sessions != 0 || !p[0].LastSeen.Equal(trail.Ended) || p[1] != (bridge.Presence{User: "bob"}) {
-		t.Errorf("presence %+v, %v", p, err)
+	seen, err := e.LastSeen(t.Context(), []string{"ada", "bob"})
+	if err != nil || !seen[0].Equal(log.Ended) || !seen[1].IsZero() {
+		t.Errorf("last seen %v, %v", seen, err)
 	}
 }
 
 func TestARecalledPayloadLeavesTheFilesWithTheNextCheckpoint(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := scratch(t)
 	e := open(t, Options{Dir: dir})
 	to := bridge.Target{Users: []string{"ada", "bob"}}
 	for id, size := range map[string]int{"small": 60, "large": 20_000} {

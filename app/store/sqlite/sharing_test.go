@@ -13,7 +13,7 @@ func payloads(t *testing.T, e *Store) (n int64) {
 	t.Helper()
 	e.commitMu.Lock()
 	defer e.commitMu.Unlock()
-	n, err := queryInt(e.writer.store.conn, "SELECT count(*) FROM log WHERE event IS NOT NULL")
+	n, err := queryInt(e.writer.sql.conn, "SELECT count(*) FROM log WHERE event IS NOT NULL")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,7 +23,8 @@ func payloads(t *testing.T, e *Store) (n int64) {
 // The payload of a message to several goes when a later one of its topic has taken
 // its place everywhere, and not before.
 func TestAPayloadThatWasReplacedEverywhereIsGone(t *testing.T) {
-	e := open(t, Options{Dir: t.TempDir()})
+	t.Parallel()
+	e := open(t, Options{Dir: scratch(t)})
 	users := []string{"u", "v", "w"}
 	send := func(id string, to ...string) {
 		t.Helper()
@@ -51,6 +52,7 @@ func TestAPayloadThatWasReplacedEverywhereIsGone(t *testing.T) {
 
 // Many callers' long work goes in turns: a share has some of each.
 func TestAShareOfTheLongWorkHasSomeOfEachCaller(t *testing.T) {
+	t.Parallel()
 	q := newQueue(100, DefaultPatience)
 	const callers, each = 3, 400
 	caller := make(map[*request]int)
@@ -87,7 +89,8 @@ func TestAShareOfTheLongWorkHasSomeOfEachCaller(t *testing.T) {
 // What has a transaction to itself does not share it with long work either: what the
 // others know is changed only after it.
 func TestAnErasureSharesItsTransactionWithNobody(t *testing.T) {
-	e := open(t, Options{Dir: t.TempDir()})
+	t.Parallel()
+	e := open(t, Options{Dir: scratch(t)})
 	let := hold(t, e)
 	ran := make(chan string, 4)
 	note := func(what string) *request {

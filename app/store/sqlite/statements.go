@@ -10,8 +10,9 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// store is the writing connection and its statements. Only the writer uses it.
-type store struct {
+// statements are the writing connection and what is prepared on it. One goroutine
+// uses them: the writer's, or that of an Archive.
+type statements struct {
 	conn *sqlite3.Conn
 
 	begin, commit, rollback    *sqlite3.Stmt
@@ -26,14 +27,25 @@ type store struct {
 	downwards, mailRowOf           *sqlite3.Stmt
 	topicOf, setTopic, deleteTopic *sqlite3.Stmt
 	erasedHead                     *sqlite3.Stmt
-	people
+
+	// Groups, delivery logs, what was seen, revocations and the erasing of users.
+	groupMembers, countStored, countMember           *sqlite3.Stmt
+	addMember, dropMember                            *sqlite3.Stmt
+	tokenMembers, addToken, dropToken                *sqlite3.Stmt
+	dropTokens, oldToken, oldTokens                  *sqlite3.Stmt
+	revokeToken, revokeBefore                        *sqlite3.Stmt
+	addDeliveryLog, keepDeliveryLogs, oldDeliveryLog *sqlite3.Stmt
+	dropDeliveryLogs                                 *sqlite3.Stmt
+	addSeen, forgetSeen, dropSeen                    *sqlite3.Stmt
+	addRevocation                                    *sqlite3.Stmt
+	eventRow, recall                                 *sqlite3.Stmt
+	mailOf, setTargets, markErased                   *sqlite3.Stmt
+	naming, unsign                                   *sqlite3.Stmt
+	eraseAll                                         []*sqlite3.Stmt
 }
 
-func newStore(c *sqlite3.Conn) (*store, error) {
-	s := &store{conn: c}
-	if err := s.people.prepare(c); err != nil {
-		return nil, err
-	}
+func newStatements(c *sqlite3.Conn) (*statements, error) {
+	s := &statements{conn: c}
 	err := prepareAll(c, map[**sqlite3.Stmt]string{
 		&s.begin:    "BEGIN IMMEDIATE",
 		&s.commit:   "COMMIT",
@@ -71,13 +83,64 @@ func newStore(c *sqlite3.Conn) (*store, error) {
 			ON CONFLICT (user, topic) DO UPDATE SET seq = excluded.seq`,
 		&s.deleteTopic: "DELETE FROM topics WHERE user = ? AND topic = ? AND seq = ?",
 		&s.erasedHead:  "SELECT head FROM erased WHERE name = ?",
+
+		&s.groupMembers: `SELECT user FROM members WHERE grp = ?1 AND stored = 1
+			UNION SELECT user FROM token_members WHERE grp = ?1 AND until > ?2 ORDER BY user LIMIT ?3`,
+		&s.countStored:  "SELECT count(*) FROM members WHERE grp = ? AND stored = 1",
+		&s.countMember:  "SELECT count(*) FROM members WHERE grp = ? AND user = ? AND stored = 1",
+		&s.tokenMembers: "SELECT grp, token, until FROM token_members WHERE user = ?",
+		&s.addToken: `INSERT INTO token_members (grp, user, token, token_id, issued, until) VALUES (?, ?, ?, ?, ?, ?)
+			ON CONFLICT (grp, user, token) DO UPDATE SET until = max(until, excluded.until)`,
+		&s.dropToken:  "DELETE FROM token_members WHERE grp = ? AND user = ? AND token = ?",
+		&s.dropTokens: "DELETE FROM token_members WHERE grp = ? AND user = ?",
+		&s.oldToken:   "SELECT 1 FROM token_members WHERE until <= ? LIMIT 1",
+		&s.oldTokens: `DELETE FROM token_members WHERE (grp, user, token) IN
+			(SELECT grp, user, token FROM token_members WHERE until <= ? ORDER BY until LIMIT ?)`,
+		&s.revokeToken:  "DELETE FROM token_members WHERE user = ? AND (token_id = ? OR token = '' AND token_id = '')",
+		&s.revokeBefore: "DELETE FROM token_members WHERE user = ? AND issued < ?",
+		&s.addMember: `INSERT INTO members (grp, user, stored, until) VALUES (?, ?, 1, 0)
+			ON CONFLICT (grp, user) DO UPDATE SET stored = 1`,
+		&s.dropMember:     "DELETE FROM members WHERE grp = ? AND user = ?",
+		&s.addDeliveryLog: "INSERT INTO trails (user, ended, session, trail) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+		&s.keepDeliveryLogs: `DELETE FROM trails WHERE user = ?1 AND (ended, session) NOT IN
+			(SELECT ended, session FROM trails WHERE user = ?1 ORDER BY ended DESC, session DESC LIMIT ?2)`,
+		&s.oldDeliveryLog: "SELECT 1 FROM trails WHERE ended < ? LIMIT 1",
+		&s.dropDeliveryLogs: `DELETE FROM trails WHERE (user, ended, session) IN
+			(SELECT user, ended, session FROM trails WHERE ended < ? LIMIT ?)`,
+		&s.addSeen:    "INSERT INTO sights (id, user, session, at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+		&s.dropSeen:   "DELETE FROM sights WHERE user = ?",
+		&s.forgetSeen: "DELETE FROM sights WHERE id IN (SELECT id FROM log WHERE no <= ?)",
+		&s.addRevocation: `INSERT INTO revocations (user, token_id, issued_before) VALUES (?, ?, ?)
+			ON CONFLICT (user, token_id) DO UPDATE SET issued_before = max(issued_before, excluded.issued_before)`,
+		&s.eventRow: "SELECT no, born, targets, ifnull(topic, ''), event IS NOT NULL, recalled FROM log WHERE id = ?",
+		&s.recall:   "UPDATE log SET recalled = ? WHERE no = ? AND recalled = 0",
+		&s.mailOf: `SELECT mail.seq, mail.no, ifnull(length(log.event), 0) FROM mail CROSS JOIN log ON log.no = mail.no
+			WHERE mail.user = ? AND mail.seq > ? ORDER BY mail.seq LIMIT ?`,
+		&s.setTargets: "UPDATE log SET targets = ? WHERE no = ?",
+		&s.markErased: "INSERT INTO erased (name, head) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET head = max(head, excluded.head)",
+		&s.naming: `SELECT no, born, targets, ifnull(topic, ''), event IS NOT NULL, instr(targets, ?), sender = ?
+			FROM log WHERE no > ? ORDER BY no LIMIT ?`,
+		&s.unsign: "UPDATE log SET sender = '' WHERE no IN (?, ?) AND event IS NULL",
 	})
-	return s, err
+	if err != nil {
+		return nil, err
+	}
+	for _, sql := range []string{
+		"DELETE FROM topics WHERE user = ?", "DELETE FROM members WHERE user = ?", "DELETE FROM token_members WHERE user = ?",
+		"DELETE FROM trails WHERE user = ?", "DELETE FROM sights WHERE user = ?", "DELETE FROM users WHERE user = ?",
+	} {
+		var erase *sqlite3.Stmt
+		if err := prepareAll(c, map[**sqlite3.Stmt]string{&erase: sql}); err != nil {
+			return nil, err
+		}
+		s.eraseAll = append(s.eraseAll, erase)
+	}
+	return s, nil
 }
 
 // addMessage writes the message's row and reports false, with nothing written,
 // when its id is known already.
-func (s *store) addMessage(no int64, m *bridge.Message, born int64, targets []byte) (bool, error) {
+func (s *statements) addMessage(no int64, m *bridge.Message, born int64, targets []byte) (bool, error) {
 	var expires int64
 	var event, except []byte
 	if !m.Stored() {
@@ -96,8 +159,8 @@ func (s *store) addMessage(no int64, m *bridge.Message, born int64, targets []by
 	return err == nil && s.conn.Changes() > 0, err
 }
 
-// nanos is a time as it stands in the file, in Unix nanoseconds. A time too far
-// away for that is as far as it goes.
+// nanos is a time as it stands in the file, in Unix nanoseconds; the largest number
+// for a time beyond that.
 func nanos(t time.Time) int64 {
 	if t.Unix() > math.MaxInt64/int64(time.Second)-1 {
 		return math.MaxInt64
@@ -112,7 +175,7 @@ type known struct {
 	places  []place
 }
 
-func (s *store) find(id string) (known, error) {
+func (s *statements) find(id string) (known, error) {
 	var k known
 	var perr error
 	err := with(s.findID).text(id).each(func(r *sqlite3.Stmt) bool {
@@ -128,7 +191,7 @@ func (s *store) find(id string) (known, error) {
 }
 
 // row is a message's row in log, without its payload.
-func (s *store) row(no int64) (logged, error) {
+func (s *statements) row(no int64) (logged, error) {
 	var l logged
 	var perr error
 	err := with(s.logRow).int(no).each(func(r *sqlite3.Stmt) bool {
@@ -146,7 +209,7 @@ func readLogged(r *sqlite3.Stmt) (l logged, err error) {
 }
 
 // topic is the place of a topic's newest message; 0 where there is none.
-func (s *store) topic(user, topic string) (seq uint64, err error) {
+func (s *statements) topic(user, topic string) (seq uint64, err error) {
 	err = with(s.topicOf).text(user).text(topic).each(func(r *sqlite3.Stmt) bool {
 		seq = uint64(r.ColumnInt64(0))
 		return false
@@ -154,12 +217,12 @@ func (s *store) topic(user, topic string) (seq uint64, err error) {
 	return seq, err
 }
 
-// letter is a row of mail: which message lies at a place, until when, and how
-// many bytes its payload has.
+// letter is a row of mail: the number of the message, when it expires, and how many
+// bytes its payload has.
 type letter struct{ no, expires, size int64 }
 
-// mailRow is what lies at a place; its no is 0 where nothing does.
-func (s *store) mailRow(user string, seq uint64) (l letter, err error) {
+// mailRow reads the row of a place; its no is 0 where there is none.
+func (s *statements) mailRow(user string, seq uint64) (l letter, err error) {
 	err = with(s.mailRowOf).text(user).seq(seq).each(func(r *sqlite3.Stmt) bool {
 		l = letter{r.ColumnInt64(0), r.ColumnInt64(1), r.ColumnInt64(2)}
 		return false
@@ -167,15 +230,15 @@ func (s *store) mailRow(user string, seq uint64) (l letter, err error) {
 	return l, err
 }
 
-// brief is what is asked of a message that goes out of a mailbox. It costs the
-// same whether one mailbox has the message or a thousand.
+// brief is what has to be known of a message that is taken out of a mailbox. To read
+// it costs the same for one recipient and for a thousand.
 type brief struct {
 	born    int64
 	topic   string
 	several bool // it was for more than one mailbox
 }
 
-func (s *store) brief(no int64) (b brief, err error) {
+func (s *statements) brief(no int64) (b brief, err error) {
 	var perr error
 	err = with(s.logBrief).int(no).each(func(r *sqlite3.Stmt) bool {
 		b.born, b.topic = r.ColumnInt64(0), r.ColumnText(1)
@@ -189,7 +252,7 @@ func (s *store) brief(no int64) (b brief, err error) {
 
 // user loads a record; one that has no row yet stands at zero, or where it stood
 // when its user was erased.
-func (s *store) user(name string) (*record, error) {
+func (s *statements) user(name string) (*record, error) {
 	rec := &record{user: name, held: unknown}
 	known := false
 	var perr error
@@ -230,7 +293,7 @@ func (s *store) user(name string) (*record, error) {
 	})
 }
 
-func (s *store) save(rec *record) error {
+func (s *statements) save(rec *record) error {
 	err := with(s.saveUser).text(rec.user).seq(rec.head).seq(rec.trimmed).bool(rec.seen).seq(rec.first).
 		seq(rec.acked.Mailbox).seq(rec.acked.Broadcast).bool(rec.explicit).seq(rec.expired).int(rec.lastSeen).blob(packLifeStarts(rec.lives)).
 		int(rec.trimmedBytes).exec()
@@ -250,7 +313,7 @@ func archived(no int64) int64 { return no - 1<<62 }
 func arrived(archived int64) int64 { return archived + 1<<62 }
 
 // nextNo is the number of the next message, beyond all that the file knows.
-func (s *store) nextNo() (int64, error) {
+func (s *statements) nextNo() (int64, error) {
 	live, err := queryInt(s.conn, "SELECT max(no) FROM log")
 	if err != nil {
 		return 0, err
@@ -261,9 +324,25 @@ func (s *store) nextNo() (int64, error) {
 
 // forget frees a message that no mailbox holds any longer: the payload at once,
 // the whole row where its id need not be remembered any more.
-func (s *store) forget(no int64, idToo bool) error {
+func (s *statements) forget(no int64, idToo bool) error {
 	if idToo {
 		return with(s.deleteLog).int(no).exec()
 	}
 	return with(s.archive).int(archived(no)).int(no).exec()
+}
+
+// instantNanos is a time as it stands in the file, where 0 is none.
+func instantNanos(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return nanos(t)
+}
+
+// instant is a time as it stands in the file; 0 is none.
+func instant(nanos int64) time.Time {
+	if nanos == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, nanos).UTC()
 }

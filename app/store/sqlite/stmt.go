@@ -111,3 +111,12 @@ func closeConn(c *sqlite3.Conn) error {
 	}
 	return c.Close()
 }
+
+// count runs a statement that answers with one number.
+func (a args) count() (n int, err error) {
+	err = a.each(func(r *sqlite3.Stmt) bool {
+		n = r.ColumnInt(0)
+		return false
+	})
+	return n, err
+}

@@ -10,20 +10,21 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/store/local"
+	"hookbridge/app/store/storetest"
 )
 
-// notices is a Listener that remembers only what it was notified of.
+// notices is a Hub that remembers only what it was notified of.
 type notices struct {
+	*storetest.Hub
+
 	mu    sync.Mutex // guards kinds
 	kinds []bridge.NoticeKind
 }
 
-func (n *notices) Deliver(string, bridge.Delivery) int { return 0 }
-func (n *notices) DeliverAll(bridge.Delivery) int      { return 0 }
-func (n *notices) Behind(string, bridge.Position)      {}
-func (n *notices) NewLife(string)                      {}
-func (n *notices) Trails(string) []bridge.DeliveryLog  { return nil }
+// Notify implements bridge.Hub.
 func (n *notices) Notify(got bridge.Notice) {
+	n.Hub.Notify(got)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.kinds = append(n.kinds, got.Kind)
@@ -41,9 +42,46 @@ func member(user, session, token string, groups ...string) bridge.Member {
 		Token: token, TokenID: token, Groups: groups, Until: inAnHour()}
 }
 
+// sessions are those who are connected to a store.
+type sessions struct {
+	*notices
+	live *local.Live
+}
+
+// connect makes a store's hub, and its Live.
+func connected(e *Store) *sessions {
+	s := &sessions{notices: &notices{Hub: &storetest.Hub{}}, live: local.New(e, nil)}
+	e.Listen(s)
+	s.live.Listen(s)
+	return s
+}
+
+func (s *sessions) join(ctx context.Context, m bridge.Member) error {
+	_, err := s.Join(ctx, s.live, m)
+	return err
+}
+
+func (s *sessions) mustJoin(t *testing.T, m bridge.Member) {
+	t.Helper()
+	if err := s.join(t.Context(), m); err != nil {
+		t.Fatalf("join: %v", err)
+	}
+}
+
+// of counts a user's sessions.
+func (s *sessions) of(t *testing.T, user string) int {
+	t.Helper()
+	p, err := s.live.Presence(t.Context(), []string{user})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p[0].Sessions
+}
+
+// mustJoin lets in a session that no hub knows of.
 func mustJoin(t *testing.T, e *Store, m bridge.Member) {
 	t.Helper()
-	if _, err := e.Join(t.Context(), m); err != nil {
+	if _, err := e.Enter(t.Context(), m, ""); err != nil {
 		t.Fatalf("join: %v", err)
 	}
 }
@@ -56,23 +94,15 @@ func mustBeIn(t *testing.T, e *Store, group string, users ...string) {
 	}
 }
 
-func sessionsOf(t *testing.T, e *Store, user string) int {
-	t.Helper()
-	p, err := e.Presence(t.Context(), []string{user})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p[0].Sessions
-}
-
 func TestCallsThatFailLeaveNoTrace(t *testing.T) {
+	t.Parallel()
 	for _, op := range []string{"write", "sync"} {
 		t.Run(op, func(t *testing.T) {
-			e := open(t, Options{Dir: t.TempDir()})
-			heard := &notices{}
-			e.Listen(heard)
+			t.Parallel()
+			e := open(t, Options{Dir: scratch(t)})
+			heard := connected(e)
 			first := member("ada", "ses_1", "a", "ward")
-			mustJoin(t, e, first)
+			heard.mustJoin(t, first)
 			mustAppend(t, e, message("m", "ada", 10, inAnHour()))
 			mustDo(t, e.SetMember(t.Context(), "set", "ada", true))
 			mend := breakDisk(e, op)
@@ -82,11 +112,11 @@ func TestCallsThatFailLeaveNoTrace(t *testing.T) {
 					t.Errorf("%s: %v, want ErrUnavailable", what, err)
 				}
 			}
-			_, err := e.Join(t.Context(), member("ada", "ses_1", "b", "other"))
+			err := heard.join(t.Context(), member("ada", "ses_1", "b", "other"))
 			fails("a refresh", err)
-			_, err = e.Join(t.Context(), member("ada", "ses_1", "none"))
+			err = heard.join(t.Context(), member("ada", "ses_1", "none"))
 			fails("a refresh that takes groups back", err)
-			_, err = e.Join(t.Context(), member("bob", "ses_2", "c", "ward"))
+			err = heard.join(t.Context(), member("bob", "ses_2", "c", "ward"))
 			fails("a new user's join", err)
 			fails("erase", e.Erase(t.Context(), "ada"))
 			fails("revoke", e.Revoke(t.Context(), "ada", bridge.Revocation{TokenID: "a"}))
@@ -94,10 +124,10 @@ func TestCallsThatFailLeaveNoTrace(t *testing.T) {
 			fails("recall", e.Recall(t.Context(), "m"))
 			second := first
 			second.Session = "ses_3"
-			if _, err := e.Join(t.Context(), second); err != nil {
+			if err := heard.join(t.Context(), second); err != nil {
 				t.Errorf("a join with nothing to write: %v", err)
 			}
-			if n := sessionsOf(t, e, "ada"); n != 2 {
+			if n := heard.of(t, "ada"); n != 2 {
 				t.Errorf("%d sessions are there", n)
 			}
 			mend()
@@ -105,7 +135,7 @@ func TestCallsThatFailLeaveNoTrace(t *testing.T) {
 			mustBeIn(t, e, "ward", "ada")
 			mustBeIn(t, e, "set", "ada")
 			mustBeIn(t, e, "other")
-			if n := sessionsOf(t, e, "ada") + sessionsOf(t, e, "bob"); n != 2 {
+			if n := heard.of(t, "ada") + heard.of(t, "bob"); n != 2 {
 				t.Errorf("%d sessions are there afterwards", n)
 			}
 			if revoked, err := e.Revoked(t.Context(), "ada", "a", time.Now()); err != nil || revoked {
@@ -120,8 +150,8 @@ func TestCallsThatFailLeaveNoTrace(t *testing.T) {
 			if err != nil || len(p.Deliveries) != 2 {
 				t.Errorf("%d messages, %v", len(p.Deliveries), err)
 			}
-			mustJoin(t, e, member("ada", "ses_1", "b", "other")) // the token before was "a", whatever failed
-			mustJoin(t, e, member("ada", "ses_3", "b", "other"))
+			heard.mustJoin(t, member("ada", "ses_1", "b", "other")) // the token before was "a", whatever failed
+			heard.mustJoin(t, member("ada", "ses_3", "b", "other"))
 			mustBeIn(t, e, "ward")
 			mustBeIn(t, e, "other", "ada")
 			mustDo(t, e.flushed(t))
@@ -140,35 +170,26 @@ func (e *Store) flushed(t *testing.T) error {
 }
 
 func TestASessionThatLeavesAFailingStoreIsForgotten(t *testing.T) {
-	e := open(t, Options{Dir: t.TempDir()})
+	t.Parallel()
+	e := open(t, Options{Dir: scratch(t)})
+	here := connected(e)
 	m := member("u", "s", "t")
-	mustJoin(t, e, m)
+	here.mustJoin(t, m)
 	e.health.damage(errDamaged)
-	if err := e.Leave(t.Context(), bridge.DeliveryLog{Member: m, Ended: time.Now(), Passing: []bridge.Passing{{ID: "x"}}}); err != nil {
+	if err := here.live.Leave(t.Context(), bridge.DeliveryLog{Member: m, Ended: time.Now(), Unstored: []bridge.Unstored{{ID: "x"}}}); err != nil {
 		t.Fatal(err)
 	}
 	_ = e.settled(t.Context()) // fails, after the leaving has
-	e.crowd.mu.Lock()
-	defer e.crowd.mu.Unlock()
-	if len(e.crowd.of) > 0 {
-		t.Errorf("still kept: %v", e.crowd.of)
+	if list, err := here.live.Sessions(t.Context(), "u"); err != nil || len(list) > 0 {
+		t.Errorf("still kept: %v, %v", list, err)
 	}
 }
 
 func TestARevocationIsKnownAndToldOfThoughItsCallerHasGone(t *testing.T) {
-	e := open(t, Options{Dir: t.TempDir()})
-	heard := &notices{}
-	e.Listen(heard)
-	stuck, reached := make(chan struct{}), make(chan struct{})
-	var once sync.Once
-	f := func(op string) error {
-		if op == "sync" {
-			once.Do(func() { close(reached) })
-			<-stuck
-		}
-		return nil
-	}
-	e.vfs.Fault.Store(&f)
+	t.Parallel()
+	e := open(t, Options{Dir: scratch(t)})
+	heard := connected(e)
+	reached, mend := stickDisk(e)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -179,7 +200,7 @@ func TestARevocationIsKnownAndToldOfThoughItsCallerHasGone(t *testing.T) {
 	<-reached
 	cancel()
 	wg.Wait()
-	close(stuck)
+	mend()
 	eventually(t, "the notice", func() bool { return heard.heard(bridge.NoticeRevoked) })
 	if revoked, err := e.Revoked(t.Context(), "ada", "a", time.Now()); err != nil || !revoked {
 		t.Errorf("revoked: %v, %v", revoked, err)
@@ -187,23 +208,16 @@ func TestARevocationIsKnownAndToldOfThoughItsCallerHasGone(t *testing.T) {
 }
 
 func TestAJoinThatNobodyWaitsForMakesNobodyPresent(t *testing.T) {
-	e := open(t, Options{Dir: t.TempDir()})
-	mustJoin(t, e, member("ada", "ses_1", "a", "ward"))
-	stuck, reached := make(chan struct{}), make(chan struct{})
-	var once sync.Once
-	f := func(op string) error {
-		if op == "sync" {
-			once.Do(func() { close(reached) })
-			<-stuck
-		}
-		return nil
-	}
-	e.vfs.Fault.Store(&f)
+	t.Parallel()
+	e := open(t, Options{Dir: scratch(t)})
+	heard := connected(e)
+	heard.mustJoin(t, member("ada", "ses_1", "a", "ward"))
+	reached, mend := stickDisk(e)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	for _, m := range []bridge.Member{member("bob", "ses_2", "b", "ward"), member("ada", "ses_1", "c", "ward")} {
 		wg.Go(func() {
-			if _, err := e.Join(ctx, m); !errors.Is(err, context.Canceled) {
+			if err := heard.join(ctx, m); !errors.Is(err, context.Canceled) {
 				t.Errorf("join: %v", err)
 			}
 		})
@@ -211,26 +225,28 @@ func TestAJoinThatNobodyWaitsForMakesNobodyPresent(t *testing.T) {
 	<-reached
 	cancel()
 	wg.Wait()
-	close(stuck)
+	mend()
 	mustDo(t, e.settled(t.Context()))
-	if n := sessionsOf(t, e, "bob"); n != 0 {
+	if n := heard.of(t, "bob"); n != 0 {
 		t.Errorf("%d sessions of bob are there", n)
 	}
-	if n := sessionsOf(t, e, "ada"); n != 1 {
+	if n := heard.of(t, "ada"); n != 1 {
 		t.Errorf("%d sessions of ada are there", n)
 	}
 }
 
 func TestWhatTokensSaidIsForgottenOnceItIsOver(t *testing.T) {
+	t.Parallel()
 	clock := &shifted{}
-	e := open(t, Options{Dir: t.TempDir(), Now: clock.now})
+	e := open(t, Options{Dir: scratch(t), Now: clock.now})
 	mustJoin(t, e, member("ada", "ses_1", "a", "ward", "night"))
 	clock.advance(2 * time.Hour)
 	eventually(t, "the rows to go", func() bool { return number(t, e, "SELECT count(*) FROM token_members") == 0 })
 }
 
 func TestMembersOfAnOlderFileStayUntilTheirUsersSaySomethingElse(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	dir := scratch(t)
 	f := newFirstVersion(t, dir)
 	f.exec("BEGIN; " + migrations[1] + "; PRAGMA user_version = 2; COMMIT")
 	until := inAnHour().UnixNano()
@@ -257,26 +273,19 @@ func TestMembersOfAnOlderFileStayUntilTheirUsersSaySomethingElse(t *testing.T) {
 // hold makes the writer wait at its next commit, and returns once it does.
 func hold(t *testing.T, e *Store) (let func()) {
 	t.Helper()
-	stuck, reached := make(chan struct{}), make(chan struct{})
-	var once sync.Once
-	f := func(op string) error {
-		if op == "sync" {
-			once.Do(func() { close(reached) })
-			<-stuck
-		}
-		return nil
-	}
-	e.vfs.Fault.Store(&f)
+	reached, mend := stickDisk(e)
 	r := &request{write: (*writer).writeProbe, done: make(chan struct{}, 1)}
 	mustDo(t, e.enqueue(t.Context(), r))
 	<-reached
-	return func() { close(stuck); <-r.done }
+	return func() { mend(); <-r.done }
 }
 
 func TestNothingThatIsOnItsWayWritesAnErasedUserDown(t *testing.T) {
-	e := open(t, Options{Dir: t.TempDir()})
+	t.Parallel()
+	e := open(t, Options{Dir: scratch(t)})
+	here := connected(e)
 	m := member("ada", "ses_1", "a", "ward")
-	mustJoin(t, e, m)
+	here.mustJoin(t, m)
 	mustAppend(t, e, message("mail", "ada", 10, inAnHour()))
 	passing := message("passing", "ada", 10, time.Time{})
 	mustAppend(t, e, passing)
@@ -284,11 +293,11 @@ func TestNothingThatIsOnItsWayWritesAnErasedUserDown(t *testing.T) {
 	all.To = bridge.Target{All: true}
 	mustAppend(t, e, all)
 	seen := func(id string) *request { // as Seen asks once it has looked the event up
-		return &request{write: func(w *writer) error { return w.sight("ada", "ses_1", id, time.Now().UnixNano()) }}
+		return &request{write: func(w *writer) error { return w.saw("ada", "ses_1", id, time.Now().UnixNano()) }}
 	}
 	var more bool
 	erase := erasing("ada", &more)
-	leave := leaving("ada", "ses_1", time.Now().UnixNano(), []byte("{}"))
+	leave := &request{write: func(w *writer) error { return w.leave(m, time.Now().UnixNano(), []byte("{}")) }}
 	joins := func(m bridge.Member) *request {
 		r := (&joining{member: m}).request()
 		r.done = make(chan struct{}, 1)
@@ -318,7 +327,7 @@ func TestNothingThatIsOnItsWayWritesAnErasedUserDown(t *testing.T) {
 			t.Errorf("%d rows in %s", n, table)
 		}
 	}
-	if n := sessionsOf(t, e, "ada"); n != 0 {
+	if n := here.of(t, "ada"); n != 0 {
 		t.Errorf("%d sessions are there", n)
 	}
 }

@@ -12,7 +12,7 @@ import (
 // run carries out one group, and passes it on to be told and answered.
 func (w *writer) run(group []*request) {
 	if w.opts.Guard.Run(whereWriter, func() { w.carryOut(group) }) {
-		for _, r := range group { // in the middle of being answered, perhaps
+		for _, r := range group { // some of them may have had an answer
 			r.err = errPanicked
 		}
 	}
@@ -29,10 +29,10 @@ func (w *writer) carryOut(group []*request) {
 	case err != nil:
 		w.fail(todo, err)
 	case wrote:
-		w.engine.health.good()
-		w.engine.metrics.commit(time.Since(start), len(group))
-		if !w.engine.health.isFull() {
-			w.engine.checkpoints.look()
+		w.store.health.good()
+		w.store.metrics.commit(time.Since(start), len(group))
+		if !w.store.health.isFull() {
+			w.store.checkpoints.look()
 			w.guard()
 		}
 	}
@@ -41,28 +41,28 @@ func (w *writer) carryOut(group []*request) {
 			r.after(w)
 		}
 	}
-	if w.engine.health.isFull() && (wrote || err != nil) {
+	if w.store.health.isFull() && (wrote || err != nil) {
 		w.keepRoom()
 	}
 }
 
-// errPanicked: a defect of ours ended a transaction.
+// errPanicked answers the requests of a group in whose transaction our code panicked.
 var errPanicked = fmt.Errorf("%w: the store's writer failed", bridge.ErrUnavailable)
 
 // attempt carries a group's transaction out. One that panics is rolled back, and
 // fails with errPanicked.
 func (w *writer) attempt(group []*request) (wrote bool, err error) {
-	w.engine.commitMu.Lock()
-	defer w.engine.commitMu.Unlock()
+	w.store.commitMu.Lock()
+	defer w.store.commitMu.Unlock()
 	if !w.opts.Guard.Run(whereWriter, func() { wrote, err = w.transact(group) }) {
 		return wrote, err
 	}
 	w.inTx = false
 	w.users = newRecords(recordLimit) // a record may be half changed; the file has them all
 	err = errPanicked
-	w.opts.Guard.Run(whereWriter, func() { // should that fail as well, begin tries again
-		if !w.store.conn.GetAutocommit() {
-			if rerr := with(w.store.rollback).exec(); rerr != nil {
+	w.opts.Guard.Run(whereWriter, func() { // where this fails as well, begin tries again
+		if !w.sql.conn.GetAutocommit() {
+			if rerr := with(w.sql.rollback).exec(); rerr != nil {
 				err = fmt.Errorf("%w (and rolling back: %w)", err, rerr)
 			}
 		}
@@ -70,21 +70,21 @@ func (w *writer) attempt(group []*request) (wrote bool, err error) {
 	return false, err
 }
 
-// commit carries a group out in one transaction, unless the files are damaged.
-// What was written into files that are not there any more was not written.
+// commit carries a group out in one transaction, unless the files are damaged. It
+// fails where the transaction went into files that were removed or replaced.
 func (w *writer) commit(group []*request) (wrote bool, err error) {
-	h := w.engine.health
+	h := w.store.health
 	if err := h.isDamaged(); err != nil {
 		return false, err
 	}
 	wrote, err = w.attempt(group)
 	switch {
 	case wrote && err == nil:
-		if err = w.engine.files.moved(); err != nil {
+		if err = w.store.files.moved(); err != nil {
 			h.damage(err)
 		}
-	case err != nil && w.engine.files.cut() != nil:
-		err = w.engine.files.cut()
+	case err != nil && w.store.files.cut() != nil:
+		err = w.store.files.cut()
 		h.damage(err)
 	case walfile.Full(err):
 		h.setFull(true)
@@ -95,18 +95,18 @@ func (w *writer) commit(group []*request) (wrote bool, err error) {
 	return wrote, err
 }
 
-// admit refuses the messages of a group while the disk is full, and keeps what
-// makes room. It looks first whether there is room again.
+// admit refuses the messages of a group while the disk is full, and returns the
+// other requests. It looks first whether there is room again.
 func (w *writer) admit(group []*request) []*request {
 	w.scarce = false
-	if !w.engine.health.isFull() {
+	if !w.store.health.isFull() {
 		return group
 	}
-	if err := w.engine.reserve.fill(); err == nil {
-		w.engine.health.setFull(false)
+	if err := w.store.reserve.fill(); err == nil {
+		w.store.health.setFull(false)
 		return group
 	}
-	w.scarce = w.engine.reserve.scarce()
+	w.scarce = w.store.reserve.scarce()
 	var rest []*request
 	for _, r := range group {
 		if r.needsRoom {
@@ -118,16 +118,16 @@ func (w *writer) admit(group []*request) []*request {
 	return rest
 }
 
-// transact does everything asked, and a slice of upkeep, in one transaction. It
-// writes nothing, and pays for nothing, when only reading was asked.
+// transact does everything asked, and a slice of upkeep, in one transaction. Where
+// there is nothing to write, there is no transaction and no fsync.
 func (w *writer) transact(group []*request) (wrote bool, err error) {
 	w.now = w.opts.Now().UnixNano()
-	w.touched, w.arrived = w.touched[:0], w.arrived[:0]
+	w.touched = w.touched[:0]
 	defer func() {
 		wrote = w.inTx
 		w.inTx = false
-		if err != nil && !w.store.conn.GetAutocommit() {
-			if rerr := with(w.store.rollback).exec(); rerr != nil {
+		if err != nil && !w.sql.conn.GetAutocommit() {
+			if rerr := with(w.sql.rollback).exec(); rerr != nil {
 				err = fmt.Errorf("%w (and rolling back: %w)", err, rerr)
 			}
 		}
@@ -150,7 +150,7 @@ func (w *writer) transact(group []*request) (wrote bool, err error) {
 	if !w.inTx {
 		return false, nil
 	}
-	if err := with(w.store.commit).exec(); err != nil {
+	if err := with(w.sql.commit).exec(); err != nil {
 		return false, err
 	}
 	w.acks.written()
@@ -183,25 +183,25 @@ func (w *writer) begin() error {
 	if w.inTx {
 		return nil
 	}
-	if !w.store.conn.GetAutocommit() {
+	if !w.sql.conn.GetAutocommit() {
 		// An earlier rollback failed as well; nothing can be written on top.
-		if err := with(w.store.rollback).exec(); err != nil {
+		if err := with(w.sql.rollback).exec(); err != nil {
 			return err
 		}
 	}
-	if w.engine.health.isFull() {
+	if w.store.health.isFull() {
 		w.useRoom()
 	}
-	if err := with(w.store.begin).exec(); err != nil {
+	if err := with(w.sql.begin).exec(); err != nil {
 		return err
 	}
 	w.inTx = true
 	return nil
 }
 
-// fail answers a group whose transaction did not come about. What memory knew of
-// the users it touched is wrong now and is forgotten; so are the acks' marks of
-// being written, but not the acks.
+// fail answers a group whose transaction has failed. The records of the users it
+// touched are wrong now, and memory drops them. The acks in it stay on the book and
+// will be written later.
 func (w *writer) fail(group []*request, err error) {
 	for _, user := range w.touched {
 		w.users.drop(user)
@@ -209,7 +209,7 @@ func (w *writer) fail(group []*request, err error) {
 	clear(w.sizes)
 	w.acks.failed()
 	w.prune.failed()
-	w.engine.health.bad(err)
+	w.store.health.bad(err)
 	if !errors.Is(err, bridge.ErrUnavailable) {
 		err = fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
 	}

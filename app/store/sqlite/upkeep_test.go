@@ -32,9 +32,10 @@ func fill(t *testing.T, e *Store, n, size int, expires time.Time) {
 }
 
 func TestExpiredMessagesAndOldIDsLeaveAndTheSpaceComesBack(t *testing.T) {
+	t.Parallel()
 	var clock shifted
 	registry := prometheus.NewRegistry()
-	e := open(t, Options{Dir: t.TempDir(), Now: clock.now, Registerer: registry})
+	e := open(t, Options{Dir: scratch(t), Now: clock.now, Registerer: registry})
 	fill(t, e, 4_000, 2_000, clock.now().Add(time.Hour))
 	mustAppend(t, e, message("kept", "u0", 10, clock.now().Add(30*24*time.Hour)))
 	never := message("never", "u0", 10, time.Time{})
@@ -74,7 +75,8 @@ func TestExpiredMessagesAndOldIDsLeaveAndTheSpaceComesBack(t *testing.T) {
 }
 
 func TestTrimmedMessagesGiveTheirSpaceBack(t *testing.T) {
-	e := open(t, Options{Dir: t.TempDir(), MailboxLimit: 10, BroadcastLimit: 5})
+	t.Parallel()
+	e := open(t, Options{Dir: scratch(t), MailboxLimit: 10, BroadcastLimit: 5})
 	fill(t, e, 1_000, 100, inAnHour())
 	for i := range 12 {
 		m := message(fmt.Sprint("all", i), "", 10, inAnHour())
@@ -93,8 +95,13 @@ func TestTrimmedMessagesGiveTheirSpaceBack(t *testing.T) {
 }
 
 func TestTheWriteAheadLogStaysBoundedUnderReadsAndWrites(t *testing.T) {
-	dir := t.TempDir()
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("it writes 40 MB")
+	}
+	dir := scratch(t)
 	e := open(t, Options{Dir: dir})
+	e.checkpoints.sizes = logSizes{copy: 1 << 20, restart: 4 << 20, truncate: 16 << 20} // small, so that little has to be written
 	stop := make(chan struct{})
 	var reads sync.WaitGroup
 	for range 3 {
@@ -112,21 +119,22 @@ func TestTheWriteAheadLogStaysBoundedUnderReadsAndWrites(t *testing.T) {
 			}
 		})
 	}
-	fill(t, e, 3_000, 40_000, inAnHour()) // some 120 MB and more of log
+	fill(t, e, 1_000, 40_000, inAnHour()) // some 40 MB and more of log
 	close(stop)
 	reads.Wait()
 	info, err := os.Stat(filepath.Join(dir, "bridge.db-wal"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info.Size() > truncateAt {
+	if info.Size() > e.checkpoints.sizes.truncate {
 		t.Fatalf("the write-ahead log has %d bytes", info.Size())
 	}
 	t.Logf("write-ahead log: %d MiB", info.Size()>>20)
 }
 
 func TestAcksAreWrittenWithinASecond(t *testing.T) {
-	e := open(t, Options{Dir: t.TempDir()})
+	t.Parallel()
+	e := open(t, Options{Dir: scratch(t)})
 	mustAppend(t, e, message("m", "u", 10, inAnHour()))
 	start := time.Now()
 	if err := e.Ack(t.Context(), "u", e.Life(), bridge.Position{Mailbox: 1}); err != nil {

@@ -2,8 +2,6 @@ package sqlite
 
 import (
 	"time"
-
-	"hookbridge/app/bridge"
 )
 
 // Bounds of one group.
@@ -21,16 +19,15 @@ const upkeepEvery = 300 * time.Millisecond
 // writer owns the writing connection, and everything known about users. All of
 // it belongs to the one goroutine that runs loop.
 type writer struct {
-	engine *Store
-	opts   Options
-	store  *store
-	queue  *queue
-	fan    chan []*request
+	store *Store
+	opts  Options
+	sql   *statements
+	queue *queue
+	fan   chan []*request
 
 	users   *records
-	guarded int64           // the log's length when the disk was looked at; see guard
-	touched []string        // users whose records this transaction changed
-	arrived []bridge.Member // sessions that join in this transaction
+	guarded int64    // the log's length when the disk was looked at; see guard
+	touched []string // users whose records this transaction changed
 	nextNo  int64
 	now     int64 // this group's time, Unix nanoseconds
 	inTx    bool
@@ -40,27 +37,28 @@ type writer struct {
 	reach map[string]int // how many members a group had when it was last written to
 	loose []int64        // messages to several that this append took out of a mailbox
 
-	acks   *ackBook
-	prune  pruner
-	probe  int64
-	scarce bool       // the disk is full, and what is left of the room is for what makes room
-	carry  []*request // taken from the queue, not yet run
-	share  []*request // of long work, for the next transaction
+	acks     *ackBook
+	prune    pruner
+	erasures erasures
+	probe    int64
+	scarce   bool       // the disk is full, and only what makes room may use what is left
+	carry    []*request // taken from the queue, not yet run
+	share    []*request // of long work, for the next transaction
 
 	lastErr error // of the acks written at the very end
 }
 
-func newWriter(e *Store, s *store) (*writer, error) {
-	w := &writer{engine: e, opts: e.opts, store: s, queue: e.queue, fan: make(chan []*request, 1),
-		users: newRecords(recordLimit), acks: e.acks, buf: make([]byte, 0, 256), sizes: make(map[string]int),
+func newWriter(e *Store, s *statements) (*writer, error) {
+	w := &writer{store: e, opts: e.opts, sql: s, queue: e.queue, fan: make(chan []*request, 1),
+		users: newRecords(recordLimit), acks: e.acks, erasures: erasures{}, buf: make([]byte, 0, 256), sizes: make(map[string]int),
 		reach: make(map[string]int)}
 	var err error
 	w.nextNo, err = s.nextNo()
 	return w, err
 }
 
-// loop runs until the queue is closed and empty. Where it panics outside of a group,
-// it begins again: nobody else answers those who wait.
+// loop runs until the queue is closed and empty. After a panic outside of a group it
+// starts again, because nobody else would answer the callers that wait.
 func (w *writer) loop() {
 	defer close(w.fan)
 	w.opts.Guard.Loop(whereWriter, nil, w.turns)
@@ -91,7 +89,7 @@ func (w *writer) turns() {
 			case <-tick.C:
 				w.acks.due()
 				w.prune.due()
-				if w.engine.health.isFull() {
+				if w.store.health.isFull() {
 					w.admit(nil)
 				} else {
 					w.holdRoom()
@@ -117,8 +115,8 @@ func (w *writer) turns() {
 	}
 }
 
-// refuseCarry answers those whom a panic left in the middle: what broke on them once
-// would break on them again.
+// refuseCarry refuses the requests that a panic has left between the queue and a
+// group: tried again, they might cause it again.
 func (w *writer) refuseCarry() {
 	left := append(w.carry, w.share...)
 	if len(left) == 0 {
@@ -135,7 +133,7 @@ func (w *writer) refuseCarry() {
 // maxReach bounds the memory of groups' sizes.
 const maxReach = 10_000
 
-// size is what a request will take of a transaction.
+// size is how much of a transaction a request will take.
 func (w *writer) size(r *request) (places, bytes int) {
 	if r.size == nil {
 		return 1, 0

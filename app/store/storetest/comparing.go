@@ -132,7 +132,7 @@ func (p *pair) people() {
 	}
 	for _, u := range filledUsers {
 		p.same("groups of "+u, func(f *fixture) any { return f.groupsOf(u) })
-		p.same("trails of "+u, func(f *fixture) any { return f.trails(u) })
+		p.same("delivery logs of "+u, func(f *fixture) any { return f.logs(u) })
 		p.same("presence of "+u, func(f *fixture) any { return f.presence(u) })
 		for _, token := range []string{"stolen", "late", ""} {
 			for _, ago := range []time.Duration{0, 2 * time.Hour, 4 * time.Hour} {

@@ -14,24 +14,24 @@ func (f *fixture) erase(user string) {
 }
 
 var erasing = []promise{
-	{"an erased user has no mailbox, groups, trails or sights, and is told", func(f *fixture) {
+	{"an erased user has no mailbox, groups, delivery logs or sights, and is told", func(f *fixture) {
 		f.come("u", "ses_1", f.clock.Now().Add(time.Hour), "g")
 		f.member("h", "u", true)
 		m := f.send(user("u"), time.Hour)
 		if err := f.store.Seen(f.ctx, "u", "ses_1", m.ID, f.clock.Now()); err != nil {
 			f.Fatal(err)
 		}
-		f.leave(trailOf("u", "ses_1", f.clock.Now()))
+		f.leave(logOf("u", "ses_1", f.clock.Now()))
 		f.come("u", "ses_2", f.clock.Now())
 		f.erase("u")
 		f.eventually("the notice", func() bool { return len(f.hub.told(bridge.NoticeErased)) == 1 })
 		f.equal("notice", f.hub.told(bridge.NoticeErased)[0], bridge.Notice{Kind: bridge.NoticeErased, User: "u"})
-		f.leave(trailOf("u", "ses_2", f.clock.Now())) // the session that the notice ended
+		f.leave(logOf("u", "ses_2", f.clock.Now())) // the session that the notice ended
 		for range 2 {
 			f.equal("messages", len(f.all("u", bridge.Position{}).Deliveries), 0)
 			f.equal("groups", len(f.groupsOf("u")), 0)
 			f.equal("members", len(f.members("g"))+len(f.members("h")), 0)
-			f.equal("trails", len(f.trails("u")), 0)
+			f.equal("delivery logs", len(f.logs("u")), 0)
 			f.equal("presence", f.presence("u")[0], bridge.Presence{User: "u"})
 			f.equal("fates", len(f.lookup(m.ID).Recipients), 0)
 			f.reopen()

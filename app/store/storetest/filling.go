@@ -56,8 +56,10 @@ func carried(t *testing.T, p Pair, c *Clock) *fixture {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 4*patience)
 	t.Cleanup(cancel)
-	f := &fixture{T: t, store: p.Store, live: p.Live, clock: c, hub: &recorder{}, ctx: ctx}
+	f := &fixture{T: t, store: p.Store, live: p.Live, clock: c, table: &Hub{}, ctx: ctx}
+	f.hub = &recorder{Hub: f.table}
 	p.Store.Listen(f.hub)
+	p.Live.Listen(f.hub)
 	return f
 }
 
@@ -130,7 +132,7 @@ func (f *fixture) fillMailboxes() {
 	}
 }
 
-// fillPeople has users erased, tokens revoked and trails kept.
+// fillPeople has users erased, tokens revoked and delivery logs kept.
 func (f *fixture) fillPeople() {
 	f.Helper()
 	for _, u := range []string{"eve", "fay", "gus"} {
@@ -139,7 +141,7 @@ func (f *fixture) fillPeople() {
 		}
 		f.send(bridge.Target{Users: []string{u, "ada"}}, long)
 		f.member("set", u, true)
-		f.leave(trailOf(u, "ses_"+u, f.clock.Now()))
+		f.leave(logOf(u, "ses_"+u, f.clock.Now()))
 		f.erase(u)
 	}
 	f.send(user("eve"), long) // to whom messages go on, unseen
@@ -152,16 +154,16 @@ func (f *fixture) fillPeople() {
 		}
 	}
 	for i, u := range []string{"ada", "bob", "cyd", "dan", "jon", "kim"} {
-		trail := trailOf(u, "ses_"+u, f.clock.Now())
-		trail.Ended = f.clock.Now().Add(time.Duration(i) * time.Second).UTC().Truncate(time.Millisecond)
-		trail.Received = trail.Sent
-		trail.Holes = []bridge.Hole{{First: bridge.Position{Mailbox: 2}, Last: bridge.Position{Mailbox: 2}}}
-		trail.Passing = []bridge.Passing{{ID: "msg_1", Frame: 2, Sent: trail.Member.Since}}
-		f.leave(trail)
+		log := logOf(u, "ses_"+u, f.clock.Now())
+		log.Ended = f.clock.Now().Add(time.Duration(i) * time.Second).UTC().Truncate(time.Millisecond)
+		log.Received = log.Sent
+		log.Skips = []bridge.Skip{{First: bridge.Position{Mailbox: 2}, Last: bridge.Position{Mailbox: 2}}}
+		log.Unstored = []bridge.Unstored{{ID: "msg_1", Frame: 2, Sent: log.Member.Since}}
+		f.leave(log)
 	}
 	for i := range 3 {
 		f.come("ada", fmt.Sprint("ses_more", i), f.clock.Now().Add(time.Hour))
-		f.leave(trailOf("ada", fmt.Sprint("ses_more", i), f.clock.Now().Add(time.Duration(i)*time.Second)))
+		f.leave(logOf("ada", fmt.Sprint("ses_more", i), f.clock.Now().Add(time.Duration(i)*time.Second)))
 	}
 }
 

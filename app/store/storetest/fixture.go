@@ -19,7 +19,7 @@ const patience = 30 * time.Second
 // limit is the size of a mailbox in the suite, small enough to fill.
 const limit = 10
 
-// fixture is one test's store, its clock and what its Listener heard.
+// fixture is one test's store, its clock and what its Hub heard.
 type fixture struct {
 	*testing.T
 	store   bridge.Store
@@ -28,7 +28,8 @@ type fixture struct {
 	harness Harness
 	clock   *Clock
 	hub     *recorder
-	heard   bridge.Listener // hub, unless the test brings its own
+	table   *Hub       // who is connected
+	heard   bridge.Hub // hub, unless the test brings its own
 	ctx     context.Context
 	serial  atomic.Int64
 }
@@ -37,7 +38,8 @@ func newFixture(t *testing.T, h Harness) *fixture {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
-	f := &fixture{T: t, harness: h, clock: NewClock(), hub: &recorder{}, ctx: ctx}
+	f := &fixture{T: t, harness: h, clock: NewClock(), table: &Hub{}, ctx: ctx}
+	f.hub = &recorder{Hub: f.table}
 	f.heard = f.hub
 	f.roomy()
 	return f
@@ -65,7 +67,9 @@ func (f *fixture) start() {
 		f.Fatalf("open: %v", err)
 	}
 	f.store, f.live = p.Store, p.Live
+	f.table.restart()
 	f.store.Listen(f.heard)
+	f.live.Listen(f.heard)
 	f.Cleanup(func() {
 		// A test may have closed it already.
 		_ = p.Store.Close()
@@ -127,7 +131,7 @@ func (f *fixture) send(to bridge.Target, ttl time.Duration) *bridge.Message {
 
 func (f *fixture) join(user string) bridge.JoinState {
 	f.Helper()
-	s, err := f.live.Join(f.ctx, bridge.Member{User: user, Session: "ses_1", Transport: "websocket", Since: f.clock.Now(), Token: "none", Issued: f.clock.Now()})
+	s, err := f.table.Join(f.ctx, f.live, bridge.Member{User: user, Session: "ses_1", Transport: "websocket", Since: f.clock.Now(), Token: "none", Issued: f.clock.Now()})
 	if err != nil {
 		f.Fatalf("join %q: %v", user, err)
 	}
@@ -237,30 +241,31 @@ func (c *Clock) Advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// heard is one call of the Listener.
+// heard is one call of the Hub.
 type heard struct {
 	user string // empty: to all
 	bridge.Delivery
 }
 
-// recorder is a Listener that remembers, and pretends to have one session for
+// recorder is a Hub that remembers, and pretends to have one session for
 // every user.
 type recorder struct {
+	*Hub
+
 	mu      sync.Mutex
 	calls   []heard
 	onAny   func(heard) // called with mu held
 	notices []bridge.Notice
-	trails  []bridge.DeliveryLog // what Trails answers
-	lives   []string             // that NewLife told of
+	lives   []string // that NewLife told of
 }
 
+// Notify implements bridge.Hub.
 func (r *recorder) Notify(n bridge.Notice) {
+	r.Hub.Notify(n)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.notices = append(r.notices, n)
 }
-
-func (r *recorder) Behind(string, bridge.Position) {}
 
 func (r *recorder) NewLife(life string) {
 	r.mu.Lock()
@@ -268,23 +273,11 @@ func (r *recorder) NewLife(life string) {
 	r.lives = append(r.lives, life)
 }
 
-// born reports whether the Listener was told of a life.
+// born reports whether the Hub was told of a life.
 func (r *recorder) born(life string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Contains(r.lives, life)
-}
-
-func (r *recorder) Trails(user string) []bridge.DeliveryLog {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var out []bridge.DeliveryLog
-	for _, t := range r.trails {
-		if t.Member.User == user {
-			out = append(out, t)
-		}
-	}
-	return out
 }
 
 // told returns the notices of a kind that were heard.

@@ -40,7 +40,7 @@ func (f *fixture) groupsOf(user string) []string {
 func (f *fixture) come(user, session string, until time.Time, groups ...string) {
 	f.Helper()
 	m := bridge.Member{User: user, Session: session, Transport: "websocket", Since: f.clock.Now(), Token: "of " + session, Issued: f.clock.Now(), Groups: groups, Until: until}
-	if _, err := f.live.Join(f.ctx, m); err != nil {
+	if _, err := f.table.Join(f.ctx, f.live, m); err != nil {
 		f.Fatalf("join: %v", err)
 	}
 }

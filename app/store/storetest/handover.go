@@ -18,7 +18,7 @@ var handover = []promise{
 	{"whoever joins under load, reads, and then listens, misses nothing and sees everything in order", func(f *fixture) {
 		// The user is known before the load, so that all messages to all count.
 		f.join("u")
-		hub := newTap()
+		hub := &tap{Hub: f.table}
 		f.heard = hub
 		f.reopen()
 		var sent atomic.Int64
@@ -79,16 +79,18 @@ func split(ds []bridge.Delivery) [2][]string {
 	return out
 }
 
-// tap is a Listener that followers can join at any time.
+// tap is a Hub that followers can join at any time.
 type tap struct {
+	*Hub
+
 	mu        sync.Mutex
 	followers []*follower
 }
 
-func newTap() *tap { return &tap{} }
-
+// Deliver implements bridge.Hub.
 func (h *tap) Deliver(_ string, d bridge.Delivery) int { return h.DeliverAll(d) }
 
+// DeliverAll implements bridge.Hub.
 func (h *tap) DeliverAll(d bridge.Delivery) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -97,13 +99,6 @@ func (h *tap) DeliverAll(d bridge.Delivery) int {
 	}
 	return len(h.followers)
 }
-
-func (h *tap) Notify(bridge.Notice) {}
-
-func (h *tap) Behind(string, bridge.Position) {}
-func (h *tap) NewLife(string)                 {}
-
-func (h *tap) Trails(string) []bridge.DeliveryLog { return nil }
 
 // follower does what a session does: it registers, joins, reads to the head, and
 // from there on takes what it hears, leaving out what it has read.

@@ -54,11 +54,12 @@ var living = []promise{
 		f.close()
 		st, live, m := f.store, f.live, bridge.Member{User: "u", Session: "ses_1"}
 		_, appended := st.Append(f.ctx, f.message(user("u")))
-		_, joined := live.Join(f.ctx, m)
+		_, joined := f.table.Join(f.ctx, live, m)
 		_, pending := st.Pending(f.ctx, "u", bridge.Position{})
 		_, read := st.Read(f.ctx, "u", st.Life(), bridge.Position{}, 1, 1)
 		_, lookedUp := st.Lookup(f.ctx, "msg_1")
-		_, trails := live.Trails(f.ctx, "u")
+		_, logs := st.DeliveryLogs(f.ctx, []string{"u"})
+		_, asked := live.Ask(f.ctx, []string{"u"})
 		_, present := live.Presence(f.ctx, []string{"u"})
 		_, sessions := live.Sessions(f.ctx, "u")
 		_, revoked := st.Revoked(f.ctx, "u", "t", f.clock.Now())
@@ -67,7 +68,7 @@ var living = []promise{
 		for call, err := range map[string]error{
 			"Append": appended, "Join": joined, "Pending": pending, "Read": read, "Leave": live.Leave(f.ctx, bridge.DeliveryLog{Member: m}),
 			"Lookup": lookedUp, "Recall": st.Recall(f.ctx, "msg_1"), "Seen": st.Seen(f.ctx, "u", "ses_1", "msg_1", f.clock.Now()),
-			"Trails": trails, "Presence": present, "Sessions": sessions, "Tell": live.Tell(f.ctx, bridge.Notice{}),
+			"DeliveryLogs": logs, "Ask": asked, "Presence": present, "Sessions": sessions, "Tell": live.Tell(f.ctx, bridge.Notice{}),
 			"Revoke": st.Revoke(f.ctx, "u", bridge.Revocation{TokenID: "t"}), "Revoked": revoked, "Erase": st.Erase(f.ctx, "u"),
 			"Members": members, "SetMember": st.SetMember(f.ctx, "g", "u", true), "Groups": groups,
 			"AppendMany": st.AppendMany(f.ctx, []*bridge.Message{f.message(user("u"))})[0].Err,

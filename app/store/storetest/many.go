@@ -8,35 +8,24 @@ import (
 )
 
 var many = []promise{
-	{"trails of many are those of each", func(f *fixture) {
+	{"delivery logs of many are those of each", func(f *fixture) {
 		users := []string{"nobody", "u", "v", "gone", "w"}
 		until := f.clock.Now().Add(time.Hour)
 		for _, u := range users[1:] {
 			f.come(u, "ses_old_"+u, until)
-			f.leave(trailOf(u, "ses_old_"+u, f.clock.Now()))
+			f.leave(logOf(u, "ses_old_"+u, f.clock.Now()))
 			f.come(u, "ses_"+u, until)
 		}
 		f.erase("gone")
-		f.hub.mu.Lock()
-		for _, u := range []string{"u", "w"} {
-			live := trailOf(u, "ses_"+u, f.clock.Now())
-			live.Ended = time.Time{}
-			f.hub.trails = append(f.hub.trails, live)
-		}
-		f.hub.mu.Unlock()
-		all, err := f.live.TrailsOf(f.ctx, users, false)
-		f.equal("error", err, nil)
-		live, err := f.live.TrailsOf(f.ctx, users, true)
+		all, err := f.store.DeliveryLogs(f.ctx, users)
 		f.equal("error", err, nil)
 		for i, u := range users {
-			f.equal("trails of "+u, all[i], f.trails(u))
-			var want []bridge.DeliveryLog
-			for _, t := range f.trails(u) {
-				if t.Ended.IsZero() {
-					want = append(want, t)
-				}
+			f.equal("delivery logs of "+u, all[i], f.logs(u))
+			kept := 1
+			if u == "nobody" || u == "gone" {
+				kept = 0
 			}
-			f.equal("live ones of "+u, live[i], want)
+			f.equal("kept of "+u, len(all[i]), kept)
 		}
 	}},
 	{"an event to as many as one may name is recalled, again and again, looked up and repeated", func(f *fixture) {

@@ -26,13 +26,13 @@ func (f *fixture) leave(t bridge.DeliveryLog) {
 	}
 }
 
-func (f *fixture) trails(user string) []bridge.DeliveryLog {
+func (f *fixture) logs(user string) []bridge.DeliveryLog {
 	f.Helper()
-	list, err := f.live.Trails(f.ctx, user)
+	lists, err := f.store.DeliveryLogs(f.ctx, []string{user})
 	if err != nil {
-		f.Fatalf("trails: %v", err)
+		f.Fatalf("delivery logs: %v", err)
 	}
-	return list
+	return lists[0]
 }
 
 func (f *fixture) revoked(user, tokenID string, issued time.Time) bool {
@@ -44,8 +44,8 @@ func (f *fixture) revoked(user, tokenID string, issued time.Time) bool {
 	return yes
 }
 
-// trailOf is a trail of a session that was handed something.
-func trailOf(user, session string, since time.Time) bridge.DeliveryLog {
+// logOf is the delivery log of a session that was handed something.
+func logOf(user, session string, since time.Time) bridge.DeliveryLog {
 	since = since.UTC().Truncate(time.Millisecond)
 	return bridge.DeliveryLog{
 		Member: bridge.Member{User: user, Session: session, Transport: "websocket", Since: since, Until: since.Add(time.Hour)},
@@ -88,8 +88,8 @@ var people = []promise{
 		f.equal("sessions", p.Sessions, 0)
 		f.equal("last seen", p.LastSeen.Equal(joined), true)
 	}},
-	{"trails are kept when a session leaves, oldest first, with those that live", func(f *fixture) {
-		a, b, c := trailOf("u", "ses_a", f.clock.Now()), trailOf("u", "ses_b", f.clock.Now().Add(time.Second)), trailOf("u", "ses_c", f.clock.Now().Add(2*time.Second))
+	{"delivery logs are kept when a session leaves, oldest first; those that live are asked of other machines", func(f *fixture) {
+		a, b, c := logOf("u", "ses_a", f.clock.Now()), logOf("u", "ses_b", f.clock.Now().Add(time.Second)), logOf("u", "ses_c", f.clock.Now().Add(2*time.Second))
 		for _, t := range []bridge.DeliveryLog{a, b} {
 			f.come("u", t.Member.Session, f.clock.Now())
 		}
@@ -97,25 +97,27 @@ var people = []promise{
 		f.leave(a)
 		f.come("u", "ses_empty", f.clock.Now())
 		f.leave(bridge.DeliveryLog{Member: bridge.Member{User: "u", Session: "ses_empty"}})
-		f.hub.trails = []bridge.DeliveryLog{c}
-		f.equal("trails", f.trails("u"), []bridge.DeliveryLog{a, b, c})
-		f.hub.trails = nil
+		f.come("u", "ses_c", f.clock.Now())
+		f.table.SetDeliveryLogs(c)
+		f.equal("delivery logs", f.logs("u"), []bridge.DeliveryLog{a, b})
+		elsewhere, err := f.live.Ask(f.ctx, []string{"u"})
+		f.equal("elsewhere", fmt.Sprint(len(elsewhere), err), "0 <nil>")
 		f.reopen()
-		f.equal("trails after a restart", f.trails("u"), []bridge.DeliveryLog{a, b})
-		f.equal("of others", len(f.trails("v")), 0)
+		f.equal("delivery logs after a restart", f.logs("u"), []bridge.DeliveryLog{a, b})
+		f.equal("of others", len(f.logs("v")), 0)
 	}},
-	{"of one user the last trails are kept, and none for longer than ids", func(f *fixture) {
+	{"of one user the last delivery logs are kept, and none for longer than ids", func(f *fixture) {
 		for i := range bridge.MaxDeliveryLogs + 10 {
 			s := fmt.Sprintf("ses_%03d", i)
 			f.come("u", s, f.clock.Now())
 			f.clock.Advance(time.Second)
-			f.leave(trailOf("u", s, f.clock.Now()))
+			f.leave(logOf("u", s, f.clock.Now()))
 		}
-		list := f.trails("u")
+		list := f.logs("u")
 		f.equal("kept", len(list), bridge.MaxDeliveryLogs)
 		f.equal("the oldest", list[0].Member.Session, "ses_010")
 		f.clock.Advance(30 * 24 * time.Hour)
-		f.eventually("they are forgotten", func() bool { return len(f.trails("u")) == 0 })
+		f.eventually("they are forgotten", func() bool { return len(f.logs("u")) == 0 })
 	}},
 	{"a notice reaches the listener as it was given", func(f *fixture) {
 		n := bridge.Notice{Kind: bridge.NoticeDisconnect, User: "u", Session: "ses_1"}

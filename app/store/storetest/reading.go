@@ -112,7 +112,7 @@ var reading = []promise{
 		f.equal("places", p, bridge.Pending{Mailbox: []bridge.Range{{First: 2, Last: 2}, {First: 4, Last: 5}, {First: 8, Last: 8}},
 			Broadcast: []bridge.Range{{First: 2, Last: 3}, {First: 5, Last: 6}}})
 	}},
-	{"a message is readable before the Listener hears of it", func(f *fixture) {
+	{"a message is readable before the Hub hears of it", func(f *fixture) {
 		f.hub.onAny = func(h heard) {
 			p, err := f.store.Read(f.ctx, h.user, f.store.Life(), bridge.Position{Mailbox: h.Mailbox - 1}, 1, 1)
 			if err != nil || len(p.Deliveries) != 1 || p.Deliveries[0].Message.ID != h.Message.ID {

@@ -202,7 +202,7 @@ func (r *rewound) returns() {
 func (r *rewound) come(who, session string, again bool) {
 	r.Helper()
 	m := bridge.Member{User: who, Session: session, Transport: "websocket", Since: r.clock.Now(), Returns: again}
-	if _, err := r.live.Join(r.ctx, m); err != nil {
+	if _, err := r.table.Join(r.ctx, r.live, m); err != nil {
 		r.Fatalf("join %q: %v", who, err)
 	}
 }

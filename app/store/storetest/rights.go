@@ -32,14 +32,14 @@ func (f *fixture) with(user, session string, t token) bridge.Member {
 // present makes a session present with a token, or refreshes it with another.
 func (f *fixture) present(user, session string, t token) {
 	f.Helper()
-	if _, err := f.live.Join(f.ctx, f.with(user, session, t)); err != nil {
+	if _, err := f.table.Join(f.ctx, f.live, f.with(user, session, t)); err != nil {
 		f.Fatalf("join: %v", err)
 	}
 }
 
 func (f *fixture) refused(want error, m bridge.Member) {
 	f.Helper()
-	if _, err := f.live.Join(f.ctx, m); !errors.Is(err, want) {
+	if _, err := f.table.Join(f.ctx, f.live, m); !errors.Is(err, want) {
 		f.Fatalf("join: got %v, want %v", err, want)
 	}
 }
@@ -255,10 +255,10 @@ var rights = []promise{
 		}
 		f.refused(bridge.ErrErased, before)
 		f.refused(bridge.ErrErased, coming)
-		f.leave(trailOf("u", "ses_1", f.clock.Now()))
+		f.leave(logOf("u", "ses_1", f.clock.Now()))
 		for range 2 {
 			f.equal("presence", f.presence("u")[0], bridge.Presence{User: "u"})
-			f.equal("trails", len(f.trails("u")), 0)
+			f.equal("delivery logs", len(f.logs("u")), 0)
 			f.equal("groups", len(f.groupsOf("u")), 0)
 			f.comprises("ward")
 			f.comprises("night")
@@ -280,7 +280,7 @@ var rights = []promise{
 					t := f.token(fmt.Sprint(u, "-", n, "-", i/4), "ward", fmt.Sprint("g", n%3))
 					t.id = t.name
 					m := f.with(u, fmt.Sprint("ses_", i), t)
-					if _, err := f.live.Join(f.ctx, m); err != nil && !errors.Is(err, bridge.ErrRevoked) {
+					if _, err := f.table.Join(f.ctx, f.live, m); err != nil && !errors.Is(err, bridge.ErrRevoked) {
 						f.Errorf("join: %v", err)
 					}
 					switch n % 4 {
@@ -317,7 +317,7 @@ var rights = []promise{
 			t.id = t.name
 			var wg sync.WaitGroup
 			wg.Go(func() {
-				if _, err := f.live.Join(f.ctx, f.with("ada", "ses_1", t)); err != nil && !errors.Is(err, bridge.ErrRevoked) {
+				if _, err := f.table.Join(f.ctx, f.live, f.with("ada", "ses_1", t)); err != nil && !errors.Is(err, bridge.ErrRevoked) {
 					f.Errorf("join: %v", err)
 				}
 			})
@@ -333,10 +333,10 @@ var rights = []promise{
 	{"an erasure that meets a join leaves all of it or nothing", func(f *fixture) {
 		for n := range 10 {
 			f.clock.Advance(time.Second)
-			m := f.with("ada", "ses_1", f.token(fmt.Sprint("t", n), "ward"))
+			m := f.with("ada", fmt.Sprint("ses_", n), f.token(fmt.Sprint("t", n), "ward")) // one that was erased never joins again
 			var wg sync.WaitGroup
 			var joined error
-			wg.Go(func() { _, joined = f.live.Join(f.ctx, m) })
+			wg.Go(func() { _, joined = f.table.Join(f.ctx, f.live, m) })
 			wg.Go(func() {
 				if err := f.store.Erase(f.ctx, "ada"); err != nil {
 					f.Errorf("erase: %v", err)

@@ -16,7 +16,7 @@
 --      and d the encoded message. A message that several mailboxes share has no d:
 --      r is the id under which the message is kept once, n the payload's bytes and
 --      the mailbox's number among those that share it
---   g  places that were taken out on purpose, as ranges: the first is the member, the
+--   g  places whose messages were removed on purpose, as ranges: the first is the member, the
 --      last the score
 --   t  of each topic, the place and expiry of its newest message
 --   l  live sessions. A value begins with the machine's name, MACHINE characters

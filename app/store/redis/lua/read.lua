@@ -2,7 +2,7 @@
 -- It returns: the newest place, up to where it was trimmed, the first place
 -- among messages to all, the last place of the stretch, whether there is more,
 -- the messages (place, message, …; of a shared one a zero and its id), and places
--- within the stretch that were taken out on purpose (first, last, …).
+-- within the stretch whose messages were removed on purpose (first, last, …).
 local s = call('HMGET', KEYS[1], 's', 'tr', 'f', 'ln')
 requireLife(s[4])
 local head = s[1] or '0'

@@ -1,0 +1,92 @@
+package bridge
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"strings"
+	"time"
+
+	"hookbridge/app/wire"
+)
+
+// Callbacks as PROTOCOL shows them. Each id is made of the backend and of what caused
+// the callback, so that the same cause never makes two.
+
+// AckedCallback says that a session has acked an event.
+func AckedCallback(backend, user, session, id, eventType string, at time.Time) Callback {
+	return callback(backend, CallbackAcked, user, at, []string{id}, struct {
+		ID      string `json:"id"`
+		Type    string `json:"type"`
+		User    string `json:"user"`
+		Session string `json:"session"`
+		AckedAt string `json:"ackedAt"`
+	}{id, eventType, user, session, wire.Time(at)})
+}
+
+// UnackedCallback says that an event was not acked within its escalate; state is how
+// far it has come.
+func UnackedCallback(backend string, t Timer, state Status, at time.Time) Callback {
+	return callback(backend, CallbackUnacked, t.User, at, []string{t.EventID}, struct {
+		ID           string `json:"id"`
+		Type         string `json:"type"`
+		User         string `json:"user"`
+		AfterSeconds int64  `json:"afterSeconds"`
+		State        Status `json:"state"`
+	}{t.EventID, t.EventType, t.User, int64(t.After / time.Second), state})
+}
+
+// ExpiredCallback says that an event has come to its end and was not acked.
+func ExpiredCallback(backend string, t Timer, at time.Time) Callback {
+	return callback(backend, CallbackExpired, t.User, at, []string{t.EventID}, struct {
+		ID   string `json:"id"`
+		Type string `json:"type"`
+		User string `json:"user"`
+	}{t.EventID, t.EventType, t.User})
+}
+
+// OnlineCallback says that a user has come, who was away.
+func OnlineCallback(backend, user string, sessions int, at time.Time) Callback {
+	return callback(backend, CallbackOnline, user, at, []string{at.UTC().Format(time.RFC3339Nano)}, struct {
+		User     string `json:"user"`
+		Sessions int    `json:"sessions"`
+	}{user, sessions})
+}
+
+// OfflineCallback says that a user has gone, and was last seen when.
+func OfflineCallback(backend, user string, lastSeen, at time.Time) Callback {
+	return callback(backend, CallbackOffline, user, at, []string{lastSeen.UTC().Format(time.RFC3339Nano)}, struct {
+		User     string `json:"user"`
+		LastSeen string `json:"lastSeen"`
+	}{user, wire.Time(lastSeen)})
+}
+
+// SentCallback carries what a user has sent to the backend. id is that of the send,
+// and of the callback; session is empty for one that came over HTTP; data is JSON, kept
+// byte for byte, and absent where it is nil.
+func SentCallback(backend, user, session, id, eventType string, data []byte, at time.Time) Callback {
+	c := callback(backend, CallbackSent, user, at, []string{id}, struct {
+		From    string `json:"from"`
+		Session string `json:"session,omitempty"`
+		ID      string `json:"id"`
+	}{user, session, id})
+	event := append([]byte(`,"event":{"type":`), wire.Encode(eventType)...)
+	if data != nil {
+		event = append(append(event, `,"data":`...), data...)
+	}
+	c.Body = append(append(c.Body[:len(c.Body)-2:len(c.Body)-2], event...), "}}}"...)
+	return c
+}
+
+var callbackEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
+
+func callback(backend, kind, user string, at time.Time, cause []string, data any) Callback {
+	sum := sha256.Sum256([]byte(strings.Join(append([]string{backend, kind, user}, cause...), "\x00")))
+	return Callback{
+		ID: "cb_" + callbackEncoding.EncodeToString(sum[:16]), Backend: backend, Type: kind, User: user, At: at,
+		Body: wire.Encode(struct {
+			Type      string `json:"type"`
+			Timestamp string `json:"timestamp"`
+			Data      any    `json:"data"`
+		}{kind, wire.Time(at), data}),
+	}
+}

@@ -1,0 +1,553 @@
+package bridge_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"hookbridge/app/bridge"
+)
+
+// wanderer is an engine in memory for one user. It begins another life whenever a
+// test says so, also in the middle of the calls that a session makes: sometimes
+// with nothing lost, sometimes as it was a while ago.
+type wanderer struct {
+	storeAndLive // nil: other calls are not made
+
+	listener bridge.Hub
+
+	telling sync.Mutex // orders what the listener hears; taken before mu
+
+	mu      sync.Mutex // guards what follows
+	rand    *rand.Rand
+	begun   int      // lives
+	lineage []string // the store's own list of lives, the one now last
+	logs    [2][]kept
+	acked   bridge.Position
+	saved   []saved
+	calm    bool   // no life begins by itself any more
+	read    func() // called once, after the next Read; nil: nothing
+	present map[string]bool
+}
+
+// kept is a message with the life in which it came.
+type kept struct {
+	id, life string
+	expired  bool
+}
+
+// saved is a backup.
+type saved struct {
+	lineage []string
+	logs    [2][]kept
+	acked   bridge.Position
+}
+
+func newWanderer(seed uint64) *wanderer {
+	w := &wanderer{rand: rand.New(rand.NewPCG(seed, seed)), present: make(map[string]bool)}
+	w.begin()
+	return w
+}
+
+// begin adds a life to the list; mu is held, or nobody else has w yet.
+func (w *wanderer) begin() {
+	w.begun++
+	w.lineage = append(slices.Clone(w.lineage), fmt.Sprintf("life%d", w.begun))
+}
+
+func (w *wanderer) save() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.saved = append(w.saved, saved{slices.Clone(w.lineage), [2][]kept{slices.Clone(w.logs[0]), slices.Clone(w.logs[1])}, w.acked})
+}
+
+// wander begins another life, and tells of it.
+func (w *wanderer) wander() {
+	w.telling.Lock()
+	defer w.telling.Unlock()
+	w.mu.Lock()
+	if w.calm {
+		w.mu.Unlock()
+		return
+	}
+	if n := len(w.saved); n > 0 && w.rand.IntN(3) > 0 {
+		i := w.rand.IntN(n)
+		s := w.saved[i]
+		w.saved = w.saved[:i+1]
+		w.lineage, w.logs, w.acked = s.lineage, [2][]kept{slices.Clone(s.logs[0]), slices.Clone(s.logs[1])}, s.acked
+	}
+	w.begin()
+	life := w.lineage[len(w.lineage)-1]
+	w.mu.Unlock()
+	w.listener.NewLife(life)
+}
+
+// maybe begins another life in the middle of a call, now and then. It tells of it
+// beside the call, as a server's connection would.
+func (w *wanderer) maybe() {
+	w.mu.Lock()
+	yes := !w.calm && w.rand.IntN(12) == 0
+	w.mu.Unlock()
+	if yes {
+		w.wander()
+	}
+}
+
+// put appends a message. Of some the listener never hears.
+func (w *wanderer) put(id string, all, sure bool) {
+	w.telling.Lock()
+	defer w.telling.Unlock()
+	w.mu.Lock()
+	i := 0
+	if all {
+		i = 1
+	}
+	life := w.lineage[len(w.lineage)-1]
+	w.logs[i] = append(w.logs[i], kept{id: id, life: life})
+	d := bridge.Delivery{Message: w.message(id), Life: life}
+	lost := !sure && w.rand.IntN(6) == 0
+	if all {
+		d.Broadcast = uint64(len(w.logs[i]))
+	} else {
+		d.Mailbox = uint64(len(w.logs[i]))
+	}
+	w.mu.Unlock()
+	switch {
+	case lost:
+	case all:
+		w.listener.DeliverAll(d)
+	default:
+		w.listener.Deliver("ada", d)
+	}
+}
+
+func (w *wanderer) message(id string) *bridge.Message {
+	m := &bridge.Message{ID: id, Expires: time.Now().Add(time.Hour), Event: []byte(`{"id":"` + id + `"}`)}
+	m.Encode()
+	return m
+}
+
+func (w *wanderer) head() bridge.Position {
+	return bridge.Position{Mailbox: uint64(len(w.logs[0])), Broadcast: uint64(len(w.logs[1]))}
+}
+
+func (w *wanderer) Epoch() string       { return "wanders" }
+func (w *wanderer) Listen(l bridge.Hub) { w.listener = l }
+func (w *wanderer) Close() error        { return nil }
+
+func (w *wanderer) Life() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.lineage[len(w.lineage)-1]
+}
+
+func (w *wanderer) LifeEnd(_ context.Context, _, life string) (bridge.Position, error) {
+	defer w.maybe()
+	w.maybe()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.end(life)
+}
+
+func (w *wanderer) end(life string) (p bridge.Position, err error) {
+	n := slices.Index(w.lineage, life)
+	if n < 0 {
+		return p, bridge.ErrRewound
+	}
+	count := func(log []kept) uint64 {
+		for i, k := range log {
+			if slices.Index(w.lineage, k.life) > n {
+				return uint64(i)
+			}
+		}
+		return uint64(len(log))
+	}
+	return bridge.Position{Mailbox: count(w.logs[0]), Broadcast: count(w.logs[1])}, nil
+}
+
+func (w *wanderer) Join(_ context.Context, m bridge.Member) (bridge.JoinState, error) {
+	defer w.maybe()
+	w.maybe()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.present[m.Session] = true
+	return bridge.JoinState{Head: w.head(), Acked: w.acked, Live: 1, Life: w.lineage[len(w.lineage)-1]}, nil
+}
+
+func (w *wanderer) Leave(_ context.Context, t bridge.DeliveryLog) error {
+	w.maybe()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.present, t.Member.Session)
+	if t.Ended.IsZero() {
+		return fmt.Errorf("the trail of %s has no end", t.Member.Session)
+	}
+	return nil
+}
+
+func (w *wanderer) Pending(context.Context, string, bridge.Position) (p bridge.Pending, err error) {
+	return p, nil
+}
+
+func (w *wanderer) Revoked(context.Context, string, string, time.Time) (bool, error) {
+	return false, nil
+}
+
+func (w *wanderer) Ack(_ context.Context, _, life string, p bridge.Position) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	end, err := w.end(life)
+	if err == nil {
+		w.acked = w.acked.Max(p.Min(end))
+	}
+	return err
+}
+
+func (w *wanderer) Read(_ context.Context, _, life string, after bridge.Position, maxCount, _ int) (p bridge.Page, err error) {
+	defer w.maybe()
+	w.maybe()
+	w.mu.Lock()
+	if then := w.read; then != nil {
+		w.read = nil
+		defer then()
+	}
+	defer w.mu.Unlock()
+	if life != w.lineage[len(w.lineage)-1] {
+		return p, bridge.ErrOtherLife
+	}
+	at := after.Min(w.head())
+	for len(p.Deliveries) < min(maxCount, 5) && at != w.head() {
+		d := bridge.Delivery{Life: life}
+		if at.Mailbox < w.head().Mailbox {
+			at.Mailbox++
+			if w.logs[0][at.Mailbox-1].expired {
+				continue
+			}
+			d.Mailbox, d.Message = at.Mailbox, w.message(w.logs[0][at.Mailbox-1].id)
+		} else {
+			at.Broadcast++
+			d.Broadcast, d.Message = at.Broadcast, w.message(w.logs[1][at.Broadcast-1].id)
+		}
+		p.Deliveries = append(p.Deliveries, d)
+	}
+	p.Mailbox = bridge.Stretch{After: after.Mailbox, Next: at.Mailbox}
+	p.Broadcast = bridge.Stretch{After: after.Broadcast, Next: at.Broadcast}
+	p.More = at != w.head()
+	return p, nil
+}
+
+// reader is a client that keeps what it was shown, and knows what follows from its
+// cursor.
+type reader struct {
+	cursor string
+	at     bridge.Position
+	shown  [2]map[uint64]string // by place
+}
+
+func newReader() *reader {
+	return &reader{shown: [2]map[uint64]string{{}, {}}}
+}
+
+func placeOf(cursor string) (p bridge.Position, err error) {
+	parts := strings.Split(cursor, ".")
+	if len(parts) != 4 {
+		return p, fmt.Errorf("the cursor %q", cursor)
+	}
+	if p.Mailbox, err = strconv.ParseUint(parts[1], 10, 64); err == nil {
+		p.Broadcast, err = strconv.ParseUint(parts[2], 10, 64)
+	}
+	return p, err
+}
+
+// take takes a frame; its error says what the session has no right to.
+func (r *reader) take(f map[string]any) error {
+	cursor, _ := f["cursor"].(string)
+	p, err := placeOf(cursor)
+	if err != nil {
+		return fmt.Errorf("%w in %v", err, f)
+	}
+	switch f["type"] {
+	case "connected":
+		if f["resumed"] == true && p != r.at {
+			return fmt.Errorf("resumed at %s instead of %s", cursor, r.cursor)
+		}
+		if f["resumed"] == false && r.cursor != "" && !r.at.Covers(p) {
+			return fmt.Errorf("goes on at %s, ahead of %s", cursor, r.cursor)
+		}
+		r.back(p)
+	case "gap":
+		if f["reason"] != "rewound" && f["reason"] != "ahead" || !r.at.Covers(p) {
+			return fmt.Errorf("at %s: %v", r.cursor, f)
+		}
+		r.back(p)
+	case "event":
+		id := eventID(f)
+		switch {
+		case p == bridge.Position{Mailbox: r.at.Mailbox + 1, Broadcast: r.at.Broadcast}:
+			r.shown[0][p.Mailbox] = id
+		case p == bridge.Position{Mailbox: r.at.Mailbox, Broadcast: r.at.Broadcast + 1}:
+			r.shown[1][p.Broadcast] = id
+		default:
+			return fmt.Errorf("after %s: %v", r.cursor, f)
+		}
+		r.at = p
+	default:
+		return fmt.Errorf("%v", f)
+	}
+	r.cursor = cursor
+	return nil
+}
+
+// back goes to an earlier place.
+func (r *reader) back(p bridge.Position) {
+	r.at = p
+	for i, last := range []uint64{p.Mailbox, p.Broadcast} {
+		maps.DeleteFunc(r.shown[i], func(place uint64, _ string) bool { return place > last })
+	}
+}
+
+// agrees finds what the reader was shown to be what the store has.
+func (r *reader) agrees(w *wanderer) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if r.at != w.head() {
+		return fmt.Errorf("it is at %v instead of %v", r.at, w.head())
+	}
+	for i := range w.logs {
+		for n, k := range w.logs[i] {
+			if got := r.shown[i][uint64(n+1)]; got != k.id {
+				return fmt.Errorf("log %d: at %d it was shown %q instead of %q", i, n+1, got, k.id)
+			}
+		}
+	}
+	return nil
+}
+
+func TestSessionsFollowAStoreThatWandersThroughLives(t *testing.T) {
+	for seed := range 40 {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { wanderOnce(t, uint64(seed)) })
+	}
+}
+
+func wanderOnce(t *testing.T, seed uint64) {
+	w := newWanderer(seed)
+	log := &warnings{}
+	b := bridge.New(bridge.Config{Logger: slog.New(log)}, w, w, noTokens{})
+	var work sync.WaitGroup
+	quiet := make(chan struct{})
+	for c := range 4 {
+		work.Go(func() { follow(t, b, w, quiet, seed*10+uint64(c)) })
+	}
+	choose := rand.New(rand.NewPCG(seed, 1))
+	for n := range 300 {
+		switch choose.IntN(10) {
+		case 0:
+			w.wander()
+		case 1:
+			w.save()
+		default:
+			w.put(fmt.Sprintf("m%d", n), choose.IntN(3) == 0, false)
+		}
+	}
+	w.mu.Lock()
+	w.calm = true
+	w.mu.Unlock()
+	w.wander()
+	w.put("last", false, true)
+	w.put("last-to-all", true, true)
+	close(quiet)
+	work.Wait()
+	if err := b.Drain(context.Background()); err != nil {
+		t.Error(err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.present) > 0 {
+		t.Errorf("still present: %v", w.present)
+	}
+	if said := log.all(); len(said) > 0 {
+		t.Errorf("warned of %v", said)
+	}
+}
+
+// A fresh device is not told of what expired before it came. What came, and
+// expired, in a later life at the same places is something else.
+func TestWhatExpiresInANewLifeIsToldToAFreshDevice(t *testing.T) {
+	w := newWanderer(1)
+	w.calm = true
+	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, w, w, noTokens{})
+	for n := range 10 {
+		w.put(fmt.Sprint("kept", n), false, true)
+	}
+	w.save()
+	for n := range 10 {
+		w.put(fmt.Sprint("lost", n), false, true)
+	}
+	w.read = func() { // of a first page with five
+		w.mu.Lock()
+		w.lineage, w.logs = w.saved[0].lineage, w.saved[0].logs
+		w.begin()
+		for n := range 5 {
+			w.logs[0] = append(w.logs[0], kept{id: fmt.Sprint("short", n), life: w.lineage[len(w.lineage)-1], expired: true})
+		}
+		w.mu.Unlock()
+	}
+	l, _ := connect(t, b, "ada")
+	for n := range 10 {
+		if f := l.next(t); f["type"] != "event" || eventID(f) != fmt.Sprint("kept", n) {
+			t.Fatalf("instead of message %d: %v", n, f)
+		}
+	}
+	w.put("new", false, true)
+	if f := l.next(t); f["type"] != "gap" || f["reason"] != "expired" {
+		t.Fatalf("no gap before %v", f)
+	}
+	f := l.next(t)
+	if f["type"] != "event" || eventID(f) != "new" || f["replay"] == true {
+		t.Fatalf("%v", f)
+	}
+	if err := b.Drain(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
+// answering is a plain client's socket that shows pings, and answers when told to.
+type answering struct {
+	*line
+	pongs chan string
+}
+
+func (a *answering) AppendPing(b, payload []byte) []byte {
+	return append(b, fmt.Sprintf("{\"ping\":%q}\n", payload)...)
+}
+
+func (a *answering) Read() (bridge.Kind, []byte, error) {
+	select {
+	case s := <-a.pongs:
+		return bridge.KindPong, []byte(s), nil
+	case <-a.gone:
+		return 0, nil, io.EOF
+	}
+}
+
+func (a *answering) want(t *testing.T, member string) string {
+	t.Helper()
+	f := a.next(t)
+	s, ok := f[member].(string)
+	if !ok {
+		t.Fatalf("no %s: %v", member, f)
+	}
+	return s
+}
+
+// The pong that a client still owes when the store goes back says nothing any more,
+// and nobody waits for it.
+func TestAPlainClientAcksWhatComesAfterTheStoreWentBack(t *testing.T) {
+	w := newWanderer(1)
+	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, w, w, noTokens{})
+	a := &answering{newLine(), make(chan string, 8)}
+	b.Accept(a, bridge.Handshake{Plain: true, Identity: &bridge.Identity{User: "ada", Expires: time.Now().Add(time.Hour)}})
+	w.mu.Lock()
+	w.calm = true
+	w.mu.Unlock()
+	w.save()
+	w.put("lost", false, true)
+	a.want(t, "id")
+	late := a.want(t, "ping")
+
+	w.mu.Lock()
+	w.lineage, w.logs = w.saved[0].lineage, w.saved[0].logs
+	w.begin()
+	life := w.lineage[len(w.lineage)-1]
+	w.mu.Unlock()
+	w.listener.NewLife(life)
+	w.put("new", false, true)
+	if id := a.want(t, "id"); id != "new" {
+		t.Fatal(id)
+	}
+	next := a.want(t, "ping")
+	a.pongs <- late
+	a.pongs <- next
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		w.mu.Lock()
+		acked := w.acked
+		w.mu.Unlock()
+		if acked.Mailbox == 1 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("acked up to %v after %q", acked, next)
+		}
+	}
+	if err := b.Drain(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
+// follow is a client that comes and goes until all is quiet, and then has to be
+// shown the rest.
+func follow(t *testing.T, b *bridge.Bridge, w *wanderer, quiet chan struct{}, seed uint64) {
+	choose := rand.New(rand.NewPCG(seed, 2))
+	r := newReader()
+	for {
+		l := newLine()
+		l.in <- `{"type":"connect","after":"` + r.cursor + `"}`
+		b.Accept(l, bridge.Handshake{Identity: &bridge.Identity{User: "ada", Expires: time.Now().Add(time.Hour)}})
+		stay, over := choose.IntN(40), quiet
+		for n := 0; n < stay || over == nil; n++ {
+			if over == nil && r.agrees(w) == nil {
+				l.Abort()
+				return
+			}
+			var err error
+			select {
+			case <-over:
+				over = nil // it stays until it has all
+			case f := <-l.out:
+				err = r.take(f)
+			case <-l.gone:
+				err = fmt.Errorf("the session ended at %s", r.cursor)
+			case <-time.After(20 * time.Second):
+				err = fmt.Errorf("nothing came after %s: %w", r.cursor, r.agrees(w))
+			}
+			if err != nil {
+				t.Error(err)
+				l.Abort()
+				return
+			}
+		}
+		l.Abort()
+	}
+}
+
+// warnings is a log handler that keeps warnings and worse.
+type warnings struct {
+	mu   sync.Mutex // guards said
+	said []string
+}
+
+func (h *warnings) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
+func (h *warnings) Handle(_ context.Context, r slog.Record) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	text := r.Message
+	r.Attrs(func(a slog.Attr) bool { text += " " + a.String(); return true })
+	h.said = append(h.said, text)
+	return nil
+}
+func (h *warnings) WithAttrs([]slog.Attr) slog.Handler { return h }
+func (h *warnings) WithGroup(string) slog.Handler      { return h }
+func (h *warnings) all() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.said)
+}

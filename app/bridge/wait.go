@@ -1,0 +1,278 @@
+package bridge
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"hookbridge/app/guard"
+)
+
+// waits are the callers who want to be told how far their event has come. They
+// cost an atomic load a pong or an ack while there are none.
+type waits struct {
+	open atomic.Int64
+
+	mu     sync.Mutex // guards what follows; taken inside the hub's and a session's lock
+	byID   map[string][]*wait
+	byUser map[string][]*wait
+	closed bool
+
+	// tell passes a notice on to another machine; it does not block.
+	tell  func(Notice)
+	guard *guard.Guard
+}
+
+// wait is one caller, here or (asker is set) on another machine, to whom each
+// step is told.
+type wait struct {
+	id    string
+	level Status // StatusReceived or StatusAcked
+	asker string
+	done  chan struct{}
+
+	// What follows is guarded by waits.mu.
+	users  map[string]*awaited
+	sealed bool // all who are waited for are known
+	atMost int  // or are, as soon as they have so many sessions
+	left   int  // of users, below level
+	ended  bool
+}
+
+// awaited is a recipient who was online.
+type awaited struct {
+	mailbox, broadcast uint64
+	sessions           int
+	elsewhere          map[string]int // sessions that other machines have told of, for a message to all
+	status             Status
+}
+
+func (u *awaited) total() int {
+	n := u.sessions
+	for _, sessions := range u.elsewhere {
+		n += sessions
+	}
+	return n
+}
+
+func newWaits(tell func(Notice)) *waits {
+	return &waits{byID: make(map[string][]*wait), byUser: make(map[string][]*wait), tell: tell}
+}
+
+// add begins to wait, before the event is appended: a pong may come before
+// Append returns.
+func (ws *waits) add(id string, level Status) *wait {
+	w := &wait{id: id, level: level, done: make(chan struct{}), users: make(map[string]*awaited)}
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if ws.closed {
+		w.end()
+	}
+	ws.byID[id] = append(ws.byID[id], w)
+	ws.open.Add(1)
+	return w
+}
+
+func (w *wait) end() {
+	if !w.ended {
+		w.ended = true
+		close(w.done)
+	}
+}
+
+// delivering notes that a message is about to go to a user's sessions, and handed,
+// afterwards, to how many it went. Nobody is waited for whom it did not reach.
+func (ws *waits) delivering(user string, d *Delivery) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for _, w := range ws.byID[d.Message.ID] {
+		ws.merge(w, user, awaited{mailbox: d.Mailbox, broadcast: d.Broadcast, status: StatusSent})
+	}
+}
+
+// merge takes over what is newly known of a user; mu is held.
+func (ws *waits) merge(w *wait, user string, now awaited) {
+	u := w.users[user]
+	if u == nil {
+		w.users[user] = &now
+		ws.byUser[user] = append(ws.byUser[user], w)
+		if now.status.Less(w.level) {
+			w.left++
+		}
+		return
+	}
+	u.mailbox, u.broadcast = max(u.mailbox, now.mailbox), max(u.broadcast, now.broadcast)
+	u.sessions = max(u.sessions, now.sessions)
+	ws.raise(w, user, u, now.status)
+}
+
+// raise notes that a user has come further; mu is held.
+func (ws *waits) raise(w *wait, user string, u *awaited, now Status) {
+	if !u.status.Less(now) {
+		return
+	}
+	if u.status.Less(w.level) && !now.Less(w.level) {
+		w.left--
+	}
+	u.status = now
+	if w.asker != "" {
+		ws.tell(Notice{Kind: NoticeReached, To: w.asker, User: user, ID: w.id, Status: now, Sessions: u.sessions,
+			Mailbox: u.mailbox, Broadcast: u.broadcast})
+	}
+	w.check()
+}
+
+func (ws *waits) delivered(user, id string, sessions int) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for _, w := range ws.byID[id] {
+		u := w.users[user]
+		if u == nil {
+			continue
+		}
+		u.sessions = max(u.sessions, sessions)
+		if w.asker != "" && u.sessions > 0 && u.broadcast != 0 { // whom a message to all reached, its sender cannot know
+			ws.tell(Notice{Kind: NoticeReached, To: w.asker, User: user, ID: id, Status: u.status, Sessions: u.sessions,
+				Broadcast: u.broadcast})
+		}
+		if u.total() == 0 {
+			if u.status.Less(w.level) {
+				w.left--
+			}
+			delete(w.users, user)
+			ws.drop(user, w)
+		}
+		w.check()
+	}
+}
+
+// expect adds a recipient of an event that was appended earlier.
+func (ws *waits) expect(w *wait, user string, u awaited) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.merge(w, user, u)
+}
+
+// allKnown says that all who are waited for are known, but for those that other
+// machines have yet to name until there are so many sessions.
+func (ws *waits) allKnown(w *wait, sessions int) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	w.sealed, w.atMost = true, sessions
+	w.check()
+}
+
+func (w *wait) check() {
+	if !w.sealed || w.left > 0 || w.asker != "" {
+		return
+	}
+	known := 0
+	for _, u := range w.users {
+		known += u.total()
+	}
+	if known >= w.atMost {
+		w.end()
+	}
+}
+
+// addFor begins to wait for a caller on another machine, who waits no longer
+// than MaxWait.
+func (ws *waits) addFor(id string, level Status, asker string) *wait {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for _, w := range ws.byID[id] {
+		if w.asker == asker {
+			return w
+		}
+	}
+	w := &wait{id: id, level: level, asker: asker, done: make(chan struct{}), users: make(map[string]*awaited)}
+	ws.byID[id] = append(ws.byID[id], w)
+	ws.open.Add(1)
+	time.AfterFunc(MaxWait, func() { ws.guard.Run("timer", func() { ws.remove(w) }) })
+	return w
+}
+
+// reported takes over what another machine says of a user.
+func (ws *waits) reported(n *Notice) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for _, w := range ws.byID[n.ID] {
+		if w.asker == "" {
+			ws.merge(w, n.User, awaited{mailbox: n.Mailbox, broadcast: n.Broadcast, status: n.Status})
+			if u := w.users[n.User]; n.Broadcast != 0 { // of others the store knew the number
+				if u.elsewhere == nil {
+					u.elsewhere = make(map[string]int)
+				}
+				u.elsewhere[n.Asker] = n.Sessions
+			}
+			w.check()
+		}
+	}
+}
+
+// advance raises a user in every wait that reached tells has come further.
+func (ws *waits) advance(user string, reached func(id string, u *awaited) Status) {
+	if ws.open.Load() == 0 {
+		return
+	}
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for _, w := range ws.byUser[user] {
+		u := w.users[user]
+		ws.raise(w, user, u, reached(w.id, u))
+	}
+}
+
+// acked raises a user to acked in all that lies up to p.
+func (ws *waits) acked(user string, p Position) {
+	ws.advance(user, func(_ string, u *awaited) Status {
+		if (u.mailbox != 0 || u.broadcast != 0) && p.Covers(Position{Mailbox: u.mailbox, Broadcast: u.broadcast}) {
+			return StatusAcked
+		}
+		return u.status
+	})
+}
+
+// remove ends a wait and returns how far everybody came, who was online.
+func (ws *waits) remove(w *wait) map[string]*awaited {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.open.Add(-1)
+	if left := slices.DeleteFunc(ws.byID[w.id], func(o *wait) bool { return o == w }); len(left) > 0 {
+		ws.byID[w.id] = left
+	} else {
+		delete(ws.byID, w.id)
+	}
+	for user := range w.users {
+		ws.drop(user, w)
+	}
+	return w.users
+}
+
+func (ws *waits) drop(user string, w *wait) {
+	if left := slices.DeleteFunc(ws.byUser[user], func(o *wait) bool { return o == w }); len(left) > 0 {
+		ws.byUser[user] = left
+	} else {
+		delete(ws.byUser, user)
+	}
+}
+
+// close ends all waits, those to come too: the machine is about to stop.
+func (ws *waits) close() {
+	ws.mu.Lock()
+	ws.closed = true
+	ws.mu.Unlock()
+	ws.endAll()
+}
+
+// endAll ends all waits there are.
+func (ws *waits) endAll() {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for _, list := range ws.byID {
+		for _, w := range list {
+			w.end()
+		}
+	}
+}

@@ -1,0 +1,18 @@
+package cli
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestAnExportThatCannotBeWrittenLeavesNoFile(t *testing.T) {
+	path, full := filepath.Join(t.TempDir(), "store.jsonl"), errors.New("no space left")
+	if err := writeNew(path, func(*os.File) error { return full }); !errors.Is(err, full) {
+		t.Error(err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+}

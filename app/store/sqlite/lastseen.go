@@ -1,0 +1,43 @@
+package sqlite
+
+import (
+	"context"
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+)
+
+// LastSeen is for local.Live.
+func (e *Store) LastSeen(ctx context.Context, users []string) ([]time.Time, error) {
+	out := make([]time.Time, len(users))
+	err := e.reading(ctx, func(r *reader) error {
+		for i, user := range users {
+			seen, ok := e.acks.lastSeen(user)
+			if !ok {
+				var err error
+				if seen, err = r.seenAt(user); err != nil {
+					return err
+				}
+			}
+			if seen != 0 {
+				out[i] = time.Unix(0, seen).UTC()
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// wasSeen notes when a user was last there; it is written with the next acks.
+func (w *writer) wasSeen(rec *record, at int64) {
+	rec.lastSeen = max(rec.lastSeen, at)
+	w.acks.add(rec.user, rec.acked, rec.lastSeen)
+}
+
+func (r *reader) seenAt(user string) (at int64, err error) {
+	err = with(r.lastSeen).text(user).each(func(row *sqlite3.Stmt) bool {
+		at = row.ColumnInt64(0)
+		return false
+	})
+	return at, err
+}

@@ -1,0 +1,228 @@
+package handlers
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// accepted is one answer of a listener.
+type accepted struct {
+	nc  net.Conn
+	err error
+}
+
+// scripted is a listener that accepts what a test gives it.
+type scripted struct {
+	net.Listener // nil: whatever is not overridden must not be called
+	next         chan accepted
+}
+
+func (s *scripted) Accept() (net.Conn, error) {
+	a, ok := <-s.next
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return a.nc, a.err
+}
+
+func (s *scripted) Close() error { return nil }
+
+func dropCounter() *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "x"}, []string{"reason"})
+}
+
+// listener is one whose connections a test makes.
+type testListener struct {
+	*listener
+	t    *testing.T
+	next chan accepted
+}
+
+func listen(t *testing.T, limit, maxUnproven int) *testListener {
+	next := make(chan accepted, 10)
+	return &testListener{newListener(&scripted{next: next}, limit, maxUnproven, slog.New(slog.DiscardHandler), dropCounter()), t, next}
+}
+
+// come has a client connect, whom the listener takes in.
+func (l *testListener) come() (client net.Conn, c *connection) {
+	l.t.Helper()
+	client, server := net.Pipe()
+	l.next <- accepted{nc: server}
+	nc, err := l.Accept()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return client, nc.(*connection)
+}
+
+// gone reports whether the server has ended a connection; the pipe's other end
+// is never silent about it.
+func gone(client net.Conn) bool {
+	if err := client.SetReadDeadline(time.Now().Add(time.Millisecond)); err != nil {
+		return true
+	}
+	_, err := client.Read(make([]byte, 1))
+	return !errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+func opErr(err error) error {
+	return &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", err)}
+}
+
+func TestAcceptGoesOnAfterErrorsThatPass(t *testing.T) {
+	l := listen(t, 10, 10)
+	for _, err := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ECONNABORTED, syscall.ENOBUFS, syscall.ENOMEM, syscall.EMFILE} {
+		l.next <- accepted{err: opErr(err)}
+	}
+	client, _ := l.come()
+	defer client.Close()
+	l.next <- accepted{err: opErr(syscall.EINVAL)}
+	if _, err := l.Accept(); !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("an error that stays: %v", err)
+	}
+	close(l.next)
+	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("after its end: %v", err)
+	}
+}
+
+func TestWithoutDescriptorsTheOldestThatHasProvenNothingIsEnded(t *testing.T) {
+	l := listen(t, 10, 10)
+	session, c := l.come()
+	c.markAuthenticated()
+	c.becomeSession()
+	oldest, _ := l.come()
+	younger, _ := l.come()
+	l.next <- accepted{err: opErr(syscall.EMFILE)}
+	l.come()
+	if gone(session) || !gone(oldest) || gone(younger) {
+		t.Errorf("gone: the session %v, the oldest %v, a younger one %v", gone(session), gone(oldest), gone(younger))
+	}
+}
+
+func TestTheOldestThatHasProvenNothingMakesRoom(t *testing.T) {
+	l := listen(t, 5, 5)
+	var clients []net.Conn
+	var conns []*connection
+	for range 5 {
+		client, c := l.come()
+		clients, conns = append(clients, client), append(conns, c)
+	}
+	conns[0].markAuthenticated() // a backend that waits with its connection kept
+	conns[1].answering.Store(true)
+	conns[2].becomeWebSocket()
+	next := func(want int, why string) {
+		t.Helper()
+		client, c := l.come()
+		c.becomeSession() // a session: it is in nobody's way
+		clients, conns = append(clients, client), append(conns, c)
+		if !gone(clients[want]) {
+			t.Errorf("%d stayed: %s", want, why)
+		}
+		for i, client := range clients {
+			if i != want && !conns[i].dropped && gone(client) {
+				t.Errorf("%d was ended instead of %d", i, want)
+			}
+		}
+		_ = conns[want].Close() // as its owner does
+	}
+	next(3, "the oldest that is silent")
+	next(4, "the oldest that is silent now")
+	next(2, "a socket without a token")
+	next(0, "who waits for another request")
+	if n := l.count(); n != 5 {
+		t.Errorf("%d are open", n)
+	}
+	conns[1].becomeSession()
+	// All are sessions now. A probe still gets in, as long as there is room.
+	for range spareConnections {
+		_, c := l.come()
+		c.becomeSession()
+	}
+	late, server := net.Pipe()
+	answer := make(chan string)
+	go func() {
+		b, _ := io.ReadAll(late) // what there is
+		answer <- string(b)
+	}()
+	l.next <- accepted{nc: server}
+	close(l.next)
+	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("one too many was accepted: %v", err)
+	}
+	if got := <-answer; !strings.HasPrefix(got, "HTTP/1.1 503 ") || !strings.Contains(got, "Retry-After: ") || !strings.Contains(got, `"too_many_connections"`) {
+		t.Errorf("it read %q", got)
+	}
+}
+
+func TestThoseThatHaveProvenNothingHaveALimitOfTheirOwn(t *testing.T) {
+	l := listen(t, 100, 2)
+	first, _ := l.come()
+	_, proven := l.come()
+	proven.markAuthenticated()
+	second, _ := l.come()
+	if gone(first) {
+		t.Fatal("one that proved itself counts among those that did not")
+	}
+	l.come()
+	if !gone(first) || gone(second) {
+		t.Error("the third did not end the first")
+	}
+}
+
+func TestAConnectionIsCountedUntilItIsClosedAndOnce(t *testing.T) {
+	l := listen(t, 3, 3)
+	_, a := l.come()
+	_, b := l.come()
+	for range 3 {
+		_ = a.Close() // from the second on it says that it is closed
+	}
+	if n := l.count(); n != 1 {
+		t.Fatalf("%d are open", n)
+	}
+	b.markAuthenticated()
+	b.becomeSession()
+	_ = b.Close()
+	b.markAuthenticated()
+	b.becomeSession()
+	if n := l.count(); n != 0 || l.unauthenticated.n+l.upgraded.n+l.authenticated.n != 0 {
+		t.Errorf("%d are open, and lists hold some", n)
+	}
+}
+
+func TestTheMemoryOfASurgeIsGivenBackOnce(t *testing.T) {
+	collections := 0
+	s := burstGC{least: burstConnections, after: func(_ time.Duration, f func()) { collections++ }}
+	run := func(n int) {
+		for i := range n {
+			s.grew(i + 1)
+		}
+		for i := range n {
+			s.shrank(n - i - 1)
+		}
+	}
+	run(burstConnections - 1)
+	if collections != 0 {
+		t.Error("everyday traffic is no surge")
+	}
+	run(1000)
+	run(10)
+	run(1000) // too soon
+	if collections != 1 {
+		t.Errorf("%d collections", collections)
+	}
+	s.at = time.Time{}
+	run(300)
+	if collections != 2 {
+		t.Errorf("%d collections after one more surge", collections)
+	}
+}
