@@ -34,7 +34,7 @@ func (s *Server) caller(c *fiber.Ctx) (ctx context.Context, stop func()) {
 		// An error means that the connection is gone, and the read with it.
 		_ = conn.SetReadDeadline(longAgo)
 		<-watched
-		_ = conn.SetReadDeadline(time.Now().Add(requestTimeout))
+		_ = conn.SetReadDeadline(time.Now().Add(s.o.RequestTimeout))
 		cancel()
 	}
 }

@@ -62,10 +62,13 @@ func newListener(ln net.Listener, limit, maxUnauthenticated int, log *slog.Logge
 		freed: make(chan struct{}, 1), burst: burstGC{least: burstConnections}, closing: make(chan struct{})}
 }
 
-// Close stops listening.
-func (l *listener) Close() error {
-	l.closeOnce.Do(func() { close(l.closing) })
-	return l.Listener.Close()
+// Close stops listening. It may be called again.
+func (l *listener) Close() (err error) {
+	l.closeOnce.Do(func() {
+		close(l.closing)
+		err = l.Listener.Close()
+	})
+	return err
 }
 
 // Accept returns the next connection. After a passing error it tries again, as

@@ -2,9 +2,11 @@ package handlers
 
 import (
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -14,8 +16,7 @@ import (
 )
 
 func TestTheContractDocumentsEachRoute(t *testing.T) {
-	log, registry := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
-	s := New(Options{Bridge: &bridge.Bridge{}, Logger: log, Registry: registry, Guard: guard.New(log, registry)})
+	s := newTestServer()
 	k, err := check.New()
 	if err != nil {
 		t.Fatal(err)
@@ -49,4 +50,36 @@ func TestTheContractDocumentsEachRoute(t *testing.T) {
 			t.Errorf("%s is documented and not served", r)
 		}
 	}
+}
+
+func TestARequestHasTenSecondsAndSoHasAMessageOfASession(t *testing.T) {
+	s := newTestServer()
+	if r, m := s.app.Server().ReadTimeout, s.o.MessageTimeout; r != 10*time.Second || m != 10*time.Second {
+		t.Errorf("a request has %v, a message %v", r, m)
+	}
+}
+
+// A program may be told to stop while it starts.
+func TestAServerThatWasShutDownServesNothing(t *testing.T) {
+	s := newTestServer()
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Serve(ln); err != nil {
+		t.Error(err)
+	}
+	if conn, err := net.Dial("tcp", ln.Addr().String()); err == nil {
+		conn.Close()
+		t.Error("it listens")
+	}
+}
+
+// newTestServer has what every server has, and nothing behind it.
+func newTestServer() *Server {
+	log, registry := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
+	return New(Options{Bridge: &bridge.Bridge{}, Logger: log, Registry: registry, Guard: guard.New(log, registry)})
 }

@@ -78,6 +78,11 @@ type Options struct {
 	// MaxConnections bounds all connections, sessions among them, and
 	// MaxUnauthenticated those without a good token or signature; 0: no limit.
 	MaxConnections, MaxUnauthenticated int
+	// RequestTimeout is for a request's header and body; 0: 10 s.
+	RequestTimeout time.Duration
+	// MessageTimeout is for one message of a session, in however many fragments, and a
+	// second more for each 4 KiB of it; 0: 10 s.
+	MessageTimeout time.Duration
 	// Demo, where set, serves the page and its small backend.
 	Demo *Demo
 }
@@ -95,6 +100,7 @@ type Server struct {
 	bodies    *bodyBudget
 	dropped   *prometheus.CounterVec
 	listening atomic.Pointer[listener] // set by Serve
+	stopped   atomic.Bool              // set by Shutdown
 	refused   *prometheus.CounterVec
 	webhooks  *prometheus.CounterVec
 }
@@ -104,6 +110,8 @@ func New(o Options) *Server {
 	s := &Server{o: o, log: o.Logger, now: o.Now, pending: newPending(o.MaxPendingPerAddress),
 		senders: newSenders(o.Senders), addresses: newAddresses(o.ConnectRate),
 		bodies: newBodyBudget(max(o.Bridge.MaxBytes(), o.MaxBatchBytes))}
+	s.o.RequestTimeout = cmp.Or(o.RequestTimeout, requestTimeout)
+	s.o.MessageTimeout = cmp.Or(o.MessageTimeout, messageTimeout)
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -116,7 +124,7 @@ func New(o Options) *Server {
 		BodyLimit:                    max(o.Bridge.MaxBytes(), o.MaxBatchBytes),
 		StreamRequestBody:            true, // see headerReceived
 		ReadBufferSize:               headerBytes,
-		ReadTimeout:                  requestTimeout,
+		ReadTimeout:                  s.o.RequestTimeout,
 		WriteTimeout:                 replyTimeout,
 		IdleTimeout:                  idleTimeout,
 		DisablePreParseMultipartForm: true,
@@ -155,13 +163,23 @@ func (s *Server) knownMethod(next fasthttp.RequestHandler) fasthttp.RequestHandl
 func (s *Server) Serve(ln net.Listener) error {
 	l := newListener(ln, cmp.Or(s.o.MaxConnections, math.MaxInt32), cmp.Or(s.o.MaxUnauthenticated, math.MaxInt32), s.log, s.dropped)
 	s.listening.Store(l)
+	if s.stopped.Load() {
+		return l.Close()
+	}
 	return s.app.Listener(l)
 }
 
 // Shutdown stops listening and waits for the requests under way, until ctx ends. The
 // bridge drains its sessions before.
 func (s *Server) Shutdown(ctx context.Context) error {
-	err := s.app.ShutdownWithContext(ctx)
+	// fasthttp ends only what it serves already. A Serve that has just begun finds its
+	// listener closed, and one that is about to begin finds stopped.
+	s.stopped.Store(true)
+	var closed error
+	if l := s.listening.Load(); l != nil {
+		closed = l.Close()
+	}
+	err := errors.Join(closed, s.app.ShutdownWithContext(ctx))
 	if errors.Is(err, context.DeadlineExceeded) {
 		return errors.New("some requests were cut off when the time to stop was up")
 	}

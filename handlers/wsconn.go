@@ -35,6 +35,8 @@ type wsConn struct {
 	nc     net.Conn
 	remote string
 
+	messageTimeout time.Duration
+
 	// The reader's own.
 	br      *bufio.Reader
 	rd      wsutil.Reader
@@ -56,13 +58,13 @@ var _ bridge.Conn = (*wsConn)(nil)
 
 var payloadPool = sync.Pool{New: func() any { return new([]byte) }}
 
-func newWSConn(nc net.Conn, remote string) *wsConn {
+func newWSConn(nc net.Conn, remote string, messageTimeout time.Duration) *wsConn {
 	nc, early := detach(nc)
 	var from io.Reader = nc
 	if len(early) > 0 {
 		from = io.MultiReader(bytes.NewReader(early), nc)
 	}
-	c := &wsConn{nc: nc, remote: remote, br: bufio.NewReaderSize(from, readBufferBytes), peerGone: make(chan struct{})}
+	c := &wsConn{nc: nc, remote: remote, messageTimeout: messageTimeout, br: bufio.NewReaderSize(from, readBufferBytes), peerGone: make(chan struct{})}
 	c.rd = wsutil.Reader{Source: c.br, State: ws.StateServerSide, CheckUTF8: true, OnIntermediate: c.intermediate}
 	return c
 }

@@ -45,7 +45,7 @@ func FuzzConnRead(f *testing.F) {
 	f.Add([]byte{0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0})
 	const limit = 1024
 	f.Fuzz(func(t *testing.T, sent []byte) {
-		c := newWSConn(&peerBytes{r: bytes.NewReader(sent)}, "peer")
+		c := newWSConn(&peerBytes{r: bytes.NewReader(sent)}, "peer", messageTimeout)
 		c.Limit(limit)
 		for range len(sent) + 2 {
 			kind, payload, err := c.Read()
@@ -67,7 +67,7 @@ func FuzzConnRead(f *testing.F) {
 }
 
 func TestFramesAreWrittenAsTheLibraryReadsThem(t *testing.T) {
-	c := newWSConn(&peerBytes{r: bytes.NewReader(nil)}, "peer")
+	c := newWSConn(&peerBytes{r: bytes.NewReader(nil)}, "peer", messageTimeout)
 	for _, n := range []int{0, 1, 125, 126, 127, 65535, 65536, 70000} {
 		text := bytes.Repeat([]byte("x"), n)
 		h, err := ws.ReadHeader(bytes.NewReader(c.AppendText(nil, wire.Frame{Head: text[:n/2], Tail: text[n/2:]})))
@@ -104,7 +104,7 @@ func TestAMessageHasSoLongAsItIsLarge(t *testing.T) {
 		}
 	}
 	peer := &stalled{peerBytes: peerBytes{r: &sent}}
-	c := newWSConn(peer, "peer")
+	c := newWSConn(peer, "peer", messageTimeout)
 	c.Limit(1 << 20)
 	before := time.Now()
 	for _, want := range []bridge.Kind{bridge.KindText, bridge.KindFragment, bridge.KindPing} {
@@ -134,7 +134,7 @@ func TestTheFrameWithoutATokenThatHasBeenComingForLongestMakesRoom(t *testing.T)
 		if err := ws.WriteFrame(&sent, ws.MaskFrame(ws.NewFrame(ws.OpText, false, make([]byte, 10_000)))); err != nil {
 			t.Fatal(err)
 		}
-		c := newWSConn(&stalled{peerBytes: peerBytes{r: &sent}}, remote)
+		c := newWSConn(&stalled{peerBytes: peerBytes{r: &sent}}, remote, messageTimeout)
 		c.Limit(1 << 20)
 		c.countUnauthenticated(bs, nil)
 		if kind, _, err := c.Read(); kind != bridge.KindFragment || err != nil {

@@ -50,7 +50,7 @@ func (c *wsConn) Read() (bridge.Kind, []byte, error) {
 func (c *wsConn) frame() (bridge.Kind, []byte, error) {
 	if c.begun.IsZero() {
 		c.begun = time.Now()
-		if err := c.nc.SetReadDeadline(c.begun.Add(messageTimeout)); err != nil {
+		if err := c.nc.SetReadDeadline(c.begun.Add(c.messageTimeout)); err != nil {
 			return 0, nil, err
 		}
 	}
@@ -157,7 +157,7 @@ func (c *wsConn) text(h ws.Header) (bridge.Kind, []byte, error) {
 		case err != nil:
 			return 0, nil, err
 		case left > 0 || !h.Fin:
-			late := c.begun.Add(messageTimeout + time.Duration(len(b))*time.Second/messageRate)
+			late := c.begun.Add(c.messageTimeout + time.Duration(len(b))*time.Second/messageRate)
 			if err := c.nc.SetReadDeadline(late); err != nil {
 				return 0, nil, err
 			}

@@ -9,9 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oklog/ulid/v2"
-	"golang.org/x/time/rate"
-
 	"hookbridge/app/wire"
 )
 
@@ -164,20 +161,6 @@ func (b *Bridge) handshake(conn Conn, h Handshake) (s *Session, after string, er
 		return nil, "", &refusal{code: wire.CloseOverloaded, reason: ErrFull.Error()}
 	}
 	return b.newSession(conn, id, h), after, nil
-}
-
-func (b *Bridge) newSession(conn Conn, id Identity, h Handshake) *Session {
-	now := time.Now()
-	if h.Transport == "" {
-		h.Transport = "websocket"
-	}
-	return &Session{
-		b: b, conn: conn, id: "ses_" + ulid.Make().String(), user: id.User, plain: h.Plain,
-		transport: h.Transport, oneWay: h.OneWay,
-		since: b.cfg.Now(), identity: id,
-		frames:  rate.NewLimiter(rate.Limit(b.cfg.FrameRate), b.cfg.FrameBurst),
-		reading: true, heard: now, pingAt: now.Add(b.cfg.PingEvery),
-	}
 }
 
 // Admit refuses an identity whose token was revoked, for those who open no session:

@@ -144,7 +144,7 @@ func (b *Bridge) tell(n Notice) {
 	})
 }
 
-// Check tells whether the bridge can take work: not draining, engine well.
+// Check tells whether the bridge can take work: not draining, store well.
 func (b *Bridge) Check(ctx context.Context) error {
 	if b.draining.Load() {
 		return ErrDraining

@@ -1,14 +1,12 @@
 package bridge
 
 import (
-	"context"
-	"errors"
 	"math"
 	"slices"
 	"time"
 )
 
-// Bounds of a trail: what is older is forgotten, and said to be.
+// Bounds of a delivery log: what is older is forgotten, and From moves on.
 const (
 	maxMarks    = 128 // of each kind
 	maxSkips    = 64
@@ -44,7 +42,7 @@ type DeliveryLog struct {
 	Ending bool      `json:"ending,omitzero"` // it is about to: nothing more is handed to it
 	// Life is the life of the store that all places here are of.
 	Life string `json:"life,omitempty"`
-	// From is the place from which on the trail knows everything.
+	// From is the place after which the log knows everything.
 	From     Position   `json:"from"`
 	Sent     []Mark     `json:"sent,omitempty"`
 	Received []Mark     `json:"received,omitempty"`
@@ -128,7 +126,7 @@ func (t *DeliveryLog) forget(p Position) {
 	t.Skips = slices.DeleteFunc(t.Skips, func(h Skip) bool { return t.From.Covers(h.Last) })
 }
 
-// mark adds a mark to one of the trail's lists; a full list forgets its oldest.
+// mark adds a mark to one of the log's lists. A full list forgets its oldest half.
 func (t *DeliveryLog) mark(list *[]Mark, p Position, at time.Time) {
 	marks := *list
 	if n := len(marks); n > 0 && marks[n-1].Place.Covers(p) {
@@ -198,7 +196,7 @@ func (t *DeliveryLog) unstoredReceived(n uint64, at time.Time) {
 	}
 }
 
-// end closes the trail: what still waits was not handed over.
+// end closes the log: what is still queued was not sent.
 func (t *DeliveryLog) end(at time.Time) {
 	t.Ended, t.Ending = at, false
 	t.Unstored = slices.DeleteFunc(t.Unstored, func(p Unstored) bool { return p.Frame == notYet })
@@ -211,7 +209,7 @@ func (t *DeliveryLog) clone() DeliveryLog {
 	return c
 }
 
-// rewind cuts the trail back to p.
+// rewind cuts the log back to p.
 func (t *DeliveryLog) rewind(p Position) {
 	t.From = t.From.Min(p)
 	for _, list := range []*[]Mark{&t.Sent, &t.Received, &t.Acked} {
@@ -231,67 +229,4 @@ func (t *DeliveryLog) rewind(p Position) {
 		}
 	}
 	t.Skips = skips
-}
-
-// deliveryLogs returns for each of some users what their sessions were given, oldest
-// session first: what the store has kept of those that have ended (unless only live
-// ones are asked for), and what live ones here and on other machines have so far.
-func (b *Bridge) deliveryLogs(ctx context.Context, users []string, liveOnly bool) ([][]DeliveryLog, error) {
-	lists := make([][]DeliveryLog, len(users))
-	if !liveOnly {
-		var err error
-		if lists, err = b.store.DeliveryLogs(ctx, users); err != nil {
-			return nil, err
-		}
-	}
-	elsewhere, err := b.live.Ask(ctx, users)
-	if err != nil {
-		return nil, err
-	}
-	for i, user := range users {
-		lists[i] = append(lists[i], b.hub.DeliveryLogs(user)...)
-		for _, log := range elsewhere {
-			if log.Member.User == user {
-				lists[i] = append(lists[i], log)
-			}
-		}
-		slices.SortStableFunc(lists[i], func(a, b DeliveryLog) int { return a.Member.Since.Compare(b.Member.Since) })
-	}
-	return lists, nil
-}
-
-// validDeliveryLogs is deliveryLogs with each log cut back to what the store still
-// knows of the life that it was written in.
-func (b *Bridge) validDeliveryLogs(ctx context.Context, users []string, liveOnly bool) ([][]DeliveryLog, error) {
-	lists, err := b.deliveryLogs(ctx, users, liveOnly)
-	if err != nil {
-		return nil, err
-	}
-	for i, user := range users {
-		if err := b.cutBack(ctx, user, lists[i]); err != nil {
-			return nil, err
-		}
-	}
-	return lists, nil
-}
-
-// cutBack cuts a user's delivery logs back to what the store still knows of their
-// lives.
-func (b *Bridge) cutBack(ctx context.Context, user string, logs []DeliveryLog) (err error) {
-	ends := map[string]Position{}
-	for i := range logs {
-		log := &logs[i]
-		if log.Life == b.store.Life() {
-			continue
-		}
-		end, asked := ends[log.Life]
-		if !asked {
-			if end, err = b.store.LifeEnd(ctx, user, log.Life); err != nil && !errors.Is(err, ErrRewound) {
-				return err
-			}
-			ends[log.Life] = end // of a life that was lost: the beginning
-		}
-		log.rewind(end)
-	}
-	return nil
 }

@@ -24,7 +24,7 @@ func validID(id string) bool {
 // claimPrefix begins the ids that claims are kept under, which no event can have.
 const claimPrefix = "claim:"
 
-// ClaimType is the type that engines give to what they remember of a claim, and
+// ClaimType is the type that stores give to what they remember of a claim, and
 // that no event can have.
 const ClaimType = "claimed webhook-id"
 

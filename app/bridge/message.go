@@ -33,7 +33,7 @@ func (t Target) Recipients() []string {
 }
 
 // Message is one addressed event on its way to mailboxes. It is immutable once
-// given to Store.Append: engines and sessions share it and its slices.
+// given to Store.Append: stores and sessions share it and its slices.
 type Message struct {
 	ID     string // the event's id; one id is one message for Config.IDRetention
 	From   string // the user who sent it; empty for a webhook

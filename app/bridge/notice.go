@@ -2,7 +2,7 @@ package bridge
 
 import "hookbridge/app/wire"
 
-// notice acts on what the engine tells of this session's user. It never blocks.
+// notice acts on what a notice says of this session's user. It never blocks.
 func (s *Session) notice(n *Notice) {
 	defer s.recoverPanic()
 	switch n.Kind {

@@ -21,7 +21,7 @@ const (
 
 // Operator is somebody whose token names an area, and what they may do there.
 // Every call is audited. Beside the errors named, all methods return the
-// engine's.
+// store's.
 type Operator struct {
 	b  *Bridge
 	by Identity

@@ -131,7 +131,7 @@ type holders struct {
 }
 
 // holding tells for each recipient which sessions, on all machines, have a message.
-// Where the engine cannot tell, only those here count.
+// Where other machines cannot be asked, only those here count.
 func (b *Bridge) holding(ctx context.Context, id string, recipients []Recipient) []holders {
 	out := make([]holders, len(recipients))
 	users := make([]string, len(recipients))

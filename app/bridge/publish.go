@@ -6,8 +6,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/oklog/ulid/v2"
-
 	"hookbridge/app/wire"
 )
 
@@ -102,36 +100,6 @@ func (b *Bridge) PublishMany(ctx context.Context, rs []PublishRequest, w Wait) [
 	return out
 }
 
-// Send takes a message from one user to others. A ref makes a retry idempotent
-// for this user; without one each call is a message of its own.
-// Errors: ErrForbiddenTarget, *RateError and those of Publish.
-func (b *Bridge) Send(ctx context.Context, from Identity, ref string, e wire.Event) (Outcome, error) {
-	id := "msg_" + ulid.Make().String()
-	if ref != "" {
-		sum := sha256.Sum256([]byte("send\x00" + from.User + "\x00" + ref))
-		id = "msg_" + tagEncoding.EncodeToString(sum[:16])
-	}
-	m, err := b.message(id, from.User, b.cfg.Now(), sendDigest(&e), &e)
-	if err != nil {
-		return Outcome{}, err
-	}
-	if !from.Policy.MaySend(m.To) {
-		return Outcome{}, ErrForbiddenTarget
-	}
-	if e.TTL > b.cfg.DefaultTTL {
-		return Outcome{}, invalid("/event/ttl must be at most %d seconds: what users send is kept no longer than the default (BRIDGE_DEFAULT_TTL)",
-			int(b.cfg.DefaultTTL.Seconds()))
-	}
-	if err := b.users.admit(from.User, len(m.Event), time.Now()); err != nil {
-		return Outcome{}, err
-	}
-	p := b.append(ctx, []*Message{m}, Wait{})[0]
-	if p.Err == nil {
-		b.audit.accepted("", from, m, p.Outcome)
-	}
-	return p.Outcome, p.Err
-}
-
 // message checks an event against the domain's rules and makes the Message.
 func (b *Bridge) message(id, from string, at time.Time, digest [sha256.Size]byte, e *wire.Event) (*Message, error) {
 	to, err := checkTarget(e.To)
@@ -181,26 +149,6 @@ func checkTarget(t wire.Target) (Target, error) {
 		}
 	}
 	return Target{Users: users}, nil
-}
-
-// sendDigest covers what a user asked for, so that a reused ref with other
-// content is a conflict.
-func sendDigest(e *wire.Event) (sum [sha256.Size]byte) {
-	h := sha256.New()
-	kind, names := "", e.To.Users // no name stands where the kind does
-	switch {
-	case e.To.All:
-		kind = "all"
-	case e.To.Group != "":
-		kind, names = "group", []string{e.To.Group}
-	}
-	parts := append([]string{e.Type, string(e.Data), e.Topic, e.TTL.String(), e.To.User, kind}, names...)
-	for _, part := range parts {
-		h.Write([]byte(part))
-		h.Write([]byte{0})
-	}
-	h.Sum(sum[:0])
-	return sum
 }
 
 // append is the one door in.

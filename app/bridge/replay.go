@@ -34,18 +34,6 @@ func (s *Session) joinAt(ctx context.Context, after string) (JoinState, start, e
 	return st, from, nil
 }
 
-func (s *Session) asMember() Member {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.member()
-}
-
-func (s *Session) cursorTag() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.tag
-}
-
 // begin finds the session's place, queues its first frames and lets the writer
 // start. The session is in the hub already, so nothing falls between.
 func (s *Session) begin(ctx context.Context, after string) error {

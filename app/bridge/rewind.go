@@ -46,19 +46,6 @@ func (w *writer) rejoin(ctx context.Context) error {
 	return nil
 }
 
-// lastDeliveryLog is the delivery log of a session that has left; false for one that
-// has not, and whose reader is going to.
-func (s *Session) lastDeliveryLog() (DeliveryLog, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.left.IsZero() {
-		return DeliveryLog{}, false
-	}
-	log := s.copyDeliveryLog()
-	log.end(s.left)
-	return log, true
-}
-
 // rewindTo forgets all that the session was handed beyond p: the store knows
 // nothing of it any more, and the same places may name other messages. A pong
 // that is still on its way counts for nothing, so that the next ping does not wait

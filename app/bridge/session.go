@@ -3,100 +3,92 @@ package bridge
 import (
 	"cmp"
 	"context"
-	"fmt"
+	"errors"
+	"log/slog"
+	"strconv"
 	"sync"
 	"time"
 
+	"github.com/oklog/ulid/v2"
 	"golang.org/x/time/rate"
 
 	"hookbridge/app/wire"
 )
 
-// Session is one live connection of one user. Its reader goroutine (the one
-// that called Accept) owns it; a writer goroutine exists only while there is
-// something to write, so that a session that waits costs one small stack.
+// Session is one live connection of one user. Its reader goroutine reads frames and
+// carries them out (dispatch.go). Others queue what is to be written (queue.go). A
+// writer goroutine exists only while there is something to write (writer.go), so that
+// a waiting session costs one small stack.
+//
+// Its life: Accept makes it (newSession), join registers it in the hub, joins Live and
+// queues the first frames, live reads until the connection is gone, leave undoes all that.
 type Session struct {
-	b      *Bridge
-	conn   Conn
-	id     string
-	user   string
-	since  time.Time
-	plain  bool
-	frames *rate.Limiter // reader only
-
-	fragments uint32 // of unfinished messages, since the beginning; reader only
-
+	b         *Bridge
+	conn      Conn
+	id        string
+	user      string
+	since     time.Time
 	transport string // "websocket", "sse" or "poll"
+	plain     bool   // plain mode: no frames of ours but events
 	oneWay    bool   // the peer can only listen: it answers no ping
-	refused   bool   // it was not let in, which Accept has noted
+	refused   bool   // it was not let in, which its caller has noted
+
+	frames    *rate.Limiter // of what the peer sends; reader only
+	fragments uint32        // of unfinished messages, since the beginning; reader only
 
 	joining sync.Mutex // held by one Join at a time, so that the last one has the last token; taken before mu
 
 	presence presence // guarded by the hub's lock
 
-	mu             sync.Mutex // guards what follows
-	identity       Identity
-	next           *Identity // of a newer token that the engine has not taken yet
-	suspect        bool      // identity was revoked while next was on its way
-	tag            string    // cursorTag of the store and the user
-	life           string    // of the store in which all places here were given out; changed by the writer alone
-	rewinds        uint64    // how often the store went back behind what was written
-	ready          bool      // the first frames are queued: the writer may start
-	writing        bool      // a writer goroutine exists
-	queue          []item
-	queued         int  // bytes in queue
-	reading        bool // what is stored is read from the engine, not from the queue
-	moreStored     bool // something was stored since the last read began
-	skip           map[string]struct{}
-	ending         *ending
-	leaving        bool         // a poll that is being answered to make room for other sessions
-	left           time.Time    // when the session's reader began to leave the engine; zero before
+	mu sync.Mutex // guards what follows
+
+	// The token.
+	identity Identity
+	next     *Identity // of a newer token, while it is on its way to Live
+	suspect  bool      // identity was revoked while next was on its way
+	warning  expiryWarning
+
+	// The place in the store.
+	tag     string   // cursorTag of the store and the user
+	life    string   // of the store in which all places here were given out; changed by the writer alone
+	rewinds uint64   // how often the store went back behind what was written
+	start   Position // where its reading began
+
+	// What is to be written.
+	ready      bool // the first frames are queued: the writer may start
+	writing    bool // a writer goroutine exists
+	queue      []item
+	queued     int                 // bytes in queue
+	reading    bool                // messages are read from the store, not taken from the queue
+	moreStored bool                // something was stored since the last read began
+	skip       map[string]struct{} // ids of messages to leave out when they are read from the store
+	ending     *ending             // why it ends; nil while it does not
+	leaving    bool                // a poll that is being answered to make room for other sessions
+	left       time.Time           // when leave began; zero before
+
+	// What was written, and what the peer answered for.
 	written        Position     // furthest place whose frame went to the socket
 	received       Position     // furthest place that a pong answered for
-	pinged         bool         // a ping is under way
 	framesWritten  uint64       // event frames that went to the socket
 	framesAnswered uint64       // event frames that a pong answered for
-	frameAwaited   uint64       // a caller waits for the pong that answers for so many
-	start          Position     // where its reading began
+	frameAwaited   uint64       // a caller waits for the pong that answers for so many event frames
 	deliveries     *DeliveryLog // nil before there is anything in it
-	timer          *time.Timer
-	heard          time.Time // when the peer last sent anything
-	pingAt         time.Time
-	warning        expiryWarning
 
-	// at is the place of the last message handed to the socket. It belongs to
-	// the writer; between two writers mu passes it on.
-	at     Position
-	told   told  // what needs no gap frame; writer
-	page   *Page // read before the writer began; writer
-	replay Position
-	count  uint64 // event frames appended so far; writer
+	// The heartbeat.
+	timer  *time.Timer
+	heard  time.Time // when the peer last sent anything
+	pinged bool      // a ping is under way
+	pingAt time.Time // when the next ping is due
+
+	// What follows is the writer's; between two writers mu passes it on.
+	at     Position // of the last message handed to the socket
+	told   told     // what needs no gap frame
+	page   *Page    // read before the writer began
+	replay Position // events up to here are marked as replayed
+	count  uint64   // event frames appended so far
 }
 
-// item is one thing to write: a frame, a delivery, or (empty) a ping.
-type item struct {
-	frame *wire.Frame // a frame of the session's own
-	raw   []byte      // ready to write: a pong
-	d     Delivery
-	skip  bool     // moves the place on without writing
-	gone  *Notice  // a recall, to be told if the message was handed over
-	head  Position // there may be messages up to here that nobody told of
-	life  string   // the store lives this life now
-}
-
-func (it *item) size() int {
-	if it.d.Message != nil {
-		return len(it.d.Message.Tail)
-	}
-	if it.frame != nil {
-		return len(it.frame.Head)
-	}
-	return len(it.raw)
-}
-
-// own is the item of a frame that nobody shares with the session.
-func own(f wire.Frame) item { return item{frame: &f} }
-
+// ending is why and how a session ends.
 type ending struct {
 	code   wire.CloseCode
 	reason string
@@ -110,103 +102,107 @@ type ending struct {
 // answer is the code of our close frame.
 func (e *ending) answer() wire.CloseCode { return cmp.Or(e.echo, e.code) }
 
-// offer hands the session a message that just became readable; false where it
-// is not for this session. It never blocks: a full queue ends the session, and
-// its client resumes from its cursor.
-func (s *Session) offer(d Delivery) bool {
-	defer s.recoverPanic()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ending != nil {
-		return false
+func (b *Bridge) newSession(conn Conn, id Identity, h Handshake) *Session {
+	now := time.Now()
+	if h.Transport == "" {
+		h.Transport = "websocket"
 	}
-	stored := d.Mailbox != 0 || d.Broadcast != 0
-	for _, id := range d.Message.Except {
-		if id != s.id {
-			continue
-		}
-		if stored && s.reading {
-			if s.skip == nil {
-				s.skip = make(map[string]struct{})
-			}
-			s.skip[d.Message.ID] = struct{}{}
-			s.moreStored = true
-		} else if stored {
-			s.push(item{d: d, skip: true})
-		}
-		return false
+	return &Session{
+		b: b, conn: conn, id: "ses_" + ulid.Make().String(), user: id.User, plain: h.Plain,
+		transport: h.Transport, oneWay: h.OneWay,
+		since: b.cfg.Now(), identity: id,
+		frames:  rate.NewLimiter(rate.Limit(b.cfg.FrameRate), b.cfg.FrameBurst),
+		reading: true, heard: now, pingAt: now.Add(b.cfg.PingEvery),
 	}
-	if stored && s.reading {
-		s.moreStored = true
-		s.wakeWriter()
-		return true
-	}
-	if !s.push(item{d: d}) {
-		return false
-	}
-	if !stored {
-		s.deliveryLog().unstored(d.Message.ID, notYet)
-	}
-	return true
 }
 
-// readUpTo has the session read up to head from the store, where it is not there.
-func (s *Session) readUpTo(head Position) {
+// join registers the session and queues its first frames.
+// An error has ended it, for live to see; it is returned for those who answer in
+// another way.
+func (s *Session) join(after string) (err error) {
 	defer s.recoverPanic()
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	b := s.b
+	b.hub.add(s)
+	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
+	err = s.begin(ctx, after)
+	cancel()
+	if code, reason := endingOf(err); code != 0 {
+		if code == wire.CloseInternal {
+			b.log.Warn("a session could not begin", "session", s.id, "error", err)
+		}
+		s.Close(code, reason)
+	} else {
+		s.mu.Lock()
+		s.expect()
+		s.mu.Unlock()
+		b.log.Debug("session", "session", s.id, "identity", s.identity, "plain", s.plain)
+		b.audit.session("connected", s)
+	}
+	if b.draining.Load() { // it began while Drain was counting
+		b.advise(s)
+	}
+	return err
+}
+
+// endingOf says how a session ends that Live does not let in, or no longer
+// serves; 0 without an error.
+func endingOf(err error) (wire.CloseCode, string) {
 	switch {
-	case s.ending != nil:
-	case s.reading:
-		s.moreStored = true
-		s.wakeWriter()
-	default:
-		s.push(item{head: head}) // only the writer, in its turn, knows where it is
+	case err == nil:
+		return 0, ""
+	case errors.Is(err, ErrRevoked):
+		return wire.CloseForbidden, ErrRevoked.Error()
+	case errors.Is(err, ErrErased):
+		return wire.CloseErased, ErrErased.Error()
+	}
+	return wire.CloseInternal, "the store is not available"
+}
+
+// live reads until the connection is gone, and undoes join in reverse, with one
+// reason, one metric and one log line.
+func (s *Session) live() {
+	defer s.b.running.Done()
+	defer s.b.hub.remove(s)
+	defer s.b.guard.Run(whereSession, s.leave)
+	if s.b.guard.Run(whereSession, s.read) {
+		s.finish(wire.CloseInternal, brokenReason)
+		s.b.guard.Run(whereSession, s.read) // once more, to see the peer's close frame
+		s.writeLastClose()
 	}
 }
 
-// newLife has the session find out, in its turn, whether what it has seen still
-// holds in the life that the store lives now.
-func (s *Session) newLife(life string) {
+func (s *Session) leave() {
+	b := s.b
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ending == nil {
-		s.push(item{life: life})
+	if s.timer != nil {
+		s.timer.Stop()
 	}
-}
-
-// reply queues a frame of the session's own.
-func (s *Session) reply(f wire.Frame) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ending == nil {
-		s.push(own(f))
+	if s.ending == nil { // the connection was lost
+		s.ending = &ending{code: 1006, reason: "connection lost"}
 	}
-}
-
-// push queues an item and sees that a writer runs; mu is held.
-func (s *Session) push(it item) bool {
-	n := it.size()
-	if len(s.queue) >= s.b.cfg.QueueFrames || s.queued+n > s.b.cfg.QueueBytes {
-		s.b.metrics.overflows.Inc()
-		s.end(wire.CloseSlow, "too slow: the queue overflowed; reconnect with the last cursor", false)
-		return false
+	end := *s.ending
+	putItems(s.queue)
+	s.queue, s.queued = nil, 0
+	s.left = b.cfg.Now()
+	var log DeliveryLog
+	func() {
+		defer s.mu.Unlock()
+		log = s.copyDeliveryLog()
+	}()
+	s.conn.Abort()
+	log.end(s.left)
+	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
+	defer cancel()
+	if err := b.live.Leave(ctx, log); err != nil && !errors.Is(err, ErrClosed) {
+		b.log.Warn("presence was not withdrawn; it will lapse", "session", s.id, "error", err)
 	}
-	if s.queue == nil {
-		s.queue = getItems()
+	b.metrics.ends.WithLabelValues(strconv.Itoa(int(end.code))).Inc()
+	if s.refused {
+		return
 	}
-	s.queue = append(s.queue, it)
-	s.queued += n
-	s.wakeWriter()
-	return true
-}
-
-// wakeWriter starts the writer where none runs; mu is held.
-func (s *Session) wakeWriter() {
-	if s.ready && !s.writing {
-		s.writing = true
-		go s.write()
-	}
+	b.log.Info("session ended", "session", s.id, "user", s.user, "code", int(end.code), "reason", end.reason,
+		"seconds", int(b.cfg.Now().Sub(s.since).Seconds()))
+	b.audit.session("ended", s, slog.String("code", strconv.Itoa(int(end.code))), slog.String("reason", end.reason))
 }
 
 // end asks for the connection to be closed; the first reason stays. mu is held.
@@ -226,14 +222,6 @@ func (s *Session) end(code wire.CloseCode, reason string, flush bool) {
 	}
 	s.ready = true
 	s.wakeWriter()
-}
-
-// isEnding reports whether the session is about to be gone by itself. Such a
-// session does not count against the user's limit.
-func (s *Session) isEnding() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.ending != nil || s.leaving
 }
 
 // Close ends the session with a code that tells its client what to do.
@@ -257,96 +245,98 @@ func (s *Session) endWith(f wire.Frame, code wire.CloseCode, reason string) {
 	s.end(code, reason, true)
 }
 
-// tick is the session's one timer: heartbeat, silence, and the token's end.
-func (s *Session) tick() {
-	defer s.recoverPanic()
+// finish ends the session; false where it was ending already.
+func (s *Session) finish(code wire.CloseCode, reason string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ending != nil {
-		return
+		return false
 	}
-	now, wall := time.Now(), s.b.cfg.Now()
-	left := s.identity.Expires.Sub(wall)
-	if left <= 0 {
-		s.end(wire.CloseUnauthorized, "the token has expired", true)
-		return
+	switch code {
+	case wire.CloseTooBig, wire.CloseUnsupported, wire.CloseProtocol, wire.CloseInvalidUTF8:
+		s.end(code, reason, true) // what came before the wrong frame was right, and is answered
+	default:
+		s.end(code, reason, false)
 	}
-	if !s.oneWay && now.Sub(s.heard) > 2*s.b.cfg.PingEvery+s.b.cfg.PingEvery/2 {
-		s.end(wire.CloseInternal, "nothing heard for too long", false)
-		return
-	}
-	if s.warning.take(wall) && !s.plain {
-		s.push(own(wire.TokenExpiring{InMs: left.Milliseconds()}.Frame()))
-	}
-	if !now.Before(s.pingAt) {
-		s.pingAt = now.Add(s.b.cfg.PingEvery)
-		s.push(item{}) // an empty item is a ping
-	}
-	s.arm()
+	return true
 }
 
-// expect plans for the end of a token that has just come; mu is held.
-func (s *Session) expect() {
-	s.warning.plan(s.b.cfg.Now(), s.identity.Expires, s.b.cfg.ExpiryWarning)
-	s.arm()
-}
-
-// arm sets the timer to whatever comes next: a ping, the warning, or the token's
-// end; mu is held.
-func (s *Session) arm() {
-	wall := s.b.cfg.Now()
-	next := min(time.Until(s.pingAt), s.identity.Expires.Sub(wall))
-	if !s.warning.due.IsZero() {
-		next = min(next, s.warning.due.Sub(wall))
-	}
-	next = max(next, time.Millisecond)
-	if s.timer == nil {
-		s.timer = time.AfterFunc(next, s.tick)
-		return
-	}
-	s.timer.Reset(next)
-}
-
-// renew takes a newer token's identity, and the groups it names. Where the
-// engine fails, the session goes on with the token it had.
-func (s *Session) renew(ctx context.Context, id Identity) error {
-	s.joining.Lock()
-	defer s.joining.Unlock()
+// isEnding reports whether the session is about to be gone by itself. Such a
+// session does not count against the user's limit.
+func (s *Session) isEnding() bool {
 	s.mu.Lock()
-	m := s.memberWith(&id)
-	s.next = &id
+	defer s.mu.Unlock()
+	return s.ending != nil || s.leaving
+}
+
+const (
+	// whereSession is what panics that end a session are counted as.
+	whereSession = "session"
+	// brokenReason is all that a client is told of a panic.
+	brokenReason = "the bridge failed"
+)
+
+// recoverPanic, deferred, keeps a defect in one session from ending all others: that
+// session is closed with 1011. Locks that are held meanwhile must be given back by
+// defers that come after it.
+func (s *Session) recoverPanic() {
+	if recover() != nil {
+		s.b.guard.Caught(whereSession, "session", s.id)
+		s.finish(wire.CloseInternal, brokenReason)
+	}
+}
+
+// recoverWriter does the same in the session's writer, which has to say the last
+// word itself.
+func (s *Session) recoverWriter() {
+	if recover() == nil {
+		return
+	}
+	s.b.guard.Caught(whereSession, "session", s.id)
+	s.mu.Lock()
+	if s.ending == nil {
+		s.ending = &ending{code: wire.CloseInternal, reason: brokenReason}
+	}
+	s.queue, s.queued = nil, 0 // not into the pool: who knows what it was doing
+	s.writing = true           // nothing is written any more
 	s.mu.Unlock()
-	_, err := s.b.live.Join(ctx, m)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.next = nil
-	if err != nil {
-		if s.suspect {
-			s.end(wire.CloseForbidden, ErrRevoked.Error(), false)
-		}
-		return fmt.Errorf("join: %w", err)
-	}
-	s.identity, s.suspect = id, false
-	s.expect()
-	return nil
+	s.writeLastClose()
 }
 
-// revoked ends the session where a revocation covers its token. While a newer
-// token is on its way, the older one decides only if the newer does not come in.
-func (s *Session) revoked(r Revocation) {
+// writeLastClose writes the close frame of a session that is ending, unless one was written.
+func (s *Session) writeLastClose() {
+	s.mu.Lock()
+	end := *s.ending
+	s.mu.Unlock()
+	if s.b.guard.Run(whereSession, func() { s.conn.WriteClose(end.code, end.reason, time.Now().Add(closeWait)) }) {
+		s.b.guard.Run(whereSession, s.conn.Abort)
+	}
+}
+
+// member is the session as Live knows it; mu is held, or nobody else has
+// the session yet.
+func (s *Session) member() Member { return s.memberWith(&s.identity) }
+
+// memberWith is the session as it would be with another token's identity.
+func (s *Session) memberWith(id *Identity) Member {
+	return Member{User: s.user, Session: s.id, Transport: s.transport, Since: s.since,
+		Token: id.Token, TokenID: id.TokenID, Issued: id.Issued, Groups: id.Policy.Groups, Until: id.Expires}
+}
+
+func (s *Session) asMember() Member {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	covers := func(id *Identity) bool { return r.Covers(id.TokenID, id.Issued) }
-	switch {
-	case s.next == nil && covers(&s.identity), s.next != nil && covers(s.next):
-		s.end(wire.CloseForbidden, ErrRevoked.Error(), false)
-	case s.next != nil && covers(&s.identity):
-		s.suspect = true
-	}
+	return s.member()
 }
 
 func (s *Session) currentIdentity() Identity {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.identity
+}
+
+func (s *Session) cursorTag() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tag
 }

@@ -22,19 +22,6 @@ const (
 	pageBytes = 256 << 10
 )
 
-var itemPool = sync.Pool{New: func() any { return new([]item) }}
-
-func getItems() []item { return (*itemPool.Get().(*[]item))[:0] }
-
-func putItems(items []item) {
-	if cap(items) == 0 || cap(items) > 1024 {
-		return
-	}
-	clear(items[:cap(items)])
-	items = items[:0]
-	itemPool.Put(&items)
-}
-
 // writerPool keeps the buffers of writers that had no more to write.
 var writerPool = sync.Pool{New: func() any { return new(writer) }}
 

@@ -306,6 +306,7 @@ func FuzzEveryWayOut(f *testing.F) {
 }
 
 func TestOddDataSurvivesRedisAndEachArchive(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	first := start(t, func(s *server.Settings) { s.RedisURL, s.RedisPrefix = server.Secret(redis.URL()), "one" })
 	first.client = &http.Client{Timeout: patience} // the contract's readers do not take all of this
@@ -336,6 +337,7 @@ func TestOddDataSurvivesRedisAndEachArchive(t *testing.T) {
 }
 
 func TestOddDataNeitherClosesASocketNorSinksABatch(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	w.client = &http.Client{Timeout: patience} // the contract's readers do not take all of this
 	tok := token(t, "doctor-7", time.Hour, `{"send":["patient-*"]}`)

@@ -13,6 +13,7 @@ import (
 // Of a CloudEvent in the binary mode only the body is signed. Whoever has seen one
 // signed request, of any form, cannot make another event of it.
 func TestWhatWasSignedOnceIsTakenOnce(t *testing.T) {
+	t.Parallel()
 	t.Run("on SQLite", func(t *testing.T) { testSignedOnce(t, start(t)) })
 	t.Run("on Redis", func(t *testing.T) { testSignedOnce(t, onRedis(t, redistest.Start(t).URL())[0]) })
 }
@@ -74,6 +75,7 @@ func testSignedOnce(t *testing.T, w *world) {
 // A sender's retry may come when the event's time is over: it is answered, as it
 // was. A new event is not taken then.
 func TestACloudEventWhoseTimeIsOverIsTakenOnlyAsARepeat(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	s := w.connect("patient-1", "")
 	soon := time.Now().Add(time.Second)

@@ -41,6 +41,7 @@ func clientSnippets(t *testing.T, base, token string) (typescript, react, native
 // What a new user does: install the packed client, paste the README's lines,
 // compile them by the strictest rules, and get a first message.
 func TestTheClientSnippetsOfTheReadmeGetTheirFirstMessage(t *testing.T) {
+	t.Parallel()
 	base := dev(t)
 	p := webtest.New(t)
 	webtest.Do(p, chromedp.Navigate(base+"/livez"))
@@ -110,6 +111,7 @@ export default {
 // Whatever an app hands to send(), its call is answered, and its connection and
 // its other calls go on.
 func TestWhatAnAppSendsWronglyRejectsThatCallAlone(t *testing.T) {
+	t.Parallel()
 	base := dev(t)
 	p := webtest.New(t)
 	webtest.Do(p, chromedp.Navigate(base+"/livez"))

@@ -75,6 +75,7 @@ func (s *session) checkFrame(raw []byte) {
 }
 
 func TestTheContractIsServed(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	for path, want := range map[string][]byte{"/openapi.json": contract.OpenAPI, "/asyncapi.json": contract.AsyncAPI} {
 		if a := w.callAs("", "GET", path, ""); a.HTTP != 200 || a.Raw != string(want) || a.Header.Get("Access-Control-Allow-Origin") != "*" {

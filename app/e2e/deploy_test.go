@@ -24,6 +24,7 @@ func deployed(t *testing.T, name string) string {
 // Each setting in the compose file is one of ours, and with its secrets, which
 // are for trying it out, a bridge does start.
 func TestTheComposeFileSetsWhatThereIs(t *testing.T) {
+	t.Parallel()
 	text := deployed(t, "compose.yaml")
 	source, err := os.ReadFile("../server/config.go")
 	must(t, err)
@@ -62,6 +63,7 @@ func TestTheComposeFileSetsWhatThereIs(t *testing.T) {
 
 // The dashboard asks for metrics that a bridge has.
 func TestTheDashboardAsksForWhatABridgeTells(t *testing.T) {
+	t.Parallel()
 	var board struct {
 		Panels []struct {
 			Title   string
@@ -96,6 +98,7 @@ func TestTheDashboardAsksForWhatABridgeTells(t *testing.T) {
 
 // The commands by which a store moves are run as they stand.
 func TestTheMoveThatIsDescribedMovesAStore(t *testing.T) {
+	t.Parallel()
 	blocks := regexp.MustCompile("(?s)```sh\n(hookbridge export.*?)```").FindAllStringSubmatch(deployed(t, "README.md"), -1)
 	if len(blocks) != 1 {
 		t.Fatalf("%d blocks", len(blocks))

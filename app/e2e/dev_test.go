@@ -13,6 +13,7 @@ import (
 )
 
 func TestDevNeedsNoSettingsAndPrintsWhatToPaste(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
 	p := launch(t, nil, "dev", "--listen", "127.0.0.1:0", "--data-dir", dir)
 	eventually(t, "the greeting", func() bool { return strings.Contains(p.out.String(), "Stop with Ctrl-C") })

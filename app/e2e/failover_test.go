@@ -19,6 +19,7 @@ func counted(n int) string {
 // A replica that lagged takes over while sessions are live on both machines. Each is
 // told, reads what the store has, and skips nothing that was answered afterwards.
 func TestALaggingReplicaThatTakesOverIsToldToSessionsThatAreLive(t *testing.T) {
+	t.Parallel()
 	p := redistest.StartPair(t)
 	m := onRedis(t, p.URL(), p.URL())
 	sessions := []*session{m[0].connect("patient-1", "").pump(), m[1].connect("patient-1", "").pump()}
@@ -106,6 +107,7 @@ func TestALaggingReplicaThatTakesOverIsToldToSessionsThatAreLive(t *testing.T) {
 // Redis is emptied under sessions that are live: they are told that it is another
 // store, and read on. Nobody was erased.
 func TestAnEmptiedRedisIsToldAndErasesNobody(t *testing.T) {
+	t.Parallel()
 	r := redistest.Start(t)
 	m := onRedis(t, r.URL(), r.URL())
 	s := m[0].connect("patient-1", "").pump()
@@ -147,6 +149,7 @@ func TestAnEmptiedRedisIsToldAndErasesNobody(t *testing.T) {
 // Every request ends while Redis hangs or is gone, also one of whose caller nobody
 // knows how long they would wait; and so does the program.
 func TestWhileRedisIsAwayEveryRequestEndsAndSoDoesTheProgram(t *testing.T) {
+	t.Parallel()
 	for _, fault := range []struct {
 		name string
 		do   func(r *redistest.Server)

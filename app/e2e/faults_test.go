@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/server"
 	"hookbridge/app/store/redis/redistest"
 )
 
@@ -28,6 +29,7 @@ func (w *world) insist(user string, n int) {
 }
 
 func TestRedisIsAwayAndComesBack(t *testing.T) {
+	t.Parallel()
 	r := redistest.Start(t)
 	m := onRedis(t, r.URL(), r.URL(), r.URL())
 	s := m[1].connect("patient-1", "").pump()
@@ -66,7 +68,7 @@ func TestRedisIsAwayAndComesBack(t *testing.T) {
 func TestARedisThatHangsIsToldOfInTime(t *testing.T) {
 	t.Parallel()
 	r := redistest.Start(t)
-	m := onRedis(t, r.URL(), r.URL())
+	m := onRedisWith(t, server.Times{RedisPatience: time.Second}, r.URL(), r.URL())
 	s := m[1].connect("patient-1", "").pump()
 	r.Pause()
 	eventually(t, "/readyz to tell", func() bool { return m[0].ready() == 503 })
@@ -92,7 +94,7 @@ func TestAMachineThatIsCutOffFromRedisCatchesUp(t *testing.T) {
 	t.Parallel()
 	r := redistest.Start(t)
 	proxy := redistest.NewProxy(t, r.Addr)
-	m := onRedis(t, r.URL(), proxy.URL(), r.URL())
+	m := onRedisWith(t, server.Times{RedisPatience: time.Second}, r.URL(), proxy.URL(), r.URL())
 	s := m[1].connect("patient-1", "").pump()
 	other := m[2].connect("patient-1", "").pump()
 	n := 0
@@ -151,7 +153,8 @@ func TestAMachineThatIsKilledLosesNothing(t *testing.T) {
 	r := redistest.Start(t)
 	env := []string{"BRIDGE_REDIS_URL=" + r.URL(), "BRIDGE_REDIS_PREFIX=e2e"}
 	victim := serve(t, t.TempDir(), env...)
-	m := onRedis(t, r.URL(), r.URL())
+	// The victim says every 3 s that it lives.
+	m := onRedisWith(t, server.Times{RedisLease: 6 * time.Second, RedisRenew: time.Second}, r.URL(), r.URL())
 	s := victim.connect("patient-1", "")
 	other := m[1].connect("patient-1", "").pump()
 	var mu sync.Mutex

@@ -12,6 +12,7 @@ import (
 )
 
 func TestAMessageToAGroupReachesItsMembersThoseAwayToo(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	w.done("PUT", "/v1/groups/ward-3/members/stored", "")
 	w.done("PUT", "/v1/groups/ward-3/members/stored", "") // once more is no error
@@ -49,6 +50,7 @@ func TestAMessageToAGroupReachesItsMembersThoseAwayToo(t *testing.T) {
 }
 
 func TestAUserMaySendToTheGroupsTheTokenCovers(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	w.done("PUT", "/v1/groups/ward-3/members/patient-1", "")
 	to := w.connect("patient-1", "")
@@ -69,6 +71,7 @@ func TestAUserMaySendToTheGroupsTheTokenCovers(t *testing.T) {
 }
 
 func TestANewerMessageOfATopicTakesThePlaceOfTheOlderUnackedOne(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	topical := func(n int, topic string) answer {
 		return w.fire(w.nextID(), fmt.Sprintf(`{"type":"t","to":{"user":"patient-1"},"topic":%q,"data":{"n":%d}}`, topic, n))
@@ -94,6 +97,7 @@ func TestANewerMessageOfATopicTakesThePlaceOfTheOlderUnackedOne(t *testing.T) {
 }
 
 func TestABatchHasOneSignatureOneResultEachAndABadItemSinksNoOther(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	s := w.connect("patient-1", "")
 	batch := func(id, items string) answer {
@@ -173,6 +177,7 @@ func TestABatchHasOneSignatureOneResultEachAndABadItemSinksNoOther(t *testing.T)
 }
 
 func TestBadBatchesAreRefusedWhole(t *testing.T) {
+	t.Parallel()
 	w := start(t, func(s *server.Settings) { s.MaxBatchBytes = 100_000 })
 	one := `{"id":"x","type":"t","to":{"user":"u"},"data":"%s"}`
 	for name, c := range map[string]struct {
@@ -209,6 +214,7 @@ func TestBadBatchesAreRefusedWhole(t *testing.T) {
 }
 
 func TestCloudEventsComeInAllThreeModesOnBothPaths(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	s := w.connect("patient-1", "")
 	const event = `"specversion":"1.0","source":"/clinic","type":"patient.added","time":"2026-11-22T20:36:00Z","touser":"patient-1","datacontenttype":"application/json"`
@@ -245,6 +251,7 @@ func TestCloudEventsComeInAllThreeModesOnBothPaths(t *testing.T) {
 }
 
 func TestBadCloudEventsAreRefused(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	const ok = `"specversion":"1.0","source":"/s","type":"t","touser":"u"`
 	for name, c := range map[string]struct {

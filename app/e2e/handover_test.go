@@ -15,6 +15,7 @@ import (
 // race many times over; none of them may ever lose, repeat or hang.
 
 func TestClientsThatConnectWhileTheMachineDrainsAllEnd(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	var ended, refused, connected atomic.Int64
 	var wg sync.WaitGroup
@@ -60,6 +61,7 @@ func TestClientsThatConnectWhileTheMachineDrainsAllEnd(t *testing.T) {
 }
 
 func TestARefreshAtTheMomentOfExpiryEitherHoldsOrEndsTheSession(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	var held, over atomic.Int64
 	var wg sync.WaitGroup
@@ -109,6 +111,7 @@ func TestARefreshAtTheMomentOfExpiryEitherHoldsOrEndsTheSession(t *testing.T) {
 // Sessions of one user come and go while events arrive: what was answered with
 // sent or queued is read in the end by the one who stays, once and in order.
 func TestTheLastSessionOutLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	stays := w.connect("patient-1", "").pump()
 	stop := make(chan struct{})
@@ -145,6 +148,7 @@ func TestTheLastSessionOutLeavesNothingBehind(t *testing.T) {
 // A session in the middle of its replay is neither skipped nor served twice
 // when messages arrive in the moment it becomes live.
 func TestReplayBecomesLiveWithoutAHole(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	const readers, before, during = 8, 200, 200
 	for i := range before {

@@ -33,6 +33,7 @@ func (w *world) exchange(request string) (*http.Response, []byte) {
 }
 
 func TestAHandshakeIsRFC6455sOrIsRefused(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	whole := upgradeRequest(w.p.Addr())
 	const key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"

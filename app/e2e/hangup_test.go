@@ -37,6 +37,7 @@ func bearerGet(path, token string) string {
 // A poll or a wait would last for 30 s by itself, a stream for ever: longer than
 // the test waits for its end.
 func TestACallerWhoHangsUpIsLetGo(t *testing.T) {
+	t.Parallel()
 	onEachEngine(t, func(t *testing.T, w, other *world) {
 		tok := token(t, "patient-1", time.Hour, "")
 		for name, sent := range map[string]string{
@@ -77,6 +78,7 @@ func TestACallerWhoHangsUpIsLetGo(t *testing.T) {
 }
 
 func TestWhatIsSentBehindAPollIsAnsweredAfterIt(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	tok := token(t, "patient-1", time.Hour, "")
 	const more = 200 // more than a buffer holds
@@ -100,6 +102,7 @@ func TestWhatIsSentBehindAPollIsAnsweredAfterIt(t *testing.T) {
 // Behind more than is read ahead a hang-up would not be seen: the poll is answered
 // while its caller is there.
 func TestAPollBehindWhichMuchIsSentIsAnsweredAtOnce(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	const more = 1000
 	conn := w.raw(bearerGet("/v1/poll?waitMs=30000", token(t, "patient-1", time.Hour, "")))
@@ -120,6 +123,7 @@ func TestAPollBehindWhichMuchIsSentIsAnsweredAtOnce(t *testing.T) {
 }
 
 func TestHeldPollsMakeRoomAndNeverTakeAPlace(t *testing.T) {
+	t.Parallel()
 	onEachEngine(t, func(t *testing.T, w, other *world) {
 		tok := token(t, "patient-1", time.Hour, "")
 		begin := func(on *world) <-chan pollReply {
@@ -177,6 +181,7 @@ func TestHeldPollsMakeRoomAndNeverTakeAPlace(t *testing.T) {
 }
 
 func TestThoseWhoWaitHoldNoPlaceOfTheirSender(t *testing.T) {
+	t.Parallel()
 	w := start(t, func(s *server.Settings) { s.MaxUnproven = 5000 })
 	s := w.connect("patient-1", "").pump()
 	const waiters = 300 // more than a sender may have under way
@@ -213,6 +218,7 @@ func TestThoseWhoWaitHoldNoPlaceOfTheirSender(t *testing.T) {
 }
 
 func TestASendersRateCountsEventsInAllForms(t *testing.T) {
+	t.Parallel()
 	for _, form := range []string{"batch", "cloud batch"} {
 		w := withSenders(t, `,"rate":{"perSecond":1,"burst":5}`)
 		lab := w.as(labSecret)

@@ -21,6 +21,7 @@ func onBoth(t *testing.T, test func(t *testing.T, change ...func(*server.Setting
 }
 
 func TestIDsOfNamedSendersAreApart(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, change ...func(*server.Settings)) {
 		w := withSenders(t, "", change...)
 		clinic, lab := w.as(clinicSecret), w.as(labSecret)
@@ -75,6 +76,7 @@ func TestIDsOfNamedSendersAreApart(t *testing.T) {
 }
 
 func TestAnEventOfABatchMayHaveTheBatchsOwnID(t *testing.T) {
+	t.Parallel()
 	onBoth(t, func(t *testing.T, change ...func(*server.Settings)) {
 		w := withSenders(t, "", change...)
 		for name, from := range map[string]*world{"": w, "clinic.": w.as(clinicSecret)} {

@@ -106,6 +106,7 @@ func testLargestEvents(t *testing.T, w *world) {
 // The client of this test sends a large message in fragments of 4 KiB, as many
 // libraries do: they are not held against its frame rate.
 func TestAFrameOfTheLargestSizeIsTakenFromAClient(t *testing.T) {
+	t.Parallel()
 	w := start(t, func(s *server.Settings) { s.MaxBytes = 4 << 20 })
 	s := w.connectAs(token(t, "doctor-7", time.Hour, `{"send":["*"]}`), "")
 	if s.hello.MaxBytes != 4<<20 {

@@ -19,10 +19,16 @@ type machines []*world
 // onRedis starts n machines. Each reaches Redis by its own url.
 func onRedis(t *testing.T, urls ...string) machines {
 	t.Helper()
+	return onRedisWith(t, server.Times{}, urls...)
+}
+
+// onRedisWith is onRedis for a test that waits for one of these times to be over.
+func onRedisWith(t *testing.T, times server.Times, urls ...string) machines {
+	t.Helper()
 	var all machines
 	for _, url := range urls {
 		all = append(all, start(t, func(s *server.Settings) {
-			s.RedisURL, s.RedisPrefix = server.Secret(url), "e2e"
+			s.RedisURL, s.RedisPrefix, s.Times = server.Secret(url), "e2e", times
 		}))
 	}
 	return all
@@ -35,6 +41,7 @@ func three(t *testing.T) (*redistest.Server, machines) {
 }
 
 func TestAnEventReachesItsUserOnWhicheverMachine(t *testing.T) {
+	t.Parallel()
 	_, m := three(t)
 	s := m[1].connect("patient-1", "")
 	other := m[2].connect("patient-1", "")
@@ -80,6 +87,7 @@ func (w *world) uniqueID() string {
 }
 
 func TestReceiptsAndWaitsSpanMachines(t *testing.T) {
+	t.Parallel()
 	_, m := three(t)
 	m[1].acking("acks")
 	m[2].connect("listens", "").pump()
@@ -111,6 +119,7 @@ func TestReceiptsAndWaitsSpanMachines(t *testing.T) {
 }
 
 func TestOperatorsReachSessionsOnAnyMachine(t *testing.T) {
+	t.Parallel()
 	_, m := three(t)
 	a, b := m[1].connect("patient-1", ""), m[2].connect("patient-1", "")
 	var p presenceReply
@@ -161,6 +170,7 @@ func TestOperatorsReachSessionsOnAnyMachine(t *testing.T) {
 }
 
 func TestTheSessionLimitHoldsOverAllMachines(t *testing.T) {
+	t.Parallel()
 	r := redistest.Start(t)
 	var m machines
 	for range 3 {
@@ -184,6 +194,7 @@ func TestTheSessionLimitHoldsOverAllMachines(t *testing.T) {
 // A session that goes from machine to machine while events are fired at all of
 // them sees each once by its id, in order, with no hole.
 func TestASessionThatMovesBetweenMachinesUnderLoadMissesNothing(t *testing.T) {
+	t.Parallel()
 	_, m := three(t)
 	const total = 600
 	var load sync.WaitGroup

@@ -65,6 +65,7 @@ type presenceReply struct {
 }
 
 func TestPresenceTellsOneManyAndByHeadAlone(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	path := "/v1/users/patient%2F42%20%C3%A9/presence"
 	var p presenceReply
@@ -95,6 +96,7 @@ func TestPresenceTellsOneManyAndByHeadAlone(t *testing.T) {
 }
 
 func TestASessionListNamesEachSessionAndOneOrAllAreEndedWith4403(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	a, b, other := w.connect("patient-1", ""), w.connect("patient-1", ""), w.connect("patient-2", "")
 	var list struct {
@@ -134,6 +136,7 @@ func issuedToken(t testing.TB, user, id string, issued time.Time) string {
 }
 
 func TestARevocationEndsLiveSessionsRefusesLaterOnesAndSurvivesARestart(t *testing.T) {
+	t.Parallel()
 	settings := testSettings(t.TempDir())
 	w := startWith(t, settings)
 	now := time.Now().Truncate(time.Second)
@@ -184,6 +187,7 @@ type eventReply struct {
 }
 
 func TestAnEventsFateIsToldForEachRecipientAndSession(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	s := w.connect("patient-1", "").pump()
 	id := w.nextID()
@@ -241,6 +245,7 @@ func waiting(req *http.Request, level, timeout string) *http.Request {
 }
 
 func TestARecalledEventIsGoneFromMailboxesAndSessionsThatHadItAreTold(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	had, fresh := w.connect("patient-1", ""), w.connect("patient-2", "")
 	first := w.fireTo("patient-1", 1)
@@ -299,6 +304,7 @@ func ward(t testing.TB, id string, groups ...string) string {
 }
 
 func TestAGroupReachesWhomTokensNameNowAndNobodyElse(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	reaches := func(when string, want int) {
 		t.Helper()
@@ -328,6 +334,7 @@ func TestAGroupReachesWhomTokensNameNowAndNobodyElse(t *testing.T) {
 }
 
 func TestAnErasedUserLeavesNothingAndTheirSessionsEndWith4410(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	const canary = "canary-of-an-erased-user"
 	s := w.connect("patient-1", "")
@@ -382,6 +389,7 @@ func TestAnErasedUserLeavesNothingAndTheirSessionsEndWith4410(t *testing.T) {
 }
 
 func TestEachOperatorPathWantsItsAreaAndAGoodToken(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	w.fireTo("patient-1", 1)
 	for path, area := range map[string]string{
@@ -432,6 +440,7 @@ func TestEachOperatorPathWantsItsAreaAndAGoodToken(t *testing.T) {
 }
 
 func TestBadOperatorRequestsAreRefusedWithTheLimitNamed(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	long := strings.Repeat("x", 129)
 	for name, c := range map[string]struct {

@@ -21,6 +21,7 @@ func dev(t *testing.T) string {
 }
 
 func TestTheDoctorAddsAPatientAndThePhoneRings(t *testing.T) {
+	t.Parallel()
 	p := webtest.New(t)
 	webtest.Do(p, chromedp.EmulateViewport(1280, 900))
 	webtest.Do(p, chromedp.Navigate(dev(t)+"/?lang=en"))
@@ -93,6 +94,7 @@ func TestTheDoctorAddsAPatientAndThePhoneRings(t *testing.T) {
 }
 
 func TestTwoWindowsAreTwoDevicesOfOnePatient(t *testing.T) {
+	t.Parallel()
 	url := dev(t)
 	both, phone := webtest.New(t), webtest.New(t)
 	webtest.Do(both, chromedp.Navigate(url+"/?lang=en&doctor=doctor-1&patient=patient-9"))
@@ -114,6 +116,7 @@ func TestTwoWindowsAreTwoDevicesOfOnePatient(t *testing.T) {
 // The README's two snippets for a page run in a page, as they are written but
 // for the address and the token.
 func TestTheSnippetsOfTheReadmeRunInABrowser(t *testing.T) {
+	t.Parallel()
 	base := dev(t)
 	p := webtest.New(t)
 	webtest.Do(p, chromedp.Navigate(base+"/livez"))

@@ -2,14 +2,12 @@ package e2e
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
-	"os/signal"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,37 +16,8 @@ import (
 	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
-	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
-
-	"hookbridge/app/cli"
-	"hookbridge/handlers/web/webtest"
 )
-
-// asProgram makes the test binary be the program, so that tests run, signal and
-// kill the real thing.
-const asProgram = "HOOKBRIDGE_TEST_AS_PROGRAM"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
-		signal.Ignore(syscall.SIGXFSZ) // as main does
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-		context.AfterFunc(ctx, stop)
-		os.Exit(cli.Run(ctx, os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
-	}
-	code := webtest.Main(m)
-	if err := goleak.Find(
-		// One clock for all servers, and each server's sweeper of idle workers,
-		// which sees its end up to 10 s late.
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
-		goleak.IgnoreTopFunction("github.com/valyala/fasthttp.(*TCPDialer).tcpAddrsClean"), // of the benchmarks' client
-	); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, "something lives on after the tests:", err)
-		code = 1
-	}
-	os.Exit(code)
-}
 
 // process is the program in a process of its own.
 type process struct {
@@ -56,7 +25,8 @@ type process struct {
 	cmd    *exec.Cmd
 	out    *syncBuffer
 	errs   *syncBuffer
-	exited chan error
+	exited chan error    // how it ended, once
+	ended  chan struct{} // closed when it has
 }
 
 // programCommand is the program with only these variables set beside the system's own.
@@ -83,15 +53,20 @@ func launch(t testing.TB, env []string, args ...string) *process {
 
 func launchCommand(t testing.TB, cmd *exec.Cmd) *process {
 	t.Helper()
-	p := &process{cmd: cmd, out: &syncBuffer{}, errs: &syncBuffer{}, exited: make(chan error, 1)}
+	p := &process{cmd: cmd, out: &syncBuffer{}, errs: &syncBuffer{}, exited: make(chan error, 1), ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.out, p.errs
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	go func() { p.exited <- cmd.Wait() }()
+	go func() {
+		defer close(p.ended)
+		p.exited <- cmd.Wait()
+	}()
 	t.Cleanup(func() {
-		if cmd.ProcessState == nil {
-			_ = cmd.Process.Kill() // it may be gone already
+		_ = cmd.Process.Kill() // it may be gone already
+		<-p.ended
+		if p.world != nil {
+			p.client.CloseIdleConnections()
 		}
 	})
 	return p
@@ -149,6 +124,7 @@ func (p *process) wait(t testing.TB) error {
 // The reply says stored: whatever was answered with 202 is there after the
 // process was killed in the middle of its work.
 func TestWhatWasAnsweredWith202SurvivesKill9(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	p := serve(t, dir)
 	listener := p.connect("patient-0", "")
@@ -211,6 +187,7 @@ func TestWhatWasAnsweredWith202SurvivesKill9(t *testing.T) {
 }
 
 func TestSIGTERMAndSIGINTDrainAndExitWithZero(t *testing.T) {
+	t.Parallel()
 	for _, sig := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
 		p := serve(t, t.TempDir())
 		s := p.connect("patient-1", "")
@@ -235,6 +212,7 @@ func TestSIGTERMAndSIGINTDrainAndExitWithZero(t *testing.T) {
 }
 
 func TestASecondProcessOnTheSameFolderIsRefused(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	serve(t, dir)
 	second := launch(t, []string{"BRIDGE_LISTEN=127.0.0.1:0", "BRIDGE_DATA_DIR=" + dir,

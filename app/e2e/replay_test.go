@@ -10,6 +10,7 @@ import (
 )
 
 func TestWhatWaitedIsReplayedInOrderAndThenTheSessionIsLive(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	for i := range 300 {
 		w.fireTo("patient-1", i)
@@ -52,6 +53,7 @@ func TestWhatWaitedIsReplayedInOrderAndThenTheSessionIsLive(t *testing.T) {
 // The promise of all promises: a client that reconnects all the time while
 // events pour in misses none and sees them in order.
 func TestAClientThatReconnectsAllTheTimeMissesNothing(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	const total, senders = 2000, 4
 	var wg sync.WaitGroup
@@ -97,6 +99,7 @@ func TestAClientThatReconnectsAllTheTimeMissesNothing(t *testing.T) {
 }
 
 func TestACursorThatCannotBeHonouredIsAnnouncedAsAGap(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	other := start(t)
 	other.fireTo("patient-1", 1)
@@ -130,6 +133,7 @@ func TestACursorThatCannotBeHonouredIsAnnouncedAsAGap(t *testing.T) {
 }
 
 func TestWhatAFullMailboxLostIsAnnounced(t *testing.T) {
+	t.Parallel()
 	w := start(t, func(s *server.Settings) { s.MailboxLimit = 10 })
 	s := w.connect("patient-1", "")
 	w.fireTo("patient-1", 0)
@@ -162,6 +166,7 @@ func TestWhatAFullMailboxLostIsAnnounced(t *testing.T) {
 }
 
 func TestWhatExpiredIsAnnouncedToWhoAskedForIt(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	s := w.connect("patient-1", "")
 	w.fireTo("patient-1", 0)
@@ -182,6 +187,7 @@ func TestWhatExpiredIsAnnouncedToWhoAskedForIt(t *testing.T) {
 }
 
 func TestMessagesToAllReachWhoIsThereWhoWasThereAndNobodyElse(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	w.fire("before", `{"type":"t","to":{"all":true},"data":{"n":0}}`)
 	known := w.connect("patient-1", "")
@@ -212,6 +218,7 @@ func TestMessagesToAllReachWhoIsThereWhoWasThereAndNobodyElse(t *testing.T) {
 }
 
 func TestAnEventWithTtl0IsForThoseWhoAreThere(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	s := w.connect("patient-1", "")
 	w.fireTo("patient-1", 1)
@@ -231,6 +238,7 @@ func TestAnEventWithTtl0IsForThoseWhoAreThere(t *testing.T) {
 // A reader that stops is cut off with 4498 before it can hold memory, and
 // loses nothing.
 func TestASlowSessionIsClosedAndLosesNothing(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	slow := w.connect("patient-1", "")
 	fast := w.connect("patient-1", "")

@@ -75,6 +75,7 @@ func (r *restored) wantNew(s *session) (last string) {
 }
 
 func TestAClientThatKnowsMoreThanARestoredStoreIsToldAndMissesNothing(t *testing.T) {
+	t.Parallel()
 	w := restore(t)
 	s := w.connect("patient-1", w.cursor)
 	if s.hello.Resumed {
@@ -94,6 +95,7 @@ func TestAClientThatKnowsMoreThanARestoredStoreIsToldAndMissesNothing(t *testing
 }
 
 func TestWhatExpiredAfterAStoreWentBackIsToldToo(t *testing.T) {
+	t.Parallel()
 	w := restore(t)
 	w.fire("brief", `{"type":"t","to":{"user":"patient-1"},"ttl":1,"data":{"n":60}}`)
 	eventually(t, "the brief one to expire", func() bool {
@@ -112,6 +114,7 @@ func TestWhatExpiredAfterAStoreWentBackIsToldToo(t *testing.T) {
 }
 
 func TestOverAPollAndAStreamARestoredStoreIsTold(t *testing.T) {
+	t.Parallel()
 	w := restore(t)
 	tok := token(t, "patient-1", time.Hour, "")
 	p := w.poll(tok, "?waitMs=0&after="+w.cursor)
@@ -128,6 +131,7 @@ func TestOverAPollAndAStreamARestoredStoreIsTold(t *testing.T) {
 }
 
 func TestALateAckOfWhatWasLostHidesNothing(t *testing.T) {
+	t.Parallel()
 	w := restore(t)
 	s := w.connect("patient-1", w.acked)
 	w.wantNew(s)
@@ -145,6 +149,7 @@ func TestALateAckOfWhatWasLostHidesNothing(t *testing.T) {
 }
 
 func TestAnIDThatWasLostIsANewOne(t *testing.T) {
+	t.Parallel()
 	w := restore(t)
 	if a := w.fire("lost_0", `{"type":"t","to":{"user":"patient-1"},"data":{"n":3}}`); a.Duplicate {
 		t.Errorf("%s", a.Raw)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/server"
 	"hookbridge/app/wire"
 )
 
@@ -129,6 +130,7 @@ func (c *rawCase) check(s *rawSocket) {
 }
 
 func TestASessionKeepsToRFC6455(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	for i, c := range rawCases() {
 		t.Run(c.name, func(t *testing.T) { c.check(w.rawConnect(t, fmt.Sprint("patient-", i))) })
@@ -137,6 +139,7 @@ func TestASessionKeepsToRFC6455(t *testing.T) {
 
 // The rules hold before the first frame as well.
 func TestAConnectionWithoutASessionKeepsToRFC6455(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	for _, c := range rawCases() {
 		before := true
@@ -152,6 +155,7 @@ func TestAConnectionWithoutASessionKeepsToRFC6455(t *testing.T) {
 
 // A client that has closed has said its last word.
 func TestWhatComesAfterTheCloseFrameIsNotCarriedOut(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	send := `{"type":"send","ref":"c1","to":{"user":"target"},"event":{"type":"chat","data":1}}`
 	for name, b := range map[string][]byte{
@@ -178,6 +182,7 @@ func TestWhatComesAfterTheCloseFrameIsNotCarriedOut(t *testing.T) {
 
 // What was sent before the close frame is carried out, and answered.
 func TestWhatComesBeforeTheCloseFrameIsCarriedOut(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	s := w.rawConnect(t, "sender")
 	_, err := s.conn.Write(join(final(opText, `{"type":"send","ref":"c1","to":{"user":"target"},"event":{"type":"chat","data":1}}`), closeWith(1000, "")))
@@ -194,11 +199,11 @@ func TestWhatComesBeforeTheCloseFrameIsCarriedOut(t *testing.T) {
 // client's fault, and pings are answered until then.
 func TestASlowMessageIsEndedAndItsPingsAreAnswered(t *testing.T) {
 	t.Parallel()
-	w := start(t)
+	w := start(t, func(s *server.Settings) { s.Times.Message = 500 * time.Millisecond })
 	s := w.rawConnect(t, "patient-1")
 	_, err := s.conn.Write(part(opText, `{"type":`))
 	must(t, err)
-	tick := time.NewTicker(100 * time.Millisecond)
+	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for n := 0; ; n++ {
 		if _, err := s.conn.Write(final(opPing, fmt.Sprint(n))); err != nil {
@@ -220,6 +225,7 @@ func TestASlowMessageIsEndedAndItsPingsAreAnswered(t *testing.T) {
 
 // Libraries send a message in pieces of their buffer's size; a token may be long.
 func TestAConnectFrameMayComeInManyFragments(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	s := w.rawDial(t)
 	text := `{"type":"connect","token":"` + token(t, "patient-1", time.Hour, "") + `"` + strings.Repeat(" ", 3000) + `}`

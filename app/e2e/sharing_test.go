@@ -46,7 +46,7 @@ func TestAWebhookIsAnsweredWhileALargeBatchGoesOn(t *testing.T) {
 		}
 		a := <-done
 		if a.HTTP != http.StatusAccepted || strings.Count(a.Raw, `"recipients":301`) != n {
-			t.Errorf("%d %.300s", a.HTTP, a.Raw)
+			t.Errorf("%d %.300s … %s", a.HTTP, a.Raw, a.Raw[max(0, len(a.Raw)-600):])
 		}
 		for i := 1; i < n; i++ {
 			if f := first.want("event"); f.n() != i {

@@ -101,6 +101,7 @@ func (s *sse) closed() int {
 }
 
 func TestAStreamHasTheSameFramesOrderAndCursorAsASocket(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	tok := token(t, "patient-1", time.Hour, "")
 	w.fireTo("patient-1", 1)
@@ -144,6 +145,7 @@ func TestAStreamHasTheSameFramesOrderAndCursorAsASocket(t *testing.T) {
 }
 
 func TestAStreamTellsGapsAndRecallsAndWhyItEnds(t *testing.T) {
+	t.Parallel()
 	w := start(t, func(s *server.Settings) { s.MailboxLimit = 10 })
 	tok := token(t, "patient-1", time.Hour, "")
 	first := w.stream(tok, "", "")
@@ -192,6 +194,7 @@ func TestAStreamTellsGapsAndRecallsAndWhyItEnds(t *testing.T) {
 }
 
 func TestDataOfSeveralLinesArrivesWholeOverAStream(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	s := w.stream(token(t, "patient-1", time.Hour, ""), "", "")
 	s.want("connected")
@@ -217,6 +220,7 @@ func (w *world) poll(tok, query string) pollReply {
 }
 
 func TestAPollAnswersWithWhatThereIsOrAsSoonAsThereIsSomething(t *testing.T) {
+	t.Parallel()
 	w := start(t, func(s *server.Settings) { s.MailboxLimit = 300 })
 	tok := token(t, "patient-1", time.Hour, "")
 	p := w.poll(tok, "?waitMs=0")
@@ -256,6 +260,7 @@ func TestAPollAnswersWithWhatThereIsOrAsSoonAsThereIsSomething(t *testing.T) {
 }
 
 func TestAcksWithoutASocketCountForTheUser(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	tok := token(t, "patient-1", time.Hour, "")
 	s := w.stream(tok, "", "")
@@ -295,6 +300,7 @@ func TestAcksWithoutASocketCountForTheUser(t *testing.T) {
 }
 
 func TestBadStreamsAndPollsAreRefused(t *testing.T) {
+	t.Parallel()
 	w := start(t, func(s *server.Settings) { s.SessionsByUser = 1 })
 	good := token(t, "patient-1", time.Hour, "")
 	for _, path := range []string{"/v1/stream", "/v1/poll", "/v1/acks"} {

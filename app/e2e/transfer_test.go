@@ -151,6 +151,7 @@ func (l *life) goesOn(t *testing.T, w *world) {
 }
 
 func TestAStoreIsCarriedToRedisAndBackAndNobodyNotices(t *testing.T) {
+	t.Parallel()
 	r := redistest.Start(t)
 	stops := []carriage{onFile(t.TempDir()), inRedis(r.URL(), "one"), onFile(t.TempDir()), inRedis(r.URL(), "two"), inRedis(r.URL(), "three"), onFile(t.TempDir())}
 	w := start(t, stops[0].set)
@@ -166,6 +167,7 @@ func TestAStoreIsCarriedToRedisAndBackAndNobodyNotices(t *testing.T) {
 
 // By real processes, through a pipe, the way the help says.
 func TestAStoreGoesThroughAPipe(t *testing.T) {
+	t.Parallel()
 	r, dir := redistest.Start(t), t.TempDir()
 	w := start(t, onFile(dir).set)
 	l := lived(t, w)
@@ -190,6 +192,7 @@ func TestAStoreGoesThroughAPipe(t *testing.T) {
 }
 
 func TestHalfAnImportIsNoStoreAndStartsOver(t *testing.T) {
+	t.Parallel()
 	r := redistest.Start(t)
 	from := onFile(t.TempDir())
 	w := start(t, from.set)

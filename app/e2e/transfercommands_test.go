@@ -13,6 +13,7 @@ import (
 )
 
 func TestExportAndImportSayWhatToMend(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	thesis := filepath.Join(dir, "thesis.txt")
 	must(t, os.WriteFile(thesis, []byte("the only copy\n"), 0o600))
@@ -73,6 +74,7 @@ func TestAnExportIsForItsOwnerAlone(t *testing.T) {
 }
 
 func TestExportAndImportHaveTheSettingsOfTheStoreThatServeHas(t *testing.T) {
+	t.Parallel()
 	flag := regexp.MustCompile(`(?s)--[a-z-]+=?[^-]*?\(\$BRIDGE_(?:DATA_DIR|REDIS_\w+|ID_RETENTION|MAILBOX_LIMIT)\)`)
 	_, serve, _ := told(t, nil, "serve", "--help")
 	tidy := func(help string) (list []string) {
@@ -100,6 +102,7 @@ func TestExportAndImportHaveTheSettingsOfTheStoreThatServeHas(t *testing.T) {
 
 // Ctrl-C while a pipe gives nothing more.
 func TestCtrlCEndsAnImportInOrder(t *testing.T) {
+	t.Parallel()
 	from, to := t.TempDir(), t.TempDir()
 	w := start(t, func(s *server.Settings) { s.DataDir = from })
 	for range 300 {

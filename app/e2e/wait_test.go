@@ -32,6 +32,7 @@ func (w *world) ask(id, body, level, timeout string) answer {
 }
 
 func TestACallerMayWaitForReceivedAndForAcked(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	w.connect("listens", "").pump()
 	w.acking("acks")
@@ -68,6 +69,7 @@ func TestACallerMayWaitForReceivedAndForAcked(t *testing.T) {
 }
 
 func TestADuplicateTellsTheStateAsOfNowAndMayWaitToo(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	const body = `{"type":"t","to":{"user":"patient-1"},"data":1}`
 	first := w.fire("msg_d", body)
@@ -94,6 +96,7 @@ func TestADuplicateTellsTheStateAsOfNowAndMayWaitToo(t *testing.T) {
 }
 
 func TestTheLeastAdvancedOfThoseOnlineSetsTheStatus(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	w.acking("acks")
 	slow := w.connect("slow", "")
@@ -106,6 +109,7 @@ func TestTheLeastAdvancedOfThoseOnlineSetsTheStatus(t *testing.T) {
 }
 
 func TestASessionThatEndsWhileItIsWaitedForLeavesTheCallerToItsTimeout(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	s := w.connect("patient-1", "")
 	answers := make(chan answer)
@@ -119,6 +123,7 @@ func TestASessionThatEndsWhileItIsWaitedForLeavesTheCallerToItsTimeout(t *testin
 }
 
 func TestADrainAnswersThoseWhoWaitAtOnce(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	s := w.connect("patient-1", "").pump()
 	answers := make(chan answer)
@@ -134,6 +139,7 @@ func TestADrainAnswersThoseWhoWaitAtOnce(t *testing.T) {
 // The pong of a message and the wait of its caller race: whoever is first, the
 // caller is told.
 func TestAWaitNeverMissesThePongThatAnswersForIt(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	w.connect("patient-1", "").pump()
 	for i := range 300 {
@@ -150,6 +156,7 @@ func TestAWaitNeverMissesThePongThatAnswersForIt(t *testing.T) {
 }
 
 func TestBadWaitsAreRefusedWithTheLimitNamed(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	for query, detail := range map[string]string{
 		"wait=seen":                    "received or acked",

@@ -14,9 +14,11 @@ import (
 
 	"hookbridge/app/server"
 	"hookbridge/auth"
+	"hookbridge/auth/authtest"
 )
 
 func TestASignedWebhookReachesTheOnePersonItIsFor(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	s, other := w.connect("patient-42", ""), w.connect("patient-43", "")
 	a := w.fire("msg_2KWP", `{"type":"patient.added","timestamp":"2026-11-22T20:36:00Z","to":{"user":"patient-42"},"ttl":86400,
@@ -38,6 +40,7 @@ func TestASignedWebhookReachesTheOnePersonItIsFor(t *testing.T) {
 }
 
 func TestTheReplySaysWhoGotIt(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	if a := w.fireTo("patient-1", 1); a.Status != "queued" || a.Sessions != 0 {
 		t.Errorf("nobody online: %s", a.Raw)
@@ -64,6 +67,7 @@ func TestTheReplySaysWhoGotIt(t *testing.T) {
 }
 
 func TestARepeatedIdIsAnsweredWithTheStateAsOfNow(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	const body = `{"type":"t","to":{"user":"patient-1"},"data":1}`
 	first := w.fire("msg_1", body)
@@ -90,6 +94,7 @@ func TestARepeatedIdIsAnsweredWithTheStateAsOfNow(t *testing.T) {
 }
 
 func Test64ConcurrentRetriesOfOneIdDeliverOnce(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	s := w.connect("patient-1", "")
 	const body = `{"type":"t","to":{"user":"patient-1"},"data":{"n":1}}`
@@ -115,6 +120,7 @@ func Test64ConcurrentRetriesOfOneIdDeliverOnce(t *testing.T) {
 }
 
 func TestSessionsNamedInExceptAreLeftOut(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	a, b := w.connect("patient-1", ""), w.connect("patient-1", "")
 	got := w.fire("m1", fmt.Sprintf(`{"type":"t","to":{"user":"patient-1"},"except":{"sessions":[%q]}}`, a.id))
@@ -135,6 +141,7 @@ func TestSessionsNamedInExceptAreLeftOut(t *testing.T) {
 }
 
 func TestAWebhookComesAsProxiesAndLibrariesSendIt(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	const zeros = "v1,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 	for name, edit := range map[string]func(h http.Header){
@@ -186,6 +193,7 @@ func rename(h http.Header, from, to string) {
 }
 
 func TestEachBadWebhookGetsItsStatusAndWhatToMend(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	const canary = "canary-4711"
 	good := `{"type":"t","to":{"user":"patient-1"},"data":"` + canary + `"}`
@@ -249,6 +257,7 @@ func TestEachBadWebhookGetsItsStatusAndWhatToMend(t *testing.T) {
 }
 
 func TestOtherPathsAndMethodsAnswerWithProblemsToo(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	for path, want := range map[string]string{
 		"GET /nowhere": "404 not_found", "GET /webhooks/events": "405 method_not_allowed", "DELETE /v1/tickets": "405 method_not_allowed",
@@ -277,8 +286,9 @@ func TestOtherPathsAndMethodsAnswerWithProblemsToo(t *testing.T) {
 }
 
 func TestSvixNamesPublicKeysAndRotatedSecretsAreAccepted(t *testing.T) {
-	private, public := auth.NewWebhookKeyPair()
-	second := auth.NewWebhookSecret()
+	t.Parallel()
+	private, public := authtest.NewWebhookKeyPair()
+	second := authtest.NewWebhookSecret()
 	w := start(t, func(s *server.Settings) {
 		s.WebhookSecrets = append(s.WebhookSecrets, server.Secret(public), server.Secret(second))
 	})
@@ -315,6 +325,7 @@ func TestSvixNamesPublicKeysAndRotatedSecretsAreAccepted(t *testing.T) {
 // Requests of one kept-alive connection share buffers: whatever a handler kept
 // of an earlier one would change under the later ones.
 func TestNothingThatARequestCarriesIsKeptAsAView(t *testing.T) {
+	t.Parallel()
 	w := start(t)
 	conn, err := net.Dial("tcp", w.p.Addr())
 	if err != nil {

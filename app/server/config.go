@@ -69,6 +69,20 @@ type Settings struct {
 	PingInterval   time.Duration `default:"25s" range:"1s..10m" env:"BRIDGE_PING_INTERVAL" help:"Heartbeat of sessions; silence of 2.5 times as long ends one."`
 	LogLevel       string        `default:"info" enum:"debug,info,warn,error" env:"BRIDGE_LOG_LEVEL" help:"debug, info, warn or error."`
 	Audit          string        `default:"off" env:"BRIDGE_AUDIT" help:"Where the audit log goes, one JSON line an act: off, stderr, stdout, or a file's path (appended to)."`
+
+	Times Times `kong:"-"`
+}
+
+// Times are limits of time that are no settings, because PROTOCOL.md promises them or
+// because nobody has a reason to change them. Each has its default, which stands
+// beside it, where it is 0.
+type Times struct {
+	FirstFrame    time.Duration // for the first frame of a connection; 5 s
+	Request       time.Duration // for a request's header and body; 10 s
+	Message       time.Duration // for one message of a session, in however many fragments; 10 s
+	RedisLease    time.Duration // how long a machine that is not heard of counts as live; 15 s
+	RedisRenew    time.Duration // how often a machine says that it lives; 3 s
+	RedisPatience time.Duration // for an answer of Redis; 5 s
 }
 
 // Store is the settings of where messages are kept, the same for every command

@@ -85,7 +85,7 @@ func NewProgram(ctx context.Context, s Settings, demo *Demo, log *slog.Logger) (
 	}
 	p.lowered = s.fit(openFiles())
 	p.registry = registry
-	store, live, tickets, err := s.openStore(ctx, log, registry, p.guard)
+	store, live, tickets, err := s.openStore(ctx, s.Times, log, registry, p.guard)
 	if err != nil {
 		return p, err
 	}
@@ -110,7 +110,7 @@ func NewProgram(ctx context.Context, s Settings, demo *Demo, log *slog.Logger) (
 	p.bridge = bridge.New(bridge.Config{
 		DefaultTTL: s.DefaultTTL, MaxBytes: s.MaxBytes, MaxSessions: s.MaxSessions, SessionsPerUser: s.SessionsByUser,
 		UserRate: s.UserRate, UserBytes: float64(s.UserBytes),
-		DrainTimeout: s.DrainTimeout, PingEvery: s.PingInterval, Logger: log, Audit: audit, Registerer: registry, Guard: p.guard,
+		DrainTimeout: s.DrainTimeout, PingEvery: s.PingInterval, ConnectTimeout: s.Times.FirstFrame, Logger: log, Audit: audit, Registerer: registry, Guard: p.guard,
 	}, store, live, handlers.Authenticator(tokens))
 	p.server = handlers.New(handlers.Options{
 		Bridge: p.bridge, Webhooks: webhooks, Senders: senders, Tokens: tokens, Tickets: tickets,
@@ -118,6 +118,7 @@ func NewProgram(ctx context.Context, s Settings, demo *Demo, log *slog.Logger) (
 		PathPrefix: s.PathPrefix, HideMetrics: s.MetricsListen != "",
 		MaxConnections: s.MaxConnections, MaxUnauthenticated: s.MaxUnproven,
 		MaxPendingPerAddress: s.MaxPending, MaxBatchBytes: s.MaxBatchBytes, ConnectRate: s.ConnectRate, Demo: demo,
+		RequestTimeout: s.Times.Request, MessageTimeout: s.Times.Message,
 	})
 	return p, nil
 }

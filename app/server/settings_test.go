@@ -17,6 +17,9 @@ import (
 // eachSetting calls f for every setting of serve.
 func eachSetting(v reflect.Value, f func(v reflect.Value, tag reflect.StructTag)) {
 	for i := range v.NumField() {
+		if v.Type().Field(i).Name == "Times" {
+			continue
+		}
 		if v.Field(i).Kind() == reflect.Struct {
 			eachSetting(v.Field(i), f)
 			continue

@@ -19,7 +19,7 @@ import (
 
 // openStore opens where messages are kept: one file, or a Redis that many machines
 // share. Tickets are kept there too, so that any machine redeems them.
-func (s *Store) openStore(ctx context.Context, log *slog.Logger, registry prometheus.Registerer, g *guard.Guard) (bridge.Store, bridge.Live, handlers.Tickets, error) {
+func (s *Store) openStore(ctx context.Context, t Times, log *slog.Logger, registry prometheus.Registerer, g *guard.Guard) (bridge.Store, bridge.Live, handlers.Tickets, error) {
 	if s.RedisURL == "" {
 		o := s.sqliteOptions(log)
 		o.Registerer, o.Guard = registry, g
@@ -30,6 +30,7 @@ func (s *Store) openStore(ctx context.Context, log *slog.Logger, registry promet
 		return e, local.New(e, nil), auth.NewTickets(ticketLife, maxTickets, time.Now), nil
 	}
 	o := s.redisOptions(log)
+	o.Lease, o.Renew, o.Patience = t.RedisLease, t.RedisRenew, t.RedisPatience
 	o.Registerer, o.Guard = registry, g
 	e, err := redis.Open(ctx, o)
 	if err != nil {

@@ -14,8 +14,8 @@ var (
 		"%23 for #, %2F for /, %3F for ?, %25 for %, %40 for @, %5B and %5D for [ and ], %20 for a blank")
 )
 
-// CheckURL says what is wrong with Options.URL. The error has no part of the URL in it, which may
-// have a password; the parsers' own errors would repeat it.
+// CheckURL says what is wrong with Options.URL. The error has no part of the URL in it,
+// which may have a password; the parsers' own errors would repeat it.
 func CheckURL(text string) error {
 	scheme, rest, ok := strings.Cut(text, "://")
 	if !ok || scheme != "redis" && scheme != "rediss" && scheme != "unix" {

@@ -101,8 +101,8 @@ func (a *appending) publishArgs(keys, args []string) ([]string, []string) {
 }
 
 // deliver is the call that puts a message whose id is claimed into the mailbox. number is
-// the mailbox's number among those that share the message; if it is below 0, the mailbox gets
-// a copy of its own. With only nothing new is stored.
+// the mailbox's number among those that share the message; if it is below 0, the mailbox
+// gets a copy of its own. With only nothing new is stored.
 func (a *appending) deliver(blob string, number int, only bool) call {
 	e, b := a.e, a.box
 	till, ttl := e.until(a.m)

@@ -88,6 +88,7 @@ func same(t *testing.T, a, b redis.Options, c *storetest.Clock) {
 }
 
 func TestAnArchiveCarriesAStoreWhole(t *testing.T) {
+	heavy(t)
 	one, other, cluster := redistest.Start(t, "--appendfsync", "everysec"), redistest.Start(t, "--appendfsync", "everysec"), redistest.StartCluster(t)
 	for _, way := range []struct{ name, from, to string }{
 		{"from one Redis to another", one.URL(), other.URL()},
@@ -115,6 +116,7 @@ func TestEntriesComeInTheOrderOfTheContractAndNoneThatExpired(t *testing.T) {
 }
 
 func TestEntriesThatComeTwiceCountAsOne(t *testing.T) {
+	heavy(t)
 	one, cluster := redistest.Start(t, "--appendfsync", "everysec"), redistest.StartCluster(t)
 	t.Run("in a batch each", func(t *testing.T) {
 		c := storetest.NewClock()
@@ -134,6 +136,7 @@ func TestEntriesThatComeTwiceCountAsOne(t *testing.T) {
 }
 
 func TestADumpEndsWithTheErrorOfTheServer(t *testing.T) {
+	heavy(t)
 	c, s := storetest.NewClock(), redistest.Start(t)
 	from := filled(t, s.URL(), c)
 	from.Patience = 2 * time.Second
@@ -151,6 +154,7 @@ func TestADumpEndsWithTheErrorOfTheServer(t *testing.T) {
 }
 
 func TestNothingIsLeftOutOfALargeStore(t *testing.T) {
+	heavy(t)
 	s := redistest.Start(t, "--appendfsync", "everysec")
 	e, _ := quick(t, redis.Options{URL: s.URL(), Prefix: "a"})
 	want := make(map[string]bool)
@@ -193,6 +197,7 @@ func TestNothingIsLeftOutOfALargeStore(t *testing.T) {
 }
 
 func TestNoBridgeStartsOnHalfAnImport(t *testing.T) {
+	heavy(t)
 	s := redistest.Start(t)
 	c := storetest.NewClock()
 	from := filled(t, s.URL(), c)
@@ -252,6 +257,7 @@ func TestNoBridgeStartsOnHalfAnImport(t *testing.T) {
 }
 
 func TestAnArchiveIsRefusedWhileAMachineRuns(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	o := redis.Options{URL: s.URL()}
 	e := open(t, o)
@@ -263,6 +269,7 @@ func TestAnArchiveIsRefusedWhileAMachineRuns(t *testing.T) {
 }
 
 func TestAStoreWithALifeOfItsOwnIsNotLoadedInto(t *testing.T) {
+	heavy(t)
 	c := storetest.NewClock()
 	cluster := redistest.StartCluster(t)
 	if err := archive(t, filled(t, cluster.URL(), c)).Begin(t.Context()); !errors.Is(err, bridge.ErrNotEmpty) {
@@ -274,6 +281,7 @@ func TestAStoreWithALifeOfItsOwnIsNotLoadedInto(t *testing.T) {
 }
 
 func TestWhatIsLoadedIsOnAsManyReplicasAsAnAppend(t *testing.T) {
+	heavy(t)
 	c := storetest.NewClock()
 	primary := redistest.Start(t)
 	from := filled(t, redistest.Start(t).URL(), c)
@@ -295,6 +303,7 @@ func TestWhatIsLoadedIsOnAsManyReplicasAsAnAppend(t *testing.T) {
 
 // What the server had not written to its disk by then is gone, and nothing else tells so.
 func TestAnImportIsNotFinishedOnAServerThatWasRestartedMeanwhile(t *testing.T) {
+	heavy(t)
 	c, s := storetest.NewClock(), redistest.Start(t)
 	o := fresh(s.URL(), c)
 	a := archive(t, o)
@@ -314,6 +323,7 @@ func TestAnImportIsNotFinishedOnAServerThatWasRestartedMeanwhile(t *testing.T) {
 }
 
 func TestRevocationsOfAnOlderVersionAreCarriedOrSpokenOf(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	o := redis.Options{URL: s.URL()}
 	e := open(t, o)

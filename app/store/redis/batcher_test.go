@@ -13,9 +13,15 @@ import (
 	"hookbridge/app/store/redis/redistest"
 )
 
+func TestBatch(t *testing.T) {
+	t.Parallel()
+	t.Run("stores a message whose sender gave up", senderGaveUp)
+	t.Run("with one bad mailbox does not fail others", oneBadMailbox)
+}
+
 // What this machine publishes comes back to it without the message. Whoever gave
 // up waiting has it no longer at hand: the session is told to look in the store.
-func TestAMessageWhoseSenderGaveUpIsFoundInTheStore(t *testing.T) {
+func senderGaveUp(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	proxy := redistest.NewProxy(t, s.Addr)
@@ -38,7 +44,7 @@ func TestAMessageWhoseSenderGaveUpIsFoundInTheStore(t *testing.T) {
 
 // Messages that go together are each on their own: one that fails, or is known,
 // does nothing to the others.
-func TestOneBadMailboxDoesNotSinkOthersThatGoTogether(t *testing.T) {
+func oneBadMailbox(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	e, h := quick(t, redis.Options{URL: s.URL()})

@@ -11,10 +11,10 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// Erase implements bridge.Store. Messages that other users have, too, stay theirs. First the
-// user's name is taken out of the entries of ids. Then all of the user's own keys go in one
-// step, in which the sessions are told. Last, the name is taken off the lists of groups
-// and of users. If a step fails, all of them can be done once more.
+// Erase implements bridge.Store. Messages that other users have, too, stay theirs. First
+// the user's name is taken out of the entries of ids. Then all of the user's own keys go
+// in one step, in which the sessions are told. Last, the name is taken off the lists of
+// groups and of users. If a step fails, all of them can be done once more.
 func (e *Store) Erase(ctx context.Context, user string) error {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
@@ -40,7 +40,7 @@ func (e *Store) Erase(ctx context.Context, user string) error {
 		return err
 	}
 	now := e.opts.Now()
-	keys := []string{b.h, b.l, b.m, b.g, b.t, b.logs(), b.tokens(), e.sights(b, now), e.sights(b, now.Add(-e.opts.IDRetention))}
+	keys := []string{b.h, b.l, b.m, b.g, b.t, b.logs(), b.tokens(), e.seenKey(b, now), e.seenKey(b, now.Add(-e.opts.IDRetention))}
 	keys = append(keys, e.indexes(b)...)
 	n := bridge.Notice{Kind: bridge.NoticeErased, User: user}
 	if _, err = e.runDurable(ctx, call{&e.scripts.erase, keys, []string{e.channel(), e.self, e.notice(n), itoa(now.UnixNano())}}); err != nil {

@@ -14,6 +14,7 @@ import (
 // time, they would count as expired from then on, and their readers would be told of a
 // gap.
 func TestWhatWasRemovedOnPurposeIsKnownAsLongAsTheMailboxIs(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	e, _ := quick(t, redis.Options{URL: s.URL()})
 	for user, remove := range map[string]func(){

@@ -49,11 +49,11 @@ func (e *Store) Check(ctx context.Context) error {
 	if !e.listening.Load() {
 		return fmt.Errorf("%w: other machines are not heard", bridge.ErrUnavailable)
 	}
-	limited, cancel := context.WithTimeout(ctx, checkTimeout)
+	limited, cancel := context.WithTimeout(ctx, min(checkTimeout, e.opts.Patience))
 	defer cancel()
 	err = e.probe(limited)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		err = fmt.Errorf("%w: it has not answered for %v", bridge.ErrUnavailable, checkTimeout)
+		err = fmt.Errorf("%w: it has not answered for %v", bridge.ErrUnavailable, min(checkTimeout, e.opts.Patience))
 	}
 	if ctx.Err() == nil {
 		e.health.note(err)
@@ -82,8 +82,8 @@ func (e *Store) probe(ctx context.Context) error {
 	return nil
 }
 
-// probeTag is the tag of the mailbox for checks; on a Cluster a number follows. Keys whose tags
-// begin with it are not counted as content of the store; see Archive.Begin.
+// probeTag is the tag of the mailbox for checks; on a Cluster a number follows. Keys
+// whose tags begin with it are not counted as content of the store; see Archive.Begin.
 const probeTag = "machines"
 
 // probeAt puts a message into the mailbox for checks with a tag, by the scripts of an

@@ -11,8 +11,8 @@ import (
 )
 
 // An erasure takes the user's name out of all entries of ids. Which ids name a user is
-// therefore indexMember in the user's own keys. There is a list for each period in which the ids on
-// it are forgotten, so that a list expires with its ids.
+// therefore indexed in the user's own keys. There is a list for each period in which
+// the ids on it are forgotten, so that a list expires with its ids.
 
 // indexStretch is the length of such a period, milliseconds: the longer, the fewer lists
 // there are to look at.
@@ -41,7 +41,7 @@ func (e *Store) indexes(b mailbox) (keys []string) {
 
 // indexedKey is the key that says since when ids are listed (milliseconds): 0 for a
 // store that has listed them from the beginning.
-func (e *Store) indexedKey() string { return e.opts.Prefix + ":{machines}:indexMember" }
+func (e *Store) indexedKey() string { return e.opts.Prefix + ":{machines}:indexed" }
 
 // beginIndex notes since when ids are listed, once for a store.
 func (e *Store) beginIndex(ctx context.Context) error {

@@ -26,8 +26,8 @@ func (e *Store) mailboxAt(tag string) mailbox {
 
 func (e *Store) mailboxOf(user string) mailbox { return e.mailboxAt("u" + short(user)) }
 
-// delivered is the key that holds the place of an id's message in this mailbox, if the id's own
-// entry does not hold it.
+// delivered is the key that holds the place of an id's message in this mailbox, if the
+// id's own entry does not hold it.
 func (b mailbox) delivered(id string) string { return b.base + "i:" + id }
 
 func (b mailbox) logs() string        { return b.base + "T" }
@@ -35,9 +35,9 @@ func (b mailbox) revocations() string { return b.base + "R" }
 func (b mailbox) groups() string      { return b.base + "G" }
 func (b mailbox) tokens() string      { return b.base + "K" }
 
-// sights is the key of what a user saw in one period of IDRetention; the current period and the one
-// before cover all ids that are known.
-func (e *Store) sights(b mailbox, at time.Time) string {
+// seenKey is the key of what a user saw in one period of IDRetention; the current period
+// and the one before cover all ids that are known.
+func (e *Store) seenKey(b mailbox, at time.Time) string {
 	return b.base + "S" + strconv.FormatInt(at.UnixMilli()/e.opts.IDRetention.Milliseconds(), 10)
 }
 
@@ -68,5 +68,5 @@ func (e *Store) formatKey() string { return e.opts.Prefix + ":{machines}:format"
 // importKey is the key that is there while an import is not finished.
 func (e *Store) importKey() string { return e.opts.Prefix + ":{machines}:import" }
 
-// channel is the prefix of a machine's channel; with "all" it is the channel of all machines.
+// channel is the prefix of each machine's channel; with "all" it is the one that all share.
 func (e *Store) channel() string { return e.opts.Prefix + ":c:" }

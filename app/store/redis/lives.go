@@ -20,13 +20,13 @@ import (
 // twice, even if the list of lives itself went back in time.
 //
 // A life is bound to the primaries that it began on, by their replication ids
-// (master_replid: a server gets a new one whenever it starts or is promoted). No key in Redis can
-// tell whether the server that answers is still the same one, because the key would be
-// restored or replicated with the rest. What is neither stored nor replicated is the
-// cache of scripts. The text of each script therefore names the life: a server that has
-// restarted or taken over does not have it (NOSCRIPT), whatever its data says. The Store
-// then asks which servers are primaries (see adoptLife), and begins a new life unless the
-// current one is bound to all of them. It never sends a script by its source.
+// (master_replid: a server gets a new one whenever it starts or is promoted). No key in
+// Redis can tell whether the server that answers is still the same one, because the key
+// would be restored or replicated with the rest. What is neither stored nor replicated is
+// the cache of scripts. The text of each script therefore names the life: a server that
+// has restarted or taken over does not have it (NOSCRIPT), whatever its data says. The
+// Store then asks which servers are primaries (see adoptLife), and begins a new life
+// unless the current one is bound to all of them. It never sends a script by its source.
 //
 // In addition each script on a single Redis compares the current life's name with its
 // own, so that all machines go over to a new life at the same moment. A script on a Cluster
@@ -207,9 +207,9 @@ func (e *Store) findLife(ctx context.Context, from *storeLife, least int64) erro
 }
 
 // adoptLife asks every primary for its replication id. If the current life is bound to
-// all of them it adopts that life, or else it begins a new one, and has the primaries cache the life's
-// scripts. It uses one connection for each server, which must not change its
-// role meanwhile.
+// all of them it adopts that life, or else it begins a new one, and has the primaries
+// cache the life's scripts. It uses one connection for each server, which must not change
+// its role meanwhile.
 func (e *Store) adoptLife(ctx context.Context, from *storeLife, least int64) (lf *storeLife, epoch string, err error) {
 	servers, err := e.connectPrimaries(ctx)
 	for _, s := range servers {

@@ -34,8 +34,8 @@ func (e *Store) unlistSession(session string) rueidis.Completed {
 	return e.client.B().Hdel().Key(live).Field(session).Build()
 }
 
-// reapDead reaps the machines whose leases (until, by machine) lapsed long ago. It does so beside
-// the renewals of this machine's own lease, one round at a time.
+// reapDead reaps the machines whose leases (until, by machine) lapsed long ago. It does
+// so beside the renewals of this machine's own lease, one round at a time.
 func (e *Store) reapDead(now int64, until map[string]int64) {
 	var dead []string
 	for machine, t := range until {

@@ -17,9 +17,9 @@ import (
 //go:embed lua/*.lua
 var luaFiles embed.FS
 
-// script is sent by its hash, which it has of the life that it is sent in.
+// script is one script. It is sent by its hash, which differs from life to life.
 type script struct {
-	n    int    // in life.hashes
+	n    int    // its index in storeLife.hashes
 	body string // lua/lib.lua and the script itself, without the life's constants
 }
 
@@ -96,7 +96,7 @@ type call struct {
 	args   []string
 }
 
-// keysIn are a call's keys, and the current life's name where scripts look at it.
+// keysIn are a call's keys, and the key of the current life's name if scripts check that.
 func (e *Store) keysIn(lf *storeLife, c call) []string {
 	if lf.name == "" || e.cluster {
 		return c.keys
@@ -110,13 +110,12 @@ func (e *Store) byHash(lf *storeLife, c call) rueidis.Completed {
 	return e.client.B().Evalsha().Sha1(lf.hashes[c.script.n]).Numkeys(int64(len(keys))).Key(keys...).Arg(c.args...).Build()
 }
 
-// bySource sends a script whole: only for who has the store alone, in no life.
+// bySource sends a script's text: only for an Archive, which runs scripts in no life.
 func (e *Store) bySource(lf *storeLife, c call) rueidis.Completed {
 	return e.client.B().Eval().Script(lf.source(c.script)).Numkeys(int64(len(c.keys))).Key(c.keys...).Arg(c.args...).Build()
 }
 
-// run runs a script in the life that the store lives. Errors: ErrUnavailable, the
-// context's.
+// run runs a script in the store's current life. Errors: ErrUnavailable, the context's.
 func (e *Store) run(ctx context.Context, c call) (m rueidis.RedisMessage, err error) {
 	err = e.inLife(ctx, func(lf *storeLife) (err error) {
 		m, err = e.runOnce(ctx, lf, c)
@@ -134,8 +133,8 @@ func (e *Store) runOnce(ctx context.Context, lf *storeLife, c call) (rueidis.Red
 	return r.ToMessage()
 }
 
-// runDurable runs a script that writes what a caller will be promised: with
-// WaitReplicas it returns only when so many have it.
+// runDurable runs a script whose writes a caller is promised: with WaitReplicas it returns
+// when so many replicas have them.
 func (e *Store) runDurable(ctx context.Context, c call) (m rueidis.RedisMessage, err error) {
 	err = e.inLife(ctx, func(lf *storeLife) (err error) {
 		m, err = e.runOnceDurably(ctx, lf, c)
@@ -152,8 +151,8 @@ func (e *Store) runOnceDurably(ctx context.Context, lf *storeLife, c call) (ruei
 	return e.runAndWait(ctx, lf, c)
 }
 
-// runAndWait is runOnce, and waits for replicas: over a connection of its own,
-// because WAIT speaks for the writes of that.
+// runAndWait is runOnce and waits for replicas. It uses a connection of its own, because
+// WAIT waits for the writes of its connection.
 func (e *Store) runAndWait(ctx context.Context, lf *storeLife, c call) (rueidis.RedisMessage, error) {
 	own, release := e.client.Dedicate()
 	defer release()
@@ -175,7 +174,7 @@ func unknownScript(err error) bool {
 	return errors.As(err, &r) && r.IsNoScript()
 }
 
-// fault says what an error of Redis means to the port. A nil reply is no error.
+// fault turns an error of Redis into one of the port's. A nil reply is no error.
 func (e *Store) fault(ctx context.Context, err error) error {
 	switch {
 	case err == nil, rueidis.IsRedisNil(err):
@@ -192,7 +191,7 @@ func (e *Store) fault(ctx context.Context, err error) error {
 		if code, _, _ := strings.Cut(r.Error(), " "); code == "READONLY" && !e.cluster {
 			e.conns.drop()
 		}
-		// A script's error repeats the arguments of no command, only its own text.
+		// A script's error has no arguments of commands in it, only its own text.
 		text, _, _ := strings.Cut(r.Error(), "script:")
 		return fmt.Errorf("%w: redis: %s", bridge.ErrUnavailable, strings.TrimSpace(text))
 	}

@@ -12,9 +12,10 @@ import (
 )
 
 // A message to several is kept once, by its id. Each mailbox holds only that id and the
-// mailbox's number among those that share the message. A bit for each number says
-// whether its mailbox still holds the message; the last mailbox that gives the message up deletes it.
-// If a mailbox gave it up and the bits were not told, the message goes when it expires.
+// mailbox's number among those that share the message. A bit for each number says whether
+// its mailbox still holds the message; the last mailbox that gives the message up deletes
+// it. If a mailbox gave it up and the bits were not told, the message goes when it
+// expires.
 
 const (
 	// shareFrom is the least size of a payload, bytes, that is shared: for a smaller one

@@ -1,14 +1,12 @@
 package redis_test
 
 import (
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"hookbridge/app/bridge"
 	"hookbridge/app/store/redis"
@@ -66,7 +64,15 @@ func kept(s *redistest.Server) int {
 	return len(strings.Fields(s.Do("KEYS", "*}:b")))
 }
 
-func TestAMessageToSeveralIsKeptOnce(t *testing.T) {
+func TestSharedMessage(t *testing.T) {
+	t.Parallel()
+	t.Run("is kept once", sharedIsKeptOnce)
+	t.Run("goes with its last holder", sharedGoesWithLastHolder)
+	t.Run("that is gone reads as expired", sharedReadsAsExpired)
+	t.Run("that broke off is completed", sharedIsCompleted)
+}
+
+func sharedIsKeptOnce(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	e, _ := quick(t, redis.Options{URL: s.URL()})
@@ -95,7 +101,7 @@ func TestAMessageToSeveralIsKeptOnce(t *testing.T) {
 }
 
 // A payload goes with the last mailbox that held it, whatever took it out there.
-func TestASharedMessageGoesWithItsLastHolder(t *testing.T) {
+func sharedGoesWithLastHolder(t *testing.T) {
 	t.Parallel()
 	both := []string{"u", "v"}
 	for name, c := range map[string]struct {
@@ -148,7 +154,7 @@ func TestASharedMessageGoesWithItsLastHolder(t *testing.T) {
 }
 
 // A shared message that is not there any more reads as one that expired.
-func TestASharedMessageThatIsGoneReadsAsExpired(t *testing.T) {
+func sharedReadsAsExpired(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	e, _ := quick(t, redis.Options{URL: s.URL()})
@@ -167,7 +173,7 @@ func TestASharedMessageThatIsGoneReadsAsExpired(t *testing.T) {
 }
 
 // Who sends again what broke off completes it for those who have not got it.
-func TestAMessageToSeveralThatBrokeOffIsCompleted(t *testing.T) {
+func sharedIsCompleted(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	e, _ := quick(t, redis.Options{URL: s.URL()})
@@ -190,108 +196,5 @@ func TestAMessageToSeveralThatBrokeOffIsCompleted(t *testing.T) {
 	}
 	if n := kept(s); n != 0 {
 		t.Errorf("%d messages are kept", n)
-	}
-}
-
-// Erasing a user takes as long as that user's own ids do, not as all ids.
-func TestAnErasureReadsTheUsersOwnIDsOnly(t *testing.T) {
-	t.Parallel()
-	s := redistest.Start(t, "--appendfsync", "no")
-	e, _ := quick(t, redis.Options{URL: s.URL()})
-	var ms []*bridge.Message
-	for i := range 3000 {
-		ms = append(ms, message(fmt.Sprint("other-", i), fmt.Sprint("user-", i%50)))
-	}
-	for _, a := range e.AppendMany(deadline(t, 20*time.Second), ms) {
-		must(t, a.Err)
-	}
-	passing := message("passing", "u")
-	passing.Expires = time.Time{}
-	appendTo(t, e, passing)
-	appendTo(t, e, message("mine", "u"))
-	appendTo(t, e, large("ours", 500, "u", "user-1"))
-	gets := calls(t, s, "get")
-	must(t, e.Erase(t.Context(), "u"))
-	if n := calls(t, s, "get") - gets; n > 20 {
-		t.Errorf("it has read %d keys", n)
-	}
-	if n := calls(t, s, "scan"); n != 0 {
-		t.Errorf("it has looked through all keys, in %d pages", n)
-	}
-	for id, want := range map[string]string{"passing": "[]", "mine": "[]", "ours": "[user-1]"} {
-		rec, err := e.Lookup(t.Context(), id)
-		must(t, err)
-		var users []string
-		for _, f := range rec.Recipients {
-			users = append(users, f.User)
-		}
-		if fmt.Sprint(users) != want {
-			t.Errorf("%s is remembered for %v", id, users)
-		}
-	}
-}
-
-// Ids from before there were lists of them are looked for everywhere, as long as
-// there may be some.
-func TestAnErasureFindsIDsThatAreOnNoList(t *testing.T) {
-	t.Parallel()
-	s := redistest.Start(t)
-	e, _ := quick(t, redis.Options{URL: s.URL()})
-	appendTo(t, e, message("mine", "u"))
-	for _, k := range strings.Fields(s.Do("KEYS", "*}:I*")) {
-		s.Do("DEL", k)
-	}
-	s.Do("SET", redis.IndexedKey(e), strconv.FormatInt(time.Now().UnixMilli(), 10))
-	must(t, e.Erase(t.Context(), "u"))
-	rec, err := e.Lookup(t.Context(), "mine")
-	must(t, err)
-	if len(rec.Recipients) != 0 {
-		t.Errorf("%+v", rec.Recipients)
-	}
-}
-
-// What a machine leaves that died is taken out soon, and its name forgotten: no
-// append has to know of it any longer.
-func TestADeadMachineIsForgottenSoon(t *testing.T) {
-	heavy(t)
-	s := redistest.Start(t)
-	proxy := redistest.NewProxy(t, s.Addr)
-	dying, _ := quick(t, redis.Options{URL: proxy.URL(), Lease: mortal})
-	e, _ := quick(t, redis.Options{URL: s.URL(), Lease: mortal})
-	for i := range 300 { // more than are taken out in one go
-		join(t, dying, fmt.Sprint("user-", i), fmt.Sprint("ses_", i))
-	}
-	join(t, e, "here", "ses_here")
-	proxy.Cut()
-	redistest.Eventually(t, "the sessions to be gone", func() bool { return len(strings.Fields(s.Do("KEYS", "*:{u*}:l"))) == 1 })
-	redistest.Eventually(t, "the name to be forgotten", func() bool { return s.Do("ZCARD", redis.MachinesKey(e)) == "1" })
-	if n := strings.Fields(s.Do("KEYS", "*{machines}:[dl]:*")); len(n) != 1 { // its own, alive
-		t.Errorf("left: %v", n)
-	}
-	list, err := e.Presence(t.Context(), []string{"user-7"})
-	must(t, err)
-	if list[0].Sessions != 0 || time.Since(list[0].LastSeen) > time.Minute {
-		t.Errorf("%+v", list[0])
-	}
-}
-
-// One that was only cut off comes back with its sessions.
-func TestAMachineThatWasTakenForDeadComesBackWithItsSessions(t *testing.T) {
-	heavy(t)
-	s := redistest.Start(t)
-	proxy := redistest.NewProxy(t, s.Addr)
-	cut, _ := quick(t, redis.Options{URL: proxy.URL(), Lease: mortal})
-	e, _ := quick(t, redis.Options{URL: s.URL(), Lease: mortal})
-	join(t, cut, "u", "ses_1")
-	proxy.Cut()
-	redistest.Eventually(t, "it to be forgotten", func() bool { return s.Do("ZCARD", redis.MachinesKey(e)) == "1" })
-	proxy.Mend()
-	redistest.Eventually(t, "it to be back", func() bool { return online(t, e, "u") == 1 })
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	list, err := e.Sessions(ctx, "u")
-	must(t, err)
-	if len(list) != 1 || list[0].Session != "ses_1" {
-		t.Errorf("%+v", list)
 	}
 }

@@ -266,8 +266,8 @@ func (e *Store) enter(ctx context.Context) (limited context.Context, leave func(
 }
 
 // whileOpen calls do unless Close has begun, and Close waits for it: what the Store's own
-// loops write about this machine and its sessions must not come after Close has taken both out. It
-// does not wait for Close, which waits for the loops.
+// loops write about this machine and its sessions must not come after Close has taken
+// both out. It does not wait for Close, which waits for the loops.
 func (e *Store) whileOpen(do func(ctx context.Context) error) error {
 	if !e.gate.TryRLock() {
 		return bridge.ErrClosed

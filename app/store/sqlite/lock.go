@@ -19,7 +19,7 @@ type dirLock struct{ files []*os.File }
 func (l *dirLock) Close() error {
 	var errs []error
 	for _, f := range l.files {
-		errs = append(errs, f.Close())
+		errs = append(errs, unlock(f), f.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -40,3 +40,7 @@ func tryLock(f *os.File) (held bool, err error) {
 		}
 	}
 }
+
+// unlock gives the lock back at once. Closing the file alone would not: a program that
+// this process is just starting has a copy of the file until it runs.
+func unlock(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_UN) }

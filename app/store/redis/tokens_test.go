@@ -38,7 +38,14 @@ func mustBeIn(t *testing.T, e *redis.Store, group string, users ...string) {
 	}
 }
 
-func TestARefreshLeavesTheTokenBeforeToASessionOnAnotherMachine(t *testing.T) {
+func TestToken(t *testing.T) {
+	t.Parallel()
+	t.Run("that a refresh replaces stays good for a session on another machine", refreshLeavesOtherSessions)
+	t.Run("that Redis does not take leaves the session as it was", refusedRefresh)
+	t.Run("names its groups again where Redis has lost them", lostTokensAreSaidAgain)
+}
+
+func refreshLeavesOtherSessions(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	here, _ := quick(t, redis.Options{URL: s.URL()})
@@ -54,7 +61,7 @@ func TestARefreshLeavesTheTokenBeforeToASessionOnAnotherMachine(t *testing.T) {
 	mustBeIn(t, here, "ward")
 }
 
-func TestARefreshThatRedisDoesNotTakeLeavesTheSessionAsItWas(t *testing.T) {
+func refusedRefresh(t *testing.T) {
 	heavy(t)
 	s := redistest.Start(t)
 	proxy := redistest.NewProxy(t, s.Addr)
@@ -84,7 +91,7 @@ func TestARefreshThatRedisDoesNotTakeLeavesTheSessionAsItWas(t *testing.T) {
 	mustBeIn(t, other, "other")
 }
 
-func TestWhatTokensSaidIsSaidAgainWhereRedisHasLostIt(t *testing.T) {
+func lostTokensAreSaidAgain(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	proxy := redistest.NewProxy(t, s.Addr)
@@ -101,51 +108,4 @@ func TestWhatTokensSaidIsSaidAgainWhereRedisHasLostIt(t *testing.T) {
 	redistest.Eventually(t, "the lease to lapse", func() bool { return online(t, other, "kept") == 0 })
 	proxy.Mend()
 	redistest.Eventually(t, "the token to have a say again", func() bool { return slices.Equal(in(t, other, "ward"), []string{"kept"}) })
-}
-
-func TestAnErasureLeavesNoNameInTheListsOfGroups(t *testing.T) {
-	t.Parallel()
-	s := redistest.Start(t)
-	e, _ := quick(t, redis.Options{URL: s.URL()})
-	present(t, e, holding("canary-user", "ses_1", "a", "ward"))
-	present(t, e, holding("canary-user", "ses_1", "b", "ward", "night")) // "a" is over
-	must(t, e.SetMember(t.Context(), "set", "canary-user", true))
-	must(t, e.Revoke(t.Context(), "canary-user", bridge.Revocation{TokenID: "b"}))
-	present(t, e, holding("canary-user", "ses_2", "c", "home"))
-	must(t, e.Erase(t.Context(), "canary-user"))
-	commands := map[string][]string{"zset": {"ZRANGE"}, "set": {"SMEMBERS"}, "hash": {"HGETALL"}, "list": {"LRANGE"}}
-	for _, k := range strings.Fields(s.Do("KEYS", "*")) {
-		cmd := append(commands[s.Do("TYPE", k)], k)
-		if len(cmd) == 1 || strings.HasSuffix(k, "}:R") { // a string; revocations outlive their users
-			continue
-		}
-		if cmd[0] == "ZRANGE" || cmd[0] == "LRANGE" {
-			cmd = append(cmd, "0", "-1")
-		}
-		if strings.Contains(s.Do(cmd...), "canary-user") {
-			t.Errorf("%s still has the name", k)
-		}
-	}
-}
-
-func TestAnAckOfAnErasedUserWritesNothing(t *testing.T) {
-	t.Parallel()
-	s := redistest.Start(t)
-	e, _ := quick(t, redis.Options{URL: s.URL()})
-	present(t, e, holding("u", "ses_1", "a", "ward"))
-	appendTo(t, e, message("m", "u"))
-	appendTo(t, e, message("all", ""))
-	must(t, e.Erase(t.Context(), "u"))
-	state := func() (all string) {
-		for _, k := range strings.Fields(s.Do("KEYS", "*{u*}:h")) {
-			all += s.Do("HGETALL", k)
-		}
-		return all
-	}
-	before := state()
-	must(t, e.Ack(t.Context(), "u", e.Life(), bridge.Position{Mailbox: 1, Broadcast: 1}))
-	must(t, e.Ack(t.Context(), "never here", e.Life(), bridge.Position{Mailbox: 1, Broadcast: 1}))
-	if after := state(); after != before {
-		t.Errorf("before %s, after %s", before, after)
-	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -50,19 +51,45 @@ func onFile(live bool) storetest.RewindHarness {
 	}
 }
 
-func TestAnOlderFileThatIsPutBackIsFoundOut(t *testing.T) {
+// bothListen waits until two machines listen at the primary: at their own channels and at
+// that of all.
+func bothListen(t *testing.T, p *redistest.Pair) {
+	t.Helper()
+	redistest.Eventually(t, "both to listen at the primary", func() bool {
+		out, err := p.Primary.Try("PUBSUB", "CHANNELS")
+		return err == nil && len(strings.Fields(out)) == 3
+	})
+}
+
+func TestLife(t *testing.T) {
+	t.Parallel()
+	t.Run("of an older file that is put back is found out", olderFile)
+	t.Run("of a restart on an older file is found out by those who are connected", olderFileWhileConnected)
+	t.Run("of a lagging replica that is promoted is found out", laggingReplica)
+	t.Run("of a server that was a primary before is found out", formerPrimary)
+	t.Run("of an emptied Redis is another store's, and nobody was erased", emptiedServer)
+	t.Run("that is new is told to every machine", everyMachineHears)
+	t.Run("that is new does not count sessions that left before", leftBeforeRewind)
+	t.Run("after a failover that lost nothing keeps every place good", failoverWithoutLoss)
+	t.Run("goes on when scripts are forgotten", forgottenScripts)
+	t.Run("that only a mailbox has noted is found", notedByMailbox)
+	t.Run("is none of what an older version publishes", olderVersionPublishes)
+	t.Run("that is old ended no later than is said", oldLives)
+}
+
+func olderFile(t *testing.T) {
 	heavy(t)
 	storetest.RunRewinds(t, onFile(false))
 }
 
-func TestARestartOnAnOlderFileIsFoundOutByThoseWhoAreConnected(t *testing.T) {
+func olderFileWhileConnected(t *testing.T) {
 	heavy(t)
 	storetest.RunRewinds(t, onFile(true))
 }
 
 // A proxy stands for the address that clients know; behind it the replica takes the
 // primary's place.
-func TestALaggingReplicaThatIsPromotedIsFoundOut(t *testing.T) {
+func laggingReplica(t *testing.T) {
 	heavy(t)
 	storetest.RunRewinds(t, func(t *testing.T, o storetest.Options) storetest.Rewindable {
 		p := redistest.StartPair(t)
@@ -72,7 +99,7 @@ func TestALaggingReplicaThatIsPromotedIsFoundOut(t *testing.T) {
 
 // The same two servers change places again and again, and each knows the scripts of
 // the lives that it has reigned in.
-func TestAServerThatComesBackToPowerIsFoundOut(t *testing.T) {
+func formerPrimary(t *testing.T) {
 	heavy(t)
 	storetest.RunRewinds(t, func(t *testing.T, o storetest.Options) storetest.Rewindable {
 		p := redistest.StartPair(t)
@@ -85,7 +112,7 @@ func TestAServerThatComesBackToPowerIsFoundOut(t *testing.T) {
 	})
 }
 
-func TestAnEmptiedRedisIsAnotherStoreAndNobodyWasErased(t *testing.T) {
+func emptiedServer(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	e, h := quick(t, redis.Options{URL: s.URL()})
@@ -113,19 +140,9 @@ func TestAnEmptiedRedisIsAnotherStoreAndNobodyWasErased(t *testing.T) {
 	}
 }
 
-// bothListen waits until two machines listen at the primary: at their own channels and at
-// that of all.
-func bothListen(t *testing.T, p *redistest.Pair) {
-	t.Helper()
-	redistest.Eventually(t, "both to listen at the primary", func() bool {
-		out, err := p.Primary.Try("PUBSUB", "CHANNELS")
-		return err == nil && len(strings.Fields(out)) == 3
-	})
-}
-
 // Two machines: one that has nothing to do finds out by its renewal, one that hears
 // a message of a life that it does not know looks for it first.
-func TestEveryMachineHearsOfANewLife(t *testing.T) {
+func everyMachineHears(t *testing.T) {
 	heavy(t)
 	p := redistest.StartPair(t)
 	one, h1 := quick(t, redis.Options{URL: p.URL()})
@@ -150,7 +167,7 @@ func TestEveryMachineHearsOfANewLife(t *testing.T) {
 }
 
 // What stands in a store that went back of a session that has left since is nobody.
-func TestSessionsThatLeftBeforeTheStoreWentBackAreNotCounted(t *testing.T) {
+func leftBeforeRewind(t *testing.T) {
 	heavy(t)
 	p := redistest.StartPair(t)
 	one, _ := quick(t, redis.Options{URL: p.URL()})
@@ -176,7 +193,7 @@ func TestSessionsThatLeftBeforeTheStoreWentBackAreNotCounted(t *testing.T) {
 }
 
 // Neither a machine's restart nor a failover that lost nothing is a reason for a gap.
-func TestAFailoverThatLostNothingKeepsEveryPlaceGood(t *testing.T) {
+func failoverWithoutLoss(t *testing.T) {
 	heavy(t)
 	p := redistest.StartPair(t)
 	e, _ := quick(t, redis.Options{URL: p.URL()})
@@ -203,7 +220,7 @@ func TestAFailoverThatLostNothingKeepsEveryPlaceGood(t *testing.T) {
 }
 
 // An operator's SCRIPT FLUSH is no new life.
-func TestForgottenScriptsAreNoNewLife(t *testing.T) {
+func forgottenScripts(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	e, h := quick(t, redis.Options{URL: s.URL()})
@@ -224,7 +241,7 @@ func TestForgottenScriptsAreNoNewLife(t *testing.T) {
 
 // A machine of a version without lives publishes places of no life: a session looks
 // them up in the store.
-func TestWhatAnOlderVersionPublishesIsOfNoLife(t *testing.T) {
+func olderVersionPublishes(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	e, h := quick(t, redis.Options{URL: s.URL()})
@@ -240,7 +257,7 @@ func TestWhatAnOlderVersionPublishesIsOfNoLife(t *testing.T) {
 
 // A mailbox remembers the beginnings of so many lives; of older ones it says that they
 // ended too early, never too late.
-func TestOfOldLivesTooLittleIsGoodAndNeverTooMuch(t *testing.T) {
+func oldLives(t *testing.T) {
 	heavy(t)
 	s := redistest.Start(t, "--appendfsync", "no")
 	e, _ := quick(t, redis.Options{URL: s.URL()})
@@ -265,17 +282,29 @@ func TestOfOldLivesTooLittleIsGoodAndNeverTooMuch(t *testing.T) {
 	}
 }
 
-// A connection that still leads to a primary which was demoted is given up.
-func TestADemotedPrimaryIsLeft(t *testing.T) {
-	heavy(t)
-	p := redistest.StartPair(t)
-	e, _ := quick(t, redis.Options{URL: p.URL()})
+// On a Cluster a machine may hear of a new life only from a mailbox that has noted it.
+func notedByMailbox(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	e, h := quick(t, redis.Options{URL: s.URL()})
+	join(t, e, "u", "ses_1")
 	appendTo(t, e, message("before", "u"))
-	p.CutOff()
-	p.PromoteSilently()
-	m := message("after", "u")
-	redistest.Eventually(t, "the new primary to be found", func() bool {
-		_, err := e.Append(deadline(t, 5*time.Second), m)
-		return err == nil
-	})
+	key := strings.TrimSuffix(redis.MessagesKey(e, "u"), "m") + "h"
+	newer := time.Now().Add(time.Hour).UnixMilli()
+	for i, do := range []func(){
+		func() { appendTo(t, e, message("after", "u")) },
+		func() { appendTo(t, e, large("shared", 1000, "u", "v")) },
+		func() { must(t, e.Ack(deadline(t, 5*time.Second), "u", e.Life(), bridge.Position{Mailbox: 1})) },
+		func() { join(t, e, "u", "ses_2") },
+	} {
+		life := e.Life()
+		s.Do("HSET", key, "ln", strconv.FormatInt(newer+int64(i)*1000, 10))
+		do()
+		if e.Life() == life || h.lived() != i+1 {
+			t.Errorf("call %d does not find the new life", i)
+		}
+	}
+	if got := stored(t, e, "u"); fmt.Sprint(got) != "[before after shared]" {
+		t.Errorf("%v", got)
+	}
 }

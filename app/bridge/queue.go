@@ -1,0 +1,142 @@
+package bridge
+
+import (
+	"hookbridge/app/wire"
+	"sync"
+)
+
+// item is one thing to write: a frame, a delivery, or (empty) a ping.
+type item struct {
+	frame *wire.Frame // a frame of the session's own
+	raw   []byte      // ready to write: a pong
+	d     Delivery
+	skip  bool     // moves the place on without writing
+	gone  *Notice  // a recall, to be told if the message was handed over
+	head  Position // there may be messages up to here that nobody told of
+	life  string   // the store lives this life now
+}
+
+func (it *item) size() int {
+	if it.d.Message != nil {
+		return len(it.d.Message.Tail)
+	}
+	if it.frame != nil {
+		return len(it.frame.Head)
+	}
+	return len(it.raw)
+}
+
+// own is the item of a frame that nobody shares with the session.
+func own(f wire.Frame) item { return item{frame: &f} }
+
+var itemPool = sync.Pool{New: func() any { return new([]item) }}
+
+func getItems() []item { return (*itemPool.Get().(*[]item))[:0] }
+
+func putItems(items []item) {
+	if cap(items) == 0 || cap(items) > 1024 {
+		return
+	}
+	clear(items[:cap(items)])
+	items = items[:0]
+	itemPool.Put(&items)
+}
+
+// offer hands the session a message that just became readable; false where it
+// is not for this session. It never blocks: a full queue ends the session, and
+// its client resumes from its cursor.
+func (s *Session) offer(d Delivery) bool {
+	defer s.recoverPanic()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending != nil {
+		return false
+	}
+	stored := d.Mailbox != 0 || d.Broadcast != 0
+	for _, id := range d.Message.Except {
+		if id != s.id {
+			continue
+		}
+		if stored && s.reading {
+			if s.skip == nil {
+				s.skip = make(map[string]struct{})
+			}
+			s.skip[d.Message.ID] = struct{}{}
+			s.moreStored = true
+		} else if stored {
+			s.push(item{d: d, skip: true})
+		}
+		return false
+	}
+	if stored && s.reading {
+		s.moreStored = true
+		s.wakeWriter()
+		return true
+	}
+	if !s.push(item{d: d}) {
+		return false
+	}
+	if !stored {
+		s.deliveryLog().unstored(d.Message.ID, notYet)
+	}
+	return true
+}
+
+// readUpTo has the session read up to head from the store, where it is not there.
+func (s *Session) readUpTo(head Position) {
+	defer s.recoverPanic()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.ending != nil:
+	case s.reading:
+		s.moreStored = true
+		s.wakeWriter()
+	default:
+		s.push(item{head: head}) // only the writer, in its turn, knows where it is
+	}
+}
+
+// newLife has the session find out, in its turn, whether what it has seen still
+// holds in the life that the store lives now.
+func (s *Session) newLife(life string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending == nil {
+		s.push(item{life: life})
+	}
+}
+
+// reply queues a frame of the session's own.
+func (s *Session) reply(f wire.Frame) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending == nil {
+		s.push(own(f))
+	}
+}
+
+// push queues an item and sees that a writer runs; mu is held.
+func (s *Session) push(it item) bool {
+	n := it.size()
+	if len(s.queue) >= s.b.cfg.QueueFrames || s.queued+n > s.b.cfg.QueueBytes {
+		s.b.metrics.overflows.Inc()
+		s.end(wire.CloseSlow, "too slow: the queue overflowed; reconnect with the last cursor", false)
+		return false
+	}
+	if s.queue == nil {
+		s.queue = getItems()
+	}
+	s.queue = append(s.queue, it)
+	s.queued += n
+	s.wakeWriter()
+	return true
+}
+
+// wakeWriter starts the writer where none runs; mu is held.
+func (s *Session) wakeWriter() {
+	if s.ready && !s.writing {
+		s.writing = true
+		go s.write()
+	}
+}

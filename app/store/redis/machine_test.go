@@ -1,0 +1,214 @@
+package redis_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"hookbridge/app/bridge"
+	"hookbridge/app/guard"
+	"hookbridge/app/store/redis"
+	"hookbridge/app/store/redis/redistest"
+)
+
+// brittle is a hub that panics while it is told to.
+type brittle struct {
+	*hub
+	broken atomic.Bool
+}
+
+func (b *brittle) Deliver(user string, d bridge.Delivery) int {
+	if b.broken.Load() {
+		panic("x")
+	}
+	return b.hub.Deliver(user, d)
+}
+
+func (b *brittle) Notify(n bridge.Notice) {
+	if b.broken.Load() {
+		panic("x")
+	}
+	b.hub.Notify(n)
+}
+
+func (b *brittle) DeliveryLogs(string) []bridge.DeliveryLog {
+	if b.broken.Load() {
+		panic("x")
+	}
+	return nil
+}
+
+func TestMachine(t *testing.T) {
+	t.Parallel()
+	t.Run("that died has no sessions once its lease has lapsed", deadMachineHasNoSessions)
+	t.Run("that died is forgotten soon", deadMachineIsForgotten)
+	t.Run("that was taken for dead comes back with its sessions", machineComesBack)
+	t.Run("finds in the store what it could not hear", deafMachineReadsTheStore)
+	t.Run("hears of revocations and erasures that it could not hear", deafMachineHearsOfRevocations)
+	t.Run("whose hub panics hears on, and costs nobody a message", hubPanics)
+}
+
+func deadMachineHasNoSessions(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	proxy := redistest.NewProxy(t, s.Addr)
+	dying, _ := quick(t, redis.Options{URL: proxy.URL(), Lease: mortal})
+	other, _ := quick(t, redis.Options{URL: s.URL()})
+	join(t, dying, "u", "ses_1")
+	if n := online(t, other, "u"); n != 1 {
+		t.Fatalf("%d sessions", n)
+	}
+	if r := appendTo(t, other, message("a", "u")); r.Sessions != 1 {
+		t.Errorf("%+v", r)
+	}
+	proxy.Cut() // as good as dead: nothing of it reaches Redis any more
+	redistest.Eventually(t, "the lease to lapse", func() bool { return presentNow(t, other, "u") == 0 })
+	if r := appendTo(t, other, message("b", "u")); r.Sessions != 0 {
+		t.Errorf("%+v", r)
+	}
+	list, err := other.Presence(deadline(t, 10*time.Second), []string{"u"})
+	must(t, err)
+	if list[0].LastSeen.IsZero() || time.Since(list[0].LastSeen) > time.Minute {
+		t.Errorf("%+v", list[0])
+	}
+	if st := join(t, other, "u", "ses_2"); st.Live != 1 {
+		t.Errorf("%+v", st)
+	}
+	proxy.Mend() // it was only away: its sessions are there again
+	redistest.Eventually(t, "it to come back", func() bool { return presentNow(t, other, "u") == 2 })
+}
+
+// What a machine leaves that died is taken out soon, and its name forgotten: no
+// append has to know of it any longer.
+func deadMachineIsForgotten(t *testing.T) {
+	heavy(t)
+	s := redistest.Start(t)
+	proxy := redistest.NewProxy(t, s.Addr)
+	dying, _ := quick(t, redis.Options{URL: proxy.URL(), Lease: mortal})
+	e, _ := quick(t, redis.Options{URL: s.URL(), Lease: mortal})
+	for i := range 300 { // more than are taken out in one go
+		join(t, dying, fmt.Sprint("user-", i), fmt.Sprint("ses_", i))
+	}
+	join(t, e, "here", "ses_here")
+	proxy.Cut()
+	redistest.Eventually(t, "the sessions to be gone", func() bool { return len(strings.Fields(s.Do("KEYS", "*:{u*}:l"))) == 1 })
+	redistest.Eventually(t, "the name to be forgotten", func() bool { return s.Do("ZCARD", redis.MachinesKey(e)) == "1" })
+	if n := strings.Fields(s.Do("KEYS", "*{machines}:[dl]:*")); len(n) != 1 { // its own, alive
+		t.Errorf("left: %v", n)
+	}
+	list, err := e.Presence(t.Context(), []string{"user-7"})
+	must(t, err)
+	if list[0].Sessions != 0 || time.Since(list[0].LastSeen) > time.Minute {
+		t.Errorf("%+v", list[0])
+	}
+}
+
+// One that was only cut off comes back with its sessions.
+func machineComesBack(t *testing.T) {
+	heavy(t)
+	s := redistest.Start(t)
+	proxy := redistest.NewProxy(t, s.Addr)
+	cut, _ := quick(t, redis.Options{URL: proxy.URL(), Lease: mortal})
+	e, _ := quick(t, redis.Options{URL: s.URL(), Lease: mortal})
+	join(t, cut, "u", "ses_1")
+	proxy.Cut()
+	redistest.Eventually(t, "it to be forgotten", func() bool { return s.Do("ZCARD", redis.MachinesKey(e)) == "1" })
+	proxy.Mend()
+	redistest.Eventually(t, "it to be back", func() bool { return online(t, e, "u") == 1 })
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	list, err := e.Sessions(ctx, "u")
+	must(t, err)
+	if len(list) != 1 || list[0].Session != "ses_1" {
+		t.Errorf("%+v", list)
+	}
+}
+
+func deafMachineReadsTheStore(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	proxy := redistest.NewProxy(t, s.Addr)
+	deaf, h := quick(t, redis.Options{URL: proxy.URL()})
+	other, _ := quick(t, redis.Options{URL: s.URL()})
+	join(t, deaf, "u", "ses_1")
+	appendTo(t, other, message("heard", "u"))
+	redistest.Eventually(t, "the first message", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return len(h.heard) == 1 })
+	for round := range 2 {
+		proxy.Cut()
+		for i := range 5 {
+			appendTo(t, other, message(fmt.Sprintf("m_%d_%d", round, i), "u"))
+		}
+		appendTo(t, other, message(fmt.Sprintf("all_%d", round), ""))
+		proxy.Drop()
+		proxy.Mend()
+		redistest.Eventually(t, "to be told how far it goes", func() bool {
+			return h.toldBehind("u", bridge.Position{Mailbox: uint64(6 + 5*round)}) && h.toldBehind("", bridge.Position{Broadcast: uint64(1 + round)})
+		})
+	}
+}
+
+func deafMachineHearsOfRevocations(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	proxy := redistest.NewProxy(t, s.Addr)
+	deaf, h := quick(t, redis.Options{URL: proxy.URL()})
+	other, _ := quick(t, redis.Options{URL: s.URL()})
+	for _, user := range []string{"revoked", "erased", "unharmed"} {
+		join(t, deaf, user, "ses_"+user)
+	}
+	proxy.Cut()
+	must(t, other.Revoke(deadline(t, 5*time.Second), "revoked", bridge.Revocation{TokenID: "stolen"}))
+	must(t, other.Erase(deadline(t, 5*time.Second), "erased"))
+	proxy.Drop()
+	proxy.Mend()
+	redistest.Eventually(t, "the notices", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.told["revoked revoked"] && h.told["erased erased"]
+	})
+	redistest.Eventually(t, "the others to see who is left", func() bool {
+		return presentNow(t, other, "revoked") == 1 && presentNow(t, other, "erased") == 0 && presentNow(t, other, "unharmed") == 1
+	})
+}
+
+func hubPanics(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	registry := prometheus.NewRegistry()
+	g := guard.New(slog.New(slog.DiscardHandler), registry)
+	g.SetPause(time.Millisecond)
+	e, h := quick(t, redis.Options{URL: s.URL(), Guard: g})
+	other, _ := quick(t, redis.Options{URL: s.URL()})
+	l := &brittle{hub: h}
+	e.Listen(l)
+	join(t, e, "u", "s")
+
+	l.broken.Store(true)
+	appendTo(t, other, message("a", "u")) // comes over a channel
+	appendTo(t, e, message("b", "u"))     // comes back over one
+	must(t, other.Tell(t.Context(), bridge.Notice{Kind: bridge.NoticeDisconnect, User: "u"}))
+	if _, err := other.Ask(deadline(t, 10*time.Second), []string{"u"}); err != nil { // asks this machine, which cannot say
+		t.Error(err)
+	}
+	l.broken.Store(false)
+	redistest.Eventually(t, "sessions read from the store what they were not told", func() bool {
+		return l.toldBehind("u", bridge.Position{Mailbox: 2})
+	})
+	if r := appendTo(t, e, message("c", "u")); r.Sessions != 1 {
+		t.Errorf("%+v", r)
+	}
+	if online(t, other, "u") != 1 {
+		t.Error("the machine's word lapsed")
+	}
+	families, err := registry.Gather()
+	must(t, err)
+	if len(families) != 1 || families[0].GetMetric()[0].GetCounter().GetValue() < 3 {
+		t.Errorf("%v", families)
+	}
+}
