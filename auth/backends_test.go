@@ -2,6 +2,7 @@ package auth
 
 import (
 	"fmt"
+	"hookbridge/auth/authtest"
 	"log/slog"
 	"net/http"
 	"reflect"
@@ -13,8 +14,8 @@ import (
 )
 
 func TestAFileOfBackendsIsReadWhole(t *testing.T) {
-	a, b := NewWebhookSecret(), NewWebhookSecret()
-	private, _ := NewWebhookKeyPair()
+	a, b := authtest.NewWebhookSecret(), authtest.NewWebhookSecret()
+	private, _ := authtest.NewWebhookKeyPair()
 	got, err := ParseBackends([]byte("\ufeff" + `{"backends":[
 		{"name":"clinic","url":"https://user:canary@clinic.example/hook?canary","secrets":["` + a + `","` + b + `"],"types":["*"],"users":["patient-*"]},
 		{"name":"lab_2.x-Y","url":"http://lab.internal","secrets":["` + private + `"],"types":["event.*","visit.done"]}]}`))
@@ -35,7 +36,7 @@ func TestAFileOfBackendsIsReadWhole(t *testing.T) {
 
 func TestABadFileOfBackendsIsRefusedWithoutItsSecrets(t *testing.T) {
 	key := rawSecret('k', 32)
-	_, public := NewWebhookKeyPair()
+	_, public := authtest.NewWebhookKeyPair()
 	one := func(members string) string {
 		return `{"backends":[{"name":"a","url":"https://canary@a.example",` + members + `}]}`
 	}
@@ -85,8 +86,8 @@ func TestABadFileOfBackendsIsRefusedWithoutItsSecrets(t *testing.T) {
 func TestAWebhookSignedWithAllSecretsIsAcceptedByEach(t *testing.T) {
 	now := time.Now()
 	body := []byte(`{"type":"event.acked"}`)
-	private, public := NewWebhookKeyPair()
-	secrets := []string{NewWebhookSecret(), private, NewWebhookSecret()}
+	private, public := authtest.NewWebhookKeyPair()
+	secrets := []string{authtest.NewWebhookSecret(), private, authtest.NewWebhookSecret()}
 	h, err := SignWebhookWithAll(secrets, "msg_1", now, body)
 	if err != nil {
 		t.Fatal(err)

@@ -155,8 +155,8 @@ type Outbox interface {
 	Post(ctx context.Context, cs ...Callback) error
 
 	// Lease takes up to n callbacks of a backend that are due, oldest first, for this
-	// machine alone, for LeaseFor. With none due it returns when the next one may be
-	// (zero: unknown), and Posted tells of new ones before that.
+	// machine alone, for LeaseFor. With fewer than n due it returns when the next one may
+	// be (zero: unknown), and Posted tells of new ones before that.
 	Lease(ctx context.Context, backend string, n int) (due []Leased, next time.Time, err error)
 
 	// Settle ends leases.

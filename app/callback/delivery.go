@@ -146,7 +146,10 @@ func (d *delivery) begin(now time.Time, n int) (until time.Time, err error) {
 		d.leaseAt = now
 		return now.Add(lookInterval), nil
 	}
-	if !next.IsZero() && next.Before(d.leaseAt) {
+	switch {
+	case next.IsZero() && len(due) > 0:
+		d.leaseAt = now // the store tells when the next one is due if it is asked once more
+	case !next.IsZero() && next.Before(d.leaseAt):
 		d.leaseAt = next
 	}
 	return d.leaseAt, nil

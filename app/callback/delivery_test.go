@@ -243,6 +243,7 @@ func TestABackendThatIsDown(t *testing.T) {
 					o.post("default", fmt.Sprint("msg_", i))
 				}
 				s.Start(o)
+				defer stop(s)
 				time.Sleep(20 * time.Second) // the first failures have come
 				if st := s.State("default"); !st.Failing || l.metric(t, "hookbridge_callbacks_failing", "default") != 1 {
 					t.Errorf("%+v", st)
@@ -261,14 +262,14 @@ func TestABackendThatIsDown(t *testing.T) {
 						t.Fatal(o.counts())
 					}
 					time.Sleep(time.Second)
-					if time.Since(began) > 50*time.Second && back.n.Load() < waiting/2 {
+					// A probe that hangs for 15 s, a pause of at most 37.5 s, and 16 at once from then on.
+					if time.Since(began) > 65*time.Second && back.n.Load() < waiting/2 {
 						t.Fatalf("%d after %s", back.n.Load(), time.Since(began))
 					}
 				}
 				if back.most.Load() > maxInFlight || s.State("default").Failing {
 					t.Errorf("%d at once; %+v", back.most.Load(), s.State("default"))
 				}
-				stop(s)
 				if strings.Count(l.String(), "does not take its callbacks") != 1 || strings.Count(l.String(), "takes its callbacks again") != 1 {
 					t.Errorf("said %s", l)
 				}

@@ -52,7 +52,7 @@ func TestTheScheduleEndsAfterThreeDays(t *testing.T) {
 		least time.Duration // until the next try; 0: given up
 		most  time.Duration
 	}{
-		"a pause that ends in time":                   {59 * time.Hour, 10, 0, false, 9 * time.Hour, 13 * time.Hour},
+		"a pause that ends in time":                   {56 * time.Hour, 10, 0, false, 9 * time.Hour, 15 * time.Hour},
 		"a pause that ends too late":                  {64 * time.Hour, 11, 0, false, 0, 0},
 		"a wish beyond the end gets a try at the end": {70 * time.Hour, 11, 5 * time.Hour, true, 2 * time.Hour, 2 * time.Hour},
 		"at the end no wish counts":                   {72 * time.Hour, 12, 5 * time.Hour, true, 0, 0},
