@@ -126,16 +126,20 @@ type DeadCallback struct {
 	Last  string
 }
 
-// Timer is a moment at which a callback is due unless its user has acked an event
-// before: its escalation, or its end.
+// Timer is a moment at which a callback is due unless something happens before. Of the
+// types CallbackUnacked and CallbackExpired it is about an event that a user may have
+// acked by then: its escalation, or its end. Of the type CallbackOffline it is about a
+// user of whom backends were told that they are there: when it is to be seen whether
+// they still are. A user has one such timer from the user.online until the
+// user.offline, and none otherwise.
 type Timer struct {
-	Type      string // CallbackUnacked or CallbackExpired
+	Type      string // CallbackUnacked, CallbackExpired or CallbackOffline
 	User      string
-	EventID   string
+	EventID   string // empty for CallbackOffline, as EventType is
 	EventType string
 	After     time.Duration // CallbackUnacked: how long after the event came
 	Due       time.Time
-	Key       string // the store's own
+	Key       string // the store's own, made anew by each lease
 }
 
 // Outbox is the part of a Store that keeps callbacks until their backends have them.
@@ -156,8 +160,8 @@ type Timer struct {
 //
 // Errors of all methods: ErrUnavailable, ErrClosed, the context's, and those named.
 type Outbox interface {
-	// Post stores callbacks that are a cause of their own (user.* and message.sent),
-	// all or none. One whose ID is there already is not stored twice.
+	// Post stores callbacks that are a cause of their own (message.sent), all or none.
+	// One whose ID is there already is not stored twice.
 	// Errors: ErrOutboxFull where a message.sent has no room.
 	Post(ctx context.Context, cs ...Callback) error
 
@@ -173,13 +177,22 @@ type Outbox interface {
 	// Posted is sent to, without blocking, after a callback became due on this machine.
 	Posted() <-chan struct{}
 
-	// LeaseTimers takes up to n timers that are due, as Lease does.
+	// LeaseTimers takes up to n timers that are due, as Lease does. It is called every
+	// second, and costs next to nothing where none is due.
 	LeaseTimers(ctx context.Context, n int) ([]Timer, error)
 
 	// Fire ends a timer. If the user has not acked the event (and it was not recalled,
 	// replaced or erased), the callbacks are stored in the same commit; else they are
-	// not, and fired is false. An ack and Fire exclude each other.
+	// not, and fired is false. An ack and Fire exclude each other. For CallbackOffline
+	// fired is false, and the timer stays, where it was armed after the lease began;
+	// Arm and Fire exclude each other too.
 	Fire(ctx context.Context, t Timer, cs ...Callback) (fired bool, err error)
+
+	// Arm sets the due time of a user's timer of the type CallbackOffline; a lease on
+	// it ends. Where the user has none, begin says whether one is made: then the
+	// callbacks (user.online) are stored in the same commit, and begun is true.
+	// Otherwise the callbacks are not stored.
+	Arm(ctx context.Context, user string, due time.Time, begin bool, cs ...Callback) (begun bool, err error)
 
 	// Backlog tells what waits for a backend.
 	Backlog(ctx context.Context, backend string) (Backlog, error)
