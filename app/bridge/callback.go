@@ -12,13 +12,14 @@ import (
 // Callbacks as PROTOCOL shows them. Each id is made of the backend and of what caused
 // the callback, so that the same cause never makes two.
 
-// AckedCallback says that a session has acked an event.
+// AckedCallback says that a session has acked an event; session is empty for an ack
+// that came over HTTP while the user had no stream.
 func AckedCallback(backend, user, session, id, eventType string, at time.Time) Callback {
 	return callback(backend, CallbackAcked, user, at, []string{id}, struct {
 		ID      string `json:"id"`
 		Type    string `json:"type"`
 		User    string `json:"user"`
-		Session string `json:"session"`
+		Session string `json:"session,omitempty"`
 		AckedAt string `json:"ackedAt"`
 	}{id, eventType, user, session, wire.Time(at)})
 }

@@ -69,7 +69,7 @@ func (b Backend) covers(user string) bool {
 	return b.Users == nil || slices.ContainsFunc(b.Users, func(p string) bool { return matchUser(p, user) })
 }
 
-// Bounds of the outbox, of each backend.
+// Bounds of the outbox, of each backend. Stores have options of these names, for tests.
 const (
 	MaxCallbacks     = 100_000   // callbacks that wait
 	MaxCallbackBytes = 256 << 20 // bytes of their bodies
@@ -126,16 +126,20 @@ type DeadCallback struct {
 	Last  string
 }
 
-// Timer is a moment at which a callback is due unless its user has acked an event
-// before: its escalation, or its end.
+// Timer is a moment at which a callback is due unless something happens before. Of the
+// types CallbackUnacked and CallbackExpired it is about an event that a user may have
+// acked by then: its escalation, or its end. Of the type CallbackOffline it is about a
+// user of whom backends were told that they are there: when it is to be seen whether
+// they still are. A user has one such timer from the user.online until the
+// user.offline, and none otherwise.
 type Timer struct {
-	Type      string // CallbackUnacked or CallbackExpired
+	Type      string // CallbackUnacked, CallbackExpired or CallbackOffline
 	User      string
-	EventID   string
+	EventID   string // empty for CallbackOffline, as EventType is
 	EventType string
 	After     time.Duration // CallbackUnacked: how long after the event came
 	Due       time.Time
-	Key       string // the store's own
+	Key       string // the store's own, made anew by each lease
 }
 
 // Outbox is the part of a Store that keeps callbacks until their backends have them.
@@ -144,34 +148,52 @@ type Timer struct {
 // without the other. At any time at most one machine has a lease on a callback or a
 // timer; a machine that dies loses its leases after LeaseFor, and nothing else.
 //
-// Where a backend has MaxCallbacks or MaxCallbackBytes waiting, the oldest user.*
-// callbacks make room, then the oldest event.*, each counted; message.sent never do.
+// Where a backend has more than MaxCallbacks or MaxCallbackBytes waiting, its oldest
+// user.* callbacks go (the new one among them), then the oldest event.*, each counted;
+// message.sent never do. As many are kept that were given up, and those that were
+// given up first go first.
+//
+// A timer is void, neither leased nor fired, once the user has acked the message, or it
+// was recalled, replaced, trimmed, or the user erased. An ack that comes after a
+// message's end no longer counts for its CallbackExpired: that is told, and no
+// CallbackAcked. Messages that are gone are not told as acked either.
 //
 // Errors of all methods: ErrUnavailable, ErrClosed, the context's, and those named.
 type Outbox interface {
-	// Post stores callbacks that are a cause of their own (user.* and message.sent),
-	// all or none. One whose ID is there already is not stored twice.
+	// Post stores callbacks that are a cause of their own (message.sent), all or none.
+	// One whose ID is there already is not stored twice.
 	// Errors: ErrOutboxFull where a message.sent has no room.
 	Post(ctx context.Context, cs ...Callback) error
 
-	// Lease takes up to n callbacks of a backend that are due, oldest first, for this
-	// machine alone, for LeaseFor. With none due it returns when the next one may be
-	// (zero: unknown), and Posted tells of new ones before that.
+	// Lease takes up to n callbacks of a backend that are due, those first that have
+	// been due longest, for this machine alone, for LeaseFor. With fewer than n due it
+	// returns when the next one may be (zero: unknown), and Posted tells of new ones
+	// before that.
 	Lease(ctx context.Context, backend string, n int) (due []Leased, next time.Time, err error)
 
-	// Settle ends leases.
+	// Settle ends leases. A callback that the backend took is forgotten whoever says
+	// so; else a lease that has ended, and that another has taken since, changes nothing.
 	Settle(ctx context.Context, done ...Settlement) error
 
 	// Posted is sent to, without blocking, after a callback became due on this machine.
 	Posted() <-chan struct{}
 
-	// LeaseTimers takes up to n timers that are due, as Lease does.
+	// LeaseTimers takes up to n timers that are due, as Lease does. It is called every
+	// second, and costs next to nothing where none is due.
 	LeaseTimers(ctx context.Context, n int) ([]Timer, error)
 
 	// Fire ends a timer. If the user has not acked the event (and it was not recalled,
 	// replaced or erased), the callbacks are stored in the same commit; else they are
-	// not, and fired is false. An ack and Fire exclude each other.
+	// not, and fired is false. An ack and Fire exclude each other. For CallbackOffline
+	// fired is false, and the timer stays, where it was armed after the lease began;
+	// Arm and Fire exclude each other too.
 	Fire(ctx context.Context, t Timer, cs ...Callback) (fired bool, err error)
+
+	// Arm sets the due time of a user's timer of the type CallbackOffline; a lease on
+	// it ends. Where the user has none, begin says whether one is made: then the
+	// callbacks (user.online) are stored in the same commit, and begun is true.
+	// Otherwise the callbacks are not stored.
+	Arm(ctx context.Context, user string, due time.Time, begin bool, cs ...Callback) (begun bool, err error)
 
 	// Backlog tells what waits for a backend.
 	Backlog(ctx context.Context, backend string) (Backlog, error)
@@ -179,7 +201,9 @@ type Outbox interface {
 	// Dead lists callbacks that were given up, by ID, at most n of them after an ID.
 	Dead(ctx context.Context, backend, after string, n int) ([]DeadCallback, error)
 
-	// Redrive makes dead callbacks due again: those named, or all.
+	// Redrive makes dead callbacks due again: those named, or all. Ids that are not of
+	// dead callbacks of the backend are passed over.
+	// Errors: ErrOutboxFull where some had no room, which stay dead.
 	Redrive(ctx context.Context, backend string, ids []string, all bool) error
 }
 
