@@ -180,10 +180,13 @@ func (s *storing) tag(i int) string { return "u" + short(s.cs[i].User) }
 
 // only are those of the callbacks that keep says.
 func (s *storing) only(keep func(i int) bool) *storing {
-	out := &storing{e: s.e, backends: s.backends}
-	for i := range s.cs {
+	out := &storing{e: s.e}
+	for i, c := range s.cs {
 		if keep(i) {
-			out.cs, out.values, out.till = append(out.cs, s.cs[i]), append(out.values, s.values[i]), append(out.till, s.till[i])
+			out.cs, out.values, out.till = append(out.cs, c), append(out.values, s.values[i]), append(out.till, s.till[i])
+			if !slices.Contains(out.backends, c.Backend) {
+				out.backends = append(out.backends, c.Backend)
+			}
 		}
 	}
 	return out
@@ -309,6 +312,9 @@ func (s *storing) commit(ctx context.Context, run runner, c call) (word string, 
 	admitted, isNew, err := s.admit(ctx, run)
 	if err != nil {
 		return "", err
+	}
+	if len(admitted.cs) == 0 && len(c.keys) == 0 {
+		return "ok", nil // nothing is left to store, and there is no cause
 	}
 	return admitted.finish(ctx, run, c, isNew)
 }
@@ -487,11 +493,12 @@ func (e *Store) oldestWaiting(ctx context.Context, backend string) (oldest time.
 				}
 				continue
 			}
-			if k, err := decodeCallback(backend, words[0], text); err == nil {
-				at = k.At
-			}
-			if oldest.IsZero() || at.Before(oldest) {
-				oldest = at
+			if oldest.IsZero() || at.Before(oldest.Truncate(time.Millisecond)) {
+				k, err := decodeCallback(backend, words[0], text)
+				if err != nil {
+					return oldest, e.fault(ctx, err)
+				}
+				oldest = k.At
 			}
 		}
 		if len(stale) == 0 {

@@ -140,7 +140,7 @@ func (e *Store) Redrive(ctx context.Context, backend string, ids []string, all b
 func (e *Store) redriveNamed(ctx context.Context, backend string, ids []string, again func(tag string, k keptCallback) (bool, error)) error {
 	x := e.callbackIndex(backend)
 	found, err := repliesOf(ctx, e, ids, func(id string) rueidis.Completed {
-		return e.client.B().Zrangebylex().Key(x.dead[0]).Min("[" + id + " ").Max("(" + id + "!").Limit(0, 1).Build()
+		return e.client.B().Zrangebylex().Key(x.dead[0]).Min("["+id+" ").Max("("+id+"!").Limit(0, 1).Build()
 	}, (*rueidis.RedisResult).AsStrSlice)
 	if err != nil {
 		return err

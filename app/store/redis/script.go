@@ -180,7 +180,7 @@ func (e *Store) fault(ctx context.Context, err error) error {
 	switch {
 	case err == nil, rueidis.IsRedisNil(err):
 		return nil
-	case errors.Is(err, bridge.ErrUnavailable), errors.Is(err, bridge.ErrClosed), errors.Is(err, bridge.ErrRewound), errors.Is(err, bridge.ErrOtherLife):
+	case errors.Is(err, bridge.ErrUnavailable), errors.Is(err, bridge.ErrClosed), errors.Is(err, bridge.ErrRewound), errors.Is(err, bridge.ErrOtherLife), errors.Is(err, bridge.ErrOutboxFull):
 		return err
 	case ctx.Err() != nil && e.ctx.Err() == nil:
 		return context.Cause(ctx)

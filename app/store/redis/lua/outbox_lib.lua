@@ -41,8 +41,8 @@ local function hint(z, tag, at)
   s = tonumber(s)
   if s > at or s % 1 == 0.5 then
     call('ZADD', z, int(at), tag)
-  else
-    call('ZADD', z, string.format('%.2f', math.floor(s) + 0.25), tag)
+  elseif s % 1 ~= 0.25 then
+    call('ZADD', z, string.format('%.2f', math.floor(s) - 0.75), tag)
   end
 end
 
