@@ -16,7 +16,7 @@ const ackTimeout = 10 * time.Second
 func (s *Session) ack(c cursor) {
 	ctx, cancel := context.WithTimeout(context.Background(), ackTimeout)
 	defer cancel()
-	if err := s.b.store.Ack(ctx, s.user, c.life, c.at); err != nil {
+	if err := s.b.store.Ack(ctx, s.user, s.id, c.life, c.at); err != nil {
 		if !errors.Is(err, ErrClosed) && !errors.Is(err, ErrRewound) {
 			s.b.log.Warn("an ack was not kept; its messages may come again", "session", s.id, "error", err)
 		}
@@ -45,17 +45,20 @@ func (b *Bridge) Ack(ctx context.Context, id Identity, after string) error {
 	if err != nil || c.tag != cursorTag(b.store.Epoch(), id.User) {
 		return &RequestError{"/cursor must be one that this server gave to this user"}
 	}
-	if err := b.store.Ack(ctx, id.User, c.life, c.at); errors.Is(err, ErrRewound) {
+	session := ""
+	var polls []*Session
+	for _, s := range b.hub.of(id.User) {
+		if s.oneWay {
+			polls, session = append(polls, s), s.id
+		}
+	}
+	if err := b.store.Ack(ctx, id.User, session, c.life, c.at); errors.Is(err, ErrRewound) {
 		return nil // what it acks is gone, which the next poll or stream tells by a gap
 	} else if err != nil {
 		return err
 	}
-	session := ""
-	for _, s := range b.hub.of(id.User) {
-		if s.oneWay {
-			s.logAck(c)
-			session = s.id
-		}
+	for _, s := range polls {
+		s.logAck(c)
 	}
 	b.ackTaken(id.User, session, id.TokenID, c)
 	return nil

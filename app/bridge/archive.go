@@ -37,6 +37,8 @@ type Entry struct {
 	Revocation *RevocationEntry `json:"revocation,omitempty"`
 	Trail      *DeliveryLog     `json:"trail,omitempty"`
 	Sight      *SightEntry      `json:"sight,omitempty"`
+	Callback   *CallbackEntry   `json:"callback,omitempty"`
+	Timer      *TimerEntry      `json:"timer,omitempty"`
 }
 
 // Kinds is how many members are set.
@@ -44,6 +46,7 @@ func (e *Entry) Kinds() (n int) {
 	for _, set := range []bool{
 		e.Life != nil, e.Event != nil, e.Mailbox != nil, e.Message != nil,
 		e.Membership != nil, e.Revocation != nil, e.Trail != nil, e.Sight != nil,
+		e.Callback != nil, e.Timer != nil,
 	} {
 		if set {
 			n++
@@ -61,6 +64,10 @@ func (e *Entry) Check() error {
 		return fmt.Errorf("%w: the event %q", ErrBadEntry, e.Event.ID)
 	case e.Mailbox != nil && len(e.Mailbox.Hash) != 0 && len(e.Mailbox.Hash) != mailboxHash:
 		return fmt.Errorf("%w: the hash of a mailbox", ErrBadEntry)
+	case e.Callback != nil && (e.Callback.ID == "" || e.Callback.Backend == "" || e.Callback.Type == ""):
+		return fmt.Errorf("%w: the callback %q", ErrBadEntry, e.Callback.ID)
+	case e.Timer != nil && (e.Timer.User == "" || e.Timer.Seq == 0 || e.Timer.Type != CallbackUnacked && e.Timer.Type != CallbackExpired):
+		return fmt.Errorf("%w: a timer of the event %q", ErrBadEntry, e.Timer.EventID)
 	}
 	return nil
 }
@@ -153,13 +160,40 @@ type SightEntry struct {
 	At      int64  `json:"at"`
 }
 
+// CallbackEntry is a callback that waits, or was given up. Leases are not exported.
+type CallbackEntry struct {
+	ID      string `json:"id"`
+	Backend string `json:"backend"`
+	Type    string `json:"type"`
+	User    string `json:"user"`
+	At      int64  `json:"at"`
+	Due     int64  `json:"due,omitzero"` // when it is tried next; 0: as soon as may be
+	Tries   int    `json:"tries,omitzero"`
+	Since   int64  `json:"since"`          // Leased.Since
+	Dead    int64  `json:"dead,omitzero"`  // when it was given up; 0: it waits
+	Last    string `json:"last,omitempty"` // Settlement.Last
+	Body    []byte `json:"body"`
+}
+
+// TimerEntry is a timer that is not void: see Timer.
+type TimerEntry struct {
+	User      string `json:"user"`
+	Seq       uint64 `json:"seq"` // the message's place in the user's mailbox
+	Type      string `json:"type"`
+	EventID   string `json:"id"`
+	EventType string `json:"eventType"`
+	After     int64  `json:"after,omitzero"` // nanoseconds
+	Due       int64  `json:"due"`
+}
+
 // Archive is a whole store that is exported to a file or imported from one. Nobody
 // else uses it meanwhile. Presence, leases and tickets are not exported: they live
 // only as long as a connection.
 //
 // Entries come in this order: lives; events; then of each mailbox its MailboxEntry and
-// its messages by place; memberships; revocations; trails; sights. An entry may come
-// twice, and counts as one.
+// its messages by place; memberships; revocations; trails; sights; callbacks, each
+// backend's in the order in which they were stored; timers. An entry may come twice,
+// and counts as one.
 type Archive interface {
 	// Epoch names the store; it is empty where no bridge has run on it yet. What is
 	// imported keeps its epoch, so that sessions resume with the cursors that they

@@ -52,6 +52,9 @@ type Message struct {
 	// Topic, where set, makes a newer message take the place of an older one
 	// of the same topic that its user has not acked.
 	Topic string
+	// Escalate is how long after its arrival backends are told of each recipient who
+	// has not acked it by then; 0: they are not.
+	Escalate time.Duration
 	// Wanted is what a caller waits for, StatusReceived or StatusAcked; empty
 	// where nobody waits. It goes to live sessions only and is not stored.
 	Wanted Status

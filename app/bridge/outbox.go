@@ -69,7 +69,7 @@ func (b Backend) covers(user string) bool {
 	return b.Users == nil || slices.ContainsFunc(b.Users, func(p string) bool { return matchUser(p, user) })
 }
 
-// Bounds of the outbox, of each backend.
+// Bounds of the outbox, of each backend. Stores have options of these names, for tests.
 const (
 	MaxCallbacks     = 100_000   // callbacks that wait
 	MaxCallbackBytes = 256 << 20 // bytes of their bodies
@@ -148,8 +148,15 @@ type Timer struct {
 // without the other. At any time at most one machine has a lease on a callback or a
 // timer; a machine that dies loses its leases after LeaseFor, and nothing else.
 //
-// Where a backend has MaxCallbacks or MaxCallbackBytes waiting, the oldest user.*
-// callbacks make room, then the oldest event.*, each counted; message.sent never do.
+// Where a backend has more than MaxCallbacks or MaxCallbackBytes waiting, its oldest
+// user.* callbacks go (the new one among them), then the oldest event.*, each counted;
+// message.sent never do. As many are kept that were given up, and those that were
+// given up first go first.
+//
+// A timer is void, neither leased nor fired, once the user has acked the message, or it
+// was recalled, replaced, trimmed, or the user erased. An ack that comes after a
+// message's end no longer counts for its CallbackExpired: that is told, and no
+// CallbackAcked. Messages that are gone are not told as acked either.
 //
 // Errors of all methods: ErrUnavailable, ErrClosed, the context's, and those named.
 type Outbox interface {
@@ -158,12 +165,14 @@ type Outbox interface {
 	// Errors: ErrOutboxFull where a message.sent has no room.
 	Post(ctx context.Context, cs ...Callback) error
 
-	// Lease takes up to n callbacks of a backend that are due, oldest first, for this
-	// machine alone, for LeaseFor. With none due it returns when the next one may be
-	// (zero: unknown), and Posted tells of new ones before that.
+	// Lease takes up to n callbacks of a backend that are due, those first that have
+	// been due longest, for this machine alone, for LeaseFor. With fewer than n due it
+	// returns when the next one may be (zero: unknown), and Posted tells of new ones
+	// before that.
 	Lease(ctx context.Context, backend string, n int) (due []Leased, next time.Time, err error)
 
-	// Settle ends leases.
+	// Settle ends leases. A callback that the backend took is forgotten whoever says
+	// so; else a lease that has ended, and that another has taken since, changes nothing.
 	Settle(ctx context.Context, done ...Settlement) error
 
 	// Posted is sent to, without blocking, after a callback became due on this machine.
@@ -192,7 +201,9 @@ type Outbox interface {
 	// Dead lists callbacks that were given up, by ID, at most n of them after an ID.
 	Dead(ctx context.Context, backend, after string, n int) ([]DeadCallback, error)
 
-	// Redrive makes dead callbacks due again: those named, or all.
+	// Redrive makes dead callbacks due again: those named, or all. Ids that are not of
+	// dead callbacks of the backend are passed over.
+	// Errors: ErrOutboxFull where some had no room, which stay dead.
 	Redrive(ctx context.Context, backend string, ids []string, all bool) error
 }
 

@@ -202,7 +202,7 @@ func (w *wanderer) Revoked(context.Context, string, string, time.Time) (bool, er
 	return false, nil
 }
 
-func (w *wanderer) Ack(_ context.Context, _, life string, p bridge.Position) error {
+func (w *wanderer) Ack(_ context.Context, _, _, life string, p bridge.Position) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	end, err := w.end(life)

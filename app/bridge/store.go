@@ -216,6 +216,9 @@ type Store interface {
 	// a group goes to its members of that moment, maybe to nobody.
 	// Being appended to is not being seen (see Live.Join). A message to a user or
 	// users that names nobody is the caller's defect.
+	// Where the message has Escalate, or a backend wants to hear of messages that
+	// nobody acked, each recipient gets a timer in the same commit (see Outbox); a
+	// message to all has none.
 	// Errors: ErrConflict, ErrUnavailable, ErrClosed, the context's.
 	Append(ctx context.Context, m *Message) (Receipt, error)
 
@@ -247,7 +250,12 @@ type Store interface {
 	// head. Of an earlier life it counts as far as LifeEnd. It returns once the
 	// ack is on its way, which may be before it is durable. ErrRewound where the
 	// store has not lived through that life: then it counts for nothing.
-	Ack(ctx context.Context, user, life string, p Position) error
+	//
+	// Where a backend wants to hear of the user's acks (see Outbox), it returns once
+	// the ack and its callbacks are durable, one for each message that the ack newly
+	// covers and the mailbox still holds. session is whose ack it is, for them alone;
+	// empty where that is not known.
+	Ack(ctx context.Context, user, session, life string, p Position) error
 
 	// Lookup returns what is known of an event. ErrUnknown.
 	Lookup(ctx context.Context, id string) (Record, error)

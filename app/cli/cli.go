@@ -27,6 +27,7 @@ type commands struct {
 	Token   TokenCmd         `cmd:"" help:"Print a token for a user (HS256)."`
 	Send    SendCmd          `cmd:"" help:"Sign a webhook and fire it."`
 	Listen  ListenCmd        `cmd:"" help:"Print a user's events as they come; reconnects and acks."`
+	Receive ReceiveCmd       `cmd:"" help:"Print the callbacks and requests that a bridge sends to its backend; answers and forwards them."`
 	Verify  VerifyCmd        `cmd:"" help:"Say what is wrong with a webhook's signature, or with a token."`
 	Export  ExportCmd        `cmd:"" help:"Write a whole store to a file."`
 	Import  ImportCmd        `cmd:"" help:"Make a store of an export, in either engine."`

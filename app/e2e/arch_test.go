@@ -16,6 +16,10 @@ func TestEachPackageImportsOnlyWhatItsRoomMay(t *testing.T) {
 		"hookbridge/app/guard":    {nil, []string{"fiber", "fasthttp", "sqlite", "database/sql", "gobwas", "rueidis", "golang-jwt"}},
 		"hookbridge/app/bridge": {[]string{"hookbridge/app/wire", "hookbridge/app/guard"},
 			[]string{"fiber", "fasthttp", "gobwas", "sqlite", "database/sql", "rueidis", "golang-jwt"}},
+		"hookbridge/app/callback": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge", "hookbridge/auth"},
+			[]string{"fiber", "fasthttp", "gobwas", "sqlite", "database/sql", "rueidis"}},
+		"hookbridge/app/callback/receiver": {[]string{"hookbridge/auth"},
+			[]string{"fiber", "fasthttp", "gobwas", "sqlite", "database/sql", "rueidis", "prometheus", "kong"}},
 		"hookbridge/app/move": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge"},
 			[]string{"fiber", "fasthttp", "gobwas", "sqlite", "database/sql", "rueidis", "golang-jwt"}},
 		"hookbridge/app/store/local": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge"},
@@ -33,10 +37,10 @@ func TestEachPackageImportsOnlyWhatItsRoomMay(t *testing.T) {
 		"hookbridge/handlers": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge", "hookbridge/auth", "hookbridge/handlers/web", "hookbridge/handlers/contract"},
 			[]string{"sqlite", "database/sql", "rueidis"}},
 		"hookbridge/app/server": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge", "hookbridge/app/store/sqlite", "hookbridge/app/store/sqlite/walfile",
-			"hookbridge/app/store/redis", "hookbridge/app/store/local", "hookbridge/auth", "hookbridge/handlers", "hookbridge/handlers/web", "hookbridge/handlers/contract"},
+			"hookbridge/app/store/redis", "hookbridge/app/store/local", "hookbridge/app/callback", "hookbridge/auth", "hookbridge/handlers", "hookbridge/handlers/web", "hookbridge/handlers/contract"},
 			[]string{"kong"}},
 		"hookbridge/app/cli": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge", "hookbridge/app/store/sqlite", "hookbridge/app/store/sqlite/walfile",
-			"hookbridge/app/store/redis", "hookbridge/auth", "hookbridge/handlers", "hookbridge/handlers/web", "hookbridge/handlers/contract", "hookbridge/app/store/local", "hookbridge/app/server", "hookbridge/app/client", "hookbridge/app/move"}, nil},
+			"hookbridge/app/store/redis", "hookbridge/auth", "hookbridge/handlers", "hookbridge/handlers/web", "hookbridge/handlers/contract", "hookbridge/app/store/local", "hookbridge/app/server", "hookbridge/app/client", "hookbridge/app/move", "hookbridge/app/callback", "hookbridge/app/callback/receiver"}, nil},
 	}
 	for pkg, may := range law {
 		out, err := exec.Command("go", "list", "-deps", pkg).Output()
@@ -78,6 +82,8 @@ func TestALibraryIsImportedWhereItBelongs(t *testing.T) {
 		pkg, imports, _ := strings.Cut(line, " ")
 		for library, may := range map[string][]string{
 			"github.com/gofiber/":           {"hookbridge/handlers"},
+			"github.com/cenkalti/backoff":   {"hookbridge/app/callback"},
+			"code.dny.dev/ssrf":             {"hookbridge/app/callback"},
 			"github.com/go-json-experiment": {"hookbridge/app/wire", "hookbridge/auth", "hookbridge/app/move"},
 		} {
 			if strings.Contains(imports, library) && !contains(may, pkg) {
@@ -91,8 +97,8 @@ func TestALibraryIsImportedWhereItBelongs(t *testing.T) {
 func TestTheProgramAndItsCommandsKnowOnlyTheirNeighbours(t *testing.T) {
 	for pkg, may := range map[string][]string{
 		"hookbridge/app":        {"hookbridge/app/cli"},
-		"hookbridge/app/cli":    {"hookbridge/app/server", "hookbridge/app/client", "hookbridge/app/move", "hookbridge/app/bridge", "hookbridge/app/wire", "hookbridge/auth"},
-		"hookbridge/app/server": {"hookbridge/handlers", "hookbridge/app/store/sqlite", "hookbridge/app/store/redis", "hookbridge/app/store/local", "hookbridge/app/bridge", "hookbridge/app/guard", "hookbridge/auth"},
+		"hookbridge/app/cli":    {"hookbridge/app/server", "hookbridge/app/callback/receiver", "hookbridge/app/client", "hookbridge/app/move", "hookbridge/app/bridge", "hookbridge/app/wire", "hookbridge/auth"},
+		"hookbridge/app/server": {"hookbridge/handlers", "hookbridge/app/callback", "hookbridge/app/store/sqlite", "hookbridge/app/store/redis", "hookbridge/app/store/local", "hookbridge/app/bridge", "hookbridge/app/guard", "hookbridge/auth"},
 	} {
 		out, err := exec.Command("go", "list", "-f", `{{join .Imports " "}}`, pkg).Output()
 		if err != nil {

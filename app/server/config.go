@@ -50,6 +50,8 @@ type Settings struct {
 
 	TokenSettings
 
+	CallbackSettings
+
 	AllowedOrigins []string `env:"BRIDGE_ALLOWED_ORIGINS" sep:"," help:"Origins of browsers and apps that may connect, comma-separated: https://app.example, https://*.example.com for one label, capacitor://localhost, null. The bridge's own host always may."`
 
 	DefaultTTL     time.Duration `name:"default-ttl" default:"72h" range:"1s..8760h" env:"BRIDGE_DEFAULT_TTL" help:"How long an event without ttl is kept."`

@@ -64,6 +64,7 @@ func (s *Settings) Faults() (all Faults) {
 		all = append(all, s.webhookFaults()...)
 	}
 	all = append(all, s.TokenFaults()...)
+	all = append(all, s.callbackFaults()...)
 	_, err := s.Front.parse(s.AllowedOrigins)
 	all.take("", err)
 	all.take("BRIDGE_LISTEN", checkListen(s.Listen))

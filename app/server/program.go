@@ -90,6 +90,23 @@ func NewProgram(ctx context.Context, s Settings, demo *Demo, log *slog.Logger) (
 		return p, err
 	}
 	p.undo = append(p.undo, store.Close)
+	callbacks, err := s.callbacks(log, registry, p.guard)
+	if err != nil {
+		return p, err
+	}
+	if callbacks != nil {
+		outbox, ok := store.(bridge.Outbox)
+		if !ok {
+			return p, errors.New("callbacks are set, and this store cannot keep them")
+		}
+		callbacks.Start(outbox)
+		p.undo = append(p.undo, func() error {
+			ctx, cancel := context.WithTimeout(context.Background(), ShutdownTimeout)
+			defer cancel()
+			callbacks.Stop(ctx)
+			return nil
+		})
+	}
 	p.bridge = bridge.New(bridge.Config{
 		DefaultTTL: s.DefaultTTL, MaxBytes: s.MaxBytes, MaxSessions: s.MaxSessions, SessionsPerUser: s.SessionsByUser,
 		UserRate: s.UserRate, UserBytes: float64(s.UserBytes),

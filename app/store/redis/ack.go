@@ -103,7 +103,7 @@ func parseLifeStarts(text string) (list []lifeStart, err error) {
 }
 
 // Ack implements bridge.Store.
-func (e *Store) Ack(ctx context.Context, user, life string, p bridge.Position) error {
+func (e *Store) Ack(ctx context.Context, user, session, life string, p bridge.Position) error {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
 		return err

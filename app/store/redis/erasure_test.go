@@ -108,8 +108,8 @@ func erasureEndsAcks(t *testing.T) {
 		return all
 	}
 	before := state()
-	must(t, e.Ack(t.Context(), "u", e.Life(), bridge.Position{Mailbox: 1, Broadcast: 1}))
-	must(t, e.Ack(t.Context(), "never here", e.Life(), bridge.Position{Mailbox: 1, Broadcast: 1}))
+	must(t, e.Ack(t.Context(), "u", "ses_1", e.Life(), bridge.Position{Mailbox: 1, Broadcast: 1}))
+	must(t, e.Ack(t.Context(), "never here", "ses_1", e.Life(), bridge.Position{Mailbox: 1, Broadcast: 1}))
 	if after := state(); after != before {
 		t.Errorf("before %s, after %s", before, after)
 	}

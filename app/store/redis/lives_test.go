@@ -229,7 +229,7 @@ func forgottenScripts(t *testing.T) {
 		func() { appendTo(t, e, message("m", "u")) },
 		func() { join(t, e, "u", "ses_1") },
 		func() { stored(t, e, "u") },
-		func() { must(t, e.Ack(deadline(t, 5*time.Second), "u", life, bridge.Position{Mailbox: 1})) },
+		func() { must(t, e.Ack(deadline(t, 5*time.Second), "u", "ses_1", life, bridge.Position{Mailbox: 1})) },
 	} {
 		s.Do("SCRIPT", "FLUSH")
 		do()
@@ -294,7 +294,9 @@ func notedByMailbox(t *testing.T) {
 	for i, do := range []func(){
 		func() { appendTo(t, e, message("after", "u")) },
 		func() { appendTo(t, e, large("shared", 1000, "u", "v")) },
-		func() { must(t, e.Ack(deadline(t, 5*time.Second), "u", e.Life(), bridge.Position{Mailbox: 1})) },
+		func() {
+			must(t, e.Ack(deadline(t, 5*time.Second), "u", "ses_1", e.Life(), bridge.Position{Mailbox: 1}))
+		},
 		func() { join(t, e, "u", "ses_2") },
 	} {
 		life := e.Life()

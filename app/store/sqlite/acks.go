@@ -102,7 +102,7 @@ func (b *ackBook) forget(user string) {
 
 // Ack implements bridge.Store. It counts for every Append, Join and Ack that is
 // called after it has returned, and is durable within a second.
-func (e *Store) Ack(ctx context.Context, user, life string, p bridge.Position) error {
+func (e *Store) Ack(ctx context.Context, user, session, life string, p bridge.Position) error {
 	if user == "" {
 		return errNoUser
 	}

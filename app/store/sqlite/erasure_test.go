@@ -126,7 +126,7 @@ func eraseEveryKind(t *testing.T, size int) {
 		return number(t, e, "SELECT count(*) FROM log WHERE no < 0") == 1
 	})
 	acked := send("acked", time.Hour, u, nil)
-	mustDo(t, e.Ack(t.Context(), erasedUser, e.Life(), bridge.Position{Mailbox: 2}))
+	mustDo(t, e.Ack(t.Context(), erasedUser, "ses_1", e.Life(), bridge.Position{Mailbox: 2}))
 	mustDo(t, e.Seen(t.Context(), erasedUser, erasedSession, acked, clock.now()))
 	send("replaced", time.Hour, u, topical)
 	send("replacing", time.Hour, u, topical)

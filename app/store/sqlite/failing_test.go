@@ -64,7 +64,7 @@ func TestAFailingDiskRefusesWithNothingHalfDoneAndRecovers(t *testing.T) {
 					if r, err := e.Append(t.Context(), m); !errors.Is(err, bridge.ErrUnavailable) {
 						t.Errorf("append: %+v, %v", r, err)
 					}
-					if err := e.Ack(t.Context(), "u", e.Life(), bridge.Position{Mailbox: 100, Broadcast: 100}); err != nil {
+					if err := e.Ack(t.Context(), "u", "ses_1", e.Life(), bridge.Position{Mailbox: 100, Broadcast: 100}); err != nil {
 						t.Errorf("ack: %v", err)
 					}
 				})

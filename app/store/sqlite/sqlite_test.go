@@ -143,7 +143,7 @@ func TestMoreUsersThanMemoryHoldsKeepTheirSequences(t *testing.T) {
 			if got := r.Recipients[0].Seq; got != uint64(round+1) {
 				t.Fatalf("%s got place %d in round %d", user, got, round)
 			}
-			if err := e.Ack(t.Context(), user, e.Life(), bridge.Position{Mailbox: uint64(round + 1)}); err != nil {
+			if err := e.Ack(t.Context(), user, "ses_1", e.Life(), bridge.Position{Mailbox: uint64(round + 1)}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -137,7 +137,7 @@ func TestAcksAreWrittenWithinASecond(t *testing.T) {
 	e := open(t, Options{Dir: scratch(t)})
 	mustAppend(t, e, message("m", "u", 10, inAnHour()))
 	start := time.Now()
-	if err := e.Ack(t.Context(), "u", e.Life(), bridge.Position{Mailbox: 1}); err != nil {
+	if err := e.Ack(t.Context(), "u", "ses_1", e.Life(), bridge.Position{Mailbox: 1}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the ack to be written", func() bool {

@@ -24,6 +24,8 @@ type fixture struct {
 	*testing.T
 	store   bridge.Store
 	live    bridge.Live
+	outbox  bridge.Outbox
+	kill    func() // ends the store as kill -9 would
 	open    Open
 	harness Harness
 	clock   *Clock
@@ -66,7 +68,7 @@ func (f *fixture) start() {
 	if err != nil {
 		f.Fatalf("open: %v", err)
 	}
-	f.store, f.live = p.Store, p.Live
+	f.store, f.live, f.outbox, f.kill = p.Store, p.Live, p.Outbox, p.Kill
 	f.table.restart()
 	f.store.Listen(f.heard)
 	f.live.Listen(f.heard)
@@ -151,7 +153,7 @@ func (f *fixture) standing(user string) bridge.JoinState {
 
 func (f *fixture) ack(user string, p bridge.Position) {
 	f.Helper()
-	if err := f.store.Ack(f.ctx, user, f.store.Life(), p); err != nil {
+	if err := f.store.Ack(f.ctx, user, "ses_1", f.store.Life(), p); err != nil {
 		f.Fatalf("ack: %v", err)
 	}
 }

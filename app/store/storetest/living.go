@@ -72,7 +72,7 @@ var living = []promise{
 			"Revoke": st.Revoke(f.ctx, "u", bridge.Revocation{TokenID: "t"}), "Revoked": revoked, "Erase": st.Erase(f.ctx, "u"),
 			"Members": members, "SetMember": st.SetMember(f.ctx, "g", "u", true), "Groups": groups,
 			"AppendMany": st.AppendMany(f.ctx, []*bridge.Message{f.message(user("u"))})[0].Err,
-			"Ack":        st.Ack(f.ctx, "u", st.Life(), bridge.Position{Mailbox: 1}), "Check": st.Check(f.ctx), "Close": st.Close(),
+			"Ack":        st.Ack(f.ctx, "u", "ses_1", st.Life(), bridge.Position{Mailbox: 1}), "Check": st.Check(f.ctx), "Close": st.Close(),
 		} {
 			if !errors.Is(err, bridge.ErrClosed) {
 				f.Errorf("%s: got %v, want ErrClosed", call, err)

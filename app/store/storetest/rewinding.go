@@ -149,13 +149,13 @@ func (r *rewound) acksCountForNothing() {
 	lost := r.store.Life()
 	r.rewind()
 	r.publish(5)
-	if err := r.store.Ack(r.ctx, "u", lost, both(8)); err != nil && !errors.Is(err, bridge.ErrRewound) {
+	if err := r.store.Ack(r.ctx, "u", "ses_1", lost, both(8)); err != nil && !errors.Is(err, bridge.ErrRewound) {
 		r.Fatalf("ack: %v", err)
 	}
 	if st := r.join("u"); !both(3).Covers(st.Acked) {
 		r.Errorf("after an ack of what was lost %v counts as acked", st.Acked)
 	}
-	if err := r.store.Ack(r.ctx, "u", r.store.Life(), both(5)); err != nil {
+	if err := r.store.Ack(r.ctx, "u", "ses_1", r.store.Life(), both(5)); err != nil {
 		r.Fatalf("ack: %v", err)
 	}
 	r.eventually("an ack of this life to count", func() bool { return r.join("u").Acked == both(5) })

@@ -20,12 +20,23 @@ type Options struct {
 	// MailboxBytes is how many bytes of payload it holds; the engine's default
 	// when 0.
 	MailboxBytes int
+	// Backends are whom callbacks are stored for.
+	Backends bridge.Backends
+	// MaxCallbacks and MaxCallbackBytes bound what is kept for a backend, each of what
+	// waits and of what was given up; those of bridge when 0.
+	MaxCallbacks     int
+	MaxCallbackBytes int64
 }
 
 // Pair is a store and who is connected to it; one object may be both.
 type Pair struct {
 	Store bridge.Store
 	Live  bridge.Live
+	// Outbox is the store's, and Kill ends it as kill -9 of its process would: what is
+	// not committed by then is lost, and the next Open finds the rest. Calls that are
+	// under way may fail, or have had their effect. RunOutbox needs both.
+	Outbox bridge.Outbox
+	Kill   func()
 }
 
 // Open opens one store: the first call finds it empty, later ones, each after
@@ -40,7 +51,18 @@ type Harness func(t *testing.T, o Options) Open
 // each on a store of its own.
 func Run(t *testing.T, h Harness) {
 	t.Helper()
-	for _, group := range [][]promise{appending, targets, reading, acking, losing, holding, living, handover, topics, groups, rights, recalling, people, erasing, batches, sharing, many, claims, lasting} {
+	run(t, h, appending, targets, reading, acking, losing, holding, living, handover, topics, groups, rights, recalling, people, erasing, batches, sharing, many, claims, lasting)
+}
+
+// RunOutbox holds a store to the promises of bridge.Outbox, as Run does to the others.
+func RunOutbox(t *testing.T, h Harness) {
+	t.Helper()
+	run(t, h, callbacks, bounding, ackCallbacks, timers)
+}
+
+func run(t *testing.T, h Harness, groups ...[]promise) {
+	t.Helper()
+	for _, group := range groups {
 		for _, p := range group {
 			t.Run(p.sentence, func(t *testing.T) {
 				t.Parallel()

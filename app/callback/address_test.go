@@ -1,0 +1,174 @@
+package callback
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	"hookbridge/app/bridge"
+)
+
+func TestAnAddressIsJudgedByTheHostOfTheURL(t *testing.T) {
+	for _, c := range []struct {
+		addresses                  string
+		public, internal, loopback bool
+	}{
+		{"93.184.216.34 2606:2800:220:1::1 ::ffff:93.184.216.34 64:ff9b::93.184.216.34", true, true, false},
+		{"10.0.0.1 172.16.0.1 172.31.255.255 192.168.1.1 100.64.0.1 fd00::1 fdaa:0:1::3 ::ffff:10.0.0.1 64:ff9b::10.0.0.1", false, true, false},
+		{"127.0.0.1 127.8.8.8 ::1 ::ffff:127.0.0.1", false, false, true},
+		{"64:ff9b::127.0.0.1", false, false, true},
+		{"169.254.169.254 169.254.1.1 fe80::1 fe80::1%eth0 ::ffff:169.254.169.254 64:ff9b::169.254.169.254", false, false, false},
+		{"fd00:ec2::254 fd00:ec2::254%eth0 fd20:ce::254 100.100.100.200 168.63.129.16 192.0.0.192", false, false, false},
+		{"0.0.0.0 0.1.2.3 :: ::ffff:0.0.0.0 224.0.0.1 239.1.1.1 ff02::1 255.255.255.255 240.0.0.1 198.18.0.1 192.88.99.1 203.0.113.1", false, false, false},
+		{"::127.0.0.1 64:ff9b:1::1 2002:7f00:1::1 2001:0:7f00:1::1 2001:db8::1 fec0::1 100::1", false, false, false},
+	} {
+		for text := range strings.FieldsSeq(c.addresses) {
+			a := netip.MustParseAddr(text)
+			for r, want := range map[reach]bool{reachPublic: c.public, reachInternal: c.internal, reachLoopback: c.loopback, reachAny: true} {
+				if got := r.allows(a); got != want {
+					t.Errorf("%s for %d: %v", a, r, got)
+				}
+				if err := r.control(t.Context(), "tcp", netip.AddrPortFrom(a, 443).String(), nil); (err == nil) != want {
+					t.Errorf("dialling %s for %d: %v", a, r, err)
+				}
+			}
+		}
+	}
+	if reachPublic.control(t.Context(), "tcp", "clinic.example:443", nil) == nil {
+		t.Error("a name was dialled")
+	}
+}
+
+func TestAURLOfABackend(t *testing.T) {
+	for text, want := range map[string]struct {
+		reach
+		wrong string
+	}{
+		"https://clinic.example/hook?x=1":  {reachPublic, ""},
+		"https://user:pass@clinic.example": {reachPublic, ""},
+		"https://CLINIC.example.:8443/":    {reachPublic, ""},
+		"https://93.184.216.34/":           {reachPublic, ""},
+		"https://127.1/":                   {reachPublic, ""}, // a name to us; what it resolves to is judged
+		"https://notinternal/":             {reachPublic, ""},
+		"http://localhost:9000":            {reachLoopback, ""},
+		"http://127.0.0.1:9000/x":          {reachLoopback, ""},
+		"http://[::1]:9000/":               {reachLoopback, ""},
+		"http://Clinic.Internal./hook":     {reachInternal, ""},
+		"https://clinic.internal":          {reachInternal, ""},
+		"http://clinic.example/":           {0, "must be https"},
+		"http://localhost.example/":        {0, "must be https"},
+		"http://internal/":                 {0, "must be https"},
+		"https://10.0.0.1/":                {0, "not a public one"},
+		"https://[fd00:ec2::254]/":         {0, "not a public one"},
+		"https://169.254.169.254/latest":   {0, "not a public one"},
+		"https://[::ffff:127.0.0.1]/":      {reachLoopback, ""},
+		"https://[64:ff9b::7f00:1]/":       {0, "not a public one"},
+		"https://clinic.example/#frag":     {0, "has a #"},
+		"https://clinic.example/#":         {0, "has a #"},
+		"https://clinic.example:0/":        {0, "port"},
+		"https://clinic.example:70000/":    {0, "port"},
+		"ftp://clinic.example/":            {0, "neither https nor http"},
+		"clinic.example/hook":              {0, "is none"},
+		"":                                 {0, "is none"},
+		"https://":                         {0, "is none"},
+		"https://:443/":                    {0, "is none"},
+		"https:clinic.example":             {0, "is none"},
+		"https://canary:4711canary":        {0, "is none"},
+		"https://clinic.example/%zz":       {0, "is none"},
+		"https://user:canary@\x00/":        {0, "is none"},
+	} {
+		_, r, err := parseURL(text, false)
+		if (err == nil) != (want.wrong == "") || err != nil && !strings.Contains(err.Error(), want.wrong) || r != want.reach {
+			t.Errorf("%s: %d %v", text, r, err)
+		}
+		if err != nil && (strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "\n")) {
+			t.Errorf("the error repeats the URL or has lines: %v", err)
+		}
+		if want.wrong == "must be https" || want.wrong == "not a public one" {
+			if err := CheckURL(text, true); err != nil {
+				t.Errorf("%s, where all is allowed: %v", text, err)
+			}
+		}
+	}
+}
+
+// names is a resolver whose answer for every name is that of its function.
+func names(answer func() string) *net.Resolver {
+	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		client, server := net.Pipe()
+		go func() {
+			defer server.Close()
+			for {
+				var size [2]byte
+				if _, err := io.ReadFull(server, size[:]); err != nil {
+					return
+				}
+				b := make([]byte, int(size[0])<<8+int(size[1]))
+				var m dnsmessage.Message
+				if _, err := io.ReadFull(server, b); err != nil || m.Unpack(b) != nil {
+					return
+				}
+				m.Response, m.Authoritative, m.Additionals = true, true, nil
+				a, q := netip.MustParseAddr(answer()), m.Questions[0]
+				switch {
+				case q.Type == dnsmessage.TypeA && a.Is4():
+					m.Answers = []dnsmessage.Resource{{Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class}, Body: &dnsmessage.AResource{A: a.As4()}}}
+				case q.Type == dnsmessage.TypeAAAA && a.Is6():
+					m.Answers = []dnsmessage.Resource{{Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class}, Body: &dnsmessage.AAAAResource{AAAA: a.As16()}}}
+				}
+				if b, _ = m.Pack(); len(b) == 0 {
+					return
+				}
+				if _, err := server.Write(append([]byte{byte(len(b) >> 8), byte(len(b))}, b...)); err != nil {
+					return
+				}
+			}
+		}()
+		return client, nil
+	}}
+}
+
+// A name that was good when somebody looked, and another address when it is dialled.
+func TestANameThatChangesItsAddressIsRefusedWhenItIsDialled(t *testing.T) {
+	s, l := sender(t, backend("default", "https://clinic.example/hook"))
+	d := s.byName["default"].endpoint.dialer
+	var now atomic.Value
+	d.Resolver = names(func() string { return now.Load().(string) })
+	// What is allowed is not dialled either: a test talks to nobody.
+	errAllowed := errors.New("it would be dialled")
+	judge := d.ControlContext
+	d.ControlContext = func(ctx context.Context, network, address string, c syscall.RawConn) error {
+		if err := judge(ctx, network, address, c); err != nil {
+			return err
+		}
+		return errAllowed
+	}
+	for _, c := range []struct {
+		address string
+		allowed bool
+	}{{"93.184.216.34", true}, {"169.254.169.254", false}, {"127.0.0.1", false}, {"fd00:ec2::254", false}, {"64:ff9b::a9fe:a9fe", false}, {"2606:2800:220:1::1", true}, {"::1", false}} {
+		now.Store(c.address)
+		_, err := s.byName["default"].endpoint.post(t.Context(), "msg_1", []byte("{}"), 0)
+		if errors.Is(err, errAllowed) != c.allowed || errors.Is(err, errAddress) == c.allowed {
+			t.Errorf("%s: %v", c.address, err)
+		}
+		_, _, err = s.Request(t.Context(), "default", "msg_1", []byte("{}"), 5*time.Second)
+		var failed *bridge.BackendError
+		if !errors.As(err, &failed) || failed.Status != 0 || (failed.Why == "its address is not allowed") == c.allowed {
+			t.Errorf("%s: %v", c.address, err)
+		}
+	}
+	stop(s)
+	if strings.Contains(l.String(), "169.254") {
+		t.Error(l)
+	}
+}

@@ -1,0 +1,168 @@
+package callback
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"hookbridge/auth"
+)
+
+const (
+	// connectTimeout bounds each of the dial and the TLS handshake: a connection may be
+	// in the making for longer than the post that asked for it.
+	connectTimeout = 10 * time.Second
+	// idleTimeout is how long a connection is kept for the next post.
+	idleTimeout = 30 * time.Second
+	// maxReplyHeader is the largest header of a reply that is read, bytes.
+	maxReplyHeader = 64 << 10
+	// maxDiscard and discardTimeout bound what of a reply that nobody asked for is read,
+	// in bytes and in time, so that its connection can be used again.
+	maxDiscard     = 64 << 10
+	discardTimeout = time.Second
+)
+
+// endpoint is where one backend is, with connections of its own: another backend's
+// posts do not wait for them. Proxies of the environment (HTTPS_PROXY) are not used:
+// the address that was judged has to be the one that is dialled.
+type endpoint struct {
+	url     string // without userinfo
+	user    string // userinfo
+	pass    string
+	hasUser bool
+	secrets []string
+	dialer  *net.Dialer
+	http    interface {
+		http.RoundTripper
+		CloseIdleConnections()
+	}
+}
+
+func newEndpoint(b auth.Backend, allowPrivate bool) (*endpoint, error) {
+	u, r, err := parseURL(b.URL, allowPrivate)
+	if err != nil {
+		return nil, err
+	}
+	e := &endpoint{secrets: b.Secrets, dialer: &net.Dialer{Timeout: connectTimeout, ControlContext: r.control}}
+	if u.User != nil {
+		e.user, e.hasUser = u.User.Username(), true
+		e.pass, _ = u.User.Password()
+		u.User = nil
+	}
+	e.url = u.String()
+	e.http = &http.Transport{
+		DialContext:            e.dialer.DialContext,
+		TLSHandshakeTimeout:    connectTimeout,
+		ForceAttemptHTTP2:      true,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: tryTimeout, PingTimeout: 5 * time.Second},
+		MaxIdleConnsPerHost:    maxInFlight,
+		IdleConnTimeout:        idleTimeout,
+		MaxResponseHeaderBytes: maxReplyHeader,
+		DisableCompression:     true, // a small reply must not become a large one
+	}
+	return e, nil
+}
+
+// reply is what came of a post.
+type reply struct {
+	status     int           // 0: none came
+	retryAfter time.Duration // what the backend asked for; 0 for nothing
+	body       []byte        // as far as it was asked for
+	why        string        // without a status: the class of error
+	ours       bool          // nothing was sent, and the backend has no part in that
+}
+
+// post signs and sends a body once, and reads up to maxBody bytes of the reply (one
+// more, which tells that it is too long). It follows no redirect. Its error is that of
+// the network or the context; the reply then has the class of error alone.
+func (e *endpoint) post(ctx context.Context, id string, body []byte, maxBody int) (reply, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	signed, err := auth.SignWebhookWithAll(e.secrets, id, time.Now(), body)
+	if err != nil {
+		return reply{why: "it could not be signed", ours: true}, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url, bytes.NewReader(body))
+	if err != nil {
+		return reply{why: "it could not be sent", ours: true}, err
+	}
+	req.Header = http.Header{
+		"Content-Type":      {"application/json"},
+		"User-Agent":        {"Hookbridge"},
+		"Webhook-Id":        {signed.ID},
+		"Webhook-Timestamp": {signed.Timestamp},
+		"Webhook-Signature": {signed.Signature},
+	}
+	if e.hasUser {
+		req.SetBasicAuth(e.user, e.pass)
+	}
+	resp, err := e.http.RoundTrip(req) // not a Client: no redirects, no cookies
+	if err != nil {
+		return reply{why: class(err)}, err
+	}
+	defer resp.Body.Close()
+	r := reply{status: resp.StatusCode, retryAfter: retryAfter(resp.Header, time.Now())}
+	if maxBody == 0 {
+		defer time.AfterFunc(discardTimeout, cancel).Stop()
+		_, _ = io.CopyN(io.Discard, resp.Body, maxDiscard) // the status has said all; this only keeps the connection
+		return r, nil
+	}
+	if r.body, err = io.ReadAll(io.LimitReader(resp.Body, int64(maxBody)+1)); err != nil {
+		return reply{status: r.status, why: class(err)}, err
+	}
+	return r, nil
+}
+
+// class names the kind of a network's error, without an address or anything else of
+// the URL.
+func class(err error) string {
+	var timeout net.Error
+	var dns *net.DNSError
+	var cert *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	switch {
+	case errors.Is(err, errAddress):
+		return "its address is not allowed"
+	case errors.As(err, &dns):
+		return "its name could not be resolved"
+	case errors.As(err, &cert), errors.As(err, &record):
+		return "its TLS is broken or its certificate not valid"
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return "it took too long"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "the connection was refused"
+	}
+	return "the connection failed"
+}
+
+// last is a failed try in words for operators: the status or the class of error.
+func (r reply) last() string {
+	switch {
+	case r.status == 0:
+		return r.why
+	case r.status >= 300 && r.status < 400:
+		return fmt.Sprintf("status %d: redirects are not followed", r.status)
+	}
+	return fmt.Sprintf("status %d", r.status)
+}
+
+func (r reply) ok() bool { return r.status >= 200 && r.status < 300 }
+
+// backendAtFault tells whether the reply says something about the backend and not
+// about what was sent: another callback would fare no better now.
+func (r reply) backendAtFault() bool {
+	return r.status == 0 && !r.ours || r.status >= 500 || r.status == http.StatusTooManyRequests
+}
+
+// busy tells whether the backend has said when to come back by a status that means
+// just that (RFC 9110, RFC 6585).
+func (r reply) busy() bool {
+	return r.status == http.StatusTooManyRequests || r.status == http.StatusServiceUnavailable
+}

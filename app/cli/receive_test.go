@@ -1,0 +1,112 @@
+package cli
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"hookbridge/auth"
+)
+
+const testCallbackSecret = "whsec_Y2FsbGJhY2stc2VjcmV0LW9mLTMyLWJ5dGVzISEhISE="
+
+// receiving is a receive command that runs.
+type receiving struct {
+	out, err syncBuffer
+	url      string
+	stop     func() int
+}
+
+func receive(t *testing.T, args ...string) *receiving {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	r, done := &receiving{}, make(chan int, 1)
+	go func() {
+		done <- Run(ctx, append([]string{"receive", "--listen", "127.0.0.1:0", "--secret", testCallbackSecret}, args...), Streams{Out: &r.out, Err: &r.err})
+	}()
+	r.stop = func() int { cancel(); return <-done }
+	eventually(t, "its address", func() bool {
+		_, r.url, _ = strings.Cut(r.err.String(), "BRIDGE_CALLBACK_URL=")
+		return strings.HasSuffix(r.url, "\n")
+	})
+	r.url = strings.TrimSpace(r.url)
+	return r
+}
+
+// fire posts a body that is signed with a secret.
+func (r *receiving) fire(t *testing.T, secret, body string) (status int) {
+	t.Helper()
+	h, err := auth.SignWebhook(secret, "msg_1", time.Now(), []byte(body))
+	must(t, err)
+	req, err := http.NewRequest("POST", r.url, strings.NewReader(body))
+	must(t, err)
+	req.Header = http.Header{"Webhook-Id": {h.ID}, "Webhook-Timestamp": {h.Timestamp}, "Webhook-Signature": {h.Signature}}
+	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
+	must(t, err)
+	must(t, resp.Body.Close())
+	return resp.StatusCode
+}
+
+func TestReceivePrintsWhatComesOneLineEach(t *testing.T) {
+	r := receive(t)
+	const other = "whsec_YW5vdGhlci1jYWxsYmFjay1zZWNyZXQtb2YtMzItYnk="
+	for _, c := range []struct {
+		secret, body string
+		want         int
+	}{
+		{testCallbackSecret, "{\"type\":\"event.acked\",\n\"data\":{\"n\": 1,\"n\":2}}\n", 204},
+		{testCallbackSecret, `{"type":"request"}`, 200},
+		{other, `{"type":"canary"}`, 401},
+	} {
+		if got := r.fire(t, c.secret, c.body); got != c.want {
+			t.Errorf("%s: %d", c.body, got)
+		}
+	}
+	if code := r.stop(); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+	if got := r.out.String(); got != `{"type":"event.acked", "data":{"n": 1,"n":2},"webhookId":"msg_1"}`+"\n"+`{"type":"request","webhookId":"msg_1"}`+"\n" {
+		t.Errorf("printed %s", got)
+	}
+	if said := r.err.String(); !strings.Contains(said, "refused: 1 signature tried against 1 key, none matches") || strings.Contains(said, "canary") || strings.Count(said, "\n") != 2 {
+		t.Error(said)
+	}
+}
+
+func TestReceiveAnswersRequestsWithItsFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "slots.json")
+	must(t, os.WriteFile(file, []byte(`[1]`), 0o600))
+	r := receive(t, "--reply", file)
+	if got := r.fire(t, testCallbackSecret, `{"type":"request"}`); got != 200 {
+		t.Error(got)
+	}
+	must(t, os.WriteFile(file, []byte(`[`), 0o600))
+	if got := r.fire(t, testCallbackSecret, `{"type":"request"}`); got != 500 {
+		t.Error(got)
+	}
+	if r.stop(); !strings.Contains(r.err.String(), "refused: --reply "+file+" must hold one JSON value") {
+		t.Error(r.err.String())
+	}
+}
+
+func TestReceiveSaysWhatToMend(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "slots.json")
+	must(t, os.WriteFile(file, []byte(`{`), 0o600))
+	for want, args := range map[string][]string{
+		"no secret to check signatures with: set BRIDGE_CALLBACK_SECRET": nil,
+		"--secret (BRIDGE_CALLBACK_SECRET): webhook secret 1 of 1":       {"--secret", "whsec_canary"},
+		"--forward: it must be an address":                               {"--secret", testCallbackSecret, "--forward", "127.0.0.1:3000"},
+		"--reply: open":                                                  {"--secret", testCallbackSecret, "--reply", file + ".none"},
+		"--reply " + file + " must hold one JSON value":                  {"--secret", testCallbackSecret, "--reply", file},
+		"--listen: cannot listen on 127.0.0.1:99999":                     {"--secret", testCallbackSecret, "--listen", "127.0.0.1:99999"},
+	} {
+		code, out, errs := command(t, nil, append([]string{"receive"}, args...)...)
+		if code != 1 || out != "" || !strings.HasPrefix(errs, "hookbridge: "+want) || strings.Contains(errs, "canary") || strings.Count(errs, "\n") != 1 {
+			t.Errorf("%d %s%s", code, out, errs)
+		}
+	}
+}

@@ -1,0 +1,121 @@
+package server
+
+import (
+	"encoding/base64"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"hookbridge/app/bridge"
+	"hookbridge/app/guard"
+)
+
+const (
+	callbackSecret = "whsec_Y2FsbGJhY2stc2VjcmV0LW9mLTMyLWJ5dGVzISEhISE="
+	callbackOther  = "whsec_YW5vdGhlci1jYWxsYmFjay1zZWNyZXQtb2YtMzItYnk="
+)
+
+func TestTheBackendsOfTheSettings(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "callbacks.json")
+	if err := os.WriteFile(file, []byte(`{"backends":[{"name":"clinic","url":"https://clinic.example","secrets":["`+callbackSecret+`"],"types":["*"],"users":["patient-*"]},
+		{"name":"lab","url":"http://lab.internal/","secrets":["`+callbackOther+`"],"types":["visit.*"]}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		settings CallbackSettings
+		want     bridge.Backends
+	}{
+		"none":   {CallbackSettings{}, nil},
+		"one":    {CallbackSettings{CallbackURL: "https://user:pass@clinic.example/hook?x=1", CallbackSecret: callbackSecret + ", " + callbackOther}, bridge.Backends{{Name: "default", Types: []string{"*"}}}},
+		"a file": {CallbackSettings{CallbacksFile: file}, bridge.Backends{{Name: "clinic", Types: []string{"*"}, Users: []string{"patient-*"}}, {Name: "lab", Types: []string{"visit.*"}}}},
+		"http, where it is allowed": {CallbackSettings{CallbackURL: "http://10.0.0.1:3000", CallbackSecret: callbackSecret, CallbackAllowPrivate: true},
+			bridge.Backends{{Name: "default", Types: []string{"*"}}}},
+	} {
+		s := goodSettings(t.TempDir())
+		s.CallbackSettings = c.settings
+		if err := s.Check(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		registry, log := prometheus.NewRegistry(), slog.New(slog.DiscardHandler)
+		sender, err := s.callbacks(log, registry, guard.New(log, registry))
+		if err != nil || (sender == nil) != (c.want == nil) {
+			t.Fatalf("%s: %v %v", name, sender, err)
+		}
+		if sender == nil {
+			continue
+		}
+		if got := sender.Backends(); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %+v", name, got)
+		}
+		sender.Stop(t.Context())
+	}
+}
+
+func TestBackendsThatCannotBe(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "callbacks.json")
+	good := CallbackSettings{CallbackURL: "https://clinic.example", CallbackSecret: callbackSecret}
+	of := func(change func(*CallbackSettings)) CallbackSettings { s := good; change(&s); return s }
+	backend := func(name, url string) string {
+		return `{"name":"` + name + `","url":"` + url + `","secrets":["` + callbackSecret + `"],"types":["*"]}`
+	}
+	dev := Secret("whsec_" + base64.StdEncoding.EncodeToString([]byte(DevMark+"canary-canary")))
+	for name, c := range map[string]struct {
+		settings CallbackSettings
+		file     string
+		want     []string // a line each, its beginning
+	}{
+		"a URL without a secret": {of(func(s *CallbackSettings) { s.CallbackSecret = "" }), "", []string{"BRIDGE_CALLBACK_SECRET is missing"}},
+		"a secret without a URL": {of(func(s *CallbackSettings) { s.CallbackURL = "" }), "", []string{"BRIDGE_CALLBACK_SECRET is set, but BRIDGE_CALLBACK_URL is not"}},
+		"a URL that is none":     {of(func(s *CallbackSettings) { s.CallbackURL = "canary" }), "", []string{"BRIDGE_CALLBACK_URL: the URL is none"}},
+		"http to the internet":   {of(func(s *CallbackSettings) { s.CallbackURL = "http://canary:canary@clinic.example/" }), "", []string{"BRIDGE_CALLBACK_URL: the URL must be https"}},
+		"a private address":      {of(func(s *CallbackSettings) { s.CallbackURL = "https://10.0.0.1/canary" }), "", []string{"BRIDGE_CALLBACK_URL: the URL's address 10.0.0.1 is not a public one"}},
+		"secrets too short": {of(func(s *CallbackSettings) { s.CallbackSecret = "whsec_Y2FuYXJ5," + callbackSecret + ",canary" }), "",
+			[]string{"BRIDGE_CALLBACK_SECRET, entry 1 of 3: the webhook secret holds 6 bytes; at least 24", "BRIDGE_CALLBACK_SECRET, entry 3 of 3: the webhook secret must begin with"}},
+		"too many secrets": {of(func(s *CallbackSettings) {
+			s.CallbackSecret = Secret(strings.Repeat(callbackSecret+",", 10) + callbackSecret)
+		}), "",
+			[]string{"BRIDGE_CALLBACK_SECRET: 11 secrets"}},
+		"a secret that dev made": {of(func(s *CallbackSettings) { s.CallbackSecret = dev }), "", []string{"BRIDGE_CALLBACK_SECRET, entry 1, is a secret that dev made"}},
+		"a URL and a secret that are none": {of(func(s *CallbackSettings) { s.CallbackURL, s.CallbackSecret = "canary", "canary" }), "",
+			[]string{"BRIDGE_CALLBACK_URL: ", "BRIDGE_CALLBACK_SECRET, entry 1 of 1: "}},
+		"the setting and the file": {of(func(s *CallbackSettings) { s.CallbacksFile = file }), "canary", []string{"BRIDGE_CALLBACKS_FILE and BRIDGE_CALLBACK_URL with BRIDGE_CALLBACK_SECRET are both set"}},
+		"a file that is not there": {CallbackSettings{CallbacksFile: "/canary/4711"}, "", []string{"BRIDGE_CALLBACKS_FILE cannot be read"}},
+		"a file that is no JSON":   {CallbackSettings{CallbacksFile: file}, "canary", []string{"BRIDGE_CALLBACKS_FILE: not JSON"}},
+		"a file with a name twice": {CallbackSettings{CallbacksFile: file}, `{"backends":[` + backend("a", "https://a.example") + `,` + backend("a", "https://a.example") + `]}`,
+			[]string{"BRIDGE_CALLBACKS_FILE: backend 2: name is given"}},
+		"a file with members that nobody knows": {CallbackSettings{CallbacksFile: file}, `{"backends":[{"name":"a","Url":"canary"}]}`, []string{"BRIDGE_CALLBACKS_FILE: /backends/0/Url is no member"}},
+		"a file with bad URLs": {CallbackSettings{CallbacksFile: file}, `{"backends":[` + backend("a", "http://canary.example") + `,` + backend("b", "") + `,` + backend("c", "https://c.example") + `]}`,
+			[]string{"BRIDGE_CALLBACKS_FILE: backend a: the URL must be https", "BRIDGE_CALLBACKS_FILE: backend b: the URL is none"}},
+		"a file with dev's secret": {CallbackSettings{CallbacksFile: file}, strings.Replace(`{"backends":[`+backend("a", "https://a.example")+`]}`, callbackSecret, string(dev), 1),
+			[]string{"BRIDGE_CALLBACKS_FILE: backend a: secret 1 is one that dev made"}},
+	} {
+		if err := os.WriteFile(file, []byte(c.file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := goodSettings(t.TempDir())
+		s.CallbackSettings = c.settings
+		err := s.Check()
+		if err == nil {
+			t.Errorf("%s is taken", name)
+			continue
+		}
+		lines := strings.Split(err.Error(), "\n")
+		if len(lines) != len(c.want) {
+			t.Errorf("%s: %q", name, lines)
+			continue
+		}
+		for i, want := range c.want {
+			if !strings.HasPrefix(lines[i], want) {
+				t.Errorf("%s: %q, not %q", name, lines[i], want)
+			}
+		}
+		if strings.Contains(err.Error(), "canary") {
+			t.Errorf("%s: repeated what may be secret: %v", name, err)
+		}
+	}
+}

@@ -1,0 +1,117 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"hookbridge/app/bridge"
+)
+
+var bounding = []promise{
+	{"where too many wait the oldest user.* go, then the oldest event.*, and never a message", func(f *fixture) {
+		f.fresh(Options{Backends: backends, MaxCallbacks: 4})
+		f.send(user("u"), time.Hour)
+		f.send(user("u"), time.Hour)
+		f.ack("u", bridge.Position{Mailbox: 1})
+		f.ack("u", bridge.Position{Mailbox: 2})
+		f.clock.Advance(time.Second)
+		first, second := f.online("clinic", "u1"), f.online("clinic", "u2")
+		f.post(first)
+		f.post(second)
+		types := func() map[string]int {
+			n := map[string]int{}
+			for _, l := range f.lease("clinic", 99) {
+				n[l.Type]++
+				f.settle(bridge.Settlement{Leased: l, Again: f.clock.Now()})
+			}
+			return n
+		}
+		for i, want := range []map[string]int{
+			{bridge.CallbackAcked: 2, bridge.CallbackOnline: 1, bridge.CallbackSent: 1},
+			{bridge.CallbackAcked: 2, bridge.CallbackSent: 2},
+			{bridge.CallbackAcked: 1, bridge.CallbackSent: 3},
+			{bridge.CallbackSent: 4},
+		} {
+			f.post(f.sent("clinic", fmt.Sprint("u", i)))
+			if got := types(); !maps.Equal(got, want) {
+				f.Fatalf("after %d messages there are %v, want %v", i+1, got, want)
+			}
+		}
+		for range 2 {
+			if err := f.outbox.Post(f.ctx, f.sent("clinic", "u")); !errors.Is(err, bridge.ErrOutboxFull) {
+				f.Errorf("a message too many: %v", err)
+			}
+			f.post(f.online("clinic", "u"))
+			f.send(user("u"), time.Hour)
+			f.ack("u", bridge.Position{Mailbox: 99})
+			f.equal("backlog", f.backlog("clinic").Waiting, 4)
+			f.crash()
+		}
+		f.post(f.sent("phone", "u"))
+		f.equal("the other's", f.backlog("phone").Waiting, 1)
+	}},
+	{"bytes are bounded as well", func(f *fixture) {
+		size := int64(len(f.sent("clinic", "u").Body))
+		f.fresh(Options{Backends: backends, MaxCallbackBytes: 3*size + size/2})
+		for range 4 {
+			f.post(f.online("clinic", "u"))
+		}
+		f.post(f.sent("clinic", "u"), f.sent("clinic", "u"), f.sent("clinic", "v"))
+		f.equal("waiting", f.backlog("clinic").Waiting, 3)
+		if err := f.outbox.Post(f.ctx, f.sent("clinic", "u")); !errors.Is(err, bridge.ErrOutboxFull) {
+			f.Errorf("a message too many: %v", err)
+		}
+		if b := f.backlog("clinic").Bytes; b > 3*size+size/2 {
+			f.Errorf("%d bytes wait", b)
+		}
+	}},
+	{"Post stores all or none", func(f *fixture) {
+		f.fresh(Options{Backends: backends, MaxCallbacks: 2})
+		f.post(f.sent("clinic", "u"))
+		cs := []bridge.Callback{f.online("phone", "u"), f.sent("clinic", "u"), f.sent("clinic", "v")}
+		if err := f.outbox.Post(f.ctx, cs...); !errors.Is(err, bridge.ErrOutboxFull) {
+			f.Errorf("post: %v", err)
+		}
+		f.equal("backlogs", []int{f.backlog("clinic").Waiting, f.backlog("phone").Waiting}, []int{1, 0})
+		f.post(cs[:2]...)
+		f.equal("backlogs", []int{f.backlog("clinic").Waiting, f.backlog("phone").Waiting}, []int{2, 1})
+	}},
+	{"dead ones are bounded, and those given up first go first", func(f *fixture) {
+		f.fresh(Options{Backends: backends, MaxCallbacks: 2})
+		var ids []string
+		for i := range 4 {
+			c := f.online("clinic", fmt.Sprint("u", i))
+			f.post(c)
+			ids = append(ids, c.ID)
+			f.giveUp(f.lease("clinic", 1)...)
+			f.clock.Advance(time.Second)
+		}
+		f.same("dead", callbackIDs(f.dead("clinic", "", 9)...), ids[2:])
+		f.equal("backlog", f.backlog("clinic").Dead, 2)
+	}},
+	{"what is sent again needs room, and stays dead without", func(f *fixture) {
+		f.fresh(Options{Backends: backends, MaxCallbacks: 2})
+		a, b := f.sent("clinic", "u"), f.sent("clinic", "u")
+		f.post(a, b)
+		f.giveUp(f.lease("clinic", 1)...)
+		f.giveUp(f.lease("clinic", 1)...)
+		f.post(f.sent("clinic", "u"))
+		if err := f.outbox.Redrive(f.ctx, "clinic", nil, true); !errors.Is(err, bridge.ErrOutboxFull) {
+			f.Errorf("redrive: %v", err)
+		}
+		f.equal("backlog", []int{f.backlog("clinic").Waiting, f.backlog("clinic").Dead}, []int{2, 1})
+	}},
+	{"without backends nothing is stored", func(f *fixture) {
+		m := f.message(user("u"))
+		m.Escalate = time.Minute
+		f.append(m)
+		f.send(user("u"), time.Minute)
+		f.ack("u", bridge.Position{Mailbox: 1})
+		f.clock.Advance(2 * time.Hour)
+		f.reopen()
+		f.equal("timers", len(f.timers()), 0)
+		f.equal("backlog", f.backlog("clinic"), bridge.Backlog{})
+	}},
+}
