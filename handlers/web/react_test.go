@@ -14,7 +14,7 @@ import { useBridge } from '@hookbridge/client/react';
 export function Messages({ user }: { user: string }) {
   const [count, setCount] = useState(0);
   const [list, setList] = useState<string[]>([]);
-  const { state, send, client } = useBridge({
+  const { state, send, request, client } = useBridge({
     url: '/ws', user, getToken: ({ reason }) => reason + '-' + user,
     onMessage: ({ event }) => { setList((before) => [...before, count + ' ' + event.data.message]); },
     onGap: ({ reason }) => setList((before) => [...before, reason]),
