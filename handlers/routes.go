@@ -8,10 +8,12 @@ import (
 )
 
 const (
-	pathEvents  = "/webhooks/events"
-	pathBatch   = "/webhooks/events/batch"
-	pathStream  = "/v1/stream"
-	pathMetrics = "/metrics"
+	pathEvents   = "/webhooks/events"
+	pathBatch    = "/webhooks/events/batch"
+	pathStream   = "/v1/stream"
+	pathSends    = "/v1/sends"
+	pathRequests = "/v1/requests"
+	pathMetrics  = "/metrics"
 )
 
 // routes is the table of all that is served.
@@ -30,6 +32,8 @@ func (s *Server) routes() {
 	r.Get(pathStream, s.limitConnects, s.stream)
 	r.Get("/v1/poll", s.limitConnects, s.poll)
 	r.Post("/v1/acks", s.limitCalls(ackWeight, s.acks))
+	r.Post(pathSends, s.limitCalls(toBackendWeight, s.send))
+	r.Post(pathRequests, s.limitCalls(toBackendWeight, s.request))
 
 	// Operators, with a token that names the area.
 	on := func(add func(path string, handlers ...fiber.Handler) fiber.Router, path, area string, do operation) {
@@ -49,6 +53,9 @@ func (s *Server) routes() {
 	on(r.Get, "/v1/groups/:group/members", bridge.AreaGroups, s.members)
 	on(r.Put, "/v1/groups/:group/members/:id", bridge.AreaGroups, s.setMember(true))
 	on(r.Delete, "/v1/groups/:group/members/:id", bridge.AreaGroups, s.setMember(false))
+	on(r.Get, "/v1/callbacks", bridge.AreaCallbacks, s.callbacks)
+	on(r.Get, "/v1/callbacks/:name/dead", bridge.AreaCallbacks, s.deadCallbacks)
+	on(r.Post, "/v1/callbacks/:name/redrive", bridge.AreaCallbacks, s.redrive)
 
 	// Anybody.
 	r.Get("/livez", s.livez)

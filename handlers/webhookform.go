@@ -92,7 +92,11 @@ func (f *form) claim(body []byte, items []wire.Item) [sha256.Size]byte {
 
 // limitOf is how large the body of a request may be, bytes.
 func (s *Server) limitOf(path string, h *fasthttp.RequestHeader) int {
-	if path != pathEvents && path != pathBatch {
+	switch path {
+	case pathEvents, pathBatch:
+	case pathSends, pathRequests:
+		return s.o.Bridge.MaxBytes()
+	default:
 		return maxRequestBytes
 	}
 	f, _ := formOf(path, h) // a request with the wrong headers is refused once its sender is known

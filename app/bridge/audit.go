@@ -36,6 +36,21 @@ func (a Audit) accepted(sender string, from Identity, m *Message, o Outcome) {
 		slog.String("status", string(o.Status)), slog.Int("sessions", o.Sessions), slog.Bool("duplicate", o.Duplicate))...)
 }
 
+// backendPrefix marks a target that is a backend.
+const backendPrefix = "backend:"
+
+// sentToBackend is a message to a backend that was stored.
+func (a Audit) sentToBackend(from Identity, session, backend, eventType string, o Outcome) {
+	a.write("accepted", slog.String("user", from.User), slog.String("session", session), slog.String("token_id", from.TokenID), slog.String("id", o.ID),
+		slog.String("type", eventType), slog.String("to", backendPrefix+backend), slog.String("status", string(o.Status)), slog.Bool("duplicate", o.Duplicate))
+}
+
+// requested is a request to a backend, before it is posted.
+func (a Audit) requested(from Identity, session, backend, id, eventType string) {
+	a.write("requested", slog.String("user", from.User), slog.String("session", session), slog.String("token_id", from.TokenID), slog.String("id", id),
+		slog.String("type", eventType), slog.String("to", backendPrefix+backend))
+}
+
 // delivered is an event frame on its way to a session's socket.
 func (a Audit) delivered(s *Session, m *Message) {
 	if a.log == nil {

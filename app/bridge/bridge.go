@@ -39,6 +39,12 @@ type Config struct {
 	UserRate  float64
 	UserBytes float64
 
+	// Backends are told what users do, by callbacks in the Outbox, and answer requests
+	// through the Requester. Without backends both are nil.
+	Backends  Backends
+	Outbox    Outbox
+	Requester Requester
+
 	DrainTimeout time.Duration // to give reconnect advice and end all sessions; 15 s
 	DrainSpread  time.Duration // reconnects are spread over this long; 5 s
 
@@ -106,6 +112,8 @@ type Bridge struct {
 	guard   *guard.Guard
 	// refusals bounds what callers who have proven nothing write into the logs.
 	refusals *Refusals
+	started  time.Time
+	requests userRequests
 
 	enterMu  sync.Mutex // orders draining against running and guards greeting
 	draining atomic.Bool
@@ -118,7 +126,7 @@ type Bridge struct {
 func New(cfg Config, store Store, live Live, auth Authenticator) *Bridge {
 	cfg.fill()
 	b := &Bridge{cfg: cfg, store: store, live: live, auth: auth, log: cfg.Logger, audit: cfg.Audit, guard: cfg.Guard,
-		greeting: make(map[Conn]struct{}), users: newUserLimits(cfg.UserRate, cfg.UserBytes), heavy: make(chan struct{}, maxHeavy)}
+		greeting: make(map[Conn]struct{}), started: cfg.Now(), users: newUserLimits(cfg.UserRate, cfg.UserBytes), heavy: make(chan struct{}, maxHeavy)}
 	b.refusals = newRefusals(cfg.Logger, cfg.Audit)
 	b.refusals.after = func(d time.Duration, f func()) {
 		time.AfterFunc(d, func() { b.guard.Run("refusals", f) })

@@ -61,21 +61,29 @@ func OfflineCallback(backend, user string, lastSeen, at time.Time) Callback {
 	}{user, wire.Time(lastSeen)})
 }
 
-// SentCallback carries what a user has sent to the backend. id is that of the send,
-// and of the callback; session is empty for one that came over HTTP; data is JSON, kept
+// SentCallback carries what a user has sent to the backend. id is that of the send;
+// what was sent is part of the cause, too, since two sends that race may have one id
+// and differ, of which one is then refused as a conflict, but none is lost; session is empty for one that came over HTTP; data is JSON, kept
 // byte for byte, and absent where it is nil.
 func SentCallback(backend, user, session, id, eventType string, data []byte, at time.Time) Callback {
-	c := callback(backend, CallbackSent, user, at, []string{id}, struct {
+	c := callback(backend, CallbackSent, user, at, []string{id, eventType, string(data)}, struct {
 		From    string `json:"from"`
 		Session string `json:"session,omitempty"`
 		ID      string `json:"id"`
 	}{user, session, id})
-	event := append([]byte(`,"event":{"type":`), wire.Encode(eventType)...)
-	if data != nil {
-		event = append(append(event, `,"data":`...), data...)
-	}
-	c.Body = append(append(c.Body[:len(c.Body)-2:len(c.Body)-2], event...), "}}}"...)
+	c.Body = withEvent(c.Body, eventType, data)
 	return c
+}
+
+// withEvent puts an event at the end of the data of a callback's body; its data is JSON,
+// kept byte for byte, and absent where it is nil.
+func withEvent(body []byte, eventType string, data []byte) []byte {
+	b := append(make([]byte, 0, len(body)+len(eventType)+len(data)+32), body[:len(body)-2]...)
+	b = append(append(b, `,"event":{"type":`...), wire.Encode(eventType)...)
+	if data != nil {
+		b = append(append(b, `,"data":`...), data...)
+	}
+	return append(b, "}}}"...)
 }
 
 var callbackEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
@@ -84,10 +92,14 @@ func callback(backend, kind, user string, at time.Time, cause []string, data any
 	sum := sha256.Sum256([]byte(strings.Join(append([]string{backend, kind, user}, cause...), "\x00")))
 	return Callback{
 		ID: "cb_" + callbackEncoding.EncodeToString(sum[:16]), Backend: backend, Type: kind, User: user, At: at,
-		Body: wire.Encode(struct {
-			Type      string `json:"type"`
-			Timestamp string `json:"timestamp"`
-			Data      any    `json:"data"`
-		}{kind, wire.Time(at), data}),
+		Body: callbackBody(kind, at, data),
 	}
+}
+
+func callbackBody(kind string, at time.Time, data any) []byte {
+	return wire.Encode(struct {
+		Type      string `json:"type"`
+		Timestamp string `json:"timestamp"`
+		Data      any    `json:"data"`
+	}{kind, wire.Time(at), data})
 }

@@ -123,7 +123,7 @@ func (s *Session) text(payload []byte) {
 		s.finish(wire.CloseBadFrame, err.Error())
 		return
 	case errors.Is(err, wire.ErrUnknownType):
-		s.refuse(f.Ref, wire.NewProblem(wire.CodeUnknownType, "known types: ack, seen, send, refresh, ping"))
+		s.refuse(f.Ref, wire.NewProblem(wire.CodeUnknownType, "known types: ack, seen, send, request, refresh, ping"))
 		return
 	case err != nil:
 		s.refuse(f.Ref, wire.NewProblem(wire.CodeInvalidFrame, "a member has the wrong type, a name is given twice, or data is nested too deeply ("+strconv.Itoa(wire.MaxDepth)+" levels)"))
@@ -141,6 +141,8 @@ func (s *Session) text(payload []byte) {
 		s.markSeen(body.ID)
 	case *wire.Send:
 		s.send(body)
+	case *wire.Request:
+		s.request(body)
 	case *wire.Refresh:
 		s.refresh(body.Token)
 	case *wire.Ping:
@@ -174,7 +176,7 @@ func (s *Session) send(f *wire.Send) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.b.cfg.WriteTimeout)
 	defer cancel()
-	o, err := s.b.Send(ctx, s.currentIdentity(), f.Ref, e)
+	o, err := s.sendEvent(ctx, f.Ref, e)
 	if err != nil {
 		s.refuse(f.Ref, frameProblem(err))
 		return
@@ -182,7 +184,16 @@ func (s *Session) send(f *wire.Send) {
 	s.reply(wire.Result{Ref: f.Ref, ID: o.ID, Status: string(o.Status), Sessions: o.Sessions, Duplicate: o.Duplicate}.Frame())
 }
 
-// plainText handles what a plain client sends: a message to a user or to all.
+// sendEvent takes an event to users or to a backend.
+func (s *Session) sendEvent(ctx context.Context, ref string, e wire.Event) (Outcome, error) {
+	if e.To.Backend != nil {
+		return s.b.SendToBackend(ctx, s.currentIdentity(), s.id, ref, e)
+	}
+	return s.b.Send(ctx, s.currentIdentity(), ref, e)
+}
+
+// plainText handles what a plain client sends: a message to a user, to all, or to the
+// backend.
 func (s *Session) plainText(payload []byte) {
 	m, err := wire.ParsePlainSend(payload)
 	if errors.Is(err, wire.ErrNotFrame) {
@@ -194,18 +205,21 @@ func (s *Session) plainText(payload []byte) {
 			s.finish(wire.CloseBadFrame, "more than one token: this session had one already")
 			return
 		}
-		s.refuse("", wire.NewProblem(wire.CodeInvalidFrame, `a message is {"toUserId":"…","message":"…"}, nested less than `+strconv.Itoa(wire.MaxDepth)+" levels"))
+		s.refuse("", wire.NewProblem(wire.CodeInvalidFrame, `a message is {"toUserId":"…","message":"…"}, or without toUserId for the backend, nested less than `+strconv.Itoa(wire.MaxDepth)+" levels"))
 		return
 	}
 	e := wire.Event{Type: wire.PlainType, TTL: -1, Data: wire.PlainData(m.Message)}
-	if m.ToUserID == wire.PlainToAll {
+	switch m.ToUserID {
+	case wire.PlainToAll:
 		e.To.All = true
-	} else {
+	case "":
+		e.To.Backend = new(string)
+	default:
 		e.To.User = m.ToUserID
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.b.cfg.WriteTimeout)
 	defer cancel()
-	if _, err := s.b.Send(ctx, s.currentIdentity(), "", e); err != nil {
+	if _, err := s.sendEvent(ctx, "", e); err != nil {
 		s.refuse("", frameProblem(err))
 	}
 }

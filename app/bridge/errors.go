@@ -19,6 +19,8 @@ var (
 	ErrErased = errors.New("the user was erased")
 	// ErrNoSession: the user has no such live session.
 	ErrNoSession = errors.New("no such session")
+	// ErrNoBackend: the settings name no such backend.
+	ErrNoBackend = errors.New("no such backend")
 	// ErrFull: this machine has all the sessions it may have.
 	ErrFull = errors.New("too many connections on this machine")
 	// ErrUnauthorized: Authenticators wrap it around what is wrong with a token.
@@ -88,7 +90,10 @@ var problems = []struct {
 	{ErrErased, wire.NewProblem(wire.CodeForbidden, ErrErased.Error())},
 	{ErrUnknown, wire.NewProblem(wire.CodeNotFound, "no such event, or it is forgotten by now")},
 	{ErrNoSession, wire.NewProblem(wire.CodeNotFound, "this user has no such live session")},
+	{ErrNoBackend, wire.NewProblem(wire.CodeNotFound, "the settings name no such backend")},
 	{ErrGroupFull, wire.NewProblem(wire.CodeInvalidRequest, fmt.Sprintf("a group has at most %d members", MaxGroupMembers))},
+	{ErrBackendTimeout, wire.NewProblem(wire.CodeBackendTimeout, "it may have got the request all the same, which is not sent again")},
+	{ErrOutboxFull, wire.NewProblem(wire.CodeUnavailable, ErrOutboxFull.Error()+"; send this again with the same ref after Retry-After seconds")},
 	{ErrFull, wire.NewProblem(wire.CodeTooManyConnections, ErrFull.Error())},
 }
 

@@ -21,6 +21,8 @@ type metrics struct {
 	refusedFrames *prometheus.CounterVec
 	refusals      *prometheus.CounterVec
 	appendSeconds prometheus.Histogram
+	backendSends  *prometheus.CounterVec
+	timers        *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer, h *hub, g *guard.Guard) *metrics {
@@ -44,12 +46,16 @@ func newMetrics(r prometheus.Registerer, h *hub, g *guard.Guard) *metrics {
 		ends:          vec("session_ends_total", "Connections ended, by close code.", "code"),
 		refusedFrames: vec("refused_frames_total", "Client frames answered with an error, by code.", "code"),
 		refusals:      vec("append_failures_total", "Events that the engine did not take, by reason.", "reason"),
+		backendSends:  vec("backend_sends_total", "Messages of users to backends, by result: queued, duplicate, full, or a problem's code.", "result"),
 		appendSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "hookbridge_append_seconds", Help: "Time from an event to its being stored and handed out.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
 		}),
 	}
-	r.MustRegister(m.appendSeconds, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	m.timers = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "hookbridge_timers_total", Help: "Timers of callbacks that were due, by type, and by result: fired, or void because what they waited for had come.",
+	}, []string{"type", "result"})
+	r.MustRegister(m.timers, m.appendSeconds, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "hookbridge_sessions", Help: "Live sessions on this machine.",
 	}, g.Gauge(func() float64 { return float64(h.count()) })))
 	return m
@@ -61,6 +67,18 @@ func (m *metrics) published(o Outcome) {
 		return
 	}
 	m.events.WithLabelValues(string(o.Status)).Inc()
+}
+
+func (m *metrics) sentToBackend(o Outcome, err error) {
+	m.backendSends.WithLabelValues(sendResult(o, err)).Inc()
+}
+
+func (m *metrics) timer(kind string, fired bool) {
+	result := "void"
+	if fired {
+		result = "fired"
+	}
+	m.timers.WithLabelValues(kind, result).Inc()
 }
 
 func (m *metrics) refused(err error) {

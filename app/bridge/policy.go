@@ -14,9 +14,12 @@ type Policy struct {
 	Send   []string `json:"send"`   // user patterns; "*" alone also covers "to all"
 	Groups []string `json:"groups"` // groups the user belongs to
 	Admin  []string `json:"admin"`  // areas the holder may operate
+	// Backend holds patterns of the types of events that the user may send to a backend
+	// and ask it with.
+	Backend []string `json:"backend"`
 }
 
-// ErrPolicy: a rights claim that is not {"send":[…],"groups":[…],"admin":[…]}.
+// ErrPolicy: a rights claim that is not {"send":[…],"groups":[…],"admin":[…],"backend":[…]}.
 var ErrPolicy = errors.New(`the rights claim must be an object with lists of strings: {"send":["patient-*"]}`)
 
 // ParsePolicy reads a rights claim; empty or null gives the zero Policy.
@@ -46,6 +49,11 @@ const maxTokenGroups = 256
 // pattern, a group by a pattern that names groups, everybody only by the lone
 // "*", which covers groups too.
 func (p Policy) MaySend(t Target) bool { return covers(p.Send, t) }
+
+// MaySendToBackend reports whether an event of this type may go to a backend.
+func (p Policy) MaySendToBackend(eventType string) bool {
+	return slices.ContainsFunc(p.Backend, func(pattern string) bool { return match(pattern, eventType) })
+}
 
 // Operates reports whether the holder may operate an area.
 func (p Policy) Operates(area string) bool { return slices.Contains(p.Admin, area) }

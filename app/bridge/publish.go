@@ -110,7 +110,17 @@ func (b *Bridge) message(id, from string, at time.Time, digest [sha256.Size]byte
 	if ttl < 0 {
 		ttl = b.cfg.DefaultTTL
 	}
-	m := &Message{ID: id, From: from, To: to, Digest: digest, Type: e.Type, At: at, Except: e.Except, Topic: e.Topic}
+	if e.Escalate > 0 && e.Past == "" { // one that is past is only good as a repeat
+		switch {
+		case to.All:
+			return nil, invalid("/escalate is not for a message to all: it tells of each recipient who has not acked")
+		case ttl == 0:
+			return nil, invalid("/escalate needs a ttl: what is never stored is never acked")
+		case e.Escalate > ttl:
+			return nil, invalid("/escalate must be at most the ttl, which is %d seconds", int64(ttl/time.Second))
+		}
+	}
+	m := &Message{ID: id, From: from, To: to, Digest: digest, Type: e.Type, At: at, Except: e.Except, Topic: e.Topic, Escalate: e.Escalate}
 	if ttl > 0 {
 		m.Expires = b.cfg.Now().Add(ttl).UTC().Truncate(time.Millisecond)
 	}

@@ -66,6 +66,9 @@ func (s *Session) begin(ctx context.Context, after string) error {
 		}
 	}
 	_, _, lost := told.gap(&page)
+	if st.Live == 1 {
+		s.tellCome()
+	}
 
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"hookbridge/app/wire"
 )
 
 // Requester asks backends questions, and knows whether they take their callbacks.
@@ -35,6 +37,13 @@ var ErrBackendTimeout = errors.New("the backend did not answer in time")
 type BackendError struct {
 	Status int    // what it answered; 0 where no answer came
 	Why    string // what is wrong, without anything of the reply
+}
+
+// Problem is what whoever asked is told.
+func (e *BackendError) Problem() wire.Problem {
+	p := wire.NewProblem(wire.CodeBackendFailed, e.Error())
+	p.BackendStatus = e.Status
+	return p
 }
 
 func (e *BackendError) Error() string {

@@ -3,22 +3,29 @@ package bridge
 import (
 	"context"
 	"crypto/sha256"
-	"hookbridge/app/wire"
+	"slices"
 	"time"
 
 	"github.com/oklog/ulid/v2"
+
+	"hookbridge/app/wire"
 )
+
+// sendID is the id of what a user sends: the same for the same ref, which makes a retry
+// idempotent for this user; without one each send has an id of its own.
+func sendID(user, ref string) string {
+	if ref == "" {
+		return "msg_" + ulid.Make().String()
+	}
+	sum := sha256.Sum256([]byte("send\x00" + user + "\x00" + ref))
+	return "msg_" + tagEncoding.EncodeToString(sum[:16])
+}
 
 // Send takes a message from one user to others. A ref makes a retry idempotent
 // for this user; without one each call is a message of its own.
 // Errors: ErrForbiddenTarget, *RateError and those of Publish.
 func (b *Bridge) Send(ctx context.Context, from Identity, ref string, e wire.Event) (Outcome, error) {
-	id := "msg_" + ulid.Make().String()
-	if ref != "" {
-		sum := sha256.Sum256([]byte("send\x00" + from.User + "\x00" + ref))
-		id = "msg_" + tagEncoding.EncodeToString(sum[:16])
-	}
-	m, err := b.message(id, from.User, b.cfg.Now(), sendDigest(&e), &e)
+	m, err := b.message(sendID(from.User, ref), from.User, b.cfg.Now(), sendDigest(&e), &e)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -49,6 +56,11 @@ func sendDigest(e *wire.Event) (sum [sha256.Size]byte) {
 		kind = "all"
 	case e.To.Group != "":
 		kind, names = "group", []string{e.To.Group}
+	case e.To.Backend != nil:
+		kind, names = "backend", []string{*e.To.Backend}
+	}
+	if e.Escalate != 0 { // behind a name that nobody has
+		names = append(slices.Clone(names), "", e.Escalate.String())
 	}
 	parts := append([]string{e.Type, string(e.Data), e.Topic, e.TTL.String(), e.To.User, kind}, names...)
 	for _, part := range parts {

@@ -38,7 +38,8 @@ type Session struct {
 
 	joining sync.Mutex // held by one Join at a time, so that the last one has the last token; taken before mu
 
-	presence presence // guarded by the hub's lock
+	presence presence      // guarded by the hub's lock
+	comeTold chan struct{} // closed when backends were told that the user has come; nil where they are not. Set by join, read by leave
 
 	mu sync.Mutex // guards what follows
 
@@ -73,6 +74,11 @@ type Session struct {
 	framesAnswered uint64       // event frames that a pong answered for
 	frameAwaited   uint64       // a caller waits for the pong that answers for so many event frames
 	deliveries     *DeliveryLog // nil before there is anything in it
+
+	// Requests of the session.
+	requests    int                // under way
+	requestLife context.Context    // theirs; nil before the first
+	endRequests context.CancelFunc // ends it
 
 	// The heartbeat.
 	timer  *time.Timer
@@ -184,6 +190,9 @@ func (s *Session) leave() {
 	putItems(s.queue)
 	s.queue, s.queued = nil, 0
 	s.left = b.cfg.Now()
+	if s.endRequests != nil {
+		s.endRequests()
+	}
 	var log DeliveryLog
 	func() {
 		defer s.mu.Unlock()
@@ -195,6 +204,9 @@ func (s *Session) leave() {
 	defer cancel()
 	if err := b.live.Leave(ctx, log); err != nil && !errors.Is(err, ErrClosed) {
 		b.log.Warn("presence was not withdrawn; it will lapse", "session", s.id, "error", err)
+	}
+	if !s.refused {
+		s.tellGone()
 	}
 	b.metrics.ends.WithLabelValues(strconv.Itoa(int(end.code))).Inc()
 	if s.refused {

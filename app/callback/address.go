@@ -49,7 +49,7 @@ func (r reach) allows(a netip.Addr) bool {
 	if r == reachAny {
 		return true
 	}
-	a = a.Unmap().WithZone("")
+	a = a.Unmap()
 	if ssrf.IPv6NAT64Prefix.Contains(a) {
 		b := a.As16()
 		a = netip.AddrFrom4([4]byte(b[12:]))

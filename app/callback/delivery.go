@@ -18,6 +18,8 @@ const (
 	// lookInterval is how often a loop looks for callbacks that nobody has told it of:
 	// those that another machine left behind.
 	lookInterval = 10 * time.Second
+	// leastLook is the pause after nothing was due: the store's clock may be behind ours.
+	leastLook = 50 * time.Millisecond
 	// storePause is the wait after the store has failed, storeTimeout bounds one call.
 	storePause   = time.Second
 	storeTimeout = 5 * time.Second
@@ -150,7 +152,7 @@ func (d *delivery) begin(now time.Time, n int) (until time.Time, err error) {
 	case next.IsZero() && len(due) > 0:
 		d.leaseAt = now // the store tells when the next one is due if it is asked once more
 	case !next.IsZero() && next.Before(d.leaseAt):
-		d.leaseAt = next
+		d.leaseAt = later(next, now.Add(leastLook))
 	}
 	return d.leaseAt, nil
 }
@@ -179,11 +181,7 @@ func (d *delivery) try(l bridge.Leased, era int, until time.Time) tried {
 	if t.reply.status == http.StatusGone {
 		return t
 	}
-	since := l.Since
-	if since.IsZero() {
-		since = l.At
-	}
-	t.Again = next(now, since, t.Tries, t.reply.retryAfter, t.reply.busy())
+	t.Again = next(now, l.Since, t.Tries, t.reply.retryAfter, t.reply.busy())
 	return t
 }
 

@@ -192,6 +192,20 @@ func TestACallback(t *testing.T) {
 			}
 		})
 	})
+	t.Run("is waited for without hurry where the store's clock is behind", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s, _ := answered(t, func(*http.Request) (*http.Response, error) { return answer(200), nil })
+			o := newOutbox()
+			o.behind = 2 * time.Second
+			o.post("default", "msg_1")
+			s.Start(o)
+			time.Sleep(3 * time.Second)
+			stop(s)
+			if o.counts() != "0 waiting, 1 done, 0 dead" || o.leases > 50 {
+				t.Errorf("%s, asked %d times", o.counts(), o.leases)
+			}
+		})
+	})
 	t.Run("is settled late where the store fails, and sent once", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			o := newOutbox()

@@ -83,13 +83,13 @@ type reply struct {
 // more, which tells that it is too long). It follows no redirect. Its error is that of
 // the network or the context; the reply then has the class of error alone.
 func (e *endpoint) post(ctx context.Context, id string, body []byte, maxBody int) (reply, error) {
-	ctx, cancel := context.WithCancel(ctx)
+	life, cancel := context.WithCancel(ctx)
 	defer cancel()
 	signed, err := auth.SignWebhookWithAll(e.secrets, id, time.Now(), body)
 	if err != nil {
 		return reply{why: "it could not be signed", ours: true}, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(life, http.MethodPost, e.url, bytes.NewReader(body))
 	if err != nil {
 		return reply{why: "it could not be sent", ours: true}, err
 	}
@@ -108,13 +108,21 @@ func (e *endpoint) post(ctx context.Context, id string, body []byte, maxBody int
 		return reply{why: class(err)}, err
 	}
 	defer resp.Body.Close()
+	// When the time is up the connection is closed, and a backend that notices may still
+	// get an answer through, which is that of a handler that was cut off.
+	if err := ctx.Err(); err != nil {
+		return reply{why: class(err)}, err
+	}
 	r := reply{status: resp.StatusCode, retryAfter: retryAfter(resp.Header, time.Now())}
 	if maxBody == 0 {
 		defer time.AfterFunc(discardTimeout, cancel).Stop()
 		_, _ = io.CopyN(io.Discard, resp.Body, maxDiscard) // the status has said all; this only keeps the connection
 		return r, nil
 	}
-	if r.body, err = io.ReadAll(io.LimitReader(resp.Body, int64(maxBody)+1)); err != nil {
+	if r.body, err = io.ReadAll(io.LimitReader(resp.Body, int64(maxBody)+1)); err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
 		return reply{status: r.status, why: class(err)}, err
 	}
 	return r, nil

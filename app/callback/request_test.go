@@ -157,6 +157,9 @@ func TestABadBackend(t *testing.T) {
 			if c.status != -1 && (!errors.As(err, &failed) || failed.Status != c.status || failed.Why != c.why) {
 				t.Error(err)
 			}
+			if c.callback == "done" {
+				timeout = 10 * time.Second
+			}
 			ctx, cancel := context.WithTimeout(t.Context(), timeout)
 			defer cancel()
 			r, _ := w.byName["default"].endpoint.post(ctx, "msg_1", []byte("{}"), 0)
@@ -326,5 +329,23 @@ func TestAProxyOfTheEnvironmentIsNotUsed(t *testing.T) {
 	e.http.CloseIdleConnections()
 	if err != nil || string(r.body) != "{}" || proxied.Load() {
 		t.Error(r, err, proxied.Load())
+	}
+}
+
+// The operators' words about a failure have nothing of the URL, the body or the reply;
+// what is logged is looked at when the world ends.
+func TestAFailureIsToldWithoutWhatWasSentAndReplied(t *testing.T) {
+	w := serve(t, replies(410, canary))
+	o := newOutbox()
+	o.set(func() {
+		c := bridge.Callback{ID: "msg_1", Backend: "default", Type: bridge.CallbackSent, User: canary, At: time.Now(), Body: []byte(`{"data":"` + canary + `"}`)}
+		o.waiting = append(o.waiting, &entry{Leased: bridge.Leased{Callback: c, Since: c.At, Key: "k"}})
+	})
+	w.Start(o)
+	for o.counts() != "0 waiting, 0 done, 1 dead" {
+		time.Sleep(time.Millisecond)
+	}
+	if d := o.dead["msg_1"]; d.Last != "status 410" || !w.State("default").Failing || !strings.Contains(w.logs.String(), "a callback was given up") {
+		t.Errorf("%s %s", d.Last, w.logs)
 	}
 }

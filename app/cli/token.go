@@ -20,8 +20,9 @@ import (
 type TokenCmd struct {
 	User     string        `arg:"" help:"Whose token it is: 1–128 characters."`
 	Send     []string      `sep:"none" placeholder:"PATTERN" help:"May send to users like this, * for any run of characters; repeatable. The lone * also allows to all."`
+	Backend  []string      `sep:"none" placeholder:"TYPE" help:"May send and ask a backend events of types like this, * for any run of characters; repeatable."`
 	Group    []string      `sep:"none" placeholder:"GROUP" help:"Is in this group; repeatable."`
-	Admin    []string      `sep:"none" placeholder:"AREA" help:"May operate presence, sessions, events, users or groups; repeatable."`
+	Admin    []string      `sep:"none" placeholder:"AREA" help:"May operate presence, sessions, events, users, groups or callbacks; repeatable."`
 	TTL      time.Duration `name:"ttl" default:"1h" help:"How long it is good for."`
 	Issuer   string        `env:"BRIDGE_JWT_ISSUER" help:"Its iss."`
 	Audience string        `env:"BRIDGE_JWT_AUDIENCE" help:"Its aud."`
@@ -49,7 +50,7 @@ Production tokens come from whoever signs your users in; this is for trying and 
 }
 
 // areas are what an admin right may name.
-var areas = []string{"presence", "sessions", "events", "users", "groups"}
+var areas = []string{"presence", "sessions", "events", "users", "groups", "callbacks"}
 
 // Run prints the token.
 func (c *TokenCmd) Run(_ context.Context, streams Streams) error {
@@ -69,7 +70,9 @@ func (c *TokenCmd) Run(_ context.Context, streams Streams) error {
 		Send   []string `json:"send,omitempty"`
 		Groups []string `json:"groups,omitempty"`
 		Admin  []string `json:"admin,omitempty"`
-	}{c.Send, c.Group, c.Admin})
+
+		Backend []string `json:"backend,omitempty"`
+	}{c.Send, c.Group, c.Admin, c.Backend})
 	if err != nil {
 		return err
 	}

@@ -14,10 +14,10 @@ import (
 
 // CallbackSettings say which backends hear of what happens in the bridge.
 type CallbackSettings struct {
-	CallbackURL          Secret `name:"callback-url" env:"BRIDGE_CALLBACK_URL" help:"Where your backend takes callbacks: signed webhooks of what users do and send. https; http only for localhost and hosts under .internal."`
+	CallbackURL          Secret `name:"callback-url" placeholder:"URL" env:"BRIDGE_CALLBACK_URL" help:"Where your backend takes callbacks: signed webhooks of what users do and send. https; http only for localhost and hosts under .internal."`
 	CallbackSecret       Secret `name:"callback-secret" env:"BRIDGE_CALLBACK_SECRET" help:"Secret that callbacks are signed with, whsec_… or whsk_…; several, comma-separated, of which each signs."`
-	CallbacksFile        string `name:"callbacks-file" env:"BRIDGE_CALLBACKS_FILE" help:"Instead of these two: JSON file of named backends, their URLs and secrets, and which types about which users they hear of."`
-	CallbackAllowPrivate bool   `name:"callback-allow-private" env:"BRIDGE_CALLBACK_ALLOW_PRIVATE" help:"Backends may be at any address, of private networks too, and take http."`
+	CallbacksFile        string `name:"callbacks-file" placeholder:"FILE" env:"BRIDGE_CALLBACKS_FILE" help:"Instead of these two: JSON file of named backends, their URLs and secrets, and which types about which users they hear of."`
+	CallbackAllowPrivate bool   `name:"callback-allow-private" default:"false" env:"BRIDGE_CALLBACK_ALLOW_PRIVATE" help:"Backends may be at any address, of private networks too, and take http."`
 }
 
 // envBackend names the backend of BRIDGE_CALLBACK_URL, which hears of everything.

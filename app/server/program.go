@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -94,11 +95,17 @@ func NewProgram(ctx context.Context, s Settings, demo *Demo, log *slog.Logger) (
 	if err != nil {
 		return p, err
 	}
+	cfg := bridge.Config{
+		DefaultTTL: s.DefaultTTL, MaxBytes: s.MaxBytes, MaxSessions: s.MaxSessions, SessionsPerUser: s.SessionsByUser,
+		UserRate: s.UserRate, UserBytes: float64(s.UserBytes),
+		DrainTimeout: s.DrainTimeout, PingEvery: s.PingInterval, ConnectTimeout: s.Times.FirstFrame, Logger: log, Audit: audit, Registerer: registry, Guard: p.guard,
+	}
 	if callbacks != nil {
 		outbox, ok := store.(bridge.Outbox)
 		if !ok {
 			return p, errors.New("callbacks are set, and this store cannot keep them")
 		}
+		cfg.Backends, cfg.Outbox, cfg.Requester = callbacks.Backends(), outbox, callbacks
 		callbacks.Start(outbox)
 		p.undo = append(p.undo, func() error {
 			ctx, cancel := context.WithTimeout(context.Background(), ShutdownTimeout)
@@ -107,11 +114,10 @@ func NewProgram(ctx context.Context, s Settings, demo *Demo, log *slog.Logger) (
 			return nil
 		})
 	}
-	p.bridge = bridge.New(bridge.Config{
-		DefaultTTL: s.DefaultTTL, MaxBytes: s.MaxBytes, MaxSessions: s.MaxSessions, SessionsPerUser: s.SessionsByUser,
-		UserRate: s.UserRate, UserBytes: float64(s.UserBytes),
-		DrainTimeout: s.DrainTimeout, PingEvery: s.PingInterval, ConnectTimeout: s.Times.FirstFrame, Logger: log, Audit: audit, Registerer: registry, Guard: p.guard,
-	}, store, live, handlers.Authenticator(tokens))
+	p.bridge = bridge.New(cfg, store, live, handlers.Authenticator(tokens))
+	if callbacks != nil {
+		p.runTimers()
+	}
 	p.server = handlers.New(handlers.Options{
 		Bridge: p.bridge, Webhooks: webhooks, Senders: senders, Tokens: tokens, Tickets: tickets,
 		Registry: registry, Logger: log, Guard: p.guard, Origins: p.front.origins, Proxies: p.front.proxies,
@@ -121,6 +127,18 @@ func NewProgram(ctx context.Context, s Settings, demo *Demo, log *slog.Logger) (
 		RequestTimeout: s.Times.Request, MessageTimeout: s.Times.Message,
 	})
 	return p, nil
+}
+
+// runTimers tells backends of what is due until the program stops.
+func (p *Program) runTimers() {
+	life, end := context.WithCancel(context.Background())
+	var run sync.WaitGroup
+	run.Go(func() { p.guard.Loop("timers", life.Done(), func() { p.bridge.RunTimers(life) }) })
+	p.undo = append(p.undo, func() error {
+		end()
+		run.Wait()
+		return nil
+	})
 }
 
 // Start binds the address (":0" takes a free port) and begins to serve.

@@ -31,6 +31,7 @@ type cloud struct {
 	version     string
 	contentType string
 	targets     int
+	ends        bool // there is an expirytime
 	event       Event
 }
 
@@ -82,7 +83,14 @@ func (c *cloud) attribute(name, value string) error {
 		if value == "" || utf8.RuneCountInString(value) > MaxTopicChars {
 			return badMember(c.place(name), "must be a string of 1 to 128 characters")
 		}
+	case "escalate":
+		n, ok := parseWhole([]byte(value))
+		if !ok || n < 1 || n > MaxTTLSeconds {
+			return badMember(c.place(name), "must be whole seconds from 1 to the event's end")
+		}
+		c.event.Escalate = time.Duration(n) * time.Second
 	case "expirytime":
+		c.ends = true
 		t, err := parseTime(value)
 		if err != nil {
 			return badMember(c.place(name), "must be an RFC 3339 time, like 2026-11-23T20:36:00Z")
@@ -113,6 +121,9 @@ func (c *cloud) finish(raw []byte) (Item, error) {
 		return Item{}, badMember(c.place("type"), "is missing: name the kind of event, like patient.added")
 	case c.targets != 1:
 		return Item{}, badMember(c.place("touser"), fmt.Sprintf("or togroup or toall: exactly one extension attribute must say whom it is for; there are %d", c.targets))
+	}
+	if c.ends { // how long it has left depends on when it comes, and a repeat has less than the first had
+		c.event.Escalate = min(c.event.Escalate, c.event.TTL)
 	}
 	sum := sha256.Sum256([]byte(c.source + "\x00" + c.id))
 	id := "ce_" + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:20]))
@@ -179,7 +190,7 @@ func structuredPlace(name string) string {
 	case "data", "data_base64", "datacontenttype":
 		return "/" + name
 	}
-	if slices.Contains(binaryAttributes, name) {
+	if name == escalateAttribute || slices.Contains(binaryAttributes, name) {
 		return "/" + name
 	}
 	return "an extension attribute"
@@ -233,6 +244,9 @@ func DecodeCloudEventBatch(body []byte, now time.Time) ([]Item, error) {
 // digests over them in this order, so that it must not change.
 var binaryAttributes = []string{"specversion", "id", "source", "type", "time", "touser", "togroup", "toall", "topic", "expirytime"}
 
+// escalateAttribute came later: it is part of the digest only where an event has it.
+const escalateAttribute = "escalate"
+
 // IsBinaryCloudEvent recognises the binary mode by its ce-specversion header.
 func IsBinaryCloudEvent(attribute func(name string) (string, bool)) bool {
 	_, ok := attribute("specversion")
@@ -246,17 +260,26 @@ func IsBinaryCloudEvent(attribute func(name string) (string, bool)) bool {
 func DecodeBinaryCloudEvent(attribute func(name string) (string, bool), contentType string, body []byte, now time.Time) (Item, error) {
 	c := newCloud(now, func(name string) string { return "header ce-" + name })
 	raw := make([]byte, 0, len(body)+256)
+	take := func(name, value string) error {
+		value, err := url.PathUnescape(unquote(value))
+		if err != nil || !utf8.ValidString(value) {
+			return badMember(c.place(name), "is not percent-encoded UTF-8")
+		}
+		return c.attribute(name, value)
+	}
 	for _, name := range binaryAttributes {
 		value, ok := attribute(name)
 		raw = append(append(raw, value...), 0)
 		if !ok {
 			continue
 		}
-		value, err := url.PathUnescape(unquote(value))
-		if err != nil || !utf8.ValidString(value) {
-			return Item{}, badMember(c.place(name), "is not percent-encoded UTF-8")
+		if err := take(name, value); err != nil {
+			return Item{}, err
 		}
-		if err := c.attribute(name, value); err != nil {
+	}
+	if value, ok := attribute(escalateAttribute); ok {
+		raw = append(append(raw, value...), 0)
+		if err := take(escalateAttribute, value); err != nil {
 			return Item{}, err
 		}
 	}

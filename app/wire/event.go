@@ -23,10 +23,11 @@ const (
 
 // Target is the "to" of an event as it was written; exactly one member is set.
 type Target struct {
-	User  string
-	Users []string
-	Group string
-	All   bool
+	User    string
+	Users   []string
+	Group   string
+	All     bool
+	Backend *string // a backend's name, empty for whichever fits; only in what users send
 }
 
 // Event is what a backend reports. Its data stays encoded.
@@ -35,6 +36,7 @@ type Event struct {
 	Timestamp time.Time // zero where absent
 	To        Target
 	TTL       time.Duration // -1 where absent
+	Escalate  time.Duration // 0 where absent
 	Topic     string
 	Except    []string
 	Data      []byte // JSON, byte for byte; a copy of its own
@@ -95,15 +97,44 @@ func DecodeSend(s *Send) (Event, error) {
 	case len(s.To) == 0 || absent(s.To):
 		return Event{}, badMember("/to", "is missing")
 	}
-	e.To, err = decodeTarget(s.To)
+	if e.To, err = decodeTarget(s.To, true); err == nil && e.To.Backend != nil {
+		err = e.forBackend()
+	}
 	return e, err
 }
 
-// memberPlace names a member of an event in errors, by its pointer. An unknown name is the
+// DecodeRequest reads the "event" and "to" members of a request into an Event to a
+// backend. Without "to" any backend that fits will do.
+func DecodeRequest(r *Request) (Event, error) {
+	to := r.To
+	if len(to) == 0 || absent(to) {
+		to = jsontext.Value(`{"backend":true}`)
+	}
+	e, err := DecodeSend(&Send{To: to, Event: r.Event})
+	if err == nil && e.To.Backend == nil {
+		err = badMember("/to", `must be {"backend":true} or {"backend":"<name>"}`)
+	}
+	return e, err
+}
+
+// forBackend refuses members that mean nothing to a backend.
+func (e *Event) forBackend() error {
+	switch {
+	case e.TTL >= 0:
+		return badMember("/ttl", "does not go to a backend")
+	case e.Topic != "":
+		return badMember("/topic", "does not go to a backend")
+	case e.Escalate != 0:
+		return badMember("/escalate", "does not go to a backend")
+	}
+	return nil
+}
+
+// memberPlace names a member of an event, a send or a request in errors, by its pointer. An unknown name is the
 // sender's own text, which errors do not repeat.
 func memberPlace(name string) string {
 	switch name {
-	case "id", "type", "timestamp", "to", "ttl", "topic", "except", "data":
+	case "id", "type", "timestamp", "to", "ttl", "escalate", "topic", "except", "data", "ref", "event", "timeoutMs":
 		return "/" + name
 	}
 	return "a member that is not known here"
@@ -118,7 +149,7 @@ func decodeEvent(body []byte, other func(name string, v jsontext.Value) error) (
 	addressed := false
 	err := readEnvelope(body, MaxDepth+aroundData, memberPlace, func(name string, v jsontext.Value) error {
 		switch name {
-		case "type", "timestamp", "ttl", "topic", "except", "data":
+		case "type", "timestamp", "ttl", "escalate", "topic", "except", "data":
 			return e.member(name, v)
 		case "to":
 			if absent(v) {
@@ -126,7 +157,7 @@ func decodeEvent(body []byte, other func(name string, v jsontext.Value) error) (
 			}
 			addressed = true
 			var err error
-			e.To, err = decodeTarget(v)
+			e.To, err = decodeTarget(v, false)
 			return err
 		}
 		if other != nil {
@@ -174,6 +205,12 @@ func (e *Event) member(name string, v jsontext.Value) (err error) {
 			return badMember("/ttl", fmt.Sprintf("must be whole seconds from 0 to %d", MaxTTLSeconds))
 		}
 		e.TTL = time.Duration(n) * time.Second
+	case "escalate":
+		n, ok := parseWhole(v)
+		if !ok || n < 1 || n > MaxTTLSeconds {
+			return badMember("/escalate", "must be whole seconds from 1 to the event's ttl")
+		}
+		e.Escalate = time.Duration(n) * time.Second
 	case "topic":
 		if json.Unmarshal(v, &e.Topic) != nil || e.Topic == "" || utf8.RuneCountInString(e.Topic) > MaxTopicChars {
 			err = badMember("/topic", "must be a string of 1 to 128 characters")
@@ -207,12 +244,14 @@ func parseTime(s string) (time.Time, error) {
 
 var errTime = errors.New("not an RFC 3339 time, or not one in UTC")
 
-func decodeTarget(v jsontext.Value) (Target, error) {
+// decodeTarget reads a "to". backend says whether it may be a backend.
+func decodeTarget(v jsontext.Value, backend bool) (Target, error) {
 	var t struct {
-		User  *string   `json:"user"`
-		Users *[]string `json:"users"`
-		Group *string   `json:"group"`
-		All   *bool     `json:"all"`
+		User    *string        `json:"user"`
+		Users   *[]string      `json:"users"`
+		Group   *string        `json:"group"`
+		All     *bool          `json:"all"`
+		Backend jsontext.Value `json:"backend"`
 	}
 	if v.Kind() != '{' {
 		return Target{}, badMember("/to", `must be an object like {"user":"…"}`)
@@ -230,16 +269,27 @@ func decodeTarget(v jsontext.Value) (Target, error) {
 		}
 		return Target{}, badMember("/to", "must have each name once, and whole characters in its strings")
 	}
+	toBackend := backend && len(t.Backend) > 0 && !absent(t.Backend)
 	n := 0
-	for _, set := range []bool{t.User != nil, t.Users != nil, t.Group != nil, t.All != nil} {
+	for _, set := range []bool{t.User != nil, t.Users != nil, t.Group != nil, t.All != nil, toBackend} {
 		if set {
 			n++
 		}
 	}
 	if n != 1 {
-		return Target{}, badMember("/to", fmt.Sprintf("must have exactly one of user, users, group, all; it has %d", n))
+		kinds := "user, users, group, all"
+		if backend {
+			kinds += ", backend"
+		}
+		return Target{}, badMember("/to", fmt.Sprintf("must have exactly one of %s; it has %d", kinds, n))
 	}
 	switch {
+	case toBackend:
+		name := ""
+		if string(t.Backend) != "true" && (json.Unmarshal(t.Backend, &name) != nil || name == "") {
+			return Target{}, badMember("/to/backend", "must be true or a backend's name")
+		}
+		return Target{Backend: &name}, nil
 	case t.User != nil && *t.User == "":
 		return Target{}, badMember("/to/user", "must not be empty")
 	case t.Group != nil && *t.Group == "":

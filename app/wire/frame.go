@@ -6,6 +6,7 @@ package wire
 
 import (
 	"errors"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -25,6 +26,7 @@ const (
 	TypeAck     = "ack"
 	TypeSeen    = "seen"
 	TypeSend    = "send"
+	TypeRequest = "request"
 	TypeRefresh = "refresh"
 	TypePing    = "ping"
 )
@@ -53,12 +55,95 @@ type Seen struct {
 	ID string `json:"id"`
 }
 
-// Send asks for a message to another user. To and Event are parts of the frame that
+// Send asks for a message to another user or to a backend. To and Event are parts of the frame that
 // was parsed, and valid as long as it is.
 type Send struct {
 	Ref   string         `json:"ref"` // makes a retry idempotent per user; may be empty
 	To    jsontext.Value `json:"to"`
 	Event jsontext.Value `json:"event"`
+}
+
+// Request asks a backend. To and Event are parts of the frame that was parsed, and valid
+// as long as it is.
+type Request struct {
+	Ref       string
+	To        jsontext.Value
+	Event     jsontext.Value
+	TimeoutMs int64 // 0 where absent
+}
+
+// Limits of a request's timeoutMs.
+const (
+	DefaultRequestMs = 5_000
+	MaxRequestMs     = 30_000
+)
+
+// requestMs reads a timeoutMs; null means that it is absent.
+func requestMs(v jsontext.Value) (ms int64, ok bool) {
+	if len(v) == 0 || absent(v) {
+		return 0, true
+	}
+	n, ok := parseWhole(v)
+	return n, ok && n >= 1 && n <= MaxRequestMs
+}
+
+// ParseRequest reads a request that came over HTTP,
+// {"event":{…}[,"timeoutMs":…][,"to":…]}.
+// Its error is a *DecodeError.
+func ParseRequest(body []byte) (Event, time.Duration, error) {
+	var r Request
+	err := readEnvelope(body, MaxDepth+aroundSend, memberPlace, func(name string, v jsontext.Value) error {
+		switch name {
+		case "to":
+			r.To = v
+		case "event":
+			r.Event = v
+		case "timeoutMs":
+			var ok bool
+			if r.TimeoutMs, ok = requestMs(v); !ok {
+				return badMember("/timeoutMs", badTimeout)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return Event{}, 0, err
+	}
+	e, err := DecodeRequest(&r)
+	return e, r.Timeout(), err
+}
+
+// ParseSend reads a send that came over HTTP, {"to":…,"event":{…}[,"ref":…]}. Its error
+// is a *DecodeError.
+func ParseSend(body []byte) (ref string, e Event, err error) {
+	var s Send
+	err = readEnvelope(body, MaxDepth+aroundSend, memberPlace, func(name string, v jsontext.Value) error {
+		switch name {
+		case "to":
+			s.To = v
+		case "event":
+			s.Event = v
+		case "ref":
+			if !absent(v) && json.Unmarshal(v, &ref) != nil {
+				return badMember("/ref", "must be a string")
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		e, err = DecodeSend(&s)
+	}
+	return ref, e, err
+}
+
+const badTimeout = "must be whole milliseconds from 1 to 30000"
+
+// Timeout is how long the request may take.
+func (r *Request) Timeout() time.Duration {
+	if r.TimeoutMs == 0 {
+		return DefaultRequestMs * time.Millisecond
+	}
+	return time.Duration(r.TimeoutMs) * time.Millisecond
 }
 
 // Refresh brings a newer token of the same user.
@@ -70,8 +155,8 @@ type Refresh struct {
 type Ping struct{}
 
 // ClientFrame is one parsed frame: its type, the ref a reply should carry, and
-// the typed body (*Connect, *Ack, *Seen, *Send, *Refresh or *Ping; nil beside
-// an error).
+// the typed body (*Connect, *Ack, *Seen, *Send, *Request, *Refresh or *Ping; nil
+// beside an error).
 type ClientFrame struct {
 	Type string
 	Ref  string
@@ -104,7 +189,7 @@ func Parse(b []byte) (ClientFrame, error) {
 	}
 	if len(m.ref) > 0 && json.Unmarshal(m.ref, &f.Ref) != nil {
 		f.Ref = ""
-		wrong = wrong || f.Type == TypeSend // other frames have no ref
+		wrong = wrong || f.Type == TypeSend || f.Type == TypeRequest // other frames have no ref
 	}
 	var body any
 	switch f.Type {
@@ -116,6 +201,10 @@ func Parse(b []byte) (ClientFrame, error) {
 		body = &Seen{ID: text(m.id)}
 	case TypeSend:
 		body = &Send{Ref: f.Ref, To: m.to, Event: m.event}
+	case TypeRequest:
+		ms, ok := requestMs(m.timeoutMs)
+		wrong = wrong || !ok
+		body = &Request{Ref: f.Ref, To: m.to, Event: m.event, TimeoutMs: ms}
 	case TypeRefresh:
 		body = &Refresh{Token: text(m.token)}
 	case TypePing:
@@ -132,8 +221,8 @@ func Parse(b []byte) (ClientFrame, error) {
 
 // frameMembers are the members of client frames, not yet decoded.
 type frameMembers struct {
-	types                                         int // how often there is a "type"
-	typ, ref, token, after, cursor, id, to, event jsontext.Value
+	types                                                    int // how often there is a "type"
+	typ, ref, token, after, cursor, id, to, event, timeoutMs jsontext.Value
 }
 
 // find takes only type and ref, which say how to answer a frame nested too deeply.
@@ -162,6 +251,8 @@ func (m *frameMembers) take(name string, v jsontext.Value) error {
 		m.to = v
 	case "event":
 		m.event = v
+	case "timeoutMs":
+		m.timeoutMs = v
 	}
 	return nil
 }

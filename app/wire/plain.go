@@ -15,7 +15,7 @@ const PlainToAll = "*"
 
 // PlainSend is what a plain client sends.
 type PlainSend struct {
-	ToUserID string
+	ToUserID string // empty: to the backend
 	Message  []byte // any JSON; usually a string
 }
 
@@ -39,24 +39,32 @@ func ParsePlainToken(b []byte) (string, error) {
 	return text, nil
 }
 
-// ParsePlainSend reads a plain client's message, {"toUserId":…,"message":…}. Errors:
+// ParsePlainSend reads a plain client's message, {"toUserId":…,"message":…}. One without
+// toUserId is for the backend; with a token beside it, it is a second first frame. Errors:
 // ErrNotFrame where it is no JSON object, ErrBadMembers where a member is missing, wrong
 // or given twice. The message is a part of b.
 func ParsePlainSend(b []byte) (PlainSend, error) {
 	var to jsontext.Value
 	var s PlainSend
+	token := false
 	if err := readPlain(b, func(name string, v jsontext.Value) error {
 		switch name {
 		case "toUserId":
 			to = v
 		case "message":
 			s.Message = v
+		case "token":
+			token = true
 		}
 		return nil
 	}); err != nil {
 		return PlainSend{}, err
 	}
-	if len(to) == 0 || json.Unmarshal(to, &s.ToUserID) != nil || s.ToUserID == "" || len(s.Message) == 0 {
+	toBackend := len(to) == 0 || absent(to)
+	switch {
+	case len(s.Message) == 0, toBackend && token:
+		return PlainSend{}, ErrBadMembers
+	case !toBackend && (json.Unmarshal(to, &s.ToUserID) != nil || s.ToUserID == ""):
 		return PlainSend{}, ErrBadMembers
 	}
 	return s, nil

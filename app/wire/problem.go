@@ -14,6 +14,9 @@ type Problem struct {
 	Code     string `json:"code"`
 	Detail   string `json:"detail,omitempty"`
 	Instance string `json:"instance,omitempty"` // the request's id, also in our log
+	// BackendStatus is what a backend answered a request with, where it is not what it
+	// should; 0 where no answer came, and in other problems.
+	BackendStatus int `json:"backendStatus,omitzero"`
 }
 
 // Error makes a problem an error: a function that knows what its caller is to be told
@@ -55,6 +58,8 @@ const (
 	CodeHeaderFieldsTooLong = "header_fields_too_large"
 	CodeInvalidRequest      = "invalid_request"
 	CodeTokenRevoked        = "token_revoked"
+	CodeBackendTimeout      = "backend_timeout"
+	CodeBackendFailed       = "backend_failed"
 )
 
 type problemKind struct {
@@ -92,6 +97,8 @@ var problemKinds = map[string]problemKind{
 	CodeHeaderFieldsTooLong: {http.StatusRequestHeaderFieldsTooLarge, "The header is too large"},
 	CodeInvalidRequest:      {http.StatusUnprocessableEntity, "The request's members are wrong"},
 	CodeTokenRevoked:        {http.StatusForbidden, "The token was revoked"},
+	CodeBackendTimeout:      {http.StatusGatewayTimeout, "The backend did not answer in time"},
+	CodeBackendFailed:       {http.StatusBadGateway, "The backend did not answer as it should"},
 }
 
 // NewProblem makes the problem of a code. An unknown code is a programming

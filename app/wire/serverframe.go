@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -12,6 +13,7 @@ const (
 	TypeConnected     = "connected"
 	TypeEvent         = "event"
 	TypeResult        = "result"
+	TypeResponse      = "response"
 	TypeError         = "error"
 	TypeGap           = "gap"
 	TypeRecalled      = "recalled"
@@ -69,6 +71,24 @@ type Result struct {
 
 // Frame encodes the frame.
 func (f Result) Frame() Frame { return encoded(TypeResult, "", f) }
+
+// Response answers a Request frame.
+type Response struct {
+	Ref    string
+	Status int
+	Data   []byte // the backend's JSON, byte for byte
+}
+
+// Frame encodes the frame. Like an event's, its data is not checked or formatted again.
+func (f Response) Frame() Frame {
+	b := append(make([]byte, 0, len(f.Data)+len(f.Ref)+64), `{"type":"response"`...)
+	if f.Ref != "" {
+		b = appendString(append(b, `,"ref":`...), f.Ref)
+	}
+	b = strconv.AppendInt(append(b, `,"status":`...), int64(f.Status), 10)
+	b = append(append(append(b, `,"data":`...), f.Data...), '}')
+	return Frame{Type: TypeResponse, Head: b}
+}
 
 // Error reports a frame that was refused; the connection stays.
 type Error struct {

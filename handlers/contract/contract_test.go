@@ -270,6 +270,9 @@ func TestWhatTheBridgeSaysHasNoOtherMembers(t *testing.T) {
 			closed(t, docs["openapi.json"], method+" "+path, op.(object)["responses"], seen)
 		}
 	}
+	for kind, op := range docs["openapi.json"]["webhooks"].(object) {
+		closed(t, docs["openapi.json"], kind, op.(object)["post"].(object)["requestBody"], seen)
+	}
 	async := docs["asyncapi.json"]
 	for name, op := range async["operations"].(object) {
 		if op.(object)["action"] == "send" { // the bridge sends

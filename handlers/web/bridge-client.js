@@ -4,14 +4,18 @@
  * @import {End, Transport} from './bridge-transports.js'
  *
  * The types that an app may want to name.
+ * @typedef {import('./bridge-protocol.js').Answer} Answer
+ * @typedef {import('./bridge-protocol.js').Backend} Backend
  * @typedef {import('./bridge-protocol.js').BridgeEvents} BridgeEvents
  * @typedef {import('./bridge-protocol.js').BridgeOptions} BridgeOptions
  * @typedef {import('./bridge-protocol.js').ConnectedFrame} ConnectedFrame
  * @typedef {import('./bridge-protocol.js').CursorStore} CursorStore
  * @typedef {import('./bridge-protocol.js').EventFrame} EventFrame
  * @typedef {import('./bridge-protocol.js').GapFrame} GapFrame
+ * @typedef {import('./bridge-protocol.js').NewEvent} NewEvent
  * @typedef {import('./bridge-protocol.js').Problem} Problem
  * @typedef {import('./bridge-protocol.js').RecalledFrame} RecalledFrame
+ * @typedef {import('./bridge-protocol.js').RequestOptions} RequestOptions
  * @typedef {import('./bridge-protocol.js').SendResult} SendResult
  * @typedef {import('./bridge-protocol.js').StateDetail} StateDetail
  * @typedef {import('./bridge-protocol.js').Target} Target
@@ -148,21 +152,39 @@ export class BridgeClient extends Listening {
   }
 
   /**
-   * Sends a message to another user, where this user's token allows it. Sent again with the same ref after a lost
-   * connection, so it arrives once. Rejects with the server's problem, with 'timeout' (it may have arrived; the same
-   * ref makes trying again safe), 'invalid', 'too_large', 'duplicate_ref', 'stopped', or 'no_websocket' over another
-   * transport; with 'refused' where the server closed the connection over a frame that was on its way: this one, or
-   * another one. The connection itself survives all of these.
-   * @param {string | Target} to @param {{type: string, data?: unknown, [member: string]: unknown}} event
+   * Sends a message to another user, or to the backend: `{ backend: true }`, where this user's token allows it. Sent
+   * again with the same ref after a lost connection, so it arrives once. Rejects with the server's problem, with
+   * 'timeout' (it may have arrived; the same ref makes trying again safe), 'invalid', 'too_large', 'duplicate_ref',
+   * 'stopped', or, to others than the backend over another transport, 'no_websocket'; with 'refused' where the server
+   * closed the connection over a frame that was on its way: this one, or another one. The connection itself survives
+   * all of these.
+   * @param {string | Target} to @param {NewEvent} event
    * @param {Maybe<{ref?: string | undefined, timeoutMs?: Maybe<number>}>} [options] @returns {Promise<SendResult>}
    */
   send(to, event, options) {
     const { ref = newRef(), timeoutMs } = options ?? {}; // a ref that is null is a slip: trying again would send twice
     if (this.#state.state === 'stopped') return Promise.reject(new BridgeError('stopped', 'connect() first'));
     const frame = { type: /** @type {const} */ ('send'), ref, to: typeof to === 'string' ? { user: to } : to, event };
-    const result = this.#sends.add(frame, timeoutMs);
+    const result = this.#sends.send(frame, timeoutMs);
     this.#transmitSend(ref);
     return result;
+  }
+
+  /**
+   * Asks the backend, where this user's token allows it, and resolves to its answer. It is asked once, by the session
+   * there is now: rejects with 'not_connected' where there is none, and with 'disconnected' where it ends before the
+   * answer comes, which the backend may have got all the same; with the server's problem, such as 'backend_timeout', or
+   * 'backend_failed' with the status that it answered as `problem.backendStatus`; with 'timeout', 'aborted', 'invalid',
+   * 'too_large', 'refused' or 'stopped'.
+   * @param {NewEvent} event @param {Maybe<RequestOptions>} [options] @returns {Promise<Answer>}
+   */
+  request(event, options) {
+    if (this.#state.state === 'stopped') return Promise.reject(new BridgeError('stopped', 'connect() first'));
+    if (!this.#session) return Promise.reject(new BridgeError('not_connected', 'there is no session: wait for open'));
+    const ref = newRef();
+    const answer = this.#sends.request(ref, event, options ?? {});
+    this.#transmitSend(ref);
+    return answer;
   }
 
   /** Says that the person has seen a message; waits for a WebSocket where there is none. @param {string} id */
@@ -232,21 +254,21 @@ export class BridgeClient extends Listening {
   /** A new token for a transport that has no frame to say so: the next stream brings it. @param {string} token */
   #renew(token) {
     const session = this.#session;
-    this.#drop(); // first: a user at the limit of sessions would lose another one to the new stream
+    this.#drop(undefined, true); // first: a user at the limit of sessions would lose another one to the new stream
     this.#session = session;
     this.#renewing = true;
     this.#limitWait();
     this.#join(this.#via, token);
   }
 
-  /** Forgets the connection without a word to the app. @param {number} [code] */
-  #drop(code) {
+  /** Forgets the connection without a word to the app. @param {number} [code] @param {boolean} renewed  the session goes on */
+  #drop(code, renewed = false) {
     this.#run++;
     this.#timers.cancel('deadline');
     this.#watchdog.stop();
     this.#acks.stop();
     this.#tokens.stop();
-    this.#sends.lost();
+    this.#sends.lost(renewed);
     this.#inbox.drop(); // what is unhandled is replayed
     const link = this.#link;
     this.#link = this.#session = null;
@@ -322,7 +344,8 @@ export class BridgeClient extends Listening {
       case 'gap':
       case 'recalled':
         return this.#inbox.push(frame);
-      case 'result': return this.#sends.done(frame);
+      case 'result': return this.#sends.done(frame, frame);
+      case 'response': return this.#sends.done(frame, { status: frame.status, data: frame.data });
       case 'error': return this.#refused(frame.ref, frame.problem ?? {});
       case 'token_expiring': return this.#tokens.expiring(Number(frame.inMs) || 0, (token) => this.#refresh(token));
       case 'refreshed': return void this.#emit('refreshed', frame);
@@ -361,7 +384,8 @@ export class BridgeClient extends Listening {
   #refused(ref, problem) {
     const error = new BridgeError(problem.code ?? 'refused', problem.detail || problem.title || 'refused', { problem });
     if (ref === undefined || !this.#sends.has(ref)) this.#emit('error', error);
-    else if (problem.code !== 'draining') this.#sends.fail(ref, error); // else the next machine gets it, same ref
+    else if (problem.code !== 'draining' || this.#sends.isRequest(ref)) this.#sends.fail(ref, error);
+    // else the next machine gets it, same ref
   }
 
   /** @param {string} token */
@@ -377,11 +401,14 @@ export class BridgeClient extends Listening {
   /** @param {string} ref */
   #transmitSend(ref) {
     if (!this.#session || !this.#link) return;
-    if (!this.#link.twoWay) this.#sends.fail(ref, new BridgeError('no_websocket', 'the network blocks what sends need'));
-    else {
-      const open = this.#sends.write(ref, this.#session.maxBytes || Infinity);
-      if (open) this.#link.transmit(open.frame, open.text);
+    if (!this.#link.twoWay && !this.#sends.forBackend(ref)) {
+      return this.#sends.fail(ref, new BridgeError('no_websocket', 'the network blocks what sends to users need'));
     }
+    const open = this.#sends.write(ref, this.#session.maxBytes || Infinity);
+    if (!open) return;
+    this.#link.transmit(open.frame, open.text, open.over.signal)?.then((arrived) => {
+      if (!arrived) this.#sends.fail(ref, new BridgeError('disconnected', 'the bridge has not answered'));
+    });
   }
 
   /** @template {keyof BridgeEvents} K @param {K} type @param {BridgeEvents[K]} detail */

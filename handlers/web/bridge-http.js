@@ -74,15 +74,13 @@ function closeCode(status, own, code) {
   return 4400;
 }
 
-/**
- * Acks over HTTP. It outlives the page and the transport, for the last ack goes out as they end. Any other frame needs
- * a socket and is not sent.
- * @param {Wires} wires @param {{type: string, cursor?: string}} frame
- * @returns {Promise<boolean> | undefined} false where it is worth repeating
- */
-export function postAck(wires, { type, cursor }) {
-  if (type !== 'ack') return undefined;
-  const init = { method: 'POST', keepalive: true, body: JSON.stringify({ cursor }) };
-  return ask(wires, atV1(wires, 'acks'), { ...init, headers: { 'Content-Type': 'application/json' } })
-    .then(({ status }) => status < 500 && status !== 401 && status !== 429, () => false);
+/** Waits, until signal ends it. @param {Wires['o']} o @param {number} ms @param {AbortSignal} signal */
+export function pause(o, ms, signal) {
+  return new Promise((/** @type {(value?: unknown) => void} */ resolve) => {
+    const id = o.setTimeout(resolve, ms);
+    signal.addEventListener('abort', () => {
+      o.clearTimeout(id);
+      resolve();
+    });
+  });
 }

@@ -10,12 +10,20 @@
  * @typedef {{type: 'connected', session: string, user: string, cursor: string, resumed: boolean, pending: number,
  *   pingMs: number, expiresAt: string, maxBytes: number}} ConnectedFrame
  * @typedef {{ref?: string, id: string, status: string, sessions: number, duplicate?: boolean}} SendResult
- * @typedef {{type?: string, title?: string, status?: number, code?: string, detail?: string}} Problem
+ * @typedef {{status: number, data: any}} Answer  the backend's own status (200 over HTTP), and the JSON that it replied
+ * @typedef {{type?: string, title?: string, status?: number, code?: string, detail?: string, backendStatus?: number}} Problem
+ *   `backendStatus`: what the backend answered to a request, if it did
  * @typedef {'connecting' | 'connected' | 'waiting' | 'offline' | 'stopped'} State
  * @typedef {'websocket' | 'sse' | 'poll'} TransportName
  * @typedef {{state: State, transport?: TransportName, retryInMs?: number, code?: number, reason?: string}} StateDetail
  *   `transport`: over which it is connected
- * @typedef {{user: string} | {users: string[]} | {group: string} | {all: true}} Target
+ * @typedef {{backend: true | string}} Backend  the one that takes the event's type from this user, or the one of a name
+ * @typedef {{user: string} | {users: string[]} | {group: string} | {all: true} | Backend} Target
+ * @typedef {{type: string, data?: unknown, [member: string]: unknown}} NewEvent
+ * @typedef {object} RequestOptions
+ * @property {Maybe<Backend>} [to]  default: the first backend that takes the event's type from this user
+ * @property {Maybe<number>} [timeoutMs]  how long the backend may take, 1 to 30,000; default 5,000
+ * @property {Maybe<AbortSignal>} [signal]  ends the waiting for the answer
  * @typedef {object} CursorStore  where the cursor outlives the page; each may return a promise
  * @property {() => string | null | PromiseLike<string | null>} load
  * @property {(cursor: string) => void | PromiseLike<void>} save
@@ -53,7 +61,7 @@
  * @property {Maybe<CursorStore>} [cursorStore]  default: localStorage where there is one, an entry per url and user
  * @property {Maybe<TransportName[]>} [transports]  those it may use, the best first; default: websocket, sse, poll. The next one
  *   is for networks that block the one before, not for servers that are down
- * @property {Maybe<string>} [httpUrl]  under which the bridge's /v1/stream, /v1/poll and /v1/acks are; default: where /ws is
+ * @property {Maybe<string>} [httpUrl]  under which the bridge's /v1/… is; default: where /ws is
  * @property {Maybe<number>} [retryWebSocketMs]  a fallback this old is left for the first transport at the next reconnect;
  *   default 600,000
  * @property {Maybe<number>} [ackEveryMs]  at most one ack in this time; default 200
@@ -67,7 +75,7 @@
  * @property {Maybe<(id: any) => void>} [clearTimeout]
  *
  * @typedef {{[K in keyof BridgeOptions]: NonNullable<BridgeOptions[K]>}} Given  the options that are there
- * @typedef {Required<Pick<Given, 'WebSocket' | 'fetch' | 'now' | 'setTimeout' | 'clearTimeout'>>} Plumbing
+ * @typedef {Required<Pick<Given, 'WebSocket' | 'fetch' | 'now' | 'random' | 'setTimeout' | 'clearTimeout'>>} Plumbing
  */
 
 export const SUBPROTOCOL = 'bridge.v1.json';

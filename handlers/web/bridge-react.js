@@ -3,7 +3,8 @@
  * Hookbridge in a React component.
  *
  * @import {Maybe} from './bridge-protocol.js'
- * @import {BridgeOptions, EventFrame, GapFrame, RecalledFrame, SendResult, StateDetail, Target} from './bridge-client.js'
+ * @import {BridgeOptions, EventFrame, GapFrame, RecalledFrame, StateDetail} from './bridge-client.js'
+ * @import {Answer, NewEvent, SendResult, Target} from './bridge-client.js'
  *
  * @typedef {object} BridgeHandlers  the newest ones are called; what they return is waited for before the message is acked
  * @property {(frame: EventFrame) => unknown} onMessage
@@ -15,7 +16,8 @@
  * @property {StateDetail['state']} state
  * @property {StateDetail} detail  of the state: over what it is connected, in how many ms it tries again, why it stopped
  * @property {BridgeClient | null} client  null until the component is mounted
- * @property {(to: string | Target, event: {type: string, data?: unknown}) => Promise<SendResult>} send
+ * @property {(to: string | Target, event: NewEvent) => Promise<SendResult>} send
+ * @property {(event: NewEvent) => Promise<Answer>} request
  */
 import { useCallback, useEffect, useRef, useState } from 'react';
 import { BridgeClient, BridgeError } from './bridge-client.js';
@@ -40,7 +42,10 @@ export function useBridge(options) {
     made.connect();
     return () => made.close();
   }, [url, user]);
-  const send = useCallback(/** @type {BridgeView['send']} */ ((to, event) => client?.send(to, event)
-    ?? Promise.reject(new BridgeError('stopped', 'the component is not mounted yet'))), [client]);
-  return { state: detail.state, detail, client, send };
+  const send = useCallback(/** @type {BridgeView['send']} */ ((to, event) => client?.send(to, event) ?? unmounted()), [client]);
+  const request = useCallback(/** @type {BridgeView['request']} */ ((event) => client?.request(event) ?? unmounted()), [client]);
+  return { state: detail.state, detail, client, send, request };
 }
+
+/** @returns {Promise<never>} */
+const unmounted = () => Promise.reject(new BridgeError('stopped', 'the component is not mounted yet'));

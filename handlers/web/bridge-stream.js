@@ -1,6 +1,7 @@
 // @ts-check
-/** @import {Wires} from './bridge-transports.js' */
-import { ask, atV1, endOf, postAck } from './bridge-http.js';
+/** @import {Transport, Wires} from './bridge-transports.js' */
+import { ask, atV1, endOf } from './bridge-http.js';
+import { Posts } from './bridge-posts.js';
 
 /**
  * Reads an event stream (WHATWG HTML §9.2.6) from bytes cut anywhere. Frames carry their own cursor, and coming back is
@@ -52,9 +53,13 @@ export class StreamTransport {
   twoWay = false;
   #wires;
   #gone = new AbortController();
+  #posts;
 
   /** @param {Wires} wires */
-  constructor(wires) { this.#wires = wires; }
+  constructor(wires) {
+    this.#wires = wires;
+    this.#posts = new Posts(wires, this.#gone.signal);
+  }
 
   open() { this.#read(); }
 
@@ -91,8 +96,8 @@ export class StreamTransport {
     this.#wires.end(code, reason);
   }
 
-  /** @param {{type: string, cursor?: string}} frame */
-  transmit(frame) { return postAck(this.#wires, frame); }
+  /** @type {Transport['transmit']} */
+  transmit(...frame) { return this.#posts.transmit(...frame); }
 
   close() { this.#gone.abort(); }
 }

@@ -1,7 +1,8 @@
 // @ts-check
 /** @import {Plumbing, SocketLike, TransportName} from './bridge-protocol.js' */
 import { SUBPROTOCOL } from './bridge-protocol.js';
-import { ask, atV1, endOf, postAck } from './bridge-http.js';
+import { ask, atV1, endOf, pause } from './bridge-http.js';
+import { Posts } from './bridge-posts.js';
 import { StreamTransport } from './bridge-stream.js';
 
 /**
@@ -22,12 +23,19 @@ import { StreamTransport } from './bridge-stream.js';
  * @property {(frame: unknown) => void} frame  a frame, or the JSON text of one
  * @property {End} end
  *
+ * Writes a frame. Resolves to false where it did not arrive; undefined where nobody can tell.
+ * @callback Transmit
+ * @param {{type: string, cursor?: string}} frame
+ * @param {string} [text]  the frame as it is to be written
+ * @param {AbortSignal} [over]  nobody waits for its answer any more
+ * @returns {Promise<boolean> | undefined | void}
+ *
  * One connection over one transport, used once.
  * @typedef {object} Transport
- * @property {boolean} twoWay  it takes every frame; the others take acks alone, and never answer a ping
+ * @property {boolean} twoWay  it takes every frame; the others take acks, requests and sends to the backend, and never
+ *   answer a ping
  * @property {() => void} open  throws where the browser refuses at once
- * @property {(frame: {type: string, cursor?: string}, text?: string) => Promise<boolean> | undefined | void} transmit
- *   `text`: the frame as it is to be written. Resolves to false where it did not arrive; undefined where nobody can tell
+ * @property {Transmit} transmit
  * @property {(code?: number) => void} close
  */
 
@@ -77,9 +85,13 @@ class PollTransport {
   twoWay = false;
   #wires;
   #gone = new AbortController();
+  #posts;
 
   /** @param {Wires} wires */
-  constructor(wires) { this.#wires = wires; }
+  constructor(wires) {
+    this.#wires = wires;
+    this.#posts = new Posts(wires, this.#gone.signal);
+  }
 
   open() { this.#loop(); }
 
@@ -104,7 +116,8 @@ class PollTransport {
         if (signal.aborted) return;
         const idle = !cursor || cursor === after;
         after = cursor || after;
-        if (idle && !first) await this.#pause(Math.min(POLL_FLOOR_MS, askedAt + POLL_FLOOR_MS - o.now()));
+        const early = askedAt + POLL_FLOOR_MS - o.now();
+        if (idle && !first && early > 0) await pause(o, Math.min(POLL_FLOOR_MS, early), signal);
       }
     } catch (cause) {
       if (!signal.aborted) end(1006, `the poll failed: ${cause}`);
@@ -124,21 +137,8 @@ class PollTransport {
     });
   }
 
-  /** @param {number} ms @returns {Promise<void> | void} */
-  #pause(ms) {
-    const { o } = this.#wires;
-    if (ms <= 0) return;
-    return new Promise((resolve) => {
-      const id = o.setTimeout(resolve, ms);
-      this.#gone.signal.addEventListener('abort', () => {
-        o.clearTimeout(id);
-        resolve();
-      });
-    });
-  }
-
-  /** @param {{type: string, cursor?: string}} frame */
-  transmit(frame) { return postAck(this.#wires, frame); }
+  /** @type {Transport['transmit']} */
+  transmit(...frame) { return this.#posts.transmit(...frame); }
 
   close() { this.#gone.abort(); }
 }

@@ -196,7 +196,7 @@ func TestEveryGoldenFrameOfTheServerIsAccepted(t *testing.T) {
 	}
 	s := newScript(t)
 	shows := map[string]string{"connected": "open", "event": "message", "error": "error", "gap": "gap", "recalled": "recalled",
-		"token_expiring": "token", "refreshed": "refreshed", "result": "result", "reconnect": "state", "pong": "state"}
+		"token_expiring": "token", "refreshed": "refreshed", "result": "result", "response": "result", "reconnect": "state", "pong": "state"}
 	for _, file := range files {
 		s.during(filepath.Base(file), func(t *testing.T, s *script) {
 			b, err := os.ReadFile(file)

@@ -112,7 +112,7 @@ func TestAFreshCloneIsPackedByOneCommand(t *testing.T) {
 // An app in TypeScript that uses all there is. What must not compile is marked.
 const typedApp = `
 import { BridgeClient, BridgeError, storageCursor } from '@hookbridge/client';
-import type { BridgeOptions, CursorStore, EventFrame, StateDetail } from '@hookbridge/client';
+import type { Answer, BridgeOptions, CursorStore, EventFrame, StateDetail } from '@hookbridge/client';
 
 export function start(more: Partial<BridgeOptions>, say: (...words: unknown[]) => void): BridgeClient {
   const kept: CursorStore = { load: async () => 'c.0', save: async (cursor) => say('saved', cursor), clear() {} };
@@ -129,6 +129,10 @@ export function start(more: Partial<BridgeOptions>, say: (...words: unknown[]) =
     client.on('gap', ({ cursor }) => cursor.toFixed());
     // @ts-expect-error who is it for?
     client.send({}, { type: 'x' });
+    // @ts-expect-error a request is for a backend
+    client.request({ type: 'x' }, { to: { user: 'doctor-7' } });
+    // @ts-expect-error what has no type is no event
+    client.request({ data: 1 });
     // @ts-expect-error a token is wanted
     new BridgeClient({ url: '/ws' });
   };
@@ -137,6 +141,9 @@ export function start(more: Partial<BridgeOptions>, say: (...words: unknown[]) =
   client.connect();
   client.send('doctor-7', { type: 'chat.message', data: { n: 1 } }, { ref: 'r1' })
     .then(({ id, status }) => say('result', id, status), (error: BridgeError) => say('refused', error.code, error.problem?.status));
+  client.send({ backend: true }, { type: 'visit.confirmed' }, { ref: 'r2' }).then(({ status }) => say('result', status));
+  client.request({ type: 'too.early' }, { to: { backend: 'clinic' }, timeoutMs: 100, signal: new AbortController().signal })
+    .then(({ status, data }: Answer) => say(status, data), ({ code }: BridgeError) => say('refused', code));
   return client;
 }
 `
@@ -179,11 +186,13 @@ func (s *script) served() (*peer, []string) {
 	s.t.Helper()
 	peer := s.connected(`{"type":"connect","token":"token-connect","after":"c.0"}`, "c.0")
 	peer.expect(`{"type":"send","ref":"r1","to":{"user":"doctor-7"},"event":{"type":"chat.message","data":{"n":1}}}`)
+	peer.expect(`{"type":"send","ref":"r2","to":{"backend":true},"event":{"type":"visit.confirmed"}}`)
 	peer.write(`{"type":"result","ref":"r1","id":"msg_9","status":"sent","sessions":1}`)
+	peer.write(`{"type":"result","ref":"r2","id":"msg_10","status":"queued","sessions":0}`)
 	peer.event("msg_1", 1, `,"from":"doctor-7"`)
 	peer.write(`{"type":"gap","cursor":"c.2","reason":"expired"}`)
 	peer.expect(`{"type":"ack","cursor":"c.2"}`)
-	return peer, []string{"state connecting -", "state connected websocket", "result msg_9 sent", "message msg_1 hi doctor-7 false", "saved c.1", "gap expired", "saved c.2"}
+	return peer, []string{"state connecting -", "state connected websocket", "result msg_9 sent", "result queued", "refused not_connected", "message msg_1 hi doctor-7 false", "saved c.1", "gap expired", "saved c.2"}
 }
 
 func TestThePackageInATypeScriptAppUnderNode(t *testing.T) {

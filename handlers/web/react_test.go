@@ -14,7 +14,7 @@ import { useBridge } from '@hookbridge/client/react';
 export function Messages({ user }: { user: string }) {
   const [count, setCount] = useState(0);
   const [list, setList] = useState<string[]>([]);
-  const { state, send, client } = useBridge({
+  const { state, send, request, client } = useBridge({
     url: '/ws', user, getToken: ({ reason }) => reason + '-' + user,
     onMessage: ({ event }) => { setList((before) => [...before, count + ' ' + event.data.message]); },
     onGap: ({ reason }) => setList((before) => [...before, reason]),
@@ -23,9 +23,11 @@ export function Messages({ user }: { user: string }) {
   });
   const say = () => send('doctor-7', { type: 'x' }).then(({ id }) => setList((before) => before.concat(id)),
     (error) => setList((before) => before.concat('refused ' + error.code)));
+  const ask = () => request({ type: 'slots.list' }).then(({ data }) => setList((before) => before.concat(data)));
   return <main data-state={state} data-cursor={client?.cursor}>
     <button id="count" onClick={() => setCount(count + 1)}>{count}</button>
     <button id="say" onClick={say}>say</button>
+    <button id="ask" onClick={ask}>ask</button>
     <ul>{list.map((text, i) => <li key={i}>{text}</li>)}</ul>
   </main>;
 }
@@ -78,15 +80,11 @@ func TestUseBridgeInAReactApp(t *testing.T) {
 	peer.write(`{"type":"gap","cursor":"c.3","reason":"expired"}`, `{"type":"recalled","id":"msg_1"}`)
 	p.Sees("li:nth-child(4)", "recalled msg_1")
 	p.Eval(`document.querySelector("#say").click()`)
-	for { // acks come between
-		frame := peer.read()
-		if frame["type"] == "ack" {
-			continue
-		}
-		peer.write(`{"type":"error","ref":"` + frame["ref"].(string) + `","problem":{"status":403,"code":"forbidden_target"}}`)
-		break
-	}
+	peer.write(`{"type":"error","ref":"` + peer.asksAfterAcks() + `","problem":{"status":403,"code":"forbidden_target"}}`)
 	p.Sees("li:nth-child(5)", "refused forbidden_target")
+	p.Eval(`document.querySelector("#ask").click()`)
+	peer.write(`{"type":"response","ref":"` + peer.asksAfterAcks() + `","status":200,"data":"9:30"}`)
+	p.Sees("li:nth-child(6)", "9:30")
 
 	// Another user is another connection, from where that user is.
 	p.Eval(`document.querySelector("#other").click()`)
@@ -101,6 +99,16 @@ func TestUseBridgeInAReactApp(t *testing.T) {
 	p.Quiet()
 	if len(s.peers) > 0 {
 		t.Error("there were more connections than users")
+	}
+}
+
+// asksAfterAcks reads the next frame that wants an answer, and returns its ref.
+func (p *peer) asksAfterAcks() string {
+	p.t.Helper()
+	for {
+		if ref, ok := p.read()["ref"].(string); ok {
+			return ref
+		}
 	}
 }
 

@@ -26,6 +26,7 @@ type Checker struct {
 	client     []*jsonschema.Schema
 	server     []*jsonschema.Schema
 	plain      []*jsonschema.Schema
+	webhooks   map[string]*jsonschema.Schema // by their type
 }
 
 // operation is one method of one path.
@@ -67,6 +68,14 @@ func New() (*Checker, error) {
 			}
 			k.operations = append(k.operations, o)
 		}
+	}
+	k.webhooks = make(map[string]*jsonschema.Schema)
+	for kind := range k.doc["webhooks"].(map[string]any) {
+		schema, err := c.Compile("openapi.json#/webhooks/" + escape(kind) + "/post/requestBody/content/" + escape("application/json") + "/schema")
+		if err != nil {
+			return nil, err
+		}
+		k.webhooks[kind] = schema
 	}
 	channels := docs["asyncapi.json"]["operations"].(map[string]any)
 	for name, list := range map[string]*[]*jsonschema.Schema{
@@ -259,6 +268,20 @@ func (k *Checker) ClientFrame(raw []byte) error { return oneOf(k.client, raw) }
 
 // PlainServerFrame holds what the bridge sends to a plain client against it.
 func (k *Checker) PlainServerFrame(raw []byte) error { return oneOf(k.plain, raw) }
+
+// Webhook holds the body of a callback or of a request, as a backend gets it, against
+// the contract.
+func (k *Checker) Webhook(raw []byte) error {
+	var head struct{ Type string }
+	if err := json.Unmarshal(raw, &head); err != nil {
+		return err
+	}
+	schema := k.webhooks[head.Type]
+	if schema == nil {
+		return fmt.Errorf("there is no webhook %q", head.Type)
+	}
+	return validate(schema, raw)
+}
 
 // oneOf prefers the failure of the schema whose type it is.
 func oneOf(schemas []*jsonschema.Schema, raw []byte) error {

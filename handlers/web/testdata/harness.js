@@ -19,6 +19,11 @@ const clock = {
     }
     clock.now = end;
   },
+  /** Resolves once something waits for just so long. */
+  waiting: (ms) => new Promise((resolve) => {
+    const look = () => ([...clock.timers.values()].some(({ at }) => at === clock.now + ms) ? resolve() : setTimeout(look, 5));
+    look();
+  }),
   /** Time passes as in a hidden page, or in a machine that sleeps: what is due meanwhile fires at the end, once. */
   late(ms) {
     clock.now += ms;
@@ -93,5 +98,9 @@ window.h = {
   send: (...args) => {
     h.client.send(...args).then((result) => note('result', result),
       (error) => note('refused', error.code ?? `${error}`));
+  },
+  request: (...args) => {
+    h.client.request(...args).then((answer) => note('response', answer),
+      (error) => note('refused', error.problem?.backendStatus ? `${error.code} ${error.problem.backendStatus}` : error.code));
   },
 };

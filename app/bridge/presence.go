@@ -1,0 +1,115 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// What backends are told of users who come and go hangs on one timer of each user in the
+// outbox, of the type CallbackOffline. It is there from the user.online to the
+// user.offline, so that after one always comes the other. Whoever comes moves it far
+// ahead, whoever leaves as the last moves it to offlineDelay from now, and when it is due,
+// some machine looks whether the user is there. So nothing is told of a reconnect, and
+// of a machine that dies its users are told as gone when their timers come around.
+const (
+	// offlineDelay is how long the last session of a user must be gone.
+	offlineDelay = 10 * time.Second
+	// presenceCheck is how often it is seen whether a user is still there whose last
+	// machine has not said otherwise: it may have died.
+	presenceCheck = 5 * time.Minute
+	// restartGrace is how long after the start of a machine nobody is told as gone: users
+	// whose sessions a restart has ended get this long to come back.
+	restartGrace = offlineDelay + 5*time.Second
+)
+
+// tellsPresence reports whether a backend wants to hear when a user comes or goes.
+func (b *Bridge) tellsPresence(user string) bool {
+	return len(b.cfg.Backends.Want(CallbackOnline, user)) > 0 || len(b.cfg.Backends.Want(CallbackOffline, user)) > 0
+}
+
+// tellCome tells backends that a session has come where none of its user was. It happens
+// beside the session, which does not wait for it before it leaves.
+func (s *Session) tellCome() {
+	b := s.b
+	if len(b.cfg.Backends) == 0 || !b.tellsPresence(s.user) {
+		return
+	}
+	told := make(chan struct{})
+	s.comeTold = told
+	go func() {
+		defer close(told)
+		b.guard.Run("presence", func() {
+			now := b.cfg.Now()
+			var cs []Callback
+			for _, name := range b.cfg.Backends.Want(CallbackOnline, s.user) {
+				cs = append(cs, OnlineCallback(name, s.user, 1, now))
+			}
+			b.arm(s.user, now.Add(presenceCheck), true, cs...)
+		})
+	}()
+}
+
+// tellGone sees to it that backends are told, once no other session of the user has come
+// back in time. It runs after the session has left Live.
+func (s *Session) tellGone() {
+	b := s.b
+	if len(b.cfg.Backends) == 0 || !b.tellsPresence(s.user) {
+		return
+	}
+	if s.comeTold != nil {
+		<-s.comeTold // which ends in time
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
+	defer cancel()
+	// An answer that does not come counts as nobody: when the timer is due it is asked again.
+	if ps, err := b.live.Presence(ctx, []string{s.user}); err != nil || ps[0].Sessions == 0 {
+		b.arm(s.user, b.cfg.Now().Add(offlineDelay), false)
+	}
+}
+
+func (b *Bridge) arm(user string, due time.Time, begin bool, cs ...Callback) {
+	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
+	defer cancel()
+	if _, err := b.cfg.Outbox.Arm(ctx, user, due, begin, cs...); err != nil && !errors.Is(err, ErrClosed) {
+		b.log.Warn("backends are told late, or not at all, that a user has come or gone", "error", err)
+	}
+}
+
+// firePresence looks whether users whose timers are due are still there, and tells of
+// those who are gone.
+func (b *Bridge) firePresence(ctx context.Context, ts []Timer) error {
+	users := make([]string, len(ts))
+	for i := range ts {
+		users[i] = ts[i].User
+	}
+	ps, err := b.live.Presence(ctx, users)
+	if err != nil {
+		return err
+	}
+	now := b.cfg.Now()
+	return b.eachTimer(len(ts), func(i int) error {
+		t, p := ts[i], ps[i]
+		earliest := b.started.Add(restartGrace)
+		if gone := p.LastSeen.Add(offlineDelay); gone.After(earliest) {
+			earliest = gone
+		}
+		switch {
+		case p.Sessions > 0:
+			_, err := b.cfg.Outbox.Arm(ctx, t.User, now.Add(presenceCheck), false)
+			return err
+		case earliest.After(now):
+			_, err := b.cfg.Outbox.Arm(ctx, t.User, earliest, false)
+			return err
+		}
+		seen := p.LastSeen
+		if seen.IsZero() { // not known any more
+			seen = t.Due
+		}
+		var cs []Callback
+		for _, name := range b.cfg.Backends.Want(CallbackOffline, t.User) {
+			cs = append(cs, OfflineCallback(name, t.User, seen, now))
+		}
+		return b.fire(ctx, t, cs)
+	})
+}
