@@ -26,19 +26,19 @@ const (
 	algES384 = "ES384"
 	algES512 = "ES512"
 	algEdDSA = "EdDSA"
-	// algEd25519 is what RFC 9864 calls EdDSA over the one curve of it that is used.
+	// algEd25519 is the name that RFC 9864 gives to EdDSA over Ed25519.
 	algEd25519 = "Ed25519"
 )
 
 const (
 	minRSABits = 2048
-	// maxRSABits keeps one forged token from costing much more than another.
+	// maxRSABits bounds what checking one forged token costs.
 	maxRSABits = 8192
 )
 
-// keyKind is what a key is, which decides what algorithms it may verify. A token
-// names its algorithm itself, so that nothing else keeps a public key from being
-// taken for an HMAC secret, or a key of one curve from being used as another's.
+// keyKind is the kind of a key, which decides the algorithms that it may verify. The
+// algorithm is named by the token itself: without this a public key could be taken for
+// an HMAC secret, or a key of one curve for another's.
 type keyKind int
 
 const (
@@ -50,8 +50,7 @@ const (
 	kindEd25519
 )
 
-// algorithms has every algorithm that a token may be signed with; "none" above all
-// is not there.
+// algorithms has every algorithm that a token may be signed with; not "none".
 var algorithms = map[string]struct {
 	kind   keyKind
 	method jwt.SigningMethod
@@ -72,7 +71,7 @@ var algorithms = map[string]struct {
 	algEd25519: {kindEd25519, jwt.SigningMethodEdDSA},
 }
 
-// String names the algorithms of a kind of key, for those who set one.
+// String names the algorithms of a kind of key, for errors about settings.
 func (k keyKind) String() string {
 	switch k {
 	case kindSecret:
@@ -91,7 +90,7 @@ func (k keyKind) String() string {
 	return "no algorithm"
 }
 
-// kindOf tells what a public key is; the error says why it is of no use.
+// kindOf is the kind of a public key; the error says why the key cannot be used.
 func kindOf(key any) (keyKind, error) {
 	switch key := key.(type) {
 	case *rsa.PublicKey:

@@ -10,8 +10,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// bodyVariants are the bodies that a sender may have signed when it sent this
-// one. Variants that do not differ from an earlier one are left out.
+// bodyVariants are the bodies that a sender may have signed by mistake instead of the one
+// that it sent. Variants equal to an earlier one are left out.
 func bodyVariants(body []byte) []variant[[]byte] {
 	all := []variant[[]byte]{{"", body}}
 	add := func(what string, b []byte) {

@@ -24,8 +24,8 @@ const (
 	// maxIssuedAhead is how far iat may lie ahead of our clock. A token dated
 	// far ahead would outlive every "revoke all that were issued before now".
 	maxIssuedAhead = 5 * time.Minute
-	// lastSecond is 9999-12-31T23:59:59Z, the last that RFC 3339 can write. A
-	// token that claims to live longer is held to live until then.
+	// lastSecond is 9999-12-31T23:59:59Z, the last that RFC 3339 can write. A token
+	// that expires later is taken to expire then.
 	lastSecond = 253402300799
 	// The century of tokens, in Unix seconds.
 	firstOfCentury = 946684800  // 2000-01-01
@@ -35,9 +35,9 @@ const (
 	defaultRightsClaim = "bridge"
 )
 
-// Claims is what a token says.
+// Claims are a checked token's claims.
 type Claims struct {
-	User      string             // whose it is: 1–128 characters, none of them a control character
+	User      string             // the user: 1–128 characters, none of them a control character
 	Token     string             // names the token itself, see fingerprint
 	ID        string             // jti; empty where the token has none
 	IssuedAt  time.Time          // iat; zero where the token has none
@@ -47,11 +47,11 @@ type Claims struct {
 	Audiences []string           // aud; empty where the token has none
 }
 
-// ErrClaimName is in the error of a configuration in which a claim has a name that
-// means something else.
+// ErrClaimName is wrapped by the error of a configuration that gives the user or rights
+// claim the name of a registered claim.
 var ErrClaimName = errors.New("claim names")
 
-// claimRules is what a token's claims must meet.
+// claimRules are the rules for a token's claims.
 type claimRules struct {
 	issuer, audience, user, rights string
 	leeway                         time.Duration
@@ -85,8 +85,8 @@ func newClaimRules(c TokenConfig, i Issuer) (claimRules, error) {
 // claimSet is a token's claims by their names.
 type claimSet map[string]jsontext.Value
 
-// parseClaims decodes claims. Names are matched with their case and may not
-// repeat, at any depth; null is as good as absent.
+// parseClaims decodes claims. Names are case-sensitive and may not repeat, at any depth.
+// Null means absent.
 func parseClaims(b []byte) (claimSet, error) {
 	var m claimSet
 	if err := json.Unmarshal(b, &m); err != nil || m == nil {
@@ -96,13 +96,13 @@ func parseClaims(b []byte) (claimSet, error) {
 	return m, nil
 }
 
-// claimCheck is one thing that is looked at in the claims of a token.
+// claimCheck is one check of a token's claims.
 type claimCheck struct {
 	name  string
 	check func(r *claimRules, m claimSet, c *Claims) error
 }
 
-// claimChecks are all of them, in their order.
+// claimChecks are all checks, in their order.
 var claimChecks = []claimCheck{
 	{"exp", (*claimRules).checkExpiry},
 	{"nbf", (*claimRules).checkNotBefore},
@@ -149,9 +149,9 @@ func (r *claimRules) checkID(m claimSet, c *Claims) (err error) {
 	return nil
 }
 
-// checkExpiry holds exp against the clock. What a token allows ends at its exp;
-// where that has passed already, within the leeway, at exp + leeway. Else a session
-// would end as it begins wherever a clock is a little off.
+// checkExpiry compares exp with the clock. What a token allows ends at its exp, or, if
+// that has passed within the leeway, at exp + leeway: otherwise a session would end as
+// it begins where a clock is slightly off.
 func (r *claimRules) checkExpiry(m claimSet, c *Claims) error {
 	now := r.now()
 	exp, ok, err := timeClaim(m, "exp")
@@ -221,8 +221,8 @@ func (r *claimRules) checkAudience(m claimSet, c *Claims) error {
 	return nil
 }
 
-// timeClaim reads a NumericDate: seconds since 1970 as a JSON number, whole or
-// not. What lies outside 1970–9999 is held to the nearer end.
+// timeClaim reads a NumericDate: seconds since 1970 as a JSON number, whole or not. A
+// time outside 1970–9999 becomes the nearer end.
 func timeClaim(m claimSet, name string) (at time.Time, ok bool, err error) {
 	v, ok := m[name]
 	if !ok {
@@ -232,7 +232,7 @@ func timeClaim(m claimSet, name string) (at time.Time, ok bool, err error) {
 		return time.Time{}, false, tokenError(TokenBadClaims, "the token's %s is not a number of seconds", name)
 	}
 	f, err := strconv.ParseFloat(string(v), 64)
-	if err != nil && !errors.Is(err, strconv.ErrRange) { // out of range gives an infinity, which is held below
+	if err != nil && !errors.Is(err, strconv.ErrRange) { // out of range gives an infinity, which is clamped below
 		return time.Time{}, false, tokenError(TokenBadClaims, "the token's %s is not a number of seconds", name)
 	}
 	if unit := otherUnit(f); unit != "" {
@@ -242,8 +242,8 @@ func timeClaim(m claimSet, name string) (at time.Time, ok bool, err error) {
 	return time.Unix(int64(math.Floor(max(0, min(f, lastSecond)))), 0).UTC(), true, nil
 }
 
-// otherUnit names the unit in which a number that is no time in seconds would be
-// one of this century. Taken for seconds, it would never come.
+// otherUnit names the unit, such as milliseconds, in which a number would be a time of
+// this century; empty where there is none. Read as seconds it would be millennia away.
 func otherUnit(f float64) string {
 	for _, u := range []struct {
 		name string
@@ -256,7 +256,7 @@ func otherUnit(f float64) string {
 	return ""
 }
 
-// stringClaim reads a string; a claim that is absent is empty.
+// stringClaim reads a string; empty where the claim is absent.
 func stringClaim(m claimSet, name string) (string, error) {
 	v, ok := m[name]
 	if !ok {
@@ -269,8 +269,8 @@ func stringClaim(m claimSet, name string) (string, error) {
 	return s, nil
 }
 
-// checkName holds a name to 1–most characters of valid UTF-8 without control
-// characters, which forge log lines and terminal output.
+// checkName checks that a name has 1–most characters of valid UTF-8, none of them a
+// control character: those could forge log lines and terminal output.
 func checkName(s string, most int) error {
 	if s == "" {
 		return errors.New("is missing or empty")
@@ -287,7 +287,7 @@ func checkName(s string, most int) error {
 	return nil
 }
 
-// span writes a length of time in whole seconds.
+// span writes a duration in whole seconds.
 func span(d time.Duration) string {
 	if d < time.Second {
 		return "less than a second"
@@ -295,9 +295,9 @@ func span(d time.Duration) string {
 	return d.Truncate(time.Second).String()
 }
 
-// SignToken makes a HS256 token for c, which needs a User and Expires. The user
-// stands in sub and the rights in bridge. For development, tests and tools: in
-// production whoever signs people in makes the tokens.
+// SignToken makes a HS256 token for c, which needs a User and Expires, with the user in
+// sub and the rights in bridge. It is for development, tests and tools: in production
+// the service where users sign in makes the tokens.
 func SignToken(secret string, c Claims) (string, error) {
 	if err := checkTokenSecret(secret); err != nil {
 		return "", fmt.Errorf("the token secret %w", err)

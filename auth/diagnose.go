@@ -30,10 +30,9 @@ type Step struct {
 	Detail string
 }
 
-// Diagnose checks a webhook as Verify does, but goes on after a failure as far
-// as it can and, where no signature matches, looks for the usual mistakes under
-// which it would. It is for a person at a terminal: it hashes the body many
-// times over.
+// Diagnose checks a webhook as Verify does, but continues after a failure as far as it
+// can. Where no signature matches, it looks for a usual mistake that explains it. It is
+// for a person at a terminal, since it hashes the body many times.
 func (w *Webhooks) Diagnose(h Header, body []byte, now time.Time) []Step {
 	steps := []Step{step(StepHeaders, h.checkPresent(), "all three signature headers are here")}
 	if h.ID != "" {
@@ -72,9 +71,8 @@ func step(name string, err error, found string) Step {
 	return Step{name, true, found}
 }
 
-// variant is one way to get something else out of the body, the key or the
-// signed text than the standard says; what tells the sender about it. The first
-// of each list is the standard's own way and has no what.
+// variant is one mistake in the body, the key or the signed text; what tells the sender
+// about it. The first of each list is the standard's way, with an empty what.
 type variant[T any] struct {
 	what string
 	is   T
@@ -98,8 +96,8 @@ var signedForms = []variant[signedForm]{
 	}},
 }
 
-// hints looks for one change under which a signature matches, and where there
-// is none for two. It returns what it finds first.
+// hints looks for one mistake with which a signature matches, then for two, and returns
+// the first that it finds.
 func (w *Webhooks) hints(h Header, sigs *signatures, body []byte) []string {
 	macs, eds, spelled := looseSignatures(h.Signature, sigs)
 	if len(macs)+len(eds) == 0 {
@@ -126,7 +124,7 @@ func (w *Webhooks) hints(h Header, sigs *signatures, body []byte) []string {
 	return nil
 }
 
-// said drops what is empty.
+// said drops the empty texts.
 func said(whats ...string) []string {
 	var out []string
 	for _, s := range whats {
@@ -137,8 +135,7 @@ func said(whats ...string) []string {
 	return out
 }
 
-// otherTimestamp is the timestamp in seconds where it was sent in milliseconds,
-// and in milliseconds where it was sent in seconds.
+// otherTimestamp turns milliseconds into seconds and seconds into milliseconds.
 func otherTimestamp(ts string) string {
 	if len(ts) >= 13 {
 		return ts[:len(ts)-3]
@@ -146,8 +143,8 @@ func otherTimestamp(ts string) string {
 	return ts + "000"
 }
 
-// variants are the ways in which a key may have been misread by the sender.
-// Each reports whether it made one of the signatures of text.
+// variants are the ways in which a sender may have misread a key. Each reports whether
+// one of the signatures of text was made with it.
 func (k *webhookKey) variants() []variant[func(text []byte, macs, eds [][]byte) bool] {
 	type matcher = func(text []byte, macs, eds [][]byte) bool
 	if k.secret == nil {
@@ -170,8 +167,8 @@ func (k *webhookKey) variants() []variant[func(text []byte, macs, eds [][]byte) 
 	}
 }
 
-// looseSignatures reads signatures in the spellings that senders mistake for
-// the standard's, and says which mistake it was.
+// looseSignatures reads signatures in spellings that senders mistake for the standard's,
+// and returns which mistake it was.
 func looseSignatures(header string, sigs *signatures) (macs, eds [][]byte, spelled string) {
 	for _, v := range sigs.macs[:sigs.nmac] {
 		if mac, ok := decodeMAC(v); ok {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"hookbridge/auth/authtest"
 )
 
 func failing(steps []Step) (names, details []string) {
@@ -105,7 +107,7 @@ func TestUsualMistakesAreNamed(t *testing.T) {
 		"nothing of the kind, no hint": {"v1," + sign("another", head+body), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			steps := mustWebhooks(t, NewWebhookSecret(), vectorSecret).
+			steps := mustWebhooks(t, authtest.NewWebhookSecret(), vectorSecret).
 				Diagnose(Header{vectorID, "1614265330", c.signature}, []byte(body), vectorTime)
 			var hints []string
 			for _, s := range steps {
@@ -129,7 +131,7 @@ func TestUsualMistakesAreNamed(t *testing.T) {
 }
 
 func TestALineBreakThatTheSignerDidNotHaveIsNamed(t *testing.T) {
-	private, public := NewWebhookKeyPair()
+	private, public := authtest.NewWebhookKeyPair()
 	h := mustSign(t, private, "msg_1", vectorTime, "{}")
 	_, details := failing(mustWebhooks(t, public).Diagnose(h, []byte("{}\n"), vectorTime))
 	if len(details) != 2 || !strings.Contains(details[1], "without the line break") {

@@ -11,19 +11,19 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// maxIssuers bounds a file of issuers: each that publishes its keys is read every
-// few minutes.
+// maxIssuers bounds a file of issuers, because the keys that each publishes are read
+// every few minutes.
 const maxIssuers = 64
 
-// Issuer is who signs tokens, and how they are judged. Exactly one of Secrets,
+// Issuer is one who signs tokens, and the rules for them. Exactly one of Secrets,
 // PublicKeyPEM, JWKSURL and Discover is set.
 type Issuer struct {
-	Issuer       string   `json:"issuer"`      // iss of its tokens, to the letter
+	Issuer       string   `json:"issuer"`      // iss of its tokens, exactly
 	Audience     string   `json:"audience"`    // aud that they must name; empty: not checked
 	Secrets      []string `json:"secrets"`     // as TokenConfig.Secrets
 	PublicKeyPEM string   `json:"publicKey"`   // as TokenConfig.PublicKeyPEM
 	JWKSURL      string   `json:"jwksUrl"`     // as TokenConfig.JWKSURL
-	Discover     bool     `json:"discover"`    // Issuer is a URL, beneath which OpenID Connect Discovery 1.0 tells the JWKSURL
+	Discover     bool     `json:"discover"`    // Issuer is a URL, where OpenID Connect Discovery 1.0 gives the JWKSURL
 	UserClaim    string   `json:"userClaim"`   // claim that holds the user id; empty: sub
 	RightsClaim  string   `json:"rightsClaim"` // claim that holds the rights; empty: bridge
 }
@@ -38,9 +38,9 @@ func (i Issuer) LogValue() slog.Value { return slog.StringValue(i.Issuer) }
 //
 //	{"issuers":[{"issuer":"https://login.example","audience":"app","discover":true}]}
 //
-// with the members of Issuer; null is as good as absent. Names it does not know are
-// refused: a slip in "audience" must not open everything. Its errors never repeat a
-// secret; where several issuers are wrong, they are joined.
+// with the members of Issuer; null means absent. Unknown names are refused, because a
+// misspelt "audience" would accept every token. Errors never repeat a secret; where
+// several issuers are wrong, they are joined.
 func ParseIssuers(b []byte) ([]Issuer, error) {
 	var f struct {
 		Issuers []Issuer `json:"issuers"`
@@ -82,8 +82,8 @@ func (i *Issuer) check() error {
 	return nil
 }
 
-// judge finds by whose rules a token is judged. Its iss is not proven yet, and
-// decides only which keys may prove it.
+// judge finds the rules for a token by its iss. That is not verified yet: it only decides
+// with which keys to verify the token.
 func (t *Tokens) judge(p *parsedToken) (*judge, error) {
 	if len(t.byIssuer) == 0 {
 		return t.plain, nil
@@ -111,9 +111,9 @@ func (t *Tokens) judge(p *parsedToken) (*judge, error) {
 	return nil, tokenError(TokenWrongIssuer, "the token's iss is none of the issuers that are set here")
 }
 
-// discoveryURL is where an issuer tells of its keys (OpenID Connect Discovery 1.0
-// §4). What comes from there decides who may sign, and so it comes over TLS, but
-// for a server on this machine.
+// discoveryURL is where an issuer publishes its configuration (OpenID Connect Discovery
+// 1.0 §4). Since that decides who may sign, it must come over TLS, except from a server
+// on this machine.
 func discoveryURL(issuer string) (string, error) {
 	u, err := url.Parse(issuer)
 	switch {
@@ -127,7 +127,7 @@ func discoveryURL(issuer string) (string, error) {
 	return strings.TrimSuffix(issuer, "/") + "/.well-known/openid-configuration", nil
 }
 
-// parseDiscovery reads what an issuer tells of itself, and gives the URL of its keys.
+// parseDiscovery reads an issuer's configuration and returns the URL of its keys.
 func parseDiscovery(b []byte, issuer string) (string, error) {
 	var m map[string]jsontext.Value
 	if err := json.Unmarshal(b, &m); err != nil {

@@ -11,13 +11,12 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// keyID is what a token names its key by. The algorithm is part of it, so that
-// a key never verifies under another one than its own.
+// keyID is how a token names its key. It includes the algorithm, so that a key never
+// verifies with another algorithm than its own.
 type keyID struct{ kid, alg string }
 
-// parseKeySet reads a JWKS. A key that is of no use here is left out and said
-// so to log; the rest of the set stands. A set without any key is a set: its
-// owner has withdrawn them.
+// parseKeySet reads a JWKS. A key that cannot be used is logged and left out. A set
+// without keys is valid: its owner has withdrawn them.
 func parseKeySet(b []byte, log *slog.Logger) (map[keyID]any, error) {
 	var set struct {
 		Keys *[]jsontext.Value `json:"keys"`
@@ -42,8 +41,8 @@ func parseKeySet(b []byte, log *slog.Logger) (map[keyID]any, error) {
 	return keys, nil
 }
 
-// parseKey reads a key, and what it may verify: all algorithms of its kind, or the
-// one that its alg names.
+// parseKey reads a key and the algorithms that it may verify: all of its kind, or the one
+// that its alg names.
 func parseKey(raw jsontext.Value) (ids []keyID, key any, err error) {
 	var m jwkset.JWKMarshal
 	if json.Unmarshal(raw, &m) != nil {

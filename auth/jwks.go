@@ -15,20 +15,20 @@ import (
 )
 
 const (
-	// defaultUnknownKIDInterval is the least time between reads that tokens with
-	// an unknown kid ask for: whoever floods us with them makes the key server
-	// answer once in so long. A token that comes in between waits for the next
-	// read, so it must be shorter than waitForKeys, with room for the read.
+	// defaultUnknownKIDInterval is the least time between reads that tokens with an
+	// unknown kid cause: a flood of them makes one request to the key server in this
+	// time. A token that comes in between waits for the next read, so that this must
+	// be shorter than waitForKeys, with room for the read.
 	defaultUnknownKIDInterval = 3 * time.Second
-	// refreshEvery is how often a working key set is read again: how long a
-	// withdrawn key goes on to be taken.
+	// refreshEvery is how often a working key set is read again, and so how long a
+	// withdrawn key is still accepted.
 	refreshEvery = 10 * time.Minute
 	// firstRetry and lastRetry bound the wait after a read that failed. A key
 	// server that is back is noticed within lastRetry even when nobody asks.
 	firstRetry = 500 * time.Millisecond
 	lastRetry  = 15 * time.Second
-	// noKeysInterval is the least time between reads that tokens ask for while
-	// no key was ever read: there is nothing to lose then, and all to win.
+	// noKeysInterval is the least time between reads that tokens cause as long as no
+	// read has ever succeeded. It is shorter, because every token is refused until then.
 	noKeysInterval = time.Second
 	// fetchTimeout ends a read of the key server.
 	fetchTimeout = 5 * time.Second
@@ -40,27 +40,25 @@ const (
 	maxKeySetBytes = 1 << 20
 )
 
-// keySet keeps the keys of a JWKS URL. One goroutine reads the URL, so that no
-// number of requests makes two reads at a time; a token whose kid is known never
-// waits. One whose kid is unknown asks for a read, of which there is one an
-// interval at most, and waits for it: its key may have been published a moment ago.
+// keySet keeps the keys of a JWKS URL. One goroutine reads the URL, so that there are
+// never two reads at a time. A token with a known kid never waits. A token with an
+// unknown kid asks for a read, at most one an interval, and waits for it, because its
+// key may have been published a moment ago.
 //
-// The HTTP storage of jwkset would not do. Measured at v0.11.4 with a read for
-// unknown kids every 15 s: a key server that hangs holds up the start for the
-// whole timeout; after an outage good tokens are refused for 15 s more, and until
-// one comes nothing is read before the next regular refresh; of 20 tokens that
-// come at once with a rotated kid 19 are refused; a caller that hangs up spends
-// the read for all; one bad key loses the set, and {"error":…} with status 200
-// empties it.
+// The HTTP storage of jwkset is not used, because (measured at v0.11.4, with reads for
+// unknown kids every 15 s) a hanging key server delays the start for the whole timeout;
+// after an outage good tokens are refused for 15 s more; of 20 tokens that come at once
+// with a rotated kid, 19 are refused; a caller that hangs up cancels the read for all;
+// one bad key loses the set, and {"error":…} with status 200 empties it.
 type keySet struct {
-	url          string // of the keys, or where issuer is set, of what tells that
-	issuer       string // who tells where its keys are; empty: url is the keys' own
+	url          string // of the keys, or where issuer is set, of its configuration
+	issuer       string // whose configuration names the keys' URL; empty: url is that
 	client       *http.Client
 	log          *slog.Logger
 	interval     time.Duration // least time between reads for unknown kids
 	refreshEvery time.Duration
-	ended        <-chan struct{} // closed when no read comes any more
-	timer        *time.Timer     // fires when the next read is due; a token may bring it forward
+	ended        <-chan struct{} // closed when there will be no more reads
+	timer        *time.Timer     // fires when the next read is due; a token may make that sooner
 
 	mu       sync.Mutex
 	keys     map[keyID]any // replaced, never changed; nil until the first read succeeds
@@ -69,10 +67,10 @@ type keySet struct {
 	done     uint64        // reads that are over
 	next     time.Time     // when timer fires
 	failed   bool          // the last read failed
-	underway chan struct{} // closed when the read that was asked for or runs is over; nil when none
+	underway chan struct{} // closed when the requested or running read is over; nil without one
 }
 
-// newKeySet makes one that reads nothing until run is called.
+// newKeySet makes a key set, which reads nothing until run is called.
 func newKeySet(ctx context.Context, c TokenConfig, i Issuer) (*keySet, error) {
 	address, issuer := i.JWKSURL, ""
 	if i.Discover {
@@ -144,8 +142,8 @@ func (s *keySet) find(ctx context.Context, alg, kid string) ([]any, error) {
 	return []any{key}, nil
 }
 
-// key finds a key, waiting where that may help for a read of the URL that begins
-// after the token came.
+// key finds a key. For an unknown kid it waits for a read of the URL that begins after the
+// token came.
 func (s *keySet) key(ctx context.Context, alg, kid string) (any, error) {
 	switch {
 	case algorithms[alg].kind == kindSecret:
@@ -174,7 +172,7 @@ func (s *keySet) key(ctx context.Context, alg, kid string) (any, error) {
 		case <-over:
 		case <-s.ended:
 			return nil, errNoKeys
-		case <-ctx.Done(): // the key server is slow, or the caller has left
+		case <-ctx.Done(): // the key server is slow, or the caller has hung up
 			return nil, errNoKeys
 		}
 	}
@@ -185,11 +183,10 @@ var (
 	errUnknownKey = tokenError(TokenUnknownKey, "the key set has no key of the token's kid and algorithm")
 )
 
-// lookUp looks a key up that was unknown when before reads had begun. Where it is
-// unknown still, it asks for a read as soon as one may be made, and returns what
-// is closed when that is over. It gives up, with over nil, once a read that
-// began later has not brought the key, or where the next one would begin only
-// after until.
+// lookUp looks for a key that was unknown when the number of started reads was before. If
+// it is still unknown, lookUp asks for a read as soon as one is allowed; over is closed
+// when that is over. It gives up, with over nil, if a later read did not bring the key,
+// or if the next one would begin after until.
 func (s *keySet) lookUp(id keyID, before uint64, until time.Time) (key any, over <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -207,8 +204,8 @@ func (s *keySet) lookUp(id keyID, before uint64, until time.Time) (key any, over
 	return nil, nil, errUnknownKey
 }
 
-// ask sees that a read begins as soon as one may, and tells whether that is
-// before until. None is under way; mu is held.
+// ask schedules a read as soon as one is allowed, and reports whether that is before
+// until. mu is held, and no read is under way.
 func (s *keySet) ask(until time.Time) bool {
 	interval := s.interval
 	if s.keys == nil {
@@ -218,7 +215,7 @@ func (s *keySet) ask(until time.Time) bool {
 	if due.Before(now) {
 		due = now
 	}
-	sooner := due.Before(s.next) // than the regular read, or another try after one that failed
+	sooner := due.Before(s.next) // than the regular read, or the retry after a failed one
 	if !sooner {
 		due = s.next
 	}
@@ -233,10 +230,10 @@ func (s *keySet) ask(until time.Time) bool {
 	return true
 }
 
-// run reads the URL at once, then when it is time or asked for, until ctx ends.
+// run reads the URL at once, then whenever the timer fires, until ctx ends.
 func (s *keySet) run(ctx context.Context) {
 	defer s.timer.Stop()
-	s.timer.Reset(0) // where a panic has ended the loop, a read was under way
+	s.timer.Reset(0) // also after a panic, which may have ended a read
 	retry := firstRetry
 	for {
 		select {
@@ -268,11 +265,11 @@ func (s *keySet) run(ctx context.Context) {
 	}
 }
 
-// over ends a read, and sets the time of the next.
+// over notes the end of a read, and schedules the next.
 func (s *keySet) over(keys map[keyID]any, err error, next time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.failed = err != nil; !s.failed { // else the keys that were read before stay
+	if s.failed = err != nil; !s.failed { // a failed read leaves the keys as they are
 		s.keys = keys
 	}
 	s.done = s.started
@@ -285,8 +282,8 @@ func (s *keySet) over(keys map[keyID]any, err error, next time.Duration) {
 	s.timer.Reset(next)
 }
 
-// report tells the log what a read changes. It takes no lock: nobody but its
-// caller changes the keys.
+// report logs what a read changes. It needs no lock, since only its caller changes the
+// keys.
 func (s *keySet) report(keys map[keyID]any, err error) {
 	switch {
 	case err != nil:
@@ -298,8 +295,8 @@ func (s *keySet) report(keys map[keyID]any, err error) {
 	}
 }
 
-// fetch reads the keys, and first, for an issuer that is asked for them, where they
-// are: that may change, too.
+// fetch reads the keys. With an issuer, it first reads where they are, since that may
+// change.
 func (s *keySet) fetch(ctx context.Context) (map[keyID]any, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()

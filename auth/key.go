@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// maxTokenSecrets bounds the work that one forged token can cause.
+// maxTokenSecrets bounds the work that one forged token causes.
 const maxTokenSecrets = 16
 
-// fixedKeys are keys of one kind that are given once and for all, any of which may
-// have signed. They heed no kid: there is nothing to choose by.
+// fixedKeys are configured keys of one kind, any of which may have signed. A token's kid
+// is ignored, since they have none.
 type fixedKeys struct {
 	kind keyKind
 	are  []any

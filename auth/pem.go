@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// parsePublicKey reads one PEM block, as it comes out of files, environment
-// variables and templates: see straightenPEM. The error has no part of the text.
+// parsePublicKey reads one PEM block, also as environment variables and templates mangle
+// it; see straightenPEM. The error has no part of the text.
 func parsePublicKey(text string) (key any, kind keyKind, err error) {
 	block, rest := pem.Decode([]byte(straightenPEM(text)))
 	if block == nil {
@@ -44,10 +44,10 @@ const (
 	pemDash  = "-----"
 )
 
-// straightenPEM undoes what happens to PEM on its way through shells, .env files,
-// YAML and editors: a byte order mark before it, quotes around it, lines that are
-// indented, line breaks that are spaces, carriage returns or the two characters \n.
-// What is not a whole block stays as it is.
+// straightenPEM undoes what shells, .env files, YAML and editors do to PEM: a byte order
+// mark before it, quotes around it, indented lines, and line breaks that have become
+// spaces, carriage returns or the two characters \n. Text that is no whole block is
+// returned unchanged.
 func straightenPEM(text string) string {
 	text = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(text), "\ufeff"))
 	for _, quote := range []string{`"`, `'`} {

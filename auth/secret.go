@@ -2,7 +2,6 @@ package auth
 
 import (
 	"crypto/ed25519"
-	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -21,23 +20,6 @@ const (
 	// maxSecretText bounds what is decoded as one secret, characters.
 	maxSecretText = 1024
 )
-
-// NewWebhookSecret makes a symmetric secret of 32 random bytes, "whsec_…".
-func NewWebhookSecret() string {
-	var key [32]byte
-	rand.Read(key[:]) // never fails: the runtime ends the program when there is no randomness
-	return prefixSecret + base64.StdEncoding.EncodeToString(key[:])
-}
-
-// NewWebhookKeyPair makes an ed25519 key pair: the sender keeps "whsk_…" (the
-// 32-byte seed), receivers get "whpk_…".
-func NewWebhookKeyPair() (whsk, whpk string) {
-	var seed [ed25519.SeedSize]byte
-	rand.Read(seed[:])
-	public := ed25519.NewKeyFromSeed(seed[:]).Public().(ed25519.PublicKey)
-	return prefixPrivate + base64.StdEncoding.EncodeToString(seed[:]),
-		prefixPublic + base64.StdEncoding.EncodeToString(public)
-}
 
 // parseSecret reads "whsec_…" or "whpk_…". Exactly one result is set.
 func parseSecret(s string) (mac []byte, public ed25519.PublicKey, err error) {

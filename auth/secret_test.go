@@ -7,10 +7,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"hookbridge/auth/authtest"
 )
 
 func TestSecretsThatAreRefusedSayWhichAndWhy(t *testing.T) {
-	private, public := NewWebhookKeyPair()
+	private, public := authtest.NewWebhookKeyPair()
 	std := base64.StdEncoding.EncodeToString
 	for name, c := range map[string]struct {
 		secrets []string
@@ -73,7 +75,7 @@ func TestBothSpellingsOfAPrivateKeySignAlike(t *testing.T) {
 }
 
 func TestWhatSignWebhookRefuses(t *testing.T) {
-	_, public := NewWebhookKeyPair()
+	_, public := authtest.NewWebhookKeyPair()
 	for name, c := range map[string]struct{ secret, id string }{
 		"no id": {vectorSecret, ""}, "a bad id": {vectorSecret, "a b"}, "no secret": {"", "m"},
 		"a public key": {public, "m"}, "a short secret": {"whsec_AAAA", "m"}, "a short key": {"whsk_AAAA", "m"},
@@ -90,8 +92,8 @@ func TestWhatSignWebhookRefuses(t *testing.T) {
 func TestNewKeysAreRandomAndUsable(t *testing.T) {
 	seen := map[string]bool{}
 	for range 50 {
-		s := NewWebhookSecret()
-		private, public := NewWebhookKeyPair()
+		s := authtest.NewWebhookSecret()
+		private, public := authtest.NewWebhookKeyPair()
 		mustWebhooks(t, s, public)
 		if seen[s] || seen[private] {
 			t.Fatal("the same key twice")

@@ -22,7 +22,7 @@ const (
 	maxPatternChars = 128
 )
 
-// Sender is a named holder of webhook keys, and how far the name reaches.
+// Sender is a named holder of webhook keys, and what it may send.
 type Sender struct {
 	Name    string
 	Secrets []string
@@ -53,8 +53,8 @@ type senderEntry struct {
 	} `json:"rate"`
 }
 
-// patterns is a list that may be left out, but not be null: that would allow all
-// where a template had nothing to fill in.
+// patterns is a list that may be absent but not null: null comes from templates with
+// nothing to fill in, and would allow all.
 type patterns []string
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -99,8 +99,7 @@ func ParseSenders(b []byte) ([]Sender, error) {
 	return out, nil
 }
 
-// fileFault says where a file of senders or issuers is wrong, without what stands
-// there.
+// fileFault says where a file of senders or issuers is wrong, and repeats no value.
 func fileFault(err error, of, members string) error {
 	var syn *jsontext.SyntacticError
 	var sem *json.SemanticError
@@ -123,7 +122,7 @@ func fileFault(err error, of, members string) error {
 	return fmt.Errorf("not a file of %s", of)
 }
 
-// wanted says what stands in a file as a value of a Go type.
+// wanted is the JSON that a Go type is read from, for an error.
 func wanted(t reflect.Type) string {
 	if t == nil {
 		return ""
@@ -148,11 +147,11 @@ func wanted(t reflect.Type) string {
 	return ""
 }
 
-// withoutBOM takes off the byte order mark that some editors begin a file with.
+// withoutBOM removes the byte order mark with which some editors begin a file.
 func withoutBOM(b []byte) []byte { return bytes.TrimPrefix(b, []byte("\ufeff")) }
 
-// likeMember tells a name that may be repeated: not what could be a key that
-// stands in the wrong place.
+// likeMember reports whether an error may repeat a name, because it cannot be a key in the
+// wrong place.
 func likeMember(s string) bool {
 	return s != "" && len(s) <= 16 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"hookbridge/auth/authtest"
 )
 
 // rawSecret is a secret's text with some byte all over.
@@ -25,8 +27,8 @@ func mustSenders(t *testing.T, file string) []Sender {
 }
 
 func TestAFileOfSendersIsReadWhole(t *testing.T) {
-	a, b, c := NewWebhookSecret(), NewWebhookSecret(), NewWebhookSecret()
-	_, public := NewWebhookKeyPair()
+	a, b, c := authtest.NewWebhookSecret(), authtest.NewWebhookSecret(), authtest.NewWebhookSecret()
+	_, public := authtest.NewWebhookKeyPair()
 	got := mustSenders(t, `{"senders":[
 		{"name":"clinic","secrets":["`+a+`","`+b+`"],"types":["patient.*","visit.done"],"to":["patient-*","group:ward-*"],"rate":{"perSecond":50,"burst":100}},
 		{"name":"lab_2.x-Y","secrets":["`+public+`"],"rate":{"perSecond":0.2}},
@@ -50,13 +52,13 @@ func TestAFileOfSendersIsReadWhole(t *testing.T) {
 }
 
 func TestABadFileOfSendersIsRefusedInOneLineWithoutItsKeys(t *testing.T) {
-	key := NewWebhookSecret()
-	private, _ := NewWebhookKeyPair()
+	key := authtest.NewWebhookSecret()
+	private, _ := authtest.NewWebhookKeyPair()
 	with := func(rest string) string { return `{"senders":[{"name":"a","secrets":["` + key + `"]` + rest + `}]}` }
 	many := func(secrets int) string {
 		var list []string
 		for range secrets {
-			list = append(list, `"`+NewWebhookSecret()+`"`)
+			list = append(list, `"`+authtest.NewWebhookSecret()+`"`)
 		}
 		return `{"senders":[{"name":"a","secrets":[` + strings.Join(list, ",") + `]}]}`
 	}
@@ -136,8 +138,8 @@ func TestABadFileOfSendersIsRefusedInOneLineWithoutItsKeys(t *testing.T) {
 }
 
 func TestTheKeyThatSignedNamesTheSender(t *testing.T) {
-	older, newer, lab := NewWebhookSecret(), NewWebhookSecret(), NewWebhookSecret()
-	private, public := NewWebhookKeyPair()
+	older, newer, lab := authtest.NewWebhookSecret(), authtest.NewWebhookSecret(), authtest.NewWebhookSecret()
+	private, public := authtest.NewWebhookKeyPair()
 	w, names, err := NewSenderWebhooks(mustSenders(t, `{"senders":[{"name":"clinic","secrets":["`+newer+`","`+older+`"]},
 		{"name":"lab","secrets":["`+lab+`"]},{"name":"registry","secrets":["`+public+`"]}]}`))
 	if err != nil {
@@ -151,11 +153,11 @@ func TestTheKeyThatSignedNamesTheSender(t *testing.T) {
 			t.Errorf("the key of %s gave %+v, %v", want, v, err)
 		}
 	}
-	if _, err := w.Verify(mustSign(t, NewWebhookSecret(), "msg_1", now, string(body)), body, now); err == nil {
+	if _, err := w.Verify(mustSign(t, authtest.NewWebhookSecret(), "msg_1", now, string(body)), body, now); err == nil {
 		t.Error("a key of nobody was taken")
 	}
 	// While a sender changes keys it signs with both.
-	both := mustSign(t, NewWebhookSecret(), "msg_1", now, string(body))
+	both := mustSign(t, authtest.NewWebhookSecret(), "msg_1", now, string(body))
 	both.Signature += " " + mustSign(t, older, "msg_1", now, string(body)).Signature
 	if v, err := w.Verify(both, body, now); err != nil || names[v.Key-1] != "clinic" {
 		t.Errorf("signed with an unknown and a known key: %+v, %v", v, err)

@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// TicketStore keeps what tickets stand for where all machines reach it.
+// TicketStore keeps the claims of tickets where all machines can reach them.
 type TicketStore interface {
 	// Put keeps a value under a key for a time.
 	Put(ctx context.Context, key string, value []byte, ttl time.Duration) error
-	// Take gives a value back, to one caller only; ok is false where there is none.
+	// Take returns a value to one caller only; ok is false where there is none.
 	Take(ctx context.Context, key string) (value []byte, ok bool, err error)
 }
 
@@ -35,14 +35,15 @@ func NewSharedTickets(ttl time.Duration, store TicketStore, now func() time.Time
 	return &SharedTickets{ttl, store, now}
 }
 
-// ticketKey names a ticket in a store by its hash: what is kept opens nothing.
+// ticketKey is the hash of a ticket, under which a store keeps it, so that nobody can use
+// what is stored.
 func ticketKey(ticket string) string {
 	sum := sha256.Sum256([]byte(ticket))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// Issue makes a ticket for c. It lapses after ttl, or with c where that is
-// sooner. Errors are the store's.
+// Issue makes a ticket for c, which expires after ttl, or with c if that is sooner.
+// Errors are the store's.
 func (t *SharedTickets) Issue(ctx context.Context, c Claims) (ticket string, expires time.Time, err error) {
 	var secret [ticketBytes]byte
 	rand.Read(secret[:]) // never fails: the runtime ends the program when there is no randomness
@@ -53,7 +54,7 @@ func (t *SharedTickets) Issue(ctx context.Context, c Claims) (ticket string, exp
 		expires = c.Expires
 	}
 	if !expires.After(now) {
-		return ticket, expires, nil // it is worth nothing already
+		return ticket, expires, nil // c has expired: nothing to store
 	}
 	b, err := json.Marshal(c)
 	if err != nil {
@@ -62,7 +63,7 @@ func (t *SharedTickets) Issue(ctx context.Context, c Claims) (ticket string, exp
 	return ticket, expires, t.store.Put(ctx, ticketKey(ticket), b, expires.Sub(now))
 }
 
-// Redeem gives the claims of a ticket, once. Errors: ErrTicket, the store's.
+// Redeem returns the claims of a ticket, once. Errors: ErrTicket, the store's.
 func (t *SharedTickets) Redeem(ctx context.Context, ticket string) (c Claims, err error) {
 	b, ok, err := t.store.Take(ctx, ticketKey(ticket))
 	if err != nil {

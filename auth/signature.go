@@ -12,9 +12,9 @@ import (
 // It is what the official libraries allow.
 const MaxSkew = 5 * time.Minute
 
-// maxSignatures is how many entries of a signature header are looked at. A
-// sender needs one for each key it rotates through; each one more is work that
-// anybody may ask of us.
+// maxSignatures is how many entries of a signature header are checked. A sender needs
+// one for each key that it rotates through; more would only be work that anybody can
+// cause.
 const maxSignatures = 10
 
 const (
@@ -36,8 +36,8 @@ type Header struct{ ID, Timestamp, Signature string }
 // Reason says why a signature was refused.
 type Reason uint8
 
-// The reasons. Malformed is the sender's mistake in form (HTTP 400); the others
-// mean that the request is not proven (HTTP 401).
+// The reasons. Malformed is a mistake in form (HTTP 400); the others mean that the
+// request is not authenticated (HTTP 401).
 const (
 	ReasonMissing   Reason = iota + 1 // a header is absent or empty
 	ReasonMalformed                   // the id, the timestamp or the signature has a bad form
@@ -61,8 +61,8 @@ func (r Reason) String() string {
 	}
 }
 
-// SignatureError is every error of Webhooks.Verify. Detail says what to mend and
-// is fit for the sender's eyes.
+// SignatureError is every error of Webhooks.Verify. Detail says what to mend and may be
+// shown to the sender.
 type SignatureError struct {
 	Reason Reason
 	Detail string
@@ -71,15 +71,15 @@ type SignatureError struct {
 // Error is the detail.
 func (e *SignatureError) Error() string { return e.Detail }
 
-// Check finds all that is wrong with the headers alone, so that a request can be
-// refused before its body is read. Any error is the *SignatureError that Verify
-// would return, whatever the body. It keeps nothing of the headers.
+// Check checks the headers alone, so that a request can be refused before its body is
+// read. Any error is the *SignatureError that Verify would return, whatever the body.
+// It keeps no part of the headers.
 func (h Header) Check(now time.Time) error {
 	_, _, err := h.parse(now)
 	return err
 }
 
-// parse reads the headers and holds the timestamp against the clock.
+// parse reads the headers and checks the timestamp against the clock.
 func (h Header) parse(now time.Time) (at time.Time, sigs signatures, err error) {
 	if err = h.checkPresent(); err != nil {
 		return at, sigs, err
@@ -116,8 +116,8 @@ func (h Header) checkPresent() error {
 	return &SignatureError{ReasonMissing, strings.Join(names, ", ") + verb}
 }
 
-// checkID holds the id to [A-Za-z0-9_-]{1,64}. A full stop above all must not
-// stand in it: it is what separates id, timestamp and body in the signed text.
+// checkID checks that the id is [A-Za-z0-9_-]{1,64}. Above all it must have no full stop,
+// which separates id, timestamp and body in the signed text.
 func checkID(id string) error {
 	if len(id) > 64 {
 		return &SignatureError{ReasonMalformed, fmt.Sprintf("webhook-id has %d characters; 64 are allowed", len(id))}
@@ -141,8 +141,8 @@ func firstNotAlphanumeric(s, also string) int {
 	return -1
 }
 
-// parseTimestamp reads whole Unix seconds from ASCII digits and nothing else. A
-// sign, which a parser of signed numbers reads, would be signed with them.
+// parseTimestamp reads whole Unix seconds from ASCII digits alone. A plus or minus sign is
+// refused, since the text is signed as it is.
 func parseTimestamp(s string) (time.Time, error) {
 	const most = 15 // digits; room to recognise milliseconds
 	if len(s) > most {
@@ -181,8 +181,8 @@ func inMillis(at, now time.Time) bool {
 	return d >= -24*time.Hour && d <= 24*time.Hour
 }
 
-// signatures is what a signature header holds. Only the text is kept: a value
-// is decoded when there is a key to try it on.
+// signatures are the entries of a signature header, as text: a value is decoded only when
+// there is a key to try it on.
 type signatures struct {
 	macs    [maxSignatures]string // values of the v1 entries
 	eds     [maxSignatures]string // values of the v1a entries
@@ -206,7 +206,7 @@ func parseSignatures(header string) (signatures, error) {
 		}
 		entry, rest, _ := strings.Cut(header, " ")
 		header = rest
-		if strings.Count(entry, ",") > 1 { // the last is of a proxy that has made one line of several (RFC 9110 §5.3)
+		if strings.Count(entry, ",") > 1 { // the last comma is from a proxy that joined several lines (RFC 9110 §5.3)
 			entry = strings.TrimSuffix(entry, ",")
 		}
 		version, value, ok := strings.Cut(entry, ",")

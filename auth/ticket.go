@@ -14,21 +14,20 @@ import (
 
 // Errors of Tickets.
 var (
-	// ErrTooManyTickets means that as many tickets are out as are kept, by their
-	// number or by the memory that their claims take, in all or of this user. Some
-	// lapse within the tickets' lifetime: try again then.
+	// ErrTooManyTickets means that the limit of unused tickets is reached, by number or
+	// by memory, of all users or of this one. Some expire within a ticket's lifetime.
 	ErrTooManyTickets = errors.New("too many tickets are outstanding; try again shortly")
-	// ErrTicket means that a ticket was never issued, was used, or has lapsed.
-	// The three look alike on purpose.
+	// ErrTicket means that a ticket was never issued, was used, or has expired. Callers
+	// cannot tell which, on purpose.
 	ErrTicket = errors.New("the ticket is unknown, used or expired; get a new one")
 )
 
-// maxTicketMemory bounds what all tickets keep, bytes: a token's rights may be as
-// long as a request's header.
+// maxTicketMemory bounds the memory of all tickets, bytes, because a token's rights may be
+// as long as a request's header.
 const maxTicketMemory = 16 << 20
 
-// maxTicketMemoryPerUser is one user's part of it, some 600 tickets with small
-// claims, so that nobody can use up what the others need.
+// maxTicketMemoryPerUser is one user's share, some 600 tickets with small claims, so that
+// one user cannot use up what the others need.
 const maxTicketMemoryPerUser = maxTicketMemory / 64
 
 // ticketOverhead is what a ticket costs beside its claims' texts, bytes.
@@ -37,9 +36,9 @@ const ticketOverhead = 400
 // ticketBytes of randomness make a ticket that cannot be guessed.
 const ticketBytes = 32
 
-// Tickets are short-lived, single-use stand-ins for a token, for places where a
-// token must not stand, such as a URL. They live in memory: a restart voids
-// them. Safe for concurrent use.
+// Tickets are short-lived, single-use substitutes for a token where a token must not be,
+// such as in a URL. They are kept in memory, so that a restart voids them. Safe for
+// concurrent use.
 type Tickets struct {
 	ttl time.Duration
 	max int
@@ -53,7 +52,7 @@ type Tickets struct {
 }
 
 type ticketEntry struct {
-	// hash of the ticket, not the ticket: what is in memory opens nothing.
+	// hash of the ticket, and not the ticket, so that nobody can use what is in memory.
 	hash    [sha256.Size]byte
 	claims  Claims
 	expires time.Time
@@ -70,8 +69,8 @@ func NewTickets(ttl time.Duration, max int, now func() time.Time) *Tickets {
 		byHash: make(map[[sha256.Size]byte]*list.Element), issued: list.New(), byUser: make(map[string]int)}
 }
 
-// Issue makes a ticket for c. It lapses after the store's ttl, or with c where
-// that is sooner. The error is ErrTooManyTickets.
+// Issue makes a ticket for c, which expires after the store's ttl, or with c if that is
+// sooner. The error is ErrTooManyTickets.
 func (t *Tickets) Issue(_ context.Context, c Claims) (ticket string, expires time.Time, err error) {
 	var secret [ticketBytes]byte
 	rand.Read(secret[:]) // never fails: the runtime ends the program when there is no randomness
@@ -100,7 +99,7 @@ func (t *Tickets) Issue(_ context.Context, c Claims) (ticket string, expires tim
 	return ticket, expires, nil
 }
 
-// Redeem gives the claims of a ticket, once. The error is ErrTicket.
+// Redeem returns the claims of a ticket, once. The error is ErrTicket.
 func (t *Tickets) Redeem(_ context.Context, ticket string) (Claims, error) {
 	hash := sha256.Sum256([]byte(ticket))
 	t.mu.Lock()
@@ -116,8 +115,8 @@ func (t *Tickets) Redeem(_ context.Context, ticket string) (Claims, error) {
 	return e.claims, nil
 }
 
-// expire drops lapsed tickets from the front. One that lapsed early, with its
-// token, may wait behind others; it is gone within ttl all the same.
+// expire drops expired tickets from the front. One that expired early, with its token, may
+// be behind others; it is dropped within ttl.
 func (t *Tickets) expire(now time.Time) {
 	for el := t.issued.Front(); el != nil; el = t.issued.Front() {
 		if now.Before(el.Value.(*ticketEntry).expires) {

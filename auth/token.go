@@ -16,17 +16,17 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// MinSecretBytes is the least a token secret holds: as much as the hash that
-// HS256 uses gives out (RFC 7518 §3.2). Issuers that use HS384 or HS512 are held to
-// no more: their libraries pick the algorithm by the secret that they have.
+// MinSecretBytes is the least length of a token secret: the size of HS256's hash (RFC 7518
+// §3.2). For HS384 and HS512 no more is asked, because issuers' libraries choose the
+// algorithm whatever the secret's length.
 const MinSecretBytes = 32
 
 const (
-	// DefaultLeeway is the usual room for clocks that differ: that of the
-	// issuer, of the app's backend that caches a token, and ours. A token is
-	// taken for so much longer than its issuer meant.
+	// DefaultLeeway is the usual room for differences between the clocks of the issuer,
+	// of the app's backend that caches a token, and ours. A token is accepted for so
+	// much longer than its issuer meant.
 	DefaultLeeway = time.Minute
-	// MaxLeeway is where a leeway stops being about clocks.
+	// MaxLeeway bounds the leeway: clocks do not differ by more.
 	MaxLeeway = 5 * time.Minute
 )
 
@@ -38,9 +38,9 @@ const (
 	maxKIDBytes = 256
 )
 
-// TokenConfig says which tokens are good: those that Issuers tell of by the issuers'
-// entries, and all others by what stands beside them, where at most one of Secrets,
-// PublicKeyPEM and JWKSURL is set; without one, others are refused.
+// TokenConfig says which tokens are good. A token whose iss has an entry in Issuers is
+// checked by that entry, any other by the settings beside it, of which at most one of
+// Secrets, PublicKeyPEM and JWKSURL is set. Without any, other tokens are refused.
 type TokenConfig struct {
 	Secrets      []string // HS256, HS384, HS512: raw text of MinSecretBytes or more; any may have signed
 	PublicKeyPEM string   // RSA, EC on P-256, P-384 or P-521, or Ed25519, for the algorithms of that kind of key
@@ -64,8 +64,8 @@ type TokenConfig struct {
 	Loop func(done <-chan struct{}, f func())
 }
 
-// Reasons of TokenError. Only TokenKeysUnavailable may pass by itself; with the
-// others the client needs another token.
+// Reasons of TokenError. Only TokenKeysUnavailable is temporary; for the others the client
+// needs another token.
 const (
 	TokenMalformed       = "malformed"         // not a JWT, or too long, or of a form refused here
 	TokenAlgorithm       = "algorithm_refused" // an algorithm that is not allowed with the key in use
@@ -93,13 +93,13 @@ func tokenError(reason, format string, args ...any) *TokenError {
 	return &TokenError{reason, fmt.Sprintf(format, args...)}
 }
 
-// keySource finds the keys that may have signed a token with such a header, all of
-// the kind that goes with the algorithm. The error is a *TokenError.
+// keySource finds the keys that may have signed a token with this algorithm and kid, all
+// of the algorithm's kind. The error is a *TokenError.
 type keySource interface {
 	find(ctx context.Context, alg, kid string) ([]any, error)
 }
 
-// judge is how the tokens of one issuer are judged.
+// judge has the keys and the rules for the tokens of one issuer.
 type judge struct {
 	keys   keySource
 	claims claimRules
@@ -130,13 +130,13 @@ func NewTokens(ctx context.Context, c TokenConfig) (*Tokens, error) {
 	return t, nil
 }
 
-// Check finds what NewTokens would refuse, and reads nothing from anywhere.
+// Check returns the error of NewTokens, without reading keys from anywhere.
 func (c TokenConfig) Check() error {
 	_, _, err := newTokens(context.Background(), c)
 	return err
 }
 
-// newTokens is NewTokens with the key sets that have yet to be started.
+// newTokens is NewTokens, and returns the key sets that have yet to be started.
 func newTokens(ctx context.Context, c TokenConfig) (t *Tokens, start []*keySet, err error) {
 	if c.Leeway < 0 || c.Leeway > MaxLeeway {
 		return nil, nil, fmt.Errorf("the token leeway must be from 0 to %s", MaxLeeway)
@@ -199,18 +199,18 @@ func newJudge(ctx context.Context, c TokenConfig, i Issuer) (j *judge, err error
 	return j, err
 }
 
-// tokenHeader is the JOSE header as far as it is heeded. Keys and URLs that a
-// header brings along (jwk, jku, x5c, x5u) are a stranger's word and ignored.
+// tokenHeader is what is read of the JOSE header. Keys and URLs in it (jwk, jku, x5c, x5u)
+// are ignored: anybody can write them.
 type tokenHeader struct {
 	Alg  string         `json:"alg"`
 	KID  string         `json:"kid"`
 	Crit jsontext.Value `json:"crit"`
 }
 
-// parsedToken is a token in its parts, of which nothing is proven yet.
+// parsedToken is a token in its parts, not verified yet.
 type parsedToken struct {
 	header    tokenHeader
-	signed    string // header and claims as they stand in the token, with a full stop between
+	signed    string // header and claims as in the token, with a full stop between
 	claims    string // in base64url
 	signature []byte
 }
@@ -295,11 +295,11 @@ func (j *judge) checkSignature(ctx context.Context, p *parsedToken) error {
 	return tokenError(TokenBadSignature, "the token's signature does not match the key that is set here")
 }
 
-// fingerprintBytes of SHA-256 tell the tokens of one user apart.
+// fingerprintBytes of SHA-256 are enough to tell the tokens of one user apart.
 const fingerprintBytes = 12
 
-// fingerprint names a token, which may have no jti, by a hash of what is signed.
-// The signature is left out: some have several spellings for the same token.
+// fingerprint identifies a token, also one without jti, by a hash of what is signed. The
+// signature is left out, because some can be spelt in several ways.
 func fingerprint(signed string) string {
 	sum := sha256.Sum256([]byte(signed))
 	return hex.EncodeToString(sum[:fingerprintBytes])
@@ -311,8 +311,8 @@ func parseTokenHeader(part string) (tokenHeader, error) {
 	if err != nil {
 		return h, tokenError(TokenMalformed, "the token's header is not base64url")
 	}
-	// Names are matched with their case, and a repeated name is an error:
-	// whatever checked this token before us must have read what we read.
+	// Names are case-sensitive and a repeated name is an error, so that whatever else
+	// checks this token reads the same.
 	if err := json.Unmarshal(b, &h); err != nil {
 		return h, tokenError(TokenMalformed, "the token's header is not a JSON object with a string alg and kid, each name once")
 	}

@@ -20,11 +20,10 @@ const (
 	StepClaims = "claims"
 )
 
-// Diagnose checks a token as Verify does, but goes on after a failure as far as it
-// can, and looks for the usual mistakes under which the signature would match. It
-// is for a person at a terminal, who holds the token: details repeat some of its
-// claims, never the token and never a secret. claims are what the token says, as
-// far as it can be read, whether that holds or not.
+// Diagnose checks a token as Verify does, but continues after a failure as far as it can,
+// and looks for usual mistakes that explain a wrong signature. It is for a person at a
+// terminal who has the token: details repeat some of its claims, but never the token or
+// a secret. claims are the token's as far as they can be read, verified or not.
 func (t *Tokens) Diagnose(ctx context.Context, token string) (steps []Step, claims Claims) {
 	p, err := parseToken(token)
 	if err != nil {
@@ -64,7 +63,7 @@ func (j *judge) diagnoseSignature(ctx context.Context, p *parsedToken) (steps []
 	return steps
 }
 
-// signatureHints looks for what the issuer may have signed with instead.
+// signatureHints looks for a key that the issuer may have used by mistake.
 func signatureHints(p *parsedToken, keys []any) (hints []string) {
 	method := algorithms[p.header.Alg].method
 	signed := func(key any) bool { return method.Verify(p.signed, p.signature, key) == nil }
@@ -115,7 +114,7 @@ func (j *judge) diagnoseClaims(p *parsedToken) (steps []Step, c Claims) {
 	return steps, c
 }
 
-// found says what a claim that is good says.
+// found describes a claim that passed its check.
 func (r *claimRules) found(name string, m claimSet, c *Claims) string {
 	at := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 	switch name {

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// maxWebhookKeys bounds the work that one forged request can cause.
+// maxWebhookKeys bounds the work that one forged request causes.
 const maxWebhookKeys = 16
 
 // Webhooks checks webhook signatures against a fixed list of keys, any of which
@@ -33,8 +33,8 @@ type webhookKey struct {
 	states *sync.Pool // of *macState, for secret
 }
 
-// macState is a keyed hash, ready to be used again. Keying costs two of the
-// three blocks that a short message is hashed in.
+// macState is a keyed hash that is reused. Keying is two of the three blocks that hashing
+// a short message takes.
 type macState struct {
 	hash hash.Hash
 	head []byte // "id.timestamp."
@@ -48,8 +48,7 @@ type Verified struct {
 	Key       int // which key matched, counted from 1 in the order given to NewWebhooks
 }
 
-// CheckWebhookSecret says what is wrong with one key for NewWebhooks, without any
-// part of it.
+// CheckWebhookSecret says what is wrong with a key, without any part of it.
 func CheckWebhookSecret(secret string) error {
 	_, _, err := parseSecret(secret)
 	return err
@@ -85,7 +84,7 @@ func NewWebhooks(secrets []string) (*Webhooks, error) {
 // older or newer than MaxSkew. Any error is a *SignatureError. The body is not
 // kept and, for v1 signatures, not copied.
 func (w *Webhooks) Verify(h Header, body []byte, now time.Time) (Verified, error) {
-	// Before the hashing: what is out of the window costs us nothing more.
+	// Checked before the body is hashed, which costs more.
 	at, sigs, err := h.parse(now)
 	if err != nil {
 		return Verified{}, err
@@ -107,7 +106,7 @@ func (w *Webhooks) match(sigs *signatures, id, timestamp string, body []byte) in
 			nmac++
 		}
 	}
-	var message []byte // ed25519 hashes its message twice, so that it must lie in one piece
+	var message []byte // ed25519 hashes its message twice, so that it must be in one piece
 	for i := range w.keys {
 		k := &w.keys[i]
 		if k.secret != nil {
@@ -163,8 +162,7 @@ func appendHead(b []byte, id, timestamp string) []byte {
 	return append(b, '.')
 }
 
-// mismatch says what was tried, and names the mistake where the header alone
-// shows it.
+// mismatch describes what was tried, and the mistake where the header alone shows it.
 func (w *Webhooks) mismatch(s *signatures) string {
 	tried := fmt.Sprintf("%s tried against %s, none matches",
 		count(s.nmac+s.ned, "signature"), count(len(w.keys), "key"))

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"hookbridge/auth/authtest"
 )
 
 // The vectors that the official libraries' tests carry.
@@ -67,7 +69,7 @@ func TestTheStandardsVectorsAreSignedAndVerified(t *testing.T) {
 }
 
 func TestWhatVerifyRefusesAndWhy(t *testing.T) {
-	other := mustSign(t, NewWebhookSecret(), vectorID, vectorTime, vectorBody).Signature
+	other := mustSign(t, authtest.NewWebhookSecret(), vectorID, vectorTime, vectorBody).Signature
 	ten := strings.TrimSpace(strings.Repeat(other+" ", 10))
 	for name, c := range map[string]struct {
 		change func(h *Header)
@@ -144,8 +146,8 @@ func TestWhatVerifyRefusesAndWhy(t *testing.T) {
 }
 
 func TestAnyKeyOfTheListMayHaveSigned(t *testing.T) {
-	private, public := NewWebhookKeyPair()
-	old, current := NewWebhookSecret(), NewWebhookSecret()
+	private, public := authtest.NewWebhookKeyPair()
+	old, current := authtest.NewWebhookSecret(), authtest.NewWebhookSecret()
 	w := mustWebhooks(t, current, public, old)
 	now := time.Now()
 	for i, with := range []string{current, private, old} {
@@ -164,7 +166,7 @@ func TestAnyKeyOfTheListMayHaveSigned(t *testing.T) {
 }
 
 func TestVerifyIsSafeForConcurrentUse(t *testing.T) {
-	secrets := []string{NewWebhookSecret(), NewWebhookSecret()}
+	secrets := []string{authtest.NewWebhookSecret(), authtest.NewWebhookSecret()}
 	w := mustWebhooks(t, secrets...)
 	now := time.Now()
 	var wg sync.WaitGroup
@@ -193,12 +195,12 @@ func TestVerifyIsSafeForConcurrentUse(t *testing.T) {
 func TestAgreesWithTheOfficialLibrary(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 500 {
-		secret := NewWebhookSecret()
+		secret := authtest.NewWebhookSecret()
 		official, err := standardwebhooks.NewWebhook(secret)
 		if err != nil {
 			t.Fatal(err)
 		}
-		w := mustWebhooks(t, NewWebhookSecret(), secret)
+		w := mustWebhooks(t, authtest.NewWebhookSecret(), secret)
 		id, body, now := randomID(rng), randomBytes(rng, rng.IntN(3000)), time.Now()
 
 		sig, err := official.Sign(id, now, body)
@@ -269,7 +271,7 @@ func FuzzVerify(f *testing.F) {
 	f.Add(vectorID, "", vectorMAC, []byte(vectorBody))
 	f.Add("msg.1", "1", "v1,", []byte(nil))
 	f.Add("m", "+1", "v1a,"+strings.Repeat("A", 86)+"== v2,x y", []byte("{}"))
-	_, public := NewWebhookKeyPair()
+	_, public := authtest.NewWebhookKeyPair()
 	w := mustWebhooks(f, public, vectorSecret)
 	official, err := standardwebhooks.NewWebhook(vectorSecret)
 	if err != nil {
@@ -312,7 +314,7 @@ func mustResign(id, timestamp, signature string, body []byte) Header {
 func BenchmarkVerify(b *testing.B) {
 	for _, size := range []int{256, 1 << 10, 20 << 10} {
 		body := make([]byte, size)
-		secret := NewWebhookSecret()
+		secret := authtest.NewWebhookSecret()
 		now := time.Now()
 		h := mustSign(b, secret, "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W", now, string(body))
 		w := mustWebhooks(b, secret)
@@ -340,7 +342,7 @@ func BenchmarkVerify(b *testing.B) {
 			}
 		})
 	}
-	private, public := NewWebhookKeyPair()
+	private, public := authtest.NewWebhookKeyPair()
 	body, now := make([]byte, 1<<10), time.Now()
 	h := mustSign(b, private, "msg_1", now, string(body))
 	w := mustWebhooks(b, public)

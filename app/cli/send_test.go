@@ -2,7 +2,7 @@ package cli
 
 import (
 	"hookbridge/app/client/clienttest"
-	"hookbridge/auth"
+	"hookbridge/auth/authtest"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -11,8 +11,8 @@ import (
 )
 
 func TestTheSendCommandFiresWhatItIsTold(t *testing.T) {
-	private, public := auth.NewWebhookKeyPair()
-	secret := auth.NewWebhookSecret()
+	private, public := authtest.NewWebhookKeyPair()
+	secret := authtest.NewWebhookSecret()
 	file := filepath.Join(t.TempDir(), "data.json")
 	if err := os.WriteFile(file, []byte(` {"b": "<1>"} `), 0o600); err != nil {
 		t.Fatal(err)
@@ -47,8 +47,8 @@ func TestTheSendCommandFiresWhatItIsTold(t *testing.T) {
 }
 
 func TestTheSendCommandSaysWhatIsWrong(t *testing.T) {
-	_, public := auth.NewWebhookKeyPair()
-	secret := auth.NewWebhookSecret()
+	_, public := authtest.NewWebhookKeyPair()
+	secret := authtest.NewWebhookSecret()
 	moved := clienttest.NewReceiver(t, secret, func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 	})

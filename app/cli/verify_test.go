@@ -8,10 +8,11 @@ import (
 	"time"
 
 	"hookbridge/auth"
+	"hookbridge/auth/authtest"
 )
 
 func TestTheVerifyCommandNamesTheStepThatFails(t *testing.T) {
-	secret := auth.NewWebhookSecret()
+	secret := authtest.NewWebhookSecret()
 	dir := devFolder(t, secret)
 	body := filepath.Join(dir, "body.json")
 	if err := os.WriteFile(body, []byte("{\"a\":1}\n"), 0o600); err != nil {
@@ -57,7 +58,7 @@ func TestTheVerifyCommandNamesTheStepThatFails(t *testing.T) {
 }
 
 func TestTheVerifyCommandReadsHeadersAsToolsShowThem(t *testing.T) {
-	secret := auth.NewWebhookSecret()
+	secret := authtest.NewWebhookSecret()
 	h, err := auth.SignWebhook(secret, "msg_1", time.Now(), []byte("{}"))
 	if err != nil {
 		t.Fatal(err)

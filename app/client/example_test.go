@@ -11,7 +11,7 @@ import (
 
 	"hookbridge/app/client"
 	"hookbridge/app/wire"
-	"hookbridge/auth"
+	"hookbridge/auth/authtest"
 )
 
 func ExampleSubscriber() {
@@ -47,7 +47,7 @@ func ExamplePublisher() {
 	bridge := exampleBridge()
 	defer bridge.Close()
 
-	p, err := client.NewPublisher(client.PublisherOptions{URL: bridge.URL, Secret: auth.NewWebhookSecret()})
+	p, err := client.NewPublisher(client.PublisherOptions{URL: bridge.URL, Secret: authtest.NewWebhookSecret()})
 	if err != nil {
 		fmt.Println(err)
 		return

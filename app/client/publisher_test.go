@@ -13,7 +13,7 @@ import (
 
 	"hookbridge/app/client/clienttest"
 	"hookbridge/app/wire"
-	"hookbridge/auth"
+	"hookbridge/auth/authtest"
 )
 
 var (
@@ -43,7 +43,7 @@ var visit = PublishRequest{ID: "msg_1", Type: "visit.moved", To: Target{User: "a
 const visitBody = `{"type":"visit.moved","to":{"user":"a"},"data":{"a": "<1>"}}`
 
 func TestPublishTriesAgainWithTheSameIDWhereTheBridgeIsBusyOrGone(t *testing.T) {
-	secret := auth.NewWebhookSecret()
+	secret := authtest.NewWebhookSecret()
 	hangUp := func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -84,7 +84,7 @@ func TestPublishTriesAgainWithTheSameIDWhereTheBridgeIsBusyOrGone(t *testing.T) 
 }
 
 func TestPublishGivesUp(t *testing.T) {
-	secret := auth.NewWebhookSecret()
+	secret := authtest.NewWebhookSecret()
 	for name, c := range map[string]struct {
 		answer http.HandlerFunc
 		tries  int
@@ -114,7 +114,7 @@ func TestPublishGivesUp(t *testing.T) {
 }
 
 func TestPublishEndsWithItsContext(t *testing.T) {
-	secret := auth.NewWebhookSecret()
+	secret := authtest.NewWebhookSecret()
 	r := clienttest.NewReceiver(t, secret, answers(503, ""))
 	ctx, cancel := context.WithCancel(t.Context())
 	p, _ := testPublisher(t, PublisherOptions{URL: r.URL, Secret: secret})
@@ -125,7 +125,7 @@ func TestPublishEndsWithItsContext(t *testing.T) {
 }
 
 func TestPublishTellsWhatTheBridgeSaid(t *testing.T) {
-	secret := auth.NewWebhookSecret()
+	secret := authtest.NewWebhookSecret()
 	r := clienttest.NewReceiver(t, secret, answers(503, `{"code":"unavailable","title":"a\u001b[2Jb"}`, "Retry-After", "3600"))
 	p, _ := testPublisher(t, PublisherOptions{URL: r.URL, Secret: secret})
 	_, err := p.Publish(t.Context(), visit)
@@ -139,7 +139,7 @@ func TestPublishTellsWhatTheBridgeSaid(t *testing.T) {
 }
 
 func TestPublishSendsWhatItIsTold(t *testing.T) {
-	secret := auth.NewWebhookSecret()
+	secret := authtest.NewWebhookSecret()
 	seconds := func(n time.Duration) *time.Duration { n *= time.Second; return &n }
 	at := time.Date(2026, 11, 22, 20, 36, 0, 0, time.FixedZone("", 3600))
 	for name, c := range map[string]struct {
@@ -182,7 +182,7 @@ func TestPublishSendsWhatItIsTold(t *testing.T) {
 }
 
 func TestPublishBatch(t *testing.T) {
-	secret := auth.NewWebhookSecret()
+	secret := authtest.NewWebhookSecret()
 	t.Run("has a result for each event", func(t *testing.T) {
 		r := clienttest.NewReceiver(t, secret, answers(503, ""),
 			answers(202, `{"results":[{"id":"msg_1","status":"acked"},{"id":"msg_2","problem":{"status":422,"code":"invalid_event"}}]}`))
@@ -221,8 +221,8 @@ func TestPublishBatch(t *testing.T) {
 }
 
 func TestPublisherOptionsAreChecked(t *testing.T) {
-	secret := auth.NewWebhookSecret()
-	_, public := auth.NewWebhookKeyPair()
+	secret := authtest.NewWebhookSecret()
+	_, public := authtest.NewWebhookKeyPair()
 	for name, o := range map[string]PublisherOptions{
 		"no secret": {URL: "http://b"}, "a public key": {URL: "http://b", Secret: public}, "no URL": {Secret: secret},
 		"a URL of another": {URL: "bridge:8080", Secret: secret},

@@ -14,6 +14,7 @@ import (
 
 	"hookbridge/app/server"
 	"hookbridge/auth"
+	"hookbridge/auth/authtest"
 )
 
 func TestASignedWebhookReachesTheOnePersonItIsFor(t *testing.T) {
@@ -286,8 +287,8 @@ func TestOtherPathsAndMethodsAnswerWithProblemsToo(t *testing.T) {
 
 func TestSvixNamesPublicKeysAndRotatedSecretsAreAccepted(t *testing.T) {
 	t.Parallel()
-	private, public := auth.NewWebhookKeyPair()
-	second := auth.NewWebhookSecret()
+	private, public := authtest.NewWebhookKeyPair()
+	second := authtest.NewWebhookSecret()
 	w := start(t, func(s *server.Settings) {
 		s.WebhookSecrets = append(s.WebhookSecrets, server.Secret(public), server.Secret(second))
 	})

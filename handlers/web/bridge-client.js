@@ -23,7 +23,7 @@ import { BridgeEvent, Target as Listening } from './bridge-events.js';
 import { httpBase, socketUrl } from './bridge-http.js';
 import { Inbox, remember } from './bridge-inbox.js';
 import { has, onWaking, withDefaults } from './bridge-platform.js';
-import { BridgeError, PLANS, backoffMs, newRef } from './bridge-protocol.js';
+import { BridgeError, PLANS, advised, backoffMs, newRef } from './bridge-protocol.js';
 import { Sends } from './bridge-sends.js';
 import { Timers } from './bridge-timers.js';
 import { Tokens } from './bridge-tokens.js';
@@ -31,11 +31,8 @@ import { TRANSPORTS } from './bridge-transports.js';
 import { Watchdog } from './bridge-watchdog.js';
 export { BridgeError, BridgeEvent, storageCursor };
 
-const ADVICE_MAX_MS = 600_000; // an afterMs beyond this is a mistake, and setTimeout overflows on huge ones
 const STABLE_MS = 10_000; // a connection this old has proven its server
 const PROVEN_MS = 5_000; // and this old its token, for some live no longer than ten seconds
-const DEFAULT_PING_MS = 25_000;
-const SEND_TIMEOUT_MS = 30_000;
 const MAX_SEEN_ID = 256; // characters; the server's ids have some thirty
 
 /**
@@ -163,7 +160,7 @@ export class BridgeClient extends Listening {
     const { ref = newRef(), timeoutMs } = options ?? {}; // a ref that is null is a slip: trying again would send twice
     if (this.#state.state === 'stopped') return Promise.reject(new BridgeError('stopped', 'connect() first'));
     const frame = { type: /** @type {const} */ ('send'), ref, to: typeof to === 'string' ? { user: to } : to, event };
-    const result = this.#sends.add(frame, timeoutMs ?? SEND_TIMEOUT_MS);
+    const result = this.#sends.add(frame, timeoutMs);
     this.#transmitSend(ref);
     return result;
   }
@@ -283,13 +280,9 @@ export class BridgeClient extends Listening {
     if (run !== this.#run) return; // the handler has closed us
     if (stop) this.#stop(code, reason);
     else {
-      this.#heedAdvice(adviceMs);
-      this.#wait({ ...plan, floorMs: Math.max(plan.floorMs ?? 0, Math.min(floorMs, ADVICE_MAX_MS)) });
+      this.#advice = advised(adviceMs) ?? this.#advice;
+      this.#wait({ ...plan, floorMs: Math.max(plan.floorMs ?? 0, advised(floorMs) ?? 0) });
     }
-  }
-
-  #heedAdvice(/** @type {number | null | undefined} */ ms) {
-    if (typeof ms === 'number' && ms >= 0) this.#advice = Math.min(ms, ADVICE_MAX_MS);
   }
 
   /** @param {ClosePlan} plan */
@@ -333,7 +326,7 @@ export class BridgeClient extends Listening {
       case 'error': return this.#refused(frame.ref, frame.problem ?? {});
       case 'token_expiring': return this.#tokens.expiring(Number(frame.inMs) || 0, (token) => this.#refresh(token));
       case 'refreshed': return void this.#emit('refreshed', frame);
-      case 'reconnect': return this.#heedAdvice(frame.afterMs);
+      case 'reconnect': return void (this.#advice = advised(frame.afterMs) ?? this.#advice);
     }
   }
 
@@ -353,7 +346,7 @@ export class BridgeClient extends Listening {
     if (this.#place.cursor === null) {
       if (frame.cursor) this.#place.move(frame.cursor);
     } else if (frame.resumed) this.#acks.soon(this.#place.cursor);
-    this.#watchdog.start(frame.pingMs || DEFAULT_PING_MS, link.twoWay);
+    this.#watchdog.start(frame.pingMs, link.twoWay);
     for (const ref of this.#sends.refs()) this.#transmitSend(ref);
     if (link.twoWay) {
       for (const id of this.#seenDue) this.#transmit({ type: 'seen', id });

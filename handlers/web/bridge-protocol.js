@@ -112,6 +112,11 @@ export class BridgeError extends Error {
   }
 }
 
+const ADVICE_MAX_MS = 600_000; // a longer wait is a mistake, and setTimeout overflows on huge ones
+
+/** The wait that the server advises, in milliseconds; null where it advises none. @param {unknown} ms */
+export const advised = (ms) => (typeof ms === 'number' && ms >= 0 ? Math.min(ms, ADVICE_MAX_MS) : null);
+
 /** The widest wait after so many failed attempts: 1 s·2ⁿ, at most 30 s. @param {number} attempt */
 export const backoffMs = (attempt) => Math.min(BACKOFF_MAX_MS, BACKOFF_BASE_MS * 2 ** attempt);
 

@@ -1,9 +1,10 @@
 // @ts-check
-/** @import {SendResult} from './bridge-protocol.js' */
+/** @import {Maybe, SendResult} from './bridge-protocol.js' */
 /** @import {Timers} from './bridge-timers.js' */
 import { BridgeError } from './bridge-protocol.js';
 
 const MAX_REF_BYTES = 128;
+const TIMEOUT_MS = 30_000; // of a send without one of its own
 const MAX_DEPTH = 502; // levels of a frame: the server takes data of 500, and closes the connection over more
 const LONE_SURROGATE = /[\ud800-\udfff]/u; // with the u flag a pair is one character, and no match
 
@@ -33,7 +34,7 @@ export class Sends {
   /**
    * Whatever the app hands in: the promise rejects where it makes no frame that the server can read, which would close
    * the connection and with it all that others wait for.
-   * @param {SendFrame} frame @param {number} timeoutMs @returns {Promise<SendResult>}
+   * @param {SendFrame} frame @param {Maybe<number>} timeoutMs @returns {Promise<SendResult>}
    */
   add(frame, timeoutMs) {
     return new Promise((resolve, reject) => {
@@ -43,7 +44,7 @@ export class Sends {
       }
       if (this.#open.has(ref)) throw new BridgeError('duplicate_ref', 'this ref is on its way already');
       this.#open.set(ref, { frame, text: textOf(frame), sent: false, resolve, reject });
-      this.#timers.set(`send ${ref}`, timeoutMs, () => this.fail(ref, new BridgeError('timeout', 'no result in time')));
+      this.#timers.set(`send ${ref}`, timeoutMs ?? TIMEOUT_MS, () => this.fail(ref, new BridgeError('timeout', 'no result in time')));
     });
   }
 

@@ -1,6 +1,7 @@
 // @ts-check
 /** @import {Timers} from './bridge-timers.js' */
 
+const DEFAULT_PING_MS = 25_000; // where the server does not say how often it pings
 const ANSWER_MS = 10_000; // how long a ping may stay unanswered
 const UNANSWERED = 2; // so many pings without an answer are a dead connection, however late timers fire
 const MISSED_PINGS = 2.5; // how many heartbeats of a server that cannot be asked may stay away
@@ -38,7 +39,7 @@ export class Watchdog {
   /** @param {number} pingMs @param {boolean} twoWay */
   start(pingMs, twoWay) {
     this.stop();
-    this.#pingMs = pingMs;
+    this.#pingMs = pingMs || DEFAULT_PING_MS;
     this.#twoWay = twoWay;
     this.#unanswered = 0;
     this.#watch(this.#patience);

@@ -58,7 +58,7 @@ var codecs = []struct {
 		return strings.Join(out, ","), err
 	}},
 	{"seen", func(text string) (out string, err error) {
-		for _, s := range parseSights(text) {
+		for _, s := range parseSeen(text) {
 			out += ";" + s.Session + " " + itoa(s.At.UnixNano())
 		}
 		return out, nil

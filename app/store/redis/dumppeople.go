@@ -178,7 +178,7 @@ func (d *dumping) sights(ctx context.Context, keys []string) error {
 	for i, fields := range all {
 		tag, _ := d.split(keys[i])
 		user, ids := d.names[tag], sorted(fields)
-		if user == "" || len(ids) == 0 || keys[i] < e.sights(e.mailboxAt(tag), oldest) {
+		if user == "" || len(ids) == 0 || keys[i] < e.seenKey(e.mailboxAt(tag), oldest) {
 			continue // nothing that one could ask about
 		}
 		known, err := d.known(ctx, ids)
@@ -189,7 +189,7 @@ func (d *dumping) sights(ctx context.Context, keys []string) error {
 			if !known[j] {
 				continue
 			}
-			for _, s := range parseSights(fields[id]) {
+			for _, s := range parseSeen(fields[id]) {
 				entry := &bridge.SightEntry{ID: id, User: user, Session: s.Session, At: s.At.UnixNano()}
 				if err := d.take(bridge.Entry{Sight: entry}); err != nil {
 					return err

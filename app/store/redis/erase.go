@@ -40,7 +40,7 @@ func (e *Store) Erase(ctx context.Context, user string) error {
 		return err
 	}
 	now := e.opts.Now()
-	keys := []string{b.h, b.l, b.m, b.g, b.t, b.logs(), b.tokens(), e.sights(b, now), e.sights(b, now.Add(-e.opts.IDRetention))}
+	keys := []string{b.h, b.l, b.m, b.g, b.t, b.logs(), b.tokens(), e.seenKey(b, now), e.seenKey(b, now.Add(-e.opts.IDRetention))}
 	keys = append(keys, e.indexes(b)...)
 	n := bridge.Notice{Kind: bridge.NoticeErased, User: user}
 	if _, err = e.runDurable(ctx, call{&e.scripts.erase, keys, []string{e.channel(), e.self, e.notice(n), itoa(now.UnixNano())}}); err != nil {

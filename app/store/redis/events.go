@@ -76,8 +76,8 @@ func (e *Store) recipients(ctx context.Context, rec *bridge.Record, users []stri
 		place := itoa(seqOf(i)) + "-0"
 		cmds = append(cmds, e.client.B().Xrange().Key(log.m).Start(place).End(place).Build(),
 			e.client.B().Hmget().Key(b.h).Field("am", "ab").Build(),
-			e.client.B().Hget().Key(e.sights(b, now)).Field(rec.ID).Build(),
-			e.client.B().Hget().Key(e.sights(b, now.Add(-e.opts.IDRetention))).Field(rec.ID).Build())
+			e.client.B().Hget().Key(e.seenKey(b, now)).Field(rec.ID).Build(),
+			e.client.B().Hget().Key(e.seenKey(b, now.Add(-e.opts.IDRetention))).Field(rec.ID).Build())
 	}
 	results := e.doMany(ctx, cmds)
 	out := make([]bridge.RecipientStatus, len(users))
@@ -111,15 +111,15 @@ func (e *Store) recipients(ctx context.Context, rec *bridge.Record, users []stri
 			if err = e.fault(ctx, err); err != nil {
 				return nil, err
 			}
-			f.Seen = append(f.Seen, parseSights(text)...)
+			f.Seen = append(f.Seen, parseSeen(text)...)
 		}
 		out[i] = f
 	}
 	return out, nil
 }
 
-// parseSights decodes what lua/seen.lua wrote: ;session nanoseconds …
-func parseSights(text string) (out []bridge.SeenAt) {
+// parseSeen decodes what lua/seen.lua wrote: ;session nanoseconds …
+func parseSeen(text string) (out []bridge.SeenAt) {
 	for _, one := range strings.Split(text, ";") {
 		session, at, ok := strings.Cut(one, " ")
 		if n, err := strconv.ParseInt(at, 10, 64); ok && err == nil {
@@ -236,7 +236,7 @@ func (e *Store) Seen(ctx context.Context, user, session, id string, at time.Time
 	} else if !slices.Contains(r.users, user) {
 		return bridge.ErrUnknown
 	}
-	_, err = e.run(ctx, call{&e.scripts.seen, []string{e.sights(b, e.opts.Now()), b.h}, []string{
+	_, err = e.run(ctx, call{&e.scripts.seen, []string{e.seenKey(b, e.opts.Now()), b.h}, []string{
 		id, session, itoa(at.UnixNano()), itoa(2 * e.opts.IDRetention.Milliseconds())}})
 	return err
 }

@@ -35,9 +35,9 @@ func (b mailbox) revocations() string { return b.base + "R" }
 func (b mailbox) groups() string      { return b.base + "G" }
 func (b mailbox) tokens() string      { return b.base + "K" }
 
-// sights is the key of what a user saw in one period of IDRetention; the current period
+// seenKey is the key of what a user saw in one period of IDRetention; the current period
 // and the one before cover all ids that are known.
-func (e *Store) sights(b mailbox, at time.Time) string {
+func (e *Store) seenKey(b mailbox, at time.Time) string {
 	return b.base + "S" + strconv.FormatInt(at.UnixMilli()/e.opts.IDRetention.Milliseconds(), 10)
 }
 

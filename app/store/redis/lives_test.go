@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -71,6 +72,7 @@ func TestLife(t *testing.T) {
 	t.Run("that is new does not count sessions that left before", leftBeforeRewind)
 	t.Run("after a failover that lost nothing keeps every place good", failoverWithoutLoss)
 	t.Run("goes on when scripts are forgotten", forgottenScripts)
+	t.Run("that only a mailbox has noted is found", notedByMailbox)
 	t.Run("is none of what an older version publishes", olderVersionPublishes)
 	t.Run("that is old ended no later than is said", oldLives)
 }
@@ -277,5 +279,32 @@ func oldLives(t *testing.T) {
 		if want := uint64(i + 1); end.Mailbox > want || i >= rounds-kept && end.Mailbox != want {
 			t.Errorf("life %d ended at %d", i, end.Mailbox)
 		}
+	}
+}
+
+// On a Cluster a machine may hear of a new life only from a mailbox that has noted it.
+func notedByMailbox(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	e, h := quick(t, redis.Options{URL: s.URL()})
+	join(t, e, "u", "ses_1")
+	appendTo(t, e, message("before", "u"))
+	key := strings.TrimSuffix(redis.MessagesKey(e, "u"), "m") + "h"
+	newer := time.Now().Add(time.Hour).UnixMilli()
+	for i, do := range []func(){
+		func() { appendTo(t, e, message("after", "u")) },
+		func() { appendTo(t, e, large("shared", 1000, "u", "v")) },
+		func() { must(t, e.Ack(deadline(t, 5*time.Second), "u", e.Life(), bridge.Position{Mailbox: 1})) },
+		func() { join(t, e, "u", "ses_2") },
+	} {
+		life := e.Life()
+		s.Do("HSET", key, "ln", strconv.FormatInt(newer+int64(i)*1000, 10))
+		do()
+		if e.Life() == life || h.lived() != i+1 {
+			t.Errorf("call %d does not find the new life", i)
+		}
+	}
+	if got := stored(t, e, "u"); fmt.Sprint(got) != "[before after shared]" {
+		t.Errorf("%v", got)
 	}
 }

@@ -308,7 +308,7 @@ func (l *loading) sight(s *bridge.SightEntry) {
 		at = now
 	}
 	b := e.mailboxOf(s.User)
-	l.run(call{&e.scripts.seen, []string{e.sights(b, at), b.h}, []string{
+	l.run(call{&e.scripts.seen, []string{e.seenKey(b, at), b.h}, []string{
 		s.ID, s.Session, itoa(s.At), itoa(2 * e.opts.IDRetention.Milliseconds())}})
 }
 

@@ -28,7 +28,7 @@ type request struct {
 
 	bulk      bool // it waits in the lane for long work
 	early     bool // it runs before the others of its group
-	alone     bool // it has a transaction to itself: what after changes is asked for by others
+	alone     bool // it has a transaction to itself, because the next requests must find what after changes
 	needsRoom bool // it is refused while the disk is full
 
 	err  error
@@ -38,8 +38,6 @@ type request struct {
 // refused answers one request and leaves the transaction of its group as it is. The
 // request has written nothing.
 type refused struct{ error }
-
-func (r refused) Unwrap() error { return r.error }
 
 // refuse makes a refusal of an error, and nothing of nil.
 func refuse(err error) error {

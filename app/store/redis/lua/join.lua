@@ -37,7 +37,7 @@ call('HSET', h, 'ls', ARGV[3])
 if first == 1 then R.prolong(h, YEAR) end
 
 -- tokenOf returns the fingerprint of a session's token, which is the first member of the
--- session's entry in l (see presence in lease.go); '' in entries of older versions.
+-- session's entry in l (see encodePresence in presence.go); '' in entries of older versions.
 local function tokenOf(v)
   if string.byte(v, MACHINE + 2) ~= 15 then return '' end
   return string.sub(v, MACHINE + 4, MACHINE + 3 + string.byte(v, MACHINE + 3))

@@ -12,7 +12,7 @@ import (
 // Cluster is a Redis Cluster of three primaries, with a replica each or none.
 type Cluster struct{ Nodes, Replicas []*Server }
 
-// URL is what an engine is opened with.
+// URL is what a store is opened with.
 func (c *Cluster) URL() string {
 	hostPorts := c.Nodes[0].URL()
 	for i, n := range append(c.Nodes[1:len(c.Nodes):len(c.Nodes)], c.Replicas...) {

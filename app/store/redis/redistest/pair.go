@@ -24,7 +24,7 @@ func StartPair(t testing.TB) *Pair {
 	return p
 }
 
-// URL is what an engine is opened with.
+// URL is what a store is opened with.
 func (p *Pair) URL() string { return p.proxy.URL() }
 
 // Settle waits until the replica has all that the primary has.

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Proxy stands between an engine and a server, and can stop forwarding: to both
+// Proxy stands between a store and a server, and can stop forwarding: to both
 // it is a network that has gone silent.
 type Proxy struct {
 	ln net.Listener
@@ -34,7 +34,7 @@ func NewProxy(t testing.TB, target string) *Proxy {
 	return p
 }
 
-// URL is what an engine is opened with.
+// URL is what a store is opened with.
 func (p *Proxy) URL() string { return "redis://" + p.ln.Addr().String() }
 
 // Cut stops forwarding: connections stay open, and nothing comes through.

@@ -70,7 +70,7 @@ func (s *Server) begin() {
 	s.t.Fatalf("redis-server does not start: %s", s.said())
 }
 
-// URL is what an engine is opened with.
+// URL is what a store is opened with.
 func (s *Server) URL() string { return "redis://" + s.Addr }
 
 // Restart starts the process again, on the same address and data.

@@ -13,7 +13,7 @@ import (
 const Watched = "watched"
 
 // StartSentinel starts a sentinel that makes a replica the primary when the
-// primary is gone. It returns what an engine is opened with.
+// primary is gone. It returns what a store is opened with.
 func StartSentinel(t testing.TB, primary *Server) (url string) {
 	t.Helper()
 	host, port, err := net.SplitHostPort(primary.Addr)
