@@ -263,7 +263,7 @@ type Store interface {
 	Seen(ctx context.Context, user, session, id string, at time.Time) error
 
 	// DeliveryLogs returns for each of some users, in the order given, what Leave has
-	// kept of their sessions, oldest first. The number of its steps does not grow with
+	// kept of their sessions, in any order. The number of its steps does not grow with
 	// the users'.
 	DeliveryLogs(ctx context.Context, users []string) ([][]DeliveryLog, error)
 

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"hookbridge/app/bridge"
-	"slices"
 
 	"github.com/redis/rueidis"
 )
@@ -35,7 +34,6 @@ func (e *Store) DeliveryLogs(ctx context.Context, users []string) ([][]bridge.De
 				out[i] = append(out[i], log)
 			}
 		}
-		slices.SortStableFunc(out[i], func(a, b bridge.DeliveryLog) int { return a.Member.Since.Compare(b.Member.Since) })
 	}
 	return out, nil
 }

@@ -11,7 +11,7 @@ import (
 
 // A backup is a copy of the folder, made and put back while nobody has it open.
 func TestABackupThatIsPutBackIsFoundOut(t *testing.T) {
-	storetest.RunRewinds(t, func(t *testing.T, o storetest.Options) storetest.Rewindable {
+	storetest.RunRewinds(t, func(t *testing.T, o storetest.Options) storetest.Backend {
 		dir, backup := t.TempDir(), t.TempDir()
 		copyInto := func(to, from string) {
 			if err := os.RemoveAll(to); err != nil {
@@ -21,7 +21,7 @@ func TestABackupThatIsPutBackIsFoundOut(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		return storetest.Rewindable{
+		return storetest.Backend{
 			Open: func() (storetest.Pair, error) {
 				return pair(t.Context(), Options{Dir: dir, Now: o.Now, MailboxLimit: o.MailboxLimit})
 			},
@@ -32,15 +32,35 @@ func TestABackupThatIsPutBackIsFoundOut(t *testing.T) {
 }
 
 func TestTheEmbeddedStoreKeepsThePromises(t *testing.T) {
-	storetest.Run(t, func(t *testing.T, o storetest.Options) storetest.Open {
+	storetest.Run(t, func(t *testing.T, o storetest.Options) storetest.Backend {
 		dir := t.TempDir()
 		if testing.Short() {
 			dir = scratch(t)
 		}
-		return func() (storetest.Pair, error) {
+		return storetest.Backend{Open: func() (storetest.Pair, error) {
 			return pair(t.Context(), Options{Dir: dir, Now: o.Now, MailboxLimit: o.MailboxLimit, MailboxBytes: o.MailboxBytes})
-		}
+		}}
 	})
+}
+
+// The disk refuses what is written for a while.
+func TestTheEmbeddedStoreKeepsThePromisesOfAFailingDisk(t *testing.T) {
+	for _, op := range []string{"write", "sync"} {
+		t.Run(op, func(t *testing.T) {
+			storetest.RunFaults(t, func(t *testing.T, o storetest.Options) storetest.Backend {
+				dir := t.TempDir()
+				var s *Store
+				return storetest.Backend{
+					Open: func() (storetest.Pair, error) {
+						p, err := pair(t.Context(), Options{Dir: dir, Now: o.Now})
+						s, _ = p.Store.(*Store)
+						return p, err
+					},
+					Break: func() func() { return breakDisk(s, op) },
+				}
+			})
+		})
+	}
 }
 
 // pair opens a store as both of a pair.

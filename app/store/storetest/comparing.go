@@ -182,7 +182,7 @@ func pageOf(p bridge.Page) page {
 }
 
 // leaf reads everything in small pages: which messages come together is the
-// engine's choice, what comes in the end is not.
+// store's choice, what comes in the end is not.
 func (f *fixture) leaf(u string) page {
 	f.Helper()
 	var all page

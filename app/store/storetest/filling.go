@@ -10,7 +10,7 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// FilledMailbox is the MailboxLimit that Fill needs an engine to have.
+// FilledMailbox is the MailboxLimit that Fill needs a store to have.
 const FilledMailbox = limit
 
 // The people and groups of a filled store; some have names that a careless
@@ -116,7 +116,7 @@ func (f *fixture) fillMailboxes() {
 	f.ack("hal", bridge.Position{Mailbox: 2}) // by whom no session has joined
 	f.ack("ivy", bridge.Position{Broadcast: 1})
 
-	large := f.message(several) // large enough that an engine may keep it once for all of them
+	large := f.message(several) // large enough that a store may keep it once for all of them
 	large.Event = fmt.Appendf(nil, `{"id":%q,"type":"test","data":%q}`, large.ID, strings.Repeat("large ", 200))
 	large.Expires = f.clock.Now().Add(long).UTC()
 	large.Encode()

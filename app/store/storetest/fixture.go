@@ -13,7 +13,7 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// patience is how long the suite waits for what an engine may do later.
+// patience is how long the suite waits for what a store may do later.
 const patience = 30 * time.Second
 
 // limit is the size of a mailbox in the suite, small enough to fill.
@@ -24,7 +24,7 @@ type fixture struct {
 	*testing.T
 	store   bridge.Store
 	live    bridge.Live
-	open    Open
+	backend Backend
 	harness Harness
 	clock   *Clock
 	hub     *recorder
@@ -45,7 +45,7 @@ func newFixture(t *testing.T, h Harness) *fixture {
 	return f
 }
 
-// roomy and tight give the test a new store, with the engine's own limit for a
+// roomy and tight give the test a new store, with the store's own limit for a
 // mailbox or a small one.
 func (f *fixture) roomy() { f.fresh(Options{}) }
 func (f *fixture) tight() { f.fresh(Options{MailboxLimit: limit}) }
@@ -56,13 +56,13 @@ func (f *fixture) fresh(o Options) {
 		f.close()
 	}
 	o.Now = f.clock.Now
-	f.open = f.harness(f.T, o)
+	f.backend = f.harness(f.T, o)
 	f.start()
 }
 
 func (f *fixture) start() {
 	f.Helper()
-	p, err := f.open()
+	p, err := f.backend.Open()
 	if err != nil {
 		f.Fatalf("open: %v", err)
 	}
@@ -191,7 +191,7 @@ func (f *fixture) equal(what string, got, want any) {
 	}
 }
 
-// eventually waits for a condition that an engine may take its time to meet.
+// eventually waits for a condition that a store may take its time to meet.
 func (f *fixture) eventually(what string, ok func() bool) {
 	f.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -218,7 +218,7 @@ func ids(ds []bridge.Delivery) []string {
 	return out
 }
 
-// Clock is the time as the engine sees it; it only moves when told to.
+// Clock is the time as the store sees it; it only moves when told to.
 type Clock struct {
 	mu  sync.Mutex
 	now time.Time

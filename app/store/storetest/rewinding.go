@@ -11,23 +11,9 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// Rewindable is a store that can go back in time.
-type Rewindable struct {
-	Open Open
-	// Save keeps the store as it is, and Rewind brings it back to that. No engine
-	// has the store open then, unless it is Live.
-	Save, Rewind func()
-	// Live: the store goes back under an engine that is open, like a server that
-	// is restarted with an older file or a replica that lagged and was promoted.
-	Live bool
-}
-
-// RewindHarness makes a new, empty store for one test.
-type RewindHarness func(t *testing.T, o Options) Rewindable
-
-// RunRewinds holds an engine to what bridge.Store promises of a store that goes
-// back in time, one way of which the harness knows.
-func RunRewinds(t *testing.T, h RewindHarness) {
+// RunRewinds holds a pair to what bridge.Store promises of a store that goes back in
+// time, one way of which the harness knows.
+func RunRewinds(t *testing.T, h Harness) {
 	t.Helper()
 	for _, p := range []struct {
 		sentence string
@@ -42,11 +28,7 @@ func RunRewinds(t *testing.T, h RewindHarness) {
 	} {
 		t.Run(p.sentence, func(t *testing.T) {
 			t.Parallel()
-			r := &rewound{}
-			r.fixture = newFixture(t, func(t *testing.T, o Options) Open {
-				r.faults = h(t, o)
-				return r.faults.Open
-			})
+			r := &rewound{newFixture(t, h)}
 			// Servers that change places take their time, on a busy machine.
 			ctx, cancel := context.WithTimeout(context.Background(), 6*patience)
 			t.Cleanup(cancel)
@@ -56,28 +38,26 @@ func RunRewinds(t *testing.T, h RewindHarness) {
 	}
 }
 
-type rewound struct {
-	*fixture
-	faults Rewindable
-}
+// rewound is a store that goes back in time.
+type rewound struct{ *fixture }
 
 func (r *rewound) save() {
 	r.Helper()
-	if !r.faults.Live {
+	if !r.backend.RewindsOpen {
 		r.close()
 		defer r.start()
 	}
-	r.faults.Save()
+	r.backend.Save()
 }
 
 func (r *rewound) rewind() {
 	r.Helper()
-	if r.faults.Live {
-		r.faults.Rewind()
+	if r.backend.RewindsOpen {
+		r.backend.Rewind()
 		return
 	}
 	r.close()
-	r.faults.Rewind()
+	r.backend.Rewind()
 	r.start()
 }
 
@@ -216,7 +196,7 @@ func (r *rewound) twice() {
 		r.publish(2)
 		lives = append(lives, r.store.Life())
 		r.rewind()
-		if !r.faults.Live {
+		if !r.backend.RewindsOpen {
 			continue
 		}
 		r.save() // a server that was promoted has to be copied again
@@ -243,7 +223,7 @@ func (r *rewound) heardInItsLife() {
 	r.rewind()
 	r.publish(1)
 	now := r.store.Life()
-	if r.faults.Live && !r.hub.born(now) {
+	if r.backend.RewindsOpen && !r.hub.born(now) {
 		r.Errorf("nobody was told of the life %q", now)
 	}
 	r.eventually("messages to be heard again", func() bool {

@@ -134,7 +134,7 @@ var topics = []promise{
 	}},
 }
 
-// prune gives the engine the time to tidy up, however it does: another message
+// prune gives the store the time to tidy up, however it does: another message
 // of another user passes through it for a while.
 func (f *fixture) prune() {
 	f.Helper()

@@ -1,0 +1,219 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fasthttp/websocket"
+)
+
+// session is a WebSocket client that is not ours.
+type session struct {
+	t      testing.TB
+	ws     *websocket.Conn
+	id     string
+	hello  frame
+	pumped chan pumped
+}
+
+type pumped struct {
+	f   frame
+	err error
+}
+
+// pump reads all the time from now on, as a browser does: pings are answered
+// also while the test looks elsewhere.
+func (s *session) pump() *session {
+	s.pumped = make(chan pumped, 10_000)
+	go func() {
+		defer close(s.pumped)
+		for {
+			f, err := s.readSocket()
+			s.pumped <- pumped{f, err}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return s
+}
+
+// frame is any frame of the server, in either mode.
+type frame struct {
+	Type      string          `json:"type"`
+	Session   string          `json:"session"`
+	User      string          `json:"user"`
+	Cursor    string          `json:"cursor"`
+	After     string          `json:"after"`
+	Resumed   bool            `json:"resumed"`
+	Pending   int             `json:"pending"`
+	PingMs    int             `json:"pingMs"`
+	MaxBytes  int             `json:"maxBytes"`
+	ExpiresAt string          `json:"expiresAt"`
+	Replay    bool            `json:"replay"`
+	From      string          `json:"from"`
+	Reason    string          `json:"reason"`
+	AfterMs   *int            `json:"afterMs"`
+	InMs      int             `json:"inMs"`
+	Ref       string          `json:"ref"`
+	ID        string          `json:"id"`
+	Status    string          `json:"status"`
+	Sessions  int             `json:"sessions"`
+	Duplicate bool            `json:"duplicate"`
+	Data      json.RawMessage `json:"data"`
+	Event     struct {
+		ID        string          `json:"id"`
+		Type      string          `json:"type"`
+		Timestamp string          `json:"timestamp"`
+		Data      json.RawMessage `json:"data"`
+	} `json:"event"`
+	Problem struct {
+		Status int    `json:"status"`
+		Code   string `json:"code"`
+		Detail string `json:"detail"`
+	} `json:"problem"`
+	FromUserID string          `json:"fromUserId"`
+	ToUserID   string          `json:"toUserId"`
+	Message    json.RawMessage `json:"message"`
+	Raw        string          `json:"-"`
+}
+
+func (f frame) n() int {
+	var d struct{ N int }
+	if json.Unmarshal(f.Event.Data, &d) != nil {
+		return -1
+	}
+	return d.N
+}
+
+// dial opens a socket; protocols and headers as given.
+func (w *world) dial(header http.Header, query string, protocols ...string) (*session, *http.Response, error) {
+	d := websocket.Dialer{Subprotocols: protocols, HandshakeTimeout: patience}
+	ws, res, err := d.Dial("ws"+strings.TrimPrefix(w.base, "http")+"/ws"+query, header)
+	if err != nil {
+		return nil, res, err
+	}
+	w.t.Cleanup(func() { ws.Close() })
+	return &session{t: w.t, ws: ws}, res, nil
+}
+
+// connect opens a session of user, resuming after a cursor.
+func (w *world) connect(user, after string) *session {
+	w.t.Helper()
+	return w.connectAs(token(w.t, user, time.Hour, ""), after)
+}
+
+func (w *world) connectAs(token, after string) *session {
+	w.t.Helper()
+	s, _, err := w.dial(nil, "", "bridge.v1.json")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	s.send(map[string]string{"type": "connect", "token": token, "after": after})
+	s.hello = s.next()
+	if s.hello.Type != "connected" {
+		w.t.Fatalf("instead of connected: %s", s.hello.Raw)
+	}
+	s.id = s.hello.Session
+	return s
+}
+
+// plain opens a plain session with the token in the first frame.
+func (w *world) plain(token string) *session {
+	w.t.Helper()
+	s, _, err := w.dial(nil, "")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	s.send(map[string]string{"token": token})
+	return s.pump()
+}
+
+func (s *session) send(v any) {
+	s.t.Helper()
+	if err := s.ws.WriteJSON(v); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *session) sendRaw(text string) {
+	s.t.Helper()
+	if err := s.ws.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *session) read() (frame, error) {
+	if s.pumped != nil {
+		p, ok := <-s.pumped
+		if !ok {
+			return frame{}, io.EOF
+		}
+		return p.f, p.err
+	}
+	return s.readSocket()
+}
+
+func (s *session) readSocket() (frame, error) {
+	if err := s.ws.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		return frame{}, err
+	}
+	kind, b, err := s.ws.ReadMessage()
+	if err != nil {
+		return frame{}, err
+	}
+	f := frame{Raw: string(b)}
+	if kind != websocket.TextMessage {
+		return f, fmt.Errorf("frame of kind %d", kind)
+	}
+	s.checkFrame(b)
+	return f, json.Unmarshal(b, &f)
+}
+
+// next is the next frame of any type.
+func (s *session) next() frame {
+	s.t.Helper()
+	f, err := s.read()
+	if err != nil {
+		s.t.Fatalf("reading a frame: %v", err)
+	}
+	return f
+}
+
+// want is the next frame, which must be of a type.
+func (s *session) want(typ string) frame {
+	s.t.Helper()
+	f := s.next()
+	if f.Type != typ {
+		s.t.Fatalf("instead of %s: %s", typ, f.Raw)
+	}
+	return f
+}
+
+// closed reads until the close frame and returns its code.
+func (s *session) closed() int {
+	s.t.Helper()
+	for {
+		_, err := s.read()
+		if c, ok := err.(*websocket.CloseError); ok {
+			return c.Code
+		}
+		if err != nil {
+			s.t.Fatalf("instead of a close frame: %v", err)
+		}
+	}
+}
+
+func (s *session) ack(cursor string) { s.send(map[string]string{"type": "ack", "cursor": cursor}) }
+
+// settle waits until everything sent before has been handled by the server.
+func (s *session) settle() {
+	s.t.Helper()
+	s.send(map[string]string{"type": "ping"})
+	s.want("pong")
+}
