@@ -314,13 +314,13 @@ func (h *hub) of(user string) []*Session {
 func (h *hub) holding(user, id string, mailbox, broadcast uint64) (sessions int, status Status) {
 	status = StatusQueued
 	for _, s := range h.of(user) {
-		now := s.statusOf(id, mailbox, broadcast)
-		if now == StatusQueued {
+		one := s.statusOf(id, mailbox, broadcast)
+		if one == StatusQueued {
 			continue
 		}
 		sessions++
-		if status.Less(now) {
-			status = now
+		if status.Less(one) {
+			status = one
 		}
 	}
 	return sessions, status
