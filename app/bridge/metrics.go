@@ -43,7 +43,7 @@ func newMetrics(r prometheus.Registerer, h *hub, g *guard.Guard) *metrics {
 		overflows:     counter("queue_overflows_total", "Sessions closed because their queue was full."),
 		ends:          vec("session_ends_total", "Connections ended, by close code.", "code"),
 		refusedFrames: vec("refused_frames_total", "Client frames answered with an error, by code.", "code"),
-		refusals:      vec("append_failures_total", "Events that the engine did not take, by reason.", "reason"),
+		refusals:      vec("append_failures_total", "Events that the store did not take, by reason.", "reason"),
 		appendSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "hookbridge_append_seconds", Help: "Time from an event to its being stored and handed out.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),

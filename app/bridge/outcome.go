@@ -2,8 +2,8 @@ package bridge
 
 import "context"
 
-// outcome reads a receipt. A first Append is judged by whom it was handed to; a
-// duplicate by where its message stands now.
+// outcome makes the answer to an event out of its receipt. For a first Append it says
+// whom the message went to; for a duplicate, how far the message has come by now.
 func (b *Bridge) outcome(ctx context.Context, m *Message, r Receipt) Outcome {
 	o := Outcome{ID: m.ID, Duplicate: r.Duplicate, Expires: r.Expires, Sessions: r.Sessions,
 		Several: m.To.Users != nil || m.To.Group != ""}
@@ -61,8 +61,8 @@ func (b *Bridge) outcome(ctx context.Context, m *Message, r Receipt) Outcome {
 	return o
 }
 
-// await waits until everybody who was online has come as far as w wants, the
-// time is up, or the machine is about to stop.
+// await returns when every recipient who was online has come to the level of w, when
+// ctx ends, or when the machine is about to stop.
 func (b *Bridge) await(ctx context.Context, w *wait, m *Message, r *Receipt) {
 	elsewhere := 0
 	switch {

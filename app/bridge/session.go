@@ -116,9 +116,8 @@ func (b *Bridge) newSession(conn Conn, id Identity, h Handshake) *Session {
 	}
 }
 
-// join registers the session and queues its first frames.
-// An error has ended it, for live to see; it is returned for those who answer in
-// another way.
+// join registers the session in the hub and queues its first frames. After an error the
+// session is ending, and live sees to the rest; the error tells the caller why.
 func (s *Session) join(after string) (err error) {
 	defer s.recoverPanic()
 	b := s.b
@@ -286,8 +285,8 @@ func (s *Session) recoverPanic() {
 	}
 }
 
-// recoverWriter does the same in the session's writer, which has to say the last
-// word itself.
+// recoverWriter does the same in the session's writer, which has to write the close
+// frame itself.
 func (s *Session) recoverWriter() {
 	if recover() == nil {
 		return
