@@ -186,7 +186,7 @@ func within(v reflect.Value, low, high string) bool {
 	panic("a range on a setting that is no number: " + v.Type().String())
 }
 
-// mustRead is for the ranges of this program's own, which a test reads all.
+// mustRead is for the ranges and defaults of this program's own, which tests read all.
 func mustRead[T any](v T, err error) T {
 	if err != nil {
 		panic(err)
