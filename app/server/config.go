@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"log/slog"
 	"os"
+	"reflect"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -69,6 +71,40 @@ type Settings struct {
 	Audit          string        `default:"off" env:"BRIDGE_AUDIT" help:"Where the audit log goes, one JSON line an act: off, stderr, stdout, or a file's path (appended to)."`
 
 	Times Times `kong:"-"`
+}
+
+// Defaults are the settings of a serve that nobody has told anything: what the tags
+// above say, and nothing of the environment.
+func Defaults() Settings {
+	var s Settings
+	setDefaults(reflect.ValueOf(&s).Elem())
+	return s
+}
+
+func setDefaults(v reflect.Value) {
+	for i := range v.NumField() {
+		field := v.Field(i)
+		if field.Kind() == reflect.Struct {
+			setDefaults(field)
+			continue
+		}
+		value, ok := v.Type().Field(i).Tag.Lookup("default")
+		if !ok {
+			continue
+		}
+		switch p := field.Addr().Interface().(type) {
+		case *string:
+			*p = value
+		case *int:
+			*p = mustRead(strconv.Atoi(value))
+		case *float64:
+			*p = mustRead(strconv.ParseFloat(value, 64))
+		case *time.Duration:
+			*p = mustRead(time.ParseDuration(value))
+		default:
+			panic("a default of a kind that nobody reads: " + field.Type().String())
+		}
+	}
 }
 
 // Times are limits of time that are no settings, because clients rely on them or

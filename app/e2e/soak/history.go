@@ -2,6 +2,7 @@ package soak
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -48,10 +49,10 @@ type Member struct{ User, Group string }
 
 // Target says who an event is for: one member is set.
 type Target struct {
-	User  string
-	Users []string
-	Group string
-	All   bool
+	User  string   `json:"user,omitempty"`
+	Users []string `json:"users,omitempty"`
+	Group string   `json:"group,omitempty"`
+	All   bool     `json:"all,omitempty"`
 }
 
 // Event is one that was sent, by a webhook or by a user.
@@ -207,13 +208,5 @@ func (e *Event) Stores() bool { return e.TTL != 0 }
 
 // Names tells whether the target names the user.
 func (t Target) Names(user string) bool {
-	if t.User == user {
-		return true
-	}
-	for _, u := range t.Users {
-		if u == user {
-			return true
-		}
-	}
-	return false
+	return t.User == user || slices.Contains(t.Users, user)
 }

@@ -144,10 +144,8 @@ func backoff(ctx context.Context, tries int) error {
 	if tries < 2 {
 		return nil
 	}
-	timer := time.NewTimer(min(10*time.Millisecond<<tries, 500*time.Millisecond))
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(min(10*time.Millisecond<<tries, 500*time.Millisecond)):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
