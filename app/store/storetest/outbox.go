@@ -140,7 +140,7 @@ var callbacks = []promise{
 		f.post(c)
 		for _, again := range []func(){func() {}, f.reopen, f.crash} {
 			again()
-			f.equal("backlog", f.backlog("clinic"), bridge.Backlog{Waiting: 2, Bytes: int64(len(a.Body) + len(b.Body)), Oldest: a.At})
+			f.equal("backlog", f.backlog("clinic"), bridge.Backlog{Waiting: 2, Bytes: int64(len(a.Body) + len(b.Body)), Oldest: b.At})
 			f.equal("the other's backlog", f.backlog("phone"), bridge.Backlog{Waiting: 1, Bytes: int64(len(c.Body)), Oldest: c.At})
 		}
 		got := f.taken("clinic")
