@@ -97,6 +97,8 @@ func setDefaults(v reflect.Value) {
 		switch p := field.Addr().Interface().(type) {
 		case *string:
 			*p = value
+		case *bool:
+			*p = mustRead(strconv.ParseBool(value))
 		case *int:
 			*p = mustRead(strconv.Atoi(value))
 		case *float64:
