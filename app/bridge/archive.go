@@ -66,7 +66,7 @@ func (e *Entry) Check() error {
 		return fmt.Errorf("%w: the hash of a mailbox", ErrBadEntry)
 	case e.Callback != nil && (e.Callback.ID == "" || e.Callback.Backend == "" || e.Callback.Type == ""):
 		return fmt.Errorf("%w: the callback %q", ErrBadEntry, e.Callback.ID)
-	case e.Timer != nil && (e.Timer.User == "" || e.Timer.Seq == 0 || e.Timer.Type != CallbackUnacked && e.Timer.Type != CallbackExpired):
+	case e.Timer != nil && (e.Timer.User == "" || (e.Timer.Seq == 0) != (e.Timer.Type == CallbackOffline)):
 		return fmt.Errorf("%w: a timer of the event %q", ErrBadEntry, e.Timer.EventID)
 	}
 	return nil
@@ -178,10 +178,10 @@ type CallbackEntry struct {
 // TimerEntry is a timer that is not void: see Timer.
 type TimerEntry struct {
 	User      string `json:"user"`
-	Seq       uint64 `json:"seq"` // the message's place in the user's mailbox
+	Seq       uint64 `json:"seq,omitzero"` // the message's place in the user's mailbox; 0 for CallbackOffline
 	Type      string `json:"type"`
-	EventID   string `json:"id"`
-	EventType string `json:"eventType"`
+	EventID   string `json:"id,omitempty"`
+	EventType string `json:"eventType,omitempty"`
 	After     int64  `json:"after,omitzero"` // nanoseconds
 	Due       int64  `json:"due"`
 }

@@ -112,6 +112,9 @@ func (e *Store) Ack(ctx context.Context, user, session, life string, p bridge.Po
 	if user == "" {
 		return errNoUser
 	}
+	if backends, concerned := e.tellsAcks(user); concerned {
+		return e.ackAndTell(ctx, user, session, life, p, backends)
+	}
 	return e.inLife(ctx, func(lf *storeLife) error {
 		keys, head, no := []string{e.mailboxOf(user).h}, uint64(0), ""
 		if !e.cluster {

@@ -123,7 +123,7 @@ func (e *Store) publishOnce(ctx context.Context, lf *storeLife, batch []*appendi
 	for _, a := range batch {
 		keys, args = a.publishArgs(keys, args)
 	}
-	reply, err := e.runOnceDurably(ctx, lf, call{&e.scripts.publish, keys, args})
+	reply, err := e.runOnceDurably(ctx, lf, e.timedPublish(call{&e.scripts.publish, keys, args}, batch))
 	if err != nil {
 		return batch, err
 	}

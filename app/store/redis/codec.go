@@ -35,6 +35,13 @@ const (
 	tagToken
 	tagWanted
 	tagFingerprint // lua/join.lua knows its number
+	tagTries
+	tagSince
+	tagGivenUp
+	tagLast
+	tagAfter
+	tagNumber
+	tagDue
 
 	// These two come last, in this order: scripts look for them there.
 	tagLife byte = 30

@@ -23,7 +23,7 @@ func patientHarness(url string, patience time.Duration) storetest.Harness {
 		prefix := fmt.Sprintf("t%d", prefixes.Add(1))
 		return func() (storetest.Pair, error) {
 			return pair(context.Background(), redis.Options{URL: url, Prefix: prefix, Now: o.Now, MailboxLimit: o.MailboxLimit,
-				MailboxBytes: o.MailboxBytes, Patience: patience})
+				MailboxBytes: o.MailboxBytes, Patience: patience, Backends: o.Backends, MaxCallbacks: o.MaxCallbacks, MaxCallbackBytes: o.MaxCallbackBytes})
 		}
 	}
 }
@@ -31,7 +31,7 @@ func patientHarness(url string, patience time.Duration) storetest.Harness {
 // pair opens a store as both of a pair.
 func pair(ctx context.Context, o redis.Options) (storetest.Pair, error) {
 	s, err := redis.Open(ctx, o)
-	return storetest.Pair{Store: s, Live: s}, err
+	return storetest.Pair{Store: s, Live: s, Outbox: s, Kill: func() { redis.Kill(s) }}, err
 }
 
 // The suite runs with the rights that deploy/README.md gives and no others.
@@ -42,6 +42,7 @@ func TestConformance(t *testing.T) {
 		s := redistest.Start(t, "--appendfsync", "everysec")
 		url := restricted(t, []*redistest.Server{s}, s.URL())
 		t.Run("suite", func(t *testing.T) { storetest.Run(t, harness(url)) })
+		t.Run("outbox", func(t *testing.T) { storetest.RunOutbox(t, harness(url)) })
 		nothingRefused(t, s)
 	})
 	// Meanwhile each primary and its replica change places.
@@ -61,6 +62,7 @@ func TestConformance(t *testing.T) {
 			// A primary that is about to give up its place takes nothing meanwhile: for
 			// some seconds, on a busy machine.
 			storetest.Run(t, patientHarness(url, 20*time.Second))
+			storetest.RunOutbox(t, patientHarness(url, 20*time.Second))
 		})
 		<-done
 		for i, n := range c.Nodes {

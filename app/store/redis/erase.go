@@ -42,10 +42,16 @@ func (e *Store) Erase(ctx context.Context, user string) error {
 	now := e.opts.Now()
 	keys := []string{b.h, b.l, b.m, b.g, b.t, b.logs(), b.tokens(), e.seenKey(b, now), e.seenKey(b, now.Add(-e.opts.IDRetention))}
 	keys = append(keys, e.indexes(b)...)
+	of, err := e.callbacksOf(ctx, b)
+	if err != nil {
+		return err
+	}
+	keys = append(keys, of.keys...)
 	n := bridge.Notice{Kind: bridge.NoticeErased, User: user}
 	if _, err = e.runDurable(ctx, call{&e.scripts.erase, keys, []string{e.channel(), e.self, e.notice(n), itoa(now.UnixNano())}}); err != nil {
 		return err
 	}
+	e.forgetErased(ctx, of)
 	slices.Sort(groups)
 	return e.forgetMember(ctx, user, slices.Compact(groups))
 }

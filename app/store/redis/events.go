@@ -191,6 +191,7 @@ func (e *Store) Recall(ctx context.Context, id string) error {
 	} else {
 		for i, u := range r.users {
 			recall(e.mailboxOf(u), places[i], bridge.Notice{Kind: bridge.NoticeRecalled, User: u, ID: id, Mailbox: places[i]}, false)
+			calls = append(calls, e.recalledTimers(u, places[i])...)
 		}
 	}
 	for _, one := range e.runManyDurably(ctx, calls) {

@@ -37,3 +37,10 @@ func HearOld(e *Store, m *bridge.Message, user string, seq uint64) {
 	head := append([]byte{byte(len(old))}, old...)
 	e.hear("D" + itoa(seq) + " " + string(head) + string(encodeMessage(m)))
 }
+
+// Kill ends a Store as kill -9 of its process would: nothing goes to Redis any more.
+func Kill(e *Store) {
+	e.conns.end()
+	e.closed.Store(true)
+	e.disconnect()
+}

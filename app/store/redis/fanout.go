@@ -105,6 +105,12 @@ func (e *Store) deliverAll(ctx context.Context, m *bridge.Message, users []strin
 		}
 		calls[i] = as[i].deliver(blob, number, only(u))
 	}
+	if err := e.timedDeliver(ctx, calls, as); err != nil {
+		for _, a := range as {
+			e.selfDeliveries.forget(a.selfDelivery)
+		}
+		return err
+	}
 	var failed error
 	var released []string
 	for i, res := range e.runManyDurably(ctx, calls) {

@@ -6,6 +6,14 @@ import "github.com/prometheus/client_golang/prometheus"
 type metrics struct {
 	registerer prometheus.Registerer
 	registered []prometheus.Collector
+	evicted    *prometheus.CounterVec // nil without a registerer
+}
+
+// dropped counts a callback that made room for others, or had none.
+func (m *metrics) dropped(backend, class string) {
+	if m.evicted != nil {
+		m.evicted.WithLabelValues(backend, map[string]string{"u": "user", "e": "event", "m": "message"}[class]).Inc()
+	}
 }
 
 func newMetrics(r prometheus.Registerer, e *Store) (*metrics, error) {
@@ -13,7 +21,11 @@ func newMetrics(r prometheus.Registerer, e *Store) (*metrics, error) {
 	if r == nil {
 		return m, nil
 	}
+	m.evicted = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "hookbridge_callbacks_dropped_total", Help: "Callbacks that made room for others, by backend and kind.",
+	}, []string{"backend", "kind"})
 	for _, c := range []prometheus.Collector{
+		m.evicted,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "hookbridge_redis_listening", Help: "1 while this machine hears the others.",
 		}, e.opts.Guard.Gauge(func() float64 {

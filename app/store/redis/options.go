@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"hookbridge/app/bridge"
 	"hookbridge/app/guard"
 )
 
@@ -44,6 +45,12 @@ type Options struct {
 	BroadcastLimit int
 	BroadcastBytes int
 	IDRetention    time.Duration
+	// Backends are those that callbacks are kept for; none are kept where it is empty.
+	Backends bridge.Backends
+	// MaxCallbacks and MaxCallbackBytes bound what is kept for a backend; those of bridge
+	// when 0.
+	MaxCallbacks     int
+	MaxCallbackBytes int64
 	// A machine renews its lease every Renew. If it has not done so for a Lease, other
 	// machines do not count its sessions any more.
 	Lease time.Duration
@@ -58,13 +65,15 @@ type Options struct {
 	Registerer prometheus.Registerer
 	// Guard catches panics of the store's loops; nil: silently.
 	Guard *guard.Guard
+
+	redisClock bool // Now was nil: where machines have to agree, Redis tells the time
 }
 
 func (o Options) withDefaults() (Options, error) {
 	if o.URL == "" {
 		return o, errors.New("redis: Options.URL is empty")
 	}
-	if o.MailboxLimit < 0 || o.MailboxBytes < 0 || o.BroadcastBytes < 0 || o.BroadcastLimit < 0 || o.IDRetention < 0 || o.WaitReplicas < 0 {
+	if o.MailboxLimit < 0 || o.MailboxBytes < 0 || o.BroadcastBytes < 0 || o.BroadcastLimit < 0 || o.IDRetention < 0 || o.WaitReplicas < 0 || o.MaxCallbacks < 0 || o.MaxCallbackBytes < 0 {
 		return o, errors.New("redis: a limit in Options is negative")
 	}
 	if err := CheckPrefix(o.Prefix); err != nil {
@@ -76,11 +85,13 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.BroadcastBytes, 10*o.MailboxBytes)
 	setDefault(&o.BroadcastLimit, DefaultBroadcastLimit)
 	setDefault(&o.IDRetention, DefaultIDRetention)
+	setDefault(&o.MaxCallbacks, bridge.MaxCallbacks)
+	setDefault(&o.MaxCallbackBytes, bridge.MaxCallbackBytes)
 	setDefault(&o.Lease, DefaultLease)
 	setDefault(&o.Renew, DefaultRenew)
 	setDefault(&o.Patience, DefaultPatience)
 	if o.Now == nil {
-		o.Now = time.Now
+		o.Now, o.redisClock = time.Now, true
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -31,6 +31,7 @@ type scripts struct {
 	tokenAddGroup, tokenRemoveGroup                         script
 	renew, liveMachines, reap, dropSession, forgetMachine   script
 	compareAndSet, releaseShared, mailboxState              script
+	outbox                                                  outboxScripts
 
 	all  []*script
 	life string // lua/life.lua, which runs in no life
@@ -62,7 +63,7 @@ func loadScripts() (*scripts, error) {
 		to.n, to.body = len(s.all), string(lib)+string(body)
 		s.all = append(s.all, to)
 	}
-	return s, nil
+	return s, s.loadOutbox(string(lib))
 }
 
 // scriptHeader sets the constants that lua/lib.lua needs. checked: the last key is the
@@ -179,7 +180,7 @@ func (e *Store) fault(ctx context.Context, err error) error {
 	switch {
 	case err == nil, rueidis.IsRedisNil(err):
 		return nil
-	case errors.Is(err, bridge.ErrUnavailable), errors.Is(err, bridge.ErrClosed), errors.Is(err, bridge.ErrRewound), errors.Is(err, bridge.ErrOtherLife):
+	case errors.Is(err, bridge.ErrUnavailable), errors.Is(err, bridge.ErrClosed), errors.Is(err, bridge.ErrRewound), errors.Is(err, bridge.ErrOtherLife), errors.Is(err, bridge.ErrOutboxFull):
 		return err
 	case ctx.Err() != nil && e.ctx.Err() == nil:
 		return context.Cause(ctx)

@@ -35,6 +35,7 @@ type Store struct {
 	peerRequests   *peerRequests
 	lives          *lives
 	metrics        *metrics
+	outbox         outbox
 	health         health
 
 	gate   sync.RWMutex // held for reading by each call, for writing by Close
@@ -109,7 +110,7 @@ func dial(ctx context.Context, o Options) (*Store, error) {
 		return nil, err
 	}
 	e := &Store{opts: o, client: client, conns: conns, cluster: client.Mode() == rueidis.ClientModeCluster, self: randomName(machineNameLen),
-		leases: newLeases(), selfDeliveries: newSelfDeliveries(), peerRequests: newPeerRequests(), lives: newLives(), heardOnce: make(chan struct{})}
+		leases: newLeases(), selfDeliveries: newSelfDeliveries(), peerRequests: newPeerRequests(), lives: newLives(), outbox: outbox{make(chan struct{}, 1)}, heardOnce: make(chan struct{})}
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	e.all = e.mailboxAt("all")
 	e.health.logger = o.Logger
@@ -179,7 +180,7 @@ func (e *Store) open(ctx context.Context) error {
 	}
 	e.revived = false // the machine is new, and its lease has not lapsed
 	e.loops.Go(func() { e.opts.Guard.Loop("redis lease", e.ctx.Done(), e.keepRenewing) })
-	return nil
+	return e.beginOutbox(ctx)
 }
 
 // inspect refuses a server that is too old and warns of settings that break

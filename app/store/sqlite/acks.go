@@ -91,6 +91,16 @@ func (b *ackBook) failed() {
 	b.batch = nil
 }
 
+// keepTo takes back what is not written of an ack, beyond a place.
+func (b *ackBook) keepTo(user string, p bridge.Position) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if d, ok := b.dirty[user]; ok {
+		d.acked = d.acked.Min(p)
+		b.dirty[user] = d
+	}
+}
+
 // forget drops what is not written of a user who is erased.
 func (b *ackBook) forget(user string) {
 	b.mu.Lock()
@@ -101,7 +111,8 @@ func (b *ackBook) forget(user string) {
 }
 
 // Ack implements bridge.Store. It counts for every Append, Join and Ack that is
-// called after it has returned, and is durable within a second.
+// called after it has returned, and is durable within a second; where backends hear of
+// it, at once.
 func (e *Store) Ack(ctx context.Context, user, session, life string, p bridge.Position) error {
 	if user == "" {
 		return errNoUser
@@ -116,6 +127,9 @@ func (e *Store) Ack(ctx context.Context, user, session, life string, p bridge.Po
 	if e.acks.full() {
 		return bridge.ErrUnavailable
 	}
+	if e.tellsOfAcks(user) {
+		return e.ackNow(ctx, user, session, p)
+	}
 	return e.enqueue(ctx, &request{early: true, write: func(w *writer) error { return w.ack(user, p) }})
 }
 
@@ -123,25 +137,30 @@ func (e *Store) Ack(ctx context.Context, user, session, life string, p bridge.Po
 // its group: an ack beyond the head counts as the head, which must not be that of
 // a message that this group may fail to write.
 func (w *writer) ack(user string, p bridge.Position) error {
+	rec, p, err := w.acking(user, p)
+	if err == nil && p != rec.acked {
+		rec.acked = p
+		w.acks.add(user, p, rec.lastSeen)
+	}
+	return err
+}
+
+// acking returns up to where a user has acked with an ack of p.
+func (w *writer) acking(user string, p bridge.Position) (*record, bridge.Position, error) {
 	rec, err := w.record(user)
 	if err != nil {
-		return err
+		return nil, p, err
 	}
 	all, err := w.record("")
 	if err != nil {
-		return err
+		return nil, p, err
 	}
 	if !rec.seen {
 		// A user who has not joined, or was erased since, owns no messages to all:
 		// there is none to ack, and the user must not get a row.
 		p.Broadcast = 0
 	}
-	p = rec.acked.Max(p.Min(bridge.Position{Mailbox: rec.head, Broadcast: all.head}))
-	if p != rec.acked {
-		rec.acked = p
-		w.acks.add(user, p, rec.lastSeen)
-	}
-	return nil
+	return rec, rec.acked.Max(p.Min(bridge.Position{Mailbox: rec.head, Broadcast: all.head})), nil
 }
 
 // writeAcks puts up to n users' acks into the running transaction.
@@ -158,6 +177,9 @@ func (w *writer) writeAcks(n int) error {
 		w.touch(rec)
 		w.acks.writing = append(w.acks.writing, user)
 		if err := w.sql.save(rec); err != nil {
+			return err
+		}
+		if err := w.ackedTimers(rec); err != nil {
 			return err
 		}
 	}

@@ -145,6 +145,11 @@ func (w *writer) append(a *appending) error {
 		if err := w.deposit(rec, no, nanos(m.Expires), len(m.Event)); err != nil {
 			return err
 		}
+		if w.outbox.on && !m.To.All {
+			if err := w.setTimers(rec, m); err != nil {
+				return err
+			}
+		}
 		if m.Topic != "" {
 			if err := with(w.sql.setTopic).text(rec.user).text(m.Topic).seq(rec.head).exec(); err != nil {
 				return err

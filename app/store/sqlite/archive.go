@@ -144,7 +144,8 @@ func (a *Archive) Begin(ctx context.Context) error {
 func (a *Archive) mustBeEmpty() error {
 	n, err := queryInt(a.conn, `SELECT EXISTS (SELECT 1 FROM log) OR EXISTS (SELECT 1 FROM mail) OR EXISTS (SELECT 1 FROM users)
 		OR EXISTS (SELECT 1 FROM revocations) OR EXISTS (SELECT 1 FROM members) OR EXISTS (SELECT 1 FROM token_members) OR EXISTS (SELECT 1 FROM erased)
-		OR EXISTS (SELECT 1 FROM trails) OR EXISTS (SELECT 1 FROM sights) OR EXISTS (SELECT 1 FROM topics)`)
+		OR EXISTS (SELECT 1 FROM trails) OR EXISTS (SELECT 1 FROM sights) OR EXISTS (SELECT 1 FROM topics)
+		OR EXISTS (SELECT 1 FROM callbacks) OR EXISTS (SELECT 1 FROM timers)`)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", a.path, err)
 	}

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"hookbridge/app/store/local"
@@ -47,4 +48,38 @@ func TestTheEmbeddedStoreKeepsThePromises(t *testing.T) {
 func pair(ctx context.Context, o Options) (storetest.Pair, error) {
 	s, err := Open(ctx, o)
 	return storetest.Pair{Store: s, Live: local.New(s, o.Now)}, err
+}
+
+func TestTheEmbeddedStoreKeepsThePromisesOfAnOutbox(t *testing.T) {
+	storetest.RunOutbox(t, func(t *testing.T, o storetest.Options) storetest.Open {
+		dir := scratch(t)
+		return func() (storetest.Pair, error) {
+			p, err := pair(t.Context(), Options{Dir: dir, Now: o.Now, MailboxLimit: o.MailboxLimit, MailboxBytes: o.MailboxBytes,
+				Backends: o.Backends, MaxCallbacks: o.MaxCallbacks, MaxCallbackBytes: o.MaxCallbackBytes})
+			if err != nil {
+				return p, err
+			}
+			p.Outbox = p.Store.(*Store)
+			p.Kill = func() { dir = image(t, dir) }
+			return p, nil
+		}
+	})
+}
+
+// image copies the files of a store that is open as they are now, which is what is left
+// of it if the process is killed. The main file goes first: what is copied from the
+// write-ahead log into it meanwhile is still in that.
+func image(t *testing.T, dir string) string {
+	t.Helper()
+	to := scratch(t)
+	for _, name := range []string{fileName, fileName + "-wal"} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(to, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return to
 }

@@ -18,7 +18,7 @@ func (a *Archive) Count(ctx context.Context) (int64, error) {
 	}
 	n, err := queryInt(a.conn, `SELECT (SELECT count(*) FROM log) + (SELECT count(*) FROM erased) + (SELECT count(*) FROM users)
 		+ (SELECT count(*) FROM mail) + (SELECT count(*) FROM members) + (SELECT count(*) FROM token_members) + (SELECT count(*) FROM revocations)
-		+ (SELECT count(*) FROM trails) + (SELECT count(*) FROM sights)`)
+		+ (SELECT count(*) FROM trails) + (SELECT count(*) FROM sights) + (SELECT count(*) FROM callbacks) + (SELECT count(*) FROM timers)`)
 	if err != nil {
 		return 0, fmt.Errorf("count what is in %s: %w", a.path, err)
 	}
@@ -54,6 +54,8 @@ var dumped = []struct {
 	{"SELECT ended, trail FROM trails ORDER BY user, ended, session", (*dump).trail},
 	{`SELECT sights.id, sights.user, sights.session, sights.at, log.born, log.expires, log.event IS NOT NULL
 		FROM sights CROSS JOIN log ON log.id = sights.id ORDER BY sights.id, sights.user, sights.session`, (*dump).sight},
+	{`SELECT id, backend, type, user, at, ifnull(due, 0), tries, since, dead, last, body FROM callbacks ORDER BY no`, (*dump).callback},
+	{"SELECT user, seq, kind, due, id, event, after FROM timers ORDER BY user, seq, kind", (*dump).timer},
 }
 
 // Dump implements bridge.Archive.

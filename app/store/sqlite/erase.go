@@ -15,7 +15,7 @@ import (
 
 // Slices of an erasure, each in a transaction that messages share.
 const (
-	eraseMail    = 100    // messages of the mailbox
+	eraseMail    = 100    // messages of the mailbox, or callbacks
 	scrubRows    = 20_000 // rows of log looked through for the user's name
 	vacuumSlice  = 256    // pages given back to the file system
 	truncateTurn = 50     // attempts to empty the write-ahead log
@@ -137,6 +137,9 @@ func (w *writer) erase(user string) (more bool, err error) {
 	if slice.full {
 		rec.trimmed = max(rec.trimmed, letters[len(letters)-1].seq)
 		return true, w.sql.save(rec)
+	}
+	if more, err := w.eraseCallbacks(user); more || err != nil {
+		return more, err
 	}
 	if rec.head > 0 {
 		if err := with(w.sql.markErased).blob(bridge.MailboxHash(user)).seq(rec.head).exec(); err != nil {

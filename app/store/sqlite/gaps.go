@@ -23,6 +23,9 @@ func (w *writer) takeOut(rec *record, seq uint64, size int64) error {
 	if err := with(w.sql.deleteMail).text(rec.user).seq(seq).exec(); err != nil {
 		return err
 	}
+	if err := w.voidTimers(rec.user, seq); err != nil {
+		return err
+	}
 	if rec.held != unknown {
 		rec.held--
 		rec.bytes -= size

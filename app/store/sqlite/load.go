@@ -89,6 +89,10 @@ func (a *Archive) load(e bridge.Entry) error {
 	case e.Sight != nil:
 		s := e.Sight
 		return with(a.sql.addSeen).text(s.ID).text(s.User).text(s.Session).int(s.At).exec()
+	case e.Callback != nil:
+		return a.loadCallback(e.Callback)
+	case e.Timer != nil:
+		return a.loadTimer(e.Timer)
 	}
 	return e.Check() // says of how many kinds it is
 }

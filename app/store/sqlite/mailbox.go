@@ -33,6 +33,8 @@ type record struct {
 	// the difference.
 	deposited, trimmedBytes int64
 
+	wants *wants // what backends want to hear of the user; nil: not looked up yet
+
 	// held counts the unexpired rows, bytes their payload, and soonest is when the
 	// first of them expires (Unix nanoseconds). They are only counted for a
 	// mailbox that might be full.
@@ -157,6 +159,9 @@ func (w *writer) trim(rec *record, limit int, room int64) error {
 			return err
 		}
 		rec.trimmed = seq
+		if err := w.voidTimers(rec.user, seq); err != nil {
+			return err
+		}
 		if err := w.freeOnly(no, rec.user, seq); err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ type metrics struct {
 	commits prometheus.Histogram
 	groups  prometheus.Histogram
 	pruned  prometheus.Counter
+	dropped *prometheus.CounterVec
 	wal     prometheus.GaugeFunc
 	depth   prometheus.GaugeFunc
 
@@ -34,6 +35,9 @@ func newMetrics(r prometheus.Registerer, v *walfile.VFS, q *queue, g *guard.Guar
 		pruned: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "hookbridge_store_expired_total", Help: "Messages taken out because their time had run out.",
 		}),
+		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "hookbridge_store_callbacks_dropped_total", Help: "Callbacks that made room for others, because too many waited for the backend.",
+		}, []string{"backend"}),
 		wal: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "hookbridge_store_wal_bytes", Help: "Length of the write-ahead log in use.",
 		}, g.Gauge(func() float64 { return float64(v.LogEnd()) })),
@@ -45,7 +49,7 @@ func newMetrics(r prometheus.Registerer, v *walfile.VFS, q *queue, g *guard.Guar
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.commits, m.groups, m.pruned, m.wal, m.depth} {
+	for _, c := range []prometheus.Collector{m.commits, m.groups, m.pruned, m.dropped, m.wal, m.depth} {
 		if err := r.Register(c); err != nil {
 			m.close()
 			return nil, err

@@ -16,7 +16,10 @@ import (
 	"hookbridge/app/store/sqlite/walfile"
 )
 
-var _ bridge.Store = (*Store)(nil)
+var (
+	_ bridge.Store  = (*Store)(nil)
+	_ bridge.Outbox = (*Store)(nil)
+)
 
 // fileName is the store's main file.
 const fileName = "bridge.db"
@@ -34,6 +37,7 @@ type Store struct {
 	hub     atomic.Pointer[bridge.Hub]
 	closed  atomic.Bool
 
+	posted  chan struct{} // see Posted
 	queue   *queue
 	acks    *ackBook
 	health  *health
@@ -64,6 +68,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	}
 	e := &Store{
 		opts:   o,
+		posted: make(chan struct{}, 1),
 		queue:  newQueue(o.QueueLimit, o.Patience),
 		acks:   &ackBook{dirty: make(map[string]dirt)},
 		health: &health{logger: o.Logger},

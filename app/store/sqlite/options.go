@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"hookbridge/app/bridge"
 	"hookbridge/app/guard"
 )
 
@@ -41,6 +42,12 @@ type Options struct {
 	// appended, stored or not; DefaultIDRetention when 0. The id of a message
 	// that is kept longer is remembered as long as the message.
 	IDRetention time.Duration
+	// Backends are whom callbacks are stored for; none when empty. MaxCallbacks and
+	// MaxCallbackBytes bound what is kept for each, of what waits and of what was given
+	// up; bridge's when 0.
+	Backends         bridge.Backends
+	MaxCallbacks     int
+	MaxCallbackBytes int64
 	// QueueLimit bounds the requests that wait for the writer, and Patience
 	// how long a caller waits for room before it gets ErrUnavailable.
 	QueueLimit int
@@ -59,7 +66,8 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Dir == "" {
 		return o, errors.New("sqlite: Options.Dir is empty")
 	}
-	if o.MailboxLimit < 0 || o.MailboxBytes < 0 || o.BroadcastBytes < 0 || o.BroadcastLimit < 0 || o.IDRetention < 0 || o.QueueLimit < 0 || o.Patience < 0 {
+	if o.MailboxLimit < 0 || o.MailboxBytes < 0 || o.BroadcastBytes < 0 || o.BroadcastLimit < 0 || o.IDRetention < 0 || o.QueueLimit < 0 || o.Patience < 0 ||
+		o.MaxCallbacks < 0 || o.MaxCallbackBytes < 0 {
 		return o, errors.New("sqlite: a limit in Options is negative")
 	}
 	o.MailboxLimit = orDefault(o.MailboxLimit, DefaultMailboxLimit)
@@ -67,6 +75,8 @@ func (o Options) withDefaults() (Options, error) {
 	o.BroadcastBytes = orDefault(o.BroadcastBytes, 10*o.MailboxBytes)
 	o.BroadcastLimit = orDefault(o.BroadcastLimit, DefaultBroadcastLimit)
 	o.IDRetention = orDefault(o.IDRetention, DefaultIDRetention)
+	o.MaxCallbacks = orDefault(o.MaxCallbacks, bridge.MaxCallbacks)
+	o.MaxCallbackBytes = orDefault(o.MaxCallbackBytes, bridge.MaxCallbackBytes)
 	o.QueueLimit = orDefault(o.QueueLimit, DefaultQueueLimit)
 	o.Patience = orDefault(o.Patience, DefaultPatience)
 	if o.Now == nil {

@@ -82,7 +82,11 @@ func (w *writer) pruneSlice() error {
 	if err != nil {
 		return err
 	}
-	w.prune.backlog = more || moreIDs || moreLogs || moreTokens
+	moreCallbacks, err := w.pruneDead()
+	if err != nil {
+		return err
+	}
+	w.prune.backlog = more || moreIDs || moreLogs || moreTokens || moreCallbacks
 	if !w.prune.backlog {
 		w.prune.backlog, err = w.vacuum()
 	}

@@ -72,6 +72,9 @@ func (w *writer) recallFrom(p place, topic string) error {
 	if p.seq == 0 {
 		return nil
 	}
+	if err := w.voidTimers(p.user, p.seq); err != nil {
+		return err
+	}
 	l, err := w.sql.mailRow(p.user, p.seq)
 	if err != nil || l.no == 0 {
 		return err

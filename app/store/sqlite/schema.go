@@ -151,6 +151,45 @@ var migrations = []string{
 		SELECT grp, user, '', '', 0, until FROM members WHERE until > 0;
 	DELETE FROM members WHERE stored = 0;
 	UPDATE members SET until = 0;`,
+
+	`-- Callbacks that wait (dead is 0) or were given up (dead is when; Unix nanoseconds,
+	-- as all times). rank is which go first where there are too many (see outbox.go);
+	-- due is when to try, NULL behind an earlier message.sent of the user, or dead.
+	CREATE TABLE callbacks (
+		no      INTEGER PRIMARY KEY,
+		id      TEXT NOT NULL,
+		backend TEXT NOT NULL,
+		type    TEXT NOT NULL,
+		user    TEXT NOT NULL,
+		rank    INTEGER NOT NULL,
+		at      INTEGER NOT NULL,
+		due     INTEGER,
+		tries   INTEGER NOT NULL,
+		since   INTEGER NOT NULL,
+		dead    INTEGER NOT NULL,
+		last    TEXT NOT NULL,
+		body    BLOB NOT NULL
+	);
+	CREATE UNIQUE INDEX callbacks_id ON callbacks (id);
+	CREATE INDEX callbacks_due ON callbacks (backend, due) WHERE due IS NOT NULL;
+	CREATE INDEX callbacks_rank ON callbacks (backend, rank) WHERE dead = 0;
+	CREATE INDEX callbacks_user ON callbacks (user, backend, rank, dead);
+	CREATE INDEX callbacks_dead ON callbacks (backend, dead) WHERE dead > 0;
+	CREATE INDEX callbacks_dead_id ON callbacks (backend, id) WHERE dead > 0;
+
+	-- kind: see outboxtimers.go. seq is the message's place in the user's mailbox, 0
+	-- for a timer that is about no message.
+	CREATE TABLE timers (
+		user  TEXT NOT NULL,
+		seq   INTEGER NOT NULL,
+		kind  INTEGER NOT NULL,
+		due   INTEGER NOT NULL,
+		id    TEXT NOT NULL,
+		event TEXT NOT NULL,
+		after INTEGER NOT NULL,
+		PRIMARY KEY (user, seq, kind)
+	) WITHOUT ROWID;
+	CREATE INDEX timers_due ON timers (due);`,
 }
 
 // migrate brings the file to the newest schema, each step in one transaction.

@@ -42,6 +42,8 @@ type statements struct {
 	mailOf, setTargets, markErased                   *sqlite3.Stmt
 	naming, unsign                                   *sqlite3.Stmt
 	eraseAll                                         []*sqlite3.Stmt
+
+	outboxStatements
 }
 
 func newStatements(c *sqlite3.Conn) (*statements, error) {
@@ -125,9 +127,13 @@ func newStatements(c *sqlite3.Conn) (*statements, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.outboxStatements.prepare(c); err != nil {
+		return nil, err
+	}
 	for _, sql := range []string{
 		"DELETE FROM topics WHERE user = ?", "DELETE FROM members WHERE user = ?", "DELETE FROM token_members WHERE user = ?",
-		"DELETE FROM trails WHERE user = ?", "DELETE FROM sights WHERE user = ?", "DELETE FROM users WHERE user = ?",
+		"DELETE FROM trails WHERE user = ?", "DELETE FROM sights WHERE user = ?", "DELETE FROM timers WHERE user = ?",
+		"DELETE FROM users WHERE user = ?",
 	} {
 		var erase *sqlite3.Stmt
 		if err := prepareAll(c, map[**sqlite3.Stmt]string{&erase: sql}); err != nil {

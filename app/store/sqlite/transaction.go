@@ -123,6 +123,7 @@ func (w *writer) admit(group []*request) []*request {
 func (w *writer) transact(group []*request) (wrote bool, err error) {
 	w.now = w.opts.Now().UnixNano()
 	w.touched = w.touched[:0]
+	w.outbox.begin()
 	defer func() {
 		wrote = w.inTx
 		w.inTx = false
@@ -154,6 +155,7 @@ func (w *writer) transact(group []*request) (wrote bool, err error) {
 		return false, err
 	}
 	w.acks.written()
+	w.outbox.written()
 	return true, nil
 }
 
@@ -208,6 +210,7 @@ func (w *writer) fail(group []*request, err error) {
 	}
 	clear(w.sizes)
 	w.acks.failed()
+	w.outbox.failed()
 	w.prune.failed()
 	w.store.health.bad(err)
 	if !errors.Is(err, bridge.ErrUnavailable) {

@@ -38,6 +38,7 @@ type writer struct {
 	loose []int64        // messages to several that this append took out of a mailbox
 
 	acks     *ackBook
+	outbox   *outbox
 	prune    pruner
 	erasures erasures
 	probe    int64
@@ -53,7 +54,10 @@ func newWriter(e *Store, s *statements) (*writer, error) {
 		users: newRecords(recordLimit), acks: e.acks, erasures: erasures{}, buf: make([]byte, 0, 256), sizes: make(map[string]int),
 		reach: make(map[string]int)}
 	var err error
-	w.nextNo, err = s.nextNo()
+	if w.nextNo, err = s.nextNo(); err != nil {
+		return nil, err
+	}
+	w.outbox, err = newOutbox(e, s)
 	return w, err
 }
 

@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"sync"
@@ -53,127 +52,6 @@ func due(ts []bridge.Timer) []string {
 	}
 	slices.Sort(list)
 	return list
-}
-
-// acked are the ids of the callbacks of an ack of u.
-func (f *fixture) acked(backend, user string, ms ...*bridge.Message) []string {
-	ids := []string{}
-	for _, m := range ms {
-		ids = append(ids, bridge.AckedCallback(backend, user, "ses_1", m.ID, m.Type, f.clock.Now()).ID)
-	}
-	return ids
-}
-
-var ackCallbacks = []promise{
-	{"an ack tells of each message it newly covers, once, to each backend that wants it", func(f *fixture) {
-		f.told()
-		f.join("v")
-		one, two, three := f.send(user("v"), time.Hour), f.send(bridge.Target{Users: []string{"w", "v"}}, time.Hour), f.send(user("v"), time.Hour)
-		f.send(user("w"), time.Hour)
-		all := []*bridge.Message{f.send(everybody, time.Hour), f.send(everybody, time.Hour)}
-		f.ack("v", bridge.Position{Mailbox: 2})
-		for _, b := range []string{"clinic", "ward"} {
-			f.same(b+" hears", callbackIDs(f.taken(b)...), f.acked(b, "v", one, two))
-		}
-		f.ack("v", bridge.Position{Mailbox: 1})
-		f.ack("v", bridge.Position{Mailbox: 3, Broadcast: 2})
-		f.ack("v", bridge.Position{Mailbox: 3, Broadcast: 1})
-		f.crash()
-		f.ack("v", bridge.Position{Mailbox: 99, Broadcast: 99})
-		for _, b := range []string{"clinic", "ward"} {
-			f.same(b+" hears", callbackIDs(f.taken(b)...), f.acked(b, "v", three, all[0], all[1]))
-		}
-		f.equal("what the phone hears", f.backlog("phone"), bridge.Backlog{})
-		f.equal("acked", f.join("v").Acked, bridge.Position{Mailbox: 3, Broadcast: 2})
-	}},
-	{"the callback says who acked what, and when", func(f *fixture) {
-		f.told()
-		m := f.send(user("u"), time.Hour)
-		f.ack("u", bridge.Position{Mailbox: 1})
-		want := bridge.AckedCallback("clinic", "u", "ses_1", m.ID, "test", f.clock.Now().UTC())
-		got := f.taken("clinic")
-		f.equal("callbacks", len(got), 1)
-		got[0].At = got[0].At.UTC()
-		if !bytes.Equal(got[0].Body, want.Body) {
-			f.Errorf("%s, want %s", got[0].Body, want.Body)
-		}
-		f.equal("callback", got[0], want)
-	}},
-	{"those whom nobody covers are not told of", func(f *fixture) {
-		f.told()
-		f.join("w")
-		f.send(user("w"), time.Hour)
-		f.send(everybody, time.Hour)
-		f.ack("w", bridge.Position{Mailbox: 1, Broadcast: 1})
-		f.equal("acked", f.join("w").Acked, bridge.Position{Mailbox: 1, Broadcast: 1})
-		for _, b := range backends {
-			f.equal("backlog of "+b.Name, f.backlog(b.Name), bridge.Backlog{})
-		}
-	}},
-	{"messages to all from before the user came are not told of", func(f *fixture) {
-		f.told()
-		f.send(everybody, time.Hour)
-		f.join("u")
-		mine := f.send(everybody, time.Hour)
-		f.ack("u", bridge.Position{Broadcast: 2})
-		f.equal("told", callbackIDs(f.taken("clinic")...), f.acked("clinic", "u", mine))
-	}},
-	{"what is gone is not told of as acked", func(f *fixture) {
-		f.fresh(Options{Backends: backends, MailboxLimit: limit})
-		f.send(user("u"), time.Hour) // is trimmed
-		f.recall(f.send(user("u"), time.Hour).ID)
-		f.send(user("u"), time.Minute)     // expires
-		f.about("t", user("u"), time.Hour) // is replaced
-		kept := f.about("t", user("u"), time.Hour)
-		f.clock.Advance(2 * time.Minute)
-		want := []*bridge.Message{kept}
-		for range limit - 1 {
-			want = append(want, f.send(user("u"), time.Hour))
-		}
-		f.ack("u", bridge.Position{Mailbox: 99})
-		f.same("told", callbackIDs(f.taken("clinic")...), f.acked("clinic", "u", want...))
-	}},
-	{"one ack of many messages tells of each", func(f *fixture) {
-		f.told()
-		var ms []*bridge.Message
-		for range 700 {
-			m := f.message(user("u"))
-			ms = append(ms, m)
-		}
-		for _, r := range f.store.AppendMany(f.ctx, ms) {
-			f.must("append", r.Err)
-		}
-		f.ack("u", bridge.Position{Mailbox: 700})
-		f.same("told", callbackIDs(f.taken("clinic")...), f.acked("clinic", "u", ms...))
-		f.equal("acked", f.join("u").Acked.Mailbox, uint64(700))
-	}},
-	{"a kill leaves an ack with its callbacks, or neither", func(f *fixture) {
-		f.told()
-		const many = 30
-		for range many {
-			f.send(user("u"), time.Hour)
-		}
-		var wg sync.WaitGroup
-		store, begun := f.store, make(chan struct{})
-		wg.Go(func() {
-			for seq := range uint64(many) {
-				if seq == many/3 {
-					close(begun)
-				}
-				if err := store.Ack(f.ctx, "u", "ses_1", store.Life(), bridge.Position{Mailbox: seq + 1}); err != nil {
-					return // it has been killed
-				}
-			}
-		})
-		<-begun
-		f.crash()
-		wg.Wait()
-		acked := f.join("u").Acked.Mailbox
-		f.equal("callbacks", uint64(len(f.taken("clinic"))), acked)
-		if acked < many/3 {
-			f.Errorf("%d acks are left of the %d that had returned", acked, many/3)
-		}
-	}},
 }
 
 var timers = []promise{
@@ -281,41 +159,15 @@ var timers = []promise{
 		f.clock.Advance(time.Hour)
 		f.equal("timers", len(f.timers()), 0)
 	}},
-	{"an acked, recalled, replaced, trimmed or erased message has no timers, and those that were leased do not fire", func(f *fixture) {
-		for what, void := range map[string]func(m *bridge.Message){
-			"acked":    func(*bridge.Message) { f.ack("u", bridge.Position{Mailbox: 1}) },
-			"recalled": func(m *bridge.Message) { f.recall(m.ID) },
-			"replaced": func(*bridge.Message) { f.about("t", user("u"), 100*time.Hour) },
-			"trimmed": func(*bridge.Message) {
-				for range limit {
-					f.send(user("u"), 100*time.Hour)
-				}
-			},
-			"erased": func(*bridge.Message) { f.erase("u") },
-		} {
-			for _, leased := range []bool{false, true} {
-				f.fresh(Options{Backends: backends, MailboxLimit: limit})
-				m := f.message(user("u"))
-				m.Topic, m.Escalate = "t", time.Minute
-				f.append(m)
-				var held []bridge.Timer
-				if leased {
-					f.clock.Advance(time.Minute)
-					held = f.timers()
-					f.equal("leased before it was "+what, len(held), 1)
-				}
-				void(m)
-				f.taken("clinic")
-				for _, t := range held {
-					f.equal("fired though "+what, f.fire(t, "clinic"), false)
-				}
-				f.crash()
-				f.clock.Advance(2 * time.Hour) // its end, too
-				f.equal("due though "+what, len(f.timers()), 0)
-				f.equal("heard though "+what, len(f.taken("clinic")), 0)
-			}
+	voiding("acked", func(f *fixture, _ *bridge.Message) { f.ack("u", bridge.Position{Mailbox: 1}) }),
+	voiding("recalled", func(f *fixture, m *bridge.Message) { f.recall(m.ID) }),
+	voiding("replaced", func(f *fixture, _ *bridge.Message) { f.about("t", user("u"), 100*time.Hour) }),
+	voiding("trimmed", func(f *fixture, _ *bridge.Message) {
+		for range limit {
+			f.send(user("u"), 100*time.Hour)
 		}
-	}},
+	}),
+	voiding("erased", func(f *fixture, _ *bridge.Message) { f.erase("u") }),
 	{"a message that was recalled after its end has not expired", func(f *fixture) {
 		f.told()
 		m := f.send(user("u"), time.Minute)
@@ -377,4 +229,31 @@ var timers = []promise{
 		f.clock.Advance(time.Minute)
 		f.equal("due", len(f.timers()), 0)
 	}},
+}
+
+// voiding is the promise that what is done to a message makes its timers void.
+func voiding(what string, void func(f *fixture, m *bridge.Message)) promise {
+	return promise{"a message that was " + what + " has no timers, and those that were leased do not fire", func(f *fixture) {
+		for _, leased := range []bool{false, true} {
+			f.fresh(Options{Backends: Backends, MailboxLimit: limit})
+			m := f.message(user("u"))
+			m.Topic, m.Escalate = "t", time.Minute
+			f.append(m)
+			var held []bridge.Timer
+			if leased {
+				f.clock.Advance(time.Minute)
+				held = f.timers()
+				f.equal("leased", len(held), 1)
+			}
+			void(f, m)
+			f.taken("clinic")
+			for _, t := range held {
+				f.equal("fired", f.fire(t, "clinic"), false)
+			}
+			f.crash()
+			f.clock.Advance(2 * time.Hour) // its end, too
+			f.equal("due", len(f.timers()), 0)
+			f.equal("heard", len(f.taken("clinic")), 0)
+		}
+	}}
 }

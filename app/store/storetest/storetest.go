@@ -57,7 +57,7 @@ func Run(t *testing.T, h Harness) {
 // RunOutbox holds a store to the promises of bridge.Outbox, as Run does to the others.
 func RunOutbox(t *testing.T, h Harness) {
 	t.Helper()
-	run(t, h, callbacks, bounding, ackCallbacks, timers)
+	run(t, h, callbacks, bounding, ackCallbacks, timers, arming)
 }
 
 func run(t *testing.T, h Harness, groups ...[]promise) {

@@ -260,6 +260,7 @@ local function rare()
     if not e then return 0 end
     M.delete(m, { e[1] })
     M.addRemoved(g, tonumber(place), now, mx)
+    if M.replaced then M.replaced(h, place) end -- see outbox_before.lua
     return M.giveUp(e)
   end
 

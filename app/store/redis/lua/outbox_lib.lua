@@ -1,0 +1,231 @@
+-- What the scripts of the outbox share. It follows lib.lua in them; outbox.go tells the
+-- whole. In a user's slot are, of each backend,
+--   o  callbacks by when each is due; one that is leased is due when its lease ends
+--   q  ids of callbacks that are sent in order, by their numbers; only the first one of
+--      them is in o
+--   b  callbacks that wait, by id (see outboxcodec.go)
+--   d  callbacks that were given up, by id
+-- and of all backends
+--   w  timers by when each is due. A name is 'u' (unacked), 'x' (expired) or 'X' (expired,
+--      and acked after that) and the place, or 'o' (offline). One that is leased is due
+--      half a millisecond before its lease ends, so that nobody else's time is the same
+--   W  what a timer is about, by the same name
+-- In the slot of all callbacks are t, an index of w, and of each backend
+--   z  an index of o: a tag of users' keys, and when something of theirs may be due
+--   a  what waits, by when it was caused: three keys, of user.*, event.* and
+--      message.sent. A member is the id, the tag and the size
+--   y  the bytes that wait
+--   D  what was given up, by id: a member is the id and the tag
+--   x  the same members by when that was
+-- A score in an index is a time in milliseconds, and its fraction says something: .25 that
+-- somebody has written to the user's slot, or is about to, since the score was set; .5
+-- that there was nothing in the slot the last time.
+local O = rare()
+local GRACE = 60000 -- longer than anybody takes from writing into an index to writing into the slot
+
+-- clock returns the time in milliseconds: Redis' own, unless the caller gives one, which
+-- only tests do.
+local function clock(given)
+  if given ~= '' then return tonumber(given) end
+  return O.clock()
+end
+
+-- hint has an index know that something of a tag is due at a time, at the latest.
+local function hint(z, tag, at)
+  local s = call('ZSCORE', z, tag)
+  if not s then
+    call('ZADD', z, int(at), tag)
+    call('PEXPIRE', z, int(YEAR))
+    return
+  end
+  s = tonumber(s)
+  if s > at or s % 1 == 0.5 then
+    call('ZADD', z, int(at), tag)
+  elseif s % 1 ~= 0.25 then
+    call('ZADD', z, string.format('%.2f', math.floor(s) - 0.75), tag)
+  end
+end
+
+-- idle has an index know that there was nothing in a tag's slot, for now.
+local function idle(z, tag, now) call('ZADD', z, string.format('%.1f', now + GRACE + 0.5), tag) end
+
+-- first returns the score of a sorted set's first member as text; '' without one.
+local function first(key) return call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] or '' end
+
+local CLASS = { u = 1, e = 2, m = 3 } -- user.*, event.*, message.sent
+
+local function sizeIn(member) return tonumber(string.match(member, '%d+$')) end
+
+-- unlist takes a callback out of a (k: its three keys, and y).
+local function unlist(k, i, member)
+  if call('ZREM', k[i], member) == 1 then
+    call('SET', k[4], int(math.max(0, (tonumber(call('GET', k[4])) or 0) - sizeIn(member))), 'PX', int(YEAR))
+  end
+end
+
+-- admit puts a callback into a, and takes the oldest out of it until it has room: 1, or 0
+-- if it is there already, or -1 if there is no room for it. What it takes out is added to
+-- evicted, after the backend's number j.
+local function admit(k, c, limits, j, evicted)
+  local i = CLASS[c.class]
+  if call('ZSCORE', k[i], c.member) then return 0 end
+  local n, size = 0, sizeIn(c.member)
+  for all = 1, 3 do n = n + call('ZCOUNT', k[all], '-inf', '+inf') end
+  local bytes = tonumber(call('GET', k[4])) or 0
+  while n > 0 and (n >= limits.most or bytes + size > limits.room) do
+    local from, oldest = 1, call('ZRANGE', k[1], 0, 0)[1]
+    if not oldest and i > 1 then from, oldest = 2, call('ZRANGE', k[2], 0, 0)[1] end
+    if not oldest then return -1 end
+    unlist(k, from, oldest)
+    evicted[#evicted + 1] = j .. ' ' .. from .. ' ' .. oldest
+    n, bytes = n - 1, bytes - sizeIn(oldest)
+  end
+  call('ZADD', k[i], c.at, c.member)
+  call('PEXPIRE', k[i], int(YEAR))
+  call('SET', k[4], int(bytes + size), 'PX', int(YEAR))
+  return 1
+end
+
+-- head makes the first callback in order due, and no other one.
+local function head(k, now)
+  while true do
+    local two = call('ZRANGE', k[2], 0, 1)
+    if not two[1] then return end
+    if call('HEXISTS', k[3], two[1]) == 1 then
+      if two[2] then call('ZREM', k[1], two[2]) end
+      if not call('ZSCORE', k[1], two[1]) then call('ZADD', k[1], int(now), two[1]) end
+      return
+    end
+    call('ZREM', k[2], two[1])
+  end
+end
+
+-- number is where a callback has its number among those in order; see outboxcodec.go.
+local NUMBER, DIGITS = 24, 16
+
+-- store puts a callback into its user's slot (k: o q b d): 1, or 0 if it is there.
+local function store(k, c, now)
+  if call('HEXISTS', k[3], c.id) == 1 or call('HEXISTS', k[4], c.id) == 1 then return 0 end
+  local v, number = c.value, nil
+  if c.class == 'm' then
+    number = string.sub(v, NUMBER, NUMBER + DIGITS - 1)
+    if tonumber(number) == 0 then -- it is new: the last one
+      local last = call('ZREVRANGE', k[2], 0, 0, 'WITHSCORES')[2]
+      number = string.format('%016.0f', math.max(now * 1000, (tonumber(last) or 0) + 1))
+      v = string.sub(v, 1, NUMBER - 1) .. number .. string.sub(v, NUMBER + DIGITS)
+    end
+  end
+  call('HSET', k[3], c.id, v)
+  call('PEXPIRE', k[3], int(YEAR))
+  if number then
+    call('ZADD', k[2], number, c.id)
+    call('PEXPIRE', k[2], int(YEAR))
+    head(k, now)
+  else
+    call('ZADD', k[1], int(now), c.id)
+  end
+  call('PEXPIRE', k[1], int(YEAR))
+  return 1
+end
+
+-- Callbacks come at the end of KEYS and ARGV. KEYS: of each backend o q b d, unless
+-- slot is 0; then of each backend z, the three of a, and y, unless index is 0. ARGV:
+-- of each callback the backend's number, tag, id, class, value, at, size and until when it
+-- may be stored (or empty); then now most room slot index, and how many backends and
+-- callbacks there are. now is empty but in tests.
+local function callbacks()
+  local n = #ARGV
+  local backends, count = tonumber(ARGV[n - 1]), tonumber(ARGV[n])
+  local p = { now = clock(ARGV[n - 6]), list = {}, slot = {}, index = {},
+    limits = { most = tonumber(ARGV[n - 5]), room = tonumber(ARGV[n - 4]) } }
+  local hasSlot, hasIndex = ARGV[n - 3] == '1', ARGV[n - 2] == '1'
+  local k = #KEYS - (hasSlot and 4 * backends or 0) - (hasIndex and 5 * backends or 0)
+  for j = 1, hasSlot and backends or 0 do
+    p.slot[j] = { KEYS[k + 1], KEYS[k + 2], KEYS[k + 3], KEYS[k + 4] }
+    k = k + 4
+  end
+  for j = 1, hasIndex and backends or 0 do
+    p.index[j] = { z = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3], KEYS[k + 4], KEYS[k + 5] }
+    k = k + 5
+  end
+  local a = n - 7 - 8 * count
+  for i = 1, count do
+    local tag, id = ARGV[a + 2], ARGV[a + 3]
+    p.list[i] = { j = tonumber(ARGV[a + 1]), tag = tag, id = id, class = ARGV[a + 4], value = ARGV[a + 5], at = ARGV[a + 6],
+      member = id .. ' ' .. tag .. ' ' .. ARGV[a + 7], till = tonumber(ARGV[a + 8]) }
+    a = a + 8
+  end
+  return p
+end
+
+-- admitAll admits callbacks, or none if one in order has no room. It returns what
+-- admit returned for each, and what was taken out.
+local function admitAll(p)
+  local states, evicted = {}, {}
+  for i, c in ipairs(p.list) do
+    states[i] = admit(p.index[c.j], c, p.limits, c.j, evicted)
+    if states[i] == -1 and c.class == 'm' then
+      for before = 1, i - 1 do
+        local b = p.list[before]
+        if states[before] == 1 then unlist(p.index[b.j], CLASS[b.class], b.member) end
+      end
+      return nil, evicted
+    end
+  end
+  return states, evicted
+end
+
+-- storeAll puts callbacks where they belong, as far as the script can reach it. It
+-- returns 'ok' (or 'full': nothing was stored), what became of each (1 stored, 0 there
+-- already, -1 no room, -2 too late), and what was taken out for them.
+local function storeAll(p)
+  local states, evicted = {}, {}
+  if p.index[1] then
+    states, evicted = admitAll(p)
+    if not states then return { 'full', {}, evicted } end
+  end
+  for i, c in ipairs(p.list) do
+    local admitted = states[i]
+    if admitted ~= -1 then
+      if c.till and c.till <= p.now then states[i] = -2 else states[i] = store(p.slot[c.j], c, p.now) end
+      if p.index[1] then
+        if states[i] == 1 then
+          hint(p.index[c.j].z, c.tag, p.now)
+        elseif admitted == 1 then
+          unlist(p.index[c.j], CLASS[c.class], c.member)
+        end
+      end
+    end
+  end
+  return { 'ok', states, evicted }
+end
+
+-- addTimer adds a timer.
+local function addTimer(w, W, name, due, value, now)
+  call('ZADD', w, due, name)
+  call('HSET', W, name, value)
+  local ttl = tonumber(due) - now + YEAR
+  O.prolong(w, ttl)
+  O.prolong(W, ttl)
+end
+
+local function dropTimer(w, W, name)
+  call('ZREM', w, name)
+  call('HDEL', W, name)
+end
+
+-- void reports whether a timer has no reason any more: its message was acked, trimmed,
+-- recalled or replaced.
+local function void(h, g, name)
+  local kind, place = string.sub(name, 1, 1), tonumber(string.sub(name, 2))
+  if kind == 'o' then return false end
+  local s = call('HMGET', h, 'am', 'tr')
+  if kind ~= 'X' and place <= (tonumber(s[1]) or 0) or place <= (tonumber(s[2]) or 0) then return true end
+  local range = call('ZRANGEBYSCORE', g, int(place), '+inf', 'LIMIT', 0, 1)[1]
+  return range and tonumber(range) <= place
+end
+
+-- dropTimers takes out the timers of a message.
+local function dropTimers(w, W, place)
+  for _, kind in ipairs({ 'u', 'x', 'X' }) do dropTimer(w, W, kind .. place) end
+end

@@ -1,0 +1,25 @@
+-- A lease on a callback ends. KEYS o q b d; ARGV how, id, until when it was leased, its
+-- head (see outboxcodec.go), when it is due again, what is added to a dead one, how
+-- long dead ones are kept, now. how: done, again or dead. Who has lost the lease can only say
+-- that it is done. It returns 1 if the callback does not wait any more, when the next one is due,
+-- and 1 if the callback is among those that were given up.
+local k, how, id = { KEYS[1], KEYS[2], KEYS[3], KEYS[4] }, ARGV[1], ARGV[2]
+local now, v = clock(ARGV[8]), call('HGET', KEYS[3], id)
+if not v or how ~= 'done' and tonumber(call('ZSCORE', k[1], id) or nil) ~= tonumber(ARGV[3]) then
+  return { 0, first(k[1]), call('HEXISTS', k[4], id) }
+end
+v = string.sub(v, 1, 1) .. ARGV[4] .. string.sub(v, 2 + #ARGV[4])
+if how == 'again' then
+  call('HSET', k[3], id, v)
+  call('ZADD', k[1], ARGV[5], id)
+  return { 0, first(k[1]), 0 }
+end
+if how == 'dead' then
+  call('HSET', k[4], id, v .. ARGV[6])
+  call('PEXPIRE', k[4], ARGV[7])
+end
+call('HDEL', k[3], id)
+call('ZREM', k[1], id)
+call('ZREM', k[2], id)
+head(k, now)
+return { 1, first(k[1]), how == 'dead' and 1 or 0 }

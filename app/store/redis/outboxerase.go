@@ -1,0 +1,60 @@
+package redis
+
+import (
+	"context"
+	"slices"
+
+	"github.com/redis/rueidis"
+)
+
+// userCallbacks is what a user has in the outbox, for an erasure.
+type userCallbacks struct {
+	keys    []string            // all of them
+	waiting map[string][]string // of each backend classes and members in its index
+	dead    map[string][]string // of each backend members in its index
+}
+
+// backendNames are the names of all backends that there have ever been: of some that
+// are gone callbacks may still be kept.
+func (e *Store) backendNames(ctx context.Context) ([]string, error) {
+	names, err := e.client.Do(ctx, e.client.B().Smembers().Key(e.backendsKey()).Build()).AsStrSlice()
+	slices.Sort(names)
+	return names, e.fault(ctx, err)
+}
+
+// callbacksOf reads what a user has in the outbox.
+func (e *Store) callbacksOf(ctx context.Context, b mailbox) (of userCallbacks, err error) {
+	of = userCallbacks{waiting: make(map[string][]string), dead: make(map[string][]string)}
+	names, err := e.backendNames(ctx)
+	if err != nil || len(names) == 0 {
+		return of, err
+	}
+	of.keys = b.timerKeys()
+	tag, _ := (&Archive{e: e}).split(b.base)
+	for _, name := range names {
+		k := b.callbackKeys(name)
+		of.keys = append(of.keys, k...)
+		lists, err := repliesOf(ctx, e, k[2:], e.hgetall, (*rueidis.RedisResult).AsStrMap)
+		if err != nil {
+			return of, err
+		}
+		for id, text := range lists[0] {
+			if kept, err := decodeCallback(name, id, text); err == nil {
+				of.waiting[name] = append(of.waiting[name], classOf(kept.Type), callbackMember(id, tag, len(kept.Body)))
+			}
+		}
+		for id := range lists[1] {
+			of.dead[name] = append(of.dead[name], id+" "+tag)
+		}
+	}
+	return of, nil
+}
+
+// forgetErased takes what a user had out of the indexes, which do not name the user.
+func (e *Store) forgetErased(ctx context.Context, of userCallbacks) {
+	e.forgetCallbacks(ctx, of.waiting)
+	for name, members := range of.dead {
+		x := e.callbackIndex(name)
+		e.tryRun(ctx, call{&e.scripts.outbox.unbury, x.dead[:], members})
+	}
+}

@@ -1,0 +1,46 @@
+package redis
+
+// outboxScripts are the files lua/outbox_*.lua, by their names.
+type outboxScripts struct {
+	admit, post, ack, acked, fire, forget, drop, arm script
+	claim, visited, due, lease, settle, settled      script
+	bury, unbury, redrive, timers, recall, presence  script
+	publish, deliver                                 script // lua/publish.lua and lua/deliver.lua with timers
+}
+
+func (s *scripts) loadOutbox(lib string) error {
+	o := &s.outbox
+	read := func(name string) (string, error) {
+		b, err := luaFiles.ReadFile("lua/" + name + ".lua")
+		return string(b), err
+	}
+	own, err := read("outbox_lib")
+	if err != nil {
+		return err
+	}
+	for name, to := range map[string]*script{
+		"admit": &o.admit, "post": &o.post, "ack": &o.ack, "acked": &o.acked, "fire": &o.fire, "forget": &o.forget,
+		"drop": &o.drop, "arm": &o.arm, "claim": &o.claim, "visited": &o.visited, "due": &o.due, "lease": &o.lease,
+		"settle": &o.settle, "settled": &o.settled, "bury": &o.bury, "redrive": &o.redrive, "timers": &o.timers,
+		"recall": &o.recall, "presence": &o.presence, "unbury": &o.unbury, "publish": &o.publish, "deliver": &o.deliver,
+	} {
+		body, err := read("outbox_" + name)
+		if err != nil {
+			return err
+		}
+		if name == "publish" || name == "deliver" {
+			before, err := read("outbox_before")
+			if err != nil {
+				return err
+			}
+			main, err := read(name)
+			if err != nil {
+				return err
+			}
+			body = before + "local function main()\n" + main + "\nend\n" + body
+		}
+		to.n, to.body = len(s.all), lib+own+body
+		s.all = append(s.all, to)
+	}
+	return nil
+}

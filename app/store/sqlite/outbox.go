@@ -1,0 +1,468 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"hookbridge/app/bridge"
+)
+
+// Callbacks lie in one table, and all that is done with them the writer does, so that
+// each is in the commit of what caused it. Leases are in memory: this process alone has
+// the file, and its end frees them.
+//
+// Of a user's messages to a backend only the first has a time at which it is due; the
+// next gets one when that is done or dead.
+
+// Ranks of callbacks: where there are too many, those of the lowest rank go first, and
+// those of the highest never.
+const (
+	rankUser = iota
+	rankEvent
+	rankSent
+	ranks
+)
+
+func rankOf(callback string) int {
+	switch {
+	case callback == bridge.CallbackSent:
+		return rankSent
+	case strings.HasPrefix(callback, "user."):
+		return rankUser
+	}
+	return rankEvent
+}
+
+// stock is how many callbacks there are for a backend, and how many bytes their bodies
+// have.
+type stock struct {
+	waiting   [ranks]int
+	bytes     [ranks]int64
+	dead      int
+	deadBytes int64
+}
+
+func (s *stock) add(rank int, dead bool, n int, bytes int64) {
+	if dead {
+		s.dead += n
+		s.deadBytes += bytes
+		return
+	}
+	s.waiting[rank] += n
+	s.bytes[rank] += bytes
+}
+
+func (s *stock) all() (n int, bytes int64) {
+	for rank := range ranks {
+		n, bytes = n+s.waiting[rank], bytes+s.bytes[rank]
+	}
+	return n, bytes
+}
+
+// lease is one on a callback or a timer.
+type lease struct {
+	key     string
+	backend string // empty for a timer
+	until   int64  // Unix nanoseconds
+}
+
+// timerID names a timer.
+type timerID struct {
+	user string
+	seq  uint64
+	kind int64
+}
+
+// outbox is what the writer knows of callbacks and timers beside what the file has.
+type outbox struct {
+	backends bridge.Backends
+	on       bool // there are backends
+	timed    bool // there are, or there may be timers from when there were
+	limit    stockLimit
+	posted   chan struct{}
+	life     int64 // makes the keys of leases differ from those of before a restart
+	leases   int64 // that were given out
+
+	stocks    map[string]*stock
+	callbacks map[string]lease // by the callback's id
+	timers    map[timerID]lease
+
+	// Of the transaction that runs.
+	before map[string]stock // the stocks that it has changed, as they were
+	leased []string         // callbacks
+	taken  []timerID
+	due    bool // a callback has become due
+}
+
+// stockLimit bounds a stock, what waits and what is dead each.
+type stockLimit struct {
+	n     int
+	bytes int64
+}
+
+func (l stockLimit) exceeded(n int, bytes int64) bool { return n > l.n || bytes > l.bytes }
+
+func newOutbox(e *Store, s *statements) (*outbox, error) {
+	o := &outbox{
+		backends: e.opts.Backends, on: len(e.opts.Backends) > 0, limit: stockLimit{e.opts.MaxCallbacks, e.opts.MaxCallbackBytes},
+		posted: e.posted, life: e.lives.no, stocks: map[string]*stock{}, callbacks: map[string]lease{},
+		timers: map[timerID]lease{}, before: map[string]stock{},
+	}
+	err := with(s.stocks).each(func(r *sqlite3.Stmt) bool {
+		o.stock(r.ColumnText(0)).add(r.ColumnInt(1), r.ColumnBool(2), r.ColumnInt(3), r.ColumnInt64(4))
+		return true
+	})
+	if err != nil {
+		return nil, err
+	}
+	left, err := queryInt(s.conn, "SELECT EXISTS (SELECT 1 FROM timers)")
+	o.timed = o.on || left != 0
+	return o, err
+}
+
+func (o *outbox) stock(backend string) *stock {
+	s := o.stocks[backend]
+	if s == nil {
+		s = new(stock)
+		o.stocks[backend] = s
+	}
+	return s
+}
+
+// change counts callbacks of a transaction: n are more, or less.
+func (o *outbox) change(backend string, rank int, dead bool, n int, bytes int64) {
+	s := o.stock(backend)
+	if _, known := o.before[backend]; !known {
+		o.before[backend] = *s
+	}
+	s.add(rank, dead, n, bytes)
+}
+
+// key makes the key of a new lease.
+func (o *outbox) key() string {
+	o.leases++
+	return fmt.Sprintf("%d.%d", o.life, o.leases)
+}
+
+// begin is called before each transaction, and after it written or failed.
+func (o *outbox) begin() {
+	clear(o.before)
+	o.leased, o.taken, o.due = o.leased[:0], o.taken[:0], false
+}
+
+func (o *outbox) written() {
+	if !o.due {
+		return
+	}
+	select {
+	case o.posted <- struct{}{}:
+	default:
+	}
+}
+
+func (o *outbox) failed() {
+	for backend, was := range o.before {
+		*o.stocks[backend] = was
+	}
+	for _, id := range o.leased {
+		delete(o.callbacks, id)
+	}
+	for _, t := range o.taken {
+		delete(o.timers, t)
+	}
+	o.begin()
+}
+
+// Posted implements bridge.Outbox.
+func (e *Store) Posted() <-chan struct{} { return e.posted }
+
+// Post implements bridge.Outbox.
+func (e *Store) Post(ctx context.Context, cs ...bridge.Callback) error {
+	return e.ask(ctx, &request{needsRoom: true, write: func(w *writer) error {
+		if full, err := w.outboxFull(cs); full || err != nil {
+			return firstOf(err, refuse(bridge.ErrOutboxFull))
+		}
+		return w.post(cs)
+	}})
+}
+
+// outboxFull tells whether messages among some new callbacks have no room, even if
+// everything that may go went.
+func (w *writer) outboxFull(cs []bridge.Callback) (bool, error) {
+	more := map[string]*stock{}
+	for i, c := range cs {
+		if !c.InOrder() || slices.ContainsFunc(cs[:i], func(o bridge.Callback) bool { return o.ID == c.ID }) {
+			continue
+		}
+		if _, known, err := w.sql.callback(c.ID); known || err != nil {
+			if err != nil {
+				return false, err
+			}
+			continue
+		}
+		s := more[c.Backend]
+		if s == nil {
+			s = new(stock)
+			*s = *w.outbox.stock(c.Backend)
+			more[c.Backend] = s
+		}
+		s.add(rankSent, false, 1, int64(len(c.Body)))
+		if w.outbox.limit.exceeded(s.waiting[rankSent], s.bytes[rankSent]) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// post stores callbacks in the running transaction. One of a user who was erased since
+// it was caused is not stored.
+func (w *writer) post(cs []bridge.Callback) error {
+	for _, c := range cs {
+		if at, ok := w.erasures[c.User]; ok && c.At.Before(at) {
+			continue
+		}
+		if err := w.begin(); err != nil {
+			return err
+		}
+		rank, due := rankOf(c.Type), w.now
+		if c.InOrder() {
+			due = 0 // see moveUp
+		}
+		added, err := w.sql.insertCallback(c, rank, due, 0, nanos(c.At), 0, "")
+		if err != nil {
+			return err
+		}
+		if !added {
+			continue
+		}
+		w.outbox.change(c.Backend, rank, false, 1, int64(len(c.Body)))
+		w.outbox.due = w.outbox.due || due != 0
+		if c.InOrder() {
+			if err := w.moveUp(c.User, c.Backend); err != nil {
+				return err
+			}
+		}
+		if err := w.makeRoom(c.Backend); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// insertCallback tells whether there was none of that id.
+func (s *statements) insertCallback(c bridge.Callback, rank int, due int64, tries int, since, dead int64, last string) (bool, error) {
+	body := c.Body
+	if body == nil {
+		body = []byte{}
+	}
+	err := with(s.addCallback).text(c.ID).text(c.Backend).text(c.Type).text(c.User).int(int64(rank)).int(nanos(c.At)).int(due).
+		int(int64(tries)).int(since).int(dead).text(last).blob(body).exec()
+	return err == nil && s.conn.Changes() > 0, err
+}
+
+// callback finds one by its id.
+func (s *statements) callback(id string) (c storedCallback, known bool, err error) {
+	err = with(s.findCallback).text(id).each(func(r *sqlite3.Stmt) bool {
+		c, known = readStored(r), true
+		return false
+	})
+	return c, known, err
+}
+
+// moveUp sees to it that the first of a user's messages to a backend is due, and that
+// no other is.
+func (w *writer) moveUp(user, backend string) error {
+	moved, err := w.sql.moveUp(user, backend, w.now)
+	w.outbox.due = w.outbox.due || moved
+	return err
+}
+
+func (s *statements) moveUp(user, backend string, now int64) (moved bool, err error) {
+	var line []int64
+	var due []bool
+	err = with(s.userLine).text(user).text(backend).each(func(r *sqlite3.Stmt) bool {
+		line, due = append(line, r.ColumnInt64(0)), append(due, r.ColumnBool(1))
+		return true
+	})
+	if err == nil && len(line) > 0 && !due[0] {
+		moved, err = true, with(s.setDue).int(now).int(line[0]).exec()
+	}
+	if err == nil && len(line) > 1 && due[1] {
+		err = with(s.setDue).int(0).int(line[1]).exec()
+	}
+	return moved, err
+}
+
+// makeRoom lets callbacks go where too many wait for a backend.
+func (w *writer) makeRoom(backend string) error {
+	for rank := rankUser; rank < rankSent; {
+		if !w.outbox.limit.exceeded(w.outbox.stock(backend).all()) {
+			return nil
+		}
+		first, err := with(w.sql.firstToGo).text(backend).int(int64(rank)).storedCallbacks()
+		if err != nil {
+			return err
+		}
+		if len(first) == 0 {
+			rank++
+			continue
+		}
+		if err := w.removeCallback(first[0]); err != nil {
+			return err
+		}
+		w.store.metrics.dropped.WithLabelValues(backend).Inc()
+	}
+	return nil
+}
+
+// removeCallback takes one out, in a transaction that has begun.
+func (w *writer) removeCallback(c storedCallback) error {
+	if err := with(w.sql.dropCallback).int(c.no).exec(); err != nil {
+		return err
+	}
+	w.outbox.change(c.backend, c.rank, c.dead, -1, -c.size)
+	return nil
+}
+
+// Lease implements bridge.Outbox.
+func (e *Store) Lease(ctx context.Context, backend string, n int) (due []bridge.Leased, next time.Time, err error) {
+	var got []bridge.Leased
+	var later int64
+	err = e.do(ctx, func(w *writer) (err error) {
+		got, later, err = w.lease(backend, n)
+		return err
+	})
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	return got, instant(later), nil
+}
+
+func (w *writer) lease(backend string, n int) (got []bridge.Leased, next int64, err error) {
+	o := w.outbox
+	until := w.now + int64(bridge.LeaseFor)
+	if n > 0 {
+		err = with(w.sql.dueCallbacks).text(backend).int(w.now).each(func(r *sqlite3.Stmt) bool {
+			id := r.ColumnText(0)
+			if l, ok := o.callbacks[id]; ok && l.until > w.now {
+				return true
+			}
+			l := lease{o.key(), backend, until}
+			o.callbacks[id] = l
+			o.leased = append(o.leased, id)
+			got = append(got, bridge.Leased{
+				Callback: bridge.Callback{ID: id, Backend: backend, Type: r.ColumnText(1), User: r.ColumnText(2),
+					At: instant(r.ColumnInt64(3)), Body: r.ColumnBlob(6, []byte{})},
+				Tries: r.ColumnInt(4), Since: instant(r.ColumnInt64(5)), Key: l.key,
+			})
+			return len(got) < n
+		})
+	}
+	if err != nil || len(got) == n {
+		return got, 0, err
+	}
+	err = with(w.sql.nextCallback).text(backend).int(w.now).each(func(r *sqlite3.Stmt) bool {
+		next = r.ColumnInt64(0)
+		return false
+	})
+	for id, l := range o.callbacks {
+		switch {
+		case l.until <= w.now:
+			delete(o.callbacks, id)
+		case l.backend == backend && (next == 0 || l.until < next):
+			next = l.until
+		}
+	}
+	return got, next, err
+}
+
+// Settle implements bridge.Outbox.
+func (e *Store) Settle(ctx context.Context, done ...bridge.Settlement) error {
+	return e.ask(ctx, &request{
+		write: func(w *writer) error {
+			for _, s := range done {
+				if err := w.settle(s); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		after: func(w *writer) {
+			for _, s := range done {
+				if w.outbox.callbacks[s.ID].key == s.Key {
+					delete(w.outbox.callbacks, s.ID)
+				}
+			}
+		},
+	})
+}
+
+func (w *writer) settle(s bridge.Settlement) error {
+	c, known, err := w.sql.callback(s.ID)
+	if err != nil || !known {
+		return err
+	}
+	l, held := w.outbox.callbacks[s.ID]
+	another := held && l.key != s.Key && l.until > w.now
+	if !s.Done && (another || c.dead) {
+		return nil
+	}
+	if err := w.begin(); err != nil {
+		return err
+	}
+	switch {
+	case s.Done:
+		err = w.removeCallback(c)
+	case s.Again.IsZero():
+		err = w.giveUp(c, s)
+	default:
+		return w.tryAgain(c, s)
+	}
+	if err != nil || c.rank != rankSent {
+		return err
+	}
+	return w.moveUp(c.user, c.backend)
+}
+
+// tryAgain sets when a callback is tried next. One before which an operator has put
+// another waits for that.
+func (w *writer) tryAgain(c storedCallback, s bridge.Settlement) error {
+	due := max(nanos(s.Again), 1)
+	if c.rank == rankSent {
+		err := with(w.sql.userLine).text(c.user).text(c.backend).each(func(r *sqlite3.Stmt) bool {
+			if r.ColumnInt64(0) != c.no {
+				due = 0
+			}
+			return false
+		})
+		if err != nil {
+			return err
+		}
+	}
+	w.outbox.due = w.outbox.due || due != 0 && due <= w.now
+	return with(w.sql.tryLater).int(int64(s.Tries)).text(s.Last).int(due).int(c.no).exec()
+}
+
+// giveUp lays a callback aside, and forgets the oldest of those where there are too many.
+func (w *writer) giveUp(c storedCallback, s bridge.Settlement) error {
+	if err := with(w.sql.layAside).int(int64(s.Tries)).text(s.Last).int(w.now).int(c.no).exec(); err != nil {
+		return err
+	}
+	w.outbox.change(c.backend, c.rank, false, -1, -c.size)
+	w.outbox.change(c.backend, c.rank, true, 1, c.size)
+	for st := w.outbox.stock(c.backend); w.outbox.limit.exceeded(st.dead, st.deadBytes); {
+		oldest, err := with(w.sql.oldestDead).text(c.backend).int(1).storedCallbacks()
+		if err != nil || len(oldest) == 0 {
+			return err
+		}
+		if err := w.removeCallback(oldest[0]); err != nil {
+			return err
+		}
+	}
+	return nil
+}

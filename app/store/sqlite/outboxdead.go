@@ -1,0 +1,230 @@
+package sqlite
+
+import (
+	"context"
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"hookbridge/app/bridge"
+)
+
+// redriveSlice is how many dead callbacks one transaction makes due again.
+const redriveSlice = 250
+
+// Backlog implements bridge.Outbox.
+func (e *Store) Backlog(ctx context.Context, backend string) (bridge.Backlog, error) {
+	var b bridge.Backlog
+	err := e.do(ctx, func(w *writer) (err error) {
+		b, err = w.backlog(backend)
+		return err
+	})
+	if err != nil {
+		return bridge.Backlog{}, err
+	}
+	return b, nil
+}
+
+func (w *writer) backlog(backend string) (b bridge.Backlog, err error) {
+	s := w.outbox.stocks[backend]
+	if s == nil {
+		return b, nil
+	}
+	b.Waiting, b.Bytes = s.all()
+	b.Dead = s.dead
+	for rank := range ranks {
+		err := with(w.sql.oldestOfRank).text(backend).int(int64(rank)).each(func(r *sqlite3.Stmt) bool {
+			if at := instant(r.ColumnInt64(0)); b.Oldest.IsZero() || at.Before(b.Oldest) {
+				b.Oldest = at
+			}
+			return false
+		})
+		if err != nil {
+			return b, err
+		}
+	}
+	return b, nil
+}
+
+// Dead implements bridge.Outbox.
+func (e *Store) Dead(ctx context.Context, backend, after string, n int) ([]bridge.DeadCallback, error) {
+	var list []bridge.DeadCallback
+	err := e.do(ctx, func(w *writer) (err error) {
+		list, err = w.sql.dead(backend, after, n)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
+func (s *statements) dead(backend, after string, n int) (list []bridge.DeadCallback, err error) {
+	err = with(s.deadCallbacks).text(backend).text(after).int(int64(n)).each(func(r *sqlite3.Stmt) bool {
+		list = append(list, bridge.DeadCallback{ID: r.ColumnText(0), Type: r.ColumnText(1), User: r.ColumnText(2),
+			Since: instant(r.ColumnInt64(3)), Tries: r.ColumnInt(4), Last: r.ColumnText(5)})
+		return true
+	})
+	return list, err
+}
+
+// Redrive implements bridge.Outbox.
+func (e *Store) Redrive(ctx context.Context, backend string, ids []string, all bool) error {
+	for after := ""; ; {
+		if all {
+			list, err := e.Dead(ctx, backend, after, redriveSlice)
+			if err != nil || len(list) == 0 {
+				return err
+			}
+			ids = ids[:0:0]
+			for _, c := range list {
+				ids, after = append(ids, c.ID), c.ID
+			}
+		}
+		slice := ids[:min(len(ids), redriveSlice)]
+		full := false
+		err := e.do(ctx, func(w *writer) (err error) {
+			full, err = w.redrive(backend, slice)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if full {
+			return bridge.ErrOutboxFull
+		}
+		if ids = ids[len(slice):]; len(ids) == 0 && !all {
+			return nil
+		}
+	}
+}
+
+// redrive makes dead callbacks due again, up to the first that has no room.
+func (w *writer) redrive(backend string, ids []string) (full bool, err error) {
+	for _, id := range ids {
+		c, known, err := w.sql.callback(id)
+		if err != nil {
+			return false, err
+		}
+		if !known || !c.dead || c.backend != backend {
+			continue
+		}
+		if n, bytes := w.outbox.stock(backend).all(); w.outbox.limit.exceeded(n+1, bytes+c.size) {
+			return true, nil
+		}
+		if err := w.begin(); err != nil {
+			return false, err
+		}
+		due := w.now
+		if c.rank == rankSent {
+			due = 0
+		}
+		if err := with(w.sql.sendAgain).int(w.now).int(due).int(c.no).exec(); err != nil {
+			return false, err
+		}
+		w.outbox.change(backend, c.rank, true, -1, -c.size)
+		w.outbox.change(backend, c.rank, false, 1, c.size)
+		w.outbox.due = true
+		if c.rank == rankSent {
+			if err := w.moveUp(c.user, backend); err != nil {
+				return false, err
+			}
+		}
+	}
+	return false, nil
+}
+
+// pruneDead forgets callbacks that were given up long ago.
+func (w *writer) pruneDead() (more bool, err error) {
+	before := w.now - int64(bridge.DeadCallbacksFor)
+	for backend, s := range w.outbox.stocks {
+		if s.dead == 0 {
+			continue
+		}
+		slice := w.slice(pruneIDs)
+		old, err := with(w.sql.deadBefore).text(backend).int(before).int(slice.left).storedCallbacks()
+		if err != nil {
+			return false, err
+		}
+		for _, c := range old {
+			if err := w.begin(); err != nil {
+				return false, err
+			}
+			if err := w.removeCallback(c); err != nil {
+				return false, err
+			}
+			if !slice.take(c.size) {
+				more = true
+				break
+			}
+		}
+	}
+	return more, nil
+}
+
+// eraseCallbacks removes a slice of those about a user.
+func (w *writer) eraseCallbacks(user string) (more bool, err error) {
+	slice := w.slice(eraseMail)
+	of, err := with(w.sql.callbacksOf).text(user).int(slice.left).storedCallbacks()
+	if err != nil {
+		return false, err
+	}
+	for _, c := range of {
+		if err := w.removeCallback(c); err != nil {
+			return false, err
+		}
+		if !slice.take(c.size) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// callback, timer, loadCallback and loadTimer carry callbacks and timers.
+
+func (d *dump) callback(r *sqlite3.Stmt) error {
+	c := &bridge.CallbackEntry{ID: r.ColumnText(0), Backend: r.ColumnText(1), Type: r.ColumnText(2), User: r.ColumnText(3),
+		At: r.ColumnInt64(4), Due: r.ColumnInt64(5), Tries: r.ColumnInt(6), Since: r.ColumnInt64(7), Dead: r.ColumnInt64(8),
+		Last: r.ColumnText(9), Body: r.ColumnBlob(10, []byte{})}
+	if c.Dead != 0 && c.Dead <= d.now-int64(bridge.DeadCallbacksFor) {
+		return nil
+	}
+	return d.take(bridge.Entry{Callback: c})
+}
+
+func (d *dump) timer(r *sqlite3.Stmt) error {
+	t := readTimer(r)
+	if t.kind == timerUnacked {
+		rec, err := d.sql.user(t.user)
+		if err != nil {
+			return err
+		}
+		if rec.acked.Mailbox >= t.seq {
+			return nil
+		}
+	}
+	return d.take(bridge.Entry{Timer: &bridge.TimerEntry{User: t.user, Seq: t.seq, Type: timerTypes[t.kind], EventID: t.id,
+		EventType: t.event, After: int64(t.after), Due: t.due}})
+}
+
+func (a *Archive) loadCallback(e *bridge.CallbackEntry) error {
+	c := bridge.Callback{ID: e.ID, Backend: e.Backend, Type: e.Type, User: e.User, At: bridge.ArchiveTime(e.At), Body: e.Body}
+	due, now := e.Due, a.opts.Now().UnixNano()
+	if due == 0 && e.Dead == 0 && !c.InOrder() {
+		due = now
+	}
+	added, err := a.sql.insertCallback(c, rankOf(c.Type), due, e.Tries, e.Since, e.Dead, e.Last)
+	if err != nil || !added || !c.InOrder() || e.Dead != 0 {
+		return err
+	}
+	_, err = a.sql.moveUp(c.User, c.Backend, now)
+	return err
+}
+
+func (a *Archive) loadTimer(e *bridge.TimerEntry) error {
+	kind, ok := kindOf(e.Type)
+	if !ok {
+		return bridge.ErrBadEntry
+	}
+	return a.sql.insertTimer(timerRow{timerID{e.User, e.Seq, kind}, e.Due, e.EventID, e.EventType, time.Duration(e.After)})
+}
