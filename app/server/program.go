@@ -29,6 +29,9 @@ const (
 // Demo is the page that dev serves.
 type Demo = handlers.Demo
 
+// DemoCallbacks is what the page shows of callbacks.
+type DemoCallbacks = handlers.DemoCallbacks
+
 // Program is the wired house: engine, bridge, edge.
 type Program struct {
 	settings Settings
