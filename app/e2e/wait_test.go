@@ -139,6 +139,7 @@ func TestADrainAnswersThoseWhoWaitAtOnce(t *testing.T) {
 // The pong of a message and the wait of its caller race: whoever is first, the
 // caller is told.
 func TestAWaitNeverMissesThePongThatAnswersForIt(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := start(t)
 	w.connect("patient-1", "").pump()
