@@ -63,7 +63,7 @@ func (b *Bridge) Accept(conn Conn, h Handshake) {
 		err = &refusal{code: wire.CloseInternal, reason: brokenReason}
 	}
 	b.enterMu.Lock()
-	delete(b.greeting, conn)
+	delete(b.unauthenticated, conn)
 	b.enterMu.Unlock()
 	if err != nil {
 		var r *refusal
@@ -94,7 +94,7 @@ func (b *Bridge) enter(conn Conn) bool {
 		return false
 	}
 	b.running.Add(1)
-	b.greeting[conn] = struct{}{}
+	b.unauthenticated[conn] = struct{}{}
 	return true
 }
 

@@ -104,13 +104,13 @@ type Bridge struct {
 	users   *userLimits
 	heavy   chan struct{} // one in it for each heavy call of an operator
 	guard   *guard.Guard
-	// refusals bounds what callers who have proven nothing write into the logs.
+	// refusals bounds what unauthenticated callers write into the logs.
 	refusals *Refusals
 
-	enterMu  sync.Mutex // orders draining against running and guards greeting
-	draining atomic.Bool
-	running  sync.WaitGroup    // connections that Accept has taken, until they end
-	greeting map[Conn]struct{} // those that are no sessions yet
+	enterMu         sync.Mutex // orders draining against running and guards unauthenticated
+	draining        atomic.Bool
+	running         sync.WaitGroup    // connections that Accept has taken, until they end
+	unauthenticated map[Conn]struct{} // those that have not shown a good token yet
 }
 
 // New wires a Bridge to its store and to those who are live, and starts to listen
@@ -118,7 +118,7 @@ type Bridge struct {
 func New(cfg Config, store Store, live Live, auth Authenticator) *Bridge {
 	cfg.fill()
 	b := &Bridge{cfg: cfg, store: store, live: live, auth: auth, log: cfg.Logger, audit: cfg.Audit, guard: cfg.Guard,
-		greeting: make(map[Conn]struct{}), users: newUserLimits(cfg.UserRate, cfg.UserBytes), heavy: make(chan struct{}, maxHeavy)}
+		unauthenticated: make(map[Conn]struct{}), users: newUserLimits(cfg.UserRate, cfg.UserBytes), heavy: make(chan struct{}, maxHeavy)}
 	b.refusals = newRefusals(cfg.Logger, cfg.Audit)
 	b.refusals.after = func(d time.Duration, f func()) {
 		time.AfterFunc(d, func() { b.guard.Run("refusals", f) })
@@ -177,7 +177,7 @@ func (b *Bridge) Draining() bool { return b.draining.Load() }
 // MaxBytes is the largest event and frame, bytes.
 func (b *Bridge) MaxBytes() int { return b.cfg.MaxBytes }
 
-// Refusals bounds what is written of callers who have proven nothing, here and at
+// Refusals bounds what is written of unauthenticated callers, here and at
 // the edge.
 func (b *Bridge) Refusals() *Refusals { return b.refusals }
 

@@ -16,7 +16,7 @@ import (
 func (b *Bridge) Drain(ctx context.Context) error {
 	b.enterMu.Lock()
 	first := !b.draining.Swap(true)
-	for conn := range b.greeting {
+	for conn := range b.unauthenticated {
 		go b.guard.Run("connection", func() {
 			conn.WriteClose(wire.CloseRestart, "the machine restarts", time.Now().Add(closeWait))
 		})
@@ -48,7 +48,7 @@ func (b *Bridge) Drain(ctx context.Context) error {
 	}
 	b.enterMu.Lock()
 	defer b.enterMu.Unlock()
-	for conn := range b.greeting {
+	for conn := range b.unauthenticated {
 		conn.Abort()
 	}
 	return fmt.Errorf("%d sessions were cut off when the drain's time was up", len(left))
