@@ -194,7 +194,7 @@ func TestAConnectionIsCountedUntilItIsClosedAndOnce(t *testing.T) {
 	_ = b.Close()
 	b.markAuthenticated()
 	b.becomeSession()
-	if n := l.count(); n != 0 || l.unauthenticated.n+l.upgraded.n+l.authenticated.n != 0 {
+	if n := l.count(); n != 0 || l.unauthenticated.Len()+l.upgraded.Len()+l.authenticated.Len() != 0 {
 		t.Errorf("%d are open, and lists hold some", n)
 	}
 }

@@ -63,7 +63,7 @@ func (b *Bridge) Accept(conn Conn, h Handshake) {
 		err = &refusal{code: wire.CloseInternal, reason: brokenReason}
 	}
 	b.enterMu.Lock()
-	delete(b.greeting, conn)
+	delete(b.unauthenticated, conn)
 	b.enterMu.Unlock()
 	if err != nil {
 		var r *refusal
@@ -82,7 +82,7 @@ func (b *Bridge) Accept(conn Conn, h Handshake) {
 		b.noteRefused(conn, wire.CloseForbidden, ErrRevoked.Error())
 	}
 	begun = true
-	go s.live()
+	go s.serve()
 }
 
 // enter counts a call of Accept, unless the bridge is draining. Drain sets its
@@ -94,11 +94,11 @@ func (b *Bridge) enter(conn Conn) bool {
 		return false
 	}
 	b.running.Add(1)
-	b.greeting[conn] = struct{}{}
+	b.unauthenticated[conn] = struct{}{}
 	return true
 }
 
-// RefuseConnection ends a connection as Refuse does, and notes it in the log and
+// RefuseConnection refuses a connection as Refuse does, and notes it in the log and
 // the audit log, as far as Refusals allows.
 func (b *Bridge) RefuseConnection(conn Conn, code wire.CloseCode, reason string) {
 	b.noteRefused(conn, code, reason)
@@ -112,8 +112,8 @@ func (b *Bridge) noteRefused(conn Conn, code wire.CloseCode, reason string) {
 	}
 }
 
-// Refuse ends a connection that never became a session, and says why while the
-// peer's own close is awaited.
+// Refuse closes a connection that never became a session, with the reason, and waits
+// for the peer's own close. It writes nothing into logs: RefuseConnection does that.
 func (b *Bridge) Refuse(conn Conn, code wire.CloseCode, reason string) {
 	go b.guard.Run("connection", func() {
 		for {
@@ -161,16 +161,6 @@ func (b *Bridge) handshake(conn Conn, h Handshake) (s *Session, after string, er
 		return nil, "", &refusal{code: wire.CloseOverloaded, reason: ErrFull.Error()}
 	}
 	return b.newSession(conn, id, h), after, nil
-}
-
-// Admit refuses an identity whose token was revoked, for those who open no session:
-// one that joins is refused there. Errors: ErrRevoked, and the store's.
-func (b *Bridge) Admit(ctx context.Context, id Identity) error {
-	revoked, err := b.store.Revoked(ctx, id.User, id.TokenID, id.Issued)
-	if err == nil && revoked {
-		return ErrRevoked
-	}
-	return err
 }
 
 // truncate fits a reason into a close frame (RFC 6455 §5.5: 123 bytes of UTF-8).
@@ -226,7 +216,7 @@ func (b *Bridge) firstFrame(conn Conn, plain bool) (token, after string, err err
 // readText reads until the first text message and answers pings meanwhile.
 func (b *Bridge) readText(conn Conn) ([]byte, error) {
 	// As many frames as a session may send at once, counted in the same way.
-	for left := b.cfg.FrameBurst * fragmentsAFrame; left > 0; {
+	for left := frameBurst * fragmentsAFrame; left > 0; {
 		kind, payload, err := conn.Read()
 		if err != nil {
 			if code, reason := readFailure(err); code != 0 {

@@ -1,13 +1,15 @@
 package bridge
 
 import (
-	"hookbridge/app/wire"
 	"strconv"
 	"strings"
 	"time"
+
+	"hookbridge/app/wire"
 )
 
-// tick is the session's one timer: heartbeat, silence, and the token's end.
+// tick is the session's one timer: the token's end (expiry.go), silence, and the
+// heartbeat.
 func (s *Session) tick() {
 	defer s.recoverPanic()
 	s.mu.Lock()
@@ -16,28 +18,17 @@ func (s *Session) tick() {
 		return
 	}
 	now, wall := time.Now(), s.b.cfg.Now()
-	left := s.identity.Expires.Sub(wall)
-	if left <= 0 {
-		s.end(wire.CloseUnauthorized, "the token has expired", true)
+	if s.expire(wall) {
 		return
 	}
 	if !s.oneWay && now.Sub(s.heard) > 2*s.b.cfg.PingEvery+s.b.cfg.PingEvery/2 {
 		s.end(wire.CloseInternal, "nothing heard for too long", false)
 		return
 	}
-	if s.warning.take(wall) && !s.plain {
-		s.push(own(wire.TokenExpiring{InMs: left.Milliseconds()}.Frame()))
-	}
 	if !now.Before(s.pingAt) {
 		s.pingAt = now.Add(s.b.cfg.PingEvery)
 		s.push(item{}) // an empty item is a ping
 	}
-	s.arm()
-}
-
-// expect plans the warning before a new token's end, and sets the timer; mu is held.
-func (s *Session) expect() {
-	s.warning.plan(s.b.cfg.Now(), s.identity.Expires, s.b.cfg.ExpiryWarning)
 	s.arm()
 }
 
@@ -106,14 +97,14 @@ func (s *Session) pong(payload []byte) {
 	if err != nil {
 		return // an unsolicited pong may carry anything (RFC 6455 §5.5.3)
 	}
-	if c, ok := s.answer(h); ok && s.plain {
+	if c, ok := s.takePong(h); ok && s.plain {
 		s.ack(c)
 	}
 }
 
-// answer marks as received what a pong answers for, and returns its cursor; false for
+// takePong marks as received what a pong answers for, and returns its cursor; false for
 // a pong whose place or counters no ping of ours had.
-func (s *Session) answer(h heartbeat) (c cursor, ok bool) {
+func (s *Session) takePong(h heartbeat) (c cursor, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if h.rewinds != s.rewinds || !s.written.Covers(h.at) || h.frames > s.framesWritten {

@@ -1,8 +1,9 @@
 package bridge
 
 import (
-	"hookbridge/app/wire"
 	"sync"
+
+	"hookbridge/app/wire"
 )
 
 // item is one thing to write: a frame, a delivery, or (empty) a ping.
@@ -62,7 +63,7 @@ func (s *Session) offer(d Delivery) bool {
 				s.skip = make(map[string]struct{})
 			}
 			s.skip[d.Message.ID] = struct{}{}
-			s.moreStored = true
+			s.moreStored = true // the message is left out, so that nothing waits for the writer
 		} else if stored {
 			s.push(item{d: d, skip: true})
 		}
@@ -119,9 +120,7 @@ func (s *Session) reply(f wire.Frame) {
 // push queues an item and sees that a writer runs; mu is held.
 func (s *Session) push(it item) bool {
 	n := it.size()
-	if len(s.queue) >= s.b.cfg.QueueFrames || s.queued+n > s.b.cfg.QueueBytes {
-		s.b.metrics.overflows.Inc()
-		s.end(wire.CloseSlow, "too slow: the queue overflowed; reconnect with the last cursor", false)
+	if s.overflowed(n) {
 		return false
 	}
 	if s.queue == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
 	"hookbridge/app/wire"
 )
 
@@ -55,20 +56,6 @@ func (s *Session) renew(ctx context.Context, id Identity) error {
 		return fmt.Errorf("join: %w", err)
 	}
 	s.identity, s.suspect = id, false
-	s.expect()
+	s.planExpiry()
 	return nil
-}
-
-// revoked ends the session where a revocation covers its token. While a newer
-// token is on its way, the older one decides only if the newer does not come in.
-func (s *Session) revoked(r Revocation) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	covers := func(id *Identity) bool { return r.Covers(id.TokenID, id.Issued) }
-	switch {
-	case s.next == nil && covers(&s.identity), s.next != nil && covers(s.next):
-		s.end(wire.CloseForbidden, ErrRevoked.Error(), false)
-	case s.next != nil && covers(&s.identity):
-		s.suspect = true
-	}
 }

@@ -135,21 +135,6 @@ type SeenAt struct {
 	At      time.Time
 }
 
-// Revocation says which tokens of a user are no longer good; exactly one member
-// is set.
-type Revocation struct {
-	TokenID      string    `json:"tokenId,omitempty"` // the one with this jti
-	IssuedBefore time.Time `json:"issuedBefore"`      // all issued before; those without iat too
-}
-
-// Covers reports whether the revocation ends a token.
-func (r Revocation) Covers(tokenID string, issuedAt time.Time) bool {
-	if r.TokenID != "" {
-		return tokenID == r.TokenID
-	}
-	return issuedAt.Before(r.IssuedBefore)
-}
-
 // Bounds of what a store keeps and lists.
 const (
 	MaxGroupMembers = 10_000 // members of one group
@@ -186,7 +171,7 @@ type Store interface {
 	// [0-9a-z]. A life ends wherever the store may have gone back in time: a
 	// backup was restored, a log was cut, a replica that lagged was promoted.
 	// Lives have random names, so that one which was lost is never mistaken for
-	// another, and each continues the one before it in the store's own list. An
+	// another, and each continues the one before it in the store's own list. A
 	// store that cannot tell a restart from a restored backup begins a life
 	// with each start. (Kafka calls this a leader epoch: KIP-101, KIP-320.)
 	Life() string

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -93,32 +94,32 @@ func (ws *waits) delivering(user string, d *Delivery) {
 }
 
 // merge adds what is newly known of a user to a wait; mu is held.
-func (ws *waits) merge(w *wait, user string, now awaited) {
+func (ws *waits) merge(w *wait, user string, news awaited) {
 	u := w.users[user]
 	if u == nil {
-		w.users[user] = &now
+		w.users[user] = &news
 		ws.byUser[user] = append(ws.byUser[user], w)
-		if now.status.Less(w.level) {
+		if news.status.Less(w.level) {
 			w.left++
 		}
 		return
 	}
-	u.mailbox, u.broadcast = max(u.mailbox, now.mailbox), max(u.broadcast, now.broadcast)
-	u.sessions = max(u.sessions, now.sessions)
-	ws.raise(w, user, u, now.status)
+	u.mailbox, u.broadcast = max(u.mailbox, news.mailbox), max(u.broadcast, news.broadcast)
+	u.sessions = max(u.sessions, news.sessions)
+	ws.raise(w, user, u, news.status)
 }
 
 // raise notes that a user has come further; mu is held.
-func (ws *waits) raise(w *wait, user string, u *awaited, now Status) {
-	if !u.status.Less(now) {
+func (ws *waits) raise(w *wait, user string, u *awaited, status Status) {
+	if !u.status.Less(status) {
 		return
 	}
-	if u.status.Less(w.level) && !now.Less(w.level) {
+	if u.status.Less(w.level) && !status.Less(w.level) {
 		w.left--
 	}
-	u.status = now
+	u.status = status
 	if w.asker != "" {
-		ws.tell(Notice{Kind: NoticeReached, To: w.asker, User: user, ID: w.id, Status: now, Sessions: u.sessions,
+		ws.tell(Notice{Kind: NoticeReached, To: w.asker, User: user, ID: w.id, Status: status, Sessions: u.sessions,
 			Mailbox: u.mailbox, Broadcast: u.broadcast})
 	}
 	w.check()
@@ -235,7 +236,8 @@ func (ws *waits) acked(user string, p Position) {
 	})
 }
 
-// remove ends a wait and returns how far everybody came, who was online.
+// remove takes a wait off the lists and returns how far each recipient who was online
+// has come.
 func (ws *waits) remove(w *wait) map[string]*awaited {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -277,3 +279,84 @@ func (ws *waits) endAll() {
 		}
 	}
 }
+
+// await returns when every recipient who was online has come to the level of w, when
+// ctx ends, or when the machine is about to stop.
+func (b *Bridge) await(ctx context.Context, w *wait, m *Message, r *Receipt) {
+	elsewhere := 0
+	switch {
+	case r.Duplicate:
+		if !b.expectAgain(ctx, w, m, r) {
+			return
+		}
+	case m.To.All:
+		elsewhere = r.Sessions // the machines that have them will tell whose they are
+	default:
+		for i := range r.Recipients {
+			if rc := &r.Recipients[i]; rc.Sessions > 0 {
+				b.waits.expect(w, rc.User, awaited{mailbox: rc.Seq, sessions: rc.Sessions, status: StatusSent})
+			}
+		}
+	}
+	b.waits.allKnown(w, elsewhere)
+	select {
+	case <-w.done:
+	case <-ctx.Done():
+	}
+}
+
+// expectAgain waits for those who have an event that was appended earlier. An ack that
+// comes after holding has asked for their status and before the wait is set up would be
+// missed: so the store is asked once more afterwards. It returns false where that fails.
+func (b *Bridge) expectAgain(ctx context.Context, w *wait, m *Message, r *Receipt) bool {
+	if m.To.All {
+		for _, user := range b.hub.present() {
+			b.hub.expect(w, user, awaited{broadcast: r.Broadcast})
+		}
+		return true
+	}
+	for i, h := range b.holding(ctx, m.ID, r.Recipients) {
+		rc := &r.Recipients[i]
+		u := awaited{mailbox: rc.Seq, sessions: h.sessions, status: h.status}
+		if u.sessions == 0 {
+			continue
+		}
+		if rc.Acked {
+			u.status = StatusAcked
+		}
+		b.waits.expect(w, rc.User, u)
+		b.hub.expect(w, rc.User, u)
+		if err := b.live.Tell(ctx, Notice{Kind: NoticeWanted, User: rc.User, ID: m.ID, Mailbox: rc.Seq, Status: w.level}); err != nil {
+			return false
+		}
+	}
+	// The event is stored already, so that Append stores nothing: it answers as for any
+	// duplicate, with who has acked it by now.
+	again, err := b.store.Append(ctx, m)
+	if err != nil {
+		return false
+	}
+	for i := range again.Recipients {
+		if rc := &again.Recipients[i]; rc.Acked {
+			b.waits.acked(rc.User, Position{Mailbox: rc.Seq})
+		}
+	}
+	return true
+}
+
+// Wait is how long a caller wants to wait until the event has come how far. The
+// zero Wait waits for nothing.
+type Wait struct {
+	For     Status // StatusReceived or StatusAcked
+	Timeout time.Duration
+	// Caller ends the wait early when it ends, as it does when whoever waits for
+	// the answer hangs up; nil never ends.
+	Caller context.Context
+	// Stored, where set, is called once, after the events were stored (or
+	// refused) and before the wait: what was held for the storing can be given
+	// back to others then.
+	Stored func()
+}
+
+// MaxWait bounds Wait.Timeout.
+const MaxWait = 30 * time.Second

@@ -196,8 +196,7 @@ func mustRead[T any](v T, err error) T {
 
 // withoutPath is what went wrong with a file whose name may not be one, but a key.
 func withoutPath(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return p.Err
 	}
 	return err

@@ -28,7 +28,7 @@ const (
 // Demo is the page that dev serves.
 type Demo = handlers.Demo
 
-// Program is the wired house: engine, bridge, edge.
+// Program is all that serve and dev run: the store, the bridge and the HTTP server.
 type Program struct {
 	settings Settings
 	log      *slog.Logger
@@ -45,8 +45,8 @@ type Program struct {
 	undo        []func() error // in order of birth; Stop runs it backwards
 }
 
-// NewProgram wires the rooms; what was built is taken down again if a later one
-// fails.
+// NewProgram builds the parts of the program. If one fails, those that were built
+// before it are stopped again.
 func NewProgram(ctx context.Context, s Settings, demo *Demo, log *slog.Logger) (p *Program, err error) {
 	p = &Program{settings: s, log: log, served: make(chan error, 1)}
 	defer func() {
@@ -99,8 +99,8 @@ func NewProgram(ctx context.Context, s Settings, demo *Demo, log *slog.Logger) (
 		Bridge: p.bridge, Webhooks: webhooks, Senders: senders, Tokens: tokens, Tickets: tickets,
 		Registry: registry, Logger: log, Guard: p.guard, Origins: p.front.origins, Proxies: p.front.proxies,
 		PathPrefix: s.PathPrefix, HideMetrics: s.MetricsListen != "",
-		MaxConnections: s.MaxConnections, MaxUnauthenticated: s.MaxUnproven,
-		MaxPendingPerAddress: s.MaxPending, MaxBatchBytes: s.MaxBatchBytes, ConnectRate: s.ConnectRate, Demo: demo,
+		MaxConnections: s.MaxConnections, MaxUnauthenticated: s.MaxUnauthenticated,
+		MaxUnauthenticatedPerAddress: s.MaxUnauthenticatedPerAddress, MaxBatchBytes: s.MaxBatchBytes, ConnectRate: s.ConnectRate, Demo: demo,
 		RequestTimeout: s.Times.Request, PublishTimeout: s.Times.Publish, MessageTimeout: s.Times.Message,
 	})
 	return p, nil

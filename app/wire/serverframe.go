@@ -197,9 +197,6 @@ func AppendEventHead(b, cursor []byte, replay bool) []byte {
 }
 
 func appendString(b []byte, s string) []byte {
-	out, err := jsontext.AppendQuote(b, s)
-	if err != nil { // invalid UTF-8: AppendQuote has written replacement characters
-		return out
-	}
+	out, _ := jsontext.AppendQuote(b, s) // for invalid UTF-8, its one error, it has written replacement characters
 	return out
 }

@@ -126,9 +126,7 @@ func (f *fixture) fillMailboxes() {
 	signed.Expires = f.clock.Now().Add(long).UTC()
 	f.append(signed)
 	for _, u := range []string{"ada", "hal"} {
-		if err := f.store.Seen(f.ctx, u, "ses_"+u, signed.ID, f.clock.Now().UTC()); err != nil {
-			f.Fatalf("seen: %v", err)
-		}
+		f.ok("seen", f.store.Seen(f.ctx, u, "ses_"+u, signed.ID, f.clock.Now().UTC()))
 	}
 }
 
@@ -149,9 +147,7 @@ func (f *fixture) fillPeople() {
 	f.send(user("fay"), long)
 	noon := f.clock.Now().UTC().Truncate(time.Second)
 	for u, r := range map[string]bridge.Revocation{"ned": {TokenID: "stolen"}, "ole": {IssuedBefore: noon}, "gus": {TokenID: "late"}} {
-		if err := f.store.Revoke(f.ctx, u, r); err != nil {
-			f.Fatalf("revoke: %v", err)
-		}
+		f.ok("revoke", f.store.Revoke(f.ctx, u, r))
 	}
 	for i, u := range []string{"ada", "bob", "cyd", "dan", "jon", "kim"} {
 		log := logOf(u, "ses_"+u, f.clock.Now())

@@ -62,10 +62,7 @@ func (f *fixture) fresh(o Options) {
 
 func (f *fixture) start() {
 	f.Helper()
-	p, err := f.backend.Open()
-	if err != nil {
-		f.Fatalf("open: %v", err)
-	}
+	p := must(f.backend.Open())(f, "open")
 	f.store, f.live = p.Store, p.Live
 	f.table.restart()
 	f.store.Listen(f.heard)
@@ -78,9 +75,7 @@ func (f *fixture) start() {
 
 func (f *fixture) close() {
 	f.Helper()
-	if err := f.store.Close(); err != nil {
-		f.Fatalf("close: %v", err)
-	}
+	f.ok("close", f.store.Close())
 }
 
 func (f *fixture) reopen() {
@@ -110,6 +105,24 @@ func eventOf(id string) []byte {
 }
 
 func digestOf(event []byte) [sha256.Size]byte { return sha256.Sum256(event) }
+
+// ok ends the test where a call has failed.
+func (f *fixture) ok(call string, err error) {
+	f.Helper()
+	if err != nil {
+		f.Fatalf("%s: %v", call, err)
+	}
+}
+
+// must is the value of a call, and ends the test where that has failed:
+// must(f.store.Groups(f.ctx, user))(f, "groups").
+func must[T any](v T, err error) func(f *fixture, call string) T {
+	return func(f *fixture, call string) T {
+		f.Helper()
+		f.ok(call, err)
+		return v
+	}
+}
 
 func (f *fixture) append(m *bridge.Message) bridge.Receipt {
 	f.Helper()
@@ -151,18 +164,12 @@ func (f *fixture) standing(user string) bridge.JoinState {
 
 func (f *fixture) ack(user string, p bridge.Position) {
 	f.Helper()
-	if err := f.store.Ack(f.ctx, user, f.store.Life(), p); err != nil {
-		f.Fatalf("ack: %v", err)
-	}
+	f.ok("ack", f.store.Ack(f.ctx, user, f.store.Life(), p))
 }
 
 func (f *fixture) read(user string, after bridge.Position, count, bytes int) bridge.Page {
 	f.Helper()
-	p, err := f.store.Read(f.ctx, user, f.store.Life(), after, count, bytes)
-	if err != nil {
-		f.Fatalf("read: %v", err)
-	}
-	return p
+	return must(f.store.Read(f.ctx, user, f.store.Life(), after, count, bytes))(f, "read")
 }
 
 // all reads to the head in one page, which the suite's small stores fit in.
@@ -175,12 +182,18 @@ func (f *fixture) all(user string, after bridge.Position) bridge.Page {
 	return p
 }
 
+// finds checks what there is to read in a user's mailbox and in the log of messages to
+// all: the messages with these ids, and what was lost.
+func (f *fixture) finds(user string, lost bridge.Lost, want ...string) {
+	f.Helper()
+	p := f.all(user, bridge.Position{})
+	f.equal("messages", ids(p.Deliveries), want)
+	f.equal("lost", p.Lost(), lost)
+}
+
 func (f *fixture) pending(user string, after bridge.Position) int {
 	f.Helper()
-	p, err := f.store.Pending(f.ctx, user, after)
-	if err != nil {
-		f.Fatalf("pending: %v", err)
-	}
+	p := must(f.store.Pending(f.ctx, user, after))(f, "pending")
 	return p.Count()
 }
 
@@ -206,6 +219,15 @@ func (f *fixture) eventually(what string, ok func() bool) {
 }
 
 func user(name string) bridge.Target { return bridge.Target{User: name} }
+
+// numbered are the users u0, u1 and so on.
+func numbered(n int) []string {
+	users := make([]string, n)
+	for i := range users {
+		users[i] = fmt.Sprint("u", i)
+	}
+	return users
+}
 
 var everybody = bridge.Target{All: true}
 

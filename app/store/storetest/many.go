@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"fmt"
 	"time"
 
 	"hookbridge/app/bridge"
@@ -29,10 +28,7 @@ var many = []promise{
 		}
 	}},
 	{"an event to as many as one may name is recalled, again and again, looked up and repeated", func(f *fixture) {
-		users := make([]string, bridge.MaxRecipients)
-		for i := range users {
-			users[i] = fmt.Sprint("u", i)
-		}
+		users := numbered(bridge.MaxRecipients)
 		m := f.message(bridge.Target{Users: users})
 		f.append(m)
 		f.equal("repeated", len(f.append(m).Recipients), len(users))
@@ -46,10 +42,7 @@ var many = []promise{
 		f.equal("presence", len(f.presence(users...)), len(users))
 	}},
 	{"messages of a topic to many take each other's places", func(f *fixture) {
-		users := make([]string, 200)
-		for i := range users {
-			users[i] = fmt.Sprint("u", i)
-		}
+		users := numbered(200)
 		var last *bridge.Message
 		for range 10 {
 			last = f.heavy(bridge.Target{Users: users}, 1000)

@@ -135,9 +135,7 @@ func (r *rewound) acksCountForNothing() {
 	if st := r.join("u"); !both(3).Covers(st.Acked) {
 		r.Errorf("after an ack of what was lost %v counts as acked", st.Acked)
 	}
-	if err := r.store.Ack(r.ctx, "u", r.store.Life(), both(5)); err != nil {
-		r.Fatalf("ack: %v", err)
-	}
+	r.ok("ack", r.store.Ack(r.ctx, "u", r.store.Life(), both(5)))
 	r.eventually("an ack of this life to count", func() bool { return r.join("u").Acked == both(5) })
 }
 
@@ -280,10 +278,7 @@ var lasting = []promise{
 		life := f.store.Life()
 		f.reopen()
 		f.send(user("u"), time.Hour)
-		end, err := f.store.LifeEnd(f.ctx, "u", life)
-		if err != nil {
-			f.Fatalf("the end of the life before: %v", err)
-		}
+		end := must(f.store.LifeEnd(f.ctx, "u", life))(f, "the end of the life before")
 		if end.Mailbox < 1 {
 			f.Fatalf("of the life before nothing counts: %v", end)
 		}
