@@ -148,16 +148,8 @@ func (b *Bridge) holding(ctx context.Context, id string, recipients []Recipient)
 		h.status = StatusQueued
 		for j := range logs[i] {
 			t := &logs[i][j]
-			if !t.Ended.IsZero() {
-				continue
-			}
-			now := t.StatusOf(id, recipients[i].Seq, 0)
-			if now == StatusQueued {
-				continue
-			}
-			h.sessions++
-			if h.status.Less(now) {
-				h.status = now
+			if now := t.StatusOf(id, recipients[i].Seq, 0); t.Ended.IsZero() && now != StatusQueued {
+				h.sessions, h.status = h.sessions+1, h.status.Max(now)
 			}
 		}
 	}
