@@ -1,10 +1,11 @@
 package bridge
 
 import (
-	"hookbridge/app/wire"
 	"strconv"
 	"strings"
 	"time"
+
+	"hookbridge/app/wire"
 )
 
 // tick is the session's one timer: heartbeat, silence, and the token's end.
@@ -35,8 +36,8 @@ func (s *Session) tick() {
 	s.arm()
 }
 
-// expect plans the warning before a new token's end, and sets the timer; mu is held.
-func (s *Session) expect() {
+// planExpiry plans the warning before a new token's end, and sets the timer; mu is held.
+func (s *Session) planExpiry() {
 	s.warning.plan(s.b.cfg.Now(), s.identity.Expires, s.b.cfg.ExpiryWarning)
 	s.arm()
 }
@@ -106,14 +107,14 @@ func (s *Session) pong(payload []byte) {
 	if err != nil {
 		return // an unsolicited pong may carry anything (RFC 6455 §5.5.3)
 	}
-	if c, ok := s.answer(h); ok && s.plain {
+	if c, ok := s.takePong(h); ok && s.plain {
 		s.ack(c)
 	}
 }
 
-// answer marks as received what a pong answers for, and returns its cursor; false for
+// takePong marks as received what a pong answers for, and returns its cursor; false for
 // a pong whose place or counters no ping of ours had.
-func (s *Session) answer(h heartbeat) (c cursor, ok bool) {
+func (s *Session) takePong(h heartbeat) (c cursor, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if h.rewinds != s.rewinds || !s.written.Covers(h.at) || h.frames > s.framesWritten {

@@ -312,8 +312,8 @@ func (h *hub) of(user string) []*Session {
 func (h *hub) holding(user, id string, mailbox, broadcast uint64) (sessions int, status Status) {
 	status = StatusQueued
 	for _, s := range h.of(user) {
-		if now := s.statusOf(id, mailbox, broadcast); now != StatusQueued {
-			sessions, status = sessions+1, status.Max(now)
+		if one := s.statusOf(id, mailbox, broadcast); one != StatusQueued {
+			sessions, status = sessions+1, status.Max(one)
 		}
 	}
 	return sessions, status

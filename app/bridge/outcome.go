@@ -86,9 +86,9 @@ func (b *Bridge) await(ctx context.Context, w *wait, m *Message, r *Receipt) {
 	}
 }
 
-// expectAgain waits for those who have an event that was appended earlier. What
-// they do between the look and the wait is found by a second look; false where
-// the store does not give one.
+// expectAgain waits for those who have an event that was appended earlier. An ack that
+// comes after holding has asked for their status and before the wait is set up would be
+// missed: so the store is asked once more afterwards. It returns false where that fails.
 func (b *Bridge) expectAgain(ctx context.Context, w *wait, m *Message, r *Receipt) bool {
 	if m.To.All {
 		for _, user := range b.hub.present() {
@@ -111,6 +111,8 @@ func (b *Bridge) expectAgain(ctx context.Context, w *wait, m *Message, r *Receip
 			return false
 		}
 	}
+	// The event is stored already, so that Append stores nothing: it answers as for any
+	// duplicate, with who has acked it by now.
 	again, err := b.store.Append(ctx, m)
 	if err != nil {
 		return false
@@ -148,8 +150,8 @@ func (b *Bridge) holding(ctx context.Context, id string, recipients []Recipient)
 		h.status = StatusQueued
 		for j := range logs[i] {
 			t := &logs[i][j]
-			if now := t.StatusOf(id, recipients[i].Seq, 0); t.Ended.IsZero() && now != StatusQueued {
-				h.sessions, h.status = h.sessions+1, h.status.Max(now)
+			if status := t.StatusOf(id, recipients[i].Seq, 0); t.Ended.IsZero() && status != StatusQueued {
+				h.sessions, h.status = h.sessions+1, h.status.Max(status)
 			}
 		}
 	}

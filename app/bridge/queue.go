@@ -1,9 +1,10 @@
 package bridge
 
 import (
-	"hookbridge/app/wire"
 	"slices"
 	"sync"
+
+	"hookbridge/app/wire"
 )
 
 // item is one thing to write: a frame, a delivery, or (empty) a ping.
@@ -57,7 +58,7 @@ func (s *Session) offer(d Delivery) bool {
 	if slices.Contains(d.Message.Except, s.id) {
 		if stored && s.reading {
 			s.leaveOut(d.Message.ID)
-			s.moreStored = true
+			s.moreStored = true // the message is left out, so that nothing waits for the writer
 		} else if stored {
 			s.push(item{d: d, skip: true})
 		}

@@ -3,8 +3,9 @@ package bridge
 import (
 	"context"
 	"crypto/sha256"
-	"hookbridge/app/wire"
 	"time"
+
+	"hookbridge/app/wire"
 
 	"github.com/oklog/ulid/v2"
 )

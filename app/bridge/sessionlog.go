@@ -79,10 +79,10 @@ func (s *Session) timesOf(id string, mailbox, broadcast uint64) (Times, bool) {
 func (s *Session) lastDeliveryLog() (DeliveryLog, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.left.IsZero() {
+	if s.leftAt.IsZero() {
 		return DeliveryLog{}, false
 	}
 	log := s.copyDeliveryLog()
-	log.end(s.left)
+	log.end(s.leftAt)
 	return log, true
 }

@@ -186,7 +186,7 @@ type Store interface {
 	// [0-9a-z]. A life ends wherever the store may have gone back in time: a
 	// backup was restored, a log was cut, a replica that lagged was promoted.
 	// Lives have random names, so that one which was lost is never mistaken for
-	// another, and each continues the one before it in the store's own list. An
+	// another, and each continues the one before it in the store's own list. A
 	// store that cannot tell a restart from a restored backup begins a life
 	// with each start. (Kafka calls this a leader epoch: KIP-101, KIP-320.)
 	Life() string

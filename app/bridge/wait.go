@@ -93,32 +93,32 @@ func (ws *waits) delivering(user string, d *Delivery) {
 }
 
 // merge adds what is newly known of a user to a wait; mu is held.
-func (ws *waits) merge(w *wait, user string, now awaited) {
+func (ws *waits) merge(w *wait, user string, news awaited) {
 	u := w.users[user]
 	if u == nil {
-		w.users[user] = &now
+		w.users[user] = &news
 		ws.byUser[user] = append(ws.byUser[user], w)
-		if now.status.Less(w.level) {
+		if news.status.Less(w.level) {
 			w.left++
 		}
 		return
 	}
-	u.mailbox, u.broadcast = max(u.mailbox, now.mailbox), max(u.broadcast, now.broadcast)
-	u.sessions = max(u.sessions, now.sessions)
-	ws.raise(w, user, u, now.status)
+	u.mailbox, u.broadcast = max(u.mailbox, news.mailbox), max(u.broadcast, news.broadcast)
+	u.sessions = max(u.sessions, news.sessions)
+	ws.raise(w, user, u, news.status)
 }
 
 // raise notes that a user has come further; mu is held.
-func (ws *waits) raise(w *wait, user string, u *awaited, now Status) {
-	if !u.status.Less(now) {
+func (ws *waits) raise(w *wait, user string, u *awaited, status Status) {
+	if !u.status.Less(status) {
 		return
 	}
-	if u.status.Less(w.level) && !now.Less(w.level) {
+	if u.status.Less(w.level) && !status.Less(w.level) {
 		w.left--
 	}
-	u.status = now
+	u.status = status
 	if w.asker != "" {
-		ws.tell(Notice{Kind: NoticeReached, To: w.asker, User: user, ID: w.id, Status: now, Sessions: u.sessions,
+		ws.tell(Notice{Kind: NoticeReached, To: w.asker, User: user, ID: w.id, Status: status, Sessions: u.sessions,
 			Mailbox: u.mailbox, Broadcast: u.broadcast})
 	}
 	w.check()
@@ -235,7 +235,8 @@ func (ws *waits) acked(user string, p Position) {
 	})
 }
 
-// remove ends a wait and returns how far everybody came, who was online.
+// remove takes a wait off the lists and returns how far each recipient who was online
+// has come.
 func (ws *waits) remove(w *wait) map[string]*awaited {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()

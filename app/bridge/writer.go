@@ -74,7 +74,7 @@ func (w *writer) run() {
 			if ok && !w.broken {
 				w.flush()
 			}
-			s.conn.WriteClose(ending.answer(), ending.reason, time.Now().Add(closeWait))
+			s.conn.WriteClose(ending.closeCode(), ending.reason, time.Now().Add(closeWait))
 			return
 		}
 		if ok && pull {
@@ -108,7 +108,7 @@ func (w *writer) items(items []item) bool {
 		it := &items[i]
 		switch {
 		case it.d.Message != nil:
-			if !w.live(it) {
+			if !w.isDue(it) {
 				continue
 			}
 			if !it.skip {
@@ -136,10 +136,10 @@ func (w *writer) items(items []item) bool {
 	return true
 }
 
-// live moves the place on to a queued message and tells whether it is due: not
-// one that the replay has brought already, and not one that comes after a missing
-// place: there the fan-out lost a message, which the store has.
-func (w *writer) live(it *item) bool {
+// isDue reports whether a queued message is to be written now, and moves the place on
+// to it. A message that the replay has brought already is not. Nor is one that comes
+// after a missing place: the fan-out has lost a message there, and the store has both.
+func (w *writer) isDue(it *item) bool {
 	s := w.s
 	if it.d.Mailbox == 0 && it.d.Broadcast == 0 {
 		return true
@@ -251,7 +251,8 @@ func (w *writer) recalled(n *Notice) {
 	}
 }
 
-// wasGiven tells whether the client was handed the message of a recall; writer.
+// wasGiven reports whether the client was handed the message of a recall. Only the
+// writer calls it.
 func (s *Session) wasGiven(n *Notice) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

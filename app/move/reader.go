@@ -46,7 +46,7 @@ func newReader(in io.Reader) (*reader, error) {
 	return r, nil
 }
 
-// isEpoch: see Engine.Epoch.
+// isEpoch reports whether s has the form of Store.Epoch.
 func isEpoch(s string) bool {
 	return len(s) >= 4 && len(s) <= 16 && strings.Trim(s, "0123456789abcdefghijklmnopqrstuvwxyz") == ""
 }

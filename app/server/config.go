@@ -61,7 +61,7 @@ type Settings struct {
 	SessionsByUser int           `name:"max-sessions-per-user" default:"16" range:"1..10000" env:"BRIDGE_MAX_SESSIONS_PER_USER" help:"Sessions of one user; one more closes the oldest."`
 	MaxPending     int           `name:"max-unauthenticated-per-address" default:"1024" range:"1..1000000" env:"BRIDGE_MAX_UNAUTHENTICATED_PER_ADDRESS" help:"Connections of one address that have not shown a token."`
 	MaxConnections int           `name:"max-connections" default:"0" range:"0..10000000" env:"BRIDGE_MAX_CONNECTIONS" help:"Connections of all kinds, sessions among them; 0: what the limit of open files allows, less 256."`
-	MaxUnproven    int           `name:"max-unauthenticated" default:"8192" range:"0..10000000" env:"BRIDGE_MAX_UNAUTHENTICATED" help:"Connections of all addresses that have shown no token and no signature; one more ends the oldest."`
+	MaxUnproven    int           `name:"max-unauthenticated" default:"8192" range:"0..10000000" env:"BRIDGE_MAX_UNAUTHENTICATED" help:"Connections of all addresses that have shown no token and no signature; one more ends the oldest; 0: 8192."`
 	ConnectRate    float64       `default:"200" range:"0..1000000" env:"BRIDGE_CONNECT_RATE" help:"Connects a second of one address, ten times as many at once; 0: no limit."`
 	UserRate       float64       `default:"20" range:"0..1000000" env:"BRIDGE_USER_RATE" help:"Events a second that one user may send, five times as many at once; 0: no limit."`
 	UserBytes      int           `default:"262144" range:"0..1073741824" env:"BRIDGE_USER_BYTES" help:"Bytes a second that one user may send, four times as many at once; 0: no limit."`
@@ -107,9 +107,9 @@ func setDefaults(v reflect.Value) {
 	}
 }
 
-// Times are limits of time that are no settings, because PROTOCOL.md promises them or
-// because nobody has a reason to change them. Each has its default, which stands
-// beside it, where it is 0.
+// Times are limits of time that are no settings, because clients rely on them or
+// because nobody has a reason to change them. Where one is 0, the package that it goes
+// to has a default, which is named here.
 type Times struct {
 	FirstFrame    time.Duration // for the first frame of a connection; 5 s
 	Request       time.Duration // for a request's header and body; 10 s

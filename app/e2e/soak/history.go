@@ -161,7 +161,7 @@ type Position struct {
 	Mailbox, Broadcast uint64
 }
 
-// ParseCursor reads a cursor as PROTOCOL describes its inside; clients need not.
+// ParseCursor reads what is inside of a cursor (bridge/cursor.go); clients need not.
 func ParseCursor(s string) Position {
 	parts := strings.Split(s, ".")
 	if len(parts) < 3 {

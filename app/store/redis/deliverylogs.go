@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+
 	"hookbridge/app/bridge"
 
 	"github.com/redis/rueidis"
