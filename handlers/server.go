@@ -63,9 +63,9 @@ type Options struct {
 	PathPrefix string
 	// HideMetrics leaves /metrics to a Metrics server.
 	HideMetrics bool
-	// MaxPendingPerAddress bounds the WebSockets of one address that have not shown a
+	// MaxUnauthenticatedPerAddress bounds the WebSockets of one address that have not shown a
 	// token yet.
-	MaxPendingPerAddress int
+	MaxUnauthenticatedPerAddress int
 	// Senders are the senders of Webhooks' keys, in the same order.
 	Senders []SenderKey
 	// MaxBatchBytes is the largest body of a batch.
@@ -89,12 +89,12 @@ type Options struct {
 
 // Server is the HTTP side of the program.
 type Server struct {
-	o       Options
-	app     *fiber.App
-	log     *slog.Logger
-	now     func() time.Time
-	pending *pending
-	senders []*sender
+	o               Options
+	app             *fiber.App
+	log             *slog.Logger
+	now             func() time.Time
+	unauthenticated *unauthenticatedLimit
+	senders         []*sender
 
 	addresses *addresses
 	bodies    *bodyBudget
@@ -107,7 +107,7 @@ type Server struct {
 
 // New builds the server. It does not listen yet; Serve does.
 func New(o Options) *Server {
-	s := &Server{o: o, log: o.Logger, now: o.Now, pending: newPending(o.MaxPendingPerAddress),
+	s := &Server{o: o, log: o.Logger, now: o.Now, unauthenticated: newUnauthenticatedLimit(o.MaxUnauthenticatedPerAddress),
 		senders: newSenders(o.Senders), addresses: newAddresses(o.ConnectRate),
 		bodies: newBodyBudget(max(o.Bridge.MaxBytes(), o.MaxBatchBytes))}
 	s.o.RequestTimeout = cmp.Or(o.RequestTimeout, requestTimeout)

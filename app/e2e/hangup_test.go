@@ -182,7 +182,7 @@ func TestHeldPollsMakeRoomAndNeverTakeAPlace(t *testing.T) {
 
 func TestThoseWhoWaitHoldNoPlaceOfTheirSender(t *testing.T) {
 	t.Parallel()
-	w := start(t, func(s *server.Settings) { s.MaxUnproven = 5000 })
+	w := start(t, func(s *server.Settings) { s.MaxUnauthenticated = 5000 })
 	s := w.connect("patient-1", "").pump()
 	const waiters = 300 // more than a sender may have under way
 	answered := make(chan error, waiters)

@@ -52,7 +52,7 @@ func testSettings(dir string) server.Settings {
 	s.JWTSecret = testJWTSecret
 	s.AllowedOrigins = []string{"https://app.example"}
 	s.ConnectRate, s.UserRate, s.UserBytes = 0, 0, 0
-	s.MaxSessions, s.MaxPending, s.DrainTimeout = 1000, 64, 10*time.Second
+	s.MaxSessions, s.MaxUnauthenticatedPerAddress, s.DrainTimeout = 1000, 64, 10*time.Second
 	return s
 }
 

@@ -390,7 +390,7 @@ func TestAProgramWithoutDescriptorsGoesOnAndKeepsItsSessions(t *testing.T) {
 
 // A slow body holds no place for long, and little memory, however it is framed.
 func TestSlowBodiesOfStrangersMakeRoomForOthers(t *testing.T) {
-	w := start(t, func(s *server.Settings) { s.MaxUnproven = 50 })
+	w := start(t, func(s *server.Settings) { s.MaxUnauthenticated = 50 })
 	kept := w.connect("patient-1", "")
 	dropped := new(atomic.Int64)
 	for range 300 {
