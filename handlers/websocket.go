@@ -12,19 +12,7 @@ import (
 	"hookbridge/app/wire"
 )
 
-// handshake is what socket has found out and the upgraded connection needs. It holds
-// copies only, since the request's memory is used again.
-type handshake struct {
-	remote  string
-	plain   bool
-	id      *bridge.Identity
-	refused string // why the token was refused, where the client can only read a close code
-}
-
 const tooManyUnauthenticated = "too many connections from this address have not shown a token yet"
-
-// handshakeKey is the local under which socket leaves the handshake for upgrade.
-const handshakeKey = "handshake"
 
 // socket refuses what can be refused before the upgrade. The upgrader itself would
 // answer every refusal with 426.
