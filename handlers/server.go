@@ -80,6 +80,8 @@ type Options struct {
 	MaxConnections, MaxUnauthenticated int
 	// RequestTimeout is for a request's header and body; 0: 10 s.
 	RequestTimeout time.Duration
+	// PublishTimeout is how long a webhook may wait for the store; 0: 10 s.
+	PublishTimeout time.Duration
 	// MessageTimeout is for one message of a session, in however many fragments, and a
 	// second more for each 4 KiB of it; 0: 10 s.
 	MessageTimeout time.Duration
@@ -111,6 +113,7 @@ func New(o Options) *Server {
 		senders: newSenders(o.Senders), addresses: newAddresses(o.ConnectRate),
 		bodies: newBodyBudget(max(o.Bridge.MaxBytes(), o.MaxBatchBytes))}
 	s.o.RequestTimeout = cmp.Or(o.RequestTimeout, requestTimeout)
+	s.o.PublishTimeout = cmp.Or(o.PublishTimeout, publishTimeout)
 	s.o.MessageTimeout = cmp.Or(o.MessageTimeout, messageTimeout)
 	if s.now == nil {
 		s.now = time.Now

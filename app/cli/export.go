@@ -114,17 +114,10 @@ func openArchive(ctx context.Context, s *server.StoreSettings, streams Streams) 
 	if err := s.Check(); err != nil {
 		return nil, err
 	}
-	log := slog.New(slog.NewTextHandler(orDiscard(streams.Err), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log := slog.New(slog.NewTextHandler(streams.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	a, err := s.OpenArchive(ctx, log)
 	if err != nil && ctx.Err() != nil {
 		return nil, errStopped
 	}
 	return a, err
-}
-
-func orDiscard(w io.Writer) io.Writer {
-	if w == nil {
-		return io.Discard
-	}
-	return w
 }

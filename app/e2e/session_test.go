@@ -480,6 +480,7 @@ func TestWhatAPlainClientHasAnsweredForIsNotSentAgain(t *testing.T) {
 // A plain client answers a ping for nearly every message: those pongs are ours,
 // and no flood.
 func TestAPlainClientThatGetsManyMessagesIsNotTakenForAFlooder(t *testing.T) {
+	heavy(t)
 	w := start(t)
 	s := w.plain(token(t, "patient-1", time.Hour, ""))
 	w.sessions(1)

@@ -113,6 +113,7 @@ func setDefaults(v reflect.Value) {
 type Times struct {
 	FirstFrame    time.Duration // for the first frame of a connection; 5 s
 	Request       time.Duration // for a request's header and body; 10 s
+	Publish       time.Duration // for the store to take a webhook, however many events it has; 10 s
 	Message       time.Duration // for one message of a session, in however many fragments; 10 s
 	RedisLease    time.Duration // how long a machine that is not heard of counts as live; 15 s
 	RedisRenew    time.Duration // how often a machine says that it lives; 3 s

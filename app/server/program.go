@@ -101,7 +101,7 @@ func NewProgram(ctx context.Context, s Settings, demo *Demo, log *slog.Logger) (
 		PathPrefix: s.PathPrefix, HideMetrics: s.MetricsListen != "",
 		MaxConnections: s.MaxConnections, MaxUnauthenticated: s.MaxUnauthenticated,
 		MaxUnauthenticatedPerAddress: s.MaxUnauthenticatedPerAddress, MaxBatchBytes: s.MaxBatchBytes, ConnectRate: s.ConnectRate, Demo: demo,
-		RequestTimeout: s.Times.Request, MessageTimeout: s.Times.Message,
+		RequestTimeout: s.Times.Request, PublishTimeout: s.Times.Publish, MessageTimeout: s.Times.Message,
 	})
 	return p, nil
 }

@@ -82,16 +82,15 @@ type shelf struct {
 func (r *reader) shelf(user string) (shelf, error) {
 	var s shelf
 	known := false
-	var perr error
-	err := with(r.user).text(user).each(func(row *sqlite3.Stmt) bool {
+	err := with(r.user).text(user).row(func(row *sqlite3.Stmt) (err error) {
 		s.head, s.trimmed = uint64(row.ColumnInt64(0)), uint64(row.ColumnInt64(1))
 		s.seen, s.first = row.ColumnBool(2), uint64(row.ColumnInt64(3))
 		s.explicit, s.expired = row.ColumnBool(4), uint64(row.ColumnInt64(5))
-		s.lives, perr = parseLifeStarts(row.ColumnRawBlob(6))
+		s.lives, err = parseLifeStarts(row.ColumnRawBlob(6))
 		known = true
-		return false
+		return err
 	})
-	if err = firstOf(err, perr); err != nil {
+	if err != nil {
 		return s, err
 	}
 	if !known {
