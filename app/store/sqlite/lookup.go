@@ -120,7 +120,7 @@ func (r *reader) seenBy(rec *bridge.Record) error {
 	for i, f := range rec.Recipients {
 		by[f.User] = i
 	}
-	return with(r.sights).text(rec.ID).each(func(row *sqlite3.Stmt) bool {
+	return with(r.seen).text(rec.ID).each(func(row *sqlite3.Stmt) bool {
 		if i, ok := by[row.ColumnText(0)]; ok {
 			rec.Recipients[i].Seen = append(rec.Recipients[i].Seen, bridge.SeenAt{Session: row.ColumnText(1), At: instant(row.ColumnInt64(2))})
 		}

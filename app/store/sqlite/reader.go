@@ -21,7 +21,7 @@ type reader struct {
 	mail, all            *sqlite3.Stmt
 
 	erased, event, held, owners *sqlite3.Stmt
-	standing, sights, trails    *sqlite3.Stmt
+	standing, seen, endedLogs   *sqlite3.Stmt
 	members, groups, lastSeen   *sqlite3.Stmt
 }
 
@@ -45,9 +45,9 @@ func newReader(c *sqlite3.Conn) (*reader, error) {
 		&r.held:   "SELECT 1 FROM mail WHERE user = ? AND seq = ? AND expires > ?",
 		&r.owners: "SELECT user, acked_all FROM users WHERE seen = 1 AND first < ? AND user <> '' ORDER BY user LIMIT ?",
 
-		&r.standing: "SELECT acked_mail FROM users WHERE user = ?",
-		&r.sights:   "SELECT user, session, at FROM sights WHERE id = ? ORDER BY at, session",
-		&r.trails:   "SELECT trail FROM trails WHERE user = ? ORDER BY ended, session",
+		&r.standing:  "SELECT acked_mail FROM users WHERE user = ?",
+		&r.seen:      "SELECT user, session, at FROM sights WHERE id = ? ORDER BY at, session",
+		&r.endedLogs: "SELECT trail FROM trails WHERE user = ? ORDER BY ended, session",
 		&r.members: `SELECT user FROM members WHERE grp = ?1 AND stored = 1
 			UNION SELECT user FROM token_members WHERE grp = ?1 AND until > ?2 ORDER BY user`,
 		&r.groups: `SELECT grp FROM members WHERE user = ?1 AND stored = 1
