@@ -106,7 +106,7 @@ func (c *Caller) Request(ctx context.Context, e BackendEvent, timeout time.Durat
 		return nil, err
 	}
 	reply, err := c.attempt(ctx, c.requests, body, timeout+postTimeout, c.prove)
-	if proof := (*proofError)(nil); errors.As(err, &proof) {
+	if proof, ok := errors.AsType[*proofError](err); ok {
 		err = proof.error
 	}
 	return reply, err

@@ -43,16 +43,14 @@ func (p *poster) post(ctx context.Context, target string, body []byte, timeout t
 	patience := p.patience
 	for n := 1; ; n++ {
 		reply, err := p.attempt(ctx, target, body, timeout, prove)
-		var proof *proofError
-		if errors.As(err, &proof) {
+		if proof, ok := errors.AsType[*proofError](err); ok {
 			return nil, 0, proof.error
 		}
 		if err == nil || ctx.Err() != nil {
 			return reply, 0, err
 		}
-		var problem *ProblemError
 		pause := time.Second/2 + p.jitter(time.Second<<min(n-1, 10))
-		if errors.As(err, &problem) {
+		if problem, ok := errors.AsType[*ProblemError](err); ok {
 			if problem.Status < 500 && problem.Status != http.StatusTooManyRequests {
 				return nil, 0, err // another try is of no use
 			}
