@@ -99,7 +99,7 @@ var modules = sync.OnceValues(func() (string, error) {
 func Sources(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
-	linkModules(t, dir)
+	LinkModules(t, dir)
 	err := fs.WalkDir(os.DirFS(webDir()), ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || name == "." {
 			return err
@@ -122,7 +122,8 @@ func Sources(t testing.TB) string {
 	return dir
 }
 
-func linkModules(t testing.TB, dir string) {
+// LinkModules puts what package-lock.json names into a folder, as installed there.
+func LinkModules(t testing.TB, dir string) {
 	t.Helper()
 	installed, err := modules()
 	if err == nil {
@@ -157,7 +158,7 @@ func App(t testing.TB, files map[string]string) string {
 	if err := os.WriteFile(tarball, packed.tarball, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	linkModules(t, outer) // found from below, as those of a monorepo are
+	LinkModules(t, outer) // found from below, as those of a monorepo are
 	dir := filepath.Join(outer, "app")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
