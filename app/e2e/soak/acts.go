@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// send has a user send to others over a socket, in either mode.
+// send has a user send to others, or to the backend, over a socket, in either mode.
 func (l *Load) send(rnd *rand.Rand) {
 	d := l.cast.device(rnd)
 	if d == nil || d.reader.Fresh {
@@ -22,11 +22,15 @@ func (l *Load) send(rnd *rand.Rand) {
 	if e.To.User = l.cast.user(rnd); rnd.IntN(5) == 0 {
 		e.To = Target{Users: []string{l.cast.users[rnd.IntN(5)], l.cast.users[5+rnd.IntN(5)]}}
 	}
-	if rnd.IntN(10) == 0 {
+	kind := "chat.message"
+	switch rnd.IntN(10) {
+	case 0:
 		e.Topic = fmt.Sprintf("chat%d", rnd.IntN(3))
+	case 1, 2, 3, 4, 5, 6:
+		e.To, kind = Target{Backend: true}, sentType
 	}
 	l.add(rnd, e)
-	event := map[string]any{"type": "chat.message", "data": json.RawMessage(e.Data)}
+	event := map[string]any{"type": kind, "data": json.RawMessage(e.Data)}
 	if e.Topic != "" {
 		event["topic"] = e.Topic
 	}

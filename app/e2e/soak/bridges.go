@@ -60,7 +60,7 @@ func NewBridges(h *History, all []*Process) (*Bridges, error) {
 func (b *Bridges) Token(user string, life time.Duration) (token, id string, err error) {
 	id = fmt.Sprintf("t%d", b.tokens.Add(1))
 	token, err = auth.SignToken(jwtSecret, auth.Claims{User: user, ID: id, IssuedAt: time.Now(), Expires: time.Now().Add(life),
-		Rights: json.RawMessage(`{"send":["u*","p*","away*"]}`)})
+		Rights: json.RawMessage(`{"send":["u*","p*","away*"],"backend":["visit.*"]}`)})
 	return token, id, err
 }
 

@@ -62,6 +62,7 @@ func Check(h *History) []Finding {
 	j.places()
 	j.recalls()
 	j.revocations()
+	j.callbacks()
 	for _, e := range h.Events {
 		j.answers(e)
 	}

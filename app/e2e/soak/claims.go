@@ -40,7 +40,7 @@ func (j *judge) answers(e *Event) {
 
 func (j *judge) anyErased(e *Event, by Moment) bool {
 	return slices.ContainsFunc(j.h.Erasures, func(o *Op) bool {
-		return (e.To.Group != "" || e.To.All || e.To.Names(o.User)) && o.End >= e.First() && o.Start <= by
+		return (e.To.Group != "" || e.To.All || e.To.Names(o.User) || e.To.Backend && o.User == e.From) && o.End >= e.First() && o.Start <= by
 	})
 }
 

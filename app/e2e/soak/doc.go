@@ -4,7 +4,8 @@
 // Redis killed, cut off and failed over), writes down what every caller and every
 // client was told, and judges that history against the promises: whatever was
 // answered with 202 is seen by each of its readers in order or announced as gone,
-// nobody sees what is not theirs, and no answer lied.
+// nobody sees what is not theirs, and no answer lied. What users send to the backend
+// reaches it in their order, and no callback tells of what did not happen.
 //
 // The schedule and the load follow from one seed. The schedule repeats exactly;
 // the load makes the same choices, at moments that depend on the machine.

@@ -35,13 +35,17 @@ type History struct {
 	Troubles    []Trouble
 	ForUser     map[string][]*Event // those that name the user
 	Wide        []*Event            // to a group or to all
+	Sends       []*Event            // to the backend
+	Callbacks   []*Callback         // in the order in which they came
+	Heard       map[int]Moment      // by the number of a send: when the backend first had it
 	Notes       []Finding           // what was found while it happened
 }
 
 // NewHistory is an empty one that begins now.
 func NewHistory() *History {
 	began := time.Now()
-	return &History{Now: func() Moment { return time.Since(began) }, Acks: map[string][]Ack{}, ForUser: map[string][]*Event{}, Memberships: map[Member][]*Op{}}
+	return &History{Now: func() Moment { return time.Since(began) }, Acks: map[string][]Ack{}, ForUser: map[string][]*Event{},
+		Memberships: map[Member][]*Op{}, Heard: map[int]Moment{}}
 }
 
 // Member is a user in a group.
@@ -53,6 +57,8 @@ type Target struct {
 	Users []string `json:"users,omitempty"`
 	Group string   `json:"group,omitempty"`
 	All   bool     `json:"all,omitempty"`
+	// Backend is for what a user sends to the backend.
+	Backend bool `json:"backend,omitempty"`
 }
 
 // Event is one that was sent, by a webhook or by a user.
@@ -63,7 +69,8 @@ type Event struct {
 	To       Target
 	TTL      time.Duration
 	Topic    string
-	Data     string // exactly as it was sent
+	Escalate time.Duration // 0: nobody is told that it was not acked
+	Data     string        // exactly as it was sent
 	Attempts []*Attempt
 	Recalls  []*Op
 	Seen     int // times that anybody saw it
@@ -104,8 +111,9 @@ type Trouble struct {
 
 // Ack is a cursor that a client sent back.
 type Ack struct {
-	At  Moment
-	Pos Position
+	At       Moment
+	Answered Moment // Never where no answer came; over a WebSocket there is none
+	Pos      Position
 }
 
 // Reader is one client of one user that lasts through connections, and resumes

@@ -114,6 +114,12 @@ func (l *Load) event(rnd *rand.Rand) *Event {
 	case n < 18 && !e.To.All:
 		e.Topic = fmt.Sprintf("topic%d", rnd.IntN(5))
 	}
+	if rnd.IntN(10) == 0 && !e.To.All && e.TTL != 0 {
+		e.Escalate = time.Second
+		if e.TTL == Forever {
+			e.Escalate = time.Duration(1+rnd.IntN(5)) * time.Second
+		}
+	}
 	return l.add(rnd, e)
 }
 
@@ -141,12 +147,15 @@ func (l *Load) add(rnd *rand.Rand, e *Event) *Event {
 
 // body is what a webhook says of an event.
 func (e *Event) body() map[string]any {
-	m := map[string]any{"type": "soak.event", "to": e.To, "data": json.RawMessage(e.Data)}
+	m := map[string]any{"type": eventType, "to": e.To, "data": json.RawMessage(e.Data)}
 	if e.TTL != Forever {
 		m["ttl"] = int(e.TTL / time.Second)
 	}
 	if e.Topic != "" {
 		m["topic"] = e.Topic
+	}
+	if e.Escalate != 0 {
+		m["escalate"] = int(e.Escalate / time.Second)
 	}
 	return m
 }

@@ -12,6 +12,8 @@ func (h *History) Add(e *Event) *Event {
 	e.N = len(h.Events)
 	h.Events = append(h.Events, e)
 	switch {
+	case e.To.Backend:
+		h.Sends = append(h.Sends, e)
 	case e.To.User != "":
 		h.ForUser[e.To.User] = append(h.ForUser[e.To.User], e)
 	case e.To.Users != nil:
@@ -143,11 +145,29 @@ func (h *History) ended(c *Conn, code int) {
 	c.Ended, c.Code = h.Now(), code
 }
 
-// acked writes down that a client is about to send an ack.
-func (h *History) acked(user, cursor string) {
+// acked writes down that a client is about to send an ack; what it returns, that the
+// ack was answered.
+func (h *History) acked(user, cursor string) (answered func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.Acks[user] = append(h.Acks[user], Ack{At: h.Now(), Pos: ParseCursor(cursor)})
+	i := len(h.Acks[user])
+	h.Acks[user] = append(h.Acks[user], Ack{At: h.Now(), Answered: Never, Pos: ParseCursor(cursor)})
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.Acks[user][i].Answered = h.Now()
+	}
+}
+
+// called writes down that a callback came to the backend.
+func (h *History) called(c *Callback) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c.At = h.Now()
+	h.Callbacks = append(h.Callbacks, c)
+	if _, again := h.Heard[c.N]; c.Type == "message.sent" && !again {
+		h.Heard[c.N] = c.At
+	}
 }
 
 // polled writes down that a poll was answered.

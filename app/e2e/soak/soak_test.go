@@ -73,6 +73,12 @@ func soak(t *testing.T, engine string, seed uint64, length time.Duration) {
 	if rnd.IntN(3) == 0 { // small mailboxes overflow
 		more, h.Small = append(more, "BRIDGE_MAILBOX_LIMIT=300"), true
 	}
+	backend, err := newBackend(h, seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer backend.server.Close() // after the processes have stopped
+	more = append(more, backend.settings()...)
 	var w world
 	var all []*Process
 	if engine == "sqlite" {
@@ -127,6 +133,7 @@ func soak(t *testing.T, engine string, seed uint64, length time.Duration) {
 	w.mend()
 	load.End()
 	cast.calm.Store(true)
+	backend.calm.Store(true)
 	if !b.becomes(b.Ready, 2*time.Minute) {
 		for _, p := range all {
 			h.Note("not ready", "process %d, though all faults are mended:\n%s", p.n, p.Tail())
@@ -146,9 +153,13 @@ func soak(t *testing.T, engine string, seed uint64, length time.Duration) {
 	report(t, h, load, faults, found, plans)
 }
 
-// drain waits until every reader has what it is owed, or none gets any further.
+// drain waits until every reader, and the backend, has what it is owed, or none gets
+// any further.
 func drain(h *History) {
 	const stuck = 45 * time.Second
+	// A callback that failed twice is tried again after a minute or so, and the lease of a
+	// process that was killed has to end before.
+	const stuckCallbacks = 2 * time.Minute
 	h.mu.Lock()
 	readers := h.Readers
 	h.mu.Unlock()
@@ -158,14 +169,19 @@ func drain(h *History) {
 	}
 	last, least := h.Now(), -1
 	for {
-		left := 0
+		unheard := h.Unheard()
+		left := unheard
 		for i, r := range readers {
 			if len(missing[i]) > 0 {
 				missing[i] = h.Missing(r, missing[i])
 			}
 			left += len(missing[i])
 		}
-		if left == 0 || h.Now()-last > stuck {
+		patience := stuck
+		if left == unheard {
+			patience = stuckCallbacks
+		}
+		if left == 0 || h.Now()-last > patience {
 			return
 		}
 		if least < 0 || left < least {
@@ -259,6 +275,14 @@ func report(t *testing.T, h *History, load *Load, faults *tally, found []Finding
 			}
 		}
 	}
+	calls := newTally()
+	for _, c := range h.Callbacks {
+		calls.add(c.Type)
+		if !c.Taken {
+			calls.add("not taken")
+		}
+	}
+	t.Logf("sends to the backend %d, callbacks %s", len(h.Sends), calls)
 	t.Logf("%d operations; events %s, seen %d times; connections %s; %s; erasures %d, revocations %d, rewinds %d; faults %s",
 		load.ops.Load(), events, seen, conns, items, len(h.Erasures), len(h.Revocations), len(h.Rewinds), faults)
 	kinds := newTally()

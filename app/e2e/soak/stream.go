@@ -80,13 +80,15 @@ func (d *Device) ackMeanwhile(ctx context.Context, p *Process, token string) {
 
 func (d *Device) postAck(p *Process, token string) {
 	if cursor := d.toAck(); cursor != "" {
-		d.b.history.acked(d.reader.User, cursor)
+		answered := d.b.history.acked(d.reader.User, cursor)
 		body, err := json.Marshal(map[string]string{"cursor": cursor})
 		if err != nil {
 			d.b.history.Note("harness", "%v", err)
 			return
 		}
-		d.b.call(p, token, http.MethodPost, "/v1/acks", string(body)) // one that is lost is made up for by the next
+		if code, _ := d.b.call(p, token, http.MethodPost, "/v1/acks", string(body)); code == http.StatusNoContent {
+			answered() // one that is lost is made up for by the next
+		}
 	}
 }
 

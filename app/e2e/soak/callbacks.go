@@ -1,0 +1,195 @@
+package soak
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+const (
+	// clockSlack is how far two readings of the machine's clock may be apart.
+	clockSlack = 100 * time.Millisecond
+	// trying is how long a try of a callback may be on its way.
+	trying = 20 * time.Second
+)
+
+// callbacks holds what the backend was told to what happened.
+func (j *judge) callbacks() {
+	events := map[string]*Event{}
+	for _, e := range j.h.Events {
+		events[e.ID] = e
+	}
+	first := map[string]*Callback{} // by webhook-id
+	acked := map[userEvent]Moment{} // when the backend first heard of it
+	for _, c := range j.h.Callbacks {
+		if before := first[c.ID]; before != nil {
+			j.sameBody(before, c)
+			continue
+		}
+		first[c.ID] = c
+		if c.Type == "message.sent" {
+			j.sentCallback(c)
+			continue
+		}
+		if c.Event == "" {
+			continue // who comes and goes is not judged
+		}
+		e := events[c.Event]
+		switch {
+		case e == nil && c.Of != eventType: // the id of what a user sent may not be known
+			continue
+		case e == nil || !j.mayBeFor(e, c.User, c.At):
+			j.forNothing(c, e, "it was not for that user")
+			continue
+		}
+		switch c.Type {
+		case "event.acked":
+			acked[userEvent{c.User, e.N}] = c.At
+			if !j.touched(e, c.At) && !j.ackable(e, c) {
+				j.forNothing(c, e, "nobody can have acked it")
+			}
+		case "event.unacked":
+			at, told := acked[userEvent{c.User, e.N}]
+			if !told {
+				at = Never
+			}
+			j.unackedCallback(c, e, at)
+		case "event.expired":
+			if e.TTL <= 0 || c.At+clockSlack < e.First()+e.TTL {
+				j.forNothing(c, e, "it has not expired")
+			}
+		default:
+			j.forNothing(c, e, "there is no such callback")
+		}
+	}
+	for _, e := range j.h.Sends {
+		if j.unheard(e) {
+			j.add("callback lost", e.By(), "the backend never had %s", j.event(e))
+		}
+	}
+	j.sendsInOrder()
+}
+
+func (j *judge) forNothing(c *Callback, e *Event, why string) {
+	what := "an event that nobody sent"
+	if e != nil {
+		what = j.event(e)
+	}
+	j.add("callback for nothing", c.At, "%s: %s, about %s", why, c, what)
+}
+
+func (c *Callback) String() string { return fmt.Sprintf("%s %.400s", c.ID, c.Body) }
+
+// touched tells whether what is known of the event may have been forgotten by a moment.
+func (j *judge) touched(e *Event, by Moment) bool {
+	return j.rewoundIn(e.First(), by) || j.anyErased(e, by)
+}
+
+// sameBody holds a webhook-id to one body. After a rewind the same cause may come about
+// at another time. So may a send that is tried again because its answer was lost: it
+// has the same id, another timestamp and maybe another session.
+func (j *judge) sameBody(before, c *Callback) {
+	if c.Body == before.Body || j.rewoundIn(before.At-trying, c.At) || j.erasedIn(c.User, before.At-trying, c.At) {
+		return
+	}
+	again := c.N >= 0 && c.N < len(j.h.Events) && len(j.h.Events[c.N].Attempts) > 1
+	if again && c.Type == before.Type && c.User == before.User && c.Event == before.Event && c.Of == before.Of && c.Data == before.Data {
+		return
+	}
+	j.add("callback altered", c.At, "%s was before, at %s, %s", c, before.At.Round(time.Millisecond), before)
+}
+
+// sentCallback holds message.sent to what was sent.
+func (j *judge) sentCallback(c *Callback) {
+	if c.N < 0 || c.N >= len(j.h.Events) {
+		j.forNothing(c, nil, "nobody sent it")
+		return
+	}
+	e := j.h.Events[c.N]
+	if !e.To.Backend || e.From != c.User || e.Data != c.Data || c.Of != sentType || e.ID != "" && e.ID != c.Event {
+		j.forNothing(c, e, "it was sent otherwise")
+	}
+}
+
+// ackable tells whether the user's clients can have acked the event by the time that
+// the backend was told so.
+func (j *judge) ackable(e *Event, c *Callback) bool {
+	if !e.To.All {
+		return j.hadBy(c.User, e, c.At, "acked")
+	}
+	seen := j.seen[userEvent{c.User, e.N}]
+	at := slices.IndexFunc(seen, func(s sighting) bool { return s.pos != (Position{}) })
+	return slices.ContainsFunc(seen, func(s sighting) bool { return s.at <= c.At && s.conn.Reader.Transport == "plain" }) ||
+		slices.ContainsFunc(j.h.Acks[c.User], func(k Ack) bool {
+			return k.At <= c.At && (at < 0 || k.Pos.Broadcast >= seen[at].pos.Broadcast)
+		})
+}
+
+// unackedCallback holds event.unacked to an event that asks for it, to its time, and to
+// there being no ack or recall that was answered before that. told is when the backend
+// heard of an ack.
+func (j *judge) unackedCallback(c *Callback, e *Event, told Moment) {
+	due := e.First() + e.Escalate - clockSlack // at the earliest
+	if e.Escalate == 0 || c.At < due {
+		j.forNothing(c, e, "it is not due")
+		return
+	}
+	if j.touched(e, c.At) {
+		return
+	}
+	settled := told < due
+	settled = settled || slices.ContainsFunc(e.Recalls, func(o *Op) bool { return o.End < due })
+	settled = settled || e.To.User != "" && slices.ContainsFunc(e.Attempts, func(a *Attempt) bool { return a.Status == "acked" && a.End < due })
+	for _, s := range j.seen[userEvent{c.User, e.N}] {
+		settled = settled || slices.ContainsFunc(j.h.Acks[c.User], func(k Ack) bool {
+			return s.pos != Position{} && s.at <= k.At && k.Answered < due && k.Pos.Life == s.pos.Life && k.Pos.Mailbox >= s.pos.Mailbox
+		})
+	}
+	if settled {
+		j.forNothing(c, e, "it had been acked or recalled")
+	}
+}
+
+// unheard tells whether the backend should have had a send, and has not.
+func (j *judge) unheard(e *Event) bool {
+	_, heard := j.h.Heard[e.N]
+	return !heard && e.Taken() && !j.maybeLostInRewind(e) && !j.erasedIn(e.From, e.First(), j.h.Now())
+}
+
+// Unheard is how many sends the backend should have had, and has not.
+func (h *History) Unheard() (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	j := &judge{h: h}
+	for _, e := range h.Sends {
+		if j.unheard(e) {
+			n++
+		}
+	}
+	return n
+}
+
+// sendsInOrder holds the first deliveries of each user's sends to the order in which
+// they were answered, where one was sent after the answer to another.
+func (j *judge) sendsInOrder() {
+	heard := func(e *Event) Moment { return j.h.Heard[e.N] }
+	of := map[string][]*Event{} // by user
+	for _, e := range j.h.Sends {
+		if _, ok := j.h.Heard[e.N]; ok && e.From != "" {
+			of[e.From] = append(of[e.From], e)
+		}
+	}
+	for _, sends := range of {
+		slices.SortFunc(sends, func(a, b *Event) int { return cmp.Compare(heard(a), heard(b)) })
+		var soonest *Event // of those that were heard later, the one that was answered first
+		for _, e := range slices.Backward(sends) {
+			if soonest != nil && soonest.By() < e.First() && heard(e) < heard(soonest) {
+				j.add("callbacks out of order", heard(soonest), "the backend had %s only after %s", j.event(soonest), j.event(e))
+			}
+			if (soonest == nil || e.By() < soonest.By()) && !j.touched(e, heard(e)) {
+				soonest = e
+			}
+		}
+	}
+}
