@@ -63,6 +63,10 @@ func (l *loading) entry(en bridge.Entry) error {
 		return l.trail(en.Trail)
 	case en.Sight != nil:
 		l.sight(en.Sight)
+	case en.Callback != nil:
+		l.callback(en.Callback)
+	case en.Timer != nil:
+		l.timer(en.Timer)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -152,6 +153,8 @@ type storing struct {
 	values   []string
 	till     []int64 // until when each may be stored, milliseconds; 0: always
 	backends []string
+
+	unbounded bool // they are stored whatever waits
 }
 
 func (e *Store) storing(cs []bridge.Callback) *storing {
@@ -219,7 +222,11 @@ func (s *storing) add(c call, slot, index bool) call {
 		c.args = append(c.args, itoa(slices.Index(s.backends, one.Backend)+1), s.tag(i), one.ID, classOf(one.Type), s.values[i],
 			itoa(one.At.UnixMilli()), itoa(len(one.Body)), till)
 	}
-	c.args = append(c.args, e.clockArg(), itoa(e.opts.MaxCallbacks), itoa(e.opts.MaxCallbackBytes), flag(slot), flag(index),
+	most, room := e.opts.MaxCallbacks, e.opts.MaxCallbackBytes
+	if s.unbounded {
+		most, room = math.MaxInt32, math.MaxInt64>>12
+	}
+	c.args = append(c.args, e.clockArg(), itoa(most), itoa(room), flag(slot), flag(index),
 		itoa(len(s.backends)), itoa(len(s.cs)))
 	return c
 }
@@ -493,11 +500,11 @@ func (e *Store) oldestWaiting(ctx context.Context, backend string) (oldest time.
 				}
 				continue
 			}
-			if oldest.IsZero() || at.Before(oldest.Truncate(time.Millisecond)) {
-				k, err := decodeCallback(backend, words[0], text)
-				if err != nil {
-					return oldest, e.fault(ctx, err)
-				}
+			k, err := decodeCallback(backend, words[0], text)
+			if err != nil {
+				return oldest, e.fault(ctx, err)
+			}
+			if oldest.IsZero() || k.At.Before(oldest) {
 				oldest = k.At
 			}
 		}
