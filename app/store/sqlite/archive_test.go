@@ -31,9 +31,9 @@ func openArchive(t *testing.T, o Options) *Archive {
 func filled(t *testing.T, pruned bool) (Options, *storetest.Clock) {
 	t.Helper()
 	c := storetest.NewClock()
-	o := Options{Dir: scratch(t), Now: c.Now, MailboxLimit: storetest.FilledMailbox, BroadcastLimit: 12}
+	o := Options{Dir: scratch(t), Now: c.Now, MailboxLimit: storetest.FilledMailbox, BroadcastLimit: 12, Backends: storetest.Backends}
 	e := open(t, o)
-	storetest.Fill(t, storetest.Pair{Store: e, Live: local.New(e, c.Now)}, c)
+	storetest.Fill(t, storetest.Pair{Store: e, Live: local.New(e, c.Now), Outbox: e}, c)
 	if pruned {
 		eventually(t, "what has expired to leave", func() bool {
 			return number(t, e, fmt.Sprint("SELECT count(*) FROM mail WHERE expires <= ", c.Now().UnixNano())) == 0
@@ -117,7 +117,7 @@ func alike(t *testing.T, o, p Options, c *storetest.Clock) {
 			t.Errorf("messages of %s come as %v and %v", u, orders[0], orders[1])
 		}
 	}
-	storetest.Same(t, storetest.Pair{Store: a, Live: local.New(a, c.Now)}, storetest.Pair{Store: b, Live: local.New(b, c.Now)}, c)
+	storetest.Same(t, storetest.Pair{Store: a, Live: local.New(a, c.Now), Outbox: a}, storetest.Pair{Store: b, Live: local.New(b, c.Now), Outbox: b}, c)
 	mustDo(t, a.Close())
 	mustDo(t, b.Close())
 }

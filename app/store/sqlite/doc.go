@@ -18,6 +18,8 @@
 //     log. The log of messages to all is the mailbox of the user named "".
 //   - users: where a user stands (acks, first seen, trimmed), and the head of a
 //     mailbox whose newest rows are gone.
+//   - callbacks: what is told to backends, until they have it or it was given up, and
+//     timers: when it is seen whether something is to be told (see outbox.go).
 //
 // Sequences have no gaps when they are given out, and only expiry and trimming
 // take rows away; so a gap above the trimmed watermark is an expired message,

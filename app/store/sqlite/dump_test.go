@@ -38,7 +38,7 @@ func TestEntriesComeInTheOrderOfTheContractAndNoneThatExpired(t *testing.T) {
 	t.Parallel()
 	o, c := filled(t, false)
 	all := dumpAll(t, o)
-	if kinds := storetest.Exported(t, entries(all), c.Now()); kinds != 7 {
+	if kinds := storetest.Exported(t, entries(all), c.Now()); kinds != 9 {
 		t.Errorf("%d kinds", kinds)
 	}
 	a := openArchive(t, o)

@@ -89,7 +89,7 @@ func TestErasingAUserLeavesNoByteOfTheirsInAnyFile(t *testing.T) {
 func eraseEveryKind(t *testing.T, size int) {
 	dir := scratch(t)
 	var clock shifted
-	e := open(t, Options{Dir: dir, Now: clock.now, MailboxLimit: 12})
+	e := open(t, Options{Dir: dir, Now: clock.now, MailboxLimit: 12, Backends: bridge.Backends{{Name: "clinic", Types: []string{"*"}}}})
 	u := bridge.Target{User: erasedUser}
 	shared := bridge.Target{Users: []string{"other", erasedUser, "third"}}
 	var c canaries
@@ -140,6 +140,16 @@ func eraseEveryKind(t *testing.T, size int) {
 		m := message("common-"+user, user, 10, clock.now().Add(time.Hour))
 		common(m)
 		mustAppend(t, e, m)
+	}
+	send("urgent", 2*time.Hour, u, func(m *bridge.Message) { m.Escalate = time.Hour })
+	for _, word := range []string{"canary-callback", "canary-given-up"} {
+		c.words = append(c.words, word)
+		mustDo(t, e.Post(t.Context(), bridge.SentCallback("clinic", erasedUser, erasedSession, word, "t", []byte(`"`+word+`"`), clock.now())))
+	}
+	given, _, err := e.Lease(t.Context(), "clinic", 9)
+	mustDo(t, err)
+	for _, l := range given {
+		mustDo(t, e.Settle(t.Context(), bridge.Settlement{Leased: l, Last: "410"}))
 	}
 	send("never-stored", 0, u, nil)
 	send("to-self", time.Hour, u, func(m *bridge.Message) { m.From = erasedUser })

@@ -45,6 +45,9 @@ func Same(t *testing.T, a, b Pair, c *Clock) {
 	c.Advance(2 * time.Hour)
 	p.ids()
 	p.mailboxes("later", 3)
+	if a.Outbox != nil && b.Outbox != nil {
+		p.outboxes()
+	}
 }
 
 // same compares what both tell.

@@ -29,8 +29,8 @@ const (
 )
 
 // Fill brings an empty store into all the states that one can be in, which Same
-// looks at. The store is new, with FilledMailbox as its limit and c for its
-// clock.
+// looks at. The store is new, with FilledMailbox as its limit, Backends (where the pair
+// has an Outbox) and c for its clock.
 func Fill(t *testing.T, p Pair, c *Clock) {
 	t.Helper()
 	f := carried(t, p, c)
@@ -49,6 +49,9 @@ func Fill(t *testing.T, p Pair, c *Clock) {
 	c.Advance(2 * time.Hour)
 	f.fillLater()
 	c.Advance(2 * brief)
+	if f.outbox != nil {
+		f.fillOutbox()
+	}
 }
 
 // carried is a fixture for a pair that somebody else has opened.
@@ -56,7 +59,7 @@ func carried(t *testing.T, p Pair, c *Clock) *fixture {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 4*patience)
 	t.Cleanup(cancel)
-	f := &fixture{T: t, store: p.Store, live: p.Live, clock: c, table: &Hub{}, ctx: ctx}
+	f := &fixture{T: t, store: p.Store, live: p.Live, outbox: p.Outbox, clock: c, table: &Hub{}, ctx: ctx}
 	f.hub = &recorder{Hub: f.table}
 	p.Store.Listen(f.hub)
 	p.Live.Listen(f.hub)

@@ -16,11 +16,11 @@ var (
 	clinic   = bridge.Backend{Name: "clinic", Types: []string{"*"}, Users: []string{"u*", "v*"}}
 	phone    = bridge.Backend{Name: "phone", Types: []string{"call.*"}}
 	ward     = bridge.Backend{Name: "ward", Types: []string{bridge.CallbackAcked}, Users: []string{"v*"}}
-	backends = bridge.Backends{clinic, phone, ward}
+	Backends = bridge.Backends{clinic, phone, ward}
 )
 
 // told gives the test a new store that keeps callbacks for the backends.
-func (f *fixture) told() { f.fresh(Options{Backends: backends}) }
+func (f *fixture) told() { f.fresh(Options{Backends: Backends}) }
 
 func (f *fixture) must(what string, err error) {
 	f.Helper()

@@ -59,7 +59,7 @@ var ackCallbacks = []promise{
 		f.send(everybody, time.Hour)
 		f.ack("w", bridge.Position{Mailbox: 1, Broadcast: 1})
 		f.equal("acked", f.join("w").Acked, bridge.Position{Mailbox: 1, Broadcast: 1})
-		for _, b := range backends {
+		for _, b := range Backends {
 			f.equal("backlog of "+b.Name, f.backlog(b.Name), bridge.Backlog{})
 		}
 	}},
@@ -72,7 +72,7 @@ var ackCallbacks = []promise{
 		f.equal("told", callbackIDs(f.taken("clinic")...), f.acked("clinic", "u", mine))
 	}},
 	{"what is gone is not told of as acked", func(f *fixture) {
-		f.fresh(Options{Backends: backends, MailboxLimit: limit})
+		f.fresh(Options{Backends: Backends, MailboxLimit: limit})
 		f.send(user("u"), time.Hour) // is trimmed
 		f.recall(f.send(user("u"), time.Hour).ID)
 		f.send(user("u"), time.Minute)     // expires

@@ -11,7 +11,7 @@ import (
 
 var bounding = []promise{
 	{"where too many wait the oldest user.* go, then the oldest event.*, and never a message", func(f *fixture) {
-		f.fresh(Options{Backends: backends, MaxCallbacks: 4})
+		f.fresh(Options{Backends: Backends, MaxCallbacks: 4})
 		f.send(user("u"), time.Hour)
 		f.send(user("u"), time.Hour)
 		f.ack("u", bridge.Position{Mailbox: 1})
@@ -54,7 +54,7 @@ var bounding = []promise{
 	}},
 	{"bytes are bounded as well", func(f *fixture) {
 		size := int64(len(f.sent("clinic", "u").Body))
-		f.fresh(Options{Backends: backends, MaxCallbackBytes: 3*size + size/2})
+		f.fresh(Options{Backends: Backends, MaxCallbackBytes: 3*size + size/2})
 		for range 4 {
 			f.post(f.online("clinic", "u"))
 		}
@@ -68,7 +68,7 @@ var bounding = []promise{
 		}
 	}},
 	{"Post stores all or none", func(f *fixture) {
-		f.fresh(Options{Backends: backends, MaxCallbacks: 2})
+		f.fresh(Options{Backends: Backends, MaxCallbacks: 2})
 		f.post(f.sent("clinic", "u"))
 		cs := []bridge.Callback{f.online("phone", "u"), f.sent("clinic", "u"), f.sent("clinic", "v")}
 		if err := f.outbox.Post(f.ctx, cs...); !errors.Is(err, bridge.ErrOutboxFull) {
@@ -79,7 +79,7 @@ var bounding = []promise{
 		f.equal("backlogs", []int{f.backlog("clinic").Waiting, f.backlog("phone").Waiting}, []int{2, 1})
 	}},
 	{"dead ones are bounded, and those given up first go first", func(f *fixture) {
-		f.fresh(Options{Backends: backends, MaxCallbacks: 2})
+		f.fresh(Options{Backends: Backends, MaxCallbacks: 2})
 		var ids []string
 		for i := range 4 {
 			c := f.online("clinic", fmt.Sprint("u", i))
@@ -92,7 +92,7 @@ var bounding = []promise{
 		f.equal("backlog", f.backlog("clinic").Dead, 2)
 	}},
 	{"what is sent again needs room, and stays dead without", func(f *fixture) {
-		f.fresh(Options{Backends: backends, MaxCallbacks: 2})
+		f.fresh(Options{Backends: Backends, MaxCallbacks: 2})
 		a, b := f.sent("clinic", "u"), f.sent("clinic", "u")
 		f.post(a, b)
 		f.giveUp(f.lease("clinic", 1)...)
@@ -103,7 +103,7 @@ var bounding = []promise{
 		}
 		f.equal("backlog", []int{f.backlog("clinic").Waiting, f.backlog("clinic").Dead}, []int{2, 1})
 	}},
-	{"without backends nothing is stored", func(f *fixture) {
+	{"without Backends nothing is stored", func(f *fixture) {
 		m := f.message(user("u"))
 		m.Escalate = time.Minute
 		f.append(m)

@@ -235,7 +235,7 @@ var timers = []promise{
 func voiding(what string, void func(f *fixture, m *bridge.Message)) promise {
 	return promise{"a message that was " + what + " has no timers, and those that were leased do not fire", func(f *fixture) {
 		for _, leased := range []bool{false, true} {
-			f.fresh(Options{Backends: backends, MailboxLimit: limit})
+			f.fresh(Options{Backends: Backends, MailboxLimit: limit})
 			m := f.message(user("u"))
 			m.Topic, m.Escalate = "t", time.Minute
 			f.append(m)

@@ -1,0 +1,218 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"hookbridge/app/bridge"
+)
+
+var clinic = bridge.Backends{{Name: "clinic", Types: []string{"*"}}}
+
+func sent(user, id string) bridge.Callback {
+	return bridge.SentCallback("clinic", user, "ses_1", id, "visit.confirmed", nil, time.Now())
+}
+
+// backlog is what the store says, which has to be what a recount says.
+func backlog(t *testing.T, e *Store) bridge.Backlog {
+	t.Helper()
+	b, err := e.Backlog(t.Context(), "clinic")
+	mustDo(t, err)
+	mustDo(t, e.do(t.Context(), func(w *writer) error {
+		again, err := newOutbox(e, w.sql)
+		if err != nil {
+			return err
+		}
+		for backend, s := range w.outbox.stocks {
+			if *s != *again.stock(backend) {
+				t.Errorf("%s: %+v is counted, and there is %+v", backend, *s, *again.stock(backend))
+			}
+		}
+		return nil
+	}))
+	return b
+}
+
+func TestOutbox(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]func(t *testing.T){
+		"a commit that fails leaves no callback, lease, count or ack":  outboxOnABrokenDisk,
+		"counts stay exact through whatever becomes of callbacks":      outboxCounts,
+		"what is caused by somebody who has been erased is not stored": outboxOfAnErasedUser,
+		"a store without backends keeps none, and voids older timers":  outboxWithoutBackends,
+		"what is asked again and again goes by an index":               outboxPlans,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t)
+		})
+	}
+}
+
+func outboxOnABrokenDisk(t *testing.T) {
+	e := open(t, Options{Dir: scratch(t), Backends: clinic})
+	here := connected(e)
+	m := member("ada", "ses_1", "a")
+	here.mustJoin(t, m)
+	urgent := message("m1", "ada", 10, inAnHour())
+	urgent.Escalate = time.Nanosecond
+	mustAppend(t, e, urgent)
+	mustAppend(t, e, message("m2", "ada", 10, inAnHour()))
+	mustDo(t, e.Post(t.Context(), sent("ada", "a"), sent("ada", "b")))
+	timers, err := e.LeaseTimers(t.Context(), 1)
+	mustDo(t, err)
+	leased, _, err := e.Lease(t.Context(), "clinic", 1)
+	mustDo(t, err)
+	if len(timers) != 1 || len(leased) != 1 {
+		t.Fatalf("%d timers, %d callbacks", len(timers), len(leased))
+	}
+	before := backlog(t, e)
+
+	mend := breakDisk(e, "sync")
+	_, fire := e.Fire(t.Context(), timers[0], bridge.UnackedCallback("clinic", timers[0], bridge.StatusQueued, time.Now()))
+	_, arm := e.Arm(t.Context(), "ada", time.Now(), true)
+	for what, err := range map[string]error{
+		"post": e.Post(t.Context(), sent("bob", "c")), "fire": fire, "arm": arm,
+		"settle": e.Settle(t.Context(), bridge.Settlement{Leased: leased[0], Done: true}),
+		"leave":  errors.Join(e.Exit(t.Context(), bridge.DeliveryLog{Member: m, Ended: time.Now()}), bridge.ErrUnavailable),
+		"ack":    e.Ack(t.Context(), "ada", "ses_1", e.Life(), bridge.Position{Mailbox: 2}),
+	} {
+		if !errors.Is(err, bridge.ErrUnavailable) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	mend()
+	mustAppend(t, e, message("after", "bob", 10, inAnHour()))
+	mustDo(t, e.flushed(t))
+	if after := backlog(t, e); after != before {
+		t.Errorf("%+v, and before %+v", after, before)
+	}
+	if n := number(t, e, "SELECT acked_mail FROM users WHERE user = 'ada'"); n != 0 {
+		t.Errorf("the ack that failed stands at %d", n)
+	}
+	if again, _, err := e.Lease(t.Context(), "clinic", 9); err != nil || len(again) != 0 {
+		t.Errorf("%d are leased twice, %v", len(again), err)
+	}
+	mustDo(t, e.Settle(t.Context(), bridge.Settlement{Leased: leased[0], Done: true}))
+	if next, _, err := e.Lease(t.Context(), "clinic", 9); err != nil || len(next) != 1 {
+		t.Errorf("%d are due, %v", len(next), err)
+	}
+	mustDo(t, e.Ack(t.Context(), "ada", "ses_1", e.Life(), bridge.Position{Mailbox: 2}))
+	if b := backlog(t, e); b.Waiting != 3 {
+		t.Errorf("%+v", b)
+	}
+}
+
+func outboxCounts(t *testing.T) {
+	var clock shifted
+	dir := scratch(t)
+	o := Options{Dir: dir, Now: clock.now, Backends: clinic, MaxCallbacks: 8}
+	e := open(t, o)
+	for i := range 60 {
+		u := fmt.Sprint("u", i%5)
+		mustAppend(t, e, message(fmt.Sprint("m", i), u, 10, clock.now().Add(time.Hour)))
+		mustDo(t, e.Ack(t.Context(), u, "ses_1", e.Life(), bridge.Position{Mailbox: 99}))
+		if err := e.Post(t.Context(), sent(u, fmt.Sprint("s", i)), bridge.OnlineCallback("clinic", u, i, clock.now())); err != nil && !errors.Is(err, bridge.ErrOutboxFull) {
+			t.Fatal(err)
+		}
+		due, _, err := e.Lease(t.Context(), "clinic", 3)
+		mustDo(t, err)
+		for j, l := range due {
+			s := bridge.Settlement{Leased: l, Done: j == 0}
+			if j == 1 {
+				s.Again = clock.now().Add(time.Minute)
+			}
+			mustDo(t, e.Settle(t.Context(), s))
+		}
+		switch i % 10 {
+		case 3:
+			mustDo(t, e.Erase(t.Context(), u))
+		case 5:
+			if err := e.Redrive(t.Context(), "clinic", nil, true); err != nil && !errors.Is(err, bridge.ErrOutboxFull) {
+				t.Fatal(err)
+			}
+		case 8:
+			mustDo(t, e.Close())
+			e = open(t, o)
+		}
+		clock.advance(20 * time.Second)
+		if b := backlog(t, e); b.Waiting > 8 || b.Dead > 8 {
+			t.Fatalf("%+v", b)
+		}
+	}
+}
+
+func outboxOfAnErasedUser(t *testing.T) {
+	e := open(t, Options{Dir: scratch(t), Backends: clinic})
+	caused := sent("ada", "a")
+	mustAppend(t, e, message("m", "ada", 10, inAnHour()))
+	mustDo(t, e.Erase(t.Context(), "ada"))
+	mustDo(t, e.Post(t.Context(), caused))
+	if b := backlog(t, e); b != (bridge.Backlog{}) {
+		t.Errorf("%+v", b)
+	}
+	mustDo(t, e.Post(t.Context(), sent("ada", "b"))) // who is back
+	if b := backlog(t, e); b.Waiting != 1 {
+		t.Errorf("%+v", b)
+	}
+}
+
+func outboxWithoutBackends(t *testing.T) {
+	dir := scratch(t)
+	e := open(t, Options{Dir: dir, Backends: clinic})
+	for _, u := range []string{"ada", "bob"} {
+		m := message("m-"+u, u, 10, inAnHour())
+		m.Escalate = time.Minute
+		mustAppend(t, e, m)
+	}
+	mustDo(t, e.Close())
+	e = open(t, Options{Dir: dir})
+	mustDo(t, e.Recall(t.Context(), "m-ada"))
+	mustDo(t, e.Ack(t.Context(), "bob", "ses_1", e.Life(), bridge.Position{Mailbox: 1}))
+	mustAppend(t, e, message("later", "ada", 10, inAnHour()))
+	mustDo(t, e.flushed(t))
+	if n := number(t, e, "SELECT count(*) FROM timers"); n != 0 {
+		t.Errorf("%d timers are left", n)
+	}
+	if b := backlog(t, e); b != (bridge.Backlog{}) {
+		t.Errorf("%+v", b)
+	}
+}
+
+// outboxPlans: what is asked again and again goes by an index, and sorts nothing.
+func outboxPlans(t *testing.T) {
+	e := open(t, Options{Dir: scratch(t), Backends: clinic})
+	mustDo(t, e.do(t.Context(), func(w *writer) error {
+		for _, asked := range []struct {
+			s     *sqlite3.Stmt
+			index string
+		}{
+			{w.sql.dueCallbacks, "callbacks_due"}, {w.sql.nextCallback, "callbacks_due"}, {w.sql.userLine, "callbacks_user"},
+			{w.sql.firstToGo, "callbacks_rank"}, {w.sql.oldestOfRank, "callbacks_rank"}, {w.sql.deadCallbacks, "callbacks_dead_id"},
+			{w.sql.oldestDead, "callbacks_dead"}, {w.sql.deadBefore, "callbacks_dead"}, {w.sql.callbacksOf, "callbacks_user"},
+			{w.sql.dueTimers, "timers_due"}, {w.sql.timersAcked, "PRIMARY KEY"},
+		} {
+			plan, _, err := w.sql.conn.Prepare("EXPLAIN QUERY PLAN " + asked.s.SQL())
+			if err != nil {
+				return err
+			}
+			var steps []string
+			err = with(plan).each(func(r *sqlite3.Stmt) bool {
+				steps = append(steps, r.ColumnText(3))
+				return true
+			})
+			if err := firstOf(err, plan.Close()); err != nil {
+				return err
+			}
+			if len(steps) != 1 || !strings.HasPrefix(steps[0], "SEARCH") || !strings.Contains(steps[0], asked.index+" (") {
+				t.Errorf("%s goes by %v", asked.s.SQL(), steps)
+			}
+		}
+		return nil
+	}))
+}

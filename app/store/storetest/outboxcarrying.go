@@ -1,0 +1,75 @@
+package storetest
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"hookbridge/app/bridge"
+)
+
+// fillOutbox has callbacks that wait, are tried later or were given up, and timers.
+func (f *fixture) fillOutbox() {
+	f.Helper()
+	for range 4 {
+		f.urgent(user("u1"), time.Hour, long)
+	}
+	f.urgent(bridge.Target{Users: []string{"v1", "nobody"}}, time.Hour, 3*time.Hour)
+	f.ack("u1", bridge.Position{Mailbox: 2})
+	f.recall(f.urgent(user("v1"), time.Hour, long).ID)
+	f.arm("v1", time.Hour, true, f.online("clinic", "v1"))
+	f.arm("u1", time.Hour, true)
+	f.post(f.sent("clinic", "u1"), f.sent("clinic", "u1"), f.sent("clinic", "u1"), f.sent("clinic", "v1"), f.sent("phone", "u1"))
+	again := time.Hour
+	for _, l := range f.lease("clinic", 99) {
+		l.Tries = 2
+		switch {
+		case l.Type == bridge.CallbackSent && l.User == "v1":
+			f.giveUp(l)
+		case l.Type == bridge.CallbackOnline:
+			f.settle(bridge.Settlement{Leased: l, Last: "410"})
+		default:
+			f.settle(bridge.Settlement{Leased: l, Again: f.clock.Now().Add(again), Last: "503"})
+			again += time.Minute
+		}
+	}
+}
+
+// outboxes compares what waits, and what becomes of it.
+func (p *pair) outboxes() {
+	p.Helper()
+	for step := range 3 {
+		for _, b := range Backends {
+			what := fmt.Sprintf("%s, %d: ", b.Name, step)
+			p.same(what+"backlog", func(f *fixture) any { return f.backlog(b.Name) })
+			p.same(what+"dead", func(f *fixture) any { return f.dead(b.Name, "", 99) })
+			p.same(what+"due", func(f *fixture) any { return f.due(b.Name) })
+			p.same(what+"messages", func(f *fixture) any { return callbackIDs(f.taken(b.Name)...) })
+			p.same(what+"sent again", func(f *fixture) any { return f.outbox.Redrive(f.ctx, b.Name, nil, step == 1) })
+		}
+		p.same("timers", func(f *fixture) any {
+			ts := f.timers()
+			for _, t := range ts {
+				if t.Type == bridge.CallbackOffline {
+					f.offline(t)
+				} else {
+					f.fire(t, "clinic")
+				}
+			}
+			return due(ts)
+		})
+		p.a.clock.Advance(4 * time.Hour)
+	}
+}
+
+// due tells of the callbacks that are due, and lets them wait on.
+func (f *fixture) due(backend string) []string {
+	f.Helper()
+	list := []string{}
+	for _, l := range f.lease(backend, 99) {
+		list = append(list, fmt.Sprint(l.ID, l.Type, l.User, l.At.UTC(), l.Tries, l.Since.UTC(), string(l.Body)))
+		f.settle(bridge.Settlement{Leased: l, Again: f.clock.Now()})
+	}
+	slices.Sort(list)
+	return list
+}
