@@ -25,10 +25,14 @@ type Demo struct {
 	WebhookSecret string
 	TokenSecret   string
 	Client        *http.Client
+	Callbacks     *DemoCallbacks
 }
 
 // demoTokenLife is short, so that one can watch the page refresh its token.
 const demoTokenLife = 10 * time.Minute
+
+// demoEscalate is after how many seconds without an ack the clinic would phone.
+const demoEscalate = 10
 
 // demoToken gives the page a token, as a login would.
 func (s *Server) demoToken(c *fiber.Ctx) error {
@@ -40,6 +44,7 @@ func (s *Server) demoToken(c *fiber.Ctx) error {
 	}
 	expires := s.now().Add(demoTokenLife)
 	claims := auth.Claims{User: in.User, ID: ulid.Make().String(), IssuedAt: s.now(), Expires: expires}
+	claims.Rights = []byte(`{"backend":["visit.*","slots.*"]}`)
 	if strings.HasPrefix(in.User, "doctor-") {
 		claims.Rights = []byte(`{"send":["*"]}`)
 	}
@@ -72,7 +77,7 @@ func (s *Server) demoPatient(c *fiber.Ctx) error {
 	if err := s.demoJSON(c, &in); err != nil || in.Patient == "" || in.Doctor == "" {
 		return wire.NewProblem(wire.CodeMalformed, `send {"doctor":"doctor-7","patient":"patient-42","name":"…"}`)
 	}
-	return s.fire(c, demoEvent{"patient.added", demoTarget{User: in.Patient},
+	return s.fire(c, demoEvent{"patient.added", demoTarget{User: in.Patient}, demoEscalate,
 		demoData{Doctor: in.Doctor, Name: in.Name, Message: in.Doctor + " added you"}})
 }
 
@@ -84,13 +89,14 @@ func (s *Server) demoAnnouncement(c *fiber.Ctx) error {
 	if err := s.demoJSON(c, &in); err != nil || in.Message == "" {
 		return wire.NewProblem(wire.CodeMalformed, `send {"message":"…"}`)
 	}
-	return s.fire(c, demoEvent{"announcement", demoTarget{All: true}, demoData{Message: in.Message}})
+	return s.fire(c, demoEvent{"announcement", demoTarget{All: true}, 0, demoData{Message: in.Message}})
 }
 
 type demoEvent struct {
-	Type string     `json:"type"`
-	To   demoTarget `json:"to"`
-	Data demoData   `json:"data"`
+	Type     string     `json:"type"`
+	To       demoTarget `json:"to"`
+	Escalate int        `json:"escalate,omitzero"` // seconds
+	Data     demoData   `json:"data"`
 }
 
 type demoTarget struct {

@@ -70,5 +70,6 @@ func (s *Server) routes() {
 		r.Post("/demo/tokens", s.demoToken)
 		r.Post("/demo/patients", s.demoPatient)
 		r.Post("/demo/announcements", s.demoAnnouncement)
+		r.Get("/demo/callbacks", s.demoCallbacks)
 	}
 }

@@ -88,7 +88,7 @@ func (b *Bridge) firePresence(ctx context.Context, ts []Timer) error {
 		return err
 	}
 	now := b.cfg.Now()
-	return b.eachTimer(len(ts), func(i int) error {
+	err = b.eachTimer(len(ts), func(i int) error {
 		t, p := ts[i], ps[i]
 		earliest := b.started.Add(restartGrace)
 		if gone := p.LastSeen.Add(offlineDelay); gone.After(earliest) {
@@ -111,5 +111,31 @@ func (b *Bridge) firePresence(ctx context.Context, ts []Timer) error {
 			cs = append(cs, OfflineCallback(name, t.User, seen, now))
 		}
 		return b.fire(ctx, t, cs)
+	})
+	return errors.Join(err, b.recheckPresence(ctx, ps))
+}
+
+// recheckPresence looks once more at those who were there: one who has left since may
+// have set the timer before it was moved ahead here.
+func (b *Bridge) recheckPresence(ctx context.Context, before []Presence) error {
+	var users []string
+	for _, p := range before {
+		if p.Sessions > 0 {
+			users = append(users, p.User)
+		}
+	}
+	if len(users) == 0 {
+		return nil
+	}
+	ps, err := b.live.Presence(ctx, users)
+	if err != nil {
+		return err
+	}
+	return b.eachTimer(len(ps), func(i int) error {
+		if ps[i].Sessions > 0 {
+			return nil
+		}
+		_, err := b.cfg.Outbox.Arm(ctx, ps[i].User, b.cfg.Now().Add(offlineDelay), false)
+		return err
 	})
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"io"
 	"os"
 	"path/filepath"
@@ -106,5 +107,15 @@ func TestDevKeepsTheSecretsThatItHasMade(t *testing.T) {
 	must(t, err)
 	if again, err := devSecrets(dir); err != nil || again != made {
 		t.Errorf("the secrets are not kept: %v", err)
+	}
+	older, err := json.Marshal(map[string]string{"webhookSecret": made.WebhookSecret, "jwtSecret": made.JWTSecret})
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(dir, secretsFile), older, 0o600))
+	added, err := devSecrets(dir)
+	if err != nil || added.WebhookSecret != made.WebhookSecret || added.JWTSecret != made.JWTSecret || added.CallbackSecret == made.CallbackSecret {
+		t.Errorf("a file without a secret for callbacks: %v", err)
+	}
+	if again, err := devSecrets(dir); err != nil || again != added {
+		t.Errorf("the secret that was added is not kept: %v", err)
 	}
 }

@@ -26,11 +26,12 @@ import (
 type DevCmd struct {
 	Listen   string `default:"127.0.0.1:8080" help:"Loopback address to listen on; port 0 takes a free one."`
 	DataDir  string `default:"data" env:"BRIDGE_DATA_DIR" help:"Folder of bridge.db and the dev secrets."`
+	Forward  string `placeholder:"URL" help:"Pass callbacks and requests on to your own backend too, such as http://127.0.0.1:3000/hook; it answers the requests. Its secret is callbackSecret in the data folder's dev-secrets.json."`
 	LogLevel string `default:"warn" enum:"debug,info,warn,error" env:"BRIDGE_LOG_LEVEL" help:"debug, info, warn or error."`
 }
 
 // Run serves until ctx ends.
-func (c *DevCmd) Run(ctx context.Context, streams Streams) error {
+func (c *DevCmd) Run(ctx context.Context, streams Streams) (err error) {
 	if err := loopbackOnly(c.Listen); err != nil {
 		return err
 	}
@@ -38,7 +39,12 @@ func (c *DevCmd) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
-	ln, err := net.Listen("tcp", c.Listen) // the page's origin must be known before the rooms are wired
+	backend, err := newDevBackend(secrets.CallbackSecret, c.Forward)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, backend.stop()) }() // after the bridge, which sends to it
+	ln, err := net.Listen("tcp", c.Listen)                    // the page's origin must be known before the rooms are wired
 	if err != nil {
 		return fmt.Errorf("cannot listen on %s: %w; another address: --listen 127.0.0.1:0", c.Listen, err)
 	}
@@ -50,16 +56,17 @@ func (c *DevCmd) Run(ctx context.Context, streams Streams) error {
 	base := "http://" + address
 	s := server.Settings{
 		Listen: address, LogLevel: c.LogLevel,
-		Store:          server.Store{DataDir: c.DataDir, IDRetention: 7 * 24 * time.Hour, MailboxLimit: 10_000},
-		WebhookSecrets: []server.Secret{server.Secret(secrets.WebhookSecret)},
-		TokenSettings:  server.TokenSettings{JWTSecret: server.Secret(secrets.JWTSecret), JWTLeeway: auth.DefaultLeeway, JWTUserClaim: "sub", JWTRightsClaim: "bridge"},
-		AllowedOrigins: []string{base, "http://localhost:" + port},
-		DefaultTTL:     72 * time.Hour, MaxBytes: 64 << 10, MaxBatchBytes: 8 << 20,
+		Store:            server.Store{DataDir: c.DataDir, IDRetention: 7 * 24 * time.Hour, MailboxLimit: 10_000},
+		WebhookSecrets:   []server.Secret{server.Secret(secrets.WebhookSecret)},
+		TokenSettings:    server.TokenSettings{JWTSecret: server.Secret(secrets.JWTSecret), JWTLeeway: auth.DefaultLeeway, JWTUserClaim: "sub", JWTRightsClaim: "bridge"},
+		CallbackSettings: server.CallbackSettings{CallbackURL: server.Secret(backend.url), CallbackSecret: server.Secret(secrets.CallbackSecret)},
+		AllowedOrigins:   []string{base, "http://localhost:" + port},
+		DefaultTTL:       72 * time.Hour, MaxBytes: 64 << 10, MaxBatchBytes: 8 << 20,
 		MaxSessions: 1000, SessionsByUser: 16, MaxPending: 256, DrainTimeout: 3 * time.Second,
 	}
 	demo := &server.Demo{
 		BridgeURL: base, WebhookSecret: secrets.WebhookSecret, TokenSecret: secrets.JWTSecret,
-		Client: &http.Client{Timeout: 10 * time.Second},
+		Client: &http.Client{Timeout: 10 * time.Second}, Callbacks: backend.heard,
 	}
 	p, err := server.NewProgram(ctx, s, demo, s.Logger(os.Stderr, true))
 	if err != nil {
@@ -88,29 +95,28 @@ func loopbackOnly(listen string) error {
 const secretsFile = "dev-secrets.json"
 
 type devSecretsFile struct {
-	WebhookSecret string `json:"webhookSecret"`
-	JWTSecret     string `json:"jwtSecret"`
+	WebhookSecret  string `json:"webhookSecret"`
+	JWTSecret      string `json:"jwtSecret"`
+	CallbackSecret string `json:"callbackSecret"`
 }
 
 // devSecrets reads dev's secrets, or makes and keeps them, readable by the
-// owner alone.
+// owner alone. A file of an older dev gets the one that it lacks.
 func devSecrets(dir string) (devSecretsFile, error) {
 	var s devSecretsFile
 	path := filepath.Join(dir, secretsFile)
 	b, err := os.ReadFile(path)
-	if err == nil {
-		if err = json.Unmarshal(b, &s); err != nil || !server.IsDevWebhookSecret(s.WebhookSecret) || !strings.HasPrefix(s.JWTSecret, server.DevMark) {
-			return s, fmt.Errorf("%s is damaged: remove it and start dev again", path)
-		}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		s.WebhookSecret, s.JWTSecret = devWebhookSecret(), server.DevMark+rand.Text()+rand.Text()
+	case err != nil:
+		return s, err
+	case json.Unmarshal(b, &s) != nil || !server.IsDevWebhookSecret(s.WebhookSecret) || !strings.HasPrefix(s.JWTSecret, server.DevMark):
+		return s, fmt.Errorf("%s is damaged: remove it and start dev again", path)
+	case s.CallbackSecret != "":
 		return s, nil
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return s, err
-	}
-	s = devSecretsFile{
-		WebhookSecret: "whsec_" + base64.StdEncoding.EncodeToString([]byte(server.DevMark+rand.Text())),
-		JWTSecret:     server.DevMark + rand.Text() + rand.Text(),
-	}
+	s.CallbackSecret = devWebhookSecret()
 	if b, err = json.MarshalIndent(s, "", "  "); err != nil {
 		return s, err
 	}
@@ -118,6 +124,10 @@ func devSecrets(dir string) (devSecretsFile, error) {
 		return s, err
 	}
 	return s, os.WriteFile(path, append(b, '\n'), 0o600)
+}
+
+func devWebhookSecret() string {
+	return "whsec_" + base64.StdEncoding.EncodeToString([]byte(server.DevMark+rand.Text()))
 }
 
 // greet prints where to look and what to paste.
@@ -148,6 +158,9 @@ func greet(w io.Writer, base string, secrets devSecretsFile) error {
 
   A token of patient-42 for your own client, good for 12 hours
     %s
+
+  What users do and send comes back signed: the page's doctor shows it. To your own backend too:
+    dev --forward http://127.0.0.1:3000/hook
 
   Stop with Ctrl-C.
 

@@ -44,9 +44,7 @@ func (s *CallbackSettings) backends() ([]auth.Backend, error) {
 	}
 	b := auth.Backend{Name: envBackend, URL: string(s.CallbackURL), Secrets: s.CallbackSecret.List(), Types: []string{"*"}}
 	for i, secret := range b.Secrets {
-		if IsDevWebhookSecret(secret) {
-			all.Add("BRIDGE_CALLBACK_SECRET, entry %d, is a secret that dev made: make one of your own with: openssl rand -base64 32", i+1)
-		} else if err := auth.CheckSigningSecret(secret); err != nil {
+		if err := auth.CheckSigningSecret(secret); err != nil {
 			all.Add("BRIDGE_CALLBACK_SECRET, entry %d of %d: %w", i+1, len(b.Secrets), err)
 		}
 	}
@@ -68,19 +66,26 @@ func (s *CallbackSettings) backendsOfFile() ([]auth.Backend, error) {
 		if err := callback.CheckURL(b.URL, s.CallbackAllowPrivate); err != nil {
 			all.Add("BRIDGE_CALLBACKS_FILE: backend %s: %w", b.Name, err)
 		}
-		for i, secret := range b.Secrets {
-			if IsDevWebhookSecret(secret) {
-				all.Add("BRIDGE_CALLBACKS_FILE: backend %s: secret %d is one that dev made: make one of your own with: openssl rand -base64 32", b.Name, i+1)
-			}
-		}
 	}
 	return backends, all.orNil()
 }
 
-// callbackFaults are those of the backends.
+// callbackFaults are those of the backends. Secrets that dev made are among them: only
+// dev may sign with these.
 func (s *CallbackSettings) callbackFaults() (all Faults) {
-	_, err := s.backends()
+	backends, err := s.backends()
 	all.take("", err)
+	for _, b := range backends {
+		for i, secret := range b.Secrets {
+			switch {
+			case !IsDevWebhookSecret(secret):
+			case s.CallbacksFile == "":
+				all.Add("BRIDGE_CALLBACK_SECRET, entry %d, is a secret that dev made: make one of your own with: openssl rand -base64 32", i+1)
+			default:
+				all.Add("BRIDGE_CALLBACKS_FILE: backend %s: secret %d is one that dev made: make one of your own with: openssl rand -base64 32", b.Name, i+1)
+			}
+		}
+	}
 	return all
 }
 

@@ -29,6 +29,9 @@ const (
 // Demo is the page that dev serves.
 type Demo = handlers.Demo
 
+// DemoCallbacks is what the page shows of callbacks.
+type DemoCallbacks = handlers.DemoCallbacks
+
 // Program is the wired house: engine, bridge, edge.
 type Program struct {
 	settings Settings
@@ -86,15 +89,19 @@ func NewProgram(ctx context.Context, s Settings, demo *Demo, log *slog.Logger) (
 	}
 	p.lowered = s.fit(openFiles())
 	p.registry = registry
-	store, live, tickets, err := s.openStore(ctx, s.Times, log, registry, p.guard)
-	if err != nil {
-		return p, err
-	}
-	p.undo = append(p.undo, store.Close)
 	callbacks, err := s.callbacks(log, registry, p.guard)
 	if err != nil {
 		return p, err
 	}
+	var backends bridge.Backends
+	if callbacks != nil {
+		backends = callbacks.Backends()
+	}
+	store, live, tickets, err := s.openStore(ctx, s.Times, backends, log, registry, p.guard)
+	if err != nil {
+		return p, err
+	}
+	p.undo = append(p.undo, store.Close)
 	cfg := bridge.Config{
 		DefaultTTL: s.DefaultTTL, MaxBytes: s.MaxBytes, MaxSessions: s.MaxSessions, SessionsPerUser: s.SessionsByUser,
 		UserRate: s.UserRate, UserBytes: float64(s.UserBytes),
@@ -105,7 +112,7 @@ func NewProgram(ctx context.Context, s Settings, demo *Demo, log *slog.Logger) (
 		if !ok {
 			return p, errors.New("callbacks are set, and this store cannot keep them")
 		}
-		cfg.Backends, cfg.Outbox, cfg.Requester = callbacks.Backends(), outbox, callbacks
+		cfg.Backends, cfg.Outbox, cfg.Requester = backends, outbox, callbacks
 		callbacks.Start(outbox)
 		p.undo = append(p.undo, func() error {
 			ctx, cancel := context.WithTimeout(context.Background(), ShutdownTimeout)

@@ -18,11 +18,12 @@ import (
 )
 
 // openStore opens where messages are kept: one file, or a Redis that many machines
-// share. Tickets are kept there too, so that any machine redeems them.
-func (s *Store) openStore(ctx context.Context, t Times, log *slog.Logger, registry prometheus.Registerer, g *guard.Guard) (bridge.Store, bridge.Live, handlers.Tickets, error) {
+// share. Callbacks for backends are kept there, and tickets, so that any machine redeems
+// them.
+func (s *Store) openStore(ctx context.Context, t Times, backends bridge.Backends, log *slog.Logger, registry prometheus.Registerer, g *guard.Guard) (bridge.Store, bridge.Live, handlers.Tickets, error) {
 	if s.RedisURL == "" {
 		o := s.sqliteOptions(log)
-		o.Registerer, o.Guard = registry, g
+		o.Registerer, o.Guard, o.Backends = registry, g, backends
 		e, err := sqlite.Open(ctx, o)
 		if err != nil {
 			return nil, nil, nil, err
@@ -31,7 +32,7 @@ func (s *Store) openStore(ctx context.Context, t Times, log *slog.Logger, regist
 	}
 	o := s.redisOptions(log)
 	o.Lease, o.Renew, o.Patience = t.RedisLease, t.RedisRenew, t.RedisPatience
-	o.Registerer, o.Guard = registry, g
+	o.Registerer, o.Guard, o.Backends = registry, g, backends
 	e, err := redis.Open(ctx, o)
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("BRIDGE_REDIS_URL: %w", err)

@@ -1,22 +1,30 @@
 // @ts-check
 /** The doctor: three ways to say something, and a record of what the bridge answered to each. */
 import { known, plain, say } from './demo-i18n.js';
-import { Side, byId, element, light, post } from './demo-side.js';
+import { Side, announce, byId, element, light, post } from './demo-side.js';
+import { Heard } from './demo-heard.js';
 import { newRef } from './bridge-protocol.js';
 
 /** @typedef {import('./bridge-protocol.js').SendResult} SendResult */
+/** @typedef {import('./demo-heard.js').Body} Body */
 /** @typedef {{mark: HTMLElement, why: HTMLElement, steps: HTMLElement}} Entry */
 
 const LOG_LENGTH = 50;
+const NEWS_LENGTH = 200;
 
 export class Doctor extends Side {
   #patient;
+  /** @type {Map<string, Entry>} by event id */ #entries = new Map();
+  /** @type {Map<string, Body>} by event id, what the backend heard of it last */ #news = new Map();
 
   /** @param {string} user @param {string} patient @param {() => void} onQueued */
   constructor(user, patient, onQueued) {
     super('doctor', user);
     this.#patient = patient;
     this.onQueued = onQueued;
+    const heard = new Heard(patient, (body) => this.#hear(body));
+    this.client.on('open', () => heard.start());
+    this.client.on('close', () => heard.stop());
     this.#form('add', (name) => this.#byBackend('did_add', { who: name }, '/demo/patients',
       { doctor: this.user, patient: this.#patient, name }));
     this.#form('announce', (message) => this.#byBackend('did_announce', { text: message },
@@ -111,13 +119,35 @@ export class Doctor extends Side {
   }
 
   /** The bridge's own word on what became of it. @param {Entry} entry @param {SendResult} result */
-  #outcome(entry, { status, sessions }) {
+  #outcome(entry, { id, status, sessions }) {
+    this.#entries.set(id, entry);
     entry.mark.dataset.status = status;
     if (!known(`status_${status}`)) return plain(entry.mark, status);
     say(entry.mark, `status_${status}`);
     const count = { key: sessions === 1 ? 'session_one' : 'session_many', args: { n: sessions } };
     say(entry.why, `why_${status}`, { n: count });
     if (status === 'queued') this.onQueued();
+    this.#follow(id);
+  }
+
+  /** What the backend heard may be news of an event in the record. @param {Body} body */
+  #hear(body) {
+    const { type, data } = body;
+    if (type !== 'event.acked' && type !== 'event.unacked') return;
+    this.#news.set(data.id, body);
+    if (this.#news.size > NEWS_LENGTH) this.#news.delete(this.#news.keys().next().value ?? '');
+    this.#follow(data.id);
+  }
+
+  /** @param {string} id */
+  #follow(id) {
+    const [entry, news] = [this.#entries.get(id), this.#news.get(id)];
+    if (!entry || !news) return;
+    const word = news.type === 'event.acked' ? 'acked' : 'phone';
+    entry.mark.dataset.status = word;
+    say(entry.mark, `status_${word}`);
+    say(entry.why, `why_${word}`, { n: news.data.afterSeconds, who: news.data.user });
+    if (word === 'phone') announce('why_phone', { n: news.data.afterSeconds, who: news.data.user });
   }
 
   /** @param {Entry} entry @param {'refused' | 'failed'} status @param {string} why */

@@ -13,6 +13,7 @@ const WORDS = {
   bridgeHolds: ['Bridge holds {n}', '暂存 {n} 条'],
   stopPhone: ['Patient', '患者'],
   wireWebhook: ['signed webhook', '签名 Webhook'],
+  wireCallback: ['signed callback', '签名回调'],
   wireSocket: ['WebSocket', 'WebSocket'],
   doctor: ['Doctor', '医生端'],
   patient: ['Patient', '患者端'],
@@ -38,6 +39,7 @@ const WORDS = {
   status_sent: ['sent', '已送出'],
   status_received: ['received', '已收到'],
   status_acked: ['acknowledged', '已确认'],
+  status_phone: ['phone now', '该打电话了'],
   status_queued: ['queued', '已暂存'],
   status_dropped: ['dropped', '已丢弃'],
   status_refused: ['refused', '被拒绝'],
@@ -45,6 +47,7 @@ const WORDS = {
   why_sent: ['Handed to {n}, not yet read.', '已交给 {n}，尚未阅读。'],
   why_received: ['Arrived on {n}.', '已到达 {n}。'],
   why_acked: ['The patient’s app has it.', '患者的应用已确认收到。'],
+  why_phone: ['Nobody has acknowledged it in {n} s: the clinic would phone {who} now.', '{n} 秒内无人确认：医院现在会给 {who} 打电话。'],
   why_queued: ['Nobody is online. It is stored and waits.', '对方不在线，已存好，等候送达。'],
   why_dropped: ['Nobody is online, and it was not to be kept.', '对方不在线，且未要求保存。'],
   session_one: ['1 live session', '1 个在线会话'],
@@ -54,6 +57,38 @@ const WORDS = {
   step_frame: ['The page sent this frame', '页面发出这一帧'],
   step_reply: ['The bridge answered {status}', '消息桥回答 {status}'],
   step_result: ['The bridge answered on the socket', '消息桥在连接上回答'],
+  heardTitle: ['What the clinic’s backend heard', '医院后端听到了什么'],
+  heardEmpty: ['Nothing yet. Let the patient confirm, or go offline.', '还没有。请患者点“确认”，或把手机放进口袋。'],
+  'heard_message.sent': ['{who} sent {event}', '{who} 发来 {event}'],
+  'heard_visit.confirmed': ['{who} has confirmed', '{who} 已确认就诊'],
+  'heard_visit.chosen': ['{who} has chosen a slot', '{who} 选好了时段'],
+  'heard_slots.list': ['{who} asked for free slots, and was answered', '{who} 询问空闲时段，已答复'],
+  heard_request: ['{who} asked: {event}', '{who} 询问：{event}'],
+  'heard_event.acked': ['{who}’s app has {event}', '{who} 的应用已收到 {event}'],
+  'heard_event.unacked': ['Nobody acknowledged {event} in {n} s. The clinic would phone {who} now.',
+    '{event} 在 {n} 秒内无人确认，医院现在会给 {who} 打电话。'],
+  'heard_event.expired': ['{event} ended without reaching {who}', '{event} 到期，{who} 未收到'],
+  'heard_user.online': ['{who} is online', '{who} 上线了'],
+  'heard_user.offline': ['{who} is offline', '{who} 离线了'],
+  heard_other: ['{type}', '{type}'],
+  whatCame: ['What came', '收到的内容'],
+  step_callback: ['The bridge signed this and sent it', '消息桥签名并发出'],
+  step_request_heard: ['The bridge signed this, and waited for the answer', '消息桥签名并发出，等候答复'],
+  confirm: ['Confirm', '确认'],
+  telling: ['on its way', '发送中'],
+  'told_visit.confirmed': ['Confirmed. The clinic will hear of it.', '已确认，医院会收到。'],
+  'told_visit.chosen': ['Chosen. The clinic will hear of it.', '已选定，医院会收到。'],
+  askSlots: ['Ask for free slots', '询问空闲时段'],
+  asking: ['asking the clinic', '正在询问医院'],
+  slotsCame: ['Which one suits you?', '哪个时段合适？'],
+  slotsNone: ['There is none.', '没有空闲时段。'],
+  slot: ['{at}', '{at}'],
+  excuse: ['That did not work: {why}', '未成功：{why}'],
+  excuse_stopped: ['The phone is in the pocket.', '手机还在口袋里。'],
+  excuse_not_connected: ['There is no connection now. Try again.', '现在没有连接，请再试。'],
+  excuse_disconnected: ['The connection was lost. Ask again.', '连接中断，请再问一次。'],
+  excuse_backend_timeout: ['The clinic did not answer in time.', '医院没有及时答复。'],
+  excuse_backend_failed: ['The clinic could not answer.', '医院无法答复。'],
   pocket: ['Phone in the pocket', '手机放进口袋（离线）'],
   chime: ['Chime', '提示音'],
   messages: ['Messages', '消息'],
@@ -108,10 +143,20 @@ const WORDS = {
 const LANGUAGES = /** @type {const} */ (['en', 'zh']);
 let column = 0;
 
-/** Words of a key, `{name}` filled from args. An arg `{key, args}` is words too; a string never is: it may be a payload. */
+const DATES = LANGUAGES.map((language) => new Intl.DateTimeFormat(language,
+  { weekday: 'short', month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit' }));
+
+/**
+ * Words of a key, `{name}` filled from args. An arg `{key, args}` is words too, and a Date is written as the language
+ * does; a string never is: it may be a payload.
+ */
 export function t(/** @type {string} */ key, /** @type {Record<string, any>} */ args = {}) {
   /** @type {(match: string, name: string) => string} */
-  const fill = (_, name) => (args[name]?.key ? t(args[name].key, args[name].args) : String(args[name] ?? ''));
+  const fill = (_, name) => {
+    const arg = args[name];
+    if (arg instanceof Date) return DATES[column].format(arg);
+    return arg?.key ? t(arg.key, arg.args) : String(arg ?? '');
+  };
   return WORDS[key][column].replace(/\{(\w+)\}/g, fill);
 }
 

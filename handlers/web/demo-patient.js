@@ -1,6 +1,7 @@
 // @ts-check
 /** The patient: a phone that rings, a pocket to put it into, and messages that waited. */
-import { announce, Side, byId, element, light } from './demo-side.js';
+import { announce, Side, byId, clock, element, light } from './demo-side.js';
+import { Answers } from './demo-answer.js';
 import { say, t } from './demo-i18n.js';
 
 /** @typedef {import('./bridge-protocol.js').EventFrame} EventFrame */
@@ -11,6 +12,7 @@ export class Patient extends Side {
   /** @type {Map<string, HTMLElement>} by event id, the messages on the screen */ #items = new Map();
   /** @type {Set<string>} */ #fresh = new Set();
   /** @type {AudioContext | null} */ #audio = null;
+  #answers = new Answers(this.client);
 
   /** @param {string} user @param {() => void} onOpen */
   constructor(user, onOpen) {
@@ -53,6 +55,9 @@ export class Patient extends Side {
     const text = element('p', 'text');
     say(text, what.key, what.args);
     item.append(head, text);
+    if (event.type === 'patient.added') {
+      item.append(this.#answers.button('confirm', { type: 'visit.confirmed', data: { id: event.id } }));
+    }
     item.classList.add('fresh');
     this.#add(item);
     this.#items.set(event.id, item);
@@ -82,6 +87,7 @@ export class Patient extends Side {
     if (!item) return;
     item.classList.add('recalled');
     say(/** @type {HTMLElement} */ (item.querySelector('.text')), 'recalled');
+    item.querySelector('.answer')?.remove();
     this.#fresh.delete(id);
     this.#showCount();
   }
@@ -140,11 +146,4 @@ function wordsOf({ type, data }) {
   }
   const text = typeof data?.message === 'string' ? data.message : JSON.stringify(data ?? null);
   return { key: 'payload', args: { text } };
-}
-
-/** @param {string} timestamp */
-function clock(timestamp) {
-  const at = new Date(timestamp);
-  if (Number.isNaN(at.getTime())) return '';
-  return at.toLocaleTimeString(document.documentElement.lang, { hour: '2-digit', minute: '2-digit' });
 }

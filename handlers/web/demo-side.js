@@ -27,12 +27,20 @@ export async function post(path, body) {
 /** Speaks to those who listen rather than look. @param {string} key @param {Record<string, any>} args */
 export const announce = (key, args) => say(byId('live'), key, args);
 
-/** Lights a stop or a wire of the route for a moment. @param {string} part */
-export function light(part) {
+/** Lights a stop or a wire of the route for a moment. @param {string} part @param {'back'} [way] from the patient */
+export function light(part, way) {
   const el = document.querySelector(`[data-stop="${part}"], [data-wire="${part}"]`);
   el?.classList.remove('lit');
+  el?.classList.toggle('back', way === 'back');
   void (/** @type {HTMLElement} */ (el)?.offsetWidth); // lets the animation begin anew
   el?.classList.add('lit');
+}
+
+/** The time of day. @param {string} timestamp */
+export function clock(timestamp) {
+  const at = new Date(timestamp);
+  if (Number.isNaN(at.getTime())) return '';
+  return at.toLocaleTimeString(document.documentElement.lang, { hour: '2-digit', minute: '2-digit' });
 }
 
 export class Side {

@@ -1,0 +1,173 @@
+package bridge_test
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"hookbridge/app/bridge"
+)
+
+func TestBackendsHearOfUsersWhoComeAndGo(t *testing.T) {
+	const online, gone, goneLab = "clinic user.online patient-1", "clinic user.offline patient-1", "lab user.offline patient-1"
+	bubble := func(name string, f func(t *testing.T, c *clinic)) {
+		t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { f(t, newClinic(t)) }) })
+	}
+	bubble("once for all sessions of a user, and ten seconds after the last has gone", func(t *testing.T, c *clinic) {
+		b, stop := c.machine()
+		defer stop()
+		time.Sleep(time.Minute)
+		came := time.Now()
+		first := join(b, "patient-1")
+		second := join(b, "patient-1")
+		synctest.Wait()
+		c.want("with two sessions", online)
+		if got := string(c.outbox.all()[0].Body); !strings.Contains(got, `"timestamp":"`+came.UTC().Format(time.RFC3339)) || !strings.Contains(got, `{"user":"patient-1","sessions":1}`) {
+			t.Error(got)
+		}
+		first.Abort()
+		time.Sleep(time.Hour)
+		c.want("with one left", online)
+		left := time.Now()
+		second.Abort()
+		time.Sleep(9500 * time.Millisecond)
+		c.want("before ten seconds", online)
+		time.Sleep(1600 * time.Millisecond)
+		c.want("after ten seconds", online, gone, goneLab)
+		if got := string(c.outbox.all()[1].Body); !strings.Contains(got, `"lastSeen":"`+left.UTC().Format(time.RFC3339)) {
+			t.Error(got)
+		}
+		if n := c.outbox.waiting(); n != 0 {
+			t.Errorf("%d timers are left", n)
+		}
+		join(b, "patient-1")
+		synctest.Wait()
+		c.want("when they come again", online, gone, goneLab, online)
+	})
+	bubble("but not of a reconnect within ten seconds, on whichever machine", func(t *testing.T, c *clinic) {
+		a, stopA := c.machine()
+		b, stopB := c.machine()
+		defer stopB()
+		time.Sleep(time.Minute)
+		on := []*bridge.Bridge{a, b}
+		p := join(a, "patient-1")
+		for i := range 20 {
+			time.Sleep(time.Minute)
+			p.Abort()
+			time.Sleep(9 * time.Second)
+			p = join(on[i%2], "patient-1")
+		}
+		stopA() // where a machine stops, its sessions go to another
+		p.Abort()
+		time.Sleep(5 * time.Second)
+		p = join(b, "patient-1")
+		time.Sleep(time.Hour)
+		c.want("after reconnects", online)
+		p.Abort()
+		time.Sleep(12 * time.Second)
+		c.want("when they have gone", online, gone, goneLab)
+	})
+	bubble("when the machine dies on which they left, from another", func(t *testing.T, c *clinic) {
+		a, stopA := c.machine()
+		_, stopB := c.machine()
+		defer stopB()
+		time.Sleep(time.Minute)
+		p := join(a, "patient-1")
+		time.Sleep(time.Minute)
+		p.Abort()
+		time.Sleep(time.Second)
+		stopA()
+		time.Sleep(11 * time.Second)
+		c.want("after ten seconds", online, gone, goneLab)
+	})
+	bubble("when the machine dies that they were on, within minutes", func(t *testing.T, c *clinic) {
+		a, stopA := c.machine()
+		_, stopB := c.machine()
+		defer stopB()
+		time.Sleep(time.Minute)
+		p := join(a, "patient-1")
+		time.Sleep(17 * time.Minute)
+		c.want("while they are there", online)
+		c.fail("Arm", bridge.ErrUnavailable) // nothing that the dead machine does counts
+		c.fail("Leave", bridge.ErrUnavailable)
+		p.Abort()
+		synctest.Wait()
+		c.fail("Arm", nil)
+		c.fail("Leave", nil)
+		c.lapse("patient-1", "")
+		time.Sleep(5*time.Minute + 15*time.Second)
+		c.want("afterwards", online, gone, goneLab)
+		stopA()
+	})
+	bubble("also when they leave at the moment when it is seen that they are there", func(t *testing.T, c *clinic) {
+		b, stop := c.machine()
+		defer stop()
+		time.Sleep(time.Minute)
+		p := join(b, "patient-1")
+		time.Sleep(4 * time.Minute)
+		c.mu.Lock()
+		c.looked = func() {
+			p.Abort()
+			time.Sleep(time.Second) // they have left, and set the timer
+		}
+		c.mu.Unlock()
+		time.Sleep(75 * time.Second)
+		c.want("soon afterwards", online, gone, goneLab)
+	})
+	bubble("not when the only machine starts again, and they come back", func(t *testing.T, c *clinic) {
+		b, stop := c.machine()
+		time.Sleep(time.Minute)
+		join(b, "patient-1")
+		join(b, "patient-2")
+		synctest.Wait()
+		c.outbox.take()
+		time.Sleep(5*time.Minute - 2*time.Second)
+		c.fail("Arm", bridge.ErrUnavailable) // killed
+		stop()
+		c.fail("Arm", nil)
+		time.Sleep(5 * time.Second)
+		b, stop = c.machine()
+		defer stop()
+		time.Sleep(8 * time.Second)
+		join(b, "patient-1")
+		time.Sleep(time.Minute)
+		c.want("after the start", "clinic user.offline patient-2", "lab user.offline patient-2")
+	})
+	bubble("only where a backend wants to hear of that user, and nothing is spent on others", func(t *testing.T, c *clinic) {
+		none, stopNone := c.machine(func(cfg *bridge.Config) { cfg.Backends, cfg.Outbox, cfg.Requester = nil, nil, nil })
+		defer stopNone()
+		b, stop := c.machine(func(cfg *bridge.Config) { cfg.Backends = clinicBackends[:1] })
+		defer stop()
+		join(none, "patient-1").Abort()
+		join(b, "doctor-7").Abort()
+		time.Sleep(time.Minute)
+		if a, p := c.called("Arm"), c.called("Presence"); a != 0 || p != 0 {
+			t.Errorf("%d and %d calls", a, p)
+		}
+		c.want("at all")
+	})
+	bubble("whatever fails meanwhile, and never as gone while they are there", func(t *testing.T, c *clinic) {
+		b, stop := c.machine()
+		defer stop()
+		time.Sleep(time.Minute)
+		p := join(b, "patient-1")
+		synctest.Wait()
+		c.fail("Presence", bridge.ErrUnavailable)
+		p.Abort()
+		time.Sleep(30 * time.Second)
+		c.want("while nobody knows", online)
+		p = join(b, "patient-1")
+		synctest.Wait()
+		c.fail("Presence", nil)
+		time.Sleep(20 * time.Minute)
+		c.want("when they are there", online)
+		p.Abort()
+		time.Sleep(5 * time.Second)
+		c.fail("Fire", bridge.ErrUnavailable)
+		time.Sleep(20 * time.Second)
+		c.fail("Fire", nil)
+		time.Sleep(time.Minute)
+		c.want("when they are gone", online, gone, goneLab)
+	})
+}
