@@ -70,3 +70,8 @@ func Existing(ctx context.Context, e *Store, keys []string) int64 {
 	}
 	return n
 }
+
+// LoseIndexes deletes the indexes of what is due.
+func LoseIndexes(ctx context.Context, e *Store, backend string) error {
+	return e.do(ctx, e.client.B().Del().Key(e.callbackIndex(backend).due, e.timerIndex()).Build())
+}

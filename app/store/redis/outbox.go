@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -30,6 +31,8 @@ import (
 // outbox is what a Store has for callbacks.
 type outbox struct {
 	posted chan struct{} // gets a value when something became due
+
+	listings sync.Mutex // held by listDue
 }
 
 var _ bridge.Outbox = (*Store)(nil)
@@ -132,7 +135,9 @@ func (e *Store) pollDue(due []string) {
 			}
 			return e.fault(ctx, err)
 		})
-		_ = err // the next poll finds them; the lease's renewal tells that Redis is away
+		if err != nil && !e.closed.Load() {
+			e.health.note(err)
+		}
 	}
 }
 

@@ -48,6 +48,7 @@ func TestOutbox(t *testing.T) {
 	t.Run("an entry of an index with nothing behind it goes after a while", entriesWithoutCallbacks)
 	t.Run("a machine without backends works beside one that has some", machineWithoutBackends)
 	t.Run("a failover that loses acks loses their callbacks, and no others", failoverOfCallbacks)
+	t.Run("an index that a Cluster has lost is made anew in the next life", lostIndex)
 	t.Run("a machine hears of what others have stored", postedByOthers)
 }
 
@@ -146,6 +147,35 @@ func failoverOfCallbacks(t *testing.T) {
 	if b := backlogOf(t, e); b != (bridge.Backlog{}) {
 		t.Errorf("backlog at last: %+v", b)
 	}
+}
+
+func lostIndex(t *testing.T) {
+	heavy(t)
+	cl := redistest.StartReplicatedCluster(t, 0)
+	c := storetest.NewClock()
+	e, _ := quick(t, redis.Options{URL: cl.URL(), Backends: clinic, Now: c.Now, Patience: 20 * time.Second})
+	for i := range 5 {
+		user := fmt.Sprint("u", i)
+		m := message(user, user)
+		m.Escalate, m.Expires = time.Minute, c.Now().Add(time.Hour)
+		appendTo(t, e, m)
+		must(t, e.Post(t.Context(), sentBy(user, i)))
+	}
+	must(t, redis.LoseIndexes(t.Context(), e, "clinic"))
+	c.Advance(time.Minute)
+	leasedOf(t, e, 0)
+	life := e.Life()
+	cl.FailOver(0)
+	redistest.Eventually(t, "a new life", func() bool { return e.Life() != life })
+	callbacks, timers := 0, 0
+	redistest.Eventually(t, "all to be due", func() bool {
+		due, _, err := e.Lease(t.Context(), "clinic", 100)
+		must(t, err)
+		ts, err := e.LeaseTimers(t.Context(), 100)
+		must(t, err)
+		callbacks, timers = callbacks+len(due), timers+len(ts)
+		return callbacks == 5 && timers == 5
+	})
 }
 
 func postedByOthers(t *testing.T) {
