@@ -26,19 +26,27 @@ export class Heard {
   /** Asks again and again, as long as there is somebody to ask. */
   start() {
     this.stop();
-    this.#timer = window.setInterval(() => this.#ask(), ASK_EVERY_MS);
+    const timer = this.#timer = window.setTimeout(async () => {
+      await this.#ask();
+      if (timer === this.#timer) this.start();
+    }, ASK_EVERY_MS);
   }
 
-  stop() { clearInterval(this.#timer); }
+  stop() {
+    clearTimeout(this.#timer);
+    this.#timer = 0;
+  }
 
   async #ask() {
-    const query = new URLSearchParams({ user: this.#patient, after: String(Math.max(0, this.#last)) });
+    const since = this.#last;
+    const query = new URLSearchParams({ user: this.#patient, after: String(Math.max(0, since)) });
     const response = await fetch(`/demo/callbacks?${query}`).catch(() => null); // the client tells that nobody is there
     if (!response?.ok) return;
     const { last, callbacks } = /** @type {{last: number, callbacks: Callback[]}} */ (await response.json());
-    if (last < this.#last) this.#last = 0; // the backend began anew
+    if (since !== this.#last) return; // another ask, before a reconnect, was slow and has shown these
+    if (last < since) this.#last = 0; // the backend began anew
     else {
-      if (callbacks.length > 0 && this.#last >= 0) this.#lightWay();
+      if (callbacks.length > 0 && since >= 0) this.#lightWay();
       for (const callback of callbacks) this.#show(callback);
       this.#last = last;
     }
