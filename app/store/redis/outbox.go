@@ -70,7 +70,7 @@ func (x *callbackIndex) counted() []string { return append(x.waiting[:], x.bytes
 func (e *Store) timerIndex() string { return e.opts.Prefix + ":{callbacks}:t" }
 
 // backendsKey is the key of the names of all backends that there have ever been.
-func (e *Store) backendsKey() string { return e.opts.Prefix + ":{callbacks}:n" }
+func (e *Store) backendsKey() string { return e.opts.Prefix + ":{machines}:backends" }
 
 // clockArg is the time for scripts that ask for it: empty, as Redis has its own, but in
 // tests.
