@@ -326,8 +326,7 @@ func (s *keySet) get(ctx context.Context, address, accept string) ([]byte, error
 	req.Header.Set("Accept", accept)
 	resp, err := s.client.Do(req)
 	if err != nil {
-		var ue *url.Error
-		if errors.As(err, &ue) { // it would print the URL, which may hold credentials
+		if ue, ok := errors.AsType[*url.Error](err); ok { // it would print the URL, which may hold credentials
 			err = ue.Err
 		}
 		return nil, err

@@ -34,32 +34,16 @@ var strictBase64 = base64.StdEncoding.Strict()
 type Header struct{ ID, Timestamp, Signature string }
 
 // Reason says why a signature was refused.
-type Reason uint8
+type Reason string
 
 // The reasons. Malformed is a mistake in form (HTTP 400); the others mean that the
 // request is not authenticated (HTTP 401).
 const (
-	ReasonMissing   Reason = iota + 1 // a header is absent or empty
-	ReasonMalformed                   // the id, the timestamp or the signature has a bad form
-	ReasonWindow                      // the timestamp is more than MaxSkew away
-	ReasonMismatch                    // no signature matches any key
+	ReasonMissing   Reason = "missing"   // a header is absent or empty
+	ReasonMalformed Reason = "malformed" // the id, the timestamp or the signature has a bad form
+	ReasonWindow    Reason = "window"    // the timestamp is more than MaxSkew away
+	ReasonMismatch  Reason = "mismatch"  // no signature matches any key
 )
-
-// String is the reason as one word, fit for a metric's label.
-func (r Reason) String() string {
-	switch r {
-	case ReasonMissing:
-		return "missing"
-	case ReasonMalformed:
-		return "malformed"
-	case ReasonWindow:
-		return "window"
-	case ReasonMismatch:
-		return "mismatch"
-	default:
-		return "unknown"
-	}
-}
 
 // SignatureError is every error of Webhooks.Verify. Detail says what to mend and may be
 // shown to the sender.

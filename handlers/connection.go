@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"container/list"
 	"net"
 	"sync/atomic"
 	"time"
@@ -26,9 +27,9 @@ type connection struct {
 	// to the one goroutine that reads.
 	ahead []byte
 
-	in         *connectionList // guarded by of.mu, as what follows
-	prev, next *connection
-	dropped    bool
+	in      *list.List    // the list of its listener that it is on; guarded by of.mu, as what follows
+	place   *list.Element // in that list
+	dropped bool
 }
 
 // Read implements net.Conn.
@@ -63,11 +64,9 @@ func (c *connection) Close() error {
 	l := c.of
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c.in != nil {
-		c.in.remove(c)
-	}
+	c.putOn(nil)
 	l.open--
-	l.burst.shrank(l.unauthenticated.n + l.authenticated.n)
+	l.burst.shrank(l.unauthenticated.Len() + l.authenticated.Len())
 	if c.dropped {
 		err = nil // dropping closed it
 		l.dropping--
@@ -116,49 +115,23 @@ func (c *connection) becomeWebSocket() { c.move(&c.of.upgraded) }
 // becomeSession takes the connection off the lists: a session is never dropped.
 func (c *connection) becomeSession() { c.move(nil) }
 
-func (c *connection) move(to *connectionList) {
-	l := c.of
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if c.in == nil {
-		return // it was dropped a moment ago, or is a session
-	}
-	c.in.remove(c)
-	if to != nil {
-		to.push(c)
+func (c *connection) move(to *list.List) {
+	c.of.mu.Lock()
+	defer c.of.mu.Unlock()
+	if c.in != nil { // else it was dropped a moment ago, or is a session
+		c.putOn(to)
 	}
 }
 
-// connectionList is a list of connections, oldest first.
-type connectionList struct {
-	first, last *connection
-	n           int
-}
-
-func (l *connectionList) push(c *connection) {
-	c.in, c.prev, c.next = l, l.last, nil
-	if l.last != nil {
-		l.last.next = c
-	} else {
-		l.first = c
+// putOn takes the connection off the list that it is on, and makes it the newest of
+// another one; nil for none. The listener's mu is held.
+func (c *connection) putOn(to *list.List) {
+	if c.in != nil {
+		c.in.Remove(c.place)
 	}
-	l.last = c
-	l.n++
-}
-
-func (l *connectionList) remove(c *connection) {
-	if c.prev != nil {
-		c.prev.next = c.next
-	} else {
-		l.first = c.next
+	if c.in, c.place = to, nil; to != nil {
+		c.place = to.PushBack(c)
 	}
-	if c.next != nil {
-		c.next.prev = c.prev
-	} else {
-		l.last = c.prev
-	}
-	c.in, c.prev, c.next = nil, nil, nil
-	l.n--
 }
 
 // connectionOf finds the listener's connection below fasthttp's wrappers; nil where a

@@ -47,7 +47,8 @@ func (s *Server) headerReceived(h *fasthttp.RequestHeader) fasthttp.RequestConfi
 			why = earlySignature
 		}
 	}
-	if why == "" && length > s.limitOf(string(path), h) {
+	// Most bodies are below every limit, so that their form need not be found twice.
+	if why == "" && length > min(s.o.Bridge.MaxBytes(), maxRequestBytes) && length > s.limitOf(string(path), h) {
 		why = earlyTooLarge
 	}
 	if why != "" {

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"container/list"
 	"errors"
 	"log/slog"
 	"net"
@@ -43,13 +44,13 @@ type listener struct {
 	log                *slog.Logger
 	dropped            *prometheus.CounterVec // by reason
 
-	mu              sync.Mutex     // guards what follows, and the links of each connection
-	open            int            // not yet closed by their handlers
-	dropping        int            // of those, the dropped ones
-	unauthenticated connectionList // serve requests
-	upgraded        connectionList // WebSockets without a token yet; the bridge ends them after a few seconds
-	authenticated   connectionList // serve requests; sessions are in no list
-	freed           chan struct{}  // has an element when a dropped one has closed
+	mu              sync.Mutex    // guards what follows, and the links of each connection
+	open            int           // not yet closed by their handlers
+	dropping        int           // of those, the dropped ones
+	unauthenticated list.List     // of *connection, oldest first: serve requests
+	upgraded        list.List     // WebSockets without a token yet; the bridge ends them after a few seconds
+	authenticated   list.List     // serve requests; sessions are in no list
+	freed           chan struct{} // has an element when a dropped one has closed
 	burst           burstGC
 
 	closing   chan struct{}
@@ -112,10 +113,8 @@ func passes(err error) bool {
 }
 
 func (l *listener) wait(d time.Duration, until <-chan struct{}) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 	case <-until:
 	}
 }
@@ -139,13 +138,13 @@ func (l *listener) admit(nc net.Conn) *connection {
 			l.refuse(nc)
 			return nil
 		}
-	case l.unauthenticated.n >= l.maxUnauthenticated:
+	case l.unauthenticated.Len() >= l.maxUnauthenticated:
 		l.dropOldest("unauthenticated", &l.unauthenticated)
 	}
 	c := &connection{Conn: nc, of: l}
 	l.open++
-	l.unauthenticated.push(c)
-	l.burst.grew(l.unauthenticated.n + l.authenticated.n)
+	c.putOn(&l.unauthenticated)
+	l.burst.grew(l.unauthenticated.Len() + l.authenticated.Len())
 	return c
 }
 
@@ -167,21 +166,20 @@ var noRoom = func() []byte {
 
 // dropOldest closes the oldest connection that is not being answered, of the first
 // list that has one; false where none has. mu is held.
-func (l *listener) dropOldest(reason string, lists ...*connectionList) bool {
+func (l *listener) dropOldest(reason string, lists ...*list.List) bool {
 	for _, list := range lists {
-		c := list.first
-		for n := 0; c != nil && c.answering.Load() && n < dropScan; n++ {
-			c = c.next
+		for n, place := 0, list.Front(); place != nil && n <= dropScan; n, place = n+1, place.Next() {
+			c := place.Value.(*connection)
+			if c.answering.Load() {
+				continue
+			}
+			c.putOn(nil)
+			c.dropped = true
+			l.dropping++
+			l.dropped.WithLabelValues(reason).Inc()
+			_ = c.Conn.Close() // its handler sees the end and closes it once more
+			return true
 		}
-		if c == nil || c.answering.Load() {
-			continue
-		}
-		list.remove(c)
-		c.dropped = true
-		l.dropping++
-		l.dropped.WithLabelValues(reason).Inc()
-		_ = c.Conn.Close() // its handler sees the end and closes it once more
-		return true
 	}
 	return false
 }

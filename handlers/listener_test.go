@@ -47,9 +47,9 @@ type testListener struct {
 	next chan accepted
 }
 
-func listen(t *testing.T, limit, maxUnproven int) *testListener {
+func listen(t *testing.T, limit, maxUnauthenticated int) *testListener {
 	next := make(chan accepted, 10)
-	return &testListener{newListener(&scripted{next: next}, limit, maxUnproven, slog.New(slog.DiscardHandler), dropCounter()), t, next}
+	return &testListener{newListener(&scripted{next: next}, limit, maxUnauthenticated, slog.New(slog.DiscardHandler), dropCounter()), t, next}
 }
 
 // come has a client connect, whom the listener takes in.
@@ -95,7 +95,7 @@ func TestAcceptGoesOnAfterErrorsThatPass(t *testing.T) {
 	}
 }
 
-func TestWithoutDescriptorsTheOldestThatHasProvenNothingIsEnded(t *testing.T) {
+func TestWithoutDescriptorsTheOldestThatHasNotAuthenticatedIsEnded(t *testing.T) {
 	l := listen(t, 10, 10)
 	session, c := l.come()
 	c.markAuthenticated()
@@ -109,7 +109,7 @@ func TestWithoutDescriptorsTheOldestThatHasProvenNothingIsEnded(t *testing.T) {
 	}
 }
 
-func TestTheOldestThatHasProvenNothingMakesRoom(t *testing.T) {
+func TestTheOldestThatHasNotAuthenticatedMakesRoom(t *testing.T) {
 	l := listen(t, 5, 5)
 	var clients []net.Conn
 	var conns []*connection
@@ -164,14 +164,14 @@ func TestTheOldestThatHasProvenNothingMakesRoom(t *testing.T) {
 	}
 }
 
-func TestThoseThatHaveProvenNothingHaveALimitOfTheirOwn(t *testing.T) {
+func TestThoseThatHaveNotAuthenticatedHaveALimitOfTheirOwn(t *testing.T) {
 	l := listen(t, 100, 2)
 	first, _ := l.come()
-	_, proven := l.come()
-	proven.markAuthenticated()
+	_, authenticated := l.come()
+	authenticated.markAuthenticated()
 	second, _ := l.come()
 	if gone(first) {
-		t.Fatal("one that proved itself counts among those that did not")
+		t.Fatal("one that authenticated counts among those that did not")
 	}
 	l.come()
 	if !gone(first) || gone(second) {
@@ -194,12 +194,12 @@ func TestAConnectionIsCountedUntilItIsClosedAndOnce(t *testing.T) {
 	_ = b.Close()
 	b.markAuthenticated()
 	b.becomeSession()
-	if n := l.count(); n != 0 || l.unauthenticated.n+l.upgraded.n+l.authenticated.n != 0 {
+	if n := l.count(); n != 0 || l.unauthenticated.Len()+l.upgraded.Len()+l.authenticated.Len() != 0 {
 		t.Errorf("%d are open, and lists hold some", n)
 	}
 }
 
-func TestTheMemoryOfASurgeIsGivenBackOnce(t *testing.T) {
+func TestTheMemoryOfABurstIsGivenBackOnce(t *testing.T) {
 	collections := 0
 	s := burstGC{least: burstConnections, after: func(_ time.Duration, f func()) { collections++ }}
 	run := func(n int) {
@@ -212,7 +212,7 @@ func TestTheMemoryOfASurgeIsGivenBackOnce(t *testing.T) {
 	}
 	run(burstConnections - 1)
 	if collections != 0 {
-		t.Error("everyday traffic is no surge")
+		t.Error("everyday traffic is no burst")
 	}
 	run(1000)
 	run(10)
@@ -223,6 +223,6 @@ func TestTheMemoryOfASurgeIsGivenBackOnce(t *testing.T) {
 	s.at = time.Time{}
 	run(300)
 	if collections != 2 {
-		t.Errorf("%d collections after one more surge", collections)
+		t.Errorf("%d collections after one more burst", collections)
 	}
 }

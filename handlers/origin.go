@@ -3,12 +3,13 @@ package handlers
 import (
 	"errors"
 	"fmt"
-	"hookbridge/app/wire"
 	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"hookbridge/app/wire"
 
 	"github.com/gofiber/fiber/v2"
 	"golang.org/x/net/idna"

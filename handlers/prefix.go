@@ -3,8 +3,9 @@ package handlers
 import (
 	"bytes"
 	"errors"
-	"hookbridge/app/wire"
 	"strings"
+
+	"hookbridge/app/wire"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"

@@ -3,12 +3,13 @@ package handlers
 import (
 	"errors"
 	"fmt"
-	"hookbridge/app/wire"
 	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"hookbridge/app/wire"
 
 	"github.com/gofiber/fiber/v2"
 )

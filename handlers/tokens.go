@@ -29,15 +29,10 @@ func (a authenticator) Authenticate(ctx context.Context, token string) (bridge.I
 // tokenFault tells a wrong token from keys that cannot be fetched at the moment: only the
 // latter is worth trying again.
 func tokenFault(err error) error {
-	var t *auth.TokenError
-	if errors.As(err, &t) && t.Reason == auth.TokenKeysUnavailable {
+	if t, ok := errors.AsType[*auth.TokenError](err); ok && t.Reason == auth.TokenKeysUnavailable {
 		return fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
 	}
 	return fmt.Errorf("%w: %w", bridge.ErrUnauthorized, err)
-}
-
-func (s *Server) authenticate(ctx context.Context, token string) (bridge.Identity, error) {
-	return authenticator{s.o.Tokens}.Authenticate(ctx, token)
 }
 
 // identity makes the domain's identity of a token's claims.

@@ -30,7 +30,7 @@ type webhookRequest struct {
 	header   *fasthttp.RequestHeader
 	body     []byte
 	form     *form
-	now      time.Time // when it came
+	now      time.Time // when it was here whole
 	wait     bridge.Wait
 }
 
@@ -90,7 +90,7 @@ func replyAccepted(c *fiber.Ctx, body []byte) error {
 
 // receive checks all that can be checked without reading the body as JSON.
 func (s *Server) receive(c *fiber.Ctx) (*webhookRequest, error) {
-	r := &webhookRequest{header: &c.Request().Header, now: s.now()}
+	r := &webhookRequest{header: &c.Request().Header}
 	var formErr, err error
 	r.form, formErr = formOf(c.Path(), r.header)
 	// The raw body, and not Fiber's Body: that would unpack compressed bytes,
@@ -100,6 +100,7 @@ func (s *Server) receive(c *fiber.Ctx) (*webhookRequest, error) {
 			return nil, err
 		}
 	}
+	r.now = s.now()
 	header := signatureHeader(func(name string) string { return strings.Clone(headerValue(r.header, name)) })
 	if r.verified, err = s.o.Webhooks.Verify(header, r.body, r.now); err != nil {
 		return nil, signatureProblem(err)

@@ -149,7 +149,9 @@ func (s *Server) credentials(c *fiber.Ctx, bearer []string) (check func() (bridg
 		ticket := string(tickets[0])
 		return func() (bridge.Identity, error) { return s.redeem(c.UserContext(), ticket) }, nil
 	case len(tokens) == 1:
-		return func() (bridge.Identity, error) { return s.authenticate(c.UserContext(), tokens[0]) }, nil
+		return func() (bridge.Identity, error) {
+			return authenticator{s.o.Tokens}.Authenticate(c.UserContext(), tokens[0])
+		}, nil
 	}
 	return nil, nil
 }

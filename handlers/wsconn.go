@@ -174,11 +174,9 @@ func (c *wsConn) WriteClose(code wire.CloseCode, reason string, deadline time.Ti
 	if err == nil {
 		// The peer answers with its own close frame and, being the client,
 		// waits for us to end the TCP connection (RFC 6455 §7.1.1).
-		timer := time.NewTimer(time.Until(deadline))
-		defer timer.Stop()
 		select {
 		case <-c.peerGone:
-		case <-timer.C:
+		case <-time.After(time.Until(deadline)):
 		}
 	}
 	c.Abort()

@@ -147,18 +147,18 @@ func TestTheFrameWithoutATokenThatHasBeenComingForLongestMakesRoom(t *testing.T)
 	if _, _, err := first.Read(); !errors.Is(err, bridge.ErrCrowded) {
 		t.Errorf("the oldest of an address that has too much: %v", err)
 	}
-	proven := half("192.0.2.2")
+	authenticated := half("192.0.2.2")
 	if other.evicted() == nil || second.evicted() != nil {
 		t.Error("not the oldest of all has made room")
 	}
-	proven.stopCounting()
+	authenticated.stopCounting()
 	for range 3 {
 		half("192.0.2.3").stopCounting()
 	}
-	if proven.evicted() != nil || second.evicted() != nil {
+	if authenticated.evicted() != nil || second.evicted() != nil {
 		t.Error("what has shown a token still counts")
 	}
-	if err := proven.grows(1 << 20); err != nil {
+	if err := authenticated.grows(1 << 20); err != nil {
 		t.Errorf("a session's frames are counted: %v", err)
 	}
 	for _, c := range []*wsConn{first, other, second} {

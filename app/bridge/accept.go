@@ -82,7 +82,7 @@ func (b *Bridge) Accept(conn Conn, h Handshake) {
 		b.noteRefused(conn, wire.CloseForbidden, ErrRevoked.Error())
 	}
 	begun = true
-	go s.live()
+	go s.serve()
 }
 
 // enter counts a call of Accept, unless the bridge is draining. Drain sets its
@@ -98,7 +98,7 @@ func (b *Bridge) enter(conn Conn) bool {
 	return true
 }
 
-// RefuseConnection ends a connection as Refuse does, and notes it in the log and
+// RefuseConnection refuses a connection as Refuse does, and notes it in the log and
 // the audit log, as far as Refusals allows.
 func (b *Bridge) RefuseConnection(conn Conn, code wire.CloseCode, reason string) {
 	b.noteRefused(conn, code, reason)
@@ -112,8 +112,8 @@ func (b *Bridge) noteRefused(conn Conn, code wire.CloseCode, reason string) {
 	}
 }
 
-// Refuse ends a connection that never became a session, and says why while the
-// peer's own close is awaited.
+// Refuse closes a connection that never became a session, with the reason, and waits
+// for the peer's own close. It writes nothing into logs: RefuseConnection does that.
 func (b *Bridge) Refuse(conn Conn, code wire.CloseCode, reason string) {
 	go b.guard.Run("connection", func() {
 		for {

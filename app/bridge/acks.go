@@ -11,8 +11,8 @@ import (
 // ackTimeout is how long an ack may take to be on its way.
 const ackTimeout = 10 * time.Second
 
-// ack passes an ack on. A failing store is no reason to trouble the client:
-// an ack that is lost repeats a message and loses none.
+// ack gives the store an ack of this session. The client is not told of a failure: an
+// ack that is lost only repeats messages.
 func (s *Session) ack(c cursor) {
 	ctx, cancel := context.WithTimeout(context.Background(), ackTimeout)
 	defer cancel()
@@ -53,7 +53,7 @@ func (b *Bridge) Ack(ctx context.Context, id Identity, after string) error {
 		}
 	}
 	if err := b.store.Ack(ctx, id.User, session, c.life, c.at); errors.Is(err, ErrRewound) {
-		return nil // what it acks is gone, which the next poll or stream tells by a gap
+		return nil // the messages are gone; the next poll or stream begins with a gap
 	} else if err != nil {
 		return err
 	}

@@ -27,7 +27,8 @@ var (
 const ImportMark = `{"export":"unfinished","loaded":0}`
 
 // Entry is one thing that a store keeps, in a form that both stores read and write;
-// exactly one member is set. Times are Unix nanoseconds, 0 for none.
+// exactly one member is set. Times are Unix nanoseconds, 0 for none. In files and
+// tables two kinds have older names: a delivery log is a trail, a SeenAt a sight.
 type Entry struct {
 	Life       *LifeEntry       `json:"life,omitempty"`
 	Event      *EventEntry      `json:"event,omitempty"`
@@ -117,7 +118,7 @@ type MailboxEntry struct {
 	Expired  uint64      `json:"expired,omitzero"` // the furthest place that expired
 	Removed  [][2]uint64 `json:"holes,omitempty"`  // places beyond Trimmed and Expired whose messages were removed on purpose: first and last
 	Seen     bool        `json:"seen,omitzero"`    // a session of the user has joined once
-	First    uint64      `json:"first,omitzero"`   // Standing.First.Broadcast
+	First    uint64      `json:"first,omitzero"`   // JoinState.First.Broadcast
 	Acked    Position    `json:"acked,omitzero"`
 	Lives    []LifeStart `json:"lives,omitempty"` // oldest first
 	LastSeen int64       `json:"lastSeen,omitzero"`
@@ -191,9 +192,9 @@ type TimerEntry struct {
 // only as long as a connection.
 //
 // Entries come in this order: lives; events; then of each mailbox its MailboxEntry and
-// its messages by place; memberships; revocations; trails; sights; callbacks, each
-// backend's in the order in which they were stored; timers. An entry may come twice,
-// and counts as one.
+// its messages by place; memberships; revocations; delivery logs; who has seen what;
+// callbacks, each backend's in the order in which they were stored; timers. An entry may
+// come twice, and counts as one.
 type Archive interface {
 	// Epoch names the store; it is empty where no bridge has run on it yet. What is
 	// imported keeps its epoch, so that sessions resume with the cursors that they

@@ -15,16 +15,16 @@ import (
 	"hookbridge/app/guard"
 )
 
-// Config is what the domain can be set to. New fills zero fields with the
-// defaults given here.
+// Config is what the domain can be set to. New fills zero fields with the defaults
+// given here, which are those of server.Settings.
 type Config struct {
 	DefaultTTL      time.Duration // how long an event without ttl is kept; 72 h
 	MaxBytes        int           // largest event and frame, bytes; 64 KiB
-	MaxSessions     int           // live sessions on this machine; 10,000
+	MaxSessions     int           // live sessions on this machine; 20,000
 	SessionsPerUser int           // one more closes the oldest; 16
 
 	ConnectTimeout time.Duration // for the first frame; 5 s
-	PingEvery      time.Duration // heartbeat; 25 s. Silence of twice as long ends the session.
+	PingEvery      time.Duration // heartbeat; 25 s. Silence of 2.5 times as long ends the session.
 	WriteTimeout   time.Duration // for one write to a socket; 10 s
 	SlowGrace      time.Duration // what an overflowed session's last write may still take; 5 s
 	ExpiryWarning  time.Duration // token_expiring comes this long before; 60 s
@@ -58,7 +58,7 @@ type Config struct {
 func (c *Config) fill() {
 	setDefault(&c.DefaultTTL, 72*time.Hour)
 	setDefault(&c.MaxBytes, 64<<10)
-	setDefault(&c.MaxSessions, 10_000)
+	setDefault(&c.MaxSessions, 20_000)
 	setDefault(&c.SessionsPerUser, 16)
 	setDefault(&c.ConnectTimeout, 5*time.Second)
 	setDefault(&c.PingEvery, 25*time.Second)
@@ -140,8 +140,8 @@ func New(cfg Config, store Store, live Live, auth Authenticator) *Bridge {
 	return b
 }
 
-// tell passes a notice on beside what is under way. One that is lost leaves a
-// caller waiting until its time is up.
+// tell sends a notice in a goroutine of its own. If the notice is lost, the caller that
+// waits for it waits until its time is up.
 func (b *Bridge) tell(n Notice) {
 	go b.guard.Run("notice", func() {
 		ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)

@@ -35,7 +35,7 @@ type Unstored struct {
 
 // DeliveryLog is what one session went through: when it was sent, had received and
 // had acked what. It is exact within its bounds and says nothing beyond them.
-// Engines keep it as JSON.
+// Stores keep it as JSON.
 type DeliveryLog struct {
 	Member Member    `json:"member"`
 	Ended  time.Time `json:"ended,omitzero"`  // zero while it lives
@@ -179,7 +179,7 @@ func (t *DeliveryLog) dropUnstored(id string) {
 	t.Unstored = slices.DeleteFunc(t.Unstored, func(p Unstored) bool { return p.ID == id && p.Frame == notYet })
 }
 
-// unstoredSent and passed give those up to the n-th frame their times.
+// unstoredSent notes when the frames up to the n-th were sent.
 func (t *DeliveryLog) unstoredSent(n uint64, at time.Time) {
 	for i := len(t.Unstored) - 1; i >= 0 && t.Unstored[i].Sent.IsZero(); i-- {
 		if t.Unstored[i].Frame <= n {
@@ -188,6 +188,7 @@ func (t *DeliveryLog) unstoredSent(n uint64, at time.Time) {
 	}
 }
 
+// unstoredReceived notes when the frames up to the n-th were received.
 func (t *DeliveryLog) unstoredReceived(n uint64, at time.Time) {
 	for i := len(t.Unstored) - 1; i >= 0 && t.Unstored[i].Received.IsZero(); i-- {
 		if t.Unstored[i].Frame <= n {

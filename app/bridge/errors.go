@@ -7,7 +7,7 @@ import (
 	"hookbridge/app/wire"
 )
 
-// Errors of Publish, Send and Accept beside the store's.
+// Errors of the Bridge's methods, beside the store's.
 var (
 	// ErrDraining: the machine is about to stop and takes no new work.
 	ErrDraining = errors.New("this machine is about to stop")

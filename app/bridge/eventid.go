@@ -3,9 +3,10 @@ package bridge
 import (
 	"context"
 	"crypto/sha256"
-	"hookbridge/app/wire"
 	"strings"
 	"time"
+
+	"hookbridge/app/wire"
 )
 
 // validID reports whether an event can have this id: a webhook-id, after a named
@@ -36,7 +37,7 @@ const ClaimType = "claimed webhook-id"
 // batch's own id. A webhook that could also be read as a single event is claimed
 // among the events (asEvent): whoever has seen the one must not be able to send
 // the same signed bytes as the other.
-// Errors: ErrDraining, and those of Engine.Claim.
+// Errors: ErrDraining, and those of Store.Claim.
 func (b *Bridge) Claim(ctx context.Context, from Sender, id string, digest [sha256.Size]byte, at time.Time, asEvent bool) error {
 	if b.draining.Load() {
 		return ErrDraining

@@ -181,9 +181,9 @@ func (p *Pending) Count() (n int) {
 	return n
 }
 
-// told is what a reader needs no gap frame for: it has heard of it, or was never owed
-// it.
-type told struct {
+// toldGaps is what a session needs no gap frame for: gaps that its client was told of,
+// and messages that were never owed to it.
+type toldGaps struct {
 	Lost
 	// pending are the messages that waited for a fresh device when it came. It must
 	// hear of those that expire before it gets them, although Lost.Expired has passed
@@ -193,7 +193,7 @@ type told struct {
 
 // gap tells whether a gap frame is due before a page is handed over, for which
 // reason, and the place that its cursor names.
-func (t *told) gap(p *Page) (to Position, reason string, due bool) {
+func (t *toldGaps) gap(p *Page) (to Position, reason string, due bool) {
 	l, pending := p.Lost(), t.pending
 	if pending == nil {
 		pending = &Pending{}
@@ -246,7 +246,7 @@ func latest(gaps iter.Seq[Range], ranges []Range) uint64 {
 }
 
 // rewind forgets what was told of places beyond agreed: other messages have them now.
-func (t *told) rewind(agreed Position) {
+func (t *toldGaps) rewind(agreed Position) {
 	t.Expired, t.Trimmed = t.Expired.Min(agreed), t.Trimmed.Min(agreed)
 }
 
@@ -255,7 +255,7 @@ type start struct {
 	from    Position
 	resumed bool
 	gap     string   // reason of a gap that the cursor itself causes; empty without one
-	told    Lost     // what needs no gap frame
+	told    Lost     // needs no gap frame: told of, or never owed
 	agreed  Position // how far the store agrees with what the cursor's life has given out
 }
 

@@ -23,13 +23,13 @@ func TestGaps(t *testing.T) {
 		reason string
 	}
 	none := frame{}
-	cursor, head := told{}, Position{Mailbox: 9}
-	fresh := told{Lost: Lost{Expired: head}}
-	waiting := told{Lost: Lost{Expired: head}, pending: &Pending{Mailbox: []Range{{2, 3}, {5, 5}}}}
-	afterGap := told{Lost: Lost{Expired: head, Trimmed: head}}
+	cursor, head := toldGaps{}, Position{Mailbox: 9}
+	fresh := toldGaps{Lost: Lost{Expired: head}}
+	waiting := toldGaps{Lost: Lost{Expired: head}, pending: &Pending{Mailbox: []Range{{2, 3}, {5, 5}}}}
+	afterGap := toldGaps{Lost: Lost{Expired: head, Trimmed: head}}
 	for _, c := range []struct {
 		promise string
-		told    told
+		told    toldGaps
 		page    *Page
 		want    frame
 	}{
@@ -85,7 +85,7 @@ func TestGaps(t *testing.T) {
 }
 
 func TestWhatIsToldOfOtherMessagesAtTheSamePlacesDoesNotCount(t *testing.T) {
-	fresh := told{Lost: Lost{Expired: Position{Mailbox: 9}, Trimmed: Position{Mailbox: 9}}}
+	fresh := toldGaps{Lost: Lost{Expired: Position{Mailbox: 9}, Trimmed: Position{Mailbox: 9}}}
 	fresh.rewind(Position{Mailbox: 4})
 	if _, _, due := fresh.gap(pageOf(Stretch{Next: 4, Trimmed: 1})); due {
 		t.Error("up to where the lives agree it is told")
@@ -184,7 +184,7 @@ type model struct {
 	kind  int // 0: with a cursor, 1: fresh, 2: with a cursor that names nothing here
 	head  Position
 	at    Position
-	told  told
+	told  toldGaps
 }
 
 func in(p Position, log int) uint64 { return [2]uint64{p.Mailbox, p.Broadcast}[log] }
@@ -241,12 +241,12 @@ func (m *model) begin(kind int, at Position, first *Page) {
 	m.reads, m.began, m.kind, m.at = true, m.now, kind, at
 	switch kind {
 	case 1:
-		m.told = told{Lost: Lost{Expired: m.head}}
+		m.told = toldGaps{Lost: Lost{Expired: m.head}}
 		if first.More {
 			m.told.pending = &Pending{m.logs[0].pending(at.Mailbox, m.now), m.logs[1].pending(at.Broadcast, m.now)}
 		}
 	case 2:
-		m.told = told{Lost: Lost{Expired: m.head, Trimmed: m.head}}
+		m.told = toldGaps{Lost: Lost{Expired: m.head, Trimmed: m.head}}
 	}
 }
 

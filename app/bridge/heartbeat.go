@@ -1,10 +1,11 @@
 package bridge
 
 import (
-	"hookbridge/app/wire"
 	"strconv"
 	"strings"
 	"time"
+
+	"hookbridge/app/wire"
 )
 
 // tick is the session's one timer: heartbeat, silence, and the token's end.
@@ -35,8 +36,8 @@ func (s *Session) tick() {
 	s.arm()
 }
 
-// expect plans for the end of a token that has just come; mu is held.
-func (s *Session) expect() {
+// planExpiry plans the warning before a new token's end, and sets the timer; mu is held.
+func (s *Session) planExpiry() {
 	s.warning.plan(s.b.cfg.Now(), s.identity.Expires, s.b.cfg.ExpiryWarning)
 	s.arm()
 }
@@ -99,21 +100,21 @@ func parsePong(b []byte) (h heartbeat, err error) {
 	return h, nil
 }
 
-// pong marks what the peer's socket has answered for. In plain mode, where the
-// app cannot ack, it is the ack too.
+// pong handles a pong: everything written before its ping was received. In plain mode,
+// where the app cannot ack, it is an ack as well.
 func (s *Session) pong(payload []byte) {
 	h, err := parsePong(payload)
 	if err != nil {
 		return // an unsolicited pong may carry anything (RFC 6455 §5.5.3)
 	}
-	if c, ok := s.answer(h); ok && s.plain {
+	if c, ok := s.takePong(h); ok && s.plain {
 		s.ack(c)
 	}
 }
 
-// answer takes a pong, and returns the cursor up to which it answers; false for a
-// place that we have not pinged with.
-func (s *Session) answer(h heartbeat) (c cursor, ok bool) {
+// takePong marks as received what a pong answers for, and returns its cursor; false for
+// a pong whose place or counters no ping of ours had.
+func (s *Session) takePong(h heartbeat) (c cursor, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if h.rewinds != s.rewinds || !s.written.Covers(h.at) || h.frames > s.framesWritten {
@@ -140,7 +141,7 @@ func (s *Session) answer(h heartbeat) (c cursor, ok bool) {
 	return c, true
 }
 
-// requestPong has the socket answer for all that it was handed, soon.
+// requestPong pings where frames were written that no pong has answered for yet.
 func (s *Session) requestPong() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -20,8 +20,8 @@ type hub struct {
 // presence is what Live has said of a session.
 type presence struct {
 	member  Member // as it was let in last
-	letIn   bool
-	hasLeft bool // or its user was erased
+	letIn   bool   // Joined was called
+	hasLeft bool   // Left was called, or its user was erased
 }
 
 var _ Hub = (*hub)(nil)
@@ -232,9 +232,9 @@ func (h *hub) Behind(user string, head Position) {
 	h.each(user, func(s *Session) { s.readUpTo(head) })
 }
 
-// NewLife implements Hub. Callers who wait for a message have its place in
-// the life before, where an ack of the same place in this one would be mistaken
-// for theirs: they are answered with what was reached.
+// NewLife implements Hub. Callers who wait for a message know its place in the life
+// before. An ack of the same place in the new life would be mistaken for an ack of
+// that message, so they are answered now, with what was reached.
 func (h *hub) NewLife(life string) {
 	h.waits.endAll()
 	for _, s := range h.all() {
@@ -242,8 +242,8 @@ func (h *hub) NewLife(life string) {
 	}
 }
 
-// relayWait lets a caller on another machine know how far a user's sessions here
-// are with an event of earlier, now and from now on.
+// relayWait tells a caller on another machine how far a user's sessions here have come
+// with an event that was appended earlier, now and whenever that changes.
 func (h *hub) relayWait(n *Notice) {
 	list := h.of(n.User)
 	if len(list) == 0 {
@@ -253,8 +253,8 @@ func (h *hub) relayWait(n *Notice) {
 	h.expect(w, n.User, awaited{mailbox: n.Mailbox, broadcast: n.Broadcast})
 }
 
-// expect waits for those sessions of a user here that have an event of earlier,
-// and has their sockets answer for it soon.
+// expect adds to a wait those sessions of a user here that have an event which was
+// appended earlier, and pings them, so that their pongs answer for it soon.
 func (h *hub) expect(w *wait, user string, u awaited) {
 	sessions, status := h.holding(user, w.id, u.mailbox, u.broadcast)
 	if sessions == 0 {
@@ -309,18 +309,18 @@ func (h *hub) of(user string) []*Session {
 	return slices.Clone(h.users[user])
 }
 
-// holding counts the sessions of user here that have a message, and how far the
-// furthest of them is with it.
+// holding counts the user's sessions here that have a message, and returns the status
+// of the furthest of them.
 func (h *hub) holding(user, id string, mailbox, broadcast uint64) (sessions int, status Status) {
 	status = StatusQueued
 	for _, s := range h.of(user) {
-		now := s.statusOf(id, mailbox, broadcast)
-		if now == StatusQueued {
+		one := s.statusOf(id, mailbox, broadcast)
+		if one == StatusQueued {
 			continue
 		}
 		sessions++
-		if status.Less(now) {
-			status = now
+		if status.Less(one) {
+			status = one
 		}
 	}
 	return sessions, status

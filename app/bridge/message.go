@@ -59,7 +59,7 @@ type Message struct {
 	// where nobody waits. It goes to live sessions only and is not stored.
 	Wanted Status
 	// Asker names the machine on which the caller waits, where it is not this
-	// one. Engines that span machines set it in what they deliver.
+	// one. Stores that span machines set it in what they deliver.
 	Asker string
 }
 
@@ -79,7 +79,8 @@ func (m *Message) LogValue() slog.Value {
 // Status is how far a message has come, least first.
 type Status string
 
-// The states of PROTOCOL: each includes the ones before it.
+// The states of a message; each includes the ones before it. Answers to webhooks and
+// sends name them.
 const (
 	StatusDropped  Status = "dropped"  // nobody online, and not to be stored
 	StatusQueued   Status = "queued"   // nobody online, stored

@@ -45,7 +45,7 @@ func newMetrics(r prometheus.Registerer, h *hub, g *guard.Guard) *metrics {
 		overflows:     counter("queue_overflows_total", "Sessions closed because their queue was full."),
 		ends:          vec("session_ends_total", "Connections ended, by close code.", "code"),
 		refusedFrames: vec("refused_frames_total", "Client frames answered with an error, by code.", "code"),
-		refusals:      vec("append_failures_total", "Events that the engine did not take, by reason.", "reason"),
+		refusals:      vec("append_failures_total", "Events that the store did not take, by reason.", "reason"),
 		backendSends:  vec("backend_sends_total", "Messages of users to backends, by result: queued, duplicate, full, or a problem's code.", "result"),
 		appendSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "hookbridge_append_seconds", Help: "Time from an event to its being stored and handed out.",

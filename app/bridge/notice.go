@@ -35,7 +35,7 @@ func (s *Session) replace(reason string) {
 		return
 	}
 	s.mu.Lock()
-	s.leaving = true
+	s.pollAnswered = true
 	s.mu.Unlock()
 	poll.answerNow()
 }

@@ -2,8 +2,8 @@ package bridge
 
 import "context"
 
-// outcome reads a receipt. A first Append is judged by whom it was handed to; a
-// duplicate by where its message stands now.
+// outcome makes the answer to an event out of its receipt. For a first Append it says
+// whom the message went to; for a duplicate, how far the message has come by now.
 func (b *Bridge) outcome(ctx context.Context, m *Message, r Receipt) Outcome {
 	o := Outcome{ID: m.ID, Duplicate: r.Duplicate, Expires: r.Expires, Sessions: r.Sessions,
 		Several: m.To.Users != nil || m.To.Group != ""}
@@ -61,8 +61,8 @@ func (b *Bridge) outcome(ctx context.Context, m *Message, r Receipt) Outcome {
 	return o
 }
 
-// await waits until everybody who was online has come as far as w wants, the
-// time is up, or the machine is about to stop.
+// await returns when every recipient who was online has come to the level of w, when
+// ctx ends, or when the machine is about to stop.
 func (b *Bridge) await(ctx context.Context, w *wait, m *Message, r *Receipt) {
 	elsewhere := 0
 	switch {
@@ -86,9 +86,9 @@ func (b *Bridge) await(ctx context.Context, w *wait, m *Message, r *Receipt) {
 	}
 }
 
-// expectAgain waits for those who have an event that was appended earlier. What
-// they do between the look and the wait is found by a second look; false where
-// the store does not give one.
+// expectAgain waits for those who have an event that was appended earlier. An ack that
+// comes after holding has asked for their status and before the wait is set up would be
+// missed: so the store is asked once more afterwards. It returns false where that fails.
 func (b *Bridge) expectAgain(ctx context.Context, w *wait, m *Message, r *Receipt) bool {
 	if m.To.All {
 		for _, user := range b.hub.present() {
@@ -111,6 +111,8 @@ func (b *Bridge) expectAgain(ctx context.Context, w *wait, m *Message, r *Receip
 			return false
 		}
 	}
+	// The event is stored already, so that Append stores nothing: it answers as for any
+	// duplicate, with who has acked it by now.
 	again, err := b.store.Append(ctx, m)
 	if err != nil {
 		return false
@@ -151,13 +153,13 @@ func (b *Bridge) holding(ctx context.Context, id string, recipients []Recipient)
 			if !t.Ended.IsZero() {
 				continue
 			}
-			now := t.StatusOf(id, recipients[i].Seq, 0)
-			if now == StatusQueued {
+			status := t.StatusOf(id, recipients[i].Seq, 0)
+			if status == StatusQueued {
 				continue
 			}
 			h.sessions++
-			if h.status.Less(now) {
-				h.status = now
+			if h.status.Less(status) {
+				h.status = status
 			}
 		}
 	}

@@ -3,9 +3,10 @@ package bridge
 import (
 	"errors"
 	"fmt"
-	"hookbridge/app/wire"
 	"slices"
 	"strings"
+
+	"hookbridge/app/wire"
 )
 
 // Policy is what a token's rights claim allows. The zero Policy allows only to
@@ -85,9 +86,9 @@ func (s Sender) MaySend(eventType string, t Target) bool {
 }
 
 func covers(patterns []string, t Target) bool {
-	any := func(f func(pattern string) bool) bool { return slices.ContainsFunc(patterns, f) }
+	some := func(f func(pattern string) bool) bool { return slices.ContainsFunc(patterns, f) }
 	if t.All || t.Group != "" {
-		return any(func(p string) bool {
+		return some(func(p string) bool {
 			if p == everybody {
 				return true
 			}
@@ -97,7 +98,7 @@ func covers(patterns []string, t Target) bool {
 	}
 	users := t.Recipients()
 	for _, u := range users {
-		if !any(func(p string) bool { return matchUser(p, u) }) {
+		if !some(func(p string) bool { return matchUser(p, u) }) {
 			return false
 		}
 	}
@@ -116,21 +117,21 @@ func matchUser(pattern, user string) bool {
 
 // match matches a name against a pattern in which each * stands for any
 // run of characters, also none. Greedy with one point to go back to, so that a
-// pattern of many stars cannot cost more than len(pattern)·len(user).
-func match(pattern, user string) bool {
-	p, u := 0, 0
+// pattern of many stars cannot cost more than len(pattern)·len(name).
+func match(pattern, name string) bool {
+	p, n := 0, 0
 	star, mark := -1, 0
-	for u < len(user) {
+	for n < len(name) {
 		switch {
 		case p < len(pattern) && pattern[p] == '*':
-			star, mark = p, u
+			star, mark = p, n
 			p++
-		case p < len(pattern) && pattern[p] == user[u]:
+		case p < len(pattern) && pattern[p] == name[n]:
 			p++
-			u++
+			n++
 		case star >= 0:
 			mark++
-			p, u = star+1, mark
+			p, n = star+1, mark
 		default:
 			return false
 		}

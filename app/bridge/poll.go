@@ -51,7 +51,7 @@ func (b *Bridge) Poll(ctx context.Context, id Identity, after string, patience t
 	begun = true
 	go func() {
 		defer close(ended)
-		s.live()
+		s.serve()
 	}()
 	// Even who does not want to wait wants what there is, and where it ends.
 	select {

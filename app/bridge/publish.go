@@ -68,7 +68,7 @@ func (b *Bridge) Publish(ctx context.Context, r PublishRequest, w Wait) (Outcome
 func (b *Bridge) PublishMany(ctx context.Context, rs []PublishRequest, w Wait) []Published {
 	out := make([]Published, len(rs))
 	var ms []*Message
-	var of []int // which report each message is of
+	var of []int // the index in rs of each message
 	for i := range rs {
 		r := &rs[i]
 		at := r.Event.Timestamp

@@ -1,8 +1,9 @@
 package bridge
 
 import (
-	"hookbridge/app/wire"
 	"sync"
+
+	"hookbridge/app/wire"
 )
 
 // item is one thing to write: a frame, a delivery, or (empty) a ping.
@@ -62,7 +63,7 @@ func (s *Session) offer(d Delivery) bool {
 				s.skip = make(map[string]struct{})
 			}
 			s.skip[d.Message.ID] = struct{}{}
-			s.moreStored = true
+			s.moreStored = true // the message is left out, so that nothing waits for the writer
 		} else if stored {
 			s.push(item{d: d, skip: true})
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
 	"hookbridge/app/wire"
 )
 
@@ -55,7 +56,7 @@ func (s *Session) renew(ctx context.Context, id Identity) error {
 		return fmt.Errorf("join: %w", err)
 	}
 	s.identity, s.suspect = id, false
-	s.expect()
+	s.planExpiry()
 	return nil
 }
 

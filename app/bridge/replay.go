@@ -55,14 +55,14 @@ func (s *Session) begin(ctx context.Context, after string) error {
 	if err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
-	pending, told := len(page.Deliveries), told{Lost: from.told}
+	pending, told := len(page.Deliveries), toldGaps{Lost: from.told}
 	if page.More && !s.plain {
-		waits, err := s.b.store.Pending(ctx, s.user, from.from)
+		unread, err := s.b.store.Pending(ctx, s.user, from.from)
 		if err != nil {
 			return fmt.Errorf("count: %w", err)
 		}
-		if pending = waits.Count(); after == "" {
-			told.pending = &waits
+		if pending = unread.Count(); after == "" {
+			told.pending = &unread
 		}
 	}
 	_, _, lost := told.gap(&page)
@@ -77,14 +77,14 @@ func (s *Session) begin(ctx context.Context, after string) error {
 	}
 	s.at, s.told, s.page, s.replay, s.start, s.life = from.from, told, &page, st.Head, from.from, st.Life
 	if !s.plain {
-		cursor := cursor{s.tag, st.Life, from.from}.String()
+		place := cursor{s.tag, st.Life, from.from}.String()
 		first := []item{own(wire.Connected{
-			Session: s.id, User: s.user, Cursor: cursor,
+			Session: s.id, User: s.user, Cursor: place,
 			Resumed: from.resumed && !lost, Pending: pending,
 			PingMs: s.b.cfg.PingEvery.Milliseconds(), ExpiresAt: wire.Time(s.identity.Expires), MaxBytes: s.b.cfg.MaxBytes,
 		}.Frame())}
 		if from.gap != "" {
-			first = append(first, own(wire.Gap{After: quotable(after), Cursor: cursor, Reason: from.gap}.Frame()))
+			first = append(first, own(wire.Gap{After: quotable(after), Cursor: place, Reason: from.gap}.Frame()))
 			s.b.metrics.gaps.WithLabelValues(from.gap).Inc()
 		}
 		s.queue = append(first, s.queue...)

@@ -31,7 +31,7 @@ func (w *writer) rejoin(ctx context.Context) error {
 		if from.gap != "" {
 			s.rewindTo(from.from)
 			w.last = Position{}
-			s.told, s.replay = told{Lost: from.told}, st.Head
+			s.told, s.replay = toldGaps{Lost: from.told}, st.Head
 		}
 	}()
 	s.at = from.from

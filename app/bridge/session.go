@@ -21,7 +21,7 @@ import (
 // a waiting session costs one small stack.
 //
 // Its life: Accept makes it (newSession), join registers it in the hub, joins Live and
-// queues the first frames, live reads until the connection is gone, leave undoes all that.
+// queues the first frames, serve reads until the connection is gone, leave undoes all that.
 type Session struct {
 	b         *Bridge
 	conn      Conn
@@ -33,8 +33,8 @@ type Session struct {
 	oneWay    bool   // the peer can only listen: it answers no ping
 	refused   bool   // it was not let in, which its caller has noted
 
-	frames    *rate.Limiter // of what the peer sends; reader only
-	fragments uint32        // of unfinished messages, since the beginning; reader only
+	frames    *rate.Limiter // of what the peer sends; only the reader uses it
+	fragments uint32        // of unfinished messages, since the beginning; only the reader uses it
 
 	joining sync.Mutex // held by one Join at a time, so that the last one has the last token; taken before mu
 
@@ -56,16 +56,16 @@ type Session struct {
 	start   Position // where its reading began
 
 	// What is to be written.
-	ready      bool // the first frames are queued: the writer may start
-	writing    bool // a writer goroutine exists
-	queue      []item
-	queued     int                 // bytes in queue
-	reading    bool                // messages are read from the store, not taken from the queue
-	moreStored bool                // something was stored since the last read began
-	skip       map[string]struct{} // ids of messages to leave out when they are read from the store
-	ending     *ending             // why it ends; nil while it does not
-	leaving    bool                // a poll that is being answered to make room for other sessions
-	left       time.Time           // when leave began; zero before
+	ready        bool // the first frames are queued: the writer may start
+	writing      bool // a writer goroutine exists
+	queue        []item
+	queued       int                 // bytes in queue
+	reading      bool                // messages are read from the store, not taken from the queue
+	moreStored   bool                // something was stored since the last read began
+	skip         map[string]struct{} // ids of messages to leave out when they are read from the store
+	ending       *ending             // why it ends; nil while it does not
+	pollAnswered bool                // it is a poll that is being answered to make room for other sessions
+	leftAt       time.Time           // when leave began; zero before
 
 	// What was written, and what the peer answered for.
 	written        Position     // furthest place whose frame went to the socket
@@ -88,11 +88,15 @@ type Session struct {
 
 	// What follows is the writer's; between two writers mu passes it on.
 	at     Position // of the last message handed to the socket
-	told   told     // what needs no gap frame
+	told   toldGaps // needs no gap frame: told of, or never owed
 	page   *Page    // read before the writer began
 	replay Position // events up to here are marked as replayed
 	count  uint64   // event frames appended so far
 }
+
+// closeLost stands in logs and metrics for a connection that ended without a close
+// frame. It is never sent (RFC 6455 §7.1.5).
+const closeLost wire.CloseCode = 1006
 
 // ending is why and how a session ends.
 type ending struct {
@@ -105,8 +109,8 @@ type ending struct {
 	echo wire.CloseCode
 }
 
-// answer is the code of our close frame.
-func (e *ending) answer() wire.CloseCode { return cmp.Or(e.echo, e.code) }
+// closeCode is the code of our close frame.
+func (e *ending) closeCode() wire.CloseCode { return cmp.Or(e.echo, e.code) }
 
 func (b *Bridge) newSession(conn Conn, id Identity, h Handshake) *Session {
 	now := time.Now()
@@ -122,9 +126,8 @@ func (b *Bridge) newSession(conn Conn, id Identity, h Handshake) *Session {
 	}
 }
 
-// join registers the session and queues its first frames.
-// An error has ended it, for live to see; it is returned for those who answer in
-// another way.
+// join registers the session in the hub and queues its first frames. After an error the
+// session is ending, and serve sees to the rest; the error tells the caller why.
 func (s *Session) join(after string) (err error) {
 	defer s.recoverPanic()
 	b := s.b
@@ -139,7 +142,7 @@ func (s *Session) join(after string) (err error) {
 		s.Close(code, reason)
 	} else {
 		s.mu.Lock()
-		s.expect()
+		s.planExpiry()
 		s.mu.Unlock()
 		b.log.Debug("session", "session", s.id, "identity", s.identity, "plain", s.plain)
 		b.audit.session("connected", s)
@@ -164,9 +167,9 @@ func endingOf(err error) (wire.CloseCode, string) {
 	return wire.CloseInternal, "the store is not available"
 }
 
-// live reads until the connection is gone, and undoes join in reverse, with one
+// serve reads until the connection is gone, and undoes join in reverse, with one
 // reason, one metric and one log line.
-func (s *Session) live() {
+func (s *Session) serve() {
 	defer s.b.running.Done()
 	defer s.b.hub.remove(s)
 	defer s.b.guard.Run(whereSession, s.leave)
@@ -184,12 +187,12 @@ func (s *Session) leave() {
 		s.timer.Stop()
 	}
 	if s.ending == nil { // the connection was lost
-		s.ending = &ending{code: 1006, reason: "connection lost"}
+		s.ending = &ending{code: closeLost, reason: "connection lost"}
 	}
 	end := *s.ending
 	putItems(s.queue)
 	s.queue, s.queued = nil, 0
-	s.left = b.cfg.Now()
+	s.leftAt = b.cfg.Now()
 	if s.endRequests != nil {
 		s.endRequests()
 	}
@@ -199,7 +202,7 @@ func (s *Session) leave() {
 		log = s.copyDeliveryLog()
 	}()
 	s.conn.Abort()
-	log.end(s.left)
+	log.end(s.leftAt)
 	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
 	defer cancel()
 	if err := b.live.Leave(ctx, log); err != nil && !errors.Is(err, ErrClosed) {
@@ -278,7 +281,7 @@ func (s *Session) finish(code wire.CloseCode, reason string) bool {
 func (s *Session) isEnding() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.ending != nil || s.leaving
+	return s.ending != nil || s.pollAnswered
 }
 
 const (
@@ -298,8 +301,8 @@ func (s *Session) recoverPanic() {
 	}
 }
 
-// recoverWriter does the same in the session's writer, which has to say the last
-// word itself.
+// recoverWriter does the same in the session's writer, which has to write the close
+// frame itself.
 func (s *Session) recoverWriter() {
 	if recover() == nil {
 		return

@@ -1,7 +1,7 @@
 package bridge
 
-// deliveryLog is the session's own, made when there is something to keep in it; mu
-// is held.
+// deliveryLog returns the session's delivery log and makes it where there is none yet;
+// mu is held.
 func (s *Session) deliveryLog() *DeliveryLog {
 	if s.deliveries == nil {
 		s.deliveries = &DeliveryLog{From: s.start}
@@ -9,7 +9,7 @@ func (s *Session) deliveryLog() *DeliveryLog {
 	return s.deliveries
 }
 
-// deliveryLogNow is a copy of it as it is now.
+// deliveryLogNow returns a copy of the session's delivery log.
 func (s *Session) deliveryLogNow() DeliveryLog {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -25,8 +25,8 @@ func (s *Session) copyDeliveryLog() DeliveryLog {
 	return t
 }
 
-// logWrite brings the delivery log up to what is about to be written: place and frames are
-// what the socket will have had then. mu is held.
+// logWrite notes in the delivery log what is about to be written. place and frames
+// are the session's place and number of event frames after it. mu is held.
 func (s *Session) logWrite(place Position, frames uint64) {
 	if place == s.written && frames == s.framesWritten {
 		return
@@ -40,8 +40,8 @@ func (s *Session) logWrite(place Position, frames uint64) {
 	s.written, s.framesWritten = place, frames
 }
 
-// logAck marks an ack in the session's delivery log. One of a life that the store has
-// left counts for nothing there: the log may have been cut back since.
+// logAck notes an ack in the session's delivery log. An ack of an earlier life of the
+// store is left out: the log may have been cut back since.
 func (s *Session) logAck(c cursor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -51,7 +51,7 @@ func (s *Session) logAck(c cursor) {
 	s.deliveries.mark(&s.deliveries.Acked, c.at.Min(s.written), s.b.cfg.Now())
 }
 
-// statusOf tells how far this session is with a message; StatusQueued where it
+// statusOf tells how far this session has come with a message; StatusQueued where it
 // does not have it.
 func (s *Session) statusOf(id string, mailbox, broadcast uint64) Status {
 	s.mu.Lock()
@@ -74,15 +74,15 @@ func (s *Session) timesOf(id string, mailbox, broadcast uint64) (Times, bool) {
 	return s.deliveries.Of(id, mailbox, broadcast)
 }
 
-// lastDeliveryLog is the delivery log of a session that has left; false for one that
-// has not, and whose reader is going to.
+// lastDeliveryLog returns the final delivery log of a session that has left; false for
+// one that has not, whose reader will pass it to Leave itself.
 func (s *Session) lastDeliveryLog() (DeliveryLog, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.left.IsZero() {
+	if s.leftAt.IsZero() {
 		return DeliveryLog{}, false
 	}
 	log := s.copyDeliveryLog()
-	log.end(s.left)
+	log.end(s.leftAt)
 	return log, true
 }

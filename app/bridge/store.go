@@ -186,7 +186,7 @@ type Store interface {
 	// [0-9a-z]. A life ends wherever the store may have gone back in time: a
 	// backup was restored, a log was cut, a replica that lagged was promoted.
 	// Lives have random names, so that one which was lost is never mistaken for
-	// another, and each continues the one before it in the store's own list. An
+	// another, and each continues the one before it in the store's own list. A
 	// store that cannot tell a restart from a restored backup begins a life
 	// with each start. (Kafka calls this a leader epoch: KIP-101, KIP-320.)
 	Life() string
@@ -271,7 +271,7 @@ type Store interface {
 	Seen(ctx context.Context, user, session, id string, at time.Time) error
 
 	// DeliveryLogs returns for each of some users, in the order given, what Leave has
-	// kept of their sessions, oldest first. The number of its steps does not grow with
+	// kept of their sessions, in any order. The number of its steps does not grow with
 	// the users'.
 	DeliveryLogs(ctx context.Context, users []string) ([][]DeliveryLog, error)
 

@@ -2,10 +2,11 @@ package bridge
 
 import (
 	"fmt"
-	"hookbridge/app/wire"
 	"math"
 	"sync"
 	"time"
+
+	"hookbridge/app/wire"
 
 	"golang.org/x/time/rate"
 )

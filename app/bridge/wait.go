@@ -9,8 +9,8 @@ import (
 	"hookbridge/app/guard"
 )
 
-// waits are the callers who want to be told how far their event has come. They
-// cost an atomic load a pong or an ack while there are none.
+// waits is every caller who waits until an event was received or acked (?wait=…).
+// While there is none, a pong or an ack costs one atomic load.
 type waits struct {
 	open atomic.Int64
 
@@ -24,8 +24,8 @@ type waits struct {
 	guard *guard.Guard
 }
 
-// wait is one caller, here or (asker is set) on another machine, to whom each
-// step is told.
+// wait is one caller. Where asker is set the caller is on that machine, and each step
+// is told to it by a notice.
 type wait struct {
 	id    string
 	level Status // StatusReceived or StatusAcked
@@ -34,13 +34,13 @@ type wait struct {
 
 	// What follows is guarded by waits.mu.
 	users  map[string]*awaited
-	sealed bool // all who are waited for are known
-	atMost int  // or are, as soon as they have so many sessions
-	left   int  // of users, below level
+	sealed bool // all recipients who are waited for are known
+	atMost int  // with sealed: other machines name recipients until they have so many sessions
+	left   int  // how many users are below level
 	ended  bool
 }
 
-// awaited is a recipient who was online.
+// awaited is a recipient who was online, and how far they have come.
 type awaited struct {
 	mailbox, broadcast uint64
 	sessions           int
@@ -60,8 +60,8 @@ func newWaits(tell func(Notice)) *waits {
 	return &waits{byID: make(map[string][]*wait), byUser: make(map[string][]*wait), tell: tell}
 }
 
-// add begins to wait, before the event is appended: a pong may come before
-// Append returns.
+// add begins to wait. It is called before the event is appended, because a pong may
+// come before Append returns.
 func (ws *waits) add(id string, level Status) *wait {
 	w := &wait{id: id, level: level, done: make(chan struct{}), users: make(map[string]*awaited)}
 	ws.mu.Lock()
@@ -81,8 +81,9 @@ func (w *wait) end() {
 	}
 }
 
-// delivering notes that a message is about to go to a user's sessions, and handed,
-// afterwards, to how many it went. Nobody is waited for whom it did not reach.
+// delivering notes that a message is about to go to a user's sessions. delivered
+// follows, with the number of sessions it went to; a user whom it did not reach is not
+// waited for.
 func (ws *waits) delivering(user string, d *Delivery) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -91,33 +92,33 @@ func (ws *waits) delivering(user string, d *Delivery) {
 	}
 }
 
-// merge takes over what is newly known of a user; mu is held.
-func (ws *waits) merge(w *wait, user string, now awaited) {
+// merge adds what is newly known of a user to a wait; mu is held.
+func (ws *waits) merge(w *wait, user string, news awaited) {
 	u := w.users[user]
 	if u == nil {
-		w.users[user] = &now
+		w.users[user] = &news
 		ws.byUser[user] = append(ws.byUser[user], w)
-		if now.status.Less(w.level) {
+		if news.status.Less(w.level) {
 			w.left++
 		}
 		return
 	}
-	u.mailbox, u.broadcast = max(u.mailbox, now.mailbox), max(u.broadcast, now.broadcast)
-	u.sessions = max(u.sessions, now.sessions)
-	ws.raise(w, user, u, now.status)
+	u.mailbox, u.broadcast = max(u.mailbox, news.mailbox), max(u.broadcast, news.broadcast)
+	u.sessions = max(u.sessions, news.sessions)
+	ws.raise(w, user, u, news.status)
 }
 
 // raise notes that a user has come further; mu is held.
-func (ws *waits) raise(w *wait, user string, u *awaited, now Status) {
-	if !u.status.Less(now) {
+func (ws *waits) raise(w *wait, user string, u *awaited, status Status) {
+	if !u.status.Less(status) {
 		return
 	}
-	if u.status.Less(w.level) && !now.Less(w.level) {
+	if u.status.Less(w.level) && !status.Less(w.level) {
 		w.left--
 	}
-	u.status = now
+	u.status = status
 	if w.asker != "" {
-		ws.tell(Notice{Kind: NoticeReached, To: w.asker, User: user, ID: w.id, Status: now, Sessions: u.sessions,
+		ws.tell(Notice{Kind: NoticeReached, To: w.asker, User: user, ID: w.id, Status: status, Sessions: u.sessions,
 			Mailbox: u.mailbox, Broadcast: u.broadcast})
 	}
 	w.check()
@@ -234,7 +235,8 @@ func (ws *waits) acked(user string, p Position) {
 	})
 }
 
-// remove ends a wait and returns how far everybody came, who was online.
+// remove takes a wait off the lists and returns how far each recipient who was online
+// has come.
 func (ws *waits) remove(w *wait) map[string]*awaited {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()

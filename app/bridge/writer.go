@@ -25,8 +25,9 @@ const (
 // writerPool keeps the buffers of writers that had no more to write.
 var writerPool = sync.Pool{New: func() any { return new(writer) }}
 
-// write is the one door out. It runs while there is something to write: first
-// what is queued, then, while pulling, what is stored.
+// write is the session's writer goroutine, the only one that writes to the socket. It
+// runs while there is something to write: first what is queued, then, while reading is
+// set, what is stored.
 func (s *Session) write() {
 	w := writerPool.Get().(*writer)
 	w.s = s
@@ -60,7 +61,7 @@ func (w *writer) run() {
 			s.mu.Unlock()
 			return
 		}
-		if pull && s.page == nil { // a page at hand was read when behind was false last
+		if pull && s.page == nil { // otherwise the page was read after moreStored was set to false
 			s.moreStored = false
 		}
 		s.mu.Unlock()
@@ -68,12 +69,12 @@ func (w *writer) run() {
 		ok := w.items(items)
 		putItems(items)
 		if ending != nil {
-			// The writer stays the session's last: nothing is written after a
-			// close frame, so writing is left true.
+			// Nothing is written after a close frame: writing stays true, so that
+			// no other writer starts.
 			if ok && !w.broken {
 				w.flush()
 			}
-			s.conn.WriteClose(ending.answer(), ending.reason, time.Now().Add(closeWait))
+			s.conn.WriteClose(ending.closeCode(), ending.reason, time.Now().Add(closeWait))
 			return
 		}
 		if ok && pull {
@@ -91,8 +92,8 @@ func (w *writer) run() {
 // closeWait is how long the peer has to answer a close frame.
 const closeWait = 2 * time.Second
 
-// fail ends a session whose socket did not take a write: what it missed waits in
-// its mailbox.
+// fail ends a session whose socket did not take a write. What it did not get stays in
+// the mailbox for its next connection.
 func (w *writer) fail() {
 	s := w.s
 	w.broken = true
@@ -107,7 +108,7 @@ func (w *writer) items(items []item) bool {
 		it := &items[i]
 		switch {
 		case it.d.Message != nil:
-			if !w.live(it) {
+			if !w.isDue(it) {
 				continue
 			}
 			if !it.skip {
@@ -135,18 +136,18 @@ func (w *writer) items(items []item) bool {
 	return true
 }
 
-// live moves the place on to a queued message and tells whether it is due: not
-// one that the replay has brought already, and not one that comes after a missing
-// place: there the fan-out lost a message, which the store has.
-func (w *writer) live(it *item) bool {
+// isDue reports whether a queued message is to be written now, and moves the place on
+// to it. A message that the replay has brought already is not. Nor is one that comes
+// after a missing place: the fan-out has lost a message there, and the store has both.
+func (w *writer) isDue(it *item) bool {
 	s := w.s
 	if it.d.Mailbox == 0 && it.d.Broadcast == 0 {
 		return true
 	}
 	m, b := it.d.Mailbox, it.d.Broadcast
 	if it.d.Life != s.life {
-		// Its place means something only in a life that this session has yet to
-		// compare itself with; the store has it.
+		// The session has not joined the life that gave the message its place yet. It
+		// reads the message from the store after that.
 		w.readLater(it)
 		return false
 	}
@@ -161,7 +162,7 @@ func (w *writer) live(it *item) bool {
 	return true
 }
 
-// readLater leaves a queued message to be read from the store in its turn.
+// readLater drops a queued message, which is then read from the store.
 func (w *writer) readLater(it *item) {
 	s := w.s
 	if it.skip {
@@ -175,7 +176,7 @@ func (w *writer) readLater(it *item) {
 	w.readStore()
 }
 
-// catchUp reads what is stored up to head, where the session has not passed it.
+// catchUp has the session read up to head from the store, unless it is there already.
 func (w *writer) catchUp(head Position) {
 	if !w.s.at.Covers(head) {
 		w.readStore()
@@ -200,7 +201,7 @@ func (w *writer) moveTo(p Position, handed bool) {
 		one = 1
 	}
 	if p.Mailbox-from.Mailbox <= one && p.Broadcast-from.Broadcast <= one {
-		return // the common way: one step, one message
+		return // the usual case: one step, one message
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -230,7 +231,8 @@ func (w *writer) event(d *Delivery, replay bool) {
 	s.b.audit.delivered(s, d.Message)
 }
 
-// trackFrame notes a frame that has no place, or that somebody waits for.
+// trackFrame notes the frame of a message that was never stored, or that a caller
+// waits for.
 func (w *writer) trackFrame(d *Delivery) {
 	s := w.s
 	s.mu.Lock()
@@ -252,7 +254,8 @@ func (w *writer) recalled(n *Notice) {
 	}
 }
 
-// wasGiven tells whether the client was handed the message of a recall; writer.
+// wasGiven reports whether the client was handed the message of a recall. Only the
+// writer calls it.
 func (s *Session) wasGiven(n *Notice) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -291,8 +294,8 @@ func (w *writer) flush() bool {
 	return err == nil
 }
 
-// nextWrite notes what is nextWrite to be written, and tells up to where that is and
-// whether a ping goes with it.
+// nextWrite notes in the session what is about to be written, and returns the heartbeat
+// that a ping with it would carry, and whether there is to be one.
 func (w *writer) nextWrite() (h heartbeat, ping bool) {
 	s := w.s
 	s.mu.Lock()

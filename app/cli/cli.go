@@ -50,7 +50,7 @@ func Run(ctx context.Context, args []string, io Streams) int {
 		return exit
 	}
 	if err != nil {
-		if all := unreadableSettings(ctx, parser, args, io); len(all) > 0 {
+		if all := unreadableSettings(parser, &c, args); len(all) > 0 {
 			complain(io.Err, all)
 			return 1
 		}
@@ -65,8 +65,8 @@ func Run(ctx context.Context, args []string, io Streams) int {
 	return 0
 }
 
-func newParser(ctx context.Context, c *commands, io Streams, exit func(code int), more ...kong.Option) (*kong.Kong, error) {
-	return kong.New(c, append(more,
+func newParser(ctx context.Context, c *commands, io Streams, exit func(code int)) (*kong.Kong, error) {
+	return kong.New(c,
 		kong.Name("hookbridge"),
 		kong.Description("A webhook in, a WebSocket message out: 202 means stored, a reconnect has no hole, and the answer says who got it."),
 		kong.UsageOnError(),
@@ -77,13 +77,13 @@ func newParser(ctx context.Context, c *commands, io Streams, exit func(code int)
 		kong.Bind(io),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.PostBuild(showRanges),
-	)...)
+	)
 }
 
 // complain writes an error, a line for each fault of the settings.
 func complain(w io.Writer, err error) {
-	var all server.Faults
-	if !errors.As(err, &all) {
+	all, ok := errors.AsType[server.Faults](err)
+	if !ok {
 		all = server.Faults{err}
 	}
 	for _, one := range all {

@@ -54,16 +54,13 @@ func (c *DevCmd) Run(ctx context.Context, streams Streams) (err error) {
 		return err
 	}
 	base := "http://" + address
-	s := server.Settings{
-		Listen: address, LogLevel: c.LogLevel,
-		Store:            server.Store{DataDir: c.DataDir, IDRetention: 7 * 24 * time.Hour, MailboxLimit: 10_000},
-		WebhookSecrets:   []server.Secret{server.Secret(secrets.WebhookSecret)},
-		TokenSettings:    server.TokenSettings{JWTSecret: server.Secret(secrets.JWTSecret), JWTLeeway: auth.DefaultLeeway, JWTUserClaim: "sub", JWTRightsClaim: "bridge"},
-		CallbackSettings: server.CallbackSettings{CallbackURL: server.Secret(backend.url), CallbackSecret: server.Secret(secrets.CallbackSecret)},
-		AllowedOrigins:   []string{base, "http://localhost:" + port},
-		DefaultTTL:       72 * time.Hour, MaxBytes: 64 << 10, MaxBatchBytes: 8 << 20,
-		MaxSessions: 1000, SessionsByUser: 16, MaxPending: 256, DrainTimeout: 3 * time.Second,
-	}
+	s := server.Defaults()
+	s.Listen, s.DataDir, s.LogLevel = address, c.DataDir, c.LogLevel
+	s.WebhookSecrets, s.JWTSecret = []server.Secret{server.Secret(secrets.WebhookSecret)}, server.Secret(secrets.JWTSecret)
+	s.CallbackURL, s.CallbackSecret = server.Secret(backend.url), server.Secret(secrets.CallbackSecret)
+	s.AllowedOrigins = []string{base, "http://localhost:" + port}
+	s.ConnectRate, s.UserRate, s.UserBytes = 0, 0, 0 // everybody has one address, and tries things out
+	s.MaxSessions, s.MaxPending, s.DrainTimeout = 1000, 256, 3*time.Second
 	demo := &server.Demo{
 		BridgeURL: base, WebhookSecret: secrets.WebhookSecret, TokenSecret: secrets.JWTSecret,
 		Client: &http.Client{Timeout: 10 * time.Second}, Callbacks: backend.heard,

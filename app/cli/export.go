@@ -25,7 +25,16 @@ type ExportCmd struct {
 func (*ExportCmd) Help() string {
 	return `Writes all that a store keeps (messages, ids, acks, groups, revocations, receipts) to one file, from which import makes the same store in the other engine: sessions resume there with the cursors that they have. The bridge must be stopped, and stay so until the import is done. The file holds payloads: it is readable by its owner alone, and is to be removed afterwards.
 
-From bridge.db to Redis:
+` + moveExamples + `
+Without a file between:
+
+    hookbridge export --data-dir data | hookbridge import --redis-url redis://127.0.0.1:6379
+
+An export that breaks off leaves no file, and changes nothing in the store: run it again.`
+}
+
+// moveExamples are for the help of export and of import.
+const moveExamples = `From bridge.db to Redis:
 
     hookbridge export --to store.jsonl --data-dir data
     hookbridge import store.jsonl --redis-url redis://127.0.0.1:6379
@@ -34,13 +43,7 @@ And back, into a folder that is new:
 
     hookbridge export --to store.jsonl --redis-url redis://127.0.0.1:6379
     hookbridge import store.jsonl --data-dir data2
-
-Without a file between:
-
-    hookbridge export --data-dir data | hookbridge import --redis-url redis://127.0.0.1:6379
-
-An export that breaks off leaves no file, and changes nothing in the store: run it again.`
-}
+`
 
 // Run exports.
 func (c *ExportCmd) Run(ctx context.Context, streams Streams) (err error) {

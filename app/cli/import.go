@@ -24,16 +24,7 @@ type ImportCmd struct {
 func (*ImportCmd) Help() string {
 	return `Loads what export has written into a store that is new, and makes it one that a bridge runs on: with the same messages, ids and cursors. No bridge starts on the store before the import is done. See export --help for the whole way.
 
-From bridge.db to Redis:
-
-    hookbridge export --to store.jsonl --data-dir data
-    hookbridge import store.jsonl --redis-url redis://127.0.0.1:6379
-
-And back, into a folder that is new:
-
-    hookbridge export --to store.jsonl --redis-url redis://127.0.0.1:6379
-    hookbridge import store.jsonl --data-dir data2
-
+` + moveExamples + `
 An import that breaks off leaves a store that no bridge starts on: run it again, which takes out what is there and starts over.`
 }
 

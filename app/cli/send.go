@@ -61,8 +61,7 @@ func (c *SendCmd) Run(ctx context.Context, streams Streams) error {
 		return flagOf(err)
 	}
 	result, err := p.Publish(ctx, r)
-	var bad *wire.DecodeError
-	if errors.As(err, &bad) {
+	if bad, ok := errors.AsType[*wire.DecodeError](err); ok {
 		return fmt.Errorf(`--data is not JSON that can be sent (%w); in a shell, put it in single quotes: --data '{"message":"hello"}'`, bad)
 	}
 	if err != nil {

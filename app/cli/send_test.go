@@ -1,13 +1,14 @@
 package cli
 
 import (
-	"hookbridge/app/client/clienttest"
-	"hookbridge/auth/authtest"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"hookbridge/app/client/clienttest"
+	"hookbridge/auth/authtest"
 )
 
 func TestTheSendCommandFiresWhatItIsTold(t *testing.T) {

@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"hookbridge/app/server"
+	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -12,6 +15,21 @@ func TestTheDefaultsAreInTheirRanges(t *testing.T) {
 	code, out, errs := command(t, nil, "serve", "--check", "--webhook-secrets", testWebhookSecret, "--jwt-secret", testJWTSecret)
 	if code != 0 || errs != "" || !strings.Contains(out, "good") {
 		t.Errorf("%d %s%s", code, out, errs)
+	}
+}
+
+// What the program's own code and its tests begin with is what a user begins with.
+func TestServeWithoutAnyArgumentHasTheDefaults(t *testing.T) {
+	var c commands
+	parser, err := newParser(t.Context(), &c, Streams{Out: io.Discard, Err: io.Discard}, func(int) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parser.Parse([]string{"serve"}); err != nil {
+		t.Fatal(err)
+	}
+	if want := server.Defaults(); !reflect.DeepEqual(c.Serve.Settings, want) {
+		t.Errorf("%+v\n%+v", c.Serve.Settings, want)
 	}
 }
 

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"os"
 	"slices"
@@ -15,22 +14,17 @@ import (
 )
 
 // unreadableSettings tells, where a command could not be parsed, of all variables
-// that hold no value of their kind; and, of serve, what is wrong beside them.
-func unreadableSettings(ctx context.Context, parser *kong.Kong, args []string, io Streams) (all server.Faults) {
+// that hold no value of their kind; and, of serve, what is wrong beside them. From then
+// on the parser passes those variables over, as if they were not set.
+func unreadableSettings(parser *kong.Kong, c *commands, args []string) (all server.Faults) {
 	for _, node := range parser.Model.Children {
 		if !slices.Contains(args, node.Name) {
 			continue
 		}
-		var variables []string
-		if all, variables = unreadable(node); len(all) == 0 {
+		if all = unreadable(node); len(all) == 0 {
 			return nil
 		}
-		var c commands
-		again, err := newParser(ctx, &c, io, func(int) {}, without(variables))
-		if err != nil {
-			return all
-		}
-		if _, err := again.Parse(args); err == nil && node.Name == "serve" {
+		if _, err := parser.Parse(args); err == nil && node.Name == "serve" {
 			all = append(all, c.Serve.Faults()...)
 		}
 		return all
@@ -51,9 +45,9 @@ func showRanges(k *kong.Kong) error {
 }
 
 // unreadable finds the variables of a command that hold what is no value of their
-// kind, all of them. What they hold is not repeated: a secret may have gone into the
-// wrong variable.
-func unreadable(command *kong.Node) (all server.Faults, variables []string) {
+// kind, all of them, and takes them off its flags. What they hold is not repeated: a
+// secret may have gone into the wrong variable.
+func unreadable(command *kong.Node) (all server.Faults) {
 	for _, f := range command.Flags {
 		for _, name := range f.Envs {
 			text, ok := os.LookupEnv(name)
@@ -62,23 +56,11 @@ func unreadable(command *kong.Node) (all server.Faults, variables []string) {
 			}
 			if why := misread(f, text); why != "" {
 				all.Add("%s %s", name, why)
-				variables = append(variables, name)
+				f.Envs, f.Tag.Envs = nil, nil
 			}
 		}
 	}
-	return all, variables
-}
-
-// without has a parser pass some variables over, as if they were not set.
-func without(variables []string) kong.Option {
-	return kong.PostBuild(func(k *kong.Kong) error {
-		return kong.Visit(k.Model, func(node kong.Visitable, next kong.Next) error {
-			if f, ok := node.(*kong.Flag); ok && slices.ContainsFunc(f.Envs, func(env string) bool { return slices.Contains(variables, env) }) {
-				f.Envs, f.Tag.Envs = nil, nil
-			}
-			return next(nil)
-		})
-	})
+	return all
 }
 
 // misread says why a text is no value of a flag; empty where it is one.

@@ -191,9 +191,8 @@ func (p *Publisher) post(ctx context.Context, target, id string, body []byte, wa
 		if err == nil || ctx.Err() != nil {
 			return reply, err
 		}
-		var problem *ProblemError
 		pause := time.Second/2 + p.jitter(time.Second<<min(n-1, 10))
-		if errors.As(err, &problem) {
+		if problem, ok := errors.AsType[*ProblemError](err); ok {
 			if problem.Status < 500 && problem.Status != http.StatusTooManyRequests {
 				return nil, err // another try is of no use
 			}

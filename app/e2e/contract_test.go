@@ -83,3 +83,12 @@ func TestTheContractIsServed(t *testing.T) {
 		}
 	}
 }
+
+// webhookContract holds what a backend gets against the contract.
+func webhookContract(body []byte) error {
+	k, err := contractOf()
+	if err != nil {
+		return err
+	}
+	return k.Webhook(body)
+}

@@ -408,10 +408,13 @@ func TestEachOperatorPathWantsItsAreaAndAGoodToken(t *testing.T) {
 		"GET /v1/groups/g/members":               "groups",
 		"PUT /v1/groups/g/members/patient-1":     "groups",
 		"DELETE /v1/groups/g/members/patient-1":  "groups",
+		"GET /v1/callbacks":                      "callbacks",
+		"GET /v1/callbacks/default/dead":         "callbacks",
+		"POST /v1/callbacks/default/redrive":     "callbacks",
 	} {
 		method, path, _ := strings.Cut(path, " ")
 		var others []string
-		for _, o := range []string{"presence", "sessions", "events", "users", "groups"} {
+		for _, o := range []string{"presence", "sessions", "events", "users", "groups", "callbacks"} {
 			if o != area {
 				others = append(others, `"`+o+`"`)
 			}

@@ -43,16 +43,17 @@ type world struct {
 	stopped  bool
 }
 
+// testSettings are the defaults, but for what tests of one machine would run into:
+// limits of rate, and of connections.
 func testSettings(dir string) server.Settings {
-	return server.Settings{
-		Listen: "127.0.0.1:0", LogLevel: "debug",
-		Store:          server.Store{DataDir: dir, IDRetention: 7 * 24 * time.Hour, MailboxLimit: 10_000, MailboxBytes: 16 << 20},
-		WebhookSecrets: []server.Secret{server.Secret(testWebhookSecret)},
-		TokenSettings:  server.TokenSettings{JWTSecret: testJWTSecret, JWTLeeway: auth.DefaultLeeway, JWTUserClaim: "sub", JWTRightsClaim: "bridge"},
-		AllowedOrigins: []string{"https://app.example"},
-		DefaultTTL:     72 * time.Hour, MaxBytes: 64 << 10, MaxBatchBytes: 8 << 20,
-		MaxSessions: 1000, SessionsByUser: 16, MaxPending: 64, DrainTimeout: 10 * time.Second, PingInterval: 25 * time.Second,
-	}
+	s := server.Defaults()
+	s.Listen, s.DataDir, s.LogLevel = "127.0.0.1:0", dir, "debug"
+	s.WebhookSecrets = []server.Secret{server.Secret(testWebhookSecret)}
+	s.JWTSecret = testJWTSecret
+	s.AllowedOrigins = []string{"https://app.example"}
+	s.ConnectRate, s.UserRate, s.UserBytes = 0, 0, 0
+	s.MaxSessions, s.MaxPending, s.DrainTimeout = 1000, 64, 10*time.Second
+	return s
 }
 
 func start(t testing.TB, change ...func(*server.Settings)) *world {

@@ -65,11 +65,9 @@ func (g *Guard) Run(where string, f func()) (panicked bool) {
 // waits a moment and calls f again. A nil done is never closed.
 func (g *Guard) Loop(where string, done <-chan struct{}, f func()) {
 	for g.Run(where, f) {
-		t := time.NewTimer(g.restartPause())
 		select {
-		case <-t.C:
+		case <-time.After(g.restartPause()):
 		case <-done:
-			t.Stop()
 			return
 		}
 	}

@@ -10,9 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json"
-
 	"hookbridge/app/bridge"
+	"hookbridge/app/wire"
 )
 
 // Export writes a store to out, and calls progress after each section. Errors:
@@ -96,7 +95,7 @@ func (w *writer) close(l line) error {
 
 // line writes v as a line, and returns it.
 func (w *writer) line(v any) ([]byte, error) {
-	b, err := json.Marshal(v)
+	b, err := wire.EncodeStrict(v)
 	if err != nil {
 		return nil, fmt.Errorf("an entry cannot be written: %w", err)
 	}

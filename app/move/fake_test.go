@@ -8,9 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-json-experiment/json"
-
 	"hookbridge/app/bridge"
+	"hookbridge/app/wire"
 )
 
 func must(t testing.TB, err error) {
@@ -60,7 +59,7 @@ func (s *store) Dump(_ context.Context, take func(bridge.Entry) error) error {
 			}
 		}
 		var e bridge.Entry
-		if err := json.Unmarshal([]byte(text), &e); err != nil {
+		if err := wire.DecodeStrict([]byte(text), &e); err != nil {
 			return err
 		}
 		if err := take(e); err != nil {
@@ -88,7 +87,7 @@ func (s *store) Load(_ context.Context, entries []bridge.Entry) error {
 		}
 	}
 	for _, e := range entries {
-		b, err := json.Marshal(e)
+		b, err := wire.EncodeStrict(e)
 		if err != nil {
 			return err
 		}
@@ -136,7 +135,7 @@ func filled(t testing.TB, n int) *store {
 		case 6:
 			e.Sight = &bridge.SightEntry{ID: "x", User: user, Session: "s", At: since.UnixNano()}
 		}
-		b, err := json.Marshal(e)
+		b, err := wire.EncodeStrict(e)
 		must(t, err)
 		s.entries = append(s.entries, string(b))
 	}

@@ -27,9 +27,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/go-json-experiment/json"
-
 	"hookbridge/app/bridge"
+	"hookbridge/app/wire"
 )
 
 const (
@@ -96,7 +95,7 @@ func (l *line) closes() bool { return l.Place != "" || l.End }
 
 // parseLine is strict: a member that is not known would be left behind silently.
 func parseLine(b []byte) (l line, ok bool) {
-	if json.Unmarshal(b, &l, json.RejectUnknownMembers(true)) != nil {
+	if wire.DecodeStrict(b, &l) != nil {
 		return l, false
 	}
 	kinds := l.Kinds()

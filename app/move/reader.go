@@ -7,9 +7,8 @@ import (
 	"io"
 	"strings"
 
-	"github.com/go-json-experiment/json"
-
 	"hookbridge/app/bridge"
+	"hookbridge/app/wire"
 )
 
 // reader reads an export section by section.
@@ -36,7 +35,7 @@ func newReader(in io.Reader) (*reader, error) {
 		return nil, fmt.Errorf("%w: nothing is there", ErrIncomplete)
 	case err != nil:
 		return nil, fmt.Errorf("%w: it ends in its first line", ErrIncomplete)
-	case json.Unmarshal(b, &r.header) != nil || r.header.Version < 1:
+	case wire.Decode(b, &r.header) != nil || r.header.Version < 1:
 		return nil, fmt.Errorf("%w: line 1 is no header", ErrDamaged)
 	case r.header.Version > version:
 		return nil, fmt.Errorf("the export is of version %d, and this program knows versions up to %d: use a newer hookbridge", r.header.Version, version)
@@ -47,7 +46,7 @@ func newReader(in io.Reader) (*reader, error) {
 	return r, nil
 }
 
-// isEpoch: see Engine.Epoch.
+// isEpoch reports whether s has the form of Store.Epoch.
 func isEpoch(s string) bool {
 	return len(s) >= 4 && len(s) <= 16 && strings.Trim(s, "0123456789abcdefghijklmnopqrstuvwxyz") == ""
 }

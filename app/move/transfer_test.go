@@ -10,9 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/go-json-experiment/json"
-
 	"hookbridge/app/bridge"
+	"hookbridge/app/wire"
 )
 
 // exported is a store's export.
@@ -104,7 +103,7 @@ func TestLongEntriesAndLargeSectionsComeWhole(t *testing.T) {
 		{Message: &bridge.MessageEntry{User: "u", Seq: 1, Event: bytes.Repeat([]byte{0xff}, 4<<20)}},
 		{Message: &bridge.MessageEntry{User: "u", Seq: 2, Event: []byte("{}")}},
 	} {
-		b, err := json.Marshal(e)
+		b, err := wire.EncodeStrict(e)
 		must(t, err)
 		from.entries = append(from.entries, string(b))
 	}

@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"log/slog"
 	"os"
+	"reflect"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -61,7 +63,7 @@ type Settings struct {
 	SessionsByUser int           `name:"max-sessions-per-user" default:"16" range:"1..10000" env:"BRIDGE_MAX_SESSIONS_PER_USER" help:"Sessions of one user; one more closes the oldest."`
 	MaxPending     int           `name:"max-unauthenticated-per-address" default:"1024" range:"1..1000000" env:"BRIDGE_MAX_UNAUTHENTICATED_PER_ADDRESS" help:"Connections of one address that have not shown a token."`
 	MaxConnections int           `name:"max-connections" default:"0" range:"0..10000000" env:"BRIDGE_MAX_CONNECTIONS" help:"Connections of all kinds, sessions among them; 0: what the limit of open files allows, less 256."`
-	MaxUnproven    int           `name:"max-unauthenticated" default:"8192" range:"0..10000000" env:"BRIDGE_MAX_UNAUTHENTICATED" help:"Connections of all addresses that have shown no token and no signature; one more ends the oldest."`
+	MaxUnproven    int           `name:"max-unauthenticated" default:"8192" range:"0..10000000" env:"BRIDGE_MAX_UNAUTHENTICATED" help:"Connections of all addresses that have shown no token and no signature; one more ends the oldest; 0: 8192."`
 	ConnectRate    float64       `default:"200" range:"0..1000000" env:"BRIDGE_CONNECT_RATE" help:"Connects a second of one address, ten times as many at once; 0: no limit."`
 	UserRate       float64       `default:"20" range:"0..1000000" env:"BRIDGE_USER_RATE" help:"Events a second that one user may send, five times as many at once; 0: no limit."`
 	UserBytes      int           `default:"262144" range:"0..1073741824" env:"BRIDGE_USER_BYTES" help:"Bytes a second that one user may send, four times as many at once; 0: no limit."`
@@ -73,9 +75,45 @@ type Settings struct {
 	Times Times `kong:"-"`
 }
 
-// Times are limits of time that are no settings, because PROTOCOL.md promises them or
-// because nobody has a reason to change them. Each has its default, which stands
-// beside it, where it is 0.
+// Defaults are the settings of a serve that nobody has told anything: what the tags
+// above say, and nothing of the environment.
+func Defaults() Settings {
+	var s Settings
+	setDefaults(reflect.ValueOf(&s).Elem())
+	return s
+}
+
+func setDefaults(v reflect.Value) {
+	for i := range v.NumField() {
+		field := v.Field(i)
+		if field.Kind() == reflect.Struct {
+			setDefaults(field)
+			continue
+		}
+		value, ok := v.Type().Field(i).Tag.Lookup("default")
+		if !ok {
+			continue
+		}
+		switch p := field.Addr().Interface().(type) {
+		case *string:
+			*p = value
+		case *bool:
+			*p = mustRead(strconv.ParseBool(value))
+		case *int:
+			*p = mustRead(strconv.Atoi(value))
+		case *float64:
+			*p = mustRead(strconv.ParseFloat(value, 64))
+		case *time.Duration:
+			*p = mustRead(time.ParseDuration(value))
+		default:
+			panic("a default of a kind that nobody reads: " + field.Type().String())
+		}
+	}
+}
+
+// Times are limits of time that are no settings, because clients rely on them or
+// because nobody has a reason to change them. Where one is 0, the package that it goes
+// to has a default, which is named here.
 type Times struct {
 	FirstFrame    time.Duration // for the first frame of a connection; 5 s
 	Request       time.Duration // for a request's header and body; 10 s

@@ -16,8 +16,6 @@ const (
 	maxOpenFiles = 1 << 30
 	// defaultConnections is for systems without a limit of open files.
 	defaultConnections = 100_000
-	// defaultUnproven is BRIDGE_MAX_UNAUTHENTICATED where it is 0.
-	defaultUnproven = 8192
 )
 
 // fit holds the limits of connections to what the system allows; limited is false
@@ -43,7 +41,7 @@ func (s *Settings) fit(files int, limited bool) (changed string) {
 	}
 	lower("BRIDGE_MAX_SESSIONS", &s.MaxSessions, s.MaxConnections-min(keptForRequests, s.MaxConnections/2))
 	if s.MaxUnproven == 0 {
-		s.MaxUnproven = defaultUnproven
+		s.MaxUnproven = Defaults().MaxUnproven
 	}
 	if len(lowered) == 0 {
 		return ""

@@ -187,7 +187,7 @@ func within(v reflect.Value, low, high string) bool {
 	panic("a range on a setting that is no number: " + v.Type().String())
 }
 
-// mustRead is for the ranges of this program's own, which a test reads all.
+// mustRead is for the ranges and defaults of this program's own, which tests read all.
 func mustRead[T any](v T, err error) T {
 	if err != nil {
 		panic(err)
@@ -197,8 +197,7 @@ func mustRead[T any](v T, err error) T {
 
 // withoutPath is what went wrong with a file whose name may not be one, but a key.
 func withoutPath(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return p.Err
 	}
 	return err

@@ -32,7 +32,7 @@ type Demo = handlers.Demo
 // DemoCallbacks is what the page shows of callbacks.
 type DemoCallbacks = handlers.DemoCallbacks
 
-// Program is the wired house: engine, bridge, edge.
+// Program is all that serve and dev run: the store, the bridge and the HTTP server.
 type Program struct {
 	settings Settings
 	log      *slog.Logger
@@ -49,8 +49,8 @@ type Program struct {
 	undo        []func() error // in order of birth; Stop runs it backwards
 }
 
-// NewProgram wires the rooms; what was built is taken down again if a later one
-// fails.
+// NewProgram builds the parts of the program. If one fails, those that were built
+// before it are stopped again.
 func NewProgram(ctx context.Context, s Settings, demo *Demo, log *slog.Logger) (p *Program, err error) {
 	p = &Program{settings: s, log: log, served: make(chan error, 1)}
 	defer func() {

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"hookbridge/auth"
 )
 
 // eachSetting calls f for every setting of serve.
@@ -148,15 +146,12 @@ func TestASecretMayHoldSeveral(t *testing.T) {
 
 // goodSettings are settings with which serve would start.
 func goodSettings(dir string) Settings {
-	return Settings{
-		Listen: "127.0.0.1:0", LogLevel: "debug",
-		Store:          Store{DataDir: dir, IDRetention: 7 * 24 * time.Hour, MailboxLimit: 10_000, MailboxBytes: 16 << 20},
-		WebhookSecrets: []Secret{"whsec_ZTJlLXdlYmhvb2stc2VjcmV0LW9mLTMyLWJ5dGVzISE="},
-		TokenSettings:  TokenSettings{JWTSecret: testJWTSecret, JWTLeeway: auth.DefaultLeeway, JWTUserClaim: "sub", JWTRightsClaim: "bridge"},
-		AllowedOrigins: []string{"https://app.example"},
-		DefaultTTL:     72 * time.Hour, MaxBytes: 64 << 10, MaxBatchBytes: 8 << 20,
-		MaxSessions: 1000, SessionsByUser: 16, MaxPending: 64, DrainTimeout: 10 * time.Second, PingInterval: 25 * time.Second,
-	}
+	s := Defaults()
+	s.Listen, s.DataDir = "127.0.0.1:0", dir
+	s.WebhookSecrets = []Secret{"whsec_ZTJlLXdlYmhvb2stc2VjcmV0LW9mLTMyLWJ5dGVzISE="}
+	s.JWTSecret = testJWTSecret
+	s.AllowedOrigins = []string{"https://app.example"}
+	return s
 }
 
 const testJWTSecret = "a-jwt-secret-that-is-long-enough-for-hs256"

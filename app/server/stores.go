@@ -40,8 +40,8 @@ func (s *Store) openStore(ctx context.Context, t Times, backends bridge.Backends
 	return e, e, auth.NewSharedTickets(ticketLife, e, time.Now), nil
 }
 
-// OpenArchive opens the same store as a whole, to be carried from or to another
-// engine.
+// OpenArchive opens the same store as a whole, to be exported to a
+// file or imported from one.
 func (s *Store) OpenArchive(ctx context.Context, log *slog.Logger) (bridge.Archive, error) {
 	if s.RedisURL == "" {
 		a, err := sqlite.OpenArchive(ctx, s.sqliteOptions(log))

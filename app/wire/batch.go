@@ -87,8 +87,7 @@ func DecodeBatch(body []byte) ([]Item, error) {
 // JSON either.
 func whollyJSON(items []Item) ([]Item, error) {
 	for i := range items {
-		var bad *DecodeError
-		if errors.As(items[i].Err, &bad) && bad.Syntax && !bad.deep {
+		if bad, ok := errors.AsType[*DecodeError](items[i].Err); ok && bad.Syntax && !bad.deep {
 			return nil, bad
 		}
 	}
@@ -143,8 +142,8 @@ func (it *Item) findID() (id jsontext.Value) {
 
 // at puts the item's own pointer in front of its error's.
 func (it *Item) at(pointer string) {
-	var bad *DecodeError
-	if !errors.As(it.Err, &bad) {
+	bad, ok := errors.AsType[*DecodeError](it.Err)
+	if !ok {
 		return
 	}
 	between := ": "

@@ -7,9 +7,9 @@ type CloseCode uint16
 const (
 	CloseNormal       CloseCode = 1000 // signed out: stop
 	CloseGoingAway    CloseCode = 1001 // machine stops: reconnect as told
+	CloseProtocol     CloseCode = 1002 // RFC 6455 broken: stop, it is a bug
 	CloseUnsupported  CloseCode = 1003 // binary frame: stop, it is a bug
 	CloseInvalidUTF8  CloseCode = 1007 // text that is not UTF-8: stop, it is a bug
-	CloseProtocol     CloseCode = 1002 // RFC 6455 broken: stop, it is a bug
 	CloseTooBig       CloseCode = 1009 // frame over maxBytes: stop, it is a bug
 	CloseInternal     CloseCode = 1011 // server error: back off
 	CloseRestart      CloseCode = 1012 // machine restarts: reconnect as told

@@ -257,8 +257,7 @@ func decodeTarget(v jsontext.Value, backend bool) (Target, error) {
 		return Target{}, badMember("/to", `must be an object like {"user":"…"}`)
 	}
 	if err := json.Unmarshal(v, &t); err != nil {
-		var sem *json.SemanticError
-		if errors.As(err, &sem) {
+		if sem, ok := errors.AsType[*json.SemanticError](err); ok {
 			switch p := sem.JSONPointer.LastToken(); p {
 			case "user", "group":
 				return Target{}, badMember("/to/"+p, "must be a string")

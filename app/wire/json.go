@@ -68,6 +68,14 @@ func Decode(b []byte, into any) error {
 	return nil
 }
 
+// EncodeStrict is Encode for files: it fails where Encode would replace invalid UTF-8.
+func EncodeStrict(v any) ([]byte, error) { return json.Marshal(v) }
+
+// DecodeStrict reads what EncodeStrict wrote. It refuses unknown names, too.
+func DecodeStrict(b []byte, into any) error {
+	return json.Unmarshal(b, into, json.RejectUnknownMembers(true))
+}
+
 func checkValue(b []byte, levels int) error {
 	dec, err := open(b, levels)
 	if err != nil {

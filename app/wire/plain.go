@@ -118,14 +118,9 @@ func PlainMessage(from, to string, event []byte) []byte {
 // Of several the last counts, as in JavaScript.
 func member(object []byte, name string) (value []byte) {
 	members(object, func(quoted, v []byte) {
-		if string(quoted) == `"`+name+`"` || bytes.IndexByte(quoted, '\\') >= 0 && unquotesTo(quoted, name) {
+		if string(quoted) == `"`+name+`"` || bytes.IndexByte(quoted, '\\') >= 0 && unquoteName(quoted) == name {
 			value = v
 		}
 	})
 	return value
-}
-
-func unquotesTo(quoted []byte, name string) bool {
-	var s string
-	return json.Unmarshal(quoted, &s, lenient) == nil && s == name
 }

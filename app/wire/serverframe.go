@@ -57,9 +57,6 @@ type Connected struct {
 	MaxBytes  int    `json:"maxBytes"` // largest frame the server reads
 }
 
-// Frame encodes the frame.
-func (f Connected) Frame() Frame { return encoded(TypeConnected, f.Cursor, f) }
-
 // Result answers a Send frame.
 type Result struct {
 	Ref       string `json:"ref,omitempty"`
@@ -68,9 +65,6 @@ type Result struct {
 	Sessions  int    `json:"sessions"`
 	Duplicate bool   `json:"duplicate,omitzero"`
 }
-
-// Frame encodes the frame.
-func (f Result) Frame() Frame { return encoded(TypeResult, "", f) }
 
 // Response answers a Request frame.
 type Response struct {
@@ -96,9 +90,6 @@ type Error struct {
 	Problem Problem `json:"problem"`
 }
 
-// Frame encodes the frame.
-func (f Error) Frame() Frame { return encoded(TypeError, "", f) }
-
 // Gap announces that messages after After are gone and reading goes on at Cursor.
 type Gap struct {
 	After  string `json:"after,omitempty"`
@@ -106,41 +97,26 @@ type Gap struct {
 	Reason string `json:"reason"`
 }
 
-// Frame encodes the frame.
-func (f Gap) Frame() Frame { return encoded(TypeGap, f.Cursor, f) }
-
 // Recalled tells a session that a message it was given was taken back.
 type Recalled struct {
 	ID string `json:"id"`
 }
-
-// Frame encodes the frame.
-func (f Recalled) Frame() Frame { return encoded(TypeRecalled, "", f) }
 
 // TokenExpiring asks for a Refresh frame.
 type TokenExpiring struct {
 	InMs int64 `json:"inMs"`
 }
 
-// Frame encodes the frame.
-func (f TokenExpiring) Frame() Frame { return encoded(TypeTokenExpiring, "", f) }
-
 // Refreshed answers a Refresh frame.
 type Refreshed struct {
 	ExpiresAt string `json:"expiresAt"`
 }
-
-// Frame encodes the frame.
-func (f Refreshed) Frame() Frame { return encoded(TypeRefreshed, "", f) }
 
 // Reconnect tells the client when to come back; a close frame follows.
 type Reconnect struct {
 	AfterMs int64  `json:"afterMs"`
 	Reason  string `json:"reason"`
 }
-
-// Frame encodes the frame.
-func (f Reconnect) Frame() Frame { return encoded(TypeReconnect, "", f) }
 
 // Closed is the last event of a stream without WebSocket: what a close frame
 // says on a socket.
@@ -149,14 +125,20 @@ type Closed struct {
 	Reason string    `json:"reason,omitempty"`
 }
 
-// Frame encodes the frame.
-func (f Closed) Frame() Frame { return encoded(TypeClose, "", f) }
-
 // Pong answers a Ping frame.
 type Pong struct{}
 
-// Frame encodes the frame.
-func (f Pong) Frame() Frame { return encoded(TypePong, "", f) }
+// Frame encodes a frame: each with its type and, where it has one, its cursor.
+func (f Connected) Frame() Frame     { return encoded(TypeConnected, f.Cursor, f) }
+func (f Result) Frame() Frame        { return encoded(TypeResult, "", f) }
+func (f Error) Frame() Frame         { return encoded(TypeError, "", f) }
+func (f Gap) Frame() Frame           { return encoded(TypeGap, f.Cursor, f) }
+func (f Recalled) Frame() Frame      { return encoded(TypeRecalled, "", f) }
+func (f TokenExpiring) Frame() Frame { return encoded(TypeTokenExpiring, "", f) }
+func (f Refreshed) Frame() Frame     { return encoded(TypeRefreshed, "", f) }
+func (f Reconnect) Frame() Frame     { return encoded(TypeReconnect, "", f) }
+func (f Closed) Frame() Frame        { return encoded(TypeClose, "", f) }
+func (f Pong) Frame() Frame          { return encoded(TypePong, "", f) }
 
 // Encode marshals replies, and frames other than events. Invalid UTF-8 comes out as
 // U+FFFD. A value must not contain JSON that somebody sent, which would be checked and
@@ -235,9 +217,6 @@ func AppendEventHead(b, cursor []byte, replay bool) []byte {
 }
 
 func appendString(b []byte, s string) []byte {
-	out, err := jsontext.AppendQuote(b, s)
-	if err != nil { // invalid UTF-8: AppendQuote has written replacement characters
-		return out
-	}
+	out, _ := jsontext.AppendQuote(b, s) // for invalid UTF-8, its one error, it has written replacement characters
 	return out
 }

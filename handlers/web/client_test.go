@@ -2,10 +2,11 @@ package web
 
 import (
 	"fmt"
-	"hookbridge/handlers/web/webtest"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"hookbridge/handlers/web/webtest"
 
 	"github.com/chromedp/chromedp"
 )

@@ -129,8 +129,7 @@ func (c *Conn) Gone() (frames []string, code int) {
 	for {
 		_, b, err := c.ReadMessage()
 		if err != nil {
-			var ce *websocket.CloseError
-			if errors.As(err, &ce) {
+			if ce, ok := errors.AsType[*websocket.CloseError](err); ok {
 				return frames, ce.Code
 			}
 			return frames, 0

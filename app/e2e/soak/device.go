@@ -1,6 +1,7 @@
 package soak
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -37,15 +38,10 @@ func NewDevice(b *Bridges, r *Reader, acks int, calm *atomic.Bool, seed uint64) 
 	return &Device{b: b, reader: r, acks: acks, calm: calm, rnd: rand.New(rand.NewPCG(seed, uint64(len(r.Name))))}
 }
 
-// Run connects again and again until stop is closed.
-func (d *Device) Run(stop <-chan struct{}) {
+// Run connects again and again until ctx ends.
+func (d *Device) Run(ctx context.Context) {
 	h := d.b.history
-	for {
-		select {
-		case <-stop:
-			return
-		default:
-		}
+	for ctx.Err() == nil {
 		token, id, err := d.currentToken()
 		if err != nil {
 			h.Note("harness", "token of %s: %v", d.reader.User, err)
@@ -53,9 +49,7 @@ func (d *Device) Run(stop <-chan struct{}) {
 		}
 		p := d.b.any(d.rnd)
 		c := h.Dial(d.reader, p.n, id, d.resume())
-		leave := make(chan struct{})
-		var once sync.Once
-		end := func() { once.Do(func() { close(leave) }) }
+		connection, end := context.WithCancel(ctx)
 		d.mu.Lock()
 		d.enough, d.pending, d.got = end, -1, 0
 		d.mu.Unlock()
@@ -64,27 +58,19 @@ func (d *Device) Run(stop <-chan struct{}) {
 				end()
 			}
 		})
-		done := make(chan struct{})
-		go func() {
-			select {
-			case <-stop:
-				end()
-			case <-done:
-			}
-		}()
 		var code int
 		switch d.reader.Transport {
 		case "sse":
-			code = d.overStream(c, p, token, leave)
+			code = d.overStream(connection, c, p, token)
 		case "poll":
 			code = d.poll(c, p, token)
 		default:
-			code = d.overWebSocket(c, p, token, leave)
+			code = d.overWebSocket(connection, c, p, token)
 		}
 		timer.Stop()
-		close(done)
+		end()
 		d.finish(c, code)
-		d.pause(stop, c)
+		d.pause(ctx, c)
 	}
 }
 
@@ -96,7 +82,7 @@ func (d *Device) stay() time.Duration {
 	return 500*time.Millisecond + time.Duration(d.rnd.ExpFloat64()*float64(10*time.Second))
 }
 
-func (d *Device) pause(stop <-chan struct{}, c *Conn) {
+func (d *Device) pause(ctx context.Context, c *Conn) {
 	wait := time.Duration(20+d.rnd.IntN(100)) * time.Millisecond
 	switch {
 	case d.reader.Fresh:
@@ -107,7 +93,7 @@ func (d *Device) pause(stop <-chan struct{}, c *Conn) {
 		wait = time.Duration(d.rnd.IntN(6000)) * time.Millisecond
 	}
 	select {
-	case <-stop:
+	case <-ctx.Done():
 	case <-time.After(wait):
 	}
 }
@@ -222,7 +208,7 @@ func (d *Device) Send(e *Event, event []byte, done func(Attempt, string)) bool {
 		return false
 	}
 	ref := fmt.Sprintf("r%d", e.N)
-	to, err := json.Marshal(e.to())
+	to, err := json.Marshal(e.To)
 	if err != nil {
 		d.b.history.Note("harness", "%v", err)
 		return false

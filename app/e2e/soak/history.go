@@ -2,6 +2,7 @@ package soak
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -48,10 +49,10 @@ type Member struct{ User, Group string }
 
 // Target says who an event is for: one member is set.
 type Target struct {
-	User  string
-	Users []string
-	Group string
-	All   bool
+	User  string   `json:"user,omitempty"`
+	Users []string `json:"users,omitempty"`
+	Group string   `json:"group,omitempty"`
+	All   bool     `json:"all,omitempty"`
 }
 
 // Event is one that was sent, by a webhook or by a user.
@@ -160,7 +161,7 @@ type Position struct {
 	Mailbox, Broadcast uint64
 }
 
-// ParseCursor reads a cursor as PROTOCOL describes its inside; clients need not.
+// ParseCursor reads what is inside of a cursor (bridge/cursor.go); clients need not.
 func ParseCursor(s string) Position {
 	parts := strings.Split(s, ".")
 	if len(parts) < 3 {
@@ -207,13 +208,5 @@ func (e *Event) Stores() bool { return e.TTL != 0 }
 
 // Names tells whether the target names the user.
 func (t Target) Names(user string) bool {
-	if t.User == user {
-		return true
-	}
-	for _, u := range t.Users {
-		if u == user {
-			return true
-		}
-	}
-	return false
+	return t.User == user || slices.Contains(t.Users, user)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,7 +21,9 @@ type Load struct {
 	h    *History
 	cast *Cast
 	ops  atomic.Int64
-	done <-chan struct{}
+	ctx  context.Context // ends with the load
+	// End makes no new work begin.
+	End context.CancelFunc
 	// Late is closed when even what must be answered is given up.
 	Late    chan struct{}
 	limiter *rate.Limiter
@@ -28,11 +31,13 @@ type Load struct {
 }
 
 // NewLoad makes a load of at most so many operations a second.
-func NewLoad(b *Bridges, cast *Cast, perSecond float64, done <-chan struct{}) *Load {
-	return &Load{b: b, h: b.history, cast: cast, done: done, Late: make(chan struct{}), limiter: rate.NewLimiter(rate.Limit(perSecond), 10)}
+func NewLoad(b *Bridges, cast *Cast, perSecond float64) *Load {
+	l := &Load{b: b, h: b.history, cast: cast, Late: make(chan struct{}), limiter: rate.NewLimiter(rate.Limit(perSecond), 10)}
+	l.ctx, l.End = context.WithCancel(context.Background())
+	return l
 }
 
-// Run begins to work with so many workers, until done is closed.
+// Run begins to work with so many workers, until End.
 func (l *Load) Run(workers int, seed uint64) {
 	for i := range workers {
 		l.workers.Go(func() { l.work(rand.New(rand.NewPCG(seed, uint64(i)+1))) })
@@ -43,17 +48,8 @@ func (l *Load) Run(workers int, seed uint64) {
 func (l *Load) Wait() { l.workers.Wait() }
 
 func (l *Load) work(rnd *rand.Rand) {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() {
-		select {
-		case <-l.done:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
 	var recent []*Event // that this worker sent
-	for l.limiter.Wait(ctx) == nil {
+	for l.limiter.Wait(l.ctx) == nil {
 		l.ops.Add(1)
 		switch n := rnd.IntN(1000); {
 		case n < 680:
@@ -145,7 +141,7 @@ func (l *Load) add(rnd *rand.Rand, e *Event) *Event {
 
 // body is what a webhook says of an event.
 func (e *Event) body() map[string]any {
-	m := map[string]any{"type": "soak.event", "to": e.to(), "data": json.RawMessage(e.Data)}
+	m := map[string]any{"type": "soak.event", "to": e.To, "data": json.RawMessage(e.Data)}
 	if e.TTL != Forever {
 		m["ttl"] = int(e.TTL / time.Second)
 	}
@@ -153,18 +149,6 @@ func (e *Event) body() map[string]any {
 		m["topic"] = e.Topic
 	}
 	return m
-}
-
-func (e *Event) to() map[string]any {
-	switch {
-	case e.To.All:
-		return map[string]any{"all": true}
-	case e.To.Group != "":
-		return map[string]any{"group": e.To.Group}
-	case e.To.Users != nil:
-		return map[string]any{"users": e.To.Users}
-	}
-	return map[string]any{"user": e.To.User}
 }
 
 // encode keeps raw data as it is, which json.Marshal does not.
@@ -213,12 +197,9 @@ func (l *Load) webhook(rnd *rand.Rand, e *Event, query string) {
 
 // expect holds an answer to what it may be; 0 stands for none.
 func (l *Load) expect(code int, answer []byte, what string, may ...int) {
-	for _, m := range append(may, 0) {
-		if code == m {
-			return
-		}
+	if code != 0 && !slices.Contains(may, code) {
+		l.h.Note("refused", "%s: %d %.500s", what, code, answer)
 	}
-	l.h.Note("refused", "%s: %d %.500s", what, code, answer)
 }
 
 // insist tries until there is a 202, or until the end of the run. Some backends

@@ -4,7 +4,6 @@ import (
 	"net"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -65,25 +64,18 @@ func (s *shared) tell(r *redistest.Server, args ...string) (answer string) {
 
 // offset is how far a server is in the stream of writes.
 func (s *shared) offset(r *redistest.Server) int {
-	for line := range strings.Lines(s.tell(r, "INFO", "replication")) {
-		name := "master_repl_offset:"
-		if v, ok := strings.CutPrefix(line, name); ok {
-			n, err := strconv.Atoi(strings.TrimSpace(v))
-			if err == nil {
-				return n
-			}
-		}
+	n, err := strconv.Atoi(r.Info("replication", "master_repl_offset"))
+	if err != nil {
+		return -1
 	}
-	return -1
+	return n
 }
 
 // caughtUp waits until the replica has all that the primary has now.
 func (s *shared) caughtUp() {
-	var want int
-	redistest.Eventually(s.t, "the replica to follow", func() bool {
-		return strings.Contains(s.tell(s.replica, "INFO", "replication"), "master_link_status:up")
-	})
-	want = s.offset(s.primary)
+	redistest.Eventually(s.t, "the replica to follow", func() bool { return s.replica.Info("replication", "master_link_status") == "up" })
+	want := -1
+	redistest.Eventually(s.t, "the primary's offset", func() bool { want = s.offset(s.primary); return want >= 0 })
 	redistest.Eventually(s.t, "the replica to catch up", func() bool { return s.offset(s.replica) >= want })
 }
 

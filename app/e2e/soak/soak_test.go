@@ -91,9 +91,8 @@ func soak(t *testing.T, engine, binary string, seed uint64, length time.Duration
 	if err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan struct{})
 	cast := NewCast(b, seed)
-	load := NewLoad(b, cast, perSecond, done)
+	load := NewLoad(b, cast, perSecond)
 	began := h.Now()
 	for i := range plans {
 		for k := range plans[i] {
@@ -111,7 +110,7 @@ func soak(t *testing.T, engine, binary string, seed uint64, length time.Duration
 	time.Sleep(began + length - h.Now()) // the length of the run is what was asked for
 	running.Wait()
 	w.mend()
-	close(done)
+	load.End()
 	cast.calm.Store(true)
 	if !b.becomes(b.Ready, 2*time.Minute) {
 		for _, p := range all {

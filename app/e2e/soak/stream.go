@@ -10,16 +10,13 @@ import (
 	"time"
 )
 
-// overStream runs one stream of server-sent events until it ends or leave is
-// closed. It returns the code of its last event, 0 without one.
-func (d *Device) overStream(c *Conn, p *Process, token string, leave <-chan struct{}) (code int) {
-	ctx, cancel := context.WithCancel(context.Background())
+// overStream runs one stream of server-sent events until it or ctx ends. It returns the code of its last event, 0 without one.
+func (d *Device) overStream(ctx context.Context, c *Conn, p *Process, token string) (code int) {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	watch := time.AfterFunc(silence, cancel)
 	defer watch.Stop()
-	ended := make(chan struct{})
-	defer close(ended)
-	go d.ackMeanwhile(p, token, leave, ended, cancel)
+	go d.ackMeanwhile(ctx, p, token)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.addr+"/v1/stream?after="+url.QueryEscape(c.After), nil)
 	if err != nil {
 		d.b.history.Note("harness", "%v", err)
@@ -67,16 +64,13 @@ func (d *Device) overStream(c *Conn, p *Process, token string, leave <-chan stru
 	}
 }
 
-// ackMeanwhile posts a stream's acks, and ends it when it is to be left.
-func (d *Device) ackMeanwhile(p *Process, token string, leave, ended <-chan struct{}, cancel func()) {
+// ackMeanwhile posts a stream's acks until it ends.
+func (d *Device) ackMeanwhile(ctx context.Context, p *Process, token string) {
 	ticker := time.NewTicker(200 * time.Millisecond)
 	defer ticker.Stop()
 	for {
 		select {
-		case <-ended:
-			return
-		case <-leave:
-			cancel()
+		case <-ctx.Done():
 			return
 		case <-ticker.C:
 			d.postAck(p, token)

@@ -1,6 +1,7 @@
 package soak
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -17,12 +18,14 @@ type Cast struct {
 	devices []*Device // of all users who are there from the beginning
 	away    []*Device // of users who come at the end
 	running sync.WaitGroup
-	stop    chan struct{}
+	ctx     context.Context // ends with Stop
+	stop    context.CancelFunc
 }
 
 // NewCast makes users of every kind.
 func NewCast(b *Bridges, seed uint64) *Cast {
-	c := &Cast{b: b, groups: []string{"g0", "g1"}, stop: make(chan struct{})}
+	c := &Cast{b: b, groups: []string{"g0", "g1"}}
+	c.ctx, c.stop = context.WithCancel(context.Background())
 	add := func(user string, acks int, transports ...string) {
 		c.users = append(c.users, user)
 		for i, transport := range transports {
@@ -61,20 +64,20 @@ func NewCast(b *Bridges, seed uint64) *Cast {
 // Run lets the devices connect.
 func (c *Cast) Run() {
 	for _, d := range c.devices {
-		c.running.Go(func() { d.Run(c.stop) })
+		c.running.Go(func() { d.Run(c.ctx) })
 	}
 }
 
 // Return lets those come who were away all the time.
 func (c *Cast) Return() {
 	for _, d := range c.away {
-		c.running.Go(func() { d.Run(c.stop) })
+		c.running.Go(func() { d.Run(c.ctx) })
 	}
 }
 
 // Stop ends all devices.
 func (c *Cast) Stop() {
-	close(c.stop)
+	c.stop()
 	c.running.Wait()
 }
 

@@ -1,6 +1,7 @@
 package soak
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"sync"
@@ -24,9 +25,9 @@ type socket struct {
 	gone  bool
 }
 
-// overWebSocket runs one connection until it ends or stop is closed. It returns
-// the code of the close frame, 0 without one.
-func (d *Device) overWebSocket(c *Conn, p *Process, token string, stop <-chan struct{}) (code int) {
+// overWebSocket runs one connection until it or ctx ends. It returns the
+// code of the close frame, 0 without one.
+func (d *Device) overWebSocket(ctx context.Context, c *Conn, p *Process, token string) (code int) {
 	dialer := websocket.Dialer{HandshakeTimeout: patience}
 	plain := d.reader.Transport == "plain"
 	if !plain {
@@ -48,27 +49,26 @@ func (d *Device) overWebSocket(c *Conn, p *Process, token string, stop <-chan st
 	if plain {
 		d.setLive(s)
 	}
-	ended := make(chan struct{})
+	// As a client that lost its network: without a close frame.
+	defer context.AfterFunc(ctx, func() { _ = s.ws.Close() })()
+	reading, ended := context.WithCancel(ctx)
 	var ticking sync.WaitGroup
-	ticking.Go(func() { s.tick(stop, ended) })
+	ticking.Go(func() { s.tick(reading) })
 	code = s.read(plain)
-	close(ended)
+	ended()
 	ticking.Wait()
 	d.setLive(nil)
 	s.fail()
 	return code
 }
 
-// tick does what a client does now and then, and closes the connection on stop.
-func (s *socket) tick(stop <-chan struct{}, ended <-chan struct{}) {
+// tick does what a client does now and then, until ctx ends.
+func (s *socket) tick(ctx context.Context) {
 	ticker := time.NewTicker(200 * time.Millisecond)
 	defer ticker.Stop()
 	for n := 0; ; n++ {
 		select {
-		case <-ended:
-			return
-		case <-stop:
-			_ = s.ws.Close() // as a client that lost its network: without a close frame
+		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}

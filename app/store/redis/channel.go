@@ -63,7 +63,7 @@ func (e *Store) listen() (subscribed bool, err error) {
 		e.selfDeliveries.disconnected()
 	}()
 	first := false
-	e.heard.Do(func() {
+	e.closeHeard.Do(func() {
 		first = true
 		close(e.heardOnce)
 	})

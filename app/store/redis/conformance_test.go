@@ -19,12 +19,12 @@ func harness(url string) storetest.Harness { return patientHarness(url, 0) }
 
 // patientHarness is for a server that may take long to answer.
 func patientHarness(url string, patience time.Duration) storetest.Harness {
-	return func(t *testing.T, o storetest.Options) storetest.Open {
+	return func(t *testing.T, o storetest.Options) storetest.Backend {
 		prefix := fmt.Sprintf("t%d", prefixes.Add(1))
-		return func() (storetest.Pair, error) {
+		return storetest.Backend{Open: func() (storetest.Pair, error) {
 			return pair(context.Background(), redis.Options{URL: url, Prefix: prefix, Now: o.Now, MailboxLimit: o.MailboxLimit,
 				MailboxBytes: o.MailboxBytes, Patience: patience, Backends: o.Backends, MaxCallbacks: o.MaxCallbacks, MaxCallbackBytes: o.MaxCallbackBytes})
-		}
+		}}
 	}
 }
 
@@ -72,6 +72,25 @@ func TestConformance(t *testing.T) {
 		}
 		t.Run("a check tries every shard", func(t *testing.T) { checksEveryShard(t, c, url) })
 		nothingRefused(t, all...)
+	})
+}
+
+// Redis is out of reach for a while, and what was sent to it comes through later.
+func TestFaults(t *testing.T) {
+	heavy(t)
+	s := redistest.Start(t)
+	storetest.RunFaults(t, func(t *testing.T, o storetest.Options) storetest.Backend {
+		proxy := redistest.NewProxy(t, s.Addr)
+		prefix := fmt.Sprintf("t%d", prefixes.Add(1))
+		return storetest.Backend{
+			Open: func() (storetest.Pair, error) {
+				return pair(context.Background(), redis.Options{URL: proxy.URL(), Prefix: prefix, Now: o.Now, Patience: 500 * time.Millisecond})
+			},
+			Break: func() func() {
+				proxy.Cut()
+				return proxy.Mend
+			},
+		}
 	})
 }
 

@@ -4,8 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"hookbridge/app/bridge"
 	"time"
+
+	"hookbridge/app/bridge"
 
 	"github.com/redis/rueidis"
 )

@@ -4,8 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+
 	"hookbridge/app/bridge"
-	"slices"
 
 	"github.com/redis/rueidis"
 )
@@ -35,7 +35,6 @@ func (e *Store) DeliveryLogs(ctx context.Context, users []string) ([][]bridge.De
 				out[i] = append(out[i], log)
 			}
 		}
-		slices.SortStableFunc(out[i], func(a, b bridge.DeliveryLog) int { return a.Member.Since.Compare(b.Member.Since) })
 	}
 	return out, nil
 }

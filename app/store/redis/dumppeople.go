@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -177,7 +178,7 @@ func (d *dumping) sights(ctx context.Context, keys []string) error {
 	}
 	for i, fields := range all {
 		tag, _ := d.split(keys[i])
-		user, ids := d.names[tag], sorted(fields)
+		user, ids := d.names[tag], slices.Sorted(maps.Keys(fields))
 		if user == "" || len(ids) == 0 || keys[i] < e.seenKey(e.mailboxAt(tag), oldest) {
 			continue // nothing that one could ask about
 		}

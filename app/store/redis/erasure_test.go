@@ -2,13 +2,14 @@ package redis_test
 
 import (
 	"fmt"
-	"hookbridge/app/bridge"
-	"hookbridge/app/store/redis"
-	"hookbridge/app/store/redis/redistest"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"hookbridge/app/bridge"
+	"hookbridge/app/store/redis"
+	"hookbridge/app/store/redis/redistest"
 )
 
 // keyspaceHolds looks through every key and value there is.

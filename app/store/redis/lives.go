@@ -63,7 +63,7 @@ type storeLife struct {
 // lives is what is known of the store's current life.
 type lives struct {
 	now     atomic.Pointer[storeLife] // the life that scripts run in
-	finding chan struct{}             // findLife puts a value into it while it runs
+	finding chan struct{}             // held by findLife: a lock for which a context can stop waiting
 
 	mu        sync.Mutex // held while the Hub is told of a new life
 	announced atomic.Pointer[storeLife]
@@ -86,7 +86,8 @@ func (e *Store) newLife(name string, no int64) *storeLife {
 func (lf *storeLife) source(s *script) string { return lf.header + s.body }
 
 // lifeKeys are the keys of the current life's name, of all lives by number, and of the
-// primaries' replication ids that the current life is bound to.
+// primaries' replication ids that the current life is bound to ("reigns" is an older
+// name).
 func (e *Store) lifeKeys() (current, list, primaries string) {
 	base := e.opts.Prefix + ":{machines}:"
 	return base + "life", base + "lives", base + "reigns"
@@ -143,10 +144,8 @@ func backoff(ctx context.Context, tries int) error {
 	if tries < 2 {
 		return nil
 	}
-	timer := time.NewTimer(min(10*time.Millisecond<<tries, 500*time.Millisecond))
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(min(10*time.Millisecond<<tries, 500*time.Millisecond)):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -181,7 +180,7 @@ func (e *Store) findLife(ctx context.Context, from *storeLife, least int64) erro
 	if from != nil && e.lives.now.Load() != from {
 		return nil // another call has found it
 	}
-	if from != nil && from.name == "" {
+	if from != nil && from.name == "" { // an Archive: see storeLife.name
 		return fmt.Errorf("%w: redis: scripts are not kept", bridge.ErrUnavailable)
 	}
 	var lf *storeLife

@@ -20,7 +20,7 @@ import (
 var noAOF = []string{"--appendonly", "no"}
 
 // rewindable is an engine of the suite that notices things soon.
-func rewindable(url string, o storetest.Options) storetest.Open {
+func rewindable(url string, o storetest.Options) func() (storetest.Pair, error) {
 	return func() (storetest.Pair, error) {
 		return pair(context.Background(), redis.Options{URL: url, Now: o.Now, MailboxLimit: o.MailboxLimit,
 			Lease: 3 * time.Second, Renew: 100 * time.Millisecond, Patience: 2 * time.Second})
@@ -28,14 +28,14 @@ func rewindable(url string, o storetest.Options) storetest.Open {
 }
 
 // onFile goes back by an older RDB file.
-func onFile(live bool) storetest.RewindHarness {
-	return func(t *testing.T, o storetest.Options) storetest.Rewindable {
+func onFile(live bool) storetest.Harness {
+	return func(t *testing.T, o storetest.Options) storetest.Backend {
 		s := redistest.Start(t, noAOF...)
 		file := filepath.Join(s.Dir, "dump.rdb")
 		var kept []byte
-		return storetest.Rewindable{
-			Open: rewindable(s.URL(), o),
-			Live: live,
+		return storetest.Backend{
+			Open:        rewindable(s.URL(), o),
+			RewindsOpen: live,
 			Save: func() {
 				s.Do("SAVE")
 				b, err := os.ReadFile(file)
@@ -91,9 +91,9 @@ func olderFileWhileConnected(t *testing.T) {
 // primary's place.
 func laggingReplica(t *testing.T) {
 	heavy(t)
-	storetest.RunRewinds(t, func(t *testing.T, o storetest.Options) storetest.Rewindable {
+	storetest.RunRewinds(t, func(t *testing.T, o storetest.Options) storetest.Backend {
 		p := redistest.StartPair(t)
-		return storetest.Rewindable{Open: rewindable(p.URL(), o), Live: true, Save: p.CutOff, Rewind: p.Promote}
+		return storetest.Backend{Open: rewindable(p.URL(), o), RewindsOpen: true, Save: p.CutOff, Rewind: p.Promote}
 	})
 }
 
@@ -101,9 +101,9 @@ func laggingReplica(t *testing.T) {
 // the lives that it has reigned in.
 func formerPrimary(t *testing.T) {
 	heavy(t)
-	storetest.RunRewinds(t, func(t *testing.T, o storetest.Options) storetest.Rewindable {
+	storetest.RunRewinds(t, func(t *testing.T, o storetest.Options) storetest.Backend {
 		p := redistest.StartPair(t)
-		return storetest.Rewindable{Open: rewindable(p.URL(), o), Live: true, Save: p.CutOff, Rewind: func() {
+		return storetest.Backend{Open: rewindable(p.URL(), o), RewindsOpen: true, Save: p.CutOff, Rewind: func() {
 			p.Promote()
 			p.Demote()
 			p.CutOff()

@@ -60,9 +60,9 @@ func (l *loading) entry(en bridge.Entry) error {
 	case en.Revocation != nil:
 		l.revocation(en.Revocation)
 	case en.Trail != nil:
-		return l.trail(en.Trail)
+		return l.deliveryLog(en.Trail)
 	case en.Sight != nil:
-		l.sight(en.Sight)
+		l.seenAt(en.Sight)
 	case en.Callback != nil:
 		l.callback(en.Callback)
 	case en.Timer != nil:
@@ -90,8 +90,8 @@ func (l *loading) life(life *bridge.LifeEntry) {
 	}
 }
 
-// event remembers by an id. Mailboxes are told of it where the same message, sent
-// again, might go to several: how it was addressed is not known any more.
+// event writes what is known of an id. Each mailbox also notes that it had the message
+// if a repeat might go to several: how it was addressed is not known any more.
 func (l *loading) event(ev *bridge.EventEntry) {
 	e := l.e
 	r := dedupEntry{digest: string(ev.Digest), until: millis(ev.Until), recalled: bridge.ArchiveTime(ev.Recalled),
@@ -286,8 +286,9 @@ func (l *loading) revocation(r *bridge.RevocationEntry) {
 	l.run(l.e.revoking(r.User, r.Revocation))
 }
 
-// trail puts one before the others of its user, wherever it was among them.
-func (l *loading) trail(t *bridge.DeliveryLog) error {
+// deliveryLog puts a delivery log at the head of its user's list. A copy that was there
+// is removed first.
+func (l *loading) deliveryLog(t *bridge.DeliveryLog) error {
 	e := l.e
 	b, err := json.Marshal(t)
 	if err != nil {
@@ -301,8 +302,9 @@ func (l *loading) trail(t *bridge.DeliveryLog) error {
 	return nil
 }
 
-// sight goes into the stretch of time that it is from, of the two that are read.
-func (l *loading) sight(s *bridge.SightEntry) {
+// seenAt writes who has seen an event into the key of its period. Only those of the
+// current period and the last are read, so that an older one counts as the oldest.
+func (l *loading) seenAt(s *bridge.SightEntry) {
 	e := l.e
 	now := time.UnixMilli(l.now)
 	at := bridge.ArchiveTime(s.At)

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -212,7 +213,7 @@ func (e *Store) Settle(ctx context.Context, done ...bridge.Settlement) error {
 			s.how, d.ID, till, callbackHead(d.Tries, d.Since), again, suffix, itoa(bridge.DeadCallbacksFor.Milliseconds()), e.clockArg()}}
 		of[d.Backend] = append(of[d.Backend], s)
 	}
-	for _, backend := range sorted(of) {
+	for _, backend := range slices.Sorted(maps.Keys(of)) {
 		if err := e.settle(ctx, backend, of[backend]); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -140,7 +141,7 @@ func (e *Store) askMachines(ctx context.Context, users map[string][]string) (out
 		case some := <-answers:
 			out = append(out, some...)
 		case <-ctx.Done():
-			e.opts.Logger.Warn("a machine did not tell in time what its sessions were given", "machines", strings.Join(sorted(users), " "))
+			e.opts.Logger.Warn("a machine did not tell in time what its sessions were given", "machines", strings.Join(slices.Sorted(maps.Keys(users)), " "))
 			return out
 		}
 	}

@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hookbridge/app/bridge"
 	"strings"
 	"sync"
 	"time"
+
+	"hookbridge/app/bridge"
 
 	"github.com/redis/rueidis"
 )

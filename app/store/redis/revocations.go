@@ -3,10 +3,11 @@ package redis
 import (
 	"context"
 	"fmt"
-	"hookbridge/app/bridge"
 	"strconv"
 	"strings"
 	"time"
+
+	"hookbridge/app/bridge"
 
 	"github.com/redis/rueidis"
 )

@@ -1,9 +1,7 @@
 package redis
 
 import (
-	"cmp"
 	"context"
-	"slices"
 	"strings"
 )
 
@@ -39,12 +37,4 @@ const scanned = 1000
 func (a *Archive) split(key string) (tag, rest string) {
 	tag, rest, _ = strings.Cut(strings.TrimPrefix(key, a.e.opts.Prefix+":{"), "}:")
 	return tag, rest
-}
-
-func sorted[K cmp.Ordered, T any](m map[K]T) (keys []K) {
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

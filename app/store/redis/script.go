@@ -171,8 +171,8 @@ func (e *Store) runAndWait(ctx context.Context, lf *storeLife, c call) (rueidis.
 }
 
 func unknownScript(err error) bool {
-	var r *rueidis.RedisError
-	return errors.As(err, &r) && r.IsNoScript()
+	r, ok := errors.AsType[*rueidis.RedisError](err)
+	return ok && r.IsNoScript()
 }
 
 // fault turns an error of Redis into one of the port's. A nil reply is no error.
@@ -187,8 +187,7 @@ func (e *Store) fault(ctx context.Context, err error) error {
 	case e.closed.Load():
 		return bridge.ErrClosed
 	}
-	var r *rueidis.RedisError
-	if errors.As(err, &r) {
+	if r, ok := errors.AsType[*rueidis.RedisError](err); ok {
 		if code, _, _ := strings.Cut(r.Error(), " "); code == "READONLY" && !e.cluster {
 			e.conns.drop()
 		}

@@ -88,11 +88,9 @@ func (s *selfDeliveries) wait(ctx context.Context, d *selfDelivery) (sessions in
 		return sessions, ok
 	default:
 	}
-	timer := time.NewTimer(selfDeliveryTimeout)
-	defer timer.Stop()
 	select {
 	case sessions, ok = <-d.heard:
-	case <-timer.C:
+	case <-time.After(selfDeliveryTimeout):
 	case <-ctx.Done():
 	}
 	s.forget(d)

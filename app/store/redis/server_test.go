@@ -4,14 +4,15 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"hookbridge/app/bridge"
-	"hookbridge/app/store/redis"
-	"hookbridge/app/store/redis/redistest"
 	"log/slog"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"hookbridge/app/bridge"
+	"hookbridge/app/store/redis"
+	"hookbridge/app/store/redis/redistest"
 )
 
 func TestServer(t *testing.T) {

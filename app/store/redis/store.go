@@ -45,8 +45,8 @@ type Store struct {
 	loops  sync.WaitGroup
 
 	listening  atomic.Bool   // the channels are heard
-	heardOnce  chan struct{} // closed when they were for the first time
-	heard      sync.Once     // closes heardOnce
+	heardOnce  chan struct{} // closed when the channels are heard for the first time
+	closeHeard sync.Once     // closes heardOnce
 	catching   atomic.Bool   // catchUp runs
 	reaping    atomic.Bool   // reapDead runs
 	reconciled atomic.Uint64 // how often reconcile has registered sessions again

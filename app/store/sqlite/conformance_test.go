@@ -12,7 +12,7 @@ import (
 
 // A backup is a copy of the folder, made and put back while nobody has it open.
 func TestABackupThatIsPutBackIsFoundOut(t *testing.T) {
-	storetest.RunRewinds(t, func(t *testing.T, o storetest.Options) storetest.Rewindable {
+	storetest.RunRewinds(t, func(t *testing.T, o storetest.Options) storetest.Backend {
 		dir, backup := t.TempDir(), t.TempDir()
 		copyInto := func(to, from string) {
 			if err := os.RemoveAll(to); err != nil {
@@ -22,7 +22,7 @@ func TestABackupThatIsPutBackIsFoundOut(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		return storetest.Rewindable{
+		return storetest.Backend{
 			Open: func() (storetest.Pair, error) {
 				return pair(t.Context(), Options{Dir: dir, Now: o.Now, MailboxLimit: o.MailboxLimit})
 			},
@@ -33,15 +33,35 @@ func TestABackupThatIsPutBackIsFoundOut(t *testing.T) {
 }
 
 func TestTheEmbeddedStoreKeepsThePromises(t *testing.T) {
-	storetest.Run(t, func(t *testing.T, o storetest.Options) storetest.Open {
+	storetest.Run(t, func(t *testing.T, o storetest.Options) storetest.Backend {
 		dir := t.TempDir()
 		if testing.Short() {
 			dir = scratch(t)
 		}
-		return func() (storetest.Pair, error) {
+		return storetest.Backend{Open: func() (storetest.Pair, error) {
 			return pair(t.Context(), Options{Dir: dir, Now: o.Now, MailboxLimit: o.MailboxLimit, MailboxBytes: o.MailboxBytes})
-		}
+		}}
 	})
+}
+
+// The disk refuses what is written for a while.
+func TestTheEmbeddedStoreKeepsThePromisesOfAFailingDisk(t *testing.T) {
+	for _, op := range []string{"write", "sync"} {
+		t.Run(op, func(t *testing.T) {
+			storetest.RunFaults(t, func(t *testing.T, o storetest.Options) storetest.Backend {
+				dir := t.TempDir()
+				var s *Store
+				return storetest.Backend{
+					Open: func() (storetest.Pair, error) {
+						p, err := pair(t.Context(), Options{Dir: dir, Now: o.Now})
+						s, _ = p.Store.(*Store)
+						return p, err
+					},
+					Break: func() func() { return breakDisk(s, op) },
+				}
+			})
+		})
+	}
 }
 
 // pair opens a store as both of a pair.
@@ -51,9 +71,9 @@ func pair(ctx context.Context, o Options) (storetest.Pair, error) {
 }
 
 func TestTheEmbeddedStoreKeepsThePromisesOfAnOutbox(t *testing.T) {
-	storetest.RunOutbox(t, func(t *testing.T, o storetest.Options) storetest.Open {
+	storetest.RunOutbox(t, func(t *testing.T, o storetest.Options) storetest.Backend {
 		dir := scratch(t)
-		return func() (storetest.Pair, error) {
+		return storetest.Backend{Open: func() (storetest.Pair, error) {
 			p, err := pair(t.Context(), Options{Dir: dir, Now: o.Now, MailboxLimit: o.MailboxLimit, MailboxBytes: o.MailboxBytes,
 				Backends: o.Backends, MaxCallbacks: o.MaxCallbacks, MaxCallbackBytes: o.MaxCallbackBytes})
 			if err != nil {
@@ -62,7 +82,7 @@ func TestTheEmbeddedStoreKeepsThePromisesOfAnOutbox(t *testing.T) {
 			p.Outbox = p.Store.(*Store)
 			p.Kill = func() { dir = image(t, dir) }
 			return p, nil
-		}
+		}}
 	})
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 
 	"hookbridge/app/bridge"
 
@@ -28,7 +27,7 @@ func (e *Store) DeliveryLogs(ctx context.Context, users []string) ([][]bridge.De
 	return out, nil
 }
 
-// deliveryLogs reads those of a user's sessions that have ended, oldest first.
+// deliveryLogs reads those of a user's sessions that have ended.
 func (r *reader) deliveryLogs(user string) (out []bridge.DeliveryLog, err error) {
 	var perr error
 	err = with(r.trails).text(user).each(func(row *sqlite3.Stmt) bool {
@@ -39,7 +38,6 @@ func (r *reader) deliveryLogs(user string) (out []bridge.DeliveryLog, err error)
 		out = append(out, t)
 		return true
 	})
-	slices.SortStableFunc(out, func(a, b bridge.DeliveryLog) int { return a.Member.Since.Compare(b.Member.Since) })
 	return out, firstOf(err, perr)
 }
 

@@ -23,7 +23,8 @@
 //
 // Sequences have no gaps when they are given out, and only expiry and trimming
 // take rows away; so a gap above the trimmed watermark is an expired message,
-// and no list of what is gone needs to be kept (see gaps.go).
+// and no list of what is gone needs to be kept. A mailbox in which messages were
+// replaced (by topic) or recalled is marked as explicit: see gaps.go.
 //
 // # How a store is carried
 //

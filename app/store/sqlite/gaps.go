@@ -1,8 +1,9 @@
 package sqlite
 
 import (
-	"hookbridge/app/bridge"
 	"iter"
+
+	"hookbridge/app/bridge"
 
 	"github.com/ncruces/go-sqlite3"
 )

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/ncruces/go-sqlite3"
 
@@ -66,34 +67,16 @@ func loadLives(c *sqlite3.Conn) (*lives, error) {
 
 // beginLife adds a life to the store's list, before anything is appended in it.
 func beginLife(c *sqlite3.Conn) (*lives, error) {
-	name, err := randomName(lifeLength)
-	if err != nil {
-		return nil, err
-	}
-	s, _, err := c.Prepare("INSERT INTO lives (name) VALUES (?)")
-	if err != nil {
-		return nil, err
-	}
-	if err := firstOf(with(s).text(name).exec(), s.Close()); err != nil {
-		return nil, err
-	}
-	if err := c.Exec(fmt.Sprintf("DELETE FROM lives WHERE no <= (SELECT max(no) FROM lives) - %d", maxLives)); err != nil {
+	// A name needs no escaping.
+	add := fmt.Sprintf("INSERT INTO lives (name) VALUES ('%s'); DELETE FROM lives WHERE no <= (SELECT max(no) FROM lives) - %d", randomName(lifeLength), maxLives)
+	if err := c.Exec(add); err != nil {
 		return nil, err
 	}
 	return loadLives(c)
 }
 
-func randomName(n int) (string, error) {
-	const digits = "0123456789abcdefghijklmnopqrstuvwxyz"
-	b := make([]byte, n)
-	if _, err := rand.Read(b); err != nil {
-		return "", fmt.Errorf("name the store: %w", err)
-	}
-	for i := range b {
-		b[i] = digits[int(b[i])%len(digits)]
-	}
-	return string(b), nil
-}
+// randomName has n characters of [0-9a-z], 26 at most.
+func randomName(n int) string { return strings.ToLower(rand.Text()[:n]) }
 
 // lifeStart says that a mailbox stood at after when the first message of the life
 // no came into it.

@@ -72,7 +72,7 @@ func readStored(r *sqlite3.Stmt) storedCallback {
 	return storedCallback{r.ColumnInt64(0), r.ColumnText(1), r.ColumnText(2), r.ColumnText(3), r.ColumnInt(4), r.ColumnInt64(5) != 0, r.ColumnInt64(6)}
 }
 
-// each reads all rows of an answer.
+// storedCallbacks reads all rows of an answer.
 func (a args) storedCallbacks() (all []storedCallback, err error) {
 	err = a.each(func(r *sqlite3.Stmt) bool {
 		all = append(all, readStored(r))

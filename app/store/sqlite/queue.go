@@ -100,8 +100,6 @@ func (q *queue) enter(ctx context.Context, slots chan struct{}) error {
 		return nil
 	default:
 	}
-	t := time.NewTimer(q.patience)
-	defer t.Stop()
 	select {
 	case slots <- struct{}{}:
 		return nil
@@ -109,7 +107,7 @@ func (q *queue) enter(ctx context.Context, slots chan struct{}) error {
 		return ctx.Err()
 	case <-q.closing:
 		return bridge.ErrClosed
-	case <-t.C:
+	case <-time.After(q.patience):
 		return fmt.Errorf("%w: %d requests have been waiting for it for %v", bridge.ErrUnavailable, cap(slots), q.patience)
 	}
 }

@@ -220,32 +220,11 @@ const epochLength = 10
 
 // loadEpoch reads the name of the store's life, and gives it one when it is new.
 func loadEpoch(c *sqlite3.Conn) (string, error) {
-	fresh, err := randomName(epochLength)
-	if err != nil {
+	// A name needs no escaping.
+	if err := c.Exec(fmt.Sprintf("INSERT INTO meta (key, value) VALUES ('%s', '%s') ON CONFLICT DO NOTHING", epochKey, randomName(epochLength))); err != nil {
 		return "", err
 	}
-	insert, _, err := c.Prepare("INSERT INTO meta (key, value) VALUES ('epoch', ?) ON CONFLICT DO NOTHING")
-	if err != nil {
-		return "", err
-	}
-	if err := insert.BindText(1, fresh); err != nil {
-		return "", closing(insert, err)
-	}
-	if err := insert.Exec(); err != nil {
-		return "", closing(insert, err)
-	}
-	if err := insert.Close(); err != nil {
-		return "", err
-	}
-	read, _, err := c.Prepare("SELECT value FROM meta WHERE key = 'epoch'")
-	if err != nil {
-		return "", err
-	}
-	var epoch string
-	if read.Step() {
-		epoch = read.ColumnText(0)
-	}
-	return epoch, read.Close()
+	return metaOf(c, epochKey)
 }
 
 // queryInt runs a statement that answers with one number.
@@ -254,12 +233,6 @@ func queryInt(c *sqlite3.Conn, sql string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	var n int64
-	if s.Step() {
-		n = s.ColumnInt64(0)
-	}
-	if err := s.Reset(); err != nil {
-		return 0, closing(s, err)
-	}
-	return n, s.Close()
+	n, err := with(s).count()
+	return int64(n), firstOf(err, s.Close())
 }

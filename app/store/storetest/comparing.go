@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -105,26 +106,13 @@ func (p *pair) message(id, to, topic string) *bridge.Message {
 	return m
 }
 
-// receipt is what a Receipt says of the store, and not of live sessions.
-type receipt struct {
-	duplicate  bool
-	expires    time.Time
-	recipients []fate
-	broadcast  uint64
-}
-
-type fate struct {
-	user  string
-	seq   uint64
-	acked bool
-}
-
-func told(r bridge.Receipt) receipt {
-	out := receipt{duplicate: r.Duplicate, expires: r.Expires.UTC(), broadcast: r.Broadcast}
-	for _, to := range r.Recipients {
-		out.recipients = append(out.recipients, fate{to.User, to.Seq, to.Acked})
+// told is what a receipt says of the store, and not of live sessions.
+func told(r bridge.Receipt) bridge.Receipt {
+	r.Sessions, r.Expires, r.Recipients = 0, r.Expires.UTC(), slices.Clone(r.Recipients)
+	for i := range r.Recipients {
+		r.Recipients[i].Sessions = 0
 	}
-	return out
+	return r
 }
 
 // people compares what is known of everybody beside their messages.
@@ -185,7 +173,7 @@ func pageOf(p bridge.Page) page {
 }
 
 // leaf reads everything in small pages: which messages come together is the
-// engine's choice, what comes in the end is not.
+// store's choice, what comes in the end is not.
 func (f *fixture) leaf(u string) page {
 	f.Helper()
 	var all page

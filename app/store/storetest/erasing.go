@@ -8,9 +8,7 @@ import (
 
 func (f *fixture) erase(user string) {
 	f.Helper()
-	if err := f.store.Erase(f.ctx, user); err != nil {
-		f.Fatalf("erase: %v", err)
-	}
+	f.ok("erase", f.store.Erase(f.ctx, user))
 }
 
 var erasing = []promise{
@@ -18,9 +16,7 @@ var erasing = []promise{
 		f.come("u", "ses_1", f.clock.Now().Add(time.Hour), "g")
 		f.member("h", "u", true)
 		m := f.send(user("u"), time.Hour)
-		if err := f.store.Seen(f.ctx, "u", "ses_1", m.ID, f.clock.Now()); err != nil {
-			f.Fatal(err)
-		}
+		f.ok("seen", f.store.Seen(f.ctx, "u", "ses_1", m.ID, f.clock.Now()))
 		f.leave(logOf("u", "ses_1", f.clock.Now()))
 		f.come("u", "ses_2", f.clock.Now())
 		f.erase("u")
@@ -78,9 +74,7 @@ var erasing = []promise{
 		f.equal("first", f.join("u").First, bridge.Position{Broadcast: 1})
 	}},
 	{"revocations outlive the user", func(f *fixture) {
-		if err := f.store.Revoke(f.ctx, "u", bridge.Revocation{TokenID: "t"}); err != nil {
-			f.Fatal(err)
-		}
+		f.ok("revoke", f.store.Revoke(f.ctx, "u", bridge.Revocation{TokenID: "t"}))
 		f.erase("u")
 		f.reopen()
 		f.equal("revoked", f.revoked("u", "t", f.clock.Now()), true)

@@ -10,7 +10,7 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// FilledMailbox is the MailboxLimit that Fill needs an engine to have.
+// FilledMailbox is the MailboxLimit that Fill needs a store to have.
 const FilledMailbox = limit
 
 // The people and groups of a filled store; some have names that a careless
@@ -119,7 +119,7 @@ func (f *fixture) fillMailboxes() {
 	f.ack("hal", bridge.Position{Mailbox: 2}) // by whom no session has joined
 	f.ack("ivy", bridge.Position{Broadcast: 1})
 
-	large := f.message(several) // large enough that an engine may keep it once for all of them
+	large := f.message(several) // large enough that a store may keep it once for all of them
 	large.Event = fmt.Appendf(nil, `{"id":%q,"type":"test","data":%q}`, large.ID, strings.Repeat("large ", 200))
 	large.Expires = f.clock.Now().Add(long).UTC()
 	large.Encode()
@@ -129,9 +129,7 @@ func (f *fixture) fillMailboxes() {
 	signed.Expires = f.clock.Now().Add(long).UTC()
 	f.append(signed)
 	for _, u := range []string{"ada", "hal"} {
-		if err := f.store.Seen(f.ctx, u, "ses_"+u, signed.ID, f.clock.Now().UTC()); err != nil {
-			f.Fatalf("seen: %v", err)
-		}
+		f.ok("seen", f.store.Seen(f.ctx, u, "ses_"+u, signed.ID, f.clock.Now().UTC()))
 	}
 }
 
@@ -152,9 +150,7 @@ func (f *fixture) fillPeople() {
 	f.send(user("fay"), long)
 	noon := f.clock.Now().UTC().Truncate(time.Second)
 	for u, r := range map[string]bridge.Revocation{"ned": {TokenID: "stolen"}, "ole": {IssuedBefore: noon}, "gus": {TokenID: "late"}} {
-		if err := f.store.Revoke(f.ctx, u, r); err != nil {
-			f.Fatalf("revoke: %v", err)
-		}
+		f.ok("revoke", f.store.Revoke(f.ctx, u, r))
 	}
 	for i, u := range []string{"ada", "bob", "cyd", "dan", "jon", "kim"} {
 		log := logOf(u, "ses_"+u, f.clock.Now())

@@ -13,7 +13,7 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// patience is how long the suite waits for what an engine may do later.
+// patience is how long the suite waits for what a store may do later.
 const patience = 30 * time.Second
 
 // limit is the size of a mailbox in the suite, small enough to fill.
@@ -26,7 +26,7 @@ type fixture struct {
 	live    bridge.Live
 	outbox  bridge.Outbox
 	kill    func() // ends the store as kill -9 would
-	open    Open
+	backend Backend
 	harness Harness
 	clock   *Clock
 	hub     *recorder
@@ -47,7 +47,7 @@ func newFixture(t *testing.T, h Harness) *fixture {
 	return f
 }
 
-// roomy and tight give the test a new store, with the engine's own limit for a
+// roomy and tight give the test a new store, with the store's own limit for a
 // mailbox or a small one.
 func (f *fixture) roomy() { f.fresh(Options{}) }
 func (f *fixture) tight() { f.fresh(Options{MailboxLimit: limit}) }
@@ -58,16 +58,13 @@ func (f *fixture) fresh(o Options) {
 		f.close()
 	}
 	o.Now = f.clock.Now
-	f.open = f.harness(f.T, o)
+	f.backend = f.harness(f.T, o)
 	f.start()
 }
 
 func (f *fixture) start() {
 	f.Helper()
-	p, err := f.open()
-	if err != nil {
-		f.Fatalf("open: %v", err)
-	}
+	p := must(f.backend.Open())(f, "open")
 	f.store, f.live, f.outbox, f.kill = p.Store, p.Live, p.Outbox, p.Kill
 	f.table.restart()
 	f.store.Listen(f.heard)
@@ -80,9 +77,7 @@ func (f *fixture) start() {
 
 func (f *fixture) close() {
 	f.Helper()
-	if err := f.store.Close(); err != nil {
-		f.Fatalf("close: %v", err)
-	}
+	f.ok("close", f.store.Close())
 }
 
 func (f *fixture) reopen() {
@@ -112,6 +107,24 @@ func eventOf(id string) []byte {
 }
 
 func digestOf(event []byte) [sha256.Size]byte { return sha256.Sum256(event) }
+
+// ok ends the test where a call has failed.
+func (f *fixture) ok(call string, err error) {
+	f.Helper()
+	if err != nil {
+		f.Fatalf("%s: %v", call, err)
+	}
+}
+
+// must is the value of a call, and ends the test where that has failed:
+// must(f.store.Groups(f.ctx, user))(f, "groups").
+func must[T any](v T, err error) func(f *fixture, call string) T {
+	return func(f *fixture, call string) T {
+		f.Helper()
+		f.ok(call, err)
+		return v
+	}
+}
 
 func (f *fixture) append(m *bridge.Message) bridge.Receipt {
 	f.Helper()
@@ -153,18 +166,12 @@ func (f *fixture) standing(user string) bridge.JoinState {
 
 func (f *fixture) ack(user string, p bridge.Position) {
 	f.Helper()
-	if err := f.store.Ack(f.ctx, user, "ses_1", f.store.Life(), p); err != nil {
-		f.Fatalf("ack: %v", err)
-	}
+	f.ok("ack", f.store.Ack(f.ctx, user, "ses_1", f.store.Life(), p))
 }
 
 func (f *fixture) read(user string, after bridge.Position, count, bytes int) bridge.Page {
 	f.Helper()
-	p, err := f.store.Read(f.ctx, user, f.store.Life(), after, count, bytes)
-	if err != nil {
-		f.Fatalf("read: %v", err)
-	}
-	return p
+	return must(f.store.Read(f.ctx, user, f.store.Life(), after, count, bytes))(f, "read")
 }
 
 // all reads to the head in one page, which the suite's small stores fit in.
@@ -177,12 +184,18 @@ func (f *fixture) all(user string, after bridge.Position) bridge.Page {
 	return p
 }
 
+// finds checks what there is to read in a user's mailbox and in the log of messages to
+// all: the messages with these ids, and what was lost.
+func (f *fixture) finds(user string, lost bridge.Lost, want ...string) {
+	f.Helper()
+	p := f.all(user, bridge.Position{})
+	f.equal("messages", ids(p.Deliveries), want)
+	f.equal("lost", p.Lost(), lost)
+}
+
 func (f *fixture) pending(user string, after bridge.Position) int {
 	f.Helper()
-	p, err := f.store.Pending(f.ctx, user, after)
-	if err != nil {
-		f.Fatalf("pending: %v", err)
-	}
+	p := must(f.store.Pending(f.ctx, user, after))(f, "pending")
 	return p.Count()
 }
 
@@ -193,7 +206,7 @@ func (f *fixture) equal(what string, got, want any) {
 	}
 }
 
-// eventually waits for a condition that an engine may take its time to meet.
+// eventually waits for a condition that a store may take its time to meet.
 func (f *fixture) eventually(what string, ok func() bool) {
 	f.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -209,6 +222,15 @@ func (f *fixture) eventually(what string, ok func() bool) {
 
 func user(name string) bridge.Target { return bridge.Target{User: name} }
 
+// numbered are the users u0, u1 and so on.
+func numbered(n int) []string {
+	users := make([]string, n)
+	for i := range users {
+		users[i] = fmt.Sprint("u", i)
+	}
+	return users
+}
+
 var everybody = bridge.Target{All: true}
 
 // ids lists the messages of some deliveries.
@@ -220,7 +242,7 @@ func ids(ds []bridge.Delivery) []string {
 	return out
 }
 
-// Clock is the time as the engine sees it; it only moves when told to.
+// Clock is the time as the store sees it; it only moves when told to.
 type Clock struct {
 	mu  sync.Mutex
 	now time.Time

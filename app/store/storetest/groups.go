@@ -13,36 +13,24 @@ func group(name string) bridge.Target { return bridge.Target{Group: name} }
 
 func (f *fixture) member(group, user string, member bool) {
 	f.Helper()
-	if err := f.store.SetMember(f.ctx, group, user, member); err != nil {
-		f.Fatalf("set member: %v", err)
-	}
+	f.ok("set member", f.store.SetMember(f.ctx, group, user, member))
 }
 
 func (f *fixture) members(group string) []string {
 	f.Helper()
-	list, err := f.store.Members(f.ctx, group)
-	if err != nil {
-		f.Fatalf("members: %v", err)
-	}
-	return list
+	return must(f.store.Members(f.ctx, group))(f, "members")
 }
 
 func (f *fixture) groupsOf(user string) []string {
 	f.Helper()
-	list, err := f.store.Groups(f.ctx, user)
-	if err != nil {
-		f.Fatalf("groups: %v", err)
-	}
-	return list
+	return must(f.store.Groups(f.ctx, user))(f, "groups")
 }
 
 // come makes a session present whose token names groups.
 func (f *fixture) come(user, session string, until time.Time, groups ...string) {
 	f.Helper()
 	m := bridge.Member{User: user, Session: session, Transport: "websocket", Since: f.clock.Now(), Token: "of " + session, Issued: f.clock.Now(), Groups: groups, Until: until}
-	if _, err := f.table.Join(f.ctx, f.live, m); err != nil {
-		f.Fatalf("join: %v", err)
-	}
+	must(f.table.Join(f.ctx, f.live, m))(f, "join")
 }
 
 var groups = []promise{
@@ -93,9 +81,7 @@ var groups = []promise{
 		f.come("ada", "ses_1", f.clock.Now().Add(time.Hour), "g")
 		f.equal("members", f.members("g"), []string{"ada"})
 		f.come("ada", "ses_1", f.clock.Now().Add(2*time.Hour), "g") // refreshed
-		if err := f.live.Leave(f.ctx, bridge.DeliveryLog{Member: bridge.Member{User: "ada", Session: "ses_1"}}); err != nil {
-			f.Fatal(err)
-		}
+		f.ok("leave", f.live.Leave(f.ctx, bridge.DeliveryLog{Member: bridge.Member{User: "ada", Session: "ses_1"}}))
 		f.clock.Advance(90 * time.Minute)
 		f.reopen()
 		f.equal("members", f.members("g"), []string{"ada"})

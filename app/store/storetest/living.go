@@ -39,13 +39,9 @@ var living = []promise{
 	}},
 	{"a sound store says so, and sessions come and go", func(f *fixture) {
 		for range 3 {
-			if err := f.store.Check(f.ctx); err != nil {
-				f.Fatalf("check: %v", err)
-			}
+			f.ok("check", f.store.Check(f.ctx))
 			f.join("u")
-			if err := f.live.Leave(f.ctx, bridge.DeliveryLog{Member: bridge.Member{User: "u", Session: "ses_1"}}); err != nil {
-				f.Fatalf("leave: %v", err)
-			}
+			f.ok("leave", f.live.Leave(f.ctx, bridge.DeliveryLog{Member: bridge.Member{User: "u", Session: "ses_1"}}))
 			f.send(user("u"), time.Hour)
 		}
 	}},

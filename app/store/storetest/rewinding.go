@@ -11,23 +11,9 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// Rewindable is a store that can go back in time.
-type Rewindable struct {
-	Open Open
-	// Save keeps the store as it is, and Rewind brings it back to that. No engine
-	// has the store open then, unless it is Live.
-	Save, Rewind func()
-	// Live: the store goes back under an engine that is open, like a server that
-	// is restarted with an older file or a replica that lagged and was promoted.
-	Live bool
-}
-
-// RewindHarness makes a new, empty store for one test.
-type RewindHarness func(t *testing.T, o Options) Rewindable
-
-// RunRewinds holds an engine to what bridge.Store promises of a store that goes
-// back in time, one way of which the harness knows.
-func RunRewinds(t *testing.T, h RewindHarness) {
+// RunRewinds holds a pair to what bridge.Store promises of a store that goes back in
+// time, one way of which the harness knows.
+func RunRewinds(t *testing.T, h Harness) {
 	t.Helper()
 	for _, p := range []struct {
 		sentence string
@@ -42,11 +28,7 @@ func RunRewinds(t *testing.T, h RewindHarness) {
 	} {
 		t.Run(p.sentence, func(t *testing.T) {
 			t.Parallel()
-			r := &rewound{}
-			r.fixture = newFixture(t, func(t *testing.T, o Options) Open {
-				r.faults = h(t, o)
-				return r.faults.Open
-			})
+			r := &rewound{newFixture(t, h)}
 			// Servers that change places take their time, on a busy machine.
 			ctx, cancel := context.WithTimeout(context.Background(), 6*patience)
 			t.Cleanup(cancel)
@@ -56,28 +38,26 @@ func RunRewinds(t *testing.T, h RewindHarness) {
 	}
 }
 
-type rewound struct {
-	*fixture
-	faults Rewindable
-}
+// rewound is a store that goes back in time.
+type rewound struct{ *fixture }
 
 func (r *rewound) save() {
 	r.Helper()
-	if !r.faults.Live {
+	if !r.backend.RewindsOpen {
 		r.close()
 		defer r.start()
 	}
-	r.faults.Save()
+	r.backend.Save()
 }
 
 func (r *rewound) rewind() {
 	r.Helper()
-	if r.faults.Live {
-		r.faults.Rewind()
+	if r.backend.RewindsOpen {
+		r.backend.Rewind()
 		return
 	}
 	r.close()
-	r.faults.Rewind()
+	r.backend.Rewind()
 	r.start()
 }
 
@@ -155,9 +135,7 @@ func (r *rewound) acksCountForNothing() {
 	if st := r.join("u"); !both(3).Covers(st.Acked) {
 		r.Errorf("after an ack of what was lost %v counts as acked", st.Acked)
 	}
-	if err := r.store.Ack(r.ctx, "u", "ses_1", r.store.Life(), both(5)); err != nil {
-		r.Fatalf("ack: %v", err)
-	}
+	r.ok("ack", r.store.Ack(r.ctx, "u", "ses_1", r.store.Life(), both(5)))
 	r.eventually("an ack of this life to count", func() bool { return r.join("u").Acked == both(5) })
 }
 
@@ -216,7 +194,7 @@ func (r *rewound) twice() {
 		r.publish(2)
 		lives = append(lives, r.store.Life())
 		r.rewind()
-		if !r.faults.Live {
+		if !r.backend.RewindsOpen {
 			continue
 		}
 		r.save() // a server that was promoted has to be copied again
@@ -243,7 +221,7 @@ func (r *rewound) heardInItsLife() {
 	r.rewind()
 	r.publish(1)
 	now := r.store.Life()
-	if r.faults.Live && !r.hub.born(now) {
+	if r.backend.RewindsOpen && !r.hub.born(now) {
 		r.Errorf("nobody was told of the life %q", now)
 	}
 	r.eventually("messages to be heard again", func() bool {
@@ -300,10 +278,7 @@ var lasting = []promise{
 		life := f.store.Life()
 		f.reopen()
 		f.send(user("u"), time.Hour)
-		end, err := f.store.LifeEnd(f.ctx, "u", life)
-		if err != nil {
-			f.Fatalf("the end of the life before: %v", err)
-		}
+		end := must(f.store.LifeEnd(f.ctx, "u", life))(f, "the end of the life before")
 		if end.Mailbox < 1 {
 			f.Fatalf("of the life before nothing counts: %v", end)
 		}

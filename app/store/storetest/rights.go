@@ -32,9 +32,7 @@ func (f *fixture) with(user, session string, t token) bridge.Member {
 // present makes a session present with a token, or refreshes it with another.
 func (f *fixture) present(user, session string, t token) {
 	f.Helper()
-	if _, err := f.table.Join(f.ctx, f.live, f.with(user, session, t)); err != nil {
-		f.Fatalf("join: %v", err)
-	}
+	must(f.table.Join(f.ctx, f.live, f.with(user, session, t)))(f, "join")
 }
 
 func (f *fixture) refused(want error, m bridge.Member) {
@@ -46,9 +44,7 @@ func (f *fixture) refused(want error, m bridge.Member) {
 
 func (f *fixture) revoke(user string, r bridge.Revocation) {
 	f.Helper()
-	if err := f.store.Revoke(f.ctx, user, r); err != nil {
-		f.Fatalf("revoke: %v", err)
-	}
+	f.ok("revoke", f.store.Revoke(f.ctx, user, r))
 }
 
 // comprises checks who is in a group by each way that there is to know it, now and

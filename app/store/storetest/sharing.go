@@ -2,7 +2,6 @@ package storetest
 
 import (
 	"context"
-	"fmt"
 	"sync/atomic"
 
 	"hookbridge/app/bridge"
@@ -14,10 +13,7 @@ var sharing = []promise{
 	{"a message is stored while a batch of messages to many goes on", func(f *fixture) {
 		const events, recipients = 60, 300
 		f.betweenLongWork(func() {
-			users := make([]string, recipients)
-			for i := range users {
-				users[i] = fmt.Sprint("u", i)
-			}
+			users := numbered(recipients)
 			ms := make([]*bridge.Message, events)
 			for i := range ms {
 				ms[i] = f.message(bridge.Target{Users: users})
@@ -33,10 +29,7 @@ var sharing = []promise{
 		})
 	}},
 	{"one caller's batch does not wait for another's to end", func(f *fixture) {
-		users := make([]string, 200)
-		for i := range users {
-			users[i] = fmt.Sprint("u", i)
-		}
+		users := numbered(200)
 		batch := func(n int) []*bridge.Message {
 			ms := make([]*bridge.Message, n)
 			for i := range ms {

@@ -1,6 +1,6 @@
-// Package storetest is the one conformance suite that every pair of a
-// bridge.Store and a bridge.Live must pass. It knows the port and nothing else: no file, no server, no clock but the
-// one it hands in.
+// Package storetest is the one conformance suite that every pair of a bridge.Store and
+// a bridge.Live must pass. It knows the ports and nothing else: no file, no server, no
+// clock but the one it hands in.
 package storetest
 
 import (
@@ -14,10 +14,10 @@ import (
 type Options struct {
 	// Now is the clock that decides what has expired.
 	Now func() time.Time
-	// MailboxLimit is how many messages a mailbox holds; the engine's default
+	// MailboxLimit is how many messages a mailbox holds; the store's default
 	// when 0.
 	MailboxLimit int
-	// MailboxBytes is how many bytes of payload it holds; the engine's default
+	// MailboxBytes is how many bytes of payload it holds; the store's default
 	// when 0.
 	MailboxBytes int
 	// Backends are whom callbacks are stored for.
@@ -39,16 +39,30 @@ type Pair struct {
 	Kill   func()
 }
 
-// Open opens one store: the first call finds it empty, later ones, each after
-// the store before was closed, find what that one left.
-type Open func() (Pair, error)
+// Backend is one store, and what can go wrong with it.
+type Backend struct {
+	// Open opens the store: the first call finds it empty, later ones, each after the
+	// pair before was closed, find what that one left.
+	Open func() (Pair, error)
+
+	// Break makes the disk or the server of the open store fail until mend is called.
+	// It is needed by RunFaults.
+	Break func() (mend func())
+
+	// Save keeps the store as it is, and Rewind brings it back to that: while it is
+	// closed or, with RewindsOpen, while it is open, like a server that is restarted
+	// with an older file or a replica that lagged and was promoted. They are needed by
+	// RunRewinds.
+	Save, Rewind func()
+	RewindsOpen  bool
+}
 
 // Harness makes a new, empty store for one test. What it has to tidy up it
 // registers with t.Cleanup; the suite closes the stores it opens.
-type Harness func(t *testing.T, o Options) Open
+type Harness func(t *testing.T, o Options) Backend
 
-// Run holds a pair to the promises of bridge.Store and bridge.Live. Tests run in parallel,
-// each on a store of its own.
+// Run holds a pair to the promises of bridge.Store and bridge.Live that a sound store
+// can keep. Tests run in parallel, each on a store of its own.
 func Run(t *testing.T, h Harness) {
 	t.Helper()
 	run(t, h, appending, targets, reading, acking, losing, holding, living, handover, topics, groups, rights, recalling, people, erasing, batches, sharing, many, claims, lasting)
@@ -58,6 +72,12 @@ func Run(t *testing.T, h Harness) {
 func RunOutbox(t *testing.T, h Harness) {
 	t.Helper()
 	run(t, h, callbacks, bounding, ackCallbacks, timers, arming)
+}
+
+// RunFaults holds a pair to what it promises of a disk or a server that fails.
+func RunFaults(t *testing.T, h Harness) {
+	t.Helper()
+	run(t, h, failing)
 }
 
 func run(t *testing.T, h Harness, groups ...[]promise) {

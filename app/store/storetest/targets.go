@@ -57,9 +57,7 @@ var targets = []promise{
 		want.Head.Broadcast = 3
 		for range 2 {
 			f.equal("join", f.standing("u"), want)
-			p := f.all("u", bridge.Position{})
-			f.equal("read", ids(p.Deliveries), []string{mail.ID, later.ID})
-			f.equal("lost", p.Lost(), bridge.Lost{})
+			f.finds("u", bridge.Lost{}, mail.ID, later.ID)
 			f.equal("pending", f.pending("u", bridge.Position{}), 2)
 			f.reopen()
 		}

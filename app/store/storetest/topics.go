@@ -29,9 +29,7 @@ var topics = []promise{
 		f.equal("next", p.Next(), bridge.Position{Mailbox: 3})
 		f.equal("pending", f.pending("u", bridge.Position{}), 2)
 		f.reopen()
-		p = f.all("u", bridge.Position{})
-		f.equal("after a restart", ids(p.Deliveries), []string{between.ID, newer.ID})
-		f.equal("lost after a restart", p.Lost(), bridge.Lost{})
+		f.finds("u", bridge.Lost{}, between.ID, newer.ID)
 	}},
 	{"a message that is acked is not replaced", func(f *fixture) {
 		f.join("u")
@@ -60,9 +58,7 @@ var topics = []promise{
 		newest := f.about("t", user("u"), time.Hour)
 		f.clock.Advance(10 * time.Minute)
 		f.prune()
-		p := f.all("u", bridge.Position{})
-		f.equal("messages", ids(p.Deliveries), []string{newest.ID})
-		f.equal("lost", p.Lost(), bridge.Lost{})
+		f.finds("u", bridge.Lost{}, newest.ID)
 	}},
 	{"a message that expired beside replaced ones is announced", func(f *fixture) {
 		f.join("u")
@@ -72,9 +68,7 @@ var topics = []promise{
 		newest := f.about("t", user("u"), time.Hour)
 		f.clock.Advance(10 * time.Minute)
 		for range 2 {
-			p := f.all("u", bridge.Position{})
-			f.equal("messages", ids(p.Deliveries), []string{newest.ID})
-			f.equal("lost", p.Lost(), bridge.Lost{Expired: bridge.Position{Mailbox: 2}})
+			f.finds("u", bridge.Lost{Expired: bridge.Position{Mailbox: 2}}, newest.ID)
 			f.equal("lost behind it", f.all("u", bridge.Position{Mailbox: 2}).Lost(), bridge.Lost{})
 			f.prune()
 			f.reopen()
@@ -87,27 +81,21 @@ var topics = []promise{
 		f.prune()
 		f.about("t", user("u"), time.Hour)
 		newest := f.about("t", user("u"), time.Hour)
-		p := f.all("u", bridge.Position{})
-		f.equal("messages", ids(p.Deliveries), []string{newest.ID})
-		f.equal("lost", p.Lost(), bridge.Lost{Expired: bridge.Position{Mailbox: 1}})
+		f.finds("u", bridge.Lost{Expired: bridge.Position{Mailbox: 1}}, newest.ID)
 	}},
 	{"the newest of a topic that has expired is not replaced but lost", func(f *fixture) {
 		f.join("u")
 		f.about("t", user("u"), time.Minute)
 		f.clock.Advance(10 * time.Minute)
 		newest := f.about("t", user("u"), time.Hour)
-		p := f.all("u", bridge.Position{})
-		f.equal("messages", ids(p.Deliveries), []string{newest.ID})
-		f.equal("lost", p.Lost(), bridge.Lost{Expired: bridge.Position{Mailbox: 1}})
+		f.finds("u", bridge.Lost{Expired: bridge.Position{Mailbox: 1}}, newest.ID)
 	}},
 	{"a message to all of a topic takes the place of the older one for everybody", func(f *fixture) {
 		f.join("u")
 		f.about("t", everybody, time.Hour)
 		f.ack("u", bridge.Position{Broadcast: 1})
 		newer := f.about("t", everybody, time.Hour)
-		p := f.all("u", bridge.Position{})
-		f.equal("messages", ids(p.Deliveries), []string{newer.ID})
-		f.equal("lost", p.Lost(), bridge.Lost{})
+		f.finds("u", bridge.Lost{}, newer.ID)
 	}},
 	{"replaced messages take no room in a full mailbox", func(f *fixture) {
 		f.tight()
@@ -117,9 +105,7 @@ var topics = []promise{
 		for range 3 * limit {
 			last = f.about("t", user("u"), time.Hour)
 		}
-		p := f.all("u", bridge.Position{})
-		f.equal("messages", ids(p.Deliveries), []string{kept.ID, last.ID})
-		f.equal("lost", p.Lost(), bridge.Lost{})
+		f.finds("u", bridge.Lost{}, kept.ID, last.ID)
 		f.reopen()
 		next := f.send(user("u"), time.Hour)
 		f.equal("after a restart", ids(f.all("u", bridge.Position{}).Deliveries), []string{kept.ID, last.ID, next.ID})
@@ -134,7 +120,7 @@ var topics = []promise{
 	}},
 }
 
-// prune gives the engine the time to tidy up, however it does: another message
+// prune gives the store the time to tidy up, however it does: another message
 // of another user passes through it for a while.
 func (f *fixture) prune() {
 	f.Helper()

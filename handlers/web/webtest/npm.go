@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -74,11 +73,7 @@ var modules = sync.OnceValues(func() (string, error) {
 	}
 	defer os.RemoveAll(temp)
 	for _, name := range []string{"package.json", "package-lock.json", ".npmrc"} {
-		b, err := os.ReadFile(filepath.Join(webDir(), name))
-		if err != nil {
-			return "", err
-		}
-		if err := os.WriteFile(filepath.Join(temp, name), b, 0o644); err != nil {
+		if err := copySource(name, temp); err != nil {
 			return "", err
 		}
 	}
@@ -100,26 +95,26 @@ func Sources(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
 	linkModules(t, dir)
-	err := fs.WalkDir(os.DirFS(webDir()), ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || name == "." {
-			return err
+	entries, err := os.ReadDir(webDir())
+	for _, e := range entries {
+		ext := filepath.Ext(e.Name())
+		if err == nil && (e.Name() == "LICENSE" || slices.Contains([]string{".js", ".json", ".md", ".npmrc"}, ext)) {
+			err = copySource(e.Name(), dir)
 		}
-		if d.IsDir() {
-			return fs.SkipDir
-		}
-		if ext := filepath.Ext(name); name == "LICENSE" || slices.Contains([]string{".js", ".json", ".md", ".npmrc"}, ext) {
-			b, err := os.ReadFile(filepath.Join(webDir(), name))
-			if err != nil {
-				return err
-			}
-			return os.WriteFile(filepath.Join(dir, name), b, 0o644)
-		}
-		return nil
-	})
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// copySource copies one of the package's files into a folder.
+func copySource(name, dir string) error {
+	b, err := os.ReadFile(filepath.Join(webDir(), name))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, name), b, 0o644)
 }
 
 func linkModules(t testing.TB, dir string) {

@@ -65,16 +65,192 @@ end
 -- on another server.
 local released = {}
 
--- rare returns the functions that few runs need. Redis runs a script's text from the
--- top each time, and making a function costs time: a run that needs none of these
--- does not make them.
+-- Redis runs a script's text from the top each time, and making a function costs time.
+-- Functions that few runs need are therefore made by entries and rare, when they are
+-- needed.
+
+-- onReplace, where outbox_before.lua has set it, hears of a place that a newer message of
+-- the same topic emptied.
+local onReplace
+
+-- entries returns the functions for the entries of a mailbox's m.
+local entriesMade
+local function entries()
+  if entriesMade then return entriesMade end
+  local PAGE = 200
+  local EVENT = 8 -- the tag of a message's payload; see codec.go
+
+  -- addRemoved notes that a message was removed on purpose from a place, for as long as
+  -- the mailbox is known, and joins the place with the ranges beside it.
+  local function addRemoved(g, seq, now, mx)
+    local first, last = int(seq), int(seq)
+    local left = call('ZRANGEBYSCORE', g, int(seq - 1), int(seq - 1))
+    if left[1] then first = left[1] end
+    local right = call('ZSCORE', g, int(seq + 1))
+    if right then
+      last = right
+      call('ZREM', g, int(seq + 1))
+    end
+    call('ZADD', g, last, first)
+    call('PEXPIRE', g, int(mx - now + YEAR))
+  end
+
+  -- entry returns the entry of m at a place, if it is there.
+  local function entry(m, place) return call('XRANGE', m, place .. '-0', place .. '-0')[1] end
+
+  -- each iterates over the entries of m from an id on, page by page.
+  local function each(m, from)
+    local page, i = nil, 0
+    return function()
+      i = i + 1
+      if not page or i > #page and #page == PAGE then
+        if page then from = '(' .. page[PAGE][1] end
+        page, i = call('XRANGE', m, from, '+', 'COUNT', PAGE), 1
+      end
+      return page[i]
+    end
+  end
+
+  -- delete takes entries out of m. (unpack takes some thousands at most.)
+  local function delete(m, ids)
+    for i = 1, #ids, PAGE do call('XDEL', m, unpack(ids, i, math.min(#ids, i + PAGE - 1))) end
+  end
+
+  local function placeOf(e) return tonumber(string.match(e[1], '^(%d+)')) end
+  local function expiryOf(e) return tonumber(e[2][2]) end
+  local function isShared(e) return e[2][3] == 'r' end
+
+  -- sizeOf returns the bytes of an entry's payload.
+  local function sizeOf(e)
+    if isShared(e) then return tonumber(string.match(e[2][6], '^%d+')) end
+    local d, at = e[2][4], 2
+    while at <= #d do
+      local tag, n, unit, c = string.byte(d, at), 0, 1, nil
+      repeat
+        at = at + 1
+        c = string.byte(d, at)
+        n = n + c % 128 * unit
+        unit = unit * 128
+      until c < 128
+      if tag == EVENT then return n end
+      at = at + 1 + n
+    end
+    return 0
+  end
+
+  -- giveUp notes that an entry leaves the mailbox before it expires, and returns its size.
+  local function giveUp(e)
+    if isShared(e) then released[#released + 1] = string.match(e[2][6], '%d+$') .. ' ' .. e[2][4] end
+    return sizeOf(e)
+  end
+
+  -- sweep deletes what has expired, and forgets what was removed before the last of that:
+  -- a reader who comes by is told of a gap in any case. It returns a time before which
+  -- nothing else expires (nil if nothing is left), and the bytes that are left.
+  local function sweep(m, g, now)
+    local gone, next, bytes, last = {}, nil, 0, nil
+    for e in each(m, '-') do
+      local x = expiryOf(e)
+      if x <= now then
+        gone[#gone + 1] = e[1]
+        last = placeOf(e)
+      else
+        next = math.min(next or x, x)
+        bytes = bytes + sizeOf(e)
+      end
+    end
+    delete(m, gone)
+    if last then call('ZREMRANGEBYSCORE', g, '-inf', int(last)) end
+    return next, bytes
+  end
+
+  -- trim deletes the oldest of n entries until one more of size bytes fits. It
+  -- returns the last place that it deleted (nil for none), and the bytes that are left.
+  local function trim(m, n, bytes, limit, room, size)
+    local tr = nil
+    while n > 0 and (n >= limit or bytes + size > room) do
+      local some, gone = math.max(4, math.min(100, n + 1 - limit)), {}
+      for _, e in ipairs(call('XRANGE', m, '-', '+', 'COUNT', some)) do
+        if n < limit and bytes + size <= room then break end
+        gone[#gone + 1] = e[1]
+        n = n - 1
+        bytes = bytes - giveUp(e)
+        tr = placeOf(e)
+      end
+      if #gone == 0 then return tr, 0 end
+      delete(m, gone)
+    end
+    return tr, math.max(0, bytes)
+  end
+
+  -- replace deletes the newest message of a topic and returns its size: 0 if there is
+  -- none that has neither expired nor been acked.
+  local function replace(h, m, g, t, now, mx, topic)
+    local v = call('HGET', t, topic)
+    if not v then return 0 end
+    local place, x = string.match(v, '^(%d+) (%d+)$')
+    if tonumber(x) <= now or tonumber(place) <= (tonumber(call('HGET', h, 'am')) or 0) then return 0 end
+    local e = entry(m, place)
+    if not e then return 0 end
+    delete(m, { e[1] })
+    addRemoved(g, tonumber(place), now, mx)
+    if onReplace then onReplace(h, place) end
+    return giveUp(e)
+  end
+
+  -- appendRarely is append (below) for a message that needs more than being added: it has a
+  -- topic, the mailbox may be full, or the mailbox's keys must live longer.
+  local function appendRarely(s, seq, place, h, m, g, t, now, exp, limit, room, topic, size, blob, shared)
+    local x = tonumber(exp)
+    local nx, mx, tr, bytes = tonumber(s[2]) or x, tonumber(s[3]), tonumber(s[4]) or 0, tonumber(s[5])
+    nx = math.min(nx, x)
+    local longer = not mx or x > mx
+    if longer then mx = x + DAY end -- a day ahead, so that this is done once a day
+    local function clean()
+      local next
+      next, bytes = sweep(m, g, now)
+      nx = math.min(next or x, x)
+    end
+    if not s[1] then bytes = 0 end
+    if not bytes then clean() end -- it was not counted yet
+    if topic ~= '' then
+      bytes = math.max(0, bytes - replace(h, m, g, t, now, mx, topic))
+      call('HSET', t, topic, place .. ' ' .. exp)
+      call('PEXPIRE', t, int(mx - now))
+    end
+    if seq - tr > limit or bytes + size > room then
+      if nx <= now then clean() end
+      local n = call('XLEN', m)
+      local whole = n == seq - 1 - tr -- no place is missing, so that none was removed on purpose
+      local to
+      to, bytes = trim(m, n, bytes, limit, room, size)
+      if to then
+        tr = to
+        if not whole then call('ZREMRANGEBYSCORE', g, '-inf', int(tr)) end
+      end
+    end
+    put(m, place, exp, size, blob, shared)
+    call('HSET', h, 's', place, 'nx', int(nx), 'mx', int(mx), 'tr', int(tr), 'b', int(bytes + size))
+    if longer then
+      call('PEXPIRE', m, int(mx - now))
+      call('PEXPIRE', g, int(mx - now + YEAR))
+      call('PEXPIRE', h, int(mx - now + YEAR))
+    end
+  end
+
+  entriesMade = {
+    addRemoved = addRemoved, entry = entry, each = each, delete = delete, placeOf = placeOf, expiryOf = expiryOf, sizeOf = sizeOf,
+    append = appendRarely,
+  }
+  return entriesMade
+end
+
+-- rare returns functions for all other purposes.
 local rareMade
 local function rare()
   if rareMade then return rareMade end
   local M = {}
   rareMade = M
-  local PAGE = 200
-  local EVENT = 8 -- the tag of a message's payload; see codec.go
 
   -- clock returns the time of Redis' own clock, milliseconds.
   function M.clock()
@@ -138,170 +314,12 @@ local function rare()
     return head
   end
 
-  -- addRemoved notes that a message was removed on purpose from a place, for as long as
-  -- the mailbox is known, and joins the place with the ranges beside it.
-  function M.addRemoved(g, seq, now, mx)
-    local first, last = int(seq), int(seq)
-    local left = call('ZRANGEBYSCORE', g, int(seq - 1), int(seq - 1))
-    if left[1] then first = left[1] end
-    local right = call('ZSCORE', g, int(seq + 1))
-    if right then
-      last = right
-      call('ZREM', g, int(seq + 1))
-    end
-    call('ZADD', g, last, first)
-    call('PEXPIRE', g, int(mx - now + YEAR))
-  end
-
-  -- entry returns the entry of m at a place, if it is there.
-  function M.entry(m, place) return call('XRANGE', m, place .. '-0', place .. '-0')[1] end
-
-  -- entries iterates over the entries of m from an id on, page by page.
-  function M.entries(m, from)
-    local page, i = nil, 0
-    return function()
-      i = i + 1
-      if not page or i > #page and #page == PAGE then
-        if page then from = '(' .. page[PAGE][1] end
-        page, i = call('XRANGE', m, from, '+', 'COUNT', PAGE), 1
-      end
-      return page[i]
-    end
-  end
-
-  -- delete takes entries out of m. (unpack takes some thousands at most.)
-  function M.delete(m, ids)
-    for i = 1, #ids, PAGE do call('XDEL', m, unpack(ids, i, math.min(#ids, i + PAGE - 1))) end
-  end
-
-  function M.placeOf(e) return tonumber(string.match(e[1], '^(%d+)')) end
-  function M.expiryOf(e) return tonumber(e[2][2]) end
-  function M.isShared(e) return e[2][3] == 'r' end
-
-  -- sizeOf returns the bytes of an entry's payload.
-  function M.sizeOf(e)
-    if M.isShared(e) then return tonumber(string.match(e[2][6], '^%d+')) end
-    local d, at = e[2][4], 2
-    while at <= #d do
-      local tag, n, unit, c = string.byte(d, at), 0, 1, nil
-      repeat
-        at = at + 1
-        c = string.byte(d, at)
-        n = n + c % 128 * unit
-        unit = unit * 128
-      until c < 128
-      if tag == EVENT then return n end
-      at = at + 1 + n
-    end
-    return 0
-  end
-
-  -- giveUp notes that an entry leaves the mailbox before it expires, and returns its size.
-  function M.giveUp(e)
-    if M.isShared(e) then released[#released + 1] = string.match(e[2][6], '%d+$') .. ' ' .. e[2][4] end
-    return M.sizeOf(e)
-  end
-
   -- held returns 1 if a place still has its message, and 1 if it was acked.
   function M.held(h, m, place, now)
     if not place or place == '' or place == '0' then return 0, 0 end
-    local e = M.entry(m, place)
+    local e = entries().entry(m, place)
     local acked = (tonumber(call('HGET', h, 'am')) or 0) >= tonumber(place)
-    return e and M.expiryOf(e) > now and 1 or 0, acked and 1 or 0
-  end
-
-  -- sweep deletes what has expired, and forgets what was removed before the last of that:
-  -- a reader who comes by is told of a gap in any case. It returns a time before which
-  -- nothing else expires (nil if nothing is left), and the bytes that are left.
-  local function sweep(m, g, now)
-    local gone, next, bytes, last = {}, nil, 0, nil
-    for e in M.entries(m, '-') do
-      local x = M.expiryOf(e)
-      if x <= now then
-        gone[#gone + 1] = e[1]
-        last = M.placeOf(e)
-      else
-        next = math.min(next or x, x)
-        bytes = bytes + M.sizeOf(e)
-      end
-    end
-    M.delete(m, gone)
-    if last then call('ZREMRANGEBYSCORE', g, '-inf', int(last)) end
-    return next, bytes
-  end
-
-  -- trim deletes the oldest of n entries until one more of size bytes fits. It
-  -- returns the last place that it deleted (nil for none), and the bytes that are left.
-  local function trim(m, n, bytes, limit, room, size)
-    local tr = nil
-    while n > 0 and (n >= limit or bytes + size > room) do
-      local some, gone = math.max(4, math.min(100, n + 1 - limit)), {}
-      for _, e in ipairs(call('XRANGE', m, '-', '+', 'COUNT', some)) do
-        if n < limit and bytes + size <= room then break end
-        gone[#gone + 1] = e[1]
-        n = n - 1
-        bytes = bytes - M.giveUp(e)
-        tr = M.placeOf(e)
-      end
-      if #gone == 0 then return tr, 0 end
-      M.delete(m, gone)
-    end
-    return tr, math.max(0, bytes)
-  end
-
-  -- replace deletes the newest message of a topic and returns its size: 0 if there is
-  -- none that has neither expired nor been acked.
-  local function replace(h, m, g, t, now, mx, topic)
-    local v = call('HGET', t, topic)
-    if not v then return 0 end
-    local place, x = string.match(v, '^(%d+) (%d+)$')
-    if tonumber(x) <= now or tonumber(place) <= (tonumber(call('HGET', h, 'am')) or 0) then return 0 end
-    local e = M.entry(m, place)
-    if not e then return 0 end
-    M.delete(m, { e[1] })
-    M.addRemoved(g, tonumber(place), now, mx)
-    if M.replaced then M.replaced(h, place) end -- see outbox_before.lua
-    return M.giveUp(e)
-  end
-
-  -- append is the append below for a message that needs more than being added: it has a
-  -- topic, the mailbox may be full, or the mailbox's keys must live longer.
-  function M.append(s, seq, place, h, m, g, t, now, exp, limit, room, topic, size, blob, shared)
-    local x = tonumber(exp)
-    local nx, mx, tr, bytes = tonumber(s[2]) or x, tonumber(s[3]), tonumber(s[4]) or 0, tonumber(s[5])
-    nx = math.min(nx, x)
-    local longer = not mx or x > mx
-    if longer then mx = x + DAY end -- a day ahead, so that this is done once a day
-    local function clean()
-      local next
-      next, bytes = sweep(m, g, now)
-      nx = math.min(next or x, x)
-    end
-    if not s[1] then bytes = 0 end
-    if not bytes then clean() end -- it was not counted yet
-    if topic ~= '' then
-      bytes = math.max(0, bytes - replace(h, m, g, t, now, mx, topic))
-      call('HSET', t, topic, place .. ' ' .. exp)
-      call('PEXPIRE', t, int(mx - now))
-    end
-    if seq - tr > limit or bytes + size > room then
-      if nx <= now then clean() end
-      local n = call('XLEN', m)
-      local whole = n == seq - 1 - tr -- no place is missing, so that none was removed on purpose
-      local to
-      to, bytes = trim(m, n, bytes, limit, room, size)
-      if to then
-        tr = to
-        if not whole then call('ZREMRANGEBYSCORE', g, '-inf', int(tr)) end
-      end
-    end
-    put(m, place, exp, size, blob, shared)
-    call('HSET', h, 's', place, 'nx', int(nx), 'mx', int(mx), 'tr', int(tr), 'b', int(bytes + size))
-    if longer then
-      call('PEXPIRE', m, int(mx - now))
-      call('PEXPIRE', g, int(mx - now + YEAR))
-      call('PEXPIRE', h, int(mx - now + YEAR))
-    end
+    return e and entries().expiryOf(e) > now and 1 or 0, acked and 1 or 0
   end
 
   return M
@@ -314,7 +332,7 @@ local function append(s, seq, place, h, m, g, t, now, exp, limit, room, topic, s
   if LIFE ~= '' and s[6] ~= BORN then rare().noteLife(h, seq) end
   local bytes = (tonumber(s[5]) or room) + size
   if topic ~= '' or not s[3] or exp < s[2] or exp > s[3] or seq - (tonumber(s[4]) or 0) > limit or bytes > room then
-    return rare().append(s, seq, place, h, m, g, t, now, exp, limit, room, topic, size, blob, shared)
+    return entries().append(s, seq, place, h, m, g, t, now, exp, limit, room, topic, size, blob, shared)
   end
   put(m, place, exp, size, blob, shared)
   call('HSET', h, 's', place, 'b', bytes)

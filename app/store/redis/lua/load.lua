@@ -2,12 +2,11 @@
 -- are there already do not come twice. KEYS h m t; ARGV now, then for each message, in
 -- the order of places: place exp topic blob number size. number is empty if blob is the
 -- message, and not the id by which it is shared.
-local R = rare()
 local now = tonumber(ARGV[1])
 local s = call('HMGET', KEYS[1], 'nx', 'mx')
 local nx, mx = tonumber(s[1]), tonumber(s[2])
 local newest = call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
-local last = newest and R.placeOf(newest) or 0
+local last = newest and entries().placeOf(newest) or 0
 for i = 2, #ARGV, 6 do
   local place, x = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
   if place > last and x > now then

@@ -18,8 +18,8 @@ do
   end
 end
 
--- replaced is called by lib.lua.
-function O.replaced(h, place)
+-- See lib.lua.
+function onReplace(h, place)
   local c = timed[h]
   if not c then return end
   dropTimers(c.w, c.W, place)

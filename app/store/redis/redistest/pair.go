@@ -1,7 +1,6 @@
 package redistest
 
 import (
-	"fmt"
 	"net"
 	"testing"
 )
@@ -31,9 +30,8 @@ func (p *Pair) URL() string { return p.proxy.URL() }
 func (p *Pair) Settle() {
 	p.t.Helper()
 	Eventually(p.t, "the replica to have it all", func() bool {
-		a, errA := p.Primary.Try("INFO", "replication")
-		b, errB := p.Replica.Try("INFO", "replication")
-		return errA == nil && errB == nil && field(b, "master_link_status") == "up" && field(a, "master_repl_offset") == field(b, "slave_repl_offset")
+		had := p.Replica.Info("replication", "slave_repl_offset")
+		return p.Replica.Info("replication", "master_link_status") == "up" && had != "" && had == p.Primary.Info("replication", "master_repl_offset")
 	})
 }
 
@@ -41,15 +39,13 @@ func (p *Pair) Settle() {
 // that was promoted gets the other one for its replica first.
 func (p *Pair) CutOff() {
 	p.t.Helper()
-	if role := p.role(p.Replica); role != "slave" || p.following(p.Replica) != p.Primary.Addr {
+	following := net.JoinHostPort(p.Replica.Info("replication", "master_host"), p.Replica.Info("replication", "master_port"))
+	if p.Replica.Info("replication", "role") != "slave" || following != p.Primary.Addr {
 		p.follow(p.Replica, p.Primary.Addr)
 	}
 	p.Settle()
 	p.follow(p.Replica, freeAddr(p.t)) // where nobody is
-	Eventually(p.t, "the replica to be cut off", func() bool {
-		out, err := p.Replica.Try("INFO", "replication")
-		return err == nil && field(out, "master_link_status") == "down"
-	})
+	Eventually(p.t, "the replica to be cut off", func() bool { return p.Replica.Info("replication", "master_link_status") == "down" })
 }
 
 // Promote makes the replica the primary, as a failover would: those who were
@@ -87,15 +83,4 @@ func (p *Pair) follow(s *Server, addr string) {
 		p.t.Fatal(err)
 	}
 	s.Do("REPLICAOF", host, port)
-}
-
-func (p *Pair) role(s *Server) string {
-	p.t.Helper()
-	return field(s.Do("INFO", "replication"), "role")
-}
-
-func (p *Pair) following(s *Server) string {
-	p.t.Helper()
-	info := s.Do("INFO", "replication")
-	return fmt.Sprintf("%s:%s", field(info, "master_host"), field(info, "master_port"))
 }

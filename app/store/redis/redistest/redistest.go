@@ -111,8 +111,7 @@ func (s *Server) start() bool {
 			return true
 		default:
 		}
-		out, err := s.Try("INFO", "server")
-		started = err == nil && field(out, "process_id") == strconv.Itoa(cmd.Process.Pid)
+		started = s.Info("server", "process_id") == strconv.Itoa(cmd.Process.Pid)
 		return started
 	})
 	return started
@@ -221,10 +220,7 @@ func StartReplica(t testing.TB, of *Server, args ...string) *Server {
 // untilFollowing waits until a replica follows its primary.
 func (s *Server) untilFollowing() {
 	s.t.Helper()
-	Eventually(s.t, "the replica to follow", func() bool {
-		out, err := s.Try("INFO", "replication")
-		return err == nil && field(out, "master_link_status") == "up"
-	})
+	Eventually(s.t, "the replica to follow", func() bool { return s.Info("replication", "master_link_status") == "up" })
 }
 
 // Reigns tells whether a server answers, and is a primary: while it changes its role
@@ -234,8 +230,12 @@ func (s *Server) Reigns() bool {
 	return err == nil && strings.HasPrefix(role, "master")
 }
 
-// field finds a line of INFO.
-func field(info, name string) string {
+// Info is what the server's INFO says of a name; empty where it does not answer.
+func (s *Server) Info(section, name string) string {
+	info, err := s.Try("INFO", section)
+	if err != nil {
+		return ""
+	}
 	for line := range strings.Lines(info) {
 		if value, ok := strings.CutPrefix(line, name+":"); ok {
 			return strings.TrimSpace(value)

@@ -1,0 +1,148 @@
+package sqlite
+
+import (
+	"context"
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"hookbridge/app/bridge"
+)
+
+// Lease implements bridge.Outbox.
+func (e *Store) Lease(ctx context.Context, backend string, n int) (due []bridge.Leased, next time.Time, err error) {
+	var got []bridge.Leased
+	var later int64
+	err = e.do(ctx, func(w *writer) (err error) {
+		got, later, err = w.lease(backend, n)
+		return err
+	})
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	return got, instant(later), nil
+}
+
+func (w *writer) lease(backend string, n int) (got []bridge.Leased, next int64, err error) {
+	o := w.outbox
+	until := w.now + int64(bridge.LeaseFor)
+	if n > 0 {
+		err = with(w.sql.dueCallbacks).text(backend).int(w.now).each(func(r *sqlite3.Stmt) bool {
+			id := r.ColumnText(0)
+			if l, ok := o.callbacks[id]; ok && l.until > w.now {
+				return true
+			}
+			l := lease{o.key(), backend, until}
+			o.callbacks[id] = l
+			o.leased = append(o.leased, id)
+			got = append(got, bridge.Leased{
+				Callback: bridge.Callback{ID: id, Backend: backend, Type: r.ColumnText(1), User: r.ColumnText(2),
+					At: instant(r.ColumnInt64(3)), Body: r.ColumnBlob(6, []byte{})},
+				Tries: r.ColumnInt(4), Since: instant(r.ColumnInt64(5)), Key: l.key,
+			})
+			return len(got) < n
+		})
+	}
+	if err != nil || len(got) == n {
+		return got, 0, err
+	}
+	err = with(w.sql.nextCallback).text(backend).int(w.now).each(func(r *sqlite3.Stmt) bool {
+		next = r.ColumnInt64(0)
+		return false
+	})
+	for id, l := range o.callbacks {
+		switch {
+		case l.until <= w.now:
+			delete(o.callbacks, id)
+		case l.backend == backend && (next == 0 || l.until < next):
+			next = l.until
+		}
+	}
+	return got, next, err
+}
+
+// Settle implements bridge.Outbox.
+func (e *Store) Settle(ctx context.Context, done ...bridge.Settlement) error {
+	return e.ask(ctx, &request{
+		write: func(w *writer) error {
+			for _, s := range done {
+				if err := w.settle(s); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		after: func(w *writer) {
+			for _, s := range done {
+				if w.outbox.callbacks[s.ID].key == s.Key {
+					delete(w.outbox.callbacks, s.ID)
+				}
+			}
+		},
+	})
+}
+
+func (w *writer) settle(s bridge.Settlement) error {
+	c, known, err := w.sql.callback(s.ID)
+	if err != nil || !known {
+		return err
+	}
+	l, held := w.outbox.callbacks[s.ID]
+	another := held && l.key != s.Key && l.until > w.now
+	if !s.Done && (another || c.dead) {
+		return nil
+	}
+	if err := w.begin(); err != nil {
+		return err
+	}
+	switch {
+	case s.Done:
+		err = w.removeCallback(c)
+	case s.Again.IsZero():
+		err = w.giveUp(c, s)
+	default:
+		return w.tryAgain(c, s)
+	}
+	if err != nil || c.rank != rankSent {
+		return err
+	}
+	return w.moveUp(c.user, c.backend)
+}
+
+// tryAgain sets when a callback is tried next. One before which an operator has put
+// another waits for that.
+func (w *writer) tryAgain(c storedCallback, s bridge.Settlement) error {
+	due := max(nanos(s.Again), 1)
+	if c.rank == rankSent {
+		err := with(w.sql.userLine).text(c.user).text(c.backend).each(func(r *sqlite3.Stmt) bool {
+			if r.ColumnInt64(0) != c.no {
+				due = 0
+			}
+			return false
+		})
+		if err != nil {
+			return err
+		}
+	}
+	w.outbox.due = w.outbox.due || due != 0 && due <= w.now
+	return with(w.sql.tryLater).int(int64(s.Tries)).text(s.Last).int(due).int(c.no).exec()
+}
+
+// giveUp lays a callback aside, and forgets the oldest of those where there are too many.
+func (w *writer) giveUp(c storedCallback, s bridge.Settlement) error {
+	if err := with(w.sql.layAside).int(int64(s.Tries)).text(s.Last).int(w.now).int(c.no).exec(); err != nil {
+		return err
+	}
+	w.outbox.change(c.backend, c.rank, false, -1, -c.size)
+	w.outbox.change(c.backend, c.rank, true, 1, c.size)
+	for st := w.outbox.stock(c.backend); w.outbox.limit.exceeded(st.dead, st.deadBytes); {
+		oldest, err := with(w.sql.oldestDead).text(c.backend).int(1).storedCallbacks()
+		if err != nil || len(oldest) == 0 {
+			return err
+		}
+		if err := w.removeCallback(oldest[0]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
