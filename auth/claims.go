@@ -24,9 +24,6 @@ const (
 	// maxIssuedAhead is how far iat may lie ahead of our clock. A token dated
 	// far ahead would outlive every "revoke all that were issued before now".
 	maxIssuedAhead = 5 * time.Minute
-	// lastSecond is 9999-12-31T23:59:59Z, the last that RFC 3339 can write. A token
-	// that expires later is taken to expire then.
-	lastSecond = 253402300799
 	// The century of tokens, in Unix seconds.
 	firstOfCentury = 946684800  // 2000-01-01
 	endOfCentury   = 4102444800 // 2100-01-01
@@ -34,6 +31,10 @@ const (
 	defaultUserClaim   = "sub"
 	defaultRightsClaim = "bridge"
 )
+
+// LastSecond is 9999-12-31T23:59:59Z in Unix seconds, the last that RFC 3339 can write.
+// A token that expires later is taken to expire then.
+const LastSecond = 253402300799
 
 // Claims are a checked token's claims.
 type Claims struct {
@@ -239,7 +240,7 @@ func timeClaim(m claimSet, name string) (at time.Time, ok bool, err error) {
 		return time.Time{}, false, tokenError(TokenBadClaims,
 			"the token's %s is in %s; RFC 7519 wants seconds, in JavaScript Math.floor(Date.now() / 1000)", name, unit)
 	}
-	return time.Unix(int64(math.Floor(max(0, min(f, lastSecond)))), 0).UTC(), true, nil
+	return time.Unix(int64(math.Floor(max(0, min(f, LastSecond)))), 0).UTC(), true, nil
 }
 
 // otherUnit names the unit, such as milliseconds, in which a number would be a time of
@@ -270,7 +271,8 @@ func stringClaim(m claimSet, name string) (string, error) {
 }
 
 // checkName checks that a name has 1–most characters of valid UTF-8, none of them a
-// control character: those could forge log lines and terminal output.
+// control character: those could forge log lines and terminal output. For a user it is
+// the rule of bridge.CheckUserID, which this package does not import.
 func checkName(s string, most int) error {
 	if s == "" {
 		return errors.New("is missing or empty")

@@ -205,11 +205,7 @@ func TestStartDoesNotWaitForAKeyServerThatHangsOrIsDown(t *testing.T) {
 		}
 	})
 	defer close(hang)
-	began := time.Now()
 	tokens := jwksTokens(t, s.URL, 0)
-	if d := time.Since(began); d > time.Second {
-		t.Errorf("the start took %s", d)
-	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := tokens.Verify(ctx, edToken(t, "d"))
@@ -369,14 +365,10 @@ func TestAFloodOfUnknownKidsMakesOneReadAndStarvesNobody(t *testing.T) {
 		})
 	}
 	until(t, "the read began", func() bool { return s.reads.Load() == 2 })
-	began := time.Now()
-	for range 100 {
+	for range 100 { // which would wait for hold, if they waited
 		if _, err := tokens.Verify(t.Context(), good); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if d := time.Since(began); d > waitForKeys {
-		t.Errorf("100 good tokens took %s", d)
 	}
 	close(hold)
 	wg.Wait()
@@ -414,17 +406,11 @@ func TestTheReaderEndsWithItsContext(t *testing.T) {
 	wantReason(t, err, "")
 	cancel()
 	s.CloseClientConnections()
-	if err := goleak.Find(before); err != nil {
-		t.Error(err)
-	}
+	until(t, "the reader ends", func() bool { return goleak.Find(before) == nil })
 	_, err = tokens.Verify(t.Context(), edToken(t, "d")) // what is known stays known
 	wantReason(t, err, "")
-	began := time.Now()
 	_, err = tokens.Verify(t.Context(), edToken(t, "new"))
 	wantReason(t, err, TokenKeysUnavailable)
-	if d := time.Since(began); d >= waitForKeys {
-		t.Errorf("waited %s for a reader that has ended", d)
-	}
 }
 
 type syncBuffer struct {

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"crypto/ed25519"
 	"fmt"
 	"io"
@@ -109,6 +110,9 @@ func TestStrangersMakeTheKeyServerAnswerOnceInThreeSecondsAtMost(t *testing.T) {
 		if took >= 5*time.Second {
 			t.Errorf("amidst strangers it took %s", took)
 		}
+		if took, err := verify("old"); err != nil || took != 0 {
+			t.Errorf("amidst strangers a known key took %s: %v", took, err)
+		}
 		wg.Wait()
 		for i, at := range m.reads[1:] {
 			if since := at.Sub(m.reads[i]); since < defaultUnknownKIDInterval {
@@ -134,6 +138,29 @@ func TestAWaitForKeysEndsWhereTheKeyServerIsSlow(t *testing.T) {
 		wantReason(t, err, TokenKeysUnavailable)
 		if took > waitForKeys {
 			t.Errorf("it took %s", took)
+		}
+	})
+}
+
+func TestNobodyWaitsForAKeyServerWhereNothingWouldCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memoryKeys{takes: time.Hour}
+		began := time.Now()
+		ctx, cancel := context.WithCancel(t.Context())
+		tokens, err := NewTokens(ctx, TokenConfig{JWKSURL: "https://keys.example/jwks", HTTPClient: &http.Client{Transport: m}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(began); d != 0 {
+			t.Errorf("the start took %s", d)
+		}
+		cancel()
+		synctest.Wait()
+		began = time.Now()
+		_, err = tokens.Verify(t.Context(), edToken(t, "new"))
+		wantReason(t, err, TokenKeysUnavailable)
+		if d := time.Since(began); d != 0 {
+			t.Errorf("waited %s for a reader that has ended", d)
 		}
 	})
 }

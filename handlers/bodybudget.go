@@ -7,9 +7,9 @@ import (
 	"sync"
 )
 
-// maxUnverified bounds the bytes of all bodies whose signature or token is not checked
+// maxUnauthenticatedBodies bounds the bytes of all bodies whose signature or token is not checked
 // yet, where GOMEMLIMIT sets no lower bound; see newBodyBudget.
-const maxUnverified = 64 << 20
+const maxUnauthenticatedBodies = 64 << 20
 
 // bodyBudget bounds the memory of the bodies that are being read and not verified yet.
 // Beyond it the body that has been read for longest is evicted: an honest sender's is
@@ -43,7 +43,7 @@ var (
 // the largest bodies; half of it to one address, which may be a proxy's. A chunked
 // body may take one byte more than the largest, which shows that it is too large.
 func newBodyBudget(largest int) *bodyBudget {
-	limit := max(2*(largest+1), int(min(debug.SetMemoryLimit(-1)/5, maxUnverified)))
+	limit := max(2*(largest+1), int(min(debug.SetMemoryLimit(-1)/5, maxUnauthenticatedBodies)))
 	return &bodyBudget{max: limit, maxPerAddress: limit / 2, burst: burstGC{least: burstBytes}, byAddress: make(map[string]int)}
 }
 

@@ -140,7 +140,7 @@ func (z *zeros) Read(b []byte) (int, error) {
 // Whatever the limits are, one largest body fits by itself, in chunks too, which
 // do not tell how much is to come.
 func TestTheLargestBodyFitsWhereThereIsNoOther(t *testing.T) {
-	const largest = maxUnverified/2 + 1
+	const largest = maxUnauthenticatedBodies/2 + 1
 	for _, length := range []int{largest, -1} {
 		z := zeros(largest)
 		if b, err := readerOf(newBodyBudget(largest), largest, length).read(&z); err != nil || len(b) != largest {

@@ -134,7 +134,7 @@ func (s *Server) fire(c *fiber.Ctx, event demoEvent) error {
 		"content-type": fiber.MIMEApplicationJSON, "webhook-id": signed.ID,
 		"webhook-timestamp": signed.Timestamp, "webhook-signature": signed.Signature,
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), s.o.PublishTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.o.Demo.BridgeURL+"/webhooks/events", bytes.NewReader(body))
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"hookbridge/app/bridge"
 	"hookbridge/app/wire"
 )
 
@@ -77,3 +78,15 @@ func hasToken(c *fiber.Ctx, header, token string) bool {
 	}
 	return false
 }
+
+// handshake is what socket has found out and the upgraded connection needs. It holds
+// copies only, since the request's memory is used again.
+type handshake struct {
+	remote  string
+	plain   bool
+	id      *bridge.Identity
+	refused string // why the token was refused, where the client can only read a close code
+}
+
+// handshakeKey is the local under which socket leaves the handshake for upgrade.
+const handshakeKey = "handshake"

@@ -7,15 +7,6 @@ import (
 	"github.com/gofiber/fiber/v2"
 )
 
-// contract serves one of the API's descriptions, which pages of any origin may read.
-func (s *Server) contract(doc []byte) fiber.Handler {
-	return func(c *fiber.Ctx) error {
-		c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
-		c.Set(fiber.HeaderAccessControlAllowOrigin, "*")
-		return c.Send(doc)
-	}
-}
-
 func (s *Server) livez(c *fiber.Ctx) error { return c.SendString("ok\n") }
 
 // readyTimeout bounds the check of the store.

@@ -33,7 +33,7 @@ func (s *Server) registerMetrics(r *prometheus.Registry) {
 		return 0
 	})), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "hookbridge_pending_connections", Help: "WebSocket connections that have not shown a token yet.",
-	}, s.o.Guard.Gauge(func() float64 { return float64(s.pending.total()) })))
+	}, s.o.Guard.Gauge(func() float64 { return float64(s.unauthenticated.total()) })))
 }
 
 func (s *Server) metrics() fiber.Handler {

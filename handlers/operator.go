@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"mime"
 	"net/url"
 	"strings"
 	"time"
@@ -13,6 +12,7 @@ import (
 
 	"hookbridge/app/bridge"
 	"hookbridge/app/wire"
+	"hookbridge/auth"
 )
 
 // operatorTimeout bounds one call; erasing may have to wait for a disk.
@@ -148,9 +148,6 @@ func (s *Server) disconnect(ctx context.Context, c *fiber.Ctx, o bridge.Operator
 	return done(c, o.Disconnect(ctx, named(c, "id"), named(c, "session")))
 }
 
-// maxUnixSeconds is the last second that RFC 3339 can write.
-const maxUnixSeconds = 253402300799
-
 func (s *Server) revoke(ctx context.Context, c *fiber.Ctx, o bridge.Operator) error {
 	var body struct {
 		IssuedBefore *wire.Whole `json:"issuedBefore"`
@@ -168,7 +165,7 @@ func (s *Server) revoke(ctx context.Context, c *fiber.Ctx, o bridge.Operator) er
 			return &unaudited{&bridge.RequestError{Detail: "/jti must be a token's id, 1 to 512 bytes"}}
 		}
 		r.TokenID = *body.TokenID
-	case *body.IssuedBefore < 1 || *body.IssuedBefore > maxUnixSeconds:
+	case *body.IssuedBefore < 1 || *body.IssuedBefore > auth.LastSecond:
 		return &unaudited{&bridge.RequestError{Detail: "/issuedBefore must be Unix seconds, like 1795380000"}}
 	default:
 		r.IssuedBefore = time.Unix(int64(*body.IssuedBefore), 0).UTC()
@@ -317,21 +314,4 @@ func (s *Server) export(ctx context.Context, c *fiber.Ctx, o bridge.Operator) er
 		s.o.Guard.Run("export", func() { write(w) })
 	})
 	return nil
-}
-
-// readJSON reads a request's JSON object. Names it does not know are ignored.
-func (s *Server) readJSON(c *fiber.Ctx, into any) error {
-	media, _, err := mime.ParseMediaType(c.Get(fiber.HeaderContentType))
-	if err != nil || media != fiber.MIMEApplicationJSON {
-		return errNotJSON
-	}
-	body, err := s.readBody(c, maxRequestBytes)
-	if err != nil {
-		return err
-	}
-	err = wire.Decode(body, into)
-	if bad, ok := errors.AsType[*wire.DecodeError](err); ok && !bad.Syntax {
-		return &bridge.RequestError{Detail: bad.Detail} // invalid_request, since there is no event
-	}
-	return err
 }

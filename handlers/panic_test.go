@@ -132,7 +132,7 @@ func serverOn(t *testing.T, e storeAndLive, secret string) (*Server, func() floa
 		t.Fatal(err)
 	}
 	b := bridge.New(bridge.Config{Logger: log, Guard: g, Registerer: registry}, e, e, Authenticator(tokens))
-	s := New(Options{Bridge: b, Tokens: tokens, Registry: registry, Logger: log, Guard: g, MaxPendingPerAddress: 10, MaxBatchBytes: 1 << 20})
+	s := New(Options{Bridge: b, Tokens: tokens, Registry: registry, Logger: log, Guard: g, MaxUnauthenticatedPerAddress: 10, MaxBatchBytes: 1 << 20})
 	return s, func() (n float64) {
 		families, err := registry.Gather()
 		if err != nil {

@@ -114,7 +114,7 @@ func TestAnIPv6ClientCountsAsItsNetwork(t *testing.T) {
 			t.Errorf("%s: %s", address, got)
 		}
 	}
-	p := newPending(1)
+	p := newUnauthenticatedLimit(1)
 	if _, ok := p.enter("2001:db8::1"); !ok || !p.full("2001:db8::2") || p.full("2001:db8:0:1::1") {
 		t.Error("two addresses of one network have two places")
 	}

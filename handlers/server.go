@@ -63,9 +63,9 @@ type Options struct {
 	PathPrefix string
 	// HideMetrics leaves /metrics to a Metrics server.
 	HideMetrics bool
-	// MaxPendingPerAddress bounds the WebSockets of one address that have not shown a
+	// MaxUnauthenticatedPerAddress bounds the WebSockets of one address that have not shown a
 	// token yet.
-	MaxPendingPerAddress int
+	MaxUnauthenticatedPerAddress int
 	// Senders are the senders of Webhooks' keys, in the same order.
 	Senders []SenderKey
 	// MaxBatchBytes is the largest body of a batch.
@@ -80,6 +80,8 @@ type Options struct {
 	MaxConnections, MaxUnauthenticated int
 	// RequestTimeout is for a request's header and body; 0: 10 s.
 	RequestTimeout time.Duration
+	// PublishTimeout is how long a webhook may wait for the store; 0: 10 s.
+	PublishTimeout time.Duration
 	// MessageTimeout is for one message of a session, in however many fragments, and a
 	// second more for each 4 KiB of it; 0: 10 s.
 	MessageTimeout time.Duration
@@ -89,12 +91,12 @@ type Options struct {
 
 // Server is the HTTP side of the program.
 type Server struct {
-	o       Options
-	app     *fiber.App
-	log     *slog.Logger
-	now     func() time.Time
-	pending *pending
-	senders []*sender
+	o               Options
+	app             *fiber.App
+	log             *slog.Logger
+	now             func() time.Time
+	unauthenticated *unauthenticatedLimit
+	senders         []*sender
 
 	addresses *addresses
 	bodies    *bodyBudget
@@ -107,10 +109,11 @@ type Server struct {
 
 // New builds the server. It does not listen yet; Serve does.
 func New(o Options) *Server {
-	s := &Server{o: o, log: o.Logger, now: o.Now, pending: newPending(o.MaxPendingPerAddress),
+	s := &Server{o: o, log: o.Logger, now: o.Now, unauthenticated: newUnauthenticatedLimit(o.MaxUnauthenticatedPerAddress),
 		senders: newSenders(o.Senders), addresses: newAddresses(o.ConnectRate),
 		bodies: newBodyBudget(max(o.Bridge.MaxBytes(), o.MaxBatchBytes))}
 	s.o.RequestTimeout = cmp.Or(o.RequestTimeout, requestTimeout)
+	s.o.PublishTimeout = cmp.Or(o.PublishTimeout, publishTimeout)
 	s.o.MessageTimeout = cmp.Or(o.MessageTimeout, messageTimeout)
 	if s.now == nil {
 		s.now = time.Now

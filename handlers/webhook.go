@@ -53,7 +53,7 @@ func (s *Server) webhook(c *fiber.Ctx) error {
 		s.countWebhook(r, wire.CodeRateLimited)
 		return s.limited(c, "this sender's rate is used up", wait)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), s.o.PublishTimeout)
 	defer cancel()
 	if r.form != formEvent {
 		// The same signed bytes are taken once: the ce- headers are not signed, and an

@@ -12,19 +12,7 @@ import (
 	"hookbridge/app/wire"
 )
 
-// handshake is what socket has found out and the upgraded connection needs. It holds
-// copies only, since the request's memory is used again.
-type handshake struct {
-	remote  string
-	plain   bool
-	id      *bridge.Identity
-	refused string // why the token was refused, where the client can only read a close code
-}
-
-const tooManyPending = "too many connections from this address have not shown a token yet"
-
-// handshakeKey is the local under which socket leaves the handshake for upgrade.
-const handshakeKey = "handshake"
+const tooManyUnauthenticated = "too many connections from this address have not shown a token yet"
 
 // socket refuses what can be refused before the upgrade. The upgrader itself would
 // answer every refusal with 426.
@@ -45,8 +33,8 @@ func (s *Server) socket(c *fiber.Ctx) error {
 		return wire.NewProblem(wire.CodeTooManyConnections, "this machine has all the sessions it may have")
 	}
 	h := &handshake{remote: s.clientAddress(c)}
-	if s.pending.full(h.remote) {
-		return wire.NewProblem(wire.CodeTooManyConnections, tooManyPending)
+	if s.unauthenticated.full(h.remote) {
+		return wire.NewProblem(wire.CodeTooManyConnections, tooManyUnauthenticated)
 	}
 	offered := subprotocols(c)
 	bearer, frames := splitSubprotocols(offered)
@@ -86,7 +74,7 @@ func (s *Server) upgrade() fiber.Handler {
 		h := ws.Locals(handshakeKey).(*handshake)
 		c := newWSConn(ws.Conn.NetConn(), h.remote, s.o.MessageTimeout)
 		// Counted here and not in socket: after socket the upgrade may still fail.
-		left, ok := s.pending.enter(h.remote)
+		left, ok := s.unauthenticated.enter(h.remote)
 		conn := connectionOf(c.nc)
 		leave := func() {
 			left()
@@ -103,7 +91,7 @@ func (s *Server) upgrade() fiber.Handler {
 			defer leave()
 			defer s.surviveConnection(c)
 			if !ok {
-				s.o.Bridge.Refuse(c, wire.CloseOverloaded, tooManyPending)
+				s.o.Bridge.Refuse(c, wire.CloseOverloaded, tooManyUnauthenticated)
 				return
 			}
 			s.accept(c, h, leave)

@@ -63,7 +63,7 @@ func (b *Bridge) Accept(conn Conn, h Handshake) {
 		err = &refusal{code: wire.CloseInternal, reason: brokenReason}
 	}
 	b.enterMu.Lock()
-	delete(b.greeting, conn)
+	delete(b.unauthenticated, conn)
 	b.enterMu.Unlock()
 	if err != nil {
 		var r *refusal
@@ -94,7 +94,7 @@ func (b *Bridge) enter(conn Conn) bool {
 		return false
 	}
 	b.running.Add(1)
-	b.greeting[conn] = struct{}{}
+	b.unauthenticated[conn] = struct{}{}
 	return true
 }
 
@@ -163,16 +163,6 @@ func (b *Bridge) handshake(conn Conn, h Handshake) (s *Session, after string, er
 	return b.newSession(conn, id, h), after, nil
 }
 
-// Admit refuses an identity whose token was revoked, for those who open no session:
-// one that joins is refused there. Errors: ErrRevoked, and the store's.
-func (b *Bridge) Admit(ctx context.Context, id Identity) error {
-	revoked, err := b.store.Revoked(ctx, id.User, id.TokenID, id.Issued)
-	if err == nil && revoked {
-		return ErrRevoked
-	}
-	return err
-}
-
 // truncate fits a reason into a close frame (RFC 6455 §5.5: 123 bytes of UTF-8).
 func truncate(reason string) string {
 	if len(reason) > 120 {
@@ -226,7 +216,7 @@ func (b *Bridge) firstFrame(conn Conn, plain bool) (token, after string, err err
 // readText reads until the first text message and answers pings meanwhile.
 func (b *Bridge) readText(conn Conn) ([]byte, error) {
 	// As many frames as a session may send at once, counted in the same way.
-	for left := b.cfg.FrameBurst * fragmentsAFrame; left > 0; {
+	for left := frameBurst * fragmentsAFrame; left > 0; {
 		kind, payload, err := conn.Read()
 		if err != nil {
 			if code, reason := readFailure(err); code != 0 {

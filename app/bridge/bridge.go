@@ -25,14 +25,6 @@ type Config struct {
 
 	ConnectTimeout time.Duration // for the first frame; 5 s
 	PingEvery      time.Duration // heartbeat; 25 s. Silence of 2.5 times as long ends the session.
-	WriteTimeout   time.Duration // for one write to a socket; 10 s
-	SlowGrace      time.Duration // what an overflowed session's last write may still take; 5 s
-	ExpiryWarning  time.Duration // token_expiring comes this long before; 60 s
-
-	QueueFrames int     // frames waiting for one slow socket; 1,024
-	QueueBytes  int     // bytes waiting for one slow socket; 1 MiB, or four of the largest events if that is more
-	FrameRate   float64 // frames a second that a client may send; 100
-	FrameBurst  int     // frames it may send at once; 1,000
 
 	// UserRate and UserBytes bound what one user sends through this machine, in
 	// events and in bytes a second; 0: no limit.
@@ -46,7 +38,6 @@ type Config struct {
 	Requester Requester
 
 	DrainTimeout time.Duration // to give reconnect advice and end all sessions; 15 s
-	DrainSpread  time.Duration // reconnects are spread over this long; 5 s
 
 	Now        func() time.Time // time.Now
 	Logger     *slog.Logger     // slog.Default()
@@ -62,15 +53,7 @@ func (c *Config) fill() {
 	setDefault(&c.SessionsPerUser, 16)
 	setDefault(&c.ConnectTimeout, 5*time.Second)
 	setDefault(&c.PingEvery, 25*time.Second)
-	setDefault(&c.WriteTimeout, 10*time.Second)
-	setDefault(&c.SlowGrace, 5*time.Second)
-	setDefault(&c.ExpiryWarning, time.Minute)
-	setDefault(&c.QueueFrames, 1024)
-	setDefault(&c.QueueBytes, max(1<<20, 4*(c.MaxBytes+envelopeBytes)))
-	setDefault(&c.FrameRate, 100)
-	setDefault(&c.FrameBurst, 1000)
 	setDefault(&c.DrainTimeout, 15*time.Second)
-	setDefault(&c.DrainSpread, 5*time.Second)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -85,11 +68,7 @@ func (c *Config) fill() {
 	}
 }
 
-// envelopeBytes bounds what the frame of an event has beside the event as its
-// sender wrote it: its id, time, sender and cursor.
-const envelopeBytes = 4 << 10
-
-func setDefault[T int | float64 | time.Duration](v *T, d T) {
+func setDefault[T int | time.Duration](v *T, d T) {
 	if *v == 0 {
 		*v = d
 	}
@@ -110,15 +89,15 @@ type Bridge struct {
 	users   *userLimits
 	heavy   chan struct{} // one in it for each heavy call of an operator
 	guard   *guard.Guard
-	// refusals bounds what callers who have proven nothing write into the logs.
+	// refusals bounds what unauthenticated callers write into the logs.
 	refusals *Refusals
 	started  time.Time
 	requests userRequests
 
-	enterMu  sync.Mutex // orders draining against running and guards greeting
-	draining atomic.Bool
-	running  sync.WaitGroup    // connections that Accept has taken, until they end
-	greeting map[Conn]struct{} // those that are no sessions yet
+	enterMu         sync.Mutex // orders draining against running and guards unauthenticated
+	draining        atomic.Bool
+	running         sync.WaitGroup    // connections that Accept has taken, until they end
+	unauthenticated map[Conn]struct{} // those that have not shown a good token yet
 }
 
 // New wires a Bridge to its store and to those who are live, and starts to listen
@@ -126,7 +105,7 @@ type Bridge struct {
 func New(cfg Config, store Store, live Live, auth Authenticator) *Bridge {
 	cfg.fill()
 	b := &Bridge{cfg: cfg, store: store, live: live, auth: auth, log: cfg.Logger, audit: cfg.Audit, guard: cfg.Guard,
-		greeting: make(map[Conn]struct{}), started: cfg.Now(), users: newUserLimits(cfg.UserRate, cfg.UserBytes), heavy: make(chan struct{}, maxHeavy)}
+		unauthenticated: make(map[Conn]struct{}), started: cfg.Now(), users: newUserLimits(cfg.UserRate, cfg.UserBytes), heavy: make(chan struct{}, maxHeavy)}
 	b.refusals = newRefusals(cfg.Logger, cfg.Audit)
 	b.refusals.after = func(d time.Duration, f func()) {
 		time.AfterFunc(d, func() { b.guard.Run("refusals", f) })
@@ -144,7 +123,7 @@ func New(cfg Config, store Store, live Live, auth Authenticator) *Bridge {
 // waits for it waits until its time is up.
 func (b *Bridge) tell(n Notice) {
 	go b.guard.Run("notice", func() {
-		ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 		defer cancel()
 		if err := b.live.Tell(ctx, n); err != nil && !errors.Is(err, ErrClosed) {
 			b.log.Warn("another machine was not told of a message's progress", "id", n.ID, "error", err)
@@ -185,7 +164,7 @@ func (b *Bridge) Draining() bool { return b.draining.Load() }
 // MaxBytes is the largest event and frame, bytes.
 func (b *Bridge) MaxBytes() int { return b.cfg.MaxBytes }
 
-// Refusals bounds what is written of callers who have proven nothing, here and at
+// Refusals bounds what is written of unauthenticated callers, here and at
 // the edge.
 func (b *Bridge) Refusals() *Refusals { return b.refusals }
 

@@ -67,9 +67,15 @@ func parseCursor(s string) (c cursor, err error) {
 // maxCursorBytes is more than the longest cursor of ours has.
 const maxCursorBytes = 80
 
-// validLife holds a life's name to what Store.Life promises.
-func validLife(s string) bool {
-	if len(s) < 4 || len(s) > 12 {
+// validLife reports whether s has the form of Store.Life.
+func validLife(s string) bool { return base36(s, 12) }
+
+// ValidEpoch reports whether s has the form of Store.Epoch.
+func ValidEpoch(s string) bool { return base36(s, 16) }
+
+// base36 reports whether s has 4 to most characters of [0-9a-z].
+func base36(s string, most int) bool {
+	if len(s) < 4 || len(s) > most {
 		return false
 	}
 	for i := range len(s) {

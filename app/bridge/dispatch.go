@@ -66,6 +66,13 @@ func closeCode(payload []byte) wire.CloseCode {
 	return wire.CloseCode(binary.BigEndian.Uint16(payload))
 }
 
+// What a client may send, in frames: so many a second for long, and so many at once. An
+// app sends a few a minute; a device that comes back sends what it has kept at once.
+const (
+	frameRate  = 100
+	frameBurst = 1000
+)
+
 // fragmentsAFrame is how many fragments count as one frame, empty ones apart.
 // Libraries send a large message in pieces, and how many pieces with something in
 // them a message may have is bounded by how large it may be; of empty ones there
@@ -174,7 +181,7 @@ func (s *Session) send(f *wire.Send) {
 		s.refuse(f.Ref, p)
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.b.cfg.WriteTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
 	o, err := s.sendEvent(ctx, f.Ref, e)
 	if err != nil {
@@ -217,7 +224,7 @@ func (s *Session) plainText(payload []byte) {
 	default:
 		e.To.User = m.ToUserID
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.b.cfg.WriteTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
 	if _, err := s.sendEvent(ctx, "", e); err != nil {
 		s.refuse("", frameProblem(err))

@@ -1,6 +1,34 @@
 package bridge
 
-import "time"
+import (
+	"time"
+
+	"hookbridge/app/wire"
+)
+
+// expiryWarningTime is how long before the end of its token a session is told
+// (token_expiring): enough for an app to fetch another token from its backend.
+const expiryWarningTime = time.Minute
+
+// expire ends the session with 4401 once its token has expired, and before that warns
+// of it once. It reports whether the session is ending; mu is held.
+func (s *Session) expire(wall time.Time) bool {
+	left := s.identity.Expires.Sub(wall)
+	if left <= 0 {
+		s.end(wire.CloseUnauthorized, "the token has expired", true)
+		return true
+	}
+	if s.warning.take(wall) && !s.plain {
+		s.push(own(wire.TokenExpiring{InMs: left.Milliseconds()}.Frame()))
+	}
+	return s.ending != nil // a full queue ends it, too
+}
+
+// planExpiry plans the warning before a new token's end, and sets the timer; mu is held.
+func (s *Session) planExpiry() {
+	s.warning.plan(s.b.cfg.Now(), s.identity.Expires, expiryWarningTime)
+	s.arm()
+}
 
 // warnSpacing is the least time between two token_expiring frames of one
 // session, however short its tokens live. A client that answers each at once

@@ -8,7 +8,8 @@ import (
 	"hookbridge/app/wire"
 )
 
-// tick is the session's one timer: heartbeat, silence, and the token's end.
+// tick is the session's one timer: the token's end (expiry.go), silence, and the
+// heartbeat.
 func (s *Session) tick() {
 	defer s.recoverPanic()
 	s.mu.Lock()
@@ -17,28 +18,17 @@ func (s *Session) tick() {
 		return
 	}
 	now, wall := time.Now(), s.b.cfg.Now()
-	left := s.identity.Expires.Sub(wall)
-	if left <= 0 {
-		s.end(wire.CloseUnauthorized, "the token has expired", true)
+	if s.expire(wall) {
 		return
 	}
 	if !s.oneWay && now.Sub(s.heard) > 2*s.b.cfg.PingEvery+s.b.cfg.PingEvery/2 {
 		s.end(wire.CloseInternal, "nothing heard for too long", false)
 		return
 	}
-	if s.warning.take(wall) && !s.plain {
-		s.push(own(wire.TokenExpiring{InMs: left.Milliseconds()}.Frame()))
-	}
 	if !now.Before(s.pingAt) {
 		s.pingAt = now.Add(s.b.cfg.PingEvery)
 		s.push(item{}) // an empty item is a ping
 	}
-	s.arm()
-}
-
-// planExpiry plans the warning before a new token's end, and sets the timer; mu is held.
-func (s *Session) planExpiry() {
-	s.warning.plan(s.b.cfg.Now(), s.identity.Expires, s.b.cfg.ExpiryWarning)
 	s.arm()
 }
 

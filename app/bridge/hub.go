@@ -6,6 +6,52 @@ import (
 	"sync"
 )
 
+// Hub is this machine's sessions, as a Store and a Live see them: it hears what they
+// have to tell, and it is the only table of who is connected here. Calls may come at
+// the same time from many goroutines, but those for one log come in the order of its
+// sequences, never two at a time for the same log. No call blocks. A Deliver may be
+// missing, or come late or twice: sessions find the missing sequence and read it from
+// the store.
+type Hub interface {
+	// Deliver hands a message of user's mailbox (or a never stored one to
+	// user) to the user's live sessions on this machine and returns how many
+	// it went to.
+	Deliver(user string, d Delivery) (sessions int)
+	// DeliverAll does the same for a message to all.
+	DeliverAll(d Delivery) (sessions int)
+	// Notify tells this machine's sessions of something they must act on. A
+	// recall comes after the Deliver of the message. NoticeErased ends the presence
+	// of all sessions that Joined has told of before (of the one that it names).
+	Notify(n Notice)
+	// Behind tells that the user's sessions (everybody's where user is empty)
+	// may have been told nothing of messages up to head, because machines lost
+	// sight of each other: those that are not there yet read them from the
+	// store.
+	Behind(user string, head Position)
+	// NewLife tells that the store lives another life than before: it may have
+	// gone back in time. Each session here asks LifeEnd how far what it has seen
+	// still holds. It comes before any Deliver of that life.
+	NewLife(life string)
+
+	// Joined tells that a session was let in with the token that it has now. It comes
+	// before Join returns; also when Join's caller no longer waits. A session that is
+	// not registered here, or has left, is ignored.
+	Joined(m Member)
+	// Left ends a session's presence and reports whether it was present: let in, and
+	// not erased since.
+	Left(user, session string) (wasPresent bool)
+	// Members lists the user's sessions here that were let in and are still there,
+	// each with the token that it was let in with last, oldest first.
+	Members(user string) []Member
+	// AllMembers does the same for all users, in any order.
+	AllMembers() []Member
+	// Count counts the user's sessions here (everybody's where user is empty), those
+	// that are about to join too, without the ones excepted.
+	Count(user string, except []string) int
+	// DeliveryLogs returns what the user's live sessions here have been given so far.
+	DeliveryLogs(user string) []DeliveryLog
+}
+
 // hub is the one table of this machine's sessions. A session is registered before
 // it joins, and is removed after it has left.
 type hub struct {

@@ -66,3 +66,39 @@ func (s *Session) recall(n *Notice) {
 	}
 	s.push(item{gone: n})
 }
+
+// NoticeKind is what a Notice is about.
+type NoticeKind string
+
+// The kinds of notices.
+const (
+	NoticeDisconnect NoticeKind = "disconnect" // an operator ends Session, or all of User's
+	NoticeRevoked    NoticeKind = "revoked"    // Revocation covers some tokens of User
+	NoticeErased     NoticeKind = "erased"     // User is gone
+	NoticeRecalled   NoticeKind = "recalled"   // the message ID is taken back
+	NoticeReplaced   NoticeKind = "replaced"   // User has newer sessions than Session, and as many as may be
+	NoticeWanted     NoticeKind = "wanted"     // on the machine Asker, a caller waits for User to come to Status with the message ID
+	NoticeReached    NoticeKind = "reached"    // on another machine, Sessions of User have come to Status with the message ID
+)
+
+// Notice is something that live sessions must act on, on whichever machine they
+// are.
+type Notice struct {
+	Kind       NoticeKind `json:"kind"`
+	User       string     `json:"user,omitempty"` // whose sessions; empty: everybody's
+	Session    string     `json:"session,omitempty"`
+	Revocation Revocation `json:"revocation,omitzero"`
+	// ID, Mailbox and Broadcast tell which message was recalled, and its place
+	// in one of User's logs; both are 0 for one that was never stored.
+	ID        string `json:"id,omitempty"`
+	Mailbox   uint64 `json:"mailbox,omitzero"`
+	Broadcast uint64 `json:"broadcast,omitzero"`
+	// To is the one machine that is to hear of it, by the name that an Asker
+	// gave; empty: every one.
+	To       string `json:"to,omitempty"`
+	Status   Status `json:"status,omitempty"`
+	Sessions int    `json:"sessions,omitzero"`
+	// Asker is the machine that the notice comes from, where it is not this
+	// one. A Live that spans machines sets it.
+	Asker string `json:"asker,omitempty"`
+}

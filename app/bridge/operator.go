@@ -116,17 +116,6 @@ func (o Operator) Disconnect(ctx context.Context, user, session string) (err err
 	return o.b.live.Tell(ctx, Notice{Kind: NoticeDisconnect, User: user, Session: session})
 }
 
-// Revoke ends a user's tokens, and the sessions that live by them.
-func (o Operator) Revoke(ctx context.Context, user string, r Revocation) (err error) {
-	defer func() {
-		o.note("revoke", err, slog.String("of", user), slog.String("revoked_token_id", r.TokenID), slog.Time("issued_before", r.IssuedBefore))
-	}()
-	if err := checkName("user", user); err != nil {
-		return err
-	}
-	return o.b.store.Revoke(ctx, user, r)
-}
-
 // Recall takes an event back. ErrUnknown.
 func (o Operator) Recall(ctx context.Context, id string) (err error) {
 	defer func() { o.note("recall", err, slog.String("id", id)) }()

@@ -1,6 +1,9 @@
 package bridge
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // outcome makes the answer to an event out of its receipt. For a first Append it says
 // whom the message went to; for a duplicate, how far the message has come by now.
@@ -61,70 +64,6 @@ func (b *Bridge) outcome(ctx context.Context, m *Message, r Receipt) Outcome {
 	return o
 }
 
-// await returns when every recipient who was online has come to the level of w, when
-// ctx ends, or when the machine is about to stop.
-func (b *Bridge) await(ctx context.Context, w *wait, m *Message, r *Receipt) {
-	elsewhere := 0
-	switch {
-	case r.Duplicate:
-		if !b.expectAgain(ctx, w, m, r) {
-			return
-		}
-	case m.To.All:
-		elsewhere = r.Sessions // the machines that have them will tell whose they are
-	default:
-		for i := range r.Recipients {
-			if rc := &r.Recipients[i]; rc.Sessions > 0 {
-				b.waits.expect(w, rc.User, awaited{mailbox: rc.Seq, sessions: rc.Sessions, status: StatusSent})
-			}
-		}
-	}
-	b.waits.allKnown(w, elsewhere)
-	select {
-	case <-w.done:
-	case <-ctx.Done():
-	}
-}
-
-// expectAgain waits for those who have an event that was appended earlier. An ack that
-// comes after holding has asked for their status and before the wait is set up would be
-// missed: so the store is asked once more afterwards. It returns false where that fails.
-func (b *Bridge) expectAgain(ctx context.Context, w *wait, m *Message, r *Receipt) bool {
-	if m.To.All {
-		for _, user := range b.hub.present() {
-			b.hub.expect(w, user, awaited{broadcast: r.Broadcast})
-		}
-		return true
-	}
-	for i, h := range b.holding(ctx, m.ID, r.Recipients) {
-		rc := &r.Recipients[i]
-		u := awaited{mailbox: rc.Seq, sessions: h.sessions, status: h.status}
-		if u.sessions == 0 {
-			continue
-		}
-		if rc.Acked {
-			u.status = StatusAcked
-		}
-		b.waits.expect(w, rc.User, u)
-		b.hub.expect(w, rc.User, u)
-		if err := b.live.Tell(ctx, Notice{Kind: NoticeWanted, User: rc.User, ID: m.ID, Mailbox: rc.Seq, Status: w.level}); err != nil {
-			return false
-		}
-	}
-	// The event is stored already, so that Append stores nothing: it answers as for any
-	// duplicate, with who has acked it by now.
-	again, err := b.store.Append(ctx, m)
-	if err != nil {
-		return false
-	}
-	for i := range again.Recipients {
-		if rc := &again.Recipients[i]; rc.Acked {
-			b.waits.acked(rc.User, Position{Mailbox: rc.Seq})
-		}
-	}
-	return true
-}
-
 // holders are the sessions of one user that have a message, and how far the
 // furthest of them is with it.
 type holders struct {
@@ -178,4 +117,16 @@ func (o *Outcome) reached(users map[string]*awaited) {
 			o.Status = u.status
 		}
 	}
+}
+
+// Outcome is the truthful answer to one event.
+type Outcome struct {
+	ID         string
+	Status     Status
+	Sessions   int // live sessions it went to
+	Duplicate  bool
+	Expires    time.Time // zero if never stored
+	Several    bool      // the target may be several users: Recipients and Online count them
+	Recipients int
+	Online     int
 }

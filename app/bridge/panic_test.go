@@ -185,6 +185,9 @@ func identity(user string) *bridge.Identity {
 }
 
 func TestAPanicEndsItsOwnSessionWith1011AndNobodyElses(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	send := `{"type":"send","ref":"r","to":{"user":"v"},"event":{"type":"t"}}`
 	for name, breakIt := range map[string]func(f *fragile, c *breaking){
 		"reading":         func(_ *fragile, c *breaking) { c.reads.Store(true); c.in <- "x" },

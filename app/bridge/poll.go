@@ -34,7 +34,7 @@ func (b *Bridge) Poll(ctx context.Context, id Identity, after string, patience t
 		return Polled{}, ErrDraining
 	}
 	b.enterMu.Lock()
-	delete(b.greeting, c)
+	delete(b.unauthenticated, c)
 	b.enterMu.Unlock()
 	begun := false
 	defer func() {

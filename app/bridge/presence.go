@@ -60,7 +60,7 @@ func (s *Session) tellGone() {
 	if s.comeTold != nil {
 		<-s.comeTold // which ends in time
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
 	// An answer that does not come counts as nobody: when the timer is due it is asked again.
 	if ps, err := b.live.Presence(ctx, []string{s.user}); err != nil || ps[0].Sessions == 0 {
@@ -69,7 +69,7 @@ func (s *Session) tellGone() {
 }
 
 func (b *Bridge) arm(user string, due time.Time, begin bool, cs ...Callback) {
-	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
 	if _, err := b.cfg.Outbox.Arm(ctx, user, due, begin, cs...); err != nil && !errors.Is(err, ErrClosed) {
 		b.log.Warn("backends are told late, or not at all, that a user has come or gone", "error", err)

@@ -9,18 +9,6 @@ import (
 	"hookbridge/app/wire"
 )
 
-// Outcome is the truthful answer to one event.
-type Outcome struct {
-	ID         string
-	Status     Status
-	Sessions   int // live sessions it went to
-	Duplicate  bool
-	Expires    time.Time // zero if never stored
-	Several    bool      // the target may be several users: Recipients and Online count them
-	Recipients int
-	Online     int
-}
-
 // PublishRequest is an event of a backend, on its way to Publish.
 type PublishRequest struct {
 	ID        string            // the webhook's id, or the event's own in a batch; see Sender.EventID
@@ -29,23 +17,6 @@ type PublishRequest struct {
 	Event     wire.Event
 	Sender    Sender // whose key signed it
 }
-
-// Wait is how long a caller wants to wait until the event has come how far. The
-// zero Wait waits for nothing.
-type Wait struct {
-	For     Status // StatusReceived or StatusAcked
-	Timeout time.Duration
-	// Caller ends the wait early when it ends, as it does when whoever waits for
-	// the answer hangs up; nil never ends.
-	Caller context.Context
-	// Stored, where set, is called once, after the events were stored (or
-	// refused) and before the wait: what was held for the storing can be given
-	// back to others then.
-	Stored func()
-}
-
-// MaxWait bounds Wait.Timeout.
-const MaxWait = 30 * time.Second
 
 // Published is one answer of PublishMany.
 type Published struct {

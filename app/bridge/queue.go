@@ -120,9 +120,7 @@ func (s *Session) reply(f wire.Frame) {
 // push queues an item and sees that a writer runs; mu is held.
 func (s *Session) push(it item) bool {
 	n := it.size()
-	if len(s.queue) >= s.b.cfg.QueueFrames || s.queued+n > s.b.cfg.QueueBytes {
-		s.b.metrics.overflows.Inc()
-		s.end(wire.CloseSlow, "too slow: the queue overflowed; reconnect with the last cursor", false)
+	if s.overflowed(n) {
 		return false
 	}
 	if s.queue == nil {

@@ -59,17 +59,3 @@ func (s *Session) renew(ctx context.Context, id Identity) error {
 	s.planExpiry()
 	return nil
 }
-
-// revoked ends the session where a revocation covers its token. While a newer
-// token is on its way, the older one decides only if the newer does not come in.
-func (s *Session) revoked(r Revocation) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	covers := func(id *Identity) bool { return r.Covers(id.TokenID, id.Issued) }
-	switch {
-	case s.next == nil && covers(&s.identity), s.next != nil && covers(s.next):
-		s.end(wire.CloseForbidden, ErrRevoked.Error(), false)
-	case s.next != nil && covers(&s.identity):
-		s.suspect = true
-	}
-}

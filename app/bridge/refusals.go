@@ -18,8 +18,7 @@ const (
 	maxRefusalKinds = 100
 )
 
-// Refusals keeps callers who have not proven who they are from filling the log
-// and the audit log: of each kind of refusal some a second are written in full,
+// Refusals keeps unauthenticated callers from filling the log and the audit log: of each kind of refusal some a second are written in full,
 // the others are counted, and the count is written. Metrics count all of them.
 // Safe for concurrent use; a nil *Refusals lets everything be written.
 type Refusals struct {

@@ -17,6 +17,9 @@ import (
 // A replay of more than one page takes time, in which messages may expire that were
 // there when it began.
 func TestAFreshDeviceIsToldOfWhatExpiresDuringItsReplayOnly(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	var elapsed atomic.Int64
 	now := func() time.Time { return time.Now().Add(time.Duration(elapsed.Load())) }
 	store := openStore(t, sqlite.Options{Now: now})

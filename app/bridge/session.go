@@ -121,7 +121,7 @@ func (b *Bridge) newSession(conn Conn, id Identity, h Handshake) *Session {
 		b: b, conn: conn, id: "ses_" + ulid.Make().String(), user: id.User, plain: h.Plain,
 		transport: h.Transport, oneWay: h.OneWay,
 		since: b.cfg.Now(), identity: id,
-		frames:  rate.NewLimiter(rate.Limit(b.cfg.FrameRate), b.cfg.FrameBurst),
+		frames:  rate.NewLimiter(frameRate, frameBurst),
 		reading: true, heard: now, pingAt: now.Add(b.cfg.PingEvery),
 	}
 }
@@ -132,7 +132,7 @@ func (s *Session) join(after string) (err error) {
 	defer s.recoverPanic()
 	b := s.b
 	b.hub.add(s)
-	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	err = s.begin(ctx, after)
 	cancel()
 	if code, reason := endingOf(err); code != 0 {
@@ -203,7 +203,7 @@ func (s *Session) leave() {
 	}()
 	s.conn.Abort()
 	log.end(s.leftAt)
-	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.WriteTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
 	if err := b.live.Leave(ctx, log); err != nil && !errors.Is(err, ErrClosed) {
 		b.log.Warn("presence was not withdrawn; it will lapse", "session", s.id, "error", err)
@@ -233,7 +233,7 @@ func (s *Session) end(code wire.CloseCode, reason string, flush bool) {
 	if s.writing {
 		// A write that is stuck must not hold the end up for long; one that
 		// moves again within the grace lets the client read the close code.
-		s.conn.ExpireWrite(time.Now().Add(s.b.cfg.SlowGrace))
+		s.conn.ExpireWrite(time.Now().Add(slowGrace))
 	}
 	s.ready = true
 	s.wakeWriter()

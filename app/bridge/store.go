@@ -135,21 +135,6 @@ type SeenAt struct {
 	At      time.Time
 }
 
-// Revocation says which tokens of a user are no longer good; exactly one member
-// is set.
-type Revocation struct {
-	TokenID      string    `json:"tokenId,omitempty"` // the one with this jti
-	IssuedBefore time.Time `json:"issuedBefore"`      // all issued before; those without iat too
-}
-
-// Covers reports whether the revocation ends a token.
-func (r Revocation) Covers(tokenID string, issuedAt time.Time) bool {
-	if r.TokenID != "" {
-		return tokenID == r.TokenID
-	}
-	return issuedAt.Before(r.IssuedBefore)
-}
-
 // Bounds of what a store keeps and lists.
 const (
 	MaxGroupMembers = 10_000 // members of one group

@@ -55,6 +55,9 @@ func TestNoLimitOfSendsIsNoLimit(t *testing.T) {
 }
 
 func TestTheMemoryOfUsersWhoSendIsBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	l := newUserLimits(1, 0)
 	now := time.Now()
 	for i := range maxLimitedUsers + 10 {

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -278,3 +279,84 @@ func (ws *waits) endAll() {
 		}
 	}
 }
+
+// await returns when every recipient who was online has come to the level of w, when
+// ctx ends, or when the machine is about to stop.
+func (b *Bridge) await(ctx context.Context, w *wait, m *Message, r *Receipt) {
+	elsewhere := 0
+	switch {
+	case r.Duplicate:
+		if !b.expectAgain(ctx, w, m, r) {
+			return
+		}
+	case m.To.All:
+		elsewhere = r.Sessions // the machines that have them will tell whose they are
+	default:
+		for i := range r.Recipients {
+			if rc := &r.Recipients[i]; rc.Sessions > 0 {
+				b.waits.expect(w, rc.User, awaited{mailbox: rc.Seq, sessions: rc.Sessions, status: StatusSent})
+			}
+		}
+	}
+	b.waits.allKnown(w, elsewhere)
+	select {
+	case <-w.done:
+	case <-ctx.Done():
+	}
+}
+
+// expectAgain waits for those who have an event that was appended earlier. An ack that
+// comes after holding has asked for their status and before the wait is set up would be
+// missed: so the store is asked once more afterwards. It returns false where that fails.
+func (b *Bridge) expectAgain(ctx context.Context, w *wait, m *Message, r *Receipt) bool {
+	if m.To.All {
+		for _, user := range b.hub.present() {
+			b.hub.expect(w, user, awaited{broadcast: r.Broadcast})
+		}
+		return true
+	}
+	for i, h := range b.holding(ctx, m.ID, r.Recipients) {
+		rc := &r.Recipients[i]
+		u := awaited{mailbox: rc.Seq, sessions: h.sessions, status: h.status}
+		if u.sessions == 0 {
+			continue
+		}
+		if rc.Acked {
+			u.status = StatusAcked
+		}
+		b.waits.expect(w, rc.User, u)
+		b.hub.expect(w, rc.User, u)
+		if err := b.live.Tell(ctx, Notice{Kind: NoticeWanted, User: rc.User, ID: m.ID, Mailbox: rc.Seq, Status: w.level}); err != nil {
+			return false
+		}
+	}
+	// The event is stored already, so that Append stores nothing: it answers as for any
+	// duplicate, with who has acked it by now.
+	again, err := b.store.Append(ctx, m)
+	if err != nil {
+		return false
+	}
+	for i := range again.Recipients {
+		if rc := &again.Recipients[i]; rc.Acked {
+			b.waits.acked(rc.User, Position{Mailbox: rc.Seq})
+		}
+	}
+	return true
+}
+
+// Wait is how long a caller wants to wait until the event has come how far. The
+// zero Wait waits for nothing.
+type Wait struct {
+	For     Status // StatusReceived or StatusAcked
+	Timeout time.Duration
+	// Caller ends the wait early when it ends, as it does when whoever waits for
+	// the answer hangs up; nil never ends.
+	Caller context.Context
+	// Stored, where set, is called once, after the events were stored (or
+	// refused) and before the wait: what was held for the storing can be given
+	// back to others then.
+	Stored func()
+}
+
+// MaxWait bounds Wait.Timeout.
+const MaxWait = 30 * time.Second

@@ -248,6 +248,9 @@ func TestClosingEndsAllWaitsThoseToComeToo(t *testing.T) {
 // TestWaitsHoldUnderAllAtOnce is for the race detector, and for the maps: what
 // is removed leaves nothing behind, whatever goes on meanwhile.
 func TestWaitsHoldUnderAllAtOnce(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	var n noted
 	ws := newWaits(n.tell)
 	const callers, rounds = 8, 200

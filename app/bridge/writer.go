@@ -1,8 +1,6 @@
 package bridge
 
 import (
-	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -14,9 +12,6 @@ const (
 	// spread the cost of the system call, little enough that a slow peer's
 	// queue is seen early.
 	writeChunk = 32 << 10
-	// writeRate, bytes a second, is the slowest peer that gets a large event: one
-	// write has WriteTimeout, and this much longer for what it has to carry.
-	writeRate = 64 << 10
 	// pageCount and pageBytes bound one read of a replay.
 	pageCount = 128
 	pageBytes = 256 << 10
@@ -92,16 +87,6 @@ func (w *writer) run() {
 // closeWait is how long the peer has to answer a close frame.
 const closeWait = 2 * time.Second
 
-// fail ends a session whose socket did not take a write. What it did not get stays in
-// the mailbox for its next connection.
-func (w *writer) fail() {
-	s := w.s
-	w.broken = true
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.end(wire.CloseSlow, "the socket did not take a write in time", false)
-}
-
 // items appends frames for what was queued.
 func (w *writer) items(items []item) bool {
 	for i := range items {
@@ -160,33 +145,6 @@ func (w *writer) isDue(it *item) bool {
 	}
 	w.moveTo(Position{Mailbox: max(m, s.at.Mailbox), Broadcast: max(b, s.at.Broadcast)}, !it.skip)
 	return true
-}
-
-// readLater drops a queued message, which is then read from the store.
-func (w *writer) readLater(it *item) {
-	s := w.s
-	if it.skip {
-		s.mu.Lock()
-		if s.skip == nil {
-			s.skip = make(map[string]struct{})
-		}
-		s.skip[it.d.Message.ID] = struct{}{}
-		s.mu.Unlock()
-	}
-	w.readStore()
-}
-
-// catchUp has the session read up to head from the store, unless it is there already.
-func (w *writer) catchUp(head Position) {
-	if !w.s.at.Covers(head) {
-		w.readStore()
-	}
-}
-
-func (w *writer) readStore() {
-	w.s.mu.Lock()
-	defer w.s.mu.Unlock()
-	w.s.reading, w.s.moreStored = true, true
 }
 
 // moveTo moves the session's place on. What lies between is noted as passed
@@ -289,7 +247,7 @@ func (w *writer) flush() bool {
 	if len(w.buf) == 0 {
 		return true
 	}
-	err := s.conn.Write(w.buf, time.Now().Add(s.b.cfg.WriteTimeout+time.Duration(len(w.buf))*time.Second/writeRate))
+	err := s.conn.Write(w.buf, time.Now().Add(writeTimeout+time.Duration(len(w.buf))*time.Second/writeRate))
 	w.buf = w.buf[:0]
 	return err == nil
 }
@@ -315,65 +273,4 @@ func (w *writer) nextWrite() (h heartbeat, ping bool) {
 		s.logWrite(place, s.count)
 	}
 	return heartbeat{place, s.count, s.rewinds}, ping
-}
-
-// pull appends one page of what is stored; at the head of both logs the
-// session goes live, unless something was stored meanwhile.
-func (w *writer) pull() bool {
-	s := w.s
-	page := s.page
-	s.page = nil
-	if page == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), s.b.cfg.WriteTimeout)
-		p, err := s.b.store.Read(ctx, s.user, s.life, s.at, pageCount, pageBytes)
-		if errors.Is(err, ErrOtherLife) {
-			if err = w.rejoin(ctx); err == nil {
-				cancel()
-				return !w.broken // the page is read in the next turn
-			}
-		}
-		cancel()
-		if err != nil {
-			s.b.log.Warn("a replay stopped; its client will resume", "session", s.id, "error", err)
-			s.Close(endingOf(err))
-			return true
-		}
-		page = &p
-	}
-	w.gap(page)
-	for i := range page.Deliveries {
-		d := &page.Deliveries[i]
-		skip := s.skipped(d.Message.ID)
-		w.moveTo(s.at.Max(Position{Mailbox: d.Mailbox, Broadcast: d.Broadcast}), !skip)
-		if skip {
-			continue
-		}
-		w.event(d, d.Mailbox <= s.replay.Mailbox && d.Broadcast <= s.replay.Broadcast)
-		if len(w.buf) >= writeChunk && !w.flush() {
-			return false
-		}
-	}
-	w.moveTo(s.at.Max(page.Next()), false)
-	if page.More {
-		return true
-	}
-	s.mu.Lock()
-	if !s.moreStored {
-		s.reading = false
-		s.skip = nil // whatever it named is read or gone
-		s.told.pending = nil
-	}
-	s.mu.Unlock()
-	return true
-}
-
-// skipped tells whether a message names this session in its except, once.
-func (s *Session) skipped(id string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.skip[id]; !ok {
-		return false
-	}
-	delete(s.skip, id)
-	return true
 }

@@ -60,7 +60,7 @@ func (c *DevCmd) Run(ctx context.Context, streams Streams) (err error) {
 	s.CallbackURL, s.CallbackSecret = server.Secret(backend.url), server.Secret(secrets.CallbackSecret)
 	s.AllowedOrigins = []string{base, "http://localhost:" + port}
 	s.ConnectRate, s.UserRate, s.UserBytes = 0, 0, 0 // everybody has one address, and tries things out
-	s.MaxSessions, s.MaxPending, s.DrainTimeout = 1000, 256, 3*time.Second
+	s.MaxSessions, s.MaxUnauthenticatedPerAddress, s.DrainTimeout = 1000, 256, 3*time.Second
 	demo := &server.Demo{
 		BridgeURL: base, WebhookSecret: secrets.WebhookSecret, TokenSecret: secrets.JWTSecret,
 		Client: &http.Client{Timeout: 10 * time.Second}, Callbacks: backend.heard,

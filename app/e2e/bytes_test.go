@@ -306,6 +306,7 @@ func FuzzEveryWayOut(f *testing.F) {
 }
 
 func TestOddDataSurvivesRedisAndEachArchive(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	redis := redistest.Start(t)
 	first := start(t, func(s *server.Settings) { s.RedisURL, s.RedisPrefix = server.Secret(redis.URL()), "one" })

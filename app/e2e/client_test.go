@@ -41,6 +41,7 @@ func clientSnippets(t *testing.T, base, token string) (typescript, react, native
 // What a new user does: install the packed client, paste the README's lines,
 // compile them by the strictest rules, and get a first message.
 func TestTheClientSnippetsOfTheReadmeGetTheirFirstMessage(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	base := dev(t)
 	p := webtest.New(t)

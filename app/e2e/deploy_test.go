@@ -98,6 +98,7 @@ func TestTheDashboardAsksForWhatABridgeTells(t *testing.T) {
 
 // The commands by which a store moves are run as they stand.
 func TestTheMoveThatIsDescribedMovesAStore(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	blocks := regexp.MustCompile("(?s)```sh\n(hookbridge export.*?)```").FindAllStringSubmatch(deployed(t, "README.md"), -1)
 	if len(blocks) != 1 {

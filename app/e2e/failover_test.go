@@ -19,6 +19,7 @@ func counted(n int) string {
 // A replica that lagged takes over while sessions are live on both machines. Each is
 // told, reads what the store has, and skips nothing that was answered afterwards.
 func TestALaggingReplicaThatTakesOverIsToldToSessionsThatAreLive(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	p := redistest.StartPair(t)
 	m := onRedis(t, p.URL(), p.URL())

@@ -29,6 +29,7 @@ func (w *world) insist(user string, n int) {
 }
 
 func TestRedisIsAwayAndComesBack(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	r := redistest.Start(t)
 	m := onRedis(t, r.URL(), r.URL(), r.URL())
@@ -91,6 +92,7 @@ func TestARedisThatHangsIsToldOfInTime(t *testing.T) {
 // While one machine is cut off from Redis, what others publish is stored; it
 // reaches the cut-off machine's session when the network heals, in order.
 func TestAMachineThatIsCutOffFromRedisCatchesUp(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	r := redistest.Start(t)
 	proxy := redistest.NewProxy(t, r.Addr)
@@ -149,6 +151,7 @@ func TestAMachineThatIsCutOffFromRedisCatchesUp(t *testing.T) {
 // cursor and misses nothing of what was answered with 202, whichever machine took
 // it. The dead machine's sessions leave presence.
 func TestAMachineThatIsKilledLosesNothing(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	r := redistest.Start(t)
 	env := []string{"BRIDGE_REDIS_URL=" + r.URL(), "BRIDGE_REDIS_PREFIX=e2e"}

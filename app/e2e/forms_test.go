@@ -12,6 +12,7 @@ import (
 )
 
 func TestAMessageToAGroupReachesItsMembersThoseAwayToo(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := start(t)
 	w.done("PUT", "/v1/groups/ward-3/members/stored", "")
@@ -97,6 +98,7 @@ func TestANewerMessageOfATopicTakesThePlaceOfTheOlderUnackedOne(t *testing.T) {
 }
 
 func TestABatchHasOneSignatureOneResultEachAndABadItemSinksNoOther(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := start(t)
 	s := w.connect("patient-1", "")

@@ -15,6 +15,7 @@ import (
 // race many times over; none of them may ever lose, repeat or hang.
 
 func TestClientsThatConnectWhileTheMachineDrainsAllEnd(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := start(t)
 	var ended, refused, connected atomic.Int64
@@ -61,6 +62,7 @@ func TestClientsThatConnectWhileTheMachineDrainsAllEnd(t *testing.T) {
 }
 
 func TestARefreshAtTheMomentOfExpiryEitherHoldsOrEndsTheSession(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := start(t)
 	var held, over atomic.Int64
@@ -111,6 +113,7 @@ func TestARefreshAtTheMomentOfExpiryEitherHoldsOrEndsTheSession(t *testing.T) {
 // Sessions of one user come and go while events arrive: what was answered with
 // sent or queued is read in the end by the one who stays, once and in order.
 func TestTheLastSessionOutLeavesNothingBehind(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := start(t)
 	stays := w.connect("patient-1", "").pump()

@@ -37,6 +37,7 @@ func bearerGet(path, token string) string {
 // A poll or a wait would last for 30 s by itself, a stream for ever: longer than
 // the test waits for its end.
 func TestACallerWhoHangsUpIsLetGo(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, w, other *world) {
 		tok := token(t, "patient-1", time.Hour, "")
@@ -102,6 +103,7 @@ func TestWhatIsSentBehindAPollIsAnsweredAfterIt(t *testing.T) {
 // Behind more than is read ahead a hang-up would not be seen: the poll is answered
 // while its caller is there.
 func TestAPollBehindWhichMuchIsSentIsAnsweredAtOnce(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := start(t)
 	const more = 1000
@@ -123,6 +125,7 @@ func TestAPollBehindWhichMuchIsSentIsAnsweredAtOnce(t *testing.T) {
 }
 
 func TestHeldPollsMakeRoomAndNeverTakeAPlace(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, w, other *world) {
 		tok := token(t, "patient-1", time.Hour, "")
@@ -181,8 +184,9 @@ func TestHeldPollsMakeRoomAndNeverTakeAPlace(t *testing.T) {
 }
 
 func TestThoseWhoWaitHoldNoPlaceOfTheirSender(t *testing.T) {
+	heavy(t)
 	t.Parallel()
-	w := start(t, func(s *server.Settings) { s.MaxUnproven = 5000 })
+	w := start(t, func(s *server.Settings) { s.MaxUnauthenticated = 5000 })
 	s := w.connect("patient-1", "").pump()
 	const waiters = 300 // more than a sender may have under way
 	answered := make(chan error, waiters)
@@ -218,6 +222,7 @@ func TestThoseWhoWaitHoldNoPlaceOfTheirSender(t *testing.T) {
 }
 
 func TestASendersRateCountsEventsInAllForms(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	for _, form := range []string{"batch", "cloud batch"} {
 		w := withSenders(t, `,"rate":{"perSecond":1,"burst":5}`)

@@ -21,6 +21,7 @@ func onBoth(t *testing.T, test func(t *testing.T, change ...func(*server.Setting
 }
 
 func TestIDsOfNamedSendersAreApart(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	onBoth(t, func(t *testing.T, change ...func(*server.Settings)) {
 		w := withSenders(t, "", change...)
@@ -76,6 +77,7 @@ func TestIDsOfNamedSendersAreApart(t *testing.T) {
 }
 
 func TestAnEventOfABatchMayHaveTheBatchsOwnID(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	onBoth(t, func(t *testing.T, change ...func(*server.Settings)) {
 		w := withSenders(t, "", change...)

@@ -14,6 +14,7 @@ import (
 // The largest event that can be set reaches every kind of reader: live and
 // replayed, over a socket, in plain mode, as a stream and in a poll.
 func TestTheLargestEventsReachEverybody(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	largest := func(s *server.Settings) { s.MaxBytes = 4 << 20 }
 	t.Run("on SQLite", func(t *testing.T) { testLargestEvents(t, start(t, largest)) })
@@ -106,6 +107,7 @@ func testLargestEvents(t *testing.T, w *world) {
 // The client of this test sends a large message in fragments of 4 KiB, as many
 // libraries do: they are not held against its frame rate.
 func TestAFrameOfTheLargestSizeIsTakenFromAClient(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := start(t, func(s *server.Settings) { s.MaxBytes = 4 << 20 })
 	s := w.connectAs(token(t, "doctor-7", time.Hour, `{"send":["*"]}`), "")

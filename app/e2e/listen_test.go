@@ -9,6 +9,7 @@ import (
 )
 
 func TestSendAndListenMeetInTheRealProgram(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := start(t)
 	ctx, stop := context.WithCancel(t.Context())

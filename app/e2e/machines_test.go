@@ -87,6 +87,7 @@ func (w *world) uniqueID() string {
 }
 
 func TestReceiptsAndWaitsSpanMachines(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	_, m := three(t)
 	m[1].acking("acks")
@@ -119,6 +120,7 @@ func TestReceiptsAndWaitsSpanMachines(t *testing.T) {
 }
 
 func TestOperatorsReachSessionsOnAnyMachine(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	_, m := three(t)
 	a, b := m[1].connect("patient-1", ""), m[2].connect("patient-1", "")
@@ -170,6 +172,7 @@ func TestOperatorsReachSessionsOnAnyMachine(t *testing.T) {
 }
 
 func TestTheSessionLimitHoldsOverAllMachines(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	r := redistest.Start(t)
 	var m machines
@@ -194,6 +197,7 @@ func TestTheSessionLimitHoldsOverAllMachines(t *testing.T) {
 // A session that goes from machine to machine while events are fired at all of
 // them sees each once by its id, in order, with no hole.
 func TestASessionThatMovesBetweenMachinesUnderLoadMissesNothing(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	_, m := three(t)
 	const total = 600

@@ -48,6 +48,14 @@ func parallel() {
 	}
 }
 
+// heavy marks a test that takes seconds and is not run with -short.
+func heavy(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
+}
+
 // leaks finds goroutines that do not end with the tests. They have as long as a test
 // has for anything else: on a busy machine much of them is just about to end.
 func leaks() (err error) {

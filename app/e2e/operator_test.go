@@ -65,6 +65,7 @@ type presenceReply struct {
 }
 
 func TestPresenceTellsOneManyAndByHeadAlone(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := start(t)
 	path := "/v1/users/patient%2F42%20%C3%A9/presence"
@@ -96,6 +97,7 @@ func TestPresenceTellsOneManyAndByHeadAlone(t *testing.T) {
 }
 
 func TestASessionListNamesEachSessionAndOneOrAllAreEndedWith4403(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := start(t)
 	a, b, other := w.connect("patient-1", ""), w.connect("patient-1", ""), w.connect("patient-2", "")
@@ -136,6 +138,7 @@ func issuedToken(t testing.TB, user, id string, issued time.Time) string {
 }
 
 func TestARevocationEndsLiveSessionsRefusesLaterOnesAndSurvivesARestart(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	settings := testSettings(t.TempDir())
 	w := startWith(t, settings)
@@ -187,6 +190,7 @@ type eventReply struct {
 }
 
 func TestAnEventsFateIsToldForEachRecipientAndSession(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := start(t)
 	s := w.connect("patient-1", "").pump()
@@ -334,6 +338,7 @@ func TestAGroupReachesWhomTokensNameNowAndNobodyElse(t *testing.T) {
 }
 
 func TestAnErasedUserLeavesNothingAndTheirSessionsEndWith4410(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := start(t)
 	const canary = "canary-of-an-erased-user"
@@ -443,6 +448,7 @@ func TestEachOperatorPathWantsItsAreaAndAGoodToken(t *testing.T) {
 }
 
 func TestBadOperatorRequestsAreRefusedWithTheLimitNamed(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := start(t)
 	long := strings.Repeat("x", 129)

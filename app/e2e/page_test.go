@@ -21,6 +21,7 @@ func dev(t *testing.T) string {
 }
 
 func TestTheDoctorAddsAPatientAndThePhoneRings(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	p := webtest.New(t)
 	webtest.Do(p, chromedp.EmulateViewport(1280, 900))
@@ -94,6 +95,7 @@ func TestTheDoctorAddsAPatientAndThePhoneRings(t *testing.T) {
 }
 
 func TestTwoWindowsAreTwoDevicesOfOnePatient(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	url := dev(t)
 	both, phone := webtest.New(t), webtest.New(t)
@@ -116,6 +118,7 @@ func TestTwoWindowsAreTwoDevicesOfOnePatient(t *testing.T) {
 // The README's two snippets for a page run in a page, as they are written but
 // for the address and the token.
 func TestTheSnippetsOfTheReadmeRunInABrowser(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	base := dev(t)
 	p := webtest.New(t)

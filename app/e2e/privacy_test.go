@@ -43,6 +43,7 @@ func (p *private) note(a answer) answer {
 // TestPayloadsTokensAndSecretsAreSeenNowhereElse drives every path, those that
 // fail too, at debug level, and looks for what was sent.
 func TestPayloadsTokensAndSecretsAreSeenNowhereElse(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	t.Run("on SQLite", func(t *testing.T) { testPrivacy(t, nil) })
 	t.Run("on Redis", func(t *testing.T) { testPrivacy(t, redistest.Start(t)) })

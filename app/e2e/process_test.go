@@ -101,7 +101,7 @@ func serveIn(t testing.TB, dir string, cmd *exec.Cmd, env ...string) *process {
 		}
 		return address != ""
 	})
-	p.world = &world{t: t, sent: new(atomic.Int64), base: "http://" + address, client: &http.Client{Timeout: 30 * time.Second,
+	p.world = &world{t: t, sent: new(atomic.Int64), base: "http://" + address, client: &http.Client{Timeout: 2 * patience,
 		Transport: &http.Transport{MaxIdleConnsPerHost: 100}}, logs: p.errs, stopped: true}
 	var err error
 	if p.signer, err = standardwebhooks.NewWebhook(testWebhookSecret); err != nil {
@@ -115,7 +115,7 @@ func (p *process) wait(t testing.TB) error {
 	select {
 	case err := <-p.exited:
 		return err
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * patience):
 		t.Fatal("the program does not end")
 		return nil
 	}
@@ -124,6 +124,7 @@ func (p *process) wait(t testing.TB) error {
 // The reply says stored: whatever was answered with 202 is there after the
 // process was killed in the middle of its work.
 func TestWhatWasAnsweredWith202SurvivesKill9(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	dir := t.TempDir()
 	p := serve(t, dir)
@@ -187,6 +188,7 @@ func TestWhatWasAnsweredWith202SurvivesKill9(t *testing.T) {
 }
 
 func TestSIGTERMAndSIGINTDrainAndExitWithZero(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	for _, sig := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
 		p := serve(t, t.TempDir())
@@ -259,6 +261,7 @@ func TestAFullDiskIs503AndSessionsStayUntilSpaceReturns(t *testing.T) {
 }
 
 func TestAProgramThatIsStoppedRightAfterItsStartListensNoMore(t *testing.T) {
+	heavy(t)
 	for range 20 {
 		w := start(t)
 		w.stop()

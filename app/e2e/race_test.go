@@ -13,6 +13,7 @@ import (
 // An event may be taken back while it is on its way: stored, queued, half
 // replayed, just written. Whoever was handed it is told; nobody else is.
 func TestARecallThatMeetsTheDeliveryIsToldToThoseWhoHadTheEventAndToNobodyElse(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := start(t, func(s *server.Settings) { s.SessionsByUser = 100 })
 	live := w.connect("patient-1", "").pump()
@@ -62,6 +63,7 @@ func TestARecallThatMeetsTheDeliveryIsToldToThoseWhoHadTheEventAndToNobodyElse(t
 // A revocation and a connect with what it revokes, at the same time: whichever
 // is first, no session lives on.
 func TestARevocationThatMeetsAConnectLeavesNoSessionBehind(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := start(t)
 	for round := range 60 {
@@ -89,6 +91,7 @@ func TestARevocationThatMeetsAConnectLeavesNoSessionBehind(t *testing.T) {
 // Two sessions more than may be, coming at once: the limit holds when they are
 // in, and those who stay are the newest.
 func TestSessionsThatComeAtOnceNeverStayMoreThanTheLimit(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := start(t, func(s *server.Settings) { s.SessionsByUser = 2 })
 	for range 10 {

@@ -29,6 +29,7 @@ func readmeBlocks(t *testing.T) []block {
 // and the folder (a free port, a temporary folder), and for those that deploy to
 // Fly.io, which are held against fly.toml, and make test, which runs this test.
 func TestEveryCommandOfTheReadmeDoesWhatItSays(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	dir := t.TempDir()
 	p := launch(t, nil, "dev", "--listen", "127.0.0.1:0", "--data-dir", filepath.Join(dir, "data"))

@@ -10,6 +10,7 @@ import (
 )
 
 func TestWhatWaitedIsReplayedInOrderAndThenTheSessionIsLive(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := start(t)
 	for i := range 300 {
@@ -53,6 +54,7 @@ func TestWhatWaitedIsReplayedInOrderAndThenTheSessionIsLive(t *testing.T) {
 // The promise of all promises: a client that reconnects all the time while
 // events pour in misses none and sees them in order.
 func TestAClientThatReconnectsAllTheTimeMissesNothing(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := start(t)
 	const total, senders = 2000, 4
@@ -133,6 +135,7 @@ func TestACursorThatCannotBeHonouredIsAnnouncedAsAGap(t *testing.T) {
 }
 
 func TestWhatAFullMailboxLostIsAnnounced(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := start(t, func(s *server.Settings) { s.MailboxLimit = 10 })
 	s := w.connect("patient-1", "")
@@ -166,6 +169,7 @@ func TestWhatAFullMailboxLostIsAnnounced(t *testing.T) {
 }
 
 func TestWhatExpiredIsAnnouncedToWhoAskedForIt(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := start(t)
 	s := w.connect("patient-1", "")

@@ -75,6 +75,7 @@ func (r *restored) wantNew(s *session) (last string) {
 }
 
 func TestAClientThatKnowsMoreThanARestoredStoreIsToldAndMissesNothing(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := restore(t)
 	s := w.connect("patient-1", w.cursor)
@@ -95,6 +96,7 @@ func TestAClientThatKnowsMoreThanARestoredStoreIsToldAndMissesNothing(t *testing
 }
 
 func TestWhatExpiredAfterAStoreWentBackIsToldToo(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := restore(t)
 	w.fire("brief", `{"type":"t","to":{"user":"patient-1"},"ttl":1,"data":{"n":60}}`)
@@ -114,6 +116,7 @@ func TestWhatExpiredAfterAStoreWentBackIsToldToo(t *testing.T) {
 }
 
 func TestOverAPollAndAStreamARestoredStoreIsTold(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := restore(t)
 	tok := token(t, "patient-1", time.Hour, "")
@@ -131,6 +134,7 @@ func TestOverAPollAndAStreamARestoredStoreIsTold(t *testing.T) {
 }
 
 func TestALateAckOfWhatWasLostHidesNothing(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := restore(t)
 	s := w.connect("patient-1", w.acked)
@@ -149,6 +153,7 @@ func TestALateAckOfWhatWasLostHidesNothing(t *testing.T) {
 }
 
 func TestAnIDThatWasLostIsANewOne(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := restore(t)
 	if a := w.fire("lost_0", `{"type":"t","to":{"user":"patient-1"},"data":{"n":3}}`); a.Duplicate {

@@ -130,6 +130,7 @@ func (c *rawCase) check(s *rawSocket) {
 }
 
 func TestASessionKeepsToRFC6455(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := start(t)
 	for i, c := range rawCases() {
@@ -139,6 +140,7 @@ func TestASessionKeepsToRFC6455(t *testing.T) {
 
 // The rules hold before the first frame as well.
 func TestAConnectionWithoutASessionKeepsToRFC6455(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := start(t)
 	for _, c := range rawCases() {
@@ -155,6 +157,7 @@ func TestAConnectionWithoutASessionKeepsToRFC6455(t *testing.T) {
 
 // A client that has closed has said its last word.
 func TestWhatComesAfterTheCloseFrameIsNotCarriedOut(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := start(t)
 	send := `{"type":"send","ref":"c1","to":{"user":"target"},"event":{"type":"chat","data":1}}`

@@ -222,6 +222,7 @@ func TestTheAuditHasOneLineForEachThingThatHappened(t *testing.T) {
 // One sender floods, with more connections than it may have requests under way;
 // another one's events are stored and delivered all the same, each in its turn.
 func TestAFloodingSenderDoesNotKeepOthersOut(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := withSenders(t, "")
 	lab, clinic := w.as(labSecret), w.as(clinicSecret)
@@ -263,6 +264,7 @@ func TestAFloodingSenderDoesNotKeepOthersOut(t *testing.T) {
 // A session that reads nothing, over a socket or a stream, holds up nobody: it
 // is let go when its queue is full, and what it missed waits for it.
 func TestASlowSessionHoldsUpNobodyElse(t *testing.T) {
+	heavy(t)
 	w := start(t)
 	slow := w.connect("slow", "")
 	stream := w.stream(token(t, "slow", time.Hour, ""), "", "")

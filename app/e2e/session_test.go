@@ -353,7 +353,7 @@ func TestOneMoreSessionThanAllowedClosesTheOldest(t *testing.T) {
 
 func TestConnectionsAreLimitedInAllAndPerAddressBeforeTheyShowAToken(t *testing.T) {
 	t.Parallel()
-	w := start(t, func(s *server.Settings) { s.MaxSessions, s.MaxPending = 3, 2 })
+	w := start(t, func(s *server.Settings) { s.MaxSessions, s.MaxUnauthenticatedPerAddress = 3, 2 })
 	for i := range 3 {
 		w.connect(fmt.Sprintf("patient-%d", i), "")
 	}
@@ -361,7 +361,7 @@ func TestConnectionsAreLimitedInAllAndPerAddressBeforeTheyShowAToken(t *testing.
 	if err == nil || res.StatusCode != 503 || res.Header.Get("Retry-After") == "" {
 		t.Errorf("a session too many: %v %v", err, res)
 	}
-	w = start(t, func(s *server.Settings) { s.MaxPending = 2 })
+	w = start(t, func(s *server.Settings) { s.MaxUnauthenticatedPerAddress = 2 })
 	for range 2 {
 		if _, _, err := w.dial(nil, "", "bridge.v1.json"); err != nil {
 			t.Fatal(err)
@@ -480,6 +480,7 @@ func TestWhatAPlainClientHasAnsweredForIsNotSentAgain(t *testing.T) {
 // A plain client answers a ping for nearly every message: those pongs are ours,
 // and no flood.
 func TestAPlainClientThatGetsManyMessagesIsNotTakenForAFlooder(t *testing.T) {
+	heavy(t)
 	w := start(t)
 	s := w.plain(token(t, "patient-1", time.Hour, ""))
 	w.sessions(1)

@@ -220,6 +220,7 @@ func (w *world) poll(tok, query string) pollReply {
 }
 
 func TestAPollAnswersWithWhatThereIsOrAsSoonAsThereIsSomething(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := start(t, func(s *server.Settings) { s.MailboxLimit = 300 })
 	tok := token(t, "patient-1", time.Hour, "")

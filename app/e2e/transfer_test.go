@@ -151,6 +151,7 @@ func (l *life) goesOn(t *testing.T, w *world) {
 }
 
 func TestAStoreIsCarriedToRedisAndBackAndNobodyNotices(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	r := redistest.Start(t)
 	stops := []carriage{onFile(t.TempDir()), inRedis(r.URL(), "one"), onFile(t.TempDir()), inRedis(r.URL(), "two"), inRedis(r.URL(), "three"), onFile(t.TempDir())}
@@ -192,6 +193,7 @@ func TestAStoreGoesThroughAPipe(t *testing.T) {
 }
 
 func TestHalfAnImportIsNoStoreAndStartsOver(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	r := redistest.Start(t)
 	from := onFile(t.TempDir())

@@ -102,6 +102,7 @@ func TestExportAndImportHaveTheSettingsOfTheStoreThatServeHas(t *testing.T) {
 
 // Ctrl-C while a pipe gives nothing more.
 func TestCtrlCEndsAnImportInOrder(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	from, to := t.TempDir(), t.TempDir()
 	w := start(t, func(s *server.Settings) { s.DataDir = from })

@@ -325,6 +325,7 @@ func TestSvixNamesPublicKeysAndRotatedSecretsAreAccepted(t *testing.T) {
 // Requests of one kept-alive connection share buffers: whatever a handler kept
 // of an earlier one would change under the later ones.
 func TestNothingThatARequestCarriesIsKeptAsAView(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	w := start(t)
 	conn, err := net.Dial("tcp", w.p.Addr())

@@ -52,7 +52,7 @@ func testSettings(dir string) server.Settings {
 	s.JWTSecret = testJWTSecret
 	s.AllowedOrigins = []string{"https://app.example"}
 	s.ConnectRate, s.UserRate, s.UserBytes = 0, 0, 0
-	s.MaxSessions, s.MaxPending, s.DrainTimeout = 1000, 64, 10*time.Second
+	s.MaxSessions, s.MaxUnauthenticatedPerAddress, s.DrainTimeout = 1000, 64, 10*time.Second
 	return s
 }
 
@@ -67,7 +67,7 @@ func start(t testing.TB, change ...func(*server.Settings)) *world {
 
 func startWith(t testing.TB, s server.Settings) *world {
 	t.Helper()
-	w := &world{t: t, settings: s, sent: new(atomic.Int64), logs: &syncBuffer{}, client: &http.Client{Transport: &contractual{t, &http.Transport{MaxIdleConnsPerHost: 100}}, Timeout: 30 * time.Second}}
+	w := &world{t: t, settings: s, sent: new(atomic.Int64), logs: &syncBuffer{}, client: &http.Client{Transport: &contractual{t, &http.Transport{MaxIdleConnsPerHost: 100}}, Timeout: 2 * patience}}
 	log := slog.New(slog.NewJSONHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	p, err := server.NewProgram(context.Background(), s, nil, log)
 	if err != nil {
@@ -186,7 +186,7 @@ func token(t testing.TB, user string, life time.Duration, rights string) string 
 }
 
 // patience is how long a test waits for what must come.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // eventually polls a condition until it holds.
 func eventually(t testing.TB, what string, ok func() bool) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"hookbridge/app/bridge"
 	"hookbridge/app/wire"
@@ -39,16 +38,11 @@ func newReader(in io.Reader) (*reader, error) {
 		return nil, fmt.Errorf("%w: line 1 is no header", ErrDamaged)
 	case r.header.Version > version:
 		return nil, fmt.Errorf("the export is of version %d, and this program knows versions up to %d: use a newer hookbridge", r.header.Version, version)
-	case r.header.Export == "" || !isEpoch(r.header.Epoch):
+	case r.header.Export == "" || !bridge.ValidEpoch(r.header.Epoch):
 		return nil, fmt.Errorf("%w: line 1 is no header", ErrDamaged)
 	}
 	r.seal = newSealer(b)
 	return r, nil
-}
-
-// isEpoch reports whether s has the form of Store.Epoch.
-func isEpoch(s string) bool {
-	return len(s) >= 4 && len(s) <= 16 && strings.Trim(s, "0123456789abcdefghijklmnopqrstuvwxyz") == ""
 }
 
 // next reads the next section, whose sum is right. ErrIncomplete where the file ends

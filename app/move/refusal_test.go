@@ -66,6 +66,9 @@ func TestWhatIsNoGoodExportIsRefusedAndSaysWhy(t *testing.T) {
 }
 
 func TestASectionHasABound(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	whole := exported(t, filled(t, 700))
 	first := bytes.IndexByte(whole, '\n') + 1
 	in := io.MultiReader(bytes.NewReader(whole[:first]), endless{})

@@ -93,6 +93,9 @@ func TestAnOldExportIsRead(t *testing.T) {
 }
 
 func TestLongEntriesAndLargeSectionsComeWhole(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	from, to := &store{epoch: "epoch1"}, &store{}
 	places := make([]bridge.PlaceEntry, 10_000)
 	for i := range places {
@@ -116,6 +119,9 @@ func TestLongEntriesAndLargeSectionsComeWhole(t *testing.T) {
 }
 
 func TestAFileCutAnywhereIsLoadedAsFarAsItIsWholeAndImportStartsOver(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	from := filled(t, 10)
 	whole := inSections(t, from, 3)
 	for n := range whole {
@@ -154,6 +160,9 @@ func TestAnExportEndsWithTheErrorOfTheStore(t *testing.T) {
 }
 
 func TestAnImportThatBrokeOffAtAnyLoadStartsOver(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	from := filled(t, 3300)
 	whole := exported(t, from)
 	for n := range 7 {

@@ -56,21 +56,21 @@ type Settings struct {
 
 	AllowedOrigins []string `env:"BRIDGE_ALLOWED_ORIGINS" sep:"," help:"Origins of browsers and apps that may connect, comma-separated: https://app.example, https://*.example.com for one label, capacitor://localhost, null. The bridge's own host always may."`
 
-	DefaultTTL     time.Duration `name:"default-ttl" default:"72h" range:"1s..8760h" env:"BRIDGE_DEFAULT_TTL" help:"How long an event without ttl is kept."`
-	MaxBytes       int           `default:"65536" range:"1024..4194304" env:"BRIDGE_MAX_BYTES" help:"Largest event and largest frame, bytes."`
-	MaxBatchBytes  int           `default:"8388608" range:"1024..67108864" env:"BRIDGE_MAX_BATCH_BYTES" help:"Largest batch of events, bytes; no less than the largest event."`
-	MaxSessions    int           `default:"20000" range:"1..10000000" env:"BRIDGE_MAX_SESSIONS" help:"Sessions on this machine; one more gets 503."`
-	SessionsByUser int           `name:"max-sessions-per-user" default:"16" range:"1..10000" env:"BRIDGE_MAX_SESSIONS_PER_USER" help:"Sessions of one user; one more closes the oldest."`
-	MaxPending     int           `name:"max-unauthenticated-per-address" default:"1024" range:"1..1000000" env:"BRIDGE_MAX_UNAUTHENTICATED_PER_ADDRESS" help:"Connections of one address that have not shown a token."`
-	MaxConnections int           `name:"max-connections" default:"0" range:"0..10000000" env:"BRIDGE_MAX_CONNECTIONS" help:"Connections of all kinds, sessions among them; 0: what the limit of open files allows, less 256."`
-	MaxUnproven    int           `name:"max-unauthenticated" default:"8192" range:"0..10000000" env:"BRIDGE_MAX_UNAUTHENTICATED" help:"Connections of all addresses that have shown no token and no signature; one more ends the oldest; 0: 8192."`
-	ConnectRate    float64       `default:"200" range:"0..1000000" env:"BRIDGE_CONNECT_RATE" help:"Connects a second of one address, ten times as many at once; 0: no limit."`
-	UserRate       float64       `default:"20" range:"0..1000000" env:"BRIDGE_USER_RATE" help:"Events a second that one user may send, five times as many at once; 0: no limit."`
-	UserBytes      int           `default:"262144" range:"0..1073741824" env:"BRIDGE_USER_BYTES" help:"Bytes a second that one user may send, four times as many at once; 0: no limit."`
-	DrainTimeout   time.Duration `default:"15s" range:"1s..10m" env:"BRIDGE_DRAIN_TIMEOUT" help:"How long sessions may take to leave when the program stops."`
-	PingInterval   time.Duration `default:"25s" range:"1s..10m" env:"BRIDGE_PING_INTERVAL" help:"Heartbeat of sessions; silence of 2.5 times as long ends one."`
-	LogLevel       string        `default:"info" enum:"debug,info,warn,error" env:"BRIDGE_LOG_LEVEL" help:"debug, info, warn or error."`
-	Audit          string        `default:"off" env:"BRIDGE_AUDIT" help:"Where the audit log goes, one JSON line an act: off, stderr, stdout, or a file's path (appended to)."`
+	DefaultTTL                   time.Duration `name:"default-ttl" default:"72h" range:"1s..8760h" env:"BRIDGE_DEFAULT_TTL" help:"How long an event without ttl is kept."`
+	MaxBytes                     int           `default:"65536" range:"1024..4194304" env:"BRIDGE_MAX_BYTES" help:"Largest event and largest frame, bytes."`
+	MaxBatchBytes                int           `default:"8388608" range:"1024..67108864" env:"BRIDGE_MAX_BATCH_BYTES" help:"Largest batch of events, bytes; no less than the largest event."`
+	MaxSessions                  int           `default:"20000" range:"1..10000000" env:"BRIDGE_MAX_SESSIONS" help:"Sessions on this machine; one more gets 503."`
+	SessionsByUser               int           `name:"max-sessions-per-user" default:"16" range:"1..10000" env:"BRIDGE_MAX_SESSIONS_PER_USER" help:"Sessions of one user; one more closes the oldest."`
+	MaxUnauthenticatedPerAddress int           `name:"max-unauthenticated-per-address" default:"1024" range:"1..1000000" env:"BRIDGE_MAX_UNAUTHENTICATED_PER_ADDRESS" help:"Connections of one address that have not shown a token."`
+	MaxConnections               int           `name:"max-connections" default:"0" range:"0..10000000" env:"BRIDGE_MAX_CONNECTIONS" help:"Connections of all kinds, sessions among them; 0: what the limit of open files allows, less 256."`
+	MaxUnauthenticated           int           `name:"max-unauthenticated" default:"8192" range:"0..10000000" env:"BRIDGE_MAX_UNAUTHENTICATED" help:"Connections of all addresses that have shown no token and no signature; one more ends the oldest; 0: 8192."`
+	ConnectRate                  float64       `default:"200" range:"0..1000000" env:"BRIDGE_CONNECT_RATE" help:"Connects a second of one address, ten times as many at once; 0: no limit."`
+	UserRate                     float64       `default:"20" range:"0..1000000" env:"BRIDGE_USER_RATE" help:"Events a second that one user may send, five times as many at once; 0: no limit."`
+	UserBytes                    int           `default:"262144" range:"0..1073741824" env:"BRIDGE_USER_BYTES" help:"Bytes a second that one user may send, four times as many at once; 0: no limit."`
+	DrainTimeout                 time.Duration `default:"15s" range:"1s..10m" env:"BRIDGE_DRAIN_TIMEOUT" help:"How long sessions may take to leave when the program stops."`
+	PingInterval                 time.Duration `default:"25s" range:"1s..10m" env:"BRIDGE_PING_INTERVAL" help:"Heartbeat of sessions; silence of 2.5 times as long ends one."`
+	LogLevel                     string        `default:"info" enum:"debug,info,warn,error" env:"BRIDGE_LOG_LEVEL" help:"debug, info, warn or error."`
+	Audit                        string        `default:"off" env:"BRIDGE_AUDIT" help:"Where the audit log goes, one JSON line an act: off, stderr, stdout, or a file's path (appended to)."`
 
 	Times Times `kong:"-"`
 }
@@ -117,6 +117,7 @@ func setDefaults(v reflect.Value) {
 type Times struct {
 	FirstFrame    time.Duration // for the first frame of a connection; 5 s
 	Request       time.Duration // for a request's header and body; 10 s
+	Publish       time.Duration // for the store to take a webhook, however many events it has; 10 s
 	Message       time.Duration // for one message of a session, in however many fragments; 10 s
 	RedisLease    time.Duration // how long a machine that is not heard of counts as live; 15 s
 	RedisRenew    time.Duration // how often a machine says that it lives; 3 s

@@ -129,9 +129,9 @@ func NewProgram(ctx context.Context, s Settings, demo *Demo, log *slog.Logger) (
 		Bridge: p.bridge, Webhooks: webhooks, Senders: senders, Tokens: tokens, Tickets: tickets,
 		Registry: registry, Logger: log, Guard: p.guard, Origins: p.front.origins, Proxies: p.front.proxies,
 		PathPrefix: s.PathPrefix, HideMetrics: s.MetricsListen != "",
-		MaxConnections: s.MaxConnections, MaxUnauthenticated: s.MaxUnproven,
-		MaxPendingPerAddress: s.MaxPending, MaxBatchBytes: s.MaxBatchBytes, ConnectRate: s.ConnectRate, Demo: demo,
-		RequestTimeout: s.Times.Request, MessageTimeout: s.Times.Message,
+		MaxConnections: s.MaxConnections, MaxUnauthenticated: s.MaxUnauthenticated,
+		MaxUnauthenticatedPerAddress: s.MaxUnauthenticatedPerAddress, MaxBatchBytes: s.MaxBatchBytes, ConnectRate: s.ConnectRate, Demo: demo,
+		RequestTimeout: s.Times.Request, PublishTimeout: s.Times.Publish, MessageTimeout: s.Times.Message,
 	})
 	return p, nil
 }

@@ -191,6 +191,9 @@ func TestUnknownTypesFieldsAndNonsenseAreIgnored(t *testing.T) {
 }
 
 func TestEveryGoldenFrameOfTheServerIsAccepted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	files, err := filepath.Glob("../../app/wire/testdata/server_*.json")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no golden frames: %v", err)

@@ -23,6 +23,9 @@ import (
 var update = flag.Bool("update", false, "write bridge.js anew from its sources")
 
 func TestTheSourcesAreWellTyped(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	webtest.Run(t, webtest.Sources(t), "npm", "run", "--silent", "check")
 }
 
@@ -58,6 +61,9 @@ func TestTheBundleIsWhatItsSourcesMakeAndSmall(t *testing.T) {
 }
 
 func TestThePackageHoldsTheClientAndNothingElse(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	out := webtest.Run(t, webtest.Sources(t), "npm", "pack", "--silent", "--json", "--dry-run")
 	var packs []struct{ Files []struct{ Path string } }
 	if err := json.Unmarshal([]byte(out[strings.IndexByte(out, '['):]), &packs); err != nil {
@@ -92,6 +98,9 @@ func TestThePackageHoldsTheClientAndNothingElse(t *testing.T) {
 // Whoever has just cloned the project packs the client with the README's one
 // command: what makes the types is fetched by itself.
 func TestAFreshCloneIsPackedByOneCommand(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -196,6 +205,9 @@ func (s *script) served() (*peer, []string) {
 }
 
 func TestThePackageInATypeScriptAppUnderNode(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	app := webtest.App(t, map[string]string{"app.ts": typedApp, "main.ts": `
 import { WebSocket } from 'ws';
 import { start } from './app.js';
@@ -223,6 +235,9 @@ const client = start({ url: process.argv[2]!, WebSocket }, (...words) => {
 }
 
 func TestThePackageInATypeScriptAppInABrowser(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	app := webtest.App(t, map[string]string{"app.ts": typedApp, "main.ts": `
 import { start } from './app.js';
 const said: string[] = [];
@@ -276,6 +291,9 @@ func (p *tab) script(code string) {
 // React Native has a WebSocket, fetch, timers and AbortController, but no page,
 // no EventTarget, crypto, TextEncoder or TextDecoder, and a URL that throws.
 func TestTheClientNeedsNoMoreOfThePlatformThanReactNativeHas(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	app := webtest.App(t, map[string]string{"native.js": `
 import { BridgeClient } from '@hookbridge/client';
 const client = new BridgeClient({ url: URL_OF_THE_BRIDGE, user: 'patient-42', getToken: () => 'token-1' });

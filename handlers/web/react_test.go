@@ -55,6 +55,9 @@ console.log(renderToString(<App />));
 }
 
 func TestUseBridgeInAReactApp(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	app := webtest.App(t, reactFiles())
 	webtest.Compile(t, app, "--lib", "es2022,dom", "--module", "esnext", "--moduleResolution", "bundler", "--jsx", "react-jsx",
 		"--types", "node", "app.tsx", "page.tsx", "server.tsx")

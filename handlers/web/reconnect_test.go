@@ -7,6 +7,9 @@ import (
 )
 
 func TestEachCloseCodeIsAnsweredAsTheProtocolSays(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	const (
 		stop   = "stop"
 		atOnce = "at once"

@@ -5,12 +5,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,26 +17,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Build makes the program once, in a folder of the test's. With race it has Go's
-// race detector in it.
-func Build(dir string, race bool) (path string, err error) {
-	path = filepath.Join(dir, "hookbridge")
-	args := []string{"build", "-o", path}
-	if race {
-		args = append(args, "-race")
-	}
-	out, err := exec.Command("go", append(args, "hookbridge/app")...).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
-	}
-	return path, nil
-}
+// asProgram makes the test binary be the program.
+const asProgram = "HOOKBRIDGE_SOAK_AS_PROGRAM"
 
 // Process is one bridge that is started again whenever it has ended, as by a
 // supervisor, until it is stopped.
 type Process struct {
 	n       int
-	binary  string
 	env     []string
 	addr    string // fixed, so that clients find it again
 	history *History
@@ -56,12 +41,12 @@ type Process struct {
 }
 
 // StartProcess begins to supervise one.
-func StartProcess(n int, binary string, h *History, env []string) (*Process, error) {
+func StartProcess(n int, h *History, env []string) (*Process, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	p := &Process{n: n, binary: binary, addr: ln.Addr().String(), history: h, limit: unix.RLIM_INFINITY, ended: make(chan struct{})}
+	p := &Process{n: n, addr: ln.Addr().String(), history: h, limit: unix.RLIM_INFINITY, ended: make(chan struct{})}
 	if err := ln.Close(); err != nil {
 		return nil, err
 	}
@@ -70,7 +55,7 @@ func StartProcess(n int, binary string, h *History, env []string) (*Process, err
 			p.env = append(p.env, kv)
 		}
 	}
-	p.env = append(append(p.env, "BRIDGE_LISTEN="+p.addr), env...)
+	p.env = append(append(p.env, asProgram+"=1", "BRIDGE_LISTEN="+p.addr), env...)
 	go p.supervise()
 	return p, nil
 }
@@ -96,7 +81,7 @@ func (p *Process) supervise() {
 
 // run starts the process and waits for its end; false where it never listened.
 func (p *Process) run() bool {
-	cmd := exec.Command(p.binary, "serve")
+	cmd := exec.Command(os.Args[0], "serve")
 	cmd.Env = p.env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StderrPipe()

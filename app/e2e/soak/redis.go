@@ -187,10 +187,10 @@ func (s *shared) restore(step Step, hold func(time.Duration)) {
 }
 
 // newShared starts the bridges, too.
-func newShared(t testing.TB, h *History, binary string, more ...string) *shared {
+func newShared(t testing.TB, h *History, more ...string) *shared {
 	s := startShared(t, h, 2)
 	for i, door := range s.doors {
-		p, err := StartProcess(i, binary, h, settings(append(more, "BRIDGE_REDIS_URL="+door.URL(), "BRIDGE_REDIS_PREFIX=soak")...))
+		p, err := StartProcess(i, h, settings(append(more, "BRIDGE_REDIS_URL="+door.URL(), "BRIDGE_REDIS_PREFIX=soak")...))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -211,10 +211,10 @@ func (s *shared) mend() {
 }
 
 // newEmbedded starts a bridge on the embedded engine.
-func newEmbedded(t testing.TB, h *History, binary string, more ...string) *embedded {
+func newEmbedded(t testing.TB, h *History, more ...string) *embedded {
 	dir := t.TempDir()
 	e := &embedded{h: h, data: filepath.Join(dir, "data"), back: filepath.Join(dir, "backup")}
-	p, err := StartProcess(0, binary, h, settings(append(more, "BRIDGE_DATA_DIR="+e.data)...))
+	p, err := StartProcess(0, h, settings(append(more, "BRIDGE_DATA_DIR="+e.data)...))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,15 +1,31 @@
 package soak
 
 import (
+	"context"
 	"fmt"
+	"hookbridge/app/cli"
 	"math/rand/v2"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
+
+// TestMain makes the binary be the program where a process of the soak runs it: the
+// same build, with the race detector where the tests have it.
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		signal.Ignore(syscall.SIGXFSZ) // as main does
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		context.AfterFunc(ctx, stop)
+		os.Exit(cli.Run(ctx, os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
+	}
+	os.Exit(m.Run())
+}
 
 // world is an engine with its processes, and what can happen to them.
 type world interface {
@@ -28,15 +44,14 @@ func setting(name, fallback string) string {
 // TestSoak runs the whole program under a random load and random faults, on both
 // engines, and judges what everybody was told.
 func TestSoak(t *testing.T) {
-	length, err := time.ParseDuration(setting("SOAK_DUR", "30s"))
+	if testing.Short() {
+		t.Skip("it runs the program under load")
+	}
+	length, err := time.ParseDuration(setting("SOAK_DUR", "20s"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	seed, err := strconv.ParseUint(setting("SOAK_SEED", fmt.Sprint(rand.Uint32())), 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	binary, err := Build(t.TempDir(), os.Getenv("SOAK_RACE") != "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,12 +61,12 @@ func TestSoak(t *testing.T) {
 		}
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			soak(t, engine, binary, seed, length)
+			soak(t, engine, seed, length)
 		})
 	}
 }
 
-func soak(t *testing.T, engine, binary string, seed uint64, length time.Duration) {
+func soak(t *testing.T, engine string, seed uint64, length time.Duration) {
 	h := NewHistory()
 	rnd := newRand(seed)
 	var more []string
@@ -61,10 +76,10 @@ func soak(t *testing.T, engine, binary string, seed uint64, length time.Duration
 	var w world
 	var all []*Process
 	if engine == "sqlite" {
-		e := newEmbedded(t, h, binary, more...)
+		e := newEmbedded(t, h, more...)
 		w, all, h.Exact = e, []*Process{e.p}, true
 	} else {
-		s := newShared(t, h, binary, more...)
+		s := newShared(t, h, more...)
 		w, all = s, s.processes
 	}
 	defer func() {
@@ -87,7 +102,7 @@ func soak(t *testing.T, engine, binary string, seed uint64, length time.Duration
 	}
 	t.Logf("repeat with: make soak ENGINE=%s SEED=%d DUR=%s FAULTS=%s", engine, seed, length, setting("SOAK_FAULTS", defaultFaults))
 
-	perSecond, err := strconv.ParseFloat(setting("SOAK_RATE", "150"), 64)
+	perSecond, err := strconv.ParseFloat(setting("SOAK_RATE", "50"), 64)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -135,7 +135,7 @@ func erasureReadsOwnIDs(t *testing.T) {
 	appendTo(t, e, large("ours", 500, "u", "user-1"))
 	gets := calls(t, s, "get")
 	must(t, e.Erase(t.Context(), "u"))
-	if n := calls(t, s, "get") - gets; n > 20 {
+	if n := calls(t, s, "get") - gets; n > 200 { // beside those of machines that say they live
 		t.Errorf("it has read %d keys", n)
 	}
 	if n := calls(t, s, "scan"); n != 0 {

@@ -145,6 +145,9 @@ func TestAStoreThatWasCarriedIsNotToBeToldFromTheOneItWas(t *testing.T) {
 }
 
 func TestEntriesThatComeTwiceCountAsOne(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	t.Parallel()
 	o, c := filled(t, true)
 	var twice []exported
@@ -157,6 +160,9 @@ func TestEntriesThatComeTwiceCountAsOne(t *testing.T) {
 }
 
 func TestAnImportThatBrokeOffLeavesNoStoreAndStartsOver(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	t.Parallel()
 	o, c := filled(t, true)
 	all := dumpAll(t, o)
@@ -185,6 +191,9 @@ func TestAnImportThatBrokeOffLeavesNoStoreAndStartsOver(t *testing.T) {
 
 // Older versions noted how far an import had come, and continued it.
 func TestAnImportThatAnOlderVersionBeganStartsOver(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	t.Parallel()
 	o, c := filled(t, true)
 	all := dumpAll(t, o)

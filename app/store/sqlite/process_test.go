@@ -57,6 +57,9 @@ func TestChildAppends(t *testing.T) {
 }
 
 func TestNothingAcknowledgedIsMissingAfterAKill(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	t.Parallel()
 	dir := t.TempDir()
 	stored := map[string]bool{}

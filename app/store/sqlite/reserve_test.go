@@ -78,6 +78,9 @@ func TestAFullDiskMendsItselfWhenMessagesExpire(t *testing.T) {
 }
 
 func TestAFullDiskMendsItselfWhenAUserIsErased(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	t.Parallel()
 	c := &shifted{}
 	e, _, _, _ := fullUp(t, c)

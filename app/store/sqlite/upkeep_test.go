@@ -32,6 +32,9 @@ func fill(t *testing.T, e *Store, n, size int, expires time.Time) {
 }
 
 func TestExpiredMessagesAndOldIDsLeaveAndTheSpaceComesBack(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	t.Parallel()
 	var clock shifted
 	registry := prometheus.NewRegistry()
@@ -75,6 +78,9 @@ func TestExpiredMessagesAndOldIDsLeaveAndTheSpaceComesBack(t *testing.T) {
 }
 
 func TestTrimmedMessagesGiveTheirSpaceBack(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	t.Parallel()
 	e := open(t, Options{Dir: scratch(t), MailboxLimit: 10, BroadcastLimit: 5})
 	fill(t, e, 1_000, 100, inAnHour())

@@ -14,7 +14,7 @@ import (
 )
 
 // patience is how long the suite waits for what a store may do later.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // limit is the size of a mailbox in the suite, small enough to fill.
 const limit = 10

@@ -18,6 +18,9 @@ import (
 // nearly all of them waiting. It stands in a package of its own, so that they
 // pass beside the others' tests.
 func TestAHiddenPageWhoseTimersFireOnceAMinuteNoticesADeadConnection(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	sockets := make(chan *websocket.Conn, 1)
 	mux := http.NewServeMux()
 	mux.Handle("/", http.FileServerFS(web.Files))

@@ -24,7 +24,7 @@ import (
 
 // Patience bounds every wait of these tests; nothing waits this long unless it
 // is broken.
-const Patience = 20 * time.Second
+const Patience = time.Minute
 
 // chromium is a browser that runs.
 type chromium struct {

@@ -24,7 +24,7 @@ func TestLimitsOfConnectionsFitTheLimitOfOpenFiles(t *testing.T) {
 	} {
 		s := Settings{MaxConnections: c.connections, MaxSessions: c.sessions}
 		said := s.fit(c.files, c.files > 0)
-		if s.MaxConnections != c.wantC || s.MaxSessions != c.wantS || s.MaxUnproven != Defaults().MaxUnproven {
+		if s.MaxConnections != c.wantC || s.MaxSessions != c.wantS || s.MaxUnauthenticated != Defaults().MaxUnauthenticated {
 			t.Errorf("%s: %d connections, %d sessions", name, s.MaxConnections, s.MaxSessions)
 		}
 		if (said == "") != (c.says == nil) || strings.Contains(said, "\n") {

@@ -40,8 +40,8 @@ func (s *Settings) fit(files int, limited bool) (changed string) {
 		lower("BRIDGE_MAX_CONNECTIONS", &s.MaxConnections, most)
 	}
 	lower("BRIDGE_MAX_SESSIONS", &s.MaxSessions, s.MaxConnections-min(keptForRequests, s.MaxConnections/2))
-	if s.MaxUnproven == 0 {
-		s.MaxUnproven = Defaults().MaxUnproven
+	if s.MaxUnauthenticated == 0 {
+		s.MaxUnauthenticated = Defaults().MaxUnauthenticated
 	}
 	if len(lowered) == 0 {
 		return ""

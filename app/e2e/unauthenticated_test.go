@@ -273,6 +273,7 @@ func TestAnnouncedBodiesTakeNoMemory(t *testing.T) {
 
 // Refusals of strangers must not fill the logs; metrics count all of them.
 func TestRefusalsOfStrangersAreWrittenAtABoundedRate(t *testing.T) {
+	heavy(t)
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	w := start(t, func(s *server.Settings) { s.Audit = path })
 	const requests = 1000
@@ -310,6 +311,7 @@ func TestRefusalsOfStrangersAreWrittenAtABoundedRate(t *testing.T) {
 }
 
 func TestAcksAndBadTokensCountTowardsTheAddressesRate(t *testing.T) {
+	heavy(t)
 	good := token(t, "patient-1", time.Hour, "")
 	cursor := fmt.Sprintf(`{"cursor":%q}`, "x")
 	for name, call := range map[string]func(w *world) answer{
@@ -390,7 +392,7 @@ func TestAProgramWithoutDescriptorsGoesOnAndKeepsItsSessions(t *testing.T) {
 
 // A slow body holds no place for long, and little memory, however it is framed.
 func TestSlowBodiesOfStrangersMakeRoomForOthers(t *testing.T) {
-	w := start(t, func(s *server.Settings) { s.MaxUnproven = 50 })
+	w := start(t, func(s *server.Settings) { s.MaxUnauthenticated = 50 })
 	kept := w.connect("patient-1", "")
 	dropped := new(atomic.Int64)
 	for range 300 {

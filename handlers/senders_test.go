@@ -217,6 +217,9 @@ func TestCallsWeighInTheirAddressesRate(t *testing.T) {
 }
 
 func TestTheMemoryOfAddressesIsBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
 	now := time.Unix(1_800_000_000, 0)
 	a := newAddresses(1)
 	for range 10 {

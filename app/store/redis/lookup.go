@@ -2,10 +2,6 @@ package redis
 
 import (
 	"context"
-	"slices"
-	"strconv"
-	"strings"
-	"time"
 
 	"github.com/redis/rueidis"
 
@@ -118,17 +114,6 @@ func (e *Store) recipients(ctx context.Context, rec *bridge.Record, users []stri
 	return out, nil
 }
 
-// parseSeen decodes what lua/seen.lua wrote: ;session nanoseconds …
-func parseSeen(text string) (out []bridge.SeenAt) {
-	for _, one := range strings.Split(text, ";") {
-		session, at, ok := strings.Cut(one, " ")
-		if n, err := strconv.ParseInt(at, 10, 64); ok && err == nil {
-			out = append(out, bridge.SeenAt{Session: session, At: time.Unix(0, n).UTC()})
-		}
-	}
-	return out
-}
-
 // owners lists by name the users to whom a message to all belongs: MaxListed of them, and
 // one more if there are more.
 func (e *Store) owners(ctx context.Context, place uint64) (out []string, err error) {
@@ -159,85 +144,4 @@ func (e *Store) owners(ctx context.Context, place uint64) (out []string, err err
 		}
 	}
 	return out[:min(len(out), bridge.MaxListed+1)], nil
-}
-
-// Recall implements bridge.Store.
-func (e *Store) Recall(ctx context.Context, id string) error {
-	ctx, leave, err := e.enter(ctx)
-	if err != nil {
-		return err
-	}
-	defer leave()
-	r, err := e.remembered(ctx, id)
-	if err != nil {
-		return err
-	}
-	// The mark comes first, so that nobody who completes a broken append stores the message
-	// again.
-	if _, err := e.run(ctx, call{&e.scripts.markRecalled, []string{e.record(id)}, []string{digits(e.opts.Now().UnixNano(), recalledDigits)}}); err != nil {
-		return err
-	}
-	places, err := e.places(ctx, id, &r)
-	if err != nil {
-		return err
-	}
-	var calls []call
-	recall := func(b mailbox, seq uint64, n bridge.Notice, all bool) {
-		calls = append(calls, call{&e.scripts.recall, []string{b.h, b.m, b.g, b.l}, []string{
-			itoa(e.nowMs()), itoa(seq), e.channel(), e.self, e.notice(n), flag(all)}})
-	}
-	if r.all {
-		recall(e.all, places[0], bridge.Notice{Kind: bridge.NoticeRecalled, ID: id, Broadcast: places[0]}, true)
-	} else {
-		for i, u := range r.users {
-			recall(e.mailboxOf(u), places[i], bridge.Notice{Kind: bridge.NoticeRecalled, User: u, ID: id, Mailbox: places[i]}, false)
-			calls = append(calls, e.recalledTimers(u, places[i])...)
-		}
-	}
-	for _, one := range e.runManyDurably(ctx, calls) {
-		if one.err != nil {
-			return one.err
-		}
-	}
-	if len(r.users) < 2 {
-		return nil
-	}
-	// The shared message goes last, when no mailbox refers to it any more.
-	message, who := e.sharedKeys(id)
-	return e.do(ctx, e.client.B().Del().Key(message, who).Build())
-}
-
-// Seen implements bridge.Store.
-func (e *Store) Seen(ctx context.Context, user, session, id string, at time.Time) error {
-	ctx, leave, err := e.enter(ctx)
-	if err != nil {
-		return err
-	}
-	defer leave()
-	r, err := e.remembered(ctx, id)
-	if err != nil {
-		return err
-	}
-	b := e.mailboxOf(user)
-	if r.all {
-		places, err := e.places(ctx, id, &r)
-		if err != nil {
-			return err
-		}
-		first, err := e.client.Do(ctx, e.client.B().Hget().Key(b.h).Field("f").Build()).AsUint64()
-		if rueidis.IsRedisNil(err) {
-			return bridge.ErrUnknown
-		}
-		if err = e.fault(ctx, err); err != nil {
-			return err
-		}
-		if places[0] != 0 && first >= places[0] {
-			return bridge.ErrUnknown
-		}
-	} else if !slices.Contains(r.users, user) {
-		return bridge.ErrUnknown
-	}
-	_, err = e.run(ctx, call{&e.scripts.seen, []string{e.seenKey(b, e.opts.Now()), b.h}, []string{
-		id, session, itoa(at.UnixNano()), itoa(2 * e.opts.IDRetention.Milliseconds())}})
-	return err
 }
