@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
@@ -60,14 +61,8 @@ type claimRules struct {
 }
 
 func newClaimRules(c TokenConfig, i Issuer) (claimRules, error) {
-	r := claimRules{issuer: i.Issuer, audience: i.Audience, user: i.UserClaim, rights: i.RightsClaim,
-		leeway: c.Leeway, now: c.Now}
-	if r.user == "" {
-		r.user = defaultUserClaim
-	}
-	if r.rights == "" {
-		r.rights = defaultRightsClaim
-	}
+	r := claimRules{issuer: i.Issuer, audience: i.Audience, user: cmp.Or(i.UserClaim, defaultUserClaim),
+		rights: cmp.Or(i.RightsClaim, defaultRightsClaim), leeway: c.Leeway, now: c.Now}
 	if slices.Contains([]string{"exp", "nbf", "iat"}, r.user) {
 		return r, fmt.Errorf("%w: the user claim cannot be %q", ErrClaimName, r.user)
 	}

@@ -170,17 +170,7 @@ func (k *webhookKey) variants() []variant[func(text []byte, macs, eds [][]byte) 
 // looseSignatures reads signatures in spellings that senders mistake for the standard's,
 // and returns which mistake it was.
 func looseSignatures(header string, sigs *signatures) (macs, eds [][]byte, spelled string) {
-	for _, v := range sigs.macs[:sigs.nmac] {
-		if mac, ok := decodeMAC(v); ok {
-			macs = append(macs, mac[:])
-		}
-	}
-	for _, v := range sigs.eds[:sigs.ned] {
-		if sig, ok := decodeEd25519(v); ok {
-			eds = append(eds, sig)
-		}
-	}
-	if len(macs)+len(eds) > 0 {
+	if macs, eds = sigs.decoded(); len(macs)+len(eds) > 0 {
 		return macs, eds, ""
 	}
 	for i, entry := range strings.FieldsFunc(header, func(r rune) bool { return r == ' ' }) {

@@ -2,7 +2,6 @@ package auth
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -45,14 +44,8 @@ func ticketKey(ticket string) string {
 // Issue makes a ticket for c, which expires after ttl, or with c if that is sooner.
 // Errors are the store's.
 func (t *SharedTickets) Issue(ctx context.Context, c Claims) (ticket string, expires time.Time, err error) {
-	var secret [ticketBytes]byte
-	rand.Read(secret[:]) // never fails: the runtime ends the program when there is no randomness
-	ticket = base64.RawURLEncoding.EncodeToString(secret[:])
 	now := t.now()
-	expires = now.Add(t.ttl)
-	if !c.Expires.IsZero() && c.Expires.Before(expires) {
-		expires = c.Expires
-	}
+	ticket, expires = newTicket(c, now, t.ttl)
 	if !expires.After(now) {
 		return ticket, expires, nil // c has expired: nothing to store
 	}

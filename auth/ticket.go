@@ -72,9 +72,6 @@ func NewTickets(ttl time.Duration, max int, now func() time.Time) *Tickets {
 // Issue makes a ticket for c, which expires after the store's ttl, or with c if that is
 // sooner. The error is ErrTooManyTickets.
 func (t *Tickets) Issue(_ context.Context, c Claims) (ticket string, expires time.Time, err error) {
-	var secret [ticketBytes]byte
-	rand.Read(secret[:]) // never fails: the runtime ends the program when there is no randomness
-	ticket = base64.RawURLEncoding.EncodeToString(secret[:])
 	c.Rights = bytes.Clone(c.Rights)
 
 	t.mu.Lock()
@@ -88,15 +85,23 @@ func (t *Tickets) Issue(_ context.Context, c Claims) (ticket string, expires tim
 	if t.issued.Len() >= t.max || t.size+size > maxTicketMemory || t.byUser[c.User]+size > maxTicketMemoryPerUser {
 		return "", time.Time{}, ErrTooManyTickets
 	}
-	expires = now.Add(t.ttl)
-	if !c.Expires.IsZero() && c.Expires.Before(expires) {
-		expires = c.Expires
-	}
+	ticket, expires = newTicket(c, now, t.ttl)
 	e := &ticketEntry{hash: sha256.Sum256([]byte(ticket)), claims: c, expires: expires, size: size}
 	t.size += size
 	t.byUser[c.User] += size
 	t.byHash[e.hash] = t.issued.PushBack(e)
 	return ticket, expires, nil
+}
+
+// newTicket makes a ticket that expires after ttl, or with c if that is sooner.
+func newTicket(c Claims, now time.Time, ttl time.Duration) (ticket string, expires time.Time) {
+	var secret [ticketBytes]byte
+	rand.Read(secret[:]) // never fails: the runtime ends the program when there is no randomness
+	expires = now.Add(ttl)
+	if !c.Expires.IsZero() && c.Expires.Before(expires) {
+		expires = c.Expires
+	}
+	return base64.RawURLEncoding.EncodeToString(secret[:]), expires
 }
 
 // Redeem returns the claims of a ticket, once. The error is ErrTicket.

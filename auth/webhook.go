@@ -181,19 +181,25 @@ func (w *Webhooks) mismatch(s *signatures) string {
 	}
 }
 
+// illFormed counts the v1 and v1a entries that no signature can look like.
 func (s *signatures) illFormed() int {
-	bad := 0
+	macs, eds := s.decoded()
+	return s.nmac + s.ned - len(macs) - len(eds)
+}
+
+// decoded are the signatures of the v1 and the v1a entries that look like one.
+func (s *signatures) decoded() (macs, eds [][]byte) {
 	for _, v := range s.macs[:s.nmac] {
-		if _, ok := decodeMAC(v); !ok {
-			bad++
+		if mac, ok := decodeMAC(v); ok {
+			macs = append(macs, mac[:])
 		}
 	}
 	for _, v := range s.eds[:s.ned] {
-		if _, ok := decodeEd25519(v); !ok {
-			bad++
+		if sig, ok := decodeEd25519(v); ok {
+			eds = append(eds, sig)
 		}
 	}
-	return bad
+	return macs, eds
 }
 
 func count(n int, noun string) string {

@@ -25,7 +25,7 @@ type operation func(ctx context.Context, c *fiber.Ctx, o bridge.Operator) error
 // address's allowance; calls with a bad token do.
 func (s *Server) operators(area string, do operation) fiber.Handler {
 	return s.limitCalls(0, func(c *fiber.Ctx) error {
-		id, err := s.bearer(c)
+		id, _, err := s.bearer(c)
 		if err != nil {
 			return err
 		}

@@ -18,7 +18,10 @@ const defaultPollWait = 25 * time.Second
 
 // poll answers as soon as there is something after a cursor.
 func (s *Server) poll(c *fiber.Ctx) error {
-	id, err := s.authenticateListener(c, s.poller)
+	if err := s.listens(); err != nil {
+		return err
+	}
+	id, _, err := s.verified(c)
 	if err != nil {
 		return err
 	}
@@ -53,7 +56,7 @@ func pollReply(p *bridge.Polled) []byte {
 
 // acks takes an ack of a client without WebSocket.
 func (s *Server) acks(c *fiber.Ctx) error {
-	id, err := s.bearer(c)
+	id, _, err := s.bearer(c)
 	if err != nil {
 		return err
 	}

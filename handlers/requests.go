@@ -68,7 +68,7 @@ func (s *Server) request(c *fiber.Ctx) error {
 
 // toBackend authenticates a request that is for a backend, and reads its body.
 func (s *Server) toBackend(c *fiber.Ctx) (bridge.Identity, []byte, error) {
-	id, err := s.bearer(c)
+	id, _, err := s.bearer(c)
 	if err != nil {
 		return id, nil, err
 	}

@@ -25,7 +25,10 @@ func after(c *fiber.Ctx) string {
 // stream is a session over server-sent events (WHATWG HTML §9.2). Like a
 // WebSocket's, its connection is taken away from Fiber.
 func (s *Server) stream(c *fiber.Ctx) error {
-	id, err := s.authenticateListener(c, s.streamer)
+	if err := s.listens(); err != nil {
+		return err
+	}
+	id, err := s.streamer(c)
 	if err != nil {
 		return err
 	}
@@ -64,16 +67,15 @@ func (s *Server) stream(c *fiber.Ctx) error {
 	return nil
 }
 
-// authenticateListener authenticates the caller of a stream or a poll with who. Errors:
-// bridge.ErrDraining, ErrFull, and those of who.
-func (s *Server) authenticateListener(c *fiber.Ctx, who func(*fiber.Ctx) (bridge.Identity, error)) (bridge.Identity, error) {
-	if s.o.Bridge.Draining() {
-		return bridge.Identity{}, bridge.ErrDraining
+// listens is why no stream and no poll is taken now: bridge.ErrDraining, ErrFull.
+func (s *Server) listens() error {
+	switch {
+	case s.o.Bridge.Draining():
+		return bridge.ErrDraining
+	case s.o.Bridge.Full():
+		return bridge.ErrFull
 	}
-	if s.o.Bridge.Full() {
-		return bridge.Identity{}, bridge.ErrFull
-	}
-	return who(c)
+	return nil
 }
 
 // streamConn is a bridge.Conn that can only be written to.

@@ -50,31 +50,16 @@ func identity(c auth.Claims) (bridge.Identity, error) {
 
 // bearer authenticates a request by its Authorization header. Errors:
 // bridge.ErrUnauthorized, ErrRevoked, ErrUnavailable.
-func (s *Server) bearer(c *fiber.Ctx) (bridge.Identity, error) {
-	id, _, err := s.claims(c)
-	return id, err
-}
-
-// claims is bearer, and returns the token's claims too.
-func (s *Server) claims(c *fiber.Ctx) (bridge.Identity, auth.Claims, error) {
+func (s *Server) bearer(c *fiber.Ctx) (bridge.Identity, auth.Claims, error) {
 	id, claims, err := s.verified(c)
 	if err == nil {
 		err = s.admit(c, id)
 	}
-	if err != nil {
-		return bridge.Identity{}, claims, err
-	}
-	return id, claims, nil
+	return id, claims, err
 }
 
-// poller is bearer without the check for revocations: a poll's session makes that when
-// it joins.
-func (s *Server) poller(c *fiber.Ctx) (bridge.Identity, error) {
-	id, _, err := s.verified(c)
-	return id, err
-}
-
-// verified checks a request's token without asking the store whether it was revoked.
+// verified is bearer without asking the store whether the token was revoked: the session
+// of a poll does that when it joins.
 func (s *Server) verified(c *fiber.Ctx) (bridge.Identity, auth.Claims, error) {
 	token, ok := bearerToken(c.Get(fiber.HeaderAuthorization))
 	if !ok {
@@ -104,7 +89,7 @@ func (s *Server) admit(c *fiber.Ctx, id bridge.Identity) error {
 // ticket exchanges a token for a ticket, which may be in a URL: it is good for one
 // connection and a few seconds.
 func (s *Server) ticket(c *fiber.Ctx) error {
-	_, claims, err := s.claims(c)
+	_, claims, err := s.bearer(c)
 	if err != nil {
 		return err
 	}

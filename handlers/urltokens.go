@@ -73,7 +73,8 @@ func (s *Server) streamer(c *fiber.Ctx) (bridge.Identity, error) {
 	tickets := c.Context().QueryArgs().PeekMulti("ticket")
 	switch {
 	case len(tickets) == 0:
-		return s.bearer(c)
+		id, _, err := s.bearer(c)
+		return id, err
 	case len(tickets) > 1 || c.Get(fiber.HeaderAuthorization) != "":
 		return bridge.Identity{}, errSeveralTokens
 	}

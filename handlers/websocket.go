@@ -158,7 +158,7 @@ func bearerToken(header string) (string, bool) {
 func subprotocols(c *fiber.Ctx) []string {
 	var out []string
 	for _, line := range c.Request().Header.PeekAll("Sec-Websocket-Protocol") {
-		for _, p := range strings.Split(string(line), ",") {
+		for p := range strings.SplitSeq(string(line), ",") {
 			if p = strings.TrimSpace(p); p != "" {
 				out = append(out, p)
 			}

@@ -38,7 +38,7 @@ func (c *wsConn) Read() (bridge.Kind, []byte, error) {
 	}
 	// Wait for the first byte here and not in the depth of the frame reader.
 	if _, err := c.br.Peek(1); err != nil {
-		return 0, nil, c.portError(err)
+		return 0, nil, c.connError(err)
 	}
 	return c.frame()
 }
@@ -56,7 +56,7 @@ func (c *wsConn) frame() (bridge.Kind, []byte, error) {
 	}
 	kind, payload, err := c.next()
 	if err != nil {
-		return 0, nil, c.portError(err)
+		return 0, nil, c.connError(err)
 	}
 	if !c.over && c.rd.State.Fragmented() {
 		return kind, payload, nil
@@ -194,8 +194,8 @@ func mayBeReceived(code wire.CloseCode) bool {
 	return false
 }
 
-// portError turns an error of the frame reader into one of bridge.Conn.
-func (c *wsConn) portError(err error) error {
+// connError turns an error of the frame reader into one of bridge.Conn.
+func (c *wsConn) connError(err error) error {
 	var protocol ws.ProtocolError
 	switch {
 	case errors.Is(err, bridge.ErrNotUTF8), errors.Is(err, bridge.ErrProtocol):

@@ -30,23 +30,23 @@ const ImportMark = `{"export":"unfinished","loaded":0}`
 // exactly one member is set. Times are Unix nanoseconds, 0 for none. In files and
 // tables two kinds have older names: a delivery log is a trail, a SeenAt a sight.
 type Entry struct {
-	Life       *LifeEntry       `json:"life,omitempty"`
-	Event      *EventEntry      `json:"event,omitempty"`
-	Mailbox    *MailboxEntry    `json:"mailbox,omitempty"`
-	Message    *MessageEntry    `json:"message,omitempty"`
-	Membership *MembershipEntry `json:"membership,omitempty"`
-	Revocation *RevocationEntry `json:"revocation,omitempty"`
-	Trail      *DeliveryLog     `json:"trail,omitempty"`
-	Sight      *SightEntry      `json:"sight,omitempty"`
-	Callback   *CallbackEntry   `json:"callback,omitempty"`
-	Timer      *TimerEntry      `json:"timer,omitempty"`
+	Life        *LifeEntry       `json:"life,omitempty"`
+	Event       *EventEntry      `json:"event,omitempty"`
+	Mailbox     *MailboxEntry    `json:"mailbox,omitempty"`
+	Message     *MessageEntry    `json:"message,omitempty"`
+	Membership  *MembershipEntry `json:"membership,omitempty"`
+	Revocation  *RevocationEntry `json:"revocation,omitempty"`
+	DeliveryLog *DeliveryLog     `json:"trail,omitempty"`
+	Seen        *SeenEntry       `json:"sight,omitempty"`
+	Callback    *CallbackEntry   `json:"callback,omitempty"`
+	Timer       *TimerEntry      `json:"timer,omitempty"`
 }
 
 // Kinds is how many members are set.
 func (e *Entry) Kinds() (n int) {
 	for _, set := range []bool{
 		e.Life != nil, e.Event != nil, e.Mailbox != nil, e.Message != nil,
-		e.Membership != nil, e.Revocation != nil, e.Trail != nil, e.Sight != nil,
+		e.Membership != nil, e.Revocation != nil, e.DeliveryLog != nil, e.Seen != nil,
 		e.Callback != nil, e.Timer != nil,
 	} {
 		if set {
@@ -153,8 +153,8 @@ type RevocationEntry struct {
 	Revocation
 }
 
-// SightEntry is that a session's user has seen an event.
-type SightEntry struct {
+// SeenEntry is that a session's user has seen an event.
+type SeenEntry struct {
 	ID      string `json:"id"`
 	User    string `json:"user"`
 	Session string `json:"session"`

@@ -307,9 +307,7 @@ func (h *hub) expect(w *wait, user string, u awaited) {
 		return
 	}
 	u.sessions = max(u.sessions, sessions)
-	if u.status.Less(status) {
-		u.status = status
-	}
+	u.status = u.status.Max(status)
 	h.waits.expect(w, user, u)
 	for _, s := range h.of(user) {
 		s.requestPong()
@@ -360,13 +358,8 @@ func (h *hub) of(user string) []*Session {
 func (h *hub) holding(user, id string, mailbox, broadcast uint64) (sessions int, status Status) {
 	status = StatusQueued
 	for _, s := range h.of(user) {
-		one := s.statusOf(id, mailbox, broadcast)
-		if one == StatusQueued {
-			continue
-		}
-		sessions++
-		if status.Less(one) {
-			status = one
+		if one := s.statusOf(id, mailbox, broadcast); one != StatusQueued {
+			sessions, status = sessions+1, status.Max(one)
 		}
 	}
 	return sessions, status

@@ -91,5 +91,13 @@ const (
 
 var statusRank = map[Status]int{StatusDropped: 0, StatusQueued: 1, StatusSent: 2, StatusReceived: 3, StatusAcked: 4}
 
+// Max is the more advanced of s and o.
+func (s Status) Max(o Status) Status {
+	if s.Less(o) {
+		return o
+	}
+	return s
+}
+
 // Less reports whether s is less advanced than o.
 func (s Status) Less(o Status) bool { return statusRank[s] < statusRank[o] }

@@ -59,10 +59,7 @@ func (s *Session) recall(n *Notice) {
 	}
 	if s.reading {
 		// A page that was read a moment ago may still have it.
-		if s.skip == nil {
-			s.skip = make(map[string]struct{})
-		}
-		s.skip[n.ID] = struct{}{}
+		s.leaveOut(n.ID)
 	}
 	s.push(item{gone: n})
 }

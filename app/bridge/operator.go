@@ -228,20 +228,15 @@ func recipientState(r *Record, f *RecipientStatus, logs []DeliveryLog) Recipient
 	if f.Held {
 		out.Status = StatusQueued
 	}
-	raise := func(s Status) {
-		if out.Status.Less(s) {
-			out.Status = s
-		}
-	}
 	for i := range logs {
 		log := &logs[i]
 		times, had := log.Of(r.ID, f.Seq, r.Broadcast)
 		if !had {
 			continue
 		}
-		raise(StatusSent)
+		out.Status = out.Status.Max(StatusSent)
 		if !times.Received.IsZero() {
-			raise(StatusReceived)
+			out.Status = StatusReceived
 		}
 		out.Sessions = append(out.Sessions, SessionState{Session: log.Member.Session, Times: times})
 	}
@@ -252,7 +247,7 @@ func recipientState(r *Record, f *RecipientStatus, logs []DeliveryLog) Recipient
 			out.Sessions = append(out.Sessions, SessionState{Session: sight.Session})
 		}
 		out.Sessions[i].Seen = sight.At
-		raise(StatusReceived)
+		out.Status = StatusReceived
 	}
 	if f.Acked {
 		out.Status = StatusAcked

@@ -89,16 +89,8 @@ func (b *Bridge) holding(ctx context.Context, id string, recipients []Recipient)
 		h.status = StatusQueued
 		for j := range logs[i] {
 			t := &logs[i][j]
-			if !t.Ended.IsZero() {
-				continue
-			}
-			status := t.StatusOf(id, recipients[i].Seq, 0)
-			if status == StatusQueued {
-				continue
-			}
-			h.sessions++
-			if h.status.Less(status) {
-				h.status = status
+			if status := t.StatusOf(id, recipients[i].Seq, 0); t.Ended.IsZero() && status != StatusQueued {
+				h.sessions, h.status = h.sessions+1, h.status.Max(status)
 			}
 		}
 	}

@@ -30,6 +30,7 @@ type Polled struct {
 // Errors: ErrDraining, ErrFull, ErrRevoked, *EndedError.
 func (b *Bridge) Poll(ctx context.Context, id Identity, after string, patience time.Duration) (Polled, error) {
 	c := &pollConn{begun: make(chan struct{}), come: make(chan struct{}), gone: make(chan struct{}), enough: make(chan struct{})}
+	c.answerNow = sync.OnceFunc(func() { close(c.enough) })
 	if !b.enter(c) {
 		return Polled{}, ErrDraining
 	}
@@ -59,13 +60,11 @@ func (b *Bridge) Poll(ctx context.Context, id Identity, after string, patience t
 	case <-c.gone:
 	case <-ctx.Done():
 	}
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
 	select {
 	case <-c.come:
 	case <-c.gone:
 	case <-c.enough:
-	case <-timer.C:
+	case <-time.After(patience):
 	case <-ctx.Done():
 	}
 	s.Close(wire.CloseNormal, "the poll was answered")
@@ -82,8 +81,8 @@ type pollConn struct {
 	come  chan struct{} // closed at the first frame that a poll is for
 	gone  chan struct{} // closed when the session has ended
 
-	enough     chan struct{} // closed when the poll is to be answered with what there is
-	enoughOnce sync.Once
+	enough    chan struct{} // closed when the poll is to be answered with what there is
+	answerNow func()        // closes it; ends the poll's patience
 
 	appended Polled // since the last Write; the session's writer's
 
@@ -93,9 +92,6 @@ type pollConn struct {
 	wrote  bool
 	closed bool
 }
-
-// answerNow ends the poll's patience.
-func (c *pollConn) answerNow() { c.enoughOnce.Do(func() { close(c.enough) }) }
 
 func (c *pollConn) answer() (Polled, error) {
 	c.mu.Lock()

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"slices"
 	"sync"
 
 	"hookbridge/app/wire"
@@ -54,15 +55,9 @@ func (s *Session) offer(d Delivery) bool {
 		return false
 	}
 	stored := d.Mailbox != 0 || d.Broadcast != 0
-	for _, id := range d.Message.Except {
-		if id != s.id {
-			continue
-		}
+	if slices.Contains(d.Message.Except, s.id) {
 		if stored && s.reading {
-			if s.skip == nil {
-				s.skip = make(map[string]struct{})
-			}
-			s.skip[d.Message.ID] = struct{}{}
+			s.leaveOut(d.Message.ID)
 			s.moreStored = true // the message is left out, so that nothing waits for the writer
 		} else if stored {
 			s.push(item{d: d, skip: true})
@@ -81,6 +76,14 @@ func (s *Session) offer(d Delivery) bool {
 		s.deliveryLog().unstored(d.Message.ID, notYet)
 	}
 	return true
+}
+
+// leaveOut has a message left out when it is read from the store; mu is held.
+func (s *Session) leaveOut(id string) {
+	if s.skip == nil {
+		s.skip = make(map[string]struct{})
+	}
+	s.skip[id] = struct{}{}
 }
 
 // readUpTo has the session read up to head from the store, where it is not there.

@@ -108,10 +108,7 @@ func (w *writer) readLater(it *item) {
 	s := w.s
 	if it.skip {
 		s.mu.Lock()
-		if s.skip == nil {
-			s.skip = make(map[string]struct{})
-		}
-		s.skip[it.d.Message.ID] = struct{}{}
+		s.leaveOut(it.d.Message.ID)
 		s.mu.Unlock()
 	}
 	w.readStore()

@@ -143,7 +143,7 @@ func (ws *waits) delivered(user, id string, sessions int) {
 				w.left--
 			}
 			delete(w.users, user)
-			ws.drop(user, w)
+			drop(ws.byUser, user, w)
 		}
 		w.check()
 	}
@@ -242,22 +242,19 @@ func (ws *waits) remove(w *wait) map[string]*awaited {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	ws.open.Add(-1)
-	if left := slices.DeleteFunc(ws.byID[w.id], func(o *wait) bool { return o == w }); len(left) > 0 {
-		ws.byID[w.id] = left
-	} else {
-		delete(ws.byID, w.id)
-	}
+	drop(ws.byID, w.id, w)
 	for user := range w.users {
-		ws.drop(user, w)
+		drop(ws.byUser, user, w)
 	}
 	return w.users
 }
 
-func (ws *waits) drop(user string, w *wait) {
-	if left := slices.DeleteFunc(ws.byUser[user], func(o *wait) bool { return o == w }); len(left) > 0 {
-		ws.byUser[user] = left
+// drop takes a wait off the list of a key.
+func drop(lists map[string][]*wait, key string, w *wait) {
+	if left := slices.DeleteFunc(lists[key], func(o *wait) bool { return o == w }); len(left) > 0 {
+		lists[key] = left
 	} else {
-		delete(ws.byUser, user)
+		delete(lists, key)
 	}
 }
 

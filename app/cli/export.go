@@ -18,7 +18,7 @@ import (
 type ExportCmd struct {
 	To string `placeholder:"FILE" help:"Where to: a file that is not there yet. Default: standard output."`
 
-	server.Store
+	server.StoreSettings
 }
 
 // Help is shown under export --help.
@@ -47,7 +47,7 @@ And back, into a folder that is new:
 
 // Run exports.
 func (c *ExportCmd) Run(ctx context.Context, streams Streams) (err error) {
-	a, err := openArchive(ctx, &c.Store, streams)
+	a, err := openArchive(ctx, &c.StoreSettings, streams)
 	if err != nil {
 		return err
 	}
@@ -110,21 +110,14 @@ func orStopped(ctx context.Context, err error) error {
 var errStopped = errors.New("stopped")
 
 // openArchive opens the store as an archive.
-func openArchive(ctx context.Context, s *server.Store, streams Streams) (bridge.Archive, error) {
+func openArchive(ctx context.Context, s *server.StoreSettings, streams Streams) (bridge.Archive, error) {
 	if err := s.Check(); err != nil {
 		return nil, err
 	}
-	log := slog.New(slog.NewTextHandler(orDiscard(streams.Err), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	log := slog.New(slog.NewTextHandler(streams.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	a, err := s.OpenArchive(ctx, log)
 	if err != nil && ctx.Err() != nil {
 		return nil, errStopped
 	}
 	return a, err
-}
-
-func orDiscard(w io.Writer) io.Writer {
-	if w == nil {
-		return io.Discard
-	}
-	return w
 }

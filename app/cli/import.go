@@ -17,7 +17,7 @@ import (
 type ImportCmd struct {
 	File string `arg:"" optional:"" placeholder:"FILE" help:"What export has written. Default: standard input."`
 
-	server.Store
+	server.StoreSettings
 }
 
 // Help is shown under import --help.
@@ -41,7 +41,7 @@ func (c *ImportCmd) Run(ctx context.Context, streams Streams) (err error) {
 	} else if isTerminal(in) {
 		return errors.New("say what to import: hookbridge import FILE, or hookbridge export | hookbridge import")
 	}
-	a, err := openArchive(ctx, &c.Store, streams)
+	a, err := openArchive(ctx, &c.StoreSettings, streams)
 	if err != nil {
 		return err
 	}

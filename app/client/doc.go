@@ -1,6 +1,6 @@
 // Package client is a Go client of a Hookbridge: a Subscriber receives the
-// events of one user over a WebSocket, and a Publisher sends signed events as a
-// backend does.
+// events of one user over a WebSocket, a Publisher sends signed events as a backend
+// does, and a Caller sends and asks what a user has for a backend.
 //
 // A Subscriber connects, resumes after its cursor, acks what was handled,
 // renews its token and connects again when a connection ends, as the bridge's
@@ -31,6 +31,16 @@
 //		To:   client.Target{User: "patient-42"},
 //		Data: json.RawMessage(`{"message":"Dr. Silva added you"}`),
 //	})
+//
+// A Caller sends to a backend what the bridge then keeps until the backend has it, and
+// asks a backend and waits for its answer.
+//
+//	c, err := client.NewCaller(client.CallerOptions{URL: "https://bridge.example", Token: token})
+//	if err != nil {
+//		return err
+//	}
+//	id, err := c.SendToBackend(ctx, "visit-7", client.BackendEvent{Type: "visit.confirmed"})
+//	slots, err := c.Request(ctx, client.BackendEvent{Type: "slots.list"}, 0)
 //
 // The package prints and logs nothing: what happens to a connection is told to
 // OnNotice, and failed tries to OnRetry.

@@ -16,7 +16,7 @@ import (
 )
 
 // maxReply is the largest HTTP reply that is read, bytes.
-const maxReply = 1 << 20
+const maxReply = 16 << 20
 
 // ErrURL is a URL that is not the address of a bridge.
 var ErrURL = errors.New("the URL must be the bridge's address, like https://bridge.example")

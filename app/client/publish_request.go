@@ -28,6 +28,9 @@ type PublishRequest struct {
 	// TTL is how long it is kept for those who are away, whole seconds; nil:
 	// the bridge's default; 0: it is for those alone who are online now.
 	TTL *time.Duration
+	// Escalate, whole seconds and at most the TTL, has backends told of each recipient
+	// who has not acked it by then; 0: they are not.
+	Escalate time.Duration
 	// Topic makes it replace an older event of the same topic that was not acked yet.
 	Topic string
 	// Except names sessions that do not get it.
@@ -91,6 +94,9 @@ func (r *PublishRequest) encode(id string) ([]byte, error) {
 		seconds := int64(*r.TTL / time.Second)
 		ttl = &seconds
 	}
+	if r.Escalate < 0 || r.Escalate%time.Second != 0 {
+		return nil, errors.New("Escalate must be whole seconds")
+	}
 	type except struct {
 		Sessions []string `json:"sessions"`
 	}
@@ -100,9 +106,10 @@ func (r *PublishRequest) encode(id string) ([]byte, error) {
 		Timestamp time.Time `json:"timestamp,omitzero"`
 		To        Target    `json:"to"`
 		TTL       *int64    `json:"ttl,omitempty"`
+		Escalate  int64     `json:"escalate,omitzero"`
 		Topic     string    `json:"topic,omitempty"`
 		Except    *except   `json:"except,omitempty"`
-	}{ID: id, Type: r.Type, Timestamp: r.Timestamp.UTC(), To: r.To, TTL: ttl, Topic: r.Topic}
+	}{ID: id, Type: r.Type, Timestamp: r.Timestamp.UTC(), To: r.To, TTL: ttl, Escalate: int64(r.Escalate / time.Second), Topic: r.Topic}
 	if len(r.Except) > 0 {
 		e.Except = &except{r.Except}
 	}

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	mathrand "math/rand/v2"
 	"net/http"
 	"time"
 
@@ -37,11 +36,9 @@ type PublisherOptions struct {
 
 // Publisher sends signed events. It may be used by several goroutines at a time.
 type Publisher struct {
-	o      PublisherOptions
-	url    string
-	http   http.Client
-	sleep  func(ctx context.Context, d time.Duration) error
-	jitter func(most time.Duration) time.Duration // from 0 up to most
+	poster
+	o   PublisherOptions
+	url string
 }
 
 // NewPublisher checks the options.
@@ -53,19 +50,10 @@ func NewPublisher(o PublisherOptions) (*Publisher, error) {
 	if _, err := auth.SignWebhook(o.Secret, "msg_1", time.Now(), nil); err != nil {
 		return nil, err
 	}
-	if o.Attempts <= 0 {
-		o.Attempts = 6
-	}
-	if o.Patience <= 0 {
-		o.Patience = 2 * time.Minute
-	}
 	if o.Timeout <= 0 {
-		o.Timeout = 30 * time.Second
+		o.Timeout = postTimeout
 	}
-	if o.OnRetry == nil {
-		o.OnRetry = func(error, time.Duration) {}
-	}
-	return &Publisher{o: o, url: url, http: httpClient(o.HTTPClient), sleep: sleep, jitter: mathrand.N[time.Duration]}, nil
+	return &Publisher{o: o, url: url, poster: newPoster(o.HTTPClient, o.Attempts, o.Patience, o.OnRetry)}, nil
 }
 
 // What a PublishResult's Status may be.
@@ -178,54 +166,21 @@ func (p *Publisher) PublishBatch(ctx context.Context, events []PublishRequest) (
 
 func newID() string { return "msg_" + rand.Text() }
 
-// post sends one body until it is taken or refused, and returns the reply's body.
+// post signs and sends one body until it is taken or refused, and returns the reply's body.
 func (p *Publisher) post(ctx context.Context, target, id string, body []byte, wait time.Duration) ([]byte, error) {
-	patience := p.o.Patience
-	for n := 1; ; n++ {
-		// Signed anew each time: the old timestamp may be out of the window by now.
+	prove := func(_ context.Context, h http.Header) error {
 		signed, err := auth.SignWebhook(p.o.Secret, id, time.Now(), body)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		reply, err := p.attempt(ctx, target, signed, body, p.o.Timeout+wait)
-		if err == nil || ctx.Err() != nil {
-			return reply, err
-		}
-		pause := time.Second/2 + p.jitter(time.Second<<min(n-1, 10))
-		if problem, ok := errors.AsType[*ProblemError](err); ok {
-			if problem.Status < 500 && problem.Status != http.StatusTooManyRequests {
-				return nil, err // another try is of no use
-			}
-			if problem.RetryAfter > 0 {
-				pause = problem.RetryAfter
-			}
-		}
-		if n == p.o.Attempts || pause > patience {
-			return nil, fmt.Errorf("given up after %d tries: %w; the same id %s may be sent again", n, err, id)
-		}
-		patience -= pause
-		p.o.OnRetry(err, pause)
-		if err := p.sleep(ctx, pause); err != nil {
-			return nil, err
-		}
+		h.Set("webhook-id", signed.ID)
+		h.Set("webhook-timestamp", signed.Timestamp)
+		h.Set("webhook-signature", signed.Signature)
+		return nil
 	}
-}
-
-// attempt posts once.
-func (p *Publisher) attempt(ctx context.Context, target string, signed auth.Header, body []byte, timeout time.Duration) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
+	reply, tries, err := p.poster.post(ctx, target, body, p.o.Timeout+wait, prove)
+	if err != nil && tries > 0 {
+		err = fmt.Errorf("given up after %d tries: %w; the same id %s may be sent again", tries, err, id)
 	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("webhook-id", signed.ID)
-	req.Header.Set("webhook-timestamp", signed.Timestamp)
-	req.Header.Set("webhook-signature", signed.Signature)
-	resp, err := p.http.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("the bridge cannot be reached: %w", err)
-	}
-	return readReply(resp)
+	return reply, err
 }

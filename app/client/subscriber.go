@@ -158,7 +158,10 @@ func (s *Subscriber) connect(ctx context.Context) ending {
 }
 
 func (s *Subscriber) token(ctx context.Context) (string, error) {
-	token, err := s.o.TokenSource(ctx)
+	return checkedToken(s.o.TokenSource(ctx))
+}
+
+func checkedToken(token string, err error) (string, error) {
 	if err == nil && (token == "" || strings.ContainsFunc(token, unicode.IsControl)) {
 		err = errors.New("the token is empty, or has a line break or another control character in it")
 	}

@@ -14,6 +14,7 @@ import (
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
+	"hookbridge/app/client"
 	"hookbridge/app/server"
 	"hookbridge/app/store/redis/redistest"
 )
@@ -325,6 +326,18 @@ func testTheWayBack(t *testing.T, w *world, b *clinicBackend) {
 		}
 		if a := w.callAs(tok, http.MethodPost, "/v1/requests", `{"event":{"type":"slots.list"},"timeoutMs":30001}`); a.HTTP != 422 || !strings.HasPrefix(a.Detail, "/timeoutMs") {
 			t.Errorf("%d %s", a.HTTP, a.Raw)
+		}
+	})
+	t.Run("the Go client sends and asks", func(t *testing.T) {
+		c, err := client.NewCaller(client.CallerOptions{URL: w.base, Token: patient("gopher")})
+		must(t, err)
+		id, err := c.SendToBackend(t.Context(), "g1", client.BackendEvent{Type: "visit.confirmed", Data: []byte("[1.0]")})
+		must(t, err)
+		if got := b.hears("gopher", "message.sent"); got.Data.ID != id || string(got.Data.Event.Data) != "[1.0]" {
+			t.Error(id, got.raw)
+		}
+		if reply, err := c.Request(t.Context(), client.BackendEvent{Type: "slots.list"}, 0); err != nil || string(reply) != "null" {
+			t.Errorf("a 204 is answered with %s, %v", reply, err)
 		}
 	})
 	t.Run("operators see what was given up, and send it again", func(t *testing.T) {

@@ -131,9 +131,9 @@ func filled(t testing.TB, n int) *store {
 		case 4:
 			e.Revocation = &bridge.RevocationEntry{User: user, Revocation: bridge.Revocation{IssuedBefore: since}}
 		case 5:
-			e.Trail = &bridge.DeliveryLog{Member: bridge.Member{User: user, Session: "s", Since: since}, Skips: []bridge.Skip{{Last: bridge.Position{Mailbox: 3}}}}
+			e.DeliveryLog = &bridge.DeliveryLog{Member: bridge.Member{User: user, Session: "s", Since: since}, Skips: []bridge.Skip{{Last: bridge.Position{Mailbox: 3}}}}
 		case 6:
-			e.Sight = &bridge.SightEntry{ID: "x", User: user, Session: "s", At: since.UnixNano()}
+			e.Seen = &bridge.SeenEntry{ID: "x", User: user, Session: "s", At: since.UnixNano()}
 		}
 		b, err := wire.EncodeStrict(e)
 		must(t, err)

@@ -43,8 +43,8 @@ func (s Secret) List() []string {
 type Settings struct {
 	Listen string `default:":8080" env:"BRIDGE_LISTEN" help:"Address to listen on."`
 
-	Store
-	Front
+	StoreSettings
+	FrontSettings
 
 	WebhookSecrets []Secret `env:"BRIDGE_WEBHOOK_SECRETS" sep:"," help:"Who may send: whsec_… secrets or whpk_… ed25519 public keys, comma-separated; any may sign."`
 
@@ -124,9 +124,9 @@ type Times struct {
 	RedisPatience time.Duration // for an answer of Redis; 5 s
 }
 
-// Store is the settings of where messages are kept, the same for every command
+// StoreSettings say where messages are kept, the same for every command
 // that opens a store.
-type Store struct {
+type StoreSettings struct {
 	DataDir string `default:"data" env:"BRIDGE_DATA_DIR" help:"Folder of bridge.db; one process at a time."`
 
 	RedisURL    Secret `name:"redis-url" env:"BRIDGE_REDIS_URL" help:"Keep everything in Redis 7 or later, for many machines, instead of bridge.db: redis://[user:password@]host:port, rediss:// for TLS; more addresses follow as ?addr=host:port."`
@@ -138,9 +138,9 @@ type Store struct {
 	MailboxLimit int           `default:"10000" range:"1..1000000" env:"BRIDGE_MAILBOX_LIMIT" help:"Messages a mailbox holds; past that the oldest go."`
 }
 
-// Front is the settings of what stands in front of the program: proxies,
+// FrontSettings say what stands in front of the program: proxies,
 // balancers, and who scrapes it.
-type Front struct {
+type FrontSettings struct {
 	TrustedProxies string `name:"trusted-proxies" env:"BRIDGE_TRUSTED_PROXIES" placeholder:"N|CIDR,…" help:"Proxies in front that are believed when they name the client in X-Forwarded-For: how many there are, or their networks and addresses, comma-separated."`
 	ClientIPHeader string `name:"client-ip-header" env:"BRIDGE_CLIENT_IP_HEADER" placeholder:"NAME" help:"Another header in which they name it, such as Forwarded or CF-Connecting-IP; alone it means one proxy. Set it only where nobody gets past that proxy. On Fly.io: Fly-Client-IP."`
 	ProxyProtocol  string `name:"proxy-protocol" default:"off" enum:"off,on" env:"BRIDGE_PROXY_PROTOCOL" help:"on: connections begin with a header of the PROXY protocol (HAProxy's, versions 1 and 2): those of the networks in BRIDGE_TRUSTED_PROXIES, or all where it is empty."`

@@ -4,16 +4,16 @@ import (
 	"hookbridge/handlers"
 )
 
-// front is Front as the edge understands it.
+// front is FrontSettings as the edge understands it.
 type front struct {
 	proxies handlers.Proxies
 	origins handlers.Origins
 }
 
-func (s *Front) usesProxyProtocol() bool { return s.ProxyProtocol == "on" }
+func (s *FrontSettings) usesProxyProtocol() bool { return s.ProxyProtocol == "on" }
 
 // parse finds all that cannot be meant; each fault names the variable and the entry.
-func (s *Front) parse(origins []string) (f front, err error) {
+func (s *FrontSettings) parse(origins []string) (f front, err error) {
 	var all Faults
 	for _, o := range origins {
 		if _, err := handlers.ParseOrigins([]string{o}); err != nil {

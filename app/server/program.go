@@ -59,7 +59,7 @@ func NewProgram(ctx context.Context, s Settings, demo *Demo, log *slog.Logger) (
 			p = nil
 		}
 	}()
-	if p.front, err = s.Front.parse(s.AllowedOrigins); err != nil {
+	if p.front, err = s.FrontSettings.parse(s.AllowedOrigins); err != nil {
 		return p, err
 	}
 	webhooks, senders, err := s.webhooks()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"hookbridge/app/bridge"
@@ -48,10 +49,8 @@ func (s *Settings) senders() ([]auth.Sender, error) {
 			return nil, fmt.Errorf("BRIDGE_WEBHOOK_SECRETS_FILE: %w", err)
 		}
 		for _, n := range senders {
-			for _, secret := range n.Secrets {
-				if IsDevWebhookSecret(secret) {
-					return nil, fmt.Errorf("BRIDGE_WEBHOOK_SECRETS_FILE: sender %s has a secret that dev made: make one with: openssl rand -base64 32", n.Name)
-				}
+			if slices.ContainsFunc(n.Secrets, IsDevWebhookSecret) {
+				return nil, fmt.Errorf("BRIDGE_WEBHOOK_SECRETS_FILE: sender %s has a secret that dev made: make one with: openssl rand -base64 32", n.Name)
 			}
 			if n.Name == envSender && len(s.WebhookSecrets) > 0 {
 				return nil, errors.New("BRIDGE_WEBHOOK_SECRETS_FILE: the name " + envSender + " is that of BRIDGE_WEBHOOK_SECRETS; choose another, or set only one of the two")

@@ -65,7 +65,7 @@ func (s *Settings) Faults() (all Faults) {
 	}
 	all = append(all, s.TokenFaults()...)
 	all = append(all, s.callbackFaults()...)
-	_, err := s.Front.parse(s.AllowedOrigins)
+	_, err := s.FrontSettings.parse(s.AllowedOrigins)
 	all.take("", err)
 	all.take("BRIDGE_LISTEN", checkListen(s.Listen))
 	if sameListener(s.Listen, s.MetricsListen) {
@@ -82,7 +82,7 @@ func (s *Settings) Faults() (all Faults) {
 		}
 	}
 	all = append(all, rangeFaults(reflect.ValueOf(s).Elem())...)
-	return append(all, s.Store.otherFaults()...)
+	return append(all, s.StoreSettings.otherFaults()...)
 }
 
 // webhookFaults are those of who may send. Each entry is looked at by itself first.
@@ -103,12 +103,12 @@ func (s *Settings) webhookFaults() (all Faults) {
 }
 
 // Check finds what a store cannot be opened with.
-func (s *Store) Check() error {
+func (s *StoreSettings) Check() error {
 	return append(rangeFaults(reflect.ValueOf(s).Elem()), s.otherFaults()...).orNil()
 }
 
 // otherFaults are those that no range finds.
-func (s *Store) otherFaults() (all Faults) {
+func (s *StoreSettings) otherFaults() (all Faults) {
 	if s.RedisURL == "" {
 		if s.DataDir == "" {
 			all.Add("BRIDGE_DATA_DIR is empty: it is the folder of bridge.db")

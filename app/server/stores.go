@@ -20,7 +20,7 @@ import (
 // openStore opens where messages are kept: one file, or a Redis that many machines
 // share. Callbacks for backends are kept there, and tickets, so that any machine redeems
 // them.
-func (s *Store) openStore(ctx context.Context, t Times, backends bridge.Backends, log *slog.Logger, registry prometheus.Registerer, g *guard.Guard) (bridge.Store, bridge.Live, handlers.Tickets, error) {
+func (s *StoreSettings) openStore(ctx context.Context, t Times, backends bridge.Backends, log *slog.Logger, registry prometheus.Registerer, g *guard.Guard) (bridge.Store, bridge.Live, handlers.Tickets, error) {
 	if s.RedisURL == "" {
 		o := s.sqliteOptions(log)
 		o.Registerer, o.Guard, o.Backends = registry, g, backends
@@ -42,7 +42,7 @@ func (s *Store) openStore(ctx context.Context, t Times, backends bridge.Backends
 
 // OpenArchive opens the same store as a whole, to be exported to a
 // file or imported from one.
-func (s *Store) OpenArchive(ctx context.Context, log *slog.Logger) (bridge.Archive, error) {
+func (s *StoreSettings) OpenArchive(ctx context.Context, log *slog.Logger) (bridge.Archive, error) {
 	if s.RedisURL == "" {
 		a, err := sqlite.OpenArchive(ctx, s.sqliteOptions(log))
 		if err != nil {
@@ -58,18 +58,18 @@ func (s *Store) OpenArchive(ctx context.Context, log *slog.Logger) (bridge.Archi
 }
 
 // Place names the store for an operator, without what is secret.
-func (s *Store) Place() string {
+func (s *StoreSettings) Place() string {
 	if s.RedisURL == "" {
 		return "BRIDGE_DATA_DIR=" + s.DataDir
 	}
 	return "BRIDGE_REDIS_URL with BRIDGE_REDIS_PREFIX=" + s.RedisPrefix
 }
 
-func (s *Store) sqliteOptions(log *slog.Logger) sqlite.Options {
+func (s *StoreSettings) sqliteOptions(log *slog.Logger) sqlite.Options {
 	return sqlite.Options{Dir: s.DataDir, MailboxLimit: s.MailboxLimit, MailboxBytes: s.MailboxBytes, IDRetention: s.IDRetention, Logger: log}
 }
 
-func (s *Store) redisOptions(log *slog.Logger) redis.Options {
+func (s *StoreSettings) redisOptions(log *slog.Logger) redis.Options {
 	return redis.Options{
 		URL: string(s.RedisURL), Prefix: s.RedisPrefix, WaitReplicas: s.RedisWait,
 		MailboxLimit: s.MailboxLimit, MailboxBytes: s.MailboxBytes, IDRetention: s.IDRetention, Logger: log,

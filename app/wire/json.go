@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"sync"
 	"unicode/utf8"
@@ -213,10 +214,8 @@ type nameSet struct {
 
 // add reports whether the name is new.
 func (s *nameSet) add(name string) bool {
-	for _, known := range s.few[:s.n] {
-		if known == name {
-			return false
-		}
+	if slices.Contains(s.few[:s.n], name) {
+		return false
 	}
 	if s.n < len(s.few) {
 		s.few[s.n] = name

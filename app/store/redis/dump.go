@@ -37,8 +37,8 @@ var kinds = []struct {
 	{"[au]*}:h", (*dumping).mailboxes},
 	{"u*}:G", (*dumping).memberships},
 	{"u*}:R", (*dumping).revocations},
-	{"u*}:T", (*dumping).trails},
-	{"u*}:S*", (*dumping).sights},
+	{"u*}:T", (*dumping).deliveryLogs},
+	{"u*}:S*", (*dumping).seen},
 	{"u*}:[bd]:*", (*dumping).callbacks},
 	{"u*}:W", (*dumping).timers},
 }

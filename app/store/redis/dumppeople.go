@@ -142,8 +142,8 @@ func (d *dumping) revocations(ctx context.Context, keys []string) error {
 	return nil
 }
 
-// trails gives what ended sessions went through, of each user oldest first.
-func (d *dumping) trails(ctx context.Context, keys []string) error {
+// deliveryLogs gives what ended sessions went through, of each user oldest first.
+func (d *dumping) deliveryLogs(ctx context.Context, keys []string) error {
 	e := d.e
 	all, err := repliesOf(ctx, e, keys, func(k string) rueidis.Completed { return e.client.B().Lrange().Key(k).Start(0).Stop(-1).Build() }, (*rueidis.RedisResult).AsStrSlice)
 	if err != nil {
@@ -160,7 +160,7 @@ func (d *dumping) trails(ctx context.Context, keys []string) error {
 			if !t.Ended.After(oldest) {
 				continue
 			}
-			if err := d.take(bridge.Entry{Trail: t}); err != nil {
+			if err := d.take(bridge.Entry{DeliveryLog: t}); err != nil {
 				return err
 			}
 		}
@@ -168,8 +168,8 @@ func (d *dumping) trails(ctx context.Context, keys []string) error {
 	return nil
 }
 
-// sights gives what users have seen, as long as its id is remembered.
-func (d *dumping) sights(ctx context.Context, keys []string) error {
+// seen gives what users have seen, as long as its id is remembered.
+func (d *dumping) seen(ctx context.Context, keys []string) error {
 	e := d.e
 	oldest := time.UnixMilli(d.now).Add(-e.opts.IDRetention)
 	all, err := repliesOf(ctx, e, keys, e.hgetall, (*rueidis.RedisResult).AsStrMap)
@@ -191,8 +191,8 @@ func (d *dumping) sights(ctx context.Context, keys []string) error {
 				continue
 			}
 			for _, s := range parseSeen(fields[id]) {
-				entry := &bridge.SightEntry{ID: id, User: user, Session: s.Session, At: s.At.UnixNano()}
-				if err := d.take(bridge.Entry{Sight: entry}); err != nil {
+				entry := &bridge.SeenEntry{ID: id, User: user, Session: s.Session, At: s.At.UnixNano()}
+				if err := d.take(bridge.Entry{Seen: entry}); err != nil {
 					return err
 				}
 			}

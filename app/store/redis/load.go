@@ -59,10 +59,10 @@ func (l *loading) entry(en bridge.Entry) error {
 		l.membership(en.Membership)
 	case en.Revocation != nil:
 		l.revocation(en.Revocation)
-	case en.Trail != nil:
-		return l.deliveryLog(en.Trail)
-	case en.Sight != nil:
-		l.seenAt(en.Sight)
+	case en.DeliveryLog != nil:
+		return l.deliveryLog(en.DeliveryLog)
+	case en.Seen != nil:
+		l.seenAt(en.Seen)
 	case en.Callback != nil:
 		l.callback(en.Callback)
 	case en.Timer != nil:
@@ -304,7 +304,7 @@ func (l *loading) deliveryLog(t *bridge.DeliveryLog) error {
 
 // seenAt writes who has seen an event into the key of its period. Only those of the
 // current period and the last are read, so that an older one counts as the oldest.
-func (l *loading) seenAt(s *bridge.SightEntry) {
+func (l *loading) seenAt(s *bridge.SeenEntry) {
 	e := l.e
 	now := time.UnixMilli(l.now)
 	at := bridge.ArchiveTime(s.At)

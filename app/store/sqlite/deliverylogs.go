@@ -30,7 +30,7 @@ func (e *Store) DeliveryLogs(ctx context.Context, users []string) ([][]bridge.De
 // deliveryLogs reads those of a user's sessions that have ended.
 func (r *reader) deliveryLogs(user string) (out []bridge.DeliveryLog, err error) {
 	var perr error
-	err = with(r.trails).text(user).each(func(row *sqlite3.Stmt) bool {
+	err = with(r.endedLogs).text(user).each(func(row *sqlite3.Stmt) bool {
 		var t bridge.DeliveryLog
 		if perr = json.Unmarshal(row.ColumnRawBlob(0), &t); perr != nil {
 			return false

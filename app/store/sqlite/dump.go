@@ -51,9 +51,9 @@ var dumped = []struct {
 	{"SELECT grp, user FROM members WHERE stored = 1 ORDER BY grp, user", (*dump).member},
 	{"SELECT grp, user, token, token_id, issued, until FROM token_members ORDER BY grp, user, token", (*dump).token},
 	{"SELECT user, token_id, issued_before FROM revocations ORDER BY user, token_id", (*dump).revocation},
-	{"SELECT ended, trail FROM trails ORDER BY user, ended, session", (*dump).trail},
+	{"SELECT ended, trail FROM trails ORDER BY user, ended, session", (*dump).deliveryLog},
 	{`SELECT sights.id, sights.user, sights.session, sights.at, log.born, log.expires, log.event IS NOT NULL
-		FROM sights CROSS JOIN log ON log.id = sights.id ORDER BY sights.id, sights.user, sights.session`, (*dump).sight},
+		FROM sights CROSS JOIN log ON log.id = sights.id ORDER BY sights.id, sights.user, sights.session`, (*dump).seen},
 	{`SELECT id, backend, type, user, at, ifnull(due, 0), tries, since, dead, last, body FROM callbacks ORDER BY no`, (*dump).callback},
 	{"SELECT user, seq, kind, due, id, event, after FROM timers ORDER BY user, seq, kind", (*dump).timer},
 }
@@ -209,7 +209,7 @@ func (d *dump) revocation(r *sqlite3.Stmt) error {
 	return d.take(bridge.Entry{Revocation: v})
 }
 
-func (d *dump) trail(r *sqlite3.Stmt) error {
+func (d *dump) deliveryLog(r *sqlite3.Stmt) error {
 	if r.ColumnInt64(0) < d.now-int64(d.opts.IDRetention) {
 		return nil
 	}
@@ -217,12 +217,12 @@ func (d *dump) trail(r *sqlite3.Stmt) error {
 	if err := json.Unmarshal(r.ColumnRawBlob(1), t); err != nil {
 		return fmt.Errorf("read a delivery log of %s: %w", d.path, err)
 	}
-	return d.take(bridge.Entry{Trail: t})
+	return d.take(bridge.Entry{DeliveryLog: t})
 }
 
-func (d *dump) sight(r *sqlite3.Stmt) error {
+func (d *dump) seen(r *sqlite3.Stmt) error {
 	if d.until(r.ColumnInt64(4), r.ColumnInt64(5), r.ColumnBool(6)) <= d.now {
 		return nil
 	}
-	return d.take(bridge.Entry{Sight: &bridge.SightEntry{ID: r.ColumnText(0), User: r.ColumnText(1), Session: r.ColumnText(2), At: r.ColumnInt64(3)}})
+	return d.take(bridge.Entry{Seen: &bridge.SeenEntry{ID: r.ColumnText(0), User: r.ColumnText(1), Session: r.ColumnText(2), At: r.ColumnInt64(3)}})
 }

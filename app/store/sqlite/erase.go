@@ -112,20 +112,20 @@ func (w *writer) erase(user string) (more bool, err error) {
 		return false, err
 	}
 	w.touch(rec)
-	type lying struct {
+	type mailRow struct {
 		seq uint64
 		no  int64
 	}
-	var letters []lying
+	var rows []mailRow
 	slice := w.slice(eraseMail)
 	err = with(w.sql.mailOf).text(user).seq(0).int(slice.left).each(func(s *sqlite3.Stmt) bool {
-		letters = append(letters, lying{uint64(s.ColumnInt64(0)), s.ColumnInt64(1)})
+		rows = append(rows, mailRow{uint64(s.ColumnInt64(0)), s.ColumnInt64(1)})
 		return slice.take(s.ColumnInt64(2))
 	})
 	if err != nil {
 		return false, err
 	}
-	for _, l := range letters {
+	for _, l := range rows {
 		if err := with(w.sql.deleteMail).text(user).seq(l.seq).exec(); err != nil {
 			return false, err
 		}
@@ -135,7 +135,7 @@ func (w *writer) erase(user string) (more bool, err error) {
 	}
 	rec.held = unknown
 	if slice.full {
-		rec.trimmed = max(rec.trimmed, letters[len(letters)-1].seq)
+		rec.trimmed = max(rec.trimmed, rows[len(rows)-1].seq)
 		return true, w.sql.save(rec)
 	}
 	if more, err := w.eraseCallbacks(user); more || err != nil {

@@ -150,12 +150,7 @@ func (w *writer) belong(m bridge.Member, ended string) error {
 
 // pruneTokens removes the groups that expired tokens have named.
 func (w *writer) pruneTokens() (more bool, err error) {
-	old := false
-	err = with(w.sql.oldToken).int(w.now).each(func(*sqlite3.Stmt) bool {
-		old = true
-		return false
-	})
-	if err != nil || !old {
+	if old, err := with(w.sql.oldToken).int(w.now).count(); err != nil || old == 0 {
 		return false, err
 	}
 	if err := w.begin(); err != nil {

@@ -3,8 +3,6 @@ package sqlite
 import (
 	"context"
 	"time"
-
-	"github.com/ncruces/go-sqlite3"
 )
 
 // LastSeen is for local.Live.
@@ -34,10 +32,7 @@ func (w *writer) wasSeen(rec *record, at int64) {
 	w.acks.add(rec.user, rec.acked, rec.lastSeen)
 }
 
-func (r *reader) seenAt(user string) (at int64, err error) {
-	err = with(r.lastSeen).text(user).each(func(row *sqlite3.Stmt) bool {
-		at = row.ColumnInt64(0)
-		return false
-	})
-	return at, err
+func (r *reader) seenAt(user string) (int64, error) {
+	at, err := with(r.lastSeen).text(user).count()
+	return int64(at), err
 }

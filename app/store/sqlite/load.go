@@ -84,10 +84,10 @@ func (a *Archive) load(e bridge.Entry) error {
 			before = nanos(v.IssuedBefore)
 		}
 		return with(a.sql.addRevocation).text(v.User).text(v.TokenID).int(before).exec()
-	case e.Trail != nil:
-		return a.loadDeliveryLog(e.Trail)
-	case e.Sight != nil:
-		s := e.Sight
+	case e.DeliveryLog != nil:
+		return a.loadDeliveryLog(e.DeliveryLog)
+	case e.Seen != nil:
+		s := e.Seen
 		return with(a.sql.addSeen).text(s.ID).text(s.User).text(s.Session).int(s.At).exec()
 	case e.Callback != nil:
 		return a.loadCallback(e.Callback)

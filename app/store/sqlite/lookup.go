@@ -49,19 +49,17 @@ func (e *Store) Seen(ctx context.Context, user, session, id string, at time.Time
 func (r *reader) record(id string, now int64) (bridge.Record, error) {
 	rec := bridge.Record{ID: id}
 	var places []place
-	var perr error
 	found := false
-	err := with(r.event).text(id).each(func(row *sqlite3.Stmt) bool {
+	err := with(r.event).text(id).row(func(row *sqlite3.Stmt) (err error) {
 		found = true
 		rec.Type, rec.Timestamp, rec.From = row.ColumnText(0), time.Unix(0, row.ColumnInt64(1)).UTC(), row.ColumnText(2)
 		rec.Expires, rec.Recalled = instant(row.ColumnInt64(3)), instant(row.ColumnInt64(4))
-		if rec.Except, perr = parseNames(row.ColumnRawBlob(5)); perr != nil {
-			return false
+		if rec.Except, err = parseNames(row.ColumnRawBlob(5)); err == nil {
+			places, err = parsePlaces(row.ColumnRawBlob(6))
 		}
-		places, perr = parsePlaces(row.ColumnRawBlob(6))
-		return false
+		return err
 	})
-	if err := firstOf(err, perr); err != nil {
+	if err != nil {
 		return rec, err
 	}
 	if !found {
@@ -80,25 +78,20 @@ func (r *reader) record(id string, now int64) (bridge.Record, error) {
 			if f.Held, err = r.holds(p, now); err != nil {
 				return rec, err
 			}
-			err = with(r.standing).text(p.user).each(func(row *sqlite3.Stmt) bool {
-				f.Acked = uint64(row.ColumnInt64(0)) >= p.seq
-				return false
-			})
+			acked, err := with(r.standing).text(p.user).count()
 			if err != nil {
 				return rec, err
 			}
+			f.Acked = uint64(acked) >= p.seq
 		}
 		rec.Recipients = append(rec.Recipients, f)
 	}
 	return rec, r.seenBy(&rec)
 }
 
-func (r *reader) holds(p place, now int64) (held bool, err error) {
-	err = with(r.held).text(p.user).seq(p.seq).int(now).each(func(*sqlite3.Stmt) bool {
-		held = true
-		return false
-	})
-	return held, err
+func (r *reader) holds(p place, now int64) (bool, error) {
+	n, err := with(r.held).text(p.user).seq(p.seq).int(now).count()
+	return n > 0, err
 }
 
 // everybody lists the users who own a message to all.
@@ -127,7 +120,7 @@ func (r *reader) seenBy(rec *bridge.Record) error {
 	for i, f := range rec.Recipients {
 		by[f.User] = i
 	}
-	return with(r.sights).text(rec.ID).each(func(row *sqlite3.Stmt) bool {
+	return with(r.seen).text(rec.ID).each(func(row *sqlite3.Stmt) bool {
 		if i, ok := by[row.ColumnText(0)]; ok {
 			rec.Recipients[i].Seen = append(rec.Recipients[i].Seen, bridge.SeenAt{Session: row.ColumnText(1), At: instant(row.ColumnInt64(2))})
 		}
@@ -138,12 +131,11 @@ func (r *reader) seenBy(rec *bridge.Record) error {
 // addressed reports whether an event was for a user.
 func (r *reader) addressed(id, user string) (yes bool, err error) {
 	var places []place
-	var perr error
-	err = with(r.event).text(id).each(func(row *sqlite3.Stmt) bool {
-		places, perr = parsePlaces(row.ColumnRawBlob(6))
-		return false
+	err = with(r.event).text(id).row(func(row *sqlite3.Stmt) (err error) {
+		places, err = parsePlaces(row.ColumnRawBlob(6))
+		return err
 	})
-	if err := firstOf(err, perr); err != nil {
+	if err != nil {
 		return false, err
 	}
 	for _, p := range places {

@@ -21,7 +21,7 @@ type reader struct {
 	mail, all            *sqlite3.Stmt
 
 	erased, event, held, owners *sqlite3.Stmt
-	standing, sights, trails    *sqlite3.Stmt
+	standing, seen, endedLogs   *sqlite3.Stmt
 	members, groups, lastSeen   *sqlite3.Stmt
 }
 
@@ -45,9 +45,9 @@ func newReader(c *sqlite3.Conn) (*reader, error) {
 		&r.held:   "SELECT 1 FROM mail WHERE user = ? AND seq = ? AND expires > ?",
 		&r.owners: "SELECT user, acked_all FROM users WHERE seen = 1 AND first < ? AND user <> '' ORDER BY user LIMIT ?",
 
-		&r.standing: "SELECT acked_mail FROM users WHERE user = ?",
-		&r.sights:   "SELECT user, session, at FROM sights WHERE id = ? ORDER BY at, session",
-		&r.trails:   "SELECT trail FROM trails WHERE user = ? ORDER BY ended, session",
+		&r.standing:  "SELECT acked_mail FROM users WHERE user = ?",
+		&r.seen:      "SELECT user, session, at FROM sights WHERE id = ? ORDER BY at, session",
+		&r.endedLogs: "SELECT trail FROM trails WHERE user = ? ORDER BY ended, session",
 		&r.members: `SELECT user FROM members WHERE grp = ?1 AND stored = 1
 			UNION SELECT user FROM token_members WHERE grp = ?1 AND until > ?2 ORDER BY user`,
 		&r.groups: `SELECT grp FROM members WHERE user = ?1 AND stored = 1
@@ -82,16 +82,15 @@ type shelf struct {
 func (r *reader) shelf(user string) (shelf, error) {
 	var s shelf
 	known := false
-	var perr error
-	err := with(r.user).text(user).each(func(row *sqlite3.Stmt) bool {
+	err := with(r.user).text(user).row(func(row *sqlite3.Stmt) (err error) {
 		s.head, s.trimmed = uint64(row.ColumnInt64(0)), uint64(row.ColumnInt64(1))
 		s.seen, s.first = row.ColumnBool(2), uint64(row.ColumnInt64(3))
 		s.explicit, s.expired = row.ColumnBool(4), uint64(row.ColumnInt64(5))
-		s.lives, perr = parseLifeStarts(row.ColumnRawBlob(6))
+		s.lives, err = parseLifeStarts(row.ColumnRawBlob(6))
 		known = true
-		return false
+		return err
 	})
-	if err = firstOf(err, perr); err != nil {
+	if err != nil {
 		return s, err
 	}
 	if !known {

@@ -84,6 +84,16 @@ func (a args) each(row func(s *sqlite3.Stmt) bool) error {
 	return err
 }
 
+// row calls read for the first row of the answer, if there is one.
+func (a args) row(read func(s *sqlite3.Stmt) error) error {
+	var rerr error
+	err := a.each(func(s *sqlite3.Stmt) bool {
+		rerr = read(s)
+		return false
+	})
+	return firstOf(err, rerr)
+}
+
 // prepareAll prepares a set of statements for the life of the connection.
 func prepareAll(c *sqlite3.Conn, set map[**sqlite3.Stmt]string) error {
 	for dst, sql := range set {

@@ -39,9 +39,9 @@ func Exported(t *testing.T, entries []bridge.Entry, now time.Time) (kinds int) {
 			r = 3
 		case e.Revocation != nil:
 			r = 4
-		case e.Trail != nil:
+		case e.DeliveryLog != nil:
 			r = 5
-		case e.Sight != nil:
+		case e.Seen != nil:
 			r = 6
 		case e.Callback != nil:
 			r = 7

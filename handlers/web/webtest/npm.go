@@ -94,7 +94,7 @@ var modules = sync.OnceValues(func() (string, error) {
 func Sources(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
-	linkModules(t, dir)
+	LinkModules(t, dir)
 	entries, err := os.ReadDir(webDir())
 	for _, e := range entries {
 		ext := filepath.Ext(e.Name())
@@ -117,7 +117,8 @@ func copySource(name, dir string) error {
 	return os.WriteFile(filepath.Join(dir, name), b, 0o644)
 }
 
-func linkModules(t testing.TB, dir string) {
+// LinkModules puts what package-lock.json names into a folder, as if it were installed there.
+func LinkModules(t testing.TB, dir string) {
 	t.Helper()
 	installed, err := modules()
 	if err == nil {
@@ -152,7 +153,7 @@ func App(t testing.TB, files map[string]string) string {
 	if err := os.WriteFile(tarball, packed.tarball, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	linkModules(t, outer) // found from below, as those of a monorepo are
+	LinkModules(t, outer) // found from below, as those of a monorepo are
 	dir := filepath.Join(outer, "app")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
