@@ -219,7 +219,6 @@ type memoryOutbox struct {
 
 	mu     sync.Mutex // guards what follows
 	stored []bridge.Callback
-	done   map[string]bool // ids of callbacks that were sent, and are forgotten
 	timers []*bridge.Timer
 	leases map[string]time.Time // by key
 	serial int

@@ -95,7 +95,7 @@ func (r *PublishRequest) encode(id string) ([]byte, error) {
 		ttl = &seconds
 	}
 	if r.Escalate < 0 || r.Escalate%time.Second != 0 {
-		return nil, errors.New("Escalate must be whole seconds")
+		return nil, errors.New("an event's Escalate must be whole seconds")
 	}
 	type except struct {
 		Sessions []string `json:"sessions"`

@@ -81,3 +81,36 @@ func TestWhatNobodyAcksTurnsIntoAPhoneCall(t *testing.T) {
 	p.Sees("#heard .title", "patient-42 上线了")
 	p.Quiet()
 }
+
+func TestOverEveryTransportAPageTellsAndAsksTheBackend(t *testing.T) {
+	t.Parallel()
+	p, base := webtest.New(t), dev(t)
+	webtest.Do(p, chromedp.Navigate(base+"/livez"))
+	for _, transport := range []string{"websocket", "sse", "poll"} {
+		got := p.Eval(`(async () => {
+			const { BridgeClient } = await import("/bridge.js");
+			const user = "patient-" + %q;
+			const getToken = async () => (await (await fetch("/demo/tokens", {method: "POST", body: JSON.stringify({user})})).json()).token;
+			const client = new BridgeClient({ url: "/ws", user, getToken, transports: [%[1]q] });
+			const open = new Promise((ok) => client.on("open", ok));
+			client.connect();
+			await open;
+			const event = (n) => ({ type: "visit.confirmed", data: { n } });
+			const sent = await Promise.all([1, 2, 3].map((n) => client.send({ backend: true }, event(n))));
+			const { status, data } = await client.request({ type: "slots.list" });
+			const refused = await client.request({ type: "billing.list" }).catch(({ code }) => code);
+			const taken = await client.send({ backend: true }, event(4), { ref: sent[0].ref }).catch(({ code }) => code);
+			const heard = async () => {
+				const { callbacks } = await (await fetch("/demo/callbacks?user=" + user)).json();
+				const ns = callbacks.filter(({ body }) => body.type === "message.sent").map(({ body }) => body.data.event.data.n);
+				return ns.length === 3 ? ns : new Promise((ok) => setTimeout(ok, 20)).then(heard);
+			};
+			const ns = await heard();
+			client.close();
+			return [sent.map(({ status }) => status).join(), status, data.slots.length, refused, taken, ns.join()].join(" ");
+		})()`, transport)
+		if got != "queued,queued,queued 200 3 forbidden_target id_conflict 1,2,3" {
+			t.Errorf("over %s: %v", transport, got)
+		}
+	}
+}

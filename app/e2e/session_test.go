@@ -442,8 +442,8 @@ func TestPlainClientsWorkInBothDirections(t *testing.T) {
 		t.Errorf("a refusal: %s", f.Raw)
 	}
 	patient.sendRaw(`{"message":"nobody"}`)
-	if f = patient.next(); f.Problem.Code != "invalid_frame" {
-		t.Errorf("no target: %s", f.Raw)
+	if f = patient.next(); f.Problem.Code != "forbidden_target" {
+		t.Errorf("to a backend, of which there is none: %s", f.Raw)
 	}
 	patient.sendRaw(`not json`)
 	if code := patient.closed(); code != 4400 {

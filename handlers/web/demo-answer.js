@@ -18,6 +18,7 @@ export class Answers {
     const row = element('div', 'answer');
     const [button, note] = [/** @type {HTMLButtonElement} */ (element('button')), element('span', 'note')];
     button.type = 'button';
+    note.setAttribute('role', 'status');
     say(button, label);
     button.addEventListener('click', async () => {
       if (await this.#tell(button, note, event)) button.remove();

@@ -200,6 +200,9 @@ func TestAStreamThatAProxyHoldsBackIsReplacedByPolls(t *testing.T) {
 	s.asked("GET /v1/poll?after=c.9&waitMs=25000", "token-4")
 	p.advance(200)
 	s.asked("POST /v1/acks", "token-4").reply(http.StatusNoContent, "", "")
+	p.Eval(`h.request({type: "slots.list"})`)
+	s.asked("POST /v1/requests", "token-4").reply(200, "application/json", `null`)
+	p.until("response", `{"status":200,"data":null}`)
 }
 
 func TestAWebSocketThatHasOpenedOnceIsNeverGivenUp(t *testing.T) {

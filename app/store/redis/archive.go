@@ -22,6 +22,8 @@ type Archive struct {
 	// Of the import that is going on.
 	servers map[string]rueidis.Client // that it began with: see primaries
 	numbers map[string]int64          // of the lives that were loaded, by name
+	// how many callbacks were loaded
+	callbacks int64
 }
 
 var _ bridge.Archive = (*Archive)(nil)

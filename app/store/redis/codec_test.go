@@ -63,6 +63,14 @@ var codecs = []struct {
 		}
 		return out, nil
 	}},
+	{"callback", func(text string) (string, error) {
+		k, err := decodeCallback("clinic", "cb_1", text)
+		return k.encode(), err
+	}},
+	{"timer", func(text string) (string, error) {
+		t, err := decodeTimer("u7", text)
+		return encodeTimer(t), err
+	}},
 }
 
 // What a machine has read of a value it writes so that another one reads the same.
@@ -74,15 +82,23 @@ func FuzzCodec(f *testing.F) {
 	v := envelope{user: "u", machine: strings.Repeat("m", machineNameLen), token: 7, wanted: "s"}
 	entry := dedupEntry{idRecord: recordOf(m, []string{"u", "v"}), digest: strings.Repeat("d", 32), until: 1_700_000_000_000, seq: 5, placed: true, recalled: at}
 	groups := tokenGroups{until: 5, issued: 3, tokenID: "jti", groups: []string{"a", "b"}}
+	waiting := keptCallback{Callback: bridge.Callback{Type: bridge.CallbackSent, User: "u", At: at, Body: []byte("{}")}, tries: 2, since: at, number: 7}
+	dead := waiting
+	dead.givenUp, dead.last = at, "410"
+	timer := bridge.Timer{User: "u", EventID: "id", EventType: "t", After: time.Minute, Due: at}
 	for i, text := range []string{
 		string(encodeMessage(m)), string(v.encode()) + string(lifeMark("12345678", 9)) + "rest", entry.idRecord.encode(), entry.encode(),
 		groups.String(), strings.Repeat("m", machineNameLen) + string([]byte{formatVersion, tagUser, 1, 'u'}), "5:7,9:11", ";s1 5;s2 6",
+		dead.encode(), encodeTimer(timer),
 	} {
 		c := codecs[i]
 		if again, err := c.again(text); err != nil || again != text && c.name != "session" {
 			f.Fatalf("%s %q is written as %q: %v", c.name, text, again, err)
 		}
 		f.Add(uint8(i), text)
+	}
+	if head := waiting.encode(); head[23:39] != "0000000000000007" || encodeTimer(timer)[3:16] != "1700000000000" {
+		f.Fatal("scripts look for numbers and times where there are none")
 	}
 	f.Fuzz(func(t *testing.T, kind uint8, text string) {
 		c := codecs[int(kind)%len(codecs)]

@@ -35,6 +35,20 @@
 // lost: the Hub is then told how far each mailbox goes, and sessions read the rest from
 // the store (see reconcile.go).
 //
+// # Callbacks
+//
+// What backends are to be told is kept in the slot of the user whom it is about, so that
+// one script stores it with what causes it: an ack, or a timer that ends. Indexes under
+// a tag of their own say which users have something due, and how much waits. See outbox.go.
+// Without backends no key of these is written and no script is longer.
+//
+// A store that goes back in time loses callbacks together with their causes. What a
+// backend has been sent before may be sent again, with the same id. On a Cluster an index and a
+// user's slot may go back apart from each other: an entry with nothing behind it is taken
+// out, and in a new life machines go through all users' keys and list again what is due.
+// Counts are too low then, until what was not counted has been sent; callbacks that were
+// given up and are not listed any more are not seen again.
+//
 // # A store that goes back in time
 //
 // A server that is started on an older file, and a lagging replica that is promoted, give

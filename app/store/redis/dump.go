@@ -20,8 +20,9 @@ type dumping struct {
 	*Archive
 	now   int64 // when it began, Unix milliseconds: what had not expired then is given
 	take  func(e bridge.Entry) error
-	names map[string]string // of users, by their mailbox's tag
-	lived map[int64]string  // names of lives, by number
+	names map[string]string   // of users, by their mailbox's tag
+	lived map[int64]string    // names of lives, by number
+	told  map[string]struct{} // whose callbacks for which backend were given
 }
 
 // kinds are the keys that have entries, and who gives what is in them, in the order
@@ -38,11 +39,13 @@ var kinds = []struct {
 	{"u*}:R", (*dumping).revocations},
 	{"u*}:T", (*dumping).deliveryLogs},
 	{"u*}:S*", (*dumping).seen},
+	{"u*}:[bd]:*", (*dumping).callbacks},
+	{"u*}:W", (*dumping).timers},
 }
 
 // Dump implements bridge.Archive.
 func (a *Archive) Dump(ctx context.Context, take func(e bridge.Entry) error) error {
-	d := &dumping{Archive: a, now: a.e.nowMs(), take: take, names: make(map[string]string)}
+	d := &dumping{Archive: a, now: a.e.nowMs(), take: take, names: make(map[string]string), told: make(map[string]struct{})}
 	if err := d.learnNames(ctx); err != nil {
 		return err
 	}

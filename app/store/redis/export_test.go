@@ -1,6 +1,10 @@
 package redis
 
-import "hookbridge/app/bridge"
+import (
+	"context"
+
+	"hookbridge/app/bridge"
+)
 
 // HubOf is what Listen was given; nil before.
 func HubOf(e *Store) bridge.Hub {
@@ -43,4 +47,31 @@ func Kill(e *Store) {
 	e.conns.end()
 	e.closed.Store(true)
 	e.disconnect()
+}
+
+// Admit has the indexes know of callbacks that are never stored: a machine died between.
+func Admit(ctx context.Context, e *Store, cs ...bridge.Callback) error {
+	_, _, err := e.storing(cs).admit(ctx, e.run)
+	return err
+}
+
+// CallbackKeys are all keys of the indexes of a backend's callbacks but the one of how many
+// bytes wait.
+func CallbackKeys(e *Store, backend string) []string {
+	x := e.callbackIndex(backend)
+	return append(append(x.waiting[:], x.dead[:]...), x.due)
+}
+
+// Existing is how many of some keys there are; -1 if that cannot be told.
+func Existing(ctx context.Context, e *Store, keys []string) int64 {
+	n, err := e.client.Do(ctx, e.client.B().Exists().Key(keys...).Build()).AsInt64()
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+// LoseIndexes deletes the indexes of what is due.
+func LoseIndexes(ctx context.Context, e *Store, backend string) error {
+	return e.do(ctx, e.client.B().Del().Key(e.callbackIndex(backend).due, e.timerIndex()).Build())
 }

@@ -280,6 +280,7 @@ func (e *Store) enterLife(lf *storeLife, epoch string) {
 			(*l).NewLife(lf.name)
 		}
 		e.catchUp() // registers sessions again that a server has lost
+		e.listDueLater()
 	}
 	e.lives.announced.Store(lf)
 }

@@ -230,6 +230,8 @@ func forgottenScripts(t *testing.T) {
 		func() { join(t, e, "u", "ses_1") },
 		func() { stored(t, e, "u") },
 		func() { must(t, e.Ack(deadline(t, 5*time.Second), "u", "ses_1", life, bridge.Position{Mailbox: 1})) },
+		func() { must(t, e.Post(deadline(t, 5*time.Second), sentBy("u", 1))) },
+		func() { leasedOf(t, e, 1) },
 	} {
 		s.Do("SCRIPT", "FLUSH")
 		do()

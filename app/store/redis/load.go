@@ -63,6 +63,10 @@ func (l *loading) entry(en bridge.Entry) error {
 		return l.deliveryLog(en.DeliveryLog)
 	case en.Seen != nil:
 		l.seenAt(en.Seen)
+	case en.Callback != nil:
+		l.callback(en.Callback)
+	case en.Timer != nil:
+		l.timer(en.Timer)
 	}
 	return nil
 }

@@ -70,7 +70,8 @@ func decodeCallback(backend, id, text string) (k keptCallback, err error) {
 		case tagSince:
 			k.since = decodeTime(v)
 		case tagNumber:
-			k.number, _ = strconv.ParseInt(string(v), 10, 64) // 0 if it has none
+			n, _ := strconv.ParseUint(string(v), 10, 62) // 0 if it has none
+			k.number = int64(n)
 		case tagType:
 			k.Type = string(v)
 		case tagUser:

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -155,6 +156,14 @@ func (e *Store) Lease(ctx context.Context, backend string, n int) (due []bridge.
 		err = nil
 	}
 	return due, next, err
+}
+
+// byDue orders leased callbacks, those first that have been due longest.
+func byDue(a, b dueCallback) int { return cmp.Compare(a.due, b.due) }
+
+type dueCallback struct {
+	bridge.Leased
+	due float64
 }
 
 // leased reads a callback that was leased till a time: its id, since when it was due, itself.

@@ -110,7 +110,7 @@ func dial(ctx context.Context, o Options) (*Store, error) {
 		return nil, err
 	}
 	e := &Store{opts: o, client: client, conns: conns, cluster: client.Mode() == rueidis.ClientModeCluster, self: randomName(machineNameLen),
-		leases: newLeases(), selfDeliveries: newSelfDeliveries(), peerRequests: newPeerRequests(), lives: newLives(), outbox: outbox{make(chan struct{}, 1)}, heardOnce: make(chan struct{})}
+		leases: newLeases(), selfDeliveries: newSelfDeliveries(), peerRequests: newPeerRequests(), lives: newLives(), outbox: outbox{posted: make(chan struct{}, 1)}, heardOnce: make(chan struct{})}
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	e.all = e.mailboxAt("all")
 	e.health.logger = o.Logger

@@ -1,0 +1,165 @@
+package redis
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"hookbridge/app/bridge"
+)
+
+// callbacks gives what waits and what was given up, each user's for each backend in
+// the order in which it was stored. Both are kept under keys of their own, and a key may
+// come twice.
+func (d *dumping) callbacks(ctx context.Context, keys []string) error {
+	for _, key := range keys {
+		tag, rest := d.split(key)
+		_, backend, _ := strings.Cut(rest, ":")
+		if _, twice := d.told[tag+" "+backend]; twice {
+			continue
+		}
+		d.told[tag+" "+backend] = struct{}{}
+		if err := d.callbacksOf(ctx, tag, backend); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *dumping) callbacksOf(ctx context.Context, tag, backend string) error {
+	e := d.e
+	k := e.mailboxAt(tag).callbackKeys(backend)
+	kept, err := repliesOf(ctx, e, k[2:], e.hgetall, (*rueidis.RedisResult).AsStrMap)
+	if err != nil {
+		return err
+	}
+	scores, err := e.client.Do(ctx, e.client.B().Zrange().Key(k[0]).Min("0").Max("-1").Withscores().Build()).AsZScores()
+	if err = e.fault(ctx, err); err != nil {
+		return err
+	}
+	due := make(map[string]int64, len(scores))
+	for _, s := range scores {
+		due[s.Member] = int64(s.Score) * int64(time.Millisecond)
+	}
+	var list []keptCallback
+	for _, fields := range kept {
+		for id, text := range fields {
+			one, err := decodeCallback(backend, id, text)
+			if err != nil {
+				return fmt.Errorf("read a callback of %s: %w", tag, err)
+			}
+			list = append(list, one)
+		}
+	}
+	slices.SortFunc(list, func(a, b keptCallback) int {
+		return cmp.Or(cmp.Compare(a.stored(), b.stored()), cmp.Compare(a.ID, b.ID))
+	})
+	oldest := time.UnixMilli(d.now).Add(-bridge.DeadCallbacksFor)
+	for _, one := range list {
+		if !one.givenUp.IsZero() && !waits(kept[0], one.ID) && !one.givenUp.After(oldest) {
+			continue
+		}
+		c := &bridge.CallbackEntry{ID: one.ID, Backend: backend, Type: one.Type, User: one.User, At: nanos(one.At),
+			Tries: one.tries, Since: nanos(one.since), Body: one.Body}
+		if waits(kept[0], one.ID) {
+			c.Due = due[one.ID]
+		} else {
+			c.Dead, c.Last = nanos(one.givenUp), one.last
+		}
+		if err := d.take(bridge.Entry{Callback: c}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// waits reports whether a callback is among those that wait: one that was sent again still
+// says when it was given up.
+func waits(waiting map[string]string, id string) bool {
+	_, yes := waiting[id]
+	return yes
+}
+
+// stored is about when a callback was stored, microseconds.
+func (k *keptCallback) stored() int64 {
+	if k.number != 0 {
+		return k.number
+	}
+	return k.At.UnixMicro()
+}
+
+// timers gives timers that are not void.
+func (d *dumping) timers(ctx context.Context, keys []string) error {
+	e := d.e
+	calls := make([]call, len(keys))
+	for i, key := range keys {
+		tag, _ := d.split(key)
+		b := e.mailboxAt(tag)
+		calls[i] = call{&e.scripts.outbox.liveTimers, []string{b.h, b.g, key}, nil}
+	}
+	for i, r := range e.runMany(ctx, calls) {
+		if r.err != nil {
+			return r.err
+		}
+		list, err := r.message.AsStrSlice()
+		if err != nil {
+			return e.fault(ctx, err)
+		}
+		for j := 0; j+1 < len(list); j += 2 {
+			t, err := decodeTimer(list[j], list[j+1])
+			if err != nil {
+				return fmt.Errorf("read a timer of %s: %w", keys[i], err)
+			}
+			err = d.take(bridge.Entry{Timer: &bridge.TimerEntry{User: t.User, Seq: placeOf(list[j]), Type: t.Type, EventID: t.EventID,
+				EventType: t.EventType, After: int64(t.After), Due: nanos(t.Due)}})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// callback keeps one of an export. Numbers of those in order are given anew, in the order in
+// which they come.
+func (l *loading) callback(c *bridge.CallbackEntry) {
+	e := l.e
+	l.callbacks++
+	k := keptCallback{Callback: bridge.Callback{ID: c.ID, Backend: c.Backend, Type: c.Type, User: c.User, At: bridge.ArchiveTime(c.At), Body: c.Body},
+		tries: c.Tries, since: bridge.ArchiveTime(c.Since), givenUp: bridge.ArchiveTime(c.Dead), last: c.Last}
+	if k.InOrder() {
+		k.number = l.now*1000 + l.callbacks
+	}
+	x, b := e.callbackIndex(c.Backend), e.mailboxOf(c.User)
+	l.add(e.client.B().Sadd().Key(e.backendsKey()).Member(c.Backend).Build())
+	due := ""
+	if c.Dead != 0 {
+		member := c.ID + " u" + short(c.User)
+		l.add(e.client.B().Zadd().Key(x.dead[0]).ScoreMember().ScoreMember(0, member).Build())
+		l.add(e.client.B().Zadd().Key(x.dead[1]).ScoreMember().ScoreMember(float64(millis(c.Dead)), member).Build())
+	} else {
+		s := e.storing([]bridge.Callback{k.Callback})
+		s.unbounded = true
+		l.run(s.add(call{script: &e.scripts.outbox.admit}, false, true))
+		if c.Due != 0 {
+			due = itoa(millis(c.Due))
+		}
+	}
+	l.run(call{&e.scripts.outbox.load, b.callbackKeys(c.Backend), []string{c.ID, classOf(c.Type), k.encode(), due, flag(c.Dead != 0), e.clockArg()}})
+}
+
+// timer keeps one of an export.
+func (l *loading) timer(t *bridge.TimerEntry) {
+	e := l.e
+	kind := map[string]string{bridge.CallbackUnacked: unackedTimer, bridge.CallbackExpired: expiredTimer, bridge.CallbackOffline: offlineTimer}[t.Type]
+	value := encodeTimer(bridge.Timer{Type: t.Type, User: t.User, EventID: t.EventID, EventType: t.EventType,
+		After: time.Duration(t.After), Due: bridge.ArchiveTime(t.Due)})
+	b, due := e.mailboxOf(t.User), itoa(millis(t.Due))
+	l.run(call{&e.scripts.outbox.arm, []string{e.timerIndex()}, []string{"u" + short(t.User), due, e.clockArg()}})
+	l.run(call{&e.scripts.outbox.loadTimer, append([]string{b.h}, b.timerKeys()...), []string{kind, itoa(t.Seq), due, value, e.clockArg()}})
+}

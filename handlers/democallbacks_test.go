@@ -1,0 +1,50 @@
+package handlers
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+)
+
+func TestTheDemosBackendRemembersTheLastCallbacks(t *testing.T) {
+	d := &DemoCallbacks{}
+	about := func(user string, after int) (last int, ids []string) {
+		t.Helper()
+		var got struct {
+			Last      int
+			Callbacks []struct {
+				ID   string
+				Body json.RawMessage
+			}
+		}
+		if err := json.Unmarshal(d.about(user, after), &got); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range got.Callbacks {
+			ids = append(ids, c.ID)
+		}
+		return got.Last, ids
+	}
+	if last, ids := about("a", 0); last != 0 || ids != nil {
+		t.Errorf("at first there are %v, up to %d", ids, last)
+	}
+	d.Add("cb_1", []byte(`{"type":"user.online","data":{"user":"a"}}`))
+	d.Add("cb_2", []byte(`{"type":"message.sent","data":{"from":"a","event":{"data":{"x":1,"x":"\ud83d"}}}}`))
+	d.Add("cb_3", []byte(`{"type":"user.online","data":{"user":"b"}}`))
+	d.Add("cb_2", []byte(`{"type":"message.sent","data":{"from":"a"}}`)) // sent again
+	if last, ids := about("a", 0); last != 3 || fmt.Sprint(ids) != "[cb_1 cb_2]" {
+		t.Errorf("of a: %v, up to %d", ids, last)
+	}
+	if last, ids := about("a", 1); last != 3 || fmt.Sprint(ids) != "[cb_2]" {
+		t.Errorf("of a, later: %v, up to %d", ids, last)
+	}
+	for i := range maxDemoCallbacks {
+		d.Add(fmt.Sprintf("more_%d", i), []byte(`{"type":"user.online","data":{"user":"c"}}`))
+	}
+	if _, ids := about("a", 0); ids != nil {
+		t.Errorf("the oldest stay: %v", ids)
+	}
+	if last, ids := about("c", 0); last != 3+maxDemoCallbacks || len(ids) != maxDemoCallbacks {
+		t.Errorf("of c: %d, up to %d", len(ids), last)
+	}
+}
