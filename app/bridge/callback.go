@@ -9,7 +9,7 @@ import (
 	"hookbridge/app/wire"
 )
 
-// Callbacks as PROTOCOL shows them. Each id is made of the backend and of what caused
+// Callbacks as backends get them. Each id is made of the backend and of what caused
 // the callback, so that the same cause never makes two.
 
 // AckedCallback says that a session has acked an event; session is empty for an ack

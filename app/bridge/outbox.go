@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Types of callbacks, as PROTOCOL names them.
+// Types of callbacks, as backends see them.
 const (
 	CallbackAcked   = "event.acked"   // a recipient has acked an event
 	CallbackUnacked = "event.unacked" // a recipient has not acked an event within its escalate
