@@ -16,24 +16,28 @@ const (
 
 // callbacks holds what the backend was told to what happened.
 func (j *judge) callbacks() {
-	events := map[string]*Event{}
-	for _, e := range j.h.Events {
-		events[e.ID] = e
-	}
-	first := map[string]*Callback{} // by webhook-id
-	acked := map[userEvent]Moment{} // when the backend first heard of it
+	events := j.eventsByID()
+	first := map[string]*Callback{}     // by webhook-id
+	comings := map[string][]*Callback{} // user.*, by user
+	acked := map[userEvent]Moment{}     // when the backend first heard of it
+	ids := map[any]*Callback{}          // the first of each cause
 	for _, c := range j.h.Callbacks {
 		if before := first[c.ID]; before != nil {
 			j.sameBody(before, c)
 			continue
 		}
 		first[c.ID] = c
+		if c.OfPresence() {
+			comings[c.User] = append(comings[c.User], c)
+			continue
+		}
+		if before := ids[c.cause()]; before != nil {
+			j.add("callback altered", c.At, "%s has another webhook-id than %s", c, before)
+		}
+		ids[c.cause()] = c
 		if c.Type == "message.sent" {
 			j.sentCallback(c)
 			continue
-		}
-		if c.Event == "" {
-			continue // who comes and goes is not judged
 		}
 		e := events[c.Event]
 		switch {
@@ -56,9 +60,7 @@ func (j *judge) callbacks() {
 			}
 			j.unackedCallback(c, e, at)
 		case "event.expired":
-			if e.TTL <= 0 || c.At+clockSlack < e.First()+e.TTL {
-				j.forNothing(c, e, "it has not expired")
-			}
+			j.expiredCallback(c, e)
 		default:
 			j.forNothing(c, e, "there is no such callback")
 		}
@@ -69,6 +71,14 @@ func (j *judge) callbacks() {
 		}
 	}
 	j.sendsInOrder()
+	j.tries()
+	j.presence(comings)
+	told := j.outcomes()
+	j.contradictions(told)
+	for _, d := range j.unpaid(told) {
+		e := j.h.Events[d.k.n]
+		j.add("callback lost", e.By(), "%s, and the backend did not hear of it: %s of %s", d.why, d.k.user, j.event(e))
+	}
 }
 
 func (j *judge) forNothing(c *Callback, e *Event, why string) {
@@ -127,28 +137,41 @@ func (j *judge) ackable(e *Event, c *Callback) bool {
 }
 
 // unackedCallback holds event.unacked to an event that asks for it, to its time, and to
-// there being no ack or recall that was answered before that. told is when the backend
-// heard of an ack.
+// there being no ack or recall that was answered before it was caused. told is when the
+// backend heard of an ack.
 func (j *judge) unackedCallback(c *Callback, e *Event, told Moment) {
 	due := e.First() + e.Escalate - clockSlack // at the earliest
-	if e.Escalate == 0 || c.At < due {
+	if e.Escalate == 0 || c.At < due || c.Caused < due {
 		j.forNothing(c, e, "it is not due")
 		return
 	}
 	if j.touched(e, c.At) {
 		return
 	}
-	settled := told < due
-	settled = settled || slices.ContainsFunc(e.Recalls, func(o *Op) bool { return o.End < due })
-	settled = settled || e.To.User != "" && slices.ContainsFunc(e.Attempts, func(a *Attempt) bool { return a.Status == "acked" && a.End < due })
-	for _, s := range j.seen[userEvent{c.User, e.N}] {
-		settled = settled || slices.ContainsFunc(j.h.Acks[c.User], func(k Ack) bool {
-			return s.pos != Position{} && s.at <= k.At && k.Answered < due && k.Pos.Life == s.pos.Life && k.Pos.Mailbox >= s.pos.Mailbox
-		})
-	}
-	if settled {
+	at, acked := j.acks[userEvent{c.User, e.N}]
+	if by := c.Caused - clockSlack; told < by || acked && at < by || j.recalledBy(e, by) {
 		j.forNothing(c, e, "it had been acked or recalled")
 	}
+}
+
+// expiredCallback holds event.expired to an event that came to its end, and to there
+// being no ack before that, and no recall, that was answered.
+func (j *judge) expiredCallback(c *Callback, e *Event) {
+	if e.TTL <= 0 || c.At+clockSlack < e.First()+e.TTL || c.Caused+clockSlack < e.First()+e.TTL {
+		j.forNothing(c, e, "it has not expired")
+		return
+	}
+	if j.touched(e, c.At) {
+		return
+	}
+	if _, acked := j.acks[userEvent{c.User, e.N}]; acked || j.recalledBy(e, c.Caused-clockSlack) {
+		j.forNothing(c, e, "it had been acked or recalled")
+	}
+}
+
+// recalledBy tells whether a recall of the event was answered by a moment.
+func (j *judge) recalledBy(e *Event, by Moment) bool {
+	return slices.ContainsFunc(e.Recalls, func(o *Op) bool { return o.End < by })
 }
 
 // unheard tells whether the backend should have had a send, and has not.
