@@ -77,7 +77,7 @@ func (j *judge) callbacks() {
 	j.contradictions(told)
 	for _, d := range j.unpaid(told) {
 		e := j.h.Events[d.k.n]
-		j.add("callback lost", e.By(), "%s, and the backend did not hear of it: %s of %s", d.why, d.k.user, j.event(e))
+		j.add("callback lost", e.First(), "%s, and the backend did not hear of it: %s of %s", d.why, d.k.user, j.event(e))
 	}
 }
 

@@ -122,7 +122,7 @@ func (j *judge) debts() (all []debt) {
 		}
 	}
 	kept := func(e *Event, user string) bool {
-		return e.Stores() && len(e.Recalls) == 0 && !trimmed[user] && !j.erasedIn(user, e.First(), j.h.Now()) && !j.replaced(e, user)
+		return e.ID != "" && e.Stores() && len(e.Recalls) == 0 && !trimmed[user] && !j.erasedIn(user, e.First(), j.h.Now()) && !j.replaced(e, user)
 	}
 	for _, e := range j.h.Events {
 		if e.To.Backend || e.To.All || e.TTL <= 0 && e.Escalate == 0 || !e.Taken() || j.maybeLostInRewind(e) {

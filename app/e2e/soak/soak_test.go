@@ -148,9 +148,10 @@ func soak(t *testing.T, engine string, seed uint64, length time.Duration) {
 	if !b.becomes(h.allThere, time.Minute) {
 		h.Note("not there", "some readers never got in")
 	}
-	drain(h)
-	load.LookBack(seed, 300)
-	drain(h)
+	if drain(h) {
+		load.LookBack(seed, 300)
+		drain(h)
+	}
 	leave(t, h, cast, length)
 	stopTelling()
 	found := Check(h)
@@ -177,9 +178,9 @@ func leave(t *testing.T, h *History, cast *Cast, length time.Duration) {
 	t.Logf("all left at %s, and the backend knew at %s; it believes that these are there: %v", short(h.Rest), short(h.Now()), h.ThoughtThere())
 }
 
-// drain waits until every reader, and the backend, has what it is owed, or none gets
-// any further.
-func drain(h *History) {
+// drain waits until every reader, and the backend, has what it is owed, or none gets any
+// further. It reports whether nothing is owed any more.
+func drain(h *History) bool {
 	const stuck = 45 * time.Second
 	// A callback that failed twice is tried again after a minute or so, and the lease of a
 	// process that was killed has to end before.
@@ -213,8 +214,8 @@ func drain(h *History) {
 		if slices.Compare(now, least) < 0 {
 			last, least = h.Now(), now
 		}
-		if left+unpaid == 0 || h.Now()-last > patience {
-			return
+		if done := left+unpaid == 0; done || h.Now()-last > patience {
+			return done
 		}
 		time.Sleep(pause) // a poll of the readers and the backend
 	}
