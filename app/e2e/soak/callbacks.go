@@ -17,18 +17,24 @@ const (
 // callbacks holds what the backend was told to what happened.
 func (j *judge) callbacks() {
 	events := j.eventsByID()
-	first := map[string]*Callback{}     // by webhook-id
+	first := map[string]*Callback{} // by webhook-id
+	taken := map[string]bool{}
 	comings := map[string][]*Callback{} // user.*, by user
 	acked := map[userEvent]Moment{}     // when the backend first heard of it
 	ids := map[any]*Callback{}          // the first of each cause
 	for _, c := range j.h.Callbacks {
+		if c.Taken && !taken[c.ID] {
+			taken[c.ID] = true
+			if c.OfPresence() {
+				comings[c.User] = append(comings[c.User], c)
+			}
+		}
 		if before := first[c.ID]; before != nil {
 			j.sameBody(before, c)
 			continue
 		}
 		first[c.ID] = c
 		if c.OfPresence() {
-			comings[c.User] = append(comings[c.User], c)
 			continue
 		}
 		if before := ids[c.cause()]; before != nil {
@@ -193,25 +199,31 @@ func (h *History) Unheard() (n int) {
 	return n
 }
 
-// sendsInOrder holds the first deliveries of each user's sends to the order in which
-// they were answered, where one was sent after the answer to another.
+// sendsInOrder holds each user's sends to their order: where one was sent after the answer
+// to another, the backend has taken that before it is given this.
 func (j *judge) sendsInOrder() {
-	heard := func(e *Event) Moment { return j.h.Heard[e.N] }
 	of := map[string][]*Event{} // by user
 	for _, e := range j.h.Sends {
-		if _, ok := j.h.Heard[e.N]; ok && e.From != "" {
+		if _, tried := j.h.Tried[e.N]; tried && e.From != "" {
 			of[e.From] = append(of[e.From], e)
 		}
 	}
-	for _, sends := range of {
-		slices.SortFunc(sends, func(a, b *Event) int { return cmp.Compare(heard(a), heard(b)) })
-		var soonest *Event // of those that were heard later, the one that was answered first
-		for _, e := range slices.Backward(sends) {
-			if soonest != nil && soonest.By() < e.First() && heard(e) < heard(soonest) {
-				j.add("callbacks out of order", heard(soonest), "the backend had %s only after %s", j.event(soonest), j.event(e))
+	for _, begun := range of {
+		slices.SortFunc(begun, func(a, b *Event) int { return cmp.Compare(a.First(), b.First()) })
+		answered := slices.Clone(begun)
+		slices.SortFunc(answered, func(a, b *Event) int { return cmp.Compare(a.By(), b.By()) })
+		var last *Event // of those that were answered before, the one that was taken last
+		for _, e := range begun {
+			for len(answered) > 0 && answered[0].By() < e.First() {
+				o := answered[0]
+				answered = answered[1:]
+				taken, ok := j.h.Heard[o.N]
+				if ok && !j.touched(o, taken) && (last == nil || taken > j.h.Heard[last.N]) {
+					last = o
+				}
 			}
-			if (soonest == nil || e.By() < soonest.By()) && !j.touched(e, heard(e)) {
-				soonest = e
+			if last != nil && j.h.Tried[e.N] < j.h.Heard[last.N] {
+				j.add("callbacks out of order", j.h.Heard[last.N], "the backend had %s only after %s", j.event(last), j.event(e))
 			}
 		}
 	}

@@ -11,7 +11,8 @@ func (s *script) toBackend(user string, from, to int, answer Attempt) *Event {
 	return s.event(&Event{From: user, To: Target{Backend: true}, TTL: Forever}, from, to, answer)
 }
 
-// called is a try of a callback, which the backend did not take.
+// called is a try of a callback that the backend took. A process was killed before it
+// was tried again.
 func (s *script) called(t *testing.T, ms int, id, body string) {
 	t.Helper()
 	c, err := parseCallback(id, []byte(body))
@@ -19,6 +20,12 @@ func (s *script) called(t *testing.T, ms int, id, body string) {
 		t.Fatal(err)
 	}
 	s.at(ms)
+	for _, before := range s.Callbacks {
+		if before.ID == id {
+			s.fault("kill", int(before.At/time.Millisecond), ms)
+		}
+	}
+	c.Taken = true
 	s.History.called(c)()
 }
 
@@ -26,6 +33,14 @@ func (s *script) called(t *testing.T, ms int, id, body string) {
 func (s *script) heardOf(t *testing.T, ms int, e *Event) {
 	t.Helper()
 	s.called(t, ms, "cb-"+e.ID, sentBody(e, e.From, e.Data, s.stamp(0)))
+}
+
+// refused is a try of it that the backend did not take.
+func (s *script) refused(t *testing.T, ms int, e *Event) {
+	t.Helper()
+	s.heardOf(t, ms, e)
+	s.Callbacks[len(s.Callbacks)-1].Taken = false
+	delete(s.Heard, e.N)
 }
 
 func sentBody(e *Event, from, data, at string) string {
@@ -135,6 +150,21 @@ func TestTheCheckerHoldsCallbacksToTheirSends(t *testing.T) {
 			s.heardOf(t, 50, c)
 			s.heardOf(t, 60, b)
 			s.heardOf(t, 70, a)
+		}},
+		"in order, and the first is refused once": {"callbacks out of order", func(t *testing.T, s *script) {
+			a, b := s.toBackend("u", 10, 20, queued), s.toBackend("u", 30, 40, queued)
+			s.refused(t, 50, a)
+			s.heardOf(t, 60, b)
+			s.heardOf(t, 70, a)
+		}},
+		"in order, and the second is given too early once": {"callbacks out of order", func(t *testing.T, s *script) {
+			a, b := s.toBackend("u", 10, 20, queued), s.toBackend("u", 30, 40, queued)
+			s.refused(t, 50, b)
+			s.heardOf(t, 60, a)
+			s.heardOf(t, 70, b)
+		}},
+		"refused, and never given again": {"callback lost", func(t *testing.T, s *script) {
+			s.refused(t, 30, s.toBackend("u", 10, 20, queued))
 		}},
 		"in order, and the first once more": {"", func(t *testing.T, s *script) {
 			a, b := s.toBackend("u", 10, 20, queued), s.toBackend("u", 30, 40, queued)

@@ -41,7 +41,8 @@ type History struct {
 	Callbacks   []*Callback         // in the order in which they came
 	Looks       []Look              // in the order in which they were answered
 	Rest        Moment              // when the clients began to leave, and nothing was owed; Never before
-	Heard       map[int]Moment      // by the number of a send: when the backend first had it
+	Tried       map[int]Moment      // by the number of a send: when it first came to the backend
+	Heard       map[int]Moment      // and when the backend first took it
 	Notes       []Finding           // what was found while it happened
 }
 
@@ -49,7 +50,7 @@ type History struct {
 func NewHistory() *History {
 	began := time.Now()
 	return &History{Now: func() Moment { return time.Since(began) }, Began: began, Rest: Never, Acks: map[string][]Ack{}, ForUser: map[string][]*Event{},
-		Memberships: map[Member][]*Op{}, Heard: map[int]Moment{}}
+		Memberships: map[Member][]*Op{}, Tried: map[int]Moment{}, Heard: map[int]Moment{}}
 }
 
 // Member is a user in a group.

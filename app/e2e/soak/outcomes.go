@@ -11,8 +11,8 @@ import (
 // broken.
 const lateBound = time.Minute
 
-// outcome is what the backend was told of an event and one of its recipients: the first
-// delivery of each callback, nil without one.
+// outcome is what the backend was told of an event and one of its recipients: of each
+// callback the first try that it took, nil without one.
 type outcome struct{ acked, unacked, expired *Callback }
 
 // outcomes reads what the backend was told of events.
@@ -21,7 +21,7 @@ func (j *judge) outcomes() map[userEvent]*outcome {
 	all := map[userEvent]*outcome{}
 	for _, c := range j.h.Callbacks {
 		e := byID[c.Event]
-		if e == nil || c.Type == "message.sent" {
+		if e == nil || c.Type == "message.sent" || !c.Taken {
 			continue
 		}
 		k := userEvent{c.User, e.N}

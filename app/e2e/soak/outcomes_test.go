@@ -58,6 +58,10 @@ func TestTheCheckerWantsEachOutcomeTold(t *testing.T) {
 		}},
 		"no escalation": {"callback lost", escalates, func(t *testing.T, s *script, e *Event) {}},
 		"an escalation": {"", escalates, func(t *testing.T, s *script, e *Event) { s.about(t, 1500, "event.unacked", e.ID, "u") }},
+		"an escalation that the backend refused": {"callback lost", escalates, func(t *testing.T, s *script, e *Event) {
+			s.about(t, 1500, "event.unacked", e.ID, "u")
+			s.Callbacks[0].Taken = false
+		}},
 		"an escalation, told again": {"", escalates, func(t *testing.T, s *script, e *Event) {
 			s.about(t, 1500, "event.unacked", e.ID, "u")
 			s.caused(t, 1500, 7000, "event.unacked", e.ID, "u")

@@ -23,8 +23,8 @@ const (
 // span is a time in which a user was connected, without a break that is worth telling.
 type span struct{ from, to Moment }
 
-// presence holds user.online and user.offline to who was there. told are the first
-// deliveries, by user.
+// presence holds user.online and user.offline to who was there. told are those
+// that the backend took, each once, by user.
 func (j *judge) presence(told map[string][]*Callback) {
 	users := map[string]bool{}
 	for u := range j.conns {
@@ -216,7 +216,7 @@ func (h *History) ThoughtThere() (users []string) {
 	defer h.mu.Unlock()
 	last := map[string]*Callback{}
 	for _, c := range h.Callbacks {
-		if c.OfPresence() && c.Caused >= last[c.User].causedAt() {
+		if c.OfPresence() && c.Taken && c.Caused >= last[c.User].causedAt() {
 			last[c.User] = c
 		}
 	}

@@ -61,6 +61,11 @@ func TestTheCheckerHoldsPresenceToWhoWasThere(t *testing.T) {
 		"came, and nobody was told": {"callback lost", func(t *testing.T, s *script, u *Reader) {
 			s.stays(u, 1000, 30_000)
 		}},
+		"came, and the backend refused to hear of it": {"callback lost", func(t *testing.T, s *script, u *Reader) {
+			s.stays(u, 1000, 30_000)
+			s.online(t, 1001)
+			s.Callbacks[0].Taken = false
+		}},
 		"came again, and nobody was told": {"callback lost", func(t *testing.T, s *script, u *Reader) {
 			s.stays(u, 1000, 30_000)
 			s.online(t, 1001)

@@ -170,8 +170,13 @@ func (h *History) called(c *Callback) (ended func()) {
 		c.LastSeen = c.lastSeen.Sub(h.Began)
 	}
 	h.Callbacks = append(h.Callbacks, c)
-	if _, again := h.Heard[c.N]; c.Type == "message.sent" && !again {
-		h.Heard[c.N] = c.At
+	if c.Type == "message.sent" {
+		if _, again := h.Tried[c.N]; !again {
+			h.Tried[c.N] = c.At
+		}
+		if _, again := h.Heard[c.N]; !again && c.Taken {
+			h.Heard[c.N] = c.At
+		}
 	}
 	return func() {
 		h.mu.Lock()
