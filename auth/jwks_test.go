@@ -19,6 +19,8 @@ import (
 	"github.com/MicahParks/jwkset"
 	"github.com/golang-jwt/jwt/v5"
 	"go.uber.org/goleak"
+
+	"hookbridge/app/expect"
 )
 
 // keyServer is a JWKS endpoint whose answer can be changed and held back. Its
@@ -78,22 +80,6 @@ const goodClaims = `{"sub":"u","exp":1795381200}`
 
 func edToken(t testing.TB, kid string) string {
 	return raw(t, `{"alg":"EdDSA","kid":"`+kid+`"}`, goodClaims, jwt.SigningMethodEdDSA, testKeys().ed)
-}
-
-// until polls a condition, five seconds at most.
-func until(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(5 * time.Second)
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer deadline.Stop()
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("not within 5 s: %s", what)
-		}
-	}
 }
 
 func jwksTokens(t testing.TB, url string, interval time.Duration) *Tokens {
@@ -225,7 +211,7 @@ func TestTheFirstTokenWaitsForTheFirstRead(t *testing.T) {
 		_, err := tokens.Verify(t.Context(), edToken(t, "d"))
 		got <- err
 	}()
-	until(t, "the read began", func() bool { return s.reads.Load() == 1 })
+	expect.Eventually(t, "the read began", func() bool { return s.reads.Load() == 1 })
 	close(release)
 	wantReason(t, <-got, "")
 }
@@ -244,7 +230,7 @@ func TestAnOutageAtTheStartEndsSoonAfterTheServerIsBack(t *testing.T) {
 			_, err := tokens.Verify(t.Context(), edToken(t, "d"))
 			wantReason(t, err, TokenKeysUnavailable)
 			s.set(replies(200, good))
-			until(t, "tokens are good again", func() bool {
+			expect.Eventually(t, "tokens are good again", func() bool {
 				_, err := tokens.Verify(t.Context(), edToken(t, "d"))
 				return err == nil
 			})
@@ -271,7 +257,7 @@ func TestARotatedKeyIsReadWhenATokenNamesIt(t *testing.T) {
 }
 
 func TestKeysSurviveAReadThatFails(t *testing.T) {
-	var log syncBuffer
+	var log expect.Output
 	s := newKeyServer(t, replies(200, keySetJSON(t, map[string]any{"d": testKeys().ed.Public().(ed25519.PublicKey)})))
 	tokens := mustTokens(t, TokenConfig{JWKSURL: strings.Replace(s.URL, "http://", "http://user:hunter2@", 1) + "/jwks?key=hunter2",
 		UnknownKIDInterval: time.Nanosecond, Logger: slog.New(slog.NewTextHandler(&log, nil))})
@@ -329,7 +315,7 @@ func TestACrowdWithARotatedKeyIsServedByTheReadOfOneThatHungUp(t *testing.T) {
 			}
 		})
 	}
-	until(t, "the read began", func() bool { return s.reads.Load() == 2 })
+	expect.Eventually(t, "the read began", func() bool { return s.reads.Load() == 2 })
 	close(release)
 	wg.Wait()
 	if good.Load() != 20 || s.reads.Load() != 2 {
@@ -364,7 +350,7 @@ func TestAFloodOfUnknownKidsMakesOneReadAndStarvesNobody(t *testing.T) {
 			}
 		})
 	}
-	until(t, "the read began", func() bool { return s.reads.Load() == 2 })
+	expect.Eventually(t, "the read began", func() bool { return s.reads.Load() == 2 })
 	for range 100 { // which would wait for hold, if they waited
 		if _, err := tokens.Verify(t.Context(), good); err != nil {
 			t.Fatal(err)
@@ -387,7 +373,7 @@ func TestTheKeySetIsReadAgainFromTimeToTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.set(replies(200, `{"keys":[]}`))
-	until(t, "the withdrawn key is refused", func() bool {
+	expect.Eventually(t, "the withdrawn key is refused", func() bool {
 		_, err := set.key(t.Context(), algEdDSA, "old")
 		return err != nil
 	})
@@ -406,28 +392,11 @@ func TestTheReaderEndsWithItsContext(t *testing.T) {
 	wantReason(t, err, "")
 	cancel()
 	s.CloseClientConnections()
-	until(t, "the reader ends", func() bool { return goleak.Find(before) == nil })
+	expect.Eventually(t, "the reader ends", func() bool { return goleak.Find(before) == nil })
 	_, err = tokens.Verify(t.Context(), edToken(t, "d")) // what is known stays known
 	wantReason(t, err, "")
 	_, err = tokens.Verify(t.Context(), edToken(t, "new"))
 	wantReason(t, err, TokenKeysUnavailable)
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 // explosive is a transport that panics a few times, then works.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
 
 // clinic is a store, those who are live, and an outbox, all in memory, with bridges on
@@ -22,7 +23,7 @@ import (
 type clinic struct {
 	emptyEngine
 	t    *testing.T
-	logs lockedBuffer
+	logs expect.Output
 
 	mu       sync.Mutex // guards what follows
 	members  map[string]bridge.Member

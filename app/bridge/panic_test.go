@@ -1,7 +1,6 @@
 package bridge_test
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/sqlite"
 	"hookbridge/app/wire"
 )
@@ -26,25 +26,8 @@ type fragile struct {
 	t        *testing.T
 	engine   *brittle
 	registry *prometheus.Registry
-	logs     *lockedBuffer
+	logs     *expect.Output
 	clock    atomic.Bool // the clock is broken
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // brittle is the real engine with methods that panic while they are named.
@@ -86,7 +69,7 @@ func (brokenTokens) Authenticate(context.Context, string) (bridge.Identity, erro
 func newFragile(t *testing.T) *fragile {
 	t.Helper()
 	engine := openStore(t, sqlite.Options{})
-	f := &fragile{t: t, engine: &brittle{storeAndLive: engine}, registry: prometheus.NewRegistry(), logs: &lockedBuffer{}}
+	f := &fragile{t: t, engine: &brittle{storeAndLive: engine}, registry: prometheus.NewRegistry(), logs: &expect.Output{}}
 	f.Bridge = bridge.New(bridge.Config{
 		Logger: slog.New(slog.NewTextHandler(f.logs, nil)), Registerer: f.registry, PingEvery: 50 * time.Millisecond,
 		Now: func() time.Time {

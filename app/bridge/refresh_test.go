@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/local"
 	"hookbridge/app/store/sqlite"
 	"hookbridge/app/wire"
@@ -142,17 +143,17 @@ func TestARefreshThatFailsLeavesTheSessionWithItsToken(t *testing.T) {
 	}
 	c.next(t)
 	u.failing(nil)
-	must(t, u.Revoke(t.Context(), "ada", bridge.Revocation{TokenID: "second"})) // which is not its token
+	expect.NoError(t, u.Revoke(t.Context(), "ada", bridge.Revocation{TokenID: "second"})) // which is not its token
 	c.refresh("third")
 	if f := c.next(t); f["type"] != "refreshed" {
 		t.Fatalf("%v", f)
 	}
 	groups, err := u.Groups(t.Context(), "ada")
-	must(t, err)
+	expect.NoError(t, err)
 	if !slices.Equal(groups, []string{"of third"}) {
 		t.Errorf("groups %v", groups)
 	}
-	must(t, u.Revoke(t.Context(), "ada", bridge.Revocation{TokenID: "third"}))
+	expect.NoError(t, u.Revoke(t.Context(), "ada", bridge.Revocation{TokenID: "third"}))
 	if code := c.code(t); code != wire.CloseForbidden {
 		t.Errorf("closed with %d", code)
 	}
@@ -170,7 +171,7 @@ func TestATokenThatIsRevokedDuringARefreshCountsOnlyIfThatFails(t *testing.T) {
 				if f := c.next(t); f["type"] != "refreshed" {
 					t.Fatalf("%v", f)
 				}
-				must(t, u.Revoke(t.Context(), "ada", bridge.Revocation{TokenID: "second"}))
+				expect.NoError(t, u.Revoke(t.Context(), "ada", bridge.Revocation{TokenID: "second"}))
 			}
 			if code := c.code(t); code != wire.CloseForbidden {
 				t.Errorf("closed with %d", code)
@@ -185,12 +186,5 @@ func TestASessionThatComesBehindItsUsersErasureIsToldSo(t *testing.T) {
 	c.refresh("second")
 	if code := c.code(t); code != wire.CloseErased {
 		t.Errorf("closed with %d", code)
-	}
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }

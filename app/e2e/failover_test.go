@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 	"hookbridge/app/store/redis/redistest"
 )
@@ -49,7 +50,7 @@ func TestALaggingReplicaThatTakesOverIsToldToSessionsThatAreLive(t *testing.T) {
 	const fresh = 10 // more than were lost, so that places are given out again, and beyond
 	for i := range fresh {
 		var a answer
-		eventually(t, "an event to be taken", func() bool {
+		expect.Eventually(t, "an event to be taken", func() bool {
 			a = m[i%2].do(m[i%2].sign(fmt.Sprint("new_", i), counted(100+i), time.Now()))
 			return a.HTTP == 202
 		})
@@ -133,7 +134,7 @@ func TestAnEmptiedRedisIsToldAndErasesNobody(t *testing.T) {
 	if gap := quiet.want("gap"); gap.Reason != "foreign" && gap.Reason != "rewound" {
 		t.Errorf("%s", gap.Raw)
 	}
-	eventually(t, "both to be present", func() bool {
+	expect.Eventually(t, "both to be present", func() bool {
 		var one, two presenceReply
 		m[1].get("/v1/users/patient-1/presence", &one)
 		m[0].get("/v1/users/patient-2/presence", &two)
@@ -194,7 +195,7 @@ func TestWhileRedisIsAwayEveryRequestEndsAndSoDoesTheProgram(t *testing.T) {
 			}()
 			select {
 			case <-stopped:
-			case <-time.After(w.settings.DrainTimeout + server.ShutdownTimeout + patience):
+			case <-time.After(w.settings.DrainTimeout + server.ShutdownTimeout + expect.Patience):
 				t.Fatal("it does not stop")
 			}
 		})

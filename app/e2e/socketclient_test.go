@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/fasthttp/websocket"
+
+	"hookbridge/app/expect"
 )
 
 // session is a WebSocket client that is not ours.
@@ -93,7 +95,7 @@ func (f frame) n() int {
 
 // dial opens a socket; protocols and headers as given.
 func (w *world) dial(header http.Header, query string, protocols ...string) (*session, *http.Response, error) {
-	d := websocket.Dialer{Subprotocols: protocols, HandshakeTimeout: patience}
+	d := websocket.Dialer{Subprotocols: protocols, HandshakeTimeout: expect.Patience}
 	ws, res, err := d.Dial("ws"+strings.TrimPrefix(w.base, "http")+"/ws"+query, header)
 	if err != nil {
 		return nil, res, err
@@ -160,7 +162,7 @@ func (s *session) read() (frame, error) {
 }
 
 func (s *session) readSocket() (frame, error) {
-	if err := s.ws.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	if err := s.ws.SetReadDeadline(time.Now().Add(expect.Patience)); err != nil {
 		return frame{}, err
 	}
 	kind, b, err := s.ws.ReadMessage()

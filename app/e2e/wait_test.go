@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"hookbridge/app/expect"
 )
 
 // acking is a session whose app acks each message at once.
@@ -88,7 +90,7 @@ func TestADuplicateTellsTheStateAsOfNowAndMayWaitToo(t *testing.T) {
 	if a := <-answers; a.Status != "acked" || !a.Duplicate {
 		t.Errorf("acked: %s", a.Raw)
 	}
-	must(t, s.ws.Close())
+	expect.NoError(t, s.ws.Close())
 	w.sessions(0)
 	if a := w.ask("msg_d", body, "acked", "30s"); a.Status != "acked" || a.Sessions != 0 {
 		t.Errorf("gone again: %s", a.Raw)
@@ -116,7 +118,7 @@ func TestASessionThatEndsWhileItIsWaitedForLeavesTheCallerToItsTimeout(t *testin
 	id := w.nextID()
 	go func() { answers <- w.ask(id, `{"type":"t","to":{"user":"patient-1"},"data":1}`, "acked", "300ms") }()
 	s.want("event")
-	must(t, s.ws.Close())
+	expect.NoError(t, s.ws.Close())
 	if a := <-answers; a.HTTP != 202 || a.Status == "acked" || a.Status == "queued" {
 		t.Errorf("%d %s", a.HTTP, a.Raw)
 	}

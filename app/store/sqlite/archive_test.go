@@ -12,6 +12,7 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/local"
 	"hookbridge/app/store/storetest"
 )
@@ -35,11 +36,11 @@ func filled(t *testing.T, pruned bool) (Options, *storetest.Clock) {
 	e := open(t, o)
 	storetest.Fill(t, storetest.Pair{Store: e, Live: local.New(e, c.Now), Outbox: e}, c)
 	if pruned {
-		eventually(t, "what has expired to leave", func() bool {
+		expect.Eventually(t, "what has expired to leave", func() bool {
 			return number(t, e, fmt.Sprint("SELECT count(*) FROM mail WHERE expires <= ", c.Now().UnixNano())) == 0
 		})
 	}
-	mustDo(t, e.Close())
+	expect.NoError(t, e.Close())
 	return o, c
 }
 
@@ -83,20 +84,20 @@ func entries(all []exported) (out []bridge.Entry) {
 func load(t *testing.T, o Options, all []exported, batch int, epoch string) {
 	t.Helper()
 	a := openArchive(t, o)
-	mustDo(t, a.Begin(t.Context()))
+	expect.NoError(t, a.Begin(t.Context()))
 	for part := range slices.Chunk(all, batch) {
-		mustDo(t, a.Load(t.Context(), entries(part)))
+		expect.NoError(t, a.Load(t.Context(), entries(part)))
 	}
-	mustDo(t, a.Finish(t.Context(), epoch))
-	mustDo(t, a.Close())
+	expect.NoError(t, a.Finish(t.Context(), epoch))
+	expect.NoError(t, a.Close())
 }
 
 func epochOf(t *testing.T, o Options) string {
 	t.Helper()
 	a := openArchive(t, o)
 	epoch, err := a.Epoch()
-	mustDo(t, err)
-	mustDo(t, a.Close())
+	expect.NoError(t, err)
+	expect.NoError(t, a.Close())
 	return epoch
 }
 
@@ -108,7 +109,7 @@ func alike(t *testing.T, o, p Options, c *storetest.Clock) {
 		var orders [2][]string
 		for i, e := range []*Store{a, b} {
 			page, err := e.Read(t.Context(), u, e.Life(), bridge.Position{}, 1_000, 1<<20)
-			mustDo(t, err)
+			expect.NoError(t, err)
 			for _, d := range page.Deliveries {
 				orders[i] = append(orders[i], d.Message.ID)
 			}
@@ -118,8 +119,8 @@ func alike(t *testing.T, o, p Options, c *storetest.Clock) {
 		}
 	}
 	storetest.Same(t, storetest.Pair{Store: a, Live: local.New(a, c.Now), Outbox: a}, storetest.Pair{Store: b, Live: local.New(b, c.Now), Outbox: b}, c)
-	mustDo(t, a.Close())
-	mustDo(t, b.Close())
+	expect.NoError(t, a.Close())
+	expect.NoError(t, b.Close())
 }
 
 func TestAStoreThatWasCarriedIsNotToBeToldFromTheOneItWas(t *testing.T) {
@@ -170,12 +171,12 @@ func TestAnImportThatBrokeOffLeavesNoStoreAndStartsOver(t *testing.T) {
 	const batch = 97
 	for done := 0; done < len(all); done += batch {
 		a := openArchive(t, p)
-		mustDo(t, a.Begin(t.Context()))
+		expect.NoError(t, a.Begin(t.Context()))
 		if n, err := a.Count(t.Context()); err != nil || n != 0 {
 			t.Fatalf("it starts over with %d entries, %v", n, err)
 		}
-		mustDo(t, a.Load(t.Context(), entries(all[:done])))
-		mustDo(t, a.Close())
+		expect.NoError(t, a.Load(t.Context(), entries(all[:done])))
+		expect.NoError(t, a.Close())
 		if _, err := Open(t.Context(), p); !errors.Is(err, bridge.ErrUnfinished) || !strings.Contains(err.Error(), "hookbridge import") {
 			t.Fatalf("a bridge on half a store: %v", err)
 		}
@@ -183,7 +184,7 @@ func TestAnImportThatBrokeOffLeavesNoStoreAndStartsOver(t *testing.T) {
 		if epoch, err := a.Epoch(); !errors.Is(err, bridge.ErrUnfinished) {
 			t.Fatalf("half a store has the epoch %q, %v", epoch, err)
 		}
-		mustDo(t, a.Close())
+		expect.NoError(t, a.Close())
 	}
 	load(t, p, all, 1_000, epochOf(t, o))
 	alike(t, o, p, c)
@@ -199,10 +200,10 @@ func TestAnImportThatAnOlderVersionBeganStartsOver(t *testing.T) {
 	all := dumpAll(t, o)
 	p := elsewhere(t, o)
 	a := openArchive(t, p)
-	mustDo(t, a.Begin(t.Context()))
-	mustDo(t, a.Load(t.Context(), entries(all[:100])))
-	mustDo(t, a.conn.Exec(`UPDATE meta SET value = '{"export":"abcdefgh","loaded":100}' WHERE key = 'import'`))
-	mustDo(t, a.Close())
+	expect.NoError(t, a.Begin(t.Context()))
+	expect.NoError(t, a.Load(t.Context(), entries(all[:100])))
+	expect.NoError(t, a.conn.Exec(`UPDATE meta SET value = '{"export":"abcdefgh","loaded":100}' WHERE key = 'import'`))
+	expect.NoError(t, a.Close())
 	if _, err := Open(t.Context(), p); !errors.Is(err, bridge.ErrUnfinished) {
 		t.Errorf("a bridge on half a store: %v", err)
 	}
@@ -214,7 +215,7 @@ func TestWhatCannotBeLoadedLeavesTheStoreAsItWas(t *testing.T) {
 	t.Parallel()
 	p := elsewhere(t, Options{})
 	a := openArchive(t, p)
-	mustDo(t, a.Begin(t.Context()))
+	expect.NoError(t, a.Begin(t.Context()))
 	event := bridge.Entry{Event: &bridge.EventEntry{ID: "m1", Digest: make([]byte, 32), Until: time.Now().Add(time.Hour).UnixNano()}}
 	orphan := bridge.Entry{Message: &bridge.MessageEntry{User: "u", Seq: 1, ID: "orphan"}}
 	for _, bad := range []bridge.Entry{orphan, {}} {
@@ -231,7 +232,7 @@ func TestWhatCannotBeLoadedLeavesTheStoreAsItWas(t *testing.T) {
 	if n, err := a.Count(t.Context()); err != nil || n != 0 {
 		t.Errorf("%d entries, %v", n, err)
 	}
-	mustDo(t, a.Load(t.Context(), []bridge.Entry{event}))
+	expect.NoError(t, a.Load(t.Context(), []bridge.Entry{event}))
 	if n, err := a.Count(t.Context()); err != nil || n != 1 {
 		t.Errorf("%d entries, %v", n, err)
 	}
@@ -244,21 +245,21 @@ func TestOneProcessUsesAStoreAtATime(t *testing.T) {
 	if _, err := OpenArchive(t.Context(), o); !errors.Is(err, bridge.ErrInUse) {
 		t.Errorf("an archive beside a bridge: %v", err)
 	}
-	mustDo(t, e.Close())
+	expect.NoError(t, e.Close())
 	a := openArchive(t, o)
 	for range 2 {
 		if _, err := Open(t.Context(), o); !errors.Is(err, bridge.ErrInUse) {
 			t.Errorf("a bridge beside an archive: %v", err)
 		}
 	}
-	mustDo(t, a.Close())
+	expect.NoError(t, a.Close())
 	if err := a.Close(); !errors.Is(err, bridge.ErrClosed) {
 		t.Errorf("closed twice: %v", err)
 	}
 	if err := a.Begin(t.Context()); !errors.Is(err, bridge.ErrClosed) {
 		t.Errorf("asked when closed: %v", err)
 	}
-	mustDo(t, open(t, o).Close())
+	expect.NoError(t, open(t, o).Close())
 }
 
 func TestAStoreWithALifeOfItsOwnIsNotLoadedInto(t *testing.T) {
@@ -278,13 +279,13 @@ func TestAStoreWithALifeOfItsOwnIsNotLoadedInto(t *testing.T) {
 		o := Options{Dir: scratch(t)}
 		e := open(t, o)
 		epoch := e.Epoch()
-		mustDo(t, live(e))
-		mustDo(t, e.Close())
+		expect.NoError(t, live(e))
+		expect.NoError(t, e.Close())
 		a := openArchive(t, o)
 		if err := a.Begin(t.Context()); !errors.Is(err, bridge.ErrNotEmpty) {
 			t.Errorf("%s: %v", name, err)
 		}
-		mustDo(t, a.Close())
+		expect.NoError(t, a.Close())
 		if got := open(t, o).Epoch(); got != epoch {
 			t.Errorf("%s: the epoch is %q and was %q", name, got, epoch)
 		}
@@ -295,8 +296,8 @@ func TestAStoreInWhichNothingHasHappenedTakesTheEpochThatIsImported(t *testing.T
 	t.Parallel()
 	o := Options{Dir: scratch(t)}
 	e := open(t, o)
-	mustDo(t, e.Check(t.Context()))
-	mustDo(t, e.Close())
+	expect.NoError(t, e.Check(t.Context()))
+	expect.NoError(t, e.Close())
 	load(t, o, nil, 1, "carried")
 	if e := open(t, o); e.Epoch() != "carried" {
 		t.Errorf("epoch %q", e.Epoch())
@@ -308,9 +309,9 @@ func TestAnImportThatStartsOverLeavesNothingOfTheOneBefore(t *testing.T) {
 	o, _ := filled(t, true)
 	p := elsewhere(t, o)
 	a := openArchive(t, p)
-	mustDo(t, a.Begin(t.Context()))
-	mustDo(t, a.Load(t.Context(), entries(dumpAll(t, o))))
-	mustDo(t, a.Close())
+	expect.NoError(t, a.Begin(t.Context()))
+	expect.NoError(t, a.Load(t.Context(), entries(dumpAll(t, o))))
+	expect.NoError(t, a.Close())
 	load(t, p, nil, 1, "carried")
 	e := open(t, p)
 	if r := mustAppend(t, e, message("msg_1", "bob", 10, inAnHour())); r.Duplicate || r.Recipients[0].Seq != 1 {

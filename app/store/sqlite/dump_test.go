@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/storetest"
 )
 
@@ -30,7 +31,7 @@ func dumpAll(t *testing.T, o Options) []exported {
 	t.Helper()
 	a := openArchive(t, o)
 	all := dumpOf(t, a, func(bridge.Entry) {})
-	mustDo(t, a.Close())
+	expect.NoError(t, a.Close())
 	return all
 }
 
@@ -58,9 +59,9 @@ func TestWhereAForgottenLifeBeganIsCarried(t *testing.T) {
 		lives = append(lives, e.Life())
 		mustAppend(t, e, message(fmt.Sprint("m", i), "u", 100, inAnHour()))
 		if i == 2 { // as if there had been 10,000 since
-			mustDo(t, e.writer.sql.conn.Exec("DELETE FROM lives WHERE no <= 2"))
+			expect.NoError(t, e.writer.sql.conn.Exec("DELETE FROM lives WHERE no <= 2"))
 		}
-		mustDo(t, e.Close())
+		expect.NoError(t, e.Close())
 	}
 	p := elsewhere(t, o)
 	load(t, p, dumpAll(t, o), 10, epochOf(t, o))
@@ -74,7 +75,7 @@ func TestWhereAForgottenLifeBeganIsCarried(t *testing.T) {
 		if _, err := e.LifeEnd(t.Context(), "u", lives[1]); !errors.Is(err, bridge.ErrRewound) {
 			t.Errorf("a life that was forgotten: %v", err)
 		}
-		mustDo(t, e.Close())
+		expect.NoError(t, e.Close())
 	}
 }
 
@@ -104,14 +105,14 @@ func TestWhatExpiresDuringADumpIsStillAnnounced(t *testing.T) {
 	soon := message("soon", "dan", 10, c.Now().Add(time.Minute))
 	mustAppend(t, e, message("last", "dan", 10, c.Now().Add(time.Hour)))
 	place := mustAppend(t, e, soon).Recipients[0].Seq
-	mustDo(t, e.Close())
+	expect.NoError(t, e.Close())
 	a := openArchive(t, o)
 	all := dumpOf(t, a, func(e bridge.Entry) {
 		if e.Message != nil && e.Message.ID == "last" {
 			c.Advance(2 * time.Minute)
 		}
 	})
-	mustDo(t, a.Close())
+	expect.NoError(t, a.Close())
 	p := elsewhere(t, o)
 	load(t, p, all, 50, "carried")
 	b := open(t, p)
@@ -135,7 +136,7 @@ func TestAMailboxSaysWhatIsGoneFromItAndHow(t *testing.T) {
 	}
 	take := func(n ...int) { // of the last messages, counted from 1
 		for _, n := range n {
-			mustDo(t, e.Recall(t.Context(), fmt.Sprint("m", ids-4+n)))
+			expect.NoError(t, e.Recall(t.Context(), fmt.Sprint("m", ids-4+n)))
 		}
 	}
 	const s, l = time.Minute, time.Hour
@@ -152,12 +153,12 @@ func TestAMailboxSaysWhatIsGoneFromItAndHow(t *testing.T) {
 	send("empty", l, l, l, l)
 	take(1, 2, 3, 4)
 	send("erased", l, l, l)
-	mustDo(t, e.Erase(t.Context(), "erased"))
+	expect.NoError(t, e.Erase(t.Context(), "erased"))
 	send("erased", l, l)
 	send("forgotten", l)
-	mustDo(t, e.Erase(t.Context(), "forgotten"))
+	expect.NoError(t, e.Erase(t.Context(), "forgotten"))
 	c.Advance(2 * s)
-	mustDo(t, e.Close())
+	expect.NoError(t, e.Close())
 	want := map[string]bridge.MailboxEntry{
 		"whole":    {Head: 4},
 		"expired":  {Head: 4, Expired: 4},

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
 
 var errDisk = errors.New("injected failure")
@@ -97,7 +98,7 @@ func TestAFailingDiskRefusesWithNothingHalfDoneAndRecovers(t *testing.T) {
 			if n := number(t, e, "SELECT count(*) FROM log"); n != 4 {
 				t.Fatalf("%d rows", n)
 			}
-			eventually(t, "the ack to be written", func() bool {
+			expect.Eventually(t, "the ack to be written", func() bool {
 				return number(t, e, "SELECT acked_mail FROM users WHERE user = 'u'") == 1
 			})
 		})

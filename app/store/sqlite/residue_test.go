@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
 
 // crowded brings messages of two kinds onto the same pages, in an order and of
@@ -50,8 +51,8 @@ func (c *crowded) step(user, word string) {
 	}
 	c.ids = append(c.ids, id)
 	if c.rnd.IntN(5) == 0 {
-		mustDo(c.T, c.store.Recall(c.Context(), c.ids[c.rnd.IntN(len(c.ids))]))
-		mustDo(c.T, c.store.Seen(c.Context(), user, "ses_"+word, id, c.clock.now()))
+		expect.NoError(c.T, c.store.Recall(c.Context(), c.ids[c.rnd.IntN(len(c.ids))]))
+		expect.NoError(c.T, c.store.Seen(c.Context(), user, "ses_"+word, id, c.clock.now()))
 	}
 }
 
@@ -62,7 +63,7 @@ func (c *crowded) visit(user, word string) {
 	if _, err := c.store.Enter(c.Context(), m, ""); err != nil {
 		c.Fatal(err)
 	}
-	mustDo(c.T, c.store.Exit(c.Context(), bridge.DeliveryLog{Member: m, Ended: c.clock.now(), Sent: make([]bridge.Mark, 1+c.rnd.IntN(100))}))
+	expect.NoError(c.T, c.store.Exit(c.Context(), bridge.DeliveryLog{Member: m, Ended: c.clock.now(), Sent: make([]bridge.Mark, 1+c.rnd.IntN(100))}))
 }
 
 // TestNoCopyOfWhatWasErasedStaysInAPagesFreeSpace: rows that SQLite moved from
@@ -85,14 +86,14 @@ func TestNoCopyOfWhatWasErasedStaysInAPagesFreeSpace(t *testing.T) {
 					c.step(fmt.Sprint("user", c.rnd.IntN(30)), "other")
 				}
 				if c.rnd.IntN(100) == 0 {
-					mustDo(t, c.store.checkpoints.truncate())
+					expect.NoError(t, c.store.checkpoints.truncate())
 				}
 			}
 			if len(where(files(t, dir), "canary")) == 0 {
 				t.Fatal("nothing to erase is there")
 			}
-			mustDo(t, c.store.Erase(t.Context(), "canary-too"))
-			mustDo(t, c.store.Erase(t.Context(), erasedUser))
+			expect.NoError(t, c.store.Erase(t.Context(), "canary-too"))
+			expect.NoError(t, c.store.Erase(t.Context(), erasedUser))
 			check := func(when string) {
 				t.Helper()
 				if found := where(files(t, dir), "canary"); len(found) > 0 {

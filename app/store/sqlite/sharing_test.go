@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
 
 // payloads is how many messages in the file still have theirs.
@@ -102,11 +103,11 @@ func TestAnErasureSharesItsTransactionWithNobody(t *testing.T) {
 	}
 	alone, long := note("alone"), note("long")
 	alone.alone, long.bulk = true, true
-	mustDo(t, e.enqueue(t.Context(), alone))
-	mustDo(t, e.enqueue(t.Context(), long))
+	expect.NoError(t, e.enqueue(t.Context(), alone))
+	expect.NoError(t, e.enqueue(t.Context(), long))
 	let()
-	mustDo(t, alone.answer(t.Context()))
-	mustDo(t, long.answer(t.Context()))
+	expect.NoError(t, alone.answer(t.Context()))
+	expect.NoError(t, long.answer(t.Context()))
 	for _, want := range []string{"alone runs", "alone is over", "long runs", "long is over"} {
 		if got := <-ran; got != want {
 			t.Errorf("%s, not %s", got, want)

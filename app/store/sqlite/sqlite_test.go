@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
 
 func open(t testing.TB, o Options) *Store {
@@ -31,8 +32,8 @@ func scratch(t *testing.T) string {
 		return scratch(t)
 	}
 	dir, err := os.MkdirTemp(memory, "hookbridge-test-")
-	mustDo(t, err)
-	t.Cleanup(func() { mustDo(t, os.RemoveAll(dir)) })
+	expect.NoError(t, err)
+	t.Cleanup(func() { expect.NoError(t, os.RemoveAll(dir)) })
 	return dir
 }
 
@@ -70,21 +71,6 @@ func number(t testing.TB, e *Store, sql string) int64 {
 		t.Fatal(err)
 	}
 	return n
-}
-
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(30 * time.Second)
-	defer deadline.Stop()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-deadline.C:
-			t.Fatalf("waited in vain: %s", what)
-		case <-tick.C:
-		}
-	}
 }
 
 // shifted is a clock that can be moved forward.

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
 
 // fill appends n messages with a few senders.
@@ -46,7 +47,7 @@ func TestExpiredMessagesAndOldIDsLeaveAndTheSpaceComesBack(t *testing.T) {
 	pages := number(t, e, "PRAGMA page_count")
 
 	clock.advance(2 * time.Hour)
-	eventually(t, "expired messages to leave", func() bool { return number(t, e, "SELECT count(*) FROM mail") == 1 })
+	expect.Eventually(t, "expired messages to leave", func() bool { return number(t, e, "SELECT count(*) FROM mail") == 1 })
 	if n := number(t, e, "SELECT count(*) FROM log"); n != 4_002 {
 		t.Fatalf("%d ids remembered", n)
 	}
@@ -54,18 +55,18 @@ func TestExpiredMessagesAndOldIDsLeaveAndTheSpaceComesBack(t *testing.T) {
 		t.Fatalf("%d payloads kept", n)
 	}
 	t.Log(pages, number(t, e, "PRAGMA page_count"), number(t, e, "PRAGMA freelist_count"), number(t, e, "PRAGMA auto_vacuum"))
-	eventually(t, "the file to shrink", func() bool { return number(t, e, "PRAGMA page_count") < pages*2/3 })
+	expect.Eventually(t, "the file to shrink", func() bool { return number(t, e, "PRAGMA page_count") < pages*2/3 })
 	if r := mustAppend(t, e, never); !r.Duplicate {
 		t.Fatal("the id of a message never stored was forgotten too early")
 	}
 
 	clock.advance(DefaultIDRetention)
-	eventually(t, "old ids to be forgotten", func() bool { return number(t, e, "SELECT count(*) FROM log") == 1 })
+	expect.Eventually(t, "old ids to be forgotten", func() bool { return number(t, e, "SELECT count(*) FROM log") == 1 })
 	if r := mustAppend(t, e, message("m11", "u1", 10, clock.now().Add(time.Hour))); r.Duplicate || r.Recipients[0].Seq != 401 {
 		t.Fatalf("after everything was forgotten: %+v", r)
 	}
 	clock.advance(30 * 24 * time.Hour)
-	eventually(t, "the id of the kept one to go with it", func() bool { return number(t, e, "SELECT count(*) FROM log WHERE id = 'kept'") == 0 })
+	expect.Eventually(t, "the id of the kept one to go with it", func() bool { return number(t, e, "SELECT count(*) FROM log WHERE id = 'kept'") == 0 })
 	if families, err := registry.Gather(); err != nil || len(families) != 5 {
 		t.Fatalf("metrics: %d, %v", len(families), err)
 	}
@@ -146,7 +147,7 @@ func TestAcksAreWrittenWithinASecond(t *testing.T) {
 	if err := e.Ack(t.Context(), "u", "ses_1", e.Life(), bridge.Position{Mailbox: 1}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the ack to be written", func() bool {
+	expect.Eventually(t, "the ack to be written", func() bool {
 		return number(t, e, "SELECT count(*) FROM users WHERE user = 'u' AND acked_mail = 1") == 1
 	})
 	t.Logf("after %v", time.Since(start))
