@@ -91,7 +91,7 @@ func benchmarkPublish(b *testing.B, publishers int, every time.Duration, store *
 		env = append(env, "BRIDGE_REDIS_URL="+store.URL())
 	}
 	p := serve(b, b.TempDir(), env...)
-	s := p.connect("patient-1", "")
+	s := p.connectSlow("patient-1", "")
 	// The load shares the machine with what is measured: a light client, and
 	// everything signed beforehand.
 	client := &fasthttp.HostClient{Addr: strings.TrimPrefix(p.base, "http://"), MaxConns: publishers}

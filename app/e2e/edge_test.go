@@ -247,7 +247,7 @@ func TestAHalfOpenConnectionIsFoundByItsSilence(t *testing.T) {
 	defer conn.Close()
 	expect.NoError(t, wsutil.WriteClientText(conn, []byte(`{"type":"connect","token":"`+token(t, "patient-1", time.Hour, "")+`"}`)))
 	w.sessions(1)
-	live := w.connect("patient-2", "").pump() // answers its pings
+	live := w.connect("patient-2", "") // answers its pings
 	w.sessions(2)
 	expect.Eventually(t, "the silent one is gone", func() bool { return w.metric("hookbridge_sessions") == 1 })
 	live.settle()

@@ -170,7 +170,7 @@ func TestATicketIsGoodForThirtySeconds(t *testing.T) {
 
 func TestABurstOfAThousandFramesIsNoFlood(t *testing.T) {
 	w := start(t)
-	s := w.connect("patient-1", "").pump()
+	s := w.connect("patient-1", "")
 	for range 1000 {
 		s.send(map[string]string{"type": "ping"})
 	}
@@ -181,7 +181,7 @@ func TestABurstOfAThousandFramesIsNoFlood(t *testing.T) {
 
 func TestAPongOfTheNextHeartbeatSaysReceived(t *testing.T) {
 	w := start(t, func(s *server.Settings) { s.PingInterval = 200 * time.Millisecond })
-	s := w.connect("patient-1", "").pump()
+	s := w.connect("patient-1", "")
 	const body = `{"type":"t","to":{"user":"patient-1"},"data":{"n":1}}`
 	w.fire("msg_h", body)
 	s.want("event")
@@ -501,7 +501,7 @@ func TestAskingForTheHeadOfAStreamOpensNone(t *testing.T) {
 
 func TestASlowSessionThatReadsAgainIsToldSoWith4498(t *testing.T) {
 	w := start(t)
-	s := w.connect("patient-1", "")
+	s := w.connectSlow("patient-1", "")
 	pad := strings.Repeat("x", 60_000)
 	for i := 0; w.metric("hookbridge_queue_overflows_total") == 0; i++ {
 		if i == 2000 {
@@ -516,7 +516,7 @@ func TestASlowSessionThatReadsAgainIsToldSoWith4498(t *testing.T) {
 
 func TestAWaitIsForAllOfABatch(t *testing.T) {
 	w := start(t)
-	w.connect("patient-1", "").pump()
+	w.connect("patient-1", "")
 	const batch = `{"events":[{"id":"w_1","type":"t","to":{"user":"patient-1"}},{"id":"w_2","type":"t","to":{"user":"patient-1"}},{"id":"w_3","type":"t","to":{"user":"away"}}]}`
 	req := waiting(w.signFor("/webhooks/events/batch", "application/json", "w", batch, time.Now()), "received", "20s")
 	if a := w.do(req); a.HTTP != 202 || strings.Count(a.Raw, `"status":"received"`) != 2 || strings.Count(a.Raw, `"status":"queued"`) != 1 {

@@ -24,8 +24,8 @@ func TestALaggingReplicaThatTakesOverIsToldToSessionsThatAreLive(t *testing.T) {
 	t.Parallel()
 	p := redistest.StartPair(t)
 	m := onRedis(t, p.URL(), p.URL())
-	sessions := []*session{m[0].connect("patient-1", "").pump(), m[1].connect("patient-1", "").pump()}
-	quiet := m[1].connect("patient-2", "").pump()
+	sessions := []*session{m[0].connect("patient-1", ""), m[1].connect("patient-1", "")}
+	quiet := m[1].connect("patient-2", "")
 	for i := range 3 {
 		m[i%2].fire(fmt.Sprint("kept_", i), counted(i))
 	}
@@ -112,8 +112,8 @@ func TestAnEmptiedRedisIsToldAndErasesNobody(t *testing.T) {
 	t.Parallel()
 	r := redistest.Start(t)
 	m := onRedis(t, r.URL(), r.URL())
-	s := m[0].connect("patient-1", "").pump()
-	quiet := m[1].connect("patient-2", "").pump()
+	s := m[0].connect("patient-1", "")
+	quiet := m[1].connect("patient-2", "")
 	for i := range 3 {
 		m[1].fireTo("patient-1", i)
 		s.want("event")
@@ -160,7 +160,7 @@ func TestWhileRedisIsAwayEveryRequestEndsAndSoDoesTheProgram(t *testing.T) {
 			t.Parallel()
 			r := redistest.Start(t)
 			w := onRedis(t, r.URL())[0]
-			s := w.connect("patient-1", "").pump()
+			s := w.connect("patient-1", "")
 			w.fireTo("patient-1", 1)
 			cursor := s.want("event").Cursor
 			tok := token(t, "patient-1", time.Hour, allAreas)

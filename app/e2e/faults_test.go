@@ -34,7 +34,7 @@ func TestRedisIsAwayAndComesBack(t *testing.T) {
 	t.Parallel()
 	r := redistest.Start(t)
 	m := onRedis(t, r.URL(), r.URL(), r.URL())
-	s := m[1].connect("patient-1", "").pump()
+	s := m[1].connect("patient-1", "")
 	m[0].fireTo("patient-1", 0)
 	if f := s.want("event"); f.n() != 0 {
 		t.Fatalf("%s", f.Raw)
@@ -71,7 +71,7 @@ func TestARedisThatHangsIsToldOfInTime(t *testing.T) {
 	t.Parallel()
 	r := redistest.Start(t)
 	m := onRedisWith(t, server.Times{RedisPatience: time.Second}, r.URL(), r.URL())
-	s := m[1].connect("patient-1", "").pump()
+	s := m[1].connect("patient-1", "")
 	r.Pause()
 	expect.Eventually(t, "/readyz to tell", func() bool { return m[0].ready() == 503 })
 	const body = `{"type":"t","to":{"user":"patient-1"},"data":{"n":7}}`
@@ -98,8 +98,8 @@ func TestAMachineThatIsCutOffFromRedisCatchesUp(t *testing.T) {
 	r := redistest.Start(t)
 	proxy := redistest.NewProxy(t, r.Addr)
 	m := onRedisWith(t, server.Times{RedisPatience: time.Second}, r.URL(), proxy.URL(), r.URL())
-	s := m[1].connect("patient-1", "").pump()
-	other := m[2].connect("patient-1", "").pump()
+	s := m[1].connect("patient-1", "")
+	other := m[2].connect("patient-1", "")
 	n := 0
 	fire := func(w *world) {
 		a := w.fire(w.uniqueID(), fmt.Sprintf(`{"type":"t","to":{"user":"patient-1"},"data":{"n":%d}}`, n))
@@ -160,7 +160,7 @@ func TestAMachineThatIsKilledLosesNothing(t *testing.T) {
 	// The victim says every 3 s that it lives.
 	m := onRedisWith(t, server.Times{RedisLease: 6 * time.Second, RedisRenew: time.Second}, r.URL(), r.URL())
 	s := victim.connect("patient-1", "")
-	other := m[1].connect("patient-1", "").pump()
+	other := m[1].connect("patient-1", "")
 	var mu sync.Mutex
 	taken := map[string]bool{}
 	var load sync.WaitGroup
@@ -214,7 +214,7 @@ func TestAMachineThatIsKilledLosesNothing(t *testing.T) {
 		}
 		take(f)
 	}
-	s = m[0].connect("patient-1", cursor).pump()
+	s = m[0].connect("patient-1", cursor)
 	for range 200 {
 		take(s.want("event"))
 	}

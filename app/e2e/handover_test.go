@@ -118,7 +118,7 @@ func TestTheLastSessionOutLeavesNothingBehind(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := start(t)
-	stays := w.connect("patient-1", "").pump()
+	stays := w.connect("patient-1", "")
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	for range 4 {

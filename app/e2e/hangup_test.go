@@ -67,7 +67,7 @@ func TestACallerWhoHangsUpIsLetGo(t *testing.T) {
 			}
 		}
 		// Who waits for an event's ack.
-		s := w.connect("patient-2", "").pump()
+		s := w.connect("patient-2", "")
 		req := w.sign(w.uniqueID(), `{"type":"t","to":{"user":"patient-2"}}`, time.Now())
 		var b strings.Builder
 		expect.NoError(t, waiting(req, "acked", "30s").Write(&b))
@@ -152,14 +152,14 @@ func TestHeldPollsMakeRoomAndNeverTakeAPlace(t *testing.T) {
 				t.Fatalf("%s was not answered", who)
 			}
 		}
-		socket := w.connect("patient-1", "").pump()
+		socket := w.connect("patient-1", "")
 		first, second := held(other), held(w)
 		third := begin(other) // a fourth session of three
 		empty("the oldest poll", first)
 		stream := other.stream(tok, "", "")
 		stream.want("connected")
 		empty("the oldest poll, for a stream", second)
-		another := w.connect("patient-1", "").pump()
+		another := w.connect("patient-1", "")
 		empty("the last poll, for a socket", third)
 		// All places are taken by those that stay: a poll is answered at once.
 		for range 3 {
@@ -188,7 +188,7 @@ func TestThoseWhoWaitHoldNoPlaceOfTheirSender(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := start(t, func(s *server.Settings) { s.MaxUnauthenticated = 5000 })
-	s := w.connect("patient-1", "").pump()
+	s := w.connect("patient-1", "")
 	const waiters = 300 // more than a sender may have under way
 	answered := make(chan error, waiters)
 	for i := range waiters {

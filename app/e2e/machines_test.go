@@ -92,8 +92,8 @@ func TestReceiptsAndWaitsSpanMachines(t *testing.T) {
 	t.Parallel()
 	_, m := three(t)
 	m[1].acking("acks")
-	m[2].connect("listens", "").pump()
-	m[1].connect("both", "").pump()
+	m[2].connect("listens", "")
+	m[1].connect("both", "")
 	m[2].acking("both")
 	for i, c := range []struct{ to, level, status string }{
 		{`{"user":"acks"}`, "acked", "acked"}, {`{"user":"listens"}`, "received", "received"}, {`{"user":"both"}`, "acked", "acked"},

@@ -194,7 +194,7 @@ func TestAnEventsFateIsToldForEachRecipientAndSession(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := start(t)
-	s := w.connect("patient-1", "").pump()
+	s := w.connect("patient-1", "")
 	id := w.nextID()
 	sent := w.fire(id+"", `{"type":"test.event","to":{"users":["patient-1","patient-2"]},"data":{}}`)
 	f := s.want("event")

@@ -17,7 +17,7 @@ func TestARecallThatMeetsTheDeliveryIsToldToThoseWhoHadTheEventAndToNobodyElse(t
 	heavy(t)
 	t.Parallel()
 	w := start(t, func(s *server.Settings) { s.SessionsByUser = 100 })
-	live := w.connect("patient-1", "").pump()
+	live := w.connect("patient-1", "")
 	const rounds = 60
 	var joined []*session
 	for round := range rounds {
@@ -29,7 +29,7 @@ func TestARecallThatMeetsTheDeliveryIsToldToThoseWhoHadTheEventAndToNobodyElse(t
 			for w.call(http.MethodDelete, "/v1/events/"+id, "").HTTP != 204 { // not stored yet
 			}
 		})
-		wg.Go(func() { late = w.connect("patient-1", "").pump() })
+		wg.Go(func() { late = w.connect("patient-1", "") })
 		wg.Wait()
 		joined = append(joined, late)
 	}

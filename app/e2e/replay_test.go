@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"time"
 
 	"hookbridge/app/expect"
 	"hookbridge/app/server"
@@ -245,7 +244,7 @@ func TestAnEventWithTtl0IsForThoseWhoAreThere(t *testing.T) {
 func TestASlowSessionIsClosedAndLosesNothing(t *testing.T) {
 	t.Parallel()
 	w := start(t)
-	slow := w.connect("patient-1", "")
+	slow := w.connectSlow("patient-1", "")
 	fast := w.connect("patient-1", "")
 	pad := make([]byte, 40_000)
 	for i := range pad {
@@ -290,5 +289,5 @@ func TestASlowSessionIsClosedAndLosesNothing(t *testing.T) {
 			t.Fatalf("%d for %d", f.n(), n)
 		}
 	}
-	expect.NoError(t, fast.ws.SetReadDeadline(time.Now()))
+	expect.NoError(t, fast.ws.Close())
 }

@@ -267,10 +267,10 @@ func TestAFloodingSenderDoesNotKeepOthersOut(t *testing.T) {
 func TestASlowSessionHoldsUpNobodyElse(t *testing.T) {
 	heavy(t)
 	w := start(t)
-	slow := w.connect("slow", "")
+	slow := w.connectSlow("slow", "")
 	stream := w.stream(token(t, "slow", time.Hour, ""), "", "")
 	stream.want("connected")
-	quick := w.connect("quick", "").pump()
+	quick := w.connect("quick", "")
 	blob := strings.Repeat("x", 60_000)
 	for n := range 200 {
 		a := w.fire(w.nextID(), fmt.Sprintf(`{"type":"t","to":{"users":["slow","quick"]},"data":{"n":%d,"blob":%q}}`, n, blob))
@@ -300,7 +300,7 @@ func TestASlowSessionHoldsUpNobodyElse(t *testing.T) {
 			break
 		}
 	}
-	again := w.connect("slow", slow.hello.Cursor).pump()
+	again := w.connect("slow", slow.hello.Cursor)
 	for n := range 200 {
 		if f := again.want("event"); f.n() != n {
 			t.Fatalf("after %d: %s", n, f.Raw)

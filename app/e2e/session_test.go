@@ -488,7 +488,7 @@ func TestAPlainClientThatGetsManyMessagesIsNotTakenForAFlooder(t *testing.T) {
 
 func TestReceivedIsLearntFromThePongOfAHeartbeat(t *testing.T) {
 	w := start(t)
-	s := w.connect("patient-1", "")
+	s := w.connectSlow("patient-1", "")
 	pings := make(chan string, 8)
 	s.ws.SetPingHandler(func(data string) error {
 		pings <- data

@@ -356,7 +356,7 @@ func TestAProgramWithoutDescriptorsGoesOnAndKeepsItsSessions(t *testing.T) {
 	if !strings.Contains(p.errs.String(), "BRIDGE_MAX_SESSIONS=20000 is taken as ") {
 		t.Errorf("it does not say what does not fit: %s", p.errs)
 	}
-	s := p.connect("patient-1", "").pump()
+	s := p.connect("patient-1", "")
 	var silent []net.Conn
 	for range 3 * files {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(p.base, "http://"))
