@@ -17,6 +17,11 @@ import (
 	"hookbridge/app/wire"
 )
 
+func TestPanic(t *testing.T) {
+	t.Run("ends its own session with 1011, and no other", panicEndsItsSession)
+	t.Run("closes a session that is beginning with 1011", panicWhileBeginning)
+}
+
 // canary is what the panics of these tests are made of: nobody may log it.
 const canary = "canary-in-a-panic"
 
@@ -167,7 +172,7 @@ func identity(user string) *bridge.Identity {
 	return id
 }
 
-func TestAPanicEndsItsOwnSessionWith1011AndNobodyElses(t *testing.T) {
+func panicEndsItsSession(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
@@ -212,7 +217,7 @@ func TestAPanicEndsItsOwnSessionWith1011AndNobodyElses(t *testing.T) {
 	}
 }
 
-func TestASessionThatBreaksWhileItBeginsIsClosedWith1011(t *testing.T) {
+func panicWhileBeginning(t *testing.T) {
 	f := newFragile(t)
 	for _, method := range []string{"Join", "Read"} {
 		f.engine.broken.Store(method)

@@ -17,6 +17,12 @@ import (
 	"hookbridge/app/wire"
 )
 
+func TestRefresh(t *testing.T) {
+	t.Run("that fails leaves the session with its token", refreshFails)
+	t.Run("during which its old token is revoked ends the session only if it fails", refreshDuringRevocation)
+	t.Run("after the user was erased closes the session as erased", refreshAfterErasure)
+}
+
 // storeAndLive is both ports in one.
 type storeAndLive interface {
 	bridge.Store
@@ -131,7 +137,7 @@ func (c *closing) refresh(token string) { c.in <- fmt.Sprintf(`{"type":"refresh"
 
 var errAway = fmt.Errorf("%w: a test has taken it away", bridge.ErrUnavailable)
 
-func TestARefreshThatFailsLeavesTheSessionWithItsToken(t *testing.T) {
+func refreshFails(t *testing.T) {
 	b, u, c := unsteadyBridge(t)
 	u.failing(func(bridge.Member) error { return errAway })
 	c.refresh("second")
@@ -159,7 +165,7 @@ func TestARefreshThatFailsLeavesTheSessionWithItsToken(t *testing.T) {
 	}
 }
 
-func TestATokenThatIsRevokedDuringARefreshCountsOnlyIfThatFails(t *testing.T) {
+func refreshDuringRevocation(t *testing.T) {
 	for name, outcome := range map[string]error{"it fails": errAway, "it succeeds": nil} {
 		t.Run(name, func(t *testing.T) {
 			_, u, c := unsteadyBridge(t)
@@ -180,7 +186,7 @@ func TestATokenThatIsRevokedDuringARefreshCountsOnlyIfThatFails(t *testing.T) {
 	}
 }
 
-func TestASessionThatComesBehindItsUsersErasureIsToldSo(t *testing.T) {
+func refreshAfterErasure(t *testing.T) {
 	_, u, c := unsteadyBridge(t)
 	u.failing(func(bridge.Member) error { return bridge.ErrErased })
 	c.refresh("second")

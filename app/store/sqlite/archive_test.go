@@ -17,6 +17,23 @@ import (
 	"hookbridge/app/store/storetest"
 )
 
+func TestArchive(t *testing.T) {
+	t.Parallel()
+	t.Run("carries a store whole", archiveCarriesWhole)
+	t.Run("is refused while another process uses the store", archiveIsAlone)
+}
+
+func TestImport(t *testing.T) {
+	t.Parallel()
+	t.Run("counts entries that come twice as one", importOfRepeats)
+	t.Run("that broke off leaves no store, and starts over", importBrokeOff)
+	t.Run("that an older version began starts over", importOfOlderVersion)
+	t.Run("that starts over leaves nothing of the one before", importStartsOver)
+	t.Run("of what cannot be loaded leaves the store as it was", importRefused)
+	t.Run("into a store that has been used is refused", importIntoUsedStore)
+	t.Run("into an empty store gives it the epoch that is imported", importIntoEmptyStore)
+}
+
 func openArchive(t *testing.T, o Options) *Archive {
 	t.Helper()
 	a, err := OpenArchive(t.Context(), o)
@@ -92,6 +109,25 @@ func load(t *testing.T, o Options, all []exported, batch int, epoch string) {
 	expect.NoError(t, a.Close())
 }
 
+// breakOff begins an import that is not finished, which no bridge starts on. Before it
+// is closed, last changes what it left.
+func breakOff(t *testing.T, o Options, all []exported, last func(*Archive) error) {
+	t.Helper()
+	a := openArchive(t, o)
+	expect.NoError(t, a.Begin(t.Context()))
+	if n, err := a.Count(t.Context()); err != nil || n != 0 {
+		t.Fatalf("it starts over with %d entries, %v", n, err)
+	}
+	expect.NoError(t, a.Load(t.Context(), entries(all)))
+	if last != nil {
+		expect.NoError(t, last(a))
+	}
+	expect.NoError(t, a.Close())
+	if _, err := Open(t.Context(), o); !errors.Is(err, bridge.ErrUnfinished) || !strings.Contains(err.Error(), "hookbridge import") {
+		t.Fatalf("a bridge on half a store: %v", err)
+	}
+}
+
 func epochOf(t *testing.T, o Options) string {
 	t.Helper()
 	a := openArchive(t, o)
@@ -123,7 +159,8 @@ func alike(t *testing.T, o, p Options, c *storetest.Clock) {
 	expect.NoError(t, b.Close())
 }
 
-func TestAStoreThatWasCarriedIsNotToBeToldFromTheOneItWas(t *testing.T) {
+func archiveCarriesWhole(t *testing.T) {
+	t.Parallel()
 	for _, way := range []struct {
 		pruned bool
 		batch  int
@@ -145,7 +182,7 @@ func TestAStoreThatWasCarriedIsNotToBeToldFromTheOneItWas(t *testing.T) {
 	}
 }
 
-func TestEntriesThatComeTwiceCountAsOne(t *testing.T) {
+func importOfRepeats(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
@@ -160,7 +197,7 @@ func TestEntriesThatComeTwiceCountAsOne(t *testing.T) {
 	alike(t, o, p, c)
 }
 
-func TestAnImportThatBrokeOffLeavesNoStoreAndStartsOver(t *testing.T) {
+func importBrokeOff(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
@@ -170,17 +207,8 @@ func TestAnImportThatBrokeOffLeavesNoStoreAndStartsOver(t *testing.T) {
 	p := elsewhere(t, o)
 	const batch = 97
 	for done := 0; done < len(all); done += batch {
+		breakOff(t, p, all[:done], nil)
 		a := openArchive(t, p)
-		expect.NoError(t, a.Begin(t.Context()))
-		if n, err := a.Count(t.Context()); err != nil || n != 0 {
-			t.Fatalf("it starts over with %d entries, %v", n, err)
-		}
-		expect.NoError(t, a.Load(t.Context(), entries(all[:done])))
-		expect.NoError(t, a.Close())
-		if _, err := Open(t.Context(), p); !errors.Is(err, bridge.ErrUnfinished) || !strings.Contains(err.Error(), "hookbridge import") {
-			t.Fatalf("a bridge on half a store: %v", err)
-		}
-		a = openArchive(t, p)
 		if epoch, err := a.Epoch(); !errors.Is(err, bridge.ErrUnfinished) {
 			t.Fatalf("half a store has the epoch %q, %v", epoch, err)
 		}
@@ -191,7 +219,7 @@ func TestAnImportThatBrokeOffLeavesNoStoreAndStartsOver(t *testing.T) {
 }
 
 // Older versions noted how far an import had come, and continued it.
-func TestAnImportThatAnOlderVersionBeganStartsOver(t *testing.T) {
+func importOfOlderVersion(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
@@ -199,19 +227,14 @@ func TestAnImportThatAnOlderVersionBeganStartsOver(t *testing.T) {
 	o, c := filled(t, true)
 	all := dumpAll(t, o)
 	p := elsewhere(t, o)
-	a := openArchive(t, p)
-	expect.NoError(t, a.Begin(t.Context()))
-	expect.NoError(t, a.Load(t.Context(), entries(all[:100])))
-	expect.NoError(t, a.conn.Exec(`UPDATE meta SET value = '{"export":"abcdefgh","loaded":100}' WHERE key = 'import'`))
-	expect.NoError(t, a.Close())
-	if _, err := Open(t.Context(), p); !errors.Is(err, bridge.ErrUnfinished) {
-		t.Errorf("a bridge on half a store: %v", err)
-	}
+	breakOff(t, p, all[:100], func(a *Archive) error {
+		return a.conn.Exec(`UPDATE meta SET value = '{"export":"abcdefgh","loaded":100}' WHERE key = 'import'`)
+	})
 	load(t, p, all, 1_000, epochOf(t, o))
 	alike(t, o, p, c)
 }
 
-func TestWhatCannotBeLoadedLeavesTheStoreAsItWas(t *testing.T) {
+func importRefused(t *testing.T) {
 	t.Parallel()
 	p := elsewhere(t, Options{})
 	a := openArchive(t, p)
@@ -238,7 +261,7 @@ func TestWhatCannotBeLoadedLeavesTheStoreAsItWas(t *testing.T) {
 	}
 }
 
-func TestOneProcessUsesAStoreAtATime(t *testing.T) {
+func archiveIsAlone(t *testing.T) {
 	t.Parallel()
 	o := Options{Dir: scratch(t)}
 	e := open(t, o)
@@ -262,7 +285,7 @@ func TestOneProcessUsesAStoreAtATime(t *testing.T) {
 	expect.NoError(t, open(t, o).Close())
 }
 
-func TestAStoreWithALifeOfItsOwnIsNotLoadedInto(t *testing.T) {
+func importIntoUsedStore(t *testing.T) {
 	t.Parallel()
 	for name, live := range map[string]func(e *Store) error{
 		"an id": func(e *Store) error {
@@ -292,7 +315,7 @@ func TestAStoreWithALifeOfItsOwnIsNotLoadedInto(t *testing.T) {
 	}
 }
 
-func TestAStoreInWhichNothingHasHappenedTakesTheEpochThatIsImported(t *testing.T) {
+func importIntoEmptyStore(t *testing.T) {
 	t.Parallel()
 	o := Options{Dir: scratch(t)}
 	e := open(t, o)
@@ -304,14 +327,11 @@ func TestAStoreInWhichNothingHasHappenedTakesTheEpochThatIsImported(t *testing.T
 	}
 }
 
-func TestAnImportThatStartsOverLeavesNothingOfTheOneBefore(t *testing.T) {
+func importStartsOver(t *testing.T) {
 	t.Parallel()
 	o, _ := filled(t, true)
 	p := elsewhere(t, o)
-	a := openArchive(t, p)
-	expect.NoError(t, a.Begin(t.Context()))
-	expect.NoError(t, a.Load(t.Context(), entries(dumpAll(t, o))))
-	expect.NoError(t, a.Close())
+	breakOff(t, p, dumpAll(t, o), nil)
 	load(t, p, nil, 1, "carried")
 	e := open(t, p)
 	if r := mustAppend(t, e, message("msg_1", "bob", 10, inAnHour())); r.Duplicate || r.Recipients[0].Seq != 1 {

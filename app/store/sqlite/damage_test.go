@@ -13,6 +13,18 @@ import (
 	"hookbridge/app/store/sqlite/walfile"
 )
 
+func TestDamage(t *testing.T) {
+	t.Parallel()
+	t.Run("before the start is refused, and named", damageIsRefused)
+	t.Run("is not what a killed process leaves", damageIsNotAKill)
+	t.Run("to a file of a running store ends its appends", damageToFiles)
+	t.Run("to the write-ahead log leaves what comes before it", damageToLog)
+	t.Run("to the folder of a running store ends its appends", damageToFolder)
+	t.Run("is found by an idle store", damageWhileIdle)
+	t.Run("to a page is reported by the check, and ends appends", damageToPage)
+	t.Run("to the lock file lets no second process in", damageToLock)
+}
+
 // leave makes a store with messages in dir as a process that was killed leaves
 // it: the newest of them stand in the write-ahead log alone.
 func leave(t *testing.T, dir string) {
@@ -32,7 +44,7 @@ func leave(t *testing.T, dir string) {
 	expect.NoError(t, e.Close())
 }
 
-func TestAFolderWhoseFilesDoNotBelongTogetherIsNoStore(t *testing.T) {
+func damageIsRefused(t *testing.T) {
 	t.Parallel()
 	junk := func(t *testing.T, dir string, off int64, n int) {
 		t.Helper()
@@ -85,7 +97,7 @@ func TestAFolderWhoseFilesDoNotBelongTogetherIsNoStore(t *testing.T) {
 	}
 }
 
-func TestWhatAKilledProcessLeftIsAStore(t *testing.T) {
+func damageIsNotAKill(t *testing.T) {
 	t.Parallel()
 	dir := scratch(t)
 	leave(t, dir)
@@ -95,7 +107,7 @@ func TestWhatAKilledProcessLeftIsAStore(t *testing.T) {
 	}
 }
 
-func TestFilesThatGoWhileTheProgramRunsTakeNothingMore(t *testing.T) {
+func damageToFiles(t *testing.T) {
 	t.Parallel()
 	for name, harm := range map[string]func(t *testing.T, path string){
 		"removed": func(t *testing.T, path string) { expect.NoError(t, os.Remove(path)) },
@@ -129,7 +141,7 @@ func TestFilesThatGoWhileTheProgramRunsTakeNothingMore(t *testing.T) {
 
 // Nothing is copied out of a log with a hole in it: what comes before the hole is
 // still a store, of which clients are told that it went back.
-func TestWhatIsLeftOfALogThatWasCutIsAStore(t *testing.T) {
+func damageToLog(t *testing.T) {
 	t.Parallel()
 	dir := scratch(t)
 	e := open(t, Options{Dir: dir})
@@ -154,7 +166,7 @@ func TestWhatIsLeftOfALogThatWasCutIsAStore(t *testing.T) {
 	}
 }
 
-func TestAFolderThatIsAFileByNowTakesNothingMore(t *testing.T) {
+func damageToFolder(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(scratch(t), "data")
 	e := open(t, Options{Dir: dir})
@@ -165,7 +177,7 @@ func TestAFolderThatIsAFileByNowTakesNothingMore(t *testing.T) {
 	}
 }
 
-func TestAnIdleStoreFindsOutThatItsFileIsGone(t *testing.T) {
+func damageWhileIdle(t *testing.T) {
 	t.Parallel()
 	dir := scratch(t)
 	e := open(t, Options{Dir: dir})
@@ -173,7 +185,7 @@ func TestAnIdleStoreFindsOutThatItsFileIsGone(t *testing.T) {
 	expect.Eventually(t, "the check to fail", func() bool { return errors.Is(e.Check(t.Context()), errDamaged) })
 }
 
-func TestAPageThatGoesBadWhileTheProgramRunsIsSaid(t *testing.T) {
+func damageToPage(t *testing.T) {
 	t.Parallel()
 	e := open(t, Options{Dir: scratch(t)})
 	mustAppend(t, e, message("before", "u", 100, inAnHour()))
@@ -202,7 +214,7 @@ func corruptError(t *testing.T) error {
 	return err
 }
 
-func TestALockFileThatIsRemovedLetsNobodyIn(t *testing.T) {
+func damageToLock(t *testing.T) {
 	t.Parallel()
 	dir := scratch(t)
 	e := open(t, Options{Dir: dir})

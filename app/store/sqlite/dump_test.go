@@ -12,6 +12,15 @@ import (
 	"hookbridge/app/store/storetest"
 )
 
+func TestDump(t *testing.T) {
+	t.Parallel()
+	t.Run("has the order of the contract, and nothing that expired", dumpOrder)
+	t.Run("tells where a forgotten life began", dumpOfForgottenLife)
+	t.Run("ends with the error of the function that takes entries", dumpError)
+	t.Run("has what expires meanwhile", dumpDuringExpiry)
+	t.Run("tells what is gone from a mailbox, and how", dumpOfGaps)
+}
+
 // dumpOf gives all entries, each through a file; and calls between before it takes one.
 func dumpOf(t *testing.T, a *Archive, between func(e bridge.Entry)) (out []exported) {
 	t.Helper()
@@ -35,7 +44,7 @@ func dumpAll(t *testing.T, o Options) []exported {
 	return all
 }
 
-func TestEntriesComeInTheOrderOfTheContractAndNoneThatExpired(t *testing.T) {
+func dumpOrder(t *testing.T) {
 	t.Parallel()
 	o, c := filled(t, false)
 	all := dumpAll(t, o)
@@ -50,7 +59,7 @@ func TestEntriesComeInTheOrderOfTheContractAndNoneThatExpired(t *testing.T) {
 
 // A store remembers so many lives. Where one that it has forgotten began in a mailbox
 // still says how far the cursors of before are good.
-func TestWhereAForgottenLifeBeganIsCarried(t *testing.T) {
+func dumpOfForgottenLife(t *testing.T) {
 	t.Parallel()
 	o := Options{Dir: scratch(t)}
 	var lives []string
@@ -79,7 +88,7 @@ func TestWhereAForgottenLifeBeganIsCarried(t *testing.T) {
 	}
 }
 
-func TestADumpEndsWithTheErrorOfWhoTakesIt(t *testing.T) {
+func dumpError(t *testing.T) {
 	t.Parallel()
 	o, _ := filled(t, false)
 	a := openArchive(t, o)
@@ -98,7 +107,7 @@ func TestADumpEndsWithTheErrorOfWhoTakesIt(t *testing.T) {
 	}
 }
 
-func TestWhatExpiresDuringADumpIsStillAnnounced(t *testing.T) {
+func dumpDuringExpiry(t *testing.T) {
 	t.Parallel()
 	o, c := filled(t, false)
 	e := open(t, o)
@@ -122,7 +131,7 @@ func TestWhatExpiresDuringADumpIsStillAnnounced(t *testing.T) {
 	}
 }
 
-func TestAMailboxSaysWhatIsGoneFromItAndHow(t *testing.T) {
+func dumpOfGaps(t *testing.T) {
 	t.Parallel()
 	c := storetest.NewClock()
 	o := Options{Dir: scratch(t), Now: c.Now, MailboxLimit: 4}

@@ -15,6 +15,12 @@ import (
 	"hookbridge/app/expect"
 )
 
+func TestMigration(t *testing.T) {
+	t.Parallel()
+	t.Run("keeps all that the first version stored", migrationKeeps)
+	t.Run("lets what the first version stored take part in what is new", migrationTakesPart)
+}
+
 // firstVersion is a file as programs of the first schema version left it.
 type firstVersion struct {
 	*testing.T
@@ -71,7 +77,7 @@ func (f *firstVersion) message(no int64, m *bridge.Message, gone bool, places ..
 	}
 }
 
-func TestAFileOfTheFirstVersionIsReadAndGoesOn(t *testing.T) {
+func migrationKeeps(t *testing.T) {
 	t.Parallel()
 	dir := scratch(t)
 	f := newFirstVersion(t, dir)
@@ -139,7 +145,7 @@ func TestAFileOfTheFirstVersionIsReadAndGoesOn(t *testing.T) {
 	}
 }
 
-func TestWhatTheFirstVersionStoredTakesPartInWhatIsNew(t *testing.T) {
+func migrationTakesPart(t *testing.T) {
 	t.Parallel()
 	dir := scratch(t)
 	f := newFirstVersion(t, dir)

@@ -41,21 +41,15 @@ func backlog(t *testing.T, e *Store) bridge.Backlog {
 
 func TestOutbox(t *testing.T) {
 	t.Parallel()
-	for name, test := range map[string]func(t *testing.T){
-		"a commit that fails leaves no callback, lease, count or ack":  outboxOnABrokenDisk,
-		"counts stay exact through whatever becomes of callbacks":      outboxCounts,
-		"what is caused by somebody who has been erased is not stored": outboxOfAnErasedUser,
-		"a store without backends keeps none, and voids older timers":  outboxWithoutBackends,
-		"what is asked again and again goes by an index":               outboxPlans,
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			test(t)
-		})
-	}
+	t.Run("stores no callback, lease, count or ack in a commit that fails", outboxOnABrokenDisk)
+	t.Run("counts exactly through whatever becomes of callbacks", outboxCounts)
+	t.Run("takes nothing that an erased user has caused", outboxOfAnErasedUser)
+	t.Run("of a store without backends takes nothing, and voids older timers", outboxWithoutBackends)
+	t.Run("answers frequent questions from an index", outboxPlans)
 }
 
 func outboxOnABrokenDisk(t *testing.T) {
+	t.Parallel()
 	e := open(t, Options{Dir: scratch(t), Backends: clinic})
 	here := connected(e)
 	m := member("ada", "ses_1", "a")
@@ -110,6 +104,7 @@ func outboxOnABrokenDisk(t *testing.T) {
 }
 
 func outboxCounts(t *testing.T) {
+	t.Parallel()
 	var clock shifted
 	dir := scratch(t)
 	o := Options{Dir: dir, Now: clock.now, Backends: clinic, MaxCallbacks: 8}
@@ -149,6 +144,7 @@ func outboxCounts(t *testing.T) {
 }
 
 func outboxOfAnErasedUser(t *testing.T) {
+	t.Parallel()
 	e := open(t, Options{Dir: scratch(t), Backends: clinic})
 	caused := sent("ada", "a")
 	mustAppend(t, e, message("m", "ada", 10, inAnHour()))
@@ -164,6 +160,7 @@ func outboxOfAnErasedUser(t *testing.T) {
 }
 
 func outboxWithoutBackends(t *testing.T) {
+	t.Parallel()
 	dir := scratch(t)
 	e := open(t, Options{Dir: dir, Backends: clinic})
 	for _, u := range []string{"ada", "bob"} {
@@ -187,6 +184,7 @@ func outboxWithoutBackends(t *testing.T) {
 
 // outboxPlans: what is asked again and again goes by an index, and sorts nothing.
 func outboxPlans(t *testing.T) {
+	t.Parallel()
 	e := open(t, Options{Dir: scratch(t), Backends: clinic})
 	expect.NoError(t, e.do(t.Context(), func(w *writer) error {
 		for _, asked := range []struct {

@@ -15,6 +15,16 @@ import (
 	"hookbridge/app/store/sqlite/walfile"
 )
 
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	t.Run("mends itself when messages expire", fullDiskExpiry)
+	t.Run("mends itself when a user is erased", fullDiskErasure)
+	t.Run("keeps room to erase, whoever connects meanwhile", fullDiskNewUsers)
+	t.Run("that others have filled mends itself when messages expire", fullDiskOfOthers)
+	t.Run("is reported by a start on it, and mends itself", fullDiskAtStart)
+	t.Run("has a reserve in which making room goes on", fullDiskReserve)
+}
+
 // fullUp makes a store on a small disk and stores messages of an hour until there
 // is no room for more.
 func fullUp(t *testing.T, c *shifted) (e *Store, stored int, dir, filler string) {
@@ -62,7 +72,7 @@ func steady(t *testing.T, e *Store, c *shifted) {
 	}
 }
 
-func TestAFullDiskMendsItselfWhenMessagesExpire(t *testing.T) {
+func fullDiskExpiry(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("it fills a disk")
@@ -78,7 +88,7 @@ func TestAFullDiskMendsItselfWhenMessagesExpire(t *testing.T) {
 	mustAppend(t, e, message("after", "u", 40<<10, c.now().Add(time.Hour)))
 }
 
-func TestAFullDiskMendsItselfWhenAUserIsErased(t *testing.T) {
+func fullDiskErasure(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
@@ -104,7 +114,7 @@ func fillUp(t *testing.T, dir string) {
 	}
 }
 
-// comeAndGo has users connect for the first time, and leave trails behind, until
+// comeAndGo has users connect for the first time, and leave delivery logs behind, until
 // many of them have been refused.
 func comeAndGo(t *testing.T, e *Store) (refused int) {
 	t.Helper()
@@ -117,16 +127,16 @@ func comeAndGo(t *testing.T, e *Store) (refused int) {
 		case err != nil:
 			t.Fatal(err)
 		}
-		trail := bridge.DeliveryLog{Member: m, Ended: time.Now()}
+		log := bridge.DeliveryLog{Member: m, Ended: time.Now()}
 		for n := range 60 {
-			trail.Unstored = append(trail.Unstored, bridge.Unstored{ID: fmt.Sprint("an-event-with-a-long-name-", n), Sent: time.Now()})
+			log.Unstored = append(log.Unstored, bridge.Unstored{ID: fmt.Sprint("an-event-with-a-long-name-", n), Sent: time.Now()})
 		}
-		expect.NoError(t, e.Exit(t.Context(), trail))
+		expect.NoError(t, e.Exit(t.Context(), log))
 	}
 	return refused
 }
 
-func TestWhoeverComesWhileTheDiskIsFullLeavesRoomToErase(t *testing.T) {
+func fullDiskNewUsers(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("it fills a disk")
@@ -151,7 +161,7 @@ func TestWhoeverComesWhileTheDiskIsFullLeavesRoomToErase(t *testing.T) {
 }
 
 // The store is not the one to fill the disk, and finds it full when it writes.
-func TestADiskThatOthersFillMendsItselfWhenMessagesExpire(t *testing.T) {
+func fullDiskOfOthers(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("it fills a disk")
@@ -186,7 +196,7 @@ func TestADiskThatOthersFillMendsItselfWhenMessagesExpire(t *testing.T) {
 	mustAppend(t, e, message("after", "u", 40<<10, c.now().Add(time.Hour)))
 }
 
-func TestAStartOnAFullDiskSaysSoAndMendsItself(t *testing.T) {
+func fullDiskAtStart(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("it fills a disk")
@@ -206,7 +216,7 @@ func TestAStartOnAFullDiskSaysSoAndMendsItself(t *testing.T) {
 
 // A disk that has no room for anything is simulated: writes fail for as long as
 // the reserve takes its room.
-func TestWhatMakesRoomGoesOnInTheRoomThatIsKept(t *testing.T) {
+func fullDiskReserve(t *testing.T) {
 	t.Parallel()
 	c := &shifted{}
 	e := open(t, Options{Dir: scratch(t), Now: c.now})

@@ -10,6 +10,11 @@ import (
 	"hookbridge/app/expect"
 )
 
+func TestResidue(t *testing.T) {
+	t.Parallel()
+	t.Run("of what was erased is in no page's free space", residueInFreeSpace)
+}
+
 // crowded brings messages of two kinds onto the same pages, in an order and of
 // sizes that have SQLite move them between pages and use pages again.
 type crowded struct {
@@ -66,9 +71,9 @@ func (c *crowded) visit(user, word string) {
 	expect.NoError(c.T, c.store.Exit(c.Context(), bridge.DeliveryLog{Member: m, Ended: c.clock.now(), Sent: make([]bridge.Mark, 1+c.rnd.IntN(100))}))
 }
 
-// TestNoCopyOfWhatWasErasedStaysInAPagesFreeSpace: rows that SQLite moved from
+// Rows that SQLite moved from
 // page to page, and pages that it used again, leave copies that are in no row.
-func TestNoCopyOfWhatWasErasedStaysInAPagesFreeSpace(t *testing.T) {
+func residueInFreeSpace(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("order ", seed), func(t *testing.T) {

@@ -9,7 +9,17 @@ import (
 	"hookbridge/app/expect"
 )
 
-func TestWhatIsKnownOfPeopleSurvivesARestart(t *testing.T) {
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	t.Run("keeps what is known of people", restartKeepsPeople)
+}
+
+func TestRecalledPayload(t *testing.T) {
+	t.Parallel()
+	t.Run("leaves the files with the next checkpoint", recalledPayloadLeaves)
+}
+
+func restartKeepsPeople(t *testing.T) {
 	t.Parallel()
 	dir := scratch(t)
 	e := open(t, Options{Dir: dir})
@@ -58,7 +68,7 @@ func TestWhatIsKnownOfPeopleSurvivesARestart(t *testing.T) {
 	}
 }
 
-func TestARecalledPayloadLeavesTheFilesWithTheNextCheckpoint(t *testing.T) {
+func recalledPayloadLeaves(t *testing.T) {
 	t.Parallel()
 	dir := scratch(t)
 	e := open(t, Options{Dir: dir})

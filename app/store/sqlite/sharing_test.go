@@ -9,6 +9,17 @@ import (
 	"hookbridge/app/expect"
 )
 
+func TestSharedPayload(t *testing.T) {
+	t.Parallel()
+	t.Run("goes once it was replaced in every mailbox", sharedPayloadReplaced)
+}
+
+func TestLongWork(t *testing.T) {
+	t.Parallel()
+	t.Run("is done in shares that have some of each caller", longWorkShares)
+	t.Run("is not in the transaction of an erasure", longWorkAndErasure)
+}
+
 // payloads is how many messages in the file still have theirs.
 func payloads(t *testing.T, e *Store) (n int64) {
 	t.Helper()
@@ -23,7 +34,7 @@ func payloads(t *testing.T, e *Store) (n int64) {
 
 // The payload of a message to several goes when a later one of its topic has taken
 // its place everywhere, and not before.
-func TestAPayloadThatWasReplacedEverywhereIsGone(t *testing.T) {
+func sharedPayloadReplaced(t *testing.T) {
 	t.Parallel()
 	e := open(t, Options{Dir: scratch(t)})
 	users := []string{"u", "v", "w"}
@@ -52,7 +63,7 @@ func TestAPayloadThatWasReplacedEverywhereIsGone(t *testing.T) {
 }
 
 // Many callers' long work goes in turns: a share has some of each.
-func TestAShareOfTheLongWorkHasSomeOfEachCaller(t *testing.T) {
+func longWorkShares(t *testing.T) {
 	t.Parallel()
 	q := newQueue(100, DefaultPatience)
 	const callers, each = 3, 400
@@ -89,7 +100,7 @@ func TestAShareOfTheLongWorkHasSomeOfEachCaller(t *testing.T) {
 
 // What has a transaction to itself does not share it with long work either: what the
 // others know is changed only after it.
-func TestAnErasureSharesItsTransactionWithNobody(t *testing.T) {
+func longWorkAndErasure(t *testing.T) {
 	t.Parallel()
 	e := open(t, Options{Dir: scratch(t)})
 	let := hold(t, e)

@@ -15,6 +15,29 @@ import (
 	"hookbridge/app/store/storetest"
 )
 
+func TestFailedCall(t *testing.T) {
+	t.Parallel()
+	t.Run("leaves no trace", failedCallIsTraceless)
+	t.Run("to leave still ends the session's presence", failedLeave)
+}
+
+func TestAbandonedCall(t *testing.T) {
+	t.Parallel()
+	t.Run("to revoke still revokes, and tells the machines", abandonedRevoke)
+	t.Run("to join makes nobody present", abandonedJoin)
+}
+
+func TestTokenGroups(t *testing.T) {
+	t.Parallel()
+	t.Run("are forgotten once the token has expired", tokenGroupsEnd)
+	t.Run("of an older file stay until the user's next token", tokenGroupsOfOlderFile)
+}
+
+func TestErasedUser(t *testing.T) {
+	t.Parallel()
+	t.Run("is not written again by calls that were under way", erasedUserStaysErased)
+}
+
 // notices is a Hub that remembers only what it was notified of.
 type notices struct {
 	*storetest.Hub
@@ -95,7 +118,7 @@ func mustBeIn(t *testing.T, e *Store, group string, users ...string) {
 	}
 }
 
-func TestCallsThatFailLeaveNoTrace(t *testing.T) {
+func failedCallIsTraceless(t *testing.T) {
 	t.Parallel()
 	for _, op := range []string{"write", "sync"} {
 		t.Run(op, func(t *testing.T) {
@@ -170,7 +193,7 @@ func (e *Store) flushed(t *testing.T) error {
 	return e.settled(t.Context())
 }
 
-func TestASessionThatLeavesAFailingStoreIsForgotten(t *testing.T) {
+func failedLeave(t *testing.T) {
 	t.Parallel()
 	e := open(t, Options{Dir: scratch(t)})
 	here := connected(e)
@@ -186,7 +209,7 @@ func TestASessionThatLeavesAFailingStoreIsForgotten(t *testing.T) {
 	}
 }
 
-func TestARevocationIsKnownAndToldOfThoughItsCallerHasGone(t *testing.T) {
+func abandonedRevoke(t *testing.T) {
 	t.Parallel()
 	e := open(t, Options{Dir: scratch(t)})
 	heard := connected(e)
@@ -208,7 +231,7 @@ func TestARevocationIsKnownAndToldOfThoughItsCallerHasGone(t *testing.T) {
 	}
 }
 
-func TestAJoinThatNobodyWaitsForMakesNobodyPresent(t *testing.T) {
+func abandonedJoin(t *testing.T) {
 	t.Parallel()
 	e := open(t, Options{Dir: scratch(t)})
 	heard := connected(e)
@@ -236,7 +259,7 @@ func TestAJoinThatNobodyWaitsForMakesNobodyPresent(t *testing.T) {
 	}
 }
 
-func TestWhatTokensSaidIsForgottenOnceItIsOver(t *testing.T) {
+func tokenGroupsEnd(t *testing.T) {
 	t.Parallel()
 	clock := &shifted{}
 	e := open(t, Options{Dir: scratch(t), Now: clock.now})
@@ -245,7 +268,7 @@ func TestWhatTokensSaidIsForgottenOnceItIsOver(t *testing.T) {
 	expect.Eventually(t, "the rows to go", func() bool { return number(t, e, "SELECT count(*) FROM token_members") == 0 })
 }
 
-func TestMembersOfAnOlderFileStayUntilTheirUsersSaySomethingElse(t *testing.T) {
+func tokenGroupsOfOlderFile(t *testing.T) {
 	t.Parallel()
 	dir := scratch(t)
 	f := newFirstVersion(t, dir)
@@ -281,7 +304,7 @@ func hold(t *testing.T, e *Store) (let func()) {
 	return func() { mend(); <-r.done }
 }
 
-func TestNothingThatIsOnItsWayWritesAnErasedUserDown(t *testing.T) {
+func erasedUserStaysErased(t *testing.T) {
 	t.Parallel()
 	e := open(t, Options{Dir: scratch(t)})
 	here := connected(e)

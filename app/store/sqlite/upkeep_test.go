@@ -14,6 +14,14 @@ import (
 	"hookbridge/app/expect"
 )
 
+func TestUpkeep(t *testing.T) {
+	t.Parallel()
+	t.Run("removes expired messages and old ids, and gives their space back", upkeepOfExpired)
+	t.Run("gives back the space of trimmed messages", upkeepOfTrimmed)
+	t.Run("bounds the write-ahead log under reads and writes", upkeepOfLog)
+	t.Run("writes acks that nothing else waits for", upkeepOfAcks)
+}
+
 // fill appends n messages with a few senders.
 func fill(t *testing.T, e *Store, n, size int, expires time.Time) {
 	t.Helper()
@@ -32,7 +40,7 @@ func fill(t *testing.T, e *Store, n, size int, expires time.Time) {
 	wg.Wait()
 }
 
-func TestExpiredMessagesAndOldIDsLeaveAndTheSpaceComesBack(t *testing.T) {
+func upkeepOfExpired(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
@@ -78,7 +86,7 @@ func TestExpiredMessagesAndOldIDsLeaveAndTheSpaceComesBack(t *testing.T) {
 	}
 }
 
-func TestTrimmedMessagesGiveTheirSpaceBack(t *testing.T) {
+func upkeepOfTrimmed(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
@@ -101,7 +109,7 @@ func TestTrimmedMessagesGiveTheirSpaceBack(t *testing.T) {
 	}
 }
 
-func TestTheWriteAheadLogStaysBoundedUnderReadsAndWrites(t *testing.T) {
+func upkeepOfLog(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("it writes 40 MB")
@@ -139,7 +147,7 @@ func TestTheWriteAheadLogStaysBoundedUnderReadsAndWrites(t *testing.T) {
 	t.Logf("write-ahead log: %d MiB", info.Size()>>20)
 }
 
-func TestAcksAreWrittenWithinASecond(t *testing.T) {
+func upkeepOfAcks(t *testing.T) {
 	t.Parallel()
 	e := open(t, Options{Dir: scratch(t)})
 	mustAppend(t, e, message("m", "u", 10, inAnHour()))
