@@ -9,7 +9,12 @@ import (
 	"hookbridge/app/server"
 )
 
-func TestAUserWhoSendsTooMuchIsToldAndStaysConnected(t *testing.T) {
+func TestUserRate(t *testing.T) {
+	t.Run("counts events, and the session stays", userRateOfEvents)
+	t.Run("counts bytes", userRateOfBytes)
+}
+
+func userRateOfEvents(t *testing.T) {
 	w := start(t, func(s *server.Settings) { s.UserRate, s.DefaultTTL = 0.01, time.Hour }) // one at once
 	sender := token(t, "doctor-7", time.Hour, `{"send":["*"]}`)
 	s := w.connectAs(sender, "")
@@ -50,7 +55,7 @@ func TestAUserWhoSendsTooMuchIsToldAndStaysConnected(t *testing.T) {
 	}
 }
 
-func TestAUserWhoSendsTooManyBytesIsTold(t *testing.T) {
+func userRateOfBytes(t *testing.T) {
 	w := start(t, func(s *server.Settings) { s.UserBytes = 10_000 })
 	s := w.connectAs(token(t, "doctor-7", time.Hour, `{"send":["*"]}`), "")
 	blob := strings.Repeat("x", 30_000)

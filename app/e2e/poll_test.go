@@ -3,7 +3,6 @@ package e2e
 import (
 	"bufio"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -15,6 +14,21 @@ import (
 	"hookbridge/app/server"
 	"hookbridge/app/store/redis/redistest"
 )
+
+func TestPoll(t *testing.T) {
+	t.Parallel()
+	t.Run("answers with what there is, or as soon as there is something", pollAnswers)
+	t.Run("is told of a recall", pollTellsRecall)
+	t.Run("of an erased user is refused", pollOfErased)
+	t.Run("makes room when held, and never takes a place", pollMakesRoom)
+	t.Run("is answered before what is sent behind it", pollPipelined)
+	t.Run("is answered at once when much is sent behind it", pollCrowded)
+}
+
+func TestHangUp(t *testing.T) {
+	t.Parallel()
+	t.Run("ends a poll, a stream and a wait", hangUpEnds)
+}
 
 // onEachEngine runs a test against the embedded engine and against two machines
 // that share a Redis; other is the machine that did not take the caller.
@@ -37,7 +51,7 @@ func bearerGet(path, token string) string {
 
 // A poll or a wait would last for 30 s by itself, a stream for ever: longer than
 // the test waits for its end.
-func TestACallerWhoHangsUpIsLetGo(t *testing.T) {
+func hangUpEnds(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, w, other *world) {
@@ -79,7 +93,7 @@ func TestACallerWhoHangsUpIsLetGo(t *testing.T) {
 	})
 }
 
-func TestWhatIsSentBehindAPollIsAnsweredAfterIt(t *testing.T) {
+func pollPipelined(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	tok := token(t, "patient-1", time.Hour, "")
@@ -103,7 +117,7 @@ func TestWhatIsSentBehindAPollIsAnsweredAfterIt(t *testing.T) {
 
 // Behind more than is read ahead a hang-up would not be seen: the poll is answered
 // while its caller is there.
-func TestAPollBehindWhichMuchIsSentIsAnsweredAtOnce(t *testing.T) {
+func pollCrowded(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := start(t)
@@ -125,7 +139,7 @@ func TestAPollBehindWhichMuchIsSentIsAnsweredAtOnce(t *testing.T) {
 	}
 }
 
-func TestHeldPollsMakeRoomAndNeverTakeAPlace(t *testing.T) {
+func pollMakesRoom(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, w, other *world) {
@@ -184,76 +198,87 @@ func TestHeldPollsMakeRoomAndNeverTakeAPlace(t *testing.T) {
 	}, func(s *server.Settings) { s.SessionsByUser = 3 })
 }
 
-func TestThoseWhoWaitHoldNoPlaceOfTheirSender(t *testing.T) {
+type pollReply struct {
+	Cursor string
+	Frames []frame
+}
+
+func (w *world) poll(tok, query string) pollReply {
+	w.t.Helper()
+	a := w.callAs(tok, "GET", "/v1/poll"+query, "")
+	var p pollReply
+	if a.HTTP != 200 || json.Unmarshal([]byte(a.Raw), &p) != nil || p.Cursor == "" || !strings.Contains(a.Raw, `"frames":[`) {
+		w.t.Fatalf("poll %s: %d %s", query, a.HTTP, a.Raw)
+	}
+	return p
+}
+
+func pollAnswers(t *testing.T) {
 	heavy(t)
 	t.Parallel()
-	w := start(t, func(s *server.Settings) { s.MaxUnauthenticated = 5000 })
-	s := w.connect("patient-1", "")
-	const waiters = 300 // more than a sender may have under way
-	answered := make(chan error, waiters)
-	for i := range waiters {
-		req := waiting(w.sign(fmt.Sprintf("w%d", i), `{"type":"t","to":{"user":"patient-1"},"ttl":60}`, time.Now()), "acked", "30s")
-		go func() {
-			res, err := w.client.Do(req)
-			if err == nil {
-				err = res.Body.Close()
+	w := start(t, func(s *server.Settings) { s.MailboxLimit = 300 })
+	tok := token(t, "patient-1", time.Hour, "")
+	p := w.poll(tok, "?waitMs=0")
+	if len(p.Frames) != 0 {
+		t.Errorf("%+v", p)
+	}
+	for i := range 5 {
+		w.fireTo("patient-1", i)
+	}
+	got := 0
+	for after := p.Cursor; got < 5; {
+		p = w.poll(tok, "?waitMs=20000&after="+after)
+		for _, f := range p.Frames {
+			if f.Type != "event" || f.n() != got {
+				t.Fatalf("%+v", f)
 			}
-			answered <- err
-		}()
-	}
-	last := ""
-	for range waiters {
-		last = s.want("event").Cursor
-	}
-	// All are stored and wait. The sender's plain events come through.
-	for i := range 20 {
-		w.fireTo("patient-2", i)
-	}
-	select {
-	case err := <-answered:
-		t.Fatalf("one did not wait: %v", err)
-	default:
-	}
-	s.ack(last)
-	for range waiters {
-		if err := <-answered; err != nil {
-			t.Error(err)
+			got++
 		}
+		after = p.Cursor
+	}
+	answers := make(chan pollReply)
+	go func() { answers <- w.poll(tok, "?waitMs=20000&after="+p.Cursor) }()
+	w.sessions(1)
+	w.fireTo("patient-1", 5)
+	if p = <-answers; len(p.Frames) != 1 || p.Frames[0].n() != 5 {
+		t.Errorf("%+v", p)
+	}
+	for i := range 310 {
+		w.fireTo("patient-1", i)
+	}
+	if p = w.poll(tok, "?waitMs=20000&after="+p.Cursor); p.Frames[0].Type != "gap" || p.Frames[0].Reason != "trimmed" {
+		t.Errorf("%+v", p.Frames[0])
+	}
+	if p = w.poll(tok, "?waitMs=0&after=else.1.1"); p.Frames[0].Type != "gap" {
+		t.Errorf("%+v", p.Frames[0])
 	}
 }
 
-func TestASendersRateCountsEventsInAllForms(t *testing.T) {
-	heavy(t)
+func pollTellsRecall(t *testing.T) {
 	t.Parallel()
-	for _, form := range []string{"batch", "cloud batch"} {
-		w := withSenders(t, `,"rate":{"perSecond":1,"burst":5}`)
-		lab := w.as(labSecret)
-		var items []string
-		for i := range 1000 {
-			if form == "batch" {
-				items = append(items, fmt.Sprintf(`{"id":"i%d","type":"t","to":{"user":"u"}}`, i))
-			} else {
-				items = append(items, fmt.Sprintf(`{"specversion":"1.0","id":"i%d","source":"/s","type":"t","touser":"u"}`, i))
-			}
-		}
-		media, body := "application/json", `{"events":[`+strings.Join(items, ",")+`]}`
-		if form == "cloud batch" {
-			media, body = "application/cloudevents-batch+json", "["+strings.Join(items, ",")+"]"
-		}
-		if a := lab.do(lab.signFor("/webhooks/events/batch", media, "b0", body, time.Now())); a.HTTP != 202 {
-			t.Fatalf("%s: %d %s", form, a.HTTP, a.Raw)
-		}
-		for i := range 4 {
-			a := lab.do(lab.signFor("/webhooks/events/batch", media, fmt.Sprintf("b%d", i+1), body, time.Now()))
-			if wait := json.Number(a.Header.Get("Retry-After")); a.HTTP != 429 || len(wait) < 3 {
-				t.Errorf("%s, once more: %d, %s", form, a.HTTP, wait)
-			}
-		}
-		if a := lab.do(lab.sign("one", `{"type":"t","to":{"user":"u"}}`, time.Now())); a.HTTP != 429 {
-			t.Errorf("%s, then one event: %d", form, a.HTTP)
-		}
-		if a := w.do(w.sign("other", `{"type":"t","to":{"user":"u"}}`, time.Now())); a.HTTP != 202 {
-			t.Errorf("another sender: %s", a.Raw)
-		}
+	w := start(t)
+	tok := token(t, "patient-1", time.Hour, "")
+	a := w.fireTo("patient-1", 1)
+	had := w.poll(tok, "?waitMs=20000")
+	answers := make(chan pollReply)
+	go func() { answers <- w.poll(tok, "?waitMs=20000&after="+had.Cursor) }()
+	w.sessions(1)
+	w.done("DELETE", "/v1/events/"+a.ID, "")
+	if p := <-answers; len(p.Frames) != 1 || p.Frames[0].Type != "recalled" || p.Frames[0].ID != a.ID {
+		t.Errorf("%+v", p)
+	}
+}
+
+func pollOfErased(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	tok := token(t, "patient-1", time.Hour, "")
+	had := w.poll(tok, "?waitMs=0")
+	answers := make(chan answer)
+	go func() { answers <- w.callAs(tok, "GET", "/v1/poll?waitMs=20000&after="+had.Cursor, "") }()
+	w.sessions(1)
+	w.done("DELETE", "/v1/users/patient-1", "")
+	if a := <-answers; a.HTTP != 403 || a.Code != "forbidden" {
+		t.Errorf("%d %s", a.HTTP, a.Raw)
 	}
 }

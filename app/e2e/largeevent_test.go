@@ -11,9 +11,15 @@ import (
 	"hookbridge/app/store/redis/redistest"
 )
 
+func TestLargeEvent(t *testing.T) {
+	t.Parallel()
+	t.Run("reaches everybody", largeEventReachesAll)
+	t.Run("is taken from a client's frame", largeEventFromClient)
+}
+
 // The largest event that can be set reaches every kind of reader: live and
 // replayed, over a socket, in plain mode, as a stream and in a poll.
-func TestTheLargestEventsReachEverybody(t *testing.T) {
+func largeEventReachesAll(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	largest := func(s *server.Settings) { s.MaxBytes = 4 << 20 }
@@ -106,7 +112,7 @@ func testLargestEvents(t *testing.T, w *world) {
 
 // The client of this test sends a large message in fragments of 4 KiB, as many
 // libraries do: they are not held against its frame rate.
-func TestAFrameOfTheLargestSizeIsTakenFromAClient(t *testing.T) {
+func largeEventFromClient(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := start(t, func(s *server.Settings) { s.MaxBytes = 4 << 20 })

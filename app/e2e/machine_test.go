@@ -14,6 +14,16 @@ import (
 	"hookbridge/app/store/redis/redistest"
 )
 
+func TestMachine(t *testing.T) {
+	t.Parallel()
+	t.Run("reaches a user on another machine", machineReaches)
+	t.Run("shares receipts and waits with the others", machineReceipts)
+	t.Run("lets operators reach sessions on any other", machineOperators)
+	t.Run("hands a session over under load without loss", machineHandover)
+	t.Run("that was cut off from Redis catches up", machineCutOff)
+	t.Run("that is killed loses nothing", machineKilled)
+}
+
 // machines are bridges on one Redis, each the whole program.
 type machines []*world
 
@@ -41,7 +51,7 @@ func three(t *testing.T) (*redistest.Server, machines) {
 	return r, onRedis(t, r.URL(), r.URL(), r.URL())
 }
 
-func TestAnEventReachesItsUserOnWhicheverMachine(t *testing.T) {
+func machineReaches(t *testing.T) {
 	t.Parallel()
 	_, m := three(t)
 	s := m[1].connect("patient-1", "")
@@ -87,7 +97,7 @@ func (w *world) uniqueID() string {
 	return fmt.Sprintf("%s_%s", strings.ReplaceAll(w.base[len("http://127.0.0.1:"):], ":", ""), w.nextID())
 }
 
-func TestReceiptsAndWaitsSpanMachines(t *testing.T) {
+func machineReceipts(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	_, m := three(t)
@@ -120,7 +130,7 @@ func TestReceiptsAndWaitsSpanMachines(t *testing.T) {
 	}
 }
 
-func TestOperatorsReachSessionsOnAnyMachine(t *testing.T) {
+func machineOperators(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	_, m := three(t)
@@ -172,32 +182,9 @@ func TestOperatorsReachSessionsOnAnyMachine(t *testing.T) {
 	}
 }
 
-func TestTheSessionLimitHoldsOverAllMachines(t *testing.T) {
-	heavy(t)
-	t.Parallel()
-	r := redistest.Start(t)
-	var m machines
-	for range 3 {
-		m = append(m, start(t, func(s *server.Settings) {
-			s.RedisURL, s.RedisPrefix, s.SessionsByUser = server.Secret(r.URL()), "e2e", 1
-		}))
-	}
-	var last *session
-	for i := range 6 {
-		s := m[i%3].connect("patient-1", "")
-		if last != nil {
-			if code := last.closed(); code != 4409 {
-				t.Fatalf("%d: closed with %d", i, code)
-			}
-		}
-		last = s
-	}
-	last.settle()
-}
-
 // A session that goes from machine to machine while events are fired at all of
 // them sees each once by its id, in order, with no hole.
-func TestASessionThatMovesBetweenMachinesUnderLoadMissesNothing(t *testing.T) {
+func machineHandover(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	_, m := three(t)
@@ -236,4 +223,152 @@ func TestASessionThatMovesBetweenMachinesUnderLoadMissesNothing(t *testing.T) {
 		s = m[hop%3].connect("patient-1", cursor)
 	}
 	load.Wait()
+}
+
+// While one machine is cut off from Redis, what others publish is stored; it
+// reaches the cut-off machine's session when the network heals, in order.
+func machineCutOff(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	r := redistest.Start(t)
+	proxy := redistest.NewProxy(t, r.Addr)
+	m := onRedisWith(t, server.Times{RedisPatience: time.Second}, r.URL(), proxy.URL(), r.URL())
+	s := m[1].connect("patient-1", "")
+	other := m[2].connect("patient-1", "")
+	n := 0
+	fire := func(w *world) {
+		a := w.fire(w.uniqueID(), fmt.Sprintf(`{"type":"t","to":{"user":"patient-1"},"data":{"n":%d}}`, n))
+		if a.Status != "sent" {
+			t.Fatalf("%s", a.Raw)
+		}
+		n++
+	}
+	fire(m[0])
+	s.want("event")
+	other.want("event")
+	for range 2 {
+		proxy.Cut()
+		first := n
+		for range 20 {
+			fire(m[0])
+		}
+		m[2].fire(m[2].uniqueID(), `{"type":"all","to":{"all":true}}`)
+		for i := first; i < n; i++ {
+			if f := other.want("event"); f.n() != i { // nobody else is held up
+				t.Fatalf("after %d: %s", i, f.Raw)
+			}
+		}
+		other.want("event")
+		expect.Eventually(t, "the cut-off machine to say that it is not well", func() bool { return m[1].ready() == 503 })
+		proxy.Drop()
+		proxy.Mend()
+		toAll := 0
+		for i := first; i < n || toAll < 1; {
+			f := s.want("event")
+			if f.Event.Type == "all" {
+				toAll++
+				continue
+			}
+			if f.n() != i {
+				t.Fatalf("after %d: %s", i, f.Raw)
+			}
+			i++
+		}
+		expect.Eventually(t, "the machine to be well", func() bool { return m[1].ready() == 200 })
+		fire(m[2])
+		if f := s.want("event"); f.n() != n-1 {
+			t.Fatalf("%s", f.Raw)
+		}
+		other.want("event")
+	}
+}
+
+// A machine is killed under load: its session comes back on another one with its
+// cursor and misses nothing of what was answered with 202, whichever machine took
+// it. The dead machine's sessions leave presence.
+func machineKilled(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	r := redistest.Start(t)
+	env := []string{"BRIDGE_REDIS_URL=" + r.URL(), "BRIDGE_REDIS_PREFIX=e2e"}
+	victim := serve(t, t.TempDir(), env...)
+	// The victim says every 3 s that it lives.
+	m := onRedisWith(t, server.Times{RedisLease: 6 * time.Second, RedisRenew: time.Second}, r.URL(), r.URL())
+	s := victim.connect("patient-1", "")
+	other := m[1].connect("patient-1", "")
+	var mu sync.Mutex
+	taken := map[string]bool{}
+	var load sync.WaitGroup
+	stop := make(chan struct{})
+	for sender := range 4 {
+		load.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				id := fmt.Sprintf("s%d_%d", sender, i)
+				w := []*world{victim.world, m[0], m[1]}[i%3]
+				body := fmt.Sprintf(`{"type":"t","to":{"user":"patient-1"},"data":{"n":%d}}`, i)
+				if res, err := w.client.Do(w.sign(id, body, time.Now())); err == nil {
+					expect.NoError(t, res.Body.Close())
+					if res.StatusCode == 202 {
+						mu.Lock()
+						taken[id] = true
+						mu.Unlock()
+						continue
+					}
+				}
+				w = m[i%2] // the victim is gone: the sender tries again, elsewhere
+				if a := w.do(w.sign(id, body, time.Now())); a.HTTP != 202 {
+					t.Errorf("%s: %s", id, a.Raw)
+				}
+				mu.Lock()
+				taken[id] = true
+				mu.Unlock()
+			}
+		})
+	}
+	seen, last, cursor := map[string]bool{}, map[string]int{}, s.hello.Cursor
+	take := func(f frame) {
+		sender := f.Event.ID[:2]
+		if !seen[f.Event.ID] && f.n() < last[sender] {
+			t.Fatalf("out of order: %s", f.Raw)
+		}
+		seen[f.Event.ID], last[sender], cursor = true, max(last[sender], f.n()), f.Cursor
+	}
+	for range 200 {
+		take(s.want("event"))
+	}
+	expect.NoError(t, victim.cmd.Process.Kill())
+	for { // what had reached the socket still counts
+		f, err := s.read()
+		if err != nil {
+			break
+		}
+		take(f)
+	}
+	s = m[0].connect("patient-1", cursor)
+	for range 200 {
+		take(s.want("event"))
+	}
+	close(stop)
+	load.Wait()
+	for len(seen) < len(taken) {
+		take(s.want("event"))
+	}
+	for id := range taken {
+		if !seen[id] {
+			t.Errorf("%s was answered with 202 and is lost", id)
+		}
+	}
+	for range len(taken) {
+		other.want("event") // the one who stayed has them all, too
+	}
+	expect.Eventually(t, "the dead machine's session to leave presence", func() bool {
+		var p presenceReply
+		m[0].get("/v1/users/patient-1/presence", &p)
+		return p.Sessions == 2
+	})
 }

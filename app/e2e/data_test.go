@@ -22,6 +22,12 @@ import (
 
 // What the door takes, every way out carries, byte for byte.
 
+func TestData(t *testing.T) {
+	t.Parallel()
+	t.Run("of odd JSON survives Redis and each archive", dataSurvives)
+	t.Run("of odd JSON neither closes a socket nor sinks a batch", dataHarmsNothing)
+}
+
 // oddData is what RFC 8259 allows and JSON libraries differ about.
 var oddData = []string{
 	`{"a":1,"a":2}`, `{"message":"x","\u006dessage":"y"}`, `"caf\ud83d"`, `{"\udead":"\ud83d"}`, `{"message":"cut \ud83d"}`,
@@ -306,7 +312,7 @@ func FuzzEveryWayOut(f *testing.F) {
 	})
 }
 
-func TestOddDataSurvivesRedisAndEachArchive(t *testing.T) {
+func dataSurvives(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	redis := redistest.Start(t)
@@ -338,7 +344,7 @@ func TestOddDataSurvivesRedisAndEachArchive(t *testing.T) {
 	holds(func(s *server.Settings) { s.RedisURL, s.RedisPrefix = server.Secret(redis.URL()), "two" })
 }
 
-func TestOddDataNeitherClosesASocketNorSinksABatch(t *testing.T) {
+func dataHarmsNothing(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	w.client = &http.Client{Timeout: expect.Patience} // the contract's readers do not take all of this

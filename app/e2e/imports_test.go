@@ -1,14 +1,66 @@
 package e2e
 
 import (
+	"encoding/json"
+	"errors"
+	"io"
 	"os/exec"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+
+	"hookbridge/app/expect"
 )
 
-// TestEachPackageImportsOnlyWhatItsRoomMay is the import law: arrows point
-// down, technology stays at the edges.
-func TestEachPackageImportsOnlyWhatItsRoomMay(t *testing.T) {
+func TestImports(t *testing.T) {
+	t.Parallel()
+	t.Run("go down only", importsGoDown)
+	t.Run("of a library are where it belongs", importsOfLibraries)
+	t.Run("of the program and its commands are their neighbours only", importsOfNeighbours)
+}
+
+// listed is what go list says of a package of ours.
+type listed struct {
+	ImportPath string
+	Imports    []string // by itself
+	Deps       []string // in the end, with all that these import
+}
+
+// packages are all of ours, by their paths. Tests are no part of what go list tells.
+var packages = sync.OnceValues(func() (map[string]listed, error) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", "hookbridge/...").Output()
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[string]listed)
+	for in := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		if err := in.Decode(&p); errors.Is(err, io.EOF) {
+			return all, nil
+		} else if err != nil {
+			return nil, err
+		}
+		all[p.ImportPath] = p
+	}
+})
+
+// packageOf is one of ours, which must be there.
+func packageOf(t *testing.T, path string) listed {
+	t.Helper()
+	all, err := packages()
+	expect.NoError(t, err)
+	p, ok := all[path]
+	if !ok {
+		t.Errorf("there is no package %s", path)
+	}
+	return p
+}
+
+// importsGoDown is the law of imports: a package reaches only what stands below it, and
+// technology stays at the edges.
+func importsGoDown(t *testing.T) {
+	t.Parallel()
 	law := map[string]struct{ ours, notTheirs []string }{
 		"hookbridge/app/wire":      {nil, []string{"fiber", "fasthttp", "sqlite", "database/sql", "prometheus", "net/http/httptest"}},
 		"hookbridge/auth":          {nil, []string{"fiber", "fasthttp", "sqlite", "database/sql", "prometheus"}},
@@ -45,13 +97,9 @@ func TestEachPackageImportsOnlyWhatItsRoomMay(t *testing.T) {
 			"hookbridge/app/store/redis", "hookbridge/auth", "hookbridge/handlers", "hookbridge/handlers/web", "hookbridge/handlers/contract", "hookbridge/app/store/local", "hookbridge/app/server", "hookbridge/app/client", "hookbridge/app/move", "hookbridge/app/callback", "hookbridge/app/callback/receiver"}, nil},
 	}
 	for pkg, may := range law {
-		out, err := exec.Command("go", "list", "-deps", pkg).Output()
-		if err != nil {
-			t.Fatalf("go list -deps %s: %v", pkg, err)
-		}
-		for _, dep := range strings.Fields(string(out)) {
+		for _, dep := range packageOf(t, pkg).Deps {
 			if strings.HasPrefix(dep, "hookbridge/") {
-				if dep != pkg && !contains(may.ours, dep) {
+				if !slices.Contains(may.ours, dep) {
 					t.Errorf("%s reaches %s, which is above or beside it", pkg, dep)
 				}
 				continue
@@ -65,49 +113,37 @@ func TestEachPackageImportsOnlyWhatItsRoomMay(t *testing.T) {
 	}
 }
 
-func contains(list []string, s string) bool {
-	for _, l := range list {
-		if l == s {
-			return true
-		}
-	}
-	return false
-}
-
-// TestALibraryIsImportedWhereItBelongs: what is used in one or two packages alone.
-func TestALibraryIsImportedWhereItBelongs(t *testing.T) {
-	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "hookbridge/...").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
-		pkg, imports, _ := strings.Cut(line, " ")
-		for library, may := range map[string][]string{
-			"github.com/gofiber/":           {"hookbridge/handlers"},
-			"github.com/cenkalti/backoff":   {"hookbridge/app/callback"},
-			"code.dny.dev/ssrf":             {"hookbridge/app/callback"},
-			"github.com/go-json-experiment": {"hookbridge/app/wire", "hookbridge/auth"},
-		} {
-			if strings.Contains(imports, library) && !contains(may, pkg) {
-				t.Errorf("%s imports %s", pkg, library)
+// importsOfLibraries is about what is used in one or two packages alone.
+func importsOfLibraries(t *testing.T) {
+	t.Parallel()
+	all, err := packages()
+	expect.NoError(t, err)
+	for _, pkg := range all {
+		for _, imported := range pkg.Imports {
+			for library, may := range map[string][]string{
+				"github.com/gofiber/":           {"hookbridge/handlers"},
+				"github.com/cenkalti/backoff":   {"hookbridge/app/callback"},
+				"code.dny.dev/ssrf":             {"hookbridge/app/callback"},
+				"github.com/go-json-experiment": {"hookbridge/app/wire", "hookbridge/auth"},
+			} {
+				if strings.HasPrefix(imported, library) && !slices.Contains(may, pkg.ImportPath) {
+					t.Errorf("%s imports %s", pkg.ImportPath, imported)
+				}
 			}
 		}
 	}
 }
 
-// TestTheProgramAndItsCommandsKnowOnlyTheirNeighbours: what a package itself imports of ours.
-func TestTheProgramAndItsCommandsKnowOnlyTheirNeighbours(t *testing.T) {
+// importsOfNeighbours is about what a package itself imports of ours.
+func importsOfNeighbours(t *testing.T) {
+	t.Parallel()
 	for pkg, may := range map[string][]string{
 		"hookbridge/app":        {"hookbridge/app/cli"},
 		"hookbridge/app/cli":    {"hookbridge/app/server", "hookbridge/app/callback/receiver", "hookbridge/app/client", "hookbridge/app/move", "hookbridge/app/bridge", "hookbridge/app/wire", "hookbridge/auth"},
 		"hookbridge/app/server": {"hookbridge/handlers", "hookbridge/app/callback", "hookbridge/app/store/sqlite", "hookbridge/app/store/redis", "hookbridge/app/store/local", "hookbridge/app/bridge", "hookbridge/app/guard", "hookbridge/auth"},
 	} {
-		out, err := exec.Command("go", "list", "-f", `{{join .Imports " "}}`, pkg).Output()
-		if err != nil {
-			t.Fatalf("go list %s: %v", pkg, err)
-		}
-		for _, imported := range strings.Fields(string(out)) {
-			if strings.HasPrefix(imported, "hookbridge/") && !contains(may, imported) {
+		for _, imported := range packageOf(t, pkg).Imports {
+			if strings.HasPrefix(imported, "hookbridge/") && !slices.Contains(may, imported) {
 				t.Errorf("%s imports %s", pkg, imported)
 			}
 		}
