@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestTheCheckerWantsEachOutcomeTold(t *testing.T) {
+func checkerOfOutcomes(t *testing.T) {
 	kept := Event{TTL: Forever}
 	escalates := Event{TTL: Forever, Escalate: time.Second}
 	short := Event{TTL: time.Second}
@@ -145,7 +145,7 @@ func TestTheCheckerWantsEachOutcomeTold(t *testing.T) {
 	}
 }
 
-func TestTheCheckerWantsAnOutcomeOfEachRecipient(t *testing.T) {
+func checkerOfRecipients(t *testing.T) {
 	s := newScript()
 	s.Told = true
 	s.reader("u")

@@ -33,7 +33,7 @@ func (s *script) fault(kind string, from, to int) {
 	mended()
 }
 
-func TestTheCheckerHoldsPresenceToWhoWasThere(t *testing.T) {
+func checkerOfPresence(t *testing.T) {
 	for name, c := range map[string]struct {
 		want string
 		make func(t *testing.T, s *script, u *Reader)
@@ -211,7 +211,7 @@ func TestTheCheckerHoldsPresenceToWhoWasThere(t *testing.T) {
 	}
 }
 
-func TestABreakShorterThanHalfTheDebounceIsNone(t *testing.T) {
+func checkerOfShortBreaks(t *testing.T) {
 	s := newScript()
 	u := s.reader("u")
 	s.stays(u, 1000, 10_000)

