@@ -3,7 +3,6 @@ package soak
 import (
 	"context"
 	"fmt"
-	"hookbridge/app/cli"
 	"math/rand/v2"
 	"os"
 	"os/signal"
@@ -13,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"hookbridge/app/cli"
 )
 
 // TestMain makes the binary be the program where a process of the soak runs it: the
