@@ -59,7 +59,7 @@ func Admit(ctx context.Context, e *Store, cs ...bridge.Callback) error {
 // bytes wait.
 func CallbackKeys(e *Store, backend string) []string {
 	x := e.callbackIndex(backend)
-	return append(append(x.waiting[:], x.dead[:]...), x.due)
+	return append(append(x.waiting[:], x.dead[:]...), x.due, x.hurry)
 }
 
 // Existing is how many of some keys there are; -1 if that cannot be told.
