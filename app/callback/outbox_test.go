@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/guard"
 	"hookbridge/auth"
 )
@@ -35,6 +36,7 @@ type outbox struct {
 	fail    error
 	panics  int           // calls of Lease that panic yet
 	leases  int           // calls of Lease
+	hurries int           // calls of Hurry
 	behind  time.Duration // how far its clock is behind
 }
 
@@ -42,6 +44,7 @@ type entry struct {
 	bridge.Leased
 	due    time.Time
 	leased time.Time // until then
+	hurry  bool      // Hurry brings due forward
 }
 
 func newOutbox() *outbox {
@@ -121,11 +124,30 @@ func (o *outbox) Settle(_ context.Context, done ...bridge.Settlement) error {
 			ended[s.Key] = true
 		default:
 			e := o.waiting[i]
-			e.due, e.leased, e.Tries = s.Again, time.Time{}, s.Tries
+			e.due, e.leased, e.Tries, e.hurry = s.Again, time.Time{}, s.Tries, s.Hurry
 		}
 	}
 	if len(ended) > 0 {
 		o.waiting = slices.DeleteFunc(o.waiting, func(e *entry) bool { return ended[e.Key] })
+	}
+	return nil
+}
+
+func (o *outbox) Hurry(_ context.Context, backend string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.fail != nil {
+		return o.fail
+	}
+	o.hurries++
+	for _, e := range o.waiting {
+		if e.Backend == backend && e.hurry && e.due.After(time.Now()) {
+			e.due, e.hurry = time.Now(), false
+		}
+	}
+	select {
+	case o.posted <- struct{}{}:
+	default:
 	}
 	return nil
 }
@@ -218,23 +240,10 @@ func answered(t testing.TB, f posts) (*Sender, *logs) {
 	return s, l
 }
 
-// logs takes what a Sender logs.
+// logs takes what a Sender logs, and tells its metrics.
 type logs struct {
-	mu       sync.Mutex
-	b        strings.Builder
+	expect.Output
 	registry *prometheus.Registry
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // metric is the value of a metric with the labels of these values, in the order of
