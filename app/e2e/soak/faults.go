@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// processFaults are what can happen to a bridge process on any engine.
+// processFaults are what can happen to a bridge process on any store.
 func processFaults(all []*Process) []Fault {
 	victim := func(s Step) *Process { return all[s.Victim%len(all)] }
 	return []Fault{
@@ -52,7 +52,7 @@ func (p *Process) await() {
 	}
 }
 
-// embedded is a bridge on the embedded engine: one process and its folder.
+// embedded is a bridge on the embedded store: one process and its folder.
 type embedded struct {
 	h    *History
 	p    *Process
@@ -62,7 +62,7 @@ type embedded struct {
 	kept, lost Moment // of that backup; lost is 0 without one
 }
 
-// lanes are the faults of the embedded engine.
+// lanes are the faults of the embedded store.
 func (e *embedded) lanes() []Lane {
 	process := processFaults([]*Process{e.p})
 	process = append(process, Fault{Name: "restore", Weight: 3, Rewinds: true, Least: 20 * time.Millisecond, Most: 4 * time.Second, Do: e.restore})

@@ -3,7 +3,6 @@ package soak
 import (
 	"context"
 	"fmt"
-	"hookbridge/app/cli"
 	"math/rand/v2"
 	"os"
 	"os/signal"
@@ -13,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"hookbridge/app/cli"
 )
 
 // TestMain makes the binary be the program where a process of the soak runs it: the
@@ -27,7 +28,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// world is an engine with its processes, and what can happen to them.
+// world is a store with its processes, and what can happen to them.
 type world interface {
 	lanes() []Lane
 	mend()
@@ -42,7 +43,7 @@ func setting(name, fallback string) string {
 }
 
 // TestSoak runs the whole program under a random load and random faults, on both
-// engines, and judges what everybody was told.
+// stores, and judges what everybody was told.
 func TestSoak(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it runs the program under load")
@@ -55,18 +56,18 @@ func TestSoak(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, engine := range []string{"sqlite", "redis"} {
-		if only := os.Getenv("SOAK_ENGINE"); only != "" && only != engine {
+	for _, store := range []string{"sqlite", "redis"} {
+		if only := os.Getenv("SOAK_ENGINE"); only != "" && only != store {
 			continue
 		}
-		t.Run(engine, func(t *testing.T) {
+		t.Run(store, func(t *testing.T) {
 			t.Parallel()
-			soak(t, engine, seed, length)
+			soak(t, store, seed, length)
 		})
 	}
 }
 
-func soak(t *testing.T, engine string, seed uint64, length time.Duration) {
+func soak(t *testing.T, store string, seed uint64, length time.Duration) {
 	h := NewHistory()
 	rnd := newRand(seed)
 	var more []string
@@ -81,7 +82,7 @@ func soak(t *testing.T, engine string, seed uint64, length time.Duration) {
 	more = append(more, backend.settings()...)
 	var w world
 	var all []*Process
-	if engine == "sqlite" {
+	if store == "sqlite" {
 		e := newEmbedded(t, h, more...)
 		w, all, h.Exact = e, []*Process{e.p}, true
 	} else {
@@ -106,7 +107,7 @@ func soak(t *testing.T, engine string, seed uint64, length time.Duration) {
 		lanes[i] = lanes[i].Choose(setting("SOAK_FAULTS", defaultFaults))
 		plans[i] = lanes[i].Plan(rnd, length)
 	}
-	t.Logf("repeat with: make soak ENGINE=%s SEED=%d DUR=%s FAULTS=%s", engine, seed, length, setting("SOAK_FAULTS", defaultFaults))
+	t.Logf("repeat with: make soak ENGINE=%s SEED=%d DUR=%s FAULTS=%s", store, seed, length, setting("SOAK_FAULTS", defaultFaults))
 
 	perSecond, err := strconv.ParseFloat(setting("SOAK_RATE", "50"), 64)
 	if err != nil {
