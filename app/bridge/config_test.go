@@ -5,7 +5,11 @@ import (
 	"time"
 )
 
-func TestTheConfigDefaultsToWhatTheProtocolSays(t *testing.T) {
+func TestConfig(t *testing.T) {
+	t.Run("defaults to what the protocol says", configDefaults)
+}
+
+func configDefaults(t *testing.T) {
 	var c Config
 	c.fill()
 	for name, is := range map[string]bool{

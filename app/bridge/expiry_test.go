@@ -44,7 +44,7 @@ func (emptyEngine) Read(context.Context, string, string, bridge.Position, int, i
 }
 
 // Times are those of a synthetic clock: nothing here waits for real.
-func TestASessionIsToldOnceATokenThatItExpires(t *testing.T) {
+func TestExpiryWarning(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		tokens []string // the first in the connect frame, each other one as soon as the one before is told of

@@ -18,6 +18,16 @@ import (
 	"hookbridge/app/wire"
 )
 
+func TestFanOut(t *testing.T) {
+	t.Run("that loses messages leaves them to be read from the store, in order", fanOutLosesNothing)
+	t.Run("leaves out the session that is excepted, also where the message is read from the store", fanOutExcept)
+	t.Run("of a repeated message to all tells who has it", fanOutRepeated)
+}
+
+func TestStatus(t *testing.T) {
+	t.Run("ranks in the protocol's order", statusesAreRanked)
+}
+
 // lossy is the real engine with a fan-out that may lose messages, as a network
 // between machines would.
 type lossy struct {
@@ -144,7 +154,7 @@ func publish(t *testing.T, b *bridge.Bridge, id string, to wire.Target, except .
 
 func eventID(m map[string]any) string { return m["event"].(map[string]any)["id"].(string) }
 
-func TestWhatTheFanOutLosesIsReadFromTheStoreInOrder(t *testing.T) {
+func fanOutLosesNothing(t *testing.T) {
 	n := 0
 	b := newBridge(t, func(string) bool { n++; return n%3 == 0 })
 	l, _ := connect(t, b, "patient-1")
@@ -159,7 +169,7 @@ func TestWhatTheFanOutLosesIsReadFromTheStoreInOrder(t *testing.T) {
 	}
 }
 
-func TestExceptHoldsWhenTheMessageIsReadFromTheStore(t *testing.T) {
+func fanOutExcept(t *testing.T) {
 	b := newBridge(t, func(id string) bool { return id == "lost" })
 	l, session := connect(t, b, "patient-1")
 	publish(t, b, "lost", wire.Target{User: "patient-1"})
@@ -172,7 +182,7 @@ func TestExceptHoldsWhenTheMessageIsReadFromTheStore(t *testing.T) {
 	}
 }
 
-func TestARepeatedMessageToAllTellsWhoHasIt(t *testing.T) {
+func fanOutRepeated(t *testing.T) {
 	b := newBridge(t, func(string) bool { return false })
 	l, _ := connect(t, b, "patient-1")
 	if o := publish(t, b, "all", wire.Target{All: true}); o.Status != bridge.StatusSent || o.Sessions != 1 || o.Duplicate {
@@ -187,7 +197,7 @@ func TestARepeatedMessageToAllTellsWhoHasIt(t *testing.T) {
 }
 
 // The least advanced of those online decides; ranks are in the protocol's order.
-func TestStatusesAreRanked(t *testing.T) {
+func statusesAreRanked(t *testing.T) {
 	order := []bridge.Status{bridge.StatusDropped, bridge.StatusQueued, bridge.StatusSent, bridge.StatusReceived, bridge.StatusAcked}
 	for i, a := range order {
 		for j, b := range order {

@@ -13,6 +13,10 @@ import (
 	"hookbridge/app/wire"
 )
 
+func TestWriteDeadline(t *testing.T) {
+	t.Run("is later for a large event", writeDeadlineOfLarge)
+}
+
 // patientLine is a socket in memory that notes how long the write of each frame
 // might have taken.
 type patientLine struct {
@@ -29,7 +33,7 @@ func (l *patientLine) Write(frames []byte, deadline time.Time) error {
 
 // A slow link needs longer for a large event than for a small one. Were both to
 // have the same time, the large one would be tried for ever.
-func TestALargeEventHasLongerToBeWritten(t *testing.T) {
+func writeDeadlineOfLarge(t *testing.T) {
 	engine := openStore(t, sqlite.Options{})
 	b := bridge.New(bridge.Config{MaxBytes: 4 << 20, Logger: slog.New(slog.DiscardHandler)}, engine, engine, noTokens{})
 	t.Cleanup(func() {

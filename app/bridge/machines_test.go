@@ -15,6 +15,13 @@ import (
 	"hookbridge/app/wire"
 )
 
+func TestMachines(t *testing.T) {
+	t.Run("tell a caller of progress on another machine", machinesTellProgress)
+	t.Run("let a caller wait for an event that was published before", machinesWaitForEarlier)
+	t.Run("count a user's sessions together", machinesCountSessions)
+	t.Run("make sessions read up to the head that they are told", machinesReadUpToHead)
+}
+
 // machines are bridges on one store, which hear of each other's messages and
 // notices as over a network.
 type machines struct {
@@ -216,7 +223,7 @@ func acking(l *line) {
 	}()
 }
 
-func TestACallerIsToldOfProgressOnAnotherMachine(t *testing.T) {
+func machinesTellProgress(t *testing.T) {
 	_, a, b := newMachines(t, 16)
 	here, _ := connect(t, a, "here")
 	there, _ := connect(t, b, "there")
@@ -238,7 +245,7 @@ func TestACallerIsToldOfProgressOnAnotherMachine(t *testing.T) {
 	}
 }
 
-func TestACallerMayWaitForAnEventOfEarlierOnAnotherMachine(t *testing.T) {
+func machinesWaitForEarlier(t *testing.T) {
 	_, a, b := newMachines(t, 16)
 	there, _ := connect(t, b, "there")
 	ask(t, a, "m", wire.Target{User: "there"}, "", 0)
@@ -251,7 +258,7 @@ func TestACallerMayWaitForAnEventOfEarlierOnAnotherMachine(t *testing.T) {
 	}
 }
 
-func TestAUsersSessionsAreCountedOverAllMachines(t *testing.T) {
+func machinesCountSessions(t *testing.T) {
 	_, a, b := newMachines(t, 2)
 	var lines []*line
 	for _, m := range []*bridge.Bridge{a, b, a, b} {
@@ -274,7 +281,7 @@ func TestAUsersSessionsAreCountedOverAllMachines(t *testing.T) {
 	}
 }
 
-func TestSessionsThatWereToldNothingReadUpToTheHeadTheyAreTold(t *testing.T) {
+func machinesReadUpToHead(t *testing.T) {
 	n, a, _ := newMachines(t, 16)
 	l, _ := connect(t, a, "patient-1")
 	other, _ := connect(t, a, "patient-2")

@@ -1,7 +1,6 @@
 package bridge_test
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"strings"
@@ -13,9 +12,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/sqlite"
 	"hookbridge/app/wire"
 )
+
+func TestPanic(t *testing.T) {
+	t.Run("ends its own session with 1011, and no other", panicEndsItsSession)
+	t.Run("closes a session that is beginning with 1011", panicWhileBeginning)
+}
 
 // canary is what the panics of these tests are made of: nobody may log it.
 const canary = "canary-in-a-panic"
@@ -26,25 +31,8 @@ type fragile struct {
 	t        *testing.T
 	engine   *brittle
 	registry *prometheus.Registry
-	logs     *lockedBuffer
+	logs     *expect.Output
 	clock    atomic.Bool // the clock is broken
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // brittle is the real engine with methods that panic while they are named.
@@ -86,7 +74,7 @@ func (brokenTokens) Authenticate(context.Context, string) (bridge.Identity, erro
 func newFragile(t *testing.T) *fragile {
 	t.Helper()
 	engine := openStore(t, sqlite.Options{})
-	f := &fragile{t: t, engine: &brittle{storeAndLive: engine}, registry: prometheus.NewRegistry(), logs: &lockedBuffer{}}
+	f := &fragile{t: t, engine: &brittle{storeAndLive: engine}, registry: prometheus.NewRegistry(), logs: &expect.Output{}}
 	f.Bridge = bridge.New(bridge.Config{
 		Logger: slog.New(slog.NewTextHandler(f.logs, nil)), Registerer: f.registry, PingEvery: 50 * time.Millisecond,
 		Now: func() time.Time {
@@ -184,7 +172,7 @@ func identity(user string) *bridge.Identity {
 	return id
 }
 
-func TestAPanicEndsItsOwnSessionWith1011AndNobodyElses(t *testing.T) {
+func panicEndsItsSession(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
@@ -229,7 +217,7 @@ func TestAPanicEndsItsOwnSessionWith1011AndNobodyElses(t *testing.T) {
 	}
 }
 
-func TestASessionThatBreaksWhileItBeginsIsClosedWith1011(t *testing.T) {
+func panicWhileBeginning(t *testing.T) {
 	f := newFragile(t)
 	for _, method := range []string{"Join", "Read"} {
 		f.engine.broken.Store(method)

@@ -14,9 +14,13 @@ import (
 	"hookbridge/app/wire"
 )
 
+func TestReplay(t *testing.T) {
+	t.Run("tells a fresh device of what expires meanwhile, and of nothing that had expired before", replayToFreshDevice)
+}
+
 // A replay of more than one page takes time, in which messages may expire that were
 // there when it began.
-func TestAFreshDeviceIsToldOfWhatExpiresDuringItsReplayOnly(t *testing.T) {
+func replayToFreshDevice(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}

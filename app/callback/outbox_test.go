@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/guard"
 	"hookbridge/auth"
 )
@@ -218,23 +219,10 @@ func answered(t testing.TB, f posts) (*Sender, *logs) {
 	return s, l
 }
 
-// logs takes what a Sender logs.
+// logs takes what a Sender logs, and tells its metrics.
 type logs struct {
-	mu       sync.Mutex
-	b        strings.Builder
+	expect.Output
 	registry *prometheus.Registry
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // metric is the value of a metric with the labels of these values, in the order of

@@ -10,12 +10,14 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"hookbridge/app/expect"
 )
 
 func TestServeRefusesToStartWithoutGoodSecretsInOneLineEach(t *testing.T) {
 	dir := t.TempDir()
 	dev, err := devSecrets(dir)
-	must(t, err)
+	expect.NoError(t, err)
 	short := "whsec_" + base64.StdEncoding.EncodeToString([]byte("only-23-bytes-long-.....")[:23])
 	const hook, jwt = "BRIDGE_WEBHOOK_SECRETS=", "BRIDGE_JWT_SECRET="
 	for name, c := range map[string]struct {
@@ -51,7 +53,7 @@ func TestServeRefusesToStartWithoutGoodSecretsInOneLineEach(t *testing.T) {
 			}
 			ended, end := context.WithCancel(t.Context())
 			end() // one that does start ends at once, with 0
-			var errs syncBuffer
+			var errs expect.Output
 			code := Run(ended, []string{"serve"}, Streams{Out: io.Discard, Err: &errs})
 			said := strings.TrimSpace(errs.String())
 			if code != 1 || strings.Count(said, "\n") != strings.Count(c.want, "\n") || !strings.HasPrefix(said, "hookbridge: ") || !strings.Contains(said, c.want) {
@@ -67,7 +69,7 @@ func TestServeRefusesToStartWithoutGoodSecretsInOneLineEach(t *testing.T) {
 }
 
 func TestHelpListsEveryCommandAndEachSettingWithItsVariable(t *testing.T) {
-	var out, errs syncBuffer
+	var out, errs expect.Output
 	if code := Run(t.Context(), []string{"--help"}, Streams{Out: &out, Err: &errs}); code != 0 {
 		t.Fatalf("%d %s", code, errs.String())
 	}
@@ -76,12 +78,12 @@ func TestHelpListsEveryCommandAndEachSettingWithItsVariable(t *testing.T) {
 			t.Errorf("--help does not list %s", command)
 		}
 	}
-	out = syncBuffer{}
+	out = expect.Output{}
 	if code := Run(t.Context(), []string{"serve", "--help"}, Streams{Out: &out, Err: &errs}); code != 0 {
 		t.Fatalf("%d %s", code, errs.String())
 	}
 	readme, err := os.ReadFile("../../README.md")
-	must(t, err)
+	expect.NoError(t, err)
 	settings := regexp.MustCompile(`BRIDGE_[A-Z_]+`).FindAllString(out.String(), -1)
 	if len(settings) < 15 {
 		t.Errorf("only %d settings in --help", len(settings))
@@ -104,13 +106,13 @@ func TestHelpListsEveryCommandAndEachSettingWithItsVariable(t *testing.T) {
 func TestDevKeepsTheSecretsThatItHasMade(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	made, err := devSecrets(dir)
-	must(t, err)
+	expect.NoError(t, err)
 	if again, err := devSecrets(dir); err != nil || again != made {
 		t.Errorf("the secrets are not kept: %v", err)
 	}
 	older, err := json.Marshal(map[string]string{"webhookSecret": made.WebhookSecret, "jwtSecret": made.JWTSecret})
-	must(t, err)
-	must(t, os.WriteFile(filepath.Join(dir, secretsFile), older, 0o600))
+	expect.NoError(t, err)
+	expect.NoError(t, os.WriteFile(filepath.Join(dir, secretsFile), older, 0o600))
 	added, err := devSecrets(dir)
 	if err != nil || added.WebhookSecret != made.WebhookSecret || added.JWTSecret != made.JWTSecret || added.CallbackSecret == made.CallbackSecret {
 		t.Errorf("a file without a secret for callbacks: %v", err)

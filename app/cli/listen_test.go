@@ -13,13 +13,14 @@ import (
 	"github.com/fasthttp/websocket"
 
 	"hookbridge/app/client/clienttest"
+	"hookbridge/app/expect"
 	"hookbridge/app/wire"
 	"hookbridge/auth"
 )
 
 // listening is a listen command that runs.
 type listening struct {
-	out, err syncBuffer
+	out, err expect.Output
 	cancel   context.CancelFunc
 	done     chan error
 }
@@ -88,7 +89,7 @@ func TestListenWithoutAcksSendsNone(t *testing.T) {
 	c := b.Accept()
 	c.Greet("")
 	c.Say(clienttest.Event(1))
-	eventually(t, "printed", func() bool { return l.out.String() != "" })
+	expect.Eventually(t, "printed", func() bool { return l.out.String() != "" })
 	l.cancel()
 	if frames, _ := c.Gone(); len(frames) > 0 {
 		t.Errorf("it sent %q", frames)
@@ -191,7 +192,7 @@ func TestListenInPlainMode(t *testing.T) {
 	const own = `{"id":"msg_2","type":"error","data":{}}`
 	c.Say(`{"id":"msg_1","type":"t","data":[1,
 		2]}`, chat, `{"type":"error","problem":{"code":"invalid_frame","detail":"no"}}`, own, own, chat)
-	eventually(t, "printed", func() bool { return strings.Count(l.out.String(), "\n") == 4 })
+	expect.Eventually(t, "printed", func() bool { return strings.Count(l.out.String(), "\n") == 4 })
 	if got, want := l.out.String(), `{"id":"msg_1","type":"t","data":[1, 		2]}`+"\n"+chat+"\n"+own+"\n"+chat+"\n"; got != want {
 		t.Errorf("printed\n%swant\n%s", got, want)
 	}

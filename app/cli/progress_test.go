@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/move"
 )
 
@@ -14,7 +15,7 @@ func (c *clock) now() time.Time          { return c.at }
 func (c *clock) forward(d time.Duration) { c.at = c.at.Add(d) }
 
 func TestProgressInALogIsALineNowAndThenAndOneInTheEnd(t *testing.T) {
-	var out syncBuffer
+	var out expect.Output
 	c := &clock{at: time.Unix(1, 0)}
 	p := newProgress(&out, false, "exported", 3000, false, c.now)
 	var at move.Moved
@@ -43,7 +44,7 @@ func TestProgressOnATerminalIsOneLineThatIsWrittenAnew(t *testing.T) {
 		0:    "\rimported 1 entries, 100 B\rimported 99 entries, 9.9 kB\rimported 99 entries, 9.9 kB, in 1.05s\n",
 		1000: "\rimported 1 entries, 100 B, 10 %\rimported 99 entries, 9.9 kB, 99 %\rimported 99 entries, 9.9 kB, in 1.05s\n",
 	} {
-		var out syncBuffer
+		var out expect.Output
 		c := &clock{at: time.Unix(1, 0)}
 		p := newProgress(&out, true, "imported", total, true, c.now)
 		for _, n := range []int64{1, 99} {
@@ -58,7 +59,7 @@ func TestProgressOnATerminalIsOneLineThatIsWrittenAnew(t *testing.T) {
 		}
 	}
 	// A line covers a longer one.
-	var out syncBuffer
+	var out expect.Output
 	p := newProgress(&out, true, "exported", 0, false, time.Now)
 	p.show("long", false)
 	p.show("it", false)

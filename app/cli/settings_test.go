@@ -1,13 +1,15 @@
 package cli
 
 import (
-	"hookbridge/app/server"
 	"io"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
+
+	"hookbridge/app/expect"
+	"hookbridge/app/server"
 )
 
 // Defaults that nobody changes are good, but for what has none.
@@ -45,7 +47,7 @@ func TestServeCheckTellsOfEveryFaultAtOnce(t *testing.T) {
 	} {
 		t.Setenv(name, value)
 	}
-	var out, errs syncBuffer
+	var out, errs expect.Output
 	code := Run(t.Context(), []string{"serve", "--check"}, Streams{Out: &out, Err: &errs})
 	said := errs.String()
 	if code != 1 {
@@ -100,7 +102,7 @@ func TestSettingsThatCannotBe(t *testing.T) {
 				t.Setenv("BRIDGE_JWT_SECRET", testJWTSecret)
 			}
 			t.Setenv(c.variable, c.value)
-			var out, errs syncBuffer
+			var out, errs expect.Output
 			code := Run(t.Context(), []string{"serve", "--check"}, Streams{Out: &out, Err: &errs})
 			if said := errs.String(); code != 1 || !strings.Contains(said, c.want) || !strings.Contains(said, "BRIDGE_") || strings.Count(said, "\n") != 1 {
 				t.Errorf("%d %s", code, said)

@@ -13,6 +13,7 @@ func TestEachPackageImportsOnlyWhatItsRoomMay(t *testing.T) {
 		"hookbridge/app/wire":      {nil, []string{"fiber", "fasthttp", "sqlite", "database/sql", "prometheus", "net/http/httptest"}},
 		"hookbridge/auth":          {nil, []string{"fiber", "fasthttp", "sqlite", "database/sql", "prometheus"}},
 		"hookbridge/auth/authtest": {nil, []string{"golang-jwt"}},
+		"hookbridge/app/expect":    {nil, []string{"."}}, // the standard library alone
 		"hookbridge/handlers/web":  {nil, []string{"fiber", "fasthttp", "sqlite", "database/sql"}},
 		"hookbridge/app/guard":     {nil, []string{"fiber", "fasthttp", "sqlite", "database/sql", "gobwas", "rueidis", "golang-jwt"}},
 		"hookbridge/app/bridge": {[]string{"hookbridge/app/wire", "hookbridge/app/guard"},
@@ -33,7 +34,7 @@ func TestEachPackageImportsOnlyWhatItsRoomMay(t *testing.T) {
 		"hookbridge/app/client": {[]string{"hookbridge/app/wire", "hookbridge/auth"},
 			[]string{"fiber", "fasthttp", "sqlite", "database/sql", "rueidis", "prometheus", "kong"}},
 		"hookbridge/handlers/contract": {nil, []string{"fiber", "fasthttp", "sqlite", "database/sql", "jsonschema"}},
-		"hookbridge/app/e2e/soak": {[]string{"hookbridge/auth", "hookbridge/app/store/redis/redistest"},
+		"hookbridge/app/e2e/soak": {[]string{"hookbridge/auth", "hookbridge/app/expect", "hookbridge/app/store/redis/redistest"},
 			[]string{"fiber", "gobwas", "sqlite", "database/sql", "rueidis"}},
 		"hookbridge/handlers": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge", "hookbridge/auth", "hookbridge/handlers/web", "hookbridge/handlers/contract"},
 			[]string{"sqlite", "database/sql", "rueidis"}},

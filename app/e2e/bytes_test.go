@@ -14,6 +14,7 @@ import (
 	"github.com/fasthttp/websocket"
 
 	"hookbridge/app/cli"
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 	"hookbridge/app/store/redis/redistest"
 	"hookbridge/app/wire"
@@ -58,10 +59,10 @@ func openOutlets(t testing.TB, w *world) *outlets {
 		}
 	})
 	req, err := http.NewRequest(http.MethodGet, w.base+"/v1/stream", nil)
-	must(t, err)
+	expect.NoError(t, err)
 	req.Header.Set("Authorization", "Bearer "+tok)
 	res, err := http.DefaultTransport.RoundTrip(req)
-	must(t, err)
+	expect.NoError(t, err)
 	t.Cleanup(func() { res.Body.Close() })
 	o.stream = bufio.NewReader(res.Body)
 	o.listen = new(lastWrite)
@@ -100,15 +101,15 @@ func (l *lastWrite) last() string {
 // socket opens a session that shows frames as they come; the caller closes it.
 func (w *world) socket(t testing.TB, tok string, frames bool) *websocket.Conn {
 	t.Helper()
-	d := websocket.Dialer{HandshakeTimeout: patience}
+	d := websocket.Dialer{HandshakeTimeout: expect.Patience}
 	if frames {
 		d.Subprotocols = []string{wire.Subprotocol}
 	}
 	header := http.Header{"Authorization": {"Bearer " + tok}}
 	ws, _, err := d.Dial("ws"+strings.TrimPrefix(w.base, "http")+"/ws", header)
-	must(t, err)
+	expect.NoError(t, err)
 	if frames {
-		must(t, ws.WriteMessage(websocket.TextMessage, []byte(`{"type":"connect"}`)))
+		expect.NoError(t, ws.WriteMessage(websocket.TextMessage, []byte(`{"type":"connect"}`)))
 		rawFrame(t, ws, "connected")
 	}
 	return ws
@@ -118,7 +119,7 @@ func (w *world) socket(t testing.TB, tok string, frames bool) *websocket.Conn {
 func rawFrame(t testing.TB, ws *websocket.Conn, typ string) string {
 	t.Helper()
 	for {
-		must(t, ws.SetReadDeadline(time.Now().Add(patience)))
+		expect.NoError(t, ws.SetReadDeadline(time.Now().Add(expect.Patience)))
 		_, b, err := ws.ReadMessage()
 		if err != nil {
 			t.Fatalf("waiting for %q: %v", typ, err)
@@ -137,7 +138,7 @@ func (o *outlets) streamed(t testing.TB) string {
 		var data []string
 		for {
 			line, err := o.stream.ReadString('\n')
-			must(t, err)
+			expect.NoError(t, err)
 			if line = strings.TrimSuffix(line, "\n"); line == "" {
 				break
 			}
@@ -165,17 +166,17 @@ func (o *outlets) raw(t testing.TB, req *http.Request, tok string) (int, string)
 		req.Header.Set("Authorization", "Bearer "+tok)
 	}
 	res, err := http.DefaultClient.Do(req)
-	must(t, err)
+	expect.NoError(t, err)
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
-	must(t, err)
+	expect.NoError(t, err)
 	return res.StatusCode, string(b)
 }
 
 func (o *outlets) get(t testing.TB, path, tok string) string {
 	t.Helper()
 	req, err := http.NewRequest(http.MethodGet, o.w.base+path, nil)
-	must(t, err)
+	expect.NoError(t, err)
 	code, b := o.raw(t, req, tok)
 	if code != http.StatusOK {
 		t.Fatalf("%s: %d %.300s", path, code, b)
@@ -229,7 +230,7 @@ func (o *outlets) webhook(t testing.TB, data string) {
 	}
 
 	var got string
-	eventually(t, "listen prints it", func() bool {
+	expect.Eventually(t, "listen prints it", func() bool {
 		got = o.listen.last()
 		return strings.Contains(got, `"id":"`+id+`"`)
 	})
@@ -261,7 +262,7 @@ func (o *outlets) user(t testing.TB, data string) {
 	if s, ok := f.Body.(*wire.Send); ok && err == nil && len(send) < 60<<10 {
 		e, err := wire.DecodeSend(s)
 		if err == nil && e.TTL < 0 && e.To.User == patient1 && e.Topic == "t" {
-			must(t, o.senders[0].WriteMessage(websocket.TextMessage, []byte(send)))
+			expect.NoError(t, o.senders[0].WriteMessage(websocket.TextMessage, []byte(send)))
 			if got := rawFrame(t, o.senders[0], ""); !strings.HasPrefix(got, `{"type":"result"`) {
 				t.Fatalf("%.80q: %s", data, got)
 			}
@@ -271,7 +272,7 @@ func (o *outlets) user(t testing.TB, data string) {
 	send = `{"toUserId":"` + patient1 + `","message":` + data + `}`
 	m, err := wire.ParsePlainSend([]byte(send))
 	if err == nil && m.ToUserID == patient1 && len(send) < 60<<10 {
-		must(t, o.senders[1].WriteMessage(websocket.TextMessage, []byte(send)))
+		expect.NoError(t, o.senders[1].WriteMessage(websocket.TextMessage, []byte(send)))
 		o.arrives(t, "plain send", `{"message":`+string(m.Message)+`}`, `"message":`+string(m.Message)+`}`)
 	}
 }
@@ -310,7 +311,7 @@ func TestOddDataSurvivesRedisAndEachArchive(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Start(t)
 	first := start(t, func(s *server.Settings) { s.RedisURL, s.RedisPrefix = server.Secret(redis.URL()), "one" })
-	first.client = &http.Client{Timeout: patience} // the contract's readers do not take all of this
+	first.client = &http.Client{Timeout: expect.Patience} // the contract's readers do not take all of this
 	o := openOutlets(t, first)
 	for _, data := range oddData {
 		o.webhook(t, data)
@@ -340,7 +341,7 @@ func TestOddDataSurvivesRedisAndEachArchive(t *testing.T) {
 func TestOddDataNeitherClosesASocketNorSinksABatch(t *testing.T) {
 	t.Parallel()
 	w := start(t)
-	w.client = &http.Client{Timeout: patience} // the contract's readers do not take all of this
+	w.client = &http.Client{Timeout: expect.Patience} // the contract's readers do not take all of this
 	tok := token(t, "doctor-7", time.Hour, `{"send":["patient-*"]}`)
 	s := w.socket(t, tok, true)
 	defer s.Close()
@@ -356,7 +357,7 @@ func TestOddDataNeitherClosesASocketNorSinksABatch(t *testing.T) {
 		}
 	}
 	for _, data := range oddData {
-		must(t, s.WriteMessage(websocket.TextMessage, []byte(`{"type":"dance","data":`+data+`}`)))
+		expect.NoError(t, s.WriteMessage(websocket.TextMessage, []byte(`{"type":"dance","data":`+data+`}`)))
 		if got := rawFrame(t, s, ""); !strings.Contains(got, `"unknown_type"`) {
 			t.Errorf("%.80q: %s", data, got)
 		}
@@ -368,8 +369,8 @@ func TestOddDataNeitherClosesASocketNorSinksABatch(t *testing.T) {
 		if len(data) < 100 {
 			continue
 		}
-		must(t, s.WriteMessage(websocket.TextMessage, []byte(`{"type":"send","ref":"r","to":{"user":"patient-1"},"event":{"type":"t","data":`+data+`}}`)))
-		must(t, p.WriteMessage(websocket.TextMessage, []byte(`{"toUserId":"patient-1","message":`+data+`}`)))
+		expect.NoError(t, s.WriteMessage(websocket.TextMessage, []byte(`{"type":"send","ref":"r","to":{"user":"patient-1"},"event":{"type":"t","data":`+data+`}}`)))
+		expect.NoError(t, p.WriteMessage(websocket.TextMessage, []byte(`{"toUserId":"patient-1","message":`+data+`}`)))
 		for ws, ref := range map[*websocket.Conn]string{s: `"ref":"r"`, p: ""} {
 			if got := rawFrame(t, ws, "error"); !strings.Contains(got, `"invalid_frame"`) || !strings.Contains(got, "500") || !strings.Contains(got, ref) {
 				t.Errorf("%.80q: %s", data, got)

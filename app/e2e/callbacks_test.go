@@ -15,6 +15,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"hookbridge/app/client"
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 	"hookbridge/app/store/redis/redistest"
 )
@@ -60,7 +61,7 @@ type heardCallback struct {
 
 func newClinicBackend(t *testing.T) *clinicBackend {
 	signer, err := standardwebhooks.NewWebhook(callbackSecret)
-	must(t, err)
+	expect.NoError(t, err)
 	b := &clinicBackend{t: t, signer: signer}
 	b.server = httptest.NewServer(b)
 	t.Cleanup(b.server.Close)
@@ -114,7 +115,7 @@ func (b *clinicBackend) of(user string) (out []heardCallback) {
 // hears waits for the first callback of a type about a user.
 func (b *clinicBackend) hears(user, typ string) (found heardCallback) {
 	b.t.Helper()
-	eventually(b.t, typ+" about "+user, func() bool {
+	expect.Eventually(b.t, typ+" about "+user, func() bool {
 		i := slices.IndexFunc(b.of(user), func(c heardCallback) bool { return c.Type == typ })
 		if i >= 0 {
 			found = b.of(user)[i]
@@ -154,7 +155,7 @@ func testTheWayBack(t *testing.T, w *world, b *clinicBackend) {
 		last := s.want("event")
 		s.ack(last.Cursor)
 		s.ack(last.Cursor)
-		eventually(t, "two acks", func() bool {
+		expect.Eventually(t, "two acks", func() bool {
 			acked := slices.DeleteFunc(b.of("acker"), func(c heardCallback) bool { return c.Type != "event.acked" })
 			return len(acked) == 2 && acked[0].Data.Session == s.id && acked[0].Data.ID != acked[1].Data.ID
 		})
@@ -215,7 +216,7 @@ func testTheWayBack(t *testing.T, w *world, b *clinicBackend) {
 			}
 		}
 		var sent []heardCallback
-		eventually(t, "20 messages", func() bool {
+		expect.Eventually(t, "20 messages", func() bool {
 			sent = slices.DeleteFunc(b.of("sender"), func(c heardCallback) bool { return c.Type != "message.sent" })
 			return len(sent) == 20
 		})
@@ -296,10 +297,7 @@ func testTheWayBack(t *testing.T, w *world, b *clinicBackend) {
 		ask := func(typ, more string) string {
 			t.Helper()
 			s.sendRaw(`{"type":"request","ref":"q","event":{"type":"` + typ + `","data":{"doctor":"d-7"}}` + more + `}`)
-			_, raw, err := s.ws.ReadMessage()
-			must(t, err)
-			s.checkFrame(raw)
-			return string(raw)
+			return s.next().Raw
 		}
 		if got := ask("slots.list", ""); got != `{"type":"response","ref":"q","status":201,"data":`+answer+`}` {
 			t.Error(got)
@@ -330,9 +328,9 @@ func testTheWayBack(t *testing.T, w *world, b *clinicBackend) {
 	})
 	t.Run("the Go client sends and asks", func(t *testing.T) {
 		c, err := client.NewCaller(client.CallerOptions{URL: w.base, Token: patient("gopher")})
-		must(t, err)
+		expect.NoError(t, err)
 		id, err := c.SendToBackend(t.Context(), "g1", client.BackendEvent{Type: "visit.confirmed", Data: []byte("[1.0]")})
-		must(t, err)
+		expect.NoError(t, err)
 		if got := b.hears("gopher", "message.sent"); got.Data.ID != id || string(got.Data.Event.Data) != "[1.0]" {
 			t.Error(id, got.raw)
 		}
@@ -359,9 +357,9 @@ func testTheWayBack(t *testing.T, w *world, b *clinicBackend) {
 				Waiting, Dead              int
 			}
 		}
-		eventually(t, "three dead ones", func() bool {
+		expect.Eventually(t, "three dead ones", func() bool {
 			a := w.callAs(operator, http.MethodGet, "/v1/callbacks", "")
-			must(t, json.Unmarshal([]byte(a.Raw), &list))
+			expect.NoError(t, json.Unmarshal([]byte(a.Raw), &list))
 			return len(list.Backends) == 1 && list.Backends[0].Dead == 3
 		})
 		if l := list.Backends[0]; l.Name != "default" || l.Since == "" {
@@ -375,7 +373,7 @@ func testTheWayBack(t *testing.T, w *world, b *clinicBackend) {
 			Next string
 		}
 		a := w.callAs(operator, http.MethodGet, "/v1/callbacks/default/dead", "")
-		must(t, json.Unmarshal([]byte(a.Raw), &dead))
+		expect.NoError(t, json.Unmarshal([]byte(a.Raw), &dead))
 		if len(dead.Dead) != 3 || dead.Next != "" || dead.Dead[0].Type != "message.sent" || dead.Dead[0].User != "unlucky" || dead.Dead[0].Tries != 1 || dead.Dead[0].Last == "" || strings.Contains(a.Raw, callbackCanary) {
 			t.Fatal(a.Raw)
 		}
@@ -402,14 +400,14 @@ func testTheWayBack(t *testing.T, w *world, b *clinicBackend) {
 		if a := w.callAs(operator, http.MethodPost, "/v1/callbacks/default/redrive", fmt.Sprintf(`{"ids":[%q]}`, dead.Dead[0].ID)); a.HTTP != 202 {
 			t.Fatal(a.Raw)
 		}
-		eventually(t, "the one that was sent again", func() bool {
+		expect.Eventually(t, "the one that was sent again", func() bool {
 			all := b.of("unlucky")
 			return len(all) == 4 && all[3].webhookID == dead.Dead[0].ID
 		})
 		if a := w.callAs(operator, http.MethodPost, "/v1/callbacks/default/redrive", `{"all":true}`); a.HTTP != 202 {
 			t.Fatal(a.Raw)
 		}
-		eventually(t, "all", func() bool { return len(b.of("unlucky")) == 6 })
+		expect.Eventually(t, "all", func() bool { return len(b.of("unlucky")) == 6 })
 		for _, path := range []string{"/v1/callbacks", "/v1/callbacks/default/dead"} {
 			if a := w.call(http.MethodGet, path, ""); a.HTTP != 403 || !strings.Contains(a.Detail, "callbacks") {
 				t.Errorf("%s without the area: %d %s", path, a.HTTP, a.Raw)
@@ -425,7 +423,7 @@ func testTheWayBack(t *testing.T, w *world, b *clinicBackend) {
 			t.Error(code)
 		}
 		left := time.Now()
-		must(t, s.ws.Close())
+		expect.NoError(t, s.ws.Close())
 		c := b.hears("leaver", "user.offline")
 		if c.Timestamp.Sub(left) < 9*time.Second || c.Data.LastSeen.Sub(left).Abs() > 5*time.Second {
 			t.Error(left, c.raw)

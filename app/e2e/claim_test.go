@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/store/redis/redistest"
 )
 
@@ -87,7 +88,7 @@ func TestACloudEventWhoseTimeIsOverIsTakenOnlyAsARepeat(t *testing.T) {
 		t.Fatalf("%s", a.Raw)
 	}
 	s.want("event")
-	eventually(t, "its time to be over", func() bool { return time.Now().After(soon) })
+	expect.Eventually(t, "its time to be over", func() bool { return time.Now().After(soon) })
 	if a := fire(body); a.HTTP != 202 || !a.Duplicate {
 		t.Errorf("%d %s", a.HTTP, a.Raw)
 	}

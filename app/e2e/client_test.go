@@ -10,6 +10,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
+	"hookbridge/app/expect"
 	"hookbridge/handlers/web/webtest"
 )
 
@@ -79,14 +80,14 @@ export default {
 	})
 	webtest.Compile(t, app, "--lib", "es2022,dom", "--module", "esnext", "--moduleResolution", "bundler", "--jsx", "react-jsx", "--types", "node",
 		"node.ts", "page.tsx", "phone.ts", "packages.d.ts")
-	must(t, os.WriteFile(filepath.Join(app, "phone.bundle.js"), []byte(webtest.Bundle(t, app, "out/phone.js", "--format=esm",
+	expect.NoError(t, os.WriteFile(filepath.Join(app, "phone.bundle.js"), []byte(webtest.Bundle(t, app, "out/phone.js", "--format=esm",
 		"--alias:react-native=./native-packages.js", "--alias:@react-native-async-storage/async-storage=./native-packages.js")), 0o600))
 
-	run := func(args ...string) *syncBuffer {
+	run := func(args ...string) *expect.Output {
 		cmd := exec.CommandContext(t.Context(), "node", args...)
-		out := &syncBuffer{}
+		out := &expect.Output{}
 		cmd.Dir, cmd.Stdout, cmd.Stderr = app, out, out
-		must(t, cmd.Start())
+		expect.NoError(t, cmd.Start())
 		t.Cleanup(func() {
 			if err := cmd.Process.Kill(); err != nil {
 				t.Errorf("%v; it said %s", err, out)
@@ -98,13 +99,13 @@ export default {
 	onNode, onPhone := run("out/node.js"), run("start.js")
 	p.Eval(`(() => { const s = document.createElement("script"); s.textContent = %q; document.body.append(s); })()`,
 		webtest.Bundle(t, app, "out/page.js", "--format=iife"))
-	eventually(t, "all three are connected", func() bool {
+	expect.Eventually(t, "all three are connected", func() bool {
 		return p.Eval(`fetch("/metrics").then((r) => r.text()).then((s) => s.includes("hookbridge_sessions 3"))`) == true
 	})
 	p.Eval(`fetch("/demo/patients", {method: "POST", body: '{"doctor":"doctor-7","patient":"patient-42"}'}).then((r) => r.status)`)
 	p.Sees(`section[title="connected"]`, "doctor-7 added you")
-	eventually(t, "TypeScript under Node shows it", func() bool { return onNode.String() == "patient.added doctor-7 added you\n" })
-	eventually(t, "React Native shows it and keeps its place", func() bool {
+	expect.Eventually(t, "TypeScript under Node shows it", func() bool { return onNode.String() == "patient.added doctor-7 added you\n" })
+	expect.Eventually(t, "React Native shows it and keeps its place", func() bool {
 		return strings.HasSuffix(onPhone.String(), "doctor-7 added you\nkept cursor:patient-42\n")
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 	"hookbridge/app/store/redis/redistest"
 )
@@ -17,7 +18,7 @@ import (
 func deployed(t *testing.T, name string) string {
 	t.Helper()
 	b, err := os.ReadFile("../../deploy/" + name)
-	must(t, err)
+	expect.NoError(t, err)
 	return string(b)
 }
 
@@ -27,7 +28,7 @@ func TestTheComposeFileSetsWhatThereIs(t *testing.T) {
 	t.Parallel()
 	text := deployed(t, "compose.yaml")
 	source, err := os.ReadFile("../server/config.go")
-	must(t, err)
+	expect.NoError(t, err)
 	for _, m := range regexp.MustCompile(`(?m)^\s+(BRIDGE_\w+):`).FindAllStringSubmatch(text, -1) {
 		if !strings.Contains(string(source), `env:"`+m[1]+`"`) {
 			t.Errorf("there is no setting %s", m[1])
@@ -70,7 +71,7 @@ func TestTheDashboardAsksForWhatABridgeTells(t *testing.T) {
 			Targets []struct{ Expr string }
 		}
 	}
-	must(t, json.Unmarshal([]byte(deployed(t, "grafana/dashboards/hookbridge.json")), &board))
+	expect.NoError(t, json.Unmarshal([]byte(deployed(t, "grafana/dashboards/hookbridge.json")), &board))
 	r := redistest.Start(t)
 	w := onRedis(t, r.URL())[0]
 	w.acking("patient-1")
@@ -80,7 +81,7 @@ func TestTheDashboardAsksForWhatABridgeTells(t *testing.T) {
 	bad.sendRaw("not JSON")
 	bad.closed()
 	w.connect("patient-3", "elsewhere.1.1").want("gap")
-	eventually(t, "the session's end to be counted", func() bool { return strings.Contains(w.scrape(), "\nhookbridge_session_ends_total") })
+	expect.Eventually(t, "the session's end to be counted", func() bool { return strings.Contains(w.scrape(), "\nhookbridge_session_ends_total") })
 	told := w.scrape()
 	if len(board.Panels) == 0 {
 		t.Fatal("no panels")

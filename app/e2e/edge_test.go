@@ -13,10 +13,11 @@ import (
 	"testing"
 	"time"
 
-	"hookbridge/app/server"
-
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
+
+	"hookbridge/app/expect"
+	"hookbridge/app/server"
 )
 
 // upgradeRequest is a browser's handshake, as bytes.
@@ -103,7 +104,7 @@ func readServerFrame(r io.Reader) (ws.Frame, error) {
 func TestFragmentsAndPingsInsideThemAreUnderstood(t *testing.T) {
 	w := start(t)
 	conn, _, _, err := ws.Dialer{Protocols: []string{"bridge.v1.json"}}.Dial(t.Context(), "ws"+strings.TrimPrefix(w.base, "http")+"/ws")
-	must(t, err)
+	expect.NoError(t, err)
 	defer conn.Close()
 	text := `{"type":"connect","token":"` + token(t, "patient-1", time.Hour, "") + `"}`
 	for i := range len(text) {
@@ -111,15 +112,15 @@ func TestFragmentsAndPingsInsideThemAreUnderstood(t *testing.T) {
 		if i == 0 {
 			op = ws.OpText
 		}
-		must(t, ws.WriteFrame(conn, ws.MaskFrame(ws.NewFrame(op, fin, []byte{text[i]}))))
+		expect.NoError(t, ws.WriteFrame(conn, ws.MaskFrame(ws.NewFrame(op, fin, []byte{text[i]}))))
 		if i == 10 {
-			must(t, ws.WriteFrame(conn, ws.MaskFrame(ws.NewPingFrame([]byte("inside")))))
+			expect.NoError(t, ws.WriteFrame(conn, ws.MaskFrame(ws.NewPingFrame([]byte("inside")))))
 		}
 	}
 	pong, connected := false, false
 	for !pong || !connected {
 		f, err := readServerFrame(conn)
-		must(t, err)
+		expect.NoError(t, err)
 		pong = pong || f.Header.OpCode == ws.OpPong && string(f.Payload) == "inside"
 		connected = connected || f.Header.OpCode == ws.OpText && bytes.Contains(f.Payload, []byte(`"connected"`))
 	}
@@ -135,16 +136,16 @@ func TestWhoeverBreaksRFC6455IsClosedWith1002(t *testing.T) {
 		"a lone fragment":   {0x80, 0x80, 0, 0, 0, 0},
 	} {
 		conn, _, _, err := ws.Dialer{Protocols: []string{"bridge.v1.json"}}.Dial(t.Context(), "ws"+strings.TrimPrefix(w.base, "http")+"/ws")
-		must(t, err)
+		expect.NoError(t, err)
 		_, err = conn.Write(frame)
-		must(t, err)
+		expect.NoError(t, err)
 		f, err := readServerFrame(conn)
 		if err != nil || f.Header.OpCode != ws.OpClose {
 			t.Errorf("%s: %v %v", name, f.Header, err)
 		} else if code, _ := ws.ParseCloseFrameData(f.Payload); code != 1002 {
 			t.Errorf("%s: %d", name, code)
 		}
-		must(t, conn.Close())
+		expect.NoError(t, conn.Close())
 	}
 }
 
@@ -195,7 +196,7 @@ func TestSlowAndHalfSentRequestsAreEnded(t *testing.T) {
 func TestAHeaderTooLargeIs431AndRepeatsNothing(t *testing.T) {
 	w := start(t)
 	req, err := http.NewRequest(http.MethodGet, w.base+"/ws", nil)
-	must(t, err)
+	expect.NoError(t, err)
 	req.Header.Set("Authorization", "Bearer "+strings.Repeat("canary", 4000))
 	if a := w.do(req); a.HTTP != 431 || strings.Contains(a.Raw, "canary") {
 		t.Errorf("%d %.200s", a.HTTP, a.Raw)
@@ -208,13 +209,13 @@ func TestAHeaderTooLargeIs431AndRepeatsNothing(t *testing.T) {
 func TestAMachineThatDrainsTakesNoNewWork(t *testing.T) {
 	w := start(t)
 	mute, _, _, err := ws.Dialer{Protocols: []string{"bridge.v1.json"}}.Dial(t.Context(), "ws"+strings.TrimPrefix(w.base, "http")+"/ws")
-	must(t, err)
+	expect.NoError(t, err)
 	defer mute.Close() // it never answers a close frame, and so holds the drain up
-	must(t, wsutil.WriteClientText(mute, []byte(`{"type":"connect","token":"`+token(t, "patient-1", time.Hour, "")+`"}`)))
+	expect.NoError(t, wsutil.WriteClientText(mute, []byte(`{"type":"connect","token":"`+token(t, "patient-1", time.Hour, "")+`"}`)))
 	doctor := w.connectAs(token(t, "doctor-7", time.Hour, `{"send":["*"]}`), "")
 	w.sessions(2)
 	silent, _, err := w.dial(nil, "", "bridge.v1.json") // has not said who it is
-	must(t, err)
+	expect.NoError(t, err)
 	stopped := make(chan error, 1)
 	go func() { stopped <- w.p.Drain(t.Context()) }()
 	doctor.want("reconnect")
@@ -226,7 +227,7 @@ func TestAMachineThatDrainsTakesNoNewWork(t *testing.T) {
 		t.Errorf("%d %s", a.HTTP, a.Raw)
 	}
 	req, err := http.NewRequest(http.MethodGet, w.base+"/readyz", nil)
-	must(t, err)
+	expect.NoError(t, err)
 	if a := w.do(req); a.HTTP != 503 || a.Code != "draining" {
 		t.Errorf("/readyz: %d %s", a.HTTP, a.Raw)
 	}
@@ -242,12 +243,12 @@ func TestAHalfOpenConnectionIsFoundByItsSilence(t *testing.T) {
 	t.Parallel()
 	w := start(t, func(s *server.Settings) { s.PingInterval = 400 * time.Millisecond })
 	conn, _, _, err := ws.Dialer{Protocols: []string{"bridge.v1.json"}}.Dial(t.Context(), "ws"+strings.TrimPrefix(w.base, "http")+"/ws")
-	must(t, err)
+	expect.NoError(t, err)
 	defer conn.Close()
-	must(t, wsutil.WriteClientText(conn, []byte(`{"type":"connect","token":"`+token(t, "patient-1", time.Hour, "")+`"}`)))
+	expect.NoError(t, wsutil.WriteClientText(conn, []byte(`{"type":"connect","token":"`+token(t, "patient-1", time.Hour, "")+`"}`)))
 	w.sessions(1)
-	live := w.connect("patient-2", "").pump() // answers its pings
+	live := w.connect("patient-2", "") // answers its pings
 	w.sessions(2)
-	eventually(t, "the silent one is gone", func() bool { return w.metric("hookbridge_sessions") == 1 })
+	expect.Eventually(t, "the silent one is gone", func() bool { return w.metric("hookbridge_sessions") == 1 })
 	live.settle()
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/gobwas/ws/wsutil"
 	"github.com/golang-jwt/jwt/v5"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 	"hookbridge/app/store/redis/redistest"
 )
@@ -30,9 +31,9 @@ import (
 func TestTheSettingsDefaultToWhatTheProtocolSays(t *testing.T) {
 	var s server.Settings
 	parser, err := kong.New(&s)
-	must(t, err)
+	expect.NoError(t, err)
 	_, err = parser.Parse(nil)
-	must(t, err)
+	expect.NoError(t, err)
 	for name, is := range map[string]bool{
 		"BRIDGE_LISTEN is :8080":                 s.Listen == ":8080",
 		"BRIDGE_DATA_DIR is data":                s.DataDir == "data",
@@ -141,7 +142,7 @@ func TestAConnectionWithoutAFirstFrameIsClosedWith4408(t *testing.T) {
 	w := start(t, func(s *server.Settings) { s.Times.FirstFrame = 300 * time.Millisecond })
 	for name, protocols := range map[string][]string{"framed": {"bridge.v1.json"}, "plain": nil} {
 		s, _, err := w.dial(nil, "", protocols...)
-		must(t, err)
+		expect.NoError(t, err)
 		if code := s.closed(); code != 4408 {
 			t.Errorf("%s: %d", name, code)
 		}
@@ -169,7 +170,7 @@ func TestATicketIsGoodForThirtySeconds(t *testing.T) {
 
 func TestABurstOfAThousandFramesIsNoFlood(t *testing.T) {
 	w := start(t)
-	s := w.connect("patient-1", "").pump()
+	s := w.connect("patient-1", "")
 	for range 1000 {
 		s.send(map[string]string{"type": "ping"})
 	}
@@ -180,17 +181,17 @@ func TestABurstOfAThousandFramesIsNoFlood(t *testing.T) {
 
 func TestAPongOfTheNextHeartbeatSaysReceived(t *testing.T) {
 	w := start(t, func(s *server.Settings) { s.PingInterval = 200 * time.Millisecond })
-	s := w.connect("patient-1", "").pump()
+	s := w.connect("patient-1", "")
 	const body = `{"type":"t","to":{"user":"patient-1"},"data":{"n":1}}`
 	w.fire("msg_h", body)
 	s.want("event")
-	eventually(t, "received", func() bool { return w.fire("msg_h", body).Status == "received" })
+	expect.Eventually(t, "received", func() bool { return w.fire("msg_h", body).Status == "received" })
 }
 
 func TestAPlainClientHasOnePingToAnswerAtATime(t *testing.T) {
 	w := start(t)
 	s, _, err := w.dial(bearer(token(t, "patient-1", time.Hour, "")), "")
-	must(t, err)
+	expect.NoError(t, err)
 	pings := make(chan string, 16)
 	s.ws.SetPingHandler(func(data string) error { pings <- data; return nil })
 	s.pump()
@@ -204,31 +205,31 @@ func TestAPlainClientHasOnePingToAnswerAtATime(t *testing.T) {
 		t.Fatalf("%d pings before the first is answered", len(pings))
 	}
 	answer := func(data string) {
-		must(t, s.ws.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(patience)))
+		expect.NoError(t, s.ws.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(expect.Patience)))
 	}
 	status := func(i int) any {
 		return w.fire(ids[i], fmt.Sprintf(`{"type":"test.event","to":{"user":"patient-1"},"data":{"n":%d}}`, i)).Status
 	}
 	answer(<-pings)
 	second := <-pings // asks for all that came meanwhile
-	eventually(t, "the first is acked", func() bool { return status(0) == "acked" })
+	expect.Eventually(t, "the first is acked", func() bool { return status(0) == "acked" })
 	if got := status(3); got != "sent" {
 		t.Errorf("the last, whose ping is not answered: %s", got)
 	}
 	answer(second)
-	eventually(t, "the last is acked", func() bool { return status(3) == "acked" })
+	expect.Eventually(t, "the last is acked", func() bool { return status(3) == "acked" })
 }
 
 func TestASilentConnectionIsClosedWith1011(t *testing.T) {
 	w := start(t, func(s *server.Settings) { s.PingInterval = 100 * time.Millisecond })
 	conn, _, _, err := ws.Dialer{Protocols: []string{"bridge.v1.json"}}.Dial(t.Context(), "ws"+strings.TrimPrefix(w.base, "http")+"/ws")
-	must(t, err)
+	expect.NoError(t, err)
 	defer conn.Close()
-	must(t, conn.SetReadDeadline(time.Now().Add(patience)))
-	must(t, wsutil.WriteClientText(conn, []byte(`{"type":"connect","token":"`+token(t, "patient-1", time.Hour, "")+`"}`)))
+	expect.NoError(t, conn.SetReadDeadline(time.Now().Add(expect.Patience)))
+	expect.NoError(t, wsutil.WriteClientText(conn, []byte(`{"type":"connect","token":"`+token(t, "patient-1", time.Hour, "")+`"}`)))
 	for {
 		f, err := readServerFrame(conn)
-		must(t, err)
+		expect.NoError(t, err)
 		if f.Header.OpCode != ws.OpClose {
 			continue
 		}
@@ -244,7 +245,7 @@ func TestASecondTokenOfAPlainClientIsRefusedWith4400(t *testing.T) {
 	tok := token(t, "patient-1", time.Hour, "")
 	inFrame := w.plain(tok)
 	inHeader, _, err := w.dial(bearer(tok), "")
-	must(t, err)
+	expect.NoError(t, err)
 	for name, s := range map[string]*session{"after a frame": inFrame, "after the handshake": inHeader} {
 		s.send(map[string]string{"token": tok})
 		if code := s.closed(); code != 4400 {
@@ -256,9 +257,9 @@ func TestASecondTokenOfAPlainClientIsRefusedWith4400(t *testing.T) {
 func TestASessionTooManyThatShowsOnlyAfterTheUpgradeIsClosedWith1013(t *testing.T) {
 	w := start(t, func(s *server.Settings) { s.MaxSessions = 1 })
 	first, _, err := w.dial(nil, "", "bridge.v1.json")
-	must(t, err)
+	expect.NoError(t, err)
 	second, _, err := w.dial(nil, "", "bridge.v1.json")
-	must(t, err)
+	expect.NoError(t, err)
 	first.send(map[string]string{"type": "connect", "token": token(t, "patient-1", time.Hour, "")})
 	first.want("connected")
 	second.send(map[string]string{"type": "connect", "token": token(t, "patient-2", time.Hour, "")})
@@ -317,7 +318,7 @@ func TestABinaryCloudEventIsKnownByItsAttributesOnBothPaths(t *testing.T) {
 func (w *world) opens(tok string) bool {
 	w.t.Helper()
 	s, _, err := w.dial(nil, "", "bridge.v1.json")
-	must(w.t, err)
+	expect.NoError(w.t, err)
 	s.send(map[string]string{"type": "connect", "token": tok})
 	poll := w.callAs(tok, "GET", "/v1/poll?waitMs=0", "")
 	f, err := s.read()
@@ -366,9 +367,9 @@ func TestUserAndRightsStandInTheClaimsThatAreSet(t *testing.T) {
 
 func TestTokensAreCheckedByAPublicKeyOrByAKeySet(t *testing.T) {
 	public, private, err := ed25519.GenerateKey(nil)
-	must(t, err)
+	expect.NoError(t, err)
 	der, err := x509.MarshalPKIXPublicKey(public)
-	must(t, err)
+	expect.NoError(t, err)
 	keys := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(rw, `{"keys":[{"kty":"OKP","crv":"Ed25519","alg":"EdDSA","use":"sig","kid":"k1","x":%q}]}`, base64.RawURLEncoding.EncodeToString(public))
 	}))
@@ -377,7 +378,7 @@ func TestTokensAreCheckedByAPublicKeyOrByAKeySet(t *testing.T) {
 	token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims)
 	token.Header["kid"] = "k1"
 	good, err := token.SignedString(private)
-	must(t, err)
+	expect.NoError(t, err)
 	for name, set := range map[string]func(*server.Settings){
 		"a public key": func(s *server.Settings) {
 			s.JWTPublicKey = string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
@@ -427,7 +428,7 @@ func TestEveryCallOfAnOperatorIsAudited(t *testing.T) {
 	for _, c := range calls {
 		a := w.call(c.method, c.path, c.body)
 		var last auditLine
-		eventually(t, fmt.Sprintf("the line of %s %s %s", c.method, c.path, c.body), func() bool {
+		expect.Eventually(t, fmt.Sprintf("the line of %s %s %s", c.method, c.path, c.body), func() bool {
 			n := 0
 			for _, l := range auditLines(t, path) {
 				if l.User == "operator" && l.TokenID == "jti-operator" {
@@ -446,12 +447,12 @@ func TestEveryCallOfAnOperatorIsAudited(t *testing.T) {
 func TestAMethodThatIsNoneIsAProblemToo(t *testing.T) {
 	w := start(t)
 	req, err := http.NewRequest("BREW", w.base+"/webhooks/events", nil)
-	must(t, err)
+	expect.NoError(t, err)
 	res, err := http.DefaultTransport.RoundTrip(req) // the contract knows no such method
-	must(t, err)
+	expect.NoError(t, err)
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
-	must(t, err)
+	expect.NoError(t, err)
 	if res.StatusCode != 400 || res.Header.Get("Content-Type") != "application/problem+json" || !strings.Contains(string(b), `"code":"malformed"`) {
 		t.Errorf("%d %v %s", res.StatusCode, res.Header, b)
 	}
@@ -461,15 +462,15 @@ func TestAStreamOverHTTP10IsNotChunkedAndDoesNotSaySo(t *testing.T) {
 	w := start(t)
 	tok := token(t, "patient-1", time.Hour, "")
 	conn, err := net.Dial("tcp", w.p.Addr())
-	must(t, err)
+	expect.NoError(t, err)
 	defer conn.Close()
-	must(t, conn.SetReadDeadline(time.Now().Add(patience)))
+	expect.NoError(t, conn.SetReadDeadline(time.Now().Add(expect.Patience)))
 	_, err = io.WriteString(conn, "GET /v1/stream HTTP/1.0\r\nHost: x\r\nAuthorization: Bearer "+tok+"\r\n\r\n")
-	must(t, err)
+	expect.NoError(t, err)
 	w.sessions(1)
 	w.done("DELETE", "/v1/users/patient-1/sessions", "")
 	all, err := io.ReadAll(conn)
-	must(t, err)
+	expect.NoError(t, err)
 	head, body, _ := strings.Cut(string(all), "\r\n\r\n")
 	if strings.Contains(head, "Transfer-Encoding") || strings.Contains(head, "Content-Length") || !strings.Contains(head, "Connection: close") {
 		t.Errorf("%s", head)
@@ -483,11 +484,11 @@ func TestAskingForTheHeadOfAStreamOpensNone(t *testing.T) {
 	w := start(t)
 	for range 2 { // the connection is good for another request
 		req, err := http.NewRequest(http.MethodHead, w.base+"/v1/stream", nil)
-		must(t, err)
+		expect.NoError(t, err)
 		req.Header = bearer(token(t, "patient-1", time.Hour, ""))
 		res, err := http.DefaultTransport.RoundTrip(req)
-		must(t, err)
-		must(t, res.Body.Close())
+		expect.NoError(t, err)
+		expect.NoError(t, res.Body.Close())
 		if res.StatusCode != 200 || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream") {
 			t.Errorf("%d %v", res.StatusCode, res.Header)
 		}
@@ -500,7 +501,7 @@ func TestAskingForTheHeadOfAStreamOpensNone(t *testing.T) {
 
 func TestASlowSessionThatReadsAgainIsToldSoWith4498(t *testing.T) {
 	w := start(t)
-	s := w.connect("patient-1", "")
+	s := w.connectSlow("patient-1", "")
 	pad := strings.Repeat("x", 60_000)
 	for i := 0; w.metric("hookbridge_queue_overflows_total") == 0; i++ {
 		if i == 2000 {
@@ -515,7 +516,7 @@ func TestASlowSessionThatReadsAgainIsToldSoWith4498(t *testing.T) {
 
 func TestAWaitIsForAllOfABatch(t *testing.T) {
 	w := start(t)
-	w.connect("patient-1", "").pump()
+	w.connect("patient-1", "")
 	const batch = `{"events":[{"id":"w_1","type":"t","to":{"user":"patient-1"}},{"id":"w_2","type":"t","to":{"user":"patient-1"}},{"id":"w_3","type":"t","to":{"user":"away"}}]}`
 	req := waiting(w.signFor("/webhooks/events/batch", "application/json", "w", batch, time.Now()), "received", "20s")
 	if a := w.do(req); a.HTTP != 202 || strings.Count(a.Raw, `"status":"received"`) != 2 || strings.Count(a.Raw, `"status":"queued"`) != 1 {
@@ -527,11 +528,11 @@ func TestASessionThatIsEndingTakesNobodysPlace(t *testing.T) {
 	w := start(t, func(s *server.Settings) { s.SessionsByUser = 2 })
 	oldest := w.connect("patient-1", "")
 	mute, _, _, err := ws.Dialer{Protocols: []string{"bridge.v1.json"}}.Dial(t.Context(), "ws"+strings.TrimPrefix(w.base, "http")+"/ws")
-	must(t, err)
+	expect.NoError(t, err)
 	defer mute.Close() // it never answers a close frame, and so takes its time to go
-	must(t, wsutil.WriteClientText(mute, []byte(`{"type":"connect","token":"`+token(t, "patient-1", time.Hour, "")+`"}`)))
+	expect.NoError(t, wsutil.WriteClientText(mute, []byte(`{"type":"connect","token":"`+token(t, "patient-1", time.Hour, "")+`"}`)))
 	var list struct{ Sessions []struct{ Session string } }
-	eventually(t, "both", func() bool { w.get("/v1/users/patient-1/sessions", &list); return len(list.Sessions) == 2 })
+	expect.Eventually(t, "both", func() bool { w.get("/v1/users/patient-1/sessions", &list); return len(list.Sessions) == 2 })
 	w.done("DELETE", "/v1/users/patient-1/sessions/"+list.Sessions[1].Session, "")
 	w.connect("patient-1", "").settle()
 	oldest.settle()
@@ -554,8 +555,8 @@ func TestAFirstFrameThatCannotBeReadIsAnsweredLikeAnyOther(t *testing.T) {
 		"no type":   {websocket.TextMessage, `{"token":"x"}`, 4400},
 	} {
 		s, _, err := w.dial(nil, "", "bridge.v1.json")
-		must(t, err)
-		must(t, s.ws.WriteMessage(c.kind, []byte(c.text)))
+		expect.NoError(t, err)
+		expect.NoError(t, s.ws.WriteMessage(c.kind, []byte(c.text)))
 		if code := s.closed(); code != c.want {
 			t.Errorf("%s: %d, want %d", name, code, c.want)
 		}
@@ -583,7 +584,7 @@ func TestABadTokenIsClosedWith4401InWhicheverWayItComes(t *testing.T) {
 		"ticket": func() (*session, *http.Response, error) { return w.dial(nil, "?ticket=none", "bridge.v1.json") },
 	} {
 		s, _, err := open()
-		must(t, err)
+		expect.NoError(t, err)
 		if code := s.closed(); code != 4401 {
 			t.Errorf("%s: %d", name, code)
 		}
@@ -599,13 +600,13 @@ func TestATokenThatCannotBeCheckedJustNowIsNoBadToken(t *testing.T) {
 	t.Cleanup(keys.Close)
 	w := start(t, func(s *server.Settings) { s.JWTSecret, s.JWKSURL = "", keys.URL })
 	_, private, err := ed25519.GenerateKey(nil)
-	must(t, err)
+	expect.NoError(t, err)
 	token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, jwt.MapClaims{"sub": "patient-1", "exp": time.Now().Add(time.Hour).Unix()})
 	token.Header["kid"] = "k1"
 	tok, err := token.SignedString(private)
-	must(t, err)
+	expect.NoError(t, err)
 	s, _, err := w.dial(nil, "", "bridge.v1.json")
-	must(t, err)
+	expect.NoError(t, err)
 	s.send(map[string]string{"type": "connect", "token": tok})
 	if code := s.closed(); code != 1013 {
 		t.Errorf("in the connect frame: %d", code)
@@ -656,7 +657,7 @@ func TestAnIdIsRememberedForTheTimeThatIsSet(t *testing.T) {
 		const body = `{"type":"t","to":{"user":"patient-1"},"ttl":0,"data":%d}`
 		w.fire("x", fmt.Sprintf(body, 1))
 		if again {
-			eventually(t, "the id to be forgotten", func() bool { return w.do(w.sign("x", fmt.Sprintf(body, 2), time.Now())).HTTP == 202 })
+			expect.Eventually(t, "the id to be forgotten", func() bool { return w.do(w.sign("x", fmt.Sprintf(body, 2), time.Now())).HTTP == 202 })
 		} else if a := w.do(w.sign("x", fmt.Sprintf(body, 2), time.Now())); a.HTTP != 409 {
 			t.Errorf("%s", a.Raw)
 		}
@@ -682,12 +683,12 @@ func TestASessionThatCannotBeginForTheStoreIsClosedWith1011(t *testing.T) {
 	r := redistest.Start(t)
 	w := onRedis(t, r.URL())[0]
 	s, _, err := w.dial(nil, "", "bridge.v1.json")
-	must(t, err)
+	expect.NoError(t, err)
 	r.Kill()
 	s.send(map[string]string{"type": "connect", "token": token(t, "patient-1", time.Hour, "")})
 	if code := s.closed(); code != 1011 {
 		t.Errorf("closed with %d", code)
 	}
 	r.Restart()
-	eventually(t, "the machine to be well", func() bool { return w.ready() == 200 })
+	expect.Eventually(t, "the machine to be well", func() bool { return w.ready() == 200 })
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 	"hookbridge/app/store/redis/redistest"
 )
@@ -23,8 +24,8 @@ func TestALaggingReplicaThatTakesOverIsToldToSessionsThatAreLive(t *testing.T) {
 	t.Parallel()
 	p := redistest.StartPair(t)
 	m := onRedis(t, p.URL(), p.URL())
-	sessions := []*session{m[0].connect("patient-1", "").pump(), m[1].connect("patient-1", "").pump()}
-	quiet := m[1].connect("patient-2", "").pump()
+	sessions := []*session{m[0].connect("patient-1", ""), m[1].connect("patient-1", "")}
+	quiet := m[1].connect("patient-2", "")
 	for i := range 3 {
 		m[i%2].fire(fmt.Sprint("kept_", i), counted(i))
 	}
@@ -49,7 +50,7 @@ func TestALaggingReplicaThatTakesOverIsToldToSessionsThatAreLive(t *testing.T) {
 	const fresh = 10 // more than were lost, so that places are given out again, and beyond
 	for i := range fresh {
 		var a answer
-		eventually(t, "an event to be taken", func() bool {
+		expect.Eventually(t, "an event to be taken", func() bool {
 			a = m[i%2].do(m[i%2].sign(fmt.Sprint("new_", i), counted(100+i), time.Now()))
 			return a.HTTP == 202
 		})
@@ -111,8 +112,8 @@ func TestAnEmptiedRedisIsToldAndErasesNobody(t *testing.T) {
 	t.Parallel()
 	r := redistest.Start(t)
 	m := onRedis(t, r.URL(), r.URL())
-	s := m[0].connect("patient-1", "").pump()
-	quiet := m[1].connect("patient-2", "").pump()
+	s := m[0].connect("patient-1", "")
+	quiet := m[1].connect("patient-2", "")
 	for i := range 3 {
 		m[1].fireTo("patient-1", i)
 		s.want("event")
@@ -133,7 +134,7 @@ func TestAnEmptiedRedisIsToldAndErasesNobody(t *testing.T) {
 	if gap := quiet.want("gap"); gap.Reason != "foreign" && gap.Reason != "rewound" {
 		t.Errorf("%s", gap.Raw)
 	}
-	eventually(t, "both to be present", func() bool {
+	expect.Eventually(t, "both to be present", func() bool {
 		var one, two presenceReply
 		m[1].get("/v1/users/patient-1/presence", &one)
 		m[0].get("/v1/users/patient-2/presence", &two)
@@ -159,7 +160,7 @@ func TestWhileRedisIsAwayEveryRequestEndsAndSoDoesTheProgram(t *testing.T) {
 			t.Parallel()
 			r := redistest.Start(t)
 			w := onRedis(t, r.URL())[0]
-			s := w.connect("patient-1", "").pump()
+			s := w.connect("patient-1", "")
 			w.fireTo("patient-1", 1)
 			cursor := s.want("event").Cursor
 			tok := token(t, "patient-1", time.Hour, allAreas)
@@ -194,7 +195,7 @@ func TestWhileRedisIsAwayEveryRequestEndsAndSoDoesTheProgram(t *testing.T) {
 			}()
 			select {
 			case <-stopped:
-			case <-time.After(w.settings.DrainTimeout + server.ShutdownTimeout + patience):
+			case <-time.After(w.settings.DrainTimeout + server.ShutdownTimeout + expect.Patience):
 				t.Fatal("it does not stop")
 			}
 		})

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 	"hookbridge/app/store/redis/redistest"
 )
@@ -15,7 +16,7 @@ import (
 func (w *world) ready() int {
 	w.t.Helper()
 	req, err := http.NewRequest(http.MethodGet, w.base+"/readyz", nil)
-	must(w.t, err)
+	expect.NoError(w.t, err)
 	return w.do(req).HTTP
 }
 
@@ -23,7 +24,7 @@ func (w *world) ready() int {
 func (w *world) insist(user string, n int) {
 	w.t.Helper()
 	id := fmt.Sprintf("insisted_%s_%d", user, n)
-	eventually(w.t, "event "+id+" to be taken", func() bool {
+	expect.Eventually(w.t, "event "+id+" to be taken", func() bool {
 		return w.do(w.sign(id, fmt.Sprintf(`{"type":"t","to":{"user":%q},"data":{"n":%d}}`, user, n), time.Now())).HTTP == 202
 	})
 }
@@ -33,7 +34,7 @@ func TestRedisIsAwayAndComesBack(t *testing.T) {
 	t.Parallel()
 	r := redistest.Start(t)
 	m := onRedis(t, r.URL(), r.URL(), r.URL())
-	s := m[1].connect("patient-1", "").pump()
+	s := m[1].connect("patient-1", "")
 	m[0].fireTo("patient-1", 0)
 	if f := s.want("event"); f.n() != 0 {
 		t.Fatalf("%s", f.Raw)
@@ -46,18 +47,18 @@ func TestRedisIsAwayAndComesBack(t *testing.T) {
 			t.Fatalf("%d %s", a.HTTP, a.Raw)
 		}
 		for i, w := range m {
-			eventually(t, fmt.Sprintf("/readyz of machine %d to tell", i), func() bool { return w.ready() == 503 })
+			expect.Eventually(t, fmt.Sprintf("/readyz of machine %d to tell", i), func() bool { return w.ready() == 503 })
 		}
 		s.settle() // the session is still there
 		r.Restart()
 		for i, w := range m {
-			eventually(t, fmt.Sprintf("machine %d to be well", i), func() bool { return w.ready() == 200 })
+			expect.Eventually(t, fmt.Sprintf("machine %d to be well", i), func() bool { return w.ready() == 200 })
 		}
 		m[(round+1)%3].insist("patient-1", round)
 		if f := s.want("event"); f.n() != round {
 			t.Fatalf("%s", f.Raw)
 		}
-		eventually(t, "the session to be present for all", func() bool {
+		expect.Eventually(t, "the session to be present for all", func() bool {
 			var p presenceReply
 			m[2].get("/v1/users/patient-1/presence", &p)
 			return p.Sessions == 1
@@ -70,9 +71,9 @@ func TestARedisThatHangsIsToldOfInTime(t *testing.T) {
 	t.Parallel()
 	r := redistest.Start(t)
 	m := onRedisWith(t, server.Times{RedisPatience: time.Second}, r.URL(), r.URL())
-	s := m[1].connect("patient-1", "").pump()
+	s := m[1].connect("patient-1", "")
 	r.Pause()
-	eventually(t, "/readyz to tell", func() bool { return m[0].ready() == 503 })
+	expect.Eventually(t, "/readyz to tell", func() bool { return m[0].ready() == 503 })
 	const body = `{"type":"t","to":{"user":"patient-1"},"data":{"n":7}}`
 	a := m[0].do(m[0].sign("hanging", body, time.Now()))
 	if a.HTTP != 503 || a.Code != "unavailable" || a.Header.Get("Retry-After") == "" {
@@ -80,12 +81,12 @@ func TestARedisThatHangsIsToldOfInTime(t *testing.T) {
 	}
 	s.settle()
 	r.Continue()
-	eventually(t, "the sender's retry to be taken", func() bool { return m[0].do(m[0].sign("hanging", body, time.Now())).HTTP == 202 })
+	expect.Eventually(t, "the sender's retry to be taken", func() bool { return m[0].do(m[0].sign("hanging", body, time.Now())).HTTP == 202 })
 	if f := s.want("event"); f.n() != 7 || f.Event.ID != "hanging" {
 		t.Errorf("%s", f.Raw)
 	}
 	for i, w := range m {
-		eventually(t, fmt.Sprintf("machine %d to be well", i), func() bool { return w.ready() == 200 })
+		expect.Eventually(t, fmt.Sprintf("machine %d to be well", i), func() bool { return w.ready() == 200 })
 	}
 }
 
@@ -97,8 +98,8 @@ func TestAMachineThatIsCutOffFromRedisCatchesUp(t *testing.T) {
 	r := redistest.Start(t)
 	proxy := redistest.NewProxy(t, r.Addr)
 	m := onRedisWith(t, server.Times{RedisPatience: time.Second}, r.URL(), proxy.URL(), r.URL())
-	s := m[1].connect("patient-1", "").pump()
-	other := m[2].connect("patient-1", "").pump()
+	s := m[1].connect("patient-1", "")
+	other := m[2].connect("patient-1", "")
 	n := 0
 	fire := func(w *world) {
 		a := w.fire(w.uniqueID(), fmt.Sprintf(`{"type":"t","to":{"user":"patient-1"},"data":{"n":%d}}`, n))
@@ -123,7 +124,7 @@ func TestAMachineThatIsCutOffFromRedisCatchesUp(t *testing.T) {
 			}
 		}
 		other.want("event")
-		eventually(t, "the cut-off machine to say that it is not well", func() bool { return m[1].ready() == 503 })
+		expect.Eventually(t, "the cut-off machine to say that it is not well", func() bool { return m[1].ready() == 503 })
 		proxy.Drop()
 		proxy.Mend()
 		toAll := 0
@@ -138,7 +139,7 @@ func TestAMachineThatIsCutOffFromRedisCatchesUp(t *testing.T) {
 			}
 			i++
 		}
-		eventually(t, "the machine to be well", func() bool { return m[1].ready() == 200 })
+		expect.Eventually(t, "the machine to be well", func() bool { return m[1].ready() == 200 })
 		fire(m[2])
 		if f := s.want("event"); f.n() != n-1 {
 			t.Fatalf("%s", f.Raw)
@@ -159,7 +160,7 @@ func TestAMachineThatIsKilledLosesNothing(t *testing.T) {
 	// The victim says every 3 s that it lives.
 	m := onRedisWith(t, server.Times{RedisLease: 6 * time.Second, RedisRenew: time.Second}, r.URL(), r.URL())
 	s := victim.connect("patient-1", "")
-	other := m[1].connect("patient-1", "").pump()
+	other := m[1].connect("patient-1", "")
 	var mu sync.Mutex
 	taken := map[string]bool{}
 	var load sync.WaitGroup
@@ -176,7 +177,7 @@ func TestAMachineThatIsKilledLosesNothing(t *testing.T) {
 				w := []*world{victim.world, m[0], m[1]}[i%3]
 				body := fmt.Sprintf(`{"type":"t","to":{"user":"patient-1"},"data":{"n":%d}}`, i)
 				if res, err := w.client.Do(w.sign(id, body, time.Now())); err == nil {
-					must(t, res.Body.Close())
+					expect.NoError(t, res.Body.Close())
 					if res.StatusCode == 202 {
 						mu.Lock()
 						taken[id] = true
@@ -205,7 +206,7 @@ func TestAMachineThatIsKilledLosesNothing(t *testing.T) {
 	for range 200 {
 		take(s.want("event"))
 	}
-	must(t, victim.cmd.Process.Kill())
+	expect.NoError(t, victim.cmd.Process.Kill())
 	for { // what had reached the socket still counts
 		f, err := s.read()
 		if err != nil {
@@ -213,7 +214,7 @@ func TestAMachineThatIsKilledLosesNothing(t *testing.T) {
 		}
 		take(f)
 	}
-	s = m[0].connect("patient-1", cursor).pump()
+	s = m[0].connect("patient-1", cursor)
 	for range 200 {
 		take(s.want("event"))
 	}
@@ -230,7 +231,7 @@ func TestAMachineThatIsKilledLosesNothing(t *testing.T) {
 	for range len(taken) {
 		other.want("event") // the one who stayed has them all, too
 	}
-	eventually(t, "the dead machine's session to leave presence", func() bool {
+	expect.Eventually(t, "the dead machine's session to leave presence", func() bool {
 		var p presenceReply
 		m[0].get("/v1/users/patient-1/presence", &p)
 		return p.Sessions == 2

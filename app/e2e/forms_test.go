@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 )
 
@@ -34,7 +35,7 @@ func TestAMessageToAGroupReachesItsMembersThoseAwayToo(t *testing.T) {
 		}
 	}
 	// Whoever is named by the token is a member while it lasts, also while away.
-	must(t, named.ws.Close())
+	expect.NoError(t, named.ws.Close())
 	w.sessions(2)
 	w.fire(w.nextID(), `{"type":"t","to":{"group":"ward-3"},"data":{"n":2}}`)
 	if f := w.connect("named", ""); f.hello.Pending != 2 {

@@ -14,9 +14,10 @@ import (
 	"testing"
 	"time"
 
-	"hookbridge/app/server"
-
 	proxyproto "github.com/pires/go-proxyproto"
+
+	"hookbridge/app/expect"
+	"hookbridge/app/server"
 )
 
 // What stands in front of the program, and who comes through it: origins of
@@ -36,7 +37,7 @@ func TestAppsAndTheBridgesOwnOriginMayConnect(t *testing.T) {
 			t.Errorf("a socket from %s: %v %v", origin, err, res)
 		}
 		req, err := http.NewRequest(http.MethodPost, w.base+"/v1/tickets", nil)
-		must(t, err)
+		expect.NoError(t, err)
 		req.Header = http.Header{"Origin": {origin}, "Authorization": {"Bearer " + token(t, "patient-1", time.Hour, "")}}
 		a := w.do(req)
 		if ok != (a.HTTP == http.StatusCreated && a.Header.Get("Access-Control-Allow-Origin") == origin) {
@@ -52,7 +53,7 @@ func TestPagesMaySendWhatTracingAddsToARequest(t *testing.T) {
 	w := start(t)
 	for _, path := range []string{"/v1/tickets", "/v1/stream", "/v1/poll", "/v1/acks", "/v1/users/u/sessions"} {
 		req, err := http.NewRequest(http.MethodOptions, w.base+path, nil)
-		must(t, err)
+		expect.NoError(t, err)
 		req.Header = http.Header{"Origin": {"https://app.example"}, "Access-Control-Request-Method": {"GET"},
 			"Access-Control-Request-Headers": {"authorization,baggage,cache-control,sentry-trace,traceparent,tracestate,x-requested-with"}}
 		a := w.do(req)
@@ -76,24 +77,24 @@ func TestATicketOpensAStream(t *testing.T) {
 		t.Helper()
 		var body struct{ Ticket string }
 		a := w.callAs(tok, http.MethodPost, "/v1/tickets", "")
-		must(t, json.Unmarshal([]byte(a.Raw), &body))
+		expect.NoError(t, json.Unmarshal([]byte(a.Raw), &body))
 		return body.Ticket
 	}
 	open := func(query string, header http.Header) (*http.Response, []byte) {
 		t.Helper()
 		req, err := http.NewRequest(http.MethodGet, w.base+"/v1/stream"+query, nil)
-		must(t, err)
+		expect.NoError(t, err)
 		if header != nil {
 			req.Header = header
 		}
 		res, err := http.DefaultTransport.RoundTrip(req)
-		must(t, err)
+		expect.NoError(t, err)
 		t.Cleanup(func() { res.Body.Close() })
 		if res.StatusCode == http.StatusOK {
 			return res, nil
 		}
 		b, err := io.ReadAll(res.Body)
-		must(t, err)
+		expect.NoError(t, err)
 		return res, b
 	}
 	used := ticket()
@@ -170,7 +171,7 @@ func remotes(t *testing.T, path string) (out []string) {
 	t.Helper()
 	for _, l := range auditLines(t, path) {
 		var r struct{ Remote string }
-		must(t, json.Unmarshal([]byte(l.raw), &r))
+		expect.NoError(t, json.Unmarshal([]byte(l.raw), &r))
 		if r.Remote != "" {
 			out = append(out, r.Remote)
 		}
@@ -185,7 +186,7 @@ func TestAcksOfOneIPv6NetworkShareItsRate(t *testing.T) {
 	passed := 0
 	for i := range 20 {
 		req, err := http.NewRequest(http.MethodPost, w.base+"/v1/acks", strings.NewReader(`{"cursor":"x"}`))
-		must(t, err)
+		expect.NoError(t, err)
 		req.Header = http.Header{"Authorization": {"Bearer " + good}, "Content-Type": {"application/json"},
 			"X-Forwarded-For": {fmt.Sprintf("2001:db8::%d", i+1)}}
 		if a := w.do(req); a.HTTP != http.StatusTooManyRequests {
@@ -217,7 +218,7 @@ func TestNobodyCanForgeAnAddressBehindAProxy(t *testing.T) {
 				{[]string{"203.0.113.3, unknown"}, 401}, {[]string{"203.0.113.4, nobody"}, 429}, {nil, 429},
 			} {
 				req, err := http.NewRequest(http.MethodGet, w.base+"/v1/poll?waitMs=0", nil)
-				must(t, err)
+				expect.NoError(t, err)
 				req.Header["X-Forwarded-For"] = c.lines
 				if a := w.do(req); a.HTTP != c.status {
 					t.Errorf("%d: %q: %d %s", i, c.lines, a.HTTP, a.Raw)
@@ -236,7 +237,7 @@ func TestOtherHeadersNameTheClientToo(t *testing.T) {
 		audit := filepath.Join(t.TempDir(), "audit")
 		w := start(t, func(s *server.Settings) { s.ClientIPHeader, s.Audit = header, audit })
 		req, err := http.NewRequest(http.MethodGet, w.base+"/v1/poll", nil)
-		must(t, err)
+		expect.NoError(t, err)
 		req.Header.Set(header, value)
 		req.Header.Set("X-Forwarded-For", "203.0.113.10")
 		w.do(req)
@@ -252,8 +253,8 @@ func TestEverythingIsServedUnderThePrefix(t *testing.T) {
 	for _, path := range []string{"/livez", "/readyz", "/metrics"} {
 		for _, p := range []string{path, prefix + path} {
 			res, err := http.Get(w.base + p)
-			must(t, err)
-			must(t, res.Body.Close())
+			expect.NoError(t, err)
+			expect.NoError(t, res.Body.Close())
 			if res.StatusCode != http.StatusOK {
 				t.Errorf("%s: %d", p, res.StatusCode)
 			}
@@ -300,8 +301,8 @@ func TestMetricsHaveAListenerOfTheirOwn(t *testing.T) {
 	}
 	for _, path := range []string{"/", "/ws", "/v1/poll", "/readyz"} {
 		res, err := http.Get(w.base + path)
-		must(t, err)
-		must(t, res.Body.Close())
+		expect.NoError(t, err)
+		expect.NoError(t, res.Body.Close())
 		if res.StatusCode != http.StatusNotFound {
 			t.Errorf("%s on the listener of metrics: %d", path, res.StatusCode)
 		}
@@ -310,7 +311,7 @@ func TestMetricsHaveAListenerOfTheirOwn(t *testing.T) {
 	w.connect("patient-1", "")
 	w.stop()
 	if conn, err := net.Dial("tcp", w.p.MetricsAddr()); err == nil {
-		must(t, conn.Close())
+		expect.NoError(t, conn.Close())
 		t.Error("it is still open after the stop")
 	}
 }
@@ -335,13 +336,13 @@ func TestTheProxyProtocolNamesTheClient(t *testing.T) {
 	get := func(w *world, tr *http.Transport) int {
 		t.Helper()
 		req, err := http.NewRequest(http.MethodGet, w.base+"/v1/poll?waitMs=0", nil)
-		must(t, err)
+		expect.NoError(t, err)
 		req.Header.Set("X-Forwarded-For", "203.0.113.9") // the client's own words
 		res, err := tr.RoundTrip(req)
 		if err != nil {
 			return 0
 		}
-		must(t, res.Body.Close())
+		expect.NoError(t, res.Body.Close())
 		return res.StatusCode
 	}
 	audit := filepath.Join(t.TempDir(), "audit")
@@ -396,21 +397,21 @@ func TestTheProxyProtocolNamesTheClient(t *testing.T) {
 
 	// A session lives on such a connection as on any other.
 	conn, err := net.Dial("tcp", w.p.Addr())
-	must(t, err)
+	expect.NoError(t, err)
 	defer conn.Close()
-	must(t, conn.SetDeadline(time.Now().Add(patience)))
+	expect.NoError(t, conn.SetDeadline(time.Now().Add(expect.Patience)))
 	_, err = proxyproto.HeaderProxyFromAddrs(2, &net.TCPAddr{IP: net.IPv4(198, 51, 100, 1), Port: 4711}, conn.RemoteAddr()).WriteTo(conn)
-	must(t, err)
+	expect.NoError(t, err)
 	_, err = io.WriteString(conn, upgradeRequest(w.p.Addr()))
-	must(t, err)
+	expect.NoError(t, err)
 	raw := &rawSocket{t, conn, bufio.NewReader(conn)}
 	res, err := http.ReadResponse(raw.in, nil)
-	must(t, err)
+	expect.NoError(t, err)
 	if res.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("%d", res.StatusCode)
 	}
 	_, err = conn.Write(final(opText, `{"type":"connect","token":"`+token(t, "patient-1", time.Hour, "")+`"}`))
-	must(t, err)
+	expect.NoError(t, err)
 	if _, payload := raw.frame(); !strings.Contains(string(payload), `"connected"`) {
 		t.Fatalf("%s", payload)
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/fasthttp/websocket"
+
+	"hookbridge/app/expect"
 )
 
 // The places where one state hands over to the next. Each test provokes the
@@ -50,7 +52,7 @@ func TestClientsThatConnectWhileTheMachineDrainsAllEnd(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "sessions come and go", func() bool { return connected.Load() > 20 })
+	expect.Eventually(t, "sessions come and go", func() bool { return connected.Load() > 20 })
 	if err := w.p.Drain(context.Background()); err != nil {
 		t.Errorf("drain: %v", err)
 	}
@@ -71,7 +73,7 @@ func TestARefreshAtTheMomentOfExpiryEitherHoldsOrEndsTheSession(t *testing.T) {
 		user := fmt.Sprintf("patient-%d", i)
 		s := w.connectAs(token(t, user, 2*time.Second, ""), "")
 		expires, err := time.Parse(time.RFC3339, s.hello.ExpiresAt)
-		must(t, err)
+		expect.NoError(t, err)
 		wg.Go(func() {
 			// All around the moment: from 20 ms before to 20 ms after.
 			<-time.After(time.Until(expires) + time.Duration(i-20)*time.Millisecond)
@@ -116,7 +118,7 @@ func TestTheLastSessionOutLeavesNothingBehind(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := start(t)
-	stays := w.connect("patient-1", "").pump()
+	stays := w.connect("patient-1", "")
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	for range 4 {
@@ -128,7 +130,7 @@ func TestTheLastSessionOutLeavesNothingBehind(t *testing.T) {
 				default:
 				}
 				s := w.connect("patient-1", "")
-				must(t, s.ws.Close())
+				expect.NoError(t, s.ws.Close())
 			}
 		})
 	}

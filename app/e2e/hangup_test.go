@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 	"hookbridge/app/store/redis/redistest"
 )
@@ -51,11 +52,11 @@ func TestACallerWhoHangsUpIsLetGo(t *testing.T) {
 				conn := w.raw(sent)
 				w.sessions(1)
 				if reset {
-					must(t, conn.(*net.TCPConn).SetLinger(0))
+					expect.NoError(t, conn.(*net.TCPConn).SetLinger(0))
 				}
-				must(t, conn.Close())
+				expect.NoError(t, conn.Close())
 				w.sessions(0)
-				eventually(t, name+" has left presence", func() bool {
+				expect.Eventually(t, name+" has left presence", func() bool {
 					var p struct{ Online bool }
 					other.get("/v1/users/patient-1/presence", &p)
 					return !p.Online
@@ -66,15 +67,15 @@ func TestACallerWhoHangsUpIsLetGo(t *testing.T) {
 			}
 		}
 		// Who waits for an event's ack.
-		s := w.connect("patient-2", "").pump()
+		s := w.connect("patient-2", "")
 		req := w.sign(w.uniqueID(), `{"type":"t","to":{"user":"patient-2"}}`, time.Now())
 		var b strings.Builder
-		must(t, waiting(req, "acked", "30s").Write(&b))
+		expect.NoError(t, waiting(req, "acked", "30s").Write(&b))
 		conn := w.raw(b.String())
 		s.want("event")
 		open := w.metric("hookbridge_connections")
-		must(t, conn.Close())
-		eventually(t, "the wait has ended", func() bool { return w.metric("hookbridge_connections") < open })
+		expect.NoError(t, conn.Close())
+		expect.Eventually(t, "the wait has ended", func() bool { return w.metric("hookbridge_connections") < open })
 	})
 }
 
@@ -86,14 +87,14 @@ func TestWhatIsSentBehindAPollIsAnsweredAfterIt(t *testing.T) {
 	conn := w.raw(bearerGet("/v1/poll?waitMs=30000", tok))
 	w.sessions(1)
 	_, err := io.WriteString(conn, strings.Repeat(bearerGet("/livez", "x"), more))
-	must(t, err)
+	expect.NoError(t, err)
 	w.fireTo("patient-1", 1)
 	r := bufio.NewReader(conn)
 	for i := range 1 + more {
 		res, err := http.ReadResponse(r, nil)
-		must(t, err)
+		expect.NoError(t, err)
 		body, err := io.ReadAll(res.Body)
-		must(t, err)
+		expect.NoError(t, err)
 		if res.StatusCode != 200 || (i == 0) != strings.Contains(string(body), `"frames":[{`) {
 			t.Fatalf("%d: %d %s", i, res.StatusCode, body)
 		}
@@ -115,9 +116,9 @@ func TestAPollBehindWhichMuchIsSentIsAnsweredAtOnce(t *testing.T) {
 	r := bufio.NewReader(conn)
 	for i := range 1 + more {
 		res, err := http.ReadResponse(r, nil)
-		must(t, err)
+		expect.NoError(t, err)
 		body, err := io.ReadAll(res.Body)
-		must(t, err)
+		expect.NoError(t, err)
 		if res.StatusCode != 200 || (i == 0) != strings.Contains(string(body), `"frames":[]`) {
 			t.Fatalf("%d: %d %s", i, res.StatusCode, body)
 		}
@@ -137,7 +138,7 @@ func TestHeldPollsMakeRoomAndNeverTakeAPlace(t *testing.T) {
 		held := func(on *world) <-chan pollReply {
 			before := on.metric("hookbridge_sessions")
 			answer := begin(on)
-			eventually(t, "the poll is held", func() bool { return on.metric("hookbridge_sessions") > before })
+			expect.Eventually(t, "the poll is held", func() bool { return on.metric("hookbridge_sessions") > before })
 			return answer
 		}
 		empty := func(who string, answer <-chan pollReply) {
@@ -147,18 +148,18 @@ func TestHeldPollsMakeRoomAndNeverTakeAPlace(t *testing.T) {
 				if len(p.Frames) != 0 || p.Cursor == "" {
 					t.Errorf("%s: %+v", who, p)
 				}
-			case <-time.After(patience):
+			case <-time.After(expect.Patience):
 				t.Fatalf("%s was not answered", who)
 			}
 		}
-		socket := w.connect("patient-1", "").pump()
+		socket := w.connect("patient-1", "")
 		first, second := held(other), held(w)
 		third := begin(other) // a fourth session of three
 		empty("the oldest poll", first)
 		stream := other.stream(tok, "", "")
 		stream.want("connected")
 		empty("the oldest poll, for a stream", second)
-		another := w.connect("patient-1", "").pump()
+		another := w.connect("patient-1", "")
 		empty("the last poll, for a socket", third)
 		// All places are taken by those that stay: a poll is answered at once.
 		for range 3 {
@@ -187,7 +188,7 @@ func TestThoseWhoWaitHoldNoPlaceOfTheirSender(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := start(t, func(s *server.Settings) { s.MaxUnauthenticated = 5000 })
-	s := w.connect("patient-1", "").pump()
+	s := w.connect("patient-1", "")
 	const waiters = 300 // more than a sender may have under way
 	answered := make(chan error, waiters)
 	for i := range waiters {

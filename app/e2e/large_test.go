@@ -33,7 +33,7 @@ func testLargestEvents(t *testing.T, w *world) {
 		return json.Unmarshal(event, &e) == nil && e.Data == data
 	}
 	tok := token(t, "patient-1", time.Hour, "")
-	socket := w.connectAs(tok, "").pump()
+	socket := w.connectAs(tok, "")
 	stream := w.stream(tok, "", "")
 	stream.want("connected")
 	plain := w.plain(tok)

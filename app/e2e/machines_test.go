@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 	"hookbridge/app/store/redis/redistest"
 )
@@ -91,8 +92,8 @@ func TestReceiptsAndWaitsSpanMachines(t *testing.T) {
 	t.Parallel()
 	_, m := three(t)
 	m[1].acking("acks")
-	m[2].connect("listens", "").pump()
-	m[1].connect("both", "").pump()
+	m[2].connect("listens", "")
+	m[1].connect("both", "")
 	m[2].acking("both")
 	for i, c := range []struct{ to, level, status string }{
 		{`{"user":"acks"}`, "acked", "acked"}, {`{"user":"listens"}`, "received", "received"}, {`{"user":"both"}`, "acked", "acked"},
@@ -150,7 +151,7 @@ func TestOperatorsReachSessionsOnAnyMachine(t *testing.T) {
 		t.Errorf("revoked with %d", code)
 	}
 	late, _, err := m[2].dial(nil, "", "bridge.v1.json")
-	must(t, err)
+	expect.NoError(t, err)
 	late.send(map[string]string{"type": "connect", "token": tok})
 	if code := late.closed(); code != 4403 {
 		t.Errorf("a revoked token elsewhere: closed with %d", code)
@@ -162,9 +163,9 @@ func TestOperatorsReachSessionsOnAnyMachine(t *testing.T) {
 	// A ticket of one machine opens a session on another.
 	ticket := m[0].callAs(token(t, "patient-3", time.Hour, ""), "POST", "/v1/tickets", "")
 	var issued struct{ Ticket string }
-	must(t, json.Unmarshal([]byte(ticket.Raw), &issued))
+	expect.NoError(t, json.Unmarshal([]byte(ticket.Raw), &issued))
 	s, _, err := m[1].dial(nil, "?ticket="+issued.Ticket, "bridge.v1.json")
-	must(t, err)
+	expect.NoError(t, err)
 	s.send(map[string]string{"type": "connect"})
 	if f := s.want("connected"); f.User != "patient-3" {
 		t.Errorf("%s", f.Raw)
@@ -231,7 +232,7 @@ func TestASessionThatMovesBetweenMachinesUnderLoadMissesNothing(t *testing.T) {
 			}
 			seen[f.Event.ID] = true
 		}
-		must(t, s.ws.Close())
+		expect.NoError(t, s.ws.Close())
 		s = m[hop%3].connect("patient-1", cursor)
 	}
 	load.Wait()

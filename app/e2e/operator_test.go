@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/auth"
 )
 
@@ -92,8 +93,8 @@ func TestPresenceTellsOneManyAndByHeadAlone(t *testing.T) {
 		many.Users[0].Online || many.Users[0].User != "nobody" || many.Users[1].Sessions != 2 {
 		t.Errorf("many: %d %s", a.HTTP, a.Raw)
 	}
-	must(t, s.ws.Close())
-	eventually(t, "one session less", func() bool { w.get(path, &p); return p.Sessions == 1 })
+	expect.NoError(t, s.ws.Close())
+	expect.Eventually(t, "one session less", func() bool { w.get(path, &p); return p.Sessions == 1 })
 }
 
 func TestASessionListNamesEachSessionAndOneOrAllAreEndedWith4403(t *testing.T) {
@@ -157,7 +158,7 @@ func TestARevocationEndsLiveSessionsRefusesLaterOnesAndSurvivesARestart(t *testi
 	for round := range 2 {
 		for name, tok := range map[string]string{"issued before": old, "by its jti": byID} {
 			s, _, err := w.dial(nil, "", "bridge.v1.json")
-			must(t, err)
+			expect.NoError(t, err)
 			s.send(map[string]string{"type": "connect", "token": tok})
 			if code := s.closed(); code != 4403 {
 				t.Errorf("round %d: %s: closed with %d", round, name, code)
@@ -193,7 +194,7 @@ func TestAnEventsFateIsToldForEachRecipientAndSession(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := start(t)
-	s := w.connect("patient-1", "").pump()
+	s := w.connect("patient-1", "")
 	id := w.nextID()
 	sent := w.fire(id+"", `{"type":"test.event","to":{"users":["patient-1","patient-2"]},"data":{}}`)
 	f := s.want("event")
@@ -231,7 +232,7 @@ func TestAnEventsFateIsToldForEachRecipientAndSession(t *testing.T) {
 	if r = e.Recipients[0]; r.Status != "acked" || r.Sessions[0].AckedAt == "" || r.Sessions[0].SeenAt == "" {
 		t.Errorf("acked and seen: %+v", r)
 	}
-	must(t, s.ws.Close()) // its trail outlives it
+	expect.NoError(t, s.ws.Close()) // its trail outlives it
 	w.sessions(0)
 	get()
 	if r = e.Recipients[0]; r.Status != "acked" || len(r.Sessions) != 1 || r.Sessions[0].SentAt == "" || r.Sessions[0].AckedAt == "" {
@@ -289,7 +290,7 @@ func TestARecalledEventIsGoneFromMailboxesAndSessionsThatHadItAreTold(t *testing
 	// One to all, and one that resumes after it had it.
 	all := w.fire(w.nextID(), `{"type":"t","to":{"all":true},"data":{"n":4}}`)
 	f := had.want("event")
-	must(t, had.ws.Close())
+	expect.NoError(t, had.ws.Close())
 	back := w.connect("patient-1", f.Cursor)
 	w.done(http.MethodDelete, "/v1/events/"+all.ID, "")
 	if f := back.want("recalled"); f.ID != all.ID {
@@ -301,9 +302,9 @@ func TestARecalledEventIsGoneFromMailboxesAndSessionsThatHadItAreTold(t *testing
 func ward(t testing.TB, id string, groups ...string) string {
 	t.Helper()
 	rights, err := json.Marshal(map[string][]string{"groups": groups})
-	must(t, err)
+	expect.NoError(t, err)
 	s, err := auth.SignToken(testJWTSecret, auth.Claims{User: "patient-1", ID: id, IssuedAt: time.Now(), Expires: time.Now().Add(time.Hour), Rights: rights})
-	must(t, err)
+	expect.NoError(t, err)
 	return s
 }
 
@@ -489,7 +490,7 @@ func TestBadOperatorRequestsAreRefusedWithTheLimitNamed(t *testing.T) {
 		}
 	}
 	req, err := http.NewRequest("POST", w.base+"/v1/presence", strings.NewReader(`{"users":["u"]}`))
-	must(t, err)
+	expect.NoError(t, err)
 	req.Header.Set("Authorization", "Bearer "+token(t, "operator", time.Hour, allAreas))
 	if a := w.do(req); a.HTTP != 415 || a.Code != "unsupported_media_type" {
 		t.Errorf("no media type: %d %s", a.HTTP, a.Raw)

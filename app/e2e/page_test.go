@@ -9,6 +9,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/wire"
 	"hookbridge/handlers/web/webtest"
 )
@@ -17,7 +18,7 @@ import (
 func dev(t *testing.T) string {
 	t.Helper()
 	p := launch(t, nil, "dev", "--listen", "127.0.0.1:0", "--data-dir", filepath.Join(t.TempDir(), "data"))
-	eventually(t, "the greeting", func() bool { return strings.Contains(p.out.String(), "Stop with Ctrl-C") })
+	expect.Eventually(t, "the greeting", func() bool { return strings.Contains(p.out.String(), "Stop with Ctrl-C") })
 	return regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(p.out.String())
 }
 
@@ -154,12 +155,12 @@ func TestTheSnippetsOfTheReadmeRunInABrowser(t *testing.T) {
 	if ran != 2 {
 		t.Fatalf("%d snippets were found", ran)
 	}
-	eventually(t, "both are connected", func() bool {
+	expect.Eventually(t, "both are connected", func() bool {
 		return p.Eval(`fetch("/metrics").then((r) => r.text()).then((s) => s.includes("hookbridge_sessions 2"))`) == true
 	})
 	p.Eval(`fetch("/demo/patients", {method: "POST", body: '{"doctor":"doctor-7","patient":"patient-42"}'}).then((r) => r.status)`)
-	eventually(t, "the ten lines show it", func() bool { return p.Eval(`document.title`) == "doctor-7 added you" })
-	eventually(t, "the plain one too", func() bool {
+	expect.Eventually(t, "the ten lines show it", func() bool { return p.Eval(`document.title`) == "doctor-7 added you" })
+	expect.Eventually(t, "the plain one too", func() bool {
 		return p.Eval(`window.heard.length && window.heard[0].data.message`) == "doctor-7 added you"
 	})
 }

@@ -17,14 +17,16 @@ import (
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"golang.org/x/sys/unix"
+
+	"hookbridge/app/expect"
 )
 
 // process is the program in a process of its own.
 type process struct {
 	*world
 	cmd    *exec.Cmd
-	out    *syncBuffer
-	errs   *syncBuffer
+	out    *expect.Output
+	errs   *expect.Output
 	exited chan error    // how it ended, once
 	ended  chan struct{} // closed when it has
 }
@@ -53,7 +55,7 @@ func launch(t testing.TB, env []string, args ...string) *process {
 
 func launchCommand(t testing.TB, cmd *exec.Cmd) *process {
 	t.Helper()
-	p := &process{cmd: cmd, out: &syncBuffer{}, errs: &syncBuffer{}, exited: make(chan error, 1), ended: make(chan struct{})}
+	p := &process{cmd: cmd, out: &expect.Output{}, errs: &expect.Output{}, exited: make(chan error, 1), ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.out, p.errs
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -86,7 +88,7 @@ func serveIn(t testing.TB, dir string, cmd *exec.Cmd, env ...string) *process {
 		"BRIDGE_WEBHOOK_SECRETS=" + testWebhookSecret, "BRIDGE_JWT_SECRET=" + testJWTSecret,
 	}, env...)))
 	var address string
-	eventually(t, "the program listens", func() bool {
+	expect.Eventually(t, "the program listens", func() bool {
 		select {
 		case err := <-p.exited:
 			t.Fatalf("it ended: %v\n%s", err, p.errs)
@@ -101,7 +103,7 @@ func serveIn(t testing.TB, dir string, cmd *exec.Cmd, env ...string) *process {
 		}
 		return address != ""
 	})
-	p.world = &world{t: t, sent: new(atomic.Int64), base: "http://" + address, client: &http.Client{Timeout: 2 * patience,
+	p.world = &world{t: t, sent: new(atomic.Int64), base: "http://" + address, client: &http.Client{Timeout: expect.Patience,
 		Transport: &http.Transport{MaxIdleConnsPerHost: 100}}, logs: p.errs, stopped: true}
 	var err error
 	if p.signer, err = standardwebhooks.NewWebhook(testWebhookSecret); err != nil {
@@ -115,7 +117,7 @@ func (p *process) wait(t testing.TB) error {
 	select {
 	case err := <-p.exited:
 		return err
-	case <-time.After(2 * patience):
+	case <-time.After(expect.Patience):
 		t.Fatal("the program does not end")
 		return nil
 	}
@@ -141,7 +143,7 @@ func TestWhatWasAnsweredWith202SurvivesKill9(t *testing.T) {
 				if err != nil {
 					return // killed
 				}
-				must(t, res.Body.Close())
+				expect.NoError(t, res.Body.Close())
 				if res.StatusCode == http.StatusAccepted {
 					mu.Lock()
 					accepted[user] = append(accepted[user], sender*100_000+i)
@@ -153,7 +155,7 @@ func TestWhatWasAnsweredWith202SurvivesKill9(t *testing.T) {
 	for range 200 { // in mid-load
 		listener.want("event")
 	}
-	must(t, p.cmd.Process.Kill())
+	expect.NoError(t, p.cmd.Process.Kill())
 	wg.Wait()
 	_ = p.wait(t) // "signal: killed"
 	p = serve(t, dir)
@@ -181,7 +183,7 @@ func TestWhatWasAnsweredWith202SurvivesKill9(t *testing.T) {
 		t.Fatalf("only %d events were accepted before the kill", total)
 	}
 	t.Logf("%d events were answered with 202 before the kill; all are there", total)
-	must(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	expect.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 	if err := p.wait(t); err != nil {
 		t.Errorf("exit after SIGTERM: %v\n%s", err, p.errs)
 	}
@@ -196,7 +198,7 @@ func TestSIGTERMAndSIGINTDrainAndExitWithZero(t *testing.T) {
 		plain := p.plain(token(t, "patient-2", time.Hour, ""))
 		p.sessions(2)
 		p.fireTo("patient-1", 1)
-		must(t, p.cmd.Process.Signal(sig))
+		expect.NoError(t, p.cmd.Process.Signal(sig))
 		s.want("event") // what was queued comes before the end
 		if f := s.want("reconnect"); f.AfterMs == nil || *f.AfterMs < 0 || *f.AfterMs > 5000 || f.Reason != "draining" {
 			t.Errorf("%s", f.Raw)
@@ -244,17 +246,17 @@ func TestAFullDiskIs503AndSessionsStayUntilSpaceReturns(t *testing.T) {
 	}
 	ready := func() int {
 		req, err := http.NewRequest(http.MethodGet, p.base+"/readyz", nil)
-		must(t, err)
+		expect.NoError(t, err)
 		return p.do(req).HTTP
 	}
-	eventually(t, "/readyz tells the truth", func() bool { return ready() == 503 })
+	expect.Eventually(t, "/readyz tells the truth", func() bool { return ready() == 503 })
 	s.settle() // the session stays
 	limit(unix.RLIM_INFINITY)
-	eventually(t, "it recovers by itself", func() bool { return p.do(p.sign("full", body, time.Now())).HTTP == 202 })
+	expect.Eventually(t, "it recovers by itself", func() bool { return p.do(p.sign("full", body, time.Now())).HTTP == 202 })
 	if f := s.want("event"); f.n() != 1 {
 		t.Errorf("%s", f.Raw)
 	}
-	eventually(t, "/readyz recovers", func() bool { return ready() == 200 })
+	expect.Eventually(t, "/readyz recovers", func() bool { return ready() == 200 })
 	if f := p.connect("patient-1", cursor).want("event"); f.n() != 1 {
 		t.Errorf("%s", f.Raw)
 	}

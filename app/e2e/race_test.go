@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 )
 
@@ -16,7 +17,7 @@ func TestARecallThatMeetsTheDeliveryIsToldToThoseWhoHadTheEventAndToNobodyElse(t
 	heavy(t)
 	t.Parallel()
 	w := start(t, func(s *server.Settings) { s.SessionsByUser = 100 })
-	live := w.connect("patient-1", "").pump()
+	live := w.connect("patient-1", "")
 	const rounds = 60
 	var joined []*session
 	for round := range rounds {
@@ -28,7 +29,7 @@ func TestARecallThatMeetsTheDeliveryIsToldToThoseWhoHadTheEventAndToNobodyElse(t
 			for w.call(http.MethodDelete, "/v1/events/"+id, "").HTTP != 204 { // not stored yet
 			}
 		})
-		wg.Go(func() { late = w.connect("patient-1", "").pump() })
+		wg.Go(func() { late = w.connect("patient-1", "") })
 		wg.Wait()
 		joined = append(joined, late)
 	}
@@ -56,7 +57,7 @@ func TestARecallThatMeetsTheDeliveryIsToldToThoseWhoHadTheEventAndToNobodyElse(t
 		if len(had) > 0 {
 			t.Fatalf("session %d was not told of %v", i, had)
 		}
-		must(t, s.ws.Close())
+		expect.NoError(t, s.ws.Close())
 	}
 }
 
@@ -76,7 +77,7 @@ func TestARevocationThatMeetsAConnectLeavesNoSessionBehind(t *testing.T) {
 		}
 		refreshed := w.connectAs(other, "")
 		s, _, err := w.dial(nil, "", "bridge.v1.json")
-		must(t, err)
+		expect.NoError(t, err)
 		var wg sync.WaitGroup
 		wg.Go(func() { w.done(http.MethodPost, "/v1/users/"+user+"/revocations", body) })
 		wg.Go(func() { s.send(map[string]string{"type": "connect", "token": tok}) })
@@ -99,15 +100,15 @@ func TestSessionsThatComeAtOnceNeverStayMoreThanTheLimit(t *testing.T) {
 		all := make([]*session, 6)
 		for i := range all {
 			s, _, err := w.dial(nil, "", "bridge.v1.json")
-			must(t, err)
+			expect.NoError(t, err)
 			all[i] = s.pump()
 			wg.Go(func() { s.send(map[string]string{"type": "connect", "token": token(t, "patient-1", time.Hour, "")}) })
 		}
 		wg.Wait()
 		var p presenceReply
-		eventually(t, "the limit", func() bool { w.get("/v1/users/patient-1/presence", &p); return p.Sessions == 2 })
+		expect.Eventually(t, "the limit", func() bool { w.get("/v1/users/patient-1/presence", &p); return p.Sessions == 2 })
 		for _, s := range all {
-			must(t, s.ws.Close())
+			expect.NoError(t, s.ws.Close())
 		}
 		w.sessions(0)
 	}

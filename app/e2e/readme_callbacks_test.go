@@ -12,6 +12,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
+	"hookbridge/app/expect"
 	"hookbridge/handlers/web/webtest"
 )
 
@@ -40,20 +41,20 @@ func TestTheReadmesBackendsHearAndAnswer(t *testing.T) {
 	for lang, run := range map[string]func(t *testing.T, dir, code string) *exec.Cmd{
 		"js": func(t *testing.T, dir, code string) *exec.Cmd {
 			webtest.LinkModules(t, dir)
-			must(t, os.WriteFile(filepath.Join(dir, "backend.mjs"), []byte(code), 0o600))
+			expect.NoError(t, os.WriteFile(filepath.Join(dir, "backend.mjs"), []byte(code), 0o600))
 			return exec.Command("node", filepath.Join(dir, "backend.mjs"))
 		},
 		"python": func(t *testing.T, _, code string) *exec.Cmd {
 			// The official library of Python is a folder of the module that holds the one of Go.
 			out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/standard-webhooks/standard-webhooks/libraries").Output()
-			must(t, err)
+			expect.NoError(t, err)
 			cmd := exec.Command("python3", "-c", code)
 			cmd.Env = []string{"PYTHONPATH=" + filepath.Join(strings.TrimSpace(string(out)), "python"), "PYTHONDONTWRITEBYTECODE=1"}
 			return cmd
 		},
 		"go": func(t *testing.T, dir, code string) *exec.Cmd {
 			file, program := filepath.Join(dir, "backend.go"), filepath.Join(dir, "backend")
-			must(t, os.WriteFile(file, []byte(code), 0o600))
+			expect.NoError(t, os.WriteFile(file, []byte(code), 0o600))
 			if out, err := exec.Command("go", "build", "-o", program, file).CombinedOutput(); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
@@ -63,25 +64,25 @@ func TestTheReadmesBackendsHearAndAnswer(t *testing.T) {
 		t.Run(lang, func(t *testing.T) {
 			dir := t.TempDir()
 			ln, err := net.Listen("tcp", "127.0.0.1:0")
-			must(t, err)
+			expect.NoError(t, err)
 			_, port, err := net.SplitHostPort(ln.Addr().String())
-			must(t, err)
-			must(t, ln.Close())
+			expect.NoError(t, err)
+			expect.NoError(t, ln.Close())
 			args := append(strings.Fields(strings.ReplaceAll(forward, "9000", port)), "--listen", "127.0.0.1:0", "--data-dir", filepath.Join(dir, "data"))
 			bridge := launch(t, nil, args...)
-			eventually(t, "the greeting", func() bool { return strings.Contains(bridge.out.String(), "Stop with Ctrl-C") })
+			expect.Eventually(t, "the greeting", func() bool { return strings.Contains(bridge.out.String(), "Stop with Ctrl-C") })
 			base := regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(bridge.out.String())
 			shell := exec.Command("bash", "-euo", "pipefail", "-c", secret+`printf %s "$CALLBACK_SECRET"`)
 			shell.Dir = dir
 			key, err := shell.Output()
-			must(t, err)
+			expect.NoError(t, err)
 
 			cmd := run(t, dir, strings.ReplaceAll(backends[lang], "9000", port))
 			cmd.Env = append(append(os.Environ(), cmd.Env...), "CALLBACK_SECRET="+string(key))
 			backend := launchCommand(t, cmd)
 			forged := func() (status int) {
 				req, err := http.NewRequest(http.MethodPost, "http://127.0.0.1:"+port, strings.NewReader(`{"type":"forged","data":{}}`))
-				must(t, err)
+				expect.NoError(t, err)
 				req.Header.Set("webhook-id", "cb_1")
 				req.Header.Set("webhook-timestamp", "1")
 				req.Header.Set("webhook-signature", "v1,c2lnbmF0dXJl")
@@ -89,10 +90,10 @@ func TestTheReadmesBackendsHearAndAnswer(t *testing.T) {
 				if err != nil {
 					return 0 // it does not listen yet
 				}
-				must(t, res.Body.Close())
+				expect.NoError(t, res.Body.Close())
 				return res.StatusCode
 			}
-			eventually(t, "what is forged is refused", func() bool { return forged() == http.StatusUnauthorized })
+			expect.Eventually(t, "what is forged is refused", func() bool { return forged() == http.StatusUnauthorized })
 
 			p := webtest.New(t)
 			webtest.Do(p, chromedp.Navigate(base+"/livez"))
@@ -110,7 +111,7 @@ func TestTheReadmesBackendsHearAndAnswer(t *testing.T) {
 				t.Errorf("the page was answered %v", got)
 			}
 			for _, heard := range []string{`cb_\w+ message\.sent \{.*"visit":\s?7`, `req_\w+ request \{.*"slots\.list"`} {
-				eventually(t, "it hears "+heard, func() bool { return regexp.MustCompile(heard).MatchString(backend.out.String()) })
+				expect.Eventually(t, "it hears "+heard, func() bool { return regexp.MustCompile(heard).MatchString(backend.out.String()) })
 			}
 			if said := backend.out.String(); strings.Contains(said, "forged") {
 				t.Errorf("it heard %s", said)

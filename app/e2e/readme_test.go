@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"hookbridge/app/expect"
 )
 
 // block is a fenced piece of README.md.
@@ -17,7 +19,7 @@ type block struct{ lang, text string }
 func readmeBlocks(t *testing.T) []block {
 	t.Helper()
 	b, err := os.ReadFile("../../README.md")
-	must(t, err)
+	expect.NoError(t, err)
 	var out []block
 	for _, m := range regexp.MustCompile("(?s)```(\\w+)\n(.*?)```").FindAllStringSubmatch(string(b), -1) {
 		out = append(out, block{m[1], m[2]})
@@ -33,7 +35,7 @@ func TestEveryCommandOfTheReadmeDoesWhatItSays(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	p := launch(t, nil, "dev", "--listen", "127.0.0.1:0", "--data-dir", filepath.Join(dir, "data"))
-	eventually(t, "the greeting", func() bool { return strings.Contains(p.out.String(), "Stop with Ctrl-C") })
+	expect.Eventually(t, "the greeting", func() bool { return strings.Contains(p.out.String(), "Stop with Ctrl-C") })
 	base := regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(p.out.String())
 	address := strings.TrimPrefix(base, "http://")
 	p.world = &world{t: t, sent: new(atomic.Int64), base: base, client: &http.Client{}, logs: p.errs, stopped: true}
@@ -75,12 +77,12 @@ func TestEveryCommandOfTheReadmeDoesWhatItSays(t *testing.T) {
 			}
 		case b.lang == "sh" && strings.Contains(b.text, "--wait acked"):
 			l := launch(t, []string{"BRIDGE_URL=" + base, "BRIDGE_DATA_DIR=" + filepath.Join(dir, "data")}, "listen", "--user", "patient-42")
-			eventually(t, "listen is connected", func() bool { return strings.Contains(l.errs.String(), "onnected") })
+			expect.Eventually(t, "listen is connected", func() bool { return strings.Contains(l.errs.String(), "onnected") })
 			if out := shell("send", b.text, "", "bash", "-euo", "pipefail", "-c"); !strings.Contains(out, `"status":"acked"`) {
 				t.Errorf("send --wait: %s", out)
 			}
 			arrived("9:30")
-			must(t, l.cmd.Process.Signal(os.Interrupt))
+			expect.NoError(t, l.cmd.Process.Signal(os.Interrupt))
 			if err := l.wait(t); err != nil {
 				t.Errorf("listen ended with %v: %s", err, l.errs)
 			}
@@ -104,11 +106,11 @@ func TestEveryCommandOfTheReadmeDoesWhatItSays(t *testing.T) {
 			arrived("from curl")
 		case b.lang == "sh" && strings.Contains(b.text, "listen"):
 			l := launch(t, []string{"BRIDGE_URL=" + base, "BRIDGE_DATA_DIR=" + filepath.Join(dir, "data")}, strings.Fields(strings.TrimPrefix(b.text, "go run ./app"))...)
-			eventually(t, "listen is connected", func() bool { return strings.Contains(l.errs.String(), "onnected") })
+			expect.Eventually(t, "listen is connected", func() bool { return strings.Contains(l.errs.String(), "onnected") })
 			shell("send", `go run ./app send --to patient-42 --data '{"message":"heard"}'`, "", "bash", "-c")
 			arrived("heard")
-			eventually(t, "listen prints it", func() bool { return strings.Contains(l.out.String(), "heard") })
-			must(t, l.cmd.Process.Signal(os.Interrupt))
+			expect.Eventually(t, "listen prints it", func() bool { return strings.Contains(l.out.String(), "heard") })
+			expect.NoError(t, l.cmd.Process.Signal(os.Interrupt))
 			if err := l.wait(t); err != nil {
 				t.Errorf("listen ended with %v: %s", err, l.errs)
 			}
@@ -124,14 +126,14 @@ func TestEveryCommandOfTheReadmeDoesWhatItSays(t *testing.T) {
 			arrived("from Python")
 		case b.lang == "go":
 			file := filepath.Join(dir, "send.go")
-			must(t, os.WriteFile(file, []byte(strings.ReplaceAll(b.text, "127.0.0.1:8080", address)), 0o600))
+			expect.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(b.text, "127.0.0.1:8080", address)), 0o600))
 			if out := shell("go", file, "", "go", "run"); !strings.HasPrefix(out, "202 ") {
 				t.Errorf("go: %s", out)
 			}
 			arrived("from Go")
 		case b.lang == "sh" && strings.Contains(b.text, "fly deploy"):
 			fly, err := os.ReadFile("../../fly.toml")
-			must(t, err)
+			expect.NoError(t, err)
 			volume := regexp.MustCompile(`fly volumes create (\w+)`).FindStringSubmatch(b.text)
 			if volume == nil || !strings.Contains(string(fly), `source = "`+volume[1]+`"`) || strings.Count(strings.TrimSpace(b.text), "\n") != 4 {
 				t.Errorf("the five commands do not fit fly.toml:\n%s", b.text)

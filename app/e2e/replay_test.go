@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 )
 
@@ -94,7 +94,7 @@ func TestAClientThatReconnectsAllTheTimeMissesNothing(t *testing.T) {
 				break
 			}
 		}
-		must(t, s.ws.Close())
+		expect.NoError(t, s.ws.Close())
 	}
 	wg.Wait()
 	t.Logf("%d events over %d connections", total, connections)
@@ -141,7 +141,7 @@ func TestWhatAFullMailboxLostIsAnnounced(t *testing.T) {
 	s := w.connect("patient-1", "")
 	w.fireTo("patient-1", 0)
 	cursor := s.want("event").Cursor
-	must(t, s.ws.Close())
+	expect.NoError(t, s.ws.Close())
 	w.sessions(0)
 	for i := 1; i <= 30; i++ {
 		w.fireTo("patient-1", i)
@@ -175,11 +175,11 @@ func TestWhatExpiredIsAnnouncedToWhoAskedForIt(t *testing.T) {
 	s := w.connect("patient-1", "")
 	w.fireTo("patient-1", 0)
 	cursor := s.want("event").Cursor
-	must(t, s.ws.Close())
+	expect.NoError(t, s.ws.Close())
 	w.sessions(0)
 	w.fire("short", `{"type":"t","to":{"user":"patient-1"},"ttl":1,"data":{"n":1}}`)
 	w.fireTo("patient-1", 2)
-	eventually(t, "the gap", func() bool {
+	expect.Eventually(t, "the gap", func() bool {
 		s := w.connect("patient-1", cursor)
 		f := s.next()
 		return f.Type == "gap" && f.Reason == "expired" && !s.hello.Resumed && s.want("event").n() == 2
@@ -196,7 +196,7 @@ func TestMessagesToAllReachWhoIsThereWhoWasThereAndNobodyElse(t *testing.T) {
 	w.fire("before", `{"type":"t","to":{"all":true},"data":{"n":0}}`)
 	known := w.connect("patient-1", "")
 	known.settle() // not older ones
-	must(t, known.ws.Close())
+	expect.NoError(t, known.ws.Close())
 	w.sessions(0)
 	w.fireTo("patient-1", 1)
 	w.fire("while_away", `{"type":"t","to":{"all":true},"data":{"n":2}}`)
@@ -244,7 +244,7 @@ func TestAnEventWithTtl0IsForThoseWhoAreThere(t *testing.T) {
 func TestASlowSessionIsClosedAndLosesNothing(t *testing.T) {
 	t.Parallel()
 	w := start(t)
-	slow := w.connect("patient-1", "")
+	slow := w.connectSlow("patient-1", "")
 	fast := w.connect("patient-1", "")
 	pad := make([]byte, 40_000)
 	for i := range pad {
@@ -289,5 +289,5 @@ func TestASlowSessionIsClosedAndLosesNothing(t *testing.T) {
 			t.Fatalf("%d for %d", f.n(), n)
 		}
 	}
-	must(t, fast.ws.SetReadDeadline(time.Now()))
+	expect.NoError(t, fast.ws.Close())
 }

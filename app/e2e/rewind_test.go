@@ -5,6 +5,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"hookbridge/app/expect"
 )
 
 // restored is a program on a store that was put back to how it was after three
@@ -29,9 +31,9 @@ func restore(t *testing.T) *restored {
 	for range 3 {
 		third = first.want("event").Cursor
 	}
-	must(t, first.ws.Close())
+	expect.NoError(t, first.ws.Close())
 	w.stop()
-	must(t, os.CopyFS(backup, os.DirFS(s.DataDir)))
+	expect.NoError(t, os.CopyFS(backup, os.DirFS(s.DataDir)))
 
 	w = startWith(t, s)
 	for i := range 5 {
@@ -46,10 +48,10 @@ func restore(t *testing.T) *restored {
 		}
 		r.cursor = f.Cursor
 	}
-	must(t, client.ws.Close())
+	expect.NoError(t, client.ws.Close())
 	w.stop()
-	must(t, os.RemoveAll(s.DataDir))
-	must(t, os.CopyFS(s.DataDir, os.DirFS(backup)))
+	expect.NoError(t, os.RemoveAll(s.DataDir))
+	expect.NoError(t, os.CopyFS(s.DataDir, os.DirFS(backup)))
 
 	r.world = startWith(t, s)
 	for i := range 5 {
@@ -100,7 +102,7 @@ func TestWhatExpiredAfterAStoreWentBackIsToldToo(t *testing.T) {
 	t.Parallel()
 	w := restore(t)
 	w.fire("brief", `{"type":"t","to":{"user":"patient-1"},"ttl":1,"data":{"n":60}}`)
-	eventually(t, "the brief one to expire", func() bool {
+	expect.Eventually(t, "the brief one to expire", func() bool {
 		var e struct{ Recipients []struct{ Status string } }
 		w.get("/v1/events/brief", &e)
 		return len(e.Recipients) == 1 && e.Recipients[0].Status == "dropped"
@@ -177,6 +179,6 @@ func TestARestartIsNoGap(t *testing.T) {
 		} else {
 			cursor = f.Cursor
 		}
-		must(t, client.ws.Close())
+		expect.NoError(t, client.ws.Close())
 	}
 }

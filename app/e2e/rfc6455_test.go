@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 	"hookbridge/app/wire"
 )
@@ -27,14 +28,14 @@ type rawSocket struct {
 func (w *world) rawDial(t testing.TB) *rawSocket {
 	t.Helper()
 	conn, err := net.Dial("tcp", w.p.Addr())
-	must(t, err)
+	expect.NoError(t, err)
 	t.Cleanup(func() { conn.Close() })
-	must(t, conn.SetDeadline(time.Now().Add(2*patience)))
+	expect.NoError(t, conn.SetDeadline(time.Now().Add(expect.Patience)))
 	_, err = io.WriteString(conn, upgradeRequest(w.p.Addr()))
-	must(t, err)
+	expect.NoError(t, err)
 	s := &rawSocket{t, conn, bufio.NewReader(conn)}
 	res, err := http.ReadResponse(s.in, nil)
-	must(t, err)
+	expect.NoError(t, err)
 	if res.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("handshake: %d", res.StatusCode)
 	}
@@ -46,7 +47,7 @@ func (w *world) rawConnect(t testing.TB, user string) *rawSocket {
 	t.Helper()
 	s := w.rawDial(t)
 	_, err := s.conn.Write(final(opText, `{"type":"connect","token":"`+token(t, user, time.Hour, `{"send":["*"]}`)+`"}`))
-	must(t, err)
+	expect.NoError(t, err)
 	if op, payload := s.frame(); op != opText || !bytes.Contains(payload, []byte(`"connected"`)) {
 		t.Fatalf("instead of connected: %d %s", op, payload)
 	}
@@ -58,7 +59,7 @@ func (s *rawSocket) frame() (op byte, payload []byte) {
 	s.t.Helper()
 	var h [2]byte
 	_, err := io.ReadFull(s.in, h[:])
-	must(s.t, err)
+	expect.NoError(s.t, err)
 	if h[0]&0xf0 != 0x80 || h[1]&0x80 != 0 {
 		s.t.Fatalf("a frame of the server begins with %x", h)
 	}
@@ -66,12 +67,12 @@ func (s *rawSocket) frame() (op byte, payload []byte) {
 	if n > 125 {
 		b := make([]byte, map[uint64]int{126: 2, 127: 8}[n])
 		_, err := io.ReadFull(s.in, b)
-		must(s.t, err)
+		expect.NoError(s.t, err)
 		n = binary.BigEndian.Uint64(append(make([]byte, 8-len(b)), b...))
 	}
 	payload = make([]byte, n)
 	_, err = io.ReadFull(s.in, payload)
-	must(s.t, err)
+	expect.NoError(s.t, err)
 	return h[0] & 0xf, payload
 }
 
@@ -171,7 +172,7 @@ func TestWhatComesAfterTheCloseFrameIsNotCarriedOut(t *testing.T) {
 	} {
 		s := w.rawConnect(t, "sender-"+strings.ReplaceAll(name, " ", "-"))
 		_, err := s.conn.Write(b)
-		must(t, err)
+		expect.NoError(t, err)
 		if said := s.said(); len(said) != 1 {
 			t.Errorf("%s: %q", name, said)
 		}
@@ -189,7 +190,7 @@ func TestWhatComesBeforeTheCloseFrameIsCarriedOut(t *testing.T) {
 	w := start(t)
 	s := w.rawConnect(t, "sender")
 	_, err := s.conn.Write(join(final(opText, `{"type":"send","ref":"c1","to":{"user":"target"},"event":{"type":"chat","data":1}}`), closeWith(1000, "")))
-	must(t, err)
+	expect.NoError(t, err)
 	if op, payload := s.frame(); op != opText || !bytes.Contains(payload, []byte(`"ref":"c1"`)) {
 		t.Errorf("%d %s", op, payload)
 	}
@@ -205,7 +206,7 @@ func TestASlowMessageIsEndedAndItsPingsAreAnswered(t *testing.T) {
 	w := start(t, func(s *server.Settings) { s.Times.Message = 500 * time.Millisecond })
 	s := w.rawConnect(t, "patient-1")
 	_, err := s.conn.Write(part(opText, `{"type":`))
-	must(t, err)
+	expect.NoError(t, err)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for n := 0; ; n++ {
@@ -237,7 +238,7 @@ func TestAConnectFrameMayComeInManyFragments(t *testing.T) {
 		b = append(b, part(opContinuation, text[i:i+1])...)
 	}
 	_, err := s.conn.Write(join(b, final(opContinuation, "")))
-	must(t, err)
+	expect.NoError(t, err)
 	if op, payload := s.frame(); op != opText || !bytes.Contains(payload, []byte(`"connected"`)) {
 		t.Errorf("%d %q", op, payload)
 	}

@@ -15,10 +15,11 @@ import (
 	"testing"
 	"time"
 
-	"hookbridge/app/server"
-
 	"github.com/fasthttp/websocket"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"hookbridge/app/expect"
+	"hookbridge/app/server"
 )
 
 func secretOf(text string) string {
@@ -31,7 +32,7 @@ var clinicSecret, labSecret = secretOf("clinic-secret-of-more-than-24-bytes"), s
 func withSenders(t *testing.T, more string, change ...func(*server.Settings)) *world {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "senders.json")
-	must(t, os.WriteFile(path, fmt.Appendf(nil, `{"senders":[
+	expect.NoError(t, os.WriteFile(path, fmt.Appendf(nil, `{"senders":[
 		{"name":"clinic","secrets":[%q],"types":["patient.*"],"to":["patient-*","group:ward-*"]},
 		{"name":"lab","secrets":[%q]%s}]}`, clinicSecret, labSecret, more), 0o600))
 	return start(t, append(change, func(s *server.Settings) { s.SecretsFile = path })...)
@@ -41,7 +42,7 @@ func withSenders(t *testing.T, more string, change ...func(*server.Settings)) *w
 func (w *world) as(secret string) *world {
 	w.t.Helper()
 	signer, err := standardwebhooks.NewWebhook(secret)
-	must(w.t, err)
+	expect.NoError(w.t, err)
 	c := *w
 	c.signer, c.stopped = signer, true // the first one stops the program
 	return &c
@@ -122,7 +123,7 @@ func TestTheAddressIsTheOneThatTheProxyInFrontGives(t *testing.T) {
 		status int
 	}{{"10.0.0.1", 200}, {"10.0.0.1", 429}, {"10.0.0.2", 200}, {"10.0.0.3, 10.0.0.2", 429}, {"", 200}, {"", 429}} {
 		req, err := http.NewRequest("GET", w.base+"/v1/poll?waitMs=0", nil)
-		must(t, err)
+		expect.NoError(t, err)
 		req.Header.Set("Authorization", "Bearer "+token(t, "patient-1", time.Hour, ""))
 		req.Header.Set("X-Forwarded-For", c.header)
 		if a := w.do(req); a.HTTP != c.status {
@@ -141,11 +142,11 @@ type auditLine struct {
 func auditLines(t *testing.T, path string) []auditLine {
 	t.Helper()
 	b, err := os.ReadFile(path)
-	must(t, err)
+	expect.NoError(t, err)
 	var out []auditLine
 	for l := range strings.Lines(string(b)) {
 		a := auditLine{raw: l}
-		must(t, json.Unmarshal([]byte(l), &a))
+		expect.NoError(t, json.Unmarshal([]byte(l), &a))
 		out = append(out, a)
 	}
 	return out
@@ -169,7 +170,7 @@ func TestTheAuditHasOneLineForEachThingThatHappened(t *testing.T) {
 	w.callAs(token(t, "patient-1", time.Hour, ""), "GET", "/v1/events/clinic.msg_a", "")
 	w.done("DELETE", "/v1/events/clinic.msg_a", "")
 	s.want("recalled")
-	must(t, s.ws.Close())
+	expect.NoError(t, s.ws.Close())
 	w.sessions(0)
 	w.stop()
 	lines := auditLines(t, path)
@@ -248,7 +249,7 @@ func TestAFloodingSenderDoesNotKeepOthersOut(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "the flood", func() bool { return w.metric(`hookbridge_webhooks_total{result="accepted",sender="lab"}`) > 1000 })
+	expect.Eventually(t, "the flood", func() bool { return w.metric(`hookbridge_webhooks_total{result="accepted",sender="lab"}`) > 1000 })
 	s := w.connect("patient-1", "")
 	for n := range 50 {
 		clinic.fire(w.nextID(), fmt.Sprintf(`{"type":"patient.added","to":{"user":"patient-1"},"data":{"n":%d}}`, n))
@@ -266,10 +267,10 @@ func TestAFloodingSenderDoesNotKeepOthersOut(t *testing.T) {
 func TestASlowSessionHoldsUpNobodyElse(t *testing.T) {
 	heavy(t)
 	w := start(t)
-	slow := w.connect("slow", "")
+	slow := w.connectSlow("slow", "")
 	stream := w.stream(token(t, "slow", time.Hour, ""), "", "")
 	stream.want("connected")
-	quick := w.connect("quick", "").pump()
+	quick := w.connect("quick", "")
 	blob := strings.Repeat("x", 60_000)
 	for n := range 200 {
 		a := w.fire(w.nextID(), fmt.Sprintf(`{"type":"t","to":{"users":["slow","quick"]},"data":{"n":%d,"blob":%q}}`, n, blob))
@@ -281,7 +282,7 @@ func TestASlowSessionHoldsUpNobodyElse(t *testing.T) {
 		}
 	}
 	// Who reads again within the grace is told 4498; who does not is cut off.
-	eventually(t, "both to be let go", func() bool { return w.metric("hookbridge_queue_overflows_total") == 2 })
+	expect.Eventually(t, "both to be let go", func() bool { return w.metric("hookbridge_queue_overflows_total") == 2 })
 	for {
 		if _, err := slow.read(); err != nil {
 			if ce := (*websocket.CloseError)(nil); errors.As(err, &ce) && ce.Code != 4498 && ce.Code != 1006 {
@@ -299,7 +300,7 @@ func TestASlowSessionHoldsUpNobodyElse(t *testing.T) {
 			break
 		}
 	}
-	again := w.connect("slow", slow.hello.Cursor).pump()
+	again := w.connect("slow", slow.hello.Cursor)
 	for n := range 200 {
 		if f := again.want("event"); f.n() != n {
 			t.Fatalf("after %d: %s", n, f.Raw)

@@ -8,10 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"hookbridge/app/server"
-
 	"github.com/fasthttp/websocket"
 	"github.com/golang-jwt/jwt/v5"
+
+	"hookbridge/app/expect"
+	"hookbridge/app/server"
 )
 
 func bearer(token string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }
@@ -81,7 +82,7 @@ func TestATokenComesInOneOfFourWays(t *testing.T) {
 func signed(t *testing.T, c jwt.MapClaims) string {
 	t.Helper()
 	s, err := jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString([]byte(testJWTSecret))
-	must(t, err)
+	expect.NoError(t, err)
 	return s
 }
 
@@ -91,13 +92,13 @@ func TestAPageOfAnAllowedOriginMayFetchATicketAndNoOther(t *testing.T) {
 	tok := token(t, "patient-1", time.Hour, "")
 	for origin, want := range map[string]int{"https://app.example": 204, "https://evil.example": 403} {
 		req, err := http.NewRequest(http.MethodOptions, w.base+"/v1/tickets", nil)
-		must(t, err)
+		expect.NoError(t, err)
 		req.Header = http.Header{"Origin": {origin}, "Access-Control-Request-Method": {"POST"}, "Access-Control-Request-Headers": {"authorization"}}
 		if a := w.do(req); a.HTTP != want || (want == 204) != (a.Header.Get("Access-Control-Allow-Origin") == origin) {
 			t.Errorf("preflight from %s: %d %v", origin, a.HTTP, a.Header)
 		}
 		req, err = http.NewRequest(http.MethodPost, w.base+"/v1/tickets", nil)
-		must(t, err)
+		expect.NoError(t, err)
 		req.Header = bearer(tok)
 		req.Header.Set("Origin", origin)
 		if a := w.do(req); (want == 204) != (a.HTTP == 201 && a.Header.Get("Access-Control-Allow-Origin") == origin) {
@@ -175,7 +176,7 @@ func TestWhatIsRefusedBeforeTheUpgrade(t *testing.T) {
 		}
 	}
 	s, _, err := w.dial(http.Header{"Authorization": {"Basic eDp5"}}, "", "bridge.v1.json")
-	must(t, err)
+	expect.NoError(t, err)
 	if code := s.closed(); code != 4401 { // a browser could not read a 401
 		t.Errorf("no Bearer: closed with %d", code)
 	}
@@ -251,7 +252,7 @@ func TestWhatEndsASessionSaysSoByItsCloseCode(t *testing.T) {
 	}{
 		"no JSON":   {func(s *session) { s.sendRaw("hello") }, 4400},
 		"no type":   {func(s *session) { s.sendRaw(`{"kind":"ping"}`) }, 4400},
-		"binary":    {func(s *session) { must(t, s.ws.WriteMessage(websocket.BinaryMessage, []byte{1})) }, 1003},
+		"binary":    {func(s *session) { expect.NoError(t, s.ws.WriteMessage(websocket.BinaryMessage, []byte{1})) }, 1003},
 		"too large": {func(s *session) { s.sendRaw(`{"type":"ping","x":"` + strings.Repeat("a", 66000) + `"}`) }, 1009},
 		"no UTF-8":  {func(s *session) { s.sendRaw("{\"type\":\"\xff\"}") }, 1007},
 		"another user": {func(s *session) {
@@ -266,7 +267,7 @@ func TestWhatEndsASessionSaysSoByItsCloseCode(t *testing.T) {
 			}
 		}, 4429},
 		"the client leaves": {func(s *session) {
-			must(t, s.ws.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(1000, "bye")))
+			expect.NoError(t, s.ws.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(1000, "bye")))
 		}, 1000},
 	} {
 		s := w.connect("patient-1", "")
@@ -276,13 +277,6 @@ func TestWhatEndsASessionSaysSoByItsCloseCode(t *testing.T) {
 		}
 	}
 	w.sessions(0)
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 func TestATokenIsRefreshedInBandOrTheSessionEnds(t *testing.T) {
@@ -367,7 +361,7 @@ func TestConnectionsAreLimitedInAllAndPerAddressBeforeTheyShowAToken(t *testing.
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "both are counted", func() bool { return w.metric("hookbridge_pending_connections") == 2 })
+	expect.Eventually(t, "both are counted", func() bool { return w.metric("hookbridge_pending_connections") == 2 })
 	if _, res, err := w.dial(nil, "", "bridge.v1.json"); err == nil || res.StatusCode != 503 {
 		t.Errorf("a third silent connection: %v %v", err, res)
 	}
@@ -412,7 +406,7 @@ func TestPlainClientsWorkInBothDirections(t *testing.T) {
 	if f.ID != "msg_waited" || !strings.HasPrefix(f.Raw, `{"id":"msg_waited","type":"patient.added","timestamp":"`) {
 		t.Errorf("what waited, the event object alone: %s", f.Raw)
 	}
-	eventually(t, "the pong acks", func() bool {
+	expect.Eventually(t, "the pong acks", func() bool {
 		return w.fire("msg_waited", `{"type":"patient.added","to":{"user":"patient-42"},"data":{"a":1}}`).Status == "acked"
 	})
 	doctor, _, err := w.dial(bearer(token(t, "doctor-7", time.Hour, `{"send":["*"]}`)), "")
@@ -465,10 +459,10 @@ func TestWhatAPlainClientHasAnsweredForIsNotSentAgain(t *testing.T) {
 	for range 20 {
 		s.next()
 	}
-	eventually(t, "the last one is acked", func() bool {
+	expect.Eventually(t, "the last one is acked", func() bool {
 		return w.fire("msg_000020", `{"type":"test.event","to":{"user":"patient-1"},"data":{"n":19}}`).Status == "acked"
 	})
-	must(t, s.ws.Close())
+	expect.NoError(t, s.ws.Close())
 	w.sessions(0)
 	w.fireTo("patient-1", 99)
 	again := w.plain(token(t, "patient-1", time.Hour, ""))
@@ -494,22 +488,22 @@ func TestAPlainClientThatGetsManyMessagesIsNotTakenForAFlooder(t *testing.T) {
 
 func TestReceivedIsLearntFromThePongOfAHeartbeat(t *testing.T) {
 	w := start(t)
-	s := w.connect("patient-1", "")
+	s := w.connectSlow("patient-1", "")
 	pings := make(chan string, 8)
 	s.ws.SetPingHandler(func(data string) error {
 		pings <- data
-		return s.ws.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(patience))
+		return s.ws.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(expect.Patience))
 	})
 	a := w.fireTo("patient-1", 1)
 	s.want("event")
 	// A client may send a pong of its own at any time; one that names the
 	// place counts as one that answers.
-	must(t, s.ws.WriteControl(websocket.PongMessage, []byte("1.0.1"), time.Now().Add(patience)))
+	expect.NoError(t, s.ws.WriteControl(websocket.PongMessage, []byte("1.0.1"), time.Now().Add(expect.Patience)))
 	s.settle()
 	if again := w.fire(a.ID, `{"type":"test.event","to":{"user":"patient-1"},"data":{"n":1}}`); again.Status != "received" {
 		t.Errorf("%s", again.Raw)
 	}
-	must(t, s.ws.WriteControl(websocket.PongMessage, []byte("999.999.999"), time.Now().Add(patience)))
-	must(t, s.ws.WriteControl(websocket.PongMessage, []byte("whatever"), time.Now().Add(patience)))
+	expect.NoError(t, s.ws.WriteControl(websocket.PongMessage, []byte("999.999.999"), time.Now().Add(expect.Patience)))
+	expect.NoError(t, s.ws.WriteControl(websocket.PongMessage, []byte("whatever"), time.Now().Add(expect.Patience)))
 	s.settle()
 }

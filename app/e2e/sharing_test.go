@@ -29,7 +29,7 @@ func TestAWebhookIsAnsweredWhileALargeBatchGoesOn(t *testing.T) {
 		for i := range n {
 			fmt.Fprintf(&events, `,{"id":"batch_%d","type":"t","to":{"users":["first"%s]},"data":{"n":%d}}`, i, users.String(), i)
 		}
-		first, patient := w.connect("first", "").pump(), w.connect("patient-1", "")
+		first, patient := w.connect("first", ""), w.connect("patient-1", "")
 		batch := w.signFor("/webhooks/events/batch", "application/json", "batch", `{"events":[`+events.String()[1:]+`]}`, time.Now())
 		var answered atomic.Bool
 		done := make(chan answer, 1)

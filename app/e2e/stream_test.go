@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 )
 
@@ -30,16 +31,16 @@ type sseEvent struct {
 
 func (w *world) stream(tok, query, last string) *sse {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), expect.Patience)
 	w.t.Cleanup(cancel)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.base+"/v1/stream"+query, nil)
-	must(w.t, err)
+	expect.NoError(w.t, err)
 	req.Header.Set("Authorization", "Bearer "+tok)
 	if last != "" {
 		req.Header.Set("Last-Event-ID", last)
 	}
 	res, err := http.DefaultTransport.RoundTrip(req)
-	must(w.t, err)
+	expect.NoError(w.t, err)
 	w.t.Cleanup(func() { res.Body.Close() })
 	if res.StatusCode != 200 || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream") || res.Header.Get("Cache-Control") != "no-store, no-transform" {
 		b, _ := io.ReadAll(io.LimitReader(res.Body, 1000)) // only to say what came instead
@@ -91,7 +92,7 @@ func (s *sse) closed() int {
 		}
 		if e.event == "close" {
 			var c struct{ Code int }
-			must(s.t, json.Unmarshal([]byte(e.Raw), &c))
+			expect.NoError(s.t, json.Unmarshal([]byte(e.Raw), &c))
 			if _, err := s.in.ReadByte(); err != io.EOF {
 				s.t.Fatalf("after close: %v", err)
 			}

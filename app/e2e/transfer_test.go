@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"hookbridge/app/cli"
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 	"hookbridge/app/store/redis/redistest"
 )
@@ -36,7 +37,7 @@ func inRedis(url, prefix string) carriage {
 // told runs a command and returns what it wrote to each stream.
 func told(t *testing.T, in io.Reader, args ...string) (code int, out, errs string) {
 	t.Helper()
-	var o, e syncBuffer
+	var o, e expect.Output
 	code = cli.Run(t.Context(), args, cli.Streams{In: in, Out: &o, Err: &e})
 	return code, o.String(), e.String()
 }
@@ -80,7 +81,7 @@ func lived(t *testing.T, w *world) *life {
 	s.ack(l.cursor)
 	s.settle()
 	w.done(http.MethodPost, "/v1/users/patient-2/revocations", `{"jti":"stolen"}`)
-	must(t, s.ws.Close())
+	expect.NoError(t, s.ws.Close())
 	w.sessions(0)
 	for i := range 6 {
 		w.fire(fmt.Sprintf("late-%d", i), fmt.Sprintf(toCarried, 10+i))
@@ -134,7 +135,7 @@ func (l *life) goesOn(t *testing.T, w *world) {
 		t.Errorf("an event's fate: %+v", e)
 	}
 	late, _, err := w.dial(nil, "", "bridge.v1.json")
-	must(t, err)
+	expect.NoError(t, err)
 	late.send(map[string]string{"type": "connect", "token": l.stolen})
 	if code := late.closed(); code != 4403 {
 		t.Errorf("a revoked token: closed with %d", code)
@@ -174,15 +175,15 @@ func TestAStoreGoesThroughAPipe(t *testing.T) {
 	l := lived(t, w)
 	w.stop()
 	in, out, err := os.Pipe()
-	must(t, err)
+	expect.NoError(t, err)
 	export := programCommand([]string{"BRIDGE_DATA_DIR=" + dir}, "export")
 	load := programCommand([]string{"BRIDGE_REDIS_URL=" + r.URL(), "BRIDGE_REDIS_PREFIX=piped"}, "import")
-	var errs, more syncBuffer
+	var errs, more expect.Output
 	export.Stdout, export.Stderr, load.Stdin, load.Stderr = out, &errs, in, &more
-	must(t, export.Start())
-	must(t, load.Start())
-	must(t, out.Close())
-	must(t, in.Close())
+	expect.NoError(t, export.Start())
+	expect.NoError(t, load.Start())
+	expect.NoError(t, out.Close())
+	expect.NoError(t, in.Close())
 	if err := export.Wait(); err != nil || !strings.HasPrefix(errs.String(), "exported ") {
 		t.Errorf("%v %s", err, errs.String())
 	}
@@ -208,7 +209,7 @@ func TestHalfAnImportIsNoStoreAndStartsOver(t *testing.T) {
 		t.Fatal(errs)
 	}
 	whole, err := os.ReadFile(file)
-	must(t, err)
+	expect.NoError(t, err)
 	for _, to := range []carriage{onFile(t.TempDir()), inRedis(r.URL(), "half")} {
 		code, _, errs := told(t, bytes.NewReader(whole[:len(whole)/2]), append([]string{"import"}, to.flags...)...)
 		if code != 1 || !strings.Contains(errs, "incomplete") || !strings.Contains(errs, "run import again: it starts over") {

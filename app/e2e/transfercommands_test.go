@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 )
 
@@ -16,7 +17,7 @@ func TestExportAndImportSayWhatToMend(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	thesis := filepath.Join(dir, "thesis.txt")
-	must(t, os.WriteFile(thesis, []byte("the only copy\n"), 0o600))
+	expect.NoError(t, os.WriteFile(thesis, []byte("the only copy\n"), 0o600))
 	lived, empty := t.TempDir(), t.TempDir()
 	start(t, func(s *server.Settings) { s.DataDir = lived }).stop()
 	finished := filepath.Join(dir, "finished.jsonl")
@@ -24,14 +25,14 @@ func TestExportAndImportSayWhatToMend(t *testing.T) {
 		t.Fatal(errs)
 	}
 	whole, err := os.ReadFile(finished)
-	must(t, err)
+	expect.NoError(t, err)
 	cut := filepath.Join(dir, "cut.jsonl")
-	must(t, os.WriteFile(cut, whole[:len(whole)-3], 0o600))
+	expect.NoError(t, os.WriteFile(cut, whole[:len(whole)-3], 0o600))
 	bad := filepath.Join(dir, "bad.jsonl")
-	must(t, os.WriteFile(bad, append(whole, "more\n"...), 0o600))
+	expect.NoError(t, os.WriteFile(bad, append(whole, "more\n"...), 0o600))
 	unwritten := filepath.Join(dir, "unwritten.jsonl")
 	newer := filepath.Join(dir, "newer.jsonl")
-	must(t, os.WriteFile(newer, []byte(`{"hookbridge":"export","version":7}`+"\n"), 0o600))
+	expect.NoError(t, os.WriteFile(newer, []byte(`{"hookbridge":"export","version":7}`+"\n"), 0o600))
 	for name, c := range map[string]struct {
 		args []string
 		want string
@@ -112,19 +113,19 @@ func TestCtrlCEndsAnImportInOrder(t *testing.T) {
 	w.stop()
 	_, whole, _ := told(t, nil, "export", "--data-dir", from)
 	in, out, err := os.Pipe()
-	must(t, err)
+	expect.NoError(t, err)
 	defer out.Close()
 	cmd := programCommand([]string{"BRIDGE_DATA_DIR=" + to}, "import")
-	var errs syncBuffer
+	var errs expect.Output
 	cmd.Stdin, cmd.Stderr = in, &errs
-	must(t, cmd.Start())
-	must(t, in.Close())
+	expect.NoError(t, cmd.Start())
+	expect.NoError(t, in.Close())
 	_, err = out.WriteString(whole[:len(whole)-2])
-	must(t, err)
+	expect.NoError(t, err)
 	if len(whole) < 128<<10 { // more than a pipe holds: by now the import reads
 		t.Fatalf("%d bytes", len(whole))
 	}
-	must(t, cmd.Process.Signal(os.Interrupt))
+	expect.NoError(t, cmd.Process.Signal(os.Interrupt))
 	if err := cmd.Wait(); err == nil || !strings.HasSuffix(errs.String(), "hookbridge: stopped; run import again: it starts over\n") {
 		t.Errorf("%v\n%s", err, errs.String())
 	}

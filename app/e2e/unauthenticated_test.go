@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 )
 
@@ -25,11 +26,11 @@ import (
 func (w *world) raw(sent string) net.Conn {
 	w.t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(w.base, "http://"))
-	must(w.t, err)
+	expect.NoError(w.t, err)
 	w.t.Cleanup(func() { _ = conn.Close() }) // the test may have closed it
-	must(w.t, conn.SetDeadline(time.Now().Add(patience)))
+	expect.NoError(w.t, conn.SetDeadline(time.Now().Add(expect.Patience)))
 	_, err = io.WriteString(conn, sent)
-	must(w.t, err)
+	expect.NoError(w.t, err)
 	return conn
 }
 
@@ -41,7 +42,7 @@ func replyOn(t *testing.T, conn net.Conn) (status int, body string, res *http.Re
 		t.Fatal(err)
 	}
 	b, err := io.ReadAll(res.Body)
-	must(t, err)
+	expect.NoError(t, err)
 	return res.StatusCode, string(b), res
 }
 
@@ -87,7 +88,7 @@ func TestAWebhookIsRefusedByItsHeadersBeforeItsBodyIsHere(t *testing.T) {
 						if status != c.status || !strings.Contains(body, `"code":"`+c.code+`"`) || !res.Close {
 							t.Errorf("%s, %s, %s, %q: %d %v %s", family, name, framing, first, status, res.Close, body)
 						}
-						must(t, conn.Close())
+						expect.NoError(t, conn.Close())
 					}
 				}
 			}
@@ -108,7 +109,7 @@ func TestNoTargetGetsABodyReadBeforeItsHeaders(t *testing.T) {
 			if status, body, res := replyOn(t, conn); status != 401 || !strings.Contains(body, `"signature_missing"`) || !res.Close {
 				t.Errorf("%s: %d %s", path, status, body)
 			}
-			must(t, conn.Close())
+			expect.NoError(t, conn.Close())
 		}
 	}
 }
@@ -131,7 +132,7 @@ func TestALargeBatchMayBeSentInEachForm(t *testing.T) {
 		if status, answer, _ := replyOn(t, conn); status != 202 {
 			t.Errorf("%d: %+v: %d %.200s", i, c, status, answer)
 		}
-		must(t, conn.Close())
+		expect.NoError(t, conn.Close())
 	}
 }
 
@@ -147,7 +148,7 @@ func TestFramesOfStrangersMakeRoomForOthers(t *testing.T) {
 	for range n {
 		s := w.rawDial(t)
 		_, err := s.conn.Write(frame)
-		must(t, err)
+		expect.NoError(t, err)
 		go func() {
 			var b [4]byte // the head of a close frame, and its code
 			_, _ = io.ReadFull(s.in, b[:])
@@ -168,7 +169,7 @@ func TestABodyAnnouncedTooLargeIsRefusedAtOnce(t *testing.T) {
 			if status, body, res := replyOn(t, conn); status != 413 || !strings.Contains(body, `"too_large"`) || !strings.Contains(body, strconv.Itoa(limit)) || !res.Close {
 				t.Errorf("%s: %d %s", path, status, body)
 			}
-			must(t, conn.Close())
+			expect.NoError(t, conn.Close())
 		}
 	}
 	conn := w.raw("POST /v1/acks HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 3000000\r\n\r\n")
@@ -202,7 +203,7 @@ func TestWhoeverWritesItsWholeBodyReadsWhyItWasRefused(t *testing.T) {
 		if status, answer, _ := replyOn(t, conn); status != c.want {
 			t.Errorf("%s: %d %s", name, status, answer)
 		}
-		must(t, conn.Close())
+		expect.NoError(t, conn.Close())
 	}
 	// In chunks, of which nobody knows how many will come.
 	conn := w.raw("POST /webhooks/events/batch HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -230,18 +231,18 @@ func TestExpectAndChunksWorkAndTheConnectionIsKept(t *testing.T) {
 		case 2:
 			req.Header.Set("Expect", "100-continue")
 		}
-		must(t, req.Write(conn))
+		expect.NoError(t, req.Write(conn))
 		res, err := http.ReadResponse(reader, req)
-		must(t, err)
+		expect.NoError(t, err)
 		if i%3 == 2 {
 			if res.StatusCode != 100 {
 				t.Fatalf("%d: %d", i, res.StatusCode)
 			}
 			res, err = http.ReadResponse(reader, req)
-			must(t, err)
+			expect.NoError(t, err)
 		}
 		answer, err := io.ReadAll(res.Body)
-		must(t, err)
+		expect.NoError(t, err)
 		if res.StatusCode != 202 || res.Close {
 			t.Fatalf("%d: %d %v %s", i, res.StatusCode, res.Close, answer)
 		}
@@ -261,7 +262,7 @@ func TestAnnouncedBodiesTakeNoMemory(t *testing.T) {
 		}
 		w.raw(head + "x")
 	}
-	eventually(t, "all are taken in", func() bool { return w.metric("hookbridge_connections") > senders })
+	expect.Eventually(t, "all are taken in", func() bool { return w.metric("hookbridge_connections") > senders })
 	s := w.connect("patient-1", "")
 	w.fireTo("patient-1", 1)
 	s.want("event")
@@ -280,10 +281,10 @@ func TestRefusalsOfStrangersAreWrittenAtABoundedRate(t *testing.T) {
 	began := time.Now()
 	for range requests {
 		res, err := w.client.Post(w.base+"/webhooks/events", "application/json", strings.NewReader("{}"))
-		must(t, err)
+		expect.NoError(t, err)
 		_, err = io.Copy(io.Discard, res.Body)
-		must(t, err)
-		must(t, res.Body.Close())
+		expect.NoError(t, err)
+		expect.NoError(t, res.Body.Close())
 	}
 	seconds := int(time.Since(began).Seconds()) + 2
 	if n := w.metric(`hookbridge_refused_requests_total{code="signature_missing"}`); n != requests {
@@ -291,14 +292,14 @@ func TestRefusalsOfStrangersAreWrittenAtABoundedRate(t *testing.T) {
 	}
 	w.stop()
 	audit, err := os.ReadFile(path)
-	must(t, err)
+	expect.NoError(t, err)
 	for name, text := range map[string]string{"log": w.logs.String(), "audit log": string(audit)} {
 		written, omitted := 0, 0
 		for line := range strings.Lines(text) {
 			if _, rest, ok := strings.Cut(line, `"omitted":`); ok {
 				var n int
 				_, err := fmt.Sscan(strings.TrimRight(rest, "}\n"), &n)
-				must(t, err)
+				expect.NoError(t, err)
 				omitted += n
 			} else if strings.Contains(line, `"signature_missing"`) {
 				written++
@@ -355,21 +356,21 @@ func TestAProgramWithoutDescriptorsGoesOnAndKeepsItsSessions(t *testing.T) {
 	if !strings.Contains(p.errs.String(), "BRIDGE_MAX_SESSIONS=20000 is taken as ") {
 		t.Errorf("it does not say what does not fit: %s", p.errs)
 	}
-	s := p.connect("patient-1", "").pump()
+	s := p.connect("patient-1", "")
 	var silent []net.Conn
 	for range 3 * files {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(p.base, "http://"))
-		must(t, err)
+		expect.NoError(t, err)
 		silent = append(silent, conn)
 	}
-	fresh := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	fresh := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: expect.Patience}
 	for _, path := range []string{"/livez", "/readyz"} {
 		res, err := fresh.Get(p.base + path)
-		must(t, err)
+		expect.NoError(t, err)
 		if res.StatusCode != 200 {
 			t.Errorf("%s: %d", path, res.StatusCode)
 		}
-		must(t, res.Body.Close())
+		expect.NoError(t, res.Body.Close())
 	}
 	p.fireTo("patient-1", 1)
 	if f := s.want("event"); f.n() != 1 {
@@ -379,7 +380,7 @@ func TestAProgramWithoutDescriptorsGoesOnAndKeepsItsSessions(t *testing.T) {
 		t.Errorf("%v connections are open", n)
 	}
 	for _, conn := range silent {
-		must(t, conn.Close())
+		expect.NoError(t, conn.Close())
 	}
 	p.fireTo("patient-1", 2)
 	s.want("event")
@@ -406,7 +407,7 @@ func TestSlowBodiesOfStrangersMakeRoomForOthers(t *testing.T) {
 	}
 	w.fireTo("patient-1", 1)
 	kept.want("event")
-	eventually(t, "the oldest are gone", func() bool { return dropped.Load() >= 200 })
+	expect.Eventually(t, "the oldest are gone", func() bool { return dropped.Load() >= 200 })
 	if n := w.metric(`hookbridge_dropped_connections_total{reason="unauthenticated"}`); n < 200 {
 		t.Errorf("%v are counted", n)
 	}

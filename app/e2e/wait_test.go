@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"hookbridge/app/expect"
 )
 
 // acking is a session whose app acks each message at once.
@@ -13,7 +15,7 @@ func (w *world) acking(user string) *session {
 	s := w.connect(user, "")
 	go func() {
 		for {
-			f, err := s.readSocket()
+			f, err := s.read()
 			if err != nil {
 				return
 			}
@@ -34,7 +36,7 @@ func (w *world) ask(id, body, level, timeout string) answer {
 func TestACallerMayWaitForReceivedAndForAcked(t *testing.T) {
 	t.Parallel()
 	w := start(t)
-	w.connect("listens", "").pump()
+	w.connect("listens", "")
 	w.acking("acks")
 	for _, c := range []struct {
 		to, level, timeout string
@@ -76,7 +78,7 @@ func TestADuplicateTellsTheStateAsOfNowAndMayWaitToo(t *testing.T) {
 	if a := w.fire("msg_d", body); a.Status != "queued" || !a.Duplicate || a.Expires != first.Expires || a.Sessions != 0 {
 		t.Errorf("away: %s", a.Raw)
 	}
-	s := w.connect("patient-1", "").pump()
+	s := w.connect("patient-1", "")
 	f := s.want("event")
 	if a := w.ask("msg_d", body, "received", "20s"); a.Status != "received" || !a.Duplicate || a.Sessions != 1 {
 		t.Errorf("replayed: %s", a.Raw)
@@ -88,7 +90,7 @@ func TestADuplicateTellsTheStateAsOfNowAndMayWaitToo(t *testing.T) {
 	if a := <-answers; a.Status != "acked" || !a.Duplicate {
 		t.Errorf("acked: %s", a.Raw)
 	}
-	must(t, s.ws.Close())
+	expect.NoError(t, s.ws.Close())
 	w.sessions(0)
 	if a := w.ask("msg_d", body, "acked", "30s"); a.Status != "acked" || a.Sessions != 0 {
 		t.Errorf("gone again: %s", a.Raw)
@@ -99,7 +101,7 @@ func TestTheLeastAdvancedOfThoseOnlineSetsTheStatus(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	w.acking("acks")
-	slow := w.connect("slow", "")
+	slow := w.connectSlow("slow", "")
 	slow.ws.SetPingHandler(func(string) error { return nil }) // a socket that never answers
 	slow.pump()
 	a := w.ask(w.nextID(), `{"type":"t","to":{"users":["acks","slow","away"]},"data":1}`, "acked", "100ms")
@@ -116,7 +118,7 @@ func TestASessionThatEndsWhileItIsWaitedForLeavesTheCallerToItsTimeout(t *testin
 	id := w.nextID()
 	go func() { answers <- w.ask(id, `{"type":"t","to":{"user":"patient-1"},"data":1}`, "acked", "300ms") }()
 	s.want("event")
-	must(t, s.ws.Close())
+	expect.NoError(t, s.ws.Close())
 	if a := <-answers; a.HTTP != 202 || a.Status == "acked" || a.Status == "queued" {
 		t.Errorf("%d %s", a.HTTP, a.Raw)
 	}
@@ -125,7 +127,7 @@ func TestASessionThatEndsWhileItIsWaitedForLeavesTheCallerToItsTimeout(t *testin
 func TestADrainAnswersThoseWhoWaitAtOnce(t *testing.T) {
 	t.Parallel()
 	w := start(t)
-	s := w.connect("patient-1", "").pump()
+	s := w.connect("patient-1", "")
 	answers := make(chan answer)
 	id := w.nextID()
 	go func() { answers <- w.ask(id, `{"type":"t","to":{"user":"patient-1"},"data":1}`, "acked", "30s") }()
@@ -142,7 +144,7 @@ func TestAWaitNeverMissesThePongThatAnswersForIt(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := start(t)
-	w.connect("patient-1", "").pump()
+	w.connect("patient-1", "")
 	for i := range 300 {
 		id := w.nextID()
 		body := fmt.Sprintf(`{"type":"t","to":{"user":"patient-1"},"data":{"n":%d}}`, i)

@@ -16,6 +16,7 @@ import (
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 	"hookbridge/auth"
 )
@@ -36,7 +37,7 @@ type world struct {
 	p        *server.Program
 	settings server.Settings
 	base     string
-	logs     *syncBuffer
+	logs     *expect.Output
 	sent     *atomic.Int64
 	signer   *standardwebhooks.Webhook
 	client   *http.Client
@@ -67,7 +68,7 @@ func start(t testing.TB, change ...func(*server.Settings)) *world {
 
 func startWith(t testing.TB, s server.Settings) *world {
 	t.Helper()
-	w := &world{t: t, settings: s, sent: new(atomic.Int64), logs: &syncBuffer{}, client: &http.Client{Transport: &contractual{t, &http.Transport{MaxIdleConnsPerHost: 100}}, Timeout: 2 * patience}}
+	w := &world{t: t, settings: s, sent: new(atomic.Int64), logs: &expect.Output{}, client: &http.Client{Transport: &contractual{t, &http.Transport{MaxIdleConnsPerHost: 100}}, Timeout: expect.Patience}}
 	log := slog.New(slog.NewJSONHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	p, err := server.NewProgram(context.Background(), s, nil, log)
 	if err != nil {
@@ -185,23 +186,6 @@ func token(t testing.TB, user string, life time.Duration, rights string) string 
 	return s
 }
 
-// patience is how long a test waits for what must come.
-const patience = time.Minute
-
-// eventually polls a condition until it holds.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("never came: %s", what)
-		}
-		<-tick.C
-	}
-}
-
 // scrape reads /metrics.
 func (w *world) scrape() string {
 	w.t.Helper()
@@ -234,7 +218,7 @@ func (w *world) metric(line string) float64 {
 
 func (w *world) sessions(n int) {
 	w.t.Helper()
-	eventually(w.t, fmt.Sprintf("%d sessions", n), func() bool { return w.metric("hookbridge_sessions") == float64(n) })
+	expect.Eventually(w.t, fmt.Sprintf("%d sessions", n), func() bool { return w.metric("hookbridge_sessions") == float64(n) })
 }
 
 func compact(t testing.TB, b []byte) string {

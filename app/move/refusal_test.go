@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
 
 func TestWhatIsNoGoodExportIsRefusedAndSaysWhy(t *testing.T) {
@@ -91,7 +92,7 @@ func TestAStoreWithALifeOfItsOwnIsNotLoadedInto(t *testing.T) {
 	whole := exported(t, filled(t, 700))
 	to := &store{}
 	_, err := load(t, to, whole)
-	must(t, err)
+	expect.NoError(t, err)
 	if _, err := load(t, to, whole); !errors.Is(err, bridge.ErrNotEmpty) || !strings.Contains(err.Error(), "has been imported already") {
 		t.Error(err)
 	}

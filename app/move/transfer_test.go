@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/wire"
 )
 
@@ -19,7 +20,7 @@ func exported(t testing.TB, s *store) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	_, err := Export(t.Context(), s, &b, ignore)
-	must(t, err)
+	expect.NoError(t, err)
 	return b.Bytes()
 }
 
@@ -30,7 +31,7 @@ func inSections(t testing.TB, s *store, most int) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := &writer{out: bufio.NewWriter(&b), progress: ignore, most: most}
-	must(t, w.export(t.Context(), s))
+	expect.NoError(t, w.export(t.Context(), s))
 	return b.Bytes()
 }
 
@@ -43,7 +44,7 @@ func load(t testing.TB, s *store, b []byte) (Moved, error) {
 func read(t testing.TB, path string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(path)
-	must(t, err)
+	expect.NoError(t, err)
 	return b
 }
 
@@ -107,11 +108,11 @@ func TestLongEntriesAndLargeSectionsComeWhole(t *testing.T) {
 		{Message: &bridge.MessageEntry{User: "u", Seq: 2, Event: []byte("{}")}},
 	} {
 		b, err := wire.EncodeStrict(e)
-		must(t, err)
+		expect.NoError(t, err)
 		from.entries = append(from.entries, string(b))
 	}
 	_, err := load(t, to, exported(t, from))
-	must(t, err)
+	expect.NoError(t, err)
 	same(t, from, to)
 	if to.loads != 3 {
 		t.Errorf("%d loads: a section ends with a megabyte", to.loads)
@@ -226,7 +227,7 @@ func TestCtrlCEndsATransferInOrder(t *testing.T) {
 	if _, err := Import(ctx, to, in, func(Moved) { cancel() }); !errors.Is(err, context.Canceled) || len(to.entries) == 0 || !to.begun {
 		t.Fatalf("%v, %d entries", err, len(to.entries))
 	}
-	must(t, in.Close())
+	expect.NoError(t, in.Close())
 	if err := <-wrote; err != nil && !errors.Is(err, io.ErrClosedPipe) {
 		t.Fatal(err)
 	}

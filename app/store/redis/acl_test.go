@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/store/redis"
 	"hookbridge/app/store/redis/redistest"
 	"hookbridge/app/store/storetest"
@@ -15,7 +16,7 @@ import (
 func leastRights(t *testing.T) []string {
 	t.Helper()
 	text, err := os.ReadFile("../../../deploy/README.md")
-	must(t, err)
+	expect.NoError(t, err)
 	for line := range strings.Lines(string(text)) {
 		if strings.HasPrefix(line, "ACL SETUSER ") {
 			return strings.Fields(line)
@@ -50,8 +51,8 @@ func TestTheLeastRightsAreEnoughForAnExportAndAnImport(t *testing.T) {
 		t.Error(err)
 	}
 	entries, half := dumped(t, a), archive(t, to)
-	must(t, half.Begin(t.Context()))
-	must(t, half.Load(t.Context(), entries))
+	expect.NoError(t, half.Begin(t.Context()))
+	expect.NoError(t, half.Load(t.Context(), entries))
 	loaded(t, to, entries, epochOf(t, a), 1) // starts over
 	same(t, from, to, c)
 	nothingRefused(t, s)
@@ -63,7 +64,7 @@ func TestACheckFailsWithoutWhatAnAppendNeeds(t *testing.T) {
 	s := redistest.Start(t)
 	url := restricted(t, []*redistest.Server{s}, s.URL())
 	e, _ := quick(t, redis.Options{URL: url, Prefix: "t"})
-	must(t, e.Check(deadline(t, 10*time.Second)))
+	expect.NoError(t, e.Check(deadline(t, 10*time.Second)))
 	user := leastRights(t)[2]
 	for _, right := range []string{"xadd", "publish", "hset", "evalsha", "get"} {
 		s.Do("ACL", "SETUSER", user, "-"+right)
@@ -71,7 +72,7 @@ func TestACheckFailsWithoutWhatAnAppendNeeds(t *testing.T) {
 			t.Errorf("without %s a check succeeds", right)
 		}
 		s.Do("ACL", "SETUSER", user, "+"+right)
-		redistest.Eventually(t, "a check to succeed with "+right, func() bool { return e.Check(deadline(t, 10*time.Second)) == nil })
+		expect.Eventually(t, "a check to succeed with "+right, func() bool { return e.Check(deadline(t, 10*time.Second)) == nil })
 	}
 }
 
@@ -79,13 +80,13 @@ func TestACheckFailsWithoutWhatAnAppendNeeds(t *testing.T) {
 // from succeeding.
 func checksEveryShard(t *testing.T, c *redistest.Cluster, url string) {
 	e, _ := quick(t, redis.Options{URL: url, Prefix: "t"})
-	must(t, e.Check(deadline(t, 10*time.Second)))
+	expect.NoError(t, e.Check(deadline(t, 10*time.Second)))
 	for i, n := range c.Nodes {
 		n.Do("CONFIG", "SET", "maxmemory", "1mb")
 		if err := e.Check(deadline(t, 10*time.Second)); err == nil {
 			t.Errorf("while node %d takes nothing a check succeeds", i)
 		}
 		n.Do("CONFIG", "SET", "maxmemory", "0")
-		redistest.Eventually(t, "a check to succeed again", func() bool { return e.Check(deadline(t, 10*time.Second)) == nil })
+		expect.Eventually(t, "a check to succeed again", func() bool { return e.Check(deadline(t, 10*time.Second)) == nil })
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/redis"
 	"hookbridge/app/store/redis/redistest"
 )
@@ -27,11 +28,11 @@ func TestWhatWasRemovedOnPurposeIsKnownAsLongAsTheMailboxIs(t *testing.T) {
 		},
 		"recalled": func() {
 			appendTo(t, e, message("recalled", "recalled"))
-			must(t, e.Recall(t.Context(), "recalled"))
+			expect.NoError(t, e.Recall(t.Context(), "recalled"))
 		},
 		"prolonged": func() {
 			appendTo(t, e, message("brief", "prolonged"))
-			must(t, e.Recall(t.Context(), "brief"))
+			expect.NoError(t, e.Recall(t.Context(), "brief"))
 			m := message("long", "prolonged")
 			m.Expires = m.Expires.Add(90 * 24 * time.Hour)
 			appendTo(t, e, m)
@@ -40,7 +41,7 @@ func TestWhatWasRemovedOnPurposeIsKnownAsLongAsTheMailboxIs(t *testing.T) {
 		remove()
 		left := func(key string) time.Duration {
 			ms, err := strconv.Atoi(s.Do("PTTL", key))
-			must(t, err)
+			expect.NoError(t, err)
 			return time.Duration(ms) * time.Millisecond
 		}
 		state, removed := redis.StateAndRemovedKeys(e, user)
@@ -48,7 +49,7 @@ func TestWhatWasRemovedOnPurposeIsKnownAsLongAsTheMailboxIs(t *testing.T) {
 			t.Errorf("%s: the mailbox is known for %v, and what was removed for %v", user, a, b)
 		}
 		p, err := e.Read(t.Context(), user, e.Life(), bridge.Position{}, 10, 1<<20)
-		must(t, err)
+		expect.NoError(t, err)
 		if p.Lost() != (bridge.Lost{}) {
 			t.Errorf("%s: lost %+v", user, p.Lost())
 		}

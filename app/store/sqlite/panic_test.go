@@ -17,6 +17,14 @@ import (
 	"hookbridge/app/store/storetest"
 )
 
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	t.Run("in a group fails the calls of that group alone", panicInGroup)
+	t.Run("in a listener costs nobody their answer", panicInListener)
+	t.Run("does not end the checkpointer", panicInCheckpointer)
+	t.Run("outside of a group makes the writer begin again", panicInWriter)
+}
+
 // guarded returns a Guard, and how many panics it has caught at a place.
 func guarded(t *testing.T) (*guard.Guard, func(where string) float64) {
 	registry := prometheus.NewRegistry()
@@ -50,7 +58,7 @@ func panicOn(e *Store, op string) (mend func()) {
 	return func() { e.vfs.Fault.Store(nil) }
 }
 
-func TestAPanicInAGroupIsUnavailableForThatGroupAlone(t *testing.T) {
+func panicInGroup(t *testing.T) {
 	t.Parallel()
 	for _, op := range []string{"clock", "write", "sync"} {
 		t.Run(op, func(t *testing.T) {
@@ -126,7 +134,7 @@ func (b *brittle) Behind(user string, _ bridge.Position) {
 	b.behind = append(b.behind, user)
 }
 
-func TestAListenerThatPanicsCostsNobodyTheirAnswer(t *testing.T) {
+func panicInListener(t *testing.T) {
 	t.Parallel()
 	g, caught := guarded(t)
 	e := open(t, Options{Dir: scratch(t), Guard: g})
@@ -149,7 +157,7 @@ func TestAListenerThatPanicsCostsNobodyTheirAnswer(t *testing.T) {
 	}
 }
 
-func TestTheCheckpointerGoesOnAfterAPanic(t *testing.T) {
+func panicInCheckpointer(t *testing.T) {
 	t.Parallel()
 	g, caught := guarded(t)
 	var commit sync.Mutex
@@ -167,7 +175,7 @@ func TestTheCheckpointerGoesOnAfterAPanic(t *testing.T) {
 	}
 }
 
-func TestTheWriterBeginsAgainAfterAPanicOutsideOfAGroup(t *testing.T) {
+func panicInWriter(t *testing.T) {
 	t.Parallel()
 	g, caught := guarded(t)
 	e := open(t, Options{Dir: scratch(t), Guard: g})

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
 
 // Backends of these tests: one that wants everything, one that wants nothing by itself
@@ -357,7 +358,7 @@ var callbacks = []promise{
 		f.post(f.online("clinic", "v"))
 		f.giveUp(f.lease("clinic", 1)...)
 		f.clock.Advance(2 * time.Minute)
-		f.eventually("the first to go", func() bool { return len(f.dead("clinic", "", 9)) == 1 })
+		expect.Eventually(f, "the first to go", func() bool { return len(f.dead("clinic", "", 9)) == 1 })
 		f.equal("backlog", f.backlog("clinic"), bridge.Backlog{Dead: 1})
 	}},
 	{"an erased user has no callbacks, and others have theirs", func(f *fixture) {

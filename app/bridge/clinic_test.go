@@ -1,11 +1,9 @@
 package bridge_test
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -15,6 +13,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
 
 // clinic is a store, those who are live, and an outbox, all in memory, with bridges on
@@ -22,7 +21,7 @@ import (
 type clinic struct {
 	emptyEngine
 	t    *testing.T
-	logs lockedBuffer
+	logs expect.Output
 
 	mu       sync.Mutex // guards what follows
 	members  map[string]bridge.Member
@@ -212,130 +211,6 @@ func (c *clinic) want(when string, want ...string) {
 	}
 }
 
-// memoryOutbox keeps callbacks and timers. What is not implemented is not asked of it.
-type memoryOutbox struct {
-	bridge.Outbox
-	c *clinic
-
-	mu     sync.Mutex // guards what follows
-	stored []bridge.Callback
-	timers []*bridge.Timer
-	leases map[string]time.Time // by key
-	serial int
-	acked  map[string]bool // by user and event
-}
-
-func (o *memoryOutbox) all() []bridge.Callback {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return slices.Clone(o.stored)
-}
-
-// take forgets what is stored, as sent.
-func (o *memoryOutbox) take() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.stored = nil
-}
-
-func (o *memoryOutbox) add(t bridge.Timer) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.timers = append(o.timers, &t)
-}
-
-func (o *memoryOutbox) waiting() int {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return len(o.timers)
-}
-
-func (o *memoryOutbox) store(cs []bridge.Callback) {
-	for _, c := range cs {
-		if !slices.ContainsFunc(o.stored, func(had bridge.Callback) bool { return had.ID == c.ID }) {
-			o.stored = append(o.stored, c)
-		}
-	}
-}
-
-func (o *memoryOutbox) Post(_ context.Context, cs ...bridge.Callback) error {
-	if err := o.c.note("Post"); err != nil {
-		return err
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.store(cs)
-	return nil
-}
-
-func (o *memoryOutbox) LeaseTimers(_ context.Context, n int) (due []bridge.Timer, err error) {
-	if err := o.c.note("LeaseTimers"); err != nil {
-		return nil, err
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.leases == nil {
-		o.leases = make(map[string]time.Time)
-	}
-	slices.SortStableFunc(o.timers, func(a, b *bridge.Timer) int { return a.Due.Compare(b.Due) })
-	for _, t := range o.timers {
-		if len(due) < n && !t.Due.After(time.Now()) && !o.leases[t.Key].After(time.Now()) && !o.acked[t.User+" "+t.EventID] {
-			o.serial++
-			t.Key = fmt.Sprint(o.serial)
-			o.leases[t.Key] = time.Now().Add(bridge.LeaseFor)
-			due = append(due, *t)
-		}
-	}
-	return due, nil
-}
-
-func (o *memoryOutbox) Fire(_ context.Context, t bridge.Timer, cs ...bridge.Callback) (bool, error) {
-	if err := o.c.note("Fire"); err != nil {
-		return false, err
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	i := slices.IndexFunc(o.timers, func(had *bridge.Timer) bool { return had.Key == t.Key })
-	if i < 0 {
-		return false, nil
-	}
-	o.timers = slices.Delete(o.timers, i, i+1)
-	if o.acked[t.User+" "+t.EventID] {
-		return false, nil
-	}
-	o.store(cs)
-	return true, nil
-}
-
-func (o *memoryOutbox) Arm(_ context.Context, user string, due time.Time, begin bool, cs ...bridge.Callback) (bool, error) {
-	if err := o.c.note("Arm"); err != nil {
-		return false, err
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, t := range o.timers {
-		if t.Type == bridge.CallbackOffline && t.User == user {
-			t.Due, t.Key = due, ""
-			return false, nil
-		}
-	}
-	if begin {
-		o.timers = append(o.timers, &bridge.Timer{Type: bridge.CallbackOffline, User: user, Due: due})
-		o.store(cs)
-	}
-	return begin, nil
-}
-
-func (o *memoryOutbox) Backlog(_ context.Context, backend string) (b bridge.Backlog, err error) {
-	for _, c := range o.all() {
-		if c.Backend == backend {
-			b.Waiting++
-			b.Bytes += int64(len(c.Body))
-		}
-	}
-	return b, o.c.note("Backlog")
-}
-
 // answers are a backend's, to requests.
 type answers struct {
 	mu     sync.Mutex // guards what follows
@@ -365,79 +240,3 @@ func (a *answers) Request(ctx context.Context, backend, id string, body []byte, 
 }
 
 func (a *answers) State(string) bridge.BackendState { return bridge.BackendState{} }
-
-// patient is a session in memory that keeps its frames as they are written.
-type patient struct {
-	*line
-	mu     sync.Mutex // guards frames
-	frames []string
-}
-
-func (p *patient) Write(frames []byte, _ time.Time) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for f := range bytes.Lines(frames) {
-		p.frames = append(p.frames, strings.TrimSpace(string(f)))
-	}
-	return nil
-}
-
-// got takes the frames that came since the last time.
-func (p *patient) got() (out []string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	out, p.frames = p.frames, nil
-	return out
-}
-
-// code is a frame's type, with its ref, and the code of its problem.
-func code(frame string) string {
-	var f struct {
-		Type, Ref string
-		Problem   struct{ Code string }
-		Duplicate bool
-	}
-	if json.Unmarshal([]byte(frame), &f) != nil {
-		return frame
-	}
-	out := f.Type + " " + f.Ref
-	if f.Problem.Code != "" {
-		out += " " + f.Problem.Code
-	}
-	if f.Duplicate {
-		out += " duplicate"
-	}
-	return out
-}
-
-func codes(frames []string) []string {
-	out := []string{}
-	for _, f := range frames {
-		out = append(out, code(f))
-	}
-	return out
-}
-
-// rights are those of the patients of these tests.
-const rights = `{"send":["*"],"backend":["visit.*","slots.*","message","other.*","result.*"]}`
-
-func patientOf(user string) *bridge.Identity {
-	id := &bridge.Identity{User: user, Expires: time.Now().Add(1000 * time.Hour)}
-	id.Policy, _ = bridge.ParsePolicy([]byte(rights)) // a constant that is right
-	return id
-}
-
-// join opens a session.
-func join(b *bridge.Bridge, user string, h ...bridge.Handshake) *patient {
-	p := &patient{line: newLine()}
-	hs := bridge.Handshake{Identity: patientOf(user)}
-	if len(h) > 0 {
-		hs = h[0]
-		hs.Identity = patientOf(user)
-	}
-	if !hs.Plain {
-		p.in <- `{"type":"connect"}`
-	}
-	b.Accept(p, hs)
-	return p
-}

@@ -12,6 +12,13 @@ import (
 	"hookbridge/auth/authtest"
 )
 
+func TestWebhookDiagnosis(t *testing.T) {
+	t.Run("of a good webhook passes each step", webhookPasses)
+	t.Run("fails at the step that is wrong", webhookStepFails)
+	t.Run("names usual mistakes", webhookMistakes)
+	t.Run("names a line break that the signer did not have", webhookLineBreak)
+}
+
 func failing(steps []Step) (names, details []string) {
 	for _, s := range steps {
 		if !s.OK {
@@ -21,7 +28,7 @@ func failing(steps []Step) (names, details []string) {
 	return names, details
 }
 
-func TestAGoodWebhookPassesEachStep(t *testing.T) {
+func webhookPasses(t *testing.T) {
 	steps := mustWebhooks(t, vectorSecret).Diagnose(vectorHeader(), []byte(vectorBody), vectorTime)
 	var names []string
 	for _, s := range steps {
@@ -36,7 +43,7 @@ func TestAGoodWebhookPassesEachStep(t *testing.T) {
 	}
 }
 
-func TestEachStepFailsByItself(t *testing.T) {
+func webhookStepFails(t *testing.T) {
 	for _, c := range []struct {
 		fails  string
 		change func(h *Header)
@@ -63,7 +70,7 @@ func TestEachStepFailsByItself(t *testing.T) {
 	}
 }
 
-func TestUsualMistakesAreNamed(t *testing.T) {
+func webhookMistakes(t *testing.T) {
 	sign := func(key, text string) string {
 		m := hmac.New(sha256.New, []byte(key))
 		m.Write([]byte(text))
@@ -130,7 +137,7 @@ func TestUsualMistakesAreNamed(t *testing.T) {
 	}
 }
 
-func TestALineBreakThatTheSignerDidNotHaveIsNamed(t *testing.T) {
+func webhookLineBreak(t *testing.T) {
 	private, public := authtest.NewWebhookKeyPair()
 	h := mustSign(t, private, "msg_1", vectorTime, "{}")
 	_, details := failing(mustWebhooks(t, public).Diagnose(h, []byte("{}\n"), vectorTime))
