@@ -32,7 +32,7 @@ type machines struct {
 	lose  func(id string) bool
 }
 
-// machine is the engine as one of them sees it.
+// machine is the store as one of them sees it.
 type machine struct {
 	*machines
 	name string
@@ -181,9 +181,9 @@ func (m *machine) Ask(_ context.Context, users []string) (out []bridge.DeliveryL
 
 func newMachines(t *testing.T, limit int) (network, *bridge.Bridge, *bridge.Bridge) {
 	t.Helper()
-	engine := openStore(t, sqlite.Options{})
-	all := &machines{onDisk: engine, hubs: map[string]bridge.Hub{}, asked: map[string]string{}}
-	engine.Listen(network{all})
+	store := openStore(t, sqlite.Options{})
+	all := &machines{onDisk: store, hubs: map[string]bridge.Hub{}, asked: map[string]string{}}
+	store.Listen(network{all})
 	var bridges []*bridge.Bridge
 	for _, name := range []string{"a", "b"} {
 		m := &machine{all, name}
@@ -195,7 +195,7 @@ func newMachines(t *testing.T, limit int) (network, *bridge.Bridge, *bridge.Brid
 				t.Error(err)
 			}
 		}
-		if err := engine.Close(); err != nil {
+		if err := store.Close(); err != nil {
 			t.Error(err)
 		}
 	})

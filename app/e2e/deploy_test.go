@@ -15,6 +15,15 @@ import (
 	"hookbridge/app/store/redis/redistest"
 )
 
+func TestDeploy(t *testing.T) {
+	t.Parallel()
+	t.Run("has a compose file that sets what there is", deployCompose)
+	t.Run("has a dashboard that asks for what a bridge tells", deployDashboard)
+	t.Run("describes a move that moves a store", deployMove)
+	t.Run("has a fly.toml without the pitfalls of sockets and volumes", deployFly)
+	t.Run("has an image that is small, static and not root", deployImage)
+}
+
 func deployed(t *testing.T, name string) string {
 	t.Helper()
 	b, err := os.ReadFile("../../deploy/" + name)
@@ -24,7 +33,7 @@ func deployed(t *testing.T, name string) string {
 
 // Each setting in the compose file is one of ours, and with its secrets, which
 // are for trying it out, a bridge does start.
-func TestTheComposeFileSetsWhatThereIs(t *testing.T) {
+func deployCompose(t *testing.T) {
 	t.Parallel()
 	text := deployed(t, "compose.yaml")
 	source, err := os.ReadFile("../server/config.go")
@@ -63,7 +72,7 @@ func TestTheComposeFileSetsWhatThereIs(t *testing.T) {
 }
 
 // The dashboard asks for metrics that a bridge has.
-func TestTheDashboardAsksForWhatABridgeTells(t *testing.T) {
+func deployDashboard(t *testing.T) {
 	t.Parallel()
 	var board struct {
 		Panels []struct {
@@ -98,7 +107,7 @@ func TestTheDashboardAsksForWhatABridgeTells(t *testing.T) {
 }
 
 // The commands by which a store moves are run as they stand.
-func TestTheMoveThatIsDescribedMovesAStore(t *testing.T) {
+func deployMove(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	blocks := regexp.MustCompile("(?s)```sh\n(hookbridge export.*?)```").FindAllStringSubmatch(deployed(t, "README.md"), -1)

@@ -14,7 +14,12 @@ import (
 	"hookbridge/app/expect"
 )
 
-func TestDevNeedsNoSettingsAndPrintsWhatToPaste(t *testing.T) {
+func TestDev(t *testing.T) {
+	t.Parallel()
+	t.Run("needs no settings and prints what to paste", devPrints)
+}
+
+func devPrints(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
 	p := launch(t, nil, "dev", "--listen", "127.0.0.1:0", "--data-dir", dir)

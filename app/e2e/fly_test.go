@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"hookbridge/app/server"
-
 	"github.com/BurntSushi/toml"
+
+	"hookbridge/app/server"
 )
 
 type flyConfig struct {
@@ -53,9 +53,17 @@ type flyConfig struct {
 	} `toml:"vm"`
 }
 
+func atoi(s string) (n int) {
+	for _, r := range s {
+		n = n*10 + int(r-'0')
+	}
+	return n
+}
+
 // The pitfalls that Fly's own validator lets through are asserted here: each
 // one has taken somebody's sessions or data.
-func TestFlyTomlAvoidsThePitfallsOfSocketsAndVolumes(t *testing.T) {
+func deployFly(t *testing.T) {
+	t.Parallel()
 	var c flyConfig
 	meta, err := toml.DecodeFile("../../fly.toml", &c)
 	if err != nil {
@@ -103,14 +111,8 @@ func TestFlyTomlAvoidsThePitfallsOfSocketsAndVolumes(t *testing.T) {
 	}
 }
 
-func atoi(s string) (n int) {
-	for _, r := range s {
-		n = n*10 + int(r-'0')
-	}
-	return n
-}
-
-func TestTheImageIsSmallStaticAndNotRoot(t *testing.T) {
+func deployImage(t *testing.T) {
+	t.Parallel()
 	b, err := os.ReadFile("../../deploy/Dockerfile")
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,11 @@ import (
 	"hookbridge/app/expect"
 )
 
+func TestHandshake(t *testing.T) {
+	t.Parallel()
+	t.Run("is RFC 6455's or is refused", handshakeRules)
+}
+
 // exchange sends a request as bytes and reads the reply to it.
 func (w *world) exchange(request string) (*http.Response, []byte) {
 	w.t.Helper()
@@ -34,7 +39,7 @@ func (w *world) exchange(request string) (*http.Response, []byte) {
 	return res, b
 }
 
-func TestAHandshakeIsRFC6455sOrIsRefused(t *testing.T) {
+func handshakeRules(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	whole := upgradeRequest(w.p.Addr())

@@ -9,7 +9,12 @@ import (
 	"hookbridge/app/expect"
 )
 
-func TestSendAndListenMeetInTheRealProgram(t *testing.T) {
+func TestListen(t *testing.T) {
+	t.Parallel()
+	t.Run("meets send in the real program", listenMeetsSend)
+}
+
+func listenMeetsSend(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := start(t)

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -20,6 +19,18 @@ import (
 
 	"hookbridge/app/expect"
 )
+
+func TestProcess(t *testing.T) {
+	t.Parallel()
+	t.Run("keeps what was answered with 202 through kill -9", processKilled)
+	t.Run("drains and exits with 0 on SIGTERM and SIGINT", processSignalled)
+	t.Run("on another's folder is refused", processOnTakenFolder)
+	t.Run("answers 503 while the disk is full, and sessions stay", processFullDisk)
+}
+
+func TestListener(t *testing.T) {
+	t.Run("is closed when the program is stopped right after its start", listenerCloses)
+}
 
 // process is the program in a process of its own.
 type process struct {
@@ -94,13 +105,7 @@ func serveIn(t testing.TB, dir string, cmd *exec.Cmd, env ...string) *process {
 			t.Fatalf("it ended: %v\n%s", err, p.errs)
 		default:
 		}
-		scan := bufio.NewScanner(strings.NewReader(p.errs.String()))
-		for scan.Scan() {
-			var line struct{ Msg, Address string }
-			if json.Unmarshal(scan.Bytes(), &line) == nil && line.Msg == "listening" {
-				address = line.Address
-			}
-		}
+		address = addressOf(p.errs.String(), "listening")
 		return address != ""
 	})
 	p.world = &world{t: t, sent: new(atomic.Int64), base: "http://" + address, client: &http.Client{Timeout: expect.Patience,
@@ -110,6 +115,18 @@ func serveIn(t testing.TB, dir string, cmd *exec.Cmd, env ...string) *process {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// addressOf is the address that a program's log names in its line of this kind, and
+// empty where there is no such line yet.
+func addressOf(log, msg string) (address string) {
+	for text := range strings.Lines(log) {
+		var line struct{ Msg, Address string }
+		if json.Unmarshal([]byte(text), &line) == nil && line.Msg == msg {
+			address = line.Address
+		}
+	}
+	return address
 }
 
 func (p *process) wait(t testing.TB) error {
@@ -125,7 +142,7 @@ func (p *process) wait(t testing.TB) error {
 
 // The reply says stored: whatever was answered with 202 is there after the
 // process was killed in the middle of its work.
-func TestWhatWasAnsweredWith202SurvivesKill9(t *testing.T) {
+func processKilled(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	dir := t.TempDir()
@@ -189,7 +206,7 @@ func TestWhatWasAnsweredWith202SurvivesKill9(t *testing.T) {
 	}
 }
 
-func TestSIGTERMAndSIGINTDrainAndExitWithZero(t *testing.T) {
+func processSignalled(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	for _, sig := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
@@ -215,7 +232,7 @@ func TestSIGTERMAndSIGINTDrainAndExitWithZero(t *testing.T) {
 	}
 }
 
-func TestASecondProcessOnTheSameFolderIsRefused(t *testing.T) {
+func processOnTakenFolder(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	serve(t, dir)
@@ -228,7 +245,8 @@ func TestASecondProcessOnTheSameFolderIsRefused(t *testing.T) {
 
 // A limit on the size of files stands for a full disk: it fails the same
 // writes, and needs no rights to set and to lift.
-func TestAFullDiskIs503AndSessionsStayUntilSpaceReturns(t *testing.T) {
+func processFullDisk(t *testing.T) {
+	t.Parallel()
 	p := serve(t, t.TempDir())
 	s := p.connect("patient-1", "")
 	p.fireTo("patient-1", 0)
@@ -262,7 +280,7 @@ func TestAFullDiskIs503AndSessionsStayUntilSpaceReturns(t *testing.T) {
 	}
 }
 
-func TestAProgramThatIsStoppedRightAfterItsStartListensNoMore(t *testing.T) {
+func listenerCloses(t *testing.T) {
 	heavy(t)
 	for range 20 {
 		w := start(t)

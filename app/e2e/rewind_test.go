@@ -9,6 +9,15 @@ import (
 	"hookbridge/app/expect"
 )
 
+func TestRewind(t *testing.T) {
+	t.Parallel()
+	t.Run("is told to a client that knows more, which misses nothing", rewindTold)
+	t.Run("is told over a poll and a stream", rewindOverHTTP)
+	t.Run("tells what expired since", rewindExpired)
+	t.Run("lets a late ack hide nothing", rewindLateAck)
+	t.Run("makes an id that was lost a new one", rewindLostID)
+}
+
 // restored is a program on a store that was put back to how it was after three
 // messages, of eight that were answered with 202; five new ones were sent since.
 type restored struct {
@@ -76,7 +85,7 @@ func (r *restored) wantNew(s *session) (last string) {
 	return last
 }
 
-func TestAClientThatKnowsMoreThanARestoredStoreIsToldAndMissesNothing(t *testing.T) {
+func rewindTold(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := restore(t)
@@ -97,7 +106,7 @@ func TestAClientThatKnowsMoreThanARestoredStoreIsToldAndMissesNothing(t *testing
 	}
 }
 
-func TestWhatExpiredAfterAStoreWentBackIsToldToo(t *testing.T) {
+func rewindExpired(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := restore(t)
@@ -117,7 +126,7 @@ func TestWhatExpiredAfterAStoreWentBackIsToldToo(t *testing.T) {
 	w.wantNew(s)
 }
 
-func TestOverAPollAndAStreamARestoredStoreIsTold(t *testing.T) {
+func rewindOverHTTP(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := restore(t)
@@ -135,7 +144,7 @@ func TestOverAPollAndAStreamARestoredStoreIsTold(t *testing.T) {
 	}
 }
 
-func TestALateAckOfWhatWasLostHidesNothing(t *testing.T) {
+func rewindLateAck(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := restore(t)
@@ -154,31 +163,11 @@ func TestALateAckOfWhatWasLostHidesNothing(t *testing.T) {
 	w.wantNew(w.connect("patient-1", ""))
 }
 
-func TestAnIDThatWasLostIsANewOne(t *testing.T) {
+func rewindLostID(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := restore(t)
 	if a := w.fire("lost_0", `{"type":"t","to":{"user":"patient-1"},"data":{"n":3}}`); a.Duplicate {
 		t.Errorf("%s", a.Raw)
-	}
-}
-
-func TestARestartIsNoGap(t *testing.T) {
-	t.Parallel()
-	s := testSettings(t.TempDir())
-	w := startWith(t, s)
-	w.fireTo("patient-1", 0)
-	cursor := w.connect("patient-1", "").want("event").Cursor
-	for i := range 4 {
-		w.stop()
-		w = startWith(t, s)
-		w.fire(fmt.Sprint("m", i), fmt.Sprintf(`{"type":"t","to":{"user":"patient-1"},"data":{"n":%d}}`, i+1))
-		client := w.connect("patient-1", cursor)
-		if f := client.want("event"); f.n() != i+1 || !client.hello.Resumed {
-			t.Fatalf("%s %s", client.hello.Raw, f.Raw)
-		} else {
-			cursor = f.Cursor
-		}
-		expect.NoError(t, client.ws.Close())
 	}
 }

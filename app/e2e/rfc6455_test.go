@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,10 +13,23 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gobwas/ws"
+
 	"hookbridge/app/expect"
 	"hookbridge/app/server"
 	"hookbridge/app/wire"
 )
+
+func TestRFC6455(t *testing.T) {
+	t.Parallel()
+	t.Run("holds in a session", rfc6455InSession)
+	t.Run("holds before a session", rfc6455BeforeSession)
+	t.Run("allows pings between fragments", rfc6455Fragments)
+	t.Run("broken is answered with 1002", rfc6455Broken)
+	t.Run("has carried out what comes before the close frame", rfc6455BeforeClose)
+	t.Run("has nothing carried out after the close frame", rfc6455AfterClose)
+	t.Run("ends a slow message and answers the pings within", rfc6455SlowMessage)
+}
 
 // rawSocket is a client that can send any bytes.
 type rawSocket struct {
@@ -130,7 +144,7 @@ func (c *rawCase) check(s *rawSocket) {
 	}
 }
 
-func TestASessionKeepsToRFC6455(t *testing.T) {
+func rfc6455InSession(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := start(t)
@@ -140,7 +154,7 @@ func TestASessionKeepsToRFC6455(t *testing.T) {
 }
 
 // The rules hold before the first frame as well.
-func TestAConnectionWithoutASessionKeepsToRFC6455(t *testing.T) {
+func rfc6455BeforeSession(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := start(t)
@@ -157,7 +171,7 @@ func TestAConnectionWithoutASessionKeepsToRFC6455(t *testing.T) {
 }
 
 // A client that has closed has said its last word.
-func TestWhatComesAfterTheCloseFrameIsNotCarriedOut(t *testing.T) {
+func rfc6455AfterClose(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := start(t)
@@ -185,7 +199,7 @@ func TestWhatComesAfterTheCloseFrameIsNotCarriedOut(t *testing.T) {
 }
 
 // What was sent before the close frame is carried out, and answered.
-func TestWhatComesBeforeTheCloseFrameIsCarriedOut(t *testing.T) {
+func rfc6455BeforeClose(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	s := w.rawConnect(t, "sender")
@@ -201,7 +215,7 @@ func TestWhatComesBeforeTheCloseFrameIsCarriedOut(t *testing.T) {
 
 // A message that is never finished is ended in time, with a code that is not the
 // client's fault, and pings are answered until then.
-func TestASlowMessageIsEndedAndItsPingsAreAnswered(t *testing.T) {
+func rfc6455SlowMessage(t *testing.T) {
 	t.Parallel()
 	w := start(t, func(s *server.Settings) { s.Times.Message = 500 * time.Millisecond })
 	s := w.rawConnect(t, "patient-1")
@@ -227,19 +241,63 @@ func TestASlowMessageIsEndedAndItsPingsAreAnswered(t *testing.T) {
 	}
 }
 
-// Libraries send a message in pieces of their buffer's size; a token may be long.
-func TestAConnectFrameMayComeInManyFragments(t *testing.T) {
+// readServerFrame reads one small frame as it is.
+func readServerFrame(r io.Reader) (ws.Frame, error) {
+	h, err := ws.ReadHeader(r)
+	if err != nil || h.Length > 4096 {
+		return ws.Frame{Header: h}, errors.Join(err, fmt.Errorf("a frame of %d bytes", h.Length))
+	}
+	payload := make([]byte, h.Length)
+	_, err = io.ReadFull(r, payload)
+	return ws.Frame{Header: h, Payload: payload}, err
+}
+
+func rfc6455Fragments(t *testing.T) {
 	t.Parallel()
 	w := start(t)
-	s := w.rawDial(t)
-	text := `{"type":"connect","token":"` + token(t, "patient-1", time.Hour, "") + `"` + strings.Repeat(" ", 3000) + `}`
-	b := part(opText, text[:1])
-	for i := 1; i < len(text); i++ {
-		b = append(b, part(opContinuation, text[i:i+1])...)
-	}
-	_, err := s.conn.Write(join(b, final(opContinuation, "")))
+	conn, _, _, err := ws.Dialer{Protocols: []string{"bridge.v1.json"}}.Dial(t.Context(), "ws"+strings.TrimPrefix(w.base, "http")+"/ws")
 	expect.NoError(t, err)
-	if op, payload := s.frame(); op != opText || !bytes.Contains(payload, []byte(`"connected"`)) {
-		t.Errorf("%d %q", op, payload)
+	defer conn.Close()
+	text := `{"type":"connect","token":"` + token(t, "patient-1", time.Hour, "") + `"}`
+	for i := range len(text) {
+		op, fin := ws.OpContinuation, i == len(text)-1
+		if i == 0 {
+			op = ws.OpText
+		}
+		expect.NoError(t, ws.WriteFrame(conn, ws.MaskFrame(ws.NewFrame(op, fin, []byte{text[i]}))))
+		if i == 10 {
+			expect.NoError(t, ws.WriteFrame(conn, ws.MaskFrame(ws.NewPingFrame([]byte("inside")))))
+		}
+	}
+	pong, connected := false, false
+	for !pong || !connected {
+		f, err := readServerFrame(conn)
+		expect.NoError(t, err)
+		pong = pong || f.Header.OpCode == ws.OpPong && string(f.Payload) == "inside"
+		connected = connected || f.Header.OpCode == ws.OpText && bytes.Contains(f.Payload, []byte(`"connected"`))
+	}
+}
+
+func rfc6455Broken(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	for name, frame := range map[string][]byte{
+		"unmasked":          {0x81, 0x02, '{', '}'},
+		"a reserved bit":    {0xc1, 0x80, 0, 0, 0, 0},
+		"a reserved opcode": {0x83, 0x80, 0, 0, 0, 0},
+		"a long ping":       append([]byte{0x89, 0xfe, 0x00, 0x7e, 0, 0, 0, 0}, make([]byte, 126)...),
+		"a lone fragment":   {0x80, 0x80, 0, 0, 0, 0},
+	} {
+		conn, _, _, err := ws.Dialer{Protocols: []string{"bridge.v1.json"}}.Dial(t.Context(), "ws"+strings.TrimPrefix(w.base, "http")+"/ws")
+		expect.NoError(t, err)
+		_, err = conn.Write(frame)
+		expect.NoError(t, err)
+		f, err := readServerFrame(conn)
+		if err != nil || f.Header.OpCode != ws.OpClose {
+			t.Errorf("%s: %v %v", name, f.Header, err)
+		} else if code, _ := ws.ParseCloseFrameData(f.Payload); code != 1002 {
+			t.Errorf("%s: %d", name, code)
+		}
+		expect.NoError(t, conn.Close())
 	}
 }

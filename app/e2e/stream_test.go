@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -14,6 +15,21 @@ import (
 	"hookbridge/app/expect"
 	"hookbridge/app/server"
 )
+
+func TestStream(t *testing.T) {
+	t.Parallel()
+	t.Run("has the frames, order and cursor of a socket", streamLikeSocket)
+	t.Run("tells gaps, recalls and why it ends", streamTellsItsEnd)
+	t.Run("carries data of several lines whole", streamOfLines)
+	t.Run("over HTTP 1.0 is not chunked", streamOverHTTP10)
+	t.Run("is not opened by HEAD", streamHead)
+	t.Run("that is bad is refused, as a poll is", streamRefused)
+}
+
+func TestAck(t *testing.T) {
+	t.Parallel()
+	t.Run("over HTTP counts for the user", ackOverHTTP)
+}
 
 // sse is a reader of server-sent events that is not ours.
 type sse struct {
@@ -101,7 +117,7 @@ func (s *sse) closed() int {
 	}
 }
 
-func TestAStreamHasTheSameFramesOrderAndCursorAsASocket(t *testing.T) {
+func streamLikeSocket(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	tok := token(t, "patient-1", time.Hour, "")
@@ -145,7 +161,7 @@ func TestAStreamHasTheSameFramesOrderAndCursorAsASocket(t *testing.T) {
 	}
 }
 
-func TestAStreamTellsGapsAndRecallsAndWhyItEnds(t *testing.T) {
+func streamTellsItsEnd(t *testing.T) {
 	t.Parallel()
 	w := start(t, func(s *server.Settings) { s.MailboxLimit = 10 })
 	tok := token(t, "patient-1", time.Hour, "")
@@ -185,7 +201,9 @@ func TestAStreamTellsGapsAndRecallsAndWhyItEnds(t *testing.T) {
 	}
 	s = w.stream(tok, "", "")
 	s.want("connected")
-	go w.stop()
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); w.stop() }()
+	defer func() { <-stopped }() // its files are removed next
 	if r := s.want("reconnect"); r.AfterMs == nil {
 		t.Errorf("%s", r.Raw)
 	}
@@ -194,7 +212,7 @@ func TestAStreamTellsGapsAndRecallsAndWhyItEnds(t *testing.T) {
 	}
 }
 
-func TestDataOfSeveralLinesArrivesWholeOverAStream(t *testing.T) {
+func streamOfLines(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	s := w.stream(token(t, "patient-1", time.Hour, ""), "", "")
@@ -205,63 +223,7 @@ func TestDataOfSeveralLinesArrivesWholeOverAStream(t *testing.T) {
 	}
 }
 
-type pollReply struct {
-	Cursor string
-	Frames []frame
-}
-
-func (w *world) poll(tok, query string) pollReply {
-	w.t.Helper()
-	a := w.callAs(tok, "GET", "/v1/poll"+query, "")
-	var p pollReply
-	if a.HTTP != 200 || json.Unmarshal([]byte(a.Raw), &p) != nil || p.Cursor == "" || !strings.Contains(a.Raw, `"frames":[`) {
-		w.t.Fatalf("poll %s: %d %s", query, a.HTTP, a.Raw)
-	}
-	return p
-}
-
-func TestAPollAnswersWithWhatThereIsOrAsSoonAsThereIsSomething(t *testing.T) {
-	heavy(t)
-	t.Parallel()
-	w := start(t, func(s *server.Settings) { s.MailboxLimit = 300 })
-	tok := token(t, "patient-1", time.Hour, "")
-	p := w.poll(tok, "?waitMs=0")
-	if len(p.Frames) != 0 {
-		t.Errorf("%+v", p)
-	}
-	for i := range 5 {
-		w.fireTo("patient-1", i)
-	}
-	got := 0
-	for after := p.Cursor; got < 5; {
-		p = w.poll(tok, "?waitMs=20000&after="+after)
-		for _, f := range p.Frames {
-			if f.Type != "event" || f.n() != got {
-				t.Fatalf("%+v", f)
-			}
-			got++
-		}
-		after = p.Cursor
-	}
-	answers := make(chan pollReply)
-	go func() { answers <- w.poll(tok, "?waitMs=20000&after="+p.Cursor) }()
-	w.sessions(1)
-	w.fireTo("patient-1", 5)
-	if p = <-answers; len(p.Frames) != 1 || p.Frames[0].n() != 5 {
-		t.Errorf("%+v", p)
-	}
-	for i := range 310 {
-		w.fireTo("patient-1", i)
-	}
-	if p = w.poll(tok, "?waitMs=20000&after="+p.Cursor); p.Frames[0].Type != "gap" || p.Frames[0].Reason != "trimmed" {
-		t.Errorf("%+v", p.Frames[0])
-	}
-	if p = w.poll(tok, "?waitMs=0&after=else.1.1"); p.Frames[0].Type != "gap" {
-		t.Errorf("%+v", p.Frames[0])
-	}
-}
-
-func TestAcksWithoutASocketCountForTheUser(t *testing.T) {
+func ackOverHTTP(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	tok := token(t, "patient-1", time.Hour, "")
@@ -301,7 +263,7 @@ func TestAcksWithoutASocketCountForTheUser(t *testing.T) {
 	}
 }
 
-func TestBadStreamsAndPollsAreRefused(t *testing.T) {
+func streamRefused(t *testing.T) {
 	t.Parallel()
 	w := start(t, func(s *server.Settings) { s.SessionsByUser = 1 })
 	good := token(t, "patient-1", time.Hour, "")
@@ -330,5 +292,48 @@ func TestBadStreamsAndPollsAreRefused(t *testing.T) {
 	w.connect("patient-1", "")
 	if code := s.closed(); code != 4409 {
 		t.Errorf("replaced with %d", code)
+	}
+}
+
+func streamOverHTTP10(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	tok := token(t, "patient-1", time.Hour, "")
+	conn, err := net.Dial("tcp", w.p.Addr())
+	expect.NoError(t, err)
+	defer conn.Close()
+	expect.NoError(t, conn.SetReadDeadline(time.Now().Add(expect.Patience)))
+	_, err = io.WriteString(conn, "GET /v1/stream HTTP/1.0\r\nHost: x\r\nAuthorization: Bearer "+tok+"\r\n\r\n")
+	expect.NoError(t, err)
+	w.sessions(1)
+	w.done("DELETE", "/v1/users/patient-1/sessions", "")
+	all, err := io.ReadAll(conn)
+	expect.NoError(t, err)
+	head, body, _ := strings.Cut(string(all), "\r\n\r\n")
+	if strings.Contains(head, "Transfer-Encoding") || strings.Contains(head, "Content-Length") || !strings.Contains(head, "Connection: close") {
+		t.Errorf("%s", head)
+	}
+	if !strings.HasPrefix(body, "id: ") && !strings.HasPrefix(body, "event: ") {
+		t.Errorf("%s", body)
+	}
+}
+
+func streamHead(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	for range 2 { // the connection is good for another request
+		req, err := http.NewRequest(http.MethodHead, w.base+"/v1/stream", nil)
+		expect.NoError(t, err)
+		req.Header = bearer(token(t, "patient-1", time.Hour, ""))
+		res, err := http.DefaultTransport.RoundTrip(req)
+		expect.NoError(t, err)
+		expect.NoError(t, res.Body.Close())
+		if res.StatusCode != 200 || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream") {
+			t.Errorf("%d %v", res.StatusCode, res.Header)
+		}
+		var list struct{ Sessions []struct{ Session string } }
+		if w.get("/v1/users/patient-1/sessions", &list); len(list.Sessions) != 0 {
+			t.Errorf("%+v", list)
+		}
 	}
 }

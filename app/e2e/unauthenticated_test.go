@@ -22,6 +22,18 @@ import (
 	"hookbridge/app/server"
 )
 
+func TestUnauthenticated(t *testing.T) {
+	t.Run("webhooks are refused by their headers before their bodies", unauthenticatedHeaders)
+	t.Run("bodies wait for the headers however the target is written", unauthenticatedTargets)
+	t.Run("bodies announced too large are refused at once", unauthenticatedTooLarge)
+	t.Run("senders of a whole body read why it was refused", unauthenticatedWholeBody)
+	t.Run("bodies that are only announced take no memory", unauthenticatedMemory)
+	t.Run("slow bodies make room for others", unauthenticatedSlowBodies)
+	t.Run("frames before a token make room for others", unauthenticatedFrames)
+	t.Run("refusals are logged at a bounded rate", unauthenticatedLogRate)
+	t.Run("connections beyond the descriptors leave sessions alone", unauthenticatedDescriptors)
+}
+
 // raw writes bytes as they are on a new connection.
 func (w *world) raw(sent string) net.Conn {
 	w.t.Helper()
@@ -48,7 +60,7 @@ func replyOn(t *testing.T, conn net.Conn) (status int, body string, res *http.Re
 
 // What its headers refuse is refused before its body: no byte of it is waited
 // for. The requests that wait would get 408 instead.
-func TestAWebhookIsRefusedByItsHeadersBeforeItsBodyIsHere(t *testing.T) {
+func unauthenticatedHeaders(t *testing.T) {
 	w := start(t)
 	now := time.Now().Unix()
 	for _, family := range []string{"webhook", "svix"} {
@@ -97,7 +109,7 @@ func TestAWebhookIsRefusedByItsHeadersBeforeItsBodyIsHere(t *testing.T) {
 }
 
 // Nor does it help to write the request's target in another way.
-func TestNoTargetGetsABodyReadBeforeItsHeaders(t *testing.T) {
+func unauthenticatedTargets(t *testing.T) {
 	for prefix, paths := range map[string][]string{
 		"": {"/webhooks/events", "http://x/webhooks/events", "/webhooks/events#a", "/webhooks/events?#a", "/webhooks/events/batch#?a",
 			"http://x/webhooks/events/batch?a=b", "HTTP://x:80/webhooks/events#a"},
@@ -114,31 +126,9 @@ func TestNoTargetGetsABodyReadBeforeItsHeaders(t *testing.T) {
 	}
 }
 
-// A batch is as large as it may be, however its request is written.
-func TestALargeBatchMayBeSentInEachForm(t *testing.T) {
-	w := start(t)
-	body := `[{"specversion":"1.0","id":"1","source":"s","type":"t","touser":"u","data":"` + strings.Repeat("a", 60_000) + `"}` + strings.Repeat(" ", 2<<20) + `]`
-	for i, c := range []struct{ target, media string }{
-		{"/webhooks/events", "application/cloudevents-batch+json"}, {"/webhooks/events", "Application/CloudEvents-Batch+JSON; charset=UTF-8"},
-		{"http://x/webhooks/events/batch", "application/cloudevents-batch+json"}, {"/webhooks/events/batch#a", "application/cloudevents-batch+json"},
-	} {
-		req := w.signFor("/webhooks/events", c.media, w.nextID(), body, time.Now())
-		head := "POST " + c.target + " HTTP/1.1\r\nHost: x\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n"
-		for name, values := range req.Header {
-			head += name + ": " + values[0] + "\r\n"
-		}
-		conn := w.raw(head + "\r\n")
-		go func() { _, _ = io.WriteString(conn, body) }() // one that is refused may not be read to its end
-		if status, answer, _ := replyOn(t, conn); status != 202 {
-			t.Errorf("%d: %+v: %d %.200s", i, c, status, answer)
-		}
-		expect.NoError(t, conn.Close())
-	}
-}
-
 // What sockets send before their token has a limit, too; whoever is pushed out is
 // told to come back later.
-func TestFramesOfStrangersMakeRoomForOthers(t *testing.T) {
+func unauthenticatedFrames(t *testing.T) {
 	const size = 4 << 20
 	w := start(t, func(s *server.Settings) { s.MaxBytes, s.MaxBatchBytes = size, size })
 	frame := append([]byte{opText, 0xff}, binary.BigEndian.AppendUint64(nil, size*3/4)...)
@@ -161,7 +151,7 @@ func TestFramesOfStrangersMakeRoomForOthers(t *testing.T) {
 	w.connect("patient-1", "")
 }
 
-func TestABodyAnnouncedTooLargeIsRefusedAtOnce(t *testing.T) {
+func unauthenticatedTooLarge(t *testing.T) {
 	w := start(t)
 	for path, limit := range map[string]int{"/webhooks/events": 64 << 10, "/webhooks/events/batch": 8 << 20} {
 		for _, more := range []int{1, 1 << 30} {
@@ -179,7 +169,7 @@ func TestABodyAnnouncedTooLargeIsRefusedAtOnce(t *testing.T) {
 }
 
 // A client that writes all before it reads must not lose the answer to a reset.
-func TestWhoeverWritesItsWholeBodyReadsWhyItWasRefused(t *testing.T) {
+func unauthenticatedWholeBody(t *testing.T) {
 	w := start(t)
 	large := strings.Repeat("a", 9<<20)
 	for name, c := range map[string]struct {
@@ -218,39 +208,8 @@ func TestWhoeverWritesItsWholeBodyReadsWhyItWasRefused(t *testing.T) {
 	}
 }
 
-func TestExpectAndChunksWorkAndTheConnectionIsKept(t *testing.T) {
-	w := start(t)
-	conn := w.raw("")
-	reader := bufio.NewReader(conn)
-	for i := range 4 {
-		body := `{"type":"t","to":{"user":"u"},"data":"` + strings.Repeat("x", i*20_000) + `"}`
-		req := w.sign(w.nextID(), body, time.Now())
-		switch i % 3 {
-		case 1:
-			req.ContentLength, req.TransferEncoding = -1, []string{"chunked"}
-		case 2:
-			req.Header.Set("Expect", "100-continue")
-		}
-		expect.NoError(t, req.Write(conn))
-		res, err := http.ReadResponse(reader, req)
-		expect.NoError(t, err)
-		if i%3 == 2 {
-			if res.StatusCode != 100 {
-				t.Fatalf("%d: %d", i, res.StatusCode)
-			}
-			res, err = http.ReadResponse(reader, req)
-			expect.NoError(t, err)
-		}
-		answer, err := io.ReadAll(res.Body)
-		expect.NoError(t, err)
-		if res.StatusCode != 202 || res.Close {
-			t.Fatalf("%d: %d %v %s", i, res.StatusCode, res.Close, answer)
-		}
-	}
-}
-
 // 300 senders announce a large body and send one byte of it.
-func TestAnnouncedBodiesTakeNoMemory(t *testing.T) {
+func unauthenticatedMemory(t *testing.T) {
 	w := start(t)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -273,7 +232,7 @@ func TestAnnouncedBodiesTakeNoMemory(t *testing.T) {
 }
 
 // Refusals of strangers must not fill the logs; metrics count all of them.
-func TestRefusalsOfStrangersAreWrittenAtABoundedRate(t *testing.T) {
+func unauthenticatedLogRate(t *testing.T) {
 	heavy(t)
 	path := filepath.Join(t.TempDir(), "audit.jsonl")
 	w := start(t, func(s *server.Settings) { s.Audit = path })
@@ -311,46 +270,9 @@ func TestRefusalsOfStrangersAreWrittenAtABoundedRate(t *testing.T) {
 	}
 }
 
-func TestAcksAndBadTokensCountTowardsTheAddressesRate(t *testing.T) {
-	heavy(t)
-	good := token(t, "patient-1", time.Hour, "")
-	cursor := fmt.Sprintf(`{"cursor":%q}`, "x")
-	for name, call := range map[string]func(w *world) answer{
-		"acks":                   func(w *world) answer { return w.callAs(good, "POST", "/v1/acks", cursor) },
-		"acks with a bad token":  func(w *world) answer { return w.callAs("bad", "POST", "/v1/acks", cursor) },
-		"operators' calls":       func(w *world) answer { return w.callAs("bad", "GET", "/v1/users/u/presence", "") },
-		"tickets":                func(w *world) answer { return w.callAs(good, "POST", "/v1/tickets", "") },
-		"polls with a bad token": func(w *world) answer { return w.callAs("bad", "GET", "/v1/poll", "") },
-	} {
-		w := start(t, func(s *server.Settings) { s.ConnectRate = 0.01 }) // one at once
-		n := 0
-		for ; n < 100; n++ {
-			if a := call(w); a.HTTP == 429 {
-				if a.Code != "rate_limited" || a.Header.Get("Retry-After") == "" {
-					t.Errorf("%s: %s", name, a.Raw)
-				}
-				break
-			}
-		}
-		if n > 5 {
-			t.Errorf("%d %s passed", n, name)
-		}
-		if a := w.fire(w.nextID(), `{"type":"t","to":{"user":"u"}}`); a.HTTP != 202 {
-			t.Errorf("a webhook of that address: %s", a.Raw)
-		}
-	}
-	// The calls of an operator are free.
-	w := start(t, func(s *server.Settings) { s.ConnectRate = 0.01 })
-	for range 50 {
-		if a := w.call("GET", "/v1/users/u/presence", ""); a.HTTP != 200 {
-			t.Fatalf("%d %s", a.HTTP, a.Raw)
-		}
-	}
-}
-
 // The program with few descriptors, and more silent connections than those: it
 // says what does not fit, goes on accepting, and serves its sessions and probes.
-func TestAProgramWithoutDescriptorsGoesOnAndKeepsItsSessions(t *testing.T) {
+func unauthenticatedDescriptors(t *testing.T) {
 	const files = 400
 	p := serveIn(t, t.TempDir(), exec.Command("sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$0" serve`, files), os.Args[0]))
 	if !strings.Contains(p.errs.String(), "BRIDGE_MAX_SESSIONS=20000 is taken as ") {
@@ -392,7 +314,7 @@ func TestAProgramWithoutDescriptorsGoesOnAndKeepsItsSessions(t *testing.T) {
 }
 
 // A slow body holds no place for long, and little memory, however it is framed.
-func TestSlowBodiesOfStrangersMakeRoomForOthers(t *testing.T) {
+func unauthenticatedSlowBodies(t *testing.T) {
 	w := start(t, func(s *server.Settings) { s.MaxUnauthenticated = 50 })
 	kept := w.connect("patient-1", "")
 	dropped := new(atomic.Int64)

@@ -7,7 +7,21 @@ import (
 	"time"
 
 	"hookbridge/app/expect"
+	"hookbridge/app/server"
 )
+
+func TestWait(t *testing.T) {
+	t.Parallel()
+	t.Run("is for received or for acked", waitLevels)
+	t.Run("is for all of a batch", waitForBatch)
+	t.Run("on a duplicate tells the state as of now", waitOnDuplicate)
+	t.Run("tells the least advanced of those online", waitLeastAdvanced)
+	t.Run("lasts to its timeout when the session ends", waitOutlivesSession)
+	t.Run("is answered at once by a drain", waitEndsWithDrain)
+	t.Run("never misses the pong that answers it", waitMeetsPong)
+	t.Run("holds no place of its sender", waitHoldsNoPlace)
+	t.Run("that is bad is refused with the limit named", waitRefused)
+}
 
 // acking is a session whose app acks each message at once.
 func (w *world) acking(user string) *session {
@@ -33,7 +47,7 @@ func (w *world) ask(id, body, level, timeout string) answer {
 	return w.do(waiting(w.sign(id, body, time.Now()), level, timeout))
 }
 
-func TestACallerMayWaitForReceivedAndForAcked(t *testing.T) {
+func waitLevels(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	w.connect("listens", "")
@@ -70,7 +84,7 @@ func TestACallerMayWaitForReceivedAndForAcked(t *testing.T) {
 	}
 }
 
-func TestADuplicateTellsTheStateAsOfNowAndMayWaitToo(t *testing.T) {
+func waitOnDuplicate(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	const body = `{"type":"t","to":{"user":"patient-1"},"data":1}`
@@ -97,7 +111,7 @@ func TestADuplicateTellsTheStateAsOfNowAndMayWaitToo(t *testing.T) {
 	}
 }
 
-func TestTheLeastAdvancedOfThoseOnlineSetsTheStatus(t *testing.T) {
+func waitLeastAdvanced(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	w.acking("acks")
@@ -110,7 +124,7 @@ func TestTheLeastAdvancedOfThoseOnlineSetsTheStatus(t *testing.T) {
 	}
 }
 
-func TestASessionThatEndsWhileItIsWaitedForLeavesTheCallerToItsTimeout(t *testing.T) {
+func waitOutlivesSession(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	s := w.connect("patient-1", "")
@@ -124,7 +138,7 @@ func TestASessionThatEndsWhileItIsWaitedForLeavesTheCallerToItsTimeout(t *testin
 	}
 }
 
-func TestADrainAnswersThoseWhoWaitAtOnce(t *testing.T) {
+func waitEndsWithDrain(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	s := w.connect("patient-1", "")
@@ -140,7 +154,7 @@ func TestADrainAnswersThoseWhoWaitAtOnce(t *testing.T) {
 
 // The pong of a message and the wait of its caller race: whoever is first, the
 // caller is told.
-func TestAWaitNeverMissesThePongThatAnswersForIt(t *testing.T) {
+func waitMeetsPong(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := start(t)
@@ -158,7 +172,7 @@ func TestAWaitNeverMissesThePongThatAnswersForIt(t *testing.T) {
 	}
 }
 
-func TestBadWaitsAreRefusedWithTheLimitNamed(t *testing.T) {
+func waitRefused(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	for query, detail := range map[string]string{
@@ -188,6 +202,55 @@ func TestBadWaitsAreRefusedWithTheLimitNamed(t *testing.T) {
 		}
 		if a.HTTP != 400 || a.Code != "malformed" || !strings.Contains(a.Detail, detail) {
 			t.Errorf("%s: %d %s", query, a.HTTP, a.Raw)
+		}
+	}
+}
+
+func waitForBatch(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	w.connect("patient-1", "")
+	const batch = `{"events":[{"id":"w_1","type":"t","to":{"user":"patient-1"}},{"id":"w_2","type":"t","to":{"user":"patient-1"}},{"id":"w_3","type":"t","to":{"user":"away"}}]}`
+	req := waiting(w.signFor("/webhooks/events/batch", "application/json", "w", batch, time.Now()), "received", "20s")
+	if a := w.do(req); a.HTTP != 202 || strings.Count(a.Raw, `"status":"received"`) != 2 || strings.Count(a.Raw, `"status":"queued"`) != 1 {
+		t.Errorf("%d %s", a.HTTP, a.Raw)
+	}
+}
+
+func waitHoldsNoPlace(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	w := start(t, func(s *server.Settings) { s.MaxUnauthenticated = 5000 })
+	s := w.connect("patient-1", "")
+	const waiters = 300 // more than a sender may have under way
+	answered := make(chan error, waiters)
+	for i := range waiters {
+		req := waiting(w.sign(fmt.Sprintf("w%d", i), `{"type":"t","to":{"user":"patient-1"},"ttl":60}`, time.Now()), "acked", "30s")
+		go func() {
+			res, err := w.client.Do(req)
+			if err == nil {
+				err = res.Body.Close()
+			}
+			answered <- err
+		}()
+	}
+	last := ""
+	for range waiters {
+		last = s.want("event").Cursor
+	}
+	// All are stored and wait. The sender's plain events come through.
+	for i := range 20 {
+		w.fireTo("patient-2", i)
+	}
+	select {
+	case err := <-answered:
+		t.Fatalf("one did not wait: %v", err)
+	default:
+	}
+	s.ack(last)
+	for range waiters {
+		if err := <-answered; err != nil {
+			t.Error(err)
 		}
 	}
 }
