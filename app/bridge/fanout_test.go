@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -118,7 +117,7 @@ func newBridge(t *testing.T, lose func(string) bool) *bridge.Bridge {
 	t.Helper()
 	store := openStore(t, sqlite.Options{})
 	l := &lossy{store, lose}
-	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, l, l, noTokens{})
+	b := bridge.New(bridge.QuietConfig(), l, l, noTokens{})
 	t.Cleanup(func() {
 		if err := b.Drain(context.Background()); err != nil {
 			t.Error(err)
