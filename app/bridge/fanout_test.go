@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -91,6 +90,7 @@ func (l *line) Write(frames []byte, _ time.Time) error {
 	return nil
 }
 func (l *line) WriteClose(wire.CloseCode, string, time.Time) { l.Abort() }
+func (l *line) Park(bridge.Resumer) bool                     { return false }
 func (l *line) Limit(int)                                    {}
 func (l *line) Abort()                                       { l.once.Do(func() { close(l.gone) }) }
 func (l *line) ExpireWrite(time.Time)                        {}
@@ -117,7 +117,7 @@ func newBridge(t *testing.T, lose func(string) bool) *bridge.Bridge {
 	t.Helper()
 	store := openStore(t, sqlite.Options{})
 	l := &lossy{store, lose}
-	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, l, l, noTokens{})
+	b := bridge.New(bridge.QuietConfig(), l, l, noTokens{})
 	t.Cleanup(func() {
 		if err := b.Drain(context.Background()); err != nil {
 			t.Error(err)

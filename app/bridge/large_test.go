@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -35,7 +34,7 @@ func (l *patientLine) Write(frames []byte, deadline time.Time) error {
 // have the same time, the large one would be tried for ever.
 func writeDeadlineOfLarge(t *testing.T) {
 	store := openStore(t, sqlite.Options{})
-	b := bridge.New(bridge.Config{MaxBytes: 4 << 20, Logger: slog.New(slog.DiscardHandler)}, store, store, noTokens{})
+	b := bridge.New(bridge.QuietConfig(func(c *bridge.Config) { c.MaxBytes = 4 << 20 }), store, store, noTokens{})
 	t.Cleanup(func() {
 		if err := b.Drain(context.Background()); err != nil {
 			t.Error(err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
 	"testing"
@@ -187,7 +186,7 @@ func newMachines(t *testing.T, limit int) (network, *bridge.Bridge, *bridge.Brid
 	var bridges []*bridge.Bridge
 	for _, name := range []string{"a", "b"} {
 		m := &machine{all, name}
-		bridges = append(bridges, bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler), SessionsPerUser: limit}, m, m, noTokens{}))
+		bridges = append(bridges, bridge.New(bridge.QuietConfig(func(c *bridge.Config) { c.SessionsPerUser = limit }), m, m, noTokens{}))
 	}
 	t.Cleanup(func() {
 		for _, b := range bridges {

@@ -49,6 +49,7 @@ func (e *brittle) check(method string) {
 
 func (e *brittle) Join(ctx context.Context, m bridge.Member) (bridge.JoinState, error) {
 	e.check("Join")
+	m.Reads = nil // so that the session has to Read
 	return e.storeAndLive.Join(ctx, m)
 }
 
@@ -75,15 +76,15 @@ func newFragile(t *testing.T) *fragile {
 	t.Helper()
 	store := openStore(t, sqlite.Options{})
 	f := &fragile{t: t, store: &brittle{storeAndLive: store}, registry: prometheus.NewRegistry(), logs: &expect.Output{}}
-	f.Bridge = bridge.New(bridge.Config{
-		Logger: slog.New(slog.NewTextHandler(f.logs, nil)), Registerer: f.registry, PingEvery: 50 * time.Millisecond,
-		Now: func() time.Time {
+	f.Bridge = bridge.New(bridge.QuietConfig(func(c *bridge.Config) {
+		c.Logger, c.Registerer, c.PingEvery = slog.New(slog.NewTextHandler(f.logs, nil)), f.registry, 50*time.Millisecond
+		c.Now = func() time.Time {
 			if f.clock.Load() {
 				panic(canary)
 			}
 			return time.Now()
-		},
-	}, f.store, f.store, brokenTokens{})
+		}
+	}), f.store, f.store, brokenTokens{})
 	t.Cleanup(func() {
 		f.clock.Store(false)
 		f.store.broken.Store("")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
 	"testing"
@@ -115,7 +114,7 @@ func unsteadyBridge(t *testing.T) (*bridge.Bridge, *unsteady, *closing) {
 	t.Helper()
 	store := openStore(t, sqlite.Options{})
 	u := &unsteady{storeAndLive: store}
-	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, u, u, named{})
+	b := bridge.New(bridge.QuietConfig(), u, u, named{})
 	t.Cleanup(func() {
 		if err := b.Drain(context.Background()); err != nil {
 			t.Error(err)

@@ -15,7 +15,16 @@ import (
 // processFaults are what can happen to a bridge process on any store.
 func processFaults(all []*Process) []Fault {
 	victim := func(s Step) *Process { return all[s.Victim%len(all)] }
+	killAt := func(kind string) Fault {
+		return Fault{Name: "kill-at-" + kind, Weight: 2, Most: time.Second, Do: func(s Step, hold func(time.Duration)) {
+			victim(s).KillAt(kind)
+			hold(s.Hold)
+			victim(s).Release()
+			victim(s).await()
+		}}
+	}
 	return []Fault{
+		killAt(anEvent), killAt(aSend), killAt(anAck),
 		{Name: "kill", Weight: 4, Most: time.Second, Do: func(s Step, hold func(time.Duration)) {
 			victim(s).Hold(syscall.SIGKILL)
 			hold(s.Hold)
