@@ -137,7 +137,8 @@ func serverOn(t *testing.T, e storeAndLive, secret string) (*Server, func() floa
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := bridge.New(bridge.Config{Logger: log, Guard: g, Registerer: registry}, e, e, Authenticator(tokens))
+	b := bridge.New(bridge.Config{DefaultTTL: time.Hour, MaxBytes: 1 << 16, MaxSessions: 10, SessionsPerUser: 10, PingEvery: time.Minute, DrainTimeout: time.Second,
+		Logger: log, Guard: g, Registerer: registry}, e, e, Authenticator(tokens))
 	s := New(Options{Bridge: b, Tokens: tokens, Registry: registry, Logger: log, Guard: g, MaxUnauthenticatedPerAddress: 10, MaxBatchBytes: 1 << 20})
 	return s, func() (n float64) {
 		families, err := registry.Gather()

@@ -28,7 +28,7 @@ func TestSubscriber(t *testing.T) {
 	t.Run("ends where going on would lose something", subscriberEnds)
 	t.Run("ends without an error when it is signed out", subscriberSignedOut)
 	t.Run("retries or ends when a handshake fails", subscriberHandshake)
-	t.Run("speaks TLS where the server prefers HTTP/2", subscriberOverTLS)
+	t.Run("speaks TLS where the server prefers HTTP 2", subscriberOverTLS)
 	t.Run("reads what a server may send", subscriberReads)
 	t.Run("has options that are checked", subscriberOptions)
 }

@@ -33,7 +33,7 @@ func MachinesKey(e *Store) string {
 // IndexedKey is the key that says since when ids are listed.
 func IndexedKey(e *Store) string { return e.indexedKey() }
 
-// HearOld has an engine hear a message as a version without lives publishes it.
+// HearOld has a store hear a message as a version without lives publishes it.
 func HearOld(e *Store, m *bridge.Message, user string, seq uint64) {
 	v := envelope{user: user, machine: "of-an-old-id", token: 1}
 	b := v.encode()
