@@ -44,6 +44,17 @@ func (c *connection) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
+// tcp is the TCP connection below the wrappers, or what is there instead. It is for one
+// who has read all that the wrappers had buffered.
+func (c *connection) tcp() net.Conn {
+	if p, ok := c.Conn.(interface{ TCPConn() (*net.TCPConn, bool) }); ok {
+		if t, ok := p.TCPConn(); ok {
+			return t
+		}
+	}
+	return c.Conn
+}
+
 // SetWriteBuffer sets the size of the kernel's send buffer, bytes.
 func (c *connection) SetWriteBuffer(n int) error {
 	if t, ok := c.Conn.(interface{ SetWriteBuffer(int) error }); ok {

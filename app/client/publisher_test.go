@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"hookbridge/app/client/clienttest"
+	"hookbridge/app/expect"
 	"hookbridge/app/wire"
 	"hookbridge/auth/authtest"
 )
@@ -40,9 +41,7 @@ var (
 func testPublisher(t *testing.T, o PublisherOptions) (*Publisher, *[]time.Duration) {
 	t.Helper()
 	p, err := NewPublisher(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
 	var waits []time.Duration
 	p.sleep = func(ctx context.Context, d time.Duration) error {
 		waits = append(waits, d)

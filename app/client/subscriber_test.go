@@ -13,6 +13,7 @@ import (
 	"github.com/fasthttp/websocket"
 
 	"hookbridge/app/client/clienttest"
+	"hookbridge/app/expect"
 	"hookbridge/app/wire"
 )
 
@@ -156,12 +157,8 @@ func subscriberAnswersPings(t *testing.T) {
 	c.Greet("")
 	c.Say(clienttest.Event(1))                                                        // is being handled while it is pinged
 	c.SetPongHandler(func(place string) error { return errors.New("pong " + place) }) // ends the read
-	if err := c.WriteControl(websocket.PingMessage, []byte("12.5"), time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, c.WriteControl(websocket.PingMessage, []byte("12.5"), time.Now().Add(expect.Patience)))
+	expect.NoError(t, c.SetReadDeadline(time.Now().Add(expect.Patience)))
 	if _, _, err := c.ReadMessage(); err == nil || err.Error() != "pong 12.5" {
 		t.Errorf("got %v", err)
 	}
@@ -355,9 +352,7 @@ func subscriberReads(t *testing.T) {
 	u := subscribe(t, SubscriberOptions{URL: b.URL})
 	c := b.Accept()
 	c.Greet("")
-	if err := c.WriteMessage(websocket.BinaryMessage, []byte("of later days")); err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, c.WriteMessage(websocket.BinaryMessage, []byte("of later days")))
 	// An event in two fragments with a ping between them.
 	event := clienttest.Event(1)
 	raw := c.NetConn()

@@ -100,9 +100,7 @@ func httpProblems(t *testing.T) {
 	} {
 		method, p, _ := strings.Cut(path, " ")
 		req, err := http.NewRequest(method, w.base+p, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		expect.NoError(t, err)
 		a := w.do(req)
 		if got := fmt.Sprint(a.HTTP, " ", a.Code); got != want || a.Header.Get("Content-Type") != "application/problem+json" {
 			t.Errorf("%s: %s %s", path, got, a.Raw)
@@ -110,9 +108,7 @@ func httpProblems(t *testing.T) {
 	}
 	for _, p := range []string{"/livez", "/readyz", "/metrics", "/bridge-client.js", "/bridge.js"} {
 		req, err := http.NewRequest(http.MethodGet, w.base+p, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		expect.NoError(t, err)
 		// Pages of any origin may import the client.
 		if a := w.do(req); a.HTTP != 200 || strings.HasSuffix(p, ".js") && a.Header.Get("Access-Control-Allow-Origin") != "*" {
 			t.Errorf("%s: %d %v %s", p, a.HTTP, a.Header, a.Raw)

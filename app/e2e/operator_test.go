@@ -43,9 +43,7 @@ func (w *world) call(method, path, body string) answer {
 func (w *world) callAs(token, method, path, body string) answer {
 	w.t.Helper()
 	req, err := http.NewRequest(method, w.base+path, strings.NewReader(body))
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	expect.NoError(w.t, err)
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}

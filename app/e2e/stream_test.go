@@ -201,7 +201,9 @@ func streamTellsItsEnd(t *testing.T) {
 	}
 	s = w.stream(tok, "", "")
 	s.want("connected")
-	go w.stop()
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); w.stop() }()
+	defer func() { <-stopped }() // its files are removed next
 	if r := s.want("reconnect"); r.AfterMs == nil {
 		t.Errorf("%s", r.Raw)
 	}

@@ -67,9 +67,7 @@ func tokenWays(t *testing.T) {
 		t.Errorf("connect frame: %s", f.Raw)
 	}
 	s, _, err := w.dial(nil, "?ticket="+ticket.Ticket, "bridge.v1.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
 	if code := s.closed(); code != 4401 {
 		t.Errorf("a ticket used twice: %d", code)
 	}
@@ -95,9 +93,7 @@ func tokenBad(t *testing.T) {
 	}
 	for name, tok := range bad {
 		s, _, err := w.dial(nil, "", "bridge.v1.json")
-		if err != nil {
-			t.Fatal(err)
-		}
+		expect.NoError(t, err)
 		s.send(map[string]string{"type": "connect", "token": tok})
 		if code := s.closed(); code != 4401 {
 			t.Errorf("%s in the connect frame: %d", name, code)

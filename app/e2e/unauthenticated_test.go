@@ -50,9 +50,7 @@ func (w *world) raw(sent string) net.Conn {
 func replyOn(t *testing.T, conn net.Conn) (status int, body string, res *http.Response) {
 	t.Helper()
 	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
 	b, err := io.ReadAll(res.Body)
 	expect.NoError(t, err)
 	return res.StatusCode, string(b), res

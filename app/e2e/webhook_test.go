@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 	"hookbridge/auth"
 	"hookbridge/auth/authtest"
@@ -223,9 +224,7 @@ func webhookSignatures(t *testing.T) {
 	const body = `{"type":"t","to":{"user":"u"}}`
 	send := func(name, prefix string, h auth.Header) {
 		req, err := http.NewRequest(http.MethodPost, w.base+"/webhooks/events", strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
+		expect.NoError(t, err)
 		req.Header.Set("Content-Type", "application/json; charset=utf-8")
 		req.Header.Set(prefix+"id", h.ID)
 		req.Header.Set(prefix+"timestamp", h.Timestamp)
@@ -237,9 +236,7 @@ func webhookSignatures(t *testing.T) {
 	for name, secret := range map[string]string{"the first": testWebhookSecret, "the second": second, "a private key": private} {
 		for _, prefix := range []string{"webhook-", "svix-"} {
 			h, err := auth.SignWebhook(secret, w.nextID(), time.Now(), []byte(body))
-			if err != nil {
-				t.Fatal(err)
-			}
+			expect.NoError(t, err)
 			send(name, prefix, h)
 			h.Signature = "v1,AAAA v1a,AAAA " + h.Signature // a sender that rotates signs with several keys
 			send(name+" among others", prefix, h)
@@ -257,22 +254,16 @@ func webhookKeepsNoView(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	conn, err := net.Dial("tcp", w.p.Addr())
-	if err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
 	defer conn.Close()
 	reader := bufio.NewReader(conn)
 	const n = 60
 	for i := range n {
 		user := fmt.Sprintf("%c-user-%02d", 'a'+i%26, i)
 		req := w.sign(fmt.Sprintf("%c-id-%02d", 'A'+i%26, i), fmt.Sprintf(`{"type":"type.%02d","to":{"users":[%q]},"data":"%02d-%s"}`, i, user, i, strings.Repeat("x", i)), time.Now())
-		if err := req.Write(conn); err != nil {
-			t.Fatal(err)
-		}
+		expect.NoError(t, req.Write(conn))
 		res, err := http.ReadResponse(reader, req)
-		if err != nil {
-			t.Fatal(err)
-		}
+		expect.NoError(t, err)
 		if res.StatusCode != http.StatusAccepted {
 			t.Fatalf("request %d: %d", i, res.StatusCode)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/guard"
 )
 
@@ -96,9 +97,7 @@ func backendsRefused(t *testing.T) {
 		"a file with dev's secret": {CallbackSettings{CallbacksFile: file}, strings.Replace(`{"backends":[`+backend("a", "https://a.example")+`]}`, callbackSecret, string(dev), 1),
 			[]string{"BRIDGE_CALLBACKS_FILE: backend a: secret 1 is one that dev made"}},
 	} {
-		if err := os.WriteFile(file, []byte(c.file), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		expect.NoError(t, os.WriteFile(file, []byte(c.file), 0o600))
 		s := goodSettings(t.TempDir())
 		s.CallbackSettings = c.settings
 		err := s.Check()

@@ -25,7 +25,7 @@ func (e *Store) sessionLists(machine string) (live, dead string) {
 // would outlive the user's erasure there.
 func (e *Store) listSession(session, user string) rueidis.Completed {
 	live, _ := e.sessionLists(e.self)
-	return e.client.B().Hset().Key(live).FieldValue().FieldValue(session, "u"+short(user)).Build()
+	return e.client.B().Hset().Key(live).FieldValue().FieldValue(session, userTag(user)).Build()
 }
 
 // unlistSession takes it off the list.
