@@ -11,17 +11,17 @@ import (
 // user.offline, so that each is always followed by the other. A session that begins moves
 // it far ahead, and a user's last session that ends moves it to offlineDelay from now. When
 // it is due, some machine checks whether the user is connected. So backends are told
-// nothing of a reconnect, and the users of a machine that died are told as offline when
-// their timers are due.
+// nothing of a reconnect. When a machine dies, the store makes its users' timers due as
+// soon as it takes their sessions out (Redis), or when the program starts again (SQLite).
 const (
 	// offlineDelay is how long the last session of a user must be gone.
 	offlineDelay = 10 * time.Second
 	// presenceCheck is how often a user who counts as connected is looked up: the
 	// machine with their sessions may have died.
 	presenceCheck = 5 * time.Minute
-	// restartGrace is how long after the start of a machine nobody is told as gone: users
+	// RestartGrace is how long after the start of a machine nobody is told as gone: users
 	// whose sessions a restart has ended get this long to come back.
-	restartGrace = offlineDelay + 5*time.Second
+	RestartGrace = offlineDelay + 5*time.Second
 )
 
 // tellsPresence reports whether a backend wants to hear when a user comes or goes.
@@ -91,7 +91,7 @@ func (b *Bridge) firePresence(ctx context.Context, ts []Timer) error {
 	now := b.cfg.Now()
 	err = b.eachTimer(len(ts), func(i int) error {
 		t, p := ts[i], ps[i]
-		earliest := b.started.Add(restartGrace)
+		earliest := b.started.Add(RestartGrace)
 		if gone := p.LastSeen.Add(offlineDelay); gone.After(earliest) {
 			earliest = gone
 		}

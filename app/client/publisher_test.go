@@ -195,6 +195,19 @@ func publisherSends(t *testing.T) {
 	}
 }
 
+func publisherEscalates(t *testing.T) {
+	r := PublishRequest{Type: "visit.due", To: Target{User: "a"}, Escalate: 2 * time.Minute}
+	if b, err := r.encode(""); err != nil || !strings.Contains(string(b), `"escalate":120`) {
+		t.Errorf("%s %v", b, err)
+	}
+	for _, d := range []time.Duration{-time.Second, 1500 * time.Millisecond} {
+		r.Escalate = d
+		if _, err := r.encode(""); err == nil {
+			t.Errorf("%s is taken", d)
+		}
+	}
+}
+
 func publisherBatch(t *testing.T) {
 	secret := authtest.NewWebhookSecret()
 	t.Run("has a result for each event", func(t *testing.T) {
@@ -255,19 +268,6 @@ func retryAfterParses(t *testing.T) {
 	} {
 		if got := retryAfter(http.Header{"Retry-After": {value}}, now); got != want {
 			t.Errorf("%q: %s, want %s", value, got, want)
-		}
-	}
-}
-
-func publisherEscalates(t *testing.T) {
-	r := PublishRequest{Type: "visit.due", To: Target{User: "a"}, Escalate: 2 * time.Minute}
-	if b, err := r.encode(""); err != nil || !strings.Contains(string(b), `"escalate":120`) {
-		t.Errorf("%s %v", b, err)
-	}
-	for _, d := range []time.Duration{-time.Second, 1500 * time.Millisecond} {
-		r.Escalate = d
-		if _, err := r.encode(""); err == nil {
-			t.Errorf("%s is taken", d)
 		}
 	}
 }

@@ -39,58 +39,6 @@ func announced(path string, length int) string {
 		"webhook-signature: v1,%s\r\nContent-Length: %d\r\n\r\n", path, time.Now().Unix(), strings.Repeat("A", 43)+"=", length)
 }
 
-func httpSlow(t *testing.T) {
-	t.Parallel()
-	w := start(t, func(s *server.Settings) { s.Times.Request = time.Second })
-	var wg sync.WaitGroup
-	for name, sent := range map[string]string{
-		"nothing":       "",
-		"half a header": "POST /webhooks/events HTTP/1.1\r\nHost: x\r\nContent-",
-		"half a body":   announced("/webhooks/events", 100) + `{"type":`,
-		"no body":       announced("/webhooks/events", 100),
-	} {
-		wg.Go(func() {
-			conn, err := net.Dial("tcp", w.p.Addr())
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			defer conn.Close()
-			if _, err := io.WriteString(conn, sent); err != nil {
-				t.Error(err)
-			}
-			if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
-				t.Error(err)
-			}
-			b, err := io.ReadAll(conn)
-			if err != nil {
-				t.Errorf("%s: still open: %v", name, err)
-			}
-			if sent != "" && !(bytes.Contains(b, []byte("408")) && bytes.Contains(b, []byte("application/problem+json"))) {
-				t.Errorf("%s: %.100s", name, b)
-			}
-			if bytes.Contains(b, []byte("Content-\r\n")) {
-				t.Errorf("%s: the reply repeats the request", name)
-			}
-		})
-	}
-	wg.Wait()
-}
-
-func httpLargeHeader(t *testing.T) {
-	t.Parallel()
-	w := start(t)
-	req, err := http.NewRequest(http.MethodGet, w.base+"/ws", nil)
-	expect.NoError(t, err)
-	req.Header.Set("Authorization", "Bearer "+strings.Repeat("canary", 4000))
-	if a := w.do(req); a.HTTP != 431 || strings.Contains(a.Raw, "canary") {
-		t.Errorf("%d %.200s", a.HTTP, a.Raw)
-	}
-	if strings.Contains(w.logs.String(), "canary") {
-		t.Error("the log repeats the header")
-	}
-}
-
 func httpProblems(t *testing.T) {
 	t.Parallel()
 	w := start(t)
@@ -129,6 +77,58 @@ func httpUnknownMethod(t *testing.T) {
 	if res.StatusCode != 400 || res.Header.Get("Content-Type") != "application/problem+json" || !strings.Contains(string(b), `"code":"malformed"`) {
 		t.Errorf("%d %v %s", res.StatusCode, res.Header, b)
 	}
+}
+
+func httpLargeHeader(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	req, err := http.NewRequest(http.MethodGet, w.base+"/ws", nil)
+	expect.NoError(t, err)
+	req.Header.Set("Authorization", "Bearer "+strings.Repeat("canary", 4000))
+	if a := w.do(req); a.HTTP != 431 || strings.Contains(a.Raw, "canary") {
+		t.Errorf("%d %.200s", a.HTTP, a.Raw)
+	}
+	if strings.Contains(w.logs.String(), "canary") {
+		t.Error("the log repeats the header")
+	}
+}
+
+func httpSlow(t *testing.T) {
+	t.Parallel()
+	w := start(t, func(s *server.Settings) { s.Times.Request = time.Second })
+	var wg sync.WaitGroup
+	for name, sent := range map[string]string{
+		"nothing":       "",
+		"half a header": "POST /webhooks/events HTTP/1.1\r\nHost: x\r\nContent-",
+		"half a body":   announced("/webhooks/events", 100) + `{"type":`,
+		"no body":       announced("/webhooks/events", 100),
+	} {
+		wg.Go(func() {
+			conn, err := net.Dial("tcp", w.p.Addr())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			if _, err := io.WriteString(conn, sent); err != nil {
+				t.Error(err)
+			}
+			if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+				t.Error(err)
+			}
+			b, err := io.ReadAll(conn)
+			if err != nil {
+				t.Errorf("%s: still open: %v", name, err)
+			}
+			if sent != "" && !(bytes.Contains(b, []byte("408")) && bytes.Contains(b, []byte("application/problem+json"))) {
+				t.Errorf("%s: %.100s", name, b)
+			}
+			if bytes.Contains(b, []byte("Content-\r\n")) {
+				t.Errorf("%s: the reply repeats the request", name)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func httpExpect(t *testing.T) {

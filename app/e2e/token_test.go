@@ -112,27 +112,6 @@ func tokenBad(t *testing.T) {
 	}
 }
 
-func tokenLeeway(t *testing.T) {
-	t.Parallel()
-	w := start(t, func(s *server.Settings) { s.JWTLeeway = 3 * time.Second })
-	expired := time.Now().Add(-time.Second)
-	s := w.connectAs(token(t, "patient-1", -time.Second, ""), "")
-	w.fireTo("patient-1", 1)
-	if f := s.want("event"); f.n() != 1 {
-		t.Errorf("%s", f.Raw)
-	}
-	if code := s.closed(); code != 4401 {
-		t.Errorf("at the end of the leeway: %d", code)
-	}
-	if held := time.Since(expired.Truncate(time.Second)); held < 3*time.Second {
-		t.Errorf("ended %s after its exp", held)
-	}
-	a := w.callAs(token(t, "patient-1", -4*time.Second, ""), http.MethodGet, "/v1/poll", "")
-	if a.HTTP != 401 {
-		t.Errorf("beyond the leeway: %d %s", a.HTTP, a.Raw)
-	}
-}
-
 // opens tells whether a token opens a session, and holds that to what a request
 // with it is answered.
 func (w *world) opens(tok string) bool {
@@ -299,5 +278,26 @@ func tokenExpiring(t *testing.T) {
 	s.settle() // not at once: more than a minute is left
 	if f := s.want("token_expiring"); f.InMs > 60_000 || f.InMs < 55_000 {
 		t.Errorf("%s", f.Raw)
+	}
+}
+
+func tokenLeeway(t *testing.T) {
+	t.Parallel()
+	w := start(t, func(s *server.Settings) { s.JWTLeeway = 3 * time.Second })
+	expired := time.Now().Add(-time.Second)
+	s := w.connectAs(token(t, "patient-1", -time.Second, ""), "")
+	w.fireTo("patient-1", 1)
+	if f := s.want("event"); f.n() != 1 {
+		t.Errorf("%s", f.Raw)
+	}
+	if code := s.closed(); code != 4401 {
+		t.Errorf("at the end of the leeway: %d", code)
+	}
+	if held := time.Since(expired.Truncate(time.Second)); held < 3*time.Second {
+		t.Errorf("ended %s after its exp", held)
+	}
+	a := w.callAs(token(t, "patient-1", -4*time.Second, ""), http.MethodGet, "/v1/poll", "")
+	if a.HTTP != 401 {
+		t.Errorf("beyond the leeway: %d %s", a.HTTP, a.Raw)
 	}
 }

@@ -143,6 +143,39 @@ func webhookFromLibraries(t *testing.T) {
 	}
 }
 
+func webhookSignatures(t *testing.T) {
+	t.Parallel()
+	private, public := authtest.NewWebhookKeyPair()
+	second := authtest.NewWebhookSecret()
+	w := start(t, func(s *server.Settings) {
+		s.WebhookSecrets = append(s.WebhookSecrets, server.Secret(public), server.Secret(second))
+	})
+	const body = `{"type":"t","to":{"user":"u"}}`
+	send := func(name, prefix string, h auth.Header) {
+		req, err := http.NewRequest(http.MethodPost, w.base+"/webhooks/events", strings.NewReader(body))
+		expect.NoError(t, err)
+		req.Header.Set("Content-Type", "application/json; charset=utf-8")
+		req.Header.Set(prefix+"id", h.ID)
+		req.Header.Set(prefix+"timestamp", h.Timestamp)
+		req.Header.Set(prefix+"signature", h.Signature)
+		if a := w.do(req); a.HTTP != http.StatusAccepted {
+			t.Errorf("%s: %d %s", name, a.HTTP, a.Raw)
+		}
+	}
+	for name, secret := range map[string]string{"the first": testWebhookSecret, "the second": second, "a private key": private} {
+		for _, prefix := range []string{"webhook-", "svix-"} {
+			h, err := auth.SignWebhook(secret, w.nextID(), time.Now(), []byte(body))
+			expect.NoError(t, err)
+			send(name, prefix, h)
+			h.Signature = "v1,AAAA v1a,AAAA " + h.Signature // a sender that rotates signs with several keys
+			send(name+" among others", prefix, h)
+		}
+	}
+	if len(public) < ed25519.PublicKeySize {
+		t.Error("no public key")
+	}
+}
+
 func rename(h http.Header, from, to string) {
 	for _, name := range []string{"Id", "Timestamp", "Signature"} {
 		h.Set(to+name, h.Get(from+name))
@@ -211,39 +244,6 @@ func webhookRefused(t *testing.T) {
 	}
 	if strings.Contains(w.logs.String(), canary) || strings.Contains(w.logs.String(), testJWTSecret) {
 		t.Error("a payload or a secret is in the log")
-	}
-}
-
-func webhookSignatures(t *testing.T) {
-	t.Parallel()
-	private, public := authtest.NewWebhookKeyPair()
-	second := authtest.NewWebhookSecret()
-	w := start(t, func(s *server.Settings) {
-		s.WebhookSecrets = append(s.WebhookSecrets, server.Secret(public), server.Secret(second))
-	})
-	const body = `{"type":"t","to":{"user":"u"}}`
-	send := func(name, prefix string, h auth.Header) {
-		req, err := http.NewRequest(http.MethodPost, w.base+"/webhooks/events", strings.NewReader(body))
-		expect.NoError(t, err)
-		req.Header.Set("Content-Type", "application/json; charset=utf-8")
-		req.Header.Set(prefix+"id", h.ID)
-		req.Header.Set(prefix+"timestamp", h.Timestamp)
-		req.Header.Set(prefix+"signature", h.Signature)
-		if a := w.do(req); a.HTTP != http.StatusAccepted {
-			t.Errorf("%s: %d %s", name, a.HTTP, a.Raw)
-		}
-	}
-	for name, secret := range map[string]string{"the first": testWebhookSecret, "the second": second, "a private key": private} {
-		for _, prefix := range []string{"webhook-", "svix-"} {
-			h, err := auth.SignWebhook(secret, w.nextID(), time.Now(), []byte(body))
-			expect.NoError(t, err)
-			send(name, prefix, h)
-			h.Signature = "v1,AAAA v1a,AAAA " + h.Signature // a sender that rotates signs with several keys
-			send(name+" among others", prefix, h)
-		}
-	}
-	if len(public) < ed25519.PublicKeySize {
-		t.Error("no public key")
 	}
 }
 
