@@ -217,7 +217,7 @@ func outboxAfterAStart(t *testing.T) {
 	}
 }
 
-// outboxPlans: what is asked again and again goes by an index, and sorts nothing.
+// outboxPlans reads the query plans: frequent questions use an index, and sort nothing.
 func outboxPlans(t *testing.T) {
 	t.Parallel()
 	e := open(t, Options{Dir: scratch(t), Backends: clinic})
