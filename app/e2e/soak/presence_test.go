@@ -199,7 +199,7 @@ func checkerOfPresence(t *testing.T) {
 			s.offline(t, 40_500, 30_000)
 			s.offline(t, 50_500, 30_000)
 		}},
-		"told first of going": {"callbacks do not alternate", func(t *testing.T, s *script, u *Reader) {
+		"told first of going": {"callback lost, callbacks do not alternate", func(t *testing.T, s *script, u *Reader) {
 			s.stays(u, 1000, 9000)
 			s.offline(t, 19_500, 9000)
 		}},
