@@ -124,14 +124,24 @@ func (c *connection) markAuthenticated() {
 func (c *connection) becomeWebSocket() { c.move(&c.of.upgraded) }
 
 // becomeSession takes the connection off the lists: a session is never dropped.
-func (c *connection) becomeSession() { c.move(nil) }
+func (c *connection) becomeSession() {
+	if c.move(nil) {
+		c.of.mu.Lock()
+		defer c.of.mu.Unlock()
+		c.of.arrivals.came()
+	}
+}
 
-func (c *connection) move(to *list.List) {
+// move puts the connection on another list; false where it is on none, because it was
+// dropped a moment ago, or is a session.
+func (c *connection) move(to *list.List) bool {
 	c.of.mu.Lock()
 	defer c.of.mu.Unlock()
-	if c.in != nil { // else it was dropped a moment ago, or is a session
-		c.putOn(to)
+	if c.in == nil {
+		return false
 	}
+	c.putOn(to)
+	return true
 }
 
 // putOn takes the connection off the list that it is on, and makes it the newest of
