@@ -47,7 +47,7 @@ func TestOutbox(t *testing.T) {
 	t.Run("takes nothing that an erased user has caused", outboxOfAnErasedUser)
 	t.Run("of a store without backends takes nothing, and voids older timers", outboxWithoutBackends)
 	t.Run("answers frequent questions from an index", outboxPlans)
-	t.Run("has it seen soon after a start who has not come back", outboxAfterAStart)
+	t.Run("finds out soon after a start which users have not reconnected", outboxAfterAStart)
 }
 
 func outboxOnABrokenDisk(t *testing.T) {
