@@ -12,11 +12,11 @@ import (
 	"hookbridge/app/bridge"
 )
 
-func TestBackendNotConfiguredAnyMore(t *testing.T) {
+func TestRetiredBackend(t *testing.T) {
 	for name, test := range map[string]func(t *testing.T){
-		"has its callbacks given up after three days, in counted numbers": retiredCallbacks,
-		"has them sent if it is configured again before":                  retiredTooSoon,
-		"and no other either: timers end without a callback":              retiredTimers,
+		"has its callbacks given up after three days, and counted":     retiredCallbacks,
+		"has its callbacks sent if it is configured again before that": retiredTooSoon,
+		"has its timers end without a callback":                        retiredTimers,
 	} {
 		t.Run(name, func(t *testing.T) { synctest.Test(t, test) })
 	}

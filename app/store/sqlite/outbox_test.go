@@ -47,7 +47,7 @@ func TestOutbox(t *testing.T) {
 	t.Run("takes nothing that an erased user has caused", outboxOfAnErasedUser)
 	t.Run("of a store without backends takes nothing, and voids older timers", outboxWithoutBackends)
 	t.Run("answers frequent questions from an index", outboxPlans)
-	t.Run("has it seen soon after a start who has not come back", outboxAfterAStart)
+	t.Run("finds out soon after a start which users have not reconnected", outboxAfterAStart)
 }
 
 func outboxOnABrokenDisk(t *testing.T) {
@@ -217,7 +217,7 @@ func outboxAfterAStart(t *testing.T) {
 	}
 }
 
-// outboxPlans: what is asked again and again goes by an index, and sorts nothing.
+// outboxPlans reads the query plans: frequent questions use an index, and sort nothing.
 func outboxPlans(t *testing.T) {
 	t.Parallel()
 	e := open(t, Options{Dir: scratch(t), Backends: clinic})
