@@ -41,7 +41,7 @@ fuzz:
 	  "$$0/$$(basename "$$2").test" -test.run "^$$" -test.fuzz "^$$3\$$" -test.fuzztime $(FUZZTIME) -test.parallel 1 -test.fuzzcachedir "$$1/hookbridge/$$2"; }; \
 	  run "$$@" || run "$$@"' "$$bin" "$$corpus"
 
-# Random faults under a random load, on both engines, judged against the promises.
+# Random faults under a random load, on both stores, judged against the promises.
 # make soak DUR=1h · SEED=7 repeats a schedule · ENGINE=sqlite or redis · FAULTS=all,
 # norewind, or names with commas between · RATE=150 operations a second at most ·
 # RACE=1 runs the program with the race detector.
@@ -63,7 +63,7 @@ bench:
 	$(GO) test -run '^$$' -bench . -benchtime 2s -count 5 ./app/store/... ./auth ./app/e2e
 
 # What the tests drive beside Go: Chromium for the page, openssl, curl, Node and
-# Python for the tour in the README, npm for the browser client's package, Redis for the distributed engine, a C compiler
+# Python for the tour in the README, npm for the browser client's package, Redis for the distributed store, a C compiler
 # for the race detector.
 tools:
 	@missing=; \

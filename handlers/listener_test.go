@@ -14,6 +14,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
+func TestListener(t *testing.T) {
+	t.Run("goes on after errors that pass", listenerAfterErrors)
+	t.Run("without descriptors ends the oldest connection that has not authenticated", listenerWithoutDescriptors)
+	t.Run("ends the oldest connection that has not authenticated to make room", listenerMakesRoom)
+	t.Run("has a limit of its own for those that have not authenticated", listenerUnauthenticated)
+	t.Run("counts a connection once, until it is closed", listenerCounts)
+	t.Run("gives back the memory of a burst once", listenerGivesBack)
+}
+
 // accepted is one answer of a listener.
 type accepted struct {
 	nc  net.Conn
@@ -74,11 +83,17 @@ func gone(client net.Conn) bool {
 	return !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
+// unhurried is a server's end of a connection that takes what is written, however long
+// that needs. A kernel's buffer does so at once.
+type unhurried struct{ net.Conn }
+
+func (unhurried) SetWriteDeadline(time.Time) error { return nil }
+
 func opErr(err error) error {
 	return &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", err)}
 }
 
-func TestAcceptGoesOnAfterErrorsThatPass(t *testing.T) {
+func listenerAfterErrors(t *testing.T) {
 	l := listen(t, 10, 10)
 	for _, err := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ECONNABORTED, syscall.ENOBUFS, syscall.ENOMEM, syscall.EMFILE} {
 		l.next <- accepted{err: opErr(err)}
@@ -95,7 +110,7 @@ func TestAcceptGoesOnAfterErrorsThatPass(t *testing.T) {
 	}
 }
 
-func TestWithoutDescriptorsTheOldestThatHasNotAuthenticatedIsEnded(t *testing.T) {
+func listenerWithoutDescriptors(t *testing.T) {
 	l := listen(t, 10, 10)
 	session, c := l.come()
 	c.markAuthenticated()
@@ -109,7 +124,7 @@ func TestWithoutDescriptorsTheOldestThatHasNotAuthenticatedIsEnded(t *testing.T)
 	}
 }
 
-func TestTheOldestThatHasNotAuthenticatedMakesRoom(t *testing.T) {
+func listenerMakesRoom(t *testing.T) {
 	l := listen(t, 5, 5)
 	var clients []net.Conn
 	var conns []*connection
@@ -154,7 +169,7 @@ func TestTheOldestThatHasNotAuthenticatedMakesRoom(t *testing.T) {
 		b, _ := io.ReadAll(late) // what there is
 		answer <- string(b)
 	}()
-	l.next <- accepted{nc: server}
+	l.next <- accepted{nc: unhurried{server}}
 	close(l.next)
 	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("one too many was accepted: %v", err)
@@ -164,7 +179,7 @@ func TestTheOldestThatHasNotAuthenticatedMakesRoom(t *testing.T) {
 	}
 }
 
-func TestThoseThatHaveNotAuthenticatedHaveALimitOfTheirOwn(t *testing.T) {
+func listenerUnauthenticated(t *testing.T) {
 	l := listen(t, 100, 2)
 	first, _ := l.come()
 	_, authenticated := l.come()
@@ -179,7 +194,7 @@ func TestThoseThatHaveNotAuthenticatedHaveALimitOfTheirOwn(t *testing.T) {
 	}
 }
 
-func TestAConnectionIsCountedUntilItIsClosedAndOnce(t *testing.T) {
+func listenerCounts(t *testing.T) {
 	l := listen(t, 3, 3)
 	_, a := l.come()
 	_, b := l.come()
@@ -199,7 +214,7 @@ func TestAConnectionIsCountedUntilItIsClosedAndOnce(t *testing.T) {
 	}
 }
 
-func TestTheMemoryOfABurstIsGivenBackOnce(t *testing.T) {
+func listenerGivesBack(t *testing.T) {
 	collections := 0
 	s := burstGC{least: burstConnections, after: func(_ time.Duration, f func()) { collections++ }}
 	run := func(n int) {

@@ -16,6 +16,12 @@ import (
 	"hookbridge/app/wire"
 )
 
+func TestWSConn(t *testing.T) {
+	t.Run("writes frames as the library reads them", wsConnWrites)
+	t.Run("gives a message longer the larger it is", wsConnReadTime)
+	t.Run("without a token makes room where its frame has been coming for longest", wsConnMakesRoom)
+}
+
 // peerBytes is a connection on which the peer has sent these bytes and closed.
 type peerBytes struct {
 	net.Conn // nil: whatever is not overridden must not be called
@@ -66,7 +72,7 @@ func FuzzConnRead(f *testing.F) {
 	})
 }
 
-func TestFramesAreWrittenAsTheLibraryReadsThem(t *testing.T) {
+func wsConnWrites(t *testing.T) {
 	c := newWSConn(&peerBytes{r: bytes.NewReader(nil)}, "peer", messageTimeout)
 	for _, n := range []int{0, 1, 125, 126, 127, 65535, 65536, 70000} {
 		text := bytes.Repeat([]byte("x"), n)
@@ -96,7 +102,7 @@ func (p *stalled) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-func TestAMessageHasSoLongAsItIsLarge(t *testing.T) {
+func wsConnReadTime(t *testing.T) {
 	var sent bytes.Buffer
 	for _, f := range []ws.Frame{ws.NewTextFrame([]byte("whole")), ws.NewFrame(ws.OpText, false, bytes.Repeat([]byte("x"), 20*messageRate)), ws.NewPingFrame([]byte("inside"))} {
 		if err := ws.WriteFrame(&sent, ws.MaskFrame(f)); err != nil {
@@ -126,7 +132,7 @@ func TestAMessageHasSoLongAsItIsLarge(t *testing.T) {
 
 // Frames of connections without a token share the limit of bodies that are not
 // verified: in many connections they are as much memory.
-func TestTheFrameWithoutATokenThatHasBeenComingForLongestMakesRoom(t *testing.T) {
+func wsConnMakesRoom(t *testing.T) {
 	bs := newBodyBudget(1000)
 	bs.max, bs.maxPerAddress = 40_000, 20_000
 	half := func(remote string) *wsConn { // it has sent 10,000 bytes of a message

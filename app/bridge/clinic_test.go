@@ -52,8 +52,12 @@ func newClinic(t *testing.T) *clinic {
 // machine is a bridge on it, which runs its timers until the returned function drains it.
 func (c *clinic) machine(change ...func(*bridge.Config)) (b *bridge.Bridge, stop func()) {
 	c.t.Helper()
-	cfg := bridge.Config{Logger: slog.New(slog.NewTextHandler(&c.logs, nil)), Audit: bridge.NewAudit(slog.New(slog.NewTextHandler(&c.logs, nil))), PingEvery: 24 * time.Hour,
-		Backends: clinicBackends, Outbox: c.outbox, Requester: c.asked}
+	cfg := bridge.QuietConfig(func(cfg *bridge.Config) {
+		cfg.Logger = slog.New(slog.NewTextHandler(&c.logs, nil))
+		cfg.Audit = bridge.NewAudit(cfg.Logger)
+		cfg.PingEvery = 24 * time.Hour
+		cfg.Backends, cfg.Outbox, cfg.Requester = clinicBackends, c.outbox, c.asked
+	})
 	for _, f := range change {
 		f(&cfg)
 	}

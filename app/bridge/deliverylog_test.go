@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"reflect"
 	"testing"
 	"time"
@@ -239,7 +238,7 @@ func (threeSources) Ask(context.Context, []string) ([]DeliveryLog, error) {
 }
 
 func TestDeliveryLogsOfUser(t *testing.T) {
-	b := New(Config{Logger: slog.New(slog.DiscardHandler)}, threeSources{}, threeSources{}, nil)
+	b := New(QuietConfig(), threeSources{}, threeSources{}, nil)
 	b.hub.add(&Session{b: b, user: "ada", id: "here", since: instantOf(3)})
 	for _, c := range []struct {
 		what     string

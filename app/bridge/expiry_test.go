@@ -3,7 +3,6 @@ package bridge_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"strconv"
 	"strings"
 	"testing"
@@ -62,7 +61,7 @@ func TestExpiryWarning(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler), PingEvery: 24 * time.Hour}, emptyEngine{}, emptyEngine{}, lifeTokens{})
+				b := bridge.New(bridge.QuietConfig(func(c *bridge.Config) { c.PingEvery = 24 * time.Hour }), emptyEngine{}, emptyEngine{}, lifeTokens{})
 				began := time.Now()
 				l := newLine()
 				go b.Accept(l, bridge.Handshake{})

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -28,7 +27,7 @@ func TestStatus(t *testing.T) {
 	t.Run("ranks in the protocol's order", statusesAreRanked)
 }
 
-// lossy is the real engine with a fan-out that may lose messages, as a network
+// lossy is the real store with a fan-out that may lose messages, as a network
 // between machines would.
 type lossy struct {
 	storeAndLive
@@ -115,14 +114,14 @@ func (noTokens) Authenticate(context.Context, string) (bridge.Identity, error) {
 
 func newBridge(t *testing.T, lose func(string) bool) *bridge.Bridge {
 	t.Helper()
-	engine := openStore(t, sqlite.Options{})
-	l := &lossy{engine, lose}
-	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, l, l, noTokens{})
+	store := openStore(t, sqlite.Options{})
+	l := &lossy{store, lose}
+	b := bridge.New(bridge.QuietConfig(), l, l, noTokens{})
 	t.Cleanup(func() {
 		if err := b.Drain(context.Background()); err != nil {
 			t.Error(err)
 		}
-		if err := engine.Close(); err != nil {
+		if err := store.Close(); err != nil {
 			t.Error(err)
 		}
 	})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
 	"testing"
@@ -32,7 +31,7 @@ type machines struct {
 	lose  func(id string) bool
 }
 
-// machine is the engine as one of them sees it.
+// machine is the store as one of them sees it.
 type machine struct {
 	*machines
 	name string
@@ -181,13 +180,13 @@ func (m *machine) Ask(_ context.Context, users []string) (out []bridge.DeliveryL
 
 func newMachines(t *testing.T, limit int) (network, *bridge.Bridge, *bridge.Bridge) {
 	t.Helper()
-	engine := openStore(t, sqlite.Options{})
-	all := &machines{onDisk: engine, hubs: map[string]bridge.Hub{}, asked: map[string]string{}}
-	engine.Listen(network{all})
+	store := openStore(t, sqlite.Options{})
+	all := &machines{onDisk: store, hubs: map[string]bridge.Hub{}, asked: map[string]string{}}
+	store.Listen(network{all})
 	var bridges []*bridge.Bridge
 	for _, name := range []string{"a", "b"} {
 		m := &machine{all, name}
-		bridges = append(bridges, bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler), SessionsPerUser: limit}, m, m, noTokens{}))
+		bridges = append(bridges, bridge.New(bridge.QuietConfig(func(c *bridge.Config) { c.SessionsPerUser = limit }), m, m, noTokens{}))
 	}
 	t.Cleanup(func() {
 		for _, b := range bridges {
@@ -195,7 +194,7 @@ func newMachines(t *testing.T, limit int) (network, *bridge.Bridge, *bridge.Brid
 				t.Error(err)
 			}
 		}
-		if err := engine.Close(); err != nil {
+		if err := store.Close(); err != nil {
 			t.Error(err)
 		}
 	})

@@ -29,13 +29,13 @@ const canary = "canary-in-a-panic"
 type fragile struct {
 	*bridge.Bridge
 	t        *testing.T
-	engine   *brittle
+	store    *brittle
 	registry *prometheus.Registry
 	logs     *expect.Output
 	clock    atomic.Bool // the clock is broken
 }
 
-// brittle is the real engine with methods that panic while they are named.
+// brittle is the real store with methods that panic while they are named.
 type brittle struct {
 	storeAndLive
 	broken atomic.Value // string
@@ -73,24 +73,24 @@ func (brokenTokens) Authenticate(context.Context, string) (bridge.Identity, erro
 
 func newFragile(t *testing.T) *fragile {
 	t.Helper()
-	engine := openStore(t, sqlite.Options{})
-	f := &fragile{t: t, engine: &brittle{storeAndLive: engine}, registry: prometheus.NewRegistry(), logs: &expect.Output{}}
-	f.Bridge = bridge.New(bridge.Config{
-		Logger: slog.New(slog.NewTextHandler(f.logs, nil)), Registerer: f.registry, PingEvery: 50 * time.Millisecond,
-		Now: func() time.Time {
+	store := openStore(t, sqlite.Options{})
+	f := &fragile{t: t, store: &brittle{storeAndLive: store}, registry: prometheus.NewRegistry(), logs: &expect.Output{}}
+	f.Bridge = bridge.New(bridge.QuietConfig(func(c *bridge.Config) {
+		c.Logger, c.Registerer, c.PingEvery = slog.New(slog.NewTextHandler(f.logs, nil)), f.registry, 50*time.Millisecond
+		c.Now = func() time.Time {
 			if f.clock.Load() {
 				panic(canary)
 			}
 			return time.Now()
-		},
-	}, f.engine, f.engine, brokenTokens{})
+		}
+	}), f.store, f.store, brokenTokens{})
 	t.Cleanup(func() {
 		f.clock.Store(false)
-		f.engine.broken.Store("")
+		f.store.broken.Store("")
 		if err := f.Drain(context.Background()); err != nil { // nobody is left behind
 			t.Error(err)
 		}
-		if err := engine.Close(); err != nil {
+		if err := store.Close(); err != nil {
 			t.Error(err)
 		}
 		if strings.Contains(f.logs.String(), canary) {
@@ -182,8 +182,8 @@ func panicEndsItsSession(t *testing.T) {
 		"writing":         func(_ *fragile, c *breaking) { c.writes.Store(true); c.in <- `{"type":"ping"}` },
 		"writing, ending": func(_ *fragile, c *breaking) { c.writes.Store(true); c.closes.Store(true); c.in <- `{"type":"ping"}` },
 		"the timer":       func(f *fragile, _ *breaking) { f.clock.Store(true) },
-		"a frame":         func(f *fragile, c *breaking) { f.engine.broken.Store("Append"); c.in <- send },
-		"leaving":         func(f *fragile, c *breaking) { f.engine.broken.Store("Leave"); c.reads.Store(true); c.in <- "x" },
+		"a frame":         func(f *fragile, c *breaking) { f.store.broken.Store("Append"); c.in <- send },
+		"leaving":         func(f *fragile, c *breaking) { f.store.broken.Store("Leave"); c.reads.Store(true); c.in <- "x" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFragile(t)
@@ -201,7 +201,7 @@ func panicEndsItsSession(t *testing.T) {
 				t.Errorf("closed with %d", code)
 			}
 			f.clock.Store(false)
-			f.engine.broken.Store("")
+			f.store.broken.Store("")
 			if f.caught() == 0 || !strings.Contains(f.logs.String(), "goroutine") {
 				t.Errorf("%v counted, logged %s", f.caught(), f.logs.String())
 			}
@@ -220,7 +220,7 @@ func panicEndsItsSession(t *testing.T) {
 func panicWhileBeginning(t *testing.T) {
 	f := newFragile(t)
 	for _, method := range []string{"Join", "Read"} {
-		f.engine.broken.Store(method)
+		f.store.broken.Store(method)
 		c := f.open("u")
 		<-c.aborted
 		if code := c.code.Load(); code != 1011 {
@@ -230,7 +230,7 @@ func panicWhileBeginning(t *testing.T) {
 			t.Errorf("%s: a poll was answered", method)
 		}
 	}
-	f.engine.broken.Store("")
+	f.store.broken.Store("")
 	c := newBreaking()
 	c.in <- `{"type":"connect","token":"x"}`
 	f.Accept(c, bridge.Handshake{}) // its Authenticator panics

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
 	"testing"
@@ -51,7 +50,7 @@ func (o onDisk) Listen(h bridge.Hub) {
 	o.Live.Listen(h)
 }
 
-// unsteady is the real engine, whose Join a test may have fail.
+// unsteady is the real store, whose Join a test may have fail.
 type unsteady struct {
 	storeAndLive
 	mu     sync.Mutex // guards before
@@ -113,14 +112,14 @@ func (c *closing) code(t *testing.T) wire.CloseCode {
 
 func unsteadyBridge(t *testing.T) (*bridge.Bridge, *unsteady, *closing) {
 	t.Helper()
-	engine := openStore(t, sqlite.Options{})
-	u := &unsteady{storeAndLive: engine}
-	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, u, u, named{})
+	store := openStore(t, sqlite.Options{})
+	u := &unsteady{storeAndLive: store}
+	b := bridge.New(bridge.QuietConfig(), u, u, named{})
 	t.Cleanup(func() {
 		if err := b.Drain(context.Background()); err != nil {
 			t.Error(err)
 		}
-		if err := engine.Close(); err != nil {
+		if err := store.Close(); err != nil {
 			t.Error(err)
 		}
 	})

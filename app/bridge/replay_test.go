@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"log/slog"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -27,7 +26,7 @@ func replayToFreshDevice(t *testing.T) {
 	var elapsed atomic.Int64
 	now := func() time.Time { return time.Now().Add(time.Duration(elapsed.Load())) }
 	store := openStore(t, sqlite.Options{Now: now})
-	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler), Now: now}, store, store, noTokens{})
+	b := bridge.New(bridge.QuietConfig(func(c *bridge.Config) { c.Now = now }), store, store, noTokens{})
 	t.Cleanup(func() {
 		if err := b.Drain(context.Background()); err != nil {
 			t.Error(err)

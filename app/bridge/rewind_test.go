@@ -120,7 +120,7 @@ func rewindIsFollowed(t *testing.T) {
 func wanderOnce(t *testing.T, seed uint64) {
 	w := newWanderer(seed)
 	log := &warnings{}
-	b := bridge.New(bridge.Config{Logger: slog.New(log)}, w, w, noTokens{})
+	b := bridge.New(bridge.QuietConfig(func(c *bridge.Config) { c.Logger = slog.New(log) }), w, w, noTokens{})
 	var work sync.WaitGroup
 	quiet := make(chan struct{})
 	for c := range 4 {
@@ -163,7 +163,7 @@ func wanderOnce(t *testing.T, seed uint64) {
 func rewindThenExpiry(t *testing.T) {
 	w := newWanderer(1)
 	w.calm = true
-	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, w, w, noTokens{})
+	b := bridge.New(bridge.QuietConfig(), w, w, noTokens{})
 	for n := range 10 {
 		w.put(fmt.Sprint("kept", n), false, true)
 	}
@@ -232,7 +232,7 @@ func (a *answering) want(t *testing.T, member string) string {
 // and nobody waits for it.
 func rewindPlainAcks(t *testing.T) {
 	w := newWanderer(1)
-	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, w, w, noTokens{})
+	b := bridge.New(bridge.QuietConfig(), w, w, noTokens{})
 	a := &answering{newLine(), make(chan string, 8)}
 	b.Accept(a, bridge.Handshake{Plain: true, Identity: &bridge.Identity{User: "ada", Expires: time.Now().Add(time.Hour)}})
 	w.mu.Lock()

@@ -3,7 +3,6 @@ package bridge
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"reflect"
 	"slices"
 	"sync"
@@ -322,7 +321,7 @@ func (noStore) Listen(Hub)                                        {}
 func (noStore) Append(context.Context, *Message) (Receipt, error) { panic("x") }
 
 func waitAppendPanics(t *testing.T) {
-	b := New(Config{Logger: slog.New(slog.DiscardHandler)}, noStore{}, noStore{}, nil)
+	b := New(QuietConfig(), noStore{}, noStore{}, nil)
 	func() {
 		defer func() {
 			if recover() == nil {

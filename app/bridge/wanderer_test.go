@@ -11,7 +11,7 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// wanderer is an engine in memory for one user. It begins another life whenever a
+// wanderer is a store in memory for one user. It begins another life whenever a
 // test says so, also in the middle of the calls that a session makes: sometimes
 // with nothing lost, sometimes as it was a while ago.
 type wanderer struct {

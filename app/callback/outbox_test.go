@@ -36,6 +36,7 @@ type outbox struct {
 	fail    error
 	panics  int           // calls of Lease that panic yet
 	leases  int           // calls of Lease
+	hurries int           // calls of Hurry
 	behind  time.Duration // how far its clock is behind
 }
 
@@ -43,6 +44,7 @@ type entry struct {
 	bridge.Leased
 	due    time.Time
 	leased time.Time // until then
+	hurry  bool      // Hurry brings due forward
 }
 
 func newOutbox() *outbox {
@@ -122,11 +124,30 @@ func (o *outbox) Settle(_ context.Context, done ...bridge.Settlement) error {
 			ended[s.Key] = true
 		default:
 			e := o.waiting[i]
-			e.due, e.leased, e.Tries = s.Again, time.Time{}, s.Tries
+			e.due, e.leased, e.Tries, e.hurry = s.Again, time.Time{}, s.Tries, s.Hurry
 		}
 	}
 	if len(ended) > 0 {
 		o.waiting = slices.DeleteFunc(o.waiting, func(e *entry) bool { return ended[e.Key] })
+	}
+	return nil
+}
+
+func (o *outbox) Hurry(_ context.Context, backend string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.fail != nil {
+		return o.fail
+	}
+	o.hurries++
+	for _, e := range o.waiting {
+		if e.Backend == backend && e.hurry && e.due.After(time.Now()) {
+			e.due, e.hurry = time.Now(), false
+		}
+	}
+	select {
+	case o.posted <- struct{}{}:
+	default:
 	}
 	return nil
 }

@@ -18,6 +18,16 @@ import (
 	"hookbridge/auth"
 )
 
+func TestListen(t *testing.T) {
+	t.Run("prints each event once and says what happens", listenPrints)
+	t.Run("without acks sends none", listenWithoutAcks)
+	t.Run("keeps its cursor in a file", listenKeepsCursor)
+	t.Run("renews the tokens that it makes", listenRenewsTokens)
+	t.Run("prints what comes in plain mode", listenPlain)
+	t.Run("ends where it cannot print", listenCannotPrint)
+	t.Run("says what is wrong", listenChecks)
+}
+
 // listening is a listen command that runs.
 type listening struct {
 	out, err expect.Output
@@ -45,7 +55,7 @@ func printed(n ...int) string {
 	return b.String()
 }
 
-func TestListenPrintsEachEventOnceAndSaysWhatHappens(t *testing.T) {
+func listenPrints(t *testing.T) {
 	b := clienttest.NewBridge(t)
 	l := listen(t, ListenCmd{URL: b.URL})
 	c := b.Accept()
@@ -83,7 +93,7 @@ signed out
 	}
 }
 
-func TestListenWithoutAcksSendsNone(t *testing.T) {
+func listenWithoutAcks(t *testing.T) {
 	b := clienttest.NewBridge(t)
 	l := listen(t, ListenCmd{URL: b.URL, NoAck: true, CursorFile: filepath.Join(t.TempDir(), "cursor")})
 	c := b.Accept()
@@ -99,7 +109,7 @@ func TestListenWithoutAcksSendsNone(t *testing.T) {
 	}
 }
 
-func TestListenKeepsItsCursorInAFile(t *testing.T) {
+func listenKeepsCursor(t *testing.T) {
 	b := clienttest.NewBridge(t)
 	file := filepath.Join(t.TempDir(), "cursor")
 	l := listen(t, ListenCmd{URL: b.URL, CursorFile: file})
@@ -150,7 +160,7 @@ func TestListenKeepsItsCursorInAFile(t *testing.T) {
 	}
 }
 
-func TestListenRenewsTheTokensItMakes(t *testing.T) {
+func listenRenewsTokens(t *testing.T) {
 	b := clienttest.NewBridge(t)
 	tokens, err := auth.NewTokens(t.Context(), auth.TokenConfig{Secrets: []string{testJWTSecret}, Audience: "bridge"})
 	if err != nil {
@@ -181,7 +191,7 @@ func TestListenRenewsTheTokensItMakes(t *testing.T) {
 	}
 }
 
-func TestListenInPlainMode(t *testing.T) {
+func listenPlain(t *testing.T) {
 	b := clienttest.NewBridge(t)
 	l := listen(t, ListenCmd{URL: b.URL, Plain: true})
 	c := b.Accept()
@@ -208,7 +218,7 @@ func TestListenInPlainMode(t *testing.T) {
 	}
 }
 
-func TestListenEndsWhereItCannotPrint(t *testing.T) {
+func listenCannotPrint(t *testing.T) {
 	b := clienttest.NewBridge(t)
 	done := make(chan error, 1)
 	go func() {
@@ -230,7 +240,7 @@ type closedPipe struct{}
 
 func (closedPipe) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
 
-func TestTheListenCommandSaysWhatIsWrong(t *testing.T) {
+func listenChecks(t *testing.T) {
 	for name, c := range map[string]struct {
 		args []string
 		want string

@@ -13,6 +13,12 @@ import (
 	"hookbridge/auth"
 )
 
+func TestReceive(t *testing.T) {
+	t.Run("prints what comes, one line each", receivePrints)
+	t.Run("answers requests with its file", receiveAnswers)
+	t.Run("says what to mend", receiveChecks)
+}
+
 const testCallbackSecret = "whsec_Y2FsbGJhY2stc2VjcmV0LW9mLTMyLWJ5dGVzISEhISE="
 
 // receiving is a receive command that runs.
@@ -52,7 +58,7 @@ func (r *receiving) fire(t *testing.T, secret, body string) (status int) {
 	return resp.StatusCode
 }
 
-func TestReceivePrintsWhatComesOneLineEach(t *testing.T) {
+func receivePrints(t *testing.T) {
 	r := receive(t)
 	const other = "whsec_YW5vdGhlci1jYWxsYmFjay1zZWNyZXQtb2YtMzItYnk="
 	for _, c := range []struct {
@@ -78,7 +84,7 @@ func TestReceivePrintsWhatComesOneLineEach(t *testing.T) {
 	}
 }
 
-func TestReceiveAnswersRequestsWithItsFile(t *testing.T) {
+func receiveAnswers(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "slots.json")
 	expect.NoError(t, os.WriteFile(file, []byte(`[1]`), 0o600))
 	r := receive(t, "--reply", file)
@@ -94,7 +100,7 @@ func TestReceiveAnswersRequestsWithItsFile(t *testing.T) {
 	}
 }
 
-func TestReceiveSaysWhatToMend(t *testing.T) {
+func receiveChecks(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "slots.json")
 	expect.NoError(t, os.WriteFile(file, []byte(`{`), 0o600))
 	for want, args := range map[string][]string{

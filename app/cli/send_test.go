@@ -11,7 +11,12 @@ import (
 	"hookbridge/auth/authtest"
 )
 
-func TestTheSendCommandFiresWhatItIsTold(t *testing.T) {
+func TestSend(t *testing.T) {
+	t.Run("fires what it is told", sendFires)
+	t.Run("says what is wrong", sendChecks)
+}
+
+func sendFires(t *testing.T) {
 	private, public := authtest.NewWebhookKeyPair()
 	secret := authtest.NewWebhookSecret()
 	file := filepath.Join(t.TempDir(), "data.json")
@@ -47,7 +52,7 @@ func TestTheSendCommandFiresWhatItIsTold(t *testing.T) {
 	}
 }
 
-func TestTheSendCommandSaysWhatIsWrong(t *testing.T) {
+func sendChecks(t *testing.T) {
 	_, public := authtest.NewWebhookKeyPair()
 	secret := authtest.NewWebhookSecret()
 	moved := clienttest.NewReceiver(t, secret, func(w http.ResponseWriter, r *http.Request) {

@@ -10,6 +10,11 @@ import (
 	"hookbridge/auth"
 )
 
+func TestToken(t *testing.T) {
+	t.Run("verifies", tokenVerifies)
+	t.Run("is not made where something is missing", tokenChecks)
+}
+
 const commandSecret = "a-secret-for-the-command-line-tests!"
 
 // devFolder is a data folder as dev leaves it.
@@ -26,7 +31,7 @@ func devFolder(t *testing.T, webhookSecret string) string {
 	return dir
 }
 
-func TestTheTokenCommandMakesATokenThatVerifies(t *testing.T) {
+func tokenVerifies(t *testing.T) {
 	tokens, err := auth.NewTokens(t.Context(), auth.TokenConfig{Secrets: []string{commandSecret}, Issuer: "me", Audience: "bridge"})
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +57,7 @@ func TestTheTokenCommandMakesATokenThatVerifies(t *testing.T) {
 	}
 }
 
-func TestTheTokenCommandSaysWhatIsMissing(t *testing.T) {
+func tokenChecks(t *testing.T) {
 	torn := devFolder(t, "")
 	if err := os.WriteFile(filepath.Join(torn, secretsFile), []byte(`{"jwtSecret":"hidden`), 0o600); err != nil {
 		t.Fatal(err)

@@ -11,7 +11,13 @@ import (
 	"hookbridge/auth/authtest"
 )
 
-func TestTheVerifyCommandNamesTheStepThatFails(t *testing.T) {
+func TestVerify(t *testing.T) {
+	t.Run("names the step that fails", verifyNamesStep)
+	t.Run("reads headers as tools show them", verifyReadsHeaders)
+	t.Run("says what is wrong with a token", verifyToken)
+}
+
+func verifyNamesStep(t *testing.T) {
 	secret := authtest.NewWebhookSecret()
 	dir := devFolder(t, secret)
 	body := filepath.Join(dir, "body.json")
@@ -57,7 +63,7 @@ func TestTheVerifyCommandNamesTheStepThatFails(t *testing.T) {
 	}
 }
 
-func TestTheVerifyCommandReadsHeadersAsToolsShowThem(t *testing.T) {
+func verifyReadsHeaders(t *testing.T) {
 	secret := authtest.NewWebhookSecret()
 	h, err := auth.SignWebhook(secret, "msg_1", time.Now(), []byte("{}"))
 	if err != nil {
@@ -92,7 +98,7 @@ func TestTheVerifyCommandReadsHeadersAsToolsShowThem(t *testing.T) {
 	}
 }
 
-func TestTheVerifyCommandSaysWhatIsWrongWithAToken(t *testing.T) {
+func verifyToken(t *testing.T) {
 	dir := devFolder(t, testWebhookSecret)
 	token := func(args ...string) string {
 		code, out, errs := command(t, nil, append([]string{"token", "patient-42", "--data-dir", dir}, args...)...)

@@ -26,7 +26,7 @@ import (
 // Benchmarks against the real program in a process of its own, so that what is
 // counted is the server's and not the load's. Run them without -race:
 //
-//	go test ./app -run '^$' -bench . -benchtime 5s -count 5
+//	go test ./app/e2e -run '^$' -bench . -benchtime 5s -count 5
 
 // cpu is the processor time a process has used.
 func (p *process) cpu(t testing.TB) time.Duration {

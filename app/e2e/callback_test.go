@@ -148,14 +148,14 @@ func callbackRedrive(t *testing.T, w *world, b *clinicBackend) {
 		}
 	}
 	b.answers(nil)
-	if a := w.callAs(operator, http.MethodPost, "/v1/callbacks/default/redrive", fmt.Sprintf(`{"ids":[%q]}`, dead.Dead[0].ID)); a.HTTP != 202 {
+	if a := w.callAs(operator, http.MethodPost, "/v1/callbacks/default/redrive", fmt.Sprintf(`{"ids":[%q]}`, dead.Dead[0].ID)); a.HTTP != 202 || a.Raw != `{"redriven":1}` {
 		t.Fatal(a.Raw)
 	}
 	expect.Eventually(t, "the one that was sent again", func() bool {
 		all := b.of("unlucky")
 		return len(all) == 4 && all[3].webhookID == dead.Dead[0].ID
 	})
-	if a := w.callAs(operator, http.MethodPost, "/v1/callbacks/default/redrive", `{"all":true}`); a.HTTP != 202 {
+	if a := w.callAs(operator, http.MethodPost, "/v1/callbacks/default/redrive", `{"all":true}`); a.HTTP != 202 || a.Raw != `{"redriven":2}` {
 		t.Fatal(a.Raw)
 	}
 	expect.Eventually(t, "all", func() bool { return len(b.of("unlucky")) == 6 })

@@ -15,7 +15,6 @@ import (
 
 	"hookbridge/app/expect"
 	"hookbridge/app/server"
-	"hookbridge/app/store/redis/redistest"
 )
 
 const callbackCanary = "canary-of-a-callback"
@@ -146,7 +145,8 @@ type backendPromise struct {
 // then looks whether a payload was logged.
 func withBackend(t *testing.T, promises []backendPromise) {
 	t.Helper()
-	onBackend := func(t *testing.T, change ...func(*server.Settings)) {
+	onBoth(t, func(t *testing.T, change ...func(*server.Settings)) {
+		t.Parallel()
 		b := newClinicBackend(t)
 		w := start(t, append(change, b.settings)...)
 		for _, p := range promises {
@@ -155,14 +155,5 @@ func withBackend(t *testing.T, promises []backendPromise) {
 		if strings.Contains(w.logs.String(), callbackCanary) || strings.Contains(w.scrape(), callbackCanary) {
 			t.Error("a payload is in the log or in the metrics")
 		}
-	}
-	t.Run("on SQLite", func(t *testing.T) {
-		t.Parallel()
-		onBackend(t)
-	})
-	t.Run("on Redis", func(t *testing.T) {
-		t.Parallel()
-		r := redistest.Start(t)
-		onBackend(t, func(s *server.Settings) { s.RedisURL, s.RedisPrefix = server.Secret(r.URL()), "e2e" })
 	})
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"hookbridge/app/server"
-	"hookbridge/app/store/redis/redistest"
 )
 
 func TestLargeEvent(t *testing.T) {
@@ -22,12 +21,8 @@ func TestLargeEvent(t *testing.T) {
 func largeEventReachesAll(t *testing.T) {
 	heavy(t)
 	t.Parallel()
-	largest := func(s *server.Settings) { s.MaxBytes = 4 << 20 }
-	t.Run("on SQLite", func(t *testing.T) { testLargestEvents(t, start(t, largest)) })
-	t.Run("on Redis", func(t *testing.T) {
-		r := redistest.Start(t)
-		testLargestEvents(t, start(t, largest, func(s *server.Settings) { s.RedisURL, s.RedisPrefix = server.Secret(r.URL()), "large" }))
-	})
+	onBoth(t, func(t *testing.T, change ...func(*server.Settings)) { testLargestEvents(t, start(t, change...)) },
+		func(s *server.Settings) { s.MaxBytes = 4 << 20 })
 }
 
 func testLargestEvents(t *testing.T, w *world) {

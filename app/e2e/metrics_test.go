@@ -41,8 +41,8 @@ func metricsListener(t *testing.T) {
 	if a := w.callAs("", http.MethodGet, "/metrics", ""); a.HTTP != http.StatusNotFound {
 		t.Errorf("on the public one: %d", a.HTTP)
 	}
-	public := w.base
-	w.base = "http://" + w.p.MetricsAddr()
+	public, address := w.base, addressOf(w.logs.String(), "metrics")
+	w.base = "http://" + address
 	if !strings.Contains(w.scrape(), "hookbridge_sessions 0") {
 		t.Errorf("%.300s", w.scrape())
 	}
@@ -57,7 +57,7 @@ func metricsListener(t *testing.T) {
 	w.base = public
 	w.connect("patient-1", "")
 	w.stop()
-	if conn, err := net.Dial("tcp", w.p.MetricsAddr()); err == nil {
+	if conn, err := net.Dial("tcp", address); err == nil {
 		expect.NoError(t, conn.Close())
 		t.Error("it is still open after the stop")
 	}

@@ -12,7 +12,6 @@ import (
 
 	"hookbridge/app/expect"
 	"hookbridge/app/server"
-	"hookbridge/app/store/redis/redistest"
 )
 
 func TestPoll(t *testing.T) {
@@ -30,20 +29,6 @@ func TestHangUp(t *testing.T) {
 	t.Run("ends a poll, a stream and a wait", hangUpEnds)
 }
 
-// onEachEngine runs a test against the embedded engine and against two machines
-// that share a Redis; other is the machine that did not take the caller.
-func onEachEngine(t *testing.T, test func(t *testing.T, w, other *world), change ...func(*server.Settings)) {
-	t.Run("sqlite", func(t *testing.T) {
-		w := start(t, change...)
-		test(t, w, w)
-	})
-	t.Run("redis", func(t *testing.T) {
-		r := redistest.Start(t)
-		on := append(change, func(s *server.Settings) { s.RedisURL, s.RedisPrefix = server.Secret(r.URL()), "e2e" })
-		test(t, start(t, on...), start(t, on...))
-	})
-}
-
 // bearerGet is a request as bytes.
 func bearerGet(path, token string) string {
 	return "GET " + path + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + token + "\r\n\r\n"
@@ -54,7 +39,7 @@ func bearerGet(path, token string) string {
 func hangUpEnds(t *testing.T) {
 	heavy(t)
 	t.Parallel()
-	onEachEngine(t, func(t *testing.T, w, other *world) {
+	onBothByTwo(t, func(t *testing.T, w, other *world) {
 		tok := token(t, "patient-1", time.Hour, "")
 		for name, sent := range map[string]string{
 			"a poll":                       bearerGet("/v1/poll?waitMs=30000", tok),
@@ -142,7 +127,7 @@ func pollCrowded(t *testing.T) {
 func pollMakesRoom(t *testing.T) {
 	heavy(t)
 	t.Parallel()
-	onEachEngine(t, func(t *testing.T, w, other *world) {
+	onBothByTwo(t, func(t *testing.T, w, other *world) {
 		tok := token(t, "patient-1", time.Hour, "")
 		begin := func(on *world) <-chan pollReply {
 			answer := make(chan pollReply, 1)

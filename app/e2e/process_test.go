@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -106,13 +105,7 @@ func serveIn(t testing.TB, dir string, cmd *exec.Cmd, env ...string) *process {
 			t.Fatalf("it ended: %v\n%s", err, p.errs)
 		default:
 		}
-		scan := bufio.NewScanner(strings.NewReader(p.errs.String()))
-		for scan.Scan() {
-			var line struct{ Msg, Address string }
-			if json.Unmarshal(scan.Bytes(), &line) == nil && line.Msg == "listening" {
-				address = line.Address
-			}
-		}
+		address = addressOf(p.errs.String(), "listening")
 		return address != ""
 	})
 	p.world = &world{t: t, sent: new(atomic.Int64), base: "http://" + address, client: &http.Client{Timeout: expect.Patience,
@@ -122,6 +115,18 @@ func serveIn(t testing.TB, dir string, cmd *exec.Cmd, env ...string) *process {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// addressOf is the address that a program's log names in its line of this kind, and
+// empty where there is no such line yet.
+func addressOf(log, msg string) (address string) {
+	for text := range strings.Lines(log) {
+		var line struct{ Msg, Address string }
+		if json.Unmarshal([]byte(text), &line) == nil && line.Msg == msg {
+			address = line.Address
+		}
+	}
+	return address
 }
 
 func (p *process) wait(t testing.TB) error {

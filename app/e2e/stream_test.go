@@ -21,7 +21,7 @@ func TestStream(t *testing.T) {
 	t.Run("has the frames, order and cursor of a socket", streamLikeSocket)
 	t.Run("tells gaps, recalls and why it ends", streamTellsItsEnd)
 	t.Run("carries data of several lines whole", streamOfLines)
-	t.Run("over HTTP/1.0 is not chunked", streamOverHTTP10)
+	t.Run("over HTTP 1.0 is not chunked", streamOverHTTP10)
 	t.Run("is not opened by HEAD", streamHead)
 	t.Run("that is bad is refused, as a poll is", streamRefused)
 }

@@ -23,16 +23,6 @@ func TestWebhookID(t *testing.T) {
 	t.Run("of a batch may be one of its event's", idOfBatch)
 }
 
-// onBoth runs a test on a program of each engine.
-func onBoth(t *testing.T, test func(t *testing.T, change ...func(*server.Settings)), change ...func(*server.Settings)) {
-	t.Helper()
-	t.Run("on SQLite", func(t *testing.T) { test(t, change...) })
-	t.Run("on Redis", func(t *testing.T) {
-		url := redistest.Start(t).URL()
-		test(t, append(change, func(s *server.Settings) { s.RedisURL = server.Secret(url) })...)
-	})
-}
-
 func idsOfSenders(t *testing.T) {
 	heavy(t)
 	t.Parallel()
@@ -248,6 +238,5 @@ func idRetention(t *testing.T) {
 // signed request, of any form, cannot make another event of it.
 func idSignedOnce(t *testing.T) {
 	t.Parallel()
-	t.Run("on SQLite", func(t *testing.T) { testSignedOnce(t, start(t)) })
-	t.Run("on Redis", func(t *testing.T) { testSignedOnce(t, onRedis(t, redistest.Start(t).URL())[0]) })
+	onBoth(t, func(t *testing.T, change ...func(*server.Settings)) { testSignedOnce(t, start(t, change...)) })
 }

@@ -15,12 +15,17 @@ import (
 	"hookbridge/app/guard"
 )
 
+func TestBackends(t *testing.T) {
+	t.Run("stand in the settings or in a file", backendsRead)
+	t.Run("that cannot be are refused", backendsRefused)
+}
+
 const (
 	callbackSecret = "whsec_Y2FsbGJhY2stc2VjcmV0LW9mLTMyLWJ5dGVzISEhISE="
 	callbackOther  = "whsec_YW5vdGhlci1jYWxsYmFjay1zZWNyZXQtb2YtMzItYnk="
 )
 
-func TestTheBackendsOfTheSettings(t *testing.T) {
+func backendsRead(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "callbacks.json")
 	if err := os.WriteFile(file, []byte(`{"backends":[{"name":"clinic","url":"https://clinic.example","secrets":["`+callbackSecret+`"],"types":["*"],"users":["patient-*"]},
 		{"name":"lab","url":"http://lab.internal/","secrets":["`+callbackOther+`"],"types":["visit.*"]}]}`), 0o600); err != nil {
@@ -56,7 +61,7 @@ func TestTheBackendsOfTheSettings(t *testing.T) {
 	}
 }
 
-func TestBackendsThatCannotBe(t *testing.T) {
+func backendsRefused(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "callbacks.json")
 	good := CallbackSettings{CallbackURL: "https://clinic.example", CallbackSecret: callbackSecret}
 	of := func(change func(*CallbackSettings)) CallbackSettings { s := good; change(&s); return s }

@@ -42,11 +42,10 @@ type Program struct {
 	lowered  string // settings that do not fit, to be said once it serves
 	ln       net.Listener
 
-	metricsAddr string
-	served      chan error
-	front       front
-	registry    *prometheus.Registry
-	undo        []func() error // in order of birth; Stop runs it backwards
+	served   chan error
+	front    front
+	registry *prometheus.Registry
+	undo     []func() error // in order of birth; Stop runs it backwards
 }
 
 // NewProgram builds the parts of the program. If one fails, those that were built

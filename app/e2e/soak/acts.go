@@ -122,15 +122,55 @@ func (l *Load) erase(rnd *rand.Rand) {
 	}
 }
 
-// ask reads what operators read; only that it is answered is looked at.
+// ask reads what operators read. What it says of users is not looked at, only that it is
+// answered.
 func (l *Load) ask(rnd *rand.Rand, recent []*Event) {
 	path := "/v1/users/" + l.cast.user(rnd) + []string{"/presence", "/sessions"}[rnd.IntN(2)]
 	switch n := rnd.IntN(20); {
 	case n == 0:
 		path = "/v1/users/" + l.cast.user(rnd) + "/export"
 	case n < 10 && len(recent) > 0:
-		path = "/v1/events/" + recent[rnd.IntN(len(recent))].ID
+		l.look(rnd, recent[rnd.IntN(len(recent))])
+		return
 	}
 	code, answer := l.b.call(l.b.any(rnd), l.b.admin, http.MethodGet, path, "")
 	l.expect(code, answer, "GET "+path, 200, 404, 503)
+}
+
+// look reads what became of an event.
+func (l *Load) look(rnd *rand.Rand, e *Event) {
+	path := "/v1/events/" + e.ID
+	code, answer := l.b.call(l.b.any(rnd), l.b.admin, http.MethodGet, path, "")
+	l.expect(code, answer, "GET "+path, 200, 404, 503)
+	if code != http.StatusOK {
+		return
+	}
+	var told struct {
+		Recipients []struct{ User, Status string }
+	}
+	if json.Unmarshal(answer, &told) != nil {
+		l.h.Note("not JSON", "answer to GET %s: %.300q", path, answer)
+		return
+	}
+	statuses := map[string]string{}
+	for _, r := range told.Recipients {
+		statuses[r.User] = r.Status
+	}
+	l.h.looked(e.N, statuses)
+}
+
+// LookBack reads what became of some of all events, once nothing happens any more.
+func (l *Load) LookBack(seed uint64, n int) {
+	rnd := rand.New(rand.NewPCG(seed, 3))
+	l.h.mu.Lock()
+	var known []*Event
+	for _, e := range l.h.Events {
+		if e.ID != "" && !e.To.Backend {
+			known = append(known, e)
+		}
+	}
+	l.h.mu.Unlock()
+	for range min(n, len(known)) {
+		l.look(rnd, known[rnd.IntN(len(known))])
+	}
 }

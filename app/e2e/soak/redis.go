@@ -80,7 +80,7 @@ func (s *shared) caughtUp() {
 	expect.Eventually(s.t, "the replica to catch up", func() bool { return s.offset(s.replica) >= want })
 }
 
-// lanes are the faults of the distributed engine.
+// lanes are the faults of the distributed store.
 func (s *shared) lanes() []Lane {
 	store := []Fault{
 		{Name: "redis-kill", Weight: 3, Most: 2 * time.Second, Do: func(step Step, hold func(time.Duration)) {
@@ -211,7 +211,7 @@ func (s *shared) mend() {
 	}
 }
 
-// newEmbedded starts a bridge on the embedded engine.
+// newEmbedded starts a bridge on the embedded store.
 func newEmbedded(t testing.TB, h *History, more ...string) *embedded {
 	dir := t.TempDir()
 	e := &embedded{h: h, data: filepath.Join(dir, "data"), back: filepath.Join(dir, "backup")}

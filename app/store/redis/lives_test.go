@@ -20,7 +20,7 @@ import (
 // noAOF keeps a server's data in an RDB file alone, which is written when asked.
 var noAOF = []string{"--appendonly", "no"}
 
-// rewindable is an engine of the suite that notices things soon.
+// rewindable is a store of the suite that notices things soon.
 func rewindable(url string, o storetest.Options) func() (storetest.Pair, error) {
 	return func() (storetest.Pair, error) {
 		return pair(context.Background(), redis.Options{URL: url, Now: o.Now, MailboxLimit: o.MailboxLimit,

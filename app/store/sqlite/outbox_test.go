@@ -129,7 +129,7 @@ func outboxCounts(t *testing.T) {
 		case 3:
 			expect.NoError(t, e.Erase(t.Context(), u))
 		case 5:
-			if err := e.Redrive(t.Context(), "clinic", nil, true); err != nil && !errors.Is(err, bridge.ErrOutboxFull) {
+			if _, err := e.Redrive(t.Context(), "clinic", nil, true); err != nil && !errors.Is(err, bridge.ErrOutboxFull) {
 				t.Fatal(err)
 			}
 		case 8:

@@ -12,7 +12,17 @@ import (
 	"hookbridge/app/expect"
 )
 
-func TestWhatIsNoGoodExportIsRefusedAndSaysWhy(t *testing.T) {
+func TestImport(t *testing.T) {
+	t.Run("refuses what is no good export and says why", importRefused)
+	t.Run("bounds the size of a section", importBounds)
+	t.Run("refuses a store with a life of its own", importIntoLived)
+	t.Run("reads an old export", importOld)
+	t.Run("of a file cut anywhere loads what is whole, and starts over", importOfCutFile)
+	t.Run("that broke off at any load starts over", importStartsOver)
+	t.Run("of another export takes the place of half of one", importOfAnother)
+}
+
+func importRefused(t *testing.T) {
 	whole := exported(t, filled(t, 700))
 	lines := bytes.SplitAfter(whole, []byte("\n"))
 	without := func(n int) []byte { return bytes.Join(slices.Delete(slices.Clone(lines), n-1, n), nil) }
@@ -66,7 +76,7 @@ func TestWhatIsNoGoodExportIsRefusedAndSaysWhy(t *testing.T) {
 	}
 }
 
-func TestASectionHasABound(t *testing.T) {
+func importBounds(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
@@ -88,7 +98,7 @@ func (endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestAStoreWithALifeOfItsOwnIsNotLoadedInto(t *testing.T) {
+func importIntoLived(t *testing.T) {
 	whole := exported(t, filled(t, 700))
 	to := &store{}
 	_, err := load(t, to, whole)
@@ -97,25 +107,6 @@ func TestAStoreWithALifeOfItsOwnIsNotLoadedInto(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := load(t, &store{epoch: "epoch2"}, whole); !errors.Is(err, bridge.ErrNotEmpty) || !strings.Contains(err.Error(), "life of its own") {
-		t.Error(err)
-	}
-}
-
-func TestAStoreThatIsNoneIsNotExported(t *testing.T) {
-	var out bytes.Buffer
-	if _, err := Export(t.Context(), &store{}, &out, ignore); !errors.Is(err, ErrNothing) {
-		t.Error(err)
-	}
-	if _, err := Export(t.Context(), &store{begun: true}, &out, ignore); !errors.Is(err, bridge.ErrUnfinished) {
-		t.Error(err)
-	}
-	if out.Len() != 0 {
-		t.Errorf("written: %s", out.String())
-	}
-}
-
-func TestWritingThatFailsSaysSo(t *testing.T) {
-	if _, err := Export(t.Context(), filled(t, 9000), &full{room: 300_000}, ignore); !errors.Is(err, errFull) {
 		t.Error(err)
 	}
 }
@@ -151,4 +142,81 @@ func FuzzImport(f *testing.F) {
 			t.Fatal("a damaged export was finished")
 		}
 	})
+}
+
+// What version 1 has written once is read for good.
+func importOld(t *testing.T) {
+	to := &store{}
+	m, err := load(t, to, read(t, "testdata/version1.jsonl"))
+	if err != nil || m.Entries != 30 {
+		t.Fatalf("%+v %v", m, err)
+	}
+	same(t, filled(t, 30), to)
+}
+
+func importOfCutFile(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
+	from := filled(t, 10)
+	whole := inSections(t, from, 3)
+	for n := range whole {
+		to := &store{}
+		if _, err := load(t, to, whole[:n]); !errors.Is(err, ErrIncomplete) || to.epoch != "" {
+			t.Fatalf("cut at %d: %v", n, err)
+		}
+		closed := 0
+		for _, l := range bytes.SplitAfter(whole[:n], []byte("\n")) {
+			if bytes.HasPrefix(l, []byte(`{"place"`)) && bytes.HasSuffix(l, []byte("\n")) {
+				closed++
+			}
+		}
+		if len(to.entries) != 3*closed || to.begun != (closed > 0) {
+			t.Fatalf("cut at %d: %d are loaded, of %d sections", n, len(to.entries), closed)
+		}
+		if _, err := load(t, to, whole); err != nil {
+			t.Fatalf("cut at %d: %v", n, err)
+		}
+		same(t, from, to)
+	}
+}
+
+func importStartsOver(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes seconds")
+	}
+	from := filled(t, 3300)
+	whole := exported(t, from)
+	for n := range 7 {
+		for name, to := range map[string]*store{"before": {stop: at(n)}, "after": {lost: at(n)}} {
+			if _, err := load(t, to, whole); !errors.Is(err, errStop) || to.epoch != "" || !to.begun {
+				t.Fatalf("%s load %d: %v", name, n, err)
+			}
+			to.stop, to.lost = nil, nil
+			if _, err := load(t, to, whole); err != nil || to.begins != 2 {
+				t.Fatalf("%s load %d: %v, begun %d times", name, n, err, to.begins)
+			}
+			same(t, from, to)
+		}
+	}
+}
+
+func importOfAnother(t *testing.T) {
+	from, other := filled(t, 1100), filled(t, 700)
+	other.epoch = "epoch2"
+	half := exported(t, from)
+	half = half[:len(half)-1]
+	to := &store{}
+	if _, err := load(t, to, half); !errors.Is(err, ErrIncomplete) {
+		t.Fatal(err)
+	}
+	// What is no good takes nothing out.
+	bad := bytes.Replace(exported(t, other), []byte("patient-3"), []byte("patient-8"), 1)
+	if _, err := load(t, to, bad); !errors.Is(err, ErrDamaged) || to.begins != 1 || len(to.entries) != 1000 {
+		t.Fatalf("%v, %d entries", err, len(to.entries))
+	}
+	if _, err := load(t, to, exported(t, other)); err != nil || to.begins != 2 {
+		t.Fatalf("%v, begun %d times", err, to.begins)
+	}
+	same(t, other, to)
 }
