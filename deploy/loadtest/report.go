@@ -156,6 +156,9 @@ func (d *document) table() []byte {
 			}
 		}
 		_ = w.Flush() // into memory
+		if c := r.counts(); c != "" {
+			fmt.Fprintln(&out, "  "+c)
+		}
 		for _, t := range r.Trouble {
 			fmt.Fprintln(&out, "  ", t)
 		}
@@ -163,26 +166,34 @@ func (d *document) table() []byte {
 	return out.Bytes()
 }
 
-// line is a figure's line of the table, empty where the run has not measured it: title, median, least and
-// most of several rounds, the baseline's median, and how many times the baseline it is.
+// counts is the line of what must not happen, summed over the rounds: one lost message is one too many.
+func (r *result) counts() string {
+	var out []string
+	for _, f := range figures {
+		if v := r.values(f.name); f.exact && len(v) > 0 {
+			out = append(out, fmt.Sprintf("%s %.0f", f.title, sum(v)))
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+// line is a figure's line of the table, empty for counts and for what the run has not measured: title,
+// median, least and most of several rounds, the baseline's median, and how many times the baseline it is.
 func (f figure) line(r, before *result) string {
 	v := r.values(f.name)
-	if len(v) == 0 {
+	if len(v) == 0 || f.exact {
 		return ""
 	}
 	now := median(v)
-	if f.exact {
-		now = sum(v) // one lost message is one too many, in whichever round
-	}
 	cells := []string{f.title, f.text(now), "", "", ""}
-	if len(v) > 1 && !f.exact {
+	if len(v) > 1 {
 		least, most := v[0], v[0]
 		for _, x := range v {
 			least, most = min(least, x), max(most, x)
 		}
 		cells[2] = f.text(least) + "–" + f.text(most)
 	}
-	if before != nil && !f.exact {
+	if before != nil {
 		if old := before.values(f.name); len(old) > 0 {
 			cells[3] = f.text(median(old))
 			if median(old) != 0 {
