@@ -132,8 +132,8 @@ func keyWaitOfStrangers(t *testing.T) {
 	})
 }
 
-// A key server that is slow or away: the token is not called bad, for nobody
-// knows, and its wait has an end.
+// Where the key server is slow or down, a token is not called bad, because that is not
+// known, and its wait ends.
 func keyWaitEnds(t *testing.T) {
 	inMemory(t, func(t *testing.T, m *memoryKeys, verify func(string) (time.Duration, error)) {
 		_, err := verify("old")

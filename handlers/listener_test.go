@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ func TestListener(t *testing.T) {
 	t.Run("has a limit of its own for those that have not authenticated", listenerUnauthenticated)
 	t.Run("counts a connection once, until it is closed", listenerCounts)
 	t.Run("gives back the memory of a burst once", listenerGivesBack)
+	t.Run("gives the memory of handshakes back once a burst of sessions has come", listenerGivesBackAfterArrivals)
 }
 
 // accepted is one answer of a listener.
@@ -239,5 +241,39 @@ func listenerGivesBack(t *testing.T) {
 	run(300)
 	if collections != 2 {
 		t.Errorf("%d collections after one more burst", collections)
+	}
+}
+
+func listenerGivesBackAfterArrivals(t *testing.T) {
+	collections := 0
+	var planned []time.Duration
+	var check func()
+	a := arrivals{mu: new(sync.Mutex), gc: &burstGC{after: func(time.Duration, func()) { collections++ }},
+		after: func(d time.Duration, f func()) { planned, check = append(planned, d), f }}
+	come := func(n int) {
+		for range n {
+			a.came()
+		}
+	}
+	come(burstConnections - 1)
+	if check != nil {
+		t.Fatal("everyday traffic is no burst")
+	}
+	come(1000)
+	if len(planned) != 1 || planned[0] != arrivalPause {
+		t.Fatalf("a burst is looked at after %v", planned)
+	}
+	check()
+	if collections != 0 || len(planned) != 2 || planned[1] > arrivalPause {
+		t.Fatalf("while they come: %d collections, looked at after %v", collections, planned)
+	}
+	a.last = a.last.Add(-arrivalPause)
+	check()
+	if collections != 1 || len(planned) != 2 {
+		t.Fatalf("once they have come: %d collections, looked at after %v", collections, planned)
+	}
+	come(burstConnections)
+	if len(planned) != 3 {
+		t.Fatal("the next burst is not noticed")
 	}
 }

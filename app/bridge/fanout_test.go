@@ -90,6 +90,7 @@ func (l *line) Write(frames []byte, _ time.Time) error {
 	return nil
 }
 func (l *line) WriteClose(wire.CloseCode, string, time.Time) { l.Abort() }
+func (l *line) Park(bridge.Resumer) bool                     { return false }
 func (l *line) Limit(int)                                    {}
 func (l *line) Abort()                                       { l.once.Do(func() { close(l.gone) }) }
 func (l *line) ExpireWrite(time.Time)                        {}

@@ -75,7 +75,7 @@ func (o Operator) Redrive(ctx context.Context, backend string, ids []string, all
 	return n, err
 }
 
-// known is the name of a backend; empty where there is none of it.
+// known returns the name if a backend has it, and "" otherwise.
 func (o Operator) known(name string) string {
 	if i := slices.IndexFunc(o.b.cfg.Backends, func(b Backend) bool { return b.Name == name }); i < 0 {
 		return ""

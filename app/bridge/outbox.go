@@ -177,8 +177,9 @@ type Outbox interface {
 	// before that.
 	Lease(ctx context.Context, backend string, n int) (due []Leased, next time.Time, err error)
 
-	// Settle ends leases. A callback that the backend took is forgotten whoever says
-	// so; else a lease that has ended, and that another has taken since, changes nothing.
+	// Settle ends leases. A callback that the backend took is forgotten, also where the
+	// lease has passed to another machine meanwhile; any other outcome of a lease that
+	// has passed on changes nothing.
 	Settle(ctx context.Context, done ...Settlement) error
 
 	// Hurry makes due at once what waits for a later try because the backend was down

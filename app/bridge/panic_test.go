@@ -49,6 +49,7 @@ func (e *brittle) check(method string) {
 
 func (e *brittle) Join(ctx context.Context, m bridge.Member) (bridge.JoinState, error) {
 	e.check("Join")
+	m.Reads = nil // so that the session has to Read
 	return e.storeAndLive.Join(ctx, m)
 }
 

@@ -158,8 +158,9 @@ func wanderOnce(t *testing.T, seed uint64) {
 	}
 }
 
-// A fresh device is not told of what expired before it came. What came, and
-// expired, in a later life at the same places is something else.
+// A fresh device is not told of messages that expired before it connected. Messages that
+// came and expired at the same positions in a later life of the store are others, and it
+// is told of them.
 func rewindThenExpiry(t *testing.T) {
 	w := newWanderer(1)
 	w.calm = true
@@ -228,8 +229,8 @@ func (a *answering) want(t *testing.T, member string) string {
 	return s
 }
 
-// The pong that a client still owes when the store goes back says nothing any more,
-// and nobody waits for it.
+// A client may owe a pong when the store goes back in time. That pong must not count for
+// what is sent afterwards, and nothing waits for it.
 func rewindPlainAcks(t *testing.T) {
 	w := newWanderer(1)
 	b := bridge.New(bridge.QuietConfig(), w, w, noTokens{})

@@ -34,9 +34,11 @@ type outbox struct {
 	dead    map[string]bridge.Settlement
 	posted  chan struct{}
 	fail    error
-	panics  int           // calls of Lease that panic yet
-	leases  int           // calls of Lease
-	hurries int           // calls of Hurry
+	panics  int // calls of Lease that panic yet
+	leases  int // calls of Lease
+	hurries int // calls of Hurry
+	asked   int // calls of Dead
+	timers  []bridge.Timer
 	behind  time.Duration // how far its clock is behind
 }
 
@@ -131,6 +133,37 @@ func (o *outbox) Settle(_ context.Context, done ...bridge.Settlement) error {
 		o.waiting = slices.DeleteFunc(o.waiting, func(e *entry) bool { return ended[e.Key] })
 	}
 	return nil
+}
+
+func (o *outbox) Names(context.Context) (names []string, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, e := range o.waiting {
+		names = append(names, e.Backend)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), o.fail
+}
+
+func (o *outbox) Dead(context.Context, string, string, int) ([]bridge.DeadCallback, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.asked++
+	return nil, o.fail
+}
+
+func (o *outbox) LeaseTimers(_ context.Context, n int) ([]bridge.Timer, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.timers[:min(n, len(o.timers))], o.fail
+}
+
+func (o *outbox) Fire(_ context.Context, t bridge.Timer, cs ...bridge.Callback) (bool, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	before := len(o.timers)
+	o.timers = slices.DeleteFunc(slices.Clone(o.timers), func(had bridge.Timer) bool { return had == t })
+	return len(o.timers) < before && len(cs) == 0, nil
 }
 
 func (o *outbox) Hurry(_ context.Context, backend string) error {

@@ -31,8 +31,8 @@ func TestRequest(t *testing.T) {
 	t.Run("that fails is logged without what was sent and replied", requestFailure)
 }
 
-// canary stands in the URL, in what is sent and in what is replied; it must come out
-// nowhere.
+// canary is a part of the URL, of the request and of the reply. It must not be in any
+// log or error.
 const canary = "canary-4711"
 
 // world is a Sender to one backend, default, that is a real server on this machine.
@@ -320,7 +320,7 @@ func requestConnections(t *testing.T) {
 	}
 }
 
-// Proxies of the environment are for nobody: they would dial what nobody has judged.
+// A proxy of the environment would dial addresses that the Sender has not checked.
 func requestProxies(t *testing.T) {
 	var proxied atomic.Bool
 	proxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { proxied.Store(true) }))

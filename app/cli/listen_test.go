@@ -123,18 +123,14 @@ func listenKeepsCursor(t *testing.T) {
 	}
 	l.cancel()
 	c.Gone()
-	if err := <-l.done; err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, <-l.done)
 
 	l = listen(t, ListenCmd{URL: b.URL, CursorFile: file, After: "c1"}) // instead of the file's
 	c = b.Accept()
 	c.Greet("c1")
 	l.cancel()
 	c.Gone()
-	if err := <-l.done; err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, <-l.done)
 
 	l = listen(t, ListenCmd{URL: b.URL, CursorFile: file})
 	c = b.Accept()
@@ -163,15 +159,11 @@ func listenKeepsCursor(t *testing.T) {
 func listenRenewsTokens(t *testing.T) {
 	b := clienttest.NewBridge(t)
 	tokens, err := auth.NewTokens(t.Context(), auth.TokenConfig{Secrets: []string{testJWTSecret}, Audience: "bridge"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
 	whose := func(token string) string {
 		t.Helper()
 		c, err := tokens.Verify(t.Context(), token)
-		if err != nil {
-			t.Fatal(err)
-		}
+		expect.NoError(t, err)
 		return c.User
 	}
 	l := listen(t, ListenCmd{URL: b.URL, User: "patient-42", Audience: "bridge", TokenSecret: TokenSecret{JWTSecret: testJWTSecret}})

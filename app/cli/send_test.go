@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"hookbridge/app/client/clienttest"
+	"hookbridge/app/expect"
 	"hookbridge/auth/authtest"
 )
 
@@ -20,9 +21,7 @@ func sendFires(t *testing.T) {
 	private, public := authtest.NewWebhookKeyPair()
 	secret := authtest.NewWebhookSecret()
 	file := filepath.Join(t.TempDir(), "data.json")
-	if err := os.WriteFile(file, []byte(` {"b": "<1>"} `), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, os.WriteFile(file, []byte(` {"b": "<1>"} `), 0o600))
 	for name, c := range map[string]struct {
 		receiver, secrets string
 		args              []string

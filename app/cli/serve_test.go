@@ -77,9 +77,7 @@ func serveRefuses(t *testing.T) {
 func serveDefaults(t *testing.T) {
 	var c commands
 	parser, err := newParser(t.Context(), &c, Streams{Out: io.Discard, Err: io.Discard}, func(int) {})
-	if err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
 	if _, err := parser.Parse([]string{"serve"}); err != nil {
 		t.Fatal(err)
 	}

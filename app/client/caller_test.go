@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/wire"
 )
 
@@ -47,9 +48,7 @@ func testCaller(t *testing.T, url string) *Caller {
 	t.Helper()
 	n := 0
 	c, err := NewCaller(CallerOptions{URL: url, TokenSource: func(context.Context) (string, error) { n++; return fmt.Sprint("token-", n), nil }})
-	if err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
 	c.sleep = func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 	return c
 }

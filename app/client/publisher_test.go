@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"hookbridge/app/client/clienttest"
+	"hookbridge/app/expect"
 	"hookbridge/app/wire"
 	"hookbridge/auth/authtest"
 )
@@ -40,9 +41,7 @@ var (
 func testPublisher(t *testing.T, o PublisherOptions) (*Publisher, *[]time.Duration) {
 	t.Helper()
 	p, err := NewPublisher(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
 	var waits []time.Duration
 	p.sleep = func(ctx context.Context, d time.Duration) error {
 		waits = append(waits, d)
@@ -196,6 +195,19 @@ func publisherSends(t *testing.T) {
 	}
 }
 
+func publisherEscalates(t *testing.T) {
+	r := PublishRequest{Type: "visit.due", To: Target{User: "a"}, Escalate: 2 * time.Minute}
+	if b, err := r.encode(""); err != nil || !strings.Contains(string(b), `"escalate":120`) {
+		t.Errorf("%s %v", b, err)
+	}
+	for _, d := range []time.Duration{-time.Second, 1500 * time.Millisecond} {
+		r.Escalate = d
+		if _, err := r.encode(""); err == nil {
+			t.Errorf("%s is taken", d)
+		}
+	}
+}
+
 func publisherBatch(t *testing.T) {
 	secret := authtest.NewWebhookSecret()
 	t.Run("has a result for each event", func(t *testing.T) {
@@ -256,19 +268,6 @@ func retryAfterParses(t *testing.T) {
 	} {
 		if got := retryAfter(http.Header{"Retry-After": {value}}, now); got != want {
 			t.Errorf("%q: %s, want %s", value, got, want)
-		}
-	}
-}
-
-func publisherEscalates(t *testing.T) {
-	r := PublishRequest{Type: "visit.due", To: Target{User: "a"}, Escalate: 2 * time.Minute}
-	if b, err := r.encode(""); err != nil || !strings.Contains(string(b), `"escalate":120`) {
-		t.Errorf("%s %v", b, err)
-	}
-	for _, d := range []time.Duration{-time.Second, 1500 * time.Millisecond} {
-		r.Escalate = d
-		if _, err := r.encode(""); err == nil {
-			t.Errorf("%s is taken", d)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/fasthttp/websocket"
 
 	"hookbridge/app/client/clienttest"
+	"hookbridge/app/expect"
 	"hookbridge/app/wire"
 )
 
@@ -147,39 +148,6 @@ func subscriberAcks(t *testing.T) {
 	})
 }
 
-func subscriberAnswersPings(t *testing.T) {
-	b := clienttest.NewBridge(t)
-	busy := make(chan struct{})
-	subscribe(t, SubscriberOptions{URL: b.URL, OnEvent: func(context.Context, Event) error { <-busy; return nil }})
-	c := b.Accept()
-	defer close(busy)
-	c.Greet("")
-	c.Say(clienttest.Event(1))                                                        // is being handled while it is pinged
-	c.SetPongHandler(func(place string) error { return errors.New("pong " + place) }) // ends the read
-	if err := c.WriteControl(websocket.PingMessage, []byte("12.5"), time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := c.ReadMessage(); err == nil || err.Error() != "pong 12.5" {
-		t.Errorf("got %v", err)
-	}
-}
-
-func subscriberLeavesQuiet(t *testing.T) {
-	b := clienttest.NewBridge(t)
-	u := subscribe(t, SubscriberOptions{URL: b.URL})
-	c := b.Accept()
-	c.Hear(`{"type":"connect"}`)
-	c.Say(`{"type":"connected","session":"ses_1","user":"u\u001b[2J","cursor":"c1","pingMs":5}`) // and no ping
-	c = b.Accept()
-	c.Greet("c1")
-	if said := u.said(); !strings.Contains(said, "nothing came for too long") || strings.Contains(said, "\x1b") {
-		t.Errorf("said %q", said)
-	}
-}
-
 func subscriberKeepsCursor(t *testing.T) {
 	t.Run("before it acks", func(t *testing.T) {
 		b := clienttest.NewBridge(t)
@@ -262,6 +230,35 @@ func subscriberTokens(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+func subscriberAnswersPings(t *testing.T) {
+	b := clienttest.NewBridge(t)
+	busy := make(chan struct{})
+	subscribe(t, SubscriberOptions{URL: b.URL, OnEvent: func(context.Context, Event) error { <-busy; return nil }})
+	c := b.Accept()
+	defer close(busy)
+	c.Greet("")
+	c.Say(clienttest.Event(1))                                                        // is being handled while it is pinged
+	c.SetPongHandler(func(place string) error { return errors.New("pong " + place) }) // ends the read
+	expect.NoError(t, c.WriteControl(websocket.PingMessage, []byte("12.5"), time.Now().Add(expect.Patience)))
+	expect.NoError(t, c.SetReadDeadline(time.Now().Add(expect.Patience)))
+	if _, _, err := c.ReadMessage(); err == nil || err.Error() != "pong 12.5" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func subscriberLeavesQuiet(t *testing.T) {
+	b := clienttest.NewBridge(t)
+	u := subscribe(t, SubscriberOptions{URL: b.URL})
+	c := b.Accept()
+	c.Hear(`{"type":"connect"}`)
+	c.Say(`{"type":"connected","session":"ses_1","user":"u\u001b[2J","cursor":"c1","pingMs":5}`) // and no ping
+	c = b.Accept()
+	c.Greet("c1")
+	if said := u.said(); !strings.Contains(said, "nothing came for too long") || strings.Contains(said, "\x1b") {
+		t.Errorf("said %q", said)
+	}
 }
 
 func subscriberPlain(t *testing.T) {
@@ -350,14 +347,23 @@ func subscriberEnds(t *testing.T) {
 	})
 }
 
+func subscriberSignedOut(t *testing.T) {
+	b := clienttest.NewBridge(t)
+	u := subscribe(t, SubscriberOptions{URL: b.URL})
+	c := b.Accept()
+	c.Greet("")
+	c.Part(wire.CloseNormal, "")
+	if err := u.ended(); err != nil {
+		t.Error(err)
+	}
+}
+
 func subscriberReads(t *testing.T) {
 	b := clienttest.NewBridge(t)
 	u := subscribe(t, SubscriberOptions{URL: b.URL})
 	c := b.Accept()
 	c.Greet("")
-	if err := c.WriteMessage(websocket.BinaryMessage, []byte("of later days")); err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, c.WriteMessage(websocket.BinaryMessage, []byte("of later days")))
 	// An event in two fragments with a ping between them.
 	event := clienttest.Event(1)
 	raw := c.NetConn()
@@ -368,16 +374,5 @@ func subscriberReads(t *testing.T) {
 	}
 	if e := next(t, u.events); e.ID != "msg_1" {
 		t.Errorf("got %+v", e)
-	}
-}
-
-func subscriberSignedOut(t *testing.T) {
-	b := clienttest.NewBridge(t)
-	u := subscribe(t, SubscriberOptions{URL: b.URL})
-	c := b.Accept()
-	c.Greet("")
-	c.Part(wire.CloseNormal, "")
-	if err := u.ended(); err != nil {
-		t.Error(err)
 	}
 }

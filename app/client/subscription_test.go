@@ -5,9 +5,9 @@ import (
 	"strings"
 	"testing"
 	"time"
-)
 
-const patience = 5 * time.Second
+	"hookbridge/app/expect"
+)
 
 // subscription is a Subscriber that runs. Its waits are noted and not waited for.
 type subscription struct {
@@ -37,9 +37,7 @@ func subscribe(t *testing.T, o SubscriberOptions, change ...func(*Subscriber)) *
 	o.OnNotice = func(n Notice) { u.notices <- n }
 	o.AckEvery = 10 * time.Millisecond
 	s, err := NewSubscriber(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
 	s.backoff.jitter = func(most time.Duration) time.Duration { return most / 2 }
 	s.sleep = func(ctx context.Context, d time.Duration) error {
 		u.waits = append(u.waits, d)
@@ -58,7 +56,7 @@ func next[T any](t *testing.T, from <-chan T) T {
 	select {
 	case v := <-from:
 		return v
-	case <-time.After(patience):
+	case <-time.After(expect.Patience):
 		t.Fatal("it does not come")
 		panic("unreachable")
 	}

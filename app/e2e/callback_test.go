@@ -26,6 +26,47 @@ func TestCallback(t *testing.T) {
 	t.Run("is not made without a backend", callbackWithoutBackend)
 }
 
+func callbackOutlivesProgram(t *testing.T) {
+	t.Parallel()
+	b := newClinicBackend(t)
+	dir := t.TempDir()
+	s := testSettings(dir)
+	b.settings(&s)
+	w := startWith(t, s)
+	w.fire("esc_1", `{"type":"visit.due","to":{"user":"patient-1"},"ttl":600,"escalate":2}`)
+	w.stop()
+	w = startWith(t, s)
+	c := b.hears("patient-1", "event.unacked")
+	if c.Data.ID != "esc_1" {
+		t.Error(c.raw)
+	}
+	w.stop()
+	startWith(t, s).fire("esc_2", `{"type":"visit.due","to":{"user":"patient-2"},"ttl":600,"escalate":1}`)
+	b.hears("patient-2", "event.unacked")
+	if n := len(b.of("patient-1")); n != 1 {
+		t.Errorf("told %d times", n)
+	}
+}
+
+func callbackWithoutBackend(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	s := w.connectAs(token(t, "patient-1", time.Hour, patientRights), "")
+	s.sendRaw(`{"type":"send","ref":"c1","to":{"backend":true},"event":{"type":"visit.confirmed"}}`)
+	if f := s.want("error"); f.Problem.Code != "forbidden_target" || f.Ref != "c1" {
+		t.Error(f.Raw)
+	}
+	s.sendRaw(`{"type":"request","ref":"q1","event":{"type":"slots.list"}}`)
+	if f := s.want("error"); f.Problem.Code != "forbidden_target" || f.Ref != "q1" {
+		t.Error(f.Raw)
+	}
+	w.fire(w.nextID(), `{"type":"visit.due","to":{"user":"patient-1"},"escalate":60}`)
+	s.want("event")
+	if a := w.callAs(token(t, "operator", time.Hour, `{"admin":["callbacks"]}`), http.MethodGet, "/v1/callbacks", ""); a.HTTP != 200 || a.Raw != `{"backends":[]}` {
+		t.Errorf("%d %s", a.HTTP, a.Raw)
+	}
+}
+
 func callbackOfAck(t *testing.T, w *world, b *clinicBackend) {
 	s := w.connectAs(backendUser(t, "acker"), "")
 	w.fireTo("acker", 1)
@@ -184,46 +225,5 @@ func callbackOfOffline(t *testing.T, w *world, b *clinicBackend) {
 		if c.Type == "user.offline" {
 			t.Error(c.raw)
 		}
-	}
-}
-
-func callbackOutlivesProgram(t *testing.T) {
-	t.Parallel()
-	b := newClinicBackend(t)
-	dir := t.TempDir()
-	s := testSettings(dir)
-	b.settings(&s)
-	w := startWith(t, s)
-	w.fire("esc_1", `{"type":"visit.due","to":{"user":"patient-1"},"ttl":600,"escalate":2}`)
-	w.stop()
-	w = startWith(t, s)
-	c := b.hears("patient-1", "event.unacked")
-	if c.Data.ID != "esc_1" {
-		t.Error(c.raw)
-	}
-	w.stop()
-	startWith(t, s).fire("esc_2", `{"type":"visit.due","to":{"user":"patient-2"},"ttl":600,"escalate":1}`)
-	b.hears("patient-2", "event.unacked")
-	if n := len(b.of("patient-1")); n != 1 {
-		t.Errorf("told %d times", n)
-	}
-}
-
-func callbackWithoutBackend(t *testing.T) {
-	t.Parallel()
-	w := start(t)
-	s := w.connectAs(token(t, "patient-1", time.Hour, patientRights), "")
-	s.sendRaw(`{"type":"send","ref":"c1","to":{"backend":true},"event":{"type":"visit.confirmed"}}`)
-	if f := s.want("error"); f.Problem.Code != "forbidden_target" || f.Ref != "c1" {
-		t.Error(f.Raw)
-	}
-	s.sendRaw(`{"type":"request","ref":"q1","event":{"type":"slots.list"}}`)
-	if f := s.want("error"); f.Problem.Code != "forbidden_target" || f.Ref != "q1" {
-		t.Error(f.Raw)
-	}
-	w.fire(w.nextID(), `{"type":"visit.due","to":{"user":"patient-1"},"escalate":60}`)
-	s.want("event")
-	if a := w.callAs(token(t, "operator", time.Hour, `{"admin":["callbacks"]}`), http.MethodGet, "/v1/callbacks", ""); a.HTTP != 200 || a.Raw != `{"backends":[]}` {
-		t.Errorf("%d %s", a.HTTP, a.Raw)
 	}
 }

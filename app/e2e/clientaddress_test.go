@@ -41,6 +41,23 @@ func remotes(t *testing.T, path string) (out []string) {
 	return out
 }
 
+func addressOfProxy(t *testing.T) {
+	t.Parallel()
+	w := start(t, func(s *server.Settings) { s.ConnectRate, s.ClientIPHeader = 0.01, "X-Forwarded-For" })
+	for i, c := range []struct {
+		header string
+		status int
+	}{{"10.0.0.1", 200}, {"10.0.0.1", 429}, {"10.0.0.2", 200}, {"10.0.0.3, 10.0.0.2", 429}, {"", 200}, {"", 429}} {
+		req, err := http.NewRequest("GET", w.base+"/v1/poll?waitMs=0", nil)
+		expect.NoError(t, err)
+		req.Header.Set("Authorization", "Bearer "+token(t, "patient-1", time.Hour, ""))
+		req.Header.Set("X-Forwarded-For", c.header)
+		if a := w.do(req); a.HTTP != c.status {
+			t.Errorf("%d: %q: %d %s", i, c.header, a.HTTP, a.Raw)
+		}
+	}
+}
+
 // A client that writes X-Forwarded-For itself neither gets past the limits of its
 // address nor into the audit log as somebody else.
 func addressForged(t *testing.T) {
@@ -218,23 +235,6 @@ func addressSettings(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), say) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%s: %v", name, err)
 			}
-		}
-	}
-}
-
-func addressOfProxy(t *testing.T) {
-	t.Parallel()
-	w := start(t, func(s *server.Settings) { s.ConnectRate, s.ClientIPHeader = 0.01, "X-Forwarded-For" })
-	for i, c := range []struct {
-		header string
-		status int
-	}{{"10.0.0.1", 200}, {"10.0.0.1", 429}, {"10.0.0.2", 200}, {"10.0.0.3, 10.0.0.2", 429}, {"", 200}, {"", 429}} {
-		req, err := http.NewRequest("GET", w.base+"/v1/poll?waitMs=0", nil)
-		expect.NoError(t, err)
-		req.Header.Set("Authorization", "Bearer "+token(t, "patient-1", time.Hour, ""))
-		req.Header.Set("X-Forwarded-For", c.header)
-		if a := w.do(req); a.HTTP != c.status {
-			t.Errorf("%d: %q: %d %s", i, c.header, a.HTTP, a.Raw)
 		}
 	}
 }

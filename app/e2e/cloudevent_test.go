@@ -18,38 +18,6 @@ func TestCloudEvent(t *testing.T) {
 	t.Run("that is bad is refused", cloudEventRefused)
 }
 
-// A sender's retry may come when the event's time is over: it is answered, as it
-// was. A new event is not taken then.
-func cloudEventExpired(t *testing.T) {
-	t.Parallel()
-	w := start(t)
-	s := w.connect("patient-1", "")
-	soon := time.Now().Add(time.Second)
-	body := fmt.Sprintf(`{"specversion":"1.0","id":"c1","source":"/s","type":"t","touser":"patient-1","data":{"n":1},"expirytime":%q}`, soon.UTC().Format(time.RFC3339Nano))
-	fire := func(body string) answer {
-		return w.do(w.signFor("/webhooks/events", "application/cloudevents+json", w.nextID(), body, time.Now()))
-	}
-	if a := fire(body); a.HTTP != 202 || a.Duplicate {
-		t.Fatalf("%s", a.Raw)
-	}
-	s.want("event")
-	expect.Eventually(t, "its time to be over", func() bool { return time.Now().After(soon) })
-	if a := fire(body); a.HTTP != 202 || !a.Duplicate {
-		t.Errorf("%d %s", a.HTTP, a.Raw)
-	}
-	other := strings.Replace(body, `"n":1`, `"n":2`, 1)
-	if a := fire(other); a.HTTP != 409 {
-		t.Errorf("other bytes: %d %s", a.HTTP, a.Raw)
-	}
-	if a := fire(strings.Replace(other, `"c1"`, `"c2"`, 1)); a.HTTP != 422 || a.Code != "invalid_event" || !strings.Contains(a.Detail, "expirytime") {
-		t.Errorf("a new one: %d %s", a.HTTP, a.Raw)
-	}
-	w.fireTo("patient-1", 9)
-	if f := s.want("event"); f.n() != 9 {
-		t.Errorf("%s", f.Raw)
-	}
-}
-
 func cloudEventModes(t *testing.T) {
 	t.Parallel()
 	w := start(t)
@@ -111,6 +79,38 @@ func cloudEventBinary(t *testing.T) {
 				t.Errorf("%s, %s: %d %s", path, name, a.HTTP, a.Raw)
 			}
 		}
+	}
+}
+
+// A sender's retry may come when the event's time is over: it is answered, as it
+// was. A new event is not taken then.
+func cloudEventExpired(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	s := w.connect("patient-1", "")
+	soon := time.Now().Add(time.Second)
+	body := fmt.Sprintf(`{"specversion":"1.0","id":"c1","source":"/s","type":"t","touser":"patient-1","data":{"n":1},"expirytime":%q}`, soon.UTC().Format(time.RFC3339Nano))
+	fire := func(body string) answer {
+		return w.do(w.signFor("/webhooks/events", "application/cloudevents+json", w.nextID(), body, time.Now()))
+	}
+	if a := fire(body); a.HTTP != 202 || a.Duplicate {
+		t.Fatalf("%s", a.Raw)
+	}
+	s.want("event")
+	expect.Eventually(t, "its time to be over", func() bool { return time.Now().After(soon) })
+	if a := fire(body); a.HTTP != 202 || !a.Duplicate {
+		t.Errorf("%d %s", a.HTTP, a.Raw)
+	}
+	other := strings.Replace(body, `"n":1`, `"n":2`, 1)
+	if a := fire(other); a.HTTP != 409 {
+		t.Errorf("other bytes: %d %s", a.HTTP, a.Raw)
+	}
+	if a := fire(strings.Replace(other, `"c1"`, `"c2"`, 1)); a.HTTP != 422 || a.Code != "invalid_event" || !strings.Contains(a.Detail, "expirytime") {
+		t.Errorf("a new one: %d %s", a.HTTP, a.Raw)
+	}
+	w.fireTo("patient-1", 9)
+	if f := s.want("event"); f.n() != 9 {
+		t.Errorf("%s", f.Raw)
 	}
 }
 

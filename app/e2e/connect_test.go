@@ -89,18 +89,14 @@ func connectFirst(t *testing.T) {
 		`{"type":"connect","after":7}`: 4400,
 	} {
 		s, _, err := w.dial(nil, "", "bridge.v1.json")
-		if err != nil {
-			t.Fatal(err)
-		}
+		expect.NoError(t, err)
 		s.sendRaw(first)
 		if code := s.closed(); code != want {
 			t.Errorf("%s: %d, want %d", first, code, want)
 		}
 	}
 	s, _, err := w.dial(bearer(tok), "", "bridge.v1.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
 	s.send(map[string]string{"type": "connect", "token": tok})
 	if code := s.closed(); code != 4400 {
 		t.Errorf("a second token: %d", code)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 )
 
@@ -66,9 +67,7 @@ func deployFly(t *testing.T) {
 	t.Parallel()
 	var c flyConfig
 	meta, err := toml.DecodeFile("../../fly.toml", &c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
 		t.Errorf("keys that Fly does not know: %v", unknown)
 	}
@@ -114,9 +113,7 @@ func deployFly(t *testing.T) {
 func deployImage(t *testing.T) {
 	t.Parallel()
 	b, err := os.ReadFile("../../deploy/Dockerfile")
-	if err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
 	for _, want := range []string{"CGO_ENABLED=0", "FROM scratch", "USER 65532", "ca-certificates.crt", `CMD ["serve"]`, "STOPSIGNAL SIGTERM"} {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("the Dockerfile lacks %s", want)

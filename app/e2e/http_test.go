@@ -39,6 +39,60 @@ func announced(path string, length int) string {
 		"webhook-signature: v1,%s\r\nContent-Length: %d\r\n\r\n", path, time.Now().Unix(), strings.Repeat("A", 43)+"=", length)
 }
 
+func httpProblems(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	for path, want := range map[string]string{
+		"GET /nowhere": "404 not_found", "GET /webhooks/events": "405 method_not_allowed", "DELETE /v1/tickets": "405 method_not_allowed",
+		"POST /v1/tickets": "401 unauthorized", "GET /ws": "426 upgrade_required", "GET /demo.js": "404 not_found", "GET /": "404 not_found",
+	} {
+		method, p, _ := strings.Cut(path, " ")
+		req, err := http.NewRequest(method, w.base+p, nil)
+		expect.NoError(t, err)
+		a := w.do(req)
+		if got := fmt.Sprint(a.HTTP, " ", a.Code); got != want || a.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: %s %s", path, got, a.Raw)
+		}
+	}
+	for _, p := range []string{"/livez", "/readyz", "/metrics", "/bridge-client.js", "/bridge.js"} {
+		req, err := http.NewRequest(http.MethodGet, w.base+p, nil)
+		expect.NoError(t, err)
+		// Pages of any origin may import the client.
+		if a := w.do(req); a.HTTP != 200 || strings.HasSuffix(p, ".js") && a.Header.Get("Access-Control-Allow-Origin") != "*" {
+			t.Errorf("%s: %d %v %s", p, a.HTTP, a.Header, a.Raw)
+		}
+	}
+}
+
+func httpUnknownMethod(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	req, err := http.NewRequest("BREW", w.base+"/webhooks/events", nil)
+	expect.NoError(t, err)
+	res, err := http.DefaultTransport.RoundTrip(req) // the contract knows no such method
+	expect.NoError(t, err)
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	expect.NoError(t, err)
+	if res.StatusCode != 400 || res.Header.Get("Content-Type") != "application/problem+json" || !strings.Contains(string(b), `"code":"malformed"`) {
+		t.Errorf("%d %v %s", res.StatusCode, res.Header, b)
+	}
+}
+
+func httpLargeHeader(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	req, err := http.NewRequest(http.MethodGet, w.base+"/ws", nil)
+	expect.NoError(t, err)
+	req.Header.Set("Authorization", "Bearer "+strings.Repeat("canary", 4000))
+	if a := w.do(req); a.HTTP != 431 || strings.Contains(a.Raw, "canary") {
+		t.Errorf("%d %.200s", a.HTTP, a.Raw)
+	}
+	if strings.Contains(w.logs.String(), "canary") {
+		t.Error("the log repeats the header")
+	}
+}
+
 func httpSlow(t *testing.T) {
 	t.Parallel()
 	w := start(t, func(s *server.Settings) { s.Times.Request = time.Second })
@@ -75,64 +129,6 @@ func httpSlow(t *testing.T) {
 		})
 	}
 	wg.Wait()
-}
-
-func httpLargeHeader(t *testing.T) {
-	t.Parallel()
-	w := start(t)
-	req, err := http.NewRequest(http.MethodGet, w.base+"/ws", nil)
-	expect.NoError(t, err)
-	req.Header.Set("Authorization", "Bearer "+strings.Repeat("canary", 4000))
-	if a := w.do(req); a.HTTP != 431 || strings.Contains(a.Raw, "canary") {
-		t.Errorf("%d %.200s", a.HTTP, a.Raw)
-	}
-	if strings.Contains(w.logs.String(), "canary") {
-		t.Error("the log repeats the header")
-	}
-}
-
-func httpProblems(t *testing.T) {
-	t.Parallel()
-	w := start(t)
-	for path, want := range map[string]string{
-		"GET /nowhere": "404 not_found", "GET /webhooks/events": "405 method_not_allowed", "DELETE /v1/tickets": "405 method_not_allowed",
-		"POST /v1/tickets": "401 unauthorized", "GET /ws": "426 upgrade_required", "GET /demo.js": "404 not_found", "GET /": "404 not_found",
-	} {
-		method, p, _ := strings.Cut(path, " ")
-		req, err := http.NewRequest(method, w.base+p, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		a := w.do(req)
-		if got := fmt.Sprint(a.HTTP, " ", a.Code); got != want || a.Header.Get("Content-Type") != "application/problem+json" {
-			t.Errorf("%s: %s %s", path, got, a.Raw)
-		}
-	}
-	for _, p := range []string{"/livez", "/readyz", "/metrics", "/bridge-client.js", "/bridge.js"} {
-		req, err := http.NewRequest(http.MethodGet, w.base+p, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		// Pages of any origin may import the client.
-		if a := w.do(req); a.HTTP != 200 || strings.HasSuffix(p, ".js") && a.Header.Get("Access-Control-Allow-Origin") != "*" {
-			t.Errorf("%s: %d %v %s", p, a.HTTP, a.Header, a.Raw)
-		}
-	}
-}
-
-func httpUnknownMethod(t *testing.T) {
-	t.Parallel()
-	w := start(t)
-	req, err := http.NewRequest("BREW", w.base+"/webhooks/events", nil)
-	expect.NoError(t, err)
-	res, err := http.DefaultTransport.RoundTrip(req) // the contract knows no such method
-	expect.NoError(t, err)
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	expect.NoError(t, err)
-	if res.StatusCode != 400 || res.Header.Get("Content-Type") != "application/problem+json" || !strings.Contains(string(b), `"code":"malformed"`) {
-		t.Errorf("%d %v %s", res.StatusCode, res.Header, b)
-	}
 }
 
 func httpExpect(t *testing.T) {

@@ -43,9 +43,7 @@ func (w *world) call(method, path, body string) answer {
 func (w *world) callAs(token, method, path, body string) answer {
 	w.t.Helper()
 	req, err := http.NewRequest(method, w.base+path, strings.NewReader(body))
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	expect.NoError(w.t, err)
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
@@ -83,70 +81,6 @@ type presenceReply struct {
 	Online   bool   `json:"online"`
 	Sessions int    `json:"sessions"`
 	LastSeen string `json:"lastSeen"`
-}
-
-func presenceTells(t *testing.T) {
-	heavy(t)
-	t.Parallel()
-	w := start(t)
-	path := "/v1/users/patient%2F42%20%C3%A9/presence"
-	var p presenceReply
-	w.get(path, &p)
-	if p.User != "patient/42 é" || p.Online || p.Sessions != 0 || p.LastSeen != "" {
-		t.Errorf("never seen: %+v", p)
-	}
-	if a := w.call(http.MethodHead, path, ""); a.HTTP != http.StatusNotFound {
-		t.Errorf("HEAD of one who is away: %d", a.HTTP)
-	}
-	s := w.connect("patient/42 é", "")
-	w.connect("patient/42 é", "")
-	w.get(path, &p)
-	if seen, err := time.Parse(time.RFC3339, p.LastSeen); !p.Online || p.Sessions != 2 || err != nil || time.Since(seen) > time.Minute {
-		t.Errorf("online: %+v", p)
-	}
-	if a := w.call(http.MethodHead, path, ""); a.HTTP != http.StatusOK || a.Raw != "" {
-		t.Errorf("HEAD of one who is there: %d %q", a.HTTP, a.Raw)
-	}
-	var many struct{ Users []presenceReply }
-	a := w.call(http.MethodPost, "/v1/presence", `{"users":["nobody","patient/42 é"]}`)
-	if err := json.Unmarshal([]byte(a.Raw), &many); err != nil || a.HTTP != 200 || len(many.Users) != 2 ||
-		many.Users[0].Online || many.Users[0].User != "nobody" || many.Users[1].Sessions != 2 {
-		t.Errorf("many: %d %s", a.HTTP, a.Raw)
-	}
-	expect.NoError(t, s.ws.Close())
-	expect.Eventually(t, "one session less", func() bool { w.get(path, &p); return p.Sessions == 1 })
-}
-
-func disconnectEnds(t *testing.T) {
-	heavy(t)
-	t.Parallel()
-	w := start(t)
-	a, b, other := w.connect("patient-1", ""), w.connect("patient-1", ""), w.connect("patient-2", "")
-	var list struct {
-		Sessions []struct{ Session, Since, Transport string }
-	}
-	w.get("/v1/users/patient-1/sessions", &list)
-	if len(list.Sessions) != 2 || list.Sessions[0].Session != a.id || list.Sessions[1].Session != b.id || list.Sessions[0].Transport != "websocket" {
-		t.Fatalf("%+v", list)
-	}
-	if since, err := time.Parse(time.RFC3339, list.Sessions[0].Since); err != nil || time.Since(since) > time.Minute {
-		t.Errorf("since: %v %v", since, err)
-	}
-	if got := w.call(http.MethodDelete, "/v1/users/patient-2/sessions/"+a.id, ""); got.HTTP != 404 || got.Code != "not_found" {
-		t.Errorf("another user's session: %d %s", got.HTTP, got.Raw)
-	}
-	w.done(http.MethodDelete, "/v1/users/patient-1/sessions/"+a.id, "")
-	if code := a.closed(); code != 4403 {
-		t.Errorf("one: closed with %d", code)
-	}
-	c := w.connect("patient-1", "")
-	w.done(http.MethodDelete, "/v1/users/patient-1/sessions", "")
-	if x, y := b.closed(), c.closed(); x != 4403 || y != 4403 {
-		t.Errorf("all: closed with %d, %d", x, y)
-	}
-	w.connect("patient-1", "") // a disconnect is no revocation
-	w.done(http.MethodDelete, "/v1/users/nobody/sessions", "")
-	other.settle()
 }
 
 // waiting adds what a caller waits for.
@@ -311,6 +245,38 @@ func operatorAudited(t *testing.T) {
 	}
 }
 
+func presenceTells(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	w := start(t)
+	path := "/v1/users/patient%2F42%20%C3%A9/presence"
+	var p presenceReply
+	w.get(path, &p)
+	if p.User != "patient/42 é" || p.Online || p.Sessions != 0 || p.LastSeen != "" {
+		t.Errorf("never seen: %+v", p)
+	}
+	if a := w.call(http.MethodHead, path, ""); a.HTTP != http.StatusNotFound {
+		t.Errorf("HEAD of one who is away: %d", a.HTTP)
+	}
+	s := w.connect("patient/42 é", "")
+	w.connect("patient/42 é", "")
+	w.get(path, &p)
+	if seen, err := time.Parse(time.RFC3339, p.LastSeen); !p.Online || p.Sessions != 2 || err != nil || time.Since(seen) > time.Minute {
+		t.Errorf("online: %+v", p)
+	}
+	if a := w.call(http.MethodHead, path, ""); a.HTTP != http.StatusOK || a.Raw != "" {
+		t.Errorf("HEAD of one who is there: %d %q", a.HTTP, a.Raw)
+	}
+	var many struct{ Users []presenceReply }
+	a := w.call(http.MethodPost, "/v1/presence", `{"users":["nobody","patient/42 é"]}`)
+	if err := json.Unmarshal([]byte(a.Raw), &many); err != nil || a.HTTP != 200 || len(many.Users) != 2 ||
+		many.Users[0].Online || many.Users[0].User != "nobody" || many.Users[1].Sessions != 2 {
+		t.Errorf("many: %d %s", a.HTTP, a.Raw)
+	}
+	expect.NoError(t, s.ws.Close())
+	expect.Eventually(t, "one session less", func() bool { w.get(path, &p); return p.Sessions == 1 })
+}
+
 // Sessions of one user come and go while events arrive: what was answered with
 // sent or queued is read in the end by the one who stays, once and in order.
 func presenceComesAndGoes(t *testing.T) {
@@ -347,4 +313,36 @@ func presenceComesAndGoes(t *testing.T) {
 	close(stop)
 	wg.Wait()
 	w.sessions(1)
+}
+
+func disconnectEnds(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	w := start(t)
+	a, b, other := w.connect("patient-1", ""), w.connect("patient-1", ""), w.connect("patient-2", "")
+	var list struct {
+		Sessions []struct{ Session, Since, Transport string }
+	}
+	w.get("/v1/users/patient-1/sessions", &list)
+	if len(list.Sessions) != 2 || list.Sessions[0].Session != a.id || list.Sessions[1].Session != b.id || list.Sessions[0].Transport != "websocket" {
+		t.Fatalf("%+v", list)
+	}
+	if since, err := time.Parse(time.RFC3339, list.Sessions[0].Since); err != nil || time.Since(since) > time.Minute {
+		t.Errorf("since: %v %v", since, err)
+	}
+	if got := w.call(http.MethodDelete, "/v1/users/patient-2/sessions/"+a.id, ""); got.HTTP != 404 || got.Code != "not_found" {
+		t.Errorf("another user's session: %d %s", got.HTTP, got.Raw)
+	}
+	w.done(http.MethodDelete, "/v1/users/patient-1/sessions/"+a.id, "")
+	if code := a.closed(); code != 4403 {
+		t.Errorf("one: closed with %d", code)
+	}
+	c := w.connect("patient-1", "")
+	w.done(http.MethodDelete, "/v1/users/patient-1/sessions", "")
+	if x, y := b.closed(), c.closed(); x != 4403 || y != 4403 {
+		t.Errorf("all: closed with %d, %d", x, y)
+	}
+	w.connect("patient-1", "") // a disconnect is no revocation
+	w.done(http.MethodDelete, "/v1/users/nobody/sessions", "")
+	other.settle()
 }

@@ -35,9 +35,7 @@ func plainBothWays(t *testing.T) {
 		return w.fire("msg_waited", `{"type":"patient.added","to":{"user":"patient-42"},"data":{"a":1}}`).Status == "acked"
 	})
 	doctor, _, err := w.dial(bearer(token(t, "doctor-7", time.Hour, `{"send":["*"]}`)), "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
 	framed := w.connectAs(token(t, "doctor-8", time.Hour, `{"send":["*"]}`), "")
 	doctor.sendRaw(`{"toUserId":"patient-42","message":"hello"}`)
 	if f = patient.next(); f.Raw != `{"fromUserId":"doctor-7","toUserId":"patient-42","message":"hello"}` {

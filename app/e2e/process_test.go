@@ -68,9 +68,7 @@ func launchCommand(t testing.TB, cmd *exec.Cmd) *process {
 	t.Helper()
 	p := &process{cmd: cmd, out: &expect.Output{}, errs: &expect.Output{}, exited: make(chan error, 1), ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.out, p.errs
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, cmd.Start())
 	go func() {
 		defer close(p.ended)
 		p.exited <- cmd.Wait()
@@ -252,9 +250,7 @@ func processFullDisk(t *testing.T) {
 	p.fireTo("patient-1", 0)
 	cursor := s.want("event").Cursor
 	limit := func(n uint64) {
-		if err := unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: n, Max: unix.RLIM_INFINITY}, nil); err != nil {
-			t.Fatal(err)
-		}
+		expect.NoError(t, unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: n, Max: unix.RLIM_INFINITY}, nil))
 	}
 	limit(4096)
 	const body = `{"type":"t","to":{"user":"patient-1"},"data":{"n":1}}`

@@ -71,6 +71,34 @@ func replayInOrder(t *testing.T) {
 	}
 }
 
+// A session in the middle of its replay is neither skipped nor served twice
+// when messages arrive in the moment it becomes live.
+func replayBecomesLive(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	const readers, before, during = 8, 200, 200
+	for i := range before {
+		w.fireTo("patient-1", i)
+	}
+	var wg sync.WaitGroup
+	for range readers {
+		wg.Go(func() {
+			s := w.connect("patient-1", "")
+			for i := range before + during {
+				f, err := s.read()
+				if err != nil || f.n() != i {
+					t.Errorf("instead of %d: %s %v", i, f.Raw, err)
+					return
+				}
+			}
+		})
+	}
+	for i := range during {
+		w.fireTo("patient-1", before+i)
+	}
+	wg.Wait()
+}
+
 // The promise of all promises: a client that reconnects all the time while
 // events pour in misses none and sees them in order.
 func replayToReconnecting(t *testing.T) {
@@ -118,6 +146,37 @@ func replayToReconnecting(t *testing.T) {
 	}
 	wg.Wait()
 	t.Logf("%d events over %d connections", total, connections)
+}
+
+func toAllReaches(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	w.fire("before", `{"type":"t","to":{"all":true},"data":{"n":0}}`)
+	known := w.connect("patient-1", "")
+	known.settle() // not older ones
+	expect.NoError(t, known.ws.Close())
+	w.sessions(0)
+	w.fireTo("patient-1", 1)
+	w.fire("while_away", `{"type":"t","to":{"all":true},"data":{"n":2}}`)
+	known = w.connect("patient-1", "")
+	got := map[int]bool{known.want("event").n(): true, known.want("event").n(): true}
+	if !got[1] || !got[2] {
+		t.Errorf("%v", got)
+	}
+	stranger := w.connect("patient-2", "")
+	w.fire("after", `{"type":"t","to":{"all":true},"data":{"n":3}}`)
+	if f := stranger.want("event"); f.n() != 3 {
+		t.Errorf("%s", f.Raw)
+	}
+	f := known.want("event")
+	if f.n() != 3 {
+		t.Errorf("%s", f.Raw)
+	}
+	w.fire("after2", `{"type":"t","to":{"all":true},"data":{"n":4}}`)
+	resumed := w.connect("patient-1", f.Cursor)
+	if f := resumed.want("event"); f.n() != 4 {
+		t.Errorf("%s", f.Raw)
+	}
 }
 
 func gapForCursor(t *testing.T) {
@@ -208,65 +267,6 @@ func gapOfExpired(t *testing.T) {
 		t.Error("a fresh device gets what is held")
 	}
 	s.settle() // and no gap: it asked for nothing
-}
-
-func toAllReaches(t *testing.T) {
-	t.Parallel()
-	w := start(t)
-	w.fire("before", `{"type":"t","to":{"all":true},"data":{"n":0}}`)
-	known := w.connect("patient-1", "")
-	known.settle() // not older ones
-	expect.NoError(t, known.ws.Close())
-	w.sessions(0)
-	w.fireTo("patient-1", 1)
-	w.fire("while_away", `{"type":"t","to":{"all":true},"data":{"n":2}}`)
-	known = w.connect("patient-1", "")
-	got := map[int]bool{known.want("event").n(): true, known.want("event").n(): true}
-	if !got[1] || !got[2] {
-		t.Errorf("%v", got)
-	}
-	stranger := w.connect("patient-2", "")
-	w.fire("after", `{"type":"t","to":{"all":true},"data":{"n":3}}`)
-	if f := stranger.want("event"); f.n() != 3 {
-		t.Errorf("%s", f.Raw)
-	}
-	f := known.want("event")
-	if f.n() != 3 {
-		t.Errorf("%s", f.Raw)
-	}
-	w.fire("after2", `{"type":"t","to":{"all":true},"data":{"n":4}}`)
-	resumed := w.connect("patient-1", f.Cursor)
-	if f := resumed.want("event"); f.n() != 4 {
-		t.Errorf("%s", f.Raw)
-	}
-}
-
-// A session in the middle of its replay is neither skipped nor served twice
-// when messages arrive in the moment it becomes live.
-func replayBecomesLive(t *testing.T) {
-	t.Parallel()
-	w := start(t)
-	const readers, before, during = 8, 200, 200
-	for i := range before {
-		w.fireTo("patient-1", i)
-	}
-	var wg sync.WaitGroup
-	for range readers {
-		wg.Go(func() {
-			s := w.connect("patient-1", "")
-			for i := range before + during {
-				f, err := s.read()
-				if err != nil || f.n() != i {
-					t.Errorf("instead of %d: %s %v", i, f.Raw, err)
-					return
-				}
-			}
-		})
-	}
-	for i := range during {
-		w.fireTo("patient-1", before+i)
-	}
-	wg.Wait()
 }
 
 func gapNotOfRestart(t *testing.T) {

@@ -20,9 +20,7 @@ func TestRevocation(t *testing.T) {
 func issuedToken(t testing.TB, user, id string, issued time.Time) string {
 	t.Helper()
 	s, err := auth.SignToken(testJWTSecret, auth.Claims{User: user, ID: id, IssuedAt: issued, Expires: time.Now().Add(time.Hour)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
 	return s
 }
 

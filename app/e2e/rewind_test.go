@@ -106,6 +106,24 @@ func rewindTold(t *testing.T) {
 	}
 }
 
+func rewindOverHTTP(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	w := restore(t)
+	tok := token(t, "patient-1", time.Hour, "")
+	p := w.poll(tok, "?waitMs=0&after="+w.cursor)
+	if len(p.Frames) < 6 || p.Frames[0].Reason != "rewound" {
+		t.Errorf("%+v", p)
+	}
+	stream := w.stream(tok, "", w.cursor)
+	if f := stream.want("connected"); f.Resumed {
+		t.Errorf("%s", f.Raw)
+	}
+	if f := stream.want("gap"); f.Reason != "rewound" {
+		t.Errorf("%s", f.Raw)
+	}
+}
+
 func rewindExpired(t *testing.T) {
 	heavy(t)
 	t.Parallel()
@@ -124,24 +142,6 @@ func rewindExpired(t *testing.T) {
 		t.Errorf("%s", gap.Raw)
 	}
 	w.wantNew(s)
-}
-
-func rewindOverHTTP(t *testing.T) {
-	heavy(t)
-	t.Parallel()
-	w := restore(t)
-	tok := token(t, "patient-1", time.Hour, "")
-	p := w.poll(tok, "?waitMs=0&after="+w.cursor)
-	if len(p.Frames) < 6 || p.Frames[0].Reason != "rewound" {
-		t.Errorf("%+v", p)
-	}
-	stream := w.stream(tok, "", w.cursor)
-	if f := stream.want("connected"); f.Resumed {
-		t.Errorf("%s", f.Raw)
-	}
-	if f := stream.want("gap"); f.Reason != "rewound" {
-		t.Errorf("%s", f.Raw)
-	}
 }
 
 func rewindLateAck(t *testing.T) {

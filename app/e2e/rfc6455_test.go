@@ -170,77 +170,6 @@ func rfc6455BeforeSession(t *testing.T) {
 	}
 }
 
-// A client that has closed has said its last word.
-func rfc6455AfterClose(t *testing.T) {
-	heavy(t)
-	t.Parallel()
-	w := start(t)
-	send := `{"type":"send","ref":"c1","to":{"user":"target"},"event":{"type":"chat","data":1}}`
-	for name, b := range map[string][]byte{
-		"whole":                    join(closeWith(1000, ""), final(opText, send)),
-		"completed":                join(part(opText, send[:9]), closeWith(1000, ""), final(opContinuation, send[9:])),
-		"completed without a code": join(part(opText, send[:9]), final(opClose, ""), final(opContinuation, send[9:])),
-		"after a bad close":        join(closeWith(1005, ""), final(opText, send)),
-		"after a broken rule":      join(final(3, ""), final(opText, send)),
-		"after a binary message":   join(final(opBinary, "x"), final(opText, send)),
-	} {
-		s := w.rawConnect(t, "sender-"+strings.ReplaceAll(name, " ", "-"))
-		_, err := s.conn.Write(b)
-		expect.NoError(t, err)
-		if said := s.said(); len(said) != 1 {
-			t.Errorf("%s: %q", name, said)
-		}
-	}
-	w.sessions(0)
-	polled := w.callAs(token(t, "target", time.Hour, ""), "GET", "/v1/poll?waitMs=0", "")
-	if polled.HTTP != http.StatusOK || !strings.Contains(polled.Raw, `"frames":[]`) {
-		t.Errorf("%d %s", polled.HTTP, polled.Raw)
-	}
-}
-
-// What was sent before the close frame is carried out, and answered.
-func rfc6455BeforeClose(t *testing.T) {
-	t.Parallel()
-	w := start(t)
-	s := w.rawConnect(t, "sender")
-	_, err := s.conn.Write(join(final(opText, `{"type":"send","ref":"c1","to":{"user":"target"},"event":{"type":"chat","data":1}}`), closeWith(1000, "")))
-	expect.NoError(t, err)
-	if op, payload := s.frame(); op != opText || !bytes.Contains(payload, []byte(`"ref":"c1"`)) {
-		t.Errorf("%d %s", op, payload)
-	}
-	if said := s.said(); fmt.Sprint(said) != "[close:1000]" {
-		t.Errorf("%q", said)
-	}
-}
-
-// A message that is never finished is ended in time, with a code that is not the
-// client's fault, and pings are answered until then.
-func rfc6455SlowMessage(t *testing.T) {
-	t.Parallel()
-	w := start(t, func(s *server.Settings) { s.Times.Message = 500 * time.Millisecond })
-	s := w.rawConnect(t, "patient-1")
-	_, err := s.conn.Write(part(opText, `{"type":`))
-	expect.NoError(t, err)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for n := 0; ; n++ {
-		if _, err := s.conn.Write(final(opPing, fmt.Sprint(n))); err != nil {
-			t.Fatal(err)
-		}
-		op, payload := s.frame()
-		if op == opClose {
-			if code := binary.BigEndian.Uint16(payload); wire.CloseCode(code) != wire.CloseInternal || n == 0 {
-				t.Errorf("after %d pings: %d", n, code)
-			}
-			return
-		}
-		if op != opPong || string(payload) != fmt.Sprint(n) {
-			t.Fatalf("%d %s", op, payload)
-		}
-		<-tick.C
-	}
-}
-
 // readServerFrame reads one small frame as it is.
 func readServerFrame(r io.Reader) (ws.Frame, error) {
 	h, err := ws.ReadHeader(r)
@@ -299,5 +228,76 @@ func rfc6455Broken(t *testing.T) {
 			t.Errorf("%s: %d", name, code)
 		}
 		expect.NoError(t, conn.Close())
+	}
+}
+
+// What was sent before the close frame is carried out, and answered.
+func rfc6455BeforeClose(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	s := w.rawConnect(t, "sender")
+	_, err := s.conn.Write(join(final(opText, `{"type":"send","ref":"c1","to":{"user":"target"},"event":{"type":"chat","data":1}}`), closeWith(1000, "")))
+	expect.NoError(t, err)
+	if op, payload := s.frame(); op != opText || !bytes.Contains(payload, []byte(`"ref":"c1"`)) {
+		t.Errorf("%d %s", op, payload)
+	}
+	if said := s.said(); fmt.Sprint(said) != "[close:1000]" {
+		t.Errorf("%q", said)
+	}
+}
+
+// A client that has closed has said its last word.
+func rfc6455AfterClose(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	w := start(t)
+	send := `{"type":"send","ref":"c1","to":{"user":"target"},"event":{"type":"chat","data":1}}`
+	for name, b := range map[string][]byte{
+		"whole":                    join(closeWith(1000, ""), final(opText, send)),
+		"completed":                join(part(opText, send[:9]), closeWith(1000, ""), final(opContinuation, send[9:])),
+		"completed without a code": join(part(opText, send[:9]), final(opClose, ""), final(opContinuation, send[9:])),
+		"after a bad close":        join(closeWith(1005, ""), final(opText, send)),
+		"after a broken rule":      join(final(3, ""), final(opText, send)),
+		"after a binary message":   join(final(opBinary, "x"), final(opText, send)),
+	} {
+		s := w.rawConnect(t, "sender-"+strings.ReplaceAll(name, " ", "-"))
+		_, err := s.conn.Write(b)
+		expect.NoError(t, err)
+		if said := s.said(); len(said) != 1 {
+			t.Errorf("%s: %q", name, said)
+		}
+	}
+	w.sessions(0)
+	polled := w.callAs(token(t, "target", time.Hour, ""), "GET", "/v1/poll?waitMs=0", "")
+	if polled.HTTP != http.StatusOK || !strings.Contains(polled.Raw, `"frames":[]`) {
+		t.Errorf("%d %s", polled.HTTP, polled.Raw)
+	}
+}
+
+// A message that is never finished is ended in time, with a code that is not the
+// client's fault, and pings are answered until then.
+func rfc6455SlowMessage(t *testing.T) {
+	t.Parallel()
+	w := start(t, func(s *server.Settings) { s.Times.Message = 500 * time.Millisecond })
+	s := w.rawConnect(t, "patient-1")
+	_, err := s.conn.Write(part(opText, `{"type":`))
+	expect.NoError(t, err)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		if _, err := s.conn.Write(final(opPing, fmt.Sprint(n))); err != nil {
+			t.Fatal(err)
+		}
+		op, payload := s.frame()
+		if op == opClose {
+			if code := binary.BigEndian.Uint16(payload); wire.CloseCode(code) != wire.CloseInternal || n == 0 {
+				t.Errorf("after %d pings: %d", n, code)
+			}
+			return
+		}
+		if op != opPong || string(payload) != fmt.Sprint(n) {
+			t.Fatalf("%d %s", op, payload)
+		}
+		<-tick.C
 	}
 }

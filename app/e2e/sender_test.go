@@ -111,6 +111,42 @@ func senderRate(t *testing.T) {
 	w.as(clinicSecret).fire(w.nextID(), `{"type":"patient.added","to":{"user":"patient-1"}}`)
 }
 
+func senderRateOfEvents(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	for _, form := range []string{"batch", "cloud batch"} {
+		w := withSenders(t, `,"rate":{"perSecond":1,"burst":5}`)
+		lab := w.as(labSecret)
+		var items []string
+		for i := range 1000 {
+			if form == "batch" {
+				items = append(items, fmt.Sprintf(`{"id":"i%d","type":"t","to":{"user":"u"}}`, i))
+			} else {
+				items = append(items, fmt.Sprintf(`{"specversion":"1.0","id":"i%d","source":"/s","type":"t","touser":"u"}`, i))
+			}
+		}
+		media, body := "application/json", `{"events":[`+strings.Join(items, ",")+`]}`
+		if form == "cloud batch" {
+			media, body = "application/cloudevents-batch+json", "["+strings.Join(items, ",")+"]"
+		}
+		if a := lab.do(lab.signFor("/webhooks/events/batch", media, "b0", body, time.Now())); a.HTTP != 202 {
+			t.Fatalf("%s: %d %s", form, a.HTTP, a.Raw)
+		}
+		for i := range 4 {
+			a := lab.do(lab.signFor("/webhooks/events/batch", media, fmt.Sprintf("b%d", i+1), body, time.Now()))
+			if wait := json.Number(a.Header.Get("Retry-After")); a.HTTP != 429 || len(wait) < 3 {
+				t.Errorf("%s, once more: %d, %s", form, a.HTTP, wait)
+			}
+		}
+		if a := lab.do(lab.sign("one", `{"type":"t","to":{"user":"u"}}`, time.Now())); a.HTTP != 429 {
+			t.Errorf("%s, then one event: %d", form, a.HTTP)
+		}
+		if a := w.do(w.sign("other", `{"type":"t","to":{"user":"u"}}`, time.Now())); a.HTTP != 202 {
+			t.Errorf("another sender: %s", a.Raw)
+		}
+	}
+}
+
 // One sender floods, with more connections than it may have requests under way;
 // another one's events are stored and delivered all the same, each in its turn.
 func senderFlood(t *testing.T) {
@@ -151,40 +187,4 @@ func senderFlood(t *testing.T) {
 	close(stop)
 	flood.Wait()
 	flooder.CloseIdleConnections()
-}
-
-func senderRateOfEvents(t *testing.T) {
-	heavy(t)
-	t.Parallel()
-	for _, form := range []string{"batch", "cloud batch"} {
-		w := withSenders(t, `,"rate":{"perSecond":1,"burst":5}`)
-		lab := w.as(labSecret)
-		var items []string
-		for i := range 1000 {
-			if form == "batch" {
-				items = append(items, fmt.Sprintf(`{"id":"i%d","type":"t","to":{"user":"u"}}`, i))
-			} else {
-				items = append(items, fmt.Sprintf(`{"specversion":"1.0","id":"i%d","source":"/s","type":"t","touser":"u"}`, i))
-			}
-		}
-		media, body := "application/json", `{"events":[`+strings.Join(items, ",")+`]}`
-		if form == "cloud batch" {
-			media, body = "application/cloudevents-batch+json", "["+strings.Join(items, ",")+"]"
-		}
-		if a := lab.do(lab.signFor("/webhooks/events/batch", media, "b0", body, time.Now())); a.HTTP != 202 {
-			t.Fatalf("%s: %d %s", form, a.HTTP, a.Raw)
-		}
-		for i := range 4 {
-			a := lab.do(lab.signFor("/webhooks/events/batch", media, fmt.Sprintf("b%d", i+1), body, time.Now()))
-			if wait := json.Number(a.Header.Get("Retry-After")); a.HTTP != 429 || len(wait) < 3 {
-				t.Errorf("%s, once more: %d, %s", form, a.HTTP, wait)
-			}
-		}
-		if a := lab.do(lab.sign("one", `{"type":"t","to":{"user":"u"}}`, time.Now())); a.HTTP != 429 {
-			t.Errorf("%s, then one event: %d", form, a.HTTP)
-		}
-		if a := w.do(w.sign("other", `{"type":"t","to":{"user":"u"}}`, time.Now())); a.HTTP != 202 {
-			t.Errorf("another sender: %s", a.Raw)
-		}
-	}
 }

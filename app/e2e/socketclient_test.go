@@ -137,9 +137,7 @@ func (w *world) connectSlow(user, after string) *session {
 func (w *world) handshake(token, after string) *session {
 	w.t.Helper()
 	s, _, err := w.dial(nil, "", "bridge.v1.json")
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	expect.NoError(w.t, err)
 	s.send(map[string]string{"type": "connect", "token": token, "after": after})
 	s.hello = s.next()
 	if s.hello.Type != "connected" {
@@ -153,25 +151,19 @@ func (w *world) handshake(token, after string) *session {
 func (w *world) plain(token string) *session {
 	w.t.Helper()
 	s, _, err := w.dial(nil, "")
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	expect.NoError(w.t, err)
 	s.send(map[string]string{"token": token})
 	return s.pump()
 }
 
 func (s *session) send(v any) {
 	s.t.Helper()
-	if err := s.ws.WriteJSON(v); err != nil {
-		s.t.Fatal(err)
-	}
+	expect.NoError(s.t, s.ws.WriteJSON(v))
 }
 
 func (s *session) sendRaw(text string) {
 	s.t.Helper()
-	if err := s.ws.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
-		s.t.Fatal(err)
-	}
+	expect.NoError(s.t, s.ws.WriteMessage(websocket.TextMessage, []byte(text)))
 }
 
 func (s *session) read() (frame, error) {

@@ -201,7 +201,9 @@ func streamTellsItsEnd(t *testing.T) {
 	}
 	s = w.stream(tok, "", "")
 	s.want("connected")
-	go w.stop()
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); w.stop() }()
+	defer func() { <-stopped }() // its files are removed next
 	if r := s.want("reconnect"); r.AfterMs == nil {
 		t.Errorf("%s", r.Raw)
 	}
@@ -218,78 +220,6 @@ func streamOfLines(t *testing.T) {
 	w.fire(w.nextID(), "{\"type\":\"t\",\"to\":{\"user\":\"patient-1\"},\"data\":{\n  \"n\":\r\n 1}}")
 	if e := s.want("event"); e.n() != 1 {
 		t.Errorf("%s", e.Raw)
-	}
-}
-
-func ackOverHTTP(t *testing.T) {
-	t.Parallel()
-	w := start(t)
-	tok := token(t, "patient-1", time.Hour, "")
-	s := w.stream(tok, "", "")
-	s.want("connected")
-	const body = `{"type":"t","to":{"user":"patient-1"},"data":{"n":1}}`
-	answers := make(chan answer)
-	go func() { answers <- w.ask("msg_w", body, "acked", "20s") }()
-	e := s.want("event")
-	if a := w.callAs(tok, "POST", "/v1/acks", fmt.Sprintf(`{"cursor":%q}`, e.id)); a.HTTP != 204 || a.Raw != "" {
-		t.Errorf("%d %s", a.HTTP, a.Raw)
-	}
-	if a := <-answers; a.Status != "acked" {
-		t.Errorf("%s", a.Raw)
-	}
-	if h := w.connect("patient-1", ""); h.hello.Pending != 0 {
-		t.Errorf("%s", h.hello.Raw)
-	}
-	var ev eventReply
-	if w.get("/v1/events/msg_w", &ev); len(ev.Recipients[0].Sessions) != 1 || ev.Recipients[0].Sessions[0].AckedAt == "" {
-		t.Errorf("%+v", ev)
-	}
-	for name, c := range map[string]struct {
-		body   string
-		status int
-		code   string
-	}{
-		"no cursor":      {`{}`, 422, "invalid_request"},
-		"nonsense":       {`{"cursor":"x"}`, 422, "invalid_request"},
-		"another user's": {fmt.Sprintf(`{"cursor":%q}`, w.connect("patient-2", "").hello.Cursor), 422, "invalid_request"},
-		"a number":       {`{"cursor":7}`, 422, "invalid_request"},
-		"no JSON":        {`cursor`, 400, "malformed"},
-	} {
-		if a := w.callAs(tok, "POST", "/v1/acks", c.body); a.HTTP != c.status || a.Code != c.code {
-			t.Errorf("%s: %d %s", name, a.HTTP, a.Raw)
-		}
-	}
-}
-
-func streamRefused(t *testing.T) {
-	t.Parallel()
-	w := start(t, func(s *server.Settings) { s.SessionsByUser = 1 })
-	good := token(t, "patient-1", time.Hour, "")
-	for _, path := range []string{"/v1/stream", "/v1/poll", "/v1/acks"} {
-		method := "GET"
-		if path == "/v1/acks" {
-			method = "POST"
-		}
-		for name, tok := range map[string]string{"none": "", "nonsense": "abc", "expired": token(t, "patient-1", -time.Hour, "")} {
-			if a := w.callAs(tok, method, path, ""); a.HTTP != 401 || a.Code != "unauthorized" || a.Header.Get("WWW-Authenticate") != "Bearer" {
-				t.Errorf("%s with a token that is %s: %d %s", path, name, a.HTTP, a.Raw)
-			}
-		}
-		if a := w.callAs("", method, path+"?token="+good, ""); a.HTTP != 400 || a.Code != "token_in_url" {
-			t.Errorf("%s with a token in the query: %d %s", path, a.HTTP, a.Raw)
-		}
-	}
-	for _, wait := range []string{"-1", "30001", "soon", "1.5"} {
-		if a := w.callAs(good, "GET", "/v1/poll?waitMs="+wait, ""); a.HTTP != 400 || !strings.Contains(a.Detail, "30000") {
-			t.Errorf("waitMs=%s: %d %s", wait, a.HTTP, a.Raw)
-		}
-	}
-	// One session too many ends the older one, whatever carries it.
-	s := w.stream(good, "", "")
-	s.want("connected")
-	w.connect("patient-1", "")
-	if code := s.closed(); code != 4409 {
-		t.Errorf("replaced with %d", code)
 	}
 }
 
@@ -332,6 +262,78 @@ func streamHead(t *testing.T) {
 		var list struct{ Sessions []struct{ Session string } }
 		if w.get("/v1/users/patient-1/sessions", &list); len(list.Sessions) != 0 {
 			t.Errorf("%+v", list)
+		}
+	}
+}
+
+func streamRefused(t *testing.T) {
+	t.Parallel()
+	w := start(t, func(s *server.Settings) { s.SessionsByUser = 1 })
+	good := token(t, "patient-1", time.Hour, "")
+	for _, path := range []string{"/v1/stream", "/v1/poll", "/v1/acks"} {
+		method := "GET"
+		if path == "/v1/acks" {
+			method = "POST"
+		}
+		for name, tok := range map[string]string{"none": "", "nonsense": "abc", "expired": token(t, "patient-1", -time.Hour, "")} {
+			if a := w.callAs(tok, method, path, ""); a.HTTP != 401 || a.Code != "unauthorized" || a.Header.Get("WWW-Authenticate") != "Bearer" {
+				t.Errorf("%s with a token that is %s: %d %s", path, name, a.HTTP, a.Raw)
+			}
+		}
+		if a := w.callAs("", method, path+"?token="+good, ""); a.HTTP != 400 || a.Code != "token_in_url" {
+			t.Errorf("%s with a token in the query: %d %s", path, a.HTTP, a.Raw)
+		}
+	}
+	for _, wait := range []string{"-1", "30001", "soon", "1.5"} {
+		if a := w.callAs(good, "GET", "/v1/poll?waitMs="+wait, ""); a.HTTP != 400 || !strings.Contains(a.Detail, "30000") {
+			t.Errorf("waitMs=%s: %d %s", wait, a.HTTP, a.Raw)
+		}
+	}
+	// One session too many ends the older one, whatever carries it.
+	s := w.stream(good, "", "")
+	s.want("connected")
+	w.connect("patient-1", "")
+	if code := s.closed(); code != 4409 {
+		t.Errorf("replaced with %d", code)
+	}
+}
+
+func ackOverHTTP(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	tok := token(t, "patient-1", time.Hour, "")
+	s := w.stream(tok, "", "")
+	s.want("connected")
+	const body = `{"type":"t","to":{"user":"patient-1"},"data":{"n":1}}`
+	answers := make(chan answer)
+	go func() { answers <- w.ask("msg_w", body, "acked", "20s") }()
+	e := s.want("event")
+	if a := w.callAs(tok, "POST", "/v1/acks", fmt.Sprintf(`{"cursor":%q}`, e.id)); a.HTTP != 204 || a.Raw != "" {
+		t.Errorf("%d %s", a.HTTP, a.Raw)
+	}
+	if a := <-answers; a.Status != "acked" {
+		t.Errorf("%s", a.Raw)
+	}
+	if h := w.connect("patient-1", ""); h.hello.Pending != 0 {
+		t.Errorf("%s", h.hello.Raw)
+	}
+	var ev eventReply
+	if w.get("/v1/events/msg_w", &ev); len(ev.Recipients[0].Sessions) != 1 || ev.Recipients[0].Sessions[0].AckedAt == "" {
+		t.Errorf("%+v", ev)
+	}
+	for name, c := range map[string]struct {
+		body   string
+		status int
+		code   string
+	}{
+		"no cursor":      {`{}`, 422, "invalid_request"},
+		"nonsense":       {`{"cursor":"x"}`, 422, "invalid_request"},
+		"another user's": {fmt.Sprintf(`{"cursor":%q}`, w.connect("patient-2", "").hello.Cursor), 422, "invalid_request"},
+		"a number":       {`{"cursor":7}`, 422, "invalid_request"},
+		"no JSON":        {`cursor`, 400, "malformed"},
+	} {
+		if a := w.callAs(tok, "POST", "/v1/acks", c.body); a.HTTP != c.status || a.Code != c.code {
+			t.Errorf("%s: %d %s", name, a.HTTP, a.Raw)
 		}
 	}
 }

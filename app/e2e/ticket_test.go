@@ -21,18 +21,14 @@ func TestTicket(t *testing.T) {
 func (w *world) ticket(token string) answerTicket {
 	w.t.Helper()
 	req, err := http.NewRequest(http.MethodPost, w.base+"/v1/tickets", nil)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	expect.NoError(w.t, err)
 	req.Header = bearer(token)
 	a := w.do(req)
 	var out answerTicket
 	if a.HTTP != http.StatusCreated {
 		w.t.Fatalf("ticket: %d %s", a.HTTP, a.Raw)
 	}
-	if err := json.Unmarshal([]byte(a.Raw), &out); err != nil {
-		w.t.Fatal(err)
-	}
+	expect.NoError(w.t, json.Unmarshal([]byte(a.Raw), &out))
 	return out
 }
 

@@ -67,9 +67,7 @@ func tokenWays(t *testing.T) {
 		t.Errorf("connect frame: %s", f.Raw)
 	}
 	s, _, err := w.dial(nil, "?ticket="+ticket.Ticket, "bridge.v1.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
 	if code := s.closed(); code != 4401 {
 		t.Errorf("a ticket used twice: %d", code)
 	}
@@ -95,9 +93,7 @@ func tokenBad(t *testing.T) {
 	}
 	for name, tok := range bad {
 		s, _, err := w.dial(nil, "", "bridge.v1.json")
-		if err != nil {
-			t.Fatal(err)
-		}
+		expect.NoError(t, err)
 		s.send(map[string]string{"type": "connect", "token": tok})
 		if code := s.closed(); code != 4401 {
 			t.Errorf("%s in the connect frame: %d", name, code)
@@ -113,27 +109,6 @@ func tokenBad(t *testing.T) {
 		if err == nil || res.StatusCode != 401 || res.Header.Get("Content-Type") != "application/problem+json" {
 			t.Errorf("%s from a plain client: %v %v", name, err, res)
 		}
-	}
-}
-
-func tokenLeeway(t *testing.T) {
-	t.Parallel()
-	w := start(t, func(s *server.Settings) { s.JWTLeeway = 3 * time.Second })
-	expired := time.Now().Add(-time.Second)
-	s := w.connectAs(token(t, "patient-1", -time.Second, ""), "")
-	w.fireTo("patient-1", 1)
-	if f := s.want("event"); f.n() != 1 {
-		t.Errorf("%s", f.Raw)
-	}
-	if code := s.closed(); code != 4401 {
-		t.Errorf("at the end of the leeway: %d", code)
-	}
-	if held := time.Since(expired.Truncate(time.Second)); held < 3*time.Second {
-		t.Errorf("ended %s after its exp", held)
-	}
-	a := w.callAs(token(t, "patient-1", -4*time.Second, ""), http.MethodGet, "/v1/poll", "")
-	if a.HTTP != 401 {
-		t.Errorf("beyond the leeway: %d %s", a.HTTP, a.Raw)
 	}
 }
 
@@ -303,5 +278,26 @@ func tokenExpiring(t *testing.T) {
 	s.settle() // not at once: more than a minute is left
 	if f := s.want("token_expiring"); f.InMs > 60_000 || f.InMs < 55_000 {
 		t.Errorf("%s", f.Raw)
+	}
+}
+
+func tokenLeeway(t *testing.T) {
+	t.Parallel()
+	w := start(t, func(s *server.Settings) { s.JWTLeeway = 3 * time.Second })
+	expired := time.Now().Add(-time.Second)
+	s := w.connectAs(token(t, "patient-1", -time.Second, ""), "")
+	w.fireTo("patient-1", 1)
+	if f := s.want("event"); f.n() != 1 {
+		t.Errorf("%s", f.Raw)
+	}
+	if code := s.closed(); code != 4401 {
+		t.Errorf("at the end of the leeway: %d", code)
+	}
+	if held := time.Since(expired.Truncate(time.Second)); held < 3*time.Second {
+		t.Errorf("ended %s after its exp", held)
+	}
+	a := w.callAs(token(t, "patient-1", -4*time.Second, ""), http.MethodGet, "/v1/poll", "")
+	if a.HTTP != 401 {
+		t.Errorf("beyond the leeway: %d %s", a.HTTP, a.Raw)
 	}
 }

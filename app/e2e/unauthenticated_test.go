@@ -50,9 +50,7 @@ func (w *world) raw(sent string) net.Conn {
 func replyOn(t *testing.T, conn net.Conn) (status int, body string, res *http.Response) {
 	t.Helper()
 	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
 	b, err := io.ReadAll(res.Body)
 	expect.NoError(t, err)
 	return res.StatusCode, string(b), res
@@ -124,31 +122,6 @@ func unauthenticatedTargets(t *testing.T) {
 			expect.NoError(t, conn.Close())
 		}
 	}
-}
-
-// What sockets send before their token has a limit, too; whoever is pushed out is
-// told to come back later.
-func unauthenticatedFrames(t *testing.T) {
-	const size = 4 << 20
-	w := start(t, func(s *server.Settings) { s.MaxBytes, s.MaxBatchBytes = size, size })
-	frame := append([]byte{opText, 0xff}, binary.BigEndian.AppendUint64(nil, size*3/4)...)
-	frame = append(append(frame, 0, 0, 0, 0), bytes.Repeat([]byte(" "), size*3/4-1)...) // all but its last byte
-	const n = 9                                                                         // 36 MiB, of which one address may have 32
-	codes := make(chan uint16, n)
-	for range n {
-		s := w.rawDial(t)
-		_, err := s.conn.Write(frame)
-		expect.NoError(t, err)
-		go func() {
-			var b [4]byte // the head of a close frame, and its code
-			_, _ = io.ReadFull(s.in, b[:])
-			codes <- binary.BigEndian.Uint16(b[2:])
-		}()
-	}
-	if code := <-codes; code != 1013 { // the others wait until their time is up
-		t.Errorf("the first to be closed: %d", code)
-	}
-	w.connect("patient-1", "")
 }
 
 func unauthenticatedTooLarge(t *testing.T) {
@@ -231,6 +204,53 @@ func unauthenticatedMemory(t *testing.T) {
 	}
 }
 
+// A slow body holds no place for long, and little memory, however it is framed.
+func unauthenticatedSlowBodies(t *testing.T) {
+	w := start(t, func(s *server.Settings) { s.MaxUnauthenticated = 50 })
+	kept := w.connect("patient-1", "")
+	dropped := new(atomic.Int64)
+	for range 300 {
+		conn := w.raw(announced("/webhooks/events", 60_000) + strings.Repeat("a", 6_000))
+		go func() {
+			b, err := io.ReadAll(conn)
+			if err != nil || !bytes.Contains(b, []byte("408")) {
+				dropped.Add(1)
+			}
+		}()
+	}
+	w.fireTo("patient-1", 1)
+	kept.want("event")
+	expect.Eventually(t, "the oldest are gone", func() bool { return dropped.Load() >= 200 })
+	if n := w.metric(`hookbridge_dropped_connections_total{reason="unauthenticated"}`); n < 200 {
+		t.Errorf("%v are counted", n)
+	}
+}
+
+// What sockets send before their token has a limit, too; whoever is pushed out is
+// told to come back later.
+func unauthenticatedFrames(t *testing.T) {
+	const size = 4 << 20
+	w := start(t, func(s *server.Settings) { s.MaxBytes, s.MaxBatchBytes = size, size })
+	frame := append([]byte{opText, 0xff}, binary.BigEndian.AppendUint64(nil, size*3/4)...)
+	frame = append(append(frame, 0, 0, 0, 0), bytes.Repeat([]byte(" "), size*3/4-1)...) // all but its last byte
+	const n = 9                                                                         // 36 MiB, of which one address may have 32
+	codes := make(chan uint16, n)
+	for range n {
+		s := w.rawDial(t)
+		_, err := s.conn.Write(frame)
+		expect.NoError(t, err)
+		go func() {
+			var b [4]byte // the head of a close frame, and its code
+			_, _ = io.ReadFull(s.in, b[:])
+			codes <- binary.BigEndian.Uint16(b[2:])
+		}()
+	}
+	if code := <-codes; code != 1013 { // the others wait until their time is up
+		t.Errorf("the first to be closed: %d", code)
+	}
+	w.connect("patient-1", "")
+}
+
 // Refusals of strangers must not fill the logs; metrics count all of them.
 func unauthenticatedLogRate(t *testing.T) {
 	heavy(t)
@@ -310,27 +330,5 @@ func unauthenticatedDescriptors(t *testing.T) {
 	case err := <-p.exited:
 		t.Fatalf("it ended: %v\n%s", err, p.errs)
 	default:
-	}
-}
-
-// A slow body holds no place for long, and little memory, however it is framed.
-func unauthenticatedSlowBodies(t *testing.T) {
-	w := start(t, func(s *server.Settings) { s.MaxUnauthenticated = 50 })
-	kept := w.connect("patient-1", "")
-	dropped := new(atomic.Int64)
-	for range 300 {
-		conn := w.raw(announced("/webhooks/events", 60_000) + strings.Repeat("a", 6_000))
-		go func() {
-			b, err := io.ReadAll(conn)
-			if err != nil || !bytes.Contains(b, []byte("408")) {
-				dropped.Add(1)
-			}
-		}()
-	}
-	w.fireTo("patient-1", 1)
-	kept.want("event")
-	expect.Eventually(t, "the oldest are gone", func() bool { return dropped.Load() >= 200 })
-	if n := w.metric(`hookbridge_dropped_connections_total{reason="unauthenticated"}`); n < 200 {
-		t.Errorf("%v are counted", n)
 	}
 }

@@ -84,6 +84,17 @@ func waitLevels(t *testing.T) {
 	}
 }
 
+func waitForBatch(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	w.connect("patient-1", "")
+	const batch = `{"events":[{"id":"w_1","type":"t","to":{"user":"patient-1"}},{"id":"w_2","type":"t","to":{"user":"patient-1"}},{"id":"w_3","type":"t","to":{"user":"away"}}]}`
+	req := waiting(w.signFor("/webhooks/events/batch", "application/json", "w", batch, time.Now()), "received", "20s")
+	if a := w.do(req); a.HTTP != 202 || strings.Count(a.Raw, `"status":"received"`) != 2 || strings.Count(a.Raw, `"status":"queued"`) != 1 {
+		t.Errorf("%d %s", a.HTTP, a.Raw)
+	}
+}
+
 func waitOnDuplicate(t *testing.T) {
 	t.Parallel()
 	w := start(t)
@@ -172,51 +183,6 @@ func waitMeetsPong(t *testing.T) {
 	}
 }
 
-func waitRefused(t *testing.T) {
-	t.Parallel()
-	w := start(t)
-	for query, detail := range map[string]string{
-		"wait=seen":                    "received or acked",
-		"wait=":                        "",
-		"wait=acked&timeout=31s":       "30s",
-		"wait=acked&timeout=-1s":       "30s",
-		"wait=acked&timeout=5":         "duration",
-		"wait=acked&timeout=soon":      "duration",
-		"timeout=5s":                   "wait=",
-		"wait=received&timeout=9999h":  "30s",
-		"wait=received&timeout=500m":   "30s",
-		"wait=received&timeout=30.1s":  "30s",
-		"wait=received,acked":          "received or acked",
-		"wait=acked&timeout=1e9s":      "duration",
-		"wait=acked&timeout=%00":       "duration",
-		"wait=received&timeout=30s000": "duration",
-	} {
-		req := w.sign(w.nextID(), `{"type":"t","to":{"user":"u"}}`, time.Now())
-		req.URL.RawQuery = query
-		a := w.do(req)
-		if detail == "" {
-			if a.HTTP != 202 {
-				t.Errorf("%s: %d %s", query, a.HTTP, a.Raw)
-			}
-			continue
-		}
-		if a.HTTP != 400 || a.Code != "malformed" || !strings.Contains(a.Detail, detail) {
-			t.Errorf("%s: %d %s", query, a.HTTP, a.Raw)
-		}
-	}
-}
-
-func waitForBatch(t *testing.T) {
-	t.Parallel()
-	w := start(t)
-	w.connect("patient-1", "")
-	const batch = `{"events":[{"id":"w_1","type":"t","to":{"user":"patient-1"}},{"id":"w_2","type":"t","to":{"user":"patient-1"}},{"id":"w_3","type":"t","to":{"user":"away"}}]}`
-	req := waiting(w.signFor("/webhooks/events/batch", "application/json", "w", batch, time.Now()), "received", "20s")
-	if a := w.do(req); a.HTTP != 202 || strings.Count(a.Raw, `"status":"received"`) != 2 || strings.Count(a.Raw, `"status":"queued"`) != 1 {
-		t.Errorf("%d %s", a.HTTP, a.Raw)
-	}
-}
-
 func waitHoldsNoPlace(t *testing.T) {
 	heavy(t)
 	t.Parallel()
@@ -251,6 +217,40 @@ func waitHoldsNoPlace(t *testing.T) {
 	for range waiters {
 		if err := <-answered; err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+func waitRefused(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	for query, detail := range map[string]string{
+		"wait=seen":                    "received or acked",
+		"wait=":                        "",
+		"wait=acked&timeout=31s":       "30s",
+		"wait=acked&timeout=-1s":       "30s",
+		"wait=acked&timeout=5":         "duration",
+		"wait=acked&timeout=soon":      "duration",
+		"timeout=5s":                   "wait=",
+		"wait=received&timeout=9999h":  "30s",
+		"wait=received&timeout=500m":   "30s",
+		"wait=received&timeout=30.1s":  "30s",
+		"wait=received,acked":          "received or acked",
+		"wait=acked&timeout=1e9s":      "duration",
+		"wait=acked&timeout=%00":       "duration",
+		"wait=received&timeout=30s000": "duration",
+	} {
+		req := w.sign(w.nextID(), `{"type":"t","to":{"user":"u"}}`, time.Now())
+		req.URL.RawQuery = query
+		a := w.do(req)
+		if detail == "" {
+			if a.HTTP != 202 {
+				t.Errorf("%s: %d %s", query, a.HTTP, a.Raw)
+			}
+			continue
+		}
+		if a.HTTP != 400 || a.Code != "malformed" || !strings.Contains(a.Detail, detail) {
+			t.Errorf("%s: %d %s", query, a.HTTP, a.Raw)
 		}
 	}
 }

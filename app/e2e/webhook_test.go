@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 	"hookbridge/auth"
 	"hookbridge/auth/authtest"
@@ -142,6 +143,39 @@ func webhookFromLibraries(t *testing.T) {
 	}
 }
 
+func webhookSignatures(t *testing.T) {
+	t.Parallel()
+	private, public := authtest.NewWebhookKeyPair()
+	second := authtest.NewWebhookSecret()
+	w := start(t, func(s *server.Settings) {
+		s.WebhookSecrets = append(s.WebhookSecrets, server.Secret(public), server.Secret(second))
+	})
+	const body = `{"type":"t","to":{"user":"u"}}`
+	send := func(name, prefix string, h auth.Header) {
+		req, err := http.NewRequest(http.MethodPost, w.base+"/webhooks/events", strings.NewReader(body))
+		expect.NoError(t, err)
+		req.Header.Set("Content-Type", "application/json; charset=utf-8")
+		req.Header.Set(prefix+"id", h.ID)
+		req.Header.Set(prefix+"timestamp", h.Timestamp)
+		req.Header.Set(prefix+"signature", h.Signature)
+		if a := w.do(req); a.HTTP != http.StatusAccepted {
+			t.Errorf("%s: %d %s", name, a.HTTP, a.Raw)
+		}
+	}
+	for name, secret := range map[string]string{"the first": testWebhookSecret, "the second": second, "a private key": private} {
+		for _, prefix := range []string{"webhook-", "svix-"} {
+			h, err := auth.SignWebhook(secret, w.nextID(), time.Now(), []byte(body))
+			expect.NoError(t, err)
+			send(name, prefix, h)
+			h.Signature = "v1,AAAA v1a,AAAA " + h.Signature // a sender that rotates signs with several keys
+			send(name+" among others", prefix, h)
+		}
+	}
+	if len(public) < ed25519.PublicKeySize {
+		t.Error("no public key")
+	}
+}
+
 func rename(h http.Header, from, to string) {
 	for _, name := range []string{"Id", "Timestamp", "Signature"} {
 		h.Set(to+name, h.Get(from+name))
@@ -213,43 +247,6 @@ func webhookRefused(t *testing.T) {
 	}
 }
 
-func webhookSignatures(t *testing.T) {
-	t.Parallel()
-	private, public := authtest.NewWebhookKeyPair()
-	second := authtest.NewWebhookSecret()
-	w := start(t, func(s *server.Settings) {
-		s.WebhookSecrets = append(s.WebhookSecrets, server.Secret(public), server.Secret(second))
-	})
-	const body = `{"type":"t","to":{"user":"u"}}`
-	send := func(name, prefix string, h auth.Header) {
-		req, err := http.NewRequest(http.MethodPost, w.base+"/webhooks/events", strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Content-Type", "application/json; charset=utf-8")
-		req.Header.Set(prefix+"id", h.ID)
-		req.Header.Set(prefix+"timestamp", h.Timestamp)
-		req.Header.Set(prefix+"signature", h.Signature)
-		if a := w.do(req); a.HTTP != http.StatusAccepted {
-			t.Errorf("%s: %d %s", name, a.HTTP, a.Raw)
-		}
-	}
-	for name, secret := range map[string]string{"the first": testWebhookSecret, "the second": second, "a private key": private} {
-		for _, prefix := range []string{"webhook-", "svix-"} {
-			h, err := auth.SignWebhook(secret, w.nextID(), time.Now(), []byte(body))
-			if err != nil {
-				t.Fatal(err)
-			}
-			send(name, prefix, h)
-			h.Signature = "v1,AAAA v1a,AAAA " + h.Signature // a sender that rotates signs with several keys
-			send(name+" among others", prefix, h)
-		}
-	}
-	if len(public) < ed25519.PublicKeySize {
-		t.Error("no public key")
-	}
-}
-
 // Requests of one kept-alive connection share buffers: whatever a handler kept
 // of an earlier one would change under the later ones.
 func webhookKeepsNoView(t *testing.T) {
@@ -257,22 +254,16 @@ func webhookKeepsNoView(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	conn, err := net.Dial("tcp", w.p.Addr())
-	if err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
 	defer conn.Close()
 	reader := bufio.NewReader(conn)
 	const n = 60
 	for i := range n {
 		user := fmt.Sprintf("%c-user-%02d", 'a'+i%26, i)
 		req := w.sign(fmt.Sprintf("%c-id-%02d", 'A'+i%26, i), fmt.Sprintf(`{"type":"type.%02d","to":{"users":[%q]},"data":"%02d-%s"}`, i, user, i, strings.Repeat("x", i)), time.Now())
-		if err := req.Write(conn); err != nil {
-			t.Fatal(err)
-		}
+		expect.NoError(t, req.Write(conn))
 		res, err := http.ReadResponse(reader, req)
-		if err != nil {
-			t.Fatal(err)
-		}
+		expect.NoError(t, err)
 		if res.StatusCode != http.StatusAccepted {
 			t.Fatalf("request %d: %d", i, res.StatusCode)
 		}

@@ -81,21 +81,6 @@ func transferIsWhole(t *testing.T) {
 	}
 }
 
-func transferFormat(t *testing.T) {
-	lines := strings.Split(string(exported(t, filled(t, 501))), "\n")
-	if len(lines) != 1+500+1+1+1+1 || lines[len(lines)-1] != "" {
-		t.Fatalf("%d lines", len(lines))
-	}
-	for i, want := range map[int]string{
-		0: `{"hookbridge":"export","version":2,"export":"`, 1: `{"event":{"id":`, 2: `{"mailbox":{"user":`,
-		501: `{"place":"500","sum":"`, 503: `{"end":true,"entries":501,"sum":"`,
-	} {
-		if !strings.HasPrefix(lines[i], want) {
-			t.Errorf("line %d is %s", i+1, lines[i])
-		}
-	}
-}
-
 func transferOfLong(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
@@ -122,16 +107,17 @@ func transferOfLong(t *testing.T) {
 	}
 }
 
-func exportEnds(t *testing.T) {
-	from := filled(t, 60)
-	for n := range from.entries {
-		from.stop = at(n)
-		var half bytes.Buffer
-		if _, err := Export(t.Context(), from, &half, ignore); !errors.Is(err, errStop) {
-			t.Fatalf("%d: %v", n, err)
-		}
-		if _, err := load(t, &store{}, half.Bytes()); !errors.Is(err, ErrIncomplete) {
-			t.Fatalf("%d: the half: %v", n, err)
+func transferFormat(t *testing.T) {
+	lines := strings.Split(string(exported(t, filled(t, 501))), "\n")
+	if len(lines) != 1+500+1+1+1+1 || lines[len(lines)-1] != "" {
+		t.Fatalf("%d lines", len(lines))
+	}
+	for i, want := range map[int]string{
+		0: `{"hookbridge":"export","version":2,"export":"`, 1: `{"event":{"id":`, 2: `{"mailbox":{"user":`,
+		501: `{"place":"500","sum":"`, 503: `{"end":true,"entries":501,"sum":"`,
+	} {
+		if !strings.HasPrefix(lines[i], want) {
+			t.Errorf("line %d is %s", i+1, lines[i])
 		}
 	}
 }
@@ -179,6 +165,20 @@ func exportRefused(t *testing.T) {
 	}
 	if out.Len() != 0 {
 		t.Errorf("written: %s", out.String())
+	}
+}
+
+func exportEnds(t *testing.T) {
+	from := filled(t, 60)
+	for n := range from.entries {
+		from.stop = at(n)
+		var half bytes.Buffer
+		if _, err := Export(t.Context(), from, &half, ignore); !errors.Is(err, errStop) {
+			t.Fatalf("%d: %v", n, err)
+		}
+		if _, err := load(t, &store{}, half.Bytes()); !errors.Is(err, ErrIncomplete) {
+			t.Fatalf("%d: the half: %v", n, err)
+		}
 	}
 }
 

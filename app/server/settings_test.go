@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"hookbridge/app/expect"
 )
 
 func TestSettings(t *testing.T) {
@@ -39,9 +41,7 @@ func eachSetting(v reflect.Value, f func(v reflect.Value, tag reflect.StructTag)
 
 func settingsRanges(t *testing.T) {
 	good := goodSettings(t.TempDir())
-	if err := good.Check(); err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, good.Check())
 	n := 0
 	eachSetting(reflect.ValueOf(&good).Elem(), func(v reflect.Value, tag reflect.StructTag) {
 		name := tag.Get("env")
@@ -99,16 +99,12 @@ func settingsPorts(t *testing.T) {
 func settingsIssuers(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "issuers.json")
 	write := func(text string) {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		expect.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 	}
 	write(`{"issuers":[{"issuer":"partner","audience":"app","secrets":["the-secret-of-the-partner-0000000"],"userClaim":"uid"}]}`)
 	good := func(s Settings) {
 		t.Helper()
-		if err := s.Check(); err != nil {
-			t.Fatal(err)
-		}
+		expect.NoError(t, s.Check())
 	}
 	s := goodSettings(t.TempDir())
 	s.JWTIssuersFile = file

@@ -12,6 +12,15 @@ import (
 	"hookbridge/app/store/storetest"
 )
 
+func TestArchiveRights(t *testing.T) {
+	t.Run("are enough for an export and an import", archiveRightsSuffice)
+}
+
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	t.Run("fails without what an append needs", checkOfRights)
+}
+
 // leastRights is the ACL that deploy/README.md gives, word by word.
 func leastRights(t *testing.T) []string {
 	t.Helper()
@@ -40,7 +49,7 @@ func restricted(t *testing.T, nodes []*redistest.Server, url string) string {
 	return strings.Replace(url, "redis://", "redis://"+words[2]+":"+strings.TrimPrefix(words[4], ">")+"@", 1)
 }
 
-func TestTheLeastRightsAreEnoughForAnExportAndAnImport(t *testing.T) {
+func archiveRightsSuffice(t *testing.T) {
 	heavy(t)
 	s := redistest.Start(t, "--appendfsync", "everysec")
 	url := restricted(t, []*redistest.Server{s}, s.URL())
@@ -59,7 +68,7 @@ func TestTheLeastRightsAreEnoughForAnExportAndAnImport(t *testing.T) {
 }
 
 // Whatever an append needs and may not do, /readyz tells.
-func TestACheckFailsWithoutWhatAnAppendNeeds(t *testing.T) {
+func checkOfRights(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	url := restricted(t, []*redistest.Server{s}, s.URL())

@@ -15,6 +15,34 @@ import (
 	"hookbridge/app/store/storetest"
 )
 
+func TestArchive(t *testing.T) {
+	t.Run("carries a store whole", archiveCarriesWhole)
+}
+
+func TestDump(t *testing.T) {
+	t.Run("has the order of the contract, and nothing that expired", dumpOrder)
+	t.Run("ends with the error of the server", dumpError)
+	t.Run("leaves nothing out of a large store", dumpOfLargeStore)
+}
+
+func TestImport(t *testing.T) {
+	t.Run("counts entries that come twice as one", importOfRepeats)
+	t.Run("that is half done keeps a bridge from starting", importHalfDone)
+	t.Run("into a store that has been used is refused", importIntoUsedStore)
+	t.Run("is on as many replicas as an append", importReplicas)
+	t.Run("is not finished on a server that was restarted meanwhile", importDuringRestart)
+}
+
+func TestRunningMachine(t *testing.T) {
+	t.Parallel()
+	t.Run("keeps an archive from being opened", runningMachineRefusesArchive)
+}
+
+func TestOlderRevocations(t *testing.T) {
+	t.Parallel()
+	t.Run("are carried, or reported", olderRevocationsAreCarried)
+}
+
 // fresh names an empty store on a server.
 func fresh(url string, c *storetest.Clock) redis.Options {
 	return redis.Options{URL: url, Prefix: fmt.Sprintf("t%d", prefixes.Add(1)), Now: c.Now, MailboxLimit: storetest.FilledMailbox, Backends: storetest.Backends}
@@ -88,7 +116,7 @@ func same(t *testing.T, a, b redis.Options, c *storetest.Clock) {
 	storetest.Same(t, storetest.Pair{Store: x, Live: x, Outbox: x}, storetest.Pair{Store: y, Live: y, Outbox: y}, c)
 }
 
-func TestAnArchiveCarriesAStoreWhole(t *testing.T) {
+func archiveCarriesWhole(t *testing.T) {
 	heavy(t)
 	one, other, cluster := redistest.Start(t, "--appendfsync", "everysec"), redistest.Start(t, "--appendfsync", "everysec"), redistest.StartCluster(t)
 	for _, way := range []struct{ name, from, to string }{
@@ -108,7 +136,7 @@ func TestAnArchiveCarriesAStoreWhole(t *testing.T) {
 	}
 }
 
-func TestEntriesComeInTheOrderOfTheContractAndNoneThatExpired(t *testing.T) {
+func dumpOrder(t *testing.T) {
 	c := storetest.NewClock()
 	from := filled(t, redistest.Start(t, "--appendfsync", "everysec").URL(), c)
 	if kinds := storetest.Exported(t, dumped(t, archive(t, from)), c.Now()); kinds != 9 {
@@ -116,7 +144,7 @@ func TestEntriesComeInTheOrderOfTheContractAndNoneThatExpired(t *testing.T) {
 	}
 }
 
-func TestEntriesThatComeTwiceCountAsOne(t *testing.T) {
+func importOfRepeats(t *testing.T) {
 	heavy(t)
 	one, cluster := redistest.Start(t, "--appendfsync", "everysec"), redistest.StartCluster(t)
 	t.Run("in a batch each", func(t *testing.T) {
@@ -136,7 +164,7 @@ func TestEntriesThatComeTwiceCountAsOne(t *testing.T) {
 	})
 }
 
-func TestADumpEndsWithTheErrorOfTheServer(t *testing.T) {
+func dumpError(t *testing.T) {
 	heavy(t)
 	c, s := storetest.NewClock(), redistest.Start(t)
 	from := filled(t, s.URL(), c)
@@ -154,7 +182,7 @@ func TestADumpEndsWithTheErrorOfTheServer(t *testing.T) {
 	}
 }
 
-func TestNothingIsLeftOutOfALargeStore(t *testing.T) {
+func dumpOfLargeStore(t *testing.T) {
 	heavy(t)
 	s := redistest.Start(t, "--appendfsync", "everysec")
 	e, _ := quick(t, redis.Options{URL: s.URL(), Prefix: "a"})
@@ -197,7 +225,7 @@ func TestNothingIsLeftOutOfALargeStore(t *testing.T) {
 	}
 }
 
-func TestNoBridgeStartsOnHalfAnImport(t *testing.T) {
+func importHalfDone(t *testing.T) {
 	heavy(t)
 	s := redistest.Start(t)
 	c := storetest.NewClock()
@@ -257,7 +285,7 @@ func TestNoBridgeStartsOnHalfAnImport(t *testing.T) {
 	})
 }
 
-func TestAnArchiveIsRefusedWhileAMachineRuns(t *testing.T) {
+func runningMachineRefusesArchive(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	o := redis.Options{URL: s.URL()}
@@ -269,7 +297,7 @@ func TestAnArchiveIsRefusedWhileAMachineRuns(t *testing.T) {
 	expect.NoError(t, archive(t, o).Close())
 }
 
-func TestAStoreWithALifeOfItsOwnIsNotLoadedInto(t *testing.T) {
+func importIntoUsedStore(t *testing.T) {
 	heavy(t)
 	c := storetest.NewClock()
 	cluster := redistest.StartCluster(t)
@@ -281,7 +309,7 @@ func TestAStoreWithALifeOfItsOwnIsNotLoadedInto(t *testing.T) {
 	expect.NoError(t, archive(t, o).Begin(t.Context()))
 }
 
-func TestWhatIsLoadedIsOnAsManyReplicasAsAnAppend(t *testing.T) {
+func importReplicas(t *testing.T) {
 	heavy(t)
 	c := storetest.NewClock()
 	primary := redistest.Start(t)
@@ -303,7 +331,7 @@ func TestWhatIsLoadedIsOnAsManyReplicasAsAnAppend(t *testing.T) {
 }
 
 // What the server had not written to its disk by then is gone, and nothing else tells so.
-func TestAnImportIsNotFinishedOnAServerThatWasRestartedMeanwhile(t *testing.T) {
+func importDuringRestart(t *testing.T) {
 	heavy(t)
 	c, s := storetest.NewClock(), redistest.Start(t)
 	o := fresh(s.URL(), c)
@@ -323,7 +351,7 @@ func TestAnImportIsNotFinishedOnAServerThatWasRestartedMeanwhile(t *testing.T) {
 	}
 }
 
-func TestRevocationsOfAnOlderVersionAreCarriedOrSpokenOf(t *testing.T) {
+func olderRevocationsAreCarried(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	o := redis.Options{URL: s.URL()}

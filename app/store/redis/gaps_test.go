@@ -11,10 +11,15 @@ import (
 	"hookbridge/app/store/redis/redistest"
 )
 
+func TestRemoved(t *testing.T) {
+	t.Parallel()
+	t.Run("messages are known for as long as the mailbox is", removedIsKnown)
+}
+
 // Messages expire with their keys. Were what is known of removed ones to go at the same
 // time, they would count as expired from then on, and their readers would be told of a
 // gap.
-func TestWhatWasRemovedOnPurposeIsKnownAsLongAsTheMailboxIs(t *testing.T) {
+func removedIsKnown(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	e, _ := quick(t, redis.Options{URL: s.URL()})

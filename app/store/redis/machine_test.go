@@ -49,6 +49,7 @@ func TestMachine(t *testing.T) {
 	t.Parallel()
 	t.Run("that died has no sessions once its lease has lapsed", deadMachineHasNoSessions)
 	t.Run("that died is forgotten soon", deadMachineIsForgotten)
+	t.Run("that died has the presence of its users looked at soon", deadMachineHasPresenceSeen)
 	t.Run("that was taken for dead comes back with its sessions", machineComesBack)
 	t.Run("finds in the store what it could not hear", deafMachineReadsTheStore)
 	t.Run("hears of revocations and erasures that it could not hear", deafMachineHearsOfRevocations)
@@ -83,6 +84,52 @@ func deadMachineHasNoSessions(t *testing.T) {
 	}
 	proxy.Mend() // it was only away: its sessions are there again
 	expect.Eventually(t, "it to come back", func() bool { return presentNow(t, other, "u") == 2 })
+}
+
+// Backends hear of users who are gone from a timer of each user, which is minutes away while
+// somebody is there.
+func deadMachineHasPresenceSeen(t *testing.T) {
+	heavy(t)
+	for name, start := range map[string]func() (url, dying string, cut func()){
+		"on one Redis": func() (string, string, func()) {
+			s := redistest.Start(t)
+			p := redistest.NewProxy(t, s.Addr)
+			return s.URL(), p.URL(), p.Cut
+		},
+		"on a Cluster": func() (string, string, func()) {
+			c := redistest.StartCluster(t)
+			return c.URL(), c.URL(), nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url, mortalURL, cut := start()
+			dying, _ := quick(t, redis.Options{URL: mortalURL, Lease: mortal, Backends: clinic})
+			other, _ := quick(t, redis.Options{URL: url, Lease: mortal, Backends: clinic})
+			join(t, dying, "gone", "ses_1")
+			join(t, other, "there", "ses_2")
+			for _, user := range []string{"gone", "there"} {
+				_, err := other.Arm(t.Context(), user, time.Now().Add(5*time.Minute), true)
+				expect.NoError(t, err)
+			}
+			if cut == nil {
+				redis.Kill(dying)
+			} else {
+				cut()
+			}
+			var due []bridge.Timer
+			expect.Eventually(t, "the timer of who is gone", func() bool {
+				due = dueTimers(t, other)
+				return len(due) > 0
+			})
+			if len(due) != 1 || due[0].User != "gone" || due[0].Type != bridge.CallbackOffline || presentNow(t, other, "gone") != 0 {
+				t.Errorf("due: %+v", due)
+			}
+			fired, err := other.Fire(t.Context(), due[0], bridge.OfflineCallback("clinic", "gone", time.Now(), time.Now()))
+			if !fired || err != nil {
+				t.Errorf("fired %t, %v", fired, err)
+			}
+		})
+	}
 }
 
 // What a machine leaves that died is taken out soon, and its name forgotten: no

@@ -200,7 +200,7 @@ func damageToPage(t *testing.T) {
 	}
 }
 
-// corruptError is what SQLite says of a file that is none of its own.
+// corruptError is SQLite's error for a file that is not a database.
 func corruptError(t *testing.T) error {
 	t.Helper()
 	path := filepath.Join(scratch(t), "junk")

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +47,7 @@ func TestOutbox(t *testing.T) {
 	t.Run("takes nothing that an erased user has caused", outboxOfAnErasedUser)
 	t.Run("of a store without backends takes nothing, and voids older timers", outboxWithoutBackends)
 	t.Run("answers frequent questions from an index", outboxPlans)
+	t.Run("finds out soon after a start which users have not reconnected", outboxAfterAStart)
 }
 
 func outboxOnABrokenDisk(t *testing.T) {
@@ -182,7 +184,40 @@ func outboxWithoutBackends(t *testing.T) {
 	}
 }
 
-// outboxPlans: what is asked again and again goes by an index, and sorts nothing.
+func outboxAfterAStart(t *testing.T) {
+	t.Parallel()
+	var clock shifted
+	o := Options{Dir: scratch(t), Backends: clinic, Now: clock.now}
+	e := open(t, o)
+	for _, u := range []string{"ada", "bob", "eve"} {
+		_, err := e.Arm(t.Context(), u, clock.now().Add(5*time.Minute), true)
+		expect.NoError(t, err)
+	}
+	_, err := e.Arm(t.Context(), "eve", clock.now().Add(time.Second), false) // who has left
+	expect.NoError(t, err)
+	expect.NoError(t, e.Close())
+	e = open(t, o)
+	due := func() (users []string) {
+		ts, err := e.LeaseTimers(t.Context(), 9)
+		expect.NoError(t, err)
+		for _, timer := range ts {
+			users = append(users, timer.User)
+		}
+		return users
+	}
+	clock.advance(2 * time.Second)
+	if got := due(); !slices.Equal(got, []string{"eve"}) {
+		t.Errorf("while they may come back: %v", got)
+	}
+	_, err = e.Arm(t.Context(), "bob", clock.now().Add(5*time.Minute), true)
+	expect.NoError(t, err)
+	clock.advance(presenceGrace)
+	if got := due(); !slices.Equal(got, []string{"ada"}) {
+		t.Errorf("afterwards: %v", got)
+	}
+}
+
+// outboxPlans reads the query plans: frequent questions use an index, and sort nothing.
 func outboxPlans(t *testing.T) {
 	t.Parallel()
 	e := open(t, Options{Dir: scratch(t), Backends: clinic})
