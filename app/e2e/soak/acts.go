@@ -8,10 +8,19 @@ import (
 	"time"
 )
 
-// send has a user send to others, or to the backend, over a socket, in either mode.
+// send has a user send to others, or to the backend: over a socket in either mode, or
+// over HTTP where the user has none.
 func (l *Load) send(rnd *rand.Rand) {
-	d := l.cast.device(rnd)
-	if d == nil || d.reader.Fresh {
+	d := l.cast.devices[rnd.IntN(len(l.cast.devices))]
+	switch {
+	case d.reader.Fresh:
+		return
+	case d.reader.Transport == "sse" || d.reader.Transport == "poll":
+		for range 1 + rnd.IntN(3) { // one close after the other: their order is promised
+			l.sendOverHTTP(rnd, d)
+		}
+		return
+	case d.socket() == nil:
 		return
 	}
 	e := &Event{From: d.reader.User, TTL: Forever}
@@ -50,6 +59,33 @@ func (l *Load) send(rnd *rand.Rand) {
 			case <-time.After(patience): // its connection says no more; a later answer still counts
 			}
 		}
+	})
+}
+
+// sendOverHTTP sends to the backend.
+func (l *Load) sendOverHTTP(rnd *rand.Rand, d *Device) {
+	token, _, err := l.b.Token(d.reader.User, time.Hour)
+	if err != nil {
+		l.h.Note("harness", "%v", err)
+		return
+	}
+	e := l.add(rnd, &Event{From: d.reader.User, To: Target{Backend: true}, TTL: Forever})
+	event := encode(map[string]any{"type": sentType, "data": json.RawMessage(e.Data)})
+	body := fmt.Sprintf(`{"ref":"r%d","to":{"backend":true},"event":%s}`, e.N, event)
+	l.insist(rnd, e, func() {
+		a := l.h.Try(e)
+		p := l.b.any(rnd)
+		code, answer := l.b.call(p, token, http.MethodPost, "/v1/sends", body)
+		if code == http.StatusAccepted {
+			p.answered(aSend)
+		}
+		l.expect(code, answer, e.From+" sent", 202, 429, 503)
+		var r reply
+		if code == http.StatusAccepted && json.Unmarshal(answer, &r) != nil {
+			l.h.Note("not JSON", "answer to what %s sent: %.300q", e.From, answer)
+			code = 0
+		}
+		l.h.Answered(e, a, r.ID, r.attempt(code))
 	})
 }
 

@@ -134,12 +134,23 @@ func (j *judge) ackable(e *Event, c *Callback) bool {
 	if !e.To.All {
 		return j.hadBy(c.User, e, c.At, "acked")
 	}
-	seen := j.seen[userEvent{c.User, e.N}]
-	at := slices.IndexFunc(seen, func(s sighting) bool { return s.pos != (Position{}) })
-	return slices.ContainsFunc(seen, func(s sighting) bool { return s.at <= c.At && s.conn.Reader.Transport == "plain" }) ||
-		slices.ContainsFunc(j.h.Acks[c.User], func(k Ack) bool {
-			return k.At <= c.At && (at < 0 || k.Pos.Broadcast >= seen[at].pos.Broadcast)
-		})
+	var places, then []sighting // all that are known, and those of that time: in another life it has another place
+	for _, s := range j.seen[userEvent{c.User, e.N}] {
+		if s.at <= c.At && s.conn.Reader.Transport == "plain" {
+			return true
+		}
+		if s.pos != (Position{}) {
+			if places = append(places, s); s.at <= c.At {
+				then = append(then, s)
+			}
+		}
+	}
+	if then != nil {
+		places = then
+	}
+	return slices.ContainsFunc(j.h.Acks[c.User], func(k Ack) bool {
+		return k.At <= c.At && (places == nil || slices.ContainsFunc(places, func(s sighting) bool { return k.Pos.Broadcast >= s.pos.Broadcast }))
+	})
 }
 
 // unackedCallback holds event.unacked to an event that asks for it, to its time, and to

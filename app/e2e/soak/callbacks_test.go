@@ -191,6 +191,30 @@ func checkerOfSends(t *testing.T) {
 	}
 }
 
+// An event to all that a store saw again in another life has another place there.
+func checkerOfPlaces(t *testing.T) {
+	for name, c := range map[string]struct{ acked, want string }{
+		"acked at its first place": {"t.0.3.aaaa", ""},
+		"not acked":                {"t.0.2.aaaa", "callback for nothing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScript()
+			first, second := s.reader("u"), s.reader("u")
+			old := s.connected(second, 1, "")
+			e := s.event(&Event{To: Target{All: true}, TTL: Forever}, 10, 20, ok("sent", 1))
+			s.saw(old, 30, e, "t.0.3.aaaa")
+			s.at(40)
+			s.acked("u", c.acked)
+			s.about(t, 50, "event.acked", e.ID, "u")
+			s.left(old, 55)
+			s.rewinds(5, 60)
+			s.again(e, 70, 80, ok("sent", 1))
+			s.saw(s.connected(first, 65, ""), 90, e, "t.0.9.bbbb")
+			wantFindings(t, s, c.want)
+		})
+	}
+}
+
 func checkerOfCallbacks(t *testing.T) {
 	for name, c := range map[string]struct {
 		want string

@@ -13,6 +13,7 @@ func TestChecker(t *testing.T) {
 	t.Run("finds lies", checkerFindsLies)
 	t.Run("holds callbacks to their sends", checkerOfSends)
 	t.Run("holds callbacks to what happened", checkerOfCallbacks)
+	t.Run("finds an acked event at its place", checkerOfPlaces)
 	t.Run("wants each outcome of an event told", checkerOfOutcomes)
 	t.Run("wants an outcome of each recipient", checkerOfRecipients)
 	t.Run("holds tries to one at a time", checkerOfTries)

@@ -72,6 +72,8 @@ func checkerOfOutcomes(t *testing.T) {
 			s.Callbacks[1].ID = "another"
 		}},
 		"an escalation, too late": {"callback late", escalates, func(t *testing.T, s *script, e *Event) {
+			s.online(t, 2)
+			s.offline(t, 10_100, 35)
 			s.about(t, 70_000, "event.unacked", e.ID, "u")
 		}},
 		"an escalation, too late, for which something was broken": {"", escalates, func(t *testing.T, s *script, e *Event) {
@@ -102,8 +104,12 @@ func checkerOfOutcomes(t *testing.T) {
 		"an escalation of what was recalled":     {"", escalates, func(t *testing.T, s *script, e *Event) { s.Recall(e) }},
 		"no end":                                 {"callback lost", short, func(t *testing.T, s *script, e *Event) {}},
 		"an end":                                 {"", short, func(t *testing.T, s *script, e *Event) { s.about(t, 1500, "event.expired", e.ID, "u") }},
-		"an end, too late":                       {"callback late", short, func(t *testing.T, s *script, e *Event) { s.about(t, 70_000, "event.expired", e.ID, "u") }},
-		"an end before it":                       {"callback for nothing", short, func(t *testing.T, s *script, e *Event) { s.about(t, 700, "event.expired", e.ID, "u") }},
+		"an end, too late": {"callback late", short, func(t *testing.T, s *script, e *Event) {
+			s.online(t, 2)
+			s.offline(t, 10_100, 35)
+			s.about(t, 70_000, "event.expired", e.ID, "u")
+		}},
+		"an end before it": {"callback for nothing", short, func(t *testing.T, s *script, e *Event) { s.about(t, 700, "event.expired", e.ID, "u") }},
 		"an end after an answered ack": {"callback for nothing, callback lost", short, func(t *testing.T, s *script, e *Event) {
 			s.acked("u", "t.1.0")()
 			s.about(t, 1500, "event.expired", e.ID, "u")

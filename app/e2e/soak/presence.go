@@ -3,6 +3,7 @@ package soak
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -12,8 +13,10 @@ const (
 	// noticing is how far a client and a bridge may disagree about when a connection began
 	// or ended, where nothing is broken.
 	noticing = 2 * time.Second
-	// comingBound is when backends must have been told, at the latest, of a user who came.
+	// comingBound is when backends must have been told, at the latest, of a user who came,
+	// and joining how long nothing may be broken for that.
 	comingBound = 15 * time.Second
+	joining     = 5 * time.Second
 	// goingBound is the same of a user who left, and goingBoundInTrouble where a machine
 	// may have died with the user's session: then others look every five minutes.
 	goingBound          = debounce + 8*time.Second
@@ -140,9 +143,12 @@ func (j *judge) wasGoneThen(c *Callback, there []span) {
 }
 
 // longTroubleIn tells whether a fault lasted for so long that other machines may have
-// taken one for dead.
+// taken one for dead that was not.
 func (j *judge) longTroubleIn(from, to Moment) bool {
-	return slices.ContainsFunc(j.h.Troubles, func(t Trouble) bool { return t.End >= from && t.Start <= to && t.End-t.Start > 5*time.Second })
+	return slices.ContainsFunc(j.h.Troubles, func(t Trouble) bool {
+		dead := strings.HasPrefix(t.Kind, "kill") || t.Kind == "term"
+		return t.End >= from && t.Start <= to && t.End-t.Start > 5*time.Second && !dead
+	})
 }
 
 // lastTold is what backends were last told of a user by a moment; nil for nothing.
@@ -163,12 +169,20 @@ func (c *Callback) causedAt() Moment {
 	return c.Caused
 }
 
-// toldOfComing holds each end of a connection to its user having been told of as there.
+// toldOfComing holds the beginning of each stay, and each end of a connection, to its user
+// having been told of as there.
 func (j *judge) toldOfComing(user string, line []*Callback, there []span) {
 	if !j.h.Told {
 		return
 	}
 	for _, s := range there {
+		last := lastTold(line, s.from+comingBound)
+		missed := last == nil || last.Type == "user.offline" && last.Caused < s.from-noticing
+		if missed && !j.troubleIn(s.from-noticing, s.from+joining) &&
+			!j.forgotten(user, last.causedAt(), s.from+joining) && s.from+comingBound < j.h.Now() {
+			j.add("callback lost", s.from, "%s came, and the backend did not hear of it; the last that it heard: %v", user, last)
+			return
+		}
 		for _, c := range j.conns[user] {
 			at := c.Heard
 			if at < s.from+comingBound || at > s.to || j.troubleIn(at-comingBound, at) {

@@ -57,7 +57,22 @@ func checkerOfPresence(t *testing.T) {
 			s.online(t, 1001)
 			s.offline(t, 70_500, 60_000)
 		}},
-		"a short stay of which nobody was told": {"", func(t *testing.T, s *script, u *Reader) { s.stays(u, 1000, 9000) }},
+		"came for a moment, and nobody was told": {"callback lost", func(t *testing.T, s *script, u *Reader) {
+			s.stays(u, 1000, 2000)
+			s.at(30_000)
+		}},
+		"came for a moment while something was broken": {"", func(t *testing.T, s *script, u *Reader) {
+			s.stays(u, 1000, 2000)
+			s.fault("kill", 1500, 2500)
+			s.at(30_000)
+		}},
+		"came for a moment, and was told of": {"", func(t *testing.T, s *script, u *Reader) {
+			s.stays(u, 1000, 2000)
+			s.online(t, 1003)
+			s.offline(t, 12_500, 2000)
+			s.at(30_000)
+		}},
+		"came for a moment, at last": {"", func(t *testing.T, s *script, u *Reader) { s.stays(u, 1000, 9000) }},
 		"came, and nobody was told": {"callback lost", func(t *testing.T, s *script, u *Reader) {
 			s.stays(u, 1000, 30_000)
 		}},
@@ -184,7 +199,7 @@ func checkerOfPresence(t *testing.T) {
 			s.offline(t, 40_500, 30_000)
 			s.offline(t, 50_500, 30_000)
 		}},
-		"told first of going": {"callbacks do not alternate", func(t *testing.T, s *script, u *Reader) {
+		"told first of going": {"callback lost, callbacks do not alternate", func(t *testing.T, s *script, u *Reader) {
 			s.stays(u, 1000, 9000)
 			s.offline(t, 19_500, 9000)
 		}},

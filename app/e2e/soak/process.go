@@ -174,7 +174,7 @@ func (p *Process) Signal(sig syscall.Signal) {
 	if sig == syscall.SIGKILL || sig == syscall.SIGTERM {
 		p.expected = true
 	}
-	if err := p.cmd.Process.Signal(sig); err != nil {
+	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) { // it may have ended meanwhile
 		p.history.Note("harness", "signal %v to process %d: %v", sig, p.n, err)
 	}
 }
