@@ -10,6 +10,10 @@ import (
 // resumePublishers fill the mailboxes of those who are away; what they do is not measured.
 const resumePublishers = 16
 
+// resumePause is between a user who has come back and the next: in life they do not find a server that is
+// just busy with another. It has repetitions of the last message come to light too.
+const resumePause = 50 * time.Millisecond
+
 // idle connects sessions and lets them rest.
 func idle(r *rig) error {
 	known := r.target.processes.readable()
@@ -79,6 +83,11 @@ func resume(r *rig) error {
 			}
 			spans = append(spans, r.receivers[i].lastAt.Load()-began)
 			back.Add(1)
+			if err := r.pause(resumePause); err != nil {
+				return err
+			}
+			r.sessions[i].close()
+			r.sessions[i] = nil
 		}
 		return r.settle()
 	})
