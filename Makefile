@@ -1,4 +1,4 @@
-# make test is all that a contributor needs; CI runs the same.
+# make test is all that a contributor needs; CI runs it, and lint and allocs.
 GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 2s
@@ -18,7 +18,6 @@ RACEFLAGS = -race -gcflags=github.com/ncruces/go-sqlite3-wasm/...=-race=false '-
 test: export GOFLAGS = $(RACEFLAGS)
 test: tools
 	@mkdir -p "$(HOOKBRIDGE_ARTIFACTS)"
-	@$(MAKE) --no-print-directory allocs GOFLAGS=
 	@$(MAKE) --no-print-directory fuzz >"$(HOOKBRIDGE_ARTIFACTS)/fuzz.log" 2>&1 & fuzz=$$!; \
 	echo "$(GO) test ./... and make fuzz, at the same time"; \
 	$(GO) test -vet=off -p 4 -timeout 20m ./handlers/web/webtest ./...; suite=$$?; \

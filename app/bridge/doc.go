@@ -13,6 +13,7 @@
 //
 //	Publish (publish.go) -> Store.Append -> Hub.Deliver (hub.go)
 //	-> Session.offer (queue.go) -> writer.run (writer.go) -> Conn.Write
+//	(handlers/wsconn.go for a WebSocket)
 //
 // while Publish returns the answer as soon as Append does (outcome.go), or waits for
 // those who have the message to come further (wait.go). Append is called for an event
