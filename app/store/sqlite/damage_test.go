@@ -25,6 +25,7 @@ func leave(t *testing.T, dir string) {
 	for _, a := range e.AppendMany(t.Context(), ms) {
 		mustDo(t, a.Err)
 	}
+	mustDo(t, e.settled(t.Context()))
 	mustDo(t, e.checkpoints.checkpoint())
 	mustAppend(t, e, message("newest", "u", 2000, inAnHour()))
 	mustDo(t, os.CopyFS(dir, os.DirFS(running)))
@@ -133,7 +134,9 @@ func TestWhatIsLeftOfALogThatWasCutIsAStore(t *testing.T) {
 	dir := scratch(t)
 	e := open(t, Options{Dir: dir})
 	for i := range 50 {
-		mustAppend(t, e, message(fmt.Sprint("m", i), "u", 2000, inAnHour()))
+		m := message(fmt.Sprint("m", i), "u", 2000, inAnHour())
+		m.Topic = m.ID // the journal has it not
+		mustAppend(t, e, m)
 	}
 	life := e.Life()
 	size, err := sizeOf(filepath.Join(dir, fileName+"-wal"))

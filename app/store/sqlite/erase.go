@@ -78,6 +78,9 @@ func (e *Store) shrink(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := e.do(ctx, func(w *writer) error { return w.clearJournal() }); err != nil {
+		return err
+	}
 	select {
 	case <-e.checked: // until then the log is needed as it is
 	case <-ctx.Done():

@@ -81,17 +81,19 @@ func TestAPanicInAGroupIsUnavailableForThatGroupAlone(t *testing.T) {
 				})
 			}
 			wg.Wait()
+			mend()
+			mustDo(t, e.settled(t.Context()))
 			if !e.commitMu.TryLock() {
 				t.Fatal("the commit's lock is held still")
 			}
 			e.commitMu.Unlock()
-			mend()
 			if n := caught(whereWriter) + caught("store file"); n == 0 {
 				t.Error("nothing was counted")
 			}
 			if r := mustAppend(t, e, message("lost", "u", 100, inAnHour())); r.Duplicate || r.Recipients[0].Seq != 2 {
 				t.Errorf("afterwards: %+v", r)
 			}
+			mustDo(t, e.settled(t.Context()))
 			if n := number(t, e, "SELECT count(*) FROM log"); n != 2 {
 				t.Errorf("%d rows", n)
 			}
