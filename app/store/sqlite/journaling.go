@@ -40,7 +40,6 @@ type tail struct {
 	roomy    bool  // there is room for the journal
 	messages int   // in the open transaction and the journal
 	adrift   bool  // the transaction was rolled back: they are in the journal alone
-	held     bool  // ticks do not fill; for tests
 
 	writing bool   // the group that runs goes into the journal
 	entry   []byte // its messages

@@ -156,7 +156,7 @@ func (w *writer) turns() {
 
 // tick fills, and lets the upkeep begin.
 func (w *writer) tick() {
-	if (w.inTx || w.tail.messages > 0) && !w.tail.held {
+	if w.inTx || w.tail.messages > 0 {
 		w.run(nil)
 	}
 	w.acks.due()
