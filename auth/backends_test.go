@@ -13,7 +13,16 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-func TestAFileOfBackendsIsReadWhole(t *testing.T) {
+func TestBackends(t *testing.T) {
+	t.Run("are read whole", backendsAreRead)
+	t.Run("in a bad file are refused without their secrets", backendsAreRefused)
+}
+
+func TestSignWithAll(t *testing.T) {
+	t.Run("makes a signature that each secret accepts", signedWithAll)
+}
+
+func backendsAreRead(t *testing.T) {
 	a, b := authtest.NewWebhookSecret(), authtest.NewWebhookSecret()
 	private, _ := authtest.NewWebhookKeyPair()
 	got, err := ParseBackends([]byte("\ufeff" + `{"backends":[
@@ -34,7 +43,7 @@ func TestAFileOfBackendsIsReadWhole(t *testing.T) {
 	}
 }
 
-func TestABadFileOfBackendsIsRefusedWithoutItsSecrets(t *testing.T) {
+func backendsAreRefused(t *testing.T) {
 	key := rawSecret('k', 32)
 	_, public := authtest.NewWebhookKeyPair()
 	one := func(members string) string {
@@ -83,7 +92,7 @@ func TestABadFileOfBackendsIsRefusedWithoutItsSecrets(t *testing.T) {
 	}
 }
 
-func TestAWebhookSignedWithAllSecretsIsAcceptedByEach(t *testing.T) {
+func signedWithAll(t *testing.T) {
 	now := time.Now()
 	body := []byte(`{"type":"event.acked"}`)
 	private, public := authtest.NewWebhookKeyPair()

@@ -1,11 +1,11 @@
 package auth
 
 import (
+	"bytes"
 	"cmp"
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -78,8 +78,15 @@ func newClaimRules(c TokenConfig, i Issuer) (claimRules, error) {
 	return r, nil
 }
 
-// claimSet is a token's claims by their names.
-type claimSet map[string]jsontext.Value
+// claimSet is a token's claims in the order in which they stand there. A token has a
+// few claims, so that a list costs less than a map.
+type claimSet []claim
+
+// claim is one claim as it was signed.
+type claim struct {
+	name  string
+	value jsontext.Value
+}
 
 // parseClaims decodes claims. Names are case-sensitive and may not repeat, at any depth.
 // Null means absent.
@@ -88,8 +95,55 @@ func parseClaims(b []byte) (claimSet, error) {
 	if err := json.Unmarshal(b, &m); err != nil || m == nil {
 		return nil, tokenError(TokenMalformed, "the token's claims are not a JSON object in UTF-8 with each name once")
 	}
-	maps.DeleteFunc(m, func(_ string, v jsontext.Value) bool { return v.Kind() == 'n' })
 	return m, nil
+}
+
+// UnmarshalJSONFrom implements json.UnmarshalerFrom. The decoder refuses text that is not
+// UTF-8 and names that repeat.
+func (m *claimSet) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	if kind := d.PeekKind(); kind != '{' {
+		if _, err := d.ReadValue(); err != nil {
+			return err
+		}
+		return errNoObject
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	*m = make(claimSet, 0, usualClaims)
+	for d.PeekKind() != '}' {
+		name, err := d.ReadToken()
+		if err != nil {
+			return err
+		}
+		c := claim{name: name.String()}
+		value, err := d.ReadValue()
+		if err != nil {
+			return err
+		}
+		if value.Kind() == 'n' {
+			continue
+		}
+		c.value = value.Clone()
+		*m = append(*m, c)
+	}
+	_, err := d.ReadToken()
+	return err
+}
+
+// usualClaims is how many claims most tokens have at most.
+const usualClaims = 8
+
+var errNoObject = errors.New("not a JSON object")
+
+// get returns a claim's value; nil where the token does not have it.
+func (m claimSet) get(name string) jsontext.Value {
+	for i := range m {
+		if m[i].name == name {
+			return m[i].value
+		}
+	}
+	return nil
 }
 
 // claimCheck is one check of a token's claims.
@@ -121,7 +175,7 @@ func (r *claimRules) read(b []byte) (Claims, error) {
 			return Claims{}, err
 		}
 	}
-	c.Rights = stdjson.RawMessage(m[r.rights])
+	c.Rights = stdjson.RawMessage(m.get(r.rights))
 	return c, nil
 }
 
@@ -203,7 +257,7 @@ func (r *claimRules) checkIssuer(m claimSet, c *Claims) (err error) {
 }
 
 func (r *claimRules) checkAudience(m claimSet, c *Claims) error {
-	if v, ok := m["aud"]; ok {
+	if v := m.get("aud"); v != nil {
 		var one string
 		if json.Unmarshal(v, &one) == nil {
 			c.Audiences = []string{one}
@@ -220,8 +274,8 @@ func (r *claimRules) checkAudience(m claimSet, c *Claims) error {
 // timeClaim reads a NumericDate: seconds since 1970 as a JSON number, whole or not. A
 // time outside 1970–9999 becomes the nearer end.
 func timeClaim(m claimSet, name string) (at time.Time, ok bool, err error) {
-	v, ok := m[name]
-	if !ok {
+	v := m.get(name)
+	if v == nil {
 		return time.Time{}, false, nil
 	}
 	if v.Kind() != '0' {
@@ -254,12 +308,17 @@ func otherUnit(f float64) string {
 
 // stringClaim reads a string; empty where the claim is absent.
 func stringClaim(m claimSet, name string) (string, error) {
-	v, ok := m[name]
-	if !ok {
+	v := m.get(name)
+	switch {
+	case v == nil:
 		return "", nil
+	case v.Kind() != '"':
+		return "", tokenError(TokenBadClaims, "the token's %s is not a string", name)
+	case bytes.IndexByte(v, '\\') < 0: // nothing in it is escaped, and parseClaims has found it to be UTF-8
+		return string(v[1 : len(v)-1]), nil
 	}
 	var s string
-	if v.Kind() != '"' || json.Unmarshal(v, &s) != nil {
+	if json.Unmarshal(v, &s) != nil {
 		return "", tokenError(TokenBadClaims, "the token's %s is not a string", name)
 	}
 	return s, nil

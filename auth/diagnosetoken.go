@@ -25,7 +25,7 @@ const (
 // terminal who has the token: details repeat some of its claims, but never the token or
 // a secret. claims are the token's as far as they can be read, verified or not.
 func (t *Tokens) Diagnose(ctx context.Context, token string) (steps []Step, claims Claims) {
-	p, err := parseToken(token)
+	p, err := t.headers.parseToken(token)
 	if err != nil {
 		return []Step{{StepForm, false, err.Error()}}, claims
 	}
@@ -110,7 +110,7 @@ func (j *judge) diagnoseClaims(p *parsedToken) (steps []Step, c Claims) {
 		err := one.check(&j.claims, m, &c)
 		steps = append(steps, step(one.name, err, j.claims.found(one.name, m, &c)))
 	}
-	c.Rights = []byte(m[j.claims.rights])
+	c.Rights = []byte(m.get(j.claims.rights))
 	return steps, c
 }
 

@@ -1,10 +1,8 @@
 package auth
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -19,7 +17,22 @@ import (
 	"github.com/MicahParks/jwkset"
 	"github.com/golang-jwt/jwt/v5"
 	"go.uber.org/goleak"
+
+	"hookbridge/app/expect"
 )
+
+func TestKeySet(t *testing.T) {
+	t.Run("does not hold up the start where its server hangs or is down", keySetAtStart)
+	t.Run("makes the first token wait for the first read", keySetFirstRead)
+	t.Run("is read soon after an outage", keySetAfterOutage)
+	t.Run("is read again when a token names a new key", keySetRotates)
+	t.Run("keeps its keys when a read fails", keySetReadFails)
+	t.Run("is read once for all who wait, also where the first has hung up", keySetSharedRead)
+	t.Run("is read once for a flood of unknown kids, which holds up nobody", keySetFlood)
+	t.Run("is read again from time to time", keySetRefresh)
+	t.Run("ends its reader with the context", keySetReaderEnds)
+	t.Run("is read again after a panic", keySetPanics)
+}
 
 // keyServer is a JWKS endpoint whose answer can be changed and held back. Its
 // key sets are written by another library than the one under test.
@@ -80,123 +93,11 @@ func edToken(t testing.TB, kid string) string {
 	return raw(t, `{"alg":"EdDSA","kid":"`+kid+`"}`, goodClaims, jwt.SigningMethodEdDSA, testKeys().ed)
 }
 
-// until polls a condition, five seconds at most.
-func until(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(5 * time.Second)
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer deadline.Stop()
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("not within 5 s: %s", what)
-		}
-	}
-}
-
 func jwksTokens(t testing.TB, url string, interval time.Duration) *Tokens {
 	return mustTokens(t, TokenConfig{JWKSURL: url, UnknownKIDInterval: interval})
 }
 
-func TestAKeySetVerifiesByKidAndAlgorithm(t *testing.T) {
-	k := testKeys()
-	s := newKeyServer(t, replies(200, keySetJSON(t, map[string]any{
-		"r": &k.rsa.PublicKey, "e": &k.ec.PublicKey, "d": k.ed.Public().(ed25519.PublicKey), "small": &k.smallRSA.PublicKey, "p384": &k.ec384.PublicKey,
-	})))
-	tokens := jwksTokens(t, s.URL, time.Hour)
-	for name, c := range map[string]struct{ token, want string }{
-		"RS256":              {raw(t, `{"alg":"RS256","kid":"r"}`, goodClaims, jwt.SigningMethodRS256, k.rsa), ""},
-		"ES256":              {raw(t, `{"alg":"ES256","kid":"e"}`, goodClaims, jwt.SigningMethodES256, k.ec), ""},
-		"EdDSA":              {edToken(t, "d"), ""},
-		"another key's kid":  {raw(t, `{"alg":"RS256","kid":"e"}`, goodClaims, jwt.SigningMethodRS256, k.rsa), TokenUnknownKey},
-		"another's key":      {raw(t, `{"alg":"RS256","kid":"r"}`, goodClaims, jwt.SigningMethodRS256, k.otherRSA), TokenBadSignature},
-		"no kid":             {raw(t, `{"alg":"RS256"}`, goodClaims, jwt.SigningMethodRS256, k.rsa), TokenUnknownKey},
-		"a huge kid":         {edToken(t, strings.Repeat("k", 300)), TokenUnknownKey},
-		"HS256 with the n":   {raw(t, `{"alg":"HS256","kid":"r"}`, goodClaims, jwt.SigningMethodHS256, k.rsa.N.Bytes()), TokenAlgorithm},
-		"PS256":              {raw(t, `{"alg":"PS256","kid":"r"}`, goodClaims, jwt.SigningMethodPS256, k.rsa), ""},
-		"RSA of 1024 bits":   {raw(t, `{"alg":"RS256","kid":"small"}`, goodClaims, jwt.SigningMethodRS256, k.smallRSA), TokenUnknownKey},
-		"P-384 under ES256":  {raw(t, `{"alg":"ES256","kid":"p384"}`, goodClaims, jwt.SigningMethodES256, k.ec), TokenUnknownKey},
-		"a kid nobody knows": {edToken(t, "nobody"), TokenUnknownKey},
-	} {
-		_, err := tokens.Verify(t.Context(), c.token)
-		t.Run(name, func(t *testing.T) { wantReason(t, err, c.want) })
-	}
-}
-
-func TestKeysOfNoUseAreLeftOutAndTheRestStands(t *testing.T) {
-	var log bytes.Buffer
-	n := base64.RawURLEncoding.EncodeToString(testKeys().rsa.N.Bytes())
-	const x = `"crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"`
-	keys, err := parseKeySet([]byte(`{"keys":[
-		{"kty":"OKP","kid":"good",`+x+`},
-		{"kty":"OKP","kid":"padded","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo=","alg":"EdDSA","use":"sig","key_ops":["verify"]},
-		{"kty":"OKP","kid":"new-name","alg":"Ed25519",`+x+`},
-		{"kty":"OKP","kid":"certified","d":"?","x5u":"?","x5c":["?"],"x5t":"NjVBRjY5MDlCMUIwNzU4RTA2QzZFMDQ4QzQ2MDAyQjVDNjk1RTM2Qg",`+x+`},
-		{"kty":"OKP","kid":"good",`+x+`},
-		{"kty":"OKP",`+x+`},
-		{"kty":"OKP","kid":"enc","use":"enc",`+x+`},
-		{"kty":"OKP","kid":"ops","key_ops":["sign"],`+x+`},
-		{"kty":"OKP","kid":"alg","alg":"ES256",`+x+`},
-		{"kty":"OKP","kid":"x25519","crv":"X25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
-		{"kty":"OKP","kid":"short","crv":"Ed25519","x":"11qY"},
-		{"kty":"oct","kid":"oct","k":"c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXM"},
-		{"kty":"EC","kid":"off","crv":"P-256","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA","y":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE"},
-		{"kty":"EC","kid":"short","crv":"P-256","x":"AA","y":"AA"},
-		{"kty":"RSA","kid":"e","n":"AQAB","e":"AQAAAAAAAAE"},
-		{"kty":"RSA","kid":"n","n":"AQAB","e":"AQAB"},
-		{"kty":"RSA","kid":"wide-e","n":"`+n+`","e":"AQAAAAAAAAEAAQ"},
-		{"kty":"`+strings.Repeat("new", 1000)+`","kid":"new"},
-		{"kty":7},
-		"hello"
-	]}`), slog.New(slog.NewTextHandler(&log, nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, kid := range []string{"good", "padded", "new-name", "certified"} {
-		for _, alg := range []string{algEdDSA, algEd25519} { // two names of one
-			if keys[keyID{kid, alg}] == nil {
-				t.Errorf("%s is missing for %s", kid, alg)
-			}
-		}
-	}
-	if len(keys) != 8 {
-		t.Errorf("%d keys were taken", len(keys))
-	}
-	if n := strings.Count(log.String(), "left out"); n != 16 {
-		t.Errorf("%d were said to be left out:\n%s", n, log.String())
-	}
-	if strings.Contains(log.String(), "c2VjcmV0") {
-		t.Error("a symmetric key is in the log")
-	}
-	if log.Len() > 16*500 {
-		t.Errorf("the log has %d bytes", log.Len())
-	}
-}
-
-// FuzzKeySet looks for a set that the parser panics on, which would end the
-// program, and for keys that break the rules for them.
-func FuzzKeySet(f *testing.F) {
-	k := testKeys()
-	for _, key := range []any{&k.rsa.PublicKey, &k.ec.PublicKey, &k.ec384.PublicKey, k.ed.Public().(ed25519.PublicKey)} {
-		f.Add([]byte(keySetJSON(f, map[string]any{"k": key})))
-	}
-	f.Add([]byte(`{"keys":[{"kty":"oct","kid":"k","k":"AA"},{"kty":"OKP","kid":"k","crv":"X25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		keys, err := parseKeySet(b, slog.New(slog.DiscardHandler))
-		if err != nil && keys != nil {
-			t.Fatal("keys beside an error")
-		}
-		for id, key := range keys {
-			if kind, err := kindOf(key); err != nil || kind != algorithms[id.alg].kind || id.kid == "" {
-				t.Fatalf("%v goes with %q: %v", id, kind, err)
-			}
-		}
-	})
-}
-
-func TestStartDoesNotWaitForAKeyServerThatHangsOrIsDown(t *testing.T) {
+func keySetAtStart(t *testing.T) {
 	hang := make(chan struct{})
 	s := newKeyServer(t, func(_ http.ResponseWriter, r *http.Request) {
 		select {
@@ -212,7 +113,7 @@ func TestStartDoesNotWaitForAKeyServerThatHangsOrIsDown(t *testing.T) {
 	wantReason(t, err, TokenKeysUnavailable)
 }
 
-func TestTheFirstTokenWaitsForTheFirstRead(t *testing.T) {
+func keySetFirstRead(t *testing.T) {
 	release := make(chan struct{})
 	body := keySetJSON(t, map[string]any{"d": testKeys().ed.Public().(ed25519.PublicKey)})
 	s := newKeyServer(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -225,12 +126,12 @@ func TestTheFirstTokenWaitsForTheFirstRead(t *testing.T) {
 		_, err := tokens.Verify(t.Context(), edToken(t, "d"))
 		got <- err
 	}()
-	until(t, "the read began", func() bool { return s.reads.Load() == 1 })
+	expect.Eventually(t, "the read began", func() bool { return s.reads.Load() == 1 })
 	close(release)
 	wantReason(t, <-got, "")
 }
 
-func TestAnOutageAtTheStartEndsSoonAfterTheServerIsBack(t *testing.T) {
+func keySetAfterOutage(t *testing.T) {
 	good := keySetJSON(t, map[string]any{"d": testKeys().ed.Public().(ed25519.PublicKey)})
 	for name, outage := range map[string]http.HandlerFunc{
 		"status 503":     replies(503, ""),
@@ -244,7 +145,7 @@ func TestAnOutageAtTheStartEndsSoonAfterTheServerIsBack(t *testing.T) {
 			_, err := tokens.Verify(t.Context(), edToken(t, "d"))
 			wantReason(t, err, TokenKeysUnavailable)
 			s.set(replies(200, good))
-			until(t, "tokens are good again", func() bool {
+			expect.Eventually(t, "tokens are good again", func() bool {
 				_, err := tokens.Verify(t.Context(), edToken(t, "d"))
 				return err == nil
 			})
@@ -252,7 +153,7 @@ func TestAnOutageAtTheStartEndsSoonAfterTheServerIsBack(t *testing.T) {
 	}
 }
 
-func TestARotatedKeyIsReadWhenATokenNamesIt(t *testing.T) {
+func keySetRotates(t *testing.T) {
 	public := testKeys().ed.Public().(ed25519.PublicKey)
 	s := newKeyServer(t, replies(200, keySetJSON(t, map[string]any{"old": public})))
 	tokens := jwksTokens(t, s.URL, time.Nanosecond)
@@ -270,8 +171,8 @@ func TestARotatedKeyIsReadWhenATokenNamesIt(t *testing.T) {
 	wantReason(t, err, TokenUnknownKey)
 }
 
-func TestKeysSurviveAReadThatFails(t *testing.T) {
-	var log syncBuffer
+func keySetReadFails(t *testing.T) {
+	var log expect.Output
 	s := newKeyServer(t, replies(200, keySetJSON(t, map[string]any{"d": testKeys().ed.Public().(ed25519.PublicKey)})))
 	tokens := mustTokens(t, TokenConfig{JWKSURL: strings.Replace(s.URL, "http://", "http://user:hunter2@", 1) + "/jwks?key=hunter2",
 		UnknownKIDInterval: time.Nanosecond, Logger: slog.New(slog.NewTextHandler(&log, nil))})
@@ -301,7 +202,7 @@ func endInterval(t *Tokens) {
 	set.began = set.began.Add(-set.interval)
 }
 
-func TestACrowdWithARotatedKeyIsServedByTheReadOfOneThatHungUp(t *testing.T) {
+func keySetSharedRead(t *testing.T) {
 	public := testKeys().ed.Public().(ed25519.PublicKey)
 	s := newKeyServer(t, replies(200, keySetJSON(t, map[string]any{"old": public})))
 	tokens := jwksTokens(t, s.URL, time.Hour)
@@ -329,7 +230,7 @@ func TestACrowdWithARotatedKeyIsServedByTheReadOfOneThatHungUp(t *testing.T) {
 			}
 		})
 	}
-	until(t, "the read began", func() bool { return s.reads.Load() == 2 })
+	expect.Eventually(t, "the read began", func() bool { return s.reads.Load() == 2 })
 	close(release)
 	wg.Wait()
 	if good.Load() != 20 || s.reads.Load() != 2 {
@@ -337,7 +238,7 @@ func TestACrowdWithARotatedKeyIsServedByTheReadOfOneThatHungUp(t *testing.T) {
 	}
 }
 
-func TestAFloodOfUnknownKidsMakesOneReadAndStarvesNobody(t *testing.T) {
+func keySetFlood(t *testing.T) {
 	hold := make(chan struct{})
 	body := keySetJSON(t, map[string]any{"d": testKeys().ed.Public().(ed25519.PublicKey)})
 	s := newKeyServer(t, replies(200, body))
@@ -364,7 +265,7 @@ func TestAFloodOfUnknownKidsMakesOneReadAndStarvesNobody(t *testing.T) {
 			}
 		})
 	}
-	until(t, "the read began", func() bool { return s.reads.Load() == 2 })
+	expect.Eventually(t, "the read began", func() bool { return s.reads.Load() == 2 })
 	for range 100 { // which would wait for hold, if they waited
 		if _, err := tokens.Verify(t.Context(), good); err != nil {
 			t.Fatal(err)
@@ -377,7 +278,7 @@ func TestAFloodOfUnknownKidsMakesOneReadAndStarvesNobody(t *testing.T) {
 	}
 }
 
-func TestTheKeySetIsReadAgainFromTimeToTime(t *testing.T) {
+func keySetRefresh(t *testing.T) {
 	public := testKeys().ed.Public().(ed25519.PublicKey)
 	s := newKeyServer(t, replies(200, keySetJSON(t, map[string]any{"old": public})))
 	set := &keySet{url: s.URL, client: s.Client(), log: slog.New(slog.DiscardHandler), interval: time.Hour,
@@ -387,13 +288,13 @@ func TestTheKeySetIsReadAgainFromTimeToTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.set(replies(200, `{"keys":[]}`))
-	until(t, "the withdrawn key is refused", func() bool {
+	expect.Eventually(t, "the withdrawn key is refused", func() bool {
 		_, err := set.key(t.Context(), algEdDSA, "old")
 		return err != nil
 	})
 }
 
-func TestTheReaderEndsWithItsContext(t *testing.T) {
+func keySetReaderEnds(t *testing.T) {
 	k := testKeys()
 	s := newKeyServer(t, replies(200, keySetJSON(t, map[string]any{"d": k.ed.Public().(ed25519.PublicKey)})))
 	before := goleak.IgnoreCurrent()
@@ -406,28 +307,11 @@ func TestTheReaderEndsWithItsContext(t *testing.T) {
 	wantReason(t, err, "")
 	cancel()
 	s.CloseClientConnections()
-	until(t, "the reader ends", func() bool { return goleak.Find(before) == nil })
+	expect.Eventually(t, "the reader ends", func() bool { return goleak.Find(before) == nil })
 	_, err = tokens.Verify(t.Context(), edToken(t, "d")) // what is known stays known
 	wantReason(t, err, "")
 	_, err = tokens.Verify(t.Context(), edToken(t, "new"))
 	wantReason(t, err, TokenKeysUnavailable)
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 // explosive is a transport that panics a few times, then works.
@@ -440,7 +324,7 @@ func (e *explosive) RoundTrip(r *http.Request) (*http.Response, error) {
 	return http.DefaultTransport.RoundTrip(r)
 }
 
-func TestAKeySetIsReadAgainAfterAPanic(t *testing.T) {
+func keySetPanics(t *testing.T) {
 	s := newKeyServer(t, replies(200, keySetJSON(t, map[string]any{"d": testKeys().ed.Public().(ed25519.PublicKey)})))
 	transport := &explosive{}
 	transport.left.Store(3)

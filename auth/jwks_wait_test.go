@@ -13,6 +13,13 @@ import (
 	"time"
 )
 
+func TestKeyWait(t *testing.T) {
+	t.Run("makes a token with a key that was just published good", keyWaitForNew)
+	t.Run("asks the key server once in three seconds at most", keyWaitOfStrangers)
+	t.Run("ends where the key server is slow", keyWaitEnds)
+	t.Run("does not begin once the reader has ended", keyWaitIsOver)
+}
+
 // memoryKeys is a key server without a network, for synthetic time.
 type memoryKeys struct {
 	mu    sync.Mutex
@@ -59,7 +66,7 @@ func inMemory(t *testing.T, test func(t *testing.T, m *memoryKeys, verify func(k
 	})
 }
 
-func TestATokenWaitsForAKeyThatWasPublishedJustNow(t *testing.T) {
+func keyWaitForNew(t *testing.T) {
 	for name, before := range map[string][]string{
 		"right after a read for itself":        {"new"},
 		"right after a read for a stranger's":  {"stranger"},
@@ -88,7 +95,7 @@ func TestATokenWaitsForAKeyThatWasPublishedJustNow(t *testing.T) {
 	}
 }
 
-func TestStrangersMakeTheKeyServerAnswerOnceInThreeSecondsAtMost(t *testing.T) {
+func keyWaitOfStrangers(t *testing.T) {
 	inMemory(t, func(t *testing.T, m *memoryKeys, verify func(string) (time.Duration, error)) {
 		began := time.Now()
 		var wg sync.WaitGroup
@@ -125,9 +132,9 @@ func TestStrangersMakeTheKeyServerAnswerOnceInThreeSecondsAtMost(t *testing.T) {
 	})
 }
 
-// A key server that is slow or away: the token is not called bad, for nobody
-// knows, and its wait has an end.
-func TestAWaitForKeysEndsWhereTheKeyServerIsSlow(t *testing.T) {
+// Where the key server is slow or down, a token is not called bad, because that is not
+// known, and its wait ends.
+func keyWaitEnds(t *testing.T) {
 	inMemory(t, func(t *testing.T, m *memoryKeys, verify func(string) (time.Duration, error)) {
 		_, err := verify("old")
 		wantReason(t, err, "")
@@ -142,7 +149,7 @@ func TestAWaitForKeysEndsWhereTheKeyServerIsSlow(t *testing.T) {
 	})
 }
 
-func TestNobodyWaitsForAKeyServerWhereNothingWouldCome(t *testing.T) {
+func keyWaitIsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memoryKeys{takes: time.Hour}
 		began := time.Now()

@@ -11,7 +11,18 @@ import (
 	"hookbridge/auth/authtest"
 )
 
-func TestSecretsThatAreRefusedSayWhichAndWhy(t *testing.T) {
+func TestSecret(t *testing.T) {
+	t.Run("that is refused says which and why", secretsAreRefused)
+	t.Run("may be written without padding", secretWithoutPadding)
+	t.Run("that is a private key signs alike in both spellings", secretSpellings)
+	t.Run("that is new is random and usable", secretIsRandom)
+}
+
+func TestSignWebhook(t *testing.T) {
+	t.Run("refuses what nobody could verify", signWebhookRefuses)
+}
+
+func secretsAreRefused(t *testing.T) {
 	private, public := authtest.NewWebhookKeyPair()
 	std := base64.StdEncoding.EncodeToString
 	for name, c := range map[string]struct {
@@ -48,7 +59,7 @@ func TestSecretsThatAreRefusedSayWhichAndWhy(t *testing.T) {
 	}
 }
 
-func TestPaddingMayBeLeftOutOfASecret(t *testing.T) {
+func secretWithoutPadding(t *testing.T) {
 	key := bytes.Repeat([]byte{7}, 32)
 	with := "whsec_" + base64.StdEncoding.EncodeToString(key)
 	without := "whsec_" + base64.RawStdEncoding.EncodeToString(key)
@@ -58,7 +69,7 @@ func TestPaddingMayBeLeftOutOfASecret(t *testing.T) {
 	}
 }
 
-func TestBothSpellingsOfAPrivateKeySignAlike(t *testing.T) {
+func secretSpellings(t *testing.T) {
 	private, err := parsePrivate(vectorPrivate)
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +85,7 @@ func TestBothSpellingsOfAPrivateKeySignAlike(t *testing.T) {
 	}
 }
 
-func TestWhatSignWebhookRefuses(t *testing.T) {
+func signWebhookRefuses(t *testing.T) {
 	_, public := authtest.NewWebhookKeyPair()
 	for name, c := range map[string]struct{ secret, id string }{
 		"no id": {vectorSecret, ""}, "a bad id": {vectorSecret, "a b"}, "no secret": {"", "m"},
@@ -89,7 +100,7 @@ func TestWhatSignWebhookRefuses(t *testing.T) {
 	}
 }
 
-func TestNewKeysAreRandomAndUsable(t *testing.T) {
+func secretIsRandom(t *testing.T) {
 	seen := map[string]bool{}
 	for range 50 {
 		s := authtest.NewWebhookSecret()

@@ -12,6 +12,12 @@ import (
 	"hookbridge/auth/authtest"
 )
 
+func TestSenders(t *testing.T) {
+	t.Run("are read whole", sendersAreRead)
+	t.Run("in a bad file are refused in one line without their keys", sendersAreRefused)
+	t.Run("are named by the key that signed", sendersByKey)
+}
+
 // rawSecret is a secret's text with some byte all over.
 func rawSecret(b byte, n int) string {
 	return prefixSecret + base64.StdEncoding.EncodeToString([]byte(strings.Repeat(string(rune(b)), n)))
@@ -26,7 +32,7 @@ func mustSenders(t *testing.T, file string) []Sender {
 	return s
 }
 
-func TestAFileOfSendersIsReadWhole(t *testing.T) {
+func sendersAreRead(t *testing.T) {
 	a, b, c := authtest.NewWebhookSecret(), authtest.NewWebhookSecret(), authtest.NewWebhookSecret()
 	_, public := authtest.NewWebhookKeyPair()
 	got := mustSenders(t, `{"senders":[
@@ -51,7 +57,7 @@ func TestAFileOfSendersIsReadWhole(t *testing.T) {
 	}
 }
 
-func TestABadFileOfSendersIsRefusedInOneLineWithoutItsKeys(t *testing.T) {
+func sendersAreRefused(t *testing.T) {
 	key := authtest.NewWebhookSecret()
 	private, _ := authtest.NewWebhookKeyPair()
 	with := func(rest string) string { return `{"senders":[{"name":"a","secrets":["` + key + `"]` + rest + `}]}` }
@@ -137,7 +143,7 @@ func TestABadFileOfSendersIsRefusedInOneLineWithoutItsKeys(t *testing.T) {
 	}
 }
 
-func TestTheKeyThatSignedNamesTheSender(t *testing.T) {
+func sendersByKey(t *testing.T) {
 	older, newer, lab := authtest.NewWebhookSecret(), authtest.NewWebhookSecret(), authtest.NewWebhookSecret()
 	private, public := authtest.NewWebhookKeyPair()
 	w, names, err := NewSenderWebhooks(mustSenders(t, `{"senders":[{"name":"clinic","secrets":["`+newer+`","`+older+`"]},

@@ -11,7 +11,16 @@ import (
 	"time"
 )
 
-func TestATicketWorksOnceWithinItsTime(t *testing.T) {
+func TestTicket(t *testing.T) {
+	t.Run("works once within its time", ticketWorksOnce)
+	t.Run("lapses with its time or its token", ticketLapses)
+	t.Run("is one of a bounded number", ticketsAreBounded)
+	t.Run("is one of a number bounded by the bytes of their claims too", ticketsAreBoundedInBytes)
+	t.Run("is redeemed by one of many who try", ticketForOne)
+	t.Run("is there for others, however many one user asks for", ticketsOfOneUser)
+}
+
+func ticketWorksOnce(t *testing.T) {
 	now := time.Unix(1000, 0)
 	tickets := NewTickets(30*time.Second, 10, func() time.Time { return now })
 	c := Claims{User: "u", ID: "j", Expires: now.Add(time.Hour), Rights: []byte(`{"a":1}`)}
@@ -36,7 +45,7 @@ func TestATicketWorksOnceWithinItsTime(t *testing.T) {
 	}
 }
 
-func TestATicketLapsesWithItsTimeOrItsToken(t *testing.T) {
+func ticketLapses(t *testing.T) {
 	now := time.Unix(1000, 0)
 	tickets := NewTickets(30*time.Second, 10, func() time.Time { return now })
 	long, _, err1 := tickets.Issue(t.Context(), Claims{User: "u", Expires: now.Add(time.Hour)})
@@ -54,7 +63,7 @@ func TestATicketLapsesWithItsTimeOrItsToken(t *testing.T) {
 	}
 }
 
-func TestTicketsAreBounded(t *testing.T) {
+func ticketsAreBounded(t *testing.T) {
 	now := time.Unix(1000, 0)
 	tickets := NewTickets(30*time.Second, 3, func() time.Time { return now })
 	var last string
@@ -85,7 +94,7 @@ func TestTicketsAreBounded(t *testing.T) {
 	}
 }
 
-func TestOneOfManyGetsATicket(t *testing.T) {
+func ticketForOne(t *testing.T) {
 	tickets := NewTickets(time.Minute, 1000, nil)
 	for range 100 {
 		ticket, _, err := tickets.Issue(t.Context(), Claims{User: "u"})
@@ -108,7 +117,7 @@ func TestOneOfManyGetsATicket(t *testing.T) {
 	}
 }
 
-func TestTicketsAreBoundedByWhatTheirClaimsTakeToo(t *testing.T) {
+func ticketsAreBoundedInBytes(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	tickets := NewTickets(30*time.Second, 1_000_000, func() time.Time { return now })
 	large := Claims{User: "u", Rights: bytes.Repeat([]byte("r"), 12<<10)}
@@ -135,7 +144,7 @@ func TestTicketsAreBoundedByWhatTheirClaimsTakeToo(t *testing.T) {
 	}
 }
 
-func TestNoUserTakesTheTicketsOfTheOthers(t *testing.T) {
+func ticketsOfOneUser(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	tickets := NewTickets(30*time.Second, 100_000, func() time.Time { return now })
 	for _, claims := range []Claims{{User: "small"}, {User: "large", Rights: bytes.Repeat([]byte("r"), 5<<10)}} {

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -109,6 +110,7 @@ type judge struct {
 type Tokens struct {
 	plain    *judge            // for tokens of no issuer of byIssuer; nil: they are refused
 	byIssuer map[string]*judge // by iss
+	headers  headers
 }
 
 // NewTokens reads the configuration. Where keys are published, it starts reading
@@ -216,7 +218,7 @@ type parsedToken struct {
 }
 
 // parseToken takes a token apart. Any error is a *TokenError.
-func parseToken(token string) (p parsedToken, err error) {
+func (h *headers) parseToken(token string) (p parsedToken, err error) {
 	if token == "" {
 		return p, tokenError(TokenMalformed, "the token is empty")
 	}
@@ -228,7 +230,7 @@ func parseToken(token string) (p parsedToken, err error) {
 	if !ok1 || !ok2 || strings.Contains(sig, ".") {
 		return p, tokenError(TokenMalformed, "the token is not three parts with full stops between")
 	}
-	if p.header, err = parseTokenHeader(head); err != nil {
+	if p.header, err = h.parse(head); err != nil {
 		return p, err
 	}
 	p.signed, p.claims = token[:len(head)+1+len(claims)], claims
@@ -257,7 +259,7 @@ func (p *parsedToken) payload() ([]byte, error) {
 // server only where the token names a key that is not known yet, 4.5 seconds at
 // most. Any error is a *TokenError.
 func (t *Tokens) Verify(ctx context.Context, token string) (Claims, error) {
-	p, err := parseToken(token)
+	p, err := t.headers.parseToken(token)
 	if err != nil {
 		return Claims{}, err
 	}
@@ -303,6 +305,29 @@ const fingerprintBytes = 12
 func fingerprint(signed string) string {
 	sum := sha256.Sum256([]byte(signed))
 	return hex.EncodeToString(sum[:fingerprintBytes])
+}
+
+// headers remembers the header that was parsed last: the tokens of one issuer all have
+// the same one.
+type headers struct {
+	last atomic.Pointer[parsedHeader]
+}
+
+// parsedHeader is a header that was parsed without an error.
+type parsedHeader struct {
+	part   string // as it stands in the token
+	header tokenHeader
+}
+
+func (h *headers) parse(part string) (tokenHeader, error) {
+	if last := h.last.Load(); last != nil && last.part == part {
+		return last.header, nil
+	}
+	header, err := parseTokenHeader(part)
+	if err == nil {
+		h.last.Store(&parsedHeader{strings.Clone(part), header})
+	}
+	return header, err
 }
 
 func parseTokenHeader(part string) (tokenHeader, error) {

@@ -18,6 +18,14 @@ import (
 	"hookbridge/auth/authtest"
 )
 
+func TestWebhook(t *testing.T) {
+	t.Run("is signed and verified as in the standard's vectors", webhookVectors)
+	t.Run("that is refused says why", webhookRefusals)
+	t.Run("may be signed with any key of the list", webhookKeys)
+	t.Run("is verified by many callers at once", webhookConcurrently)
+	t.Run("is signed and verified as by the official library", webhookOfficial)
+}
+
 // The vectors that the official libraries' tests carry.
 const (
 	vectorSecret  = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -41,7 +49,7 @@ func mustWebhooks(t testing.TB, secrets ...string) *Webhooks {
 	return w
 }
 
-func TestTheStandardsVectorsAreSignedAndVerified(t *testing.T) {
+func webhookVectors(t *testing.T) {
 	private, err := parsePrivate(vectorPrivate)
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +76,7 @@ func TestTheStandardsVectorsAreSignedAndVerified(t *testing.T) {
 	}
 }
 
-func TestWhatVerifyRefusesAndWhy(t *testing.T) {
+func webhookRefusals(t *testing.T) {
 	other := mustSign(t, authtest.NewWebhookSecret(), vectorID, vectorTime, vectorBody).Signature
 	ten := strings.TrimSpace(strings.Repeat(other+" ", 10))
 	for name, c := range map[string]struct {
@@ -145,7 +153,7 @@ func TestWhatVerifyRefusesAndWhy(t *testing.T) {
 	}
 }
 
-func TestAnyKeyOfTheListMayHaveSigned(t *testing.T) {
+func webhookKeys(t *testing.T) {
 	private, public := authtest.NewWebhookKeyPair()
 	old, current := authtest.NewWebhookSecret(), authtest.NewWebhookSecret()
 	w := mustWebhooks(t, current, public, old)
@@ -165,7 +173,7 @@ func TestAnyKeyOfTheListMayHaveSigned(t *testing.T) {
 	}
 }
 
-func TestVerifyIsSafeForConcurrentUse(t *testing.T) {
+func webhookConcurrently(t *testing.T) {
 	secrets := []string{authtest.NewWebhookSecret(), authtest.NewWebhookSecret()}
 	w := mustWebhooks(t, secrets...)
 	now := time.Now()
@@ -192,7 +200,7 @@ func TestVerifyIsSafeForConcurrentUse(t *testing.T) {
 }
 
 // The official library signs and verifies by the real clock only.
-func TestAgreesWithTheOfficialLibrary(t *testing.T) {
+func webhookOfficial(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 500 {
 		secret := authtest.NewWebhookSecret()

@@ -8,11 +8,19 @@ import (
 	"testing/iotest"
 )
 
+func TestBody(t *testing.T) {
+	t.Run("is read as it comes", bodyIsRead)
+	t.Run("that is too long or cut short is refused", bodyIsRefused)
+	t.Run("is not allocated because a header announced it", bodyIsNotAllocated)
+	t.Run("that has been coming for longest makes room", bodyMakesRoom)
+	t.Run("of the largest size fits where there is no other", bodyOfLargestSize)
+}
+
 func readerOf(bs *bodyBudget, limit, length int) *bodyReader {
 	return &bodyReader{budget: bs, limit: limit, length: length}
 }
 
-func TestABodyIsReadAsItComes(t *testing.T) {
+func bodyIsRead(t *testing.T) {
 	for _, n := range []int{0, 1, 100, firstBodyBytes - 1, firstBodyBytes, firstBodyBytes + 1, 60_000, 1 << 20} {
 		sent := bytes.Repeat([]byte("a"), n)
 		for name, stream := range map[string]io.Reader{
@@ -33,7 +41,7 @@ func TestABodyIsReadAsItComes(t *testing.T) {
 	}
 }
 
-func TestABodyThatIsNotWhatItShouldBeIsRefused(t *testing.T) {
+func bodyIsRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		sent, limit, length int
 		want                error
@@ -71,7 +79,7 @@ func (s *stuck) Read(b []byte) (int, error) {
 }
 
 // A length that is announced costs nothing: memory follows what arrives.
-func TestNothingIsAllocatedBecauseAHeaderAnnouncedIt(t *testing.T) {
+func bodyIsNotAllocated(t *testing.T) {
 	bs := newBodyBudget(8 << 20)
 	s := &stuck{left: 1, sent: make(chan struct{}), until: make(chan struct{})}
 	r := readerOf(bs, 8<<20, 8<<20)
@@ -92,7 +100,7 @@ func TestNothingIsAllocatedBecauseAHeaderAnnouncedIt(t *testing.T) {
 	}
 }
 
-func TestTheBodyThatHasBeenComingForLongestMakesRoom(t *testing.T) {
+func bodyMakesRoom(t *testing.T) {
 	bs := newBodyBudget(1000)
 	bs.max, bs.maxPerAddress = 10_000, 6_000
 	one, two, three := &bodyUse{address: "a"}, &bodyUse{address: "b"}, &bodyUse{address: "c"}
@@ -139,7 +147,7 @@ func (z *zeros) Read(b []byte) (int, error) {
 
 // Whatever the limits are, one largest body fits by itself, in chunks too, which
 // do not tell how much is to come.
-func TestTheLargestBodyFitsWhereThereIsNoOther(t *testing.T) {
+func bodyOfLargestSize(t *testing.T) {
 	const largest = maxUnauthenticatedBodies/2 + 1
 	for _, length := range []int{largest, -1} {
 		z := zeros(largest)

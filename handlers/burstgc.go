@@ -2,6 +2,8 @@ package handlers
 
 import (
 	"runtime"
+	"runtime/debug"
+	"sync"
 	"time"
 )
 
@@ -14,6 +16,9 @@ const (
 	burstPause = 5 * time.Second
 	// burstEvery is the least time between two collections.
 	burstEvery = 20 * time.Second
+	// arrivalPause is how long after a burst of new sessions no more have come when the
+	// memory of their handshakes is given back.
+	arrivalPause = 2 * time.Second
 )
 
 // burstGC collects garbage after a burst of requests. Go collects by itself only when
@@ -35,11 +40,16 @@ func (g *burstGC) shrank(n int) {
 		return
 	}
 	g.peak = n
+	g.plan(burstPause)
+}
+
+// plan plans a collection so long from now, unless one is planned.
+func (g *burstGC) plan(pause time.Duration) {
 	now := time.Now()
 	if now.Before(g.at) {
 		return // the planned one is yet to come
 	}
-	d := max(burstPause, g.at.Add(burstEvery).Sub(now))
+	d := max(pause, g.at.Add(burstEvery).Sub(now))
 	g.at = now.Add(d)
 	after := g.after
 	if after == nil {
@@ -48,8 +58,43 @@ func (g *burstGC) shrank(n int) {
 	after(d, collect)
 }
 
-// collect runs twice because sync.Pool keeps what it holds for one more collection.
+// collect runs two collections, because sync.Pool keeps what it holds for one more, and
+// gives what is free to the system.
 func collect() {
 	runtime.GC()
-	runtime.GC()
+	debug.FreeOSMemory()
+}
+
+// arrivals notices the end of a burst of new sessions. Many come at once when a machine
+// starts or a network is back; then they rest, and what their handshakes took would stay
+// for long. The caller's lock guards it.
+type arrivals struct {
+	mu      sync.Locker // the caller's, which check takes
+	gc      *burstGC
+	n       int       // since the last burst ended
+	last    time.Time // when the latest came
+	planned bool      // check is to run
+	after   func(time.Duration, func())
+}
+
+// came notes a new session.
+func (a *arrivals) came() {
+	a.n++
+	a.last = time.Now()
+	if a.n >= burstConnections && !a.planned {
+		a.planned = true
+		a.after(arrivalPause, a.check)
+	}
+}
+
+// check plans a collection once no session has come for a while.
+func (a *arrivals) check() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if left := arrivalPause - time.Since(a.last); left > 0 {
+		a.after(left, a.check)
+		return
+	}
+	a.n, a.planned = 0, false
+	a.gc.plan(0)
 }

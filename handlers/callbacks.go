@@ -69,7 +69,8 @@ func (s *Server) deadCallbacks(ctx context.Context, c *fiber.Ctx, o bridge.Opera
 	}{out, next})
 }
 
-// redrive makes callbacks due again that were given up.
+// redrive makes callbacks due again that were given up, and replies how many: fewer than
+// were asked for where the outbox has no room for all.
 func (s *Server) redrive(ctx context.Context, c *fiber.Ctx, o bridge.Operator) error {
 	var body struct {
 		IDs []string `json:"ids"`
@@ -81,9 +82,12 @@ func (s *Server) redrive(ctx context.Context, c *fiber.Ctx, o bridge.Operator) e
 	if body.All != nil && !*body.All {
 		return &unaudited{&bridge.RequestError{Detail: "/all must be true"}}
 	}
-	if err := o.Redrive(ctx, named(c, "name"), body.IDs, body.All != nil); err != nil {
+	n, err := o.Redrive(ctx, named(c, "name"), body.IDs, body.All != nil)
+	if err != nil {
 		return err
 	}
-	c.Status(fiber.StatusAccepted) // without a body, which SendStatus would write
-	return nil
+	c.Status(fiber.StatusAccepted)
+	return s.json(c, struct {
+		Redriven int `json:"redriven"`
+	}{n})
 }

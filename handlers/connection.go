@@ -44,6 +44,17 @@ func (c *connection) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
+// tcp is the TCP connection below the wrappers, or what is there instead. It is for one
+// who has read all that the wrappers had buffered.
+func (c *connection) tcp() net.Conn {
+	if p, ok := c.Conn.(interface{ TCPConn() (*net.TCPConn, bool) }); ok {
+		if t, ok := p.TCPConn(); ok {
+			return t
+		}
+	}
+	return c.Conn
+}
+
 // SetWriteBuffer sets the size of the kernel's send buffer, bytes.
 func (c *connection) SetWriteBuffer(n int) error {
 	if t, ok := c.Conn.(interface{ SetWriteBuffer(int) error }); ok {
@@ -113,14 +124,24 @@ func (c *connection) markAuthenticated() {
 func (c *connection) becomeWebSocket() { c.move(&c.of.upgraded) }
 
 // becomeSession takes the connection off the lists: a session is never dropped.
-func (c *connection) becomeSession() { c.move(nil) }
+func (c *connection) becomeSession() {
+	if c.move(nil) {
+		c.of.mu.Lock()
+		defer c.of.mu.Unlock()
+		c.of.arrivals.came()
+	}
+}
 
-func (c *connection) move(to *list.List) {
+// move puts the connection on another list; false where it is on none, because it was
+// dropped a moment ago, or is a session.
+func (c *connection) move(to *list.List) bool {
 	c.of.mu.Lock()
 	defer c.of.mu.Unlock()
-	if c.in != nil { // else it was dropped a moment ago, or is a session
-		c.putOn(to)
+	if c.in == nil {
+		return false
 	}
+	c.putOn(to)
+	return true
 }
 
 // putOn takes the connection off the list that it is on, and makes it the newest of

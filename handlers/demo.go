@@ -17,8 +17,8 @@ import (
 	"hookbridge/auth"
 )
 
-// Demo is the page's own small backend, in the place of a clinic's: it signs webhooks and
-// sends them to the bridge over HTTP. It trusts whoever opens the page, so that only the
+// Demo is the page's own small backend, as a clinic has one: it signs webhooks and sends
+// them to the bridge over HTTP. It trusts everybody who opens the page. Therefore only the
 // dev command serves it, on loopback.
 type Demo struct {
 	BridgeURL     string // where to send webhooks, "http://127.0.0.1:8080"

@@ -6,7 +6,11 @@ import (
 	"testing"
 )
 
-func TestTheDemosBackendRemembersTheLastCallbacks(t *testing.T) {
+func TestDemoCallbacks(t *testing.T) {
+	t.Run("are remembered, the last ones", demoCallbacksAreKept)
+}
+
+func demoCallbacksAreKept(t *testing.T) {
 	d := &DemoCallbacks{}
 	about := func(user string, after int) (last int, ids []string) {
 		t.Helper()

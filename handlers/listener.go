@@ -52,6 +52,7 @@ type listener struct {
 	authenticated   list.List     // serve requests; sessions are in no list
 	freed           chan struct{} // has an element when a dropped one has closed
 	burst           burstGC
+	arrivals        arrivals
 
 	closing   chan struct{}
 	closeOnce sync.Once
@@ -59,8 +60,10 @@ type listener struct {
 }
 
 func newListener(ln net.Listener, limit, maxUnauthenticated int, log *slog.Logger, dropped *prometheus.CounterVec) *listener {
-	return &listener{Listener: ln, max: limit, maxUnauthenticated: maxUnauthenticated, log: log, dropped: dropped,
+	l := &listener{Listener: ln, max: limit, maxUnauthenticated: maxUnauthenticated, log: log, dropped: dropped,
 		freed: make(chan struct{}, 1), burst: burstGC{least: burstConnections}, closing: make(chan struct{})}
+	l.arrivals = arrivals{mu: &l.mu, gc: &l.burst, after: func(d time.Duration, f func()) { time.AfterFunc(d, f) }}
+	return l
 }
 
 // Close stops listening. It may be called again.

@@ -7,12 +7,23 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
+
+func TestListener(t *testing.T) {
+	t.Run("goes on after errors that pass", listenerAfterErrors)
+	t.Run("without descriptors ends the oldest connection that has not authenticated", listenerWithoutDescriptors)
+	t.Run("ends the oldest connection that has not authenticated to make room", listenerMakesRoom)
+	t.Run("has a limit of its own for those that have not authenticated", listenerUnauthenticated)
+	t.Run("counts a connection once, until it is closed", listenerCounts)
+	t.Run("gives back the memory of a burst once", listenerGivesBack)
+	t.Run("gives the memory of handshakes back once a burst of sessions has come", listenerGivesBackAfterArrivals)
+}
 
 // accepted is one answer of a listener.
 type accepted struct {
@@ -74,11 +85,17 @@ func gone(client net.Conn) bool {
 	return !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
+// unhurried is a server's end of a connection that takes what is written, however long
+// that needs. A kernel's buffer does so at once.
+type unhurried struct{ net.Conn }
+
+func (unhurried) SetWriteDeadline(time.Time) error { return nil }
+
 func opErr(err error) error {
 	return &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", err)}
 }
 
-func TestAcceptGoesOnAfterErrorsThatPass(t *testing.T) {
+func listenerAfterErrors(t *testing.T) {
 	l := listen(t, 10, 10)
 	for _, err := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ECONNABORTED, syscall.ENOBUFS, syscall.ENOMEM, syscall.EMFILE} {
 		l.next <- accepted{err: opErr(err)}
@@ -95,7 +112,7 @@ func TestAcceptGoesOnAfterErrorsThatPass(t *testing.T) {
 	}
 }
 
-func TestWithoutDescriptorsTheOldestThatHasNotAuthenticatedIsEnded(t *testing.T) {
+func listenerWithoutDescriptors(t *testing.T) {
 	l := listen(t, 10, 10)
 	session, c := l.come()
 	c.markAuthenticated()
@@ -109,7 +126,7 @@ func TestWithoutDescriptorsTheOldestThatHasNotAuthenticatedIsEnded(t *testing.T)
 	}
 }
 
-func TestTheOldestThatHasNotAuthenticatedMakesRoom(t *testing.T) {
+func listenerMakesRoom(t *testing.T) {
 	l := listen(t, 5, 5)
 	var clients []net.Conn
 	var conns []*connection
@@ -154,7 +171,7 @@ func TestTheOldestThatHasNotAuthenticatedMakesRoom(t *testing.T) {
 		b, _ := io.ReadAll(late) // what there is
 		answer <- string(b)
 	}()
-	l.next <- accepted{nc: server}
+	l.next <- accepted{nc: unhurried{server}}
 	close(l.next)
 	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("one too many was accepted: %v", err)
@@ -164,7 +181,7 @@ func TestTheOldestThatHasNotAuthenticatedMakesRoom(t *testing.T) {
 	}
 }
 
-func TestThoseThatHaveNotAuthenticatedHaveALimitOfTheirOwn(t *testing.T) {
+func listenerUnauthenticated(t *testing.T) {
 	l := listen(t, 100, 2)
 	first, _ := l.come()
 	_, authenticated := l.come()
@@ -179,7 +196,7 @@ func TestThoseThatHaveNotAuthenticatedHaveALimitOfTheirOwn(t *testing.T) {
 	}
 }
 
-func TestAConnectionIsCountedUntilItIsClosedAndOnce(t *testing.T) {
+func listenerCounts(t *testing.T) {
 	l := listen(t, 3, 3)
 	_, a := l.come()
 	_, b := l.come()
@@ -199,7 +216,7 @@ func TestAConnectionIsCountedUntilItIsClosedAndOnce(t *testing.T) {
 	}
 }
 
-func TestTheMemoryOfABurstIsGivenBackOnce(t *testing.T) {
+func listenerGivesBack(t *testing.T) {
 	collections := 0
 	s := burstGC{least: burstConnections, after: func(_ time.Duration, f func()) { collections++ }}
 	run := func(n int) {
@@ -224,5 +241,39 @@ func TestTheMemoryOfABurstIsGivenBackOnce(t *testing.T) {
 	run(300)
 	if collections != 2 {
 		t.Errorf("%d collections after one more burst", collections)
+	}
+}
+
+func listenerGivesBackAfterArrivals(t *testing.T) {
+	collections := 0
+	var planned []time.Duration
+	var check func()
+	a := arrivals{mu: new(sync.Mutex), gc: &burstGC{after: func(time.Duration, func()) { collections++ }},
+		after: func(d time.Duration, f func()) { planned, check = append(planned, d), f }}
+	come := func(n int) {
+		for range n {
+			a.came()
+		}
+	}
+	come(burstConnections - 1)
+	if check != nil {
+		t.Fatal("everyday traffic is no burst")
+	}
+	come(1000)
+	if len(planned) != 1 || planned[0] != arrivalPause {
+		t.Fatalf("a burst is looked at after %v", planned)
+	}
+	check()
+	if collections != 0 || len(planned) != 2 || planned[1] > arrivalPause {
+		t.Fatalf("while they come: %d collections, looked at after %v", collections, planned)
+	}
+	a.last = a.last.Add(-arrivalPause)
+	check()
+	if collections != 1 || len(planned) != 2 {
+		t.Fatalf("once they have come: %d collections, looked at after %v", collections, planned)
+	}
+	come(burstConnections)
+	if len(planned) != 3 {
+		t.Fatal("the next burst is not noticed")
 	}
 }

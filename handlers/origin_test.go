@@ -5,7 +5,13 @@ import (
 	"testing"
 )
 
-func TestOriginsAreComparedAsBrowsersSendThem(t *testing.T) {
+func TestOrigin(t *testing.T) {
+	t.Run("is compared as browsers send it", originsAreCompared)
+	t.Run("that cannot match is no setting", originsAreRefused)
+	t.Run("is told in a preflight which headers may come", originPreflight)
+}
+
+func originsAreCompared(t *testing.T) {
 	for _, c := range []struct {
 		entries string // space between
 		origin  string
@@ -99,7 +105,7 @@ func TestOriginsAreComparedAsBrowsersSendThem(t *testing.T) {
 	}
 }
 
-func TestAnOriginThatCannotMatchIsNoSetting(t *testing.T) {
+func originsAreRefused(t *testing.T) {
 	for _, entry := range []string{
 		"", "*", "app.example", "app.example:443", "https://", "https:app.example", "//app.example", "https://app.example/", "https://app.example/path",
 		"https://app.example?x", "https://app.example?", "https://app.example#x", "https://app.example#", "https://user@app.example", "https://app.example:",
@@ -117,7 +123,7 @@ func TestAnOriginThatCannotMatchIsNoSetting(t *testing.T) {
 	}
 }
 
-func TestAPreflightIsToldThatItsHeadersMayCome(t *testing.T) {
+func originPreflight(t *testing.T) {
 	for asked, want := range map[string]string{
 		"": "", "traceparent": ",traceparent", "x-b3-traceid, newrelic,x-datadog-origin": ",x-b3-traceid,newrelic,x-datadog-origin",
 		"a b,\"x\",ü,c\r\nd,,ok": ",ok", strings.Repeat("x", 1024) + ",ok": ",ok",

@@ -24,9 +24,15 @@ import (
 	"hookbridge/auth"
 )
 
-// TestAPanicIsLoggedWithoutItsValue: the value may be made of a payload, and
-// Fiber's own recovery would print it.
-func TestAPanicIsLoggedWithoutItsValue(t *testing.T) {
+func TestPanic(t *testing.T) {
+	t.Run("is logged without its value", panicIsLogged)
+	t.Run("in a request ends that request alone", panicOfRequest)
+	t.Run("outside of the routes ends that request alone", panicOutsideOfRoutes)
+	t.Run("on a connection closes it with 1011", panicOfConnection)
+}
+
+// A panic's value may be made of a payload, and Fiber's own recovery would print it.
+func panicIsLogged(t *testing.T) {
 	const canary = "canary-in-a-panic"
 	var logs bytes.Buffer
 	log := slog.New(slog.NewJSONHandler(&logs, nil))
@@ -58,7 +64,7 @@ type storeAndLive interface {
 	bridge.Live
 }
 
-// broken is an engine that breaks in a chosen place of an export.
+// broken is a store that breaks in a chosen place of an export.
 type broken struct {
 	storeAndLive
 	at string
@@ -85,9 +91,9 @@ func (e broken) Read(context.Context, string, string, bridge.Position, int, int)
 	panic("x") // after the first line went out
 }
 
-// TestAPanicAnywhereOfARequestIsItsOwn: on the handler's goroutine, on those that
-// fasthttp or a handler starts, and outside of Fiber's routes.
-func TestAPanicAnywhereOfARequestIsItsOwn(t *testing.T) {
+// A panic may come on the handler's goroutine, and on those that fasthttp or a handler
+// starts.
+func panicOfRequest(t *testing.T) {
 	const secret = "a-jwt-secret-that-is-long-enough-for-hs256"
 	token, err := auth.SignToken(secret, auth.Claims{User: "operator", IssuedAt: time.Now(), Expires: time.Now().Add(time.Hour), Rights: []byte(`{"admin":["users"]}`)})
 	if err != nil {
@@ -99,7 +105,7 @@ func TestAPanicAnywhereOfARequestIsItsOwn(t *testing.T) {
 		holds    string
 	}{
 		"before an export's first line": {"Presence", "/v1/users/u/export", 500, `"code":"internal"`},
-		"after it":                      {"Read", "/v1/users/u/export", 200, `"code":"internal"`},
+		"after an export's first line":  {"Read", "/v1/users/u/export", 200, `"code":"internal"`},
 		"in a check of a token":         {"Revoked", "/v1/users/u/export", 500, `"code":"internal"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -122,7 +128,7 @@ func TestAPanicAnywhereOfARequestIsItsOwn(t *testing.T) {
 	}
 }
 
-// serverOn is a server on an engine, and how many panics were counted.
+// serverOn is a server on a store, and how many panics were counted.
 func serverOn(t *testing.T, e storeAndLive, secret string) (*Server, func() float64) {
 	t.Helper()
 	log, registry := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
@@ -131,7 +137,8 @@ func serverOn(t *testing.T, e storeAndLive, secret string) (*Server, func() floa
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := bridge.New(bridge.Config{Logger: log, Guard: g, Registerer: registry}, e, e, Authenticator(tokens))
+	b := bridge.New(bridge.Config{DefaultTTL: time.Hour, MaxBytes: 1 << 16, MaxSessions: 10, SessionsPerUser: 10, PingEvery: time.Minute, DrainTimeout: time.Second,
+		Logger: log, Guard: g, Registerer: registry}, e, e, Authenticator(tokens))
 	s := New(Options{Bridge: b, Tokens: tokens, Registry: registry, Logger: log, Guard: g, MaxUnauthenticatedPerAddress: 10, MaxBatchBytes: 1 << 20})
 	return s, func() (n float64) {
 		families, err := registry.Gather()
@@ -149,7 +156,7 @@ func serverOn(t *testing.T, e storeAndLive, secret string) (*Server, func() floa
 	}
 }
 
-func TestAPanicOutsideOfTheRoutesIsItsRequestsOwn(t *testing.T) {
+func panicOutsideOfRoutes(t *testing.T) {
 	s, caught := serverOn(t, broken{}, "a-jwt-secret-that-is-long-enough-for-hs256")
 	var at atomic.Value
 	at.Store("")
@@ -217,7 +224,7 @@ func (c *shattered) WriteClose(code wire.CloseCode, _ string, _ time.Time) {
 
 func (c *shattered) Abort() { c.aborted.Store(true); panic("x") }
 
-func TestAConnectionThatPanicsIsClosedWith1011(t *testing.T) {
+func panicOfConnection(t *testing.T) {
 	s, caught := serverOn(t, broken{}, "a-jwt-secret-that-is-long-enough-for-hs256")
 	c := &shattered{}
 	func() {

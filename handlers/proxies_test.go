@@ -6,7 +6,16 @@ import (
 	"testing"
 )
 
-func TestTheClientIsTheLastThatNoTrustedProxyWrote(t *testing.T) {
+func TestProxies(t *testing.T) {
+	t.Run("tell the client, which is the last address that no trusted proxy wrote", proxiesTellClient)
+	t.Run("that cannot be meant are no setting", proxiesAreRefused)
+}
+
+func TestClientNetwork(t *testing.T) {
+	t.Run("of an IPv6 address is its /64", clientNetworkOfIPv6)
+}
+
+func proxiesTellClient(t *testing.T) {
 	const peer = "10.0.0.1"
 	for _, c := range []struct {
 		trusted, header string
@@ -97,7 +106,7 @@ func TestTheClientIsTheLastThatNoTrustedProxyWrote(t *testing.T) {
 	}
 }
 
-func TestProxiesThatCannotBeMeantAreNoSetting(t *testing.T) {
+func proxiesAreRefused(t *testing.T) {
 	for _, c := range [][2]string{{"0", ""}, {"-1", ""}, {"33", ""}, {"1.5", ""}, {"10.0.0.0/33", ""}, {"10.0.0.0/8,", ""}, {"1,10.0.0.0/8", ""},
 		{"proxy.internal", ""}, {"0.0.0.0/0", ""}, {"::/0", ""}, {"::ffff:0:0/96", ""}, {"::ffff:10.0.0.0/95", ""}, {"::ffff:0.0.0.0/0", ""}, {"fe80::1%eth0", ""}, {"1", "X Forwarded"}, {"", "X-Forwarded-For:"}, {"", "ü"}} {
 		if p, err := ParseProxies(c[0], c[1]); err == nil {
@@ -106,7 +115,7 @@ func TestProxiesThatCannotBeMeantAreNoSetting(t *testing.T) {
 	}
 }
 
-func TestAnIPv6ClientCountsAsItsNetwork(t *testing.T) {
+func clientNetworkOfIPv6(t *testing.T) {
 	for address, want := range map[string]string{
 		"1.1.1.1": "1.1.1.1", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64", "::1": "::/64", "no address": "no address",
 	} {

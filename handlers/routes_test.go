@@ -15,7 +15,19 @@ import (
 	"hookbridge/handlers/contract/check"
 )
 
-func TestTheContractDocumentsEachRoute(t *testing.T) {
+func TestRoutes(t *testing.T) {
+	t.Run("are all documented in the contract", routesAreDocumented)
+}
+
+func TestRequestTimeout(t *testing.T) {
+	t.Run("is ten seconds, also for a message of a session", requestTimeoutOfSession)
+}
+
+func TestShutdown(t *testing.T) {
+	t.Run("before the server serves keeps it from serving", shutdownBeforeServe)
+}
+
+func routesAreDocumented(t *testing.T) {
 	s := newTestServer()
 	k, err := check.New()
 	if err != nil {
@@ -52,7 +64,7 @@ func TestTheContractDocumentsEachRoute(t *testing.T) {
 	}
 }
 
-func TestARequestHasTenSecondsAndSoHasAMessageOfASession(t *testing.T) {
+func requestTimeoutOfSession(t *testing.T) {
 	s := newTestServer()
 	if r, m := s.app.Server().ReadTimeout, s.o.MessageTimeout; r != 10*time.Second || m != 10*time.Second {
 		t.Errorf("a request has %v, a message %v", r, m)
@@ -60,7 +72,7 @@ func TestARequestHasTenSecondsAndSoHasAMessageOfASession(t *testing.T) {
 }
 
 // A program may be told to stop while it starts.
-func TestAServerThatWasShutDownServesNothing(t *testing.T) {
+func shutdownBeforeServe(t *testing.T) {
 	s := newTestServer()
 	if err := s.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)

@@ -19,6 +19,25 @@ import (
 	"hookbridge/app/bridge"
 )
 
+func TestSender(t *testing.T) {
+	t.Run("shares its limits among its keys", senderKeysShare)
+	t.Run("without a rate is never held back", senderWithoutRate)
+	t.Run("has a rate that counts events and tells an honest wait", senderRate)
+	t.Run("has a batch larger than the burst counted in full", senderLargeBatch)
+	t.Run("waits in its own queue when it floods", senderFlood)
+	t.Run("has no more requests in flight than slots", senderSlots)
+}
+
+func TestAddressRate(t *testing.T) {
+	t.Run("lets an address connect in a burst, and then at its rate", addressBurst)
+	t.Run("weighs calls with connects", addressWeights)
+	t.Run("remembers a bounded number of addresses", addressMemory)
+}
+
+func TestRateProblem(t *testing.T) {
+	t.Run("tells when to come back", rateProblemTellsWait)
+}
+
 func keyOf(name string, rate float64, burst int) SenderKey {
 	return SenderKey{Sender: bridge.Sender{Name: name}, Rate: rate, Burst: burst}
 }
@@ -26,7 +45,7 @@ func keyOf(name string, rate float64, burst int) SenderKey {
 // slow is a rate at which nothing comes back while a test runs.
 const slow = 1e-4
 
-func TestKeysOfOneNameShareItsLimits(t *testing.T) {
+func senderKeysShare(t *testing.T) {
 	s := newSenders([]SenderKey{keyOf("clinic", slow, 2), keyOf("lab", slow, 1), keyOf("clinic", slow, 2)})
 	if s[0] != s[2] || s[0] == s[1] {
 		t.Fatal("a name has not exactly one set of limits")
@@ -39,7 +58,7 @@ func TestKeysOfOneNameShareItsLimits(t *testing.T) {
 	}
 }
 
-func TestASenderWithoutARateIsNeverHeldBack(t *testing.T) {
+func senderWithoutRate(t *testing.T) {
 	n := newSenders([]SenderKey{keyOf("default", 0, 0)})[0]
 	for range 10_000 {
 		if wait := n.admit(1_000); wait != 0 {
@@ -48,7 +67,7 @@ func TestASenderWithoutARateIsNeverHeldBack(t *testing.T) {
 	}
 }
 
-func TestASendersRateCountsEventsAndTellsAnHonestWait(t *testing.T) {
+func senderRate(t *testing.T) {
 	n := newSenders([]SenderKey{keyOf("clinic", slow, 5)})[0]
 	if wait := n.admit(3); wait != 0 {
 		t.Fatalf("three of five: %v", wait)
@@ -71,7 +90,7 @@ func TestASendersRateCountsEventsAndTellsAnHonestWait(t *testing.T) {
 	}
 }
 
-func TestABatchLargerThanTheBurstCountsInFull(t *testing.T) {
+func senderLargeBatch(t *testing.T) {
 	n := newSenders([]SenderKey{keyOf("clinic", 1, 5)})[0]
 	if wait := n.admit(1_003); wait != 0 {
 		t.Fatalf("it could never be sent: %v", wait)
@@ -84,7 +103,7 @@ func TestABatchLargerThanTheBurstCountsInFull(t *testing.T) {
 	}
 }
 
-func TestAFloodOfOneSenderWaitsInItsOwnQueue(t *testing.T) {
+func senderFlood(t *testing.T) {
 	s := newSenders([]SenderKey{keyOf("flood", 0, 0), keyOf("calm", 0, 0)})
 	var leaves []func()
 	for range maxInFlight {
@@ -123,7 +142,7 @@ func TestAFloodOfOneSenderWaitsInItsOwnQueue(t *testing.T) {
 	}
 }
 
-func TestNeverMoreOfASenderAreInFlightThanItsSlots(t *testing.T) {
+func senderSlots(t *testing.T) {
 	n := newSenders([]SenderKey{keyOf("flood", 0, 0)})[0]
 	var inside, most atomic.Int64
 	var wg sync.WaitGroup
@@ -147,7 +166,7 @@ func TestNeverMoreOfASenderAreInFlightThanItsSlots(t *testing.T) {
 	}
 }
 
-func TestAnAddressMayConnectInABurstAndThenAtItsRate(t *testing.T) {
+func addressBurst(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	a := newAddresses(0.5) // five at once, then one in two seconds
 	for i := range 5 {
@@ -183,7 +202,7 @@ func TestAnAddressMayConnectInABurstAndThenAtItsRate(t *testing.T) {
 	}
 }
 
-func TestCallsWeighInTheirAddressesRate(t *testing.T) {
+func addressWeights(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	a := newAddresses(1) // ten connects at once, or fifty acks
 	for i := range 10 * connectWeight {
@@ -216,7 +235,7 @@ func TestCallsWeighInTheirAddressesRate(t *testing.T) {
 	}
 }
 
-func TestTheMemoryOfAddressesIsBounded(t *testing.T) {
+func addressMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
@@ -255,7 +274,7 @@ func TestTheMemoryOfAddressesIsBounded(t *testing.T) {
 	}
 }
 
-func TestALimitIsAnsweredWithWhenToComeBack(t *testing.T) {
+func rateProblemTellsWait(t *testing.T) {
 	s := &Server{log: slog.New(slog.DiscardHandler), o: Options{Bridge: &bridge.Bridge{}},
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "x"}, []string{"code"})}
 	app := fiber.New(fiber.Config{ErrorHandler: s.onError})

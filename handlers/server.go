@@ -98,6 +98,7 @@ type Server struct {
 	unauthenticated *unauthenticatedLimit
 	senders         []*sender
 
+	sockets   *sockets
 	addresses *addresses
 	bodies    *bodyBudget
 	dropped   *prometheus.CounterVec
@@ -115,6 +116,7 @@ func New(o Options) *Server {
 	s.o.RequestTimeout = cmp.Or(o.RequestTimeout, requestTimeout)
 	s.o.PublishTimeout = cmp.Or(o.PublishTimeout, publishTimeout)
 	s.o.MessageTimeout = cmp.Or(o.MessageTimeout, messageTimeout)
+	s.sockets = &sockets{messageTimeout: s.o.MessageTimeout, poller: newPoller(o.Guard)}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -183,6 +185,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		closed = l.Close()
 	}
 	err := errors.Join(closed, s.app.ShutdownWithContext(ctx))
+	s.sockets.poller.close()
 	if errors.Is(err, context.DeadlineExceeded) {
 		return errors.New("some requests were cut off when the time to stop was up")
 	}

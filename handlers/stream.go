@@ -108,6 +108,9 @@ func (c *streamConn) Read() (bridge.Kind, []byte, error) {
 	}
 }
 
+// Park implements bridge.Conn: a stream's reader has a goroutine.
+func (c *streamConn) Park(bridge.Resumer) bool { return false }
+
 // AppendText implements bridge.Conn: a frame becomes one event of the stream, with the
 // cursor as its id where it has one.
 func (c *streamConn) AppendText(b []byte, f wire.Frame) []byte {

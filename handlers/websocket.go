@@ -72,7 +72,7 @@ func (s *Server) socket(c *fiber.Ctx) error {
 func (s *Server) upgrade() fiber.Handler {
 	return websocket.New(func(ws *websocket.Conn) {
 		h := ws.Locals(handshakeKey).(*handshake)
-		c := newWSConn(ws.Conn.NetConn(), h.remote, s.o.MessageTimeout)
+		c := newWSConn(ws.Conn.NetConn(), h.remote, s.sockets)
 		// Counted here and not in socket: after socket the upgrade may still fail.
 		left, ok := s.unauthenticated.enter(h.remote)
 		conn := connectionOf(c.nc)

@@ -1,77 +1,78 @@
 package handlers
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/binary"
-	"io"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/gobwas/ws"
-	"github.com/gobwas/ws/wsutil"
 
 	"hookbridge/app/bridge"
 	"hookbridge/app/wire"
 )
 
 const (
-	// readBufferBytes holds a small client frame whole, so that one system call reads
-	// it. Every idle session keeps such a buffer, so it is small.
-	readBufferBytes = 256
 	// sendBufferBytes bounds the kernel's send buffer, behind which a slow peer would
 	// not be noticed.
 	sendBufferBytes = 64 << 10
-	// keepPayload is the largest payload buffer that goes back to the pool, bytes.
-	keepPayload = 8 << 10
 )
 
-// wsConn is a bridge.Conn on an upgraded connection. It is detached from its request,
-// of which nothing stays in memory. gobwas/ws reads and writes the frames, because it
-// needs no buffers of its own while a session is idle.
-type wsConn struct {
-	nc     net.Conn
-	remote string
+// sockets is what all WebSockets of a server share.
+type sockets struct {
+	messageTimeout time.Duration // for one message; see messageTimeout
+	poller         *poller
+}
 
-	messageTimeout time.Duration
+// wsConn is a bridge.Conn on an upgraded connection. It is detached from its request,
+// of which nothing stays in memory. gobwas/ws reads and writes the frames. What reading
+// needs (frameReader) is there only from the first byte of a message until the session
+// has handled it, so that an idle session keeps little more than this struct.
+type wsConn struct {
+	nc      net.Conn // as it was accepted; its Close is counted
+	rw      net.Conn // the TCP connection in it, for all else
+	remote  string
+	sockets *sockets
 
 	// The reader's own.
-	br      *bufio.Reader
-	rd      wsutil.Reader
-	payload *[]byte   // the text message, as far as it has come
-	control []byte    // the payload of the control frame read last
-	begun   time.Time // when the current message began; zero between messages
-	over    bool      // the peer broke a rule or has closed: no more frames are read
+	in      *frameReader // nil while nothing is being read
+	limit   int64        // the largest message, bytes
+	over    bool         // the peer broke a rule or has closed: no more frames are read
+	drained bool         // the latest read took all there was
+	alone   bool         // the poller does not watch it: Read has to wait
+	resumer bridge.Resumer
+
+	fd    int32         // its descriptor, once the poller watches it; guarded by the poller
+	state atomic.Uint32 // what the poller and the reader tell each other
 
 	unauthenticated atomic.Pointer[unauthenticatedFrames] // nil once it has shown a token
 
 	wmu    sync.Mutex // one write at a time; guards closed
 	closed bool       // a close frame was written
 
-	peerOnce sync.Once
-	peerGone chan struct{} // the peer has closed, or the connection is lost
+	goneMu sync.Mutex    // guards what follows
+	isGone bool          // the peer has closed, or the connection is lost
+	gone   chan struct{} // closed then; nil where nobody waits for it
 }
 
 var _ bridge.Conn = (*wsConn)(nil)
 
-var payloadPool = sync.Pool{New: func() any { return new([]byte) }}
-
-func newWSConn(nc net.Conn, remote string, messageTimeout time.Duration) *wsConn {
+func newWSConn(nc net.Conn, remote string, s *sockets) *wsConn {
 	nc, early := detach(nc)
-	var from io.Reader = nc
-	if len(early) > 0 {
-		from = io.MultiReader(bytes.NewReader(early), nc)
+	c := &wsConn{nc: nc, rw: nc, remote: remote, sockets: s}
+	if counted, ok := nc.(*connection); ok {
+		c.rw = counted.tcp()
 	}
-	c := &wsConn{nc: nc, remote: remote, messageTimeout: messageTimeout, br: bufio.NewReaderSize(from, readBufferBytes), peerGone: make(chan struct{})}
-	c.rd = wsutil.Reader{Source: c.br, State: ws.StateServerSide, CheckUTF8: true, OnIntermediate: c.intermediate}
+	if len(early) > 0 {
+		c.input().early = early
+	}
 	return c
 }
 
 // detach takes fasthttp's wrapper off a hijacked connection, since it keeps the
-// request's large read buffer. early is what that buffer holds: bytes that the peer
-// sent right behind its handshake.
+// request's large read buffer. early is what that buffer holds, and those of other
+// wrappers below it: bytes that the peer sent right behind its handshake.
 func detach(nc net.Conn) (raw net.Conn, early []byte) {
 	u, ok := nc.(interface{ UnsafeConn() net.Conn })
 	if !ok {
@@ -103,9 +104,35 @@ func detach(nc net.Conn) (raw net.Conn, early []byte) {
 func (c *wsConn) Remote() string { return c.remote }
 
 // Limit implements bridge.Conn.
-func (c *wsConn) Limit(maxBytes int) { c.rd.MaxMessageSize = int64(maxBytes) }
+func (c *wsConn) Limit(maxBytes int) { c.limit = int64(maxBytes) }
 
-func (c *wsConn) peerLeft() { c.peerOnce.Do(func() { close(c.peerGone) }) }
+// peerLeft notes that the peer has closed, or that the connection is lost.
+func (c *wsConn) peerLeft() {
+	c.goneMu.Lock()
+	defer c.goneMu.Unlock()
+	if c.gone != nil && !c.isGone {
+		close(c.gone)
+	}
+	c.isGone = true
+}
+
+// awaitPeer waits until the peer has closed, but not beyond the deadline.
+func (c *wsConn) awaitPeer(deadline time.Time) {
+	c.goneMu.Lock()
+	if c.isGone {
+		c.goneMu.Unlock()
+		return
+	}
+	if c.gone == nil {
+		c.gone = make(chan struct{})
+	}
+	gone := c.gone
+	c.goneMu.Unlock()
+	select {
+	case <-gone:
+	case <-time.After(time.Until(deadline)):
+	}
+}
 
 // AppendText implements bridge.Conn.
 func (c *wsConn) AppendText(b []byte, f wire.Frame) []byte {
@@ -143,17 +170,17 @@ func (c *wsConn) Write(frames []byte, deadline time.Time) error {
 	if c.closed {
 		return net.ErrClosed
 	}
-	if err := c.nc.SetWriteDeadline(deadline); err != nil {
+	if err := c.rw.SetWriteDeadline(deadline); err != nil {
 		return err
 	}
-	_, err := c.nc.Write(frames)
+	_, err := c.rw.Write(frames)
 	return err
 }
 
 // ExpireWrite implements bridge.Conn.
 func (c *wsConn) ExpireWrite(t time.Time) {
 	// Failing means that the connection is gone, and the write with it.
-	_ = c.nc.SetWriteDeadline(t)
+	_ = c.rw.SetWriteDeadline(t)
 }
 
 // WriteClose implements bridge.Conn.
@@ -166,25 +193,24 @@ func (c *wsConn) WriteClose(code wire.CloseCode, reason string, deadline time.Ti
 	c.closed = true
 	body := ws.NewCloseFrameBody(ws.StatusCode(code), reason)
 	frame := append(appendHeader(nil, ws.OpClose, len(body)), body...)
-	err := c.nc.SetWriteDeadline(deadline)
+	err := c.rw.SetWriteDeadline(deadline)
 	if err == nil {
-		_, err = c.nc.Write(frame)
+		_, err = c.rw.Write(frame)
 	}
 	c.wmu.Unlock()
 	if err == nil {
 		// The peer answers with its own close frame and, being the client,
 		// waits for us to end the TCP connection (RFC 6455 §7.1.1).
-		select {
-		case <-c.peerGone:
-		case <-time.After(time.Until(deadline)):
-		}
+		c.awaitPeer(deadline)
 	}
 	c.Abort()
 }
 
 // Abort implements bridge.Conn.
 func (c *wsConn) Abort() {
+	c.unwatch()
 	// Closing twice is an error that means nothing here.
 	_ = c.nc.Close()
+	c.signal(true)
 	c.peerLeft()
 }

@@ -6,7 +6,9 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"testing"
+	"testing/iotest"
 	"time"
 	"unicode/utf8"
 
@@ -15,6 +17,12 @@ import (
 	"hookbridge/app/bridge"
 	"hookbridge/app/wire"
 )
+
+func TestWSConn(t *testing.T) {
+	t.Run("writes frames as the library reads them", wsConnWrites)
+	t.Run("gives a message longer the larger it is", wsConnReadTime)
+	t.Run("without a token makes room where its frame has been coming for longest", wsConnMakesRoom)
+}
 
 // peerBytes is a connection on which the peer has sent these bytes and closed.
 type peerBytes struct {
@@ -28,6 +36,9 @@ func (p *peerBytes) Write(b []byte) (int, error)      { return p.w.Write(b) }
 func (p *peerBytes) Close() error                     { return nil }
 func (p *peerBytes) SetReadDeadline(time.Time) error  { return nil }
 func (p *peerBytes) SetWriteDeadline(time.Time) error { return nil }
+
+// alone is what the connections of a test share.
+func alone() *sockets { return &sockets{messageTimeout: messageTimeout, poller: newPoller(nil)} }
 
 func FuzzConnRead(f *testing.F) {
 	frame := func(frames ...ws.Frame) []byte {
@@ -45,7 +56,7 @@ func FuzzConnRead(f *testing.F) {
 	f.Add([]byte{0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0})
 	const limit = 1024
 	f.Fuzz(func(t *testing.T, sent []byte) {
-		c := newWSConn(&peerBytes{r: bytes.NewReader(sent)}, "peer", messageTimeout)
+		c := newWSConn(&peerBytes{r: bytes.NewReader(sent)}, "peer", alone())
 		c.Limit(limit)
 		for range len(sent) + 2 {
 			kind, payload, err := c.Read()
@@ -66,8 +77,8 @@ func FuzzConnRead(f *testing.F) {
 	})
 }
 
-func TestFramesAreWrittenAsTheLibraryReadsThem(t *testing.T) {
-	c := newWSConn(&peerBytes{r: bytes.NewReader(nil)}, "peer", messageTimeout)
+func wsConnWrites(t *testing.T) {
+	c := newWSConn(&peerBytes{r: bytes.NewReader(nil)}, "peer", alone())
 	for _, n := range []int{0, 1, 125, 126, 127, 65535, 65536, 70000} {
 		text := bytes.Repeat([]byte("x"), n)
 		h, err := ws.ReadHeader(bytes.NewReader(c.AppendText(nil, wire.Frame{Head: text[:n/2], Tail: text[n/2:]})))
@@ -77,14 +88,16 @@ func TestFramesAreWrittenAsTheLibraryReadsThem(t *testing.T) {
 	}
 }
 
-// stalled is a peer that sends something and then nothing more. It notes the
-// deadlines that a read is given.
+// stalled is a peer that sends something, byte by byte, and then nothing more. It notes
+// the deadline that each read has.
 type stalled struct {
 	peerBytes
-	deadlines []time.Time
+	deadline time.Time   // the one there is now
+	reads    []time.Time // those that there were
 }
 
 func (p *stalled) Read(b []byte) (int, error) {
+	p.reads = append(p.reads, p.deadline)
 	if n, err := p.r.Read(b); err == nil {
 		return n, nil
 	}
@@ -92,41 +105,46 @@ func (p *stalled) Read(b []byte) (int, error) {
 }
 
 func (p *stalled) SetReadDeadline(t time.Time) error {
-	p.deadlines = append(p.deadlines, t)
+	p.deadline = t
 	return nil
 }
 
-func TestAMessageHasSoLongAsItIsLarge(t *testing.T) {
+func wsConnReadTime(t *testing.T) {
 	var sent bytes.Buffer
 	for _, f := range []ws.Frame{ws.NewTextFrame([]byte("whole")), ws.NewFrame(ws.OpText, false, bytes.Repeat([]byte("x"), 20*messageRate)), ws.NewPingFrame([]byte("inside"))} {
 		if err := ws.WriteFrame(&sent, ws.MaskFrame(f)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	peer := &stalled{peerBytes: peerBytes{r: &sent}}
-	c := newWSConn(peer, "peer", messageTimeout)
+	peer := &stalled{peerBytes: peerBytes{r: iotest.OneByteReader(&sent)}}
+	c := newWSConn(peer, "peer", alone())
 	c.Limit(1 << 20)
 	before := time.Now()
 	for _, want := range []bridge.Kind{bridge.KindText, bridge.KindFragment, bridge.KindPing} {
+		peer.reads = nil
 		if kind, _, err := c.Read(); kind != want || err != nil {
 			t.Fatalf("instead of %d: %d, %v", want, kind, err)
 		}
-		if last := peer.deadlines[len(peer.deadlines)-1]; last.IsZero() != (want == bridge.KindText) {
-			t.Errorf("after a frame of kind %d the deadline is %v", want, last)
+		between := want != bridge.KindPing // two messages, when its first byte was waited for
+		if first := peer.reads[0]; first.IsZero() != between {
+			t.Errorf("the first byte of a frame of kind %d had the deadline %v", want, first)
 		}
-	}
-	last := peer.deadlines[len(peer.deadlines)-1]
-	if last.Before(before.Add(messageTimeout+20*time.Second)) || last.After(time.Now().Add(messageTimeout+20*time.Second)) {
-		t.Errorf("the deadline is %v from now", time.Until(last))
+		if slices.ContainsFunc(peer.reads[1:], time.Time.IsZero) {
+			t.Errorf("bytes of a frame of kind %d had no deadline", want)
+		}
 	}
 	if _, _, err := c.Read(); !errors.Is(err, bridge.ErrSlowMessage) {
 		t.Errorf("instead of ErrSlowMessage: %v", err)
+	}
+	last := peer.deadline
+	if last.Before(before.Add(messageTimeout+20*time.Second)) || last.After(time.Now().Add(messageTimeout+20*time.Second)) {
+		t.Errorf("the deadline is %v from now", time.Until(last))
 	}
 }
 
 // Frames of connections without a token share the limit of bodies that are not
 // verified: in many connections they are as much memory.
-func TestTheFrameWithoutATokenThatHasBeenComingForLongestMakesRoom(t *testing.T) {
+func wsConnMakesRoom(t *testing.T) {
 	bs := newBodyBudget(1000)
 	bs.max, bs.maxPerAddress = 40_000, 20_000
 	half := func(remote string) *wsConn { // it has sent 10,000 bytes of a message
@@ -134,7 +152,7 @@ func TestTheFrameWithoutATokenThatHasBeenComingForLongestMakesRoom(t *testing.T)
 		if err := ws.WriteFrame(&sent, ws.MaskFrame(ws.NewFrame(ws.OpText, false, make([]byte, 10_000)))); err != nil {
 			t.Fatal(err)
 		}
-		c := newWSConn(&stalled{peerBytes: peerBytes{r: &sent}}, remote, messageTimeout)
+		c := newWSConn(&stalled{peerBytes: peerBytes{r: &sent}}, remote, alone())
 		c.Limit(1 << 20)
 		c.countUnauthenticated(bs, nil)
 		if kind, _, err := c.Read(); kind != bridge.KindFragment || err != nil {

@@ -1,10 +1,12 @@
 package handlers
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"io"
 	"os"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -23,98 +25,196 @@ const (
 	// messageRate, bytes a second: a message may take a second longer for each so many
 	// bytes that have come, so that a large one can come over a slow link.
 	messageRate = 4 << 10
+	// readBufferBytes holds a small client frame whole, so that one system call reads it.
+	readBufferBytes = 256
+	// keepPayload is the largest payload buffer that goes back to the pool, bytes.
+	keepPayload = 8 << 10
 )
 
-// Read implements bridge.Conn. It blocks with few calls on the stack, since the stack
-// of an idle session is most of what the session costs.
+// frameReader is what reading takes: buffers, and the state of a message that has begun.
+// While no message has, it goes back to a pool.
+type frameReader struct {
+	c       *wsConn
+	early   []byte // read before the connection was ours
+	br      *bufio.Reader
+	rd      wsutil.Reader
+	payload *[]byte   // the text message, as far as it has come
+	control []byte    // the payload of the control frame read last
+	begun   time.Time // when the current message began; zero between messages
+	until   time.Time // when a read has to end; zero: never
+	set     time.Time // the read deadline that the connection has
+	now     bool      // a read does not wait
+	nonblocking
+}
+
+var framePool = sync.Pool{New: func() any {
+	r := new(frameReader)
+	r.br = bufio.NewReaderSize(r, readBufferBytes)
+	r.rd = wsutil.Reader{Source: r.br, State: ws.StateServerSide, CheckUTF8: true, OnIntermediate: r.intermediate}
+	r.attempt = r.nonblocking.read
+	return r
+}}
+
+var payloadPool = sync.Pool{New: func() any { return new([]byte) }}
+
+// input is what the connection reads with.
+func (c *wsConn) input() *frameReader {
+	if c.in == nil {
+		c.in = framePool.Get().(*frameReader)
+		c.in.c = c
+	}
+	return c.in
+}
+
+// releaseInput gives back what the connection reads with; it is not busy.
+func (c *wsConn) releaseInput() {
+	if r := c.in; r != nil {
+		c.in = nil
+		r.release()
+		r.c = nil
+		framePool.Put(r)
+	}
+}
+
+// release gives up what was read for the caller of Read.
+func (r *frameReader) release() {
+	if r.payload != nil && r.begun.IsZero() {
+		releasePayload(r.payload)
+		r.payload = nil
+	}
+	r.control = nil
+}
+
+// busy reports whether a message has begun, or more was read than one.
+func (r *frameReader) busy() bool {
+	return !r.begun.IsZero() || r.br.Buffered() > 0 || len(r.early) > 0
+}
+
+// arrived reports whether there is something for Read, without waiting for it.
+func (r *frameReader) arrived() bool {
+	r.now = true
+	_, err := r.br.Peek(1)
+	r.now = false
+	return err != errNothing
+}
+
+// errNothing says that nothing can be read without waiting.
+var errNothing = errors.New("there is nothing to read")
+
+// Read implements io.Reader for br. A read that waits has the deadline of its message.
+func (r *frameReader) Read(b []byte) (n int, err error) {
+	switch {
+	case len(r.early) > 0:
+		n = copy(b, r.early)
+		r.early = r.early[n:]
+		return n, nil
+	case r.now:
+		n, err = r.readNow(b)
+	default:
+		if err := r.setDeadline(); err != nil {
+			return 0, err
+		}
+		n, err = r.c.rw.Read(b)
+	}
+	r.c.tookAll(err == nil && n < len(b) || err == errNothing)
+	return n, err
+}
+
+// setDeadline gives the connection the deadline that the next read is to have.
+func (r *frameReader) setDeadline() error {
+	if r.until.Equal(r.set) {
+		return nil
+	}
+	if err := r.c.rw.SetReadDeadline(r.until); err != nil {
+		return err
+	}
+	r.set = r.until
+	return r.c.evicted() // whose deadline was overwritten just now
+}
+
+// Read implements bridge.Conn.
 func (c *wsConn) Read() (bridge.Kind, []byte, error) {
-	if c.payload != nil && c.begun.IsZero() {
-		releasePayload(c.payload)
-		c.payload = nil
-	}
-	c.control = nil // an idle session keeps no payload
+	r := c.input()
+	r.release()
+	r.rd.MaxMessageSize = c.limit
 	if c.over {
-		return 0, nil, c.discard()
+		return 0, nil, r.discard()
 	}
-	// Wait for the first byte here and not in the depth of the frame reader.
-	if _, err := c.br.Peek(1); err != nil {
-		return 0, nil, c.connError(err)
+	// Wait for the first byte here and not in the depth of the frame reader: while a
+	// goroutine waits, it costs its stack.
+	if _, err := r.br.Peek(1); err != nil {
+		return 0, nil, r.connError(err)
 	}
-	return c.frame()
+	return r.frame()
 }
 
 // frame reads one frame. A deadline runs from the first byte of a message to its
 // end, also while the peer is between two fragments.
 //
 //go:noinline
-func (c *wsConn) frame() (bridge.Kind, []byte, error) {
-	if c.begun.IsZero() {
-		c.begun = time.Now()
-		if err := c.nc.SetReadDeadline(c.begun.Add(c.messageTimeout)); err != nil {
-			return 0, nil, err
-		}
+func (r *frameReader) frame() (bridge.Kind, []byte, error) {
+	if r.begun.IsZero() {
+		r.begun = time.Now()
+		r.until = r.begun.Add(r.c.sockets.messageTimeout)
 	}
-	kind, payload, err := c.next()
+	kind, payload, err := r.next()
 	if err != nil {
-		return 0, nil, c.connError(err)
+		return 0, nil, r.connError(err)
 	}
-	if !c.over && c.rd.State.Fragmented() {
+	if !r.c.over && r.rd.State.Fragmented() {
 		return kind, payload, nil
 	}
-	c.begun = time.Time{}
-	if err := c.nc.SetReadDeadline(time.Time{}); err != nil {
-		return 0, nil, err
-	}
-	return kind, payload, nil
+	r.begun, r.until = time.Time{}, time.Time{}
+	return kind, payload, r.setDeadline()
 }
 
-func (c *wsConn) next() (bridge.Kind, []byte, error) {
-	if err := c.checkLength(); err != nil {
+func (r *frameReader) next() (bridge.Kind, []byte, error) {
+	if err := r.checkLength(); err != nil {
 		return 0, nil, err
 	}
-	inside := c.rd.State.Fragmented()
-	h, err := c.rd.NextFrame()
+	inside := r.rd.State.Fragmented()
+	h, err := r.rd.NextFrame()
 	if err != nil {
 		return 0, nil, err
 	}
 	switch {
 	case h.OpCode == ws.OpBinary:
-		c.over = true // it ends the connection, so its payload is of no use
+		r.c.over = true // it ends the connection, so its payload is of no use
 		return bridge.KindBinary, nil, nil
 	case !h.OpCode.IsControl():
-		return c.text(h)
+		return r.text(h)
 	case !inside: // one inside a message was read by intermediate
-		if err := c.intermediate(h, &c.rd); err != nil {
+		if err := r.intermediate(h, &r.rd); err != nil {
 			return 0, nil, err
 		}
 	}
 	switch h.OpCode {
 	case ws.OpPing:
-		return bridge.KindPing, c.control, nil
+		return bridge.KindPing, r.control, nil
 	case ws.OpPong:
-		return bridge.KindPong, c.control, nil
+		return bridge.KindPong, r.control, nil
 	}
-	c.over = true // what comes after a close frame counts for nothing (RFC 6455 §5.5.1)
-	c.peerLeft()
-	return bridge.KindClose, c.control, checkClose(c.control)
+	r.c.over = true // what comes after a close frame counts for nothing (RFC 6455 §5.5.1)
+	r.c.peerLeft()
+	return bridge.KindClose, r.control, checkClose(r.control)
 }
 
 var errLongLength = errors.New("a frame's length is not written in its shortest form")
 
 // checkLength refuses a frame whose length is written with more bytes than it needs
 // (RFC 6455 §5.2), which the frame reader does not check.
-func (c *wsConn) checkLength() error {
-	b, err := c.br.Peek(2)
+func (r *frameReader) checkLength() error {
+	b, err := r.br.Peek(2)
 	if err != nil {
 		return err
 	}
 	switch b[1] & 0x7f {
 	case 126:
-		if b, err = c.br.Peek(4); err == nil && binary.BigEndian.Uint16(b[2:]) < 126 {
+		if b, err = r.br.Peek(4); err == nil && binary.BigEndian.Uint16(b[2:]) < 126 {
 			return errLongLength
 		}
 	case 127:
-		if b, err = c.br.Peek(10); err == nil && binary.BigEndian.Uint64(b[2:]) <= 0xffff {
+		if b, err = r.br.Peek(10); err == nil && binary.BigEndian.Uint64(b[2:]) <= 0xffff {
 			return errLongLength
 		}
 	}
@@ -123,33 +223,33 @@ func (c *wsConn) checkLength() error {
 
 // intermediate reads the payload of a control frame. The frame reader calls it itself
 // for one that comes inside a fragmented message.
-func (c *wsConn) intermediate(h ws.Header, r io.Reader) error {
-	c.control = make([]byte, h.Length) // 125 bytes at most, which the library has checked
-	_, err := io.ReadFull(r, c.control)
+func (r *frameReader) intermediate(h ws.Header, from io.Reader) error {
+	r.control = make([]byte, h.Length) // 125 bytes at most, which the library has checked
+	_, err := io.ReadFull(from, r.control)
 	return err
 }
 
 // text reads one frame of a text message. It returns KindText after the last one and
 // KindFragment before. The buffer grows with what arrives, never with what a header
 // announces.
-func (c *wsConn) text(h ws.Header) (bridge.Kind, []byte, error) {
-	if c.payload == nil {
-		c.payload = payloadPool.Get().(*[]byte)
-		*c.payload = (*c.payload)[:0]
+func (r *frameReader) text(h ws.Header) (bridge.Kind, []byte, error) {
+	if r.payload == nil {
+		r.payload = payloadPool.Get().(*[]byte)
+		*r.payload = (*r.payload)[:0]
 	}
-	b := *c.payload
+	b := *r.payload
 	before := len(b)
 	for left := int(h.Length); ; {
 		if len(b) == cap(b) {
 			size := max(512, 2*cap(b))
-			if err := c.grows(size); err != nil {
+			if err := r.c.grows(size); err != nil {
 				return 0, nil, err
 			}
 			b = append(make([]byte, 0, size), b...) // append alone would take more than was counted
 		}
-		n, err := c.rd.Read(b[len(b):cap(b)])
+		n, err := r.rd.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]
-		*c.payload = b
+		*r.payload = b
 		left -= n
 		switch {
 		case err == io.EOF:
@@ -157,13 +257,7 @@ func (c *wsConn) text(h ws.Header) (bridge.Kind, []byte, error) {
 		case err != nil:
 			return 0, nil, err
 		case left > 0 || !h.Fin:
-			late := c.begun.Add(c.messageTimeout + time.Duration(len(b))*time.Second/messageRate)
-			if err := c.nc.SetReadDeadline(late); err != nil {
-				return 0, nil, err
-			}
-			if err := c.evicted(); err != nil { // its deadline was overwritten just now
-				return 0, nil, err
-			}
+			r.until = r.begun.Add(r.c.sockets.messageTimeout + time.Duration(len(b))*time.Second/messageRate)
 			if left == 0 {
 				return bridge.KindFragment, b[before:], nil
 			}
@@ -195,7 +289,7 @@ func mayBeReceived(code wire.CloseCode) bool {
 }
 
 // connError turns an error of the frame reader into one of bridge.Conn.
-func (c *wsConn) connError(err error) error {
+func (r *frameReader) connError(err error) error {
 	var protocol ws.ProtocolError
 	switch {
 	case errors.Is(err, bridge.ErrNotUTF8), errors.Is(err, bridge.ErrProtocol):
@@ -205,30 +299,28 @@ func (c *wsConn) connError(err error) error {
 		err = bridge.ErrNotUTF8
 	case errors.As(err, &protocol), errors.Is(err, ws.ErrHeaderLengthMSB), errors.Is(err, errLongLength):
 		err = bridge.ErrProtocol
-	case errors.Is(err, errBodiesFull), errors.Is(err, errAddressBodies), c.evicted() != nil:
+	case errors.Is(err, errBodiesFull), errors.Is(err, errAddressBodies), r.c.evicted() != nil:
 		err = bridge.ErrCrowded
-	case errors.Is(err, os.ErrDeadlineExceeded) && !c.begun.IsZero():
+	case errors.Is(err, os.ErrDeadlineExceeded) && !r.begun.IsZero():
 		err = bridge.ErrSlowMessage
 	default:
-		c.peerLeft()
+		r.c.peerLeft()
 		return err
 	}
-	c.over = true
-	c.begun = time.Time{}
+	r.c.over = true
+	r.begun = time.Time{}
 	return err
 }
 
 // discard reads and drops until the connection ends: unread bytes would cause a reset,
 // in which our close frame could be lost.
-func (c *wsConn) discard() error {
-	err := c.nc.SetReadDeadline(time.Time{}) // a message's may still run
-	if err == nil {
-		_, err = io.Copy(io.Discard, c.br)
-	}
+func (r *frameReader) discard() error {
+	r.until = time.Time{} // a message's may still run
+	_, err := io.Copy(io.Discard, r.br)
 	if err == nil {
 		err = io.EOF
 	}
-	c.peerLeft()
+	r.c.peerLeft()
 	return err
 }
 

@@ -82,7 +82,9 @@ func (b *Bridge) Accept(conn Conn, h Handshake) {
 		b.noteRefused(conn, wire.CloseForbidden, ErrRevoked.Error())
 	}
 	begun = true
-	go s.serve()
+	if !conn.Park(s) {
+		go s.serve()
+	}
 }
 
 // enter counts a call of Accept, unless the bridge is draining. Drain sets its

@@ -236,7 +236,7 @@ func ArchiveTime(nanos int64) time.Time {
 // mailboxHash is the length of a MailboxHash in bytes.
 const mailboxHash = 15
 
-// MailboxHash stands for a user whose name is not kept.
+// MailboxHash identifies a user whose name is not kept.
 func MailboxHash(user string) []byte {
 	sum := sha256.Sum256([]byte(user))
 	return sum[:mailboxHash]

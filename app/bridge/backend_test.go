@@ -19,7 +19,7 @@ func sendFrame(ref, typ, data string) string {
 	return fmt.Sprintf(`{"type":"send","ref":%q,"to":{"backend":true},"event":{"type":%q,"data":%s}}`, ref, typ, data)
 }
 
-func TestASendToABackend(t *testing.T) {
+func TestBackendSend(t *testing.T) {
 	bubble := func(name string, f func(t *testing.T, c *clinic)) {
 		t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { f(t, newClinic(t)) }) })
 	}
@@ -186,7 +186,7 @@ func TestASendToABackend(t *testing.T) {
 	})
 }
 
-func TestAnEventThatEscalates(t *testing.T) {
+func TestEscalate(t *testing.T) {
 	b := newBridge(t, func(string) bool { return false })
 	for _, c := range []struct {
 		e    wire.Event

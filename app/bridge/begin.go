@@ -18,6 +18,7 @@ func (s *Session) joinAt(ctx context.Context, after string) (JoinState, start, e
 	if m.Returns, err = fromLostTime(after, cursorTag(s.b.store.Epoch(), s.user), s.b.store.Life(), lifeEnd); err != nil {
 		return JoinState{}, start{}, fmt.Errorf("compare lives: %w", err)
 	}
+	m.Reads = readAhead(after, cursorTag(s.b.store.Epoch(), s.user))
 	s.joining.Lock()
 	st, err := s.b.live.Join(ctx, m)
 	s.joining.Unlock()
@@ -46,10 +47,10 @@ func (s *Session) begin(ctx context.Context, after string) error {
 			return err
 		}
 	}
-	page, err := s.b.store.Read(ctx, s.user, st.Life, from.from, pageCount, pageBytes)
+	page, err := s.firstPage(ctx, &st, from.from)
 	for errors.Is(err, ErrOtherLife) { // the store went on to another one since the join
 		if st, from, err = s.joinAt(ctx, after); err == nil {
-			page, err = s.b.store.Read(ctx, s.user, st.Life, from.from, pageCount, pageBytes)
+			page, err = s.firstPage(ctx, &st, from.from)
 		}
 	}
 	if err != nil {
@@ -92,6 +93,30 @@ func (s *Session) begin(ctx context.Context, after string) error {
 	s.ready = true
 	s.wakeWriter()
 	return nil
+}
+
+// readAhead is which page Join should read for a session that comes with a cursor, as far
+// as that can be told before the join; nil for none.
+func readAhead(after, tag string) *ReadAhead {
+	r := &ReadAhead{Fresh: after == "", MaxCount: pageCount, MaxBytes: pageBytes}
+	if r.Fresh {
+		return r
+	}
+	c, err := parseCursor(after)
+	if err != nil || c.tag != tag || c.life == "" {
+		return nil
+	}
+	r.Life, r.After = c.life, c.at
+	return r
+}
+
+// firstPage is the page that Join has read, where it begins at the right place, or else
+// it is read from the store.
+func (s *Session) firstPage(ctx context.Context, st *JoinState, from Position) (Page, error) {
+	if st.Page != nil && st.PageAfter == from {
+		return *st.Page, nil
+	}
+	return s.b.store.Read(ctx, s.user, st.Life, from, pageCount, pageBytes)
 }
 
 // quotable is a client's own cursor as we dare to repeat it.

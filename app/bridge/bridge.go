@@ -15,16 +15,18 @@ import (
 	"hookbridge/app/guard"
 )
 
-// Config is what the domain can be set to. New fills zero fields with the defaults
-// given here, which are those of server.Settings.
+// Config is what the domain can be set to.
 type Config struct {
-	DefaultTTL      time.Duration // how long an event without ttl is kept; 72 h
-	MaxBytes        int           // largest event and frame, bytes; 64 KiB
-	MaxSessions     int           // live sessions on this machine; 20,000
-	SessionsPerUser int           // one more closes the oldest; 16
+	// These must be set, or New panics. What operators get by default stands in
+	// server.Settings.
+	DefaultTTL      time.Duration // how long an event without ttl is kept
+	MaxBytes        int           // largest event and frame, bytes
+	MaxSessions     int           // live sessions on this machine
+	SessionsPerUser int           // one more closes the oldest
+	PingEvery       time.Duration // heartbeat; silence of 2.5 times as long ends the session
+	DrainTimeout    time.Duration // to give reconnect advice and end all sessions
 
-	ConnectTimeout time.Duration // for the first frame; 5 s
-	PingEvery      time.Duration // heartbeat; 25 s. Silence of 2.5 times as long ends the session.
+	ConnectTimeout time.Duration // for the first frame; 0: 5 s
 
 	// UserRate and UserBytes bound what one user sends through this machine, in
 	// events and in bytes a second; 0: no limit.
@@ -37,23 +39,21 @@ type Config struct {
 	Outbox    Outbox
 	Requester Requester
 
-	DrainTimeout time.Duration // to give reconnect advice and end all sessions; 15 s
-
-	Now        func() time.Time // time.Now
-	Logger     *slog.Logger     // slog.Default()
-	Audit      Audit            // writes nothing
-	Registerer prometheus.Registerer
-	Guard      *guard.Guard // catches panics; one of its own, with Logger and Registerer
+	Now        func() time.Time      // nil: time.Now
+	Logger     *slog.Logger          // nil: slog.Default()
+	Audit      Audit                 // the zero value writes nothing
+	Registerer prometheus.Registerer // nil: a registry that nobody reads
+	Guard      *guard.Guard          // catches panics; nil: one of its own, with Logger and Registerer
 }
 
+// fill gives the fields that may be left out their defaults.
 func (c *Config) fill() {
-	setDefault(&c.DefaultTTL, 72*time.Hour)
-	setDefault(&c.MaxBytes, 64<<10)
-	setDefault(&c.MaxSessions, 20_000)
-	setDefault(&c.SessionsPerUser, 16)
-	setDefault(&c.ConnectTimeout, 5*time.Second)
-	setDefault(&c.PingEvery, 25*time.Second)
-	setDefault(&c.DrainTimeout, 15*time.Second)
+	if c.DefaultTTL <= 0 || c.MaxBytes <= 0 || c.MaxSessions <= 0 || c.SessionsPerUser <= 0 || c.PingEvery <= 0 || c.DrainTimeout <= 0 {
+		panic("bridge: DefaultTTL, MaxBytes, MaxSessions, SessionsPerUser, PingEvery and DrainTimeout must be set")
+	}
+	if c.ConnectTimeout == 0 {
+		c.ConnectTimeout = 5 * time.Second
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -65,12 +65,6 @@ func (c *Config) fill() {
 	}
 	if c.Guard == nil {
 		c.Guard = guard.New(c.Logger, c.Registerer)
-	}
-}
-
-func setDefault[T int | time.Duration](v *T, d T) {
-	if *v == 0 {
-		*v = d
 	}
 }
 

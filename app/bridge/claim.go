@@ -30,8 +30,8 @@ const claimPrefix = "claim:"
 const ClaimType = "claimed webhook-id"
 
 // Claim remembers the id of a webhook whose events have ids of their own, with all
-// that the webhook said: it is no good for another one, be it of another form.
-// Once more, with the same digest, is no error.
+// that the webhook said, so that no other webhook can use the id, in this or another
+// form. To claim an id again with the same digest is no error.
 //
 // Claims have ids apart from events, so that an event of a batch may have the
 // batch's own id. A webhook that could also be read as a single event is claimed

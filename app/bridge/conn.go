@@ -30,6 +30,9 @@ var (
 	ErrCrowded       = errors.New("too many bytes are coming from connections without a token")
 )
 
+// Resumer is who reads a Conn that was parked.
+type Resumer interface{ Resume() }
+
 // Conn is what a socket must be able to do. Read is called by one goroutine and
 // Write by one writer at a time; Read may run beside it. WriteClose, ExpireWrite,
 // Abort and Remote may be called at any time; nothing is written after a close
@@ -37,9 +40,15 @@ var (
 type Conn interface {
 	// Read blocks until the next message, fragment of one, or control frame:
 	// one that comes inside a fragmented message is returned at once. The
-	// payload is valid until the next Read. It answers nothing by itself, and
+	// payload is valid until the next Read or Park. It answers nothing by itself, and
 	// returns no frame after KindClose, KindBinary or one of the errors above.
 	Read() (Kind, []byte, error)
+	// Park may be called where Read may, instead of waiting in Read. True: there is
+	// nothing to read, and reading is over for the caller's goroutine; once there is
+	// something, or the connection has ended, Resume is called on another goroutine,
+	// which reads from then on. False: go on with Read, which may block.
+	// A Conn is parked with the same r each time.
+	Park(r Resumer) bool
 	// AppendText, AppendPing and AppendPong append one whole frame to b, ready
 	// for Write. What they are given is valid until they return.
 	AppendText(b []byte, f wire.Frame) []byte

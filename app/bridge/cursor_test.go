@@ -4,7 +4,14 @@ import (
 	"testing"
 )
 
-func TestACursorReadsBackAsItsPosition(t *testing.T) {
+func TestCursor(t *testing.T) {
+	t.Run("reads back as its position", cursorReadsBack)
+	t.Run("is refused where it is malformed", cursorMalformed)
+	t.Run("starts the replay, after a gap where it cannot be trusted", cursorIsJudged)
+	t.Run("tells whether the store has lost the time it is from", cursorFromLostTime)
+}
+
+func cursorReadsBack(t *testing.T) {
 	tag := cursorTag("k3f9", "patient-42")
 	for _, p := range []Position{{}, {17, 5}, {1 << 62, 1}} {
 		for _, life := range []string{"", "7gq2x0"} { // those of before stores kept lives stay good
@@ -19,7 +26,7 @@ func TestACursorReadsBackAsItsPosition(t *testing.T) {
 	}
 }
 
-func TestAMalformedCursorIsRefused(t *testing.T) {
+func cursorMalformed(t *testing.T) {
 	for _, s := range []string{"", "a", "a.1", ".1.2", "a.1.2.3", "a.1.2.", "a.1.2.life.x", "a.1.2.LIFE", "a.1.2.thislifeislong", "a.-1.2", "a.+1.2", "a.01.2", "a.1.x", "a.1.99999999999999999999", "a. 1.2"} {
 		if c, err := parseCursor(s); err == nil {
 			t.Errorf("%q was read as %v", s, c)
@@ -27,7 +34,7 @@ func TestAMalformedCursorIsRefused(t *testing.T) {
 	}
 }
 
-func TestEachCursorIsJudgedByWhereItsUserStands(t *testing.T) {
+func cursorIsJudged(t *testing.T) {
 	st := JoinState{Head: Position{20, 9}, Acked: Position{12, 7}, First: Position{0, 4}, Life: "now0"}
 	ends := map[string]Position{"": {10, 4}, "past": {18, 8}}
 	lifeEnd := func(life string) (Position, error) {
@@ -62,7 +69,7 @@ func TestEachCursorIsJudgedByWhereItsUserStands(t *testing.T) {
 	}
 }
 
-func TestACursorTellsThatItIsFromATimeThatWasLost(t *testing.T) {
+func cursorFromLostTime(t *testing.T) {
 	lifeEnd := func(life string) (Position, error) {
 		if life == "past" {
 			return Position{18, 8}, nil

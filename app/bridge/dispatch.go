@@ -12,20 +12,23 @@ import (
 	"hookbridge/app/wire"
 )
 
-// read runs until the connection is gone. Once the session is ending it only
-// reads on, so that the peer's close frame is seen.
-func (s *Session) read() {
+// read runs until the connection is gone or, where it may be, parked. Once the session
+// is ending it only reads on, so that the peer's close frame is seen.
+func (s *Session) read(mayPark bool) (parked bool) {
 	for {
+		if mayPark && s.conn.Park(s) {
+			return true
+		}
 		kind, payload, err := s.conn.Read()
 		if err != nil {
 			if code, reason := readFailure(err); code != 0 && s.finish(code, reason) {
 				continue
 			}
-			return
+			return false
 		}
 		if !s.admitFrame(kind, len(payload)) {
 			if kind == KindClose {
-				return
+				return false
 			}
 			continue
 		}

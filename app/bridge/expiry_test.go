@@ -3,7 +3,6 @@ package bridge_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"strconv"
 	"strings"
 	"testing"
@@ -44,7 +43,7 @@ func (emptyEngine) Read(context.Context, string, string, bridge.Position, int, i
 }
 
 // Times are those of a synthetic clock: nothing here waits for real.
-func TestASessionIsToldOnceATokenThatItExpires(t *testing.T) {
+func TestExpiryWarning(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		tokens []string // the first in the connect frame, each other one as soon as the one before is told of
@@ -62,7 +61,7 @@ func TestASessionIsToldOnceATokenThatItExpires(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler), PingEvery: 24 * time.Hour}, emptyEngine{}, emptyEngine{}, lifeTokens{})
+				b := bridge.New(bridge.QuietConfig(func(c *bridge.Config) { c.PingEvery = 24 * time.Hour }), emptyEngine{}, emptyEngine{}, lifeTokens{})
 				began := time.Now()
 				l := newLine()
 				go b.Accept(l, bridge.Handshake{})

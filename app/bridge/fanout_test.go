@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -18,7 +17,17 @@ import (
 	"hookbridge/app/wire"
 )
 
-// lossy is the real engine with a fan-out that may lose messages, as a network
+func TestFanOut(t *testing.T) {
+	t.Run("that loses messages leaves them to be read from the store, in order", fanOutLosesNothing)
+	t.Run("leaves out the session that is excepted, also where the message is read from the store", fanOutExcept)
+	t.Run("of a repeated message to all tells who has it", fanOutRepeated)
+}
+
+func TestStatus(t *testing.T) {
+	t.Run("ranks in the protocol's order", statusesAreRanked)
+}
+
+// lossy is the real store with a fan-out that may lose messages, as a network
 // between machines would.
 type lossy struct {
 	storeAndLive
@@ -81,6 +90,7 @@ func (l *line) Write(frames []byte, _ time.Time) error {
 	return nil
 }
 func (l *line) WriteClose(wire.CloseCode, string, time.Time) { l.Abort() }
+func (l *line) Park(bridge.Resumer) bool                     { return false }
 func (l *line) Limit(int)                                    {}
 func (l *line) Abort()                                       { l.once.Do(func() { close(l.gone) }) }
 func (l *line) ExpireWrite(time.Time)                        {}
@@ -105,14 +115,14 @@ func (noTokens) Authenticate(context.Context, string) (bridge.Identity, error) {
 
 func newBridge(t *testing.T, lose func(string) bool) *bridge.Bridge {
 	t.Helper()
-	engine := openStore(t, sqlite.Options{})
-	l := &lossy{engine, lose}
-	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, l, l, noTokens{})
+	store := openStore(t, sqlite.Options{})
+	l := &lossy{store, lose}
+	b := bridge.New(bridge.QuietConfig(), l, l, noTokens{})
 	t.Cleanup(func() {
 		if err := b.Drain(context.Background()); err != nil {
 			t.Error(err)
 		}
-		if err := engine.Close(); err != nil {
+		if err := store.Close(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -143,7 +153,7 @@ func publish(t *testing.T, b *bridge.Bridge, id string, to wire.Target, except .
 
 func eventID(m map[string]any) string { return m["event"].(map[string]any)["id"].(string) }
 
-func TestWhatTheFanOutLosesIsReadFromTheStoreInOrder(t *testing.T) {
+func fanOutLosesNothing(t *testing.T) {
 	n := 0
 	b := newBridge(t, func(string) bool { n++; return n%3 == 0 })
 	l, _ := connect(t, b, "patient-1")
@@ -158,7 +168,7 @@ func TestWhatTheFanOutLosesIsReadFromTheStoreInOrder(t *testing.T) {
 	}
 }
 
-func TestExceptHoldsWhenTheMessageIsReadFromTheStore(t *testing.T) {
+func fanOutExcept(t *testing.T) {
 	b := newBridge(t, func(id string) bool { return id == "lost" })
 	l, session := connect(t, b, "patient-1")
 	publish(t, b, "lost", wire.Target{User: "patient-1"})
@@ -171,7 +181,7 @@ func TestExceptHoldsWhenTheMessageIsReadFromTheStore(t *testing.T) {
 	}
 }
 
-func TestARepeatedMessageToAllTellsWhoHasIt(t *testing.T) {
+func fanOutRepeated(t *testing.T) {
 	b := newBridge(t, func(string) bool { return false })
 	l, _ := connect(t, b, "patient-1")
 	if o := publish(t, b, "all", wire.Target{All: true}); o.Status != bridge.StatusSent || o.Sessions != 1 || o.Duplicate {
@@ -186,7 +196,7 @@ func TestARepeatedMessageToAllTellsWhoHasIt(t *testing.T) {
 }
 
 // The least advanced of those online decides; ranks are in the protocol's order.
-func TestStatusesAreRanked(t *testing.T) {
+func statusesAreRanked(t *testing.T) {
 	order := []bridge.Status{bridge.StatusDropped, bridge.StatusQueued, bridge.StatusSent, bridge.StatusReceived, bridge.StatusAcked}
 	for i, a := range order {
 		for j, b := range order {

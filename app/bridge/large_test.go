@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -12,6 +11,10 @@ import (
 	"hookbridge/app/store/sqlite"
 	"hookbridge/app/wire"
 )
+
+func TestWriteDeadline(t *testing.T) {
+	t.Run("is later for a large event", writeDeadlineOfLarge)
+}
 
 // patientLine is a socket in memory that notes how long the write of each frame
 // might have taken.
@@ -29,14 +32,14 @@ func (l *patientLine) Write(frames []byte, deadline time.Time) error {
 
 // A slow link needs longer for a large event than for a small one. Were both to
 // have the same time, the large one would be tried for ever.
-func TestALargeEventHasLongerToBeWritten(t *testing.T) {
-	engine := openStore(t, sqlite.Options{})
-	b := bridge.New(bridge.Config{MaxBytes: 4 << 20, Logger: slog.New(slog.DiscardHandler)}, engine, engine, noTokens{})
+func writeDeadlineOfLarge(t *testing.T) {
+	store := openStore(t, sqlite.Options{})
+	b := bridge.New(bridge.QuietConfig(func(c *bridge.Config) { c.MaxBytes = 4 << 20 }), store, store, noTokens{})
 	t.Cleanup(func() {
 		if err := b.Drain(context.Background()); err != nil {
 			t.Error(err)
 		}
-		if err := engine.Close(); err != nil {
+		if err := store.Close(); err != nil {
 			t.Error(err)
 		}
 	})

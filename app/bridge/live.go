@@ -24,6 +24,16 @@ type Member struct {
 	// that it holds are theirs, and not only those from now on.
 	Returns bool      `json:"-"`
 	Until   time.Time `json:"until"` // when the token's rights, and with them the session, end
+	// Reads asks Join for the first page of what the user reads; nil for none.
+	Reads *ReadAhead `json:"-"`
+}
+
+// ReadAhead asks Join for the page that Read would return, in the same step.
+type ReadAhead struct {
+	Fresh              bool     // it begins at what the user has acked (JoinState.Acked); or else
+	After              Position // here, which is a place of
+	Life               string   // this life
+	MaxCount, MaxBytes int      // as of Read
 }
 
 // Presence is whether a user is there. Of a user nobody has seen it says only
@@ -49,6 +59,11 @@ type JoinState struct {
 	Live int
 	// Life is the life of the store in which all this is so.
 	Life string
+	// Page is what Read would return for Life and PageAfter. It is nil where the session
+	// did not ask for a page, or for one of another life, and where the store cannot give
+	// it in the same step: then Read gives it.
+	Page      *Page
+	PageAfter Position
 }
 
 // Live knows who is connected on which machine, and passes notices and questions

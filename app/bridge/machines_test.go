@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
 	"testing"
@@ -14,6 +13,13 @@ import (
 	"hookbridge/app/store/sqlite"
 	"hookbridge/app/wire"
 )
+
+func TestMachines(t *testing.T) {
+	t.Run("tell a caller of progress on another machine", machinesTellProgress)
+	t.Run("let a caller wait for an event that was published before", machinesWaitForEarlier)
+	t.Run("count a user's sessions together", machinesCountSessions)
+	t.Run("make sessions read up to the head that they are told", machinesReadUpToHead)
+}
 
 // machines are bridges on one store, which hear of each other's messages and
 // notices as over a network.
@@ -25,7 +31,7 @@ type machines struct {
 	lose  func(id string) bool
 }
 
-// machine is the engine as one of them sees it.
+// machine is the store as one of them sees it.
 type machine struct {
 	*machines
 	name string
@@ -174,13 +180,13 @@ func (m *machine) Ask(_ context.Context, users []string) (out []bridge.DeliveryL
 
 func newMachines(t *testing.T, limit int) (network, *bridge.Bridge, *bridge.Bridge) {
 	t.Helper()
-	engine := openStore(t, sqlite.Options{})
-	all := &machines{onDisk: engine, hubs: map[string]bridge.Hub{}, asked: map[string]string{}}
-	engine.Listen(network{all})
+	store := openStore(t, sqlite.Options{})
+	all := &machines{onDisk: store, hubs: map[string]bridge.Hub{}, asked: map[string]string{}}
+	store.Listen(network{all})
 	var bridges []*bridge.Bridge
 	for _, name := range []string{"a", "b"} {
 		m := &machine{all, name}
-		bridges = append(bridges, bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler), SessionsPerUser: limit}, m, m, noTokens{}))
+		bridges = append(bridges, bridge.New(bridge.QuietConfig(func(c *bridge.Config) { c.SessionsPerUser = limit }), m, m, noTokens{}))
 	}
 	t.Cleanup(func() {
 		for _, b := range bridges {
@@ -188,7 +194,7 @@ func newMachines(t *testing.T, limit int) (network, *bridge.Bridge, *bridge.Brid
 				t.Error(err)
 			}
 		}
-		if err := engine.Close(); err != nil {
+		if err := store.Close(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -216,7 +222,7 @@ func acking(l *line) {
 	}()
 }
 
-func TestACallerIsToldOfProgressOnAnotherMachine(t *testing.T) {
+func machinesTellProgress(t *testing.T) {
 	_, a, b := newMachines(t, 16)
 	here, _ := connect(t, a, "here")
 	there, _ := connect(t, b, "there")
@@ -238,7 +244,7 @@ func TestACallerIsToldOfProgressOnAnotherMachine(t *testing.T) {
 	}
 }
 
-func TestACallerMayWaitForAnEventOfEarlierOnAnotherMachine(t *testing.T) {
+func machinesWaitForEarlier(t *testing.T) {
 	_, a, b := newMachines(t, 16)
 	there, _ := connect(t, b, "there")
 	ask(t, a, "m", wire.Target{User: "there"}, "", 0)
@@ -251,7 +257,7 @@ func TestACallerMayWaitForAnEventOfEarlierOnAnotherMachine(t *testing.T) {
 	}
 }
 
-func TestAUsersSessionsAreCountedOverAllMachines(t *testing.T) {
+func machinesCountSessions(t *testing.T) {
 	_, a, b := newMachines(t, 2)
 	var lines []*line
 	for _, m := range []*bridge.Bridge{a, b, a, b} {
@@ -274,7 +280,7 @@ func TestAUsersSessionsAreCountedOverAllMachines(t *testing.T) {
 	}
 }
 
-func TestSessionsThatWereToldNothingReadUpToTheHeadTheyAreTold(t *testing.T) {
+func machinesReadUpToHead(t *testing.T) {
 	n, a, _ := newMachines(t, 16)
 	l, _ := connect(t, a, "patient-1")
 	other, _ := connect(t, a, "patient-2")

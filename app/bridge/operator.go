@@ -130,7 +130,8 @@ func (o Operator) Recall(ctx context.Context, id string) (err error) {
 	return o.b.store.Recall(ctx, id)
 }
 
-// lookup finds an event. ErrUnknown, for a webhook's id that is none, too.
+// lookup finds an event. Errors: ErrUnknown, also for an id that no webhook can have, and
+// those of Store.Lookup.
 func (b *Bridge) lookup(ctx context.Context, id string) (Record, error) {
 	if !validID(id) {
 		return Record{}, ErrUnknown

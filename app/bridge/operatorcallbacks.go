@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -54,21 +55,27 @@ func (o Operator) DeadCallbacks(ctx context.Context, backend, after string) (lis
 	return list, next, nil
 }
 
-// Redrive makes dead callbacks of a backend due again: those named, or all. ErrNoBackend.
-func (o Operator) Redrive(ctx context.Context, backend string, ids []string, all bool) (err error) {
+// Redrive makes dead callbacks of a backend due again, those named or all, and returns how
+// many. Where some had no room in the outbox they stay dead; that is ErrOutboxFull only if
+// none had. ErrNoBackend.
+func (o Operator) Redrive(ctx context.Context, backend string, ids []string, all bool) (n int, err error) {
 	defer func() {
-		o.note("redrive", err, slog.String("backend", o.known(backend)), slog.Int("ids", len(ids)), slog.Bool("all", all))
+		o.note("redrive", err, slog.String("backend", o.known(backend)), slog.Int("ids", len(ids)), slog.Bool("all", all), slog.Int("redriven", n))
 	}()
 	switch {
 	case o.known(backend) == "":
-		return ErrNoBackend
+		return 0, ErrNoBackend
 	case all == (len(ids) > 0), len(ids) > MaxRedrive:
-		return &RequestError{fmt.Sprintf(`give {"ids":[…]} with 1 to %d ids, or {"all":true}`, MaxRedrive)}
+		return 0, &RequestError{fmt.Sprintf(`give {"ids":[…]} with 1 to %d ids, or {"all":true}`, MaxRedrive)}
 	}
-	return o.b.cfg.Outbox.Redrive(ctx, backend, ids, all)
+	n, err = o.b.cfg.Outbox.Redrive(ctx, backend, ids, all)
+	if n > 0 && errors.Is(err, ErrOutboxFull) {
+		err = nil
+	}
+	return n, err
 }
 
-// known is the name of a backend; empty where there is none of it.
+// known returns the name if a backend has it, and "" otherwise.
 func (o Operator) known(name string) string {
 	if i := slices.IndexFunc(o.b.cfg.Backends, func(b Backend) bool { return b.Name == name }); i < 0 {
 		return ""

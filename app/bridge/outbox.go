@@ -75,6 +75,9 @@ const (
 	MaxCallbackBytes = 256 << 20 // bytes of their bodies
 	// DeadCallbacksFor is how long a callback that was given up is kept.
 	DeadCallbacksFor = 7 * 24 * time.Hour
+	// RememberTaken is of how many message.sent of a user that a backend has taken the
+	// ids are remembered at least, see Outbox.Post.
+	RememberTaken = 1_000
 )
 
 // Callback is a webhook of ours, ready to be signed and sent.
@@ -105,6 +108,7 @@ type Settlement struct {
 	Leased
 	Done  bool      // the backend took it: it is forgotten
 	Again time.Time // when it is tried again; zero, and not Done: it is dead
+	Hurry bool      // Outbox.Hurry may bring Again forward: the try failed because the backend was down
 	Last  string    // why the try failed, for operators: never a body or a secret; at most 200 bytes
 }
 
@@ -161,7 +165,9 @@ type Timer struct {
 // Errors of all methods: ErrUnavailable, ErrClosed, the context's, and those named.
 type Outbox interface {
 	// Post stores callbacks that are a cause of their own (message.sent), all or none.
-	// One whose ID is there already is not stored twice.
+	// One whose ID is there already is not stored twice, nor is a message.sent that its
+	// backend has taken already: such ids are remembered for 7 days, of each user the last
+	// RememberTaken at least. So all tries of one id have one body.
 	// Errors: ErrOutboxFull where a message.sent has no room.
 	Post(ctx context.Context, cs ...Callback) error
 
@@ -171,9 +177,16 @@ type Outbox interface {
 	// before that.
 	Lease(ctx context.Context, backend string, n int) (due []Leased, next time.Time, err error)
 
-	// Settle ends leases. A callback that the backend took is forgotten whoever says
-	// so; else a lease that has ended, and that another has taken since, changes nothing.
+	// Settle ends leases. A callback that the backend took is forgotten, also where the
+	// lease has passed to another machine meanwhile; any other outcome of a lease that
+	// has passed on changes nothing.
 	Settle(ctx context.Context, done ...Settlement) error
+
+	// Hurry makes due at once what waits for a later try because the backend was down
+	// (Settlement.Hurry). It is called when the backend takes callbacks again, by each
+	// machine that saw it fail; what another machine has leased, and what the backend
+	// asked to wait for, is not touched.
+	Hurry(ctx context.Context, backend string) error
 
 	// Posted is sent to, without blocking, after a callback became due on this machine.
 	Posted() <-chan struct{}
@@ -202,9 +215,14 @@ type Outbox interface {
 	Dead(ctx context.Context, backend, after string, n int) ([]DeadCallback, error)
 
 	// Redrive makes dead callbacks due again: those named, or all. Ids that are not of
-	// dead callbacks of the backend are passed over.
+	// dead callbacks of the backend are passed over. It returns how many are due again,
+	// also beside an error.
 	// Errors: ErrOutboxFull where some had no room, which stay dead.
-	Redrive(ctx context.Context, backend string, ids []string, all bool) error
+	Redrive(ctx context.Context, backend string, ids []string, all bool) (n int, err error)
+
+	// Names lists the backends that callbacks are kept for, also those that are not
+	// configured any more. Of some that are listed there may be none.
+	Names(ctx context.Context) ([]string, error)
 }
 
 // ErrOutboxFull: a backend has so much waiting that nothing more can be stored for it.

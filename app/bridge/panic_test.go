@@ -1,7 +1,6 @@
 package bridge_test
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"strings"
@@ -13,9 +12,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/sqlite"
 	"hookbridge/app/wire"
 )
+
+func TestPanic(t *testing.T) {
+	t.Run("ends its own session with 1011, and no other", panicEndsItsSession)
+	t.Run("closes a session that is beginning with 1011", panicWhileBeginning)
+}
 
 // canary is what the panics of these tests are made of: nobody may log it.
 const canary = "canary-in-a-panic"
@@ -24,30 +29,13 @@ const canary = "canary-in-a-panic"
 type fragile struct {
 	*bridge.Bridge
 	t        *testing.T
-	engine   *brittle
+	store    *brittle
 	registry *prometheus.Registry
-	logs     *lockedBuffer
+	logs     *expect.Output
 	clock    atomic.Bool // the clock is broken
 }
 
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-// brittle is the real engine with methods that panic while they are named.
+// brittle is the real store with methods that panic while they are named.
 type brittle struct {
 	storeAndLive
 	broken atomic.Value // string
@@ -61,6 +49,7 @@ func (e *brittle) check(method string) {
 
 func (e *brittle) Join(ctx context.Context, m bridge.Member) (bridge.JoinState, error) {
 	e.check("Join")
+	m.Reads = nil // so that the session has to Read
 	return e.storeAndLive.Join(ctx, m)
 }
 
@@ -85,24 +74,24 @@ func (brokenTokens) Authenticate(context.Context, string) (bridge.Identity, erro
 
 func newFragile(t *testing.T) *fragile {
 	t.Helper()
-	engine := openStore(t, sqlite.Options{})
-	f := &fragile{t: t, engine: &brittle{storeAndLive: engine}, registry: prometheus.NewRegistry(), logs: &lockedBuffer{}}
-	f.Bridge = bridge.New(bridge.Config{
-		Logger: slog.New(slog.NewTextHandler(f.logs, nil)), Registerer: f.registry, PingEvery: 50 * time.Millisecond,
-		Now: func() time.Time {
+	store := openStore(t, sqlite.Options{})
+	f := &fragile{t: t, store: &brittle{storeAndLive: store}, registry: prometheus.NewRegistry(), logs: &expect.Output{}}
+	f.Bridge = bridge.New(bridge.QuietConfig(func(c *bridge.Config) {
+		c.Logger, c.Registerer, c.PingEvery = slog.New(slog.NewTextHandler(f.logs, nil)), f.registry, 50*time.Millisecond
+		c.Now = func() time.Time {
 			if f.clock.Load() {
 				panic(canary)
 			}
 			return time.Now()
-		},
-	}, f.engine, f.engine, brokenTokens{})
+		}
+	}), f.store, f.store, brokenTokens{})
 	t.Cleanup(func() {
 		f.clock.Store(false)
-		f.engine.broken.Store("")
+		f.store.broken.Store("")
 		if err := f.Drain(context.Background()); err != nil { // nobody is left behind
 			t.Error(err)
 		}
-		if err := engine.Close(); err != nil {
+		if err := store.Close(); err != nil {
 			t.Error(err)
 		}
 		if strings.Contains(f.logs.String(), canary) {
@@ -184,7 +173,7 @@ func identity(user string) *bridge.Identity {
 	return id
 }
 
-func TestAPanicEndsItsOwnSessionWith1011AndNobodyElses(t *testing.T) {
+func panicEndsItsSession(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
@@ -194,8 +183,8 @@ func TestAPanicEndsItsOwnSessionWith1011AndNobodyElses(t *testing.T) {
 		"writing":         func(_ *fragile, c *breaking) { c.writes.Store(true); c.in <- `{"type":"ping"}` },
 		"writing, ending": func(_ *fragile, c *breaking) { c.writes.Store(true); c.closes.Store(true); c.in <- `{"type":"ping"}` },
 		"the timer":       func(f *fragile, _ *breaking) { f.clock.Store(true) },
-		"a frame":         func(f *fragile, c *breaking) { f.engine.broken.Store("Append"); c.in <- send },
-		"leaving":         func(f *fragile, c *breaking) { f.engine.broken.Store("Leave"); c.reads.Store(true); c.in <- "x" },
+		"a frame":         func(f *fragile, c *breaking) { f.store.broken.Store("Append"); c.in <- send },
+		"leaving":         func(f *fragile, c *breaking) { f.store.broken.Store("Leave"); c.reads.Store(true); c.in <- "x" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFragile(t)
@@ -213,7 +202,7 @@ func TestAPanicEndsItsOwnSessionWith1011AndNobodyElses(t *testing.T) {
 				t.Errorf("closed with %d", code)
 			}
 			f.clock.Store(false)
-			f.engine.broken.Store("")
+			f.store.broken.Store("")
 			if f.caught() == 0 || !strings.Contains(f.logs.String(), "goroutine") {
 				t.Errorf("%v counted, logged %s", f.caught(), f.logs.String())
 			}
@@ -229,10 +218,10 @@ func TestAPanicEndsItsOwnSessionWith1011AndNobodyElses(t *testing.T) {
 	}
 }
 
-func TestASessionThatBreaksWhileItBeginsIsClosedWith1011(t *testing.T) {
+func panicWhileBeginning(t *testing.T) {
 	f := newFragile(t)
 	for _, method := range []string{"Join", "Read"} {
-		f.engine.broken.Store(method)
+		f.store.broken.Store(method)
 		c := f.open("u")
 		<-c.aborted
 		if code := c.code.Load(); code != 1011 {
@@ -242,7 +231,7 @@ func TestASessionThatBreaksWhileItBeginsIsClosedWith1011(t *testing.T) {
 			t.Errorf("%s: a poll was answered", method)
 		}
 	}
-	f.engine.broken.Store("")
+	f.store.broken.Store("")
 	c := newBreaking()
 	c.in <- `{"type":"connect","token":"x"}`
 	f.Accept(c, bridge.Handshake{}) // its Authenticator panics

@@ -5,7 +5,13 @@ import (
 	"testing"
 )
 
-func TestPatternsMatchTheUsersTheyName(t *testing.T) {
+func TestPolicy(t *testing.T) {
+	t.Run("matches the users that its patterns name", policyPatterns)
+	t.Run("covers a message to all only by the pattern *", policyCoversAll)
+	t.Run("is read strictly from its claim", policyIsReadStrictly)
+}
+
+func policyPatterns(t *testing.T) {
 	for _, c := range []struct {
 		pattern, user string
 		want          bool
@@ -22,7 +28,7 @@ func TestPatternsMatchTheUsersTheyName(t *testing.T) {
 	}
 }
 
-func TestOnlyTheLoneStarCoversEverybody(t *testing.T) {
+func policyCoversAll(t *testing.T) {
 	all := Target{All: true}
 	for send, want := range map[string]bool{"*": true, "**": false, "patient-*": false, "": false, "group:*": false} {
 		if got := (Policy{Send: []string{send}}).MaySend(all); got != want {
@@ -38,7 +44,7 @@ func TestOnlyTheLoneStarCoversEverybody(t *testing.T) {
 	}
 }
 
-func TestARightsClaimIsReadStrictly(t *testing.T) {
+func policyIsReadStrictly(t *testing.T) {
 	p, err := ParsePolicy([]byte(`{"send":["patient-*"],"groups":["ward-3"],"admin":["presence"]}`))
 	if err != nil || len(p.Send) != 1 || len(p.Groups) != 1 || len(p.Admin) != 1 {
 		t.Errorf("%+v, %v", p, err)

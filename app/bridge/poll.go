@@ -121,6 +121,9 @@ func (c *pollConn) AppendText(b []byte, f wire.Frame) []byte {
 	return append(b, frame...)
 }
 
+// Park implements Conn.
+func (c *pollConn) Park(Resumer) bool { return false }
+
 // AppendPing implements Conn.
 func (c *pollConn) AppendPing(b, _ []byte) []byte { return b }
 

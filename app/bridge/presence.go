@@ -6,21 +6,22 @@ import (
 	"time"
 )
 
-// What backends are told of users who come and go hangs on one timer of each user in the
-// outbox, of the type CallbackOffline. It is there from the user.online to the
-// user.offline, so that after one always comes the other. Whoever comes moves it far
-// ahead, whoever leaves as the last moves it to offlineDelay from now, and when it is due,
-// some machine looks whether the user is there. So nothing is told of a reconnect, and
-// of a machine that dies its users are told as gone when their timers come around.
+// Backends are told of users who connect and leave by means of one timer for each user in
+// the outbox, of the type CallbackOffline. The timer exists from the user.online to the
+// user.offline, so that each is always followed by the other. A session that begins moves
+// it far ahead, and a user's last session that ends moves it to offlineDelay from now. When
+// it is due, some machine checks whether the user is connected. So backends are told
+// nothing of a reconnect. When a machine dies, the store makes its users' timers due as
+// soon as it takes their sessions out (Redis), or when the program starts again (SQLite).
 const (
 	// offlineDelay is how long the last session of a user must be gone.
 	offlineDelay = 10 * time.Second
-	// presenceCheck is how often it is seen whether a user is still there whose last
-	// machine has not said otherwise: it may have died.
+	// presenceCheck is how often a user who counts as connected is looked up: the
+	// machine with their sessions may have died.
 	presenceCheck = 5 * time.Minute
-	// restartGrace is how long after the start of a machine nobody is told as gone: users
+	// RestartGrace is how long after the start of a machine nobody is told as gone: users
 	// whose sessions a restart has ended get this long to come back.
-	restartGrace = offlineDelay + 5*time.Second
+	RestartGrace = offlineDelay + 5*time.Second
 )
 
 // tellsPresence reports whether a backend wants to hear when a user comes or goes.
@@ -90,7 +91,7 @@ func (b *Bridge) firePresence(ctx context.Context, ts []Timer) error {
 	now := b.cfg.Now()
 	err = b.eachTimer(len(ts), func(i int) error {
 		t, p := ts[i], ps[i]
-		earliest := b.started.Add(restartGrace)
+		earliest := b.started.Add(RestartGrace)
 		if gone := p.LastSeen.Add(offlineDelay); gone.After(earliest) {
 			earliest = gone
 		}

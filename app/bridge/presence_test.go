@@ -9,12 +9,12 @@ import (
 	"hookbridge/app/bridge"
 )
 
-func TestBackendsHearOfUsersWhoComeAndGo(t *testing.T) {
+func TestPresence(t *testing.T) {
 	const online, gone, goneLab = "clinic user.online patient-1", "clinic user.offline patient-1", "lab user.offline patient-1"
 	bubble := func(name string, f func(t *testing.T, c *clinic)) {
 		t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { f(t, newClinic(t)) }) })
 	}
-	bubble("once for all sessions of a user, and ten seconds after the last has gone", func(t *testing.T, c *clinic) {
+	bubble("is told once for all sessions of a user, and its end ten seconds after the last has gone", func(t *testing.T, c *clinic) {
 		b, stop := c.machine()
 		defer stop()
 		time.Sleep(time.Minute)
@@ -45,7 +45,7 @@ func TestBackendsHearOfUsersWhoComeAndGo(t *testing.T) {
 		synctest.Wait()
 		c.want("when they come again", online, gone, goneLab, online)
 	})
-	bubble("but not of a reconnect within ten seconds, on whichever machine", func(t *testing.T, c *clinic) {
+	bubble("does not change at a reconnect within ten seconds, on whichever machine", func(t *testing.T, c *clinic) {
 		a, stopA := c.machine()
 		b, stopB := c.machine()
 		defer stopB()
@@ -68,7 +68,7 @@ func TestBackendsHearOfUsersWhoComeAndGo(t *testing.T) {
 		time.Sleep(12 * time.Second)
 		c.want("when they have gone", online, gone, goneLab)
 	})
-	bubble("when the machine dies on which they left, from another", func(t *testing.T, c *clinic) {
+	bubble("ends by another machine where the one dies that the user left", func(t *testing.T, c *clinic) {
 		a, stopA := c.machine()
 		_, stopB := c.machine()
 		defer stopB()
@@ -81,7 +81,7 @@ func TestBackendsHearOfUsersWhoComeAndGo(t *testing.T) {
 		time.Sleep(11 * time.Second)
 		c.want("after ten seconds", online, gone, goneLab)
 	})
-	bubble("when the machine dies that they were on, within minutes", func(t *testing.T, c *clinic) {
+	bubble("ends within minutes where the user's machine dies", func(t *testing.T, c *clinic) {
 		a, stopA := c.machine()
 		_, stopB := c.machine()
 		defer stopB()
@@ -100,7 +100,7 @@ func TestBackendsHearOfUsersWhoComeAndGo(t *testing.T) {
 		c.want("afterwards", online, gone, goneLab)
 		stopA()
 	})
-	bubble("also when they leave at the moment when it is seen that they are there", func(t *testing.T, c *clinic) {
+	bubble("ends also where the user leaves while they are looked up", func(t *testing.T, c *clinic) {
 		b, stop := c.machine()
 		defer stop()
 		time.Sleep(time.Minute)
@@ -115,7 +115,7 @@ func TestBackendsHearOfUsersWhoComeAndGo(t *testing.T) {
 		time.Sleep(75 * time.Second)
 		c.want("soon afterwards", online, gone, goneLab)
 	})
-	bubble("not when the only machine starts again, and they come back", func(t *testing.T, c *clinic) {
+	bubble("does not change where the only machine restarts and the user reconnects", func(t *testing.T, c *clinic) {
 		b, stop := c.machine()
 		time.Sleep(time.Minute)
 		join(b, "patient-1")
@@ -134,7 +134,7 @@ func TestBackendsHearOfUsersWhoComeAndGo(t *testing.T) {
 		time.Sleep(time.Minute)
 		c.want("after the start", "clinic user.offline patient-2", "lab user.offline patient-2")
 	})
-	bubble("only where a backend wants to hear of that user, and nothing is spent on others", func(t *testing.T, c *clinic) {
+	bubble("is told to backends that cover the user, and costs nothing for others", func(t *testing.T, c *clinic) {
 		none, stopNone := c.machine(func(cfg *bridge.Config) { cfg.Backends, cfg.Outbox, cfg.Requester = nil, nil, nil })
 		defer stopNone()
 		b, stop := c.machine(func(cfg *bridge.Config) { cfg.Backends = clinicBackends[:1] })
@@ -147,7 +147,7 @@ func TestBackendsHearOfUsersWhoComeAndGo(t *testing.T) {
 		}
 		c.want("at all")
 	})
-	bubble("whatever fails meanwhile, and never as gone while they are there", func(t *testing.T, c *clinic) {
+	bubble("is told whatever fails meanwhile, and never as gone while the user is connected", func(t *testing.T, c *clinic) {
 		b, stop := c.machine()
 		defer stop()
 		time.Sleep(time.Minute)

@@ -4,17 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/local"
 	"hookbridge/app/store/sqlite"
 	"hookbridge/app/wire"
 )
+
+func TestRefresh(t *testing.T) {
+	t.Run("that fails leaves the session with its token", refreshFails)
+	t.Run("during which its old token is revoked ends the session only if it fails", refreshDuringRevocation)
+	t.Run("after the user was erased closes the session as erased", refreshAfterErasure)
+}
 
 // storeAndLive is both ports in one.
 type storeAndLive interface {
@@ -44,7 +50,7 @@ func (o onDisk) Listen(h bridge.Hub) {
 	o.Live.Listen(h)
 }
 
-// unsteady is the real engine, whose Join a test may have fail.
+// unsteady is the real store, whose Join a test may have fail.
 type unsteady struct {
 	storeAndLive
 	mu     sync.Mutex // guards before
@@ -106,14 +112,14 @@ func (c *closing) code(t *testing.T) wire.CloseCode {
 
 func unsteadyBridge(t *testing.T) (*bridge.Bridge, *unsteady, *closing) {
 	t.Helper()
-	engine := openStore(t, sqlite.Options{})
-	u := &unsteady{storeAndLive: engine}
-	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler)}, u, u, named{})
+	store := openStore(t, sqlite.Options{})
+	u := &unsteady{storeAndLive: store}
+	b := bridge.New(bridge.QuietConfig(), u, u, named{})
 	t.Cleanup(func() {
 		if err := b.Drain(context.Background()); err != nil {
 			t.Error(err)
 		}
-		if err := engine.Close(); err != nil {
+		if err := store.Close(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -130,7 +136,7 @@ func (c *closing) refresh(token string) { c.in <- fmt.Sprintf(`{"type":"refresh"
 
 var errAway = fmt.Errorf("%w: a test has taken it away", bridge.ErrUnavailable)
 
-func TestARefreshThatFailsLeavesTheSessionWithItsToken(t *testing.T) {
+func refreshFails(t *testing.T) {
 	b, u, c := unsteadyBridge(t)
 	u.failing(func(bridge.Member) error { return errAway })
 	c.refresh("second")
@@ -142,23 +148,23 @@ func TestARefreshThatFailsLeavesTheSessionWithItsToken(t *testing.T) {
 	}
 	c.next(t)
 	u.failing(nil)
-	must(t, u.Revoke(t.Context(), "ada", bridge.Revocation{TokenID: "second"})) // which is not its token
+	expect.NoError(t, u.Revoke(t.Context(), "ada", bridge.Revocation{TokenID: "second"})) // which is not its token
 	c.refresh("third")
 	if f := c.next(t); f["type"] != "refreshed" {
 		t.Fatalf("%v", f)
 	}
 	groups, err := u.Groups(t.Context(), "ada")
-	must(t, err)
+	expect.NoError(t, err)
 	if !slices.Equal(groups, []string{"of third"}) {
 		t.Errorf("groups %v", groups)
 	}
-	must(t, u.Revoke(t.Context(), "ada", bridge.Revocation{TokenID: "third"}))
+	expect.NoError(t, u.Revoke(t.Context(), "ada", bridge.Revocation{TokenID: "third"}))
 	if code := c.code(t); code != wire.CloseForbidden {
 		t.Errorf("closed with %d", code)
 	}
 }
 
-func TestATokenThatIsRevokedDuringARefreshCountsOnlyIfThatFails(t *testing.T) {
+func refreshDuringRevocation(t *testing.T) {
 	for name, outcome := range map[string]error{"it fails": errAway, "it succeeds": nil} {
 		t.Run(name, func(t *testing.T) {
 			_, u, c := unsteadyBridge(t)
@@ -170,7 +176,7 @@ func TestATokenThatIsRevokedDuringARefreshCountsOnlyIfThatFails(t *testing.T) {
 				if f := c.next(t); f["type"] != "refreshed" {
 					t.Fatalf("%v", f)
 				}
-				must(t, u.Revoke(t.Context(), "ada", bridge.Revocation{TokenID: "second"}))
+				expect.NoError(t, u.Revoke(t.Context(), "ada", bridge.Revocation{TokenID: "second"}))
 			}
 			if code := c.code(t); code != wire.CloseForbidden {
 				t.Errorf("closed with %d", code)
@@ -179,18 +185,11 @@ func TestATokenThatIsRevokedDuringARefreshCountsOnlyIfThatFails(t *testing.T) {
 	}
 }
 
-func TestASessionThatComesBehindItsUsersErasureIsToldSo(t *testing.T) {
+func refreshAfterErasure(t *testing.T) {
 	_, u, c := unsteadyBridge(t)
 	u.failing(func(bridge.Member) error { return bridge.ErrErased })
 	c.refresh("second")
 	if code := c.code(t); code != wire.CloseErased {
 		t.Errorf("closed with %d", code)
-	}
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }

@@ -10,7 +10,15 @@ import (
 	"time"
 )
 
-func TestRefusalsAreWrittenAtABoundedRateAndTheRestIsCounted(t *testing.T) {
+func TestRefusals(t *testing.T) {
+	t.Run("are written at a bounded rate, and the rest is counted", refusalsAreBounded)
+}
+
+func TestSessionLimit(t *testing.T) {
+	t.Run("ends polls before others", sessionLimitEndsPolls)
+}
+
+func refusalsAreBounded(t *testing.T) {
 	var logged, audited bytes.Buffer
 	now := time.Unix(1_800_000_000, 0)
 	var later []func()
@@ -61,7 +69,7 @@ func TestRefusalsAreWrittenAtABoundedRateAndTheRestIsCounted(t *testing.T) {
 	}
 }
 
-func TestPollsMakeRoomBeforeOthers(t *testing.T) {
+func sessionLimitEndsPolls(t *testing.T) {
 	pick := func(limit int, transports ...string) string {
 		list := make([]Member, len(transports))
 		for i, tr := range transports {

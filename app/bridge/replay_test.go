@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"log/slog"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,16 +13,20 @@ import (
 	"hookbridge/app/wire"
 )
 
+func TestReplay(t *testing.T) {
+	t.Run("tells a fresh device of what expires meanwhile, and of nothing that had expired before", replayToFreshDevice)
+}
+
 // A replay of more than one page takes time, in which messages may expire that were
 // there when it began.
-func TestAFreshDeviceIsToldOfWhatExpiresDuringItsReplayOnly(t *testing.T) {
+func replayToFreshDevice(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
 	var elapsed atomic.Int64
 	now := func() time.Time { return time.Now().Add(time.Duration(elapsed.Load())) }
 	store := openStore(t, sqlite.Options{Now: now})
-	b := bridge.New(bridge.Config{Logger: slog.New(slog.DiscardHandler), Now: now}, store, store, noTokens{})
+	b := bridge.New(bridge.QuietConfig(func(c *bridge.Config) { c.Now = now }), store, store, noTokens{})
 	t.Cleanup(func() {
 		if err := b.Drain(context.Background()); err != nil {
 			t.Error(err)

@@ -13,7 +13,7 @@ import (
 	"hookbridge/app/wire"
 )
 
-func TestARequest(t *testing.T) {
+func TestRequest(t *testing.T) {
 	bubble := func(name string, f func(t *testing.T, c *clinic)) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -39,7 +39,7 @@ type BackendError struct {
 	Why    string // what is wrong, without anything of the reply
 }
 
-// Problem is what whoever asked is told.
+// Problem is the answer to the request.
 func (e *BackendError) Problem() wire.Problem {
 	p := wire.NewProblem(wire.CodeBackendFailed, e.Error())
 	p.BackendStatus = e.Status

@@ -36,8 +36,8 @@ func (w *writer) rejoin(ctx context.Context) error {
 	}()
 	s.at = from.from
 	if from.gap == "" {
-		// Beyond where the lives agree, the places of what was told of are those of
-		// other messages now.
+		// Beyond the position up to which the lives agree, other messages now have the
+		// positions of those that the client was told of.
 		s.told.rewind(from.agreed)
 		s.replay = s.replay.Min(from.agreed)
 		return nil

@@ -167,18 +167,25 @@ func endingOf(err error) (wire.CloseCode, string) {
 	return wire.CloseInternal, "the store is not available"
 }
 
-// serve reads until the connection is gone, and undoes join in reverse, with one
-// reason, one metric and one log line.
+// serve reads until the connection is gone or parked. Once it is gone, serve undoes join
+// in reverse, with one reason, one metric and one log line.
 func (s *Session) serve() {
-	defer s.b.running.Done()
-	defer s.b.hub.remove(s)
-	defer s.b.guard.Run(whereSession, s.leave)
-	if s.b.guard.Run(whereSession, s.read) {
+	parked := false
+	if s.b.guard.Run(whereSession, func() { parked = s.read(true) }) {
 		s.finish(wire.CloseInternal, brokenReason)
-		s.b.guard.Run(whereSession, s.read) // once more, to see the peer's close frame
+		s.b.guard.Run(whereSession, func() { s.read(false) }) // once more, to see the peer's close frame
 		s.writeLastClose()
 	}
+	if parked {
+		return // another goroutine may have the session already
+	}
+	defer s.b.running.Done()
+	defer s.b.hub.remove(s)
+	s.b.guard.Run(whereSession, s.leave)
 }
+
+// Resume implements Resumer: serve goes on where it parked the connection.
+func (s *Session) Resume() { s.serve() }
 
 func (s *Session) leave() {
 	b := s.b

@@ -7,7 +7,17 @@ import (
 	"time"
 )
 
-func TestAUsersSendsAreLimitedInEventsAndInBytes(t *testing.T) {
+func TestUserLimit(t *testing.T) {
+	t.Run("counts events and bytes", userLimitCounts)
+	t.Run("of zero is none", userLimitNone)
+	t.Run("remembers a bounded number of users", userLimitMemory)
+}
+
+func TestEventID(t *testing.T) {
+	t.Run("is a webhook's id, or that of a named sender", eventIDForms)
+}
+
+func userLimitCounts(t *testing.T) {
 	l := newUserLimits(20, 1000)
 	now := time.Now()
 	for i := range 100 {
@@ -42,7 +52,7 @@ func TestAUsersSendsAreLimitedInEventsAndInBytes(t *testing.T) {
 	}
 }
 
-func TestNoLimitOfSendsIsNoLimit(t *testing.T) {
+func userLimitNone(t *testing.T) {
 	l := newUserLimits(0, 0)
 	for range 10_000 {
 		if err := l.admit("a", 1<<20, time.Now()); err != nil {
@@ -54,7 +64,7 @@ func TestNoLimitOfSendsIsNoLimit(t *testing.T) {
 	}
 }
 
-func TestTheMemoryOfUsersWhoSendIsBounded(t *testing.T) {
+func userLimitMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
@@ -70,7 +80,7 @@ func TestTheMemoryOfUsersWhoSendIsBounded(t *testing.T) {
 	}
 }
 
-func TestAnEventsIDIsAWebhooksIDOrThatOfANamedSender(t *testing.T) {
+func eventIDForms(t *testing.T) {
 	long := "x123456789x123456789x123456789x123456789x123456789x123456789x123"
 	for id, good := range map[string]bool{
 		"msg_1": true, long: true, long + "." + long: true, "clinic.msg_1": true, "clinic.de.msg-1": true, "..a": true,

@@ -3,7 +3,6 @@ package bridge
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"reflect"
 	"slices"
 	"sync"
@@ -12,6 +11,20 @@ import (
 
 	"hookbridge/app/wire"
 )
+
+func TestWait(t *testing.T) {
+	t.Run("ends when everybody has come that far", waitEnds)
+	t.Run("counts a pong that comes before the store has answered", waitEarlyPong)
+	t.Run("never lowers a status", waitStatusNeverFalls)
+	t.Run("is for those whom the message has reached", waitOnlyForReached)
+	t.Run("counts an ack for what it covers", waitAckCovers)
+	t.Run("may be for an event that others wait for too", waitOfSeveral)
+	t.Run("for a message to all ends only when all its sessions are named", waitForAll)
+	t.Run("of another machine is told each step once", waitElsewhere)
+	t.Run("ends at closing, also one that begins later", waitCloses)
+	t.Run("leaves nothing behind under everything at once", waitConcurrently)
+	t.Run("is removed where its append panics", waitAppendPanics)
+}
 
 // noted collects what waits tell other machines.
 type noted struct {
@@ -71,7 +84,7 @@ func received(id string) func(string, *awaited) Status {
 	}
 }
 
-func TestAWaitEndsWhenEverybodyHasComeThatFar(t *testing.T) {
+func waitEnds(t *testing.T) {
 	ws := newWaits(nil)
 	w := ws.add("m", StatusReceived)
 	for i, user := range []string{"ada", "bob"} {
@@ -95,7 +108,7 @@ func TestAWaitEndsWhenEverybodyHasComeThatFar(t *testing.T) {
 	ws.empty(t)
 }
 
-func TestAPongMayComeBeforeTheStoreHasAnswered(t *testing.T) {
+func waitEarlyPong(t *testing.T) {
 	ws := newWaits(nil)
 	w := ws.add("m", StatusReceived)
 	ws.delivering("ada", mailDelivery("m", 1))
@@ -109,7 +122,7 @@ func TestAPongMayComeBeforeTheStoreHasAnswered(t *testing.T) {
 	}
 }
 
-func TestAStatusNeverGoesBack(t *testing.T) {
+func waitStatusNeverFalls(t *testing.T) {
 	ws := newWaits(nil)
 	w := ws.add("m", StatusAcked)
 	ws.expect(w, "ada", awaited{mailbox: 1, sessions: 1, status: StatusAcked})
@@ -122,7 +135,7 @@ func TestAStatusNeverGoesBack(t *testing.T) {
 	}
 }
 
-func TestNobodyIsWaitedForWhomItDidNotReach(t *testing.T) {
+func waitOnlyForReached(t *testing.T) {
 	ws := newWaits(nil)
 	w := ws.add("m", StatusAcked)
 	ws.delivering("ada", mailDelivery("m", 1))
@@ -142,7 +155,7 @@ func TestNobodyIsWaitedForWhomItDidNotReach(t *testing.T) {
 	ws.empty(t)
 }
 
-func TestAnAckCountsForWhatItCovers(t *testing.T) {
+func waitAckCovers(t *testing.T) {
 	for _, c := range []struct {
 		at   awaited
 		ack  Position
@@ -165,7 +178,7 @@ func TestAnAckCountsForWhatItCovers(t *testing.T) {
 	}
 }
 
-func TestSeveralCallersMayWaitForOneEvent(t *testing.T) {
+func waitOfSeveral(t *testing.T) {
 	ws := newWaits(nil)
 	received, acked := ws.add("m", StatusReceived), ws.add("m", StatusAcked)
 	ws.delivering("ada", mailDelivery("m", 1))
@@ -182,7 +195,7 @@ func TestSeveralCallersMayWaitForOneEvent(t *testing.T) {
 	ws.empty(t)
 }
 
-func TestAMessageToAllIsWaitedForUntilAllItsSessionsAreNamed(t *testing.T) {
+func waitForAll(t *testing.T) {
 	ws := newWaits(nil)
 	w := ws.add("m", StatusReceived)
 	ws.delivering("ada", &Delivery{Message: &Message{ID: "m"}, Broadcast: 4})
@@ -205,7 +218,7 @@ func TestAMessageToAllIsWaitedForUntilAllItsSessionsAreNamed(t *testing.T) {
 	ws.empty(t)
 }
 
-func TestACallerElsewhereIsToldEachStepOnce(t *testing.T) {
+func waitElsewhere(t *testing.T) {
 	var n noted
 	ws := newWaits(n.tell)
 	w := ws.addFor("m", StatusAcked, "two")
@@ -232,7 +245,7 @@ func TestACallerElsewhereIsToldEachStepOnce(t *testing.T) {
 	ws.empty(t)
 }
 
-func TestClosingEndsAllWaitsThoseToComeToo(t *testing.T) {
+func waitCloses(t *testing.T) {
 	ws := newWaits(nil)
 	a, b := ws.add("m", StatusAcked), ws.add("n", StatusReceived)
 	ws.close()
@@ -245,9 +258,9 @@ func TestClosingEndsAllWaitsThoseToComeToo(t *testing.T) {
 	ws.empty(t)
 }
 
-// TestWaitsHoldUnderAllAtOnce is for the race detector, and for the maps: what
+// waitConcurrently is for the race detector, and for the maps: what
 // is removed leaves nothing behind, whatever goes on meanwhile.
-func TestWaitsHoldUnderAllAtOnce(t *testing.T) {
+func waitConcurrently(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
@@ -307,8 +320,8 @@ type noStore struct {
 func (noStore) Listen(Hub)                                        {}
 func (noStore) Append(context.Context, *Message) (Receipt, error) { panic("x") }
 
-func TestAnAppendThatPanicsIsItsCallersAloneAndLeavesNoWait(t *testing.T) {
-	b := New(Config{Logger: slog.New(slog.DiscardHandler)}, noStore{}, noStore{}, nil)
+func waitAppendPanics(t *testing.T) {
+	b := New(QuietConfig(), noStore{}, noStore{}, nil)
 	func() {
 		defer func() {
 			if recover() == nil {

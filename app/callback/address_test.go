@@ -17,7 +17,12 @@ import (
 	"hookbridge/app/bridge"
 )
 
-func TestAnAddressIsJudgedByTheHostOfTheURL(t *testing.T) {
+func TestAddress(t *testing.T) {
+	t.Run("is judged by the host of the URL", addressByHost)
+	t.Run("of a name is judged again when it is dialled", addressAtDial)
+}
+
+func addressByHost(t *testing.T) {
 	for _, c := range []struct {
 		addresses                  string
 		public, internal, loopback bool
@@ -48,7 +53,7 @@ func TestAnAddressIsJudgedByTheHostOfTheURL(t *testing.T) {
 	}
 }
 
-func TestAURLOfABackend(t *testing.T) {
+func TestBackendURL(t *testing.T) {
 	for text, want := range map[string]struct {
 		reach
 		wrong string
@@ -138,7 +143,7 @@ func names(answer func() string) *net.Resolver {
 }
 
 // A name that was good when somebody looked, and another address when it is dialled.
-func TestANameThatChangesItsAddressIsRefusedWhenItIsDialled(t *testing.T) {
+func addressAtDial(t *testing.T) {
 	s, l := sender(t, backend("default", "https://clinic.example/hook"))
 	d := s.byName["default"].endpoint.dialer
 	var now atomic.Value

@@ -48,6 +48,9 @@ type delivery struct {
 	inFlight  int       // tries whose result has not come
 	unsettled []settled // results that the store does not have yet
 	settleAt  time.Time // when to tell it, after it has failed
+	stale     bool      // something may wait for a later try because the backend was down; true at first, as nobody knows
+	well      bool      // and now the backend takes callbacks: that is to be hurried
+	hurryAt   time.Time // when to do so, after the store has failed
 	failures  rate.Sometimes
 	told      bool // that the backend fails was logged
 }
@@ -71,7 +74,7 @@ func newDelivery(name string, e *endpoint, s *Sender) *delivery {
 	d := &delivery{
 		name: name, endpoint: e, sender: s, metrics: s.metrics.of(name),
 		requests: make(chan struct{}, maxRequests), wake: make(chan struct{}, 1), results: make(chan tried, maxInFlight),
-		pace: newPace(), failures: rate.Sometimes{First: 1, Interval: failureLogInterval},
+		pace: newPace(), stale: true, failures: rate.Sometimes{First: 1, Interval: failureLogInterval},
 	}
 	d.cut, d.cutOff = context.WithCancel(context.Background())
 	d.state.Store(&bridge.BackendState{Since: time.Now()})
@@ -85,6 +88,7 @@ func (d *delivery) run() {
 	defer timer.Stop()
 	for d.sender.life.Err() == nil {
 		d.settle()
+		d.hurry()
 		wait, err := d.lease()
 		if errors.Is(err, bridge.ErrClosed) {
 			return
@@ -122,6 +126,9 @@ func (d *delivery) lease() (wait time.Duration, err error) {
 	if len(d.unsettled) > 0 && d.settleAt.Before(until) {
 		until = d.settleAt
 	}
+	if d.well && len(d.unsettled) == 0 && d.hurryAt.Before(until) {
+		until = d.hurryAt
+	}
 	return max(0, time.Until(until)), nil
 }
 
@@ -140,8 +147,8 @@ func (d *delivery) begin(now time.Time, n int) (until time.Time, err error) {
 	}
 	for _, l := range due {
 		d.inFlight++
-		era := d.pace.era
-		d.sender.run.Go(func() { d.results <- d.try(l, era, now.Add(bridge.LeaseFor)) })
+		era, probe := d.pace.era, d.pace.down
+		d.sender.run.Go(func() { d.results <- d.try(l, era, probe, now.Add(bridge.LeaseFor)) })
 	}
 	d.leaseAt = now.Add(lookInterval)
 	if len(due) == n { // there may be more, for which there is room when one of these has ended
@@ -157,8 +164,10 @@ func (d *delivery) begin(now time.Time, n int) (until time.Time, err error) {
 	return d.leaseAt, nil
 }
 
-// try sends one callback once.
-func (d *delivery) try(l bridge.Leased, era int, until time.Time) tried {
+// try sends one callback once. One that fails as a probe waits because the backend is down,
+// and is hurried once that is over. One that fails while the backend is well may be at
+// fault itself, and has only its schedule.
+func (d *delivery) try(l bridge.Leased, era int, probe bool, until time.Time) tried {
 	t := tried{settled: settled{bridge.Settlement{Leased: l}, until}, era: era}
 	ctx, cancel := context.WithTimeout(d.cut, tryTimeout)
 	defer cancel()
@@ -181,6 +190,7 @@ func (d *delivery) try(l bridge.Leased, era int, until time.Time) tried {
 	if t.reply.status == http.StatusGone {
 		return t
 	}
+	t.Hurry = probe && t.reply.backendAtFault() && t.reply.retryAfter == 0
 	t.Again = next(now, l.Since, t.Tries, t.reply.retryAfter, t.reply.busy())
 	return t
 }
@@ -214,9 +224,11 @@ func (d *delivery) note(r tried) {
 	switch {
 	case r.Done:
 		d.pace.succeeded(r.era)
+		d.well = d.well || d.stale && !d.pace.down
 	case r.reply.backendAtFault():
 		d.pace.failed(r.era, time.Now(), r.reply.retryAfter)
 	}
+	d.stale = d.stale || r.Hurry
 	if !r.Done && r.Again.IsZero() {
 		d.metrics.givenUp.Inc()
 		d.sender.log.Warn("a callback was given up", "backend", d.name, "id", r.ID, "type", r.Type, "tries", r.Tries, "last", r.Last)
@@ -269,6 +281,23 @@ func (d *delivery) settle() {
 		return
 	}
 	d.unsettled, d.settleAt = d.unsettled[:0], time.Time{}
+}
+
+// hurry has the store make due what waits because the backend was down, once it is well.
+// While the store fails it is asked again.
+func (d *delivery) hurry() {
+	now := time.Now()
+	if !d.well || len(d.unsettled) > 0 || now.Before(d.hurryAt) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(d.sender.life, storeTimeout)
+	defer cancel()
+	if err := d.outbox.Hurry(ctx, d.name); err != nil {
+		d.sender.log.Debug("callbacks cannot be hurried in the store", "backend", d.name, "error", err)
+		d.hurryAt = now.Add(storePause)
+		return
+	}
+	d.well, d.stale, d.hurryAt, d.leaseAt = false, false, time.Time{}, time.Time{}
 }
 
 func later(a, b time.Time) time.Time {

@@ -2,7 +2,6 @@ package callback
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -18,6 +17,26 @@ import (
 	"hookbridge/app/bridge"
 )
 
+func TestCallback(t *testing.T) {
+	t.Run("is signed with each secret, and keeps its id over its tries", callbackIsSigned)
+	t.Run("that always fails is tried for three days, and then given up", callbackIsGivenUp)
+	t.Run("is given up at once where the backend answers with 410", callbackIsGone)
+	t.Run("waits as long as Retry-After asks, in seconds or as a date, and no longer than three days", callbackRetryAfter)
+	t.Run("waits for the one before it where it is sent in order", callbackInOrder)
+	t.Run("whose try panics is tried again, and nothing else ends", callbackPanics)
+	t.Run("is not asked for without end where the store's clock is behind", callbackClockBehind)
+	t.Run("is sent once where the store fails to settle it", callbackStoreFails)
+}
+
+func TestStop(t *testing.T) {
+	t.Run("waits for the tries under way", stopWaits)
+	t.Run("cuts off tries that take too long, and does not count them", stopCutsOff)
+}
+
+func TestMetrics(t *testing.T) {
+	t.Run("tell what waits", metricsOfBacklog)
+}
+
 // calls counts posts and how many are under way at once. Its fields are read after
 // synctest.Wait.
 type calls struct {
@@ -32,374 +51,248 @@ func (c *calls) begin() (end func()) {
 	return func() { c.now.Add(-1) }
 }
 
-func TestACallback(t *testing.T) {
-	t.Run("is signed so that the official library accepts each of the secrets, and keeps its id over its tries while its time is fresh", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			b := backend("default", "https://user:pa%20ss@clinic.example/hook?token=t")
-			b.Secrets = []string{secret('a'), secret('b')}
-			s, _ := sender(t, b)
-			var ids, stamps []string
-			s.byName["default"].endpoint.http = posts(func(r *http.Request) (*http.Response, error) {
-				body, _ := io.ReadAll(r.Body)
-				if user, pass, _ := r.BasicAuth(); r.URL.String() != "https://clinic.example/hook?token=t" || user != "user" || pass != "pa ss" {
-					t.Errorf("%s as %s %s", r.URL, user, pass)
-				}
-				if r.Method != "POST" || r.Header.Get("Content-Type") != "application/json" || string(body) != `{"type":"event.acked"}` {
-					t.Errorf("%s %v %s", r.Method, r.Header, body)
-				}
-				for _, secret := range b.Secrets {
-					w, err := standardwebhooks.NewWebhook(strings.TrimPrefix(secret, "whsec_"))
-					if err != nil {
-						t.Fatal(err)
-					}
-					// The library reads the clock of the machine, which a bubble's is not.
-					if err := w.VerifyIgnoringTimestamp(body, r.Header); err != nil {
-						t.Error(err)
-					}
-				}
-				ids, stamps = append(ids, r.Header.Get("webhook-id")), append(stamps, r.Header.Get("webhook-timestamp"))
-				if len(ids) < 3 {
-					return answer(500), nil
-				}
-				return answer(204), nil
-			})
-			o := newOutbox()
-			o.post("default", "msg_1")
-			s.Start(o)
-			time.Sleep(3 * time.Minute)
-			stop(s)
-			slices.Sort(stamps)
-			if fmt.Sprint(ids) != "[msg_1 msg_1 msg_1]" || len(slices.Compact(stamps)) != 3 || o.counts() != "0 waiting, 1 done, 0 dead" {
-				t.Error(ids, stamps, o.counts())
+func callbackIsSigned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := backend("default", "https://user:pa%20ss@clinic.example/hook?token=t")
+		b.Secrets = []string{secret('a'), secret('b')}
+		s, _ := sender(t, b)
+		var ids, stamps []string
+		s.byName["default"].endpoint.http = posts(func(r *http.Request) (*http.Response, error) {
+			body, _ := io.ReadAll(r.Body)
+			if user, pass, _ := r.BasicAuth(); r.URL.String() != "https://clinic.example/hook?token=t" || user != "user" || pass != "pa ss" {
+				t.Errorf("%s as %s %s", r.URL, user, pass)
 			}
+			if r.Method != "POST" || r.Header.Get("Content-Type") != "application/json" || string(body) != `{"type":"event.acked"}` {
+				t.Errorf("%s %v %s", r.Method, r.Header, body)
+			}
+			for _, secret := range b.Secrets {
+				w, err := standardwebhooks.NewWebhook(strings.TrimPrefix(secret, "whsec_"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				// The library reads the clock of the machine, which a bubble's is not.
+				if err := w.VerifyIgnoringTimestamp(body, r.Header); err != nil {
+					t.Error(err)
+				}
+			}
+			ids, stamps = append(ids, r.Header.Get("webhook-id")), append(stamps, r.Header.Get("webhook-timestamp"))
+			if len(ids) < 3 {
+				return answer(500), nil
+			}
+			return answer(204), nil
 		})
-	})
-	t.Run("that always fails is tried by the schedule for three days and given up", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			began := time.Now()
-			var at []time.Duration
-			s, l := answered(t, func(*http.Request) (*http.Response, error) {
-				at = append(at, time.Since(began))
-				return answer(400), nil
-			})
-			o := newOutbox()
-			o.post("default", "msg_1")
-			s.Start(o)
-			time.Sleep(80 * time.Hour)
-			stop(s)
-			want := []time.Duration{0, 5 * time.Second, time.Minute, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 6 * time.Hour, 18 * time.Hour, 30 * time.Hour, 42 * time.Hour, 54 * time.Hour}
-			if len(at) < len(want) || at[len(at)-1] > 72*time.Hour {
-				t.Fatal(at)
-			}
-			for i, d := range want {
-				if at[i] < d*3/4 || at[i] > d*5/4+time.Second {
-					t.Errorf("try %d at %s, not about %s", i+1, at[i], d)
-				}
-			}
-			if d := o.dead["msg_1"]; d.Tries != len(at) || d.Last != "status 400" {
-				t.Errorf("%+v", d)
-			}
-			if n := l.metric(t, "hookbridge_callbacks_given_up_total", "default"); n != 1 || !strings.Contains(l.String(), "a callback was given up") {
-				t.Error(n, l)
-			}
-		})
-	})
-	t.Run("is given up at once where the backend says 410", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			var c calls
-			s, l := answered(t, func(*http.Request) (*http.Response, error) { defer c.begin()(); return answer(410), nil })
-			o := newOutbox()
-			o.post("default", "msg_1")
-			s.Start(o)
-			time.Sleep(100 * time.Hour)
-			stop(s)
-			if c.n.Load() != 1 || o.counts() != "0 waiting, 0 done, 1 dead" || l.metric(t, "hookbridge_callbacks_tries_total", "default", "gone") != 1 {
-				t.Error(c.n.Load(), o.counts())
-			}
-		})
-	})
-	t.Run("waits as long as Retry-After asks, in seconds or as a date, and no longer than three days", func(t *testing.T) {
-		for header, want := range map[string]time.Duration{"7200": 2 * time.Hour, "date": 3 * time.Hour, "999999999999999999999": 72 * time.Hour, "soon": 5 * time.Second} {
-			synctest.Test(t, func(t *testing.T) {
-				began := time.Now()
-				var at []time.Duration
-				s, _ := answered(t, func(*http.Request) (*http.Response, error) {
-					at = append(at, time.Since(began))
-					if len(at) > 1 {
-						return answer(200), nil
-					}
-					if header == "date" {
-						return answer(503, "Retry-After: "+began.Add(want).UTC().Format(http.TimeFormat)), nil
-					}
-					return answer(503, "Retry-After: "+header), nil
-				})
-				o := newOutbox()
-				o.post("default", "msg_1")
-				s.Start(o)
-				time.Sleep(75 * time.Hour)
-				stop(s)
-				if len(at) != 2 || at[1] < want*3/4 || at[1] > want*5/4+time.Second || want > time.Minute && at[1] < want {
-					t.Errorf("%s: tried at %s", header, at)
-				}
-			})
+		o := newOutbox()
+		o.post("default", "msg_1")
+		s.Start(o)
+		time.Sleep(3 * time.Minute)
+		stop(s)
+		slices.Sort(stamps)
+		if fmt.Sprint(ids) != "[msg_1 msg_1 msg_1]" || len(slices.Compact(stamps)) != 3 || o.counts() != "0 waiting, 1 done, 0 dead" {
+			t.Error(ids, stamps, o.counts())
 		}
 	})
-	t.Run("of one user that is in order waits for the one before it", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			var got []string
-			var c calls
-			s, _ := answered(t, func(r *http.Request) (*http.Response, error) {
-				defer c.begin()()
-				time.Sleep(10 * time.Millisecond)
-				got = append(got, r.Header.Get("webhook-id"))
-				if len(got) == 1 {
-					return answer(400), nil
-				}
-				return answer(200), nil
-			})
-			o := newOutbox()
-			for i := range 5 {
-				_ = o.Post(t.Context(), bridge.Callback{ID: fmt.Sprint("msg_", i), Backend: "default", Type: bridge.CallbackSent, User: "u", At: time.Now().Add(time.Duration(i)), Body: []byte("{}")})
-			}
-			s.Start(o)
-			time.Sleep(time.Minute)
-			stop(s)
-			if fmt.Sprint(got) != "[msg_0 msg_0 msg_1 msg_2 msg_3 msg_4]" || c.most.Load() != 1 {
-				t.Error(got, c.most.Load())
-			}
+}
+
+func callbackIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		var at []time.Duration
+		s, l := answered(t, func(*http.Request) (*http.Response, error) {
+			at = append(at, time.Since(began))
+			return answer(400), nil
 		})
-	})
-	t.Run("whose try panics is tried again, and nothing else ends", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			n := 0
-			s, l := answered(t, func(*http.Request) (*http.Response, error) {
-				if n++; n == 1 {
-					panic("a payload")
-				}
-				return answer(200), nil
-			})
-			o := newOutbox()
-			o.panics = 2
-			o.post("default", "msg_1")
-			s.Start(o)
-			time.Sleep(time.Minute)
-			stop(s)
-			if o.counts() != "0 waiting, 1 done, 0 dead" || l.metric(t, "hookbridge_panics_total", "callback") != 1 || l.metric(t, "hookbridge_panics_total", "callbacks") != 2 {
-				t.Error(o.counts(), l)
+		o := newOutbox()
+		o.post("default", "msg_1")
+		s.Start(o)
+		time.Sleep(80 * time.Hour)
+		stop(s)
+		want := []time.Duration{0, 5 * time.Second, time.Minute, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 6 * time.Hour, 18 * time.Hour, 30 * time.Hour, 42 * time.Hour, 54 * time.Hour}
+		if len(at) < len(want) || at[len(at)-1] > 72*time.Hour {
+			t.Fatal(at)
+		}
+		for i, d := range want {
+			if at[i] < d*3/4 || at[i] > d*5/4+time.Second {
+				t.Errorf("try %d at %s, not about %s", i+1, at[i], d)
 			}
-			if strings.Contains(l.String(), "a payload") {
-				t.Error("what the panic said is logged")
-			}
-		})
-	})
-	t.Run("is waited for without hurry where the store's clock is behind", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			s, _ := answered(t, func(*http.Request) (*http.Response, error) { return answer(200), nil })
-			o := newOutbox()
-			o.behind = 2 * time.Second
-			o.post("default", "msg_1")
-			s.Start(o)
-			time.Sleep(3 * time.Second)
-			stop(s)
-			if o.counts() != "0 waiting, 1 done, 0 dead" || o.leases > 50 {
-				t.Errorf("%s, asked %d times", o.counts(), o.leases)
-			}
-		})
-	})
-	t.Run("is settled late where the store fails, and sent once", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			o := newOutbox()
-			var c calls
-			s, _ := answered(t, func(*http.Request) (*http.Response, error) {
-				defer c.begin()()
-				if c.n.Load() == 1 {
-					o.set(func() { o.fail = bridge.ErrUnavailable })
-				}
-				return answer(200), nil
-			})
-			o.post("default", "msg_1")
-			s.Start(o)
-			time.Sleep(20 * time.Second)
-			o.set(func() { o.fail = nil })
-			time.Sleep(2 * time.Minute)
-			if o.counts() != "0 waiting, 1 done, 0 dead" || c.n.Load() != 1 {
-				t.Error(o.counts(), c.n.Load())
-			}
-			o.set(func() { o.fail = bridge.ErrClosed })
-			stop(s)
-		})
+		}
+		if d := o.dead["msg_1"]; d.Tries != len(at) || d.Last != "status 400" {
+			t.Errorf("%+v", d)
+		}
+		if n := l.metric(t, "hookbridge_callbacks_given_up_total", "default"); n != 1 || !strings.Contains(l.String(), "a callback was given up") {
+			t.Error(n, l)
+		}
 	})
 }
 
-func TestABackendThatIsDown(t *testing.T) {
-	for name, down := range map[string]posts{
-		"cannot be reached": func(*http.Request) (*http.Response, error) { return nil, errors.New("no route") },
-		"answers with 503":  func(*http.Request) (*http.Response, error) { return answer(503), nil },
-		"answers with 429":  func(*http.Request) (*http.Response, error) { return answer(429), nil },
-		"never answers":     func(r *http.Request) (*http.Response, error) { <-r.Context().Done(); return nil, r.Context().Err() },
-	} {
-		t.Run("because it "+name+" is tried by one probe at a time, and its backlog drains at its pace when it is back", func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				const waiting = 10_000
-				var c, back calls
-				up := false
-				s, l := answered(t, func(r *http.Request) (*http.Response, error) {
-					if up {
-						defer back.begin()()
-						time.Sleep(20 * time.Millisecond)
-						return answer(200), nil
-					}
-					defer c.begin()()
-					return down(r)
-				})
-				o := newOutbox()
-				for i := range waiting {
-					o.post("default", fmt.Sprint("msg_", i))
-				}
-				s.Start(o)
-				defer stop(s)
-				time.Sleep(20 * time.Second) // the first failures have come
-				if st := s.State("default"); !st.Failing || l.metric(t, "hookbridge_callbacks_failing", "default") != 1 {
-					t.Errorf("%+v", st)
-				}
-				first := c.n.Load()
-				c.most.Store(0)
-				time.Sleep(10 * time.Minute)
-				probes := c.n.Load() - first
-				if first > maxInFlight+6 || probes < 10 || probes > 40 || c.most.Load() != 1 {
-					t.Errorf("%d tries at first, then %d in ten minutes, %d at once", first, probes, c.most.Load())
-				}
-				up = true
-				began := time.Now()
-				for o.counts() != fmt.Sprintf("0 waiting, %d done, 0 dead", waiting) {
-					if time.Since(began) > 8*time.Hour {
-						t.Fatal(o.counts())
-					}
-					time.Sleep(time.Second)
-					// A probe that hangs for 15 s, a pause of at most 37.5 s, and 16 at once from then on.
-					if time.Since(began) > 65*time.Second && back.n.Load() < waiting/2 {
-						t.Fatalf("%d after %s", back.n.Load(), time.Since(began))
-					}
-				}
-				if back.most.Load() > maxInFlight || s.State("default").Failing {
-					t.Errorf("%d at once; %+v", back.most.Load(), s.State("default"))
-				}
-				if strings.Count(l.String(), "does not take its callbacks") != 1 || strings.Count(l.String(), "takes its callbacks again") != 1 {
-					t.Errorf("said %s", l)
-				}
-			})
-		})
-	}
-	t.Run("is not asked again before its Retry-After, within an hour", func(t *testing.T) {
+func callbackIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c calls
+		s, l := answered(t, func(*http.Request) (*http.Response, error) { defer c.begin()(); return answer(410), nil })
+		o := newOutbox()
+		o.post("default", "msg_1")
+		s.Start(o)
+		time.Sleep(100 * time.Hour)
+		stop(s)
+		if c.n.Load() != 1 || o.counts() != "0 waiting, 0 done, 1 dead" || l.metric(t, "hookbridge_callbacks_tries_total", "default", "gone") != 1 {
+			t.Error(c.n.Load(), o.counts())
+		}
+	})
+}
+
+func callbackRetryAfter(t *testing.T) {
+	for header, want := range map[string]time.Duration{"7200": 2 * time.Hour, "date": 3 * time.Hour, "999999999999999999999": 72 * time.Hour, "soon": 5 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
-			var at []time.Duration
 			began := time.Now()
+			var at []time.Duration
 			s, _ := answered(t, func(*http.Request) (*http.Response, error) {
 				at = append(at, time.Since(began))
-				if len(at) == 1 {
-					return answer(429, "Retry-After: 600"), nil
+				if len(at) > 1 {
+					return answer(200), nil
 				}
-				return answer(429, "Retry-After: 86400"), nil
+				if header == "date" {
+					return answer(503, "Retry-After: "+began.Add(want).UTC().Format(http.TimeFormat)), nil
+				}
+				return answer(503, "Retry-After: "+header), nil
 			})
 			o := newOutbox()
 			o.post("default", "msg_1")
 			s.Start(o)
-			time.Sleep(time.Second)
-			o.post("default", "msg_2")
-			o.post("default", "msg_3")
-			time.Sleep(2 * time.Hour)
+			time.Sleep(75 * time.Hour)
 			stop(s)
-			if len(at) != 3 || at[1] < 10*time.Minute || at[1] > 11*time.Minute || at[2]-at[1] < time.Hour || at[2]-at[1] > 61*time.Minute {
-				t.Error(at)
+			if len(at) != 2 || at[1] < want*3/4 || at[1] > want*5/4+time.Second || want > time.Minute && at[1] < want {
+				t.Errorf("%s: tried at %s", header, at)
 			}
 		})
-	})
-	t.Run("holds up no other", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			s, _ := sender(t, backend("slow", "https://slow.example"), backend("fast", "https://fast.example"))
-			s.byName["slow"].endpoint.http = posts(func(r *http.Request) (*http.Response, error) { <-r.Context().Done(); return nil, r.Context().Err() })
-			var c calls
-			s.byName["fast"].endpoint.http = posts(func(*http.Request) (*http.Response, error) { defer c.begin()(); return answer(200), nil })
-			o := newOutbox()
-			for i := range 100 {
-				o.post("slow", fmt.Sprint("msg_s", i))
-				o.post("fast", fmt.Sprint("msg_f", i))
+	}
+}
+
+func callbackInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got []string
+		var c calls
+		s, _ := answered(t, func(r *http.Request) (*http.Response, error) {
+			defer c.begin()()
+			time.Sleep(10 * time.Millisecond)
+			got = append(got, r.Header.Get("webhook-id"))
+			if len(got) == 1 {
+				return answer(400), nil
 			}
-			s.Start(o)
-			time.Sleep(time.Second)
-			if o.counts() != "100 waiting, 100 done, 0 dead" {
-				t.Error(o.counts())
-			}
-			if s.State("fast").Failing {
-				t.Error("the fast one fails")
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			defer cancel()
-			s.Stop(ctx)
+			return answer(200), nil
 		})
-	})
-	t.Run("goes on with one callback that it refuses beside those that it takes", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			s, _ := answered(t, func(r *http.Request) (*http.Response, error) {
-				time.Sleep(time.Millisecond)
-				if r.Header.Get("webhook-id") == "msg_3" {
-					return answer(422), nil
-				}
-				return answer(200), nil
-			})
-			o := newOutbox()
-			for i := range 1000 {
-				o.post("default", fmt.Sprint("msg_", i))
-			}
-			s.Start(o)
-			time.Sleep(time.Second)
-			if o.counts() != "1 waiting, 999 done, 0 dead" || s.State("default").Failing {
-				t.Error(o.counts(), s.State("default"))
-			}
-			stop(s)
-		})
+		o := newOutbox()
+		for i := range 5 {
+			_ = o.Post(t.Context(), bridge.Callback{ID: fmt.Sprint("msg_", i), Backend: "default", Type: bridge.CallbackSent, User: "u", At: time.Now().Add(time.Duration(i)), Body: []byte("{}")})
+		}
+		s.Start(o)
+		time.Sleep(time.Minute)
+		stop(s)
+		if fmt.Sprint(got) != "[msg_0 msg_0 msg_1 msg_2 msg_3 msg_4]" || c.most.Load() != 1 {
+			t.Error(got, c.most.Load())
+		}
 	})
 }
 
-func TestStop(t *testing.T) {
-	t.Run("waits for the tries under way", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			s, _ := answered(t, func(*http.Request) (*http.Response, error) { time.Sleep(3 * time.Second); return answer(200), nil })
-			o := newOutbox()
-			for i := range 40 {
-				o.post("default", fmt.Sprint("msg_", i))
+func callbackPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		s, l := answered(t, func(*http.Request) (*http.Response, error) {
+			if n++; n == 1 {
+				panic("a payload")
 			}
-			s.Start(o)
-			time.Sleep(time.Second)
-			began := time.Now()
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-			defer cancel()
-			s.Stop(ctx)
-			if took := time.Since(began); took != 2*time.Second || o.counts() != "24 waiting, 16 done, 0 dead" {
-				t.Error(took, o.counts())
-			}
+			return answer(200), nil
 		})
-	})
-	t.Run("cuts off those that take too long, which counts as no try of theirs", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			s, l := answered(t, func(r *http.Request) (*http.Response, error) { <-r.Context().Done(); return nil, r.Context().Err() })
-			o := newOutbox()
-			o.post("default", "msg_1")
-			s.Start(o)
-			time.Sleep(time.Second)
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-			defer cancel()
-			began := time.Now()
-			s.Stop(ctx)
-			e := o.waiting[0]
-			if took := time.Since(began); took != 2*time.Second || e.Tries != 0 || e.due.After(time.Now()) || e.leased.After(time.Now()) || s.State("default").Failing {
-				t.Errorf("%s %+v %s", took, e, l)
-			}
-		})
+		o := newOutbox()
+		o.panics = 2
+		o.post("default", "msg_1")
+		s.Start(o)
+		time.Sleep(time.Minute)
+		stop(s)
+		if o.counts() != "0 waiting, 1 done, 0 dead" || l.metric(t, "hookbridge_panics_total", "callback") != 1 || l.metric(t, "hookbridge_panics_total", "callbacks") != 2 {
+			t.Error(o.counts(), l)
+		}
+		if strings.Contains(l.String(), "a payload") {
+			t.Error("what the panic said is logged")
+		}
 	})
 }
 
-func TestTheMetricsTellWhatWaits(t *testing.T) {
+func callbackClockBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := answered(t, func(*http.Request) (*http.Response, error) { return answer(200), nil })
+		o := newOutbox()
+		o.behind = 2 * time.Second
+		o.post("default", "msg_1")
+		s.Start(o)
+		time.Sleep(3 * time.Second)
+		stop(s)
+		if o.counts() != "0 waiting, 1 done, 0 dead" || o.leases > 50 {
+			t.Errorf("%s, asked %d times", o.counts(), o.leases)
+		}
+	})
+}
+
+func callbackStoreFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutbox()
+		var c calls
+		s, _ := answered(t, func(*http.Request) (*http.Response, error) {
+			defer c.begin()()
+			if c.n.Load() == 1 {
+				o.set(func() { o.fail = bridge.ErrUnavailable })
+			}
+			return answer(200), nil
+		})
+		o.post("default", "msg_1")
+		s.Start(o)
+		time.Sleep(20 * time.Second)
+		o.set(func() { o.fail = nil })
+		time.Sleep(2 * time.Minute)
+		if o.counts() != "0 waiting, 1 done, 0 dead" || c.n.Load() != 1 {
+			t.Error(o.counts(), c.n.Load())
+		}
+		o.set(func() { o.fail = bridge.ErrClosed })
+		stop(s)
+	})
+}
+
+func stopWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := answered(t, func(*http.Request) (*http.Response, error) { time.Sleep(3 * time.Second); return answer(200), nil })
+		o := newOutbox()
+		for i := range 40 {
+			o.post("default", fmt.Sprint("msg_", i))
+		}
+		s.Start(o)
+		time.Sleep(time.Second)
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		s.Stop(ctx)
+		if took := time.Since(began); took != 2*time.Second || o.counts() != "24 waiting, 16 done, 0 dead" {
+			t.Error(took, o.counts())
+		}
+	})
+}
+
+func stopCutsOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, l := answered(t, func(r *http.Request) (*http.Response, error) { <-r.Context().Done(); return nil, r.Context().Err() })
+		o := newOutbox()
+		o.post("default", "msg_1")
+		s.Start(o)
+		time.Sleep(time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		began := time.Now()
+		s.Stop(ctx)
+		e := o.waiting[0]
+		if took := time.Since(began); took != 2*time.Second || e.Tries != 0 || e.due.After(time.Now()) || e.leased.After(time.Now()) || s.State("default").Failing {
+			t.Errorf("%s %+v %s", took, e, l)
+		}
+	})
+}
+
+func metricsOfBacklog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, l := answered(t, func(*http.Request) (*http.Response, error) { return answer(404), nil })
 		o := newOutbox()

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// backlogAge is how long what the store told of a backlog is shown again: a scrape
-	// must not cost it more than that.
+	// backlogAge is how long a backlog that was read from the store is shown again, so
+	// that scrapes do not burden the store.
 	backlogAge = 10 * time.Second
 	// backlogTimeout bounds how long a scrape waits for the store.
 	backlogTimeout = 2 * time.Second

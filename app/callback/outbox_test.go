@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/guard"
 	"hookbridge/auth"
 )
@@ -33,8 +34,11 @@ type outbox struct {
 	dead    map[string]bridge.Settlement
 	posted  chan struct{}
 	fail    error
-	panics  int           // calls of Lease that panic yet
-	leases  int           // calls of Lease
+	panics  int // calls of Lease that panic yet
+	leases  int // calls of Lease
+	hurries int // calls of Hurry
+	asked   int // calls of Dead
+	timers  []bridge.Timer
 	behind  time.Duration // how far its clock is behind
 }
 
@@ -42,6 +46,7 @@ type entry struct {
 	bridge.Leased
 	due    time.Time
 	leased time.Time // until then
+	hurry  bool      // Hurry brings due forward
 }
 
 func newOutbox() *outbox {
@@ -121,11 +126,61 @@ func (o *outbox) Settle(_ context.Context, done ...bridge.Settlement) error {
 			ended[s.Key] = true
 		default:
 			e := o.waiting[i]
-			e.due, e.leased, e.Tries = s.Again, time.Time{}, s.Tries
+			e.due, e.leased, e.Tries, e.hurry = s.Again, time.Time{}, s.Tries, s.Hurry
 		}
 	}
 	if len(ended) > 0 {
 		o.waiting = slices.DeleteFunc(o.waiting, func(e *entry) bool { return ended[e.Key] })
+	}
+	return nil
+}
+
+func (o *outbox) Names(context.Context) (names []string, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, e := range o.waiting {
+		names = append(names, e.Backend)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), o.fail
+}
+
+func (o *outbox) Dead(context.Context, string, string, int) ([]bridge.DeadCallback, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.asked++
+	return nil, o.fail
+}
+
+func (o *outbox) LeaseTimers(_ context.Context, n int) ([]bridge.Timer, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.timers[:min(n, len(o.timers))], o.fail
+}
+
+func (o *outbox) Fire(_ context.Context, t bridge.Timer, cs ...bridge.Callback) (bool, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	before := len(o.timers)
+	o.timers = slices.DeleteFunc(slices.Clone(o.timers), func(had bridge.Timer) bool { return had == t })
+	return len(o.timers) < before && len(cs) == 0, nil
+}
+
+func (o *outbox) Hurry(_ context.Context, backend string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.fail != nil {
+		return o.fail
+	}
+	o.hurries++
+	for _, e := range o.waiting {
+		if e.Backend == backend && e.hurry && e.due.After(time.Now()) {
+			e.due, e.hurry = time.Now(), false
+		}
+	}
+	select {
+	case o.posted <- struct{}{}:
+	default:
 	}
 	return nil
 }
@@ -218,23 +273,10 @@ func answered(t testing.TB, f posts) (*Sender, *logs) {
 	return s, l
 }
 
-// logs takes what a Sender logs.
+// logs takes what a Sender logs, and tells its metrics.
 type logs struct {
-	mu       sync.Mutex
-	b        strings.Builder
+	expect.Output
 	registry *prometheus.Registry
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // metric is the value of a metric with the labels of these values, in the order of

@@ -26,8 +26,8 @@ type pace struct {
 	window  int
 	down    bool
 	probeAt time.Time // while it is down: not before then
-	// era counts how often the backend went down. A try that began in an earlier one
-	// says nothing about how the backend is now.
+	// era counts how often the backend went down. A try that began in an earlier
+	// one does not tell how the backend is now.
 	era    int
 	pauses *backoff.ExponentialBackOff
 }

@@ -8,8 +8,12 @@ import (
 	"hookbridge/app/callback/receiver"
 )
 
+func TestReceiver(t *testing.T) {
+	t.Run("takes what the sender sends", receiverAgrees)
+}
+
 // The developers' receiver and the sender agree, over plain HTTP on loopback.
-func TestAReceiverTakesWhatIsSent(t *testing.T) {
+func receiverAgrees(t *testing.T) {
 	got := make(chan receiver.Received, 2)
 	r, err := receiver.New(receiver.Options{
 		Secrets: []string{secret('a')}, OnReceived: func(r receiver.Received) { got <- r }, OnProblem: func(err error) { t.Error(err) },

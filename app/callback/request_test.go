@@ -19,8 +19,20 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// canary stands in the URL, in what is sent and in what is replied; it must come out
-// nowhere.
+func TestRequest(t *testing.T) {
+	t.Run("is answered byte for byte", requestIsAnswered)
+	t.Run("does not follow a redirect", requestIsRedirected)
+	t.Run("reads no more of a large reply than is allowed", requestLargeReply)
+	t.Run("to a backend that cannot be reached fails", requestUnreachable)
+	t.Run("to a plain server at an https URL fails", requestPlainServer)
+	t.Run("is one of a bounded number, and ends with its caller and with the sender", requestsAreBounded)
+	t.Run("uses a connection again", requestConnections)
+	t.Run("uses no proxy of the environment", requestProxies)
+	t.Run("that fails is logged without what was sent and replied", requestFailure)
+}
+
+// canary is a part of the URL, of the request and of the reply. It must not be in any
+// log or error.
 const canary = "canary-4711"
 
 // world is a Sender to one backend, default, that is a real server on this machine.
@@ -82,7 +94,7 @@ func replies(status int, body string) http.HandlerFunc {
 	}
 }
 
-func TestARequestIsAnsweredByteForByte(t *testing.T) {
+func requestIsAnswered(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"slots":[1e400, "\ud800"],"a":1,"a":2 }`: `{"slots":[1e400, "\ud800"],"a":1,"a":2 }`,
 		"\r\n [1]\n": "[1]", "null": "null", `"text"`: `"text"`, "": "null", " \n": "null",
@@ -95,9 +107,8 @@ func TestARequestIsAnsweredByteForByte(t *testing.T) {
 	}
 }
 
-// Each backend that the issue of backends is about, and what becomes of a request and
-// of a callback.
-func TestABadBackend(t *testing.T) {
+// What becomes of a request and of a callback with each kind of bad backend.
+func TestBadBackend(t *testing.T) {
 	drip := func(w http.ResponseWriter, r *http.Request) {
 		tick := time.NewTicker(time.Millisecond)
 		defer tick.Stop()
@@ -170,7 +181,7 @@ func TestABadBackend(t *testing.T) {
 	}
 }
 
-func TestARedirectIsNotFollowed(t *testing.T) {
+func requestIsRedirected(t *testing.T) {
 	var followed atomic.Bool
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { followed.Store(true) }))
 	defer elsewhere.Close()
@@ -193,7 +204,7 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 	}
 }
 
-func TestOfALargeReplyOnlyWhatMayBeIsRead(t *testing.T) {
+func requestLargeReply(t *testing.T) {
 	for _, callback := range []bool{false, true} {
 		var wrote atomic.Int64
 		ended := make(chan struct{})
@@ -219,7 +230,7 @@ func TestOfALargeReplyOnlyWhatMayBeIsRead(t *testing.T) {
 	}
 }
 
-func TestABackendThatIsNotThere(t *testing.T) {
+func requestUnreachable(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -238,7 +249,7 @@ func TestABackendThatIsNotThere(t *testing.T) {
 	}
 }
 
-func TestAPlainServerAtAnHTTPSAddress(t *testing.T) {
+func requestPlainServer(t *testing.T) {
 	plain := httptest.NewServer(replies(200, "{}"))
 	defer plain.Close()
 	s, _ := sender(t, backend("default", strings.Replace(plain.URL, "http:", "https:", 1)))
@@ -248,7 +259,7 @@ func TestAPlainServerAtAnHTTPSAddress(t *testing.T) {
 	}
 }
 
-func TestRequestsAreBoundedAndEndWithTheirCallersAndTheSender(t *testing.T) {
+func requestsAreBounded(t *testing.T) {
 	var begun sync.WaitGroup
 	w := serve(t, func(_ http.ResponseWriter, r *http.Request) { begun.Done(); <-r.Context().Done() })
 	results := make(chan error, maxRequests)
@@ -288,7 +299,7 @@ func TestRequestsAreBoundedAndEndWithTheirCallersAndTheSender(t *testing.T) {
 	}
 }
 
-func TestConnectionsAreUsedAgain(t *testing.T) {
+func requestConnections(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		var proto atomic.Value
 		w := serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -309,8 +320,8 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 	}
 }
 
-// Proxies of the environment are for nobody: they would dial what nobody has judged.
-func TestAProxyOfTheEnvironmentIsNotUsed(t *testing.T) {
+// A proxy of the environment would dial addresses that the Sender has not checked.
+func requestProxies(t *testing.T) {
 	var proxied atomic.Bool
 	proxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { proxied.Store(true) }))
 	defer proxy.Close()
@@ -334,7 +345,7 @@ func TestAProxyOfTheEnvironmentIsNotUsed(t *testing.T) {
 
 // The operators' words about a failure have nothing of the URL, the body or the reply;
 // what is logged is looked at when the world ends.
-func TestAFailureIsToldWithoutWhatWasSentAndReplied(t *testing.T) {
+func requestFailure(t *testing.T) {
 	w := serve(t, replies(410, canary))
 	o := newOutbox()
 	o.set(func() {

@@ -7,6 +7,10 @@ import (
 	"time"
 )
 
+func TestSchedule(t *testing.T) {
+	t.Run("ends after three days", scheduleEnds)
+}
+
 func TestRetryAfter(t *testing.T) {
 	now := time.Date(2026, 11, 22, 20, 36, 0, 500, time.UTC)
 	for v, want := range map[string]time.Duration{
@@ -42,7 +46,7 @@ func FuzzRetryAfter(f *testing.F) {
 	})
 }
 
-func TestTheScheduleEndsAfterThreeDays(t *testing.T) {
+func scheduleEnds(t *testing.T) {
 	now := time.Now()
 	for name, c := range map[string]struct {
 		since time.Duration // ago

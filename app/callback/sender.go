@@ -94,14 +94,18 @@ func (s *Sender) State(backend string) bridge.BackendState {
 	return bridge.BackendState{}
 }
 
-// Start begins to send what waits in the outbox, until Stop. It is called once.
+// Start begins to send what waits in the outbox, until Stop. It is called once, also where
+// no backend is configured: something may wait for those that were.
 func (s *Sender) Start(outbox bridge.Outbox) {
 	s.metrics.watch(outbox)
 	for _, d := range s.byName {
 		d.outbox = outbox
 		s.run.Go(func() { s.guard.Loop("callbacks", s.life.Done(), d.run) })
 	}
-	s.run.Go(func() { s.guard.Loop("callbacks", s.life.Done(), func() { s.pass(outbox.Posted()) }) })
+	if len(s.byName) > 0 {
+		s.run.Go(func() { s.guard.Loop("callbacks", s.life.Done(), func() { s.pass(outbox.Posted()) }) })
+	}
+	s.run.Go(func() { s.guard.Loop("callbacks", s.life.Done(), func() { s.retire(outbox) }) })
 }
 
 // pass tells every backend's loop when something was posted.

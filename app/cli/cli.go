@@ -30,7 +30,7 @@ type commands struct {
 	Receive ReceiveCmd       `cmd:"" help:"Print the callbacks and requests that a bridge sends to its backend; answers and forwards them."`
 	Verify  VerifyCmd        `cmd:"" help:"Say what is wrong with a webhook's signature, or with a token."`
 	Export  ExportCmd        `cmd:"" help:"Write a whole store to a file."`
-	Import  ImportCmd        `cmd:"" help:"Make a store of an export, in either engine."`
+	Import  ImportCmd        `cmd:"" help:"Make a store of an export, in SQLite or in Redis."`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 }
 

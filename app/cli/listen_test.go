@@ -13,13 +13,24 @@ import (
 	"github.com/fasthttp/websocket"
 
 	"hookbridge/app/client/clienttest"
+	"hookbridge/app/expect"
 	"hookbridge/app/wire"
 	"hookbridge/auth"
 )
 
+func TestListen(t *testing.T) {
+	t.Run("prints each event once and says what happens", listenPrints)
+	t.Run("without acks sends none", listenWithoutAcks)
+	t.Run("keeps its cursor in a file", listenKeepsCursor)
+	t.Run("renews the tokens that it makes", listenRenewsTokens)
+	t.Run("prints what comes in plain mode", listenPlain)
+	t.Run("ends where it cannot print", listenCannotPrint)
+	t.Run("says what is wrong", listenChecks)
+}
+
 // listening is a listen command that runs.
 type listening struct {
-	out, err syncBuffer
+	out, err expect.Output
 	cancel   context.CancelFunc
 	done     chan error
 }
@@ -44,7 +55,7 @@ func printed(n ...int) string {
 	return b.String()
 }
 
-func TestListenPrintsEachEventOnceAndSaysWhatHappens(t *testing.T) {
+func listenPrints(t *testing.T) {
 	b := clienttest.NewBridge(t)
 	l := listen(t, ListenCmd{URL: b.URL})
 	c := b.Accept()
@@ -82,13 +93,13 @@ signed out
 	}
 }
 
-func TestListenWithoutAcksSendsNone(t *testing.T) {
+func listenWithoutAcks(t *testing.T) {
 	b := clienttest.NewBridge(t)
 	l := listen(t, ListenCmd{URL: b.URL, NoAck: true, CursorFile: filepath.Join(t.TempDir(), "cursor")})
 	c := b.Accept()
 	c.Greet("")
 	c.Say(clienttest.Event(1))
-	eventually(t, "printed", func() bool { return l.out.String() != "" })
+	expect.Eventually(t, "printed", func() bool { return l.out.String() != "" })
 	l.cancel()
 	if frames, _ := c.Gone(); len(frames) > 0 {
 		t.Errorf("it sent %q", frames)
@@ -98,7 +109,7 @@ func TestListenWithoutAcksSendsNone(t *testing.T) {
 	}
 }
 
-func TestListenKeepsItsCursorInAFile(t *testing.T) {
+func listenKeepsCursor(t *testing.T) {
 	b := clienttest.NewBridge(t)
 	file := filepath.Join(t.TempDir(), "cursor")
 	l := listen(t, ListenCmd{URL: b.URL, CursorFile: file})
@@ -112,18 +123,14 @@ func TestListenKeepsItsCursorInAFile(t *testing.T) {
 	}
 	l.cancel()
 	c.Gone()
-	if err := <-l.done; err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, <-l.done)
 
 	l = listen(t, ListenCmd{URL: b.URL, CursorFile: file, After: "c1"}) // instead of the file's
 	c = b.Accept()
 	c.Greet("c1")
 	l.cancel()
 	c.Gone()
-	if err := <-l.done; err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, <-l.done)
 
 	l = listen(t, ListenCmd{URL: b.URL, CursorFile: file})
 	c = b.Accept()
@@ -149,18 +156,14 @@ func TestListenKeepsItsCursorInAFile(t *testing.T) {
 	}
 }
 
-func TestListenRenewsTheTokensItMakes(t *testing.T) {
+func listenRenewsTokens(t *testing.T) {
 	b := clienttest.NewBridge(t)
 	tokens, err := auth.NewTokens(t.Context(), auth.TokenConfig{Secrets: []string{testJWTSecret}, Audience: "bridge"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
 	whose := func(token string) string {
 		t.Helper()
 		c, err := tokens.Verify(t.Context(), token)
-		if err != nil {
-			t.Fatal(err)
-		}
+		expect.NoError(t, err)
 		return c.User
 	}
 	l := listen(t, ListenCmd{URL: b.URL, User: "patient-42", Audience: "bridge", TokenSecret: TokenSecret{JWTSecret: testJWTSecret}})
@@ -180,7 +183,7 @@ func TestListenRenewsTheTokensItMakes(t *testing.T) {
 	}
 }
 
-func TestListenInPlainMode(t *testing.T) {
+func listenPlain(t *testing.T) {
 	b := clienttest.NewBridge(t)
 	l := listen(t, ListenCmd{URL: b.URL, Plain: true})
 	c := b.Accept()
@@ -191,7 +194,7 @@ func TestListenInPlainMode(t *testing.T) {
 	const own = `{"id":"msg_2","type":"error","data":{}}`
 	c.Say(`{"id":"msg_1","type":"t","data":[1,
 		2]}`, chat, `{"type":"error","problem":{"code":"invalid_frame","detail":"no"}}`, own, own, chat)
-	eventually(t, "printed", func() bool { return strings.Count(l.out.String(), "\n") == 4 })
+	expect.Eventually(t, "printed", func() bool { return strings.Count(l.out.String(), "\n") == 4 })
 	if got, want := l.out.String(), `{"id":"msg_1","type":"t","data":[1, 		2]}`+"\n"+chat+"\n"+own+"\n"+chat+"\n"; got != want {
 		t.Errorf("printed\n%swant\n%s", got, want)
 	}
@@ -207,7 +210,7 @@ func TestListenInPlainMode(t *testing.T) {
 	}
 }
 
-func TestListenEndsWhereItCannotPrint(t *testing.T) {
+func listenCannotPrint(t *testing.T) {
 	b := clienttest.NewBridge(t)
 	done := make(chan error, 1)
 	go func() {
@@ -229,7 +232,7 @@ type closedPipe struct{}
 
 func (closedPipe) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
 
-func TestTheListenCommandSaysWhatIsWrong(t *testing.T) {
+func listenChecks(t *testing.T) {
 	for name, c := range map[string]struct {
 		args []string
 		want string

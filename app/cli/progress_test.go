@@ -4,17 +4,25 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/move"
 )
+
+func TestProgress(t *testing.T) {
+	t.Run("in a log is a line now and then, and one in the end", progressInLog)
+	t.Run("on a terminal is one line that is written anew", progressOnTerminal)
+	t.Run("has readable sizes", progressSizes)
+}
 
 // clock is a time that tests set.
 type clock struct{ at time.Time }
 
-func (c *clock) now() time.Time          { return c.at }
+func (c *clock) now() time.Time { return c.at }
+
 func (c *clock) forward(d time.Duration) { c.at = c.at.Add(d) }
 
-func TestProgressInALogIsALineNowAndThenAndOneInTheEnd(t *testing.T) {
-	var out syncBuffer
+func progressInLog(t *testing.T) {
+	var out expect.Output
 	c := &clock{at: time.Unix(1, 0)}
 	p := newProgress(&out, false, "exported", 3000, false, c.now)
 	var at move.Moved
@@ -38,12 +46,12 @@ exported 4500 entries, 30.0 MB, in 30s
 	}
 }
 
-func TestProgressOnATerminalIsOneLineThatIsWrittenAnew(t *testing.T) {
+func progressOnTerminal(t *testing.T) {
 	for total, want := range map[int64]string{
 		0:    "\rimported 1 entries, 100 B\rimported 99 entries, 9.9 kB\rimported 99 entries, 9.9 kB, in 1.05s\n",
 		1000: "\rimported 1 entries, 100 B, 10 %\rimported 99 entries, 9.9 kB, 99 %\rimported 99 entries, 9.9 kB, in 1.05s\n",
 	} {
-		var out syncBuffer
+		var out expect.Output
 		c := &clock{at: time.Unix(1, 0)}
 		p := newProgress(&out, true, "imported", total, true, c.now)
 		for _, n := range []int64{1, 99} {
@@ -58,7 +66,7 @@ func TestProgressOnATerminalIsOneLineThatIsWrittenAnew(t *testing.T) {
 		}
 	}
 	// A line covers a longer one.
-	var out syncBuffer
+	var out expect.Output
 	p := newProgress(&out, true, "exported", 0, false, time.Now)
 	p.show("long", false)
 	p.show("it", false)
@@ -68,7 +76,7 @@ func TestProgressOnATerminalIsOneLineThatIsWrittenAnew(t *testing.T) {
 	}
 }
 
-func TestSizesAreReadable(t *testing.T) {
+func progressSizes(t *testing.T) {
 	for n, want := range map[int64]string{0: "0 B", 999: "999 B", 1500: "1.5 kB", 2_340_000: "2.3 MB", 7_000_000_000: "7.0 GB"} {
 		if got := bytesText(n); got != want {
 			t.Errorf("%d is %s", n, got)

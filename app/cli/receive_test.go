@@ -9,14 +9,21 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/auth"
 )
+
+func TestReceive(t *testing.T) {
+	t.Run("prints what comes, one line each", receivePrints)
+	t.Run("answers requests with its file", receiveAnswers)
+	t.Run("says what to mend", receiveChecks)
+}
 
 const testCallbackSecret = "whsec_Y2FsbGJhY2stc2VjcmV0LW9mLTMyLWJ5dGVzISEhISE="
 
 // receiving is a receive command that runs.
 type receiving struct {
-	out, err syncBuffer
+	out, err expect.Output
 	url      string
 	stop     func() int
 }
@@ -29,7 +36,7 @@ func receive(t *testing.T, args ...string) *receiving {
 		done <- Run(ctx, append([]string{"receive", "--listen", "127.0.0.1:0", "--secret", testCallbackSecret}, args...), Streams{Out: &r.out, Err: &r.err})
 	}()
 	r.stop = func() int { cancel(); return <-done }
-	eventually(t, "its address", func() bool {
+	expect.Eventually(t, "its address", func() bool {
 		_, r.url, _ = strings.Cut(r.err.String(), "BRIDGE_CALLBACK_URL=")
 		return strings.HasSuffix(r.url, "\n")
 	})
@@ -41,17 +48,17 @@ func receive(t *testing.T, args ...string) *receiving {
 func (r *receiving) fire(t *testing.T, secret, body string) (status int) {
 	t.Helper()
 	h, err := auth.SignWebhook(secret, "msg_1", time.Now(), []byte(body))
-	must(t, err)
+	expect.NoError(t, err)
 	req, err := http.NewRequest("POST", r.url, strings.NewReader(body))
-	must(t, err)
+	expect.NoError(t, err)
 	req.Header = http.Header{"Webhook-Id": {h.ID}, "Webhook-Timestamp": {h.Timestamp}, "Webhook-Signature": {h.Signature}}
 	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
-	must(t, err)
-	must(t, resp.Body.Close())
+	expect.NoError(t, err)
+	expect.NoError(t, resp.Body.Close())
 	return resp.StatusCode
 }
 
-func TestReceivePrintsWhatComesOneLineEach(t *testing.T) {
+func receivePrints(t *testing.T) {
 	r := receive(t)
 	const other = "whsec_YW5vdGhlci1jYWxsYmFjay1zZWNyZXQtb2YtMzItYnk="
 	for _, c := range []struct {
@@ -77,14 +84,14 @@ func TestReceivePrintsWhatComesOneLineEach(t *testing.T) {
 	}
 }
 
-func TestReceiveAnswersRequestsWithItsFile(t *testing.T) {
+func receiveAnswers(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "slots.json")
-	must(t, os.WriteFile(file, []byte(`[1]`), 0o600))
+	expect.NoError(t, os.WriteFile(file, []byte(`[1]`), 0o600))
 	r := receive(t, "--reply", file)
 	if got := r.fire(t, testCallbackSecret, `{"type":"request"}`); got != 200 {
 		t.Error(got)
 	}
-	must(t, os.WriteFile(file, []byte(`[`), 0o600))
+	expect.NoError(t, os.WriteFile(file, []byte(`[`), 0o600))
 	if got := r.fire(t, testCallbackSecret, `{"type":"request"}`); got != 500 {
 		t.Error(got)
 	}
@@ -93,9 +100,9 @@ func TestReceiveAnswersRequestsWithItsFile(t *testing.T) {
 	}
 }
 
-func TestReceiveSaysWhatToMend(t *testing.T) {
+func receiveChecks(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "slots.json")
-	must(t, os.WriteFile(file, []byte(`{`), 0o600))
+	expect.NoError(t, os.WriteFile(file, []byte(`{`), 0o600))
 	for want, args := range map[string][]string{
 		"no secret to check signatures with: set BRIDGE_CALLBACK_SECRET": nil,
 		"--secret (BRIDGE_CALLBACK_SECRET): webhook secret 1 of 1":       {"--secret", "whsec_canary"},

@@ -8,16 +8,20 @@ import (
 	"testing"
 
 	"hookbridge/app/client/clienttest"
+	"hookbridge/app/expect"
 	"hookbridge/auth/authtest"
 )
 
-func TestTheSendCommandFiresWhatItIsTold(t *testing.T) {
+func TestSend(t *testing.T) {
+	t.Run("fires what it is told", sendFires)
+	t.Run("says what is wrong", sendChecks)
+}
+
+func sendFires(t *testing.T) {
 	private, public := authtest.NewWebhookKeyPair()
 	secret := authtest.NewWebhookSecret()
 	file := filepath.Join(t.TempDir(), "data.json")
-	if err := os.WriteFile(file, []byte(` {"b": "<1>"} `), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, os.WriteFile(file, []byte(` {"b": "<1>"} `), 0o600))
 	for name, c := range map[string]struct {
 		receiver, secrets string
 		args              []string
@@ -47,7 +51,7 @@ func TestTheSendCommandFiresWhatItIsTold(t *testing.T) {
 	}
 }
 
-func TestTheSendCommandSaysWhatIsWrong(t *testing.T) {
+func sendChecks(t *testing.T) {
 	_, public := authtest.NewWebhookKeyPair()
 	secret := authtest.NewWebhookSecret()
 	moved := clienttest.NewReceiver(t, secret, func(w http.ResponseWriter, r *http.Request) {

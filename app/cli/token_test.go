@@ -7,8 +7,14 @@ import (
 	"strings"
 	"testing"
 
+	"hookbridge/app/expect"
 	"hookbridge/auth"
 )
+
+func TestToken(t *testing.T) {
+	t.Run("verifies", tokenVerifies)
+	t.Run("is not made where something is missing", tokenChecks)
+}
 
 const commandSecret = "a-secret-for-the-command-line-tests!"
 
@@ -17,20 +23,14 @@ func devFolder(t *testing.T, webhookSecret string) string {
 	t.Helper()
 	dir := t.TempDir()
 	b, err := json.Marshal(devSecretsFile{WebhookSecret: webhookSecret, JWTSecret: commandSecret})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, secretsFile), b, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
+	expect.NoError(t, os.WriteFile(filepath.Join(dir, secretsFile), b, 0o600))
 	return dir
 }
 
-func TestTheTokenCommandMakesATokenThatVerifies(t *testing.T) {
+func tokenVerifies(t *testing.T) {
 	tokens, err := auth.NewTokens(t.Context(), auth.TokenConfig{Secrets: []string{commandSecret}, Issuer: "me", Audience: "bridge"})
-	if err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
 	flags := []string{"token", "doctor-7", "--send", "patient-*", "--send=group:a,b", "--group", "ward-3", "--admin", "presence",
 		"--ttl", "2h", "--issuer", "me", "--audience", "bridge", "--id", "j1"}
 	for name, secret := range map[string][]string{
@@ -42,9 +42,7 @@ func TestTheTokenCommandMakesATokenThatVerifies(t *testing.T) {
 			t.Fatalf("%s: exit %d: %s", name, code, stderr)
 		}
 		c, err := tokens.Verify(t.Context(), strings.TrimSpace(out))
-		if err != nil {
-			t.Fatal(err)
-		}
+		expect.NoError(t, err)
 		const rights = `{"send":["patient-*","group:a,b"],"groups":["ward-3"],"admin":["presence"]}`
 		if c.User != "doctor-7" || c.ID != "j1" || string(c.Rights) != rights || c.Expires.Sub(c.IssuedAt).Hours() != 2 {
 			t.Errorf("%s: %+v %s", name, c, c.Rights)
@@ -52,11 +50,9 @@ func TestTheTokenCommandMakesATokenThatVerifies(t *testing.T) {
 	}
 }
 
-func TestTheTokenCommandSaysWhatIsMissing(t *testing.T) {
+func tokenChecks(t *testing.T) {
 	torn := devFolder(t, "")
-	if err := os.WriteFile(filepath.Join(torn, secretsFile), []byte(`{"jwtSecret":"hidden`), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, os.WriteFile(filepath.Join(torn, secretsFile), []byte(`{"jwtSecret":"hidden`), 0o600))
 	for name, c := range map[string]struct {
 		args []string
 		want string

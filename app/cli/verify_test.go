@@ -7,22 +7,25 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/auth"
 	"hookbridge/auth/authtest"
 )
 
-func TestTheVerifyCommandNamesTheStepThatFails(t *testing.T) {
+func TestVerify(t *testing.T) {
+	t.Run("names the step that fails", verifyNamesStep)
+	t.Run("reads headers as tools show them", verifyReadsHeaders)
+	t.Run("says what is wrong with a token", verifyToken)
+}
+
+func verifyNamesStep(t *testing.T) {
 	secret := authtest.NewWebhookSecret()
 	dir := devFolder(t, secret)
 	body := filepath.Join(dir, "body.json")
-	if err := os.WriteFile(body, []byte("{\"a\":1}\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, os.WriteFile(body, []byte("{\"a\":1}\n"), 0o600))
 	sign := func(at time.Time, text string) auth.Header {
 		h, err := auth.SignWebhook(secret, "msg_1", at, []byte(text))
-		if err != nil {
-			t.Fatal(err)
-		}
+		expect.NoError(t, err)
 		return h
 	}
 	now := time.Now()
@@ -57,12 +60,10 @@ func TestTheVerifyCommandNamesTheStepThatFails(t *testing.T) {
 	}
 }
 
-func TestTheVerifyCommandReadsHeadersAsToolsShowThem(t *testing.T) {
+func verifyReadsHeaders(t *testing.T) {
 	secret := authtest.NewWebhookSecret()
 	h, err := auth.SignWebhook(secret, "msg_1", time.Now(), []byte("{}"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"curl -v": "* Trying…\n> POST /x HTTP/1.1\r\n> Host: x\r\n> webhook-id: msg_1\r\n> webhook-timestamp: " + h.Timestamp + "\r\n> webhook-signature: " + h.Signature + "\r\n> \r\n",
@@ -70,9 +71,7 @@ func TestTheVerifyCommandReadsHeadersAsToolsShowThem(t *testing.T) {
 		"both":    "svix-id: other\nwebhook-id: msg_1\nwebhook-timestamp: " + h.Timestamp + "\nwebhook-signature: " + h.Signature,
 	} {
 		file := filepath.Join(dir, "headers")
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		expect.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 		code, out, stderr := command(t, strings.NewReader("{}"), "verify", "--header-file", file, "--body", "-", "--secret", "whpk_"+strings.Repeat("A", 43)+","+secret)
 		if code != 0 || !strings.Contains(out, "key 2 of 2") {
 			t.Errorf("%s: exit %d: %s%s", name, code, out, stderr)
@@ -92,7 +91,7 @@ func TestTheVerifyCommandReadsHeadersAsToolsShowThem(t *testing.T) {
 	}
 }
 
-func TestTheVerifyCommandSaysWhatIsWrongWithAToken(t *testing.T) {
+func verifyToken(t *testing.T) {
 	dir := devFolder(t, testWebhookSecret)
 	token := func(args ...string) string {
 		code, out, errs := command(t, nil, append([]string{"token", "patient-42", "--data-dir", dir}, args...)...)

@@ -8,7 +8,13 @@ import (
 	"hookbridge/app/wire"
 )
 
-func TestBackoffAnswersEachCloseCodeAsTheTableSays(t *testing.T) {
+func TestBackoff(t *testing.T) {
+	t.Run("answers each close code as the table says", backoffAnswers)
+	t.Run("grows to half a minute and starts anew after a session", backoffGrows)
+	t.Run("ends the second time in a row what is allowed once", backoffEnds)
+}
+
+func backoffAnswers(t *testing.T) {
 	const most = -1 // all that the jitter may add
 	for _, c := range []struct {
 		code  wire.CloseCode
@@ -48,7 +54,7 @@ func TestBackoffAnswersEachCloseCodeAsTheTableSays(t *testing.T) {
 	}
 }
 
-func TestBackoffGrowsToHalfAMinuteAndStartsAnewAfterASession(t *testing.T) {
+func backoffGrows(t *testing.T) {
 	r := backoff{jitter: func(most time.Duration) time.Duration { return most }}
 	for _, want := range []time.Duration{1, 2, 4, 8, 16, 30, 30, 30} {
 		if wait, _, _ := r.next(ending{code: closeLost}); wait != want*time.Second {
@@ -60,7 +66,7 @@ func TestBackoffGrowsToHalfAMinuteAndStartsAnewAfterASession(t *testing.T) {
 	}
 }
 
-func TestBackoffEndsTheSecondTimeInARowWhatIsAllowedOnce(t *testing.T) {
+func backoffEnds(t *testing.T) {
 	for _, code := range []wire.CloseCode{wire.CloseUnauthorized, wire.CloseNoConnect} {
 		r := backoff{renews: true, jitter: func(time.Duration) time.Duration { return 0 }}
 		for i, e := range []ending{{code: code}, {code: code, connected: true}, {code: code}} {

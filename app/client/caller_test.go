@@ -11,8 +11,15 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/wire"
 )
+
+func TestCaller(t *testing.T) {
+	t.Run("sends", callerSends)
+	t.Run("asks once", callerAsks)
+	t.Run("says what is wrong before it sends", callerChecks)
+}
 
 // calls is a bridge that answers a Caller with one reply after the other, and keeps what
 // it was asked.
@@ -41,14 +48,12 @@ func testCaller(t *testing.T, url string) *Caller {
 	t.Helper()
 	n := 0
 	c, err := NewCaller(CallerOptions{URL: url, TokenSource: func(context.Context) (string, error) { n++; return fmt.Sprint("token-", n), nil }})
-	if err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
 	c.sleep = func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 	return c
 }
 
-func TestACallerSends(t *testing.T) {
+func callerSends(t *testing.T) {
 	t.Run("until it is taken, with the same ref and a token for each try", func(t *testing.T) {
 		b := newCalls(t, answers(503, problem(wire.CodeDraining)), answers(500, "<html>"), answers(202, `{"ref":"r1","id":"msg_9","status":"queued"}`))
 		id, err := testCaller(t, b.URL+"/").SendToBackend(t.Context(), "r1", BackendEvent{Type: "visit.confirmed", Data: []byte(" {\"a\": 1.0}\n")})
@@ -78,7 +83,7 @@ func TestACallerSends(t *testing.T) {
 	})
 }
 
-func TestACallerAsksOnce(t *testing.T) {
+func callerAsks(t *testing.T) {
 	b := newCalls(t, answers(200, `{"slots": [1.0]}`), answers(504, problem(wire.CodeBackendTimeout)))
 	c := testCaller(t, b.URL)
 	reply, err := c.Request(t.Context(), BackendEvent{Type: "slots.list"}, 1500*time.Millisecond)
@@ -96,7 +101,7 @@ func TestACallerAsksOnce(t *testing.T) {
 	}
 }
 
-func TestACallerSaysWhatIsWrongBeforeItSends(t *testing.T) {
+func callerChecks(t *testing.T) {
 	for _, o := range []CallerOptions{{URL: "https://bridge.example"}, {URL: "bridge", Token: "t"}, {URL: "https://b.example", Token: "t", TokenSource: func(context.Context) (string, error) { return "", nil }}} {
 		if _, err := NewCaller(o); err == nil {
 			t.Errorf("%+v is taken", o)
@@ -114,18 +119,5 @@ func TestACallerSaysWhatIsWrongBeforeItSends(t *testing.T) {
 	}
 	if _, err := c.Request(t.Context(), BackendEvent{Type: "t"}, 0); !errors.Is(err, broken) {
 		t.Error(err)
-	}
-}
-
-func TestAnEventIsPublishedWithItsEscalation(t *testing.T) {
-	r := PublishRequest{Type: "visit.due", To: Target{User: "a"}, Escalate: 2 * time.Minute}
-	if b, err := r.encode(""); err != nil || !strings.Contains(string(b), `"escalate":120`) {
-		t.Errorf("%s %v", b, err)
-	}
-	for _, d := range []time.Duration{-time.Second, 1500 * time.Millisecond} {
-		r.Escalate = d
-		if _, err := r.encode(""); err == nil {
-			t.Errorf("%s is taken", d)
-		}
 	}
 }

@@ -12,9 +12,25 @@ import (
 	"time"
 
 	"hookbridge/app/client/clienttest"
+	"hookbridge/app/expect"
 	"hookbridge/app/wire"
 	"hookbridge/auth/authtest"
 )
+
+func TestPublisher(t *testing.T) {
+	t.Run("tries again with the same id where the bridge is busy or gone", publisherRetries)
+	t.Run("gives up", publisherGivesUp)
+	t.Run("ends with its context", publisherEnds)
+	t.Run("tells what the bridge said", publisherTells)
+	t.Run("sends what it is told", publisherSends)
+	t.Run("sends an event's escalation", publisherEscalates)
+	t.Run("sends a batch that", publisherBatch)
+	t.Run("has options that are checked", publisherOptions)
+}
+
+func TestRetryAfter(t *testing.T) {
+	t.Run("is seconds or a date", retryAfterParses)
+}
 
 var (
 	answers = clienttest.Answers
@@ -25,9 +41,7 @@ var (
 func testPublisher(t *testing.T, o PublisherOptions) (*Publisher, *[]time.Duration) {
 	t.Helper()
 	p, err := NewPublisher(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
 	var waits []time.Duration
 	p.sleep = func(ctx context.Context, d time.Duration) error {
 		waits = append(waits, d)
@@ -42,7 +56,7 @@ var visit = PublishRequest{ID: "msg_1", Type: "visit.moved", To: Target{User: "a
 
 const visitBody = `{"type":"visit.moved","to":{"user":"a"},"data":{"a": "<1>"}}`
 
-func TestPublishTriesAgainWithTheSameIDWhereTheBridgeIsBusyOrGone(t *testing.T) {
+func publisherRetries(t *testing.T) {
 	secret := authtest.NewWebhookSecret()
 	hangUp := func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
@@ -83,7 +97,7 @@ func TestPublishTriesAgainWithTheSameIDWhereTheBridgeIsBusyOrGone(t *testing.T) 
 	}
 }
 
-func TestPublishGivesUp(t *testing.T) {
+func publisherGivesUp(t *testing.T) {
 	secret := authtest.NewWebhookSecret()
 	for name, c := range map[string]struct {
 		answer http.HandlerFunc
@@ -113,7 +127,7 @@ func TestPublishGivesUp(t *testing.T) {
 	}
 }
 
-func TestPublishEndsWithItsContext(t *testing.T) {
+func publisherEnds(t *testing.T) {
 	secret := authtest.NewWebhookSecret()
 	r := clienttest.NewReceiver(t, secret, answers(503, ""))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -124,7 +138,7 @@ func TestPublishEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestPublishTellsWhatTheBridgeSaid(t *testing.T) {
+func publisherTells(t *testing.T) {
 	secret := authtest.NewWebhookSecret()
 	r := clienttest.NewReceiver(t, secret, answers(503, `{"code":"unavailable","title":"a\u001b[2Jb"}`, "Retry-After", "3600"))
 	p, _ := testPublisher(t, PublisherOptions{URL: r.URL, Secret: secret})
@@ -138,7 +152,7 @@ func TestPublishTellsWhatTheBridgeSaid(t *testing.T) {
 	}
 }
 
-func TestPublishSendsWhatItIsTold(t *testing.T) {
+func publisherSends(t *testing.T) {
 	secret := authtest.NewWebhookSecret()
 	seconds := func(n time.Duration) *time.Duration { n *= time.Second; return &n }
 	at := time.Date(2026, 11, 22, 20, 36, 0, 0, time.FixedZone("", 3600))
@@ -181,7 +195,20 @@ func TestPublishSendsWhatItIsTold(t *testing.T) {
 	}
 }
 
-func TestPublishBatch(t *testing.T) {
+func publisherEscalates(t *testing.T) {
+	r := PublishRequest{Type: "visit.due", To: Target{User: "a"}, Escalate: 2 * time.Minute}
+	if b, err := r.encode(""); err != nil || !strings.Contains(string(b), `"escalate":120`) {
+		t.Errorf("%s %v", b, err)
+	}
+	for _, d := range []time.Duration{-time.Second, 1500 * time.Millisecond} {
+		r.Escalate = d
+		if _, err := r.encode(""); err == nil {
+			t.Errorf("%s is taken", d)
+		}
+	}
+}
+
+func publisherBatch(t *testing.T) {
 	secret := authtest.NewWebhookSecret()
 	t.Run("has a result for each event", func(t *testing.T) {
 		r := clienttest.NewReceiver(t, secret, answers(503, ""),
@@ -220,7 +247,7 @@ func TestPublishBatch(t *testing.T) {
 	}
 }
 
-func TestPublisherOptionsAreChecked(t *testing.T) {
+func publisherOptions(t *testing.T) {
 	secret := authtest.NewWebhookSecret()
 	_, public := authtest.NewWebhookKeyPair()
 	for name, o := range map[string]PublisherOptions{
@@ -233,7 +260,7 @@ func TestPublisherOptionsAreChecked(t *testing.T) {
 	}
 }
 
-func TestRetryAfterIsSecondsOrADate(t *testing.T) {
+func retryAfterParses(t *testing.T) {
 	now := time.Date(2026, 11, 22, 20, 0, 0, 0, time.UTC)
 	for value, want := range map[string]time.Duration{
 		"": 0, "5": 5 * time.Second, "-5": 0, "soon": 0, "Sun, 22 Nov 2026 20:01:00 GMT": time.Minute,

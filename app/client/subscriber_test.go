@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"net/http/httptest"
 	"reflect"
 	"strings"
 	"testing"
@@ -15,88 +13,28 @@ import (
 	"github.com/fasthttp/websocket"
 
 	"hookbridge/app/client/clienttest"
+	"hookbridge/app/expect"
 	"hookbridge/app/wire"
 )
 
-const patience = 5 * time.Second
-
-// subscription is a Subscriber that runs. Its waits are noted and not waited for.
-type subscription struct {
-	t       *testing.T
-	cancel  context.CancelFunc
-	done    chan error
-	events  chan Event
-	notices chan Notice
-	waits   []time.Duration // read it after ended
-	cursors chan string
+func TestSubscriber(t *testing.T) {
+	t.Run("resumes where it was and hands out each event once", subscriberResumes)
+	t.Run("tells all of an event and of what happens", subscriberTells)
+	t.Run("has acks that", subscriberAcks)
+	t.Run("keeps the cursor", subscriberKeepsCursor)
+	t.Run("takes tokens from a source", subscriberTokens)
+	t.Run("answers pings while it handles an event", subscriberAnswersPings)
+	t.Run("leaves a connection that has gone quiet", subscriberLeavesQuiet)
+	t.Run("speaks plain mode", subscriberPlain)
+	t.Run("ends where going on would lose something", subscriberEnds)
+	t.Run("ends without an error when it is signed out", subscriberSignedOut)
+	t.Run("retries or ends when a handshake fails", subscriberHandshake)
+	t.Run("speaks TLS where the server prefers HTTP 2", subscriberOverTLS)
+	t.Run("reads what a server may send", subscriberReads)
+	t.Run("has options that are checked", subscriberOptions)
 }
 
-func subscribe(t *testing.T, o SubscriberOptions, change ...func(*Subscriber)) *subscription {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	u := &subscription{t: t, cancel: cancel, done: make(chan error, 1),
-		events: make(chan Event, 1000), notices: make(chan Notice, 1000), cursors: make(chan string, 1000)}
-	if o.Token == "" && o.TokenSource == nil {
-		o.Token = "token-of-the-test"
-	}
-	if o.OnEvent == nil {
-		o.OnEvent = func(_ context.Context, e Event) error { u.events <- e; return nil }
-	}
-	if o.SaveCursor == nil && !o.Plain {
-		o.SaveCursor = func(cursor string) error { u.cursors <- cursor; return nil }
-	}
-	o.OnNotice = func(n Notice) { u.notices <- n }
-	o.AckEvery = 10 * time.Millisecond
-	s, err := NewSubscriber(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.backoff.jitter = func(most time.Duration) time.Duration { return most / 2 }
-	s.sleep = func(ctx context.Context, d time.Duration) error {
-		u.waits = append(u.waits, d)
-		return ctx.Err()
-	}
-	for _, ch := range change {
-		ch(s)
-	}
-	go func() { u.done <- s.Run(ctx) }()
-	t.Cleanup(cancel)
-	return u
-}
-
-func next[T any](t *testing.T, from <-chan T) T {
-	t.Helper()
-	select {
-	case v := <-from:
-		return v
-	case <-time.After(patience):
-		t.Fatal("it does not come")
-		panic("unreachable")
-	}
-}
-
-func (u *subscription) ended() error {
-	u.t.Helper()
-	return next(u.t, u.done)
-}
-
-// all are the events' ids so far, or the notices' texts.
-func all[T any](from <-chan T, text func(T) string) (out []string) {
-	for len(from) > 0 {
-		out = append(out, text(<-from))
-	}
-	return out
-}
-
-func (u *subscription) ids() string {
-	return strings.Join(all(u.events, func(e Event) string { return e.ID }), " ")
-}
-
-func (u *subscription) said() string {
-	return strings.Join(all(u.notices, Notice.String), "\n")
-}
-
-func TestSubscriberResumesWhereItWasAndHandsOutEachEventOnce(t *testing.T) {
+func subscriberResumes(t *testing.T) {
 	b := clienttest.NewBridge(t)
 	u := subscribe(t, SubscriberOptions{URL: b.URL})
 
@@ -151,7 +89,7 @@ func TestSubscriberResumesWhereItWasAndHandsOutEachEventOnce(t *testing.T) {
 	}
 }
 
-func TestSubscriberTellsAllOfAnEventAndOfWhatHappens(t *testing.T) {
+func subscriberTells(t *testing.T) {
 	b := clienttest.NewBridge(t)
 	u := subscribe(t, SubscriberOptions{URL: "ws" + strings.TrimPrefix(b.URL, "http") + "/ws", Cursor: "c1"})
 	c := b.Accept()
@@ -176,7 +114,7 @@ func TestSubscriberTellsAllOfAnEventAndOfWhatHappens(t *testing.T) {
 	}
 }
 
-func TestSubscriberAcks(t *testing.T) {
+func subscriberAcks(t *testing.T) {
 	t.Run("are gathered", func(t *testing.T) {
 		b := clienttest.NewBridge(t)
 		subscribe(t, SubscriberOptions{URL: b.URL})
@@ -210,40 +148,7 @@ func TestSubscriberAcks(t *testing.T) {
 	})
 }
 
-func TestSubscriberAnswersPings(t *testing.T) {
-	b := clienttest.NewBridge(t)
-	busy := make(chan struct{})
-	subscribe(t, SubscriberOptions{URL: b.URL, OnEvent: func(context.Context, Event) error { <-busy; return nil }})
-	c := b.Accept()
-	defer close(busy)
-	c.Greet("")
-	c.Say(clienttest.Event(1))                                                        // is being handled while it is pinged
-	c.SetPongHandler(func(place string) error { return errors.New("pong " + place) }) // ends the read
-	if err := c.WriteControl(websocket.PingMessage, []byte("12.5"), time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := c.ReadMessage(); err == nil || err.Error() != "pong 12.5" {
-		t.Errorf("got %v", err)
-	}
-}
-
-func TestSubscriberLeavesAConnectionThatHasGoneQuiet(t *testing.T) {
-	b := clienttest.NewBridge(t)
-	u := subscribe(t, SubscriberOptions{URL: b.URL})
-	c := b.Accept()
-	c.Hear(`{"type":"connect"}`)
-	c.Say(`{"type":"connected","session":"ses_1","user":"u\u001b[2J","cursor":"c1","pingMs":5}`) // and no ping
-	c = b.Accept()
-	c.Greet("c1")
-	if said := u.said(); !strings.Contains(said, "nothing came for too long") || strings.Contains(said, "\x1b") {
-		t.Errorf("said %q", said)
-	}
-}
-
-func TestSubscriberKeepsTheCursor(t *testing.T) {
+func subscriberKeepsCursor(t *testing.T) {
 	t.Run("before it acks", func(t *testing.T) {
 		b := clienttest.NewBridge(t)
 		u := subscribe(t, SubscriberOptions{URL: b.URL})
@@ -265,7 +170,7 @@ func TestSubscriberKeepsTheCursor(t *testing.T) {
 			t.Errorf("of an erased user it kept %s", got)
 		}
 	})
-	t.Run("or ends", func(t *testing.T) {
+	t.Run("and ends where it cannot", func(t *testing.T) {
 		b := clienttest.NewBridge(t)
 		full := errors.New("the disk is full")
 		u := subscribe(t, SubscriberOptions{URL: b.URL, Cursor: "c1", SaveCursor: func(string) error { return full }})
@@ -281,8 +186,8 @@ func TestSubscriberKeepsTheCursor(t *testing.T) {
 	})
 }
 
-func TestSubscriberAndItsTokens(t *testing.T) {
-	t.Run("brings a new one before the old one expires and after one was refused", func(t *testing.T) {
+func subscriberTokens(t *testing.T) {
+	t.Run("anew before one expires and after one was refused", func(t *testing.T) {
 		b := clienttest.NewBridge(t)
 		made := 0
 		u := subscribe(t, SubscriberOptions{URL: b.URL, TokenSource: func(context.Context) (string, error) {
@@ -304,7 +209,7 @@ func TestSubscriberAndItsTokens(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
-	t.Run("does not show the only one twice", func(t *testing.T) {
+	t.Run("and shows the only one once", func(t *testing.T) {
 		b := clienttest.NewBridge(t)
 		u := subscribe(t, SubscriberOptions{URL: b.URL})
 		c := b.Accept()
@@ -314,7 +219,7 @@ func TestSubscriberAndItsTokens(t *testing.T) {
 			t.Error("no error")
 		}
 	})
-	t.Run("ends where there is none, and where it cannot be sent", func(t *testing.T) {
+	t.Run("and ends where there is none, or none that can be sent", func(t *testing.T) {
 		none := errors.New("signed out")
 		u := subscribe(t, SubscriberOptions{URL: "http://127.0.0.1:1", TokenSource: func(context.Context) (string, error) { return "", none }})
 		if err := u.ended(); !errors.Is(err, none) {
@@ -327,7 +232,36 @@ func TestSubscriberAndItsTokens(t *testing.T) {
 	})
 }
 
-func TestSubscriberInPlainMode(t *testing.T) {
+func subscriberAnswersPings(t *testing.T) {
+	b := clienttest.NewBridge(t)
+	busy := make(chan struct{})
+	subscribe(t, SubscriberOptions{URL: b.URL, OnEvent: func(context.Context, Event) error { <-busy; return nil }})
+	c := b.Accept()
+	defer close(busy)
+	c.Greet("")
+	c.Say(clienttest.Event(1))                                                        // is being handled while it is pinged
+	c.SetPongHandler(func(place string) error { return errors.New("pong " + place) }) // ends the read
+	expect.NoError(t, c.WriteControl(websocket.PingMessage, []byte("12.5"), time.Now().Add(expect.Patience)))
+	expect.NoError(t, c.SetReadDeadline(time.Now().Add(expect.Patience)))
+	if _, _, err := c.ReadMessage(); err == nil || err.Error() != "pong 12.5" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func subscriberLeavesQuiet(t *testing.T) {
+	b := clienttest.NewBridge(t)
+	u := subscribe(t, SubscriberOptions{URL: b.URL})
+	c := b.Accept()
+	c.Hear(`{"type":"connect"}`)
+	c.Say(`{"type":"connected","session":"ses_1","user":"u\u001b[2J","cursor":"c1","pingMs":5}`) // and no ping
+	c = b.Accept()
+	c.Greet("c1")
+	if said := u.said(); !strings.Contains(said, "nothing came for too long") || strings.Contains(said, "\x1b") {
+		t.Errorf("said %q", said)
+	}
+}
+
+func subscriberPlain(t *testing.T) {
 	b := clienttest.NewBridge(t)
 	u := subscribe(t, SubscriberOptions{URL: b.URL, Plain: true})
 	c := b.Accept()
@@ -359,9 +293,9 @@ func TestSubscriberInPlainMode(t *testing.T) {
 	}
 }
 
-func TestSubscriberEndsWhereGoingOnWouldLose(t *testing.T) {
+func subscriberEnds(t *testing.T) {
 	for name, frame := range map[string]string{
-		"not JSON": "hello", "no type": "{}", "an event that is none": `{"type":"event","cursor":"c1","event":7}`,
+		"not JSON": "hello", "no type": "{}", "a number for an event": `{"type":"event","cursor":"c1","event":7}`,
 		"too large": strings.Repeat(" ", 2000),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -378,7 +312,7 @@ func TestSubscriberEndsWhereGoingOnWouldLose(t *testing.T) {
 			}
 		})
 	}
-	t.Run("not handled", func(t *testing.T) {
+	t.Run("an event that was not handled", func(t *testing.T) {
 		b := clienttest.NewBridge(t)
 		var s *Subscriber
 		fails := true
@@ -413,59 +347,7 @@ func TestSubscriberEndsWhereGoingOnWouldLose(t *testing.T) {
 	})
 }
 
-func TestSubscriberReadsWhatAServerMaySend(t *testing.T) {
-	b := clienttest.NewBridge(t)
-	u := subscribe(t, SubscriberOptions{URL: b.URL})
-	c := b.Accept()
-	c.Greet("")
-	if err := c.WriteMessage(websocket.BinaryMessage, []byte("of later days")); err != nil {
-		t.Fatal(err)
-	}
-	// An event in two fragments with a ping between them.
-	event := clienttest.Event(1)
-	raw := c.NetConn()
-	for _, part := range []string{"\x01\x05" + event[:5], "\x89\x012", "\x80\x7e\x00" + string(rune(len(event)-5)) + event[5:]} {
-		if _, err := io.WriteString(raw, part); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if e := next(t, u.events); e.ID != "msg_1" {
-		t.Errorf("got %+v", e)
-	}
-}
-
-func TestSubscriberSpeaksTLSWhereTheServerPrefersHTTP2(t *testing.T) {
-	up := websocket.Upgrader{Subprotocols: []string{wire.Subprotocol}}
-	b := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c, err := up.Upgrade(w, r, nil)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer c.Close()
-		for _, frame := range []string{`{"type":"connected","session":"ses_1","cursor":"c0"}`, clienttest.Event(1)} {
-			if err := c.WriteMessage(websocket.TextMessage, []byte(frame)); err != nil {
-				t.Error(err)
-			}
-		}
-		for err == nil { // until the client leaves
-			_, _, err = c.ReadMessage()
-		}
-	}))
-	b.EnableHTTP2 = true
-	b.StartTLS()
-	defer b.Close()
-	u := subscribe(t, SubscriberOptions{URL: "wss" + strings.TrimPrefix(b.URL, "https"), HTTPClient: b.Client()})
-	if e := next(t, u.events); e.ID != "msg_1" {
-		t.Errorf("got %+v", e)
-	}
-	u.cancel()
-	if err := u.ended(); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestSubscriberIsSignedOut(t *testing.T) {
+func subscriberSignedOut(t *testing.T) {
 	b := clienttest.NewBridge(t)
 	u := subscribe(t, SubscriberOptions{URL: b.URL})
 	c := b.Accept()
@@ -476,84 +358,21 @@ func TestSubscriberIsSignedOut(t *testing.T) {
 	}
 }
 
-func TestSubscriberAndAHandshakeThatFails(t *testing.T) {
-	for name, c := range map[string]struct {
-		answer http.HandlerFunc
-		waits  string // of the first retries; empty: it ends
-		want   string
-	}{
-		"401":            {answers(401, problem(wire.CodeUnauthorized)), "", "401 unauthorized"},
-		"403":            {answers(403, problem(wire.CodeOriginRefused)), "", "403 origin_refused"},
-		"404":            {answers(404, ""), "", "not the bridge's"},
-		"200":            {answers(200, "hello"), "", "not the bridge's"},
-		"307":            {answers(307, "", "Location", "/elsewhere"), "", "not the bridge's"},
-		"503":            {answers(503, problem(wire.CodeTooManyConnections), "Retry-After", "7"), "[7.5s 8s 9s]", ""},
-		"500":            {answers(500, ""), "[500ms 1s 2s]", ""},
-		"no subprotocol": {plainUpgrade, "", "does not speak bridge.v1.json"},
-		"another's key":  {answers(101, "", "Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Protocol", wire.Subprotocol, "Sec-WebSocket-Accept", "x"), "", "does not speak"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			b := httptest.NewServer(c.answer)
-			defer b.Close()
-			u := subscribe(t, SubscriberOptions{URL: b.URL}, func(s *Subscriber) {
-				count, inner := 0, s.sleep
-				s.sleep = func(ctx context.Context, d time.Duration) error {
-					if count++; count == 3 {
-						return errors.Join(inner(ctx, d), context.Canceled)
-					}
-					return inner(ctx, d)
-				}
-			})
-			err := u.ended()
-			if c.waits != "" {
-				if got := fmt.Sprint(u.waits); err != nil || got != c.waits {
-					t.Errorf("%v, waited %s", err, got)
-				}
-			} else if err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("got %v, want %q", err, c.want)
-			}
-		})
-	}
-}
-
-func plainUpgrade(w http.ResponseWriter, r *http.Request) {
-	var up websocket.Upgrader
-	if c, err := up.Upgrade(w, r, nil); err == nil {
-		defer c.Close()
-	}
-}
-
-func TestSubscriberOptionsAreChecked(t *testing.T) {
-	handle := func(context.Context, Event) error { return nil }
-	for name, o := range map[string]SubscriberOptions{
-		"no OnEvent":           {URL: "http://b", Token: "t"},
-		"no token":             {URL: "http://b", OnEvent: handle},
-		"two":                  {URL: "http://b", OnEvent: handle, Token: "t", TokenSource: func(context.Context) (string, error) { return "t", nil }},
-		"no URL":               {OnEvent: handle, Token: "t"},
-		"a URL of another":     {URL: "ftp://b", OnEvent: handle, Token: "t"},
-		"plain with a cursor":  {URL: "http://b", OnEvent: handle, Token: "t", Plain: true, Cursor: "c1"},
-		"plain without an ack": {URL: "http://b", OnEvent: handle, Token: "t", Plain: true, NoAck: true},
-	} {
-		if _, err := NewSubscriber(o); err == nil {
-			t.Errorf("%s: no error", name)
+func subscriberReads(t *testing.T) {
+	b := clienttest.NewBridge(t)
+	u := subscribe(t, SubscriberOptions{URL: b.URL})
+	c := b.Accept()
+	c.Greet("")
+	expect.NoError(t, c.WriteMessage(websocket.BinaryMessage, []byte("of later days")))
+	// An event in two fragments with a ping between them.
+	event := clienttest.Event(1)
+	raw := c.NetConn()
+	for _, part := range []string{"\x01\x05" + event[:5], "\x89\x012", "\x80\x7e\x00" + string(rune(len(event)-5)) + event[5:]} {
+		if _, err := io.WriteString(raw, part); err != nil {
+			t.Fatal(err)
 		}
 	}
-}
-
-func TestRecentIDsAreBounded(t *testing.T) {
-	r := newRecent(3)
-	for i, c := range []struct {
-		id  string
-		new bool
-	}{{"a", true}, {"b", true}, {"a", false}, {"c", true}, {"d", true}, {"b", false}, {"a", true}, {"b", true}} {
-		if r.has(c.id) == c.new {
-			t.Errorf("step %d: %s", i, c.id)
-		}
-		if c.new {
-			r.add(c.id)
-		}
-	}
-	if len(r.ids) != 3 {
-		t.Errorf("%d ids are kept", len(r.ids))
+	if e := next(t, u.events); e.ID != "msg_1" {
+		t.Errorf("got %+v", e)
 	}
 }

@@ -19,13 +19,14 @@ import (
 	"github.com/gobwas/ws/wsutil"
 	"github.com/valyala/fasthttp"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/store/redis/redistest"
 )
 
 // Benchmarks against the real program in a process of its own, so that what is
 // counted is the server's and not the load's. Run them without -race:
 //
-//	go test ./app -run '^$' -bench . -benchtime 5s -count 5
+//	go test ./app/e2e -run '^$' -bench . -benchtime 5s -count 5
 
 // cpu is the processor time a process has used.
 func (p *process) cpu(t testing.TB) time.Duration {
@@ -36,12 +37,12 @@ func (p *process) cpu(t testing.TB) time.Duration {
 func cpuOf(t testing.TB, pid int) time.Duration {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	must(t, err)
+	expect.NoError(t, err)
 	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+2:]))
 	var ticks int
 	for _, f := range fields[11:13] { // utime and stime, in hundredths of a second
 		n, err := strconv.Atoi(f)
-		must(t, err)
+		expect.NoError(t, err)
 		ticks += n
 	}
 	return time.Duration(ticks) * 10 * time.Millisecond
@@ -51,11 +52,11 @@ func cpuOf(t testing.TB, pid int) time.Duration {
 func (p *process) rss(t testing.TB) int {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
-	must(t, err)
+	expect.NoError(t, err)
 	for line := range strings.SplitSeq(string(b), "\n") {
 		if v, ok := strings.CutPrefix(line, "VmRSS:"); ok {
 			n, err := strconv.Atoi(strings.Fields(v)[0])
-			must(t, err)
+			expect.NoError(t, err)
 			return n << 10
 		}
 	}
@@ -90,7 +91,7 @@ func benchmarkPublish(b *testing.B, publishers int, every time.Duration, store *
 		env = append(env, "BRIDGE_REDIS_URL="+store.URL())
 	}
 	p := serve(b, b.TempDir(), env...)
-	s := p.connect("patient-1", "")
+	s := p.connectSlow("patient-1", "")
 	// The load shares the machine with what is measured: a light client, and
 	// everything signed beforehand.
 	client := &fasthttp.HostClient{Addr: strings.TrimPrefix(p.base, "http://"), MaxConns: publishers}
@@ -100,7 +101,7 @@ func benchmarkPublish(b *testing.B, publishers int, every time.Duration, store *
 	for i := range requests {
 		r := p.sign(fmt.Sprintf("b%d", i), fmt.Sprintf(`{"type":"bench","to":{"user":"patient-1"},"data":{"n":%d,"pad":%q}}`, i, pad), time.Now())
 		body, err := io.ReadAll(r.Body)
-		must(b, err)
+		expect.NoError(b, err)
 		requests[i] = &fasthttp.Request{}
 		requests[i].SetRequestURI(r.URL.String())
 		requests[i].Header.SetMethod(r.Method)
@@ -112,7 +113,7 @@ func benchmarkPublish(b *testing.B, publishers int, every time.Duration, store *
 	sentAt := make([]time.Time, b.N)
 	latency := make([]time.Duration, 0, b.N)
 	done := make(chan struct{})
-	must(b, s.ws.SetReadDeadline(time.Time{}))
+	expect.NoError(b, s.ws.SetReadDeadline(time.Time{}))
 	go func() {
 		defer close(done)
 		for len(latency) < b.N {
@@ -193,7 +194,7 @@ func BenchmarkIdleSession(b *testing.B) {
 		p := serve(b, b.TempDir(), "BRIDGE_MAX_UNAUTHENTICATED_PER_ADDRESS=10000", "BRIDGE_CONNECT_RATE=0")
 		warm := openIdle(b, p, "warm", 200) // pools and caches are not a session's cost
 		for _, c := range warm {
-			must(b, c.Close())
+			expect.NoError(b, c.Close())
 		}
 		p.sessions(0)
 		settleMemory(b, p)
@@ -205,9 +206,9 @@ func BenchmarkIdleSession(b *testing.B) {
 		b.ReportMetric(p.metric("go_memstats_stack_inuse_bytes")/n/1024, "stack-KiB/session")
 		b.ReportMetric(p.metric("go_memstats_heap_inuse_bytes")/n/1024, "heap-KiB/session")
 		for _, c := range conns {
-			must(b, c.Close())
+			expect.NoError(b, c.Close())
 		}
-		must(b, p.cmd.Process.Kill())
+		expect.NoError(b, p.cmd.Process.Kill())
 	}
 }
 

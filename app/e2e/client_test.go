@@ -2,9 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -12,6 +9,11 @@ import (
 
 	"hookbridge/handlers/web/webtest"
 )
+
+func TestBrowserClient(t *testing.T) {
+	t.Parallel()
+	t.Run("rejects only the call that an app got wrong", browserClientRejects)
+}
 
 // clientSnippets finds the README's snippets for an app's developer: those for
 // TypeScript, React and React Native, with the bridge's address and a token of
@@ -38,80 +40,9 @@ func clientSnippets(t *testing.T, base, token string) (typescript, react, native
 	return typescript, react, native
 }
 
-// What a new user does: install the packed client, paste the README's lines,
-// compile them by the strictest rules, and get a first message.
-func TestTheClientSnippetsOfTheReadmeGetTheirFirstMessage(t *testing.T) {
-	heavy(t)
-	t.Parallel()
-	base := dev(t)
-	p := webtest.New(t)
-	webtest.Do(p, chromedp.Navigate(base+"/livez"))
-	token := p.Eval(`fetch("/demo/tokens", {method: "POST", body: '{"user":"patient-42"}'}).then((r) => r.json()).then((r) => r.token)`).(string)
-	typescript, react, native := clientSnippets(t, base, token)
-	app := webtest.App(t, map[string]string{
-		"node.ts": typescript, "inbox.tsx": react, "native.tsx": native,
-		"page.tsx": `
-import { createRoot } from 'react-dom/client';
-import { Inbox } from './inbox.js';
-createRoot(document.body.appendChild(document.createElement('main'))).render(<Inbox user="patient-42" />);
-`,
-		// What the phone's packages are as far as the snippet uses them.
-		"packages.d.ts": `
-declare module 'react-native' {
-  export const AppState: { addEventListener(type: 'change', listener: (state: 'active' | 'background') => void): { remove(): void } };
-}
-declare module '@react-native-async-storage/async-storage' {
-  const storage: { getItem(key: string): Promise<string | null>; setItem(key: string, value: string): Promise<void>; removeItem(key: string): Promise<void> };
-  export default storage;
-}
-`,
-		"native-packages.js": `
-export const AppState = { addEventListener(type, listener) { listener('active'); return { remove() {} }; } };
-const kept = new Map();
-export default {
-  getItem: async (key) => kept.get(key) ?? null,
-  setItem: async (key, value) => { kept.set(key, value); console.log('kept', key); },
-  removeItem: async (key) => { kept.delete(key); },
-};
-`,
-		"phone.ts": fmt.Sprintf("import { connect } from './native.js';\nconnect('patient-42', async () => %q, (text) => console.log(text));\n", token),
-		"start.js": "import { WebSocket } from 'ws';\nglobalThis.WebSocket = WebSocket;\nawait import('./phone.bundle.js');\n",
-	})
-	webtest.Compile(t, app, "--lib", "es2022,dom", "--module", "esnext", "--moduleResolution", "bundler", "--jsx", "react-jsx", "--types", "node",
-		"node.ts", "page.tsx", "phone.ts", "packages.d.ts")
-	must(t, os.WriteFile(filepath.Join(app, "phone.bundle.js"), []byte(webtest.Bundle(t, app, "out/phone.js", "--format=esm",
-		"--alias:react-native=./native-packages.js", "--alias:@react-native-async-storage/async-storage=./native-packages.js")), 0o600))
-
-	run := func(args ...string) *syncBuffer {
-		cmd := exec.CommandContext(t.Context(), "node", args...)
-		out := &syncBuffer{}
-		cmd.Dir, cmd.Stdout, cmd.Stderr = app, out, out
-		must(t, cmd.Start())
-		t.Cleanup(func() {
-			if err := cmd.Process.Kill(); err != nil {
-				t.Errorf("%v; it said %s", err, out)
-			}
-			_ = cmd.Wait() // killed
-		})
-		return out
-	}
-	onNode, onPhone := run("out/node.js"), run("start.js")
-	p.Eval(`(() => { const s = document.createElement("script"); s.textContent = %q; document.body.append(s); })()`,
-		webtest.Bundle(t, app, "out/page.js", "--format=iife"))
-	eventually(t, "all three are connected", func() bool {
-		return p.Eval(`fetch("/metrics").then((r) => r.text()).then((s) => s.includes("hookbridge_sessions 3"))`) == true
-	})
-	p.Eval(`fetch("/demo/patients", {method: "POST", body: '{"doctor":"doctor-7","patient":"patient-42"}'}).then((r) => r.status)`)
-	p.Sees(`section[title="connected"]`, "doctor-7 added you")
-	eventually(t, "TypeScript under Node shows it", func() bool { return onNode.String() == "patient.added doctor-7 added you\n" })
-	eventually(t, "React Native shows it and keeps its place", func() bool {
-		return strings.HasSuffix(onPhone.String(), "doctor-7 added you\nkept cursor:patient-42\n")
-	})
-}
-
 // Whatever an app hands to send(), its call is answered, and its connection and
 // its other calls go on.
-func TestWhatAnAppSendsWronglyRejectsThatCallAlone(t *testing.T) {
+func browserClientRejects(t *testing.T) {
 	t.Parallel()
 	base := dev(t)
 	p := webtest.New(t)

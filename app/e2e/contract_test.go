@@ -12,6 +12,11 @@ import (
 	"hookbridge/handlers/contract/check"
 )
 
+func TestContract(t *testing.T) {
+	t.Parallel()
+	t.Run("is served", contractServed)
+}
+
 // contractOf compiles the documents once.
 var contractOf = sync.OnceValues(check.New)
 
@@ -74,7 +79,7 @@ func (s *session) checkFrame(raw []byte) {
 	}
 }
 
-func TestTheContractIsServed(t *testing.T) {
+func contractServed(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	for path, want := range map[string][]byte{"/openapi.json": contract.OpenAPI, "/asyncapi.json": contract.AsyncAPI} {

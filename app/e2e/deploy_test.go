@@ -10,24 +10,34 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 	"hookbridge/app/store/redis/redistest"
 )
 
+func TestDeploy(t *testing.T) {
+	t.Parallel()
+	t.Run("has a compose file that sets what there is", deployCompose)
+	t.Run("has a dashboard that asks for what a bridge tells", deployDashboard)
+	t.Run("describes a move that moves a store", deployMove)
+	t.Run("has a fly.toml without the pitfalls of sockets and volumes", deployFly)
+	t.Run("has an image that is small, static and not root", deployImage)
+}
+
 func deployed(t *testing.T, name string) string {
 	t.Helper()
 	b, err := os.ReadFile("../../deploy/" + name)
-	must(t, err)
+	expect.NoError(t, err)
 	return string(b)
 }
 
 // Each setting in the compose file is one of ours, and with its secrets, which
 // are for trying it out, a bridge does start.
-func TestTheComposeFileSetsWhatThereIs(t *testing.T) {
+func deployCompose(t *testing.T) {
 	t.Parallel()
 	text := deployed(t, "compose.yaml")
 	source, err := os.ReadFile("../server/config.go")
-	must(t, err)
+	expect.NoError(t, err)
 	for _, m := range regexp.MustCompile(`(?m)^\s+(BRIDGE_\w+):`).FindAllStringSubmatch(text, -1) {
 		if !strings.Contains(string(source), `env:"`+m[1]+`"`) {
 			t.Errorf("there is no setting %s", m[1])
@@ -62,7 +72,7 @@ func TestTheComposeFileSetsWhatThereIs(t *testing.T) {
 }
 
 // The dashboard asks for metrics that a bridge has.
-func TestTheDashboardAsksForWhatABridgeTells(t *testing.T) {
+func deployDashboard(t *testing.T) {
 	t.Parallel()
 	var board struct {
 		Panels []struct {
@@ -70,7 +80,7 @@ func TestTheDashboardAsksForWhatABridgeTells(t *testing.T) {
 			Targets []struct{ Expr string }
 		}
 	}
-	must(t, json.Unmarshal([]byte(deployed(t, "grafana/dashboards/hookbridge.json")), &board))
+	expect.NoError(t, json.Unmarshal([]byte(deployed(t, "grafana/dashboards/hookbridge.json")), &board))
 	r := redistest.Start(t)
 	w := onRedis(t, r.URL())[0]
 	w.acking("patient-1")
@@ -80,7 +90,7 @@ func TestTheDashboardAsksForWhatABridgeTells(t *testing.T) {
 	bad.sendRaw("not JSON")
 	bad.closed()
 	w.connect("patient-3", "elsewhere.1.1").want("gap")
-	eventually(t, "the session's end to be counted", func() bool { return strings.Contains(w.scrape(), "\nhookbridge_session_ends_total") })
+	expect.Eventually(t, "the session's end to be counted", func() bool { return strings.Contains(w.scrape(), "\nhookbridge_session_ends_total") })
 	told := w.scrape()
 	if len(board.Panels) == 0 {
 		t.Fatal("no panels")
@@ -97,7 +107,7 @@ func TestTheDashboardAsksForWhatABridgeTells(t *testing.T) {
 }
 
 // The commands by which a store moves are run as they stand.
-func TestTheMoveThatIsDescribedMovesAStore(t *testing.T) {
+func deployMove(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	blocks := regexp.MustCompile("(?s)```sh\n(hookbridge export.*?)```").FindAllStringSubmatch(deployed(t, "README.md"), -1)

@@ -10,13 +10,20 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"hookbridge/app/expect"
 )
 
-func TestDevNeedsNoSettingsAndPrintsWhatToPaste(t *testing.T) {
+func TestDev(t *testing.T) {
+	t.Parallel()
+	t.Run("needs no settings and prints what to paste", devPrints)
+}
+
+func devPrints(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
 	p := launch(t, nil, "dev", "--listen", "127.0.0.1:0", "--data-dir", dir)
-	eventually(t, "the greeting", func() bool { return strings.Contains(p.out.String(), "Stop with Ctrl-C") })
+	expect.Eventually(t, "the greeting", func() bool { return strings.Contains(p.out.String(), "Stop with Ctrl-C") })
 	said := p.out.String()
 	base := regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(said)
 	p.world = &world{t: t, sent: new(atomic.Int64), base: base, client: &http.Client{}, logs: p.errs, stopped: true}
@@ -27,9 +34,9 @@ func TestDevNeedsNoSettingsAndPrintsWhatToPaste(t *testing.T) {
 		t.Errorf("the secrets' file: %v %v", info, err)
 	}
 	kept, err := os.ReadFile(secretsFile)
-	must(t, err)
+	expect.NoError(t, err)
 	var secrets struct{ WebhookSecret, JWTSecret, CallbackSecret string }
-	must(t, json.Unmarshal(kept, &secrets))
+	expect.NoError(t, json.Unmarshal(kept, &secrets))
 	for _, secret := range []string{secrets.WebhookSecret, secrets.JWTSecret, secrets.CallbackSecret} {
 		if len(secret) < 32 || strings.Contains(said, secret) {
 			t.Error("a secret was printed")
@@ -45,12 +52,12 @@ func TestDevNeedsNoSettingsAndPrintsWhatToPaste(t *testing.T) {
 		t.Errorf("%s", f.Raw)
 	}
 	req, err := http.NewRequest(http.MethodGet, base+"/", nil)
-	must(t, err)
+	expect.NoError(t, err)
 	page := p.do(req)
 	if page.HTTP != 200 || !strings.Contains(page.Header.Get("Content-Security-Policy"), "script-src 'self'") || strings.Contains(page.Raw, "<script>") {
 		t.Errorf("the page: %d %v", page.HTTP, page.Header)
 	}
-	must(t, p.cmd.Process.Signal(os.Interrupt))
+	expect.NoError(t, p.cmd.Process.Signal(os.Interrupt))
 	if err := p.wait(t); err != nil {
 		t.Errorf("exit: %v\n%s", err, p.errs)
 	}

@@ -2,14 +2,18 @@ package e2e
 
 import (
 	"fmt"
-	"net/http"
-	"sync"
 	"testing"
 	"time"
 
-	"hookbridge/app/server"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/redis/redistest"
 )
+
+func TestFailover(t *testing.T) {
+	t.Parallel()
+	t.Run("to a replica that lagged is told to live sessions", failoverTold)
+	t.Run("to an empty Redis is told and erases nobody", failoverToEmpty)
+}
 
 // to patient-1, and counted.
 func counted(n int) string {
@@ -18,13 +22,13 @@ func counted(n int) string {
 
 // A replica that lagged takes over while sessions are live on both machines. Each is
 // told, reads what the store has, and skips nothing that was answered afterwards.
-func TestALaggingReplicaThatTakesOverIsToldToSessionsThatAreLive(t *testing.T) {
+func failoverTold(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	p := redistest.StartPair(t)
 	m := onRedis(t, p.URL(), p.URL())
-	sessions := []*session{m[0].connect("patient-1", "").pump(), m[1].connect("patient-1", "").pump()}
-	quiet := m[1].connect("patient-2", "").pump()
+	sessions := []*session{m[0].connect("patient-1", ""), m[1].connect("patient-1", "")}
+	quiet := m[1].connect("patient-2", "")
 	for i := range 3 {
 		m[i%2].fire(fmt.Sprint("kept_", i), counted(i))
 	}
@@ -49,7 +53,7 @@ func TestALaggingReplicaThatTakesOverIsToldToSessionsThatAreLive(t *testing.T) {
 	const fresh = 10 // more than were lost, so that places are given out again, and beyond
 	for i := range fresh {
 		var a answer
-		eventually(t, "an event to be taken", func() bool {
+		expect.Eventually(t, "an event to be taken", func() bool {
 			a = m[i%2].do(m[i%2].sign(fmt.Sprint("new_", i), counted(100+i), time.Now()))
 			return a.HTTP == 202
 		})
@@ -107,12 +111,12 @@ func TestALaggingReplicaThatTakesOverIsToldToSessionsThatAreLive(t *testing.T) {
 
 // Redis is emptied under sessions that are live: they are told that it is another
 // store, and read on. Nobody was erased.
-func TestAnEmptiedRedisIsToldAndErasesNobody(t *testing.T) {
+func failoverToEmpty(t *testing.T) {
 	t.Parallel()
 	r := redistest.Start(t)
 	m := onRedis(t, r.URL(), r.URL())
-	s := m[0].connect("patient-1", "").pump()
-	quiet := m[1].connect("patient-2", "").pump()
+	s := m[0].connect("patient-1", "")
+	quiet := m[1].connect("patient-2", "")
 	for i := range 3 {
 		m[1].fireTo("patient-1", i)
 		s.want("event")
@@ -133,7 +137,7 @@ func TestAnEmptiedRedisIsToldAndErasesNobody(t *testing.T) {
 	if gap := quiet.want("gap"); gap.Reason != "foreign" && gap.Reason != "rewound" {
 		t.Errorf("%s", gap.Raw)
 	}
-	eventually(t, "both to be present", func() bool {
+	expect.Eventually(t, "both to be present", func() bool {
 		var one, two presenceReply
 		m[1].get("/v1/users/patient-1/presence", &one)
 		m[0].get("/v1/users/patient-2/presence", &two)
@@ -144,59 +148,5 @@ func TestAnEmptiedRedisIsToldAndErasesNobody(t *testing.T) {
 	}
 	if f := quiet.want("event"); f.n() != 1 {
 		t.Errorf("%s", f.Raw)
-	}
-}
-
-// Every request ends while Redis hangs or is gone, also one of whose caller nobody
-// knows how long they would wait; and so does the program.
-func TestWhileRedisIsAwayEveryRequestEndsAndSoDoesTheProgram(t *testing.T) {
-	t.Parallel()
-	for _, fault := range []struct {
-		name string
-		do   func(r *redistest.Server)
-	}{{"it hangs", (*redistest.Server).Pause}, {"it is gone", (*redistest.Server).Kill}} {
-		t.Run(fault.name, func(t *testing.T) {
-			t.Parallel()
-			r := redistest.Start(t)
-			w := onRedis(t, r.URL())[0]
-			s := w.connect("patient-1", "").pump()
-			w.fireTo("patient-1", 1)
-			cursor := s.want("event").Cursor
-			tok := token(t, "patient-1", time.Hour, allAreas)
-			fault.do(r)
-			var all sync.WaitGroup
-			for _, q := range []struct{ method, path, body string }{
-				{"POST", "/v1/tickets", ""},
-				{"POST", "/v1/acks", fmt.Sprintf(`{"cursor":%q}`, cursor)},
-				{"GET", "/v1/poll?waitMs=0", ""},
-				{"GET", "/v1/stream", ""},
-				{"GET", "/v1/users/patient-1/presence", ""},
-				{"DELETE", "/v1/users/patient-2", ""},
-				{"GET", "/v1/groups/g/members", ""},
-				{"POST", "/v1/users/patient-2/revocations", `{"jti":"x"}`},
-			} {
-				all.Go(func() {
-					if a := w.callAs(tok, q.method, q.path, q.body); a.HTTP != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" {
-						t.Errorf("%s %s: %d %s", q.method, q.path, a.HTTP, a.Raw)
-					}
-				})
-			}
-			all.Go(func() {
-				if a := w.do(w.sign("m", counted(2), time.Now())); a.HTTP != http.StatusServiceUnavailable {
-					t.Errorf("%d %s", a.HTTP, a.Raw)
-				}
-			})
-			all.Wait() // each within the client's own time limit
-			stopped := make(chan struct{})
-			go func() {
-				defer close(stopped)
-				w.stop()
-			}()
-			select {
-			case <-stopped:
-			case <-time.After(w.settings.DrainTimeout + server.ShutdownTimeout + patience):
-				t.Fatal("it does not stop")
-			}
-		})
 	}
 }

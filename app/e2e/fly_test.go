@@ -7,9 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"hookbridge/app/server"
-
 	"github.com/BurntSushi/toml"
+
+	"hookbridge/app/expect"
+	"hookbridge/app/server"
 )
 
 type flyConfig struct {
@@ -53,14 +54,20 @@ type flyConfig struct {
 	} `toml:"vm"`
 }
 
+func atoi(s string) (n int) {
+	for _, r := range s {
+		n = n*10 + int(r-'0')
+	}
+	return n
+}
+
 // The pitfalls that Fly's own validator lets through are asserted here: each
 // one has taken somebody's sessions or data.
-func TestFlyTomlAvoidsThePitfallsOfSocketsAndVolumes(t *testing.T) {
+func deployFly(t *testing.T) {
+	t.Parallel()
 	var c flyConfig
 	meta, err := toml.DecodeFile("../../fly.toml", &c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
 		t.Errorf("keys that Fly does not know: %v", unknown)
 	}
@@ -103,18 +110,10 @@ func TestFlyTomlAvoidsThePitfallsOfSocketsAndVolumes(t *testing.T) {
 	}
 }
 
-func atoi(s string) (n int) {
-	for _, r := range s {
-		n = n*10 + int(r-'0')
-	}
-	return n
-}
-
-func TestTheImageIsSmallStaticAndNotRoot(t *testing.T) {
+func deployImage(t *testing.T) {
+	t.Parallel()
 	b, err := os.ReadFile("../../deploy/Dockerfile")
-	if err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
 	for _, want := range []string{"CGO_ENABLED=0", "FROM scratch", "USER 65532", "ca-certificates.crt", `CMD ["serve"]`, "STOPSIGNAL SIGTERM"} {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("the Dockerfile lacks %s", want)

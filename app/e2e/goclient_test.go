@@ -11,6 +11,7 @@ import (
 
 	"hookbridge/app/bridge"
 	"hookbridge/app/client"
+	"hookbridge/app/expect"
 	"hookbridge/app/wire"
 )
 
@@ -26,14 +27,14 @@ func TestGoClient(t *testing.T) {
 	run := func(o client.SubscriberOptions) (stop func() error) {
 		t.Helper()
 		subscriber, err := client.NewSubscriber(o)
-		must(t, err)
+		expect.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- subscriber.Run(ctx) }()
 		return func() error { cancel(); return <-ended }
 	}
 	publisher, err := client.NewPublisher(client.PublisherOptions{URL: w.base, Secret: testWebhookSecret})
-	must(t, err)
+	expect.NoError(t, err)
 	visit := func(id string) client.PublishRequest {
 		return client.PublishRequest{ID: id, Type: "visit.moved", To: client.Target{User: patient1}, Data: json.RawMessage(`{"n": "` + id + `"}`)}
 	}
@@ -70,7 +71,7 @@ func TestGoClient(t *testing.T) {
 	if _, err = publisher.Publish(t.Context(), other); !errors.As(err, &refused) || refused.Problem.Code != wire.CodeIDConflict {
 		t.Errorf("got %v", err)
 	}
-	must(t, stop())
+	expect.NoError(t, stop())
 
 	// What was published while it was away comes once it resumes.
 	bad := visit("msg_3")
@@ -91,7 +92,7 @@ func TestGoClient(t *testing.T) {
 	if !e.Replay {
 		t.Errorf("%+v", e)
 	}
-	must(t, stop())
+	expect.NoError(t, stop())
 	if len(kept) == 0 || kept[len(kept)-1] != e.Cursor {
 		t.Errorf("kept %q, want %s at last", kept, e.Cursor)
 	}
@@ -105,7 +106,7 @@ func TestGoClient(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 	arrived("msg_1")
-	must(t, stop())
+	expect.NoError(t, stop())
 	options.Cursor, options.Plain = "", true
 	for len(events) > 0 {
 		<-events
@@ -115,11 +116,11 @@ func TestGoClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	arrived("msg_5")
-	must(t, stop())
+	expect.NoError(t, stop())
 
 	options.Plain, options.Token = false, token(t, patient1, -time.Hour, "")
 	subscriber, err := client.NewSubscriber(options)
-	must(t, err)
+	expect.NoError(t, err)
 	var closed *client.CloseError
 	if err := subscriber.Run(t.Context()); !errors.As(err, &closed) || closed.Code != wire.CloseUnauthorized || !strings.Contains(fmt.Sprint(err), "expired") {
 		t.Errorf("got %v", err)

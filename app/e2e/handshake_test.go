@@ -9,30 +9,37 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"hookbridge/app/expect"
 )
+
+func TestHandshake(t *testing.T) {
+	t.Parallel()
+	t.Run("is RFC 6455's or is refused", handshakeRules)
+}
 
 // exchange sends a request as bytes and reads the reply to it.
 func (w *world) exchange(request string) (*http.Response, []byte) {
 	w.t.Helper()
 	conn, err := net.Dial("tcp", w.p.Addr())
-	must(w.t, err)
+	expect.NoError(w.t, err)
 	defer conn.Close()
-	must(w.t, conn.SetDeadline(time.Now().Add(patience)))
+	expect.NoError(w.t, conn.SetDeadline(time.Now().Add(expect.Patience)))
 	_, err = io.WriteString(conn, request)
-	must(w.t, err)
+	expect.NoError(w.t, err)
 	method, _, _ := strings.Cut(request, " ")
 	res, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
-	must(w.t, err)
+	expect.NoError(w.t, err)
 	defer res.Body.Close()
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		return res, nil
 	}
 	b, err := io.ReadAll(res.Body)
-	must(w.t, err)
+	expect.NoError(w.t, err)
 	return res, b
 }
 
-func TestAHandshakeIsRFC6455sOrIsRefused(t *testing.T) {
+func handshakeRules(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	whole := upgradeRequest(w.p.Addr())

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"hookbridge/app/cli"
+	"hookbridge/app/expect"
 	"hookbridge/handlers/web/webtest"
 )
 
@@ -60,7 +61,7 @@ func heavy(t testing.TB) {
 // has for anything else: on a busy machine much of them is just about to end.
 func leaks() (err error) {
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
-	for end := time.Now().Add(patience); time.Now().Before(end); {
+	for end := time.Now().Add(expect.Patience); time.Now().Before(end); {
 		if err = goleak.Find( // waits for half a second
 			// One clock for all servers, and each server's sweeper of idle workers,
 			// which sees its end up to 10 s late.

@@ -4,12 +4,33 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
-	"hookbridge/auth"
+	"hookbridge/app/expect"
+	"hookbridge/app/server"
 )
+
+func TestOperator(t *testing.T) {
+	t.Parallel()
+	t.Run("needs a good token of the area", operatorArea)
+	t.Run("who asks for too much is told the limit", operatorRefused)
+	t.Run("is audited at each call", operatorAudited)
+}
+
+func TestPresence(t *testing.T) {
+	t.Parallel()
+	t.Run("tells of one, of many, and by HEAD alone", presenceTells)
+	t.Run("is right while sessions come and go", presenceComesAndGoes)
+}
+
+func TestDisconnect(t *testing.T) {
+	t.Parallel()
+	t.Run("ends one or all of the list with 4403", disconnectEnds)
+}
 
 const allAreas = `{"admin":["presence","sessions","events","users","groups"]}`
 
@@ -22,9 +43,7 @@ func (w *world) call(method, path, body string) answer {
 func (w *world) callAs(token, method, path, body string) answer {
 	w.t.Helper()
 	req, err := http.NewRequest(method, w.base+path, strings.NewReader(body))
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	expect.NoError(w.t, err)
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
@@ -64,181 +83,6 @@ type presenceReply struct {
 	LastSeen string `json:"lastSeen"`
 }
 
-func TestPresenceTellsOneManyAndByHeadAlone(t *testing.T) {
-	heavy(t)
-	t.Parallel()
-	w := start(t)
-	path := "/v1/users/patient%2F42%20%C3%A9/presence"
-	var p presenceReply
-	w.get(path, &p)
-	if p.User != "patient/42 é" || p.Online || p.Sessions != 0 || p.LastSeen != "" {
-		t.Errorf("never seen: %+v", p)
-	}
-	if a := w.call(http.MethodHead, path, ""); a.HTTP != http.StatusNotFound {
-		t.Errorf("HEAD of one who is away: %d", a.HTTP)
-	}
-	s := w.connect("patient/42 é", "")
-	w.connect("patient/42 é", "")
-	w.get(path, &p)
-	if seen, err := time.Parse(time.RFC3339, p.LastSeen); !p.Online || p.Sessions != 2 || err != nil || time.Since(seen) > time.Minute {
-		t.Errorf("online: %+v", p)
-	}
-	if a := w.call(http.MethodHead, path, ""); a.HTTP != http.StatusOK || a.Raw != "" {
-		t.Errorf("HEAD of one who is there: %d %q", a.HTTP, a.Raw)
-	}
-	var many struct{ Users []presenceReply }
-	a := w.call(http.MethodPost, "/v1/presence", `{"users":["nobody","patient/42 é"]}`)
-	if err := json.Unmarshal([]byte(a.Raw), &many); err != nil || a.HTTP != 200 || len(many.Users) != 2 ||
-		many.Users[0].Online || many.Users[0].User != "nobody" || many.Users[1].Sessions != 2 {
-		t.Errorf("many: %d %s", a.HTTP, a.Raw)
-	}
-	must(t, s.ws.Close())
-	eventually(t, "one session less", func() bool { w.get(path, &p); return p.Sessions == 1 })
-}
-
-func TestASessionListNamesEachSessionAndOneOrAllAreEndedWith4403(t *testing.T) {
-	heavy(t)
-	t.Parallel()
-	w := start(t)
-	a, b, other := w.connect("patient-1", ""), w.connect("patient-1", ""), w.connect("patient-2", "")
-	var list struct {
-		Sessions []struct{ Session, Since, Transport string }
-	}
-	w.get("/v1/users/patient-1/sessions", &list)
-	if len(list.Sessions) != 2 || list.Sessions[0].Session != a.id || list.Sessions[1].Session != b.id || list.Sessions[0].Transport != "websocket" {
-		t.Fatalf("%+v", list)
-	}
-	if since, err := time.Parse(time.RFC3339, list.Sessions[0].Since); err != nil || time.Since(since) > time.Minute {
-		t.Errorf("since: %v %v", since, err)
-	}
-	if got := w.call(http.MethodDelete, "/v1/users/patient-2/sessions/"+a.id, ""); got.HTTP != 404 || got.Code != "not_found" {
-		t.Errorf("another user's session: %d %s", got.HTTP, got.Raw)
-	}
-	w.done(http.MethodDelete, "/v1/users/patient-1/sessions/"+a.id, "")
-	if code := a.closed(); code != 4403 {
-		t.Errorf("one: closed with %d", code)
-	}
-	c := w.connect("patient-1", "")
-	w.done(http.MethodDelete, "/v1/users/patient-1/sessions", "")
-	if x, y := b.closed(), c.closed(); x != 4403 || y != 4403 {
-		t.Errorf("all: closed with %d, %d", x, y)
-	}
-	w.connect("patient-1", "") // a disconnect is no revocation
-	w.done(http.MethodDelete, "/v1/users/nobody/sessions", "")
-	other.settle()
-}
-
-func issuedToken(t testing.TB, user, id string, issued time.Time) string {
-	t.Helper()
-	s, err := auth.SignToken(testJWTSecret, auth.Claims{User: user, ID: id, IssuedAt: issued, Expires: time.Now().Add(time.Hour)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-func TestARevocationEndsLiveSessionsRefusesLaterOnesAndSurvivesARestart(t *testing.T) {
-	heavy(t)
-	t.Parallel()
-	settings := testSettings(t.TempDir())
-	w := startWith(t, settings)
-	now := time.Now().Truncate(time.Second)
-	old, young := issuedToken(t, "patient-1", "a", now.Add(-time.Hour)), issuedToken(t, "patient-1", "b", now.Add(-time.Minute))
-	byID := issuedToken(t, "patient-2", "stolen", now)
-	kept := issuedToken(t, "patient-2", "mine", now)
-	s1, s2, s3, s4 := w.connectAs(old, ""), w.connectAs(young, ""), w.connectAs(byID, ""), w.connectAs(kept, "")
-	w.done(http.MethodPost, "/v1/users/patient-1/revocations", fmt.Sprintf(`{"issuedBefore":%d}`, now.Add(-30*time.Minute).Unix()))
-	w.done(http.MethodPost, "/v1/users/patient-2/revocations", `{"jti":"stolen"}`)
-	if a, b := s1.closed(), s3.closed(); a != 4403 || b != 4403 {
-		t.Fatalf("closed with %d, %d", a, b)
-	}
-	s2.settle()
-	s4.settle()
-	for round := range 2 {
-		for name, tok := range map[string]string{"issued before": old, "by its jti": byID} {
-			s, _, err := w.dial(nil, "", "bridge.v1.json")
-			must(t, err)
-			s.send(map[string]string{"type": "connect", "token": tok})
-			if code := s.closed(); code != 4403 {
-				t.Errorf("round %d: %s: closed with %d", round, name, code)
-			}
-			if a := w.callAs(tok, http.MethodGet, "/v1/poll?waitMs=0", ""); a.HTTP != 403 || a.Code != "token_revoked" {
-				t.Errorf("round %d: %s: poll: %d %s", round, name, a.HTTP, a.Raw)
-			}
-		}
-		w.connectAs(young, "").settle()
-		w.connectAs(kept, "").settle()
-		if round == 0 {
-			w.stop()
-			w = startWith(t, settings)
-		}
-	}
-	// A refresh with a revoked token is no way around it.
-	s := w.connectAs(kept, "")
-	s.send(map[string]string{"type": "refresh", "token": byID})
-	if code := s.closed(); code != 4403 {
-		t.Errorf("refresh: closed with %d", code)
-	}
-}
-
-type eventReply struct {
-	ID, Type, Timestamp, Expires, Recalled string
-	Recipients                             []struct {
-		User, Status string
-		Sessions     []struct{ Session, SentAt, ReceivedAt, AckedAt, SeenAt string }
-	}
-}
-
-func TestAnEventsFateIsToldForEachRecipientAndSession(t *testing.T) {
-	heavy(t)
-	t.Parallel()
-	w := start(t)
-	s := w.connect("patient-1", "").pump()
-	id := w.nextID()
-	sent := w.fire(id+"", `{"type":"test.event","to":{"users":["patient-1","patient-2"]},"data":{}}`)
-	f := s.want("event")
-	var e eventReply
-	get := func() {
-		t.Helper()
-		e = eventReply{}
-		w.get("/v1/events/"+id, &e)
-		if len(e.Recipients) != 2 || e.Recipients[0].User != "patient-1" || e.Recipients[1].User != "patient-2" {
-			t.Fatalf("%+v", e)
-		}
-	}
-	get()
-	if e.ID != id || e.Type != "test.event" || e.Expires != sent.Expires || e.Timestamp != f.Event.Timestamp || e.Recalled != "" {
-		t.Errorf("%+v", e)
-	}
-	if r := e.Recipients[1]; r.Status != "queued" || r.Sessions == nil || len(r.Sessions) != 0 {
-		t.Errorf("away: %+v", r)
-	}
-	r := e.Recipients[0]
-	if r.Status != "sent" || len(r.Sessions) != 1 || r.Sessions[0].Session != s.id || r.Sessions[0].SentAt == "" || r.Sessions[0].AckedAt != "" {
-		t.Errorf("sent: %+v", r)
-	}
-	if a := w.do(waiting(w.sign(id, `{"type":"test.event","to":{"users":["patient-1","patient-2"]},"data":{}}`, time.Now()), "received", "20s")); a.Status != "received" {
-		t.Fatalf("%s", a.Raw)
-	}
-	get()
-	if r = e.Recipients[0]; r.Status != "received" || r.Sessions[0].ReceivedAt == "" {
-		t.Errorf("received: %+v", r)
-	}
-	s.ack(f.Cursor)
-	s.send(map[string]string{"type": "seen", "id": id})
-	s.settle()
-	get()
-	if r = e.Recipients[0]; r.Status != "acked" || r.Sessions[0].AckedAt == "" || r.Sessions[0].SeenAt == "" {
-		t.Errorf("acked and seen: %+v", r)
-	}
-	must(t, s.ws.Close()) // its trail outlives it
-	w.sessions(0)
-	get()
-	if r = e.Recipients[0]; r.Status != "acked" || len(r.Sessions) != 1 || r.Sessions[0].SentAt == "" || r.Sessions[0].AckedAt == "" {
-		t.Errorf("after its end: %+v", r)
-	}
-}
-
 // waiting adds what a caller waits for.
 func waiting(req *http.Request, level, timeout string) *http.Request {
 	req.URL.RawQuery = "wait=" + level
@@ -248,152 +92,7 @@ func waiting(req *http.Request, level, timeout string) *http.Request {
 	return req
 }
 
-func TestARecalledEventIsGoneFromMailboxesAndSessionsThatHadItAreTold(t *testing.T) {
-	t.Parallel()
-	w := start(t)
-	had, fresh := w.connect("patient-1", ""), w.connect("patient-2", "")
-	first := w.fireTo("patient-1", 1)
-	taken := w.fire(w.nextID(), `{"type":"t","to":{"users":["patient-1","patient-3"]},"data":{"n":2}}`)
-	w.fireTo("patient-3", 3)
-	had.want("event")
-	had.want("event")
-	w.done(http.MethodDelete, "/v1/events/"+taken.ID, "")
-	if f := had.want("recalled"); f.ID != taken.ID {
-		t.Errorf("%s", f.Raw)
-	}
-	fresh.settle() // it was not for this one
-	// Who comes later finds neither the message nor a gap.
-	again := w.connect("patient-1", "")
-	if f := again.want("event"); f.Event.ID != first.ID || again.hello.Pending != 1 {
-		t.Errorf("%s", f.Raw)
-	}
-	again.settle()
-	late := w.connect("patient-3", "")
-	if f := late.want("event"); f.n() != 3 {
-		t.Errorf("%s", f.Raw)
-	}
-	late.settle()
-	// The id stays taken, and what became of it stays known.
-	if a := w.fire(taken.ID, `{"type":"t","to":{"users":["patient-1","patient-3"]},"data":{"n":2}}`); !a.Duplicate {
-		t.Errorf("%s", a.Raw)
-	}
-	var e eventReply
-	if w.get("/v1/events/"+taken.ID, &e); e.Recalled == "" || len(e.Recipients) != 2 {
-		t.Errorf("%+v", e)
-	}
-	w.done(http.MethodDelete, "/v1/events/"+taken.ID, "") // once more is no error, and tells again
-	had.want("recalled")
-	if a := w.call(http.MethodDelete, "/v1/events/msg_never", ""); a.HTTP != 404 || a.Code != "not_found" {
-		t.Errorf("%d %s", a.HTTP, a.Raw)
-	}
-	// One to all, and one that resumes after it had it.
-	all := w.fire(w.nextID(), `{"type":"t","to":{"all":true},"data":{"n":4}}`)
-	f := had.want("event")
-	must(t, had.ws.Close())
-	back := w.connect("patient-1", f.Cursor)
-	w.done(http.MethodDelete, "/v1/events/"+all.ID, "")
-	if f := back.want("recalled"); f.ID != all.ID {
-		t.Errorf("%s", f.Raw)
-	}
-}
-
-// ward is a token of patient-1 that names a group, or none.
-func ward(t testing.TB, id string, groups ...string) string {
-	t.Helper()
-	rights, err := json.Marshal(map[string][]string{"groups": groups})
-	must(t, err)
-	s, err := auth.SignToken(testJWTSecret, auth.Claims{User: "patient-1", ID: id, IssuedAt: time.Now(), Expires: time.Now().Add(time.Hour), Rights: rights})
-	must(t, err)
-	return s
-}
-
-func TestAGroupReachesWhomTokensNameNowAndNobodyElse(t *testing.T) {
-	t.Parallel()
-	w := start(t)
-	reaches := func(when string, want int) {
-		t.Helper()
-		var members struct{ Members []string }
-		w.get("/v1/groups/ward-3/members", &members)
-		a := w.fire(w.nextID(), `{"type":"t","to":{"group":"ward-3"}}`)
-		if a.HTTP != 202 || a.Recipients == nil || *a.Recipients != want || len(members.Members) != want {
-			t.Errorf("%s: %v, %s", when, members.Members, a.Raw)
-		}
-	}
-	first := w.connectAs(ward(t, "a", "ward-3"), "")
-	second := w.connectAs(ward(t, "b", "ward-3"), "")
-	reaches("by two tokens", 1)
-	first.send(map[string]string{"type": "refresh", "token": ward(t, "c")})
-	first.want("event")
-	first.want("refreshed")
-	reaches("by the other one", 1)
-	w.done(http.MethodPost, "/v1/users/patient-1/revocations", `{"jti":"b"}`)
-	second.closed()
-	reaches("after its revocation", 0)
-	w.done(http.MethodPut, "/v1/groups/ward-3/members/patient-1", "")
-	reaches("by an operator's word", 1)
-	w.done(http.MethodPost, "/v1/users/patient-1/revocations", `{"jti":"c"}`)
-	reaches("whatever becomes of tokens", 1)
-	w.done(http.MethodDelete, "/v1/users/patient-1", "")
-	reaches("after the erasure", 0)
-}
-
-func TestAnErasedUserLeavesNothingAndTheirSessionsEndWith4410(t *testing.T) {
-	heavy(t)
-	t.Parallel()
-	w := start(t)
-	const canary = "canary-of-an-erased-user"
-	s := w.connect("patient-1", "")
-	shared := w.fire(w.nextID(), `{"type":"t","to":{"users":["patient-1","patient-2"]},"data":{"n":1}}`)
-	own := w.fire(w.nextID(), `{"type":"t","to":{"user":"patient-1"},"data":"`+canary+`"}`)
-	f := s.want("event")
-	s.want("event")
-	w.done(http.MethodPut, "/v1/groups/ward-3/members/patient-1", "")
-	var members struct{ Members []string }
-	export := w.call(http.MethodGet, "/v1/users/patient-1/export", "")
-	lines := strings.Split(strings.TrimSpace(export.Raw), "\n")
-	if export.HTTP != 200 || export.Header.Get("Content-Type") != "application/x-ndjson" || len(lines) != 4 ||
-		!strings.Contains(lines[0], `"ward-3"`) || !strings.Contains(lines[2], canary) || !strings.Contains(lines[3], s.id) {
-		t.Fatalf("export: %d %s", export.HTTP, export.Raw)
-	}
-	for _, l := range lines {
-		if !json.Valid([]byte(l)) {
-			t.Errorf("not JSON: %s", l)
-		}
-	}
-	w.done(http.MethodDelete, "/v1/users/patient-1", "")
-	if code := s.closed(); code != 4410 {
-		t.Errorf("closed with %d", code)
-	}
-	if w.get("/v1/groups/ward-3/members", &members); len(members.Members) != 0 {
-		t.Errorf("%v", members)
-	}
-	if a := w.call(http.MethodGet, "/v1/users/patient-1/export", ""); strings.Contains(a.Raw, canary) || strings.Contains(a.Raw, "ward-3") || strings.Count(a.Raw, "\n") != 1 {
-		t.Errorf("export: %s", a.Raw)
-	}
-	var e eventReply
-	if w.get("/v1/events/"+own.ID, &e); len(e.Recipients) != 0 {
-		t.Errorf("%+v", e)
-	}
-	if a := w.fire(own.ID, `{"type":"t","to":{"user":"patient-1"},"data":"`+canary+`"}`); !a.Duplicate {
-		t.Errorf("a late retry: %s", a.Raw)
-	}
-	// The user may come again: as somebody new, and an old cursor is told so.
-	back := w.connect("patient-1", "")
-	if back.hello.Pending != 0 {
-		t.Errorf("%s", back.hello.Raw)
-	}
-	back.settle()
-	old := w.connect("patient-1", f.Cursor)
-	if old.hello.Resumed {
-		t.Errorf("resumed from before the erasure: %s", old.hello.Raw)
-	}
-	other := w.connect("patient-2", "")
-	if f := other.want("event"); f.Event.ID != shared.ID {
-		t.Errorf("%s", f.Raw)
-	}
-}
-
-func TestEachOperatorPathWantsItsAreaAndAGoodToken(t *testing.T) {
+func operatorArea(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	w.fireTo("patient-1", 1)
@@ -447,7 +146,7 @@ func TestEachOperatorPathWantsItsAreaAndAGoodToken(t *testing.T) {
 	}
 }
 
-func TestBadOperatorRequestsAreRefusedWithTheLimitNamed(t *testing.T) {
+func operatorRefused(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := start(t)
@@ -489,9 +188,161 @@ func TestBadOperatorRequestsAreRefusedWithTheLimitNamed(t *testing.T) {
 		}
 	}
 	req, err := http.NewRequest("POST", w.base+"/v1/presence", strings.NewReader(`{"users":["u"]}`))
-	must(t, err)
+	expect.NoError(t, err)
 	req.Header.Set("Authorization", "Bearer "+token(t, "operator", time.Hour, allAreas))
 	if a := w.do(req); a.HTTP != 415 || a.Code != "unsupported_media_type" {
 		t.Errorf("no media type: %d %s", a.HTTP, a.Raw)
 	}
+}
+
+func operatorAudited(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	w := start(t, func(s *server.Settings) { s.Audit = path })
+	s := w.connect("patient-1", "")
+	w.fire("msg_1", `{"type":"t","to":{"user":"patient-1"}}`)
+	calls := []struct{ method, path, body string }{
+		{"GET", "/v1/events/msg_1", ""},
+		{"GET", "/v1/events/msg_never", ""},
+		{"DELETE", "/v1/events/msg_1", ""},
+		{"GET", "/v1/users/patient-1/presence", ""},
+		{"HEAD", "/v1/users/patient-1/presence", ""},
+		{"POST", "/v1/presence", `{"users":["patient-1"]}`},
+		{"POST", "/v1/presence", `{"users":[]}`},
+		{"POST", "/v1/presence", `nonsense`},
+		{"POST", "/v1/presence", ``},
+		{"GET", "/v1/users/patient-1/sessions", ""},
+		{"DELETE", "/v1/users/patient-1/sessions/" + s.id, ""},
+		{"DELETE", "/v1/users/patient-1/sessions", ""},
+		{"POST", "/v1/users/patient-1/revocations", `{"jti":"x"}`},
+		{"POST", "/v1/users/patient-1/revocations", `{"issuedBefore":1}`},
+		{"POST", "/v1/users/patient-1/revocations", `{}`},
+		{"POST", "/v1/users/patient-1/revocations", `{"jti":""}`},
+		{"POST", "/v1/users/patient-1/revocations", `{"issuedBefore":0}`},
+		{"GET", "/v1/users/patient-1/export", ""},
+		{"PUT", "/v1/groups/ward-3/members/patient-1", ""},
+		{"GET", "/v1/groups/ward-3/members", ""},
+		{"DELETE", "/v1/groups/ward-3/members/patient-1", ""},
+		{"DELETE", "/v1/users/patient-1", ""},
+	}
+	told := 0
+	for _, c := range calls {
+		a := w.call(c.method, c.path, c.body)
+		var last auditLine
+		expect.Eventually(t, fmt.Sprintf("the line of %s %s %s", c.method, c.path, c.body), func() bool {
+			n := 0
+			for _, l := range auditLines(t, path) {
+				if l.User == "operator" && l.TokenID == "jti-operator" {
+					n, last = n+1, l
+				}
+			}
+			return n > told
+		})
+		told++
+		if good := a.HTTP < 300; good != (last.Msg == "operated" && last.Outcome == "done") {
+			t.Errorf("%s %s %s: %d, audited as %s", c.method, c.path, c.body, a.HTTP, last.raw)
+		}
+	}
+}
+
+func presenceTells(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	w := start(t)
+	path := "/v1/users/patient%2F42%20%C3%A9/presence"
+	var p presenceReply
+	w.get(path, &p)
+	if p.User != "patient/42 é" || p.Online || p.Sessions != 0 || p.LastSeen != "" {
+		t.Errorf("never seen: %+v", p)
+	}
+	if a := w.call(http.MethodHead, path, ""); a.HTTP != http.StatusNotFound {
+		t.Errorf("HEAD of one who is away: %d", a.HTTP)
+	}
+	s := w.connect("patient/42 é", "")
+	w.connect("patient/42 é", "")
+	w.get(path, &p)
+	if seen, err := time.Parse(time.RFC3339, p.LastSeen); !p.Online || p.Sessions != 2 || err != nil || time.Since(seen) > time.Minute {
+		t.Errorf("online: %+v", p)
+	}
+	if a := w.call(http.MethodHead, path, ""); a.HTTP != http.StatusOK || a.Raw != "" {
+		t.Errorf("HEAD of one who is there: %d %q", a.HTTP, a.Raw)
+	}
+	var many struct{ Users []presenceReply }
+	a := w.call(http.MethodPost, "/v1/presence", `{"users":["nobody","patient/42 é"]}`)
+	if err := json.Unmarshal([]byte(a.Raw), &many); err != nil || a.HTTP != 200 || len(many.Users) != 2 ||
+		many.Users[0].Online || many.Users[0].User != "nobody" || many.Users[1].Sessions != 2 {
+		t.Errorf("many: %d %s", a.HTTP, a.Raw)
+	}
+	expect.NoError(t, s.ws.Close())
+	expect.Eventually(t, "one session less", func() bool { w.get(path, &p); return p.Sessions == 1 })
+}
+
+// Sessions of one user come and go while events arrive: what was answered with
+// sent or queued is read in the end by the one who stays, once and in order.
+func presenceComesAndGoes(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	w := start(t)
+	stays := w.connect("patient-1", "")
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				s := w.connect("patient-1", "")
+				expect.NoError(t, s.ws.Close())
+			}
+		})
+	}
+	const n = 300
+	for i := range n {
+		if a := w.fireTo("patient-1", i); a.Status != "sent" || a.Sessions < 1 {
+			t.Errorf("event %d: %s", i, a.Raw)
+		}
+	}
+	for i := range n {
+		if f := stays.want("event"); f.n() != i {
+			t.Fatalf("%d: %s", i, f.Raw)
+		}
+	}
+	close(stop)
+	wg.Wait()
+	w.sessions(1)
+}
+
+func disconnectEnds(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	w := start(t)
+	a, b, other := w.connect("patient-1", ""), w.connect("patient-1", ""), w.connect("patient-2", "")
+	var list struct {
+		Sessions []struct{ Session, Since, Transport string }
+	}
+	w.get("/v1/users/patient-1/sessions", &list)
+	if len(list.Sessions) != 2 || list.Sessions[0].Session != a.id || list.Sessions[1].Session != b.id || list.Sessions[0].Transport != "websocket" {
+		t.Fatalf("%+v", list)
+	}
+	if since, err := time.Parse(time.RFC3339, list.Sessions[0].Since); err != nil || time.Since(since) > time.Minute {
+		t.Errorf("since: %v %v", since, err)
+	}
+	if got := w.call(http.MethodDelete, "/v1/users/patient-2/sessions/"+a.id, ""); got.HTTP != 404 || got.Code != "not_found" {
+		t.Errorf("another user's session: %d %s", got.HTTP, got.Raw)
+	}
+	w.done(http.MethodDelete, "/v1/users/patient-1/sessions/"+a.id, "")
+	if code := a.closed(); code != 4403 {
+		t.Errorf("one: closed with %d", code)
+	}
+	c := w.connect("patient-1", "")
+	w.done(http.MethodDelete, "/v1/users/patient-1/sessions", "")
+	if x, y := b.closed(), c.closed(); x != 4403 || y != 4403 {
+		t.Errorf("all: closed with %d, %d", x, y)
+	}
+	w.connect("patient-1", "") // a disconnect is no revocation
+	w.done(http.MethodDelete, "/v1/users/nobody/sessions", "")
+	other.settle()
 }

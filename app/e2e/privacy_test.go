@@ -13,10 +13,16 @@ import (
 
 	"github.com/fasthttp/websocket"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 	"hookbridge/app/store/redis/redistest"
 	"hookbridge/auth"
 )
+
+func TestPrivacy(t *testing.T) {
+	t.Parallel()
+	t.Run("keeps payloads, tokens and secrets out of everything else", privacyHolds)
+}
 
 // What must never be seen where it does not belong.
 const (
@@ -40,9 +46,9 @@ func (p *private) note(a answer) answer {
 	return a
 }
 
-// TestPayloadsTokensAndSecretsAreSeenNowhereElse drives every path, those that
-// fail too, at debug level, and looks for what was sent.
-func TestPayloadsTokensAndSecretsAreSeenNowhereElse(t *testing.T) {
+// privacyHolds drives every path, those that fail too, at debug level, and looks for
+// what was sent.
+func privacyHolds(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	t.Run("on SQLite", func(t *testing.T) { testPrivacy(t, nil) })
@@ -54,7 +60,7 @@ func testPrivacy(t *testing.T, store *redistest.Server) {
 	dir := t.TempDir()
 	auditPath := filepath.Join(dir, "audit")
 	sendersPath := filepath.Join(dir, "senders.json")
-	must(t, os.WriteFile(sendersPath, fmt.Appendf(nil, `{"senders":[{"name":"clinic","secrets":[%q],"to":["patient-*"]}]}`, secretOf(whKeyCanary)), 0o600))
+	expect.NoError(t, os.WriteFile(sendersPath, fmt.Appendf(nil, `{"senders":[{"name":"clinic","secrets":[%q],"to":["patient-*"]}]}`, secretOf(whKeyCanary)), 0o600))
 	settings := testSettings(filepath.Join(dir, "data"))
 	settings.JWTSecret, settings.Audit, settings.SecretsFile = jwtKeyCanary, auditPath, sendersPath
 	if store != nil {
@@ -66,13 +72,13 @@ func testPrivacy(t *testing.T, store *redistest.Server) {
 	var tokens []string
 	mint := func(user, rights string, life time.Duration) string {
 		s, err := auth.SignToken(jwtKeyCanary, auth.Claims{User: user, ID: tokenIDCanary, IssuedAt: time.Now(), Expires: time.Now().Add(life), Rights: json.RawMessage(rights)})
-		must(t, err)
+		expect.NoError(t, err)
 		tokens = append(tokens, s)
 		return s
 	}
 	operator, patient, expired := mint("operator", allAreas, time.Hour), mint("patient-1", `{"send":["patient-2"],"groups":["ward"]}`, time.Hour), mint("patient-1", "null", -time.Hour)
 	foreign, err := auth.SignToken("canary-another-secret-of-more-than-32-bytes", auth.Claims{User: "patient-1", ID: tokenIDCanary, Expires: time.Now().Add(time.Hour)})
-	must(t, err)
+	expect.NoError(t, err)
 	tokens = append(tokens, foreign)
 
 	p.webhooks(t)
@@ -88,13 +94,13 @@ func testPrivacy(t *testing.T, store *redistest.Server) {
 	}
 
 	res, err := w.client.Get(w.base + "/metrics")
-	must(t, err)
+	expect.NoError(t, err)
 	metrics, err := io.ReadAll(res.Body)
-	must(t, err)
+	expect.NoError(t, err)
 	res.Body.Close()
 	w.stop()
 	audit, err := os.ReadFile(auditPath)
-	must(t, err)
+	expect.NoError(t, err)
 	if len(audit) == 0 || w.logs.String() == "" || p.said.Len() == 0 {
 		t.Fatal("there is nothing to look through")
 	}
@@ -172,7 +178,7 @@ func (p *private) sockets(t *testing.T, patient, expired, foreign string) {
 	for _, tok := range []string{expired, foreign, "canary-in-token", patient + "x", ""} {
 		for _, protocols := range [][]string{{"bridge.v1.json"}, nil} {
 			s, _, err := p.dial(nil, "", protocols...)
-			must(t, err)
+			expect.NoError(t, err)
 			s.send(map[string]string{"type": "connect", "token": tok, "after": "canary-in-cursor"})
 			refused(s)
 		}
@@ -206,7 +212,7 @@ func (p *private) sockets(t *testing.T, patient, expired, foreign string) {
 		refused(s)
 	}
 	s = p.connectAs(patient, "")
-	must(t, s.ws.WriteMessage(websocket.BinaryMessage, []byte(payloadCanary)))
+	expect.NoError(t, s.ws.WriteMessage(websocket.BinaryMessage, []byte(payloadCanary)))
 	refused(s)
 	plain := p.plain(patient)
 	for _, text := range []string{`{"toUserId":"patient-2","message":"` + payloadCanary + `"}`, `{"toUserId":"x","message":"` + payloadCanary + `"}`, `{"message":"` + payloadCanary + `"}`} {

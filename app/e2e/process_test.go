@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -17,14 +16,28 @@ import (
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"golang.org/x/sys/unix"
+
+	"hookbridge/app/expect"
 )
+
+func TestProcess(t *testing.T) {
+	t.Parallel()
+	t.Run("keeps what was answered with 202 through kill -9", processKilled)
+	t.Run("drains and exits with 0 on SIGTERM and SIGINT", processSignalled)
+	t.Run("on another's folder is refused", processOnTakenFolder)
+	t.Run("answers 503 while the disk is full, and sessions stay", processFullDisk)
+}
+
+func TestListener(t *testing.T) {
+	t.Run("is closed when the program is stopped right after its start", listenerCloses)
+}
 
 // process is the program in a process of its own.
 type process struct {
 	*world
 	cmd    *exec.Cmd
-	out    *syncBuffer
-	errs   *syncBuffer
+	out    *expect.Output
+	errs   *expect.Output
 	exited chan error    // how it ended, once
 	ended  chan struct{} // closed when it has
 }
@@ -53,11 +66,9 @@ func launch(t testing.TB, env []string, args ...string) *process {
 
 func launchCommand(t testing.TB, cmd *exec.Cmd) *process {
 	t.Helper()
-	p := &process{cmd: cmd, out: &syncBuffer{}, errs: &syncBuffer{}, exited: make(chan error, 1), ended: make(chan struct{})}
+	p := &process{cmd: cmd, out: &expect.Output{}, errs: &expect.Output{}, exited: make(chan error, 1), ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.out, p.errs
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, cmd.Start())
 	go func() {
 		defer close(p.ended)
 		p.exited <- cmd.Wait()
@@ -86,22 +97,16 @@ func serveIn(t testing.TB, dir string, cmd *exec.Cmd, env ...string) *process {
 		"BRIDGE_WEBHOOK_SECRETS=" + testWebhookSecret, "BRIDGE_JWT_SECRET=" + testJWTSecret,
 	}, env...)))
 	var address string
-	eventually(t, "the program listens", func() bool {
+	expect.Eventually(t, "the program listens", func() bool {
 		select {
 		case err := <-p.exited:
 			t.Fatalf("it ended: %v\n%s", err, p.errs)
 		default:
 		}
-		scan := bufio.NewScanner(strings.NewReader(p.errs.String()))
-		for scan.Scan() {
-			var line struct{ Msg, Address string }
-			if json.Unmarshal(scan.Bytes(), &line) == nil && line.Msg == "listening" {
-				address = line.Address
-			}
-		}
+		address = addressOf(p.errs.String(), "listening")
 		return address != ""
 	})
-	p.world = &world{t: t, sent: new(atomic.Int64), base: "http://" + address, client: &http.Client{Timeout: 2 * patience,
+	p.world = &world{t: t, sent: new(atomic.Int64), base: "http://" + address, client: &http.Client{Timeout: expect.Patience,
 		Transport: &http.Transport{MaxIdleConnsPerHost: 100}}, logs: p.errs, stopped: true}
 	var err error
 	if p.signer, err = standardwebhooks.NewWebhook(testWebhookSecret); err != nil {
@@ -110,12 +115,24 @@ func serveIn(t testing.TB, dir string, cmd *exec.Cmd, env ...string) *process {
 	return p
 }
 
+// addressOf is the address that a program's log names in its line of this kind, and
+// empty where there is no such line yet.
+func addressOf(log, msg string) (address string) {
+	for text := range strings.Lines(log) {
+		var line struct{ Msg, Address string }
+		if json.Unmarshal([]byte(text), &line) == nil && line.Msg == msg {
+			address = line.Address
+		}
+	}
+	return address
+}
+
 func (p *process) wait(t testing.TB) error {
 	t.Helper()
 	select {
 	case err := <-p.exited:
 		return err
-	case <-time.After(2 * patience):
+	case <-time.After(expect.Patience):
 		t.Fatal("the program does not end")
 		return nil
 	}
@@ -123,7 +140,7 @@ func (p *process) wait(t testing.TB) error {
 
 // The reply says stored: whatever was answered with 202 is there after the
 // process was killed in the middle of its work.
-func TestWhatWasAnsweredWith202SurvivesKill9(t *testing.T) {
+func processKilled(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	dir := t.TempDir()
@@ -141,7 +158,7 @@ func TestWhatWasAnsweredWith202SurvivesKill9(t *testing.T) {
 				if err != nil {
 					return // killed
 				}
-				must(t, res.Body.Close())
+				expect.NoError(t, res.Body.Close())
 				if res.StatusCode == http.StatusAccepted {
 					mu.Lock()
 					accepted[user] = append(accepted[user], sender*100_000+i)
@@ -153,7 +170,7 @@ func TestWhatWasAnsweredWith202SurvivesKill9(t *testing.T) {
 	for range 200 { // in mid-load
 		listener.want("event")
 	}
-	must(t, p.cmd.Process.Kill())
+	expect.NoError(t, p.cmd.Process.Kill())
 	wg.Wait()
 	_ = p.wait(t) // "signal: killed"
 	p = serve(t, dir)
@@ -181,13 +198,13 @@ func TestWhatWasAnsweredWith202SurvivesKill9(t *testing.T) {
 		t.Fatalf("only %d events were accepted before the kill", total)
 	}
 	t.Logf("%d events were answered with 202 before the kill; all are there", total)
-	must(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	expect.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 	if err := p.wait(t); err != nil {
 		t.Errorf("exit after SIGTERM: %v\n%s", err, p.errs)
 	}
 }
 
-func TestSIGTERMAndSIGINTDrainAndExitWithZero(t *testing.T) {
+func processSignalled(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	for _, sig := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
@@ -196,7 +213,7 @@ func TestSIGTERMAndSIGINTDrainAndExitWithZero(t *testing.T) {
 		plain := p.plain(token(t, "patient-2", time.Hour, ""))
 		p.sessions(2)
 		p.fireTo("patient-1", 1)
-		must(t, p.cmd.Process.Signal(sig))
+		expect.NoError(t, p.cmd.Process.Signal(sig))
 		s.want("event") // what was queued comes before the end
 		if f := s.want("reconnect"); f.AfterMs == nil || *f.AfterMs < 0 || *f.AfterMs > 5000 || f.Reason != "draining" {
 			t.Errorf("%s", f.Raw)
@@ -213,7 +230,7 @@ func TestSIGTERMAndSIGINTDrainAndExitWithZero(t *testing.T) {
 	}
 }
 
-func TestASecondProcessOnTheSameFolderIsRefused(t *testing.T) {
+func processOnTakenFolder(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	serve(t, dir)
@@ -226,15 +243,14 @@ func TestASecondProcessOnTheSameFolderIsRefused(t *testing.T) {
 
 // A limit on the size of files stands for a full disk: it fails the same
 // writes, and needs no rights to set and to lift.
-func TestAFullDiskIs503AndSessionsStayUntilSpaceReturns(t *testing.T) {
+func processFullDisk(t *testing.T) {
+	t.Parallel()
 	p := serve(t, t.TempDir())
 	s := p.connect("patient-1", "")
 	p.fireTo("patient-1", 0)
 	cursor := s.want("event").Cursor
 	limit := func(n uint64) {
-		if err := unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: n, Max: unix.RLIM_INFINITY}, nil); err != nil {
-			t.Fatal(err)
-		}
+		expect.NoError(t, unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: n, Max: unix.RLIM_INFINITY}, nil))
 	}
 	limit(4096)
 	const body = `{"type":"t","to":{"user":"patient-1"},"data":{"n":1}}`
@@ -244,23 +260,23 @@ func TestAFullDiskIs503AndSessionsStayUntilSpaceReturns(t *testing.T) {
 	}
 	ready := func() int {
 		req, err := http.NewRequest(http.MethodGet, p.base+"/readyz", nil)
-		must(t, err)
+		expect.NoError(t, err)
 		return p.do(req).HTTP
 	}
-	eventually(t, "/readyz tells the truth", func() bool { return ready() == 503 })
+	expect.Eventually(t, "/readyz tells the truth", func() bool { return ready() == 503 })
 	s.settle() // the session stays
 	limit(unix.RLIM_INFINITY)
-	eventually(t, "it recovers by itself", func() bool { return p.do(p.sign("full", body, time.Now())).HTTP == 202 })
+	expect.Eventually(t, "it recovers by itself", func() bool { return p.do(p.sign("full", body, time.Now())).HTTP == 202 })
 	if f := s.want("event"); f.n() != 1 {
 		t.Errorf("%s", f.Raw)
 	}
-	eventually(t, "/readyz recovers", func() bool { return ready() == 200 })
+	expect.Eventually(t, "/readyz recovers", func() bool { return ready() == 200 })
 	if f := p.connect("patient-1", cursor).want("event"); f.n() != 1 {
 		t.Errorf("%s", f.Raw)
 	}
 }
 
-func TestAProgramThatIsStoppedRightAfterItsStartListensNoMore(t *testing.T) {
+func listenerCloses(t *testing.T) {
 	heavy(t)
 	for range 20 {
 		w := start(t)

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -9,7 +11,20 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/chromedp/chromedp"
+
+	"hookbridge/app/expect"
+	"hookbridge/handlers/web/webtest"
 )
+
+func TestReadme(t *testing.T) {
+	t.Parallel()
+	t.Run("has commands that do what it says", readmeCommands)
+	t.Run("has backends that hear and answer", readmeBackends)
+	t.Run("has client snippets that get their first message", readmeClients)
+	t.Run("has page snippets that run in a browser", readmePage)
+}
 
 // block is a fenced piece of README.md.
 type block struct{ lang, text string }
@@ -17,7 +32,7 @@ type block struct{ lang, text string }
 func readmeBlocks(t *testing.T) []block {
 	t.Helper()
 	b, err := os.ReadFile("../../README.md")
-	must(t, err)
+	expect.NoError(t, err)
 	var out []block
 	for _, m := range regexp.MustCompile("(?s)```(\\w+)\n(.*?)```").FindAllStringSubmatch(string(b), -1) {
 		out = append(out, block{m[1], m[2]})
@@ -28,12 +43,12 @@ func readmeBlocks(t *testing.T) []block {
 // Every command of the README is run here as it is written, but for the address
 // and the folder (a free port, a temporary folder), and for those that deploy to
 // Fly.io, which are held against fly.toml, and make test, which runs this test.
-func TestEveryCommandOfTheReadmeDoesWhatItSays(t *testing.T) {
+func readmeCommands(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	dir := t.TempDir()
 	p := launch(t, nil, "dev", "--listen", "127.0.0.1:0", "--data-dir", filepath.Join(dir, "data"))
-	eventually(t, "the greeting", func() bool { return strings.Contains(p.out.String(), "Stop with Ctrl-C") })
+	expect.Eventually(t, "the greeting", func() bool { return strings.Contains(p.out.String(), "Stop with Ctrl-C") })
 	base := regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(p.out.String())
 	address := strings.TrimPrefix(base, "http://")
 	p.world = &world{t: t, sent: new(atomic.Int64), base: base, client: &http.Client{}, logs: p.errs, stopped: true}
@@ -67,7 +82,7 @@ func TestEveryCommandOfTheReadmeDoesWhatItSays(t *testing.T) {
 	for _, b := range readmeBlocks(t) {
 		switch {
 		case strings.Contains(b.text, "CALLBACK_SECRET"), strings.Contains(b.text, "dev --forward"):
-			continue // run by TestTheReadmesBackendsHearAndAnswer
+			continue // run by readmeBackends
 		case b.lang == "sh" && strings.Contains(b.text, "export WEBHOOK_SECRET"):
 			secret = strings.TrimSpace(shell("secret", b.text+`printf %s "$WEBHOOK_SECRET"`, "", "bash", "-euo", "pipefail", "-c"))
 			if !strings.HasPrefix(secret, "whsec_") {
@@ -75,12 +90,12 @@ func TestEveryCommandOfTheReadmeDoesWhatItSays(t *testing.T) {
 			}
 		case b.lang == "sh" && strings.Contains(b.text, "--wait acked"):
 			l := launch(t, []string{"BRIDGE_URL=" + base, "BRIDGE_DATA_DIR=" + filepath.Join(dir, "data")}, "listen", "--user", "patient-42")
-			eventually(t, "listen is connected", func() bool { return strings.Contains(l.errs.String(), "onnected") })
+			expect.Eventually(t, "listen is connected", func() bool { return strings.Contains(l.errs.String(), "onnected") })
 			if out := shell("send", b.text, "", "bash", "-euo", "pipefail", "-c"); !strings.Contains(out, `"status":"acked"`) {
 				t.Errorf("send --wait: %s", out)
 			}
 			arrived("9:30")
-			must(t, l.cmd.Process.Signal(os.Interrupt))
+			expect.NoError(t, l.cmd.Process.Signal(os.Interrupt))
 			if err := l.wait(t); err != nil {
 				t.Errorf("listen ended with %v: %s", err, l.errs)
 			}
@@ -104,11 +119,11 @@ func TestEveryCommandOfTheReadmeDoesWhatItSays(t *testing.T) {
 			arrived("from curl")
 		case b.lang == "sh" && strings.Contains(b.text, "listen"):
 			l := launch(t, []string{"BRIDGE_URL=" + base, "BRIDGE_DATA_DIR=" + filepath.Join(dir, "data")}, strings.Fields(strings.TrimPrefix(b.text, "go run ./app"))...)
-			eventually(t, "listen is connected", func() bool { return strings.Contains(l.errs.String(), "onnected") })
+			expect.Eventually(t, "listen is connected", func() bool { return strings.Contains(l.errs.String(), "onnected") })
 			shell("send", `go run ./app send --to patient-42 --data '{"message":"heard"}'`, "", "bash", "-c")
 			arrived("heard")
-			eventually(t, "listen prints it", func() bool { return strings.Contains(l.out.String(), "heard") })
-			must(t, l.cmd.Process.Signal(os.Interrupt))
+			expect.Eventually(t, "listen prints it", func() bool { return strings.Contains(l.out.String(), "heard") })
+			expect.NoError(t, l.cmd.Process.Signal(os.Interrupt))
 			if err := l.wait(t); err != nil {
 				t.Errorf("listen ended with %v: %s", err, l.errs)
 			}
@@ -124,14 +139,14 @@ func TestEveryCommandOfTheReadmeDoesWhatItSays(t *testing.T) {
 			arrived("from Python")
 		case b.lang == "go":
 			file := filepath.Join(dir, "send.go")
-			must(t, os.WriteFile(file, []byte(strings.ReplaceAll(b.text, "127.0.0.1:8080", address)), 0o600))
+			expect.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(b.text, "127.0.0.1:8080", address)), 0o600))
 			if out := shell("go", file, "", "go", "run"); !strings.HasPrefix(out, "202 ") {
 				t.Errorf("go: %s", out)
 			}
 			arrived("from Go")
 		case b.lang == "sh" && strings.Contains(b.text, "fly deploy"):
 			fly, err := os.ReadFile("../../fly.toml")
-			must(t, err)
+			expect.NoError(t, err)
 			volume := regexp.MustCompile(`fly volumes create (\w+)`).FindStringSubmatch(b.text)
 			if volume == nil || !strings.Contains(string(fly), `source = "`+volume[1]+`"`) || strings.Count(strings.TrimSpace(b.text), "\n") != 4 {
 				t.Errorf("the five commands do not fit fly.toml:\n%s", b.text)
@@ -149,4 +164,218 @@ func TestEveryCommandOfTheReadmeDoesWhatItSays(t *testing.T) {
 	if ran["sh"] != 9 || ran["js"] != 1 || ran["python"] != 1 || ran["go"] != 1 {
 		t.Errorf("blocks that were run: %v", ran)
 	}
+}
+
+// The README's backends, as they are written but for the port, with the official
+// libraries: each hears of a send that a page makes with the README's lines, and answers
+// its request.
+func readmeBackends(t *testing.T) {
+	t.Parallel()
+	var secret, page, forward string
+	backends := map[string]string{}
+	for _, b := range readmeBlocks(t) {
+		switch {
+		case b.lang == "sh" && strings.Contains(b.text, "CALLBACK_SECRET"):
+			secret = b.text
+		case b.lang == "sh" && strings.Contains(b.text, "dev --forward"):
+			forward = strings.TrimPrefix(strings.TrimSpace(b.text), "go run ./app ")
+		case strings.Contains(b.text, "CALLBACK_SECRET"):
+			backends[b.lang] = b.text
+		case b.lang == "js" && strings.Contains(b.text, "client.request("):
+			page = b.text
+		}
+	}
+	if len(backends) != 3 || secret == "" || page == "" || forward == "" {
+		t.Fatalf("the README lacks a block: %d backends, %q, %q, %q", len(backends), secret, page, forward)
+	}
+	for lang, run := range map[string]func(t *testing.T, dir, code string) *exec.Cmd{
+		"js": func(t *testing.T, dir, code string) *exec.Cmd {
+			webtest.LinkModules(t, dir)
+			expect.NoError(t, os.WriteFile(filepath.Join(dir, "backend.mjs"), []byte(code), 0o600))
+			return exec.Command("node", filepath.Join(dir, "backend.mjs"))
+		},
+		"python": func(t *testing.T, _, code string) *exec.Cmd {
+			// The official library of Python is a folder of the module that holds the one of Go.
+			out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/standard-webhooks/standard-webhooks/libraries").Output()
+			expect.NoError(t, err)
+			cmd := exec.Command("python3", "-c", code)
+			cmd.Env = []string{"PYTHONPATH=" + filepath.Join(strings.TrimSpace(string(out)), "python"), "PYTHONDONTWRITEBYTECODE=1"}
+			return cmd
+		},
+		"go": func(t *testing.T, dir, code string) *exec.Cmd {
+			file, program := filepath.Join(dir, "backend.go"), filepath.Join(dir, "backend")
+			expect.NoError(t, os.WriteFile(file, []byte(code), 0o600))
+			if out, err := exec.Command("go", "build", "-o", program, file).CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			return exec.Command(program)
+		},
+	} {
+		t.Run(lang, func(t *testing.T) {
+			dir := t.TempDir()
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			expect.NoError(t, err)
+			_, port, err := net.SplitHostPort(ln.Addr().String())
+			expect.NoError(t, err)
+			expect.NoError(t, ln.Close())
+			args := append(strings.Fields(strings.ReplaceAll(forward, "9000", port)), "--listen", "127.0.0.1:0", "--data-dir", filepath.Join(dir, "data"))
+			bridge := launch(t, nil, args...)
+			expect.Eventually(t, "the greeting", func() bool { return strings.Contains(bridge.out.String(), "Stop with Ctrl-C") })
+			base := regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(bridge.out.String())
+			shell := exec.Command("bash", "-euo", "pipefail", "-c", secret+`printf %s "$CALLBACK_SECRET"`)
+			shell.Dir = dir
+			key, err := shell.Output()
+			expect.NoError(t, err)
+
+			cmd := run(t, dir, strings.ReplaceAll(backends[lang], "9000", port))
+			cmd.Env = append(append(os.Environ(), cmd.Env...), "CALLBACK_SECRET="+string(key))
+			backend := launchCommand(t, cmd)
+			forged := func() (status int) {
+				req, err := http.NewRequest(http.MethodPost, "http://127.0.0.1:"+port, strings.NewReader(`{"type":"forged","data":{}}`))
+				expect.NoError(t, err)
+				req.Header.Set("webhook-id", "cb_1")
+				req.Header.Set("webhook-timestamp", "1")
+				req.Header.Set("webhook-signature", "v1,c2lnbmF0dXJl")
+				res, err := http.DefaultClient.Do(req)
+				if err != nil {
+					return 0 // it does not listen yet
+				}
+				expect.NoError(t, res.Body.Close())
+				return res.StatusCode
+			}
+			expect.Eventually(t, "what is forged is refused", func() bool { return forged() == http.StatusUnauthorized })
+
+			p := webtest.New(t)
+			webtest.Do(p, chromedp.Navigate(base+"/livez"))
+			got := p.Eval(`(async () => {
+				const { BridgeClient } = await import("/bridge.js");
+				const getToken = async () => (await (await fetch("/demo/tokens", {method: "POST", body: '{"user":"patient-42"}'})).json()).token;
+				const client = new BridgeClient({ url: "/ws", user: "patient-42", getToken });
+				const open = new Promise((ok) => client.on("open", ok));
+				client.connect();
+				await open;
+				%s
+				return data.slots[0];
+			})()`, page)
+			if got != "9:30" {
+				t.Errorf("the page was answered %v", got)
+			}
+			for _, heard := range []string{`cb_\w+ message\.sent \{.*"visit":\s?7`, `req_\w+ request \{.*"slots\.list"`} {
+				expect.Eventually(t, "it hears "+heard, func() bool { return regexp.MustCompile(heard).MatchString(backend.out.String()) })
+			}
+			if said := backend.out.String(); strings.Contains(said, "forged") {
+				t.Errorf("it heard %s", said)
+			}
+		})
+	}
+}
+
+// What a new user does: install the packed client, paste the README's lines,
+// compile them by the strictest rules, and get a first message.
+func readmeClients(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	base := dev(t)
+	p := webtest.New(t)
+	webtest.Do(p, chromedp.Navigate(base+"/livez"))
+	token := p.Eval(`fetch("/demo/tokens", {method: "POST", body: '{"user":"patient-42"}'}).then((r) => r.json()).then((r) => r.token)`).(string)
+	typescript, react, native := clientSnippets(t, base, token)
+	app := webtest.App(t, map[string]string{
+		"node.ts": typescript, "inbox.tsx": react, "native.tsx": native,
+		"page.tsx": `
+import { createRoot } from 'react-dom/client';
+import { Inbox } from './inbox.js';
+createRoot(document.body.appendChild(document.createElement('main'))).render(<Inbox user="patient-42" />);
+`,
+		// What the phone's packages are as far as the snippet uses them.
+		"packages.d.ts": `
+declare module 'react-native' {
+  export const AppState: { addEventListener(type: 'change', listener: (state: 'active' | 'background') => void): { remove(): void } };
+}
+declare module '@react-native-async-storage/async-storage' {
+  const storage: { getItem(key: string): Promise<string | null>; setItem(key: string, value: string): Promise<void>; removeItem(key: string): Promise<void> };
+  export default storage;
+}
+`,
+		"native-packages.js": `
+export const AppState = { addEventListener(type, listener) { listener('active'); return { remove() {} }; } };
+const kept = new Map();
+export default {
+  getItem: async (key) => kept.get(key) ?? null,
+  setItem: async (key, value) => { kept.set(key, value); console.log('kept', key); },
+  removeItem: async (key) => { kept.delete(key); },
+};
+`,
+		"phone.ts": fmt.Sprintf("import { connect } from './native.js';\nconnect('patient-42', async () => %q, (text) => console.log(text));\n", token),
+		"start.js": "import { WebSocket } from 'ws';\nglobalThis.WebSocket = WebSocket;\nawait import('./phone.bundle.js');\n",
+	})
+	webtest.Compile(t, app, "--lib", "es2022,dom", "--module", "esnext", "--moduleResolution", "bundler", "--jsx", "react-jsx", "--types", "node",
+		"node.ts", "page.tsx", "phone.ts", "packages.d.ts")
+	expect.NoError(t, os.WriteFile(filepath.Join(app, "phone.bundle.js"), []byte(webtest.Bundle(t, app, "out/phone.js", "--format=esm",
+		"--alias:react-native=./native-packages.js", "--alias:@react-native-async-storage/async-storage=./native-packages.js")), 0o600))
+
+	run := func(args ...string) *expect.Output {
+		cmd := exec.CommandContext(t.Context(), "node", args...)
+		out := &expect.Output{}
+		cmd.Dir, cmd.Stdout, cmd.Stderr = app, out, out
+		expect.NoError(t, cmd.Start())
+		t.Cleanup(func() {
+			if err := cmd.Process.Kill(); err != nil {
+				t.Errorf("%v; it said %s", err, out)
+			}
+			_ = cmd.Wait() // killed
+		})
+		return out
+	}
+	onNode, onPhone := run("out/node.js"), run("start.js")
+	p.Eval(`(() => { const s = document.createElement("script"); s.textContent = %q; document.body.append(s); })()`,
+		webtest.Bundle(t, app, "out/page.js", "--format=iife"))
+	expect.Eventually(t, "all three are connected", func() bool {
+		return p.Eval(`fetch("/metrics").then((r) => r.text()).then((s) => s.includes("hookbridge_sessions 3"))`) == true
+	})
+	p.Eval(`fetch("/demo/patients", {method: "POST", body: '{"doctor":"doctor-7","patient":"patient-42"}'}).then((r) => r.status)`)
+	p.Sees(`section[title="connected"]`, "doctor-7 added you")
+	expect.Eventually(t, "TypeScript under Node shows it", func() bool { return onNode.String() == "patient.added doctor-7 added you\n" })
+	expect.Eventually(t, "React Native shows it and keeps its place", func() bool {
+		return strings.HasSuffix(onPhone.String(), "doctor-7 added you\nkept cursor:patient-42\n")
+	})
+}
+
+// The README's two snippets for a page run in a page, as they are written but
+// for the address and the token.
+func readmePage(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	base := dev(t)
+	p := webtest.New(t)
+	webtest.Do(p, chromedp.Navigate(base+"/livez"))
+	token := p.Eval(`fetch("/demo/tokens", {method: "POST", body: '{"user":"patient-42"}'}).then((r) => r.json()).then((r) => r.token)`).(string)
+	ran := 0
+	for _, b := range readmeBlocks(t) {
+		code := strings.ReplaceAll(b.text, "127.0.0.1:8080", strings.TrimPrefix(base, "http://"))
+		switch {
+		case b.lang == "html":
+			code = regexp.MustCompile(`</?script[^>]*>`).ReplaceAllString(code, "")
+			code = strings.Replace(code, "(await fetch('/my/token')).text()", fmt.Sprintf("%q", token), 1)
+			p.Eval(`new Promise((ok) => { const s = document.createElement("script"); s.type = "module"; s.textContent = %q; document.head.append(s); ok(true); })`, code)
+		case b.lang == "js" && strings.Contains(b.text, "new WebSocket"):
+			p.Eval(`new Promise((ok) => { window.heard = []; const token = %q; console.log = (m) => window.heard.push(m);
+				const s = document.createElement("script"); s.textContent = "{ const token = " + JSON.stringify(token) + ";" + %q + "; window.plain = ws; }"; document.head.append(s);
+				window.plain.addEventListener("message", () => 0); ok(true); })`, token, code)
+		default:
+			continue
+		}
+		ran++
+	}
+	if ran != 2 {
+		t.Fatalf("%d snippets were found", ran)
+	}
+	expect.Eventually(t, "both are connected", func() bool {
+		return p.Eval(`fetch("/metrics").then((r) => r.text()).then((s) => s.includes("hookbridge_sessions 2"))`) == true
+	})
+	p.Eval(`fetch("/demo/patients", {method: "POST", body: '{"doctor":"doctor-7","patient":"patient-42"}'}).then((r) => r.status)`)
+	expect.Eventually(t, "the ten lines show it", func() bool { return p.Eval(`document.title`) == "doctor-7 added you" })
+	expect.Eventually(t, "the plain one too", func() bool {
+		return p.Eval(`window.heard.length && window.heard[0].data.message`) == "doctor-7 added you"
+	})
 }

@@ -4,12 +4,32 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 )
 
-func TestWhatWaitedIsReplayedInOrderAndThenTheSessionIsLive(t *testing.T) {
+func TestReplay(t *testing.T) {
+	t.Parallel()
+	t.Run("is in order, and then the session is live", replayInOrder)
+	t.Run("becomes live without a hole", replayBecomesLive)
+	t.Run("misses nothing while a client reconnects all the time", replayToReconnecting)
+}
+
+func TestMessageToAll(t *testing.T) {
+	t.Parallel()
+	t.Run("reaches who is there or was there, and nobody else", toAllReaches)
+}
+
+func TestGap(t *testing.T) {
+	t.Parallel()
+	t.Run("answers a cursor that cannot be honoured", gapForCursor)
+	t.Run("tells what a full mailbox lost", gapOfFullMailbox)
+	t.Run("tells what expired to who asks for it", gapOfExpired)
+	t.Run("is not told after a restart", gapNotOfRestart)
+}
+
+func replayInOrder(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := start(t)
@@ -51,9 +71,37 @@ func TestWhatWaitedIsReplayedInOrderAndThenTheSessionIsLive(t *testing.T) {
 	}
 }
 
+// A session in the middle of its replay is neither skipped nor served twice
+// when messages arrive in the moment it becomes live.
+func replayBecomesLive(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	const readers, before, during = 8, 200, 200
+	for i := range before {
+		w.fireTo("patient-1", i)
+	}
+	var wg sync.WaitGroup
+	for range readers {
+		wg.Go(func() {
+			s := w.connect("patient-1", "")
+			for i := range before + during {
+				f, err := s.read()
+				if err != nil || f.n() != i {
+					t.Errorf("instead of %d: %s %v", i, f.Raw, err)
+					return
+				}
+			}
+		})
+	}
+	for i := range during {
+		w.fireTo("patient-1", before+i)
+	}
+	wg.Wait()
+}
+
 // The promise of all promises: a client that reconnects all the time while
 // events pour in misses none and sees them in order.
-func TestAClientThatReconnectsAllTheTimeMissesNothing(t *testing.T) {
+func replayToReconnecting(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := start(t)
@@ -94,13 +142,44 @@ func TestAClientThatReconnectsAllTheTimeMissesNothing(t *testing.T) {
 				break
 			}
 		}
-		must(t, s.ws.Close())
+		expect.NoError(t, s.ws.Close())
 	}
 	wg.Wait()
 	t.Logf("%d events over %d connections", total, connections)
 }
 
-func TestACursorThatCannotBeHonouredIsAnnouncedAsAGap(t *testing.T) {
+func toAllReaches(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	w.fire("before", `{"type":"t","to":{"all":true},"data":{"n":0}}`)
+	known := w.connect("patient-1", "")
+	known.settle() // not older ones
+	expect.NoError(t, known.ws.Close())
+	w.sessions(0)
+	w.fireTo("patient-1", 1)
+	w.fire("while_away", `{"type":"t","to":{"all":true},"data":{"n":2}}`)
+	known = w.connect("patient-1", "")
+	got := map[int]bool{known.want("event").n(): true, known.want("event").n(): true}
+	if !got[1] || !got[2] {
+		t.Errorf("%v", got)
+	}
+	stranger := w.connect("patient-2", "")
+	w.fire("after", `{"type":"t","to":{"all":true},"data":{"n":3}}`)
+	if f := stranger.want("event"); f.n() != 3 {
+		t.Errorf("%s", f.Raw)
+	}
+	f := known.want("event")
+	if f.n() != 3 {
+		t.Errorf("%s", f.Raw)
+	}
+	w.fire("after2", `{"type":"t","to":{"all":true},"data":{"n":4}}`)
+	resumed := w.connect("patient-1", f.Cursor)
+	if f := resumed.want("event"); f.n() != 4 {
+		t.Errorf("%s", f.Raw)
+	}
+}
+
+func gapForCursor(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	other := start(t)
@@ -134,14 +213,14 @@ func TestACursorThatCannotBeHonouredIsAnnouncedAsAGap(t *testing.T) {
 	}
 }
 
-func TestWhatAFullMailboxLostIsAnnounced(t *testing.T) {
+func gapOfFullMailbox(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := start(t, func(s *server.Settings) { s.MailboxLimit = 10 })
 	s := w.connect("patient-1", "")
 	w.fireTo("patient-1", 0)
 	cursor := s.want("event").Cursor
-	must(t, s.ws.Close())
+	expect.NoError(t, s.ws.Close())
 	w.sessions(0)
 	for i := 1; i <= 30; i++ {
 		w.fireTo("patient-1", i)
@@ -168,18 +247,18 @@ func TestWhatAFullMailboxLostIsAnnounced(t *testing.T) {
 	s.want("event")
 }
 
-func TestWhatExpiredIsAnnouncedToWhoAskedForIt(t *testing.T) {
+func gapOfExpired(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := start(t)
 	s := w.connect("patient-1", "")
 	w.fireTo("patient-1", 0)
 	cursor := s.want("event").Cursor
-	must(t, s.ws.Close())
+	expect.NoError(t, s.ws.Close())
 	w.sessions(0)
 	w.fire("short", `{"type":"t","to":{"user":"patient-1"},"ttl":1,"data":{"n":1}}`)
 	w.fireTo("patient-1", 2)
-	eventually(t, "the gap", func() bool {
+	expect.Eventually(t, "the gap", func() bool {
 		s := w.connect("patient-1", cursor)
 		f := s.next()
 		return f.Type == "gap" && f.Reason == "expired" && !s.hello.Resumed && s.want("event").n() == 2
@@ -190,104 +269,22 @@ func TestWhatExpiredIsAnnouncedToWhoAskedForIt(t *testing.T) {
 	s.settle() // and no gap: it asked for nothing
 }
 
-func TestMessagesToAllReachWhoIsThereWhoWasThereAndNobodyElse(t *testing.T) {
+func gapNotOfRestart(t *testing.T) {
 	t.Parallel()
-	w := start(t)
-	w.fire("before", `{"type":"t","to":{"all":true},"data":{"n":0}}`)
-	known := w.connect("patient-1", "")
-	known.settle() // not older ones
-	must(t, known.ws.Close())
-	w.sessions(0)
-	w.fireTo("patient-1", 1)
-	w.fire("while_away", `{"type":"t","to":{"all":true},"data":{"n":2}}`)
-	known = w.connect("patient-1", "")
-	got := map[int]bool{known.want("event").n(): true, known.want("event").n(): true}
-	if !got[1] || !got[2] {
-		t.Errorf("%v", got)
-	}
-	stranger := w.connect("patient-2", "")
-	w.fire("after", `{"type":"t","to":{"all":true},"data":{"n":3}}`)
-	if f := stranger.want("event"); f.n() != 3 {
-		t.Errorf("%s", f.Raw)
-	}
-	f := known.want("event")
-	if f.n() != 3 {
-		t.Errorf("%s", f.Raw)
-	}
-	w.fire("after2", `{"type":"t","to":{"all":true},"data":{"n":4}}`)
-	resumed := w.connect("patient-1", f.Cursor)
-	if f := resumed.want("event"); f.n() != 4 {
-		t.Errorf("%s", f.Raw)
-	}
-}
-
-func TestAnEventWithTtl0IsForThoseWhoAreThere(t *testing.T) {
-	t.Parallel()
-	w := start(t)
-	s := w.connect("patient-1", "")
-	w.fireTo("patient-1", 1)
-	first := s.want("event")
-	a := w.fire("live", `{"type":"t","to":{"user":"patient-1"},"ttl":0,"data":{"n":2}}`)
-	f := s.want("event")
-	if a.Status != "sent" || f.n() != 2 || f.Cursor != first.Cursor {
-		t.Errorf("%s / %s", a.Raw, f.Raw)
-	}
-	if a = w.fire("live", `{"type":"t","to":{"user":"patient-1"},"ttl":0,"data":{"n":2}}`); !a.Duplicate {
-		t.Errorf("%s", a.Raw)
-	}
-	s = w.connect("patient-1", first.Cursor)
-	s.settle()
-}
-
-// A reader that stops is cut off with 4498 before it can hold memory, and
-// loses nothing.
-func TestASlowSessionIsClosedAndLosesNothing(t *testing.T) {
-	t.Parallel()
-	w := start(t)
-	slow := w.connect("patient-1", "")
-	fast := w.connect("patient-1", "")
-	pad := make([]byte, 40_000)
-	for i := range pad {
-		pad[i] = 'x'
-	}
-	sent := 0
-	got := make(chan int, 10_000)
-	go func() {
-		for {
-			f, err := fast.read()
-			if err != nil {
-				close(got)
-				return
-			}
-			got <- f.n()
+	s := testSettings(t.TempDir())
+	w := startWith(t, s)
+	w.fireTo("patient-1", 0)
+	cursor := w.connect("patient-1", "").want("event").Cursor
+	for i := range 4 {
+		w.stop()
+		w = startWith(t, s)
+		w.fire(fmt.Sprint("m", i), fmt.Sprintf(`{"type":"t","to":{"user":"patient-1"},"data":{"n":%d}}`, i+1))
+		client := w.connect("patient-1", cursor)
+		if f := client.want("event"); f.n() != i+1 || !client.hello.Resumed {
+			t.Fatalf("%s %s", client.hello.Raw, f.Raw)
+		} else {
+			cursor = f.Cursor
 		}
-	}()
-	for w.metric(`hookbridge_queue_overflows_total`) == 0 {
-		w.fire(w.nextID(), fmt.Sprintf(`{"type":"t","to":{"user":"patient-1"},"data":{"n":%d,"pad":%q}}`, sent, pad))
-		if n := <-got; n != sent {
-			t.Fatalf("the fast session got %d for %d", n, sent)
-		}
-		if sent++; sent > 2000 {
-			t.Fatal("the slow session is never closed")
-		}
+		expect.NoError(t, client.ws.Close())
 	}
-	cursor, n := "", 0
-	for {
-		f, err := slow.read()
-		if err != nil {
-			break
-		}
-		if f.n() != n {
-			t.Fatalf("%d for %d", f.n(), n)
-		}
-		cursor = f.Cursor
-		n++
-	}
-	back := w.connect("patient-1", cursor)
-	for ; n < sent; n++ {
-		if f := back.want("event"); f.n() != n {
-			t.Fatalf("%d for %d", f.n(), n)
-		}
-	}
-	must(t, fast.ws.SetReadDeadline(time.Now()))
 }

@@ -5,7 +5,18 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"hookbridge/app/expect"
 )
+
+func TestRewind(t *testing.T) {
+	t.Parallel()
+	t.Run("is told to a client that knows more, which misses nothing", rewindTold)
+	t.Run("is told over a poll and a stream", rewindOverHTTP)
+	t.Run("tells what expired since", rewindExpired)
+	t.Run("lets a late ack hide nothing", rewindLateAck)
+	t.Run("makes an id that was lost a new one", rewindLostID)
+}
 
 // restored is a program on a store that was put back to how it was after three
 // messages, of eight that were answered with 202; five new ones were sent since.
@@ -29,9 +40,9 @@ func restore(t *testing.T) *restored {
 	for range 3 {
 		third = first.want("event").Cursor
 	}
-	must(t, first.ws.Close())
+	expect.NoError(t, first.ws.Close())
 	w.stop()
-	must(t, os.CopyFS(backup, os.DirFS(s.DataDir)))
+	expect.NoError(t, os.CopyFS(backup, os.DirFS(s.DataDir)))
 
 	w = startWith(t, s)
 	for i := range 5 {
@@ -46,10 +57,10 @@ func restore(t *testing.T) *restored {
 		}
 		r.cursor = f.Cursor
 	}
-	must(t, client.ws.Close())
+	expect.NoError(t, client.ws.Close())
 	w.stop()
-	must(t, os.RemoveAll(s.DataDir))
-	must(t, os.CopyFS(s.DataDir, os.DirFS(backup)))
+	expect.NoError(t, os.RemoveAll(s.DataDir))
+	expect.NoError(t, os.CopyFS(s.DataDir, os.DirFS(backup)))
 
 	r.world = startWith(t, s)
 	for i := range 5 {
@@ -74,7 +85,7 @@ func (r *restored) wantNew(s *session) (last string) {
 	return last
 }
 
-func TestAClientThatKnowsMoreThanARestoredStoreIsToldAndMissesNothing(t *testing.T) {
+func rewindTold(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := restore(t)
@@ -95,27 +106,7 @@ func TestAClientThatKnowsMoreThanARestoredStoreIsToldAndMissesNothing(t *testing
 	}
 }
 
-func TestWhatExpiredAfterAStoreWentBackIsToldToo(t *testing.T) {
-	heavy(t)
-	t.Parallel()
-	w := restore(t)
-	w.fire("brief", `{"type":"t","to":{"user":"patient-1"},"ttl":1,"data":{"n":60}}`)
-	eventually(t, "the brief one to expire", func() bool {
-		var e struct{ Recipients []struct{ Status string } }
-		w.get("/v1/events/brief", &e)
-		return len(e.Recipients) == 1 && e.Recipients[0].Status == "dropped"
-	})
-	s := w.connect("patient-1", w.cursor)
-	if gap := s.want("gap"); gap.Reason != "rewound" {
-		t.Errorf("%s", gap.Raw)
-	}
-	if gap := s.want("gap"); gap.Reason != "expired" {
-		t.Errorf("%s", gap.Raw)
-	}
-	w.wantNew(s)
-}
-
-func TestOverAPollAndAStreamARestoredStoreIsTold(t *testing.T) {
+func rewindOverHTTP(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := restore(t)
@@ -133,7 +124,27 @@ func TestOverAPollAndAStreamARestoredStoreIsTold(t *testing.T) {
 	}
 }
 
-func TestALateAckOfWhatWasLostHidesNothing(t *testing.T) {
+func rewindExpired(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	w := restore(t)
+	w.fire("brief", `{"type":"t","to":{"user":"patient-1"},"ttl":1,"data":{"n":60}}`)
+	expect.Eventually(t, "the brief one to expire", func() bool {
+		var e struct{ Recipients []struct{ Status string } }
+		w.get("/v1/events/brief", &e)
+		return len(e.Recipients) == 1 && e.Recipients[0].Status == "dropped"
+	})
+	s := w.connect("patient-1", w.cursor)
+	if gap := s.want("gap"); gap.Reason != "rewound" {
+		t.Errorf("%s", gap.Raw)
+	}
+	if gap := s.want("gap"); gap.Reason != "expired" {
+		t.Errorf("%s", gap.Raw)
+	}
+	w.wantNew(s)
+}
+
+func rewindLateAck(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := restore(t)
@@ -152,31 +163,11 @@ func TestALateAckOfWhatWasLostHidesNothing(t *testing.T) {
 	w.wantNew(w.connect("patient-1", ""))
 }
 
-func TestAnIDThatWasLostIsANewOne(t *testing.T) {
+func rewindLostID(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := restore(t)
 	if a := w.fire("lost_0", `{"type":"t","to":{"user":"patient-1"},"data":{"n":3}}`); a.Duplicate {
 		t.Errorf("%s", a.Raw)
-	}
-}
-
-func TestARestartIsNoGap(t *testing.T) {
-	t.Parallel()
-	s := testSettings(t.TempDir())
-	w := startWith(t, s)
-	w.fireTo("patient-1", 0)
-	cursor := w.connect("patient-1", "").want("event").Cursor
-	for i := range 4 {
-		w.stop()
-		w = startWith(t, s)
-		w.fire(fmt.Sprint("m", i), fmt.Sprintf(`{"type":"t","to":{"user":"patient-1"},"data":{"n":%d}}`, i+1))
-		client := w.connect("patient-1", cursor)
-		if f := client.want("event"); f.n() != i+1 || !client.hello.Resumed {
-			t.Fatalf("%s %s", client.hello.Raw, f.Raw)
-		} else {
-			cursor = f.Cursor
-		}
-		must(t, client.ws.Close())
 	}
 }

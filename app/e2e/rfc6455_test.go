@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,9 +13,23 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gobwas/ws"
+
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 	"hookbridge/app/wire"
 )
+
+func TestRFC6455(t *testing.T) {
+	t.Parallel()
+	t.Run("holds in a session", rfc6455InSession)
+	t.Run("holds before a session", rfc6455BeforeSession)
+	t.Run("allows pings between fragments", rfc6455Fragments)
+	t.Run("broken is answered with 1002", rfc6455Broken)
+	t.Run("has carried out what comes before the close frame", rfc6455BeforeClose)
+	t.Run("has nothing carried out after the close frame", rfc6455AfterClose)
+	t.Run("ends a slow message and answers the pings within", rfc6455SlowMessage)
+}
 
 // rawSocket is a client that can send any bytes.
 type rawSocket struct {
@@ -27,14 +42,14 @@ type rawSocket struct {
 func (w *world) rawDial(t testing.TB) *rawSocket {
 	t.Helper()
 	conn, err := net.Dial("tcp", w.p.Addr())
-	must(t, err)
+	expect.NoError(t, err)
 	t.Cleanup(func() { conn.Close() })
-	must(t, conn.SetDeadline(time.Now().Add(2*patience)))
+	expect.NoError(t, conn.SetDeadline(time.Now().Add(expect.Patience)))
 	_, err = io.WriteString(conn, upgradeRequest(w.p.Addr()))
-	must(t, err)
+	expect.NoError(t, err)
 	s := &rawSocket{t, conn, bufio.NewReader(conn)}
 	res, err := http.ReadResponse(s.in, nil)
-	must(t, err)
+	expect.NoError(t, err)
 	if res.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("handshake: %d", res.StatusCode)
 	}
@@ -46,7 +61,7 @@ func (w *world) rawConnect(t testing.TB, user string) *rawSocket {
 	t.Helper()
 	s := w.rawDial(t)
 	_, err := s.conn.Write(final(opText, `{"type":"connect","token":"`+token(t, user, time.Hour, `{"send":["*"]}`)+`"}`))
-	must(t, err)
+	expect.NoError(t, err)
 	if op, payload := s.frame(); op != opText || !bytes.Contains(payload, []byte(`"connected"`)) {
 		t.Fatalf("instead of connected: %d %s", op, payload)
 	}
@@ -58,7 +73,7 @@ func (s *rawSocket) frame() (op byte, payload []byte) {
 	s.t.Helper()
 	var h [2]byte
 	_, err := io.ReadFull(s.in, h[:])
-	must(s.t, err)
+	expect.NoError(s.t, err)
 	if h[0]&0xf0 != 0x80 || h[1]&0x80 != 0 {
 		s.t.Fatalf("a frame of the server begins with %x", h)
 	}
@@ -66,12 +81,12 @@ func (s *rawSocket) frame() (op byte, payload []byte) {
 	if n > 125 {
 		b := make([]byte, map[uint64]int{126: 2, 127: 8}[n])
 		_, err := io.ReadFull(s.in, b)
-		must(s.t, err)
+		expect.NoError(s.t, err)
 		n = binary.BigEndian.Uint64(append(make([]byte, 8-len(b)), b...))
 	}
 	payload = make([]byte, n)
 	_, err = io.ReadFull(s.in, payload)
-	must(s.t, err)
+	expect.NoError(s.t, err)
 	return h[0] & 0xf, payload
 }
 
@@ -129,7 +144,7 @@ func (c *rawCase) check(s *rawSocket) {
 	}
 }
 
-func TestASessionKeepsToRFC6455(t *testing.T) {
+func rfc6455InSession(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := start(t)
@@ -139,7 +154,7 @@ func TestASessionKeepsToRFC6455(t *testing.T) {
 }
 
 // The rules hold before the first frame as well.
-func TestAConnectionWithoutASessionKeepsToRFC6455(t *testing.T) {
+func rfc6455BeforeSession(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := start(t)
@@ -155,8 +170,84 @@ func TestAConnectionWithoutASessionKeepsToRFC6455(t *testing.T) {
 	}
 }
 
+// readServerFrame reads one small frame as it is.
+func readServerFrame(r io.Reader) (ws.Frame, error) {
+	h, err := ws.ReadHeader(r)
+	if err != nil || h.Length > 4096 {
+		return ws.Frame{Header: h}, errors.Join(err, fmt.Errorf("a frame of %d bytes", h.Length))
+	}
+	payload := make([]byte, h.Length)
+	_, err = io.ReadFull(r, payload)
+	return ws.Frame{Header: h, Payload: payload}, err
+}
+
+func rfc6455Fragments(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	conn, _, _, err := ws.Dialer{Protocols: []string{"bridge.v1.json"}}.Dial(t.Context(), "ws"+strings.TrimPrefix(w.base, "http")+"/ws")
+	expect.NoError(t, err)
+	defer conn.Close()
+	text := `{"type":"connect","token":"` + token(t, "patient-1", time.Hour, "") + `"}`
+	for i := range len(text) {
+		op, fin := ws.OpContinuation, i == len(text)-1
+		if i == 0 {
+			op = ws.OpText
+		}
+		expect.NoError(t, ws.WriteFrame(conn, ws.MaskFrame(ws.NewFrame(op, fin, []byte{text[i]}))))
+		if i == 10 {
+			expect.NoError(t, ws.WriteFrame(conn, ws.MaskFrame(ws.NewPingFrame([]byte("inside")))))
+		}
+	}
+	pong, connected := false, false
+	for !pong || !connected {
+		f, err := readServerFrame(conn)
+		expect.NoError(t, err)
+		pong = pong || f.Header.OpCode == ws.OpPong && string(f.Payload) == "inside"
+		connected = connected || f.Header.OpCode == ws.OpText && bytes.Contains(f.Payload, []byte(`"connected"`))
+	}
+}
+
+func rfc6455Broken(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	for name, frame := range map[string][]byte{
+		"unmasked":          {0x81, 0x02, '{', '}'},
+		"a reserved bit":    {0xc1, 0x80, 0, 0, 0, 0},
+		"a reserved opcode": {0x83, 0x80, 0, 0, 0, 0},
+		"a long ping":       append([]byte{0x89, 0xfe, 0x00, 0x7e, 0, 0, 0, 0}, make([]byte, 126)...),
+		"a lone fragment":   {0x80, 0x80, 0, 0, 0, 0},
+	} {
+		conn, _, _, err := ws.Dialer{Protocols: []string{"bridge.v1.json"}}.Dial(t.Context(), "ws"+strings.TrimPrefix(w.base, "http")+"/ws")
+		expect.NoError(t, err)
+		_, err = conn.Write(frame)
+		expect.NoError(t, err)
+		f, err := readServerFrame(conn)
+		if err != nil || f.Header.OpCode != ws.OpClose {
+			t.Errorf("%s: %v %v", name, f.Header, err)
+		} else if code, _ := ws.ParseCloseFrameData(f.Payload); code != 1002 {
+			t.Errorf("%s: %d", name, code)
+		}
+		expect.NoError(t, conn.Close())
+	}
+}
+
+// What was sent before the close frame is carried out, and answered.
+func rfc6455BeforeClose(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	s := w.rawConnect(t, "sender")
+	_, err := s.conn.Write(join(final(opText, `{"type":"send","ref":"c1","to":{"user":"target"},"event":{"type":"chat","data":1}}`), closeWith(1000, "")))
+	expect.NoError(t, err)
+	if op, payload := s.frame(); op != opText || !bytes.Contains(payload, []byte(`"ref":"c1"`)) {
+		t.Errorf("%d %s", op, payload)
+	}
+	if said := s.said(); fmt.Sprint(said) != "[close:1000]" {
+		t.Errorf("%q", said)
+	}
+}
+
 // A client that has closed has said its last word.
-func TestWhatComesAfterTheCloseFrameIsNotCarriedOut(t *testing.T) {
+func rfc6455AfterClose(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := start(t)
@@ -171,7 +262,7 @@ func TestWhatComesAfterTheCloseFrameIsNotCarriedOut(t *testing.T) {
 	} {
 		s := w.rawConnect(t, "sender-"+strings.ReplaceAll(name, " ", "-"))
 		_, err := s.conn.Write(b)
-		must(t, err)
+		expect.NoError(t, err)
 		if said := s.said(); len(said) != 1 {
 			t.Errorf("%s: %q", name, said)
 		}
@@ -183,29 +274,14 @@ func TestWhatComesAfterTheCloseFrameIsNotCarriedOut(t *testing.T) {
 	}
 }
 
-// What was sent before the close frame is carried out, and answered.
-func TestWhatComesBeforeTheCloseFrameIsCarriedOut(t *testing.T) {
-	t.Parallel()
-	w := start(t)
-	s := w.rawConnect(t, "sender")
-	_, err := s.conn.Write(join(final(opText, `{"type":"send","ref":"c1","to":{"user":"target"},"event":{"type":"chat","data":1}}`), closeWith(1000, "")))
-	must(t, err)
-	if op, payload := s.frame(); op != opText || !bytes.Contains(payload, []byte(`"ref":"c1"`)) {
-		t.Errorf("%d %s", op, payload)
-	}
-	if said := s.said(); fmt.Sprint(said) != "[close:1000]" {
-		t.Errorf("%q", said)
-	}
-}
-
 // A message that is never finished is ended in time, with a code that is not the
 // client's fault, and pings are answered until then.
-func TestASlowMessageIsEndedAndItsPingsAreAnswered(t *testing.T) {
+func rfc6455SlowMessage(t *testing.T) {
 	t.Parallel()
 	w := start(t, func(s *server.Settings) { s.Times.Message = 500 * time.Millisecond })
 	s := w.rawConnect(t, "patient-1")
 	_, err := s.conn.Write(part(opText, `{"type":`))
-	must(t, err)
+	expect.NoError(t, err)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for n := 0; ; n++ {
@@ -223,22 +299,5 @@ func TestASlowMessageIsEndedAndItsPingsAreAnswered(t *testing.T) {
 			t.Fatalf("%d %s", op, payload)
 		}
 		<-tick.C
-	}
-}
-
-// Libraries send a message in pieces of their buffer's size; a token may be long.
-func TestAConnectFrameMayComeInManyFragments(t *testing.T) {
-	t.Parallel()
-	w := start(t)
-	s := w.rawDial(t)
-	text := `{"type":"connect","token":"` + token(t, "patient-1", time.Hour, "") + `"` + strings.Repeat(" ", 3000) + `}`
-	b := part(opText, text[:1])
-	for i := 1; i < len(text); i++ {
-		b = append(b, part(opContinuation, text[i:i+1])...)
-	}
-	_, err := s.conn.Write(join(b, final(opContinuation, "")))
-	must(t, err)
-	if op, payload := s.frame(); op != opText || !bytes.Contains(payload, []byte(`"connected"`)) {
-		t.Errorf("%d %q", op, payload)
 	}
 }

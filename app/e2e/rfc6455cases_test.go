@@ -40,8 +40,10 @@ func masked(first byte, payload string) []byte {
 }
 
 func final(op byte, payload string) []byte { return masked(0x80|op, payload) }
-func part(op byte, payload string) []byte  { return masked(op, payload) }
-func join(frames ...[]byte) []byte         { return bytes.Join(frames, nil) }
+
+func part(op byte, payload string) []byte { return masked(op, payload) }
+
+func join(frames ...[]byte) []byte { return bytes.Join(frames, nil) }
 
 func closeWith(code int, reason string) []byte {
 	return final(opClose, string(binary.BigEndian.AppendUint16(nil, uint16(code)))+reason)

@@ -3,7 +3,6 @@ package e2e
 import (
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,11 +14,19 @@ import (
 	"testing"
 	"time"
 
-	"hookbridge/app/server"
-
-	"github.com/fasthttp/websocket"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"hookbridge/app/expect"
+	"hookbridge/app/server"
 )
+
+func TestSender(t *testing.T) {
+	t.Parallel()
+	t.Run("reaches its types and targets, and no others", senderReach)
+	t.Run("beyond its rate is told when to come back, and others are not", senderRate)
+	t.Run("has its rate counted in events, in all forms", senderRateOfEvents)
+	t.Run("that floods keeps nobody out", senderFlood)
+}
 
 func secretOf(text string) string {
 	return "whsec_" + base64.StdEncoding.EncodeToString([]byte(text))
@@ -31,7 +38,7 @@ var clinicSecret, labSecret = secretOf("clinic-secret-of-more-than-24-bytes"), s
 func withSenders(t *testing.T, more string, change ...func(*server.Settings)) *world {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "senders.json")
-	must(t, os.WriteFile(path, fmt.Appendf(nil, `{"senders":[
+	expect.NoError(t, os.WriteFile(path, fmt.Appendf(nil, `{"senders":[
 		{"name":"clinic","secrets":[%q],"types":["patient.*"],"to":["patient-*","group:ward-*"]},
 		{"name":"lab","secrets":[%q]%s}]}`, clinicSecret, labSecret, more), 0o600))
 	return start(t, append(change, func(s *server.Settings) { s.SecretsFile = path })...)
@@ -41,13 +48,14 @@ func withSenders(t *testing.T, more string, change ...func(*server.Settings)) *w
 func (w *world) as(secret string) *world {
 	w.t.Helper()
 	signer, err := standardwebhooks.NewWebhook(secret)
-	must(w.t, err)
+	expect.NoError(w.t, err)
 	c := *w
 	c.signer, c.stopped = signer, true // the first one stops the program
 	return &c
 }
 
-func TestASendersKeyReachesItsTypesAndTargetsAndNoOthers(t *testing.T) {
+func senderReach(t *testing.T) {
+	t.Parallel()
 	w := withSenders(t, "")
 	clinic := w.as(clinicSecret)
 	for body, ok := range map[string]bool{
@@ -87,7 +95,8 @@ func TestASendersKeyReachesItsTypesAndTargetsAndNoOthers(t *testing.T) {
 	}
 }
 
-func TestASenderBeyondItsRateIsToldWhenToComeBackAndOthersAreNot(t *testing.T) {
+func senderRate(t *testing.T) {
+	t.Parallel()
 	w := withSenders(t, `,"rate":{"perSecond":0.01,"burst":3}`)
 	lab := w.as(labSecret)
 	for range 3 {
@@ -102,126 +111,45 @@ func TestASenderBeyondItsRateIsToldWhenToComeBackAndOthersAreNot(t *testing.T) {
 	w.as(clinicSecret).fire(w.nextID(), `{"type":"patient.added","to":{"user":"patient-1"}}`)
 }
 
-func TestAnAddressThatConnectsTooOftenIsToldWhenToComeBack(t *testing.T) {
-	w := start(t, func(s *server.Settings) { s.ConnectRate = 0.01 }) // a burst of one
-	tok := token(t, "patient-1", time.Hour, "")
-	w.poll(tok, "?waitMs=0")
-	for _, path := range []string{"/v1/poll", "/v1/stream", "/ws"} {
-		a := w.callAs(tok, "GET", path, "")
-		if wait, err := strconv.Atoi(a.Header.Get("Retry-After")); a.HTTP != 429 || a.Code != "rate_limited" || err != nil || wait < 1 {
-			t.Errorf("%s: %d %q %s", path, a.HTTP, a.Header.Get("Retry-After"), a.Raw)
-		}
-	}
-	w.fireTo("patient-1", 1) // webhooks are no connects
-}
-
-func TestTheAddressIsTheOneThatTheProxyInFrontGives(t *testing.T) {
-	w := start(t, func(s *server.Settings) { s.ConnectRate, s.ClientIPHeader = 0.01, "X-Forwarded-For" })
-	for i, c := range []struct {
-		header string
-		status int
-	}{{"10.0.0.1", 200}, {"10.0.0.1", 429}, {"10.0.0.2", 200}, {"10.0.0.3, 10.0.0.2", 429}, {"", 200}, {"", 429}} {
-		req, err := http.NewRequest("GET", w.base+"/v1/poll?waitMs=0", nil)
-		must(t, err)
-		req.Header.Set("Authorization", "Bearer "+token(t, "patient-1", time.Hour, ""))
-		req.Header.Set("X-Forwarded-For", c.header)
-		if a := w.do(req); a.HTTP != c.status {
-			t.Errorf("%d: %q: %d %s", i, c.header, a.HTTP, a.Raw)
-		}
-	}
-}
-
-// auditLine is one line of the audit log.
-type auditLine struct {
-	Msg, Log, Sender, User, ID, Type, To, Session, Code, What, Act, Outcome, Status, Transport, Cursor, Of string
-	TokenID                                                                                                string `json:"token_id"`
-	raw                                                                                                    string
-}
-
-func auditLines(t *testing.T, path string) []auditLine {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	must(t, err)
-	var out []auditLine
-	for l := range strings.Lines(string(b)) {
-		a := auditLine{raw: l}
-		must(t, json.Unmarshal([]byte(l), &a))
-		out = append(out, a)
-	}
-	return out
-}
-
-func TestTheAuditHasOneLineForEachThingThatHappened(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "audit.jsonl")
-	w := withSenders(t, "", func(s *server.Settings) { s.Audit = path })
-	s := w.connect("patient-1", "")
-	clinic := w.as(clinicSecret)
-	clinic.fire("msg_a", `{"type":"patient.added","to":{"user":"patient-1"},"data":"payload-canary"}`)
-	f := s.want("event")
-	s.ack(f.Cursor)
-	s.send(map[string]string{"type": "seen", "id": "clinic.msg_a"})
-	s.send(map[string]any{"type": "send", "ref": "r", "to": map[string]string{"user": "doctor-7"}, "event": map[string]any{"type": "t"}})
-	s.want("error")
-	clinic.do(clinic.sign("msg_b", `{"type":"patient.added","to":{"user":"doctor-7"}}`, time.Now()))
-	bad := clinic.sign("msg_c", `{}`, time.Now())
-	bad.Header.Set("webhook-signature", "v1,AAAA")
-	w.do(bad)
-	w.callAs(token(t, "patient-1", time.Hour, ""), "GET", "/v1/events/clinic.msg_a", "")
-	w.done("DELETE", "/v1/events/clinic.msg_a", "")
-	s.want("recalled")
-	must(t, s.ws.Close())
-	w.sessions(0)
-	w.stop()
-	lines := auditLines(t, path)
-	count := func(what string, n int, is func(a auditLine) bool) {
-		t.Helper()
-		got := 0
-		for _, a := range lines {
-			if is(a) {
-				got++
+func senderRateOfEvents(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	for _, form := range []string{"batch", "cloud batch"} {
+		w := withSenders(t, `,"rate":{"perSecond":1,"burst":5}`)
+		lab := w.as(labSecret)
+		var items []string
+		for i := range 1000 {
+			if form == "batch" {
+				items = append(items, fmt.Sprintf(`{"id":"i%d","type":"t","to":{"user":"u"}}`, i))
+			} else {
+				items = append(items, fmt.Sprintf(`{"specversion":"1.0","id":"i%d","source":"/s","type":"t","touser":"u"}`, i))
 			}
 		}
-		if got != n {
-			t.Errorf("%d lines say that %s, not %d", got, what, n)
+		media, body := "application/json", `{"events":[`+strings.Join(items, ",")+`]}`
+		if form == "cloud batch" {
+			media, body = "application/cloudevents-batch+json", "["+strings.Join(items, ",")+"]"
 		}
-	}
-	count("a session began", 1, func(a auditLine) bool {
-		return a.Msg == "connected" && a.User == "patient-1" && a.Session == s.id && a.TokenID == "jti-patient-1" && a.Transport == "websocket"
-	})
-	count("an event was accepted", 1, func(a auditLine) bool {
-		return a.Msg == "accepted" && a.Sender == "clinic" && a.ID == "clinic.msg_a" && a.Type == "patient.added" && a.To == "patient-1" && a.Status == "sent"
-	})
-	count("it was delivered", 1, func(a auditLine) bool {
-		return a.Msg == "delivered" && a.ID == "clinic.msg_a" && a.Type == "patient.added" && a.User == "patient-1" && a.Session == s.id && a.TokenID == "jti-patient-1"
-	})
-	count("it was acked", 1, func(a auditLine) bool {
-		return a.Msg == "acked" && a.User == "patient-1" && a.Session == s.id && a.Cursor == f.Cursor
-	})
-	count("it was seen", 1, func(a auditLine) bool { return a.Msg == "seen" && a.ID == "clinic.msg_a" && a.Session == s.id })
-	count("a sender was refused", 1, func(a auditLine) bool {
-		return a.Msg == "refused" && a.Sender == "clinic" && a.Code == "forbidden_target" && a.ID == "clinic.msg_b"
-	})
-	count("a signature was refused", 1, func(a auditLine) bool { return a.Msg == "refused" && a.Code == "signature_mismatch" })
-	count("a user's send was refused", 1, func(a auditLine) bool {
-		return a.Msg == "refused" && a.Code == "forbidden_target" && a.User == "patient-1" && a.Session == s.id
-	})
-	count("one without the area was refused", 1, func(a auditLine) bool {
-		return a.Msg == "refused" && a.Code == "forbidden" && a.User == "patient-1" && a.TokenID == "jti-patient-1"
-	})
-	count("an operator recalled it", 1, func(a auditLine) bool {
-		return a.Msg == "operated" && a.Act == "recall" && a.User == "operator" && a.TokenID == "jti-operator" && a.ID == "clinic.msg_a" && a.Outcome == "done"
-	})
-	count("the session ended", 1, func(a auditLine) bool { return a.Msg == "ended" && a.Session == s.id })
-	for _, a := range lines {
-		if a.Log != "audit" || strings.Contains(a.raw, "payload-canary") {
-			t.Errorf("%s", a.raw)
+		if a := lab.do(lab.signFor("/webhooks/events/batch", media, "b0", body, time.Now())); a.HTTP != 202 {
+			t.Fatalf("%s: %d %s", form, a.HTTP, a.Raw)
+		}
+		for i := range 4 {
+			a := lab.do(lab.signFor("/webhooks/events/batch", media, fmt.Sprintf("b%d", i+1), body, time.Now()))
+			if wait := json.Number(a.Header.Get("Retry-After")); a.HTTP != 429 || len(wait) < 3 {
+				t.Errorf("%s, once more: %d, %s", form, a.HTTP, wait)
+			}
+		}
+		if a := lab.do(lab.sign("one", `{"type":"t","to":{"user":"u"}}`, time.Now())); a.HTTP != 429 {
+			t.Errorf("%s, then one event: %d", form, a.HTTP)
+		}
+		if a := w.do(w.sign("other", `{"type":"t","to":{"user":"u"}}`, time.Now())); a.HTTP != 202 {
+			t.Errorf("another sender: %s", a.Raw)
 		}
 	}
 }
 
 // One sender floods, with more connections than it may have requests under way;
 // another one's events are stored and delivered all the same, each in its turn.
-func TestAFloodingSenderDoesNotKeepOthersOut(t *testing.T) {
+func senderFlood(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := withSenders(t, "")
@@ -248,7 +176,7 @@ func TestAFloodingSenderDoesNotKeepOthersOut(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "the flood", func() bool { return w.metric(`hookbridge_webhooks_total{result="accepted",sender="lab"}`) > 1000 })
+	expect.Eventually(t, "the flood", func() bool { return w.metric(`hookbridge_webhooks_total{result="accepted",sender="lab"}`) > 1000 })
 	s := w.connect("patient-1", "")
 	for n := range 50 {
 		clinic.fire(w.nextID(), fmt.Sprintf(`{"type":"patient.added","to":{"user":"patient-1"},"data":{"n":%d}}`, n))
@@ -259,50 +187,4 @@ func TestAFloodingSenderDoesNotKeepOthersOut(t *testing.T) {
 	close(stop)
 	flood.Wait()
 	flooder.CloseIdleConnections()
-}
-
-// A session that reads nothing, over a socket or a stream, holds up nobody: it
-// is let go when its queue is full, and what it missed waits for it.
-func TestASlowSessionHoldsUpNobodyElse(t *testing.T) {
-	heavy(t)
-	w := start(t)
-	slow := w.connect("slow", "")
-	stream := w.stream(token(t, "slow", time.Hour, ""), "", "")
-	stream.want("connected")
-	quick := w.connect("quick", "").pump()
-	blob := strings.Repeat("x", 60_000)
-	for n := range 200 {
-		a := w.fire(w.nextID(), fmt.Sprintf(`{"type":"t","to":{"users":["slow","quick"]},"data":{"n":%d,"blob":%q}}`, n, blob))
-		if *a.Recipients != 2 {
-			t.Fatalf("%s", a.Raw)
-		}
-		if f := quick.want("event"); f.n() != n {
-			t.Fatalf("%s", f.Raw)
-		}
-	}
-	// Who reads again within the grace is told 4498; who does not is cut off.
-	eventually(t, "both to be let go", func() bool { return w.metric("hookbridge_queue_overflows_total") == 2 })
-	for {
-		if _, err := slow.read(); err != nil {
-			if ce := (*websocket.CloseError)(nil); errors.As(err, &ce) && ce.Code != 4498 && ce.Code != 1006 {
-				t.Errorf("socket: %v", err)
-			}
-			break
-		}
-	}
-	for {
-		e, err := stream.read()
-		if err == nil && e.event == "close" && !strings.Contains(e.Raw, "4498") {
-			t.Errorf("stream: %s", e.Raw)
-		}
-		if err != nil || e.event == "close" {
-			break
-		}
-	}
-	again := w.connect("slow", slow.hello.Cursor).pump()
-	for n := range 200 {
-		if f := again.want("event"); f.n() != n {
-			t.Fatalf("after %d: %s", n, f.Raw)
-		}
-	}
 }

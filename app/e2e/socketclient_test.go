@@ -5,41 +5,55 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/fasthttp/websocket"
+
+	"hookbridge/app/expect"
 )
 
 // session is a WebSocket client that is not ours.
 type session struct {
-	t      testing.TB
-	ws     *websocket.Conn
-	id     string
-	hello  frame
-	pumped chan pumped
+	t       testing.TB
+	ws      *websocket.Conn
+	id      string
+	hello   frame
+	arrived chan arrival // nil while the session reads only when the test asks for a frame
 }
 
-type pumped struct {
+type arrival struct {
 	f   frame
 	err error
 }
 
-// pump reads all the time from now on, as a browser does: pings are answered
-// also while the test looks elsewhere.
+// pump reads all the time from now on, as a browser does, so that pings are answered
+// however long the test is busy elsewhere. What arrives waits for the test in a queue.
 func (s *session) pump() *session {
-	s.pumped = make(chan pumped, 10_000)
+	arrived, over, ended := make(chan arrival, 10_000), make(chan struct{}), make(chan struct{})
 	go func() {
-		defer close(s.pumped)
+		defer close(ended)
+		defer close(arrived)
 		for {
 			f, err := s.readSocket()
-			s.pumped <- pumped{f, err}
+			select {
+			case arrived <- arrival{f, err}:
+			case <-over:
+				return
+			}
 			if err != nil {
 				return
 			}
 		}
 	}()
+	s.t.Cleanup(func() {
+		close(over)
+		s.ws.Close()
+		<-ended
+	})
+	s.arrived = arrived
 	return s
 }
 
@@ -62,7 +76,7 @@ type frame struct {
 	InMs      int             `json:"inMs"`
 	Ref       string          `json:"ref"`
 	ID        string          `json:"id"`
-	Status    string          `json:"status"`
+	Status    any             `json:"status"` // a word in a result, a number in a response
 	Sessions  int             `json:"sessions"`
 	Duplicate bool            `json:"duplicate"`
 	Data      json.RawMessage `json:"data"`
@@ -93,7 +107,7 @@ func (f frame) n() int {
 
 // dial opens a socket; protocols and headers as given.
 func (w *world) dial(header http.Header, query string, protocols ...string) (*session, *http.Response, error) {
-	d := websocket.Dialer{Subprotocols: protocols, HandshakeTimeout: patience}
+	d := websocket.Dialer{Subprotocols: protocols, HandshakeTimeout: expect.Patience}
 	ws, res, err := d.Dial("ws"+strings.TrimPrefix(w.base, "http")+"/ws"+query, header)
 	if err != nil {
 		return nil, res, err
@@ -102,18 +116,28 @@ func (w *world) dial(header http.Header, query string, protocols ...string) (*se
 	return &session{t: w.t, ws: ws}, res, nil
 }
 
-// connect opens a session of user, resuming after a cursor.
+// connect opens a session of user, resuming after a cursor. It reads all the time.
 func (w *world) connect(user, after string) *session {
 	w.t.Helper()
 	return w.connectAs(token(w.t, user, time.Hour, ""), after)
 }
 
+// connectAs is connect with a token.
 func (w *world) connectAs(token, after string) *session {
 	w.t.Helper()
+	return w.handshake(token, after).pump()
+}
+
+// connectSlow is connect for a session that reads only while the test asks for a frame.
+func (w *world) connectSlow(user, after string) *session {
+	w.t.Helper()
+	return w.handshake(token(w.t, user, time.Hour, ""), after)
+}
+
+func (w *world) handshake(token, after string) *session {
+	w.t.Helper()
 	s, _, err := w.dial(nil, "", "bridge.v1.json")
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	expect.NoError(w.t, err)
 	s.send(map[string]string{"type": "connect", "token": token, "after": after})
 	s.hello = s.next()
 	if s.hello.Type != "connected" {
@@ -127,42 +151,40 @@ func (w *world) connectAs(token, after string) *session {
 func (w *world) plain(token string) *session {
 	w.t.Helper()
 	s, _, err := w.dial(nil, "")
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	expect.NoError(w.t, err)
 	s.send(map[string]string{"token": token})
 	return s.pump()
 }
 
 func (s *session) send(v any) {
 	s.t.Helper()
-	if err := s.ws.WriteJSON(v); err != nil {
-		s.t.Fatal(err)
-	}
+	expect.NoError(s.t, s.ws.WriteJSON(v))
 }
 
 func (s *session) sendRaw(text string) {
 	s.t.Helper()
-	if err := s.ws.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
-		s.t.Fatal(err)
-	}
+	expect.NoError(s.t, s.ws.WriteMessage(websocket.TextMessage, []byte(text)))
 }
 
 func (s *session) read() (frame, error) {
-	if s.pumped != nil {
-		p, ok := <-s.pumped
+	if s.arrived == nil {
+		if err := s.ws.SetReadDeadline(time.Now().Add(expect.Patience)); err != nil {
+			return frame{}, err
+		}
+		return s.readSocket()
+	}
+	select {
+	case a, ok := <-s.arrived:
 		if !ok {
 			return frame{}, io.EOF
 		}
-		return p.f, p.err
+		return a.f, a.err
+	case <-time.After(expect.Patience):
+		return frame{}, os.ErrDeadlineExceeded
 	}
-	return s.readSocket()
 }
 
 func (s *session) readSocket() (frame, error) {
-	if err := s.ws.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		return frame{}, err
-	}
 	kind, b, err := s.ws.ReadMessage()
 	if err != nil {
 		return frame{}, err

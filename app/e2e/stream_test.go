@@ -6,13 +6,30 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 )
+
+func TestStream(t *testing.T) {
+	t.Parallel()
+	t.Run("has the frames, order and cursor of a socket", streamLikeSocket)
+	t.Run("tells gaps, recalls and why it ends", streamTellsItsEnd)
+	t.Run("carries data of several lines whole", streamOfLines)
+	t.Run("over HTTP 1.0 is not chunked", streamOverHTTP10)
+	t.Run("is not opened by HEAD", streamHead)
+	t.Run("that is bad is refused, as a poll is", streamRefused)
+}
+
+func TestAck(t *testing.T) {
+	t.Parallel()
+	t.Run("over HTTP counts for the user", ackOverHTTP)
+}
 
 // sse is a reader of server-sent events that is not ours.
 type sse struct {
@@ -30,16 +47,16 @@ type sseEvent struct {
 
 func (w *world) stream(tok, query, last string) *sse {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), expect.Patience)
 	w.t.Cleanup(cancel)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.base+"/v1/stream"+query, nil)
-	must(w.t, err)
+	expect.NoError(w.t, err)
 	req.Header.Set("Authorization", "Bearer "+tok)
 	if last != "" {
 		req.Header.Set("Last-Event-ID", last)
 	}
 	res, err := http.DefaultTransport.RoundTrip(req)
-	must(w.t, err)
+	expect.NoError(w.t, err)
 	w.t.Cleanup(func() { res.Body.Close() })
 	if res.StatusCode != 200 || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream") || res.Header.Get("Cache-Control") != "no-store, no-transform" {
 		b, _ := io.ReadAll(io.LimitReader(res.Body, 1000)) // only to say what came instead
@@ -91,7 +108,7 @@ func (s *sse) closed() int {
 		}
 		if e.event == "close" {
 			var c struct{ Code int }
-			must(s.t, json.Unmarshal([]byte(e.Raw), &c))
+			expect.NoError(s.t, json.Unmarshal([]byte(e.Raw), &c))
 			if _, err := s.in.ReadByte(); err != io.EOF {
 				s.t.Fatalf("after close: %v", err)
 			}
@@ -100,7 +117,7 @@ func (s *sse) closed() int {
 	}
 }
 
-func TestAStreamHasTheSameFramesOrderAndCursorAsASocket(t *testing.T) {
+func streamLikeSocket(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	tok := token(t, "patient-1", time.Hour, "")
@@ -144,7 +161,7 @@ func TestAStreamHasTheSameFramesOrderAndCursorAsASocket(t *testing.T) {
 	}
 }
 
-func TestAStreamTellsGapsAndRecallsAndWhyItEnds(t *testing.T) {
+func streamTellsItsEnd(t *testing.T) {
 	t.Parallel()
 	w := start(t, func(s *server.Settings) { s.MailboxLimit = 10 })
 	tok := token(t, "patient-1", time.Hour, "")
@@ -184,7 +201,9 @@ func TestAStreamTellsGapsAndRecallsAndWhyItEnds(t *testing.T) {
 	}
 	s = w.stream(tok, "", "")
 	s.want("connected")
-	go w.stop()
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); w.stop() }()
+	defer func() { <-stopped }() // its files are removed next
 	if r := s.want("reconnect"); r.AfterMs == nil {
 		t.Errorf("%s", r.Raw)
 	}
@@ -193,7 +212,7 @@ func TestAStreamTellsGapsAndRecallsAndWhyItEnds(t *testing.T) {
 	}
 }
 
-func TestDataOfSeveralLinesArrivesWholeOverAStream(t *testing.T) {
+func streamOfLines(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	s := w.stream(token(t, "patient-1", time.Hour, ""), "", "")
@@ -204,63 +223,82 @@ func TestDataOfSeveralLinesArrivesWholeOverAStream(t *testing.T) {
 	}
 }
 
-type pollReply struct {
-	Cursor string
-	Frames []frame
-}
-
-func (w *world) poll(tok, query string) pollReply {
-	w.t.Helper()
-	a := w.callAs(tok, "GET", "/v1/poll"+query, "")
-	var p pollReply
-	if a.HTTP != 200 || json.Unmarshal([]byte(a.Raw), &p) != nil || p.Cursor == "" || !strings.Contains(a.Raw, `"frames":[`) {
-		w.t.Fatalf("poll %s: %d %s", query, a.HTTP, a.Raw)
-	}
-	return p
-}
-
-func TestAPollAnswersWithWhatThereIsOrAsSoonAsThereIsSomething(t *testing.T) {
-	heavy(t)
+func streamOverHTTP10(t *testing.T) {
 	t.Parallel()
-	w := start(t, func(s *server.Settings) { s.MailboxLimit = 300 })
+	w := start(t)
 	tok := token(t, "patient-1", time.Hour, "")
-	p := w.poll(tok, "?waitMs=0")
-	if len(p.Frames) != 0 {
-		t.Errorf("%+v", p)
-	}
-	for i := range 5 {
-		w.fireTo("patient-1", i)
-	}
-	got := 0
-	for after := p.Cursor; got < 5; {
-		p = w.poll(tok, "?waitMs=20000&after="+after)
-		for _, f := range p.Frames {
-			if f.Type != "event" || f.n() != got {
-				t.Fatalf("%+v", f)
-			}
-			got++
-		}
-		after = p.Cursor
-	}
-	answers := make(chan pollReply)
-	go func() { answers <- w.poll(tok, "?waitMs=20000&after="+p.Cursor) }()
+	conn, err := net.Dial("tcp", w.p.Addr())
+	expect.NoError(t, err)
+	defer conn.Close()
+	expect.NoError(t, conn.SetReadDeadline(time.Now().Add(expect.Patience)))
+	_, err = io.WriteString(conn, "GET /v1/stream HTTP/1.0\r\nHost: x\r\nAuthorization: Bearer "+tok+"\r\n\r\n")
+	expect.NoError(t, err)
 	w.sessions(1)
-	w.fireTo("patient-1", 5)
-	if p = <-answers; len(p.Frames) != 1 || p.Frames[0].n() != 5 {
-		t.Errorf("%+v", p)
+	w.done("DELETE", "/v1/users/patient-1/sessions", "")
+	all, err := io.ReadAll(conn)
+	expect.NoError(t, err)
+	head, body, _ := strings.Cut(string(all), "\r\n\r\n")
+	if strings.Contains(head, "Transfer-Encoding") || strings.Contains(head, "Content-Length") || !strings.Contains(head, "Connection: close") {
+		t.Errorf("%s", head)
 	}
-	for i := range 310 {
-		w.fireTo("patient-1", i)
-	}
-	if p = w.poll(tok, "?waitMs=20000&after="+p.Cursor); p.Frames[0].Type != "gap" || p.Frames[0].Reason != "trimmed" {
-		t.Errorf("%+v", p.Frames[0])
-	}
-	if p = w.poll(tok, "?waitMs=0&after=else.1.1"); p.Frames[0].Type != "gap" {
-		t.Errorf("%+v", p.Frames[0])
+	if !strings.HasPrefix(body, "id: ") && !strings.HasPrefix(body, "event: ") {
+		t.Errorf("%s", body)
 	}
 }
 
-func TestAcksWithoutASocketCountForTheUser(t *testing.T) {
+func streamHead(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	for range 2 { // the connection is good for another request
+		req, err := http.NewRequest(http.MethodHead, w.base+"/v1/stream", nil)
+		expect.NoError(t, err)
+		req.Header = bearer(token(t, "patient-1", time.Hour, ""))
+		res, err := http.DefaultTransport.RoundTrip(req)
+		expect.NoError(t, err)
+		expect.NoError(t, res.Body.Close())
+		if res.StatusCode != 200 || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream") {
+			t.Errorf("%d %v", res.StatusCode, res.Header)
+		}
+		var list struct{ Sessions []struct{ Session string } }
+		if w.get("/v1/users/patient-1/sessions", &list); len(list.Sessions) != 0 {
+			t.Errorf("%+v", list)
+		}
+	}
+}
+
+func streamRefused(t *testing.T) {
+	t.Parallel()
+	w := start(t, func(s *server.Settings) { s.SessionsByUser = 1 })
+	good := token(t, "patient-1", time.Hour, "")
+	for _, path := range []string{"/v1/stream", "/v1/poll", "/v1/acks"} {
+		method := "GET"
+		if path == "/v1/acks" {
+			method = "POST"
+		}
+		for name, tok := range map[string]string{"none": "", "nonsense": "abc", "expired": token(t, "patient-1", -time.Hour, "")} {
+			if a := w.callAs(tok, method, path, ""); a.HTTP != 401 || a.Code != "unauthorized" || a.Header.Get("WWW-Authenticate") != "Bearer" {
+				t.Errorf("%s with a token that is %s: %d %s", path, name, a.HTTP, a.Raw)
+			}
+		}
+		if a := w.callAs("", method, path+"?token="+good, ""); a.HTTP != 400 || a.Code != "token_in_url" {
+			t.Errorf("%s with a token in the query: %d %s", path, a.HTTP, a.Raw)
+		}
+	}
+	for _, wait := range []string{"-1", "30001", "soon", "1.5"} {
+		if a := w.callAs(good, "GET", "/v1/poll?waitMs="+wait, ""); a.HTTP != 400 || !strings.Contains(a.Detail, "30000") {
+			t.Errorf("waitMs=%s: %d %s", wait, a.HTTP, a.Raw)
+		}
+	}
+	// One session too many ends the older one, whatever carries it.
+	s := w.stream(good, "", "")
+	s.want("connected")
+	w.connect("patient-1", "")
+	if code := s.closed(); code != 4409 {
+		t.Errorf("replaced with %d", code)
+	}
+}
+
+func ackOverHTTP(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	tok := token(t, "patient-1", time.Hour, "")
@@ -297,37 +335,5 @@ func TestAcksWithoutASocketCountForTheUser(t *testing.T) {
 		if a := w.callAs(tok, "POST", "/v1/acks", c.body); a.HTTP != c.status || a.Code != c.code {
 			t.Errorf("%s: %d %s", name, a.HTTP, a.Raw)
 		}
-	}
-}
-
-func TestBadStreamsAndPollsAreRefused(t *testing.T) {
-	t.Parallel()
-	w := start(t, func(s *server.Settings) { s.SessionsByUser = 1 })
-	good := token(t, "patient-1", time.Hour, "")
-	for _, path := range []string{"/v1/stream", "/v1/poll", "/v1/acks"} {
-		method := "GET"
-		if path == "/v1/acks" {
-			method = "POST"
-		}
-		for name, tok := range map[string]string{"none": "", "nonsense": "abc", "expired": token(t, "patient-1", -time.Hour, "")} {
-			if a := w.callAs(tok, method, path, ""); a.HTTP != 401 || a.Code != "unauthorized" || a.Header.Get("WWW-Authenticate") != "Bearer" {
-				t.Errorf("%s with a token that is %s: %d %s", path, name, a.HTTP, a.Raw)
-			}
-		}
-		if a := w.callAs("", method, path+"?token="+good, ""); a.HTTP != 400 || a.Code != "token_in_url" {
-			t.Errorf("%s with a token in the query: %d %s", path, a.HTTP, a.Raw)
-		}
-	}
-	for _, wait := range []string{"-1", "30001", "soon", "1.5"} {
-		if a := w.callAs(good, "GET", "/v1/poll?waitMs="+wait, ""); a.HTTP != 400 || !strings.Contains(a.Detail, "30000") {
-			t.Errorf("waitMs=%s: %d %s", wait, a.HTTP, a.Raw)
-		}
-	}
-	// One session too many ends the older one, whatever carries it.
-	s := w.stream(good, "", "")
-	s.want("connected")
-	w.connect("patient-1", "")
-	if code := s.closed(); code != 4409 {
-		t.Errorf("replaced with %d", code)
 	}
 }

@@ -18,18 +18,31 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 )
+
+func TestUnauthenticated(t *testing.T) {
+	t.Run("webhooks are refused by their headers before their bodies", unauthenticatedHeaders)
+	t.Run("bodies wait for the headers however the target is written", unauthenticatedTargets)
+	t.Run("bodies announced too large are refused at once", unauthenticatedTooLarge)
+	t.Run("senders of a whole body read why it was refused", unauthenticatedWholeBody)
+	t.Run("bodies that are only announced take no memory", unauthenticatedMemory)
+	t.Run("slow bodies make room for others", unauthenticatedSlowBodies)
+	t.Run("frames before a token make room for others", unauthenticatedFrames)
+	t.Run("refusals are logged at a bounded rate", unauthenticatedLogRate)
+	t.Run("connections beyond the descriptors leave sessions alone", unauthenticatedDescriptors)
+}
 
 // raw writes bytes as they are on a new connection.
 func (w *world) raw(sent string) net.Conn {
 	w.t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(w.base, "http://"))
-	must(w.t, err)
+	expect.NoError(w.t, err)
 	w.t.Cleanup(func() { _ = conn.Close() }) // the test may have closed it
-	must(w.t, conn.SetDeadline(time.Now().Add(patience)))
+	expect.NoError(w.t, conn.SetDeadline(time.Now().Add(expect.Patience)))
 	_, err = io.WriteString(conn, sent)
-	must(w.t, err)
+	expect.NoError(w.t, err)
 	return conn
 }
 
@@ -37,17 +50,15 @@ func (w *world) raw(sent string) net.Conn {
 func replyOn(t *testing.T, conn net.Conn) (status int, body string, res *http.Response) {
 	t.Helper()
 	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
 	b, err := io.ReadAll(res.Body)
-	must(t, err)
+	expect.NoError(t, err)
 	return res.StatusCode, string(b), res
 }
 
 // What its headers refuse is refused before its body: no byte of it is waited
 // for. The requests that wait would get 408 instead.
-func TestAWebhookIsRefusedByItsHeadersBeforeItsBodyIsHere(t *testing.T) {
+func unauthenticatedHeaders(t *testing.T) {
 	w := start(t)
 	now := time.Now().Unix()
 	for _, family := range []string{"webhook", "svix"} {
@@ -87,7 +98,7 @@ func TestAWebhookIsRefusedByItsHeadersBeforeItsBodyIsHere(t *testing.T) {
 						if status != c.status || !strings.Contains(body, `"code":"`+c.code+`"`) || !res.Close {
 							t.Errorf("%s, %s, %s, %q: %d %v %s", family, name, framing, first, status, res.Close, body)
 						}
-						must(t, conn.Close())
+						expect.NoError(t, conn.Close())
 					}
 				}
 			}
@@ -96,7 +107,7 @@ func TestAWebhookIsRefusedByItsHeadersBeforeItsBodyIsHere(t *testing.T) {
 }
 
 // Nor does it help to write the request's target in another way.
-func TestNoTargetGetsABodyReadBeforeItsHeaders(t *testing.T) {
+func unauthenticatedTargets(t *testing.T) {
 	for prefix, paths := range map[string][]string{
 		"": {"/webhooks/events", "http://x/webhooks/events", "/webhooks/events#a", "/webhooks/events?#a", "/webhooks/events/batch#?a",
 			"http://x/webhooks/events/batch?a=b", "HTTP://x:80/webhooks/events#a"},
@@ -108,59 +119,12 @@ func TestNoTargetGetsABodyReadBeforeItsHeaders(t *testing.T) {
 			if status, body, res := replyOn(t, conn); status != 401 || !strings.Contains(body, `"signature_missing"`) || !res.Close {
 				t.Errorf("%s: %d %s", path, status, body)
 			}
-			must(t, conn.Close())
+			expect.NoError(t, conn.Close())
 		}
 	}
 }
 
-// A batch is as large as it may be, however its request is written.
-func TestALargeBatchMayBeSentInEachForm(t *testing.T) {
-	w := start(t)
-	body := `[{"specversion":"1.0","id":"1","source":"s","type":"t","touser":"u","data":"` + strings.Repeat("a", 60_000) + `"}` + strings.Repeat(" ", 2<<20) + `]`
-	for i, c := range []struct{ target, media string }{
-		{"/webhooks/events", "application/cloudevents-batch+json"}, {"/webhooks/events", "Application/CloudEvents-Batch+JSON; charset=UTF-8"},
-		{"http://x/webhooks/events/batch", "application/cloudevents-batch+json"}, {"/webhooks/events/batch#a", "application/cloudevents-batch+json"},
-	} {
-		req := w.signFor("/webhooks/events", c.media, w.nextID(), body, time.Now())
-		head := "POST " + c.target + " HTTP/1.1\r\nHost: x\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n"
-		for name, values := range req.Header {
-			head += name + ": " + values[0] + "\r\n"
-		}
-		conn := w.raw(head + "\r\n")
-		go func() { _, _ = io.WriteString(conn, body) }() // one that is refused may not be read to its end
-		if status, answer, _ := replyOn(t, conn); status != 202 {
-			t.Errorf("%d: %+v: %d %.200s", i, c, status, answer)
-		}
-		must(t, conn.Close())
-	}
-}
-
-// What sockets send before their token has a limit, too; whoever is pushed out is
-// told to come back later.
-func TestFramesOfStrangersMakeRoomForOthers(t *testing.T) {
-	const size = 4 << 20
-	w := start(t, func(s *server.Settings) { s.MaxBytes, s.MaxBatchBytes = size, size })
-	frame := append([]byte{opText, 0xff}, binary.BigEndian.AppendUint64(nil, size*3/4)...)
-	frame = append(append(frame, 0, 0, 0, 0), bytes.Repeat([]byte(" "), size*3/4-1)...) // all but its last byte
-	const n = 9                                                                         // 36 MiB, of which one address may have 32
-	codes := make(chan uint16, n)
-	for range n {
-		s := w.rawDial(t)
-		_, err := s.conn.Write(frame)
-		must(t, err)
-		go func() {
-			var b [4]byte // the head of a close frame, and its code
-			_, _ = io.ReadFull(s.in, b[:])
-			codes <- binary.BigEndian.Uint16(b[2:])
-		}()
-	}
-	if code := <-codes; code != 1013 { // the others wait until their time is up
-		t.Errorf("the first to be closed: %d", code)
-	}
-	w.connect("patient-1", "")
-}
-
-func TestABodyAnnouncedTooLargeIsRefusedAtOnce(t *testing.T) {
+func unauthenticatedTooLarge(t *testing.T) {
 	w := start(t)
 	for path, limit := range map[string]int{"/webhooks/events": 64 << 10, "/webhooks/events/batch": 8 << 20} {
 		for _, more := range []int{1, 1 << 30} {
@@ -168,7 +132,7 @@ func TestABodyAnnouncedTooLargeIsRefusedAtOnce(t *testing.T) {
 			if status, body, res := replyOn(t, conn); status != 413 || !strings.Contains(body, `"too_large"`) || !strings.Contains(body, strconv.Itoa(limit)) || !res.Close {
 				t.Errorf("%s: %d %s", path, status, body)
 			}
-			must(t, conn.Close())
+			expect.NoError(t, conn.Close())
 		}
 	}
 	conn := w.raw("POST /v1/acks HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 3000000\r\n\r\n")
@@ -178,7 +142,7 @@ func TestABodyAnnouncedTooLargeIsRefusedAtOnce(t *testing.T) {
 }
 
 // A client that writes all before it reads must not lose the answer to a reset.
-func TestWhoeverWritesItsWholeBodyReadsWhyItWasRefused(t *testing.T) {
+func unauthenticatedWholeBody(t *testing.T) {
 	w := start(t)
 	large := strings.Repeat("a", 9<<20)
 	for name, c := range map[string]struct {
@@ -202,7 +166,7 @@ func TestWhoeverWritesItsWholeBodyReadsWhyItWasRefused(t *testing.T) {
 		if status, answer, _ := replyOn(t, conn); status != c.want {
 			t.Errorf("%s: %d %s", name, status, answer)
 		}
-		must(t, conn.Close())
+		expect.NoError(t, conn.Close())
 	}
 	// In chunks, of which nobody knows how many will come.
 	conn := w.raw("POST /webhooks/events/batch HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -217,39 +181,8 @@ func TestWhoeverWritesItsWholeBodyReadsWhyItWasRefused(t *testing.T) {
 	}
 }
 
-func TestExpectAndChunksWorkAndTheConnectionIsKept(t *testing.T) {
-	w := start(t)
-	conn := w.raw("")
-	reader := bufio.NewReader(conn)
-	for i := range 4 {
-		body := `{"type":"t","to":{"user":"u"},"data":"` + strings.Repeat("x", i*20_000) + `"}`
-		req := w.sign(w.nextID(), body, time.Now())
-		switch i % 3 {
-		case 1:
-			req.ContentLength, req.TransferEncoding = -1, []string{"chunked"}
-		case 2:
-			req.Header.Set("Expect", "100-continue")
-		}
-		must(t, req.Write(conn))
-		res, err := http.ReadResponse(reader, req)
-		must(t, err)
-		if i%3 == 2 {
-			if res.StatusCode != 100 {
-				t.Fatalf("%d: %d", i, res.StatusCode)
-			}
-			res, err = http.ReadResponse(reader, req)
-			must(t, err)
-		}
-		answer, err := io.ReadAll(res.Body)
-		must(t, err)
-		if res.StatusCode != 202 || res.Close {
-			t.Fatalf("%d: %d %v %s", i, res.StatusCode, res.Close, answer)
-		}
-	}
-}
-
 // 300 senders announce a large body and send one byte of it.
-func TestAnnouncedBodiesTakeNoMemory(t *testing.T) {
+func unauthenticatedMemory(t *testing.T) {
 	w := start(t)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -261,7 +194,7 @@ func TestAnnouncedBodiesTakeNoMemory(t *testing.T) {
 		}
 		w.raw(head + "x")
 	}
-	eventually(t, "all are taken in", func() bool { return w.metric("hookbridge_connections") > senders })
+	expect.Eventually(t, "all are taken in", func() bool { return w.metric("hookbridge_connections") > senders })
 	s := w.connect("patient-1", "")
 	w.fireTo("patient-1", 1)
 	s.want("event")
@@ -271,127 +204,8 @@ func TestAnnouncedBodiesTakeNoMemory(t *testing.T) {
 	}
 }
 
-// Refusals of strangers must not fill the logs; metrics count all of them.
-func TestRefusalsOfStrangersAreWrittenAtABoundedRate(t *testing.T) {
-	heavy(t)
-	path := filepath.Join(t.TempDir(), "audit.jsonl")
-	w := start(t, func(s *server.Settings) { s.Audit = path })
-	const requests = 1000
-	began := time.Now()
-	for range requests {
-		res, err := w.client.Post(w.base+"/webhooks/events", "application/json", strings.NewReader("{}"))
-		must(t, err)
-		_, err = io.Copy(io.Discard, res.Body)
-		must(t, err)
-		must(t, res.Body.Close())
-	}
-	seconds := int(time.Since(began).Seconds()) + 2
-	if n := w.metric(`hookbridge_refused_requests_total{code="signature_missing"}`); n != requests {
-		t.Errorf("%v are counted", n)
-	}
-	w.stop()
-	audit, err := os.ReadFile(path)
-	must(t, err)
-	for name, text := range map[string]string{"log": w.logs.String(), "audit log": string(audit)} {
-		written, omitted := 0, 0
-		for line := range strings.Lines(text) {
-			if _, rest, ok := strings.Cut(line, `"omitted":`); ok {
-				var n int
-				_, err := fmt.Sscan(strings.TrimRight(rest, "}\n"), &n)
-				must(t, err)
-				omitted += n
-			} else if strings.Contains(line, `"signature_missing"`) {
-				written++
-			}
-		}
-		if written > 10*seconds || written+omitted != requests {
-			t.Errorf("the %s has %d lines and tells of %d more", name, written, omitted)
-		}
-	}
-}
-
-func TestAcksAndBadTokensCountTowardsTheAddressesRate(t *testing.T) {
-	heavy(t)
-	good := token(t, "patient-1", time.Hour, "")
-	cursor := fmt.Sprintf(`{"cursor":%q}`, "x")
-	for name, call := range map[string]func(w *world) answer{
-		"acks":                   func(w *world) answer { return w.callAs(good, "POST", "/v1/acks", cursor) },
-		"acks with a bad token":  func(w *world) answer { return w.callAs("bad", "POST", "/v1/acks", cursor) },
-		"operators' calls":       func(w *world) answer { return w.callAs("bad", "GET", "/v1/users/u/presence", "") },
-		"tickets":                func(w *world) answer { return w.callAs(good, "POST", "/v1/tickets", "") },
-		"polls with a bad token": func(w *world) answer { return w.callAs("bad", "GET", "/v1/poll", "") },
-	} {
-		w := start(t, func(s *server.Settings) { s.ConnectRate = 0.01 }) // one at once
-		n := 0
-		for ; n < 100; n++ {
-			if a := call(w); a.HTTP == 429 {
-				if a.Code != "rate_limited" || a.Header.Get("Retry-After") == "" {
-					t.Errorf("%s: %s", name, a.Raw)
-				}
-				break
-			}
-		}
-		if n > 5 {
-			t.Errorf("%d %s passed", n, name)
-		}
-		if a := w.fire(w.nextID(), `{"type":"t","to":{"user":"u"}}`); a.HTTP != 202 {
-			t.Errorf("a webhook of that address: %s", a.Raw)
-		}
-	}
-	// The calls of an operator are free.
-	w := start(t, func(s *server.Settings) { s.ConnectRate = 0.01 })
-	for range 50 {
-		if a := w.call("GET", "/v1/users/u/presence", ""); a.HTTP != 200 {
-			t.Fatalf("%d %s", a.HTTP, a.Raw)
-		}
-	}
-}
-
-// The program with few descriptors, and more silent connections than those: it
-// says what does not fit, goes on accepting, and serves its sessions and probes.
-func TestAProgramWithoutDescriptorsGoesOnAndKeepsItsSessions(t *testing.T) {
-	const files = 400
-	p := serveIn(t, t.TempDir(), exec.Command("sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$0" serve`, files), os.Args[0]))
-	if !strings.Contains(p.errs.String(), "BRIDGE_MAX_SESSIONS=20000 is taken as ") {
-		t.Errorf("it does not say what does not fit: %s", p.errs)
-	}
-	s := p.connect("patient-1", "").pump()
-	var silent []net.Conn
-	for range 3 * files {
-		conn, err := net.Dial("tcp", strings.TrimPrefix(p.base, "http://"))
-		must(t, err)
-		silent = append(silent, conn)
-	}
-	fresh := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
-	for _, path := range []string{"/livez", "/readyz"} {
-		res, err := fresh.Get(p.base + path)
-		must(t, err)
-		if res.StatusCode != 200 {
-			t.Errorf("%s: %d", path, res.StatusCode)
-		}
-		must(t, res.Body.Close())
-	}
-	p.fireTo("patient-1", 1)
-	if f := s.want("event"); f.n() != 1 {
-		t.Errorf("%s", f.Raw)
-	}
-	if n := p.metric("hookbridge_connections"); n > files-200+1 {
-		t.Errorf("%v connections are open", n)
-	}
-	for _, conn := range silent {
-		must(t, conn.Close())
-	}
-	p.fireTo("patient-1", 2)
-	s.want("event")
-	select {
-	case err := <-p.exited:
-		t.Fatalf("it ended: %v\n%s", err, p.errs)
-	default:
-	}
-}
-
 // A slow body holds no place for long, and little memory, however it is framed.
-func TestSlowBodiesOfStrangersMakeRoomForOthers(t *testing.T) {
+func unauthenticatedSlowBodies(t *testing.T) {
 	w := start(t, func(s *server.Settings) { s.MaxUnauthenticated = 50 })
 	kept := w.connect("patient-1", "")
 	dropped := new(atomic.Int64)
@@ -406,8 +220,115 @@ func TestSlowBodiesOfStrangersMakeRoomForOthers(t *testing.T) {
 	}
 	w.fireTo("patient-1", 1)
 	kept.want("event")
-	eventually(t, "the oldest are gone", func() bool { return dropped.Load() >= 200 })
+	expect.Eventually(t, "the oldest are gone", func() bool { return dropped.Load() >= 200 })
 	if n := w.metric(`hookbridge_dropped_connections_total{reason="unauthenticated"}`); n < 200 {
 		t.Errorf("%v are counted", n)
+	}
+}
+
+// What sockets send before their token has a limit, too; whoever is pushed out is
+// told to come back later.
+func unauthenticatedFrames(t *testing.T) {
+	const size = 4 << 20
+	w := start(t, func(s *server.Settings) { s.MaxBytes, s.MaxBatchBytes = size, size })
+	frame := append([]byte{opText, 0xff}, binary.BigEndian.AppendUint64(nil, size*3/4)...)
+	frame = append(append(frame, 0, 0, 0, 0), bytes.Repeat([]byte(" "), size*3/4-1)...) // all but its last byte
+	const n = 9                                                                         // 36 MiB, of which one address may have 32
+	codes := make(chan uint16, n)
+	for range n {
+		s := w.rawDial(t)
+		_, err := s.conn.Write(frame)
+		expect.NoError(t, err)
+		go func() {
+			var b [4]byte // the head of a close frame, and its code
+			_, _ = io.ReadFull(s.in, b[:])
+			codes <- binary.BigEndian.Uint16(b[2:])
+		}()
+	}
+	if code := <-codes; code != 1013 { // the others wait until their time is up
+		t.Errorf("the first to be closed: %d", code)
+	}
+	w.connect("patient-1", "")
+}
+
+// Refusals of strangers must not fill the logs; metrics count all of them.
+func unauthenticatedLogRate(t *testing.T) {
+	heavy(t)
+	path := filepath.Join(t.TempDir(), "audit.jsonl")
+	w := start(t, func(s *server.Settings) { s.Audit = path })
+	const requests = 1000
+	began := time.Now()
+	for range requests {
+		res, err := w.client.Post(w.base+"/webhooks/events", "application/json", strings.NewReader("{}"))
+		expect.NoError(t, err)
+		_, err = io.Copy(io.Discard, res.Body)
+		expect.NoError(t, err)
+		expect.NoError(t, res.Body.Close())
+	}
+	seconds := int(time.Since(began).Seconds()) + 2
+	if n := w.metric(`hookbridge_refused_requests_total{code="signature_missing"}`); n != requests {
+		t.Errorf("%v are counted", n)
+	}
+	w.stop()
+	audit, err := os.ReadFile(path)
+	expect.NoError(t, err)
+	for name, text := range map[string]string{"log": w.logs.String(), "audit log": string(audit)} {
+		written, omitted := 0, 0
+		for line := range strings.Lines(text) {
+			if _, rest, ok := strings.Cut(line, `"omitted":`); ok {
+				var n int
+				_, err := fmt.Sscan(strings.TrimRight(rest, "}\n"), &n)
+				expect.NoError(t, err)
+				omitted += n
+			} else if strings.Contains(line, `"signature_missing"`) {
+				written++
+			}
+		}
+		if written > 10*seconds || written+omitted != requests {
+			t.Errorf("the %s has %d lines and tells of %d more", name, written, omitted)
+		}
+	}
+}
+
+// The program with few descriptors, and more silent connections than those: it
+// says what does not fit, goes on accepting, and serves its sessions and probes.
+func unauthenticatedDescriptors(t *testing.T) {
+	const files = 400
+	p := serveIn(t, t.TempDir(), exec.Command("sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$0" serve`, files), os.Args[0]))
+	if !strings.Contains(p.errs.String(), "BRIDGE_MAX_SESSIONS=20000 is taken as ") {
+		t.Errorf("it does not say what does not fit: %s", p.errs)
+	}
+	s := p.connect("patient-1", "")
+	var silent []net.Conn
+	for range 3 * files {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(p.base, "http://"))
+		expect.NoError(t, err)
+		silent = append(silent, conn)
+	}
+	fresh := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: expect.Patience}
+	for _, path := range []string{"/livez", "/readyz"} {
+		res, err := fresh.Get(p.base + path)
+		expect.NoError(t, err)
+		if res.StatusCode != 200 {
+			t.Errorf("%s: %d", path, res.StatusCode)
+		}
+		expect.NoError(t, res.Body.Close())
+	}
+	p.fireTo("patient-1", 1)
+	if f := s.want("event"); f.n() != 1 {
+		t.Errorf("%s", f.Raw)
+	}
+	if n := p.metric("hookbridge_connections"); n > files-200+1 {
+		t.Errorf("%v connections are open", n)
+	}
+	for _, conn := range silent {
+		expect.NoError(t, conn.Close())
+	}
+	p.fireTo("patient-1", 2)
+	s.want("event")
+	select {
+	case err := <-p.exited:
+		t.Fatalf("it ended: %v\n%s", err, p.errs)
+	default:
 	}
 }

@@ -5,7 +5,23 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"hookbridge/app/expect"
+	"hookbridge/app/server"
 )
+
+func TestWait(t *testing.T) {
+	t.Parallel()
+	t.Run("is for received or for acked", waitLevels)
+	t.Run("is for all of a batch", waitForBatch)
+	t.Run("on a duplicate tells the state as of now", waitOnDuplicate)
+	t.Run("tells the least advanced of those online", waitLeastAdvanced)
+	t.Run("lasts to its timeout when the session ends", waitOutlivesSession)
+	t.Run("is answered at once by a drain", waitEndsWithDrain)
+	t.Run("never misses the pong that answers it", waitMeetsPong)
+	t.Run("holds no place of its sender", waitHoldsNoPlace)
+	t.Run("that is bad is refused with the limit named", waitRefused)
+}
 
 // acking is a session whose app acks each message at once.
 func (w *world) acking(user string) *session {
@@ -13,7 +29,7 @@ func (w *world) acking(user string) *session {
 	s := w.connect(user, "")
 	go func() {
 		for {
-			f, err := s.readSocket()
+			f, err := s.read()
 			if err != nil {
 				return
 			}
@@ -31,10 +47,10 @@ func (w *world) ask(id, body, level, timeout string) answer {
 	return w.do(waiting(w.sign(id, body, time.Now()), level, timeout))
 }
 
-func TestACallerMayWaitForReceivedAndForAcked(t *testing.T) {
+func waitLevels(t *testing.T) {
 	t.Parallel()
 	w := start(t)
-	w.connect("listens", "").pump()
+	w.connect("listens", "")
 	w.acking("acks")
 	for _, c := range []struct {
 		to, level, timeout string
@@ -68,7 +84,18 @@ func TestACallerMayWaitForReceivedAndForAcked(t *testing.T) {
 	}
 }
 
-func TestADuplicateTellsTheStateAsOfNowAndMayWaitToo(t *testing.T) {
+func waitForBatch(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	w.connect("patient-1", "")
+	const batch = `{"events":[{"id":"w_1","type":"t","to":{"user":"patient-1"}},{"id":"w_2","type":"t","to":{"user":"patient-1"}},{"id":"w_3","type":"t","to":{"user":"away"}}]}`
+	req := waiting(w.signFor("/webhooks/events/batch", "application/json", "w", batch, time.Now()), "received", "20s")
+	if a := w.do(req); a.HTTP != 202 || strings.Count(a.Raw, `"status":"received"`) != 2 || strings.Count(a.Raw, `"status":"queued"`) != 1 {
+		t.Errorf("%d %s", a.HTTP, a.Raw)
+	}
+}
+
+func waitOnDuplicate(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	const body = `{"type":"t","to":{"user":"patient-1"},"data":1}`
@@ -76,7 +103,7 @@ func TestADuplicateTellsTheStateAsOfNowAndMayWaitToo(t *testing.T) {
 	if a := w.fire("msg_d", body); a.Status != "queued" || !a.Duplicate || a.Expires != first.Expires || a.Sessions != 0 {
 		t.Errorf("away: %s", a.Raw)
 	}
-	s := w.connect("patient-1", "").pump()
+	s := w.connect("patient-1", "")
 	f := s.want("event")
 	if a := w.ask("msg_d", body, "received", "20s"); a.Status != "received" || !a.Duplicate || a.Sessions != 1 {
 		t.Errorf("replayed: %s", a.Raw)
@@ -88,18 +115,18 @@ func TestADuplicateTellsTheStateAsOfNowAndMayWaitToo(t *testing.T) {
 	if a := <-answers; a.Status != "acked" || !a.Duplicate {
 		t.Errorf("acked: %s", a.Raw)
 	}
-	must(t, s.ws.Close())
+	expect.NoError(t, s.ws.Close())
 	w.sessions(0)
 	if a := w.ask("msg_d", body, "acked", "30s"); a.Status != "acked" || a.Sessions != 0 {
 		t.Errorf("gone again: %s", a.Raw)
 	}
 }
 
-func TestTheLeastAdvancedOfThoseOnlineSetsTheStatus(t *testing.T) {
+func waitLeastAdvanced(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	w.acking("acks")
-	slow := w.connect("slow", "")
+	slow := w.connectSlow("slow", "")
 	slow.ws.SetPingHandler(func(string) error { return nil }) // a socket that never answers
 	slow.pump()
 	a := w.ask(w.nextID(), `{"type":"t","to":{"users":["acks","slow","away"]},"data":1}`, "acked", "100ms")
@@ -108,7 +135,7 @@ func TestTheLeastAdvancedOfThoseOnlineSetsTheStatus(t *testing.T) {
 	}
 }
 
-func TestASessionThatEndsWhileItIsWaitedForLeavesTheCallerToItsTimeout(t *testing.T) {
+func waitOutlivesSession(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	s := w.connect("patient-1", "")
@@ -116,16 +143,16 @@ func TestASessionThatEndsWhileItIsWaitedForLeavesTheCallerToItsTimeout(t *testin
 	id := w.nextID()
 	go func() { answers <- w.ask(id, `{"type":"t","to":{"user":"patient-1"},"data":1}`, "acked", "300ms") }()
 	s.want("event")
-	must(t, s.ws.Close())
+	expect.NoError(t, s.ws.Close())
 	if a := <-answers; a.HTTP != 202 || a.Status == "acked" || a.Status == "queued" {
 		t.Errorf("%d %s", a.HTTP, a.Raw)
 	}
 }
 
-func TestADrainAnswersThoseWhoWaitAtOnce(t *testing.T) {
+func waitEndsWithDrain(t *testing.T) {
 	t.Parallel()
 	w := start(t)
-	s := w.connect("patient-1", "").pump()
+	s := w.connect("patient-1", "")
 	answers := make(chan answer)
 	id := w.nextID()
 	go func() { answers <- w.ask(id, `{"type":"t","to":{"user":"patient-1"},"data":1}`, "acked", "30s") }()
@@ -138,11 +165,11 @@ func TestADrainAnswersThoseWhoWaitAtOnce(t *testing.T) {
 
 // The pong of a message and the wait of its caller race: whoever is first, the
 // caller is told.
-func TestAWaitNeverMissesThePongThatAnswersForIt(t *testing.T) {
+func waitMeetsPong(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := start(t)
-	w.connect("patient-1", "").pump()
+	w.connect("patient-1", "")
 	for i := range 300 {
 		id := w.nextID()
 		body := fmt.Sprintf(`{"type":"t","to":{"user":"patient-1"},"data":{"n":%d}}`, i)
@@ -156,7 +183,45 @@ func TestAWaitNeverMissesThePongThatAnswersForIt(t *testing.T) {
 	}
 }
 
-func TestBadWaitsAreRefusedWithTheLimitNamed(t *testing.T) {
+func waitHoldsNoPlace(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	w := start(t, func(s *server.Settings) { s.MaxUnauthenticated = 5000 })
+	s := w.connect("patient-1", "")
+	const waiters = 300 // more than a sender may have under way
+	answered := make(chan error, waiters)
+	for i := range waiters {
+		req := waiting(w.sign(fmt.Sprintf("w%d", i), `{"type":"t","to":{"user":"patient-1"},"ttl":60}`, time.Now()), "acked", "30s")
+		go func() {
+			res, err := w.client.Do(req)
+			if err == nil {
+				err = res.Body.Close()
+			}
+			answered <- err
+		}()
+	}
+	last := ""
+	for range waiters {
+		last = s.want("event").Cursor
+	}
+	// All are stored and wait. The sender's plain events come through.
+	for i := range 20 {
+		w.fireTo("patient-2", i)
+	}
+	select {
+	case err := <-answered:
+		t.Fatalf("one did not wait: %v", err)
+	default:
+	}
+	s.ack(last)
+	for range waiters {
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func waitRefused(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	for query, detail := range map[string]string{

@@ -8,16 +8,27 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 	"hookbridge/auth"
 	"hookbridge/auth/authtest"
 )
 
-func TestASignedWebhookReachesTheOnePersonItIsFor(t *testing.T) {
+func TestWebhook(t *testing.T) {
+	t.Parallel()
+	t.Run("reaches the one user it is for", webhookReachesItsUser)
+	t.Run("is answered with who got it", webhookReply)
+	t.Run("leaves out the sessions named in except", webhookExcept)
+	t.Run("is taken as proxies and libraries send it", webhookFromLibraries)
+	t.Run("may use svix names, public keys and rotated secrets", webhookSignatures)
+	t.Run("that is bad is told its status and what to mend", webhookRefused)
+	t.Run("keeps no view of the request's buffer", webhookKeepsNoView)
+}
+
+func webhookReachesItsUser(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	s, other := w.connect("patient-42", ""), w.connect("patient-43", "")
@@ -39,7 +50,7 @@ func TestASignedWebhookReachesTheOnePersonItIsFor(t *testing.T) {
 	other.settle() // a pong and nothing before it
 }
 
-func TestTheReplySaysWhoGotIt(t *testing.T) {
+func webhookReply(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	if a := w.fireTo("patient-1", 1); a.Status != "queued" || a.Sessions != 0 {
@@ -66,60 +77,7 @@ func TestTheReplySaysWhoGotIt(t *testing.T) {
 	}
 }
 
-func TestARepeatedIdIsAnsweredWithTheStateAsOfNow(t *testing.T) {
-	t.Parallel()
-	w := start(t)
-	const body = `{"type":"t","to":{"user":"patient-1"},"data":1}`
-	first := w.fire("msg_1", body)
-	again := w.fire("msg_1", body)
-	if !again.Duplicate || again.Status != "queued" || again.Expires != first.Expires {
-		t.Errorf("still waiting: %s", again.Raw)
-	}
-	s := w.connect("patient-1", "")
-	f := s.want("event")
-	if again = w.fire("msg_1", body); !again.Duplicate || again.Status != "sent" || again.Sessions != 1 {
-		t.Errorf("handed over: %s", again.Raw)
-	}
-	s.ack(f.Cursor)
-	s.settle()
-	if again = w.fire("msg_1", body); again.Status != "acked" {
-		t.Errorf("acked: %s", again.Raw)
-	}
-	for _, other := range []string{`{"type":"t","to":{"user":"patient-1"},"data":2}`, `{"type":"t","to":{"user":"patient-2"},"data":1}`} {
-		if a := w.do(w.sign("msg_1", other, time.Now())); a.HTTP != http.StatusConflict || a.Code != "id_conflict" {
-			t.Errorf("other bytes: %d %s", a.HTTP, a.Raw)
-		}
-	}
-	s.settle() // nothing was delivered twice
-}
-
-func Test64ConcurrentRetriesOfOneIdDeliverOnce(t *testing.T) {
-	t.Parallel()
-	w := start(t)
-	s := w.connect("patient-1", "")
-	const body = `{"type":"t","to":{"user":"patient-1"},"data":{"n":1}}`
-	var mu sync.Mutex
-	firsts := 0
-	var wg sync.WaitGroup
-	for range 64 {
-		wg.Go(func() {
-			a := w.fire("msg_once", body)
-			mu.Lock()
-			defer mu.Unlock()
-			if !a.Duplicate {
-				firsts++
-			}
-		})
-	}
-	wg.Wait()
-	if firsts != 1 {
-		t.Errorf("%d answers claim to be the first", firsts)
-	}
-	s.want("event")
-	s.settle()
-}
-
-func TestSessionsNamedInExceptAreLeftOut(t *testing.T) {
+func webhookExcept(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	a, b := w.connect("patient-1", ""), w.connect("patient-1", "")
@@ -140,7 +98,7 @@ func TestSessionsNamedInExceptAreLeftOut(t *testing.T) {
 	a.want("event")
 }
 
-func TestAWebhookComesAsProxiesAndLibrariesSendIt(t *testing.T) {
+func webhookFromLibraries(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	const zeros = "v1,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
@@ -185,6 +143,39 @@ func TestAWebhookComesAsProxiesAndLibrariesSendIt(t *testing.T) {
 	}
 }
 
+func webhookSignatures(t *testing.T) {
+	t.Parallel()
+	private, public := authtest.NewWebhookKeyPair()
+	second := authtest.NewWebhookSecret()
+	w := start(t, func(s *server.Settings) {
+		s.WebhookSecrets = append(s.WebhookSecrets, server.Secret(public), server.Secret(second))
+	})
+	const body = `{"type":"t","to":{"user":"u"}}`
+	send := func(name, prefix string, h auth.Header) {
+		req, err := http.NewRequest(http.MethodPost, w.base+"/webhooks/events", strings.NewReader(body))
+		expect.NoError(t, err)
+		req.Header.Set("Content-Type", "application/json; charset=utf-8")
+		req.Header.Set(prefix+"id", h.ID)
+		req.Header.Set(prefix+"timestamp", h.Timestamp)
+		req.Header.Set(prefix+"signature", h.Signature)
+		if a := w.do(req); a.HTTP != http.StatusAccepted {
+			t.Errorf("%s: %d %s", name, a.HTTP, a.Raw)
+		}
+	}
+	for name, secret := range map[string]string{"the first": testWebhookSecret, "the second": second, "a private key": private} {
+		for _, prefix := range []string{"webhook-", "svix-"} {
+			h, err := auth.SignWebhook(secret, w.nextID(), time.Now(), []byte(body))
+			expect.NoError(t, err)
+			send(name, prefix, h)
+			h.Signature = "v1,AAAA v1a,AAAA " + h.Signature // a sender that rotates signs with several keys
+			send(name+" among others", prefix, h)
+		}
+	}
+	if len(public) < ed25519.PublicKeySize {
+		t.Error("no public key")
+	}
+}
+
 func rename(h http.Header, from, to string) {
 	for _, name := range []string{"Id", "Timestamp", "Signature"} {
 		h.Set(to+name, h.Get(from+name))
@@ -192,7 +183,7 @@ func rename(h http.Header, from, to string) {
 	}
 }
 
-func TestEachBadWebhookGetsItsStatusAndWhatToMend(t *testing.T) {
+func webhookRefused(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	const canary = "canary-4711"
@@ -256,95 +247,23 @@ func TestEachBadWebhookGetsItsStatusAndWhatToMend(t *testing.T) {
 	}
 }
 
-func TestOtherPathsAndMethodsAnswerWithProblemsToo(t *testing.T) {
-	t.Parallel()
-	w := start(t)
-	for path, want := range map[string]string{
-		"GET /nowhere": "404 not_found", "GET /webhooks/events": "405 method_not_allowed", "DELETE /v1/tickets": "405 method_not_allowed",
-		"POST /v1/tickets": "401 unauthorized", "GET /ws": "426 upgrade_required", "GET /demo.js": "404 not_found", "GET /": "404 not_found",
-	} {
-		method, p, _ := strings.Cut(path, " ")
-		req, err := http.NewRequest(method, w.base+p, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		a := w.do(req)
-		if got := fmt.Sprint(a.HTTP, " ", a.Code); got != want || a.Header.Get("Content-Type") != "application/problem+json" {
-			t.Errorf("%s: %s %s", path, got, a.Raw)
-		}
-	}
-	for _, p := range []string{"/livez", "/readyz", "/metrics", "/bridge-client.js", "/bridge.js"} {
-		req, err := http.NewRequest(http.MethodGet, w.base+p, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		// Pages of any origin may import the client.
-		if a := w.do(req); a.HTTP != 200 || strings.HasSuffix(p, ".js") && a.Header.Get("Access-Control-Allow-Origin") != "*" {
-			t.Errorf("%s: %d %v %s", p, a.HTTP, a.Header, a.Raw)
-		}
-	}
-}
-
-func TestSvixNamesPublicKeysAndRotatedSecretsAreAccepted(t *testing.T) {
-	t.Parallel()
-	private, public := authtest.NewWebhookKeyPair()
-	second := authtest.NewWebhookSecret()
-	w := start(t, func(s *server.Settings) {
-		s.WebhookSecrets = append(s.WebhookSecrets, server.Secret(public), server.Secret(second))
-	})
-	const body = `{"type":"t","to":{"user":"u"}}`
-	send := func(name, prefix string, h auth.Header) {
-		req, err := http.NewRequest(http.MethodPost, w.base+"/webhooks/events", strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Content-Type", "application/json; charset=utf-8")
-		req.Header.Set(prefix+"id", h.ID)
-		req.Header.Set(prefix+"timestamp", h.Timestamp)
-		req.Header.Set(prefix+"signature", h.Signature)
-		if a := w.do(req); a.HTTP != http.StatusAccepted {
-			t.Errorf("%s: %d %s", name, a.HTTP, a.Raw)
-		}
-	}
-	for name, secret := range map[string]string{"the first": testWebhookSecret, "the second": second, "a private key": private} {
-		for _, prefix := range []string{"webhook-", "svix-"} {
-			h, err := auth.SignWebhook(secret, w.nextID(), time.Now(), []byte(body))
-			if err != nil {
-				t.Fatal(err)
-			}
-			send(name, prefix, h)
-			h.Signature = "v1,AAAA v1a,AAAA " + h.Signature // a sender that rotates signs with several keys
-			send(name+" among others", prefix, h)
-		}
-	}
-	if len(public) < ed25519.PublicKeySize {
-		t.Error("no public key")
-	}
-}
-
 // Requests of one kept-alive connection share buffers: whatever a handler kept
 // of an earlier one would change under the later ones.
-func TestNothingThatARequestCarriesIsKeptAsAView(t *testing.T) {
+func webhookKeepsNoView(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	w := start(t)
 	conn, err := net.Dial("tcp", w.p.Addr())
-	if err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
 	defer conn.Close()
 	reader := bufio.NewReader(conn)
 	const n = 60
 	for i := range n {
 		user := fmt.Sprintf("%c-user-%02d", 'a'+i%26, i)
 		req := w.sign(fmt.Sprintf("%c-id-%02d", 'A'+i%26, i), fmt.Sprintf(`{"type":"type.%02d","to":{"users":[%q]},"data":"%02d-%s"}`, i, user, i, strings.Repeat("x", i)), time.Now())
-		if err := req.Write(conn); err != nil {
-			t.Fatal(err)
-		}
+		expect.NoError(t, req.Write(conn))
 		res, err := http.ReadResponse(reader, req)
-		if err != nil {
-			t.Fatal(err)
-		}
+		expect.NoError(t, err)
 		if res.StatusCode != http.StatusAccepted {
 			t.Fatalf("request %d: %d", i, res.StatusCode)
 		}

@@ -16,6 +16,7 @@ import (
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/server"
 	"hookbridge/auth"
 )
@@ -36,7 +37,7 @@ type world struct {
 	p        *server.Program
 	settings server.Settings
 	base     string
-	logs     *syncBuffer
+	logs     *expect.Output
 	sent     *atomic.Int64
 	signer   *standardwebhooks.Webhook
 	client   *http.Client
@@ -67,15 +68,11 @@ func start(t testing.TB, change ...func(*server.Settings)) *world {
 
 func startWith(t testing.TB, s server.Settings) *world {
 	t.Helper()
-	w := &world{t: t, settings: s, sent: new(atomic.Int64), logs: &syncBuffer{}, client: &http.Client{Transport: &contractual{t, &http.Transport{MaxIdleConnsPerHost: 100}}, Timeout: 2 * patience}}
+	w := &world{t: t, settings: s, sent: new(atomic.Int64), logs: &expect.Output{}, client: &http.Client{Transport: &contractual{t, &http.Transport{MaxIdleConnsPerHost: 100}}, Timeout: expect.Patience}}
 	log := slog.New(slog.NewJSONHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	p, err := server.NewProgram(context.Background(), s, nil, log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
+	expect.NoError(t, p.Start())
 	w.p, w.base = p, "http://"+p.Addr()
 	if w.signer, err = standardwebhooks.NewWebhook(testWebhookSecret); err != nil {
 		t.Fatal(err)
@@ -120,13 +117,9 @@ func (w *world) sign(id, body string, at time.Time) *http.Request {
 func (w *world) signFor(path, media, id, body string, at time.Time) *http.Request {
 	w.t.Helper()
 	signature, err := w.signer.Sign(id, at, []byte(body))
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	expect.NoError(w.t, err)
 	req, err := http.NewRequest(http.MethodPost, w.base+path, strings.NewReader(body))
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	expect.NoError(w.t, err)
 	req.Header.Set("Content-Type", media)
 	req.Header.Set("webhook-id", id)
 	req.Header.Set("webhook-timestamp", fmt.Sprint(at.Unix()))
@@ -137,14 +130,10 @@ func (w *world) signFor(path, media, id, body string, at time.Time) *http.Reques
 func (w *world) do(req *http.Request) answer {
 	w.t.Helper()
 	res, err := w.client.Do(req)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	expect.NoError(w.t, err)
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	expect.NoError(w.t, err)
 	a := answer{HTTP: res.StatusCode, Header: res.Header, Raw: string(b)}
 	if len(b) > 0 && (res.StatusCode == http.StatusAccepted || res.Header.Get("Content-Type") == "application/problem+json") {
 		if err := json.Unmarshal(b, &a); err != nil {
@@ -179,41 +168,18 @@ func token(t testing.TB, user string, life time.Duration, rights string) string 
 		c.Rights = json.RawMessage(rights)
 	}
 	s, err := auth.SignToken(testJWTSecret, c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, err)
 	return s
-}
-
-// patience is how long a test waits for what must come.
-const patience = time.Minute
-
-// eventually polls a condition until it holds.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("never came: %s", what)
-		}
-		<-tick.C
-	}
 }
 
 // scrape reads /metrics.
 func (w *world) scrape() string {
 	w.t.Helper()
 	res, err := w.client.Get(w.base + "/metrics")
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	expect.NoError(w.t, err)
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	expect.NoError(w.t, err)
 	return string(b)
 }
 
@@ -234,14 +200,12 @@ func (w *world) metric(line string) float64 {
 
 func (w *world) sessions(n int) {
 	w.t.Helper()
-	eventually(w.t, fmt.Sprintf("%d sessions", n), func() bool { return w.metric("hookbridge_sessions") == float64(n) })
+	expect.Eventually(w.t, fmt.Sprintf("%d sessions", n), func() bool { return w.metric("hookbridge_sessions") == float64(n) })
 }
 
 func compact(t testing.TB, b []byte) string {
 	t.Helper()
 	var out bytes.Buffer
-	if err := json.Compact(&out, b); err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, json.Compact(&out, b))
 	return out.String()
 }

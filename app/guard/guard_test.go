@@ -11,7 +11,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-func TestAPanicIsCountedAndLoggedWithoutItsValue(t *testing.T) {
+func TestGuard(t *testing.T) {
+	t.Run("counts a panic and logs it without its value", guardCatches)
+	t.Run("that is nil catches too", guardIsNil)
+	t.Run("starts a loop again until it ends by itself", guardLoops)
+}
+
+func guardCatches(t *testing.T) {
 	const canary = "canary-in-a-panic"
 	var logs bytes.Buffer
 	registry := prometheus.NewRegistry()
@@ -24,7 +30,7 @@ func TestAPanicIsCountedAndLoggedWithoutItsValue(t *testing.T) {
 	if err != nil || len(families) != 1 || families[0].GetName() != "hookbridge_panics_total" || families[0].GetMetric()[0].GetCounter().GetValue() != 1 {
 		t.Errorf("counted %v, %v", families, err)
 	}
-	if text := logs.String(); strings.Contains(text, canary) || !strings.Contains(text, "TestAPanicIsCountedAndLoggedWithoutItsValue") {
+	if text := logs.String(); strings.Contains(text, canary) || !strings.Contains(text, "guardCatches") {
 		t.Errorf("%s", text)
 	}
 	if v := g.Gauge(func() float64 { panic(canary) })(); !math.IsNaN(v) {
@@ -35,7 +41,7 @@ func TestAPanicIsCountedAndLoggedWithoutItsValue(t *testing.T) {
 	}
 }
 
-func TestALoopStartsAgainUntilItEndsByItself(t *testing.T) {
+func guardLoops(t *testing.T) {
 	g := New(slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	g.SetPause(time.Millisecond)
 	turns := 0
@@ -53,7 +59,7 @@ func TestALoopStartsAgainUntilItEndsByItself(t *testing.T) {
 	g.Loop("loop", done, func() { panic("for good") }) // returns
 }
 
-func TestTheNilGuardCatchesToo(t *testing.T) {
+func guardIsNil(t *testing.T) {
 	var g *Guard
 	if !g.Run("anything", func() { panic("x") }) {
 		t.Error("not caught")

@@ -9,15 +9,9 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/wire"
 )
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 // store is an Archive in memory.
 type store struct {
@@ -136,7 +130,7 @@ func filled(t testing.TB, n int) *store {
 			e.Seen = &bridge.SeenEntry{ID: "x", User: user, Session: "s", At: since.UnixNano()}
 		}
 		b, err := wire.EncodeStrict(e)
-		must(t, err)
+		expect.NoError(t, err)
 		s.entries = append(s.entries, string(b))
 	}
 	return s

@@ -11,15 +11,29 @@ import (
 	"testing"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/wire"
 )
+
+func TestTransfer(t *testing.T) {
+	t.Run("leaves a store the same", transferIsWhole)
+	t.Run("carries long entries and large sections whole", transferOfLong)
+	t.Run("has the format that is described", transferFormat)
+	t.Run("ends in order on Ctrl-C", transferInterrupted)
+}
+
+func TestExport(t *testing.T) {
+	t.Run("is not made of half a store", exportRefused)
+	t.Run("ends with the error of the store", exportEnds)
+	t.Run("says so when writing fails", exportWriteFails)
+}
 
 // exported is a store's export.
 func exported(t testing.TB, s *store) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	_, err := Export(t.Context(), s, &b, ignore)
-	must(t, err)
+	expect.NoError(t, err)
 	return b.Bytes()
 }
 
@@ -30,7 +44,7 @@ func inSections(t testing.TB, s *store, most int) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := &writer{out: bufio.NewWriter(&b), progress: ignore, most: most}
-	must(t, w.export(t.Context(), s))
+	expect.NoError(t, w.export(t.Context(), s))
 	return b.Bytes()
 }
 
@@ -43,11 +57,11 @@ func load(t testing.TB, s *store, b []byte) (Moved, error) {
 func read(t testing.TB, path string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(path)
-	must(t, err)
+	expect.NoError(t, err)
 	return b
 }
 
-func TestAStoreIsTheSameBehindAFile(t *testing.T) {
+func transferIsWhole(t *testing.T) {
 	for _, n := range []int{0, 1, 499, 500, 501, 1700} {
 		from, to := filled(t, n), &store{}
 		var file bytes.Buffer
@@ -67,32 +81,7 @@ func TestAStoreIsTheSameBehindAFile(t *testing.T) {
 	}
 }
 
-func TestTheFormatIsTheOneThatIsDescribed(t *testing.T) {
-	lines := strings.Split(string(exported(t, filled(t, 501))), "\n")
-	if len(lines) != 1+500+1+1+1+1 || lines[len(lines)-1] != "" {
-		t.Fatalf("%d lines", len(lines))
-	}
-	for i, want := range map[int]string{
-		0: `{"hookbridge":"export","version":2,"export":"`, 1: `{"event":{"id":`, 2: `{"mailbox":{"user":`,
-		501: `{"place":"500","sum":"`, 503: `{"end":true,"entries":501,"sum":"`,
-	} {
-		if !strings.HasPrefix(lines[i], want) {
-			t.Errorf("line %d is %s", i+1, lines[i])
-		}
-	}
-}
-
-// What version 1 has written once is read for good.
-func TestAnOldExportIsRead(t *testing.T) {
-	to := &store{}
-	m, err := load(t, to, read(t, "testdata/version1.jsonl"))
-	if err != nil || m.Entries != 30 {
-		t.Fatalf("%+v %v", m, err)
-	}
-	same(t, filled(t, 30), to)
-}
-
-func TestLongEntriesAndLargeSectionsComeWhole(t *testing.T) {
+func transferOfLong(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
@@ -107,99 +96,33 @@ func TestLongEntriesAndLargeSectionsComeWhole(t *testing.T) {
 		{Message: &bridge.MessageEntry{User: "u", Seq: 2, Event: []byte("{}")}},
 	} {
 		b, err := wire.EncodeStrict(e)
-		must(t, err)
+		expect.NoError(t, err)
 		from.entries = append(from.entries, string(b))
 	}
 	_, err := load(t, to, exported(t, from))
-	must(t, err)
+	expect.NoError(t, err)
 	same(t, from, to)
 	if to.loads != 3 {
 		t.Errorf("%d loads: a section ends with a megabyte", to.loads)
 	}
 }
 
-func TestAFileCutAnywhereIsLoadedAsFarAsItIsWholeAndImportStartsOver(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes seconds")
+func transferFormat(t *testing.T) {
+	lines := strings.Split(string(exported(t, filled(t, 501))), "\n")
+	if len(lines) != 1+500+1+1+1+1 || lines[len(lines)-1] != "" {
+		t.Fatalf("%d lines", len(lines))
 	}
-	from := filled(t, 10)
-	whole := inSections(t, from, 3)
-	for n := range whole {
-		to := &store{}
-		if _, err := load(t, to, whole[:n]); !errors.Is(err, ErrIncomplete) || to.epoch != "" {
-			t.Fatalf("cut at %d: %v", n, err)
-		}
-		closed := 0
-		for _, l := range bytes.SplitAfter(whole[:n], []byte("\n")) {
-			if bytes.HasPrefix(l, []byte(`{"place"`)) && bytes.HasSuffix(l, []byte("\n")) {
-				closed++
-			}
-		}
-		if len(to.entries) != 3*closed || to.begun != (closed > 0) {
-			t.Fatalf("cut at %d: %d are loaded, of %d sections", n, len(to.entries), closed)
-		}
-		if _, err := load(t, to, whole); err != nil {
-			t.Fatalf("cut at %d: %v", n, err)
-		}
-		same(t, from, to)
-	}
-}
-
-func TestAnExportEndsWithTheErrorOfTheStore(t *testing.T) {
-	from := filled(t, 60)
-	for n := range from.entries {
-		from.stop = at(n)
-		var half bytes.Buffer
-		if _, err := Export(t.Context(), from, &half, ignore); !errors.Is(err, errStop) {
-			t.Fatalf("%d: %v", n, err)
-		}
-		if _, err := load(t, &store{}, half.Bytes()); !errors.Is(err, ErrIncomplete) {
-			t.Fatalf("%d: the half: %v", n, err)
+	for i, want := range map[int]string{
+		0: `{"hookbridge":"export","version":2,"export":"`, 1: `{"event":{"id":`, 2: `{"mailbox":{"user":`,
+		501: `{"place":"500","sum":"`, 503: `{"end":true,"entries":501,"sum":"`,
+	} {
+		if !strings.HasPrefix(lines[i], want) {
+			t.Errorf("line %d is %s", i+1, lines[i])
 		}
 	}
 }
 
-func TestAnImportThatBrokeOffAtAnyLoadStartsOver(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes seconds")
-	}
-	from := filled(t, 3300)
-	whole := exported(t, from)
-	for n := range 7 {
-		for name, to := range map[string]*store{"before": {stop: at(n)}, "after": {lost: at(n)}} {
-			if _, err := load(t, to, whole); !errors.Is(err, errStop) || to.epoch != "" || !to.begun {
-				t.Fatalf("%s load %d: %v", name, n, err)
-			}
-			to.stop, to.lost = nil, nil
-			if _, err := load(t, to, whole); err != nil || to.begins != 2 {
-				t.Fatalf("%s load %d: %v, begun %d times", name, n, err, to.begins)
-			}
-			same(t, from, to)
-		}
-	}
-}
-
-func TestAnotherExportTakesThePlaceOfHalfOfOne(t *testing.T) {
-	from, other := filled(t, 1100), filled(t, 700)
-	other.epoch = "epoch2"
-	half := exported(t, from)
-	half = half[:len(half)-1]
-	to := &store{}
-	if _, err := load(t, to, half); !errors.Is(err, ErrIncomplete) {
-		t.Fatal(err)
-	}
-	// What is no good takes nothing out.
-	bad := bytes.Replace(exported(t, other), []byte("patient-3"), []byte("patient-8"), 1)
-	if _, err := load(t, to, bad); !errors.Is(err, ErrDamaged) || to.begins != 1 || len(to.entries) != 1000 {
-		t.Fatalf("%v, %d entries", err, len(to.entries))
-	}
-	if _, err := load(t, to, exported(t, other)); err != nil || to.begins != 2 {
-		t.Fatalf("%v, begun %d times", err, to.begins)
-	}
-	same(t, other, to)
-}
-
-func TestCtrlCEndsATransferInOrder(t *testing.T) {
+func transferInterrupted(t *testing.T) {
 	from := filled(t, 900)
 	ctx, cancel := context.WithCancel(t.Context())
 	from.stop = func(n int) error {
@@ -226,8 +149,41 @@ func TestCtrlCEndsATransferInOrder(t *testing.T) {
 	if _, err := Import(ctx, to, in, func(Moved) { cancel() }); !errors.Is(err, context.Canceled) || len(to.entries) == 0 || !to.begun {
 		t.Fatalf("%v, %d entries", err, len(to.entries))
 	}
-	must(t, in.Close())
+	expect.NoError(t, in.Close())
 	if err := <-wrote; err != nil && !errors.Is(err, io.ErrClosedPipe) {
 		t.Fatal(err)
+	}
+}
+
+func exportRefused(t *testing.T) {
+	var out bytes.Buffer
+	if _, err := Export(t.Context(), &store{}, &out, ignore); !errors.Is(err, ErrNothing) {
+		t.Error(err)
+	}
+	if _, err := Export(t.Context(), &store{begun: true}, &out, ignore); !errors.Is(err, bridge.ErrUnfinished) {
+		t.Error(err)
+	}
+	if out.Len() != 0 {
+		t.Errorf("written: %s", out.String())
+	}
+}
+
+func exportEnds(t *testing.T) {
+	from := filled(t, 60)
+	for n := range from.entries {
+		from.stop = at(n)
+		var half bytes.Buffer
+		if _, err := Export(t.Context(), from, &half, ignore); !errors.Is(err, errStop) {
+			t.Fatalf("%d: %v", n, err)
+		}
+		if _, err := load(t, &store{}, half.Bytes()); !errors.Is(err, ErrIncomplete) {
+			t.Fatalf("%d: the half: %v", n, err)
+		}
+	}
+}
+
+func exportWriteFails(t *testing.T) {
+	if _, err := Export(t.Context(), filled(t, 9000), &full{room: 300_000}, ignore); !errors.Is(err, errFull) {
+		t.Error(err)
 	}
 }

@@ -90,10 +90,10 @@ func (s *CallbackSettings) callbackFaults() (all Faults) {
 }
 
 // callbacks makes what sends to the backends, and what the domain knows of them from
-// its Backends; nil where no backend is set.
+// its Backends. Where no backend is set it only gives up what is left from when there was one.
 func (s *Settings) callbacks(log *slog.Logger, registry prometheus.Registerer, g *guard.Guard) (*callback.Sender, error) {
 	backends, err := s.backends()
-	if err != nil || len(backends) == 0 {
+	if err != nil {
 		return nil, err
 	}
 	return callback.New(callback.Options{

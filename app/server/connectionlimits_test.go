@@ -5,7 +5,12 @@ import (
 	"testing"
 )
 
-func TestLimitsOfConnectionsFitTheLimitOfOpenFiles(t *testing.T) {
+func TestConnectionLimits(t *testing.T) {
+	t.Run("fit the limit of open files", connectionLimitsFit)
+	t.Run("have as many files as the hard limit allows", connectionLimitsRaised)
+}
+
+func connectionLimitsFit(t *testing.T) {
 	for name, c := range map[string]struct {
 		files                 int // 0: no limit
 		connections, sessions int
@@ -38,7 +43,7 @@ func TestLimitsOfConnectionsFitTheLimitOfOpenFiles(t *testing.T) {
 	}
 }
 
-func TestTheSoftLimitOfOpenFilesIsTheHardOne(t *testing.T) {
+func connectionLimitsRaised(t *testing.T) {
 	files, limited := openFiles()
 	again, _ := openFiles()
 	if limited && (files < 1 || again != files) {

@@ -19,7 +19,6 @@ func (p *Program) startMetrics() error {
 	if err != nil {
 		return fmt.Errorf("cannot listen on BRIDGE_METRICS_LISTEN=%s: %w", p.settings.MetricsListen, err)
 	}
-	p.metricsAddr = ln.Addr().String()
 	m := handlers.NewMetrics(p.registry)
 	served := make(chan error, 1)
 	go func() {
@@ -31,9 +30,6 @@ func (p *Program) startMetrics() error {
 		defer cancel()
 		return errors.Join(m.Shutdown(ctx), <-served)
 	})
-	p.log.Info("metrics", "address", p.metricsAddr)
+	p.log.Info("metrics", "address", ln.Addr().String())
 	return nil
 }
-
-// MetricsAddr is where /metrics is served by itself; empty where it is not.
-func (p *Program) MetricsAddr() string { return p.metricsAddr }

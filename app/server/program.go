@@ -42,11 +42,10 @@ type Program struct {
 	lowered  string // settings that do not fit, to be said once it serves
 	ln       net.Listener
 
-	metricsAddr string
-	served      chan error
-	front       front
-	registry    *prometheus.Registry
-	undo        []func() error // in order of birth; Stop runs it backwards
+	served   chan error
+	front    front
+	registry *prometheus.Registry
+	undo     []func() error // in order of birth; Stop runs it backwards
 }
 
 // NewProgram builds the parts of the program. If one fails, those that were built
@@ -93,10 +92,7 @@ func NewProgram(ctx context.Context, s Settings, demo *Demo, log *slog.Logger) (
 	if err != nil {
 		return p, err
 	}
-	var backends bridge.Backends
-	if callbacks != nil {
-		backends = callbacks.Backends()
-	}
+	backends := callbacks.Backends()
 	store, live, tickets, err := s.openStore(ctx, s.Times, backends, log, registry, p.guard)
 	if err != nil {
 		return p, err
@@ -107,12 +103,14 @@ func NewProgram(ctx context.Context, s Settings, demo *Demo, log *slog.Logger) (
 		UserRate: s.UserRate, UserBytes: float64(s.UserBytes),
 		DrainTimeout: s.DrainTimeout, PingEvery: s.PingInterval, ConnectTimeout: s.Times.FirstFrame, Logger: log, Audit: audit, Registerer: registry, Guard: p.guard,
 	}
-	if callbacks != nil {
-		outbox, ok := store.(bridge.Outbox)
-		if !ok {
-			return p, errors.New("callbacks are set, and this store cannot keep them")
-		}
+	outbox, ok := store.(bridge.Outbox)
+	if !ok && len(backends) > 0 {
+		return p, errors.New("callbacks are set, and this store cannot keep them")
+	}
+	if len(backends) > 0 {
 		cfg.Backends, cfg.Outbox, cfg.Requester = backends, outbox, callbacks
+	}
+	if ok {
 		callbacks.Start(outbox)
 		p.undo = append(p.undo, func() error {
 			ctx, cancel := context.WithTimeout(context.Background(), ShutdownTimeout)
@@ -122,7 +120,7 @@ func NewProgram(ctx context.Context, s Settings, demo *Demo, log *slog.Logger) (
 		})
 	}
 	p.bridge = bridge.New(cfg, store, live, handlers.Authenticator(tokens))
-	if callbacks != nil {
+	if len(backends) > 0 {
 		p.runTimers()
 	}
 	p.server = handlers.New(handlers.Options{

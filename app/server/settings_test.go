@@ -10,7 +10,20 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"hookbridge/app/expect"
 )
+
+func TestSettings(t *testing.T) {
+	t.Run("that are numbers have ranges, which are kept", settingsRanges)
+	t.Run("name no port twice", settingsPorts)
+	t.Run("of issuers in a file are checked with it", settingsIssuers)
+}
+
+func TestSecret(t *testing.T) {
+	t.Run("prints as stars", secretPrints)
+	t.Run("may hold several", secretHoldsSeveral)
+}
 
 // eachSetting calls f for every setting of serve.
 func eachSetting(v reflect.Value, f func(v reflect.Value, tag reflect.StructTag)) {
@@ -26,11 +39,9 @@ func eachSetting(v reflect.Value, f func(v reflect.Value, tag reflect.StructTag)
 	}
 }
 
-func TestEveryNumberAmongTheSettingsHasARangeThatIsKept(t *testing.T) {
+func settingsRanges(t *testing.T) {
 	good := goodSettings(t.TempDir())
-	if err := good.Check(); err != nil {
-		t.Fatal(err)
-	}
+	expect.NoError(t, good.Check())
 	n := 0
 	eachSetting(reflect.ValueOf(&good).Elem(), func(v reflect.Value, tag reflect.StructTag) {
 		name := tag.Get("env")
@@ -71,7 +82,7 @@ func TestEveryNumberAmongTheSettingsHasARangeThatIsKept(t *testing.T) {
 	}
 }
 
-func TestTwoListenersOfOnePort(t *testing.T) {
+func settingsPorts(t *testing.T) {
 	for _, c := range []struct {
 		a, b string
 		same bool
@@ -85,19 +96,15 @@ func TestTwoListenersOfOnePort(t *testing.T) {
 	}
 }
 
-func TestAFileOfIssuersBesideThePlainSettings(t *testing.T) {
+func settingsIssuers(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "issuers.json")
 	write := func(text string) {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		expect.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 	}
 	write(`{"issuers":[{"issuer":"partner","audience":"app","secrets":["the-secret-of-the-partner-0000000"],"userClaim":"uid"}]}`)
 	good := func(s Settings) {
 		t.Helper()
-		if err := s.Check(); err != nil {
-			t.Fatal(err)
-		}
+		expect.NoError(t, s.Check())
 	}
 	s := goodSettings(t.TempDir())
 	s.JWTIssuersFile = file
@@ -132,13 +139,13 @@ func TestAFileOfIssuersBesideThePlainSettings(t *testing.T) {
 	}
 }
 
-func TestASecretPrintsAsStars(t *testing.T) {
+func secretPrints(t *testing.T) {
 	if s := Secret("hunter2"); s.String() != "***" || s.LogValue().String() != "***" {
 		t.Error(s.String())
 	}
 }
 
-func TestASecretMayHoldSeveral(t *testing.T) {
+func secretHoldsSeveral(t *testing.T) {
 	if got := fmt.Sprint(Secret("a,b, c").List(), Secret("").List(), Secret(" one ").List()); got != "[a b c] [] [ one ]" {
 		t.Error(got)
 	}

@@ -8,6 +8,11 @@ import (
 	"time"
 )
 
+func TestBackendSend(t *testing.T) {
+	t.Run("over HTTP", backendSendOverHTTP)
+	t.Run("is a plain message without an address", backendSendPlain)
+}
+
 func TestEscalate(t *testing.T) {
 	t.Run("is whole seconds, and null is none", func(t *testing.T) {
 		for text, want := range map[string]time.Duration{`1`: time.Second, `6e1`: time.Minute, `null`: 0} {
@@ -17,7 +22,7 @@ func TestEscalate(t *testing.T) {
 			}
 		}
 	})
-	t.Run("that is none is named by its place, also in a batch and in a send", func(t *testing.T) {
+	t.Run("is refused by its place where it is wrong, also in a batch and in a send", func(t *testing.T) {
 		for _, text := range []string{`0`, `-1`, `1.5`, `"60"`, `true`, `31536001`, `{}`} {
 			event := `{"type":"a","to":{"user":"u"},"escalate":` + text + `}`
 			_, err := DecodeEvent([]byte(event))
@@ -70,8 +75,8 @@ func about(err error, place string) bool {
 	return errors.As(err, &d) && !d.Syntax && strings.HasPrefix(d.Detail, place)
 }
 
-func TestAFrameToABackend(t *testing.T) {
-	t.Run("names it, or takes whichever fits", func(t *testing.T) {
+func TestBackendFrame(t *testing.T) {
+	t.Run("names the backend, or leaves that to the event's type", func(t *testing.T) {
 		for to, want := range map[string]string{`{"backend":true}`: "", `{"backend":"clinic"}`: "clinic", `{"backend":"true","user":null}`: "true"} {
 			e, err := DecodeSend(&Send{To: []byte(to), Event: []byte(`{"type":"visit.confirmed","data":{"a":1.0}}`)})
 			if err != nil || e.To.Backend == nil || *e.To.Backend != want || string(e.Data) != `{"a":1.0}` {
@@ -87,7 +92,7 @@ func TestAFrameToABackend(t *testing.T) {
 			}
 		}
 	})
-	t.Run("carries no member that means nothing there", func(t *testing.T) {
+	t.Run("has no member that means nothing to a backend", func(t *testing.T) {
 		for member, place := range map[string]string{`"ttl":0`: "/ttl", `"topic":"x"`: "/topic", `"escalate":1`: "/escalate"} {
 			event := []byte(`{"type":"a",` + member + `}`)
 			_, send := DecodeSend(&Send{To: []byte(`{"backend":true}`), Event: event})
@@ -97,7 +102,7 @@ func TestAFrameToABackend(t *testing.T) {
 			}
 		}
 	})
-	t.Run("is none in a webhook", func(t *testing.T) {
+	t.Run("is refused in a webhook", func(t *testing.T) {
 		if _, err := DecodeEvent([]byte(`{"type":"a","to":{"backend":true}}`)); !about(err, "/to must have exactly one of user, users, group, all; it has 0") {
 			t.Error(err)
 		}
@@ -134,7 +139,7 @@ func TestAFrameToABackend(t *testing.T) {
 	})
 }
 
-func TestARequest(t *testing.T) {
+func TestRequest(t *testing.T) {
 	t.Run("takes 5 s unless it says otherwise, and 30 s at most", func(t *testing.T) {
 		for member, want := range map[string]time.Duration{``: 5 * time.Second, `,"timeoutMs":null`: 5 * time.Second, `,"timeoutMs":1`: time.Millisecond, `,"timeoutMs":3e4`: 30 * time.Second} {
 			f, err := Parse([]byte(`{"type":"request","ref":"q","event":{"type":"a"}` + member + `}`))
@@ -154,7 +159,7 @@ func TestARequest(t *testing.T) {
 			}
 		}
 	})
-	t.Run("may name a backend, and nobody else", func(t *testing.T) {
+	t.Run("may name a backend, and no user", func(t *testing.T) {
 		e, err := DecodeRequest(&Request{To: []byte(`{"backend":"clinic"}`), Event: []byte(`{"type":"a"}`)})
 		if err != nil || *e.To.Backend != "clinic" {
 			t.Errorf("%+v %v", e, err)
@@ -170,7 +175,7 @@ func TestARequest(t *testing.T) {
 	})
 }
 
-func TestASendOverHTTP(t *testing.T) {
+func backendSendOverHTTP(t *testing.T) {
 	ref, e, err := ParseSend([]byte(`{"ref":"c1","to":{"backend":true},"event":{"type":"a","data":{"x":1,"x":2}}}`))
 	if err != nil || ref != "c1" || e.To.Backend == nil || string(e.Data) != `{"x":1,"x":2}` {
 		t.Fatalf("%q %+v %v", ref, e, err)
@@ -185,7 +190,7 @@ func TestASendOverHTTP(t *testing.T) {
 	}
 }
 
-func TestAPlainMessageWithoutAnAddressIsForTheBackend(t *testing.T) {
+func backendSendPlain(t *testing.T) {
 	for text, want := range map[string]bool{
 		`{"message":"x"}`: true, `{"toUserId":null,"message":{"a":1}}`: true,
 		`{"toUserId":"","message":"x"}`: false, `{"toUserId":7,"message":"x"}`: false, `{"token":"t","message":"x"}`: false, `{"toUserId":null}`: false,

@@ -11,6 +11,15 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
+func TestBatch(t *testing.T) {
+	t.Run("keeps its order, its ids and each item's bytes", batchKeeps)
+	t.Run("names what is wrong with an item in its place, and takes the others", batchBadItem)
+	t.Run("keeps the valid id of an item that is refused", batchRefusedID)
+	t.Run("leaves the same id twice to the store", batchSameID)
+	t.Run("measures each item by itself", batchLargeItem)
+	t.Run("that is none is refused as a whole", batchNotOne)
+}
+
 const goodItem = `{"id":"msg_a","type":"patient.added","to":{"user":"u"},"data":{"n":1}}`
 
 // refused returns what a decoder says is wrong, and fails where it says nothing.
@@ -32,7 +41,7 @@ func mustBatch(t *testing.T, body string) []Item {
 	return items
 }
 
-func TestABatchKeepsItsOrderItsIDsAndEachItemsBytes(t *testing.T) {
+func batchKeeps(t *testing.T) {
 	var raws []string
 	for i := range MaxBatchEvents {
 		raws = append(raws, fmt.Sprintf(`{ "type":"t.%d", "id":"msg_%d","to":{"user":"u%d"},"data":{"b":1.0,"a": %d} }`, i, i, i%7, i))
@@ -51,7 +60,7 @@ func TestABatchKeepsItsOrderItsIDsAndEachItemsBytes(t *testing.T) {
 	}
 }
 
-func TestWhatIsWrongWithOneItemStandsInItsPlaceAndSparesTheOthers(t *testing.T) {
+func batchBadItem(t *testing.T) {
 	const canary = "canary-5120"
 	for item, want := range map[string]string{
 		`{"type":"t","to":{"user":"u"}}`:                                               "/events/1/id ",
@@ -84,14 +93,14 @@ func TestWhatIsWrongWithOneItemStandsInItsPlaceAndSparesTheOthers(t *testing.T) 
 	}
 }
 
-func TestAnItemThatIsRefusedKeepsItsIDWhereThatIsValid(t *testing.T) {
+func batchRefusedID(t *testing.T) {
 	items := mustBatch(t, `{"events":[{"id":"msg_b","type":"no type!","to":{"user":"u"}},{"id":"no id!","to":7}]}`)
 	if items[0].ID != "msg_b" || items[0].Err == nil || items[1].ID != "" || items[1].Err == nil {
 		t.Errorf("%+v", items)
 	}
 }
 
-func TestTheSameIDTwiceInABatchIsForTheStoreToJudge(t *testing.T) {
+func batchSameID(t *testing.T) {
 	items := mustBatch(t, `{"events":[`+goodItem+`,`+goodItem+`,{"id":"msg_a","type":"other","to":{"user":"u"}}]}`)
 	for i, it := range items {
 		if it.Err != nil || it.ID != "msg_a" {
@@ -103,7 +112,7 @@ func TestTheSameIDTwiceInABatchIsForTheStoreToJudge(t *testing.T) {
 	}
 }
 
-func TestALargeItemIsMeasuredByItself(t *testing.T) {
+func batchLargeItem(t *testing.T) {
 	large := `{"id":"msg_b","type":"t","to":{"user":"u"},"data":"` + strings.Repeat("x", 100_000) + `"}`
 	items := mustBatch(t, `{"events":[`+goodItem+`,`+large+`]}`)
 	if len(items[0].Raw) != len(goodItem) || len(items[1].Raw) != len(large) || items[1].Err != nil {
@@ -111,7 +120,7 @@ func TestALargeItemIsMeasuredByItself(t *testing.T) {
 	}
 }
 
-func TestABodyThatIsNoBatchIsRefusedAsAWhole(t *testing.T) {
+func batchNotOne(t *testing.T) {
 	full := strings.Repeat(goodItem+",", MaxBatchEvents)
 	for body, want := range map[string]struct {
 		syntax bool

@@ -17,6 +17,12 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
+func TestOfficialCloudEvents(t *testing.T) {
+	t.Run("mean the same in all three modes", officialModes)
+	t.Run("may be percent-encoded as the specification says", officialPercentEncoding)
+	t.Run("that the official library refuses are refused", officialRefusals)
+}
+
 // official is what the official library builds, and what it means here.
 type official struct {
 	name       string
@@ -132,7 +138,7 @@ func attributes(h http.Header) func(string) (string, bool) {
 
 const endpoint = "http://bridge.example/webhooks/events"
 
-func TestWhatTheOfficialLibrarySendsMeansTheSameInAllThreeModes(t *testing.T) {
+func officialModes(t *testing.T) {
 	var events []event.Event
 	var ids []string
 	for i, o := range officials {
@@ -186,9 +192,9 @@ func TestWhatTheOfficialLibrarySendsMeansTheSameInAllThreeModes(t *testing.T) {
 	}
 }
 
-// TestTheSpecificationsPercentEncodingIsUnderstood: the Go library puts UTF-8
-// into headers as it is; others follow the binding and encode it.
-func TestTheSpecificationsPercentEncodingIsUnderstood(t *testing.T) {
+// The Go library puts UTF-8 into headers as it is; others follow the binding and encode
+// it.
+func officialPercentEncoding(t *testing.T) {
 	o := &officials[5]
 	e := o.build(t, `100%20 "é" 😀`)
 	e.SetSource("/clínica?a=b") // the library writes í as %C3%AD
@@ -223,7 +229,7 @@ func TestTheSpecificationsPercentEncodingIsUnderstood(t *testing.T) {
 	}
 }
 
-func TestWhatTheOfficialLibraryRefusesIsRefused(t *testing.T) {
+func officialRefusals(t *testing.T) {
 	good := officials[0].build(t, "1")
 	for _, name := range []string{"specversion", "id", "source", "type"} {
 		b, err := good.MarshalJSON()

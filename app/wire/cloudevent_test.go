@@ -9,6 +9,19 @@ import (
 	"time"
 )
 
+func TestCloudEvent(t *testing.T) {
+	t.Run("is identified by source and id together", cloudIdentity)
+	t.Run("with a wrong attribute is refused by that name, without its value", cloudWrongAttribute)
+	t.Run("may have unknown extensions", cloudExtensions)
+	t.Run("expires after whole seconds from its arrival, and a year at most", cloudExpiry)
+	t.Run("that has expired already says so", cloudExpired)
+	t.Run("keeps its data as its content type says", cloudData)
+	t.Run("in binary mode keeps its body as its content type says", binaryBody)
+	t.Run("in binary mode has its headers unquoted and percent-decoded once", binaryHeaders)
+	t.Run("in binary mode is refused by the name of a missing or wrong header", binaryWrongHeader)
+	t.Run("in a batch keeps its order, and is taken beside bad ones", cloudBatch)
+}
+
 var cloudNow = time.Date(2026, 11, 22, 20, 36, 0, 0, time.UTC)
 
 // cloudHead is a CloudEvent without its end.
@@ -41,7 +54,7 @@ func binaryWith(change map[string]string) func(string) (string, bool) {
 	return headers(h)
 }
 
-func TestSourceAndIDTogetherAreACloudEventsIdentity(t *testing.T) {
+func cloudIdentity(t *testing.T) {
 	id := func(source, id string) string {
 		return mustCloud(t, `{"specversion":"1.0","id":"`+id+`","source":"`+source+`","type":"t","touser":"u"}`).ID
 	}
@@ -62,7 +75,7 @@ func TestSourceAndIDTogetherAreACloudEventsIdentity(t *testing.T) {
 	}
 }
 
-func TestEachWrongAttributeIsNamedAndNeverRepeated(t *testing.T) {
+func cloudWrongAttribute(t *testing.T) {
 	const canary = "canary-8846"
 	const to = `,"touser":"u"`
 	for body, want := range map[string]string{
@@ -106,14 +119,14 @@ func TestEachWrongAttributeIsNamedAndNeverRepeated(t *testing.T) {
 	}
 }
 
-func TestExtensionsThatAreNotKnownAreNoHindrance(t *testing.T) {
+func cloudExtensions(t *testing.T) {
 	e := mustCloud(t, cloudHead+`,"touser":"u","subject":"s","dataschema":"urn:x","traceparent":"00-1","sequence":7,"flag":false,"none":null,"toUser":"v","data":{"a":1}}`)
 	if e.Event.To.User != "u" || string(e.Event.Data) != `{"a":1}` || e.Event.TTL != -1 || !e.Event.Timestamp.IsZero() {
 		t.Errorf("%+v", e.Event)
 	}
 }
 
-func TestTheExpiryTimeBecomesWholeSecondsFromArrivalAndAYearAtMost(t *testing.T) {
+func cloudExpiry(t *testing.T) {
 	for at, want := range map[string]time.Duration{
 		"2026-11-22T20:36:00.000000001Z": time.Second,
 		"2026-11-22T20:36:01Z":           time.Second,
@@ -131,7 +144,7 @@ func TestTheExpiryTimeBecomesWholeSecondsFromArrivalAndAYearAtMost(t *testing.T)
 	}
 }
 
-func TestAnExpiryTimeThatIsOverIsSaidToBe(t *testing.T) {
+func cloudExpired(t *testing.T) {
 	for at, past := range map[string]string{"2026-11-22T20:35:59Z": "/expirytime", "2026-11-22T20:36:00Z": "/expirytime", "2026-11-22T20:36:00.1Z": ""} {
 		if e := mustCloud(t, cloudHead+`,"touser":"u","expirytime":"`+at+`"}`).Event; e.Past != past || (e.TTL == 0) != (past != "") {
 			t.Errorf("%s: %+v", at, e)
@@ -139,7 +152,7 @@ func TestAnExpiryTimeThatIsOverIsSaidToBe(t *testing.T) {
 	}
 }
 
-func TestDataIsKeptAsItsContentTypeSays(t *testing.T) {
+func cloudData(t *testing.T) {
 	for rest, want := range map[string]string{
 		``:                              "",
 		`,"data":null`:                  `null`,
@@ -156,7 +169,7 @@ func TestDataIsKeptAsItsContentTypeSays(t *testing.T) {
 	}
 }
 
-func TestTheBodyOfTheBinaryModeIsKeptAsItsContentTypeSays(t *testing.T) {
+func binaryBody(t *testing.T) {
 	for _, c := range []struct{ contentType, body, want string }{
 		{"application/json", ``, ""},
 		{"application/json", `{ "b":1.0,"b":2 }`, `{ "b":1.0,"b":2 }`},
@@ -178,7 +191,7 @@ func TestTheBodyOfTheBinaryModeIsKeptAsItsContentTypeSays(t *testing.T) {
 	}
 }
 
-func TestHeadersOfTheBinaryModeAreUnquotedAndPercentDecodedOnce(t *testing.T) {
+func binaryHeaders(t *testing.T) {
 	for value, want := range map[string]string{
 		"patient-42":                      "patient-42",
 		"Euro%20%E2%82%AC%20%F0%9F%98%80": "Euro € 😀", // the specification's own example
@@ -206,7 +219,7 @@ func TestHeadersOfTheBinaryModeAreUnquotedAndPercentDecodedOnce(t *testing.T) {
 	}
 }
 
-func TestAHeaderThatIsMissingOrWrongIsNamed(t *testing.T) {
+func binaryWrongHeader(t *testing.T) {
 	const canary = "canary-2267"
 	for name, want := range map[string]string{"id": "header ce-id", "source": "header ce-source", "type": "header ce-type", "touser": "header ce-touser"} {
 		good := binaryWith(nil)
@@ -231,7 +244,7 @@ func TestAHeaderThatIsMissingOrWrongIsNamed(t *testing.T) {
 	}
 }
 
-func TestABatchOfCloudEventsKeepsItsOrderAndSparesTheGood(t *testing.T) {
+func cloudBatch(t *testing.T) {
 	good := cloudHead + `,"touser":"u","data":{ "a":1 }}`
 	items, err := DecodeCloudEventBatch([]byte(" [ "+good+`, {"specversion":"1.0"}, "canary-1", `+good+"]\n"), cloudNow)
 	if err != nil || len(items) != 4 {

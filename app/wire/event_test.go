@@ -10,7 +10,13 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-func TestAnEventIsDecodedAndItsDataKeptByteForByte(t *testing.T) {
+func TestEvent(t *testing.T) {
+	t.Run("keeps its data byte for byte", eventKeepsData)
+	t.Run("with a wrong member is refused by that member's place, without its value", eventWrongMember)
+	t.Run("that is not one JSON value is malformed", eventMalformed)
+}
+
+func eventKeepsData(t *testing.T) {
 	data := `{ "b":1.0, "a":[ "\u00e9", 1e3 ],"b":2 }`
 	e, err := DecodeEvent([]byte(`{"type":"patient.added","timestamp":"2026-11-22T20:36:00Z","to":{"user":"patient-42"},
 		"ttl":86400,"topic":"care-team","except":{"sessions":["ses_1"]},"extra":{"x":1},"data":` + data + `}`))
@@ -26,7 +32,7 @@ func TestAnEventIsDecodedAndItsDataKeptByteForByte(t *testing.T) {
 	}
 }
 
-func TestEachWrongMemberIsNamedByItsPlaceAndNeverRepeated(t *testing.T) {
+func eventWrongMember(t *testing.T) {
 	const canary = "canary-7391"
 	for body, want := range map[string]string{
 		`{"to":{"user":"u"}}`:                                           "/type",
@@ -63,7 +69,7 @@ func TestEachWrongMemberIsNamedByItsPlaceAndNeverRepeated(t *testing.T) {
 	}
 }
 
-func TestBytesThatAreNotOneJSONValueAreMalformed(t *testing.T) {
+func eventMalformed(t *testing.T) {
 	deep := strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000)
 	for _, body := range []string{
 		``, ` `, `{`, `{"type":"a"`, `{"type":"a",}`, `{"type":"a","to":{"user":"u"}} {}`, `{"type":"a","to":{"user":"u"}}x`,

@@ -11,6 +11,14 @@ import (
 	"time"
 )
 
+func TestFrame(t *testing.T) {
+	t.Run("of a client is parsed as its golden file says", frameOfClient)
+	t.Run("of the server is written as its golden file says", frameOfServer)
+	t.Run("of an event is a head and a tail that sessions share", frameOfEvent)
+	t.Run("that is none is refused unlike one with wrong members", frameNotOne)
+	t.Run("in plain mode is read and written as its golden file says", framePlain)
+}
+
 func golden(t *testing.T, name string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("testdata", name+".json"))
@@ -20,7 +28,7 @@ func golden(t *testing.T, name string) []byte {
 	return bytes.TrimSpace(b)
 }
 
-func TestEachClientFrameParsesAsItsGoldenFileSays(t *testing.T) {
+func frameOfClient(t *testing.T) {
 	const token = "eyJhbGciOiJIUzI1NiJ9.e30.c2ln"
 	for name, want := range map[string]ClientFrame{
 		"client_connect": {Type: TypeConnect, Body: &Connect{Token: token, After: "k3f9a1b2.17.5"}},
@@ -38,7 +46,7 @@ func TestEachClientFrameParsesAsItsGoldenFileSays(t *testing.T) {
 	}
 }
 
-func TestEachServerFrameIsWrittenAsItsGoldenFileSays(t *testing.T) {
+func frameOfServer(t *testing.T) {
 	p := NewProblem(CodeForbiddenTarget, "the token's send rights do not cover this target")
 	for name, frame := range map[string]Frame{
 		"server_connected": Connected{"ses_8H", "patient-42", "k3f9a1b2.17.5", true, 2, 25000,
@@ -63,7 +71,7 @@ func tailOf(from string, event []byte) []byte {
 	return tail
 }
 
-func TestAnEventFrameIsItsHeadAndTheTailThatSessionsShare(t *testing.T) {
+func frameOfEvent(t *testing.T) {
 	at := time.Date(2026, 11, 22, 21, 36, 0, 0, time.FixedZone("", 3600))
 	event := AppendEventObject(nil, "msg_3AB", "chat.message", at, []byte(`{"message":"hello"}`))
 	got := append(AppendEventHead(nil, []byte("k3f9a1b2.19.5"), false), tailOf("doctor-7", event)...)
@@ -80,7 +88,7 @@ func TestAnEventFrameIsItsHeadAndTheTailThatSessionsShare(t *testing.T) {
 	}
 }
 
-func TestAFrameThatIsNoFrameIsToldFromOneWithWrongMembers(t *testing.T) {
+func frameNotOne(t *testing.T) {
 	for in, want := range map[string]error{
 		``:                                   ErrNotFrame,
 		`hello`:                              ErrNotFrame,
@@ -108,7 +116,7 @@ func TestAFrameThatIsNoFrameIsToldFromOneWithWrongMembers(t *testing.T) {
 	}
 }
 
-func TestPlainMessagesReadAndWriteAsTheirGoldenFilesSay(t *testing.T) {
+func framePlain(t *testing.T) {
 	s, err := ParsePlainSend(golden(t, "plain_send"))
 	if err != nil || s.ToUserID != "patient-42" || string(s.Message) != `"hello"` {
 		t.Fatalf("%+v, %v", s, err)

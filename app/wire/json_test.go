@@ -11,6 +11,15 @@ import (
 	"time"
 )
 
+func TestJSON(t *testing.T) {
+	t.Run("is taken byte for byte by every decoder", jsonTaken)
+	t.Run("that is malformed or too deep is refused by every decoder", jsonRefused)
+	t.Run("that is too deep in one item costs no other item", jsonTooDeepItem)
+	t.Run("with a name twice in the envelope is refused", jsonDuplicateName)
+	t.Run("has null for absent, and whole numbers in any notation", jsonNullAndNumbers)
+	t.Run("in data goes out as it came", jsonDataUnchanged)
+}
+
 // oddData is what RFC 8259 allows and JSON libraries differ about.
 var oddData = []string{
 	`{"a":1,"a":2}`, `{"message":"x","message":"y"}`, `{"":{"":0,"":1}}`,
@@ -87,7 +96,7 @@ func waysIn(data string) map[string]func() ([]byte, error) {
 	}
 }
 
-func TestEveryWayInTakesTheSameJSONByteForByte(t *testing.T) {
+func jsonTaken(t *testing.T) {
 	for _, data := range oddData {
 		for way, in := range waysIn(data) {
 			if got, err := in(); err != nil || string(got) != data {
@@ -97,7 +106,7 @@ func TestEveryWayInTakesTheSameJSONByteForByte(t *testing.T) {
 	}
 }
 
-func TestNoWayInTakesWhatIsNoJSONOrTooDeep(t *testing.T) {
+func jsonRefused(t *testing.T) {
 	for _, data := range append(noJSON, tooDeep...) {
 		for way, in := range waysIn(data) {
 			if way == "CloudEvent in headers" && data == "" {
@@ -112,7 +121,7 @@ func TestNoWayInTakesWhatIsNoJSONOrTooDeep(t *testing.T) {
 	}
 }
 
-func TestAnItemThatIsTooDeepCostsNoOther(t *testing.T) {
+func jsonTooDeepItem(t *testing.T) {
 	for _, data := range tooDeep {
 		items := mustBatch(t, `{"events":[`+goodItem+`,{"id":"msg_b","type":"t","to":{"user":"u"},"data":`+data+`},`+goodItem+`]}`)
 		if len(items) != 3 || items[0].Err != nil || items[2].Err != nil {
@@ -124,7 +133,7 @@ func TestAnItemThatIsTooDeepCostsNoOther(t *testing.T) {
 	}
 }
 
-func TestANameThatStandsTwiceInTheEnvelopeIsRefused(t *testing.T) {
+func jsonDuplicateName(t *testing.T) {
 	for _, body := range []string{
 		`{"type":"t","to":{"user":"u"},"data":1,"data":1}`,
 		`{"type":"t","to":{"user":"u"},"ttl":null,"ttl":5}`,
@@ -172,7 +181,7 @@ func TestANameThatStandsTwiceInTheEnvelopeIsRefused(t *testing.T) {
 	}
 }
 
-func TestNullIsAbsentAndWholeNumbersMayBeWrittenInAnyWay(t *testing.T) {
+func jsonNullAndNumbers(t *testing.T) {
 	for body, ttl := range map[string]time.Duration{
 		`"ttl":null,"topic":null,"timestamp":null,"except":null`: -1,
 		`"except":{"sessions":null}`:                             -1,
@@ -229,7 +238,7 @@ func spaced(b []byte) []byte {
 	}, b)
 }
 
-func TestDataGoesOutAsItCame(t *testing.T) {
+func jsonDataUnchanged(t *testing.T) {
 	for _, data := range oddData {
 		event := AppendEventObject(nil, "msg_1", "t", time.Unix(0, 0), []byte(data))
 		want := data

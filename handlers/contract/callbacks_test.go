@@ -7,7 +7,11 @@ import (
 	"hookbridge/app/bridge"
 )
 
-func TestCallbacksFitTheContract(t *testing.T) {
+func TestCallbacks(t *testing.T) {
+	t.Run("fit the contract", callbacksFit)
+}
+
+func callbacksFit(t *testing.T) {
 	k := checker(t)
 	at := time.Date(2026, 11, 26, 10, 0, 0, 5, time.UTC)
 	timer := bridge.Timer{User: "u", EventID: "lab.msg_1", EventType: "patient.added", After: time.Minute}

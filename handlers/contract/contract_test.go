@@ -18,6 +18,25 @@ import (
 	"hookbridge/handlers/contract"
 )
 
+func TestDocuments(t *testing.T) {
+	t.Run("name the standard that they follow", documentsNameStandard)
+	t.Run("have references that resolve", documentsResolve)
+	t.Run("have schemas that compile", documentsCompile)
+	t.Run("mean the same by a name", documentsAgree)
+	t.Run("allow no unknown member in what the bridge sends", documentsAreClosed)
+	t.Run("have the problem codes of the code", documentsProblemCodes)
+	t.Run("have close codes that the code knows", documentsCloseCodes)
+}
+
+func TestOpenAPI(t *testing.T) {
+	t.Run("has whole operations", openAPIOperations)
+	t.Run("has a problem for each error", openAPIErrors)
+}
+
+func TestAsyncAPI(t *testing.T) {
+	t.Run("has channels and operations that fit together", asyncAPIChannels)
+}
+
 // object is a JSON object of a document.
 type object = map[string]any
 
@@ -35,7 +54,7 @@ func documents(t *testing.T) map[string]object {
 	return docs
 }
 
-func TestTheDocumentsSayWhichStandardTheyFollow(t *testing.T) {
+func documentsNameStandard(t *testing.T) {
 	docs := documents(t)
 	for name, want := range map[string]object{
 		"openapi.json":  {"openapi": "3.1.0", "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema"},
@@ -86,7 +105,7 @@ func resolve(doc object, ref string) (any, bool) {
 	return at, true
 }
 
-func TestEveryReferenceResolves(t *testing.T) {
+func documentsResolve(t *testing.T) {
 	for name, doc := range documents(t) {
 		n := 0
 		walk("#", doc, func(at string, o object) {
@@ -105,7 +124,7 @@ func TestEveryReferenceResolves(t *testing.T) {
 	}
 }
 
-func TestEverySchemaCompiles(t *testing.T) {
+func documentsCompile(t *testing.T) {
 	for name, doc := range documents(t) {
 		c := jsonschema.NewCompiler()
 		c.DefaultDraft(jsonschema.Draft2020)
@@ -127,7 +146,7 @@ func TestEverySchemaCompiles(t *testing.T) {
 // methods that a path may have (OpenAPI 3.1 §4.8.9).
 var methods = []string{"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 
-func TestEveryOperationIsWhole(t *testing.T) {
+func openAPIOperations(t *testing.T) {
 	doc := documents(t)["openapi.json"]
 	schemes := doc["components"].(object)["securitySchemes"].(object)
 	ids := make(map[any]string)
@@ -210,7 +229,7 @@ func checkPathParameters(t *testing.T, doc object, at, path string, op object) {
 	}
 }
 
-func TestEveryErrorIsAProblem(t *testing.T) {
+func openAPIErrors(t *testing.T) {
 	doc := documents(t)["openapi.json"]
 	for path, item := range doc["paths"].(object) {
 		for method, op := range item.(object) {
@@ -228,7 +247,7 @@ func TestEveryErrorIsAProblem(t *testing.T) {
 	}
 }
 
-func TestBothDocumentsMeanTheSameByAName(t *testing.T) {
+func documentsAgree(t *testing.T) {
 	docs := documents(t)
 	mine := docs["openapi.json"]["components"].(object)["schemas"].(object)
 	n := 0
@@ -262,7 +281,7 @@ func closed(t *testing.T, doc object, at string, v any, seen map[string]bool) {
 	})
 }
 
-func TestWhatTheBridgeSaysHasNoOtherMembers(t *testing.T) {
+func documentsAreClosed(t *testing.T) {
 	docs := documents(t)
 	seen := make(map[string]bool)
 	for path, item := range docs["openapi.json"]["paths"].(object) {
@@ -284,7 +303,7 @@ func TestWhatTheBridgeSaysHasNoOtherMembers(t *testing.T) {
 	}
 }
 
-func TestTheChannelsAndOperationsFitTogether(t *testing.T) {
+func asyncAPIChannels(t *testing.T) {
 	doc := documents(t)["asyncapi.json"]
 	carried := make(map[string]bool)
 	for name, o := range doc["operations"].(object) {
@@ -339,7 +358,7 @@ func constants(t *testing.T, file, prefix string) []string {
 	return out
 }
 
-func TestTheProblemCodesAreThoseOfTheCode(t *testing.T) {
+func documentsProblemCodes(t *testing.T) {
 	known := constants(t, "../../app/wire/problem.go", "Code")
 	if len(known) < 20 {
 		t.Fatalf("found %v", known)
@@ -361,7 +380,7 @@ func TestTheProblemCodesAreThoseOfTheCode(t *testing.T) {
 	}
 }
 
-func TestEveryCloseCodeInTheDocumentIsOneTheCodeKnows(t *testing.T) {
+func documentsCloseCodes(t *testing.T) {
 	known := constants(t, "../../app/wire/close.go", "Close")
 	at, _ := resolve(documents(t)["asyncapi.json"], "#/channels/socket/x-close-codes")
 	codes := at.(object)

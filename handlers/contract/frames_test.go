@@ -13,6 +13,12 @@ import (
 	"hookbridge/handlers/contract/check"
 )
 
+func TestFrames(t *testing.T) {
+	t.Run("of the server are refused when a member is wrong", framesOfServer)
+	t.Run("of a client may have unknown members", framesOfClient)
+	t.Run("to a plain client are only those of the plain mode", framesOfPlainMode)
+}
+
 const golden = "../../app/wire/testdata/"
 
 func checker(t *testing.T) *check.Checker {
@@ -64,7 +70,7 @@ var optional = map[string][]string{
 // anything are the members that may be any JSON.
 var anything = map[string]string{"response": "data"}
 
-func TestAServerFrameIsRefusedOnceAMemberIsWrong(t *testing.T) {
+func framesOfServer(t *testing.T) {
 	k := checker(t)
 	for name, frame := range frames(t, "server_") {
 		if err := k.ServerFrame(encode(t, frame)); err != nil {
@@ -100,7 +106,7 @@ func TestAServerFrameIsRefusedOnceAMemberIsWrong(t *testing.T) {
 	}
 }
 
-func TestAClientMayAddMembersThatAreNotKnown(t *testing.T) {
+func framesOfClient(t *testing.T) {
 	k := checker(t)
 	for name, frame := range frames(t, "client_") {
 		frame["more"] = 1
@@ -114,7 +120,7 @@ func TestAClientMayAddMembersThatAreNotKnown(t *testing.T) {
 	}
 }
 
-func TestPlainClientsGetOnlyWhatThePlainModeKnows(t *testing.T) {
+func framesOfPlainMode(t *testing.T) {
 	k := checker(t)
 	for name, frame := range frames(t, "plain_message") {
 		if err := k.PlainServerFrame(encode(t, frame)); err != nil {

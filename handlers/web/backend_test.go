@@ -6,6 +6,16 @@ import (
 	"testing"
 )
 
+func TestBackendSend(t *testing.T) {
+	t.Run("is repeated with its ref until it is answered", backendSendRepeats)
+	t.Run("goes by posts over a stream", backendSendOverStream)
+}
+
+func TestRequest(t *testing.T) {
+	t.Run("brings the backend's answer", requestAnswered)
+	t.Run("fails with the server's problem or one of its own", requestFails)
+}
+
 // question reads a request frame and checks it, but for its ref, which it returns.
 func (p *peer) question(want string) (ref string) {
 	p.t.Helper()
@@ -17,7 +27,7 @@ func (p *peer) question(want string) (ref string) {
 	return ref
 }
 
-func TestASendToTheBackendIsRepeatedWithItsRefUntilItIsAnswered(t *testing.T) {
+func backendSendRepeats(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null}`)
 	p.Eval(`h.send({backend: true}, {type: "visit.confirmed", data: {visit: 7}}, {ref: "c1"})`) // waits for a session
@@ -37,7 +47,7 @@ func TestASendToTheBackendIsRepeatedWithItsRefUntilItIsAnswered(t *testing.T) {
 	p.until("refused", `"unavailable"`)
 }
 
-func TestARequestBringsTheBackendsAnswer(t *testing.T) {
+func requestAnswered(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null}`)
 	peer := s.connected(firstConnect, "c.0")
@@ -56,7 +66,7 @@ func TestARequestBringsTheBackendsAnswer(t *testing.T) {
 	p.none("error")
 }
 
-func TestARequestFailsWithTheServersProblemOrOneOfItsOwn(t *testing.T) {
+func requestFails(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null}`)
 	p.Eval(`h.request({type: "slots.list"})`) // nothing waits for a session
@@ -119,7 +129,7 @@ func TestARequestFailsWithTheServersProblemOrOneOfItsOwn(t *testing.T) {
 	p.Quiet()
 }
 
-func TestOverAStreamTheBackendIsReachedByPosts(t *testing.T) {
+func backendSendOverStream(t *testing.T) {
 	s := newScript(t)
 	p, a := s.fallen(`{stored: null}`)
 	a.event("connected", hello(""))

@@ -11,9 +11,37 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
+func TestCursor(t *testing.T) {
+	t.Run("is stored and acked only when the app has handled the message", cursorAfterHandling)
+	t.Run("is read from localStorage by a page that is reloaded", cursorOfReloadedPage)
+	t.Run("moves with a replayed message, which is shown once", cursorOfReplay)
+	t.Run("moves with a gap, which is announced", cursorOfGap)
+}
+
+func TestHandler(t *testing.T) {
+	t.Run("that fails gets the message again", handlerFails)
+}
+
+func TestAcks(t *testing.T) {
+	t.Run("gather, and go at most once in 200 ms", acksGather)
+}
+
+func TestSend(t *testing.T) {
+	t.Run("is repeated with its ref until it is answered", sendRepeats)
+}
+
+func TestToken(t *testing.T) {
+	t.Run("that is about to expire is refreshed", tokenRefreshed)
+}
+
+func TestServerFrames(t *testing.T) {
+	t.Run("of unknown types, with unknown members or of nonsense are ignored", serverFramesUnknown)
+	t.Run("are all accepted as their golden files have them", serverFramesGolden)
+}
+
 const firstConnect = `{"type":"connect","token":"token-1"}`
 
-func TestTheCursorIsStoredAndAckedOnlyWhenTheAppHasHandledTheMessage(t *testing.T) {
+func cursorAfterHandling(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null, handle: () => new Promise((done) => { h.done = done; })}`)
 	peer := s.connected(firstConnect, "c.0")
@@ -38,7 +66,7 @@ func TestTheCursorIsStoredAndAckedOnlyWhenTheAppHasHandledTheMessage(t *testing.
 	}
 }
 
-func TestAMessageWhoseHandlerFailedComesAgain(t *testing.T) {
+func handlerFails(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null, handle: () => { if (h.all("message").length === 1) throw new Error("no") }}`)
 	peer := s.connected(firstConnect, "c.0")
@@ -53,7 +81,7 @@ func TestAMessageWhoseHandlerFailedComesAgain(t *testing.T) {
 	peer.expect(`{"type":"ack","cursor":"c.1"}`)
 }
 
-func TestAReloadedPageResumesFromItsCursorInLocalStorage(t *testing.T) {
+func cursorOfReloadedPage(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{user: "patient-42"}`)
 	peer := s.connected(firstConnect, "c.0")
@@ -72,7 +100,7 @@ func TestAReloadedPageResumesFromItsCursorInLocalStorage(t *testing.T) {
 	p.until("open", `{"resumed":false}`)
 }
 
-func TestAMessageReplayedIsShownOnceAndItsCursorStillMoves(t *testing.T) {
+func cursorOfReplay(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: "c.5"}`)
 	peer := s.connected(`{"type":"connect","token":"token-1","after":"c.5"}`, "c.5")
@@ -88,7 +116,7 @@ func TestAMessageReplayedIsShownOnceAndItsCursorStillMoves(t *testing.T) {
 	p.until("stored", `"c.6"`, `"c.6"`, `"c.7"`, `"c.8"`, `"c.9"`)
 }
 
-func TestAcksGatherAndGoAtMostOnceIn200Ms(t *testing.T) {
+func acksGather(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null}`)
 	peer := s.connected(firstConnect, "c.0")
@@ -114,7 +142,7 @@ func TestAcksGatherAndGoAtMostOnceIn200Ms(t *testing.T) {
 	peer.expect(`{"type":"ack","cursor":"c.52"}`)
 }
 
-func TestAGapIsAnnouncedAndMovesTheCursor(t *testing.T) {
+func cursorOfGap(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: "old.1"}`)
 	peer := s.accept()
@@ -131,7 +159,7 @@ func TestAGapIsAnnouncedAndMovesTheCursor(t *testing.T) {
 	s.connected(`{"type":"connect","token":"token-2","after":"c.3"}`, "c.3")
 }
 
-func TestASendIsRepeatedWithItsRefUntilItIsAnswered(t *testing.T) {
+func sendRepeats(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null}`)
 	p.Eval(`h.send("patient-42", {type: "chat.message", data: {message: "hello"}}, {ref: "c1"})`)
@@ -164,7 +192,7 @@ func TestASendIsRepeatedWithItsRefUntilItIsAnswered(t *testing.T) {
 	p.until("refused", `"forbidden_target"`, `"too_large"`, `"timeout"`, `"stopped"`, `"stopped"`)
 }
 
-func TestATokenAboutToExpireIsRefreshed(t *testing.T) {
+func tokenRefreshed(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null}`)
 	peer := s.connected(firstConnect, "c.0")
@@ -175,7 +203,7 @@ func TestATokenAboutToExpireIsRefreshed(t *testing.T) {
 	p.until("refreshed", `{"expiresAt":"2031-01-01T00:00:00Z"}`)
 }
 
-func TestUnknownTypesFieldsAndNonsenseAreIgnored(t *testing.T) {
+func serverFramesUnknown(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null}`)
 	peer := s.connected(firstConnect, "c.0")
@@ -190,7 +218,7 @@ func TestUnknownTypesFieldsAndNonsenseAreIgnored(t *testing.T) {
 	p.Quiet()
 }
 
-func TestEveryGoldenFrameOfTheServerIsAccepted(t *testing.T) {
+func serverFramesGolden(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}

@@ -5,11 +5,25 @@ import (
 	"testing"
 )
 
+func TestClock(t *testing.T) {
+	t.Run("that is set back holds up nothing", clockSetBack)
+	t.Run("that is set back ends no stable session", clockAndStableSession)
+}
+
+func TestSlowSession(t *testing.T) {
+	t.Run("that is too slow time after time backs off", slowSessionBacksOff)
+}
+
+func TestNull(t *testing.T) {
+	t.Run("as an advice is no advice", nullAdvice)
+	t.Run("as an option, or undefined, is no option", nullOption)
+}
+
 // skewed gives a client a clock that can be set apart from its timers, as people
 // and time servers set the machine's.
 const skewed = `now: () => h.clock.now + (window.skew ?? 0)`
 
-func TestAClockThatIsSetBackHoldsUpNothing(t *testing.T) {
+func clockSetBack(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null, ` + skewed + `}`)
 	peer := s.connected(firstConnect, "c.0")
@@ -38,7 +52,7 @@ func TestAClockThatIsSetBackHoldsUpNothing(t *testing.T) {
 
 // A session that was stable is one, whichever way the clock went meanwhile: the
 // refusals before it count no more.
-func TestAClockThatIsSetBackEndsNoStableSession(t *testing.T) {
+func clockAndStableSession(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null, ` + skewed + `}`)
 	s.accept().close(4401)
@@ -54,7 +68,7 @@ func TestAClockThatIsSetBackEndsNoStableSession(t *testing.T) {
 
 // At once is for a session that was too slow now and then, not for one that is each
 // time.
-func TestASessionThatIsTooSlowTimeAfterTimeBacksOff(t *testing.T) {
+func slowSessionBacksOff(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null}`)
 	s.connected(firstConnect, "c.0").close(4498)
@@ -73,7 +87,7 @@ func TestASessionThatIsTooSlowTimeAfterTimeBacksOff(t *testing.T) {
 	s.connected(`{"type":"connect","token":"token-6","after":"c.0"}`, "c.0")
 }
 
-func TestAnAdviceThatIsNullIsNone(t *testing.T) {
+func nullAdvice(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null}`)
 	peer := s.connected(firstConnect, "c.0")
@@ -82,7 +96,7 @@ func TestAnAdviceThatIsNullIsNone(t *testing.T) {
 	p.until("state", states(`{"state":"connecting"}|{"state":"connected"}|{"state":"waiting","retryInMs":2500}`)...)
 }
 
-func TestAnOptionThatIsNullOrUndefinedIsNotGiven(t *testing.T) {
+func nullOption(t *testing.T) {
 	s := newScript(t)
 	for _, nothing := range []string{"null", "undefined"} {
 		s.during(nothing, func(t *testing.T, s *script) {

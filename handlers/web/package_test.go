@@ -20,16 +20,33 @@ import (
 	"hookbridge/handlers/web/webtest"
 )
 
+func TestSources(t *testing.T) {
+	t.Run("are well typed", sourcesAreTyped)
+	t.Run("need no more of the platform than React Native has", sourcesNeedLittle)
+}
+
+func TestBundle(t *testing.T) {
+	t.Run("is what its sources make, and small", bundleIsBuilt)
+	t.Run("runs in a browser", bundleInBrowser)
+}
+
+func TestPackage(t *testing.T) {
+	t.Run("holds the client and nothing else", packageHolds)
+	t.Run("is made from a fresh clone by one command", packageOfFreshClone)
+	t.Run("runs in a TypeScript app under Node", packageUnderNode)
+	t.Run("runs in a TypeScript app in a browser", packageInBrowser)
+}
+
 var update = flag.Bool("update", false, "write bridge.js anew from its sources")
 
-func TestTheSourcesAreWellTyped(t *testing.T) {
+func sourcesAreTyped(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
 	webtest.Run(t, webtest.Sources(t), "npm", "run", "--silent", "check")
 }
 
-func TestTheBundleIsWhatItsSourcesMakeAndSmall(t *testing.T) {
+func bundleIsBuilt(t *testing.T) {
 	dir := webtest.Sources(t)
 	if err := os.Remove(filepath.Join(dir, "bridge.js")); err != nil && !*update {
 		t.Fatal(err)
@@ -60,7 +77,7 @@ func TestTheBundleIsWhatItsSourcesMakeAndSmall(t *testing.T) {
 	t.Logf("%d bytes, %d gzipped", len(made), small.Len())
 }
 
-func TestThePackageHoldsTheClientAndNothingElse(t *testing.T) {
+func packageHolds(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
@@ -97,7 +114,7 @@ func TestThePackageHoldsTheClientAndNothingElse(t *testing.T) {
 
 // Whoever has just cloned the project packs the client with the README's one
 // command: what makes the types is fetched by itself.
-func TestAFreshCloneIsPackedByOneCommand(t *testing.T) {
+func packageOfFreshClone(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
@@ -204,7 +221,7 @@ func (s *script) served() (*peer, []string) {
 	return peer, []string{"state connecting -", "state connected websocket", "result msg_9 sent", "result queued", "refused not_connected", "message msg_1 hi doctor-7 false", "saved c.1", "gap expired", "saved c.2"}
 }
 
-func TestThePackageInATypeScriptAppUnderNode(t *testing.T) {
+func packageUnderNode(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
@@ -234,7 +251,7 @@ const client = start({ url: process.argv[2]!, WebSocket }, (...words) => {
 	sameLines(t, out.String(), append(want, "state stopped -"))
 }
 
-func TestThePackageInATypeScriptAppInABrowser(t *testing.T) {
+func packageInBrowser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
@@ -257,7 +274,7 @@ Object.assign(globalThis, { said, client: start({}, (...words) => { said.push(wo
 	p.Quiet()
 }
 
-func TestTheBundleInABrowser(t *testing.T) {
+func bundleInBrowser(t *testing.T) {
 	s := newScript(t)
 	p := s.plainPage()
 	p.Eval(`import("/bridge.js").then(({ BridgeClient }) => {
@@ -290,7 +307,7 @@ func (p *tab) script(code string) {
 
 // React Native has a WebSocket, fetch, timers and AbortController, but no page,
 // no EventTarget, crypto, TextEncoder or TextDecoder, and a URL that throws.
-func TestTheClientNeedsNoMoreOfThePlatformThanReactNativeHas(t *testing.T) {
+func sourcesNeedLittle(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}

@@ -11,7 +11,12 @@ import (
 	"hookbridge/handlers/web/webtest"
 )
 
-func TestThePageWithoutItsBackendSaysSo(t *testing.T) {
+func TestPage(t *testing.T) {
+	t.Run("without its backend says so", pageWithoutBackend)
+	t.Run("has nothing inline and nothing from elsewhere", pageHasNothingInline)
+}
+
+func pageWithoutBackend(t *testing.T) {
 	server := httptest.NewServer(http.FileServerFS(Files))
 	t.Cleanup(server.Close)
 	p := newTab(t)
@@ -21,7 +26,7 @@ func TestThePageWithoutItsBackendSaysSo(t *testing.T) {
 	p.Sees("#log .mark", "failed")
 }
 
-func TestThePageHasNothingInlineAndNothingFromElsewhere(t *testing.T) {
+func pageHasNothingInline(t *testing.T) {
 	page, err := Files.ReadFile("index.html")
 	if err != nil {
 		t.Fatal(err)

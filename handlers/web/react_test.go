@@ -7,6 +7,10 @@ import (
 	"hookbridge/handlers/web/webtest"
 )
 
+func TestUseBridge(t *testing.T) {
+	t.Run("runs in a React app", useBridgeInApp)
+}
+
 const reactApp = `
 import { StrictMode, useState } from 'react';
 import { useBridge } from '@hookbridge/client/react';
@@ -54,7 +58,7 @@ console.log(renderToString(<App />));
 `}
 }
 
-func TestUseBridgeInAReactApp(t *testing.T) {
+func useBridgeInApp(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}

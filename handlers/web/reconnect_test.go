@@ -6,7 +6,30 @@ import (
 	"testing"
 )
 
-func TestEachCloseCodeIsAnsweredAsTheProtocolSays(t *testing.T) {
+func TestClose(t *testing.T) {
+	t.Run("is answered by its code as the protocol says", closeCodes)
+	t.Run("over a bad token replaces it once, and twice in a row stops", closeBadToken)
+	t.Run("over a late connect frame stops when it comes twice in a row", closeLateConnect)
+}
+
+func TestBackoff(t *testing.T) {
+	t.Run("doubles to 30 seconds, and starts again after a stable connection", backoffDoubles)
+	t.Run("is what a reconnect frame advises", backoffOfAdvice)
+	t.Run("is before another try to fetch a token", backoffOfToken)
+	t.Run("ends when the page wakes", backoffOfWakingPage)
+}
+
+func TestDeadConnection(t *testing.T) {
+	t.Run("is asked by a ping, and then left", deadConnectionSilent)
+	t.Run("is found by two unanswered pings, however late timers fire", deadConnectionLateTimers)
+	t.Run("is left where the connect frame is never answered", deadConnectionConnecting)
+}
+
+func TestOffline(t *testing.T) {
+	t.Run("is the state without a network", offlineState)
+}
+
+func closeCodes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
@@ -57,7 +80,7 @@ func TestEachCloseCodeIsAnsweredAsTheProtocolSays(t *testing.T) {
 	}
 }
 
-func TestTheBackoffDoublesTo30SecondsAndStartsAgainAfterAStableConnection(t *testing.T) {
+func backoffDoubles(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null, random: 1}`)
 	for i, want := range []int{1000, 2000, 4000, 8000, 16000, 30000, 30000} {
@@ -86,7 +109,7 @@ func TestTheBackoffDoublesTo30SecondsAndStartsAgainAfterAStableConnection(t *tes
 	}
 }
 
-func TestAReconnectFrameSaysWhenToComeBack(t *testing.T) {
+func backoffOfAdvice(t *testing.T) {
 	s := newScript(t)
 	for _, code := range []int{1001, 1012, 1006} {
 		s.during(fmt.Sprint(code), func(t *testing.T, s *script) {
@@ -106,7 +129,7 @@ func TestAReconnectFrameSaysWhenToComeBack(t *testing.T) {
 	}
 }
 
-func TestABadTokenIsReplacedOnceAndTwiceInARowStops(t *testing.T) {
+func closeBadToken(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null}`)
 	s.accept().close(4401)
@@ -135,7 +158,7 @@ func TestABadTokenIsReplacedOnceAndTwiceInARowStops(t *testing.T) {
 	p.Eval(`h.until("open", 4)`)
 }
 
-func TestTwoLateConnectsInARowStop(t *testing.T) {
+func closeLateConnect(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null}`)
 	s.accept().close(4408)
@@ -145,7 +168,7 @@ func TestTwoLateConnectsInARowStop(t *testing.T) {
 	p.until("close", `{"code":4408,"retry":true}`, `{"code":4408,"retry":false}`)
 }
 
-func TestAFailedTokenFetchIsTriedAgainWithBackoff(t *testing.T) {
+func backoffOfToken(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null, token: (n) => { if (n === 1) throw new Error("the backend is away"); return "t" + n; }}`)
 	p.until("error", `{"code":"connect"}`)
@@ -154,7 +177,7 @@ func TestAFailedTokenFetchIsTriedAgainWithBackoff(t *testing.T) {
 	s.connected(`{"type":"connect","token":"t2"}`, "c.0")
 }
 
-func TestASilentServerIsAskedThenLeft(t *testing.T) {
+func deadConnectionSilent(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null}`)
 	peer := s.connected(firstConnect, "c.0")
@@ -184,7 +207,7 @@ func TestASilentServerIsAskedThenLeft(t *testing.T) {
 
 // In a page that is hidden for long timers fire once a minute, which looks like a
 // machine that slept.
-func TestTwoUnansweredPingsAreADeadConnectionHoweverLateTimersFire(t *testing.T) {
+func deadConnectionLateTimers(t *testing.T) {
 	s := newScript(t)
 	for _, late := range []int{60_000, 3_600_000} {
 		s.during(fmt.Sprint(late), func(t *testing.T, s *script) {
@@ -213,7 +236,7 @@ func TestTwoUnansweredPingsAreADeadConnectionHoweverLateTimersFire(t *testing.T)
 	}
 }
 
-func TestAServerThatNeverAnswersTheConnectFrameIsLeft(t *testing.T) {
+func deadConnectionConnecting(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null}`)
 	s.accept().expect(firstConnect)
@@ -223,7 +246,7 @@ func TestAServerThatNeverAnswersTheConnectFrameIsLeft(t *testing.T) {
 	s.connected(`{"type":"connect","token":"token-2"}`, "c.0")
 }
 
-func TestAWakingPageDoesNotSitOutItsOwnWait(t *testing.T) {
+func backoffOfWakingPage(t *testing.T) {
 	s := newScript(t)
 	for _, wake := range []string{`window.dispatchEvent(new Event("online"))`, `window.dispatchEvent(new Event("pageshow"))`,
 		`document.dispatchEvent(new Event("visibilitychange"))`} {
@@ -248,7 +271,7 @@ func TestAWakingPageDoesNotSitOutItsOwnWait(t *testing.T) {
 	}
 }
 
-func TestWithoutNetworkTheStateSaysOffline(t *testing.T) {
+func offlineState(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null}`)
 	peer := s.accept()

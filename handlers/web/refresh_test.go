@@ -5,6 +5,15 @@ import (
 	"testing"
 )
 
+func TestRefresh(t *testing.T) {
+	t.Run("is each five seconds at most, however often the server asks", refreshRate)
+	t.Run("is at half of its life for a token of just over a minute", refreshAtHalf)
+	t.Run("reports a token that was given already, and does not ask again", refreshSameToken)
+	t.Run("goes on for tokens that live for ten seconds", refreshForEver)
+	t.Run("sends nothing that is no token", refreshNoToken)
+	t.Run("that comes too late is forgotten", refreshTooLate)
+}
+
 func expiring(inMs int) string { return fmt.Sprintf(`{"type":"token_expiring","inMs":%d}`, inMs) }
 
 // refreshed is a client that has refreshed its token once, now.
@@ -26,7 +35,7 @@ func (p *peer) heard(t *tab, n int) {
 	t.Eval(`h.until("recalled", %d)`, n)
 }
 
-func TestAServerThatAsksForTokensWithoutEndIsAnsweredEachFiveSecondsAtMost(t *testing.T) {
+func refreshRate(t *testing.T) {
 	s := newScript(t)
 	p, peer := s.refreshed(`{stored: null}`)
 	for range 500 {
@@ -46,7 +55,7 @@ func TestAServerThatAsksForTokensWithoutEndIsAnsweredEachFiveSecondsAtMost(t *te
 	p.none("error")
 }
 
-func TestATokenThatLivesJustOverAMinuteIsRefreshedAtItsHalf(t *testing.T) {
+func refreshAtHalf(t *testing.T) {
 	s := newScript(t)
 	p, peer := s.refreshed(`{stored: null}`)
 	p.advance(1_000)
@@ -63,7 +72,7 @@ func TestATokenThatLivesJustOverAMinuteIsRefreshedAtItsHalf(t *testing.T) {
 	peer.expect(`{"type":"refresh","token":"token-4"}`)
 }
 
-func TestATokenThatWasGivenAlreadyIsReportedAndNotAskedForAgain(t *testing.T) {
+func refreshSameToken(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null, token: () => "cached"}`)
 	peer := s.connected(`{"type":"connect","token":"cached"}`, "c.0")
@@ -94,7 +103,7 @@ func TestATokenThatWasGivenAlreadyIsReportedAndNotAskedForAgain(t *testing.T) {
 
 // Over polls nobody says that a token is about to expire, and one that a network
 // keeps from being fetched in time expires over a socket, too.
-func TestTokensThatLiveForTenSecondsAreReplacedForEver(t *testing.T) {
+func refreshForEver(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null}`)
 	peer := s.connected(firstConnect, "c.0")
@@ -115,7 +124,7 @@ func TestTokensThatLiveForTenSecondsAreReplacedForEver(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoTokenIsNotSent(t *testing.T) {
+func refreshNoToken(t *testing.T) {
 	s := newScript(t)
 	for _, given := range []string{`undefined`, `null`, `""`, `{token: "x"}`, `"<html>a login page</html>"`, `"x".repeat(9000)`} {
 		s.during(given, func(t *testing.T, s *script) {
@@ -127,7 +136,7 @@ func TestWhatIsNoTokenIsNotSent(t *testing.T) {
 	}
 }
 
-func TestARefreshThatComesTooLateIsForgotten(t *testing.T) {
+func refreshTooLate(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null, token: (n) => n === 2 ? new Promise((give) => { h.give = () => give("token-2"); }) : "token-" + n}`)
 	peer := s.connected(firstConnect, "c.0")

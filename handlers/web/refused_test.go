@@ -5,7 +5,18 @@ import (
 	"testing"
 )
 
-func TestASendThatMakesNoFrameRejectsThatCallAlone(t *testing.T) {
+func TestRefusedSend(t *testing.T) {
+	t.Run("that makes no frame rejects that call alone", refusedSendNoFrame)
+	t.Run("that the server cannot read fails the sends under way, and the client comes back", refusedSendUnreadable)
+	t.Run("does not reject a send that waits for a connection", refusedSendWaiting)
+	t.Run("with an error frame rejects its call alone", refusedSendError)
+}
+
+func TestRepeatedSend(t *testing.T) {
+	t.Run("is the same bytes", repeatedSendBytes)
+}
+
+func refusedSendNoFrame(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null}`)
 	peer := s.connected(firstConnect, "c.0")
@@ -42,7 +53,7 @@ func TestASendThatMakesNoFrameRejectsThatCallAlone(t *testing.T) {
 	p.none("close")
 }
 
-func TestARepeatedSendIsTheSameBytes(t *testing.T) {
+func repeatedSendBytes(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null}`)
 	p.Eval(`(h.event = {type: "x", data: {n: 1}}, h.send("u", h.event, {ref: "r"}))`)
@@ -58,7 +69,7 @@ func TestARepeatedSendIsTheSameBytes(t *testing.T) {
 
 // Should the server close over a frame all the same, the sends under way pay for
 // it, and nothing else does.
-func TestAFrameThatTheServerCannotReadFailsTheSendsUnderWayAndTheClientComesBack(t *testing.T) {
+func refusedSendUnreadable(t *testing.T) {
 	s := newScript(t)
 	for _, code := range []int{4400, 1009, 1003, 1007} {
 		s.during(fmt.Sprint(code), func(t *testing.T, s *script) {
@@ -86,7 +97,7 @@ func TestAFrameThatTheServerCannotReadFailsTheSendsUnderWayAndTheClientComesBack
 	}
 }
 
-func TestASendThatWaitsForAConnectionIsNotToBlameFor4400(t *testing.T) {
+func refusedSendWaiting(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null}`)
 	p.Eval(`h.send("u", {type: "x"}, {ref: "r"})`)
@@ -100,7 +111,7 @@ func TestASendThatWaitsForAConnectionIsNotToBlameFor4400(t *testing.T) {
 	p.until("refused", `"stopped"`)
 }
 
-func TestAnErrorFrameRejectsItsCallAlone(t *testing.T) {
+func refusedSendError(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null}`)
 	peer := s.connected(firstConnect, "c.0")

@@ -12,6 +12,24 @@ import (
 	"hookbridge/handlers/web/webtest"
 )
 
+func TestStream(t *testing.T) {
+	t.Run("takes the place of a blocked WebSocket", streamForBlockedSocket)
+	t.Run("has a close event that is heeded like a close frame", streamCloseEvent)
+	t.Run("renews a token with a new stream, of which the app hears nothing", streamRenewsToken)
+	t.Run("is opened anew without heartbeats", streamHeartbeats)
+	t.Run("is read wherever its bytes are cut", streamIsRead)
+}
+
+func TestPolls(t *testing.T) {
+	t.Run("take the place of a stream that a proxy holds back", pollsForHeldStream)
+}
+
+func TestFallback(t *testing.T) {
+	t.Run("is not for a WebSocket that has opened once", fallbackNotAfterOpen)
+	t.Run("is left after a while for another try of the WebSocket", fallbackTriesSocket)
+	t.Run("answers what the server refuses as its close code", fallbackRefusals)
+}
+
 // ask is a request that the test answers.
 type ask struct {
 	t    *testing.T
@@ -141,7 +159,7 @@ func (s *script) fallen(options string) (*tab, *ask) {
 	return p, a
 }
 
-func TestABlockedWebSocketIsReplacedByAStream(t *testing.T) {
+func streamForBlockedSocket(t *testing.T) {
 	s := newScript(t)
 	p, a := s.fallen(`{stored: null, handle: ({ cursor }) => cursor === "c.2" && new Promise((done) => { h.done = done; })}`)
 	a.event("connected", hello(""))
@@ -185,7 +203,7 @@ func TestABlockedWebSocketIsReplacedByAStream(t *testing.T) {
 	p.until("message", `{"cursor":"c.1"}`, `{"cursor":"c.2"}`, `{"cursor":"c.4"}`, `{"cursor":"c.5"}`)
 }
 
-func TestAStreamThatAProxyHoldsBackIsReplacedByPolls(t *testing.T) {
+func pollsForHeldStream(t *testing.T) {
 	s := newScript(t)
 	p, _ := s.fallen(`{stored: null}`)
 	p.advance(15_000) // no connected frame in time
@@ -205,7 +223,7 @@ func TestAStreamThatAProxyHoldsBackIsReplacedByPolls(t *testing.T) {
 	p.until("response", `{"status":200,"data":null}`)
 }
 
-func TestAWebSocketThatHasOpenedOnceIsNeverGivenUp(t *testing.T) {
+func fallbackNotAfterOpen(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null}`)
 	s.connected(firstConnect, "c.0").close(1006)
@@ -220,7 +238,7 @@ func TestAWebSocketThatHasOpenedOnceIsNeverGivenUp(t *testing.T) {
 	}
 }
 
-func TestAFallbackIsLeftForAnotherTryOfTheWebSocketAfterAWhile(t *testing.T) {
+func fallbackTriesSocket(t *testing.T) {
 	s := newScript(t)
 	p, a := s.fallen(`{stored: null, retryWebSocketMs: 600_000}`)
 	a.event("connected", hello(""))
@@ -244,7 +262,7 @@ func TestAFallbackIsLeftForAnotherTryOfTheWebSocketAfterAWhile(t *testing.T) {
 	p.Eval(`h.until("open", 3)`)
 }
 
-func TestWhatTheServerRefusesIsAnsweredAsItsCloseCodeWouldBe(t *testing.T) {
+func fallbackRefusals(t *testing.T) {
 	s := newScript(t)
 	problem := func(status int, code string) string {
 		return fmt.Sprintf(`{"type":"urn:hookbridge:problem:%s","title":"no","status":%d,"code":%q}`, code, status, code)
@@ -279,7 +297,7 @@ func TestWhatTheServerRefusesIsAnsweredAsItsCloseCodeWouldBe(t *testing.T) {
 	})
 }
 
-func TestAStreamsCloseEventIsHeededLikeACloseFrame(t *testing.T) {
+func streamCloseEvent(t *testing.T) {
 	s := newScript(t)
 	for code, want := range map[int]string{4403: `"retry":false`, 4409: `"retry":false`, 4410: `"retry":false`, 1012: `"retry":true`, 4498: `"retry":true`} {
 		s.during(fmt.Sprint(code), func(t *testing.T, s *script) {
@@ -295,7 +313,7 @@ func TestAStreamsCloseEventIsHeededLikeACloseFrame(t *testing.T) {
 	}
 }
 
-func TestATokenAboutToExpireIsRenewedWithANewStreamAndNotAWordToTheApp(t *testing.T) {
+func streamRenewsToken(t *testing.T) {
 	s := newScript(t)
 	p, a := s.fallen(`{stored: null}`)
 	a.event("connected", hello(""))
@@ -315,7 +333,7 @@ func TestATokenAboutToExpireIsRenewedWithANewStreamAndNotAWordToTheApp(t *testin
 	}
 }
 
-func TestAStreamWithoutHeartbeatsIsOpenedAnew(t *testing.T) {
+func streamHeartbeats(t *testing.T) {
 	s := newScript(t)
 	p, a := s.fallen(`{stored: null}`)
 	a.event("connected", hello(""))
@@ -329,7 +347,7 @@ func TestAStreamWithoutHeartbeatsIsOpenedAnew(t *testing.T) {
 	p.until("close", `{"code":1006}`, `{"code":1006}`, `{"code":1006,"reason":"nothing heard"}`)
 }
 
-func TestAnEventStreamIsReadWhereverItsBytesAreCut(t *testing.T) {
+func streamIsRead(t *testing.T) {
 	s := newScript(t)
 	p := s.client(`{stored: null}`)
 	stream := ":ping\n\nid: 7\nevent: event\ndata: {\"a\":\n data-less\ndata: \"漢🙂\"}\r\n\r\nevent:gap\rdata:x\r\rdata\n\nretry: 5\ndata: last\n\n"

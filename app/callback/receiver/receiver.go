@@ -60,7 +60,7 @@ type Receiver struct {
 	forward  *httputil.ReverseProxy // nil without Forward
 }
 
-// ErrForward is a Forward that is no URL.
+// ErrForward is the error of New for a Forward that is not an http or https URL.
 var ErrForward = errors.New("it must be an address like http://127.0.0.1:3000/hook")
 
 // New checks the options. Its errors repeat nothing of a secret.

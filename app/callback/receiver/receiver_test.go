@@ -15,6 +15,13 @@ import (
 	"go.uber.org/goleak"
 )
 
+func TestReceiver(t *testing.T) {
+	t.Run("takes what has a good signature", receiverTakes)
+	t.Run("answers a request", receiverAnswers)
+	t.Run("passes everything on as it came", receiverPassesOn)
+	t.Run("refuses options that cannot be right", receiverOptions)
+}
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
@@ -58,7 +65,7 @@ func receive(t *testing.T, o Options, r *http.Request) (*httptest.ResponseRecord
 	return w, got, problems
 }
 
-func TestACallbackIsTakenOnceItsSignatureIsGood(t *testing.T) {
+func receiverTakes(t *testing.T) {
 	const body = `{"type":"event.acked", "data":{"a":1,"a":2}}`
 	for _, with := range []string{secret, other} {
 		w, got, problems := receive(t, Options{}, signed(t, with, body))
@@ -96,7 +103,7 @@ type broken struct{}
 
 func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
-func TestARequestIsAnswered(t *testing.T) {
+func receiverAnswers(t *testing.T) {
 	const body = `{"type":"request","data":{}}`
 	for _, c := range []struct {
 		answer func() ([]byte, error)
@@ -114,7 +121,7 @@ func TestARequestIsAnswered(t *testing.T) {
 	}
 }
 
-func TestAllIsPassedOnAsItCame(t *testing.T) {
+func receiverPassesOn(t *testing.T) {
 	const body = "{\"type\":\"request\",\n \"data\":{\"a\":1,\"a\":2}}"
 	var status int
 	var reply string
@@ -152,7 +159,7 @@ func TestAllIsPassedOnAsItCame(t *testing.T) {
 	}
 }
 
-func TestOptionsThatCannotBe(t *testing.T) {
+func receiverOptions(t *testing.T) {
 	for _, forward := range []string{"127.0.0.1:3000", "ftp://a", "http://", "\x00"} {
 		if _, err := New(Options{Secrets: []string{secret}, Forward: forward}); !errors.Is(err, ErrForward) {
 			t.Errorf("%q: %v", forward, err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/fasthttp/websocket"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/wire"
 )
 
@@ -23,7 +24,7 @@ type Bridge struct {
 }
 
 // Conn is the bridge's end of one connection. Its methods fail the test where the
-// client does something else, or nothing for 5 s.
+// client does something else, or nothing for long.
 type Conn struct {
 	*websocket.Conn
 	t       *testing.T
@@ -53,9 +54,6 @@ func NewBridge(t *testing.T) *Bridge {
 	return b
 }
 
-// patience is how long the client is waited for.
-const patience = 5 * time.Second
-
 // Accept waits for the next connection.
 func (b *Bridge) Accept() *Conn {
 	b.t.Helper()
@@ -63,7 +61,7 @@ func (b *Bridge) Accept() *Conn {
 	case c := <-b.conns:
 		b.t.Cleanup(func() { c.Close() })
 		return c
-	case <-time.After(patience):
+	case <-time.After(expect.Patience):
 		b.t.Fatal("nobody connected")
 		return nil
 	}
@@ -90,7 +88,7 @@ func (c *Conn) Hear(want string) {
 // Next reads the next frame.
 func (c *Conn) Next() string {
 	c.t.Helper()
-	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(expect.Patience)); err != nil {
 		c.t.Fatal(err)
 	}
 	_, b, err := c.ReadMessage()
@@ -123,7 +121,7 @@ func (c *Conn) Part(code wire.CloseCode, reason string) {
 // Gone reads until the connection ends, and gives the frames and the close code.
 func (c *Conn) Gone() (frames []string, code int) {
 	c.t.Helper()
-	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(expect.Patience)); err != nil {
 		c.t.Fatal(err)
 	}
 	for {

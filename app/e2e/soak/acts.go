@@ -8,10 +8,19 @@ import (
 	"time"
 )
 
-// send has a user send to others, or to the backend, over a socket, in either mode.
+// send has a user send to others, or to the backend: over a socket in either mode, or
+// over HTTP where the user has none.
 func (l *Load) send(rnd *rand.Rand) {
-	d := l.cast.device(rnd)
-	if d == nil || d.reader.Fresh {
+	d := l.cast.devices[rnd.IntN(len(l.cast.devices))]
+	switch {
+	case d.reader.Fresh:
+		return
+	case d.reader.Transport == "sse" || d.reader.Transport == "poll":
+		for range 1 + rnd.IntN(3) { // one close after the other: their order is promised
+			l.sendOverHTTP(rnd, d)
+		}
+		return
+	case d.socket() == nil:
 		return
 	}
 	e := &Event{From: d.reader.User, TTL: Forever}
@@ -50,6 +59,33 @@ func (l *Load) send(rnd *rand.Rand) {
 			case <-time.After(patience): // its connection says no more; a later answer still counts
 			}
 		}
+	})
+}
+
+// sendOverHTTP sends to the backend.
+func (l *Load) sendOverHTTP(rnd *rand.Rand, d *Device) {
+	token, _, err := l.b.Token(d.reader.User, time.Hour)
+	if err != nil {
+		l.h.Note("harness", "%v", err)
+		return
+	}
+	e := l.add(rnd, &Event{From: d.reader.User, To: Target{Backend: true}, TTL: Forever})
+	event := encode(map[string]any{"type": sentType, "data": json.RawMessage(e.Data)})
+	body := fmt.Sprintf(`{"ref":"r%d","to":{"backend":true},"event":%s}`, e.N, event)
+	l.insist(rnd, e, func() {
+		a := l.h.Try(e)
+		p := l.b.any(rnd)
+		code, answer := l.b.call(p, token, http.MethodPost, "/v1/sends", body)
+		if code == http.StatusAccepted {
+			p.answered(aSend)
+		}
+		l.expect(code, answer, e.From+" sent", 202, 429, 503)
+		var r reply
+		if code == http.StatusAccepted && json.Unmarshal(answer, &r) != nil {
+			l.h.Note("not JSON", "answer to what %s sent: %.300q", e.From, answer)
+			code = 0
+		}
+		l.h.Answered(e, a, r.ID, r.attempt(code))
 	})
 }
 
@@ -122,15 +158,55 @@ func (l *Load) erase(rnd *rand.Rand) {
 	}
 }
 
-// ask reads what operators read; only that it is answered is looked at.
+// ask reads what operators read. What it says of users is not looked at, only that it is
+// answered.
 func (l *Load) ask(rnd *rand.Rand, recent []*Event) {
 	path := "/v1/users/" + l.cast.user(rnd) + []string{"/presence", "/sessions"}[rnd.IntN(2)]
 	switch n := rnd.IntN(20); {
 	case n == 0:
 		path = "/v1/users/" + l.cast.user(rnd) + "/export"
 	case n < 10 && len(recent) > 0:
-		path = "/v1/events/" + recent[rnd.IntN(len(recent))].ID
+		l.look(rnd, recent[rnd.IntN(len(recent))])
+		return
 	}
 	code, answer := l.b.call(l.b.any(rnd), l.b.admin, http.MethodGet, path, "")
 	l.expect(code, answer, "GET "+path, 200, 404, 503)
+}
+
+// look reads what became of an event.
+func (l *Load) look(rnd *rand.Rand, e *Event) {
+	path := "/v1/events/" + e.ID
+	code, answer := l.b.call(l.b.any(rnd), l.b.admin, http.MethodGet, path, "")
+	l.expect(code, answer, "GET "+path, 200, 404, 503)
+	if code != http.StatusOK {
+		return
+	}
+	var told struct {
+		Recipients []struct{ User, Status string }
+	}
+	if json.Unmarshal(answer, &told) != nil {
+		l.h.Note("not JSON", "answer to GET %s: %.300q", path, answer)
+		return
+	}
+	statuses := map[string]string{}
+	for _, r := range told.Recipients {
+		statuses[r.User] = r.Status
+	}
+	l.h.looked(e.N, statuses)
+}
+
+// LookBack reads what became of some of all events, once nothing happens any more.
+func (l *Load) LookBack(seed uint64, n int) {
+	rnd := rand.New(rand.NewPCG(seed, 3))
+	l.h.mu.Lock()
+	var known []*Event
+	for _, e := range l.h.Events {
+		if e.ID != "" && !e.To.Backend {
+			known = append(known, e)
+		}
+	}
+	l.h.mu.Unlock()
+	for range min(n, len(known)) {
+		l.look(rnd, known[rnd.IntN(len(known))])
+	}
 }

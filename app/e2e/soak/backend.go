@@ -28,17 +28,25 @@ type Callback struct {
 	User  string // whom it is about, or from whom it is
 	Data  string // of message.sent: exactly as it came
 	N     int    // of message.sent: the number of the send; -1 without one
-	At    Moment
 	Body  string
 	Taken bool // it was answered with 2xx
+
+	At       Moment // when it came
+	Ended    Moment // when it had been answered, or nobody waited for that any more
+	Caused   Moment // as its timestamp has it
+	LastSeen Moment // of user.offline: when the user was last there
+
+	timestamp, lastSeen time.Time
 }
 
 // parseCallback reads a callback's body.
 func parseCallback(id string, body []byte) (*Callback, error) {
 	var b struct {
-		Type string
-		Data struct {
+		Type      string
+		Timestamp time.Time
+		Data      struct {
 			ID, Type, User, From string
+			LastSeen             time.Time
 			Event                struct {
 				Type string
 				Data json.RawMessage
@@ -48,7 +56,7 @@ func parseCallback(id string, body []byte) (*Callback, error) {
 	if err := json.Unmarshal(body, &b); err != nil {
 		return nil, err
 	}
-	c := &Callback{ID: id, Type: b.Type, Event: b.Data.ID, Of: b.Data.Type, User: b.Data.User, N: -1, Body: string(body)}
+	c := &Callback{ID: id, Type: b.Type, Event: b.Data.ID, Of: b.Data.Type, User: b.Data.User, N: -1, Body: string(body), timestamp: b.Timestamp, lastSeen: b.Data.LastSeen}
 	if c.Type == "message.sent" {
 		var sent frame
 		sent.Event.Data = b.Data.Event.Data
@@ -89,7 +97,7 @@ func newBackend(h *History, seed uint64) (*Backend, error) {
 	if b.signer, err = standardwebhooks.NewWebhook(b.secret); err != nil {
 		return nil, err
 	}
-	b.server = httptest.NewServer(b)
+	b.server, h.Told = httptest.NewServer(b), true
 	return b, nil
 }
 
@@ -117,7 +125,7 @@ func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	how, ill := b.refuses(c.ID)
 	c.Taken = !ill
-	b.history.called(c)
+	defer b.history.called(c)()
 	switch {
 	case !ill:
 		w.WriteHeader(http.StatusNoContent)

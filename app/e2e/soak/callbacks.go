@@ -16,24 +16,34 @@ const (
 
 // callbacks holds what the backend was told to what happened.
 func (j *judge) callbacks() {
-	events := map[string]*Event{}
-	for _, e := range j.h.Events {
-		events[e.ID] = e
-	}
+	events := j.eventsByID()
 	first := map[string]*Callback{} // by webhook-id
-	acked := map[userEvent]Moment{} // when the backend first heard of it
+	taken := map[string]bool{}
+	comings := map[string][]*Callback{} // user.*, by user
+	acked := map[userEvent]Moment{}     // when the backend first heard of it
+	ids := map[any]*Callback{}          // the first of each cause
 	for _, c := range j.h.Callbacks {
+		if c.Taken && !taken[c.ID] {
+			taken[c.ID] = true
+			if c.OfPresence() {
+				comings[c.User] = append(comings[c.User], c)
+			}
+		}
 		if before := first[c.ID]; before != nil {
 			j.sameBody(before, c)
 			continue
 		}
 		first[c.ID] = c
+		if c.OfPresence() {
+			continue
+		}
+		if before := ids[c.cause()]; before != nil {
+			j.add("callback altered", c.At, "%s has another webhook-id than %s", c, before)
+		}
+		ids[c.cause()] = c
 		if c.Type == "message.sent" {
 			j.sentCallback(c)
 			continue
-		}
-		if c.Event == "" {
-			continue // who comes and goes is not judged
 		}
 		e := events[c.Event]
 		switch {
@@ -56,9 +66,7 @@ func (j *judge) callbacks() {
 			}
 			j.unackedCallback(c, e, at)
 		case "event.expired":
-			if e.TTL <= 0 || c.At+clockSlack < e.First()+e.TTL {
-				j.forNothing(c, e, "it has not expired")
-			}
+			j.expiredCallback(c, e)
 		default:
 			j.forNothing(c, e, "there is no such callback")
 		}
@@ -69,6 +77,14 @@ func (j *judge) callbacks() {
 		}
 	}
 	j.sendsInOrder()
+	j.tries()
+	j.presence(comings)
+	told := j.outcomes()
+	j.contradictions(told)
+	for _, d := range j.unpaid(told) {
+		e := j.h.Events[d.k.n]
+		j.add("callback lost", e.First(), "%s, and the backend did not hear of it: %s of %s", d.why, d.k.user, j.event(e))
+	}
 }
 
 func (j *judge) forNothing(c *Callback, e *Event, why string) {
@@ -118,37 +134,61 @@ func (j *judge) ackable(e *Event, c *Callback) bool {
 	if !e.To.All {
 		return j.hadBy(c.User, e, c.At, "acked")
 	}
-	seen := j.seen[userEvent{c.User, e.N}]
-	at := slices.IndexFunc(seen, func(s sighting) bool { return s.pos != (Position{}) })
-	return slices.ContainsFunc(seen, func(s sighting) bool { return s.at <= c.At && s.conn.Reader.Transport == "plain" }) ||
-		slices.ContainsFunc(j.h.Acks[c.User], func(k Ack) bool {
-			return k.At <= c.At && (at < 0 || k.Pos.Broadcast >= seen[at].pos.Broadcast)
-		})
+	var places, then []sighting // all that are known, and those of that time: in another life it has another place
+	for _, s := range j.seen[userEvent{c.User, e.N}] {
+		if s.at <= c.At && s.conn.Reader.Transport == "plain" {
+			return true
+		}
+		if s.pos != (Position{}) {
+			if places = append(places, s); s.at <= c.At {
+				then = append(then, s)
+			}
+		}
+	}
+	if then != nil {
+		places = then
+	}
+	return slices.ContainsFunc(j.h.Acks[c.User], func(k Ack) bool {
+		return k.At <= c.At && (places == nil || slices.ContainsFunc(places, func(s sighting) bool { return k.Pos.Broadcast >= s.pos.Broadcast }))
+	})
 }
 
 // unackedCallback holds event.unacked to an event that asks for it, to its time, and to
-// there being no ack or recall that was answered before that. told is when the backend
-// heard of an ack.
+// there being no ack or recall that was answered before it was caused. told is when the
+// backend heard of an ack.
 func (j *judge) unackedCallback(c *Callback, e *Event, told Moment) {
 	due := e.First() + e.Escalate - clockSlack // at the earliest
-	if e.Escalate == 0 || c.At < due {
+	if e.Escalate == 0 || c.At < due || c.Caused < due {
 		j.forNothing(c, e, "it is not due")
 		return
 	}
 	if j.touched(e, c.At) {
 		return
 	}
-	settled := told < due
-	settled = settled || slices.ContainsFunc(e.Recalls, func(o *Op) bool { return o.End < due })
-	settled = settled || e.To.User != "" && slices.ContainsFunc(e.Attempts, func(a *Attempt) bool { return a.Status == "acked" && a.End < due })
-	for _, s := range j.seen[userEvent{c.User, e.N}] {
-		settled = settled || slices.ContainsFunc(j.h.Acks[c.User], func(k Ack) bool {
-			return s.pos != Position{} && s.at <= k.At && k.Answered < due && k.Pos.Life == s.pos.Life && k.Pos.Mailbox >= s.pos.Mailbox
-		})
-	}
-	if settled {
+	at, acked := j.acks[userEvent{c.User, e.N}]
+	if by := c.Caused - clockSlack; told < by || acked && at < by || j.recalledBy(e, by) {
 		j.forNothing(c, e, "it had been acked or recalled")
 	}
+}
+
+// expiredCallback holds event.expired to an event that came to its end, and to there
+// being no ack before that, and no recall, that was answered.
+func (j *judge) expiredCallback(c *Callback, e *Event) {
+	if e.TTL <= 0 || c.At+clockSlack < e.First()+e.TTL || c.Caused+clockSlack < e.First()+e.TTL {
+		j.forNothing(c, e, "it has not expired")
+		return
+	}
+	if j.touched(e, c.At) {
+		return
+	}
+	if _, acked := j.acks[userEvent{c.User, e.N}]; acked || j.recalledBy(e, c.Caused-clockSlack) {
+		j.forNothing(c, e, "it had been acked or recalled")
+	}
+}
+
+// recalledBy tells whether a recall of the event was answered by a moment.
+func (j *judge) recalledBy(e *Event, by Moment) bool {
+	return slices.ContainsFunc(e.Recalls, func(o *Op) bool { return o.End < by })
 }
 
 // unheard tells whether the backend should have had a send, and has not.
@@ -170,25 +210,31 @@ func (h *History) Unheard() (n int) {
 	return n
 }
 
-// sendsInOrder holds the first deliveries of each user's sends to the order in which
-// they were answered, where one was sent after the answer to another.
+// sendsInOrder holds each user's sends to their order: where one was sent after the answer
+// to another, the backend has taken that before it is given this.
 func (j *judge) sendsInOrder() {
-	heard := func(e *Event) Moment { return j.h.Heard[e.N] }
 	of := map[string][]*Event{} // by user
 	for _, e := range j.h.Sends {
-		if _, ok := j.h.Heard[e.N]; ok && e.From != "" {
+		if _, tried := j.h.Tried[e.N]; tried && e.From != "" {
 			of[e.From] = append(of[e.From], e)
 		}
 	}
-	for _, sends := range of {
-		slices.SortFunc(sends, func(a, b *Event) int { return cmp.Compare(heard(a), heard(b)) })
-		var soonest *Event // of those that were heard later, the one that was answered first
-		for _, e := range slices.Backward(sends) {
-			if soonest != nil && soonest.By() < e.First() && heard(e) < heard(soonest) {
-				j.add("callbacks out of order", heard(soonest), "the backend had %s only after %s", j.event(soonest), j.event(e))
+	for _, begun := range of {
+		slices.SortFunc(begun, func(a, b *Event) int { return cmp.Compare(a.First(), b.First()) })
+		answered := slices.Clone(begun)
+		slices.SortFunc(answered, func(a, b *Event) int { return cmp.Compare(a.By(), b.By()) })
+		var last *Event // of those that were answered before, the one that was taken last
+		for _, e := range begun {
+			for len(answered) > 0 && answered[0].By() < e.First() {
+				o := answered[0]
+				answered = answered[1:]
+				taken, ok := j.h.Heard[o.N]
+				if ok && !j.touched(o, taken) && (last == nil || taken > j.h.Heard[last.N]) {
+					last = o
+				}
 			}
-			if (soonest == nil || e.By() < soonest.By()) && !j.touched(e, heard(e)) {
-				soonest = e
+			if last != nil && j.h.Tried[e.N] < j.h.Heard[last.N] {
+				j.add("callbacks out of order", j.h.Heard[last.N], "the backend had %s only after %s", j.event(last), j.event(e))
 			}
 		}
 	}

@@ -26,7 +26,8 @@ type judge struct {
 
 	// seen says where and when the user's clients saw an event.
 	seen  map[userEvent][]sighting
-	conns map[string][]*Conn // of a user, in the order in which they were begun
+	conns map[string][]*Conn   // of a user, in the order in which they were begun
+	acks  map[userEvent]Moment // see durableAcks
 }
 
 type userEvent struct {
@@ -86,6 +87,7 @@ func newJudge(h *History) *judge {
 	for _, conns := range j.conns {
 		slices.SortFunc(conns, func(a, b *Conn) int { return cmp.Compare(a.Dialed, b.Dialed) })
 	}
+	j.acks = j.durableAcks()
 	return j
 }
 
@@ -281,7 +283,7 @@ func (j *judge) revocations() {
 			if c.Dialed > op.End && c.Connected != 0 && !j.rewoundIn(op.Start, c.Connected) {
 				j.add("revoked, and let in", c.Connected, "%s has a token that was revoked at %s", c.describe(), op.End)
 			}
-			if c.Ended == Never && op.End != Never && !c.Renewed && !j.rewoundIn(op.Start, j.h.Now()) {
+			if c.Ended >= j.h.Rest && op.End < j.h.Rest && !c.Renewed && !j.rewoundIn(op.Start, j.h.Now()) {
 				j.add("revoked, and still there", op.End, "%s has a token that was revoked", c.describe())
 			}
 		}

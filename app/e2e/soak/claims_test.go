@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestTheCheckerFindsLies(t *testing.T) {
+func checkerFindsLies(t *testing.T) {
 	for name, c := range map[string]struct {
 		lies bool
 		make func(s *script, r *Reader, c *Conn)

@@ -17,6 +17,7 @@ type Device struct {
 	reader *Reader
 	acks   int // how many events it gathers before it acks; 0: it does not
 	calm   *atomic.Bool
+	goes   bool // it stays away for long, again and again
 
 	rnd *rand.Rand // of the goroutine that runs it
 
@@ -89,6 +90,11 @@ func (d *Device) pause(ctx context.Context, c *Conn) {
 		wait = time.Duration(1000+d.rnd.IntN(4000)) * time.Millisecond
 	case d.reader.Transport == "poll" && c.Connected != 0:
 		wait = 0
+	case d.goes: // half of the times for longer than the debounce of user.offline
+		wait = time.Duration(2000+d.rnd.IntN(5000)) * time.Millisecond
+		if d.rnd.IntN(2) == 0 {
+			wait += debounce
+		}
 	case d.rnd.IntN(7) == 0: // now and then it stays away for longer
 		wait = time.Duration(d.rnd.IntN(6000)) * time.Millisecond
 	}

@@ -12,10 +12,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// processFaults are what can happen to a bridge process on any engine.
+// processFaults are what can happen to a bridge process on any store.
 func processFaults(all []*Process) []Fault {
 	victim := func(s Step) *Process { return all[s.Victim%len(all)] }
+	killAt := func(kind string) Fault {
+		return Fault{Name: "kill-at-" + kind, Weight: 2, Most: time.Second, Do: func(s Step, hold func(time.Duration)) {
+			victim(s).KillAt(kind)
+			hold(s.Hold)
+			victim(s).Release()
+			victim(s).await()
+		}}
+	}
 	return []Fault{
+		killAt(anEvent), killAt(aSend), killAt(anAck),
 		{Name: "kill", Weight: 4, Most: time.Second, Do: func(s Step, hold func(time.Duration)) {
 			victim(s).Hold(syscall.SIGKILL)
 			hold(s.Hold)
@@ -52,7 +61,7 @@ func (p *Process) await() {
 	}
 }
 
-// embedded is a bridge on the embedded engine: one process and its folder.
+// embedded is a bridge on the embedded store: one process and its folder.
 type embedded struct {
 	h    *History
 	p    *Process
@@ -62,7 +71,7 @@ type embedded struct {
 	kept, lost Moment // of that backup; lost is 0 without one
 }
 
-// lanes are the faults of the embedded engine.
+// lanes are the faults of the embedded store.
 func (e *embedded) lanes() []Lane {
 	process := processFaults([]*Process{e.p})
 	process = append(process, Fault{Name: "restore", Weight: 3, Rewinds: true, Least: 20 * time.Millisecond, Most: 4 * time.Second, Do: e.restore})

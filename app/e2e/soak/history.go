@@ -21,8 +21,10 @@ const Forever time.Duration = -1
 // History is all that callers and clients did and were told in one run.
 type History struct {
 	Now   func() Moment // the run's clock
+	Began time.Time     // its zero, as the machine's clock has it
 	Exact bool          // one process: it knows all sessions at any time
 	Small bool          // mailboxes are so small that they overflow
+	Told  bool          // a backend is to be told of everything
 
 	mu          sync.Mutex // guards what follows, and everything that it refers to
 	Events      []*Event   // an event's number is its index
@@ -37,15 +39,18 @@ type History struct {
 	Wide        []*Event            // to a group or to all
 	Sends       []*Event            // to the backend
 	Callbacks   []*Callback         // in the order in which they came
-	Heard       map[int]Moment      // by the number of a send: when the backend first had it
+	Looks       []Look              // in the order in which they were answered
+	Rest        Moment              // when the clients began to leave, and nothing was owed; Never before
+	Tried       map[int]Moment      // by the number of a send: when it first came to the backend
+	Heard       map[int]Moment      // and when the backend first took it
 	Notes       []Finding           // what was found while it happened
 }
 
 // NewHistory is an empty one that begins now.
 func NewHistory() *History {
 	began := time.Now()
-	return &History{Now: func() Moment { return time.Since(began) }, Acks: map[string][]Ack{}, ForUser: map[string][]*Event{},
-		Memberships: map[Member][]*Op{}, Heard: map[int]Moment{}}
+	return &History{Now: func() Moment { return time.Since(began) }, Began: began, Rest: Never, Acks: map[string][]Ack{}, ForUser: map[string][]*Event{},
+		Memberships: map[Member][]*Op{}, Tried: map[int]Moment{}, Heard: map[int]Moment{}}
 }
 
 // Member is a user in a group.
@@ -160,6 +165,14 @@ type Item struct {
 	Pos    Position
 	After  Position // of a gap
 	Reason string   // of a gap
+}
+
+// Look is what an operator was told of an event and one of its recipients.
+type Look struct {
+	N      int // the event's number
+	User   string
+	Status string
+	At     Moment // when that was answered
 }
 
 // Position is what a cursor says: whose it is and of which life of the store, and

@@ -194,7 +194,11 @@ func (r *reply) attempt(code int) Attempt {
 // webhook posts an event once.
 func (l *Load) webhook(rnd *rand.Rand, e *Event, query string) {
 	a := l.h.Try(e)
-	code, answer := l.b.post(l.b.any(rnd), "/webhooks/events"+query, e.ID, encode(e.body()))
+	p := l.b.any(rnd)
+	code, answer := l.b.post(p, "/webhooks/events"+query, e.ID, encode(e.body()))
+	if code == http.StatusAccepted {
+		p.answered(anEvent)
+	}
 	var r reply
 	if code == http.StatusAccepted && json.Unmarshal(answer, &r) != nil {
 		l.h.Note("not JSON", "answer to %s: %.300q", e.ID, answer)

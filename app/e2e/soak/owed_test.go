@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestTheCheckerKnowsWhatARewindMayTake(t *testing.T) {
+func checkerOfRewinds(t *testing.T) {
 	for name, c := range map[string]struct {
 		want string
 		told bool // the reader is told of the rewind
@@ -50,7 +50,7 @@ func TestTheCheckerKnowsWhatARewindMayTake(t *testing.T) {
 	}
 }
 
-func TestWhatIsLostTwiceIsLost(t *testing.T) {
+func checkerOfLostTwice(t *testing.T) {
 	s := newScript()
 	s.connected(s.reader("u"), 1, "")
 	rewind := func(kept, at int) {
@@ -66,7 +66,7 @@ func TestWhatIsLostTwiceIsLost(t *testing.T) {
 	wantFindings(t, s, "")
 }
 
-func TestAFreshDeviceIsOwedWhatNobodyHasAcked(t *testing.T) {
+func checkerOfFreshDevice(t *testing.T) {
 	for _, acked := range []bool{true, false} {
 		s := newScript()
 		c := s.connected(s.reader("u"), 1, "")
@@ -90,7 +90,7 @@ func TestAFreshDeviceIsOwedWhatNobodyHasAcked(t *testing.T) {
 
 // A repeat without an answer may have been taken by the store that went back, and
 // goes to the members of that moment.
-func TestAnUnansweredRepeatGoesToTheMembersOfItsTime(t *testing.T) {
+func checkerOfRepeats(t *testing.T) {
 	for name, repeated := range map[string]bool{"repeated after the rewind": true, "not repeated": false} {
 		t.Run(name, func(t *testing.T) {
 			s := newScript()

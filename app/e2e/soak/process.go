@@ -37,6 +37,7 @@ type Process struct {
 	tail     []string // its last log lines
 	over     bool
 	limit    uint64        // of the size of its files, bytes
+	killAt   string        // see KillAt
 	ended    chan struct{} // closed when the supervisor has left
 }
 
@@ -173,7 +174,7 @@ func (p *Process) Signal(sig syscall.Signal) {
 	if sig == syscall.SIGKILL || sig == syscall.SIGTERM {
 		p.expected = true
 	}
-	if err := p.cmd.Process.Signal(sig); err != nil {
+	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) { // it may have ended meanwhile
 		p.history.Note("harness", "signal %v to process %d: %v", sig, p.n, err)
 	}
 }
@@ -196,6 +197,47 @@ func (p *Process) Hold(sig syscall.Signal) {
 	}
 	p.history.Note("does not stop", "process %d got %v 30 s ago", p.n, sig)
 	p.Signal(syscall.SIGKILL)
+}
+
+// What KillAt waits for.
+const (
+	anEvent = "event" // an answer to a webhook
+	aSend   = "send"  // an answer to what a user sent
+	anAck   = "ack"   // an answer to an ack
+)
+
+// KillAt ends the process, and holds it as Hold does, the moment it has answered one of
+// a kind: what it has answered must be kept already. It waits for that only for a while.
+func (p *Process) KillAt(kind string) {
+	p.mu.Lock()
+	p.killAt = kind
+	p.mu.Unlock()
+	for range 300 {
+		p.mu.Lock()
+		waits := p.killAt != ""
+		p.mu.Unlock()
+		if !waits {
+			break
+		}
+		time.Sleep(10 * time.Millisecond) // a poll of those who get answers
+	}
+	p.mu.Lock()
+	p.killAt = ""
+	p.mu.Unlock()
+	p.Hold(syscall.SIGKILL)
+}
+
+// answered is told of each answer, before anything else is done with it.
+func (p *Process) answered(kind string) {
+	p.mu.Lock()
+	now := p.killAt == kind
+	if now {
+		p.killAt, p.held = "", true
+	}
+	p.mu.Unlock()
+	if now {
+		p.Signal(syscall.SIGKILL)
+	}
 }
 
 // Release lets it be started again.

@@ -159,15 +159,46 @@ func (h *History) acked(user, cursor string) (answered func()) {
 	}
 }
 
-// called writes down that a callback came to the backend.
-func (h *History) called(c *Callback) {
+// called writes down that a callback came to the backend; what it returns, that it was
+// answered, or nobody waits for that any more.
+func (h *History) called(c *Callback) (ended func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	c.At = h.Now()
-	h.Callbacks = append(h.Callbacks, c)
-	if _, again := h.Heard[c.N]; c.Type == "message.sent" && !again {
-		h.Heard[c.N] = c.At
+	c.At, c.Ended = h.Now(), Never
+	c.Caused = c.timestamp.Sub(h.Began)
+	if !c.lastSeen.IsZero() {
+		c.LastSeen = c.lastSeen.Sub(h.Began)
 	}
+	h.Callbacks = append(h.Callbacks, c)
+	if c.Type == "message.sent" {
+		if _, again := h.Tried[c.N]; !again {
+			h.Tried[c.N] = c.At
+		}
+		if _, again := h.Heard[c.N]; !again && c.Taken {
+			h.Heard[c.N] = c.At
+		}
+	}
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		c.Ended = h.Now()
+	}
+}
+
+// looked writes down what an operator was told of an event's recipients.
+func (h *History) looked(n int, statuses map[string]string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for user, status := range statuses {
+		h.Looks = append(h.Looks, Look{n, user, status, h.Now()})
+	}
+}
+
+// rests writes down that nothing is owed any more, and that the clients are to leave.
+func (h *History) rests() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.Rest = h.Now()
 }
 
 // polled writes down that a poll was answered.

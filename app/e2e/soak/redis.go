@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/store/redis/redistest"
 )
 
@@ -54,7 +55,7 @@ func (s *shared) follow() {
 // tell asks a server until it answers: one that has just started, or changes its
 // role, does not yet.
 func (s *shared) tell(r *redistest.Server, args ...string) (answer string) {
-	redistest.Eventually(s.t, "an answer to "+args[0], func() bool {
+	expect.Eventually(s.t, "an answer to "+args[0], func() bool {
 		var err error
 		answer, err = r.Try(args...)
 		return err == nil
@@ -73,13 +74,13 @@ func (s *shared) offset(r *redistest.Server) int {
 
 // caughtUp waits until the replica has all that the primary has now.
 func (s *shared) caughtUp() {
-	redistest.Eventually(s.t, "the replica to follow", func() bool { return s.replica.Info("replication", "master_link_status") == "up" })
+	expect.Eventually(s.t, "the replica to follow", func() bool { return s.replica.Info("replication", "master_link_status") == "up" })
 	want := -1
-	redistest.Eventually(s.t, "the primary's offset", func() bool { want = s.offset(s.primary); return want >= 0 })
-	redistest.Eventually(s.t, "the replica to catch up", func() bool { return s.offset(s.replica) >= want })
+	expect.Eventually(s.t, "the primary's offset", func() bool { want = s.offset(s.primary); return want >= 0 })
+	expect.Eventually(s.t, "the replica to catch up", func() bool { return s.offset(s.replica) >= want })
 }
 
-// lanes are the faults of the distributed engine.
+// lanes are the faults of the distributed store.
 func (s *shared) lanes() []Lane {
 	store := []Fault{
 		{Name: "redis-kill", Weight: 3, Most: 2 * time.Second, Do: func(step Step, hold func(time.Duration)) {
@@ -210,7 +211,7 @@ func (s *shared) mend() {
 	}
 }
 
-// newEmbedded starts a bridge on the embedded engine.
+// newEmbedded starts a bridge on the embedded store.
 func newEmbedded(t testing.TB, h *History, more ...string) *embedded {
 	dir := t.TempDir()
 	e := &embedded{h: h, data: filepath.Join(dir, "data"), back: filepath.Join(dir, "backup")}

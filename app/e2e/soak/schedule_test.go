@@ -7,7 +7,11 @@ import (
 	"time"
 )
 
-func TestASchedulesSeedRepeatsIt(t *testing.T) {
+func TestSchedule(t *testing.T) {
+	t.Run("is repeated by its seed", scheduleRepeats)
+}
+
+func scheduleRepeats(t *testing.T) {
 	lane := Lane{"x", processFaults(nil)}
 	plan := func(seed uint64) string {
 		return strings.Join(strings.Fields(fmt.Sprint(lane.Plan(newRand(seed), time.Minute))), " ")

@@ -3,16 +3,19 @@ package soak
 import (
 	"context"
 	"fmt"
-	"hookbridge/app/cli"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"hookbridge/app/cli"
 )
 
 // TestMain makes the binary be the program where a process of the soak runs it: the
@@ -27,7 +30,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// world is an engine with its processes, and what can happen to them.
+// world is a store with its processes, and what can happen to them.
 type world interface {
 	lanes() []Lane
 	mend()
@@ -42,7 +45,7 @@ func setting(name, fallback string) string {
 }
 
 // TestSoak runs the whole program under a random load and random faults, on both
-// engines, and judges what everybody was told.
+// stores, and judges what everybody was told.
 func TestSoak(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it runs the program under load")
@@ -55,18 +58,18 @@ func TestSoak(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, engine := range []string{"sqlite", "redis"} {
-		if only := os.Getenv("SOAK_ENGINE"); only != "" && only != engine {
+	for _, store := range []string{"sqlite", "redis"} {
+		if only := os.Getenv("SOAK_ENGINE"); only != "" && only != store {
 			continue
 		}
-		t.Run(engine, func(t *testing.T) {
+		t.Run(store, func(t *testing.T) {
 			t.Parallel()
-			soak(t, engine, seed, length)
+			soak(t, store, seed, length)
 		})
 	}
 }
 
-func soak(t *testing.T, engine string, seed uint64, length time.Duration) {
+func soak(t *testing.T, store string, seed uint64, length time.Duration) {
 	h := NewHistory()
 	rnd := newRand(seed)
 	var more []string
@@ -81,7 +84,7 @@ func soak(t *testing.T, engine string, seed uint64, length time.Duration) {
 	more = append(more, backend.settings()...)
 	var w world
 	var all []*Process
-	if engine == "sqlite" {
+	if store == "sqlite" {
 		e := newEmbedded(t, h, more...)
 		w, all, h.Exact = e, []*Process{e.p}, true
 	} else {
@@ -106,7 +109,7 @@ func soak(t *testing.T, engine string, seed uint64, length time.Duration) {
 		lanes[i] = lanes[i].Choose(setting("SOAK_FAULTS", defaultFaults))
 		plans[i] = lanes[i].Plan(rnd, length)
 	}
-	t.Logf("repeat with: make soak ENGINE=%s SEED=%d DUR=%s FAULTS=%s", engine, seed, length, setting("SOAK_FAULTS", defaultFaults))
+	t.Logf("repeat with: make soak ENGINE=%s SEED=%d DUR=%s FAULTS=%s", store, seed, length, setting("SOAK_FAULTS", defaultFaults))
 
 	perSecond, err := strconv.ParseFloat(setting("SOAK_RATE", "50"), 64)
 	if err != nil {
@@ -146,16 +149,39 @@ func soak(t *testing.T, engine string, seed uint64, length time.Duration) {
 	if !b.becomes(h.allThere, time.Minute) {
 		h.Note("not there", "some readers never got in")
 	}
-	drain(h)
+	if drain(h) {
+		load.LookBack(seed, 300)
+		drain(h)
+	}
+	leave(t, h, cast, length)
 	stopTelling()
 	found := Check(h)
-	cast.Stop()
 	report(t, h, load, faults, found, plans)
 }
 
-// drain waits until every reader, and the backend, has what it is owed, or none gets
-// any further.
-func drain(h *History) {
+// leave has all clients leave, and waits until the backend was told so.
+func leave(t *testing.T, h *History, cast *Cast, length time.Duration) {
+	h.mu.Lock()
+	var trouble Moment
+	for _, w := range h.Troubles {
+		trouble = max(trouble, w.End)
+	}
+	h.mu.Unlock()
+	if length >= time.Minute {
+		// A machine that died is forgotten by then, and all that follows is certain.
+		time.Sleep(trouble + settling + comingBound - h.Now())
+	}
+	h.rests()
+	cast.Stop()
+	for last := h.Now() + goingBound + comingBound; len(h.ThoughtThere()) > 0 && h.Now() < last; {
+		time.Sleep(100 * time.Millisecond) // a poll of the backend
+	}
+	t.Logf("all left at %s, and the backend knew at %s; it believes that these are there: %v", short(h.Rest), short(h.Now()), h.ThoughtThere())
+}
+
+// drain waits until every reader, and the backend, has what it is owed, or none gets any
+// further. It reports whether nothing is owed any more.
+func drain(h *History) bool {
 	const stuck = 45 * time.Second
 	// A callback that failed twice is tried again after a minute or so, and the lease of a
 	// process that was killed has to end before.
@@ -167,7 +193,7 @@ func drain(h *History) {
 	for i, r := range readers {
 		missing[i] = h.Missing(r, nil)
 	}
-	last, least := h.Now(), -1
+	last, least := h.Now(), []int{math.MaxInt}
 	for {
 		unheard := h.Unheard()
 		left := unheard
@@ -177,17 +203,22 @@ func drain(h *History) {
 			}
 			left += len(missing[i])
 		}
-		patience := stuck
+		patience, pause := stuck, 100*time.Millisecond
 		if left == unheard {
 			patience = stuckCallbacks
 		}
-		if left == 0 || h.Now()-last > patience {
-			return
+		unpaid := 0
+		if left == 0 { // it takes a while to find this out
+			unpaid, pause = h.Unpaid(), time.Second
 		}
-		if least < 0 || left < least {
-			last, least = h.Now(), left
+		now := []int{left, unpaid}
+		if slices.Compare(now, least) < 0 {
+			last, least = h.Now(), now
 		}
-		time.Sleep(100 * time.Millisecond) // a poll of the readers
+		if done := left+unpaid == 0; done || h.Now()-last > patience {
+			return done
+		}
+		time.Sleep(pause) // a poll of the readers and the backend
 	}
 }
 

@@ -87,6 +87,7 @@ func (d *Device) postAck(p *Process, token string) {
 			return
 		}
 		if code, _ := d.b.call(p, token, http.MethodPost, "/v1/acks", string(body)); code == http.StatusNoContent {
+			p.answered(anAck)
 			answered() // one that is lost is made up for by the next
 		}
 	}

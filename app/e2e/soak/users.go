@@ -52,6 +52,10 @@ func NewCast(b *Bridges, seed uint64) *Cast {
 	add("u8", 2, "websocket", "poll")
 	add("p0", 0, "plain")
 	add("p1", 0, "plain")
+	for i, transport := range []string{"websocket", "sse", "poll"} { // these come and go
+		add(fmt.Sprintf("u%d", 9+i), 1, transport)
+		c.devices[len(c.devices)-1].goes = true
+	}
 	c.erased = []string{"u7", "u8"}
 	for _, user := range []string{"away0", "away1"} {
 		r := b.history.NewReader(Reader{Name: user + "/0", User: user, Transport: "websocket", Sole: true})

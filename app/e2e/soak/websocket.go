@@ -151,6 +151,9 @@ func (s *socket) answered(f *frame) {
 	if done == nil {
 		return
 	}
+	if f.Type == "result" {
+		s.d.b.All[s.conn.Proc].answered(aSend)
+	}
 	if f.Type == "error" {
 		done(Attempt{Code: f.Problem.Status}, "")
 		return

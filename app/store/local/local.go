@@ -15,15 +15,15 @@ import (
 // ErrClosed, the context's, and those named.
 type Store interface {
 	// Enter writes down what a Join says and returns where the user stands, apart from
-	// JoinState.Live. ended is a token of the user that says nothing any more; empty for
-	// none. It tells the Hub that the session has Joined. Errors: bridge.ErrRevoked,
+	// JoinState.Live. ended is a token of the user that no session has any more, so that
+	// its groups end with it; empty for none. It tells the Hub that the session has Joined. Errors: bridge.ErrRevoked,
 	// bridge.ErrErased.
 	Enter(ctx context.Context, m bridge.Member, ended string) (bridge.JoinState, error)
 	// Exit keeps when the user was last there, and the session's delivery log, unless
 	// the user was erased since the session began. It may return before that is durable.
 	Exit(ctx context.Context, log bridge.DeliveryLog) error
 	// LastSeen tells for each user, in the order given, when a session last joined or
-	// left; zero for nobody known.
+	// left; zero for a user who is not known.
 	LastSeen(ctx context.Context, users []string) ([]time.Time, error)
 	// Closed reports whether Close was called.
 	Closed() bool

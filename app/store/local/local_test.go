@@ -49,7 +49,7 @@ func begin(t *testing.T) (*slow, *local.Live, func(ctx context.Context, session,
 }
 
 func TestJoin(t *testing.T) {
-	t.Run("the token before ends with the last session that has it, also where sessions are refreshed at once", func(t *testing.T) {
+	t.Run("with a new token ends the one before once no session has it, also where sessions are refreshed at once", func(t *testing.T) {
 		s, _, join := begin(t)
 		for _, session := range []string{"ses_1", "ses_2"} {
 			done := join(t.Context(), session, "a")
@@ -74,7 +74,7 @@ func TestJoin(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	t.Run("one that is not let in leaves the session the token that it had", func(t *testing.T) {
+	t.Run("that the store refuses leaves the session the token that it had", func(t *testing.T) {
 		s, l, join := begin(t)
 		done := join(t.Context(), "ses_1", "a")
 		<-s.enter
@@ -91,7 +91,7 @@ func TestJoin(t *testing.T) {
 			t.Errorf("sessions %+v, %v", list, err)
 		}
 	})
-	t.Run("one whose time is up while another session joins keeps nobody waiting", func(t *testing.T) {
+	t.Run("whose time is up while another session joins keeps nobody waiting", func(t *testing.T) {
 		s, _, join := begin(t)
 		first := join(t.Context(), "ses_1", "a")
 		<-s.enter

@@ -6,16 +6,26 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/expect"
 	"hookbridge/app/store/redis"
 	"hookbridge/app/store/redis/redistest"
 	"hookbridge/app/store/storetest"
 )
 
+func TestArchiveRights(t *testing.T) {
+	t.Run("are enough for an export and an import", archiveRightsSuffice)
+}
+
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	t.Run("fails without what an append needs", checkOfRights)
+}
+
 // leastRights is the ACL that deploy/README.md gives, word by word.
 func leastRights(t *testing.T) []string {
 	t.Helper()
 	text, err := os.ReadFile("../../../deploy/README.md")
-	must(t, err)
+	expect.NoError(t, err)
 	for line := range strings.Lines(string(text)) {
 		if strings.HasPrefix(line, "ACL SETUSER ") {
 			return strings.Fields(line)
@@ -39,7 +49,7 @@ func restricted(t *testing.T, nodes []*redistest.Server, url string) string {
 	return strings.Replace(url, "redis://", "redis://"+words[2]+":"+strings.TrimPrefix(words[4], ">")+"@", 1)
 }
 
-func TestTheLeastRightsAreEnoughForAnExportAndAnImport(t *testing.T) {
+func archiveRightsSuffice(t *testing.T) {
 	heavy(t)
 	s := redistest.Start(t, "--appendfsync", "everysec")
 	url := restricted(t, []*redistest.Server{s}, s.URL())
@@ -50,20 +60,20 @@ func TestTheLeastRightsAreEnoughForAnExportAndAnImport(t *testing.T) {
 		t.Error(err)
 	}
 	entries, half := dumped(t, a), archive(t, to)
-	must(t, half.Begin(t.Context()))
-	must(t, half.Load(t.Context(), entries))
+	expect.NoError(t, half.Begin(t.Context()))
+	expect.NoError(t, half.Load(t.Context(), entries))
 	loaded(t, to, entries, epochOf(t, a), 1) // starts over
 	same(t, from, to, c)
 	nothingRefused(t, s)
 }
 
 // Whatever an append needs and may not do, /readyz tells.
-func TestACheckFailsWithoutWhatAnAppendNeeds(t *testing.T) {
+func checkOfRights(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	url := restricted(t, []*redistest.Server{s}, s.URL())
 	e, _ := quick(t, redis.Options{URL: url, Prefix: "t"})
-	must(t, e.Check(deadline(t, 10*time.Second)))
+	expect.NoError(t, e.Check(deadline(t, 10*time.Second)))
 	user := leastRights(t)[2]
 	for _, right := range []string{"xadd", "publish", "hset", "evalsha", "get"} {
 		s.Do("ACL", "SETUSER", user, "-"+right)
@@ -71,7 +81,7 @@ func TestACheckFailsWithoutWhatAnAppendNeeds(t *testing.T) {
 			t.Errorf("without %s a check succeeds", right)
 		}
 		s.Do("ACL", "SETUSER", user, "+"+right)
-		redistest.Eventually(t, "a check to succeed with "+right, func() bool { return e.Check(deadline(t, 10*time.Second)) == nil })
+		expect.Eventually(t, "a check to succeed with "+right, func() bool { return e.Check(deadline(t, 10*time.Second)) == nil })
 	}
 }
 
@@ -79,13 +89,13 @@ func TestACheckFailsWithoutWhatAnAppendNeeds(t *testing.T) {
 // from succeeding.
 func checksEveryShard(t *testing.T, c *redistest.Cluster, url string) {
 	e, _ := quick(t, redis.Options{URL: url, Prefix: "t"})
-	must(t, e.Check(deadline(t, 10*time.Second)))
+	expect.NoError(t, e.Check(deadline(t, 10*time.Second)))
 	for i, n := range c.Nodes {
 		n.Do("CONFIG", "SET", "maxmemory", "1mb")
 		if err := e.Check(deadline(t, 10*time.Second)); err == nil {
 			t.Errorf("while node %d takes nothing a check succeeds", i)
 		}
 		n.Do("CONFIG", "SET", "maxmemory", "0")
-		redistest.Eventually(t, "a check to succeed again", func() bool { return e.Check(deadline(t, 10*time.Second)) == nil })
+		expect.Eventually(t, "a check to succeed again", func() bool { return e.Check(deadline(t, 10*time.Second)) == nil })
 	}
 }

@@ -5,7 +5,12 @@ import (
 	"testing"
 )
 
-func TestAURLThatNeedsPercentEncodingSaysSo(t *testing.T) {
+func TestURL(t *testing.T) {
+	t.Parallel()
+	t.Run("that needs percent-encoding says so", urlNeedsEncoding)
+}
+
+func urlNeedsEncoding(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"redis://127.0.0.1:6379":                         "",

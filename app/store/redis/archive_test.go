@@ -9,10 +9,39 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/redis"
 	"hookbridge/app/store/redis/redistest"
 	"hookbridge/app/store/storetest"
 )
+
+func TestArchive(t *testing.T) {
+	t.Run("carries a store whole", archiveCarriesWhole)
+}
+
+func TestDump(t *testing.T) {
+	t.Run("has the order of the contract, and nothing that expired", dumpOrder)
+	t.Run("ends with the error of the server", dumpError)
+	t.Run("leaves nothing out of a large store", dumpOfLargeStore)
+}
+
+func TestImport(t *testing.T) {
+	t.Run("counts entries that come twice as one", importOfRepeats)
+	t.Run("that is half done keeps a bridge from starting", importHalfDone)
+	t.Run("into a store that has been used is refused", importIntoUsedStore)
+	t.Run("is on as many replicas as an append", importReplicas)
+	t.Run("is not finished on a server that was restarted meanwhile", importDuringRestart)
+}
+
+func TestRunningMachine(t *testing.T) {
+	t.Parallel()
+	t.Run("keeps an archive from being opened", runningMachineRefusesArchive)
+}
+
+func TestOlderRevocations(t *testing.T) {
+	t.Parallel()
+	t.Run("are carried, or reported", olderRevocationsAreCarried)
+}
 
 // fresh names an empty store on a server.
 func fresh(url string, c *storetest.Clock) redis.Options {
@@ -22,7 +51,7 @@ func fresh(url string, c *storetest.Clock) redis.Options {
 func open(t *testing.T, o redis.Options) *redis.Store {
 	t.Helper()
 	e, err := redis.Open(t.Context(), o)
-	must(t, err)
+	expect.NoError(t, err)
 	t.Cleanup(func() {
 		_ = e.Close() // a test may have closed it
 	})
@@ -32,7 +61,7 @@ func open(t *testing.T, o redis.Options) *redis.Store {
 func archive(t *testing.T, o redis.Options) *redis.Archive {
 	t.Helper()
 	a, err := redis.OpenArchive(t.Context(), o)
-	must(t, err)
+	expect.NoError(t, err)
 	t.Cleanup(func() {
 		_ = a.Close() // a test may have closed it
 	})
@@ -45,14 +74,14 @@ func filled(t *testing.T, url string, c *storetest.Clock) redis.Options {
 	o := fresh(url, c)
 	e := open(t, o)
 	storetest.Fill(t, storetest.Pair{Store: e, Live: e, Outbox: e}, c)
-	must(t, e.Close())
+	expect.NoError(t, e.Close())
 	return o
 }
 
 // dumped is all that an archive gives.
 func dumped(t *testing.T, a *redis.Archive) (out []bridge.Entry) {
 	t.Helper()
-	must(t, a.Dump(deadline(t, 30*time.Second), func(e bridge.Entry) error {
+	expect.NoError(t, a.Dump(deadline(t, 30*time.Second), func(e bridge.Entry) error {
 		out = append(out, e)
 		return e.Check()
 	}))
@@ -62,7 +91,7 @@ func dumped(t *testing.T, a *redis.Archive) (out []bridge.Entry) {
 func epochOf(t *testing.T, a *redis.Archive) string {
 	t.Helper()
 	epoch, err := a.Epoch()
-	must(t, err)
+	expect.NoError(t, err)
 	return epoch
 }
 
@@ -70,14 +99,14 @@ func epochOf(t *testing.T, a *redis.Archive) string {
 func loaded(t *testing.T, o redis.Options, entries []bridge.Entry, epoch string, times int) {
 	t.Helper()
 	a := archive(t, o)
-	must(t, a.Begin(deadline(t, 30*time.Second)))
+	expect.NoError(t, a.Begin(deadline(t, 30*time.Second)))
 	for batch := range slices.Chunk(entries, 37) {
 		for range times {
-			must(t, a.Load(deadline(t, 30*time.Second), batch))
+			expect.NoError(t, a.Load(deadline(t, 30*time.Second), batch))
 		}
 	}
-	must(t, a.Finish(t.Context(), epoch))
-	must(t, a.Close())
+	expect.NoError(t, a.Finish(t.Context(), epoch))
+	expect.NoError(t, a.Close())
 }
 
 // same opens both and lets the suite tell them apart.
@@ -87,7 +116,7 @@ func same(t *testing.T, a, b redis.Options, c *storetest.Clock) {
 	storetest.Same(t, storetest.Pair{Store: x, Live: x, Outbox: x}, storetest.Pair{Store: y, Live: y, Outbox: y}, c)
 }
 
-func TestAnArchiveCarriesAStoreWhole(t *testing.T) {
+func archiveCarriesWhole(t *testing.T) {
 	heavy(t)
 	one, other, cluster := redistest.Start(t, "--appendfsync", "everysec"), redistest.Start(t, "--appendfsync", "everysec"), redistest.StartCluster(t)
 	for _, way := range []struct{ name, from, to string }{
@@ -107,7 +136,7 @@ func TestAnArchiveCarriesAStoreWhole(t *testing.T) {
 	}
 }
 
-func TestEntriesComeInTheOrderOfTheContractAndNoneThatExpired(t *testing.T) {
+func dumpOrder(t *testing.T) {
 	c := storetest.NewClock()
 	from := filled(t, redistest.Start(t, "--appendfsync", "everysec").URL(), c)
 	if kinds := storetest.Exported(t, dumped(t, archive(t, from)), c.Now()); kinds != 9 {
@@ -115,7 +144,7 @@ func TestEntriesComeInTheOrderOfTheContractAndNoneThatExpired(t *testing.T) {
 	}
 }
 
-func TestEntriesThatComeTwiceCountAsOne(t *testing.T) {
+func importOfRepeats(t *testing.T) {
 	heavy(t)
 	one, cluster := redistest.Start(t, "--appendfsync", "everysec"), redistest.StartCluster(t)
 	t.Run("in a batch each", func(t *testing.T) {
@@ -135,7 +164,7 @@ func TestEntriesThatComeTwiceCountAsOne(t *testing.T) {
 	})
 }
 
-func TestADumpEndsWithTheErrorOfTheServer(t *testing.T) {
+func dumpError(t *testing.T) {
 	heavy(t)
 	c, s := storetest.NewClock(), redistest.Start(t)
 	from := filled(t, s.URL(), c)
@@ -153,7 +182,7 @@ func TestADumpEndsWithTheErrorOfTheServer(t *testing.T) {
 	}
 }
 
-func TestNothingIsLeftOutOfALargeStore(t *testing.T) {
+func dumpOfLargeStore(t *testing.T) {
 	heavy(t)
 	s := redistest.Start(t, "--appendfsync", "everysec")
 	e, _ := quick(t, redis.Options{URL: s.URL(), Prefix: "a"})
@@ -169,12 +198,12 @@ func TestNothingIsLeftOutOfALargeStore(t *testing.T) {
 		want[user+" "+m.ID] = true
 	}
 	for _, r := range e.AppendMany(deadline(t, 30*time.Second), ms) {
-		must(t, r.Err)
+		expect.NoError(t, r.Err)
 	}
-	must(t, e.Close())
+	expect.NoError(t, e.Close())
 	a := archive(t, redis.Options{URL: s.URL(), Prefix: "a"})
 	count, err := a.Count(t.Context())
-	must(t, err)
+	expect.NoError(t, err)
 	entries := dumped(t, a)
 	storetest.Exported(t, entries, time.Now())
 	got := make(map[string]bool)
@@ -196,7 +225,7 @@ func TestNothingIsLeftOutOfALargeStore(t *testing.T) {
 	}
 }
 
-func TestNoBridgeStartsOnHalfAnImport(t *testing.T) {
+func importHalfDone(t *testing.T) {
 	heavy(t)
 	s := redistest.Start(t)
 	c := storetest.NewClock()
@@ -215,11 +244,11 @@ func TestNoBridgeStartsOnHalfAnImport(t *testing.T) {
 	t.Run("until it is finished", func(t *testing.T) {
 		o := fresh(s.URL(), c)
 		a := archive(t, o)
-		must(t, a.Begin(t.Context()))
+		expect.NoError(t, a.Begin(t.Context()))
 		refused(t, o)
-		must(t, a.Load(t.Context(), entries[:20]))
+		expect.NoError(t, a.Load(t.Context(), entries[:20]))
 		refused(t, o)
-		must(t, a.Finish(t.Context(), "epoch"))
+		expect.NoError(t, a.Finish(t.Context(), "epoch"))
 		if e := open(t, o); e.Epoch() != "epoch" {
 			t.Error(e.Epoch())
 		}
@@ -227,7 +256,7 @@ func TestNoBridgeStartsOnHalfAnImport(t *testing.T) {
 	t.Run("whose first batch broke off", func(t *testing.T) {
 		o := fresh(s.URL(), c)
 		a := archive(t, o)
-		must(t, a.Begin(t.Context()))
+		expect.NoError(t, a.Begin(t.Context()))
 		orphan := bridge.Entry{Message: &bridge.MessageEntry{User: "u", Seq: 1, ID: "none", Expires: c.Now().Add(time.Hour).UnixNano()}}
 		if err := a.Load(t.Context(), []bridge.Entry{orphan}); !errors.Is(err, bridge.ErrBadEntry) {
 			t.Errorf("a message without an event was loaded: %v", err)
@@ -237,9 +266,9 @@ func TestNoBridgeStartsOnHalfAnImport(t *testing.T) {
 	t.Run("which starts over", func(t *testing.T) {
 		o, beside := fresh(s.URL(), c), filled(t, s.URL(), c)
 		a := archive(t, o)
-		must(t, a.Begin(t.Context()))
-		must(t, a.Load(t.Context(), entries[:200]))
-		must(t, archive(t, o).Begin(t.Context()))
+		expect.NoError(t, a.Begin(t.Context()))
+		expect.NoError(t, a.Load(t.Context(), entries[:200]))
+		expect.NoError(t, archive(t, o).Begin(t.Context()))
 		left := slices.DeleteFunc(strings.Fields(s.Do("KEYS", o.Prefix+":*")), func(k string) bool { return strings.Contains(k, ":probe:") })
 		if slices.Sort(left); !slices.Equal(left, []string{o.Prefix + ":{machines}:format", o.Prefix + ":{machines}:import"}) {
 			t.Errorf("left: %q", left)
@@ -256,7 +285,7 @@ func TestNoBridgeStartsOnHalfAnImport(t *testing.T) {
 	})
 }
 
-func TestAnArchiveIsRefusedWhileAMachineRuns(t *testing.T) {
+func runningMachineRefusesArchive(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	o := redis.Options{URL: s.URL()}
@@ -264,11 +293,11 @@ func TestAnArchiveIsRefusedWhileAMachineRuns(t *testing.T) {
 	if _, err := redis.OpenArchive(t.Context(), o); !errors.Is(err, bridge.ErrInUse) || !strings.Contains(err.Error(), "15s") {
 		t.Errorf("%v", err)
 	}
-	must(t, e.Close())
-	must(t, archive(t, o).Close())
+	expect.NoError(t, e.Close())
+	expect.NoError(t, archive(t, o).Close())
 }
 
-func TestAStoreWithALifeOfItsOwnIsNotLoadedInto(t *testing.T) {
+func importIntoUsedStore(t *testing.T) {
 	heavy(t)
 	c := storetest.NewClock()
 	cluster := redistest.StartCluster(t)
@@ -276,11 +305,11 @@ func TestAStoreWithALifeOfItsOwnIsNotLoadedInto(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	o := fresh(cluster.URL(), c)
-	must(t, open(t, o).Close()) // opened once, and never used
-	must(t, archive(t, o).Begin(t.Context()))
+	expect.NoError(t, open(t, o).Close()) // opened once, and never used
+	expect.NoError(t, archive(t, o).Begin(t.Context()))
 }
 
-func TestWhatIsLoadedIsOnAsManyReplicasAsAnAppend(t *testing.T) {
+func importReplicas(t *testing.T) {
 	heavy(t)
 	c := storetest.NewClock()
 	primary := redistest.Start(t)
@@ -293,7 +322,7 @@ func TestWhatIsLoadedIsOnAsManyReplicasAsAnAppend(t *testing.T) {
 		t.Errorf("without a replica: %v", err)
 	}
 	replica := redistest.StartReplica(t, primary)
-	redistest.Eventually(t, "the replica to keep up", func() bool { return archive(t, o).Begin(t.Context()) == nil })
+	expect.Eventually(t, "the replica to keep up", func() bool { return archive(t, o).Begin(t.Context()) == nil })
 	loaded(t, o, entries, epochOf(t, a), 1)
 	primary.Kill()
 	replica.Do("REPLICAOF", "NO", "ONE")
@@ -302,15 +331,15 @@ func TestWhatIsLoadedIsOnAsManyReplicasAsAnAppend(t *testing.T) {
 }
 
 // What the server had not written to its disk by then is gone, and nothing else tells so.
-func TestAnImportIsNotFinishedOnAServerThatWasRestartedMeanwhile(t *testing.T) {
+func importDuringRestart(t *testing.T) {
 	heavy(t)
 	c, s := storetest.NewClock(), redistest.Start(t)
 	o := fresh(s.URL(), c)
 	a := archive(t, o)
-	must(t, a.Begin(t.Context()))
+	expect.NoError(t, a.Begin(t.Context()))
 	s.Stop()
 	s.Restart()
-	redistest.Eventually(t, "the archive to find the server, and that it was restarted", func() bool {
+	expect.Eventually(t, "the archive to find the server, and that it was restarted", func() bool {
 		err := a.Finish(t.Context(), "epoch")
 		if err == nil {
 			t.Fatal("it was finished")
@@ -322,16 +351,16 @@ func TestAnImportIsNotFinishedOnAServerThatWasRestartedMeanwhile(t *testing.T) {
 	}
 }
 
-func TestRevocationsOfAnOlderVersionAreCarriedOrSpokenOf(t *testing.T) {
+func olderRevocationsAreCarried(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	o := redis.Options{URL: s.URL()}
 	e := open(t, o)
 	join(t, e, "known", "ses_1")
 	for _, u := range []string{"known", "12345"} {
-		must(t, e.Revoke(t.Context(), u, bridge.Revocation{TokenID: "stolen of " + u}))
+		expect.NoError(t, e.Revoke(t.Context(), u, bridge.Revocation{TokenID: "stolen of " + u}))
 	}
-	must(t, e.Close())
+	expect.NoError(t, e.Close())
 	keys := strings.Fields(s.Do("KEYS", "hookbridge:{u*}:R"))
 	for _, k := range keys { // older versions have not written the name
 		s.Do("HDEL", k, "nknown")

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/redis"
 	"hookbridge/app/store/redis/redistest"
 )
@@ -35,7 +36,7 @@ func senderGaveUp(t *testing.T) {
 		t.Fatalf("%v", err)
 	}
 	s.Continue()
-	redistest.Eventually(t, "to be told how far it goes", func() bool { return h.toldBehind("u", bridge.Position{Mailbox: 2}) })
+	expect.Eventually(t, "to be told how far it goes", func() bool { return h.toldBehind("u", bridge.Position{Mailbox: 2}) })
 	appendTo(t, e, message("third", "u"))
 	if got := stored(t, e, "u"); fmt.Sprint(got) != "[first second third]" {
 		t.Errorf("%v", got)
@@ -85,7 +86,7 @@ func oneBadMailbox(t *testing.T) {
 	if got := stored(t, e, "good"); len(got) != 101 {
 		t.Errorf("%d are stored", len(got))
 	}
-	redistest.Eventually(t, "all to be heard", func() bool {
+	expect.Eventually(t, "all to be heard", func() bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		n := 0

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/redis"
 	"hookbridge/app/store/redis/redistest"
 )
@@ -54,14 +55,14 @@ func erasureLeavesNothing(t *testing.T) {
 		m.Encode()
 		appendTo(t, e, m)
 	}
-	must(t, e.SetMember(deadline(t, 5*time.Second), "g", "name-of-an-erased-user", true))
+	expect.NoError(t, e.SetMember(deadline(t, 5*time.Second), "g", "name-of-an-erased-user", true))
 	for _, text := range []string{canary, "name-of-an-erased-user"} {
 		if !keyspaceHolds(s, text) {
 			t.Fatalf("%s was not there to begin with", text)
 		}
 	}
-	must(t, e.Erase(deadline(t, 10*time.Second), "other"))
-	must(t, e.Erase(deadline(t, 10*time.Second), "name-of-an-erased-user"))
+	expect.NoError(t, e.Erase(deadline(t, 10*time.Second), "other"))
+	expect.NoError(t, e.Erase(deadline(t, 10*time.Second), "name-of-an-erased-user"))
 	for _, text := range []string{canary, "name-of-an-erased-user"} {
 		if keyspaceHolds(s, text) {
 			t.Errorf("%s is still there", text)
@@ -75,10 +76,10 @@ func erasureLeavesNoGroups(t *testing.T) {
 	e, _ := quick(t, redis.Options{URL: s.URL()})
 	present(t, e, holding("canary-user", "ses_1", "a", "ward"))
 	present(t, e, holding("canary-user", "ses_1", "b", "ward", "night")) // "a" is over
-	must(t, e.SetMember(t.Context(), "set", "canary-user", true))
-	must(t, e.Revoke(t.Context(), "canary-user", bridge.Revocation{TokenID: "b"}))
+	expect.NoError(t, e.SetMember(t.Context(), "set", "canary-user", true))
+	expect.NoError(t, e.Revoke(t.Context(), "canary-user", bridge.Revocation{TokenID: "b"}))
 	present(t, e, holding("canary-user", "ses_2", "c", "home"))
-	must(t, e.Erase(t.Context(), "canary-user"))
+	expect.NoError(t, e.Erase(t.Context(), "canary-user"))
 	commands := map[string][]string{"zset": {"ZRANGE"}, "set": {"SMEMBERS"}, "hash": {"HGETALL"}, "list": {"LRANGE"}}
 	for _, k := range strings.Fields(s.Do("KEYS", "*")) {
 		cmd := append(commands[s.Do("TYPE", k)], k)
@@ -101,7 +102,7 @@ func erasureEndsAcks(t *testing.T) {
 	present(t, e, holding("u", "ses_1", "a", "ward"))
 	appendTo(t, e, message("m", "u"))
 	appendTo(t, e, message("all", ""))
-	must(t, e.Erase(t.Context(), "u"))
+	expect.NoError(t, e.Erase(t.Context(), "u"))
 	state := func() (all string) {
 		for _, k := range strings.Fields(s.Do("KEYS", "*{u*}:h")) {
 			all += s.Do("HGETALL", k)
@@ -109,8 +110,8 @@ func erasureEndsAcks(t *testing.T) {
 		return all
 	}
 	before := state()
-	must(t, e.Ack(t.Context(), "u", "ses_1", e.Life(), bridge.Position{Mailbox: 1, Broadcast: 1}))
-	must(t, e.Ack(t.Context(), "never here", "ses_1", e.Life(), bridge.Position{Mailbox: 1, Broadcast: 1}))
+	expect.NoError(t, e.Ack(t.Context(), "u", "ses_1", e.Life(), bridge.Position{Mailbox: 1, Broadcast: 1}))
+	expect.NoError(t, e.Ack(t.Context(), "never here", "ses_1", e.Life(), bridge.Position{Mailbox: 1, Broadcast: 1}))
 	if after := state(); after != before {
 		t.Errorf("before %s, after %s", before, after)
 	}
@@ -126,7 +127,7 @@ func erasureReadsOwnIDs(t *testing.T) {
 		ms = append(ms, message(fmt.Sprint("other-", i), fmt.Sprint("user-", i%50)))
 	}
 	for _, a := range e.AppendMany(deadline(t, 20*time.Second), ms) {
-		must(t, a.Err)
+		expect.NoError(t, a.Err)
 	}
 	passing := message("passing", "u")
 	passing.Expires = time.Time{}
@@ -134,7 +135,7 @@ func erasureReadsOwnIDs(t *testing.T) {
 	appendTo(t, e, message("mine", "u"))
 	appendTo(t, e, large("ours", 500, "u", "user-1"))
 	gets := calls(t, s, "get")
-	must(t, e.Erase(t.Context(), "u"))
+	expect.NoError(t, e.Erase(t.Context(), "u"))
 	if n := calls(t, s, "get") - gets; n > 200 { // beside those of machines that say they live
 		t.Errorf("it has read %d keys", n)
 	}
@@ -143,7 +144,7 @@ func erasureReadsOwnIDs(t *testing.T) {
 	}
 	for id, want := range map[string]string{"passing": "[]", "mine": "[]", "ours": "[user-1]"} {
 		rec, err := e.Lookup(t.Context(), id)
-		must(t, err)
+		expect.NoError(t, err)
 		var users []string
 		for _, f := range rec.Recipients {
 			users = append(users, f.User)
@@ -165,9 +166,9 @@ func erasureFindsUnlistedIDs(t *testing.T) {
 		s.Do("DEL", k)
 	}
 	s.Do("SET", redis.IndexedKey(e), strconv.FormatInt(time.Now().UnixMilli(), 10))
-	must(t, e.Erase(t.Context(), "u"))
+	expect.NoError(t, e.Erase(t.Context(), "u"))
 	rec, err := e.Lookup(t.Context(), "mine")
-	must(t, err)
+	expect.NoError(t, err)
 	if len(rec.Recipients) != 0 {
 		t.Errorf("%+v", rec.Recipients)
 	}

@@ -33,7 +33,7 @@ func MachinesKey(e *Store) string {
 // IndexedKey is the key that says since when ids are listed.
 func IndexedKey(e *Store) string { return e.indexedKey() }
 
-// HearOld has an engine hear a message as a version without lives publishes it.
+// HearOld has a store hear a message as a version without lives publishes it.
 func HearOld(e *Store, m *bridge.Message, user string, seq uint64) {
 	v := envelope{user: user, machine: "of-an-old-id", token: 1}
 	b := v.encode()
@@ -59,7 +59,7 @@ func Admit(ctx context.Context, e *Store, cs ...bridge.Callback) error {
 // bytes wait.
 func CallbackKeys(e *Store, backend string) []string {
 	x := e.callbackIndex(backend)
-	return append(append(x.waiting[:], x.dead[:]...), x.due)
+	return append(append(x.waiting[:], x.dead[:]...), x.due, x.hurry)
 }
 
 // Existing is how many of some keys there are; -1 if that cannot be told.

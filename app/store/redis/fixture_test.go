@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/redis"
 	"hookbridge/app/store/storetest"
 )
@@ -112,24 +113,17 @@ func deadline(t *testing.T, d time.Duration) context.Context {
 	return ctx
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func appendTo(t *testing.T, e *redis.Store, m *bridge.Message) bridge.Receipt {
 	t.Helper()
 	r, err := e.Append(deadline(t, 10*time.Second), m)
-	must(t, err)
+	expect.NoError(t, err)
 	return r
 }
 
 func join(t *testing.T, e *redis.Store, user, session string) bridge.JoinState {
 	t.Helper()
 	st, err := enter(deadline(t, 10*time.Second), e, bridge.Member{User: user, Session: session, Transport: "websocket", Since: time.Now(), Until: time.Now().Add(time.Hour)})
-	must(t, err)
+	expect.NoError(t, err)
 	return st
 }
 
@@ -147,7 +141,7 @@ func enter(ctx context.Context, e *redis.Store, m bridge.Member) (bridge.JoinSta
 func online(t *testing.T, e *redis.Store, user string) int {
 	t.Helper()
 	list, err := e.Presence(deadline(t, 10*time.Second), []string{user})
-	must(t, err)
+	expect.NoError(t, err)
 	return list[0].Sessions
 }
 
@@ -164,7 +158,7 @@ func presentNow(t *testing.T, e *redis.Store, user string) int {
 func stored(t *testing.T, e *redis.Store, user string) []string {
 	t.Helper()
 	p, err := e.Read(deadline(t, 10*time.Second), user, e.Life(), bridge.Position{}, 10_000, 1<<30)
-	must(t, err)
+	expect.NoError(t, err)
 	var out []string
 	for _, d := range p.Deliveries {
 		out = append(out, d.Message.ID)

@@ -6,14 +6,20 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/redis"
 	"hookbridge/app/store/redis/redistest"
 )
 
+func TestRemoved(t *testing.T) {
+	t.Parallel()
+	t.Run("messages are known for as long as the mailbox is", removedIsKnown)
+}
+
 // Messages expire with their keys. Were what is known of removed ones to go at the same
 // time, they would count as expired from then on, and their readers would be told of a
 // gap.
-func TestWhatWasRemovedOnPurposeIsKnownAsLongAsTheMailboxIs(t *testing.T) {
+func removedIsKnown(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	e, _ := quick(t, redis.Options{URL: s.URL()})
@@ -27,11 +33,11 @@ func TestWhatWasRemovedOnPurposeIsKnownAsLongAsTheMailboxIs(t *testing.T) {
 		},
 		"recalled": func() {
 			appendTo(t, e, message("recalled", "recalled"))
-			must(t, e.Recall(t.Context(), "recalled"))
+			expect.NoError(t, e.Recall(t.Context(), "recalled"))
 		},
 		"prolonged": func() {
 			appendTo(t, e, message("brief", "prolonged"))
-			must(t, e.Recall(t.Context(), "brief"))
+			expect.NoError(t, e.Recall(t.Context(), "brief"))
 			m := message("long", "prolonged")
 			m.Expires = m.Expires.Add(90 * 24 * time.Hour)
 			appendTo(t, e, m)
@@ -40,7 +46,7 @@ func TestWhatWasRemovedOnPurposeIsKnownAsLongAsTheMailboxIs(t *testing.T) {
 		remove()
 		left := func(key string) time.Duration {
 			ms, err := strconv.Atoi(s.Do("PTTL", key))
-			must(t, err)
+			expect.NoError(t, err)
 			return time.Duration(ms) * time.Millisecond
 		}
 		state, removed := redis.StateAndRemovedKeys(e, user)
@@ -48,7 +54,7 @@ func TestWhatWasRemovedOnPurposeIsKnownAsLongAsTheMailboxIs(t *testing.T) {
 			t.Errorf("%s: the mailbox is known for %v, and what was removed for %v", user, a, b)
 		}
 		p, err := e.Read(t.Context(), user, e.Life(), bridge.Position{}, 10, 1<<20)
-		must(t, err)
+		expect.NoError(t, err)
 		if p.Lost() != (bridge.Lost{}) {
 			t.Errorf("%s: lost %+v", user, p.Lost())
 		}

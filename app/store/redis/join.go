@@ -44,37 +44,51 @@ const joinTries = 3
 // session was present before.
 func (e *Store) joinCall(m bridge.Member, head, starts string, again bool) call {
 	b := e.mailboxOf(m.User)
-	keys := []string{b.h, b.l, b.revocations(), b.tokens()}
+	keys := []string{b.h, b.l, b.revocations(), b.tokens(), b.m, b.g}
 	if !e.cluster {
-		keys = append(keys, e.all.h)
+		_, counts, _ := e.machineKeys()
+		sessions, _ := e.sessionLists(e.self)
+		keys = append(keys, e.all.h, e.users(), counts, sessions, e.all.m, e.all.g, b.groups())
+		for _, g := range m.Groups {
+			keys = append(keys, e.groupKeys(g).named)
+		}
 	}
 	since := ""
 	if !m.Since.IsZero() {
 		since = itoa(m.Since.UnixNano())
 	}
 	now := e.opts.Now()
-	return call{&e.scripts.join, keys, []string{m.Session, e.encodePresence(m), itoa(now.UnixNano()), head, e.leases.dead(), since,
-		m.Token, itoa(max(0, m.Until.UnixMilli())), itoa(issuedMs(m.Issued)), m.TokenID, lines(m.Groups), itoa(now.UnixMilli()), flag(again), starts, flag(again || m.Returns)}}
+	args := append(make([]string, 0, 24), m.Session, e.encodePresence(m), itoa(now.UnixNano()), head, e.leases.dead(), since,
+		m.Token, itoa(max(0, m.Until.UnixMilli())), itoa(issuedMs(m.Issued)), m.TokenID, lines(m.Groups), itoa(now.UnixMilli()), flag(again), starts, flag(again || m.Returns),
+		m.User, e.self, itoa(e.sessionsHere("", nil)), userTag(m.User))
+	return call{&e.scripts.join, keys, append(args, "", "0", "0", "0", "0")}
+}
+
+// reading has the call read the session's first page, too.
+func (c *call) reading(r *bridge.ReadAhead, life string) {
+	how := "after"
+	switch {
+	case r == nil, !r.Fresh && r.Life != life:
+		return
+	case r.Fresh:
+		how = "acked"
+	}
+	c.args = append(c.args[:len(c.args)-5], how, itoa(r.After.Mailbox), itoa(r.After.Broadcast), itoa(r.MaxCount), itoa(r.MaxBytes))
 }
 
 func (e *Store) join(ctx context.Context, m bridge.Member) (st bridge.JoinState, err error) {
-	// The user goes on the list of users first: the list may name a user too many, but
-	// never one too few.
-	pre := rueidis.Commands{e.listUser(m.User), e.client.B().Hmget().Key(e.all.h).Field("s", "lv").Build(), e.setSessionCount(), e.listSession(m.Session, m.User)}
-	r := e.client.DoMulti(ctx, pre...)
-	for _, i := range []int{0, 3} {
-		if err := e.fault(ctx, r[i].Error()); err != nil {
+	head, starts := "", ""
+	if e.cluster {
+		if head, starts, err = e.announce(ctx, m); err != nil {
 			return st, err
 		}
-	}
-	head, starts, err := e.broadcastState(ctx, r[1])
-	if err != nil {
-		return st, err
 	}
 	var reply rueidis.RedisMessage
 	err = e.inLife(ctx, func(lf *storeLife) (err error) {
 		st.Life = lf.name
-		reply, err = e.runOnceDurably(ctx, lf, e.joinCall(m, head, starts, false))
+		c := e.joinCall(m, head, starts, false)
+		c.reading(m.Reads, lf.name)
+		reply, err = e.runOnceDurably(ctx, lf, c)
 		return err
 	})
 	if err != nil {
@@ -85,12 +99,12 @@ func (e *Store) join(ctx context.Context, m bridge.Member) (st bridge.JoinState,
 		return st, fmt.Errorf("%w: redis: a damaged answer to a join: %w", bridge.ErrUnavailable, err)
 	}
 	if refused := joinRefusal(list); refused != nil {
-		if refused == bridge.ErrErased {
+		if e.cluster && refused == bridge.ErrErased {
 			err = e.unlistUser(ctx, m.User)
 		}
 		return st, cmp.Or(err, refused)
 	}
-	if len(list) < 8 {
+	if len(list) < 10 {
 		return st, fmt.Errorf("%w: redis: a damaged answer to a join", bridge.ErrUnavailable)
 	}
 	var n [7]uint64 // head, acked, acked of messages to all, first, head of messages to all, live, newly seen
@@ -99,25 +113,79 @@ func (e *Store) join(ctx context.Context, m bridge.Member) (st bridge.JoinState,
 			return st, e.fault(ctx, err)
 		}
 	}
-	if n[6] == 1 { // an erasure that runs may have taken the name off the list
-		if err := e.do(ctx, e.listUser(m.User)); err != nil {
+	if e.cluster {
+		if err := e.indexJoined(ctx, m, n[6] == 1); err != nil {
 			return st, err
 		}
 	}
-	if err := e.indexGroups(ctx, m); err != nil {
-		return st, err
-	}
-	if err := e.unindexGroups(ctx, m.User, list[8:]); err != nil {
+	if err := e.unindexGroups(ctx, m.User, list[8:10]); err != nil {
 		return st, err
 	}
 	e.leases.newest(n[4])
-	return bridge.JoinState{
-		Life:  st.Life,
-		Head:  bridge.Position{Mailbox: n[0], Broadcast: n[4]},
-		Acked: bridge.Position{Mailbox: n[1], Broadcast: max(n[2], n[3])},
-		First: bridge.Position{Broadcast: n[3]},
-		Live:  int(n[5]),
-	}, nil
+	st.Head = bridge.Position{Mailbox: n[0], Broadcast: n[4]}
+	st.Acked = bridge.Position{Mailbox: n[1], Broadcast: max(n[2], n[3])}
+	st.First = bridge.Position{Broadcast: n[3]}
+	st.Live = int(n[5])
+	return st, e.joinPage(ctx, m, &st, list[10:])
+}
+
+// announce does on a Cluster what comes before a join there and the join's script cannot
+// do, and returns what joinCall needs to know of the messages to all. The user goes on the
+// list of users first: the list may name a user too many, but never one too few.
+func (e *Store) announce(ctx context.Context, m bridge.Member) (head, starts string, err error) {
+	pre := rueidis.Commands{e.listUser(m.User), e.client.B().Hmget().Key(e.all.h).Field("s", "lv").Build(), e.setSessionCount(), e.listSession(m.Session, m.User)}
+	r := e.client.DoMulti(ctx, pre...)
+	for _, i := range []int{0, 3} {
+		if err := e.fault(ctx, r[i].Error()); err != nil {
+			return "", "", err
+		}
+	}
+	return e.broadcastState(ctx, r[1])
+}
+
+// indexJoined does on a Cluster what comes after a join there.
+func (e *Store) indexJoined(ctx context.Context, m bridge.Member, isNew bool) error {
+	if isNew { // an erasure that runs may have taken the name off the list
+		if err := e.do(ctx, e.listUser(m.User)); err != nil {
+			return err
+		}
+	}
+	return e.indexGroups(ctx, m)
+}
+
+// joinPage reads the first page in the answer to a join. Where it is not whole, the
+// caller has to read it.
+func (e *Store) joinPage(ctx context.Context, m bridge.Member, st *bridge.JoinState, list []rueidis.RedisMessage) (err error) {
+	if len(list) < 3 {
+		return nil
+	}
+	var after bridge.Position
+	for i, to := range []*uint64{&after.Mailbox, &after.Broadcast} {
+		if *to, err = list[i].AsUint64(); err != nil {
+			return e.fault(ctx, err)
+		}
+	}
+	var logs [2]stretch
+	if logs[0], err = readStretch(list[2], m.User); err != nil {
+		return e.fault(ctx, err)
+	}
+	switch {
+	case len(list) > 3:
+		if logs[1], err = readStretch(list[3], ""); err != nil {
+			return e.fault(ctx, err)
+		}
+	case after.Broadcast >= st.Head.Broadcast:
+		logs[1].head, logs[1].Next = st.Head.Broadcast, st.Head.Broadcast
+	default: // on a Cluster the script cannot read them
+		return nil
+	}
+	logs[0].After, logs[1].After = after.Mailbox, after.Broadcast
+	if whole, err := e.fillShared(ctx, &logs[0], m.User, false); err != nil || !whole {
+		return err
+	}
+	page := pageOf(&logs, st.Life, m.Reads.MaxCount, m.Reads.MaxBytes)
+	st.Page, st.PageAfter = &page, after
+	return nil
 }
 
 // broadcastState decodes s and lv of the log of messages to all.

@@ -24,7 +24,10 @@ func (e *Store) mailboxAt(tag string) mailbox {
 	return mailbox{base + "h", base + "m", base + "g", base + "t", base + "l", base}
 }
 
-func (e *Store) mailboxOf(user string) mailbox { return e.mailboxAt("u" + short(user)) }
+// userTag is the tag of a user's keys.
+func userTag(user string) string { return "u" + short(user) }
+
+func (e *Store) mailboxOf(user string) mailbox { return e.mailboxAt(userTag(user)) }
 
 // delivered is the key that holds the place of an id's message in this mailbox, if the
 // id's own entry does not hold it.

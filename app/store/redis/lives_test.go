@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/redis"
 	"hookbridge/app/store/redis/redistest"
 	"hookbridge/app/store/storetest"
@@ -19,7 +20,7 @@ import (
 // noAOF keeps a server's data in an RDB file alone, which is written when asked.
 var noAOF = []string{"--appendonly", "no"}
 
-// rewindable is an engine of the suite that notices things soon.
+// rewindable is a store of the suite that notices things soon.
 func rewindable(url string, o storetest.Options) func() (storetest.Pair, error) {
 	return func() (storetest.Pair, error) {
 		return pair(context.Background(), redis.Options{URL: url, Now: o.Now, MailboxLimit: o.MailboxLimit,
@@ -39,12 +40,12 @@ func onFile(live bool) storetest.Harness {
 			Save: func() {
 				s.Do("SAVE")
 				b, err := os.ReadFile(file)
-				must(t, err)
+				expect.NoError(t, err)
 				kept = b
 			},
 			Rewind: func() {
 				s.Kill()
-				must(t, os.WriteFile(file, kept, 0o600))
+				expect.NoError(t, os.WriteFile(file, kept, 0o600))
 				s.Restart()
 			},
 		}
@@ -55,7 +56,7 @@ func onFile(live bool) storetest.Harness {
 // that of all.
 func bothListen(t *testing.T, p *redistest.Pair) {
 	t.Helper()
-	redistest.Eventually(t, "both to listen at the primary", func() bool {
+	expect.Eventually(t, "both to listen at the primary", func() bool {
 		out, err := p.Primary.Try("PUBSUB", "CHANNELS")
 		return err == nil && len(strings.Fields(out)) == 3
 	})
@@ -127,7 +128,7 @@ func emptiedServer(t *testing.T) {
 	if e.Epoch() == epoch {
 		t.Error("cursors would find the store that they are of")
 	}
-	redistest.Eventually(t, "the sessions to be present again", func() bool { return presentNow(t, e, "u") == 1 && presentNow(t, e, "quiet") == 1 })
+	expect.Eventually(t, "the sessions to be present again", func() bool { return presentNow(t, e, "u") == 1 && presentNow(t, e, "quiet") == 1 })
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for n := range h.told {
@@ -154,16 +155,16 @@ func everyMachineHears(t *testing.T) {
 		appendTo(t, one, message(storetest.NewClock().Now().Format(time.RFC3339Nano), "u"))
 	}
 	p.Promote()
-	redistest.Eventually(t, "both to be told", func() bool { return h1.lived() == 1 && h2.lived() == 1 })
+	expect.Eventually(t, "both to be told", func() bool { return h1.lived() == 1 && h2.lived() == 1 })
 	if one.Life() != other.Life() {
 		t.Errorf("%s and %s", one.Life(), other.Life())
 	}
 	bothListen(t, p)
-	redistest.Eventually(t, "both to be counted again", func() bool { return presentNow(t, one, "u") == 2 && presentNow(t, other, "u") == 2 })
+	expect.Eventually(t, "both to be counted again", func() bool { return presentNow(t, one, "u") == 2 && presentNow(t, other, "u") == 2 })
 	if r := appendTo(t, other, message("after", "u")); r.Sessions != 2 || r.Recipients[0].Seq != 1 {
 		t.Errorf("%+v", r)
 	}
-	redistest.Eventually(t, "one to hear it", func() bool { return h1.last() == "after" })
+	expect.Eventually(t, "one to hear it", func() bool { return h1.last() == "after" })
 }
 
 // What stands in a store that went back of a session that has left since is nobody.
@@ -174,12 +175,12 @@ func leftBeforeRewind(t *testing.T) {
 	other, _ := quick(t, redis.Options{URL: p.URL()})
 	join(t, other, "u", "ses_1")
 	p.CutOff()
-	must(t, other.Leave(deadline(t, 5*time.Second), bridge.DeliveryLog{Member: bridge.Member{User: "u", Session: "ses_1"}}))
+	expect.NoError(t, other.Leave(deadline(t, 5*time.Second), bridge.DeliveryLog{Member: bridge.Member{User: "u", Session: "ses_1"}}))
 	p.Promote()
 	bothListen(t, p) // or nothing would be counted anyway
 	var r bridge.Receipt
 	m := message("m", "u")
-	redistest.Eventually(t, "the message to be taken", func() (ok bool) {
+	expect.Eventually(t, "the message to be taken", func() (ok bool) {
 		var err error
 		r, err = one.Append(deadline(t, 5*time.Second), m)
 		return err == nil
@@ -205,14 +206,14 @@ func failoverWithoutLoss(t *testing.T) {
 	p.Settle()
 	p.CutOff()
 	p.Promote()
-	redistest.Eventually(t, "a new life", func() bool { return e.Life() != life })
+	expect.Eventually(t, "a new life", func() bool { return e.Life() != life })
 	appendTo(t, e, message("after", "u"))
 	end, err := e.LifeEnd(deadline(t, 5*time.Second), "u", life)
 	if err != nil || end.Mailbox != 5 {
 		t.Errorf("%+v, %v", end, err)
 	}
 	now := e.Life()
-	must(t, e.Close())
+	expect.NoError(t, e.Close())
 	again, _ := quick(t, redis.Options{URL: p.URL()})
 	if again.Life() != now {
 		t.Errorf("a restart of the machine began the life %s after %s", again.Life(), now)
@@ -229,8 +230,10 @@ func forgottenScripts(t *testing.T) {
 		func() { appendTo(t, e, message("m", "u")) },
 		func() { join(t, e, "u", "ses_1") },
 		func() { stored(t, e, "u") },
-		func() { must(t, e.Ack(deadline(t, 5*time.Second), "u", "ses_1", life, bridge.Position{Mailbox: 1})) },
-		func() { must(t, e.Post(deadline(t, 5*time.Second), sentBy("u", 1))) },
+		func() {
+			expect.NoError(t, e.Ack(deadline(t, 5*time.Second), "u", "ses_1", life, bridge.Position{Mailbox: 1}))
+		},
+		func() { expect.NoError(t, e.Post(deadline(t, 5*time.Second), sentBy("u", 1))) },
 		func() { leasedOf(t, e, 1) },
 	} {
 		s.Do("SCRIPT", "FLUSH")
@@ -277,7 +280,7 @@ func oldLives(t *testing.T) {
 			t.Fatalf("round %d lives as the one before", i)
 		}
 		end, err := e.LifeEnd(deadline(t, 10*time.Second), "u", life)
-		must(t, err)
+		expect.NoError(t, err)
 		if want := uint64(i + 1); end.Mailbox > want || i >= rounds-kept && end.Mailbox != want {
 			t.Errorf("life %d ended at %d", i, end.Mailbox)
 		}
@@ -297,7 +300,7 @@ func notedByMailbox(t *testing.T) {
 		func() { appendTo(t, e, message("after", "u")) },
 		func() { appendTo(t, e, large("shared", 1000, "u", "v")) },
 		func() {
-			must(t, e.Ack(deadline(t, 5*time.Second), "u", "ses_1", e.Life(), bridge.Position{Mailbox: 1}))
+			expect.NoError(t, e.Ack(deadline(t, 5*time.Second), "u", "ses_1", e.Life(), bridge.Position{Mailbox: 1}))
 		},
 		func() { join(t, e, "u", "ses_2") },
 	} {

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/guard"
 	"hookbridge/app/store/redis"
 	"hookbridge/app/store/redis/redistest"
@@ -48,6 +49,7 @@ func TestMachine(t *testing.T) {
 	t.Parallel()
 	t.Run("that died has no sessions once its lease has lapsed", deadMachineHasNoSessions)
 	t.Run("that died is forgotten soon", deadMachineIsForgotten)
+	t.Run("that died has the presence of its users looked at soon", deadMachineHasPresenceSeen)
 	t.Run("that was taken for dead comes back with its sessions", machineComesBack)
 	t.Run("finds in the store what it could not hear", deafMachineReadsTheStore)
 	t.Run("hears of revocations and erasures that it could not hear", deafMachineHearsOfRevocations)
@@ -68,12 +70,12 @@ func deadMachineHasNoSessions(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	proxy.Cut() // as good as dead: nothing of it reaches Redis any more
-	redistest.Eventually(t, "the lease to lapse", func() bool { return presentNow(t, other, "u") == 0 })
+	expect.Eventually(t, "the lease to lapse", func() bool { return presentNow(t, other, "u") == 0 })
 	if r := appendTo(t, other, message("b", "u")); r.Sessions != 0 {
 		t.Errorf("%+v", r)
 	}
 	list, err := other.Presence(deadline(t, 10*time.Second), []string{"u"})
-	must(t, err)
+	expect.NoError(t, err)
 	if list[0].LastSeen.IsZero() || time.Since(list[0].LastSeen) > time.Minute {
 		t.Errorf("%+v", list[0])
 	}
@@ -81,7 +83,53 @@ func deadMachineHasNoSessions(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	proxy.Mend() // it was only away: its sessions are there again
-	redistest.Eventually(t, "it to come back", func() bool { return presentNow(t, other, "u") == 2 })
+	expect.Eventually(t, "it to come back", func() bool { return presentNow(t, other, "u") == 2 })
+}
+
+// Backends hear of users who are gone from a timer of each user, which is minutes away while
+// somebody is there.
+func deadMachineHasPresenceSeen(t *testing.T) {
+	heavy(t)
+	for name, start := range map[string]func() (url, dying string, cut func()){
+		"on one Redis": func() (string, string, func()) {
+			s := redistest.Start(t)
+			p := redistest.NewProxy(t, s.Addr)
+			return s.URL(), p.URL(), p.Cut
+		},
+		"on a Cluster": func() (string, string, func()) {
+			c := redistest.StartCluster(t)
+			return c.URL(), c.URL(), nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url, mortalURL, cut := start()
+			dying, _ := quick(t, redis.Options{URL: mortalURL, Lease: mortal, Backends: clinic})
+			other, _ := quick(t, redis.Options{URL: url, Lease: mortal, Backends: clinic})
+			join(t, dying, "gone", "ses_1")
+			join(t, other, "there", "ses_2")
+			for _, user := range []string{"gone", "there"} {
+				_, err := other.Arm(t.Context(), user, time.Now().Add(5*time.Minute), true)
+				expect.NoError(t, err)
+			}
+			if cut == nil {
+				redis.Kill(dying)
+			} else {
+				cut()
+			}
+			var due []bridge.Timer
+			expect.Eventually(t, "the timer of who is gone", func() bool {
+				due = dueTimers(t, other)
+				return len(due) > 0
+			})
+			if len(due) != 1 || due[0].User != "gone" || due[0].Type != bridge.CallbackOffline || presentNow(t, other, "gone") != 0 {
+				t.Errorf("due: %+v", due)
+			}
+			fired, err := other.Fire(t.Context(), due[0], bridge.OfflineCallback("clinic", "gone", time.Now(), time.Now()))
+			if !fired || err != nil {
+				t.Errorf("fired %t, %v", fired, err)
+			}
+		})
+	}
 }
 
 // What a machine leaves that died is taken out soon, and its name forgotten: no
@@ -97,13 +145,13 @@ func deadMachineIsForgotten(t *testing.T) {
 	}
 	join(t, e, "here", "ses_here")
 	proxy.Cut()
-	redistest.Eventually(t, "the sessions to be gone", func() bool { return len(strings.Fields(s.Do("KEYS", "*:{u*}:l"))) == 1 })
-	redistest.Eventually(t, "the name to be forgotten", func() bool { return s.Do("ZCARD", redis.MachinesKey(e)) == "1" })
+	expect.Eventually(t, "the sessions to be gone", func() bool { return len(strings.Fields(s.Do("KEYS", "*:{u*}:l"))) == 1 })
+	expect.Eventually(t, "the name to be forgotten", func() bool { return s.Do("ZCARD", redis.MachinesKey(e)) == "1" })
 	if n := strings.Fields(s.Do("KEYS", "*{machines}:[dl]:*")); len(n) != 1 { // its own, alive
 		t.Errorf("left: %v", n)
 	}
 	list, err := e.Presence(t.Context(), []string{"user-7"})
-	must(t, err)
+	expect.NoError(t, err)
 	if list[0].Sessions != 0 || time.Since(list[0].LastSeen) > time.Minute {
 		t.Errorf("%+v", list[0])
 	}
@@ -118,13 +166,13 @@ func machineComesBack(t *testing.T) {
 	e, _ := quick(t, redis.Options{URL: s.URL(), Lease: mortal})
 	join(t, cut, "u", "ses_1")
 	proxy.Cut()
-	redistest.Eventually(t, "it to be forgotten", func() bool { return s.Do("ZCARD", redis.MachinesKey(e)) == "1" })
+	expect.Eventually(t, "it to be forgotten", func() bool { return s.Do("ZCARD", redis.MachinesKey(e)) == "1" })
 	proxy.Mend()
-	redistest.Eventually(t, "it to be back", func() bool { return online(t, e, "u") == 1 })
+	expect.Eventually(t, "it to be back", func() bool { return online(t, e, "u") == 1 })
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	list, err := e.Sessions(ctx, "u")
-	must(t, err)
+	expect.NoError(t, err)
 	if len(list) != 1 || list[0].Session != "ses_1" {
 		t.Errorf("%+v", list)
 	}
@@ -138,7 +186,7 @@ func deafMachineReadsTheStore(t *testing.T) {
 	other, _ := quick(t, redis.Options{URL: s.URL()})
 	join(t, deaf, "u", "ses_1")
 	appendTo(t, other, message("heard", "u"))
-	redistest.Eventually(t, "the first message", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return len(h.heard) == 1 })
+	expect.Eventually(t, "the first message", func() bool { h.mu.Lock(); defer h.mu.Unlock(); return len(h.heard) == 1 })
 	for round := range 2 {
 		proxy.Cut()
 		for i := range 5 {
@@ -147,7 +195,7 @@ func deafMachineReadsTheStore(t *testing.T) {
 		appendTo(t, other, message(fmt.Sprintf("all_%d", round), ""))
 		proxy.Drop()
 		proxy.Mend()
-		redistest.Eventually(t, "to be told how far it goes", func() bool {
+		expect.Eventually(t, "to be told how far it goes", func() bool {
 			return h.toldBehind("u", bridge.Position{Mailbox: uint64(6 + 5*round)}) && h.toldBehind("", bridge.Position{Broadcast: uint64(1 + round)})
 		})
 	}
@@ -163,16 +211,16 @@ func deafMachineHearsOfRevocations(t *testing.T) {
 		join(t, deaf, user, "ses_"+user)
 	}
 	proxy.Cut()
-	must(t, other.Revoke(deadline(t, 5*time.Second), "revoked", bridge.Revocation{TokenID: "stolen"}))
-	must(t, other.Erase(deadline(t, 5*time.Second), "erased"))
+	expect.NoError(t, other.Revoke(deadline(t, 5*time.Second), "revoked", bridge.Revocation{TokenID: "stolen"}))
+	expect.NoError(t, other.Erase(deadline(t, 5*time.Second), "erased"))
 	proxy.Drop()
 	proxy.Mend()
-	redistest.Eventually(t, "the notices", func() bool {
+	expect.Eventually(t, "the notices", func() bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		return h.told["revoked revoked"] && h.told["erased erased"]
 	})
-	redistest.Eventually(t, "the others to see who is left", func() bool {
+	expect.Eventually(t, "the others to see who is left", func() bool {
 		return presentNow(t, other, "revoked") == 1 && presentNow(t, other, "erased") == 0 && presentNow(t, other, "unharmed") == 1
 	})
 }
@@ -192,12 +240,12 @@ func hubPanics(t *testing.T) {
 	l.broken.Store(true)
 	appendTo(t, other, message("a", "u")) // comes over a channel
 	appendTo(t, e, message("b", "u"))     // comes back over one
-	must(t, other.Tell(t.Context(), bridge.Notice{Kind: bridge.NoticeDisconnect, User: "u"}))
+	expect.NoError(t, other.Tell(t.Context(), bridge.Notice{Kind: bridge.NoticeDisconnect, User: "u"}))
 	if _, err := other.Ask(deadline(t, 10*time.Second), []string{"u"}); err != nil { // asks this machine, which cannot say
 		t.Error(err)
 	}
 	l.broken.Store(false)
-	redistest.Eventually(t, "sessions read from the store what they were not told", func() bool {
+	expect.Eventually(t, "sessions read from the store what they were not told", func() bool {
 		return l.toldBehind("u", bridge.Position{Mailbox: 2})
 	})
 	if r := appendTo(t, e, message("c", "u")); r.Sessions != 1 {
@@ -207,7 +255,7 @@ func hubPanics(t *testing.T) {
 		t.Error("the machine's word lapsed")
 	}
 	families, err := registry.Gather()
-	must(t, err)
+	expect.NoError(t, err)
 	if len(families) != 1 || families[0].GetMetric()[0].GetCounter().GetValue() < 3 {
 		t.Errorf("%v", families)
 	}

@@ -36,7 +36,7 @@ const duePoll = time.Second
 
 // callbackKeys are the keys of a user's callbacks for one backend.
 func (b mailbox) callbackKeys(backend string) []string {
-	return []string{b.base + "o:" + backend, b.base + "q:" + backend, b.base + "b:" + backend, b.base + "d:" + backend}
+	return []string{b.base + "o:" + backend, b.base + "q:" + backend, b.base + "b:" + backend, b.base + "d:" + backend, b.base + "s:" + backend}
 }
 
 // timerKeys are the keys of a user's timers.
@@ -45,6 +45,7 @@ func (b mailbox) timerKeys() []string { return []string{b.base + "w", b.base + "
 // callbackIndex are the keys of the indexes of a backend's callbacks.
 type callbackIndex struct {
 	due     string
+	hurry   string
 	waiting [3]string // user.*, event.* and message.sent
 	bytes   string
 	dead    [2]string // by id, and by when they were given up
@@ -52,7 +53,7 @@ type callbackIndex struct {
 
 func (e *Store) callbackIndex(backend string) callbackIndex {
 	base := e.opts.Prefix + ":{callbacks}:"
-	return callbackIndex{due: base + "z:" + backend, bytes: base + "y:" + backend,
+	return callbackIndex{due: base + "z:" + backend, hurry: base + "h:" + backend, bytes: base + "y:" + backend,
 		waiting: [3]string{base + "au:" + backend, base + "ae:" + backend, base + "am:" + backend},
 		dead:    [2]string{base + "D:" + backend, base + "x:" + backend}}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/redis"
 	"hookbridge/app/store/redis/redistest"
 	"hookbridge/app/store/storetest"
@@ -23,7 +24,7 @@ func sentBy(user string, n int) bridge.Callback {
 func leasedOf(t *testing.T, e *redis.Store, want int) []bridge.Leased {
 	t.Helper()
 	due, _, err := e.Lease(deadline(t, 10*time.Second), "clinic", 100)
-	must(t, err)
+	expect.NoError(t, err)
 	if len(due) != want {
 		t.Errorf("%d callbacks are due, want %d", len(due), want)
 	}
@@ -33,14 +34,14 @@ func leasedOf(t *testing.T, e *redis.Store, want int) []bridge.Leased {
 func backlogOf(t *testing.T, e *redis.Store) bridge.Backlog {
 	t.Helper()
 	b, err := e.Backlog(deadline(t, 10*time.Second), "clinic")
-	must(t, err)
+	expect.NoError(t, err)
 	return b
 }
 
 func dueTimers(t *testing.T, e *redis.Store) []bridge.Timer {
 	t.Helper()
 	ts, err := e.LeaseTimers(deadline(t, 10*time.Second), 100)
-	must(t, err)
+	expect.NoError(t, err)
 	return ts
 }
 
@@ -60,18 +61,18 @@ func entriesWithoutCallbacks(t *testing.T) {
 			e, _ := quick(t, redis.Options{URL: url, Backends: clinic, Now: c.Now})
 			lost := sentBy("u", 1)
 			lost.At = c.Now()
-			must(t, redis.Admit(t.Context(), e, lost))
+			expect.NoError(t, redis.Admit(t.Context(), e, lost))
 			leasedOf(t, e, 0)
 			if b := backlogOf(t, e); b.Waiting != 1 || !b.Oldest.IsZero() {
 				t.Errorf("at first: %+v", b)
 			}
 			// The machine was only slow.
-			must(t, e.Post(t.Context(), lost))
+			expect.NoError(t, e.Post(t.Context(), lost))
 			for _, l := range leasedOf(t, e, 1) {
-				must(t, e.Settle(t.Context(), bridge.Settlement{Leased: l, Done: true}))
+				expect.NoError(t, e.Settle(t.Context(), bridge.Settlement{Leased: l, Done: true}))
 			}
 			// And now it died.
-			must(t, redis.Admit(t.Context(), e, lost))
+			expect.NoError(t, redis.Admit(t.Context(), e, lost))
 			for range 4 {
 				leasedOf(t, e, 0)
 				c.Advance(61 * time.Second)
@@ -103,11 +104,11 @@ func machineWithoutBackends(t *testing.T) {
 		appendTo(t, e, m)
 	}
 	appendTo(t, plain, urgent("not timed", "x"))
-	redistest.Eventually(t, "the message to be heard", func() bool { return h.last() == "acked" })
-	must(t, e.Post(t.Context(), sentBy("w", 1)))
-	must(t, plain.Ack(t.Context(), "u", "ses_1", plain.Life(), bridge.Position{Mailbox: 1}))
-	must(t, plain.Recall(t.Context(), "recalled"))
-	must(t, plain.Erase(t.Context(), "w"))
+	expect.Eventually(t, "the message to be heard", func() bool { return h.last() == "acked" })
+	expect.NoError(t, e.Post(t.Context(), sentBy("w", 1)))
+	expect.NoError(t, plain.Ack(t.Context(), "u", "ses_1", plain.Life(), bridge.Position{Mailbox: 1}))
+	expect.NoError(t, plain.Recall(t.Context(), "recalled"))
+	expect.NoError(t, plain.Erase(t.Context(), "w"))
 	c.Advance(2 * time.Minute)
 	if ts := dueTimers(t, e); len(ts) != 1 || ts[0].EventID != "late" {
 		t.Errorf("due: %+v", ts)
@@ -125,7 +126,7 @@ func failoverOfCallbacks(t *testing.T) {
 		appendTo(t, e, message(fmt.Sprint("m", i), "u"))
 	}
 	ack := func(n uint64) {
-		must(t, e.Ack(deadline(t, 5*time.Second), "u", "ses_1", e.Life(), bridge.Position{Mailbox: n}))
+		expect.NoError(t, e.Ack(deadline(t, 5*time.Second), "u", "ses_1", e.Life(), bridge.Position{Mailbox: n}))
 	}
 	ack(2)
 	p.Settle()
@@ -133,7 +134,7 @@ func failoverOfCallbacks(t *testing.T) {
 	p.CutOff()
 	ack(5) // is lost
 	p.Promote()
-	redistest.Eventually(t, "a new life", func() bool { return e.Life() != life })
+	expect.Eventually(t, "a new life", func() bool { return e.Life() != life })
 	if st := join(t, e, "u", "ses_1"); st.Acked.Mailbox != 2 {
 		t.Errorf("acked: %+v", st.Acked)
 	}
@@ -142,7 +143,7 @@ func failoverOfCallbacks(t *testing.T) {
 	}
 	ack(5)
 	for _, l := range leasedOf(t, e, 5) {
-		must(t, e.Settle(deadline(t, 5*time.Second), bridge.Settlement{Leased: l, Done: true}))
+		expect.NoError(t, e.Settle(deadline(t, 5*time.Second), bridge.Settlement{Leased: l, Done: true}))
 	}
 	if b := backlogOf(t, e); b != (bridge.Backlog{}) {
 		t.Errorf("backlog at last: %+v", b)
@@ -159,20 +160,20 @@ func lostIndex(t *testing.T) {
 		m := message(user, user)
 		m.Escalate, m.Expires = time.Minute, c.Now().Add(time.Hour)
 		appendTo(t, e, m)
-		must(t, e.Post(t.Context(), sentBy(user, i)))
+		expect.NoError(t, e.Post(t.Context(), sentBy(user, i)))
 	}
-	must(t, redis.LoseIndexes(t.Context(), e, "clinic"))
+	expect.NoError(t, redis.LoseIndexes(t.Context(), e, "clinic"))
 	c.Advance(time.Minute)
 	leasedOf(t, e, 0)
 	life := e.Life()
 	cl.FailOver(0)
-	redistest.Eventually(t, "a new life", func() bool { return e.Life() != life })
+	expect.Eventually(t, "a new life", func() bool { return e.Life() != life })
 	callbacks, timers := 0, 0
-	redistest.Eventually(t, "all to be due", func() bool {
+	expect.Eventually(t, "all to be due", func() bool {
 		due, _, err := e.Lease(t.Context(), "clinic", 100)
-		must(t, err)
+		expect.NoError(t, err)
 		ts, err := e.LeaseTimers(t.Context(), 100)
-		must(t, err)
+		expect.NoError(t, err)
 		callbacks, timers = callbacks+len(due), timers+len(ts)
 		return callbacks == 5 && timers == 5
 	})
@@ -183,7 +184,7 @@ func postedByOthers(t *testing.T) {
 	s := redistest.Start(t)
 	here, _ := quick(t, redis.Options{URL: s.URL(), Backends: clinic})
 	there, _ := quick(t, redis.Options{URL: s.URL(), Backends: clinic})
-	must(t, there.Post(t.Context(), sentBy("u", 1)))
+	expect.NoError(t, there.Post(t.Context(), sentBy("u", 1)))
 	select {
 	case <-here.Posted():
 	case <-deadline(t, 10*time.Second).Done():

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -34,7 +35,7 @@ func (d *dumping) callbacks(ctx context.Context, keys []string) error {
 func (d *dumping) callbacksOf(ctx context.Context, tag, backend string) error {
 	e := d.e
 	k := e.mailboxAt(tag).callbackKeys(backend)
-	kept, err := repliesOf(ctx, e, k[2:], e.hgetall, (*rueidis.RedisResult).AsStrMap)
+	kept, err := repliesOf(ctx, e, k[2:4], e.hgetall, (*rueidis.RedisResult).AsStrMap)
 	if err != nil {
 		return err
 	}
@@ -44,7 +45,7 @@ func (d *dumping) callbacksOf(ctx context.Context, tag, backend string) error {
 	}
 	due := make(map[string]int64, len(scores))
 	for _, s := range scores {
-		due[s.Member] = int64(s.Score) * int64(time.Millisecond)
+		due[s.Member] = dueNanos(s.Score)
 	}
 	var list []keptCallback
 	for _, fields := range kept {
@@ -76,6 +77,16 @@ func (d *dumping) callbacksOf(ctx context.Context, tag, backend string) error {
 		}
 	}
 	return nil
+}
+
+// dueNanos is when a callback is due, of its score. Its last nanosecond says to other stores
+// whether Hurry may bring it forward: then it is odd.
+func dueNanos(score float64) int64 {
+	at := int64(math.Ceil(score)) * int64(time.Millisecond)
+	if score != math.Floor(score) {
+		at++
+	}
+	return at
 }
 
 // waits reports whether a callback is among those that wait: one that was sent again still
@@ -148,6 +159,10 @@ func (l *loading) callback(c *bridge.CallbackEntry) {
 		l.run(s.add(call{script: &e.scripts.outbox.admit}, false, true))
 		if c.Due != 0 {
 			due = itoa(millis(c.Due))
+			if c.Due&1 != 0 { // see dueNanos
+				due = hurried(millis(c.Due))
+				l.add(e.client.B().Sadd().Key(x.hurry).Member("u" + short(c.User)).Build())
+			}
 		}
 	}
 	l.run(call{&e.scripts.outbox.load, b.callbackKeys(c.Backend), []string{c.ID, classOf(c.Type), k.encode(), due, flag(c.Dead != 0), e.clockArg()}})

@@ -111,18 +111,21 @@ func (e *Store) Dead(ctx context.Context, backend, after string, n int) (out []b
 const deadPage = 100
 
 // Redrive implements bridge.Outbox.
-func (e *Store) Redrive(ctx context.Context, backend string, ids []string, all bool) error {
+func (e *Store) Redrive(ctx context.Context, backend string, ids []string, all bool) (n int, err error) {
 	ctx, leave, err := e.enter(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer leave()
 	full := false
 	again := func(tag string, k keptCallback) (bool, error) {
-		err := e.redrive(ctx, tag, k)
+		moved, err := e.redrive(ctx, tag, k)
 		if errors.Is(err, bridge.ErrOutboxFull) {
 			full = true
-			return !all, nil
+			return false, nil
+		}
+		if moved {
+			n++
 		}
 		return true, err
 	}
@@ -134,7 +137,7 @@ func (e *Store) Redrive(ctx context.Context, backend string, ids []string, all b
 	if err == nil && full {
 		err = bridge.ErrOutboxFull
 	}
-	return err
+	return n, err
 }
 
 func (e *Store) redriveNamed(ctx context.Context, backend string, ids []string, again func(tag string, k keptCallback) (bool, error)) error {
@@ -158,35 +161,38 @@ func (e *Store) redriveNamed(ctx context.Context, backend string, ids []string, 
 			continue
 		}
 		k, err := decodeCallback(backend, ids[i], text)
+		more := false
 		if err == nil {
-			_, err = again(tag, k)
+			more, err = again(tag, k)
 		}
-		if err != nil {
+		if err != nil || !more {
 			return e.fault(ctx, err)
 		}
 	}
 	return nil
 }
 
-// redrive makes a callback due again that was given up.
-func (e *Store) redrive(ctx context.Context, tag string, k keptCallback) error {
+// redrive makes a callback due again that was given up. moved is false where somebody else
+// was faster.
+func (e *Store) redrive(ctx context.Context, tag string, k keptCallback) (moved bool, err error) {
 	s := e.storing([]bridge.Callback{k.Callback})
+	s.modest = true
 	admitted, isNew, err := s.admit(ctx, e.run)
 	if err != nil {
-		return e.fault(ctx, err)
+		return false, e.fault(ctx, err)
 	}
 	if len(admitted.cs) == 0 {
-		return bridge.ErrOutboxFull
+		return false, bridge.ErrOutboxFull
 	}
 	x, now := e.callbackIndex(k.Backend), e.opts.Now()
 	reply, err := e.runDurable(ctx, call{&e.scripts.outbox.redrive, e.mailboxAt(tag).callbackKeys(k.Backend), []string{
 		k.ID, callbackHead(0, now), flag(k.InOrder()), e.clockArg()}})
 	if err != nil {
-		return err
+		return false, err
 	}
 	stored, err := reply.AsInt64()
 	if err != nil {
-		return e.fault(ctx, err)
+		return false, e.fault(ctx, err)
 	}
 	if stored == 0 && isNew[0] { // somebody else was faster
 		e.forgetCallbacks(ctx, map[string][]string{k.Backend: {classOf(k.Type), callbackMember(k.ID, tag, len(k.Body))}})
@@ -194,5 +200,5 @@ func (e *Store) redrive(ctx context.Context, tag string, k keptCallback) error {
 	e.tryRun(ctx, call{&e.scripts.outbox.arm, []string{x.due}, []string{tag, "", e.clockArg()}})
 	e.tryRun(ctx, call{&e.scripts.outbox.unbury, x.dead[:], []string{k.ID + " " + tag}})
 	e.signalPosted()
-	return nil
+	return stored == 1, nil
 }

@@ -9,6 +9,7 @@ import (
 
 // userCallbacks is what a user has in the outbox, for an erasure.
 type userCallbacks struct {
+	tag     string
 	keys    []string            // all of them
 	waiting map[string][]string // of each backend classes and members in its index
 	dead    map[string][]string // of each backend members in its index
@@ -31,10 +32,11 @@ func (e *Store) callbacksOf(ctx context.Context, b mailbox) (of userCallbacks, e
 	}
 	of.keys = b.timerKeys()
 	tag, _ := (&Archive{e: e}).split(b.base)
+	of.tag = tag
 	for _, name := range names {
 		k := b.callbackKeys(name)
 		of.keys = append(of.keys, k...)
-		lists, err := repliesOf(ctx, e, k[2:], e.hgetall, (*rueidis.RedisResult).AsStrMap)
+		lists, err := repliesOf(ctx, e, k[2:4], e.hgetall, (*rueidis.RedisResult).AsStrMap)
 		if err != nil {
 			return of, err
 		}
@@ -53,6 +55,11 @@ func (e *Store) callbacksOf(ctx context.Context, b mailbox) (of userCallbacks, e
 // forgetErased takes what a user had out of the indexes, which do not name the user.
 func (e *Store) forgetErased(ctx context.Context, of userCallbacks) {
 	e.forgetCallbacks(ctx, of.waiting)
+	for name := range of.waiting {
+		if err := e.do(ctx, e.client.B().Srem().Key(e.callbackIndex(name).hurry).Member(of.tag).Build()); err != nil {
+			e.opts.Logger.Warn("the index of callbacks is behind, and will be made good", "error", err)
+		}
+	}
 	for name, members := range of.dead {
 		x := e.callbackIndex(name)
 		e.tryRun(ctx, call{&e.scripts.outbox.unbury, x.dead[:], members})

@@ -215,11 +215,15 @@ func (e *Store) Settle(ctx context.Context, done ...bridge.Settlement) error {
 			s.how = "done"
 		case !d.Again.IsZero():
 			s.how, again = "again", itoa(d.Again.UnixMilli())
+			if d.Hurry {
+				again = hurried(d.Again.UnixMilli())
+			}
 		default:
 			suffix = givenUp(e.opts.Now(), d.Last)
 		}
 		s.call = call{&e.scripts.outbox.settle, e.mailboxAt(tag).callbackKeys(d.Backend), []string{
-			s.how, d.ID, till, callbackHead(d.Tries, d.Since), again, suffix, itoa(bridge.DeadCallbacksFor.Milliseconds()), e.clockArg()}}
+			s.how, d.ID, till, callbackHead(d.Tries, d.Since), again, suffix, itoa(bridge.DeadCallbacksFor.Milliseconds()),
+			itoa(bridge.RememberTaken), e.clockArg()}}
 		of[d.Backend] = append(of[d.Backend], s)
 	}
 	for _, backend := range slices.Sorted(maps.Keys(of)) {
@@ -264,11 +268,11 @@ func (e *Store) settle(ctx context.Context, backend string, list []*settling) er
 			class, member = classOf(s.Type), s.member
 		}
 		due = due || s.next != ""
-		args = append(args, s.tag, s.next, class, member)
+		args = append(args, s.tag, s.next, class, member, flag(s.Hurry && s.how == "again"))
 	}
 	x := e.callbackIndex(backend)
 	if len(args) > 1 {
-		if _, err := e.run(ctx, call{&e.scripts.outbox.settled, append([]string{x.due}, x.counted()...), args}); err != nil {
+		if _, err := e.run(ctx, call{&e.scripts.outbox.settled, append([]string{x.due, x.hurry}, x.counted()...), args}); err != nil {
 			failed = err
 		}
 	}

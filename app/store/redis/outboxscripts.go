@@ -5,6 +5,7 @@ type outboxScripts struct {
 	admit, post, ack, acked, fire, forget, drop, arm script
 	claim, visited, due, lease, settle, settled      script
 	bury, unbury, redrive, timers, recall, presence  script
+	hurry, gone                                      script
 	load, loadTimer, liveTimers                      script // for exports and imports
 	publish, deliver                                 script // lua/publish.lua and lua/deliver.lua with timers
 }
@@ -22,7 +23,7 @@ func (s *scripts) loadOutbox(lib string) error {
 	for name, to := range map[string]*script{
 		"admit": &o.admit, "post": &o.post, "ack": &o.ack, "acked": &o.acked, "fire": &o.fire, "forget": &o.forget,
 		"drop": &o.drop, "arm": &o.arm, "claim": &o.claim, "visited": &o.visited, "due": &o.due, "lease": &o.lease,
-		"settle": &o.settle, "settled": &o.settled, "bury": &o.bury, "redrive": &o.redrive, "timers": &o.timers,
+		"settle": &o.settle, "settled": &o.settled, "bury": &o.bury, "redrive": &o.redrive, "hurry": &o.hurry, "gone": &o.gone, "timers": &o.timers,
 		"recall": &o.recall, "presence": &o.presence, "load": &o.load,
 		"load_timer": &o.loadTimer, "live_timers": &o.liveTimers, "unbury": &o.unbury, "publish": &o.publish, "deliver": &o.deliver,
 	} {

@@ -19,6 +19,7 @@ type storing struct {
 	backends []string
 
 	unbounded bool // they are stored whatever waits
+	modest    bool // no others make room for them
 }
 
 func (e *Store) storing(cs []bridge.Callback) *storing {
@@ -90,7 +91,7 @@ func (s *storing) add(c call, slot, index bool) call {
 	if s.unbounded {
 		most, room = math.MaxInt32, math.MaxInt64>>12
 	}
-	c.args = append(c.args, e.clockArg(), itoa(most), itoa(room), flag(slot), flag(index),
+	c.args = append(c.args, flag(s.modest), e.clockArg(), itoa(most), itoa(room), flag(slot), flag(index),
 		itoa(len(s.backends)), itoa(len(s.cs)))
 	return c
 }

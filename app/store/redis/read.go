@@ -11,7 +11,7 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// stretch is a part of one log, as lua/read.lua gives it.
+// stretch is a part of one log, as lua/stretch.lua gives it.
 type stretch struct {
 	bridge.Stretch
 	head     uint64
@@ -135,22 +135,27 @@ func (e *Store) stretches(ctx context.Context, user, life string, after bridge.P
 			}
 		}
 		logs[0].After, logs[1].After = after.Mailbox, after.Broadcast
-		ids := slices.DeleteFunc(slices.Clone(logs[0].shared), func(id string) bool { return id == "" })
-		if len(ids) == 0 {
-			return logs, nil
-		}
-		found, err := e.shared(ctx, ids)
-		if err != nil {
+		if whole, err := e.fillShared(ctx, &logs[0], user, again == readAgain); whole || err != nil {
 			return logs, err
 		}
-		whole, err := logs[0].fill(found, user, again == readAgain)
-		if err != nil {
-			return logs, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
-		}
-		if whole {
-			return logs, nil
-		}
 	}
+}
+
+// fillShared reads the shared messages of a stretch, and reports whether all are there.
+// With last, those that are not count as expired.
+func (e *Store) fillShared(ctx context.Context, s *stretch, user string, last bool) (whole bool, err error) {
+	ids := slices.DeleteFunc(slices.Clone(s.shared), func(id string) bool { return id == "" })
+	if len(ids) == 0 {
+		return true, nil
+	}
+	found, err := e.shared(ctx, ids)
+	if err != nil {
+		return false, err
+	}
+	if whole, err = s.fill(found, user, last); err != nil {
+		return false, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
+	}
+	return whole, nil
 }
 
 // Read implements bridge.Store.
@@ -164,6 +169,11 @@ func (e *Store) Read(ctx context.Context, user, life string, after bridge.Positi
 	if err != nil {
 		return p, err
 	}
+	return pageOf(&logs, life, maxCount, maxBytes), nil
+}
+
+// pageOf makes a page of a part of a mailbox and one of the log of messages to all.
+func pageOf(logs *[2]stretch, life string, maxCount, maxBytes int) (p bridge.Page) {
 	mail, all := &logs[0], &logs[1]
 	if !mail.seen { // and owns no messages to all
 		mail.first = all.head
@@ -180,6 +190,7 @@ func (e *Store) Read(ctx context.Context, user, life string, after bridge.Positi
 			break
 		}
 	}
+	p.Deliveries = make([]bridge.Delivery, 0, len(mail.messages)+len(all.messages))
 	for i, m := range mail.messages {
 		p.Deliveries = append(p.Deliveries, bridge.Delivery{Message: m, Mailbox: mail.places[i], Life: life})
 	}
@@ -187,7 +198,7 @@ func (e *Store) Read(ctx context.Context, user, life string, after bridge.Positi
 		p.Deliveries = append(p.Deliveries, bridge.Delivery{Message: m, Broadcast: all.places[i], Life: life})
 	}
 	p.Mailbox, p.Broadcast, p.More = mail.Stretch, all.Stretch, mail.more || all.more
-	return p, nil
+	return p
 }
 
 // Pending implements bridge.Store.

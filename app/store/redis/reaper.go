@@ -25,7 +25,7 @@ func (e *Store) sessionLists(machine string) (live, dead string) {
 // would outlive the user's erasure there.
 func (e *Store) listSession(session, user string) rueidis.Completed {
 	live, _ := e.sessionLists(e.self)
-	return e.client.B().Hset().Key(live).FieldValue().FieldValue(session, "u"+short(user)).Build()
+	return e.client.B().Hset().Key(live).FieldValue().FieldValue(session, userTag(user)).Build()
 }
 
 // unlistSession takes it off the list.
@@ -94,6 +94,30 @@ func (e *Store) reap(ctx context.Context, machine string, now, until int64) erro
 	return e.do(ctx, e.client.B().Unlink().Key(dead+":lock").Build())
 }
 
+// checkPresence has it seen now whether users are still there of whom a session was taken
+// out: list has sessions and the tags of their users' keys, and calls a script for each.
+func (e *Store) checkPresence(ctx context.Context, list []string, calls []call) error {
+	var due []call
+	for i, r := range e.runMany(ctx, calls) {
+		if r.err != nil {
+			return r.err
+		}
+		moved, err := r.message.AsInt64()
+		if err = e.fault(ctx, err); err != nil {
+			return err
+		}
+		if moved == 1 {
+			due = append(due, call{&e.scripts.outbox.arm, []string{e.timerIndex()}, []string{list[2*i+1], "", e.clockArg()}})
+		}
+	}
+	for _, r := range e.runMany(ctx, due) {
+		if r.err != nil {
+			return r.err
+		}
+	}
+	return nil
+}
+
 // dropSessions takes the sessions on a dead machine's list out of their users' keys. at is
 // when the machine was last known to live, Unix nanoseconds.
 func (e *Store) dropSessions(ctx context.Context, machine, live, dead string, at int64) error {
@@ -110,15 +134,19 @@ func (e *Store) dropSessions(ctx context.Context, machine, live, dead string, at
 		if err = e.fault(ctx, err); err != nil {
 			return err
 		}
-		var calls []call
+		var calls, gone []call
 		for i := 0; i+1 < len(page.Elements); i += 2 {
 			b := e.mailboxAt(page.Elements[i+1])
 			calls = append(calls, call{&e.scripts.dropSession, []string{b.h, b.l}, []string{page.Elements[i], machine, itoa(at)}})
+			gone = append(gone, call{&e.scripts.outbox.gone, b.timerKeys()[:1], []string{e.clockArg()}})
 		}
 		for _, r := range e.runMany(ctx, calls) {
 			if r.err != nil {
 				return r.err
 			}
+		}
+		if err := e.checkPresence(ctx, page.Elements, gone); err != nil {
+			return err
 		}
 		if cursor = page.Cursor; cursor == 0 {
 			break

@@ -100,8 +100,8 @@ func (e *Store) reconcile(ctx context.Context) error {
 		if err := e.reindex(ctx, m.User, m.Token, m.Groups); err != nil {
 			return err
 		}
-		if len(list) > 8 {
-			if err := e.unindexGroups(ctx, m.User, list[8:]); err != nil {
+		if len(list) >= 10 {
+			if err := e.unindexGroups(ctx, m.User, list[8:10]); err != nil {
 				return err
 			}
 		}

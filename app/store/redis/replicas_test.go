@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/redis"
 	"hookbridge/app/store/redis/redistest"
 )
@@ -102,16 +103,16 @@ func clusterPromotesReplica(t *testing.T) {
 	heavy(t)
 	c := redistest.StartReplicatedCluster(t, 3*time.Second)
 	e, err := redis.Open(t.Context(), redis.Options{URL: c.URL(), WaitReplicas: 1, Patience: 2 * time.Second})
-	must(t, err)
+	expect.NoError(t, err)
 	e.Listen(&hub{})
-	t.Cleanup(func() { must(t, e.Close()) })
+	t.Cleanup(func() { expect.NoError(t, e.Close()) })
 	f := send(t, e, "u0", "u1", "u2", "u3", "u4", "u5", "u6", "u7") // of all primaries
-	redistest.Eventually(t, "some messages", func() bool { return len(f.counts()) == 8 && f.counts()["u0"] > 50 })
+	expect.Eventually(t, "some messages", func() bool { return len(f.counts()) == 8 && f.counts()["u0"] > 50 })
 	c.Nodes[0].Kill()
-	redistest.Eventually(t, "the replica to be promoted", c.Replicas[0].Reigns)
+	expect.Eventually(t, "the replica to be promoted", c.Replicas[0].Reigns)
 	c.Nodes[0].Restart() // without a replica nothing would be answered for
 	before := f.counts()
-	redistest.Eventually(t, "every user to be served again", func() bool { return f.grown(before, 20) })
+	expect.Eventually(t, "every user to be served again", func() bool { return f.grown(before, 20) })
 	f.stop()
 }
 
@@ -128,21 +129,21 @@ func sentinelsPromoteReplica(t *testing.T) {
 		appendTo(t, sure, message(fmt.Sprint("m", i), "u"))
 	}
 	primary.Kill()
-	redistest.Eventually(t, "the replica to be promoted", replica.Reigns)
+	expect.Eventually(t, "the replica to be promoted", replica.Reigns)
 	after := message("after", "u")
-	redistest.Eventually(t, "messages to be taken again", func() bool {
+	expect.Eventually(t, "messages to be taken again", func() bool {
 		_, err := e.Append(deadline(t, 5*time.Second), after)
 		return err == nil
 	})
 	if got := stored(t, e, "u"); len(got) != 21 {
 		t.Errorf("%v", got)
 	}
-	redistest.Eventually(t, "the session to hear of it", func() bool {
+	expect.Eventually(t, "the session to hear of it", func() bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		return h.behind["u"].Mailbox == 21 || len(h.heard) > 0 && h.heard[len(h.heard)-1] == "after"
 	})
-	redistest.Eventually(t, "the session to be present", func() bool { return presentNow(t, e, "u") == 1 })
+	expect.Eventually(t, "the session to be present", func() bool { return presentNow(t, e, "u") == 1 })
 }
 
 // A connection that still leads to a primary which was demoted is given up.
@@ -154,7 +155,7 @@ func demotedPrimaryIsLeft(t *testing.T) {
 	p.CutOff()
 	p.PromoteSilently()
 	m := message("after", "u")
-	redistest.Eventually(t, "the new primary to be found", func() bool {
+	expect.Eventually(t, "the new primary to be found", func() bool {
 		_, err := e.Append(deadline(t, 5*time.Second), m)
 		return err == nil
 	})

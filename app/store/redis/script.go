@@ -47,6 +47,10 @@ func loadScripts() (*scripts, error) {
 		return nil, err
 	}
 	s := &scripts{life: scriptHeader("", 0, false) + string(lib) + string(life)}
+	stretch, err := luaFiles.ReadFile("lua/stretch.lua")
+	if err != nil {
+		return nil, err
+	}
 	for name, to := range map[string]*script{
 		"publish": &s.publish, "claim": &s.claim, "deliver": &s.deliver, "read": &s.read, "pending": &s.pending,
 		"load": &s.load, "ack": &s.ack, "seen": &s.seen, "join": &s.join, "leave": &s.leave, "notify": &s.notify,
@@ -61,6 +65,9 @@ func loadScripts() (*scripts, error) {
 			return nil, err
 		}
 		to.n, to.body = len(s.all), string(lib)+string(body)
+		if name == "join" || name == "read" {
+			to.body = string(lib) + string(stretch) + string(body)
+		}
 		s.all = append(s.all, to)
 	}
 	return s, s.loadOutbox(string(lib))

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/redis"
 	"hookbridge/app/store/redis/redistest"
 )
@@ -34,20 +35,20 @@ func serverRestarts(t *testing.T) {
 	f := send(t, e, "u")
 	for range 3 {
 		before := f.counts()
-		redistest.Eventually(t, "some messages", func() bool { return f.counts()["u"] > before["u"]+100 })
+		expect.Eventually(t, "some messages", func() bool { return f.counts()["u"] > before["u"]+100 })
 		s.Kill()
 		if err := e.Check(deadline(t, 5*time.Second)); !errors.Is(err, bridge.ErrUnavailable) {
 			t.Errorf("check: %v", err)
 		}
 		s.Restart()
-		redistest.Eventually(t, "it to be well", func() bool { return e.Check(deadline(t, 5*time.Second)) == nil })
+		expect.Eventually(t, "it to be well", func() bool { return e.Check(deadline(t, 5*time.Second)) == nil })
 	}
 	f.stop()
 	if online(t, e, "u") != 1 {
 		t.Error("the session is not present any more")
 	}
 	head := join(t, e, "u", "ses_1").Head
-	redistest.Eventually(t, "to be told how far it goes", func() bool {
+	expect.Eventually(t, "to be told how far it goes", func() bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		return h.behind["u"].Mailbox > 0 && h.behind["u"].Mailbox <= head.Mailbox
@@ -67,7 +68,7 @@ func serverForgetsScripts(t *testing.T) {
 			ms = append(ms, message(fmt.Sprintf("b%d_%d", i, j), "u"))
 		}
 		for _, a := range e.AppendMany(deadline(t, 10*time.Second), ms) {
-			must(t, a.Err)
+			expect.NoError(t, a.Err)
 		}
 	}
 	got := stored(t, e, "u")
@@ -117,7 +118,7 @@ func serverIsFull(t *testing.T) {
 	if r := appendTo(t, e, full); r.Duplicate {
 		t.Error("what was refused is known")
 	}
-	must(t, e.Check(deadline(t, 5*time.Second)))
+	expect.NoError(t, e.Check(deadline(t, 5*time.Second)))
 }
 
 func serverSettingsAreWarnedOf(t *testing.T) {
@@ -125,8 +126,8 @@ func serverSettingsAreWarnedOf(t *testing.T) {
 	s := redistest.Start(t, "--maxmemory-policy", "allkeys-lru", "--appendonly", "no")
 	var logs bytes.Buffer
 	e, err := redis.Open(t.Context(), redis.Options{URL: s.URL(), Logger: slog.New(slog.NewTextHandler(&logs, nil))})
-	must(t, err)
-	must(t, e.Close())
+	expect.NoError(t, err)
+	expect.NoError(t, e.Close())
 	for _, want := range []string{"noeviction", "appendonly"} {
 		if !strings.Contains(logs.String(), want) {
 			t.Errorf("nothing is said of %s: %s", want, logs.String())

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/redis"
 	"hookbridge/app/store/redis/redistest"
 )
@@ -37,7 +38,7 @@ func used(t *testing.T, s *redistest.Server) int {
 	for line := range strings.Lines(s.Do("INFO", "memory")) {
 		if v, ok := strings.CutPrefix(strings.TrimSpace(line), "used_memory:"); ok {
 			n, err := strconv.Atoi(v)
-			must(t, err)
+			expect.NoError(t, err)
 			return n
 		}
 	}
@@ -52,7 +53,7 @@ func calls(t *testing.T, s *redistest.Server, command string) int {
 		if v, ok := strings.CutPrefix(strings.TrimSpace(line), "cmdstat_"+command+":calls="); ok {
 			text, _, _ := strings.Cut(v, ",")
 			n, err := strconv.Atoi(text)
-			must(t, err)
+			expect.NoError(t, err)
 			return n
 		}
 	}
@@ -86,7 +87,7 @@ func sharedIsKeptOnce(t *testing.T) {
 	}
 	for _, u := range []string{users[0], users[500], users[999]} {
 		p, err := e.Read(t.Context(), u, e.Life(), bridge.Position{Mailbox: 1}, 10, 1<<20)
-		must(t, err)
+		expect.NoError(t, err)
 		if len(p.Deliveries) != 1 || string(p.Deliveries[0].Message.Event) != string(m.Event) || p.Lost() != (bridge.Lost{}) {
 			t.Errorf("%s reads %d messages and misses %+v", u, len(p.Deliveries), p.Lost())
 		}
@@ -109,7 +110,7 @@ func sharedGoesWithLastHolder(t *testing.T) {
 		topic   string
 		last    func(t *testing.T, e *redis.Store, u string)
 	}{
-		"erased": {last: func(t *testing.T, e *redis.Store, u string) { must(t, e.Erase(t.Context(), u)) }},
+		"erased": {last: func(t *testing.T, e *redis.Store, u string) { expect.NoError(t, e.Erase(t.Context(), u)) }},
 		"full":   {options: redis.Options{MailboxLimit: 1}, last: func(t *testing.T, e *redis.Store, u string) { appendTo(t, e, message("small-"+u, u)) }},
 		"too large": {options: redis.Options{MailboxBytes: 60_000}, last: func(t *testing.T, e *redis.Store, u string) {
 			m := large("large-"+u, 30_000, u)
@@ -146,7 +147,7 @@ func sharedGoesWithLastHolder(t *testing.T) {
 		s := redistest.Start(t)
 		e, _ := quick(t, redis.Options{URL: s.URL()})
 		appendTo(t, e, large("shared", 40_000, both...))
-		must(t, e.Recall(t.Context(), "shared"))
+		expect.NoError(t, e.Recall(t.Context(), "shared"))
 		if n := kept(s); n != 0 {
 			t.Errorf("%d messages are kept", n)
 		}
@@ -166,7 +167,7 @@ func sharedReadsAsExpired(t *testing.T) {
 		s.Do("DEL", k)
 	}
 	p, err := e.Read(t.Context(), "u", e.Life(), bridge.Position{}, 10, 1<<20)
-	must(t, err)
+	expect.NoError(t, err)
 	if len(p.Deliveries) != 2 || p.Lost().Expired.Mailbox != 2 || p.Next().Mailbox != 3 || p.More {
 		t.Errorf("%d messages, lost %+v, next %+v", len(p.Deliveries), p.Lost(), p.Next())
 	}
@@ -192,7 +193,7 @@ func sharedIsCompleted(t *testing.T) {
 		}
 	}
 	for _, u := range []string{"u", "v", "w"} {
-		must(t, e.Erase(t.Context(), u))
+		expect.NoError(t, e.Erase(t.Context(), u))
 	}
 	if n := kept(s); n != 0 {
 		t.Errorf("%d messages are kept", n)

@@ -166,6 +166,9 @@ func (e *Store) unindexGroups(ctx context.Context, user string, list []rueidis.R
 		if err != nil {
 			return e.fault(ctx, err)
 		}
+		if token == "" {
+			continue
+		}
 		text, err := list[i+1].ToString()
 		if err != nil {
 			return e.fault(ctx, err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/redis"
 	"hookbridge/app/store/redis/redistest"
 )
@@ -21,13 +22,13 @@ func holding(user, session, token string, groups ...string) bridge.Member {
 func present(t *testing.T, e *redis.Store, m bridge.Member) {
 	t.Helper()
 	_, err := enter(deadline(t, 10*time.Second), e, m)
-	must(t, err)
+	expect.NoError(t, err)
 }
 
 func in(t *testing.T, e *redis.Store, group string) []string {
 	t.Helper()
 	list, err := e.Members(deadline(t, 10*time.Second), group)
-	must(t, err)
+	expect.NoError(t, err)
 	return list
 }
 
@@ -80,9 +81,9 @@ func refusedRefresh(t *testing.T) {
 			proxy.Drop()
 		}
 		// Others take this machine for dead by then, so that it says all again.
-		redistest.Eventually(t, "the lease to lapse", func() bool { return online(t, other, "u") == 0 })
+		expect.Eventually(t, "the lease to lapse", func() bool { return online(t, other, "u") == 0 })
 		proxy.Mend()
-		redistest.Eventually(t, "the session to be there with the token it had", func() bool {
+		expect.Eventually(t, "the session to be there with the token it had", func() bool {
 			return online(t, other, "u") == 1 && slices.Equal(in(t, other, "ward"), []string{"u"})
 		})
 	}
@@ -99,13 +100,13 @@ func lostTokensAreSaidAgain(t *testing.T) {
 	other, _ := quick(t, redis.Options{URL: s.URL()})
 	present(t, e, holding("kept", "ses_1", "a", "ward"))
 	present(t, e, holding("taken", "ses_2", "b", "ward"))
-	must(t, e.SetMember(t.Context(), "ward", "taken", false))
+	expect.NoError(t, e.SetMember(t.Context(), "ward", "taken", false))
 	for _, k := range strings.Fields(s.Do("KEYS", "*}:K")) {
 		s.Do("HDEL", k, "a") // as on a replica that had not heard of it
 	}
 	mustBeIn(t, other, "ward")
 	proxy.Cut()
-	redistest.Eventually(t, "the lease to lapse", func() bool { return online(t, other, "kept") == 0 })
+	expect.Eventually(t, "the lease to lapse", func() bool { return online(t, other, "kept") == 0 })
 	proxy.Mend()
-	redistest.Eventually(t, "the token to have a say again", func() bool { return slices.Equal(in(t, other, "ward"), []string{"kept"}) })
+	expect.Eventually(t, "the token to have a say again", func() bool { return slices.Equal(in(t, other, "ward"), []string{"kept"}) })
 }

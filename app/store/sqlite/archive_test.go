@@ -12,9 +12,27 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/local"
 	"hookbridge/app/store/storetest"
 )
+
+func TestArchive(t *testing.T) {
+	t.Parallel()
+	t.Run("carries a store whole", archiveCarriesWhole)
+	t.Run("is refused while another process uses the store", archiveIsAlone)
+}
+
+func TestImport(t *testing.T) {
+	t.Parallel()
+	t.Run("counts entries that come twice as one", importOfRepeats)
+	t.Run("that broke off leaves no store, and starts over", importBrokeOff)
+	t.Run("that an older version began starts over", importOfOlderVersion)
+	t.Run("that starts over leaves nothing of the one before", importStartsOver)
+	t.Run("of what cannot be loaded leaves the store as it was", importRefused)
+	t.Run("into a store that has been used is refused", importIntoUsedStore)
+	t.Run("into an empty store gives it the epoch that is imported", importIntoEmptyStore)
+}
 
 func openArchive(t *testing.T, o Options) *Archive {
 	t.Helper()
@@ -35,11 +53,11 @@ func filled(t *testing.T, pruned bool) (Options, *storetest.Clock) {
 	e := open(t, o)
 	storetest.Fill(t, storetest.Pair{Store: e, Live: local.New(e, c.Now), Outbox: e}, c)
 	if pruned {
-		eventually(t, "what has expired to leave", func() bool {
+		expect.Eventually(t, "what has expired to leave", func() bool {
 			return number(t, e, fmt.Sprint("SELECT count(*) FROM mail WHERE expires <= ", c.Now().UnixNano())) == 0
 		})
 	}
-	mustDo(t, e.Close())
+	expect.NoError(t, e.Close())
 	return o, c
 }
 
@@ -83,20 +101,39 @@ func entries(all []exported) (out []bridge.Entry) {
 func load(t *testing.T, o Options, all []exported, batch int, epoch string) {
 	t.Helper()
 	a := openArchive(t, o)
-	mustDo(t, a.Begin(t.Context()))
+	expect.NoError(t, a.Begin(t.Context()))
 	for part := range slices.Chunk(all, batch) {
-		mustDo(t, a.Load(t.Context(), entries(part)))
+		expect.NoError(t, a.Load(t.Context(), entries(part)))
 	}
-	mustDo(t, a.Finish(t.Context(), epoch))
-	mustDo(t, a.Close())
+	expect.NoError(t, a.Finish(t.Context(), epoch))
+	expect.NoError(t, a.Close())
+}
+
+// breakOff begins an import that is not finished, which no bridge starts on. Before it
+// is closed, last changes what it left.
+func breakOff(t *testing.T, o Options, all []exported, last func(*Archive) error) {
+	t.Helper()
+	a := openArchive(t, o)
+	expect.NoError(t, a.Begin(t.Context()))
+	if n, err := a.Count(t.Context()); err != nil || n != 0 {
+		t.Fatalf("it starts over with %d entries, %v", n, err)
+	}
+	expect.NoError(t, a.Load(t.Context(), entries(all)))
+	if last != nil {
+		expect.NoError(t, last(a))
+	}
+	expect.NoError(t, a.Close())
+	if _, err := Open(t.Context(), o); !errors.Is(err, bridge.ErrUnfinished) || !strings.Contains(err.Error(), "hookbridge import") {
+		t.Fatalf("a bridge on half a store: %v", err)
+	}
 }
 
 func epochOf(t *testing.T, o Options) string {
 	t.Helper()
 	a := openArchive(t, o)
 	epoch, err := a.Epoch()
-	mustDo(t, err)
-	mustDo(t, a.Close())
+	expect.NoError(t, err)
+	expect.NoError(t, a.Close())
 	return epoch
 }
 
@@ -108,7 +145,7 @@ func alike(t *testing.T, o, p Options, c *storetest.Clock) {
 		var orders [2][]string
 		for i, e := range []*Store{a, b} {
 			page, err := e.Read(t.Context(), u, e.Life(), bridge.Position{}, 1_000, 1<<20)
-			mustDo(t, err)
+			expect.NoError(t, err)
 			for _, d := range page.Deliveries {
 				orders[i] = append(orders[i], d.Message.ID)
 			}
@@ -118,11 +155,12 @@ func alike(t *testing.T, o, p Options, c *storetest.Clock) {
 		}
 	}
 	storetest.Same(t, storetest.Pair{Store: a, Live: local.New(a, c.Now), Outbox: a}, storetest.Pair{Store: b, Live: local.New(b, c.Now), Outbox: b}, c)
-	mustDo(t, a.Close())
-	mustDo(t, b.Close())
+	expect.NoError(t, a.Close())
+	expect.NoError(t, b.Close())
 }
 
-func TestAStoreThatWasCarriedIsNotToBeToldFromTheOneItWas(t *testing.T) {
+func archiveCarriesWhole(t *testing.T) {
+	t.Parallel()
 	for _, way := range []struct {
 		pruned bool
 		batch  int
@@ -144,7 +182,7 @@ func TestAStoreThatWasCarriedIsNotToBeToldFromTheOneItWas(t *testing.T) {
 	}
 }
 
-func TestEntriesThatComeTwiceCountAsOne(t *testing.T) {
+func importOfRepeats(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
@@ -159,7 +197,7 @@ func TestEntriesThatComeTwiceCountAsOne(t *testing.T) {
 	alike(t, o, p, c)
 }
 
-func TestAnImportThatBrokeOffLeavesNoStoreAndStartsOver(t *testing.T) {
+func importBrokeOff(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
@@ -169,28 +207,19 @@ func TestAnImportThatBrokeOffLeavesNoStoreAndStartsOver(t *testing.T) {
 	p := elsewhere(t, o)
 	const batch = 97
 	for done := 0; done < len(all); done += batch {
+		breakOff(t, p, all[:done], nil)
 		a := openArchive(t, p)
-		mustDo(t, a.Begin(t.Context()))
-		if n, err := a.Count(t.Context()); err != nil || n != 0 {
-			t.Fatalf("it starts over with %d entries, %v", n, err)
-		}
-		mustDo(t, a.Load(t.Context(), entries(all[:done])))
-		mustDo(t, a.Close())
-		if _, err := Open(t.Context(), p); !errors.Is(err, bridge.ErrUnfinished) || !strings.Contains(err.Error(), "hookbridge import") {
-			t.Fatalf("a bridge on half a store: %v", err)
-		}
-		a = openArchive(t, p)
 		if epoch, err := a.Epoch(); !errors.Is(err, bridge.ErrUnfinished) {
 			t.Fatalf("half a store has the epoch %q, %v", epoch, err)
 		}
-		mustDo(t, a.Close())
+		expect.NoError(t, a.Close())
 	}
 	load(t, p, all, 1_000, epochOf(t, o))
 	alike(t, o, p, c)
 }
 
 // Older versions noted how far an import had come, and continued it.
-func TestAnImportThatAnOlderVersionBeganStartsOver(t *testing.T) {
+func importOfOlderVersion(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
@@ -198,23 +227,18 @@ func TestAnImportThatAnOlderVersionBeganStartsOver(t *testing.T) {
 	o, c := filled(t, true)
 	all := dumpAll(t, o)
 	p := elsewhere(t, o)
-	a := openArchive(t, p)
-	mustDo(t, a.Begin(t.Context()))
-	mustDo(t, a.Load(t.Context(), entries(all[:100])))
-	mustDo(t, a.conn.Exec(`UPDATE meta SET value = '{"export":"abcdefgh","loaded":100}' WHERE key = 'import'`))
-	mustDo(t, a.Close())
-	if _, err := Open(t.Context(), p); !errors.Is(err, bridge.ErrUnfinished) {
-		t.Errorf("a bridge on half a store: %v", err)
-	}
+	breakOff(t, p, all[:100], func(a *Archive) error {
+		return a.conn.Exec(`UPDATE meta SET value = '{"export":"abcdefgh","loaded":100}' WHERE key = 'import'`)
+	})
 	load(t, p, all, 1_000, epochOf(t, o))
 	alike(t, o, p, c)
 }
 
-func TestWhatCannotBeLoadedLeavesTheStoreAsItWas(t *testing.T) {
+func importRefused(t *testing.T) {
 	t.Parallel()
 	p := elsewhere(t, Options{})
 	a := openArchive(t, p)
-	mustDo(t, a.Begin(t.Context()))
+	expect.NoError(t, a.Begin(t.Context()))
 	event := bridge.Entry{Event: &bridge.EventEntry{ID: "m1", Digest: make([]byte, 32), Until: time.Now().Add(time.Hour).UnixNano()}}
 	orphan := bridge.Entry{Message: &bridge.MessageEntry{User: "u", Seq: 1, ID: "orphan"}}
 	for _, bad := range []bridge.Entry{orphan, {}} {
@@ -231,37 +255,37 @@ func TestWhatCannotBeLoadedLeavesTheStoreAsItWas(t *testing.T) {
 	if n, err := a.Count(t.Context()); err != nil || n != 0 {
 		t.Errorf("%d entries, %v", n, err)
 	}
-	mustDo(t, a.Load(t.Context(), []bridge.Entry{event}))
+	expect.NoError(t, a.Load(t.Context(), []bridge.Entry{event}))
 	if n, err := a.Count(t.Context()); err != nil || n != 1 {
 		t.Errorf("%d entries, %v", n, err)
 	}
 }
 
-func TestOneProcessUsesAStoreAtATime(t *testing.T) {
+func archiveIsAlone(t *testing.T) {
 	t.Parallel()
 	o := Options{Dir: scratch(t)}
 	e := open(t, o)
 	if _, err := OpenArchive(t.Context(), o); !errors.Is(err, bridge.ErrInUse) {
 		t.Errorf("an archive beside a bridge: %v", err)
 	}
-	mustDo(t, e.Close())
+	expect.NoError(t, e.Close())
 	a := openArchive(t, o)
 	for range 2 {
 		if _, err := Open(t.Context(), o); !errors.Is(err, bridge.ErrInUse) {
 			t.Errorf("a bridge beside an archive: %v", err)
 		}
 	}
-	mustDo(t, a.Close())
+	expect.NoError(t, a.Close())
 	if err := a.Close(); !errors.Is(err, bridge.ErrClosed) {
 		t.Errorf("closed twice: %v", err)
 	}
 	if err := a.Begin(t.Context()); !errors.Is(err, bridge.ErrClosed) {
 		t.Errorf("asked when closed: %v", err)
 	}
-	mustDo(t, open(t, o).Close())
+	expect.NoError(t, open(t, o).Close())
 }
 
-func TestAStoreWithALifeOfItsOwnIsNotLoadedInto(t *testing.T) {
+func importIntoUsedStore(t *testing.T) {
 	t.Parallel()
 	for name, live := range map[string]func(e *Store) error{
 		"an id": func(e *Store) error {
@@ -278,39 +302,36 @@ func TestAStoreWithALifeOfItsOwnIsNotLoadedInto(t *testing.T) {
 		o := Options{Dir: scratch(t)}
 		e := open(t, o)
 		epoch := e.Epoch()
-		mustDo(t, live(e))
-		mustDo(t, e.Close())
+		expect.NoError(t, live(e))
+		expect.NoError(t, e.Close())
 		a := openArchive(t, o)
 		if err := a.Begin(t.Context()); !errors.Is(err, bridge.ErrNotEmpty) {
 			t.Errorf("%s: %v", name, err)
 		}
-		mustDo(t, a.Close())
+		expect.NoError(t, a.Close())
 		if got := open(t, o).Epoch(); got != epoch {
 			t.Errorf("%s: the epoch is %q and was %q", name, got, epoch)
 		}
 	}
 }
 
-func TestAStoreInWhichNothingHasHappenedTakesTheEpochThatIsImported(t *testing.T) {
+func importIntoEmptyStore(t *testing.T) {
 	t.Parallel()
 	o := Options{Dir: scratch(t)}
 	e := open(t, o)
-	mustDo(t, e.Check(t.Context()))
-	mustDo(t, e.Close())
+	expect.NoError(t, e.Check(t.Context()))
+	expect.NoError(t, e.Close())
 	load(t, o, nil, 1, "carried")
 	if e := open(t, o); e.Epoch() != "carried" {
 		t.Errorf("epoch %q", e.Epoch())
 	}
 }
 
-func TestAnImportThatStartsOverLeavesNothingOfTheOneBefore(t *testing.T) {
+func importStartsOver(t *testing.T) {
 	t.Parallel()
 	o, _ := filled(t, true)
 	p := elsewhere(t, o)
-	a := openArchive(t, p)
-	mustDo(t, a.Begin(t.Context()))
-	mustDo(t, a.Load(t.Context(), entries(dumpAll(t, o))))
-	mustDo(t, a.Close())
+	breakOff(t, p, dumpAll(t, o), nil)
 	load(t, p, nil, 1, "carried")
 	e := open(t, p)
 	if r := mustAppend(t, e, message("msg_1", "bob", 10, inAnHour())); r.Duplicate || r.Recipients[0].Seq != 1 {

@@ -10,8 +10,15 @@ import (
 	"hookbridge/app/store/storetest"
 )
 
+func TestConformance(t *testing.T) {
+	t.Run("of a store", conformanceOfStore)
+	t.Run("of an outbox", conformanceOfOutbox)
+	t.Run("of a store whose disk fails", conformanceUnderFaults)
+	t.Run("of a store that is put back from a backup", conformanceUnderRewinds)
+}
+
 // A backup is a copy of the folder, made and put back while nobody has it open.
-func TestABackupThatIsPutBackIsFoundOut(t *testing.T) {
+func conformanceUnderRewinds(t *testing.T) {
 	storetest.RunRewinds(t, func(t *testing.T, o storetest.Options) storetest.Backend {
 		dir, backup := t.TempDir(), t.TempDir()
 		copyInto := func(to, from string) {
@@ -32,7 +39,7 @@ func TestABackupThatIsPutBackIsFoundOut(t *testing.T) {
 	})
 }
 
-func TestTheEmbeddedStoreKeepsThePromises(t *testing.T) {
+func conformanceOfStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T, o storetest.Options) storetest.Backend {
 		dir := t.TempDir()
 		if testing.Short() {
@@ -45,7 +52,7 @@ func TestTheEmbeddedStoreKeepsThePromises(t *testing.T) {
 }
 
 // The disk refuses what is written for a while.
-func TestTheEmbeddedStoreKeepsThePromisesOfAFailingDisk(t *testing.T) {
+func conformanceUnderFaults(t *testing.T) {
 	for _, op := range []string{"write", "sync"} {
 		t.Run(op, func(t *testing.T) {
 			storetest.RunFaults(t, func(t *testing.T, o storetest.Options) storetest.Backend {
@@ -70,7 +77,7 @@ func pair(ctx context.Context, o Options) (storetest.Pair, error) {
 	return storetest.Pair{Store: s, Live: local.New(s, o.Now)}, err
 }
 
-func TestTheEmbeddedStoreKeepsThePromisesOfAnOutbox(t *testing.T) {
+func conformanceOfOutbox(t *testing.T) {
 	storetest.RunOutbox(t, func(t *testing.T, o storetest.Options) storetest.Backend {
 		dir := scratch(t)
 		return storetest.Backend{Open: func() (storetest.Pair, error) {

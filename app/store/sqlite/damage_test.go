@@ -9,8 +9,21 @@ import (
 	"testing"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/sqlite/walfile"
 )
+
+func TestDamage(t *testing.T) {
+	t.Parallel()
+	t.Run("before the start is refused, and named", damageIsRefused)
+	t.Run("is not what a killed process leaves", damageIsNotAKill)
+	t.Run("to a file of a running store ends its appends", damageToFiles)
+	t.Run("to the write-ahead log leaves what comes before it", damageToLog)
+	t.Run("to the folder of a running store ends its appends", damageToFolder)
+	t.Run("is found by an idle store", damageWhileIdle)
+	t.Run("to a page is reported by the check, and ends appends", damageToPage)
+	t.Run("to the lock file lets no second process in", damageToLock)
+}
 
 // leave makes a store with messages in dir as a process that was killed leaves
 // it: the newest of them stand in the write-ahead log alone.
@@ -23,48 +36,48 @@ func leave(t *testing.T, dir string) {
 		ms = append(ms, message(fmt.Sprint("m", i), "u", 2000, inAnHour()))
 	}
 	for _, a := range e.AppendMany(t.Context(), ms) {
-		mustDo(t, a.Err)
+		expect.NoError(t, a.Err)
 	}
-	mustDo(t, e.settled(t.Context()))
-	mustDo(t, e.checkpoints.checkpoint())
+	expect.NoError(t, e.settled(t.Context()))
+	expect.NoError(t, e.checkpoints.checkpoint())
 	mustAppend(t, e, message("newest", "u", 2000, inAnHour()))
-	mustDo(t, os.CopyFS(dir, os.DirFS(running)))
-	mustDo(t, e.Close())
+	expect.NoError(t, os.CopyFS(dir, os.DirFS(running)))
+	expect.NoError(t, e.Close())
 }
 
-func TestAFolderWhoseFilesDoNotBelongTogetherIsNoStore(t *testing.T) {
+func damageIsRefused(t *testing.T) {
 	t.Parallel()
 	junk := func(t *testing.T, dir string, off int64, n int) {
 		t.Helper()
 		f, err := os.OpenFile(filepath.Join(dir, fileName), os.O_RDWR, 0)
-		mustDo(t, err)
+		expect.NoError(t, err)
 		_, err = f.WriteAt([]byte(strings.Repeat("junk", n/4)), off)
-		mustDo(t, errors.Join(err, f.Close()))
+		expect.NoError(t, errors.Join(err, f.Close()))
 	}
 	for name, c := range map[string]struct {
 		harm func(t *testing.T, dir string)
 		says string
 	}{
-		"the main file is gone": {func(t *testing.T, dir string) { mustDo(t, os.Remove(filepath.Join(dir, fileName))) },
+		"the main file is gone": {func(t *testing.T, dir string) { expect.NoError(t, os.Remove(filepath.Join(dir, fileName))) },
 			"is missing beside its write-ahead log"},
-		"the main file is empty": {func(t *testing.T, dir string) { mustDo(t, os.Truncate(filepath.Join(dir, fileName), 0)) },
+		"the main file is empty": {func(t *testing.T, dir string) { expect.NoError(t, os.Truncate(filepath.Join(dir, fileName), 0)) },
 			"is empty (0 bytes)"},
 		"both are empty": {func(t *testing.T, dir string) {
-			mustDo(t, os.Truncate(filepath.Join(dir, fileName), 0))
-			mustDo(t, os.Remove(filepath.Join(dir, fileName+"-wal")))
+			expect.NoError(t, os.Truncate(filepath.Join(dir, fileName), 0))
+			expect.NoError(t, os.Remove(filepath.Join(dir, fileName+"-wal")))
 		}, "is empty (0 bytes)"},
 		"the main file is half as long": {func(t *testing.T, dir string) {
-			mustDo(t, os.Remove(filepath.Join(dir, fileName+"-wal")))
+			expect.NoError(t, os.Remove(filepath.Join(dir, fileName+"-wal")))
 			size, err := sizeOf(filepath.Join(dir, fileName))
-			mustDo(t, err)
-			mustDo(t, os.Truncate(filepath.Join(dir, fileName), size/2/walfile.PageSize*walfile.PageSize))
+			expect.NoError(t, err)
+			expect.NoError(t, os.Truncate(filepath.Join(dir, fileName), size/2/walfile.PageSize*walfile.PageSize))
 		}, "is damaged"},
 		"its first page is junk": {func(t *testing.T, dir string) {
-			mustDo(t, os.Remove(filepath.Join(dir, fileName+"-wal")))
+			expect.NoError(t, os.Remove(filepath.Join(dir, fileName+"-wal")))
 			junk(t, dir, 0, 4096)
 		}, "is damaged"},
 		"a page of its tables is junk": {func(t *testing.T, dir string) {
-			mustDo(t, os.Remove(filepath.Join(dir, fileName+"-wal")))
+			expect.NoError(t, os.Remove(filepath.Join(dir, fileName+"-wal")))
 			junk(t, dir, 40*walfile.PageSize, 8*walfile.PageSize)
 		}, "is damaged"},
 	} {
@@ -75,7 +88,7 @@ func TestAFolderWhoseFilesDoNotBelongTogetherIsNoStore(t *testing.T) {
 			c.harm(t, dir)
 			e, err := Open(t.Context(), Options{Dir: dir})
 			if err == nil {
-				mustDo(t, e.Close())
+				expect.NoError(t, e.Close())
 				t.Fatal("it was opened")
 			}
 			if !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "\n") {
@@ -85,7 +98,7 @@ func TestAFolderWhoseFilesDoNotBelongTogetherIsNoStore(t *testing.T) {
 	}
 }
 
-func TestWhatAKilledProcessLeftIsAStore(t *testing.T) {
+func damageIsNotAKill(t *testing.T) {
 	t.Parallel()
 	dir := scratch(t)
 	leave(t, dir)
@@ -95,17 +108,17 @@ func TestWhatAKilledProcessLeftIsAStore(t *testing.T) {
 	}
 }
 
-func TestFilesThatGoWhileTheProgramRunsTakeNothingMore(t *testing.T) {
+func damageToFiles(t *testing.T) {
 	t.Parallel()
 	for name, harm := range map[string]func(t *testing.T, path string){
-		"removed": func(t *testing.T, path string) { mustDo(t, os.Remove(path)) },
+		"removed": func(t *testing.T, path string) { expect.NoError(t, os.Remove(path)) },
 		"replaced": func(t *testing.T, path string) {
 			b, err := os.ReadFile(path)
-			mustDo(t, err)
-			mustDo(t, os.WriteFile(path+".new", b, 0o600))
-			mustDo(t, os.Rename(path+".new", path))
+			expect.NoError(t, err)
+			expect.NoError(t, os.WriteFile(path+".new", b, 0o600))
+			expect.NoError(t, os.Rename(path+".new", path))
 		},
-		"cut short": func(t *testing.T, path string) { mustDo(t, os.Truncate(path, 0)) },
+		"cut short": func(t *testing.T, path string) { expect.NoError(t, os.Truncate(path, 0)) },
 	} {
 		for _, file := range []string{fileName, fileName + "-wal"} {
 			t.Run(file+" is "+name, func(t *testing.T) {
@@ -129,7 +142,7 @@ func TestFilesThatGoWhileTheProgramRunsTakeNothingMore(t *testing.T) {
 
 // Nothing is copied out of a log with a hole in it: what comes before the hole is
 // still a store, of which clients are told that it went back.
-func TestWhatIsLeftOfALogThatWasCutIsAStore(t *testing.T) {
+func damageToLog(t *testing.T) {
 	t.Parallel()
 	dir := scratch(t)
 	e := open(t, Options{Dir: dir})
@@ -140,12 +153,12 @@ func TestWhatIsLeftOfALogThatWasCutIsAStore(t *testing.T) {
 	}
 	life := e.Life()
 	size, err := sizeOf(filepath.Join(dir, fileName+"-wal"))
-	mustDo(t, err)
-	mustDo(t, os.Truncate(filepath.Join(dir, fileName+"-wal"), size/2))
+	expect.NoError(t, err)
+	expect.NoError(t, os.Truncate(filepath.Join(dir, fileName+"-wal"), size/2))
 	if _, err := e.Append(t.Context(), message("after", "u", 100, inAnHour())); !errors.Is(err, errDamaged) {
 		t.Fatalf("append: %v", err)
 	}
-	mustDo(t, e.Close())
+	expect.NoError(t, e.Close())
 	e = open(t, Options{Dir: dir})
 	p, err := e.Read(t.Context(), "u", e.Life(), bridge.Position{}, 100, 1<<20)
 	if n := len(p.Deliveries); err != nil || n == 0 || n >= 50 {
@@ -156,26 +169,26 @@ func TestWhatIsLeftOfALogThatWasCutIsAStore(t *testing.T) {
 	}
 }
 
-func TestAFolderThatIsAFileByNowTakesNothingMore(t *testing.T) {
+func damageToFolder(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(scratch(t), "data")
 	e := open(t, Options{Dir: dir})
-	mustDo(t, os.Rename(dir, dir+".away"))
-	mustDo(t, os.WriteFile(dir, nil, 0o600))
+	expect.NoError(t, os.Rename(dir, dir+".away"))
+	expect.NoError(t, os.WriteFile(dir, nil, 0o600))
 	if _, err := e.Append(t.Context(), message("m", "u", 100, inAnHour())); !errors.Is(err, errDamaged) {
 		t.Errorf("append: %v", err)
 	}
 }
 
-func TestAnIdleStoreFindsOutThatItsFileIsGone(t *testing.T) {
+func damageWhileIdle(t *testing.T) {
 	t.Parallel()
 	dir := scratch(t)
 	e := open(t, Options{Dir: dir})
-	mustDo(t, os.Remove(filepath.Join(dir, fileName)))
-	eventually(t, "the check to fail", func() bool { return errors.Is(e.Check(t.Context()), errDamaged) })
+	expect.NoError(t, os.Remove(filepath.Join(dir, fileName)))
+	expect.Eventually(t, "the check to fail", func() bool { return errors.Is(e.Check(t.Context()), errDamaged) })
 }
 
-func TestAPageThatGoesBadWhileTheProgramRunsIsSaid(t *testing.T) {
+func damageToPage(t *testing.T) {
 	t.Parallel()
 	e := open(t, Options{Dir: scratch(t)})
 	mustAppend(t, e, message("before", "u", 100, inAnHour()))
@@ -190,11 +203,11 @@ func TestAPageThatGoesBadWhileTheProgramRunsIsSaid(t *testing.T) {
 	}
 }
 
-// corruptError is what SQLite says of a file that is none of its own.
+// corruptError is SQLite's error for a file that is not a database.
 func corruptError(t *testing.T) error {
 	t.Helper()
 	path := filepath.Join(scratch(t), "junk")
-	mustDo(t, os.WriteFile(path, []byte(strings.Repeat("junk", 4096)), 0o600))
+	expect.NoError(t, os.WriteFile(path, []byte(strings.Repeat("junk", 4096)), 0o600))
 	v := walfile.New(nil)
 	defer v.Close()
 	_, err := connect(v, path, setupWriter)
@@ -204,14 +217,14 @@ func corruptError(t *testing.T) error {
 	return err
 }
 
-func TestALockFileThatIsRemovedLetsNobodyIn(t *testing.T) {
+func damageToLock(t *testing.T) {
 	t.Parallel()
 	dir := scratch(t)
 	e := open(t, Options{Dir: dir})
-	mustDo(t, os.Remove(filepath.Join(dir, "bridge.lock")))
+	expect.NoError(t, os.Remove(filepath.Join(dir, "bridge.lock")))
 	if _, err := Open(t.Context(), Options{Dir: dir}); !errors.Is(err, bridge.ErrInUse) || !strings.Contains(err.Error(), "in use by another process") {
 		t.Fatalf("a second store: %v", err)
 	}
 	mustAppend(t, e, message("m", "u", 100, inAnHour()))
-	mustDo(t, e.Check(t.Context()))
+	expect.NoError(t, e.Check(t.Context()))
 }

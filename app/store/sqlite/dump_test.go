@@ -8,8 +8,18 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/storetest"
 )
+
+func TestDump(t *testing.T) {
+	t.Parallel()
+	t.Run("has the order of the contract, and nothing that expired", dumpOrder)
+	t.Run("tells where a forgotten life began", dumpOfForgottenLife)
+	t.Run("ends with the error of the function that takes entries", dumpError)
+	t.Run("has what expires meanwhile", dumpDuringExpiry)
+	t.Run("tells what is gone from a mailbox, and how", dumpOfGaps)
+}
 
 // dumpOf gives all entries, each through a file; and calls between before it takes one.
 func dumpOf(t *testing.T, a *Archive, between func(e bridge.Entry)) (out []exported) {
@@ -30,11 +40,11 @@ func dumpAll(t *testing.T, o Options) []exported {
 	t.Helper()
 	a := openArchive(t, o)
 	all := dumpOf(t, a, func(bridge.Entry) {})
-	mustDo(t, a.Close())
+	expect.NoError(t, a.Close())
 	return all
 }
 
-func TestEntriesComeInTheOrderOfTheContractAndNoneThatExpired(t *testing.T) {
+func dumpOrder(t *testing.T) {
 	t.Parallel()
 	o, c := filled(t, false)
 	all := dumpAll(t, o)
@@ -49,7 +59,7 @@ func TestEntriesComeInTheOrderOfTheContractAndNoneThatExpired(t *testing.T) {
 
 // A store remembers so many lives. Where one that it has forgotten began in a mailbox
 // still says how far the cursors of before are good.
-func TestWhereAForgottenLifeBeganIsCarried(t *testing.T) {
+func dumpOfForgottenLife(t *testing.T) {
 	t.Parallel()
 	o := Options{Dir: scratch(t)}
 	var lives []string
@@ -58,9 +68,9 @@ func TestWhereAForgottenLifeBeganIsCarried(t *testing.T) {
 		lives = append(lives, e.Life())
 		mustAppend(t, e, message(fmt.Sprint("m", i), "u", 100, inAnHour()))
 		if i == 2 { // as if there had been 10,000 since
-			mustDo(t, e.writer.sql.conn.Exec("DELETE FROM lives WHERE no <= 2"))
+			expect.NoError(t, e.writer.sql.conn.Exec("DELETE FROM lives WHERE no <= 2"))
 		}
-		mustDo(t, e.Close())
+		expect.NoError(t, e.Close())
 	}
 	p := elsewhere(t, o)
 	load(t, p, dumpAll(t, o), 10, epochOf(t, o))
@@ -74,11 +84,11 @@ func TestWhereAForgottenLifeBeganIsCarried(t *testing.T) {
 		if _, err := e.LifeEnd(t.Context(), "u", lives[1]); !errors.Is(err, bridge.ErrRewound) {
 			t.Errorf("a life that was forgotten: %v", err)
 		}
-		mustDo(t, e.Close())
+		expect.NoError(t, e.Close())
 	}
 }
 
-func TestADumpEndsWithTheErrorOfWhoTakesIt(t *testing.T) {
+func dumpError(t *testing.T) {
 	t.Parallel()
 	o, _ := filled(t, false)
 	a := openArchive(t, o)
@@ -97,21 +107,21 @@ func TestADumpEndsWithTheErrorOfWhoTakesIt(t *testing.T) {
 	}
 }
 
-func TestWhatExpiresDuringADumpIsStillAnnounced(t *testing.T) {
+func dumpDuringExpiry(t *testing.T) {
 	t.Parallel()
 	o, c := filled(t, false)
 	e := open(t, o)
 	soon := message("soon", "dan", 10, c.Now().Add(time.Minute))
 	mustAppend(t, e, message("last", "dan", 10, c.Now().Add(time.Hour)))
 	place := mustAppend(t, e, soon).Recipients[0].Seq
-	mustDo(t, e.Close())
+	expect.NoError(t, e.Close())
 	a := openArchive(t, o)
 	all := dumpOf(t, a, func(e bridge.Entry) {
 		if e.Message != nil && e.Message.ID == "last" {
 			c.Advance(2 * time.Minute)
 		}
 	})
-	mustDo(t, a.Close())
+	expect.NoError(t, a.Close())
 	p := elsewhere(t, o)
 	load(t, p, all, 50, "carried")
 	b := open(t, p)
@@ -121,7 +131,7 @@ func TestWhatExpiresDuringADumpIsStillAnnounced(t *testing.T) {
 	}
 }
 
-func TestAMailboxSaysWhatIsGoneFromItAndHow(t *testing.T) {
+func dumpOfGaps(t *testing.T) {
 	t.Parallel()
 	c := storetest.NewClock()
 	o := Options{Dir: scratch(t), Now: c.Now, MailboxLimit: 4}
@@ -135,7 +145,7 @@ func TestAMailboxSaysWhatIsGoneFromItAndHow(t *testing.T) {
 	}
 	take := func(n ...int) { // of the last messages, counted from 1
 		for _, n := range n {
-			mustDo(t, e.Recall(t.Context(), fmt.Sprint("m", ids-4+n)))
+			expect.NoError(t, e.Recall(t.Context(), fmt.Sprint("m", ids-4+n)))
 		}
 	}
 	const s, l = time.Minute, time.Hour
@@ -152,12 +162,12 @@ func TestAMailboxSaysWhatIsGoneFromItAndHow(t *testing.T) {
 	send("empty", l, l, l, l)
 	take(1, 2, 3, 4)
 	send("erased", l, l, l)
-	mustDo(t, e.Erase(t.Context(), "erased"))
+	expect.NoError(t, e.Erase(t.Context(), "erased"))
 	send("erased", l, l)
 	send("forgotten", l)
-	mustDo(t, e.Erase(t.Context(), "forgotten"))
+	expect.NoError(t, e.Erase(t.Context(), "forgotten"))
 	c.Advance(2 * s)
-	mustDo(t, e.Close())
+	expect.NoError(t, e.Close())
 	want := map[string]bridge.MailboxEntry{
 		"whole":    {Head: 4},
 		"expired":  {Head: 4, Expired: 4},

@@ -11,7 +11,13 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
+
+func TestErasure(t *testing.T) {
+	t.Parallel()
+	t.Run("leaves no byte of the user in any file", erasureLeavesNoByte)
+}
 
 // The erased user, and what else names only them.
 const (
@@ -68,14 +74,7 @@ func where(files map[string][]byte, word string) (names []string) {
 	return names
 }
 
-func mustDo(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func TestErasingAUserLeavesNoByteOfTheirsInAnyFile(t *testing.T) {
+func erasureLeavesNoByte(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{30, 700, 20_000} {
 		t.Run(fmt.Sprintf("payloads of %d bytes", size), func(t *testing.T) {
@@ -117,23 +116,23 @@ func eraseEveryKind(t *testing.T, size int) {
 	if _, err := e.Enter(t.Context(), me, ""); err != nil {
 		t.Fatal(err)
 	}
-	mustDo(t, e.SetMember(t.Context(), "ward-shared", erasedUser, true))
-	mustDo(t, e.SetMember(t.Context(), "ward-shared", "member", true))
+	expect.NoError(t, e.SetMember(t.Context(), "ward-shared", erasedUser, true))
+	expect.NoError(t, e.SetMember(t.Context(), "ward-shared", "member", true))
 
 	send("expired", time.Minute, u, nil)
 	clock.advance(2 * time.Minute)
-	eventually(t, "the expired message to be pruned", func() bool {
+	expect.Eventually(t, "the expired message to be pruned", func() bool {
 		return number(t, e, "SELECT count(*) FROM log WHERE no < 0") == 1
 	})
 	acked := send("acked", time.Hour, u, nil)
-	mustDo(t, e.Ack(t.Context(), erasedUser, "ses_1", e.Life(), bridge.Position{Mailbox: 2}))
-	mustDo(t, e.Seen(t.Context(), erasedUser, erasedSession, acked, clock.now()))
+	expect.NoError(t, e.Ack(t.Context(), erasedUser, "ses_1", e.Life(), bridge.Position{Mailbox: 2}))
+	expect.NoError(t, e.Seen(t.Context(), erasedUser, erasedSession, acked, clock.now()))
 	send("replaced", time.Hour, u, topical)
 	send("replacing", time.Hour, u, topical)
 	recalled := send("recalled", time.Hour, u, nil)
-	mustDo(t, e.Recall(t.Context(), recalled))
+	expect.NoError(t, e.Recall(t.Context(), recalled))
 	recalled = send("recalled-shared", time.Hour, shared, nil)
-	mustDo(t, e.Recall(t.Context(), recalled))
+	expect.NoError(t, e.Recall(t.Context(), recalled))
 	send("replaced-shared", time.Hour, shared, common)
 	send("replacing-shared", time.Hour, u, common)
 	for _, user := range []string{"other", "third"} {
@@ -144,12 +143,12 @@ func eraseEveryKind(t *testing.T, size int) {
 	send("urgent", 2*time.Hour, u, func(m *bridge.Message) { m.Escalate = time.Hour })
 	for _, word := range []string{"canary-callback", "canary-given-up"} {
 		c.words = append(c.words, word)
-		mustDo(t, e.Post(t.Context(), bridge.SentCallback("clinic", erasedUser, erasedSession, word, "t", []byte(`"`+word+`"`), clock.now())))
+		expect.NoError(t, e.Post(t.Context(), bridge.SentCallback("clinic", erasedUser, erasedSession, word, "t", []byte(`"`+word+`"`), clock.now())))
 	}
 	given, _, err := e.Lease(t.Context(), "clinic", 9)
-	mustDo(t, err)
+	expect.NoError(t, err)
 	for _, l := range given {
-		mustDo(t, e.Settle(t.Context(), bridge.Settlement{Leased: l, Last: "410"}))
+		expect.NoError(t, e.Settle(t.Context(), bridge.Settlement{Leased: l, Last: "410"}))
 	}
 	send("never-stored", 0, u, nil)
 	send("to-self", time.Hour, u, func(m *bridge.Message) { m.From = erasedUser })
@@ -168,12 +167,12 @@ func eraseEveryKind(t *testing.T, size int) {
 			t.Errorf("%s is nowhere, before anything was erased", word)
 		}
 	}
-	mustDo(t, e.checkpoints.truncate())
+	expect.NoError(t, e.checkpoints.truncate())
 	kept := spelling("kept", "shared-and-kept", size, clock.now().Add(time.Hour), bridge.Target{Group: "ward-shared"})
 	mustAppend(t, e, kept)
 	late := clock.now().Add(time.Minute)
 	me.Until = late
-	mustDo(t, e.Exit(t.Context(), bridge.DeliveryLog{Member: me, Ended: late,
+	expect.NoError(t, e.Exit(t.Context(), bridge.DeliveryLog{Member: me, Ended: late,
 		Sent: []bridge.Mark{{Place: bridge.Position{Mailbox: 1}, At: late}}}))
 	if logs, err := e.DeliveryLogs(t.Context(), []string{erasedUser}); err != nil || len(logs[0]) != 1 {
 		t.Fatalf("delivery logs: %v, %v", logs, err)
@@ -185,7 +184,7 @@ func eraseEveryKind(t *testing.T, size int) {
 		}
 	}
 
-	mustDo(t, e.Erase(t.Context(), erasedUser))
+	expect.NoError(t, e.Erase(t.Context(), erasedUser))
 	check := func(state string) {
 		t.Helper()
 		after := files(t, dir)
@@ -207,6 +206,6 @@ func eraseEveryKind(t *testing.T, size int) {
 	if err != nil || len(p.Deliveries) != 1 || !bytes.Equal(p.Deliveries[0].Message.Event, kept.Event) {
 		t.Errorf("the other member's copy: %+v, %v", p, err)
 	}
-	mustDo(t, e.Close())
+	expect.NoError(t, e.Close())
 	check("after closing")
 }

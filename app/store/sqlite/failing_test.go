@@ -11,7 +11,15 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
+
+func TestFailingDisk(t *testing.T) {
+	t.Parallel()
+	t.Run("makes calls fail with nothing half done, and may recover", failingDiskRefuses)
+	t.Run("that is full is survived", failingDiskIsFull)
+	t.Run("that is stuck is reported, and the queue stays bounded", failingDiskIsStuck)
+}
 
 var errDisk = errors.New("injected failure")
 
@@ -43,7 +51,7 @@ func stickDisk(e *Store) (reached <-chan struct{}, mend func()) {
 	return at, func() { close(stuck) }
 }
 
-func TestAFailingDiskRefusesWithNothingHalfDoneAndRecovers(t *testing.T) {
+func failingDiskRefuses(t *testing.T) {
 	t.Parallel()
 	for _, op := range []string{"write", "sync"} {
 		t.Run(op, func(t *testing.T) {
@@ -97,14 +105,14 @@ func TestAFailingDiskRefusesWithNothingHalfDoneAndRecovers(t *testing.T) {
 			if n := number(t, e, "SELECT count(*) FROM log"); n != 4 {
 				t.Fatalf("%d rows", n)
 			}
-			eventually(t, "the ack to be written", func() bool {
+			expect.Eventually(t, "the ack to be written", func() bool {
 				return number(t, e, "SELECT acked_mail FROM users WHERE user = 'u'") == 1
 			})
 		})
 	}
 }
 
-func TestAFullDiskIsSurvived(t *testing.T) {
+func failingDiskIsFull(t *testing.T) {
 	t.Parallel()
 	dir := scratch(t)
 	unmount, err := mountSmall(dir, "6m")
@@ -150,7 +158,7 @@ func TestAFullDiskIsSurvived(t *testing.T) {
 	}
 }
 
-func TestAStuckDiskIsReportedAndTheQueueStaysBounded(t *testing.T) {
+func failingDiskIsStuck(t *testing.T) {
 	t.Parallel()
 	e := open(t, Options{Dir: scratch(t), QueueLimit: 4, Patience: 50 * time.Millisecond})
 	reached, mend := stickDisk(e)

@@ -94,7 +94,29 @@ func (w *writer) standing(j *joining, unseen error) error {
 		First: bridge.Position{Broadcast: rec.first},
 		Life:  w.store.lives.name,
 	}
+	j.state.Page, j.state.PageAfter = emptyPage(rec, all, j)
 	return nil
+}
+
+// emptyPage is the first page of a session that has missed nothing: most sessions have
+// not, and then it needs no reading. It is nil for others.
+func emptyPage(rec, all *record, j *joining) (*bridge.Page, bridge.Position) {
+	r := j.member.Reads
+	if r == nil || !r.Fresh && r.Life != j.state.Life {
+		return nil, bridge.Position{}
+	}
+	after := r.After
+	if r.Fresh {
+		after = j.state.Acked
+	}
+	after = after.Max(j.state.First)
+	if !after.Covers(j.state.Head) {
+		return nil, bridge.Position{}
+	}
+	end := func(of *record) bridge.Stretch {
+		return bridge.Stretch{After: of.head, Next: of.head, Trimmed: of.trimmed, Removed: removed(of.explicit, of.expired, of.head)}
+	}
+	return &bridge.Page{Mailbox: end(rec), Broadcast: end(all)}, after
 }
 
 // joined notes that a user was there, whether or not their session's join has written

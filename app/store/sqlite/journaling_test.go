@@ -12,6 +12,7 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/sqlite/journal"
 )
 
@@ -21,15 +22,15 @@ func killed(t *testing.T, n int) (dir, life, file string) {
 	t.Helper()
 	running := scratch(t)
 	e := open(t, Options{Dir: running})
-	eventually(t, "the messages to be in the journal alone", func() bool {
-		mustDo(t, e.Close())
-		mustDo(t, os.RemoveAll(running))
+	expect.Eventually(t, "the messages to be in the journal alone", func() bool {
+		expect.NoError(t, e.Close())
+		expect.NoError(t, os.RemoveAll(running))
 		e = open(t, Options{Dir: running})
 		for i := range n {
 			mustAppend(t, e, message(fmt.Sprint("m", i), "u", 100, inAnHour()))
 		}
 		dir = scratch(t)
-		mustDo(t, os.CopyFS(dir, os.DirFS(running)))
+		expect.NoError(t, os.CopyFS(dir, os.DirFS(running)))
 		return number(t, e, "SELECT count(*) FROM log") == 0
 	})
 	file, err := journal.Present(dir)
@@ -77,15 +78,15 @@ func TestTheJournal(t *testing.T) {
 		t.Parallel()
 		dir, _, _ := killed(t, 3)
 		a, err := OpenArchive(t.Context(), Options{Dir: dir})
-		mustDo(t, err)
+		expect.NoError(t, err)
 		n := 0
-		mustDo(t, a.Dump(t.Context(), func(e bridge.Entry) error {
+		expect.NoError(t, a.Dump(t.Context(), func(e bridge.Entry) error {
 			if e.Message != nil {
 				n++
 			}
 			return nil
 		}))
-		mustDo(t, a.Close())
+		expect.NoError(t, a.Close())
 		if file, err := journal.Present(dir); n != 3 || file != "" || err != nil {
 			t.Errorf("%d messages of 3, journal %q, %v", n, file, err)
 		}
@@ -94,8 +95,8 @@ func TestTheJournal(t *testing.T) {
 		t.Parallel()
 		dir, _, file := killed(t, 10)
 		size, err := sizeOf(file)
-		mustDo(t, err)
-		mustDo(t, os.Truncate(file, size-5))
+		expect.NoError(t, err)
+		expect.NoError(t, os.Truncate(file, size-5))
 		if got := all(t, open(t, Options{Dir: dir})); len(got) != 9 {
 			t.Fatalf("%d of 9 whole messages", len(got))
 		}
@@ -105,12 +106,12 @@ func TestTheJournal(t *testing.T) {
 		for _, at := range []int64{60, 2_000} { // the first entry, and a later one
 			dir, _, file := killed(t, 20)
 			f, err := os.OpenFile(file, os.O_RDWR, 0)
-			mustDo(t, err)
+			expect.NoError(t, err)
 			_, err = f.WriteAt([]byte("junk"), at)
-			mustDo(t, errors.Join(err, f.Close()))
+			expect.NoError(t, errors.Join(err, f.Close()))
 			if e, err := Open(t.Context(), Options{Dir: dir}); !errors.Is(err, journal.ErrDamaged) || !strings.Contains(err.Error(), file) {
 				if err == nil {
-					mustDo(t, e.Close())
+					expect.NoError(t, e.Close())
 				}
 				t.Errorf("damaged at %d: %v", at, err)
 			}
@@ -122,15 +123,15 @@ func TestTheJournal(t *testing.T) {
 		other := scratch(t)
 		e := open(t, Options{Dir: other})
 		mustAppend(t, e, message("theirs", "u", 100, inAnHour()))
-		mustDo(t, e.Close())
+		expect.NoError(t, e.Close())
 		b, err := os.ReadFile(file)
-		mustDo(t, err)
-		mustDo(t, os.WriteFile(filepath.Join(other, filepath.Base(file)), b, 0o600))
+		expect.NoError(t, err)
+		expect.NoError(t, os.WriteFile(filepath.Join(other, filepath.Base(file)), b, 0o600))
 		if got := all(t, open(t, Options{Dir: other})); len(got) != 1 || got[0] != "theirs" {
 			t.Errorf("read %q", got)
 		}
-		mustDo(t, os.Remove(filepath.Join(dir, fileName)))
-		mustDo(t, errors.Join(removeIfThere(filepath.Join(dir, fileName+"-wal")), removeIfThere(filepath.Join(dir, fileName+"-shm"))))
+		expect.NoError(t, os.Remove(filepath.Join(dir, fileName)))
+		expect.NoError(t, errors.Join(removeIfThere(filepath.Join(dir, fileName+"-wal")), removeIfThere(filepath.Join(dir, fileName+"-shm"))))
 		if _, err := Open(t.Context(), Options{Dir: dir}); err == nil || !strings.Contains(err.Error(), "is missing beside the journal") {
 			t.Errorf("without its bridge.db: %v", err)
 		}
@@ -140,7 +141,7 @@ func TestTheJournal(t *testing.T) {
 		dir := scratch(t)
 		e := open(t, Options{Dir: dir})
 		mustAppend(t, e, message("m", "u", 100, inAnHour()))
-		mustDo(t, e.Close())
+		expect.NoError(t, e.Close())
 		if found, err := filepath.Glob(filepath.Join(dir, "bridge.journal*")); err != nil || len(found) > 0 {
 			t.Errorf("%q, %v", found, err)
 		}
@@ -180,7 +181,7 @@ func TestTheJournal(t *testing.T) {
 			return nil
 		}
 		e.vfs.Fault.Store(&full)
-		eventually(t, "all to be in the file", func() bool { return number(t, e, "SELECT count(*) FROM mail WHERE user = 'u'") == 30 })
+		expect.Eventually(t, "all to be in the file", func() bool { return number(t, e, "SELECT count(*) FROM mail WHERE user = 'u'") == 30 })
 		e.vfs.Fault.Store(nil)
 		if got := all(t, e); len(got) != 30 {
 			t.Errorf("%d messages", len(got))
@@ -191,12 +192,12 @@ func TestTheJournal(t *testing.T) {
 		dir := scratch(t)
 		e := open(t, Options{Dir: dir})
 		n := 0
-		eventually(t, "the loss to be found", func() bool { // a tick may have taken the other file first
+		expect.Eventually(t, "the loss to be found", func() bool { // a tick may have taken the other file first
 			mustAppend(t, e, message(fmt.Sprint("before", n), "u", 100, inAnHour()))
 			files, err := filepath.Glob(filepath.Join(dir, "bridge.journal*"))
-			mustDo(t, err)
+			expect.NoError(t, err)
 			for _, f := range files {
-				mustDo(t, os.Remove(f))
+				expect.NoError(t, os.Remove(f))
 			}
 			n++
 			_, err = e.Append(t.Context(), message(fmt.Sprint("after", n), "u", 100, inAnHour()))

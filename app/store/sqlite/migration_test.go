@@ -12,7 +12,14 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
+
+func TestMigration(t *testing.T) {
+	t.Parallel()
+	t.Run("keeps all that the first version stored", migrationKeeps)
+	t.Run("lets what the first version stored take part in what is new", migrationTakesPart)
+}
 
 // firstVersion is a file as programs of the first schema version left it.
 type firstVersion struct {
@@ -60,9 +67,9 @@ func (f *firstVersion) message(no int64, m *bridge.Message, gone bool, places ..
 	if gone {
 		event, at = nil, archived(no)
 	}
-	mustDo(f.T, with(s).int(at).text(m.ID).blob(m.Digest[:]).int(time.Now().UnixNano()).int(expires).
+	expect.NoError(f.T, with(s).int(at).text(m.ID).blob(m.Digest[:]).int(time.Now().UnixNano()).int(expires).
 		blob(targets).text(m.From).blob(barred).blob(event).exec())
-	mustDo(f.T, s.Close())
+	expect.NoError(f.T, s.Close())
 	for _, p := range places {
 		if !gone {
 			f.exec(fmt.Sprintf("INSERT INTO mail (user, seq, no, expires) VALUES ('%s', %d, %d, %d)", p.user, p.seq, no, expires))
@@ -70,7 +77,7 @@ func (f *firstVersion) message(no int64, m *bridge.Message, gone bool, places ..
 	}
 }
 
-func TestAFileOfTheFirstVersionIsReadAndGoesOn(t *testing.T) {
+func migrationKeeps(t *testing.T) {
 	t.Parallel()
 	dir := scratch(t)
 	f := newFirstVersion(t, dir)
@@ -89,7 +96,7 @@ func TestAFileOfTheFirstVersionIsReadAndGoesOn(t *testing.T) {
 	// cleo's only messages expired and are pruned: her head is in users alone.
 	f.exec(`INSERT INTO users (user, head, trimmed, seen, first, acked_mail, acked_all) VALUES
 		('ada', 1, 0, 1, 0, 2, 0), ('cleo', 9, 4, 1, 1, 5, 1)`)
-	mustDo(t, f.conn.Close())
+	expect.NoError(t, f.conn.Close())
 
 	e := open(t, Options{Dir: dir})
 	for range 2 {
@@ -133,12 +140,12 @@ func TestAFileOfTheFirstVersionIsReadAndGoesOn(t *testing.T) {
 		if err != nil || len(r.Recipients) != 1 || r.Recipients[0].User != "ada" || r.Recipients[0].Seq != 3 || !r.Recipients[0].Held || r.Recipients[0].Acked {
 			t.Errorf("lookup: %+v, %v", r, err)
 		}
-		mustDo(t, e.Close())
+		expect.NoError(t, e.Close())
 		e = open(t, Options{Dir: dir})
 	}
 }
 
-func TestWhatTheFirstVersionStoredTakesPartInWhatIsNew(t *testing.T) {
+func migrationTakesPart(t *testing.T) {
 	t.Parallel()
 	dir := scratch(t)
 	f := newFirstVersion(t, dir)
@@ -149,15 +156,15 @@ func TestWhatTheFirstVersionStoredTakesPartInWhatIsNew(t *testing.T) {
 	shared := spelling("shared", "shared-and-kept", 300, inAnHour(), bridge.Target{Users: []string{erasedUser, "bob"}})
 	f.message(7, shared, false, place{erasedUser, 7}, place{"bob", 1})
 	f.exec(`INSERT INTO users (user, head, trimmed, seen, first, acked_mail, acked_all) VALUES ('` + erasedUser + `', 0, 0, 1, 0, 2, 0)`)
-	mustDo(t, f.conn.Close())
+	expect.NoError(t, f.conn.Close())
 
 	e := open(t, Options{Dir: dir})
 	if n := number(t, e, "PRAGMA user_version"); n != int64(len(migrations)) {
 		t.Fatalf("the file has version %d", n)
 	}
-	mustDo(t, e.Recall(t.Context(), "m2"))
-	mustDo(t, e.Seen(t.Context(), erasedUser, "ses_1", "m3", time.Now()))
-	mustDo(t, e.SetMember(t.Context(), "g", erasedUser, true))
+	expect.NoError(t, e.Recall(t.Context(), "m2"))
+	expect.NoError(t, e.Seen(t.Context(), erasedUser, "ses_1", "m3", time.Now()))
+	expect.NoError(t, e.SetMember(t.Context(), "g", erasedUser, true))
 	for _, id := range []string{"t1", "t2"} {
 		m := &bridge.Message{ID: id, To: bridge.Target{Group: "g"}, Topic: "t", Event: []byte(`{}`), Expires: inAnHour(), Digest: sha256.Sum256([]byte(id))}
 		m.Encode()
@@ -181,7 +188,7 @@ func TestWhatTheFirstVersionStoredTakesPartInWhatIsNew(t *testing.T) {
 	if len(where(files(t, dir), "canary")) == 0 {
 		t.Fatal("nothing to erase is there")
 	}
-	mustDo(t, e.Erase(t.Context(), erasedUser))
+	expect.NoError(t, e.Erase(t.Context(), erasedUser))
 	if found := where(files(t, dir), "canary"); len(found) > 0 {
 		t.Errorf("there are copies in %v", found)
 	}

@@ -198,7 +198,7 @@ func (w *writer) outboxFull(cs []bridge.Callback) (bool, error) {
 		if !c.InOrder() || slices.ContainsFunc(cs[:i], func(o bridge.Callback) bool { return o.ID == c.ID }) {
 			continue
 		}
-		if _, known, err := w.sql.callback(c.ID); known || err != nil {
+		if known, err := w.knownMessage(c); known || err != nil {
 			if err != nil {
 				return false, err
 			}
@@ -218,6 +218,15 @@ func (w *writer) outboxFull(cs []bridge.Callback) (bool, error) {
 	return false, nil
 }
 
+// knownMessage tells whether a message.sent is there, or its backend has taken it.
+func (w *writer) knownMessage(c bridge.Callback) (bool, error) {
+	if _, known, err := w.sql.callback(c.ID); known || err != nil {
+		return known, err
+	}
+	taken, err := w.sql.find(takenID(c.ID))
+	return taken.digest != nil, err
+}
+
 // post stores callbacks in the running transaction. One of a user who was erased since
 // it was caused is not stored.
 func (w *writer) post(cs []bridge.Callback) error {
@@ -230,6 +239,12 @@ func (w *writer) post(cs []bridge.Callback) error {
 		}
 		rank, due := rankOf(c.Type), w.now
 		if c.InOrder() {
+			if known, err := w.knownMessage(c); known || err != nil {
+				if err != nil {
+					return err
+				}
+				continue
+			}
 			due = 0 // see moveUp
 		}
 		added, err := w.sql.insertCallback(c, rank, due, 0, nanos(c.At), 0, "")

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
 
 var clinic = bridge.Backends{{Name: "clinic", Types: []string{"*"}}}
@@ -22,8 +24,8 @@ func sent(user, id string) bridge.Callback {
 func backlog(t *testing.T, e *Store) bridge.Backlog {
 	t.Helper()
 	b, err := e.Backlog(t.Context(), "clinic")
-	mustDo(t, err)
-	mustDo(t, e.do(t.Context(), func(w *writer) error {
+	expect.NoError(t, err)
+	expect.NoError(t, e.do(t.Context(), func(w *writer) error {
 		again, err := newOutbox(e, w.sql)
 		if err != nil {
 			return err
@@ -40,21 +42,16 @@ func backlog(t *testing.T, e *Store) bridge.Backlog {
 
 func TestOutbox(t *testing.T) {
 	t.Parallel()
-	for name, test := range map[string]func(t *testing.T){
-		"a commit that fails leaves no callback, lease, count or ack":  outboxOnABrokenDisk,
-		"counts stay exact through whatever becomes of callbacks":      outboxCounts,
-		"what is caused by somebody who has been erased is not stored": outboxOfAnErasedUser,
-		"a store without backends keeps none, and voids older timers":  outboxWithoutBackends,
-		"what is asked again and again goes by an index":               outboxPlans,
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			test(t)
-		})
-	}
+	t.Run("stores no callback, lease, count or ack in a commit that fails", outboxOnABrokenDisk)
+	t.Run("counts exactly through whatever becomes of callbacks", outboxCounts)
+	t.Run("takes nothing that an erased user has caused", outboxOfAnErasedUser)
+	t.Run("of a store without backends takes nothing, and voids older timers", outboxWithoutBackends)
+	t.Run("answers frequent questions from an index", outboxPlans)
+	t.Run("finds out soon after a start which users have not reconnected", outboxAfterAStart)
 }
 
 func outboxOnABrokenDisk(t *testing.T) {
+	t.Parallel()
 	e := open(t, Options{Dir: scratch(t), Backends: clinic})
 	here := connected(e)
 	m := member("ada", "ses_1", "a")
@@ -63,11 +60,11 @@ func outboxOnABrokenDisk(t *testing.T) {
 	urgent.Escalate = time.Nanosecond
 	mustAppend(t, e, urgent)
 	mustAppend(t, e, message("m2", "ada", 10, inAnHour()))
-	mustDo(t, e.Post(t.Context(), sent("ada", "a"), sent("ada", "b")))
+	expect.NoError(t, e.Post(t.Context(), sent("ada", "a"), sent("ada", "b")))
 	timers, err := e.LeaseTimers(t.Context(), 1)
-	mustDo(t, err)
+	expect.NoError(t, err)
 	leased, _, err := e.Lease(t.Context(), "clinic", 1)
-	mustDo(t, err)
+	expect.NoError(t, err)
 	if len(timers) != 1 || len(leased) != 1 {
 		t.Fatalf("%d timers, %d callbacks", len(timers), len(leased))
 	}
@@ -88,7 +85,7 @@ func outboxOnABrokenDisk(t *testing.T) {
 	}
 	mend()
 	mustAppend(t, e, message("after", "bob", 10, inAnHour()))
-	mustDo(t, e.flushed(t))
+	expect.NoError(t, e.flushed(t))
 	if after := backlog(t, e); after != before {
 		t.Errorf("%+v, and before %+v", after, before)
 	}
@@ -98,17 +95,18 @@ func outboxOnABrokenDisk(t *testing.T) {
 	if again, _, err := e.Lease(t.Context(), "clinic", 9); err != nil || len(again) != 0 {
 		t.Errorf("%d are leased twice, %v", len(again), err)
 	}
-	mustDo(t, e.Settle(t.Context(), bridge.Settlement{Leased: leased[0], Done: true}))
+	expect.NoError(t, e.Settle(t.Context(), bridge.Settlement{Leased: leased[0], Done: true}))
 	if next, _, err := e.Lease(t.Context(), "clinic", 9); err != nil || len(next) != 1 {
 		t.Errorf("%d are due, %v", len(next), err)
 	}
-	mustDo(t, e.Ack(t.Context(), "ada", "ses_1", e.Life(), bridge.Position{Mailbox: 2}))
+	expect.NoError(t, e.Ack(t.Context(), "ada", "ses_1", e.Life(), bridge.Position{Mailbox: 2}))
 	if b := backlog(t, e); b.Waiting != 3 {
 		t.Errorf("%+v", b)
 	}
 }
 
 func outboxCounts(t *testing.T) {
+	t.Parallel()
 	var clock shifted
 	dir := scratch(t)
 	o := Options{Dir: dir, Now: clock.now, Backends: clinic, MaxCallbacks: 8}
@@ -116,28 +114,28 @@ func outboxCounts(t *testing.T) {
 	for i := range 60 {
 		u := fmt.Sprint("u", i%5)
 		mustAppend(t, e, message(fmt.Sprint("m", i), u, 10, clock.now().Add(time.Hour)))
-		mustDo(t, e.Ack(t.Context(), u, "ses_1", e.Life(), bridge.Position{Mailbox: 99}))
+		expect.NoError(t, e.Ack(t.Context(), u, "ses_1", e.Life(), bridge.Position{Mailbox: 99}))
 		if err := e.Post(t.Context(), sent(u, fmt.Sprint("s", i)), bridge.OnlineCallback("clinic", u, i, clock.now())); err != nil && !errors.Is(err, bridge.ErrOutboxFull) {
 			t.Fatal(err)
 		}
 		due, _, err := e.Lease(t.Context(), "clinic", 3)
-		mustDo(t, err)
+		expect.NoError(t, err)
 		for j, l := range due {
 			s := bridge.Settlement{Leased: l, Done: j == 0}
 			if j == 1 {
 				s.Again = clock.now().Add(time.Minute)
 			}
-			mustDo(t, e.Settle(t.Context(), s))
+			expect.NoError(t, e.Settle(t.Context(), s))
 		}
 		switch i % 10 {
 		case 3:
-			mustDo(t, e.Erase(t.Context(), u))
+			expect.NoError(t, e.Erase(t.Context(), u))
 		case 5:
-			if err := e.Redrive(t.Context(), "clinic", nil, true); err != nil && !errors.Is(err, bridge.ErrOutboxFull) {
+			if _, err := e.Redrive(t.Context(), "clinic", nil, true); err != nil && !errors.Is(err, bridge.ErrOutboxFull) {
 				t.Fatal(err)
 			}
 		case 8:
-			mustDo(t, e.Close())
+			expect.NoError(t, e.Close())
 			e = open(t, o)
 		}
 		clock.advance(20 * time.Second)
@@ -148,21 +146,23 @@ func outboxCounts(t *testing.T) {
 }
 
 func outboxOfAnErasedUser(t *testing.T) {
+	t.Parallel()
 	e := open(t, Options{Dir: scratch(t), Backends: clinic})
 	caused := sent("ada", "a")
 	mustAppend(t, e, message("m", "ada", 10, inAnHour()))
-	mustDo(t, e.Erase(t.Context(), "ada"))
-	mustDo(t, e.Post(t.Context(), caused))
+	expect.NoError(t, e.Erase(t.Context(), "ada"))
+	expect.NoError(t, e.Post(t.Context(), caused))
 	if b := backlog(t, e); b != (bridge.Backlog{}) {
 		t.Errorf("%+v", b)
 	}
-	mustDo(t, e.Post(t.Context(), sent("ada", "b"))) // who is back
+	expect.NoError(t, e.Post(t.Context(), sent("ada", "b"))) // who is back
 	if b := backlog(t, e); b.Waiting != 1 {
 		t.Errorf("%+v", b)
 	}
 }
 
 func outboxWithoutBackends(t *testing.T) {
+	t.Parallel()
 	dir := scratch(t)
 	e := open(t, Options{Dir: dir, Backends: clinic})
 	for _, u := range []string{"ada", "bob"} {
@@ -170,12 +170,12 @@ func outboxWithoutBackends(t *testing.T) {
 		m.Escalate = time.Minute
 		mustAppend(t, e, m)
 	}
-	mustDo(t, e.Close())
+	expect.NoError(t, e.Close())
 	e = open(t, Options{Dir: dir})
-	mustDo(t, e.Recall(t.Context(), "m-ada"))
-	mustDo(t, e.Ack(t.Context(), "bob", "ses_1", e.Life(), bridge.Position{Mailbox: 1}))
+	expect.NoError(t, e.Recall(t.Context(), "m-ada"))
+	expect.NoError(t, e.Ack(t.Context(), "bob", "ses_1", e.Life(), bridge.Position{Mailbox: 1}))
 	mustAppend(t, e, message("later", "ada", 10, inAnHour()))
-	mustDo(t, e.flushed(t))
+	expect.NoError(t, e.flushed(t))
 	if n := number(t, e, "SELECT count(*) FROM timers"); n != 0 {
 		t.Errorf("%d timers are left", n)
 	}
@@ -184,10 +184,44 @@ func outboxWithoutBackends(t *testing.T) {
 	}
 }
 
-// outboxPlans: what is asked again and again goes by an index, and sorts nothing.
+func outboxAfterAStart(t *testing.T) {
+	t.Parallel()
+	var clock shifted
+	o := Options{Dir: scratch(t), Backends: clinic, Now: clock.now}
+	e := open(t, o)
+	for _, u := range []string{"ada", "bob", "eve"} {
+		_, err := e.Arm(t.Context(), u, clock.now().Add(5*time.Minute), true)
+		expect.NoError(t, err)
+	}
+	_, err := e.Arm(t.Context(), "eve", clock.now().Add(time.Second), false) // who has left
+	expect.NoError(t, err)
+	expect.NoError(t, e.Close())
+	e = open(t, o)
+	due := func() (users []string) {
+		ts, err := e.LeaseTimers(t.Context(), 9)
+		expect.NoError(t, err)
+		for _, timer := range ts {
+			users = append(users, timer.User)
+		}
+		return users
+	}
+	clock.advance(2 * time.Second)
+	if got := due(); !slices.Equal(got, []string{"eve"}) {
+		t.Errorf("while they may come back: %v", got)
+	}
+	_, err = e.Arm(t.Context(), "bob", clock.now().Add(5*time.Minute), true)
+	expect.NoError(t, err)
+	clock.advance(presenceGrace)
+	if got := due(); !slices.Equal(got, []string{"ada"}) {
+		t.Errorf("afterwards: %v", got)
+	}
+}
+
+// outboxPlans reads the query plans: frequent questions use an index, and sort nothing.
 func outboxPlans(t *testing.T) {
+	t.Parallel()
 	e := open(t, Options{Dir: scratch(t), Backends: clinic})
-	mustDo(t, e.do(t.Context(), func(w *writer) error {
+	expect.NoError(t, e.do(t.Context(), func(w *writer) error {
 		for _, asked := range []struct {
 			s     *sqlite3.Stmt
 			index string

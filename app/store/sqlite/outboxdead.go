@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/ncruces/go-sqlite3"
 
@@ -67,13 +69,25 @@ func (s *statements) dead(backend, after string, n int) (list []bridge.DeadCallb
 	return list, err
 }
 
+// Names implements bridge.Outbox.
+func (e *Store) Names(ctx context.Context) (names []string, err error) {
+	err = e.do(ctx, func(w *writer) error {
+		names = slices.Sorted(maps.Keys(w.outbox.stocks))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return names, nil
+}
+
 // Redrive implements bridge.Outbox.
-func (e *Store) Redrive(ctx context.Context, backend string, ids []string, all bool) error {
+func (e *Store) Redrive(ctx context.Context, backend string, ids []string, all bool) (n int, err error) {
 	for after := ""; ; {
 		if all {
 			list, err := e.Dead(ctx, backend, after, redriveSlice)
 			if err != nil || len(list) == 0 {
-				return err
+				return n, err
 			}
 			ids = ids[:0:0]
 			for _, c := range list {
@@ -81,56 +95,58 @@ func (e *Store) Redrive(ctx context.Context, backend string, ids []string, all b
 			}
 		}
 		slice := ids[:min(len(ids), redriveSlice)]
-		full := false
+		moved, full := 0, false
 		err := e.do(ctx, func(w *writer) (err error) {
-			full, err = w.redrive(backend, slice)
+			moved, full, err = w.redrive(backend, slice)
 			return err
 		})
 		if err != nil {
-			return err
+			return n, err
 		}
+		n += moved
 		if full {
-			return bridge.ErrOutboxFull
+			return n, bridge.ErrOutboxFull
 		}
 		if ids = ids[len(slice):]; len(ids) == 0 && !all {
-			return nil
+			return n, nil
 		}
 	}
 }
 
 // redrive makes dead callbacks due again, up to the first that has no room.
-func (w *writer) redrive(backend string, ids []string) (full bool, err error) {
+func (w *writer) redrive(backend string, ids []string) (n int, full bool, err error) {
 	for _, id := range ids {
 		c, known, err := w.sql.callback(id)
 		if err != nil {
-			return false, err
+			return n, false, err
 		}
 		if !known || !c.dead || c.backend != backend {
 			continue
 		}
-		if n, bytes := w.outbox.stock(backend).all(); w.outbox.limit.exceeded(n+1, bytes+c.size) {
-			return true, nil
+		if waiting, bytes := w.outbox.stock(backend).all(); w.outbox.limit.exceeded(waiting+1, bytes+c.size) {
+			return n, true, nil
 		}
 		if err := w.begin(); err != nil {
-			return false, err
+			return n, false, err
 		}
 		due := w.now
 		if c.rank == rankSent {
 			due = 0
 		}
 		if err := with(w.sql.sendAgain).int(w.now).int(due).int(c.no).exec(); err != nil {
-			return false, err
+			return n, false, err
 		}
 		w.outbox.change(backend, c.rank, true, -1, -c.size)
 		w.outbox.change(backend, c.rank, false, 1, c.size)
 		w.outbox.due = true
+		n++
 		if c.rank == rankSent {
 			if err := w.moveUp(c.user, backend); err != nil {
-				return false, err
+				return n, false, err
 			}
 		}
 	}
-	return false, nil
+	return n, false, nil
 }
 
 // pruneDead forgets callbacks that were given up long ago.

@@ -97,7 +97,7 @@ func (w *writer) settle(s bridge.Settlement) error {
 	}
 	switch {
 	case s.Done:
-		err = w.removeCallback(c)
+		err = firstOf(w.removeCallback(c), w.rememberTaken(c))
 	case s.Again.IsZero():
 		err = w.giveUp(c, s)
 	default:
@@ -112,7 +112,7 @@ func (w *writer) settle(s bridge.Settlement) error {
 // tryAgain sets when a callback is tried next. One before which an operator has put
 // another waits for that.
 func (w *writer) tryAgain(c storedCallback, s bridge.Settlement) error {
-	due := max(nanos(s.Again), 1)
+	due := max(dueTime(nanos(s.Again), s.Hurry), 1)
 	if c.rank == rankSent {
 		err := with(w.sql.userLine).text(c.user).text(c.backend).each(func(r *sqlite3.Stmt) bool {
 			if r.ColumnInt64(0) != c.no {
@@ -126,6 +126,57 @@ func (w *writer) tryAgain(c storedCallback, s bridge.Settlement) error {
 	}
 	w.outbox.due = w.outbox.due || due != 0 && due <= w.now
 	return with(w.sql.tryLater).int(int64(s.Tries)).text(s.Last).int(due).int(c.no).exec()
+}
+
+// takenID is an id that no event can have, under which it is remembered that a backend
+// has taken a message.sent.
+func takenID(callback string) string { return "taken:" + callback }
+
+// rememberTaken remembers it as long as the ids of webhooks.
+func (w *writer) rememberTaken(c storedCallback) error {
+	if c.rank != rankSent {
+		return nil
+	}
+	return w.claim(&bridge.Message{ID: takenID(c.id), Type: bridge.ClaimType, At: time.Unix(0, w.now)})
+}
+
+// dueTime is a time at which a callback is due. Its last nanosecond says whether Hurry may
+// bring it forward: then it is odd.
+func dueTime(at int64, hurry bool) int64 {
+	if hurry {
+		return at | 1
+	}
+	return at &^ 1
+}
+
+// hurrySlice is how many callbacks one transaction brings forward.
+const hurrySlice = 1_000
+
+// Hurry implements bridge.Outbox.
+func (e *Store) Hurry(ctx context.Context, backend string) error {
+	for more := true; more; {
+		err := e.do(ctx, func(w *writer) (err error) {
+			more, err = w.hurry(backend)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *writer) hurry(backend string) (more bool, err error) {
+	waiting, err := with(w.sql.waitsForHurry).text(backend).int(w.now).count()
+	if err != nil || waiting == 0 {
+		return false, err
+	}
+	if err := w.begin(); err != nil {
+		return false, err
+	}
+	w.outbox.due = true
+	err = with(w.sql.hurry).int(dueTime(w.now, false)).text(backend).int(w.now).int(hurrySlice).exec()
+	return err == nil && w.sql.conn.Changes() == hurrySlice, err
 }
 
 // giveUp lays a callback aside, and forgets the oldest of those where there are too many.

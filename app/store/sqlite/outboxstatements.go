@@ -7,6 +7,7 @@ type outboxStatements struct {
 	addCallback, findCallback, dropCallback                    *sqlite3.Stmt
 	dueCallbacks, nextCallback                                 *sqlite3.Stmt
 	tryLater, layAside, sendAgain, setDue                      *sqlite3.Stmt
+	waitsForHurry, hurry                                       *sqlite3.Stmt
 	userLine, oldestOfRank, firstToGo                          *sqlite3.Stmt
 	deadCallbacks, oldestDead, deadBefore, callbacksOf, stocks *sqlite3.Stmt
 
@@ -27,11 +28,14 @@ func (s *outboxStatements) prepare(c *sqlite3.Conn) error {
 		&s.dropCallback: "DELETE FROM callbacks WHERE no = ?",
 		&s.dueCallbacks: `SELECT id, type, user, at, tries, since, body FROM callbacks
 			WHERE backend = ? AND due <= ? ORDER BY due, no`,
-		&s.nextCallback: "SELECT due FROM callbacks WHERE backend = ? AND due > ? ORDER BY due LIMIT 1",
-		&s.tryLater:     "UPDATE callbacks SET tries = ?, last = ?, due = nullif(?, 0) WHERE no = ?",
-		&s.layAside:     "UPDATE callbacks SET tries = ?, last = ?, due = NULL, dead = ? WHERE no = ?",
-		&s.sendAgain:    "UPDATE callbacks SET tries = 0, last = '', dead = 0, since = ?1, due = nullif(?2, 0) WHERE no = ?3",
-		&s.setDue:       "UPDATE callbacks SET due = nullif(?, 0) WHERE no = ?",
+		&s.nextCallback:  "SELECT due FROM callbacks WHERE backend = ? AND due > ? ORDER BY due LIMIT 1",
+		&s.tryLater:      "UPDATE callbacks SET tries = ?, last = ?, due = nullif(?, 0) WHERE no = ?",
+		&s.layAside:      "UPDATE callbacks SET tries = ?, last = ?, due = NULL, dead = ? WHERE no = ?",
+		&s.sendAgain:     "UPDATE callbacks SET tries = 0, last = '', dead = 0, since = ?1, due = nullif(?2, 0) WHERE no = ?3",
+		&s.setDue:        "UPDATE callbacks SET due = nullif(?, 0) WHERE no = ?",
+		&s.waitsForHurry: "SELECT EXISTS (SELECT 1 FROM callbacks WHERE backend = ? AND due > ? AND due & 1)",
+		&s.hurry: `UPDATE callbacks SET due = ?1 WHERE no IN
+			(SELECT no FROM callbacks WHERE backend = ?2 AND due > ?3 AND due & 1 ORDER BY due LIMIT ?4)`,
 		&s.userLine: `SELECT no, due IS NOT NULL FROM callbacks
 			WHERE user = ? AND backend = ? AND rank = 2 AND dead = 0 ORDER BY no LIMIT 2`,
 		&s.oldestOfRank:  "SELECT at FROM callbacks WHERE backend = ? AND rank = ? AND dead = 0 ORDER BY no LIMIT 1",

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -109,6 +110,17 @@ func (w *writer) ackedTimers(rec *record) error {
 		return nil
 	}
 	return with(w.sql.timersAcked).text(rec.user).seq(rec.acked.Mailbox).int(w.now).exec()
+}
+
+// presenceGrace is how long after a start it is seen who has not come back: a little longer
+// than the bridge gives them.
+const presenceGrace = bridge.RestartGrace + 5*time.Second
+
+// checkPresenceSoon has it seen soon which users are still there. No session outlives the
+// process that it was in, and this is a new one.
+func checkPresenceSoon(c *sqlite3.Conn, now time.Time) error {
+	due := nanos(now.Add(presenceGrace))
+	return c.Exec(fmt.Sprintf("UPDATE timers SET due = %d WHERE kind = %d AND due > %d", due, timerOffline, due))
 }
 
 // LeaseTimers implements bridge.Outbox.

@@ -13,9 +13,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/guard"
 	"hookbridge/app/store/storetest"
 )
+
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	t.Run("in a group fails the calls of that group alone", panicInGroup)
+	t.Run("in a listener costs nobody their answer", panicInListener)
+	t.Run("does not end the checkpointer", panicInCheckpointer)
+	t.Run("outside of a group makes the writer begin again", panicInWriter)
+}
 
 // guarded returns a Guard, and how many panics it has caught at a place.
 func guarded(t *testing.T) (*guard.Guard, func(where string) float64) {
@@ -50,7 +59,7 @@ func panicOn(e *Store, op string) (mend func()) {
 	return func() { e.vfs.Fault.Store(nil) }
 }
 
-func TestAPanicInAGroupIsUnavailableForThatGroupAlone(t *testing.T) {
+func panicInGroup(t *testing.T) {
 	t.Parallel()
 	for _, op := range []string{"clock", "write", "sync"} {
 		t.Run(op, func(t *testing.T) {
@@ -82,7 +91,7 @@ func TestAPanicInAGroupIsUnavailableForThatGroupAlone(t *testing.T) {
 			}
 			wg.Wait()
 			mend()
-			mustDo(t, e.settled(t.Context()))
+			expect.NoError(t, e.settled(t.Context()))
 			if !e.commitMu.TryLock() {
 				t.Fatal("the commit's lock is held still")
 			}
@@ -93,7 +102,7 @@ func TestAPanicInAGroupIsUnavailableForThatGroupAlone(t *testing.T) {
 			if r := mustAppend(t, e, message("lost", "u", 100, inAnHour())); r.Duplicate || r.Recipients[0].Seq != 2 {
 				t.Errorf("afterwards: %+v", r)
 			}
-			mustDo(t, e.settled(t.Context()))
+			expect.NoError(t, e.settled(t.Context()))
 			if n := number(t, e, "SELECT count(*) FROM log"); n != 2 {
 				t.Errorf("%d rows", n)
 			}
@@ -128,7 +137,7 @@ func (b *brittle) Behind(user string, _ bridge.Position) {
 	b.behind = append(b.behind, user)
 }
 
-func TestAListenerThatPanicsCostsNobodyTheirAnswer(t *testing.T) {
+func panicInListener(t *testing.T) {
 	t.Parallel()
 	g, caught := guarded(t)
 	e := open(t, Options{Dir: scratch(t), Guard: g})
@@ -151,7 +160,7 @@ func TestAListenerThatPanicsCostsNobodyTheirAnswer(t *testing.T) {
 	}
 }
 
-func TestTheCheckpointerGoesOnAfterAPanic(t *testing.T) {
+func panicInCheckpointer(t *testing.T) {
 	t.Parallel()
 	g, caught := guarded(t)
 	var commit sync.Mutex
@@ -169,7 +178,7 @@ func TestTheCheckpointerGoesOnAfterAPanic(t *testing.T) {
 	}
 }
 
-func TestTheWriterBeginsAgainAfterAPanicOutsideOfAGroup(t *testing.T) {
+func panicInWriter(t *testing.T) {
 	t.Parallel()
 	g, caught := guarded(t)
 	e := open(t, Options{Dir: scratch(t), Guard: g})

@@ -13,6 +13,13 @@ import (
 	"hookbridge/app/bridge"
 )
 
+func TestProcess(t *testing.T) {
+	t.Parallel()
+	t.Run("that is killed has lost nothing that was acknowledged", processIsKilled)
+	t.Run("that comes second is refused, and told what to do", processIsSecond)
+	t.Run("refuses a file of a newer version", processIsOlder)
+}
+
 // childEnv makes this test binary act as another process on the folder it names.
 const childEnv = "BRIDGE_TEST_CHILD_DIR"
 
@@ -27,8 +34,8 @@ func child(t *testing.T, test, dir string) *exec.Cmd {
 	return cmd
 }
 
-// TestChildAppends is the victim of the test below: it prints every id that has
-// been acknowledged, until it is killed.
+// TestChildAppends is the process that processIsKilled kills: it prints every id that
+// has been acknowledged until then.
 func TestChildAppends(t *testing.T) {
 	dir := os.Getenv(childEnv)
 	if dir == "" {
@@ -56,7 +63,7 @@ func TestChildAppends(t *testing.T) {
 	wg.Wait()
 }
 
-func TestNothingAcknowledgedIsMissingAfterAKill(t *testing.T) {
+func processIsKilled(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
@@ -123,7 +130,8 @@ func TestNothingAcknowledgedIsMissingAfterAKill(t *testing.T) {
 	t.Logf("%d acknowledged messages survived three kills", len(stored))
 }
 
-// TestChildOpens prints why the folder cannot be opened.
+// TestChildOpens is the process that processIsSecond starts: it prints why the folder
+// cannot be opened.
 func TestChildOpens(t *testing.T) {
 	dir := os.Getenv(childEnv)
 	if dir == "" {
@@ -137,7 +145,7 @@ func TestChildOpens(t *testing.T) {
 	fmt.Println("opened", e.Epoch(), e.Close())
 }
 
-func TestASecondProcessIsRefusedAndToldWhatToDo(t *testing.T) {
+func processIsSecond(t *testing.T) {
 	t.Parallel()
 	dir := scratch(t)
 	e := open(t, Options{Dir: dir})
@@ -161,7 +169,7 @@ func TestASecondProcessIsRefusedAndToldWhatToDo(t *testing.T) {
 	}
 }
 
-func TestAFileOfANewerProgramIsRefused(t *testing.T) {
+func processIsOlder(t *testing.T) {
 	t.Parallel()
 	dir := scratch(t)
 	e := open(t, Options{Dir: dir})

@@ -11,8 +11,19 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/sqlite/walfile"
 )
+
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	t.Run("mends itself when messages expire", fullDiskExpiry)
+	t.Run("mends itself when a user is erased", fullDiskErasure)
+	t.Run("keeps room to erase, whoever connects meanwhile", fullDiskNewUsers)
+	t.Run("that others have filled mends itself when messages expire", fullDiskOfOthers)
+	t.Run("is reported by a start on it, and mends itself", fullDiskAtStart)
+	t.Run("has a reserve in which making room goes on", fullDiskReserve)
+}
 
 // fullUp makes a store on a small disk and stores messages of an hour until there
 // is no room for more.
@@ -24,9 +35,9 @@ func fullUp(t *testing.T, c *shifted) (e *Store, stored int, dir, filler string)
 		t.Skipf("no small disk to be had: %v", err)
 	}
 	filler = filepath.Join(disk, "filler")
-	mustDo(t, os.WriteFile(filler, make([]byte, 4<<20), 0o600))
+	expect.NoError(t, os.WriteFile(filler, make([]byte, 4<<20), 0o600))
 	dir = filepath.Join(disk, "data")
-	t.Cleanup(func() { mustDo(t, unmount()) })
+	t.Cleanup(func() { expect.NoError(t, unmount()) })
 	e = open(t, Options{Dir: dir, Now: c.now, MailboxBytes: 1 << 30})
 	mustJoin(t, e, member("known", "k1", "token")) // while there is room to write that down
 	// A write that does not fit may be followed by ones that do: the log is emptied
@@ -61,7 +72,7 @@ func steady(t *testing.T, e *Store, c *shifted) {
 	}
 }
 
-func TestAFullDiskMendsItselfWhenMessagesExpire(t *testing.T) {
+func fullDiskExpiry(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("it fills a disk")
@@ -73,19 +84,19 @@ func TestAFullDiskMendsItselfWhenMessagesExpire(t *testing.T) {
 		t.Fatalf("reading on the full disk: %d of %d, %v", len(p.Deliveries), stored, err)
 	}
 	c.advance(2 * time.Hour)
-	eventually(t, "room for messages", func() bool { return e.Check(t.Context()) == nil })
+	expect.Eventually(t, "room for messages", func() bool { return e.Check(t.Context()) == nil })
 	mustAppend(t, e, message("after", "u", 40<<10, c.now().Add(time.Hour)))
 }
 
-func TestAFullDiskMendsItselfWhenAUserIsErased(t *testing.T) {
+func fullDiskErasure(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
 	t.Parallel()
 	c := &shifted{}
 	e, _, _, _ := fullUp(t, c)
-	mustDo(t, e.Erase(t.Context(), "u"))
-	eventually(t, "room for messages", func() bool { return e.Check(t.Context()) == nil })
+	expect.NoError(t, e.Erase(t.Context(), "u"))
+	expect.Eventually(t, "room for messages", func() bool { return e.Check(t.Context()) == nil })
 	mustAppend(t, e, message("after", "v", 40<<10, c.now().Add(time.Hour)))
 }
 
@@ -93,17 +104,17 @@ func TestAFullDiskMendsItselfWhenAUserIsErased(t *testing.T) {
 func fillUp(t *testing.T, dir string) {
 	t.Helper()
 	f, err := os.Create(filepath.Join(filepath.Dir(dir), "others"))
-	mustDo(t, err)
+	expect.NoError(t, err)
 	for page := make([]byte, 4096); err == nil; {
 		_, err = f.Write(page)
 	}
-	mustDo(t, f.Close())
+	expect.NoError(t, f.Close())
 	if !walfile.Full(err) {
 		t.Fatal(err)
 	}
 }
 
-// comeAndGo has users connect for the first time, and leave trails behind, until
+// comeAndGo has users connect for the first time, and leave delivery logs behind, until
 // many of them have been refused.
 func comeAndGo(t *testing.T, e *Store) (refused int) {
 	t.Helper()
@@ -116,16 +127,16 @@ func comeAndGo(t *testing.T, e *Store) (refused int) {
 		case err != nil:
 			t.Fatal(err)
 		}
-		trail := bridge.DeliveryLog{Member: m, Ended: time.Now()}
+		log := bridge.DeliveryLog{Member: m, Ended: time.Now()}
 		for n := range 60 {
-			trail.Unstored = append(trail.Unstored, bridge.Unstored{ID: fmt.Sprint("an-event-with-a-long-name-", n), Sent: time.Now()})
+			log.Unstored = append(log.Unstored, bridge.Unstored{ID: fmt.Sprint("an-event-with-a-long-name-", n), Sent: time.Now()})
 		}
-		mustDo(t, e.Exit(t.Context(), trail))
+		expect.NoError(t, e.Exit(t.Context(), log))
 	}
 	return refused
 }
 
-func TestWhoeverComesWhileTheDiskIsFullLeavesRoomToErase(t *testing.T) {
+func fullDiskNewUsers(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("it fills a disk")
@@ -142,15 +153,15 @@ func TestWhoeverComesWhileTheDiskIsFullLeavesRoomToErase(t *testing.T) {
 				t.Error("it had room for all")
 			}
 			mustJoin(t, e, member("known", "k2", "token")) // nothing has to be written
-			mustDo(t, e.Erase(t.Context(), "u"))
-			eventually(t, "room for messages", func() bool { return e.Check(t.Context()) == nil })
+			expect.NoError(t, e.Erase(t.Context(), "u"))
+			expect.Eventually(t, "room for messages", func() bool { return e.Check(t.Context()) == nil })
 			mustAppend(t, e, message("after", "v", 40<<10, c.now().Add(time.Hour)))
 		})
 	}
 }
 
 // The store is not the one to fill the disk, and finds it full when it writes.
-func TestADiskThatOthersFillMendsItselfWhenMessagesExpire(t *testing.T) {
+func fullDiskOfOthers(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("it fills a disk")
@@ -160,52 +171,52 @@ func TestADiskThatOthersFillMendsItselfWhenMessagesExpire(t *testing.T) {
 	if err != nil {
 		t.Skipf("no small disk to be had: %v", err)
 	}
-	t.Cleanup(func() { mustDo(t, unmount()) })
+	t.Cleanup(func() { expect.NoError(t, unmount()) })
 	c := &shifted{}
 	dir := filepath.Join(disk, "data")
 	e := open(t, Options{Dir: dir, Now: c.now})
 	for i := range 100 {
 		mustAppend(t, e, message(fmt.Sprint("m", i), "u", 80<<10, c.now().Add(time.Hour)))
 	}
-	mustDo(t, os.Remove(e.reserve.path())) // by hand
-	eventually(t, "room to be kept again", func() bool {
+	expect.NoError(t, os.Remove(e.reserve.path())) // by hand
+	expect.Eventually(t, "room to be kept again", func() bool {
 		size, err := sizeOf(e.reserve.path())
 		return err == nil && size == e.reserve.size
 	})
 	fillUp(t, dir)
 	n := 0
-	eventually(t, "the disk to be found full", func() bool {
+	expect.Eventually(t, "the disk to be found full", func() bool {
 		n++
 		_, err := e.Append(t.Context(), message(fmt.Sprint("full", n), "v", 80<<10, c.now().Add(time.Hour)))
 		return errors.Is(err, errDiskFull)
 	})
 	steady(t, e, c)
 	c.advance(2 * time.Hour)
-	eventually(t, "room for messages", func() bool { return e.Check(t.Context()) == nil })
+	expect.Eventually(t, "room for messages", func() bool { return e.Check(t.Context()) == nil })
 	mustAppend(t, e, message("after", "u", 40<<10, c.now().Add(time.Hour)))
 }
 
-func TestAStartOnAFullDiskSaysSoAndMendsItself(t *testing.T) {
+func fullDiskAtStart(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("it fills a disk")
 	}
 	c := &shifted{}
 	e, stored, dir, filler := fullUp(t, c)
-	mustDo(t, e.Close())
+	expect.NoError(t, e.Close())
 	e = open(t, Options{Dir: dir, Now: c.now, MailboxBytes: 1 << 30})
 	steady(t, e, c)
 	if p, err := e.Read(t.Context(), "u", e.Life(), bridge.Position{}, 10_000, 1<<30); err != nil || len(p.Deliveries) != stored {
 		t.Fatalf("reading on the full disk: %d of %d, %v", len(p.Deliveries), stored, err)
 	}
-	mustDo(t, os.Remove(filler))
+	expect.NoError(t, os.Remove(filler))
 	mustAppend(t, e, message("after", "u", 10, c.now().Add(time.Hour)))
-	mustDo(t, e.Check(t.Context()))
+	expect.NoError(t, e.Check(t.Context()))
 }
 
 // A disk that has no room for anything is simulated: writes fail for as long as
 // the reserve takes its room.
-func TestWhatMakesRoomGoesOnInTheRoomThatIsKept(t *testing.T) {
+func fullDiskReserve(t *testing.T) {
 	t.Parallel()
 	c := &shifted{}
 	e := open(t, Options{Dir: scratch(t), Now: c.now})
@@ -225,7 +236,7 @@ func TestWhatMakesRoomGoesOnInTheRoomThatIsKept(t *testing.T) {
 	}
 	steady(t, e, c)
 	c.advance(2 * time.Hour)
-	eventually(t, "what has expired to be taken out", func() bool { return number(t, e, "SELECT count(*) FROM mail") == 0 })
+	expect.Eventually(t, "what has expired to be taken out", func() bool { return number(t, e, "SELECT count(*) FROM mail") == 0 })
 	steady(t, e, c)
-	mustDo(t, e.Erase(t.Context(), "u"))
+	expect.NoError(t, e.Erase(t.Context(), "u"))
 }

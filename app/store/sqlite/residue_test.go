@@ -7,7 +7,13 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
+
+func TestResidue(t *testing.T) {
+	t.Parallel()
+	t.Run("of what was erased is in no page's free space", residueInFreeSpace)
+}
 
 // crowded brings messages of two kinds onto the same pages, in an order and of
 // sizes that have SQLite move them between pages and use pages again.
@@ -50,8 +56,8 @@ func (c *crowded) step(user, word string) {
 	}
 	c.ids = append(c.ids, id)
 	if c.rnd.IntN(5) == 0 {
-		mustDo(c.T, c.store.Recall(c.Context(), c.ids[c.rnd.IntN(len(c.ids))]))
-		mustDo(c.T, c.store.Seen(c.Context(), user, "ses_"+word, id, c.clock.now()))
+		expect.NoError(c.T, c.store.Recall(c.Context(), c.ids[c.rnd.IntN(len(c.ids))]))
+		expect.NoError(c.T, c.store.Seen(c.Context(), user, "ses_"+word, id, c.clock.now()))
 	}
 }
 
@@ -62,12 +68,12 @@ func (c *crowded) visit(user, word string) {
 	if _, err := c.store.Enter(c.Context(), m, ""); err != nil {
 		c.Fatal(err)
 	}
-	mustDo(c.T, c.store.Exit(c.Context(), bridge.DeliveryLog{Member: m, Ended: c.clock.now(), Sent: make([]bridge.Mark, 1+c.rnd.IntN(100))}))
+	expect.NoError(c.T, c.store.Exit(c.Context(), bridge.DeliveryLog{Member: m, Ended: c.clock.now(), Sent: make([]bridge.Mark, 1+c.rnd.IntN(100))}))
 }
 
-// TestNoCopyOfWhatWasErasedStaysInAPagesFreeSpace: rows that SQLite moved from
+// Rows that SQLite moved from
 // page to page, and pages that it used again, leave copies that are in no row.
-func TestNoCopyOfWhatWasErasedStaysInAPagesFreeSpace(t *testing.T) {
+func residueInFreeSpace(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("order ", seed), func(t *testing.T) {
@@ -85,14 +91,14 @@ func TestNoCopyOfWhatWasErasedStaysInAPagesFreeSpace(t *testing.T) {
 					c.step(fmt.Sprint("user", c.rnd.IntN(30)), "other")
 				}
 				if c.rnd.IntN(100) == 0 {
-					mustDo(t, c.store.checkpoints.truncate())
+					expect.NoError(t, c.store.checkpoints.truncate())
 				}
 			}
 			if len(where(files(t, dir), "canary")) == 0 {
 				t.Fatal("nothing to erase is there")
 			}
-			mustDo(t, c.store.Erase(t.Context(), "canary-too"))
-			mustDo(t, c.store.Erase(t.Context(), erasedUser))
+			expect.NoError(t, c.store.Erase(t.Context(), "canary-too"))
+			expect.NoError(t, c.store.Erase(t.Context(), erasedUser))
 			check := func(when string) {
 				t.Helper()
 				if found := where(files(t, dir), "canary"); len(found) > 0 {

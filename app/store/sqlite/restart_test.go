@@ -6,9 +6,20 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
 
-func TestWhatIsKnownOfPeopleSurvivesARestart(t *testing.T) {
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	t.Run("keeps what is known of people", restartKeepsPeople)
+}
+
+func TestRecalledPayload(t *testing.T) {
+	t.Parallel()
+	t.Run("leaves the files with the next checkpoint", recalledPayloadLeaves)
+}
+
+func restartKeepsPeople(t *testing.T) {
 	t.Parallel()
 	dir := scratch(t)
 	e := open(t, Options{Dir: dir})
@@ -23,14 +34,14 @@ func TestWhatIsKnownOfPeopleSurvivesARestart(t *testing.T) {
 		Sent: []bridge.Mark{{Place: at, At: now}}, Received: []bridge.Mark{{Place: at, At: now}}, Acked: []bridge.Mark{{Place: at, At: now}},
 		Skips:    []bridge.Skip{{First: bridge.Position{Mailbox: 2}, Last: bridge.Position{Mailbox: 2}}},
 		Unstored: []bridge.Unstored{{ID: "msg_p", Frame: 1, Sent: now, Received: now}}}
-	mustDo(t, e.Exit(t.Context(), log))
-	mustDo(t, e.SetMember(t.Context(), "set", "ada", true))
-	mustDo(t, e.SetMember(t.Context(), "left", "ada", true))
-	mustDo(t, e.SetMember(t.Context(), "left", "ada", false))
-	mustDo(t, e.Revoke(t.Context(), "ada", bridge.Revocation{TokenID: "t1"}))
-	mustDo(t, e.Revoke(t.Context(), "ada", bridge.Revocation{IssuedBefore: now}))
-	mustDo(t, e.Revoke(t.Context(), "ada", bridge.Revocation{IssuedBefore: now.Add(-time.Hour)})) // the latest counts
-	mustDo(t, e.Close())
+	expect.NoError(t, e.Exit(t.Context(), log))
+	expect.NoError(t, e.SetMember(t.Context(), "set", "ada", true))
+	expect.NoError(t, e.SetMember(t.Context(), "left", "ada", true))
+	expect.NoError(t, e.SetMember(t.Context(), "left", "ada", false))
+	expect.NoError(t, e.Revoke(t.Context(), "ada", bridge.Revocation{TokenID: "t1"}))
+	expect.NoError(t, e.Revoke(t.Context(), "ada", bridge.Revocation{IssuedBefore: now}))
+	expect.NoError(t, e.Revoke(t.Context(), "ada", bridge.Revocation{IssuedBefore: now.Add(-time.Hour)})) // the latest counts
+	expect.NoError(t, e.Close())
 
 	e = open(t, Options{Dir: dir})
 	for _, token := range []struct {
@@ -57,7 +68,7 @@ func TestWhatIsKnownOfPeopleSurvivesARestart(t *testing.T) {
 	}
 }
 
-func TestARecalledPayloadLeavesTheFilesWithTheNextCheckpoint(t *testing.T) {
+func recalledPayloadLeaves(t *testing.T) {
 	t.Parallel()
 	dir := scratch(t)
 	e := open(t, Options{Dir: dir})
@@ -66,14 +77,14 @@ func TestARecalledPayloadLeavesTheFilesWithTheNextCheckpoint(t *testing.T) {
 		mustAppend(t, e, spelling(id, "canary-"+id, size, inAnHour(), to))
 		mustAppend(t, e, message("beside-"+id, "ada", 100, inAnHour()))
 	}
-	mustDo(t, e.checkpoints.truncate())
+	expect.NoError(t, e.checkpoints.truncate())
 	for _, id := range []string{"small", "large"} {
 		if len(where(files(t, dir), "canary-"+id)) == 0 {
 			t.Fatalf("%s is not there to be recalled", id)
 		}
-		mustDo(t, e.Recall(t.Context(), id))
+		expect.NoError(t, e.Recall(t.Context(), id))
 	}
-	mustDo(t, e.checkpoints.truncate())
+	expect.NoError(t, e.checkpoints.truncate())
 	if found := where(files(t, dir), "canary-"); len(found) > 0 {
 		t.Errorf("there are copies in %v", found)
 	}

@@ -6,7 +6,19 @@ import (
 	"testing"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
+
+func TestSharedPayload(t *testing.T) {
+	t.Parallel()
+	t.Run("goes once it was replaced in every mailbox", sharedPayloadReplaced)
+}
+
+func TestLongWork(t *testing.T) {
+	t.Parallel()
+	t.Run("is done in shares that have some of each caller", longWorkShares)
+	t.Run("is not in the transaction of an erasure", longWorkAndErasure)
+}
 
 // payloads is how many messages in the file still have theirs.
 func payloads(t *testing.T, e *Store) (n int64) {
@@ -22,7 +34,7 @@ func payloads(t *testing.T, e *Store) (n int64) {
 
 // The payload of a message to several goes when a later one of its topic has taken
 // its place everywhere, and not before.
-func TestAPayloadThatWasReplacedEverywhereIsGone(t *testing.T) {
+func sharedPayloadReplaced(t *testing.T) {
 	t.Parallel()
 	e := open(t, Options{Dir: scratch(t)})
 	users := []string{"u", "v", "w"}
@@ -51,7 +63,7 @@ func TestAPayloadThatWasReplacedEverywhereIsGone(t *testing.T) {
 }
 
 // Many callers' long work goes in turns: a share has some of each.
-func TestAShareOfTheLongWorkHasSomeOfEachCaller(t *testing.T) {
+func longWorkShares(t *testing.T) {
 	t.Parallel()
 	q := newQueue(100, DefaultPatience)
 	const callers, each = 3, 400
@@ -88,7 +100,7 @@ func TestAShareOfTheLongWorkHasSomeOfEachCaller(t *testing.T) {
 
 // What has a transaction to itself does not share it with long work either: what the
 // others know is changed only after it.
-func TestAnErasureSharesItsTransactionWithNobody(t *testing.T) {
+func longWorkAndErasure(t *testing.T) {
 	t.Parallel()
 	e := open(t, Options{Dir: scratch(t)})
 	let := hold(t, e)
@@ -102,11 +114,11 @@ func TestAnErasureSharesItsTransactionWithNobody(t *testing.T) {
 	}
 	alone, long := note("alone"), note("long")
 	alone.alone, long.bulk = true, true
-	mustDo(t, e.enqueue(t.Context(), alone))
-	mustDo(t, e.enqueue(t.Context(), long))
+	expect.NoError(t, e.enqueue(t.Context(), alone))
+	expect.NoError(t, e.enqueue(t.Context(), long))
 	let()
-	mustDo(t, alone.answer(t.Context()))
-	mustDo(t, long.answer(t.Context()))
+	expect.NoError(t, alone.answer(t.Context()))
+	expect.NoError(t, long.answer(t.Context()))
 	for _, want := range []string{"alone runs", "alone is over", "long runs", "long is over"} {
 		if got := <-ran; got != want {
 			t.Errorf("%s, not %s", got, want)

@@ -10,7 +10,24 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
+
+func TestFolder(t *testing.T) {
+	t.Parallel()
+	t.Run("is for its owner only, with its files", folderIsOwners)
+}
+
+func TestRecords(t *testing.T) {
+	t.Parallel()
+	t.Run("of users are bounded in memory", recordsAreBounded)
+	t.Run("of users that memory does not hold are read again", recordsAreReadAgain)
+}
+
+func TestAppend(t *testing.T) {
+	t.Parallel()
+	t.Run("refuses what cannot be written before it shares a transaction", appendRefuses)
+}
 
 func open(t testing.TB, o Options) *Store {
 	t.Helper()
@@ -31,8 +48,8 @@ func scratch(t *testing.T) string {
 		return scratch(t)
 	}
 	dir, err := os.MkdirTemp(memory, "hookbridge-test-")
-	mustDo(t, err)
-	t.Cleanup(func() { mustDo(t, os.RemoveAll(dir)) })
+	expect.NoError(t, err)
+	t.Cleanup(func() { expect.NoError(t, os.RemoveAll(dir)) })
 	return dir
 }
 
@@ -72,28 +89,13 @@ func number(t testing.TB, e *Store, sql string) int64 {
 	return n
 }
 
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(30 * time.Second)
-	defer deadline.Stop()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-deadline.C:
-			t.Fatalf("waited in vain: %s", what)
-		case <-tick.C:
-		}
-	}
-}
-
 // shifted is a clock that can be moved forward.
 type shifted struct{ by atomic.Int64 }
 
 func (c *shifted) now() time.Time          { return time.Now().Add(time.Duration(c.by.Load())) }
 func (c *shifted) advance(d time.Duration) { c.by.Add(int64(d)) }
 
-func TestTheFolderAndTheFilesAreTheOwnersOnly(t *testing.T) {
+func folderIsOwners(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(scratch(t), "a b%20c", "data")
 	e := open(t, Options{Dir: dir})
@@ -113,7 +115,7 @@ func TestTheFolderAndTheFilesAreTheOwnersOnly(t *testing.T) {
 	}
 }
 
-func TestTheMemoryOfUsersIsBounded(t *testing.T) {
+func recordsAreBounded(t *testing.T) {
 	t.Parallel()
 	c := newRecords(10)
 	for i := range 1_000 {
@@ -130,7 +132,7 @@ func TestTheMemoryOfUsersIsBounded(t *testing.T) {
 	}
 }
 
-func TestMoreUsersThanMemoryHoldsKeepTheirSequences(t *testing.T) {
+func recordsAreReadAgain(t *testing.T) {
 	t.Parallel()
 	e := open(t, Options{Dir: scratch(t)})
 	e.commitMu.Lock()
@@ -154,7 +156,7 @@ func TestMoreUsersThanMemoryHoldsKeepTheirSequences(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeWrittenIsRefusedBeforeItMeetsOthers(t *testing.T) {
+func appendRefuses(t *testing.T) {
 	t.Parallel()
 	e := open(t, Options{Dir: scratch(t)})
 	for _, to := range []bridge.Target{{}, {Users: []string{"a", ""}}} {

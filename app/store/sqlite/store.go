@@ -183,6 +183,9 @@ func (e *Store) openFile() (err error) {
 	if err != nil {
 		return err
 	}
+	if err := checkPresenceSoon(c, e.opts.Now()); err != nil {
+		return fmt.Errorf("begin to write into %s: %w", path, err)
+	}
 	if e.writer, err = newWriter(e, s); err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}

@@ -10,9 +10,33 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/local"
 	"hookbridge/app/store/storetest"
 )
+
+func TestFailedCall(t *testing.T) {
+	t.Parallel()
+	t.Run("leaves no trace", failedCallIsTraceless)
+	t.Run("to leave still ends the session's presence", failedLeave)
+}
+
+func TestAbandonedCall(t *testing.T) {
+	t.Parallel()
+	t.Run("to revoke still revokes, and tells the machines", abandonedRevoke)
+	t.Run("to join makes nobody present", abandonedJoin)
+}
+
+func TestTokenGroups(t *testing.T) {
+	t.Parallel()
+	t.Run("are forgotten once the token has expired", tokenGroupsEnd)
+	t.Run("of an older file stay until the user's next token", tokenGroupsOfOlderFile)
+}
+
+func TestErasedUser(t *testing.T) {
+	t.Parallel()
+	t.Run("is not written again by calls that were under way", erasedUserStaysErased)
+}
 
 // notices is a Hub that remembers only what it was notified of.
 type notices struct {
@@ -94,7 +118,7 @@ func mustBeIn(t *testing.T, e *Store, group string, users ...string) {
 	}
 }
 
-func TestCallsThatFailLeaveNoTrace(t *testing.T) {
+func failedCallIsTraceless(t *testing.T) {
 	t.Parallel()
 	for _, op := range []string{"write", "sync"} {
 		t.Run(op, func(t *testing.T) {
@@ -104,7 +128,7 @@ func TestCallsThatFailLeaveNoTrace(t *testing.T) {
 			first := member("ada", "ses_1", "a", "ward")
 			heard.mustJoin(t, first)
 			mustAppend(t, e, message("m", "ada", 10, inAnHour()))
-			mustDo(t, e.SetMember(t.Context(), "set", "ada", true))
+			expect.NoError(t, e.SetMember(t.Context(), "set", "ada", true))
 			mend := breakDisk(e, op)
 			fails := func(what string, err error) {
 				t.Helper()
@@ -154,7 +178,7 @@ func TestCallsThatFailLeaveNoTrace(t *testing.T) {
 			heard.mustJoin(t, member("ada", "ses_3", "b", "other"))
 			mustBeIn(t, e, "ward")
 			mustBeIn(t, e, "other", "ada")
-			mustDo(t, e.flushed(t))
+			expect.NoError(t, e.flushed(t))
 			if n := number(t, e, "SELECT count(*) FROM users WHERE user = 'bob'"); n != 0 {
 				t.Error("the user whose join failed is written down")
 			}
@@ -165,11 +189,11 @@ func TestCallsThatFailLeaveNoTrace(t *testing.T) {
 // flushed returns when all acks, and whom was last seen when, are in the file.
 func (e *Store) flushed(t *testing.T) error {
 	t.Helper()
-	eventually(t, "acks to be written", func() bool { return e.acks.waiting.Load() == 0 })
+	expect.Eventually(t, "acks to be written", func() bool { return e.acks.waiting.Load() == 0 })
 	return e.settled(t.Context())
 }
 
-func TestASessionThatLeavesAFailingStoreIsForgotten(t *testing.T) {
+func failedLeave(t *testing.T) {
 	t.Parallel()
 	e := open(t, Options{Dir: scratch(t)})
 	here := connected(e)
@@ -185,7 +209,7 @@ func TestASessionThatLeavesAFailingStoreIsForgotten(t *testing.T) {
 	}
 }
 
-func TestARevocationIsKnownAndToldOfThoughItsCallerHasGone(t *testing.T) {
+func abandonedRevoke(t *testing.T) {
 	t.Parallel()
 	e := open(t, Options{Dir: scratch(t)})
 	heard := connected(e)
@@ -201,13 +225,13 @@ func TestARevocationIsKnownAndToldOfThoughItsCallerHasGone(t *testing.T) {
 	cancel()
 	wg.Wait()
 	mend()
-	eventually(t, "the notice", func() bool { return heard.heard(bridge.NoticeRevoked) })
+	expect.Eventually(t, "the notice", func() bool { return heard.heard(bridge.NoticeRevoked) })
 	if revoked, err := e.Revoked(t.Context(), "ada", "a", time.Now()); err != nil || !revoked {
 		t.Errorf("revoked: %v, %v", revoked, err)
 	}
 }
 
-func TestAJoinThatNobodyWaitsForMakesNobodyPresent(t *testing.T) {
+func abandonedJoin(t *testing.T) {
 	t.Parallel()
 	e := open(t, Options{Dir: scratch(t)})
 	heard := connected(e)
@@ -226,7 +250,7 @@ func TestAJoinThatNobodyWaitsForMakesNobodyPresent(t *testing.T) {
 	cancel()
 	wg.Wait()
 	mend()
-	mustDo(t, e.settled(t.Context()))
+	expect.NoError(t, e.settled(t.Context()))
 	if n := heard.of(t, "bob"); n != 0 {
 		t.Errorf("%d sessions of bob are there", n)
 	}
@@ -235,16 +259,16 @@ func TestAJoinThatNobodyWaitsForMakesNobodyPresent(t *testing.T) {
 	}
 }
 
-func TestWhatTokensSaidIsForgottenOnceItIsOver(t *testing.T) {
+func tokenGroupsEnd(t *testing.T) {
 	t.Parallel()
 	clock := &shifted{}
 	e := open(t, Options{Dir: scratch(t), Now: clock.now})
 	mustJoin(t, e, member("ada", "ses_1", "a", "ward", "night"))
 	clock.advance(2 * time.Hour)
-	eventually(t, "the rows to go", func() bool { return number(t, e, "SELECT count(*) FROM token_members") == 0 })
+	expect.Eventually(t, "the rows to go", func() bool { return number(t, e, "SELECT count(*) FROM token_members") == 0 })
 }
 
-func TestMembersOfAnOlderFileStayUntilTheirUsersSaySomethingElse(t *testing.T) {
+func tokenGroupsOfOlderFile(t *testing.T) {
 	t.Parallel()
 	dir := scratch(t)
 	f := newFirstVersion(t, dir)
@@ -259,13 +283,13 @@ func TestMembersOfAnOlderFileStayUntilTheirUsersSaySomethingElse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		mustDo(t, with(s).text(row.user).int(int64(row.stored)).int(row.until).exec())
-		mustDo(t, s.Close())
+		expect.NoError(t, with(s).text(row.user).int(int64(row.stored)).int(row.until).exec())
+		expect.NoError(t, s.Close())
 	}
-	mustDo(t, f.conn.Close())
+	expect.NoError(t, f.conn.Close())
 	e := open(t, Options{Dir: dir})
 	mustBeIn(t, e, "ward", "away", "both", "here", "revoked", "set")
-	mustDo(t, e.Revoke(t.Context(), "revoked", bridge.Revocation{TokenID: "which it was nobody knows"}))
+	expect.NoError(t, e.Revoke(t.Context(), "revoked", bridge.Revocation{TokenID: "which it was nobody knows"}))
 	mustJoin(t, e, member("here", "ses_1", "t"))
 	mustBeIn(t, e, "ward", "away", "both", "set")
 }
@@ -275,12 +299,12 @@ func hold(t *testing.T, e *Store) (let func()) {
 	t.Helper()
 	reached, mend := stickDisk(e)
 	r := &request{write: (*writer).writeProbe, done: make(chan struct{}, 1)}
-	mustDo(t, e.enqueue(t.Context(), r))
+	expect.NoError(t, e.enqueue(t.Context(), r))
 	<-reached
 	return func() { mend(); <-r.done }
 }
 
-func TestNothingThatIsOnItsWayWritesAnErasedUserDown(t *testing.T) {
+func erasedUserStaysErased(t *testing.T) {
 	t.Parallel()
 	e := open(t, Options{Dir: scratch(t)})
 	here := connected(e)
@@ -308,7 +332,7 @@ func TestNothingThatIsOnItsWayWritesAnErasedUserDown(t *testing.T) {
 
 	let := hold(t, e)
 	for _, r := range []*request{erase, seen("mail"), seen("passing"), seen("all"), leave, refresh, coming, ack} {
-		mustDo(t, e.enqueue(t.Context(), r)) // all of it together, when the writer goes on
+		expect.NoError(t, e.enqueue(t.Context(), r)) // all of it together, when the writer goes on
 	}
 	let()
 	for _, r := range []*request{refresh, coming} {
@@ -316,12 +340,12 @@ func TestNothingThatIsOnItsWayWritesAnErasedUserDown(t *testing.T) {
 			t.Errorf("a join: %v", r.err)
 		}
 	}
-	mustDo(t, e.do(t.Context(), func(w *writer) error { // the other part of an erasure
+	expect.NoError(t, e.do(t.Context(), func(w *writer) error { // the other part of an erasure
 		_, _, err := w.scrub("ada", math.MinInt64)
 		return err
 	}))
-	mustDo(t, e.enqueue(t.Context(), seen("mail"))) // and one that was slower still
-	mustDo(t, e.flushed(t))
+	expect.NoError(t, e.enqueue(t.Context(), seen("mail"))) // and one that was slower still
+	expect.NoError(t, e.flushed(t))
 	for _, table := range []string{"users", "mail", "topics", "members", "token_members", "trails", "sights"} {
 		if n := number(t, e, "SELECT count(*) FROM "+table+" WHERE user = 'ada'"); n != 0 {
 			t.Errorf("%d rows in %s", n, table)

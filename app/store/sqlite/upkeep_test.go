@@ -11,7 +11,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
+
+func TestUpkeep(t *testing.T) {
+	t.Parallel()
+	t.Run("removes expired messages and old ids, and gives their space back", upkeepOfExpired)
+	t.Run("gives back the space of trimmed messages", upkeepOfTrimmed)
+	t.Run("bounds the write-ahead log under reads and writes", upkeepOfLog)
+	t.Run("writes acks that nothing else waits for", upkeepOfAcks)
+}
 
 // fill appends n messages with a few senders.
 func fill(t *testing.T, e *Store, n, size int, expires time.Time) {
@@ -31,7 +40,7 @@ func fill(t *testing.T, e *Store, n, size int, expires time.Time) {
 	wg.Wait()
 }
 
-func TestExpiredMessagesAndOldIDsLeaveAndTheSpaceComesBack(t *testing.T) {
+func upkeepOfExpired(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
@@ -46,7 +55,7 @@ func TestExpiredMessagesAndOldIDsLeaveAndTheSpaceComesBack(t *testing.T) {
 	pages := number(t, e, "PRAGMA page_count")
 
 	clock.advance(2 * time.Hour)
-	eventually(t, "expired messages to leave", func() bool { return number(t, e, "SELECT count(*) FROM mail") == 1 })
+	expect.Eventually(t, "expired messages to leave", func() bool { return number(t, e, "SELECT count(*) FROM mail") == 1 })
 	if n := number(t, e, "SELECT count(*) FROM log"); n != 4_002 {
 		t.Fatalf("%d ids remembered", n)
 	}
@@ -54,18 +63,18 @@ func TestExpiredMessagesAndOldIDsLeaveAndTheSpaceComesBack(t *testing.T) {
 		t.Fatalf("%d payloads kept", n)
 	}
 	t.Log(pages, number(t, e, "PRAGMA page_count"), number(t, e, "PRAGMA freelist_count"), number(t, e, "PRAGMA auto_vacuum"))
-	eventually(t, "the file to shrink", func() bool { return number(t, e, "PRAGMA page_count") < pages*2/3 })
+	expect.Eventually(t, "the file to shrink", func() bool { return number(t, e, "PRAGMA page_count") < pages*2/3 })
 	if r := mustAppend(t, e, never); !r.Duplicate {
 		t.Fatal("the id of a message never stored was forgotten too early")
 	}
 
 	clock.advance(DefaultIDRetention)
-	eventually(t, "old ids to be forgotten", func() bool { return number(t, e, "SELECT count(*) FROM log") == 1 })
+	expect.Eventually(t, "old ids to be forgotten", func() bool { return number(t, e, "SELECT count(*) FROM log") == 1 })
 	if r := mustAppend(t, e, message("m11", "u1", 10, clock.now().Add(time.Hour))); r.Duplicate || r.Recipients[0].Seq != 401 {
 		t.Fatalf("after everything was forgotten: %+v", r)
 	}
 	clock.advance(30 * 24 * time.Hour)
-	eventually(t, "the id of the kept one to go with it", func() bool { return number(t, e, "SELECT count(*) FROM log WHERE id = 'kept'") == 0 })
+	expect.Eventually(t, "the id of the kept one to go with it", func() bool { return number(t, e, "SELECT count(*) FROM log WHERE id = 'kept'") == 0 })
 	if families, err := registry.Gather(); err != nil || len(families) != 5 {
 		t.Fatalf("metrics: %d, %v", len(families), err)
 	}
@@ -77,7 +86,7 @@ func TestExpiredMessagesAndOldIDsLeaveAndTheSpaceComesBack(t *testing.T) {
 	}
 }
 
-func TestTrimmedMessagesGiveTheirSpaceBack(t *testing.T) {
+func upkeepOfTrimmed(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}
@@ -100,7 +109,7 @@ func TestTrimmedMessagesGiveTheirSpaceBack(t *testing.T) {
 	}
 }
 
-func TestTheWriteAheadLogStaysBoundedUnderReadsAndWrites(t *testing.T) {
+func upkeepOfLog(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("it writes 40 MB")
@@ -138,7 +147,7 @@ func TestTheWriteAheadLogStaysBoundedUnderReadsAndWrites(t *testing.T) {
 	t.Logf("write-ahead log: %d MiB", info.Size()>>20)
 }
 
-func TestAcksAreWrittenWithinASecond(t *testing.T) {
+func upkeepOfAcks(t *testing.T) {
 	t.Parallel()
 	e := open(t, Options{Dir: scratch(t)})
 	mustAppend(t, e, message("m", "u", 10, inAnHour()))
@@ -146,7 +155,7 @@ func TestAcksAreWrittenWithinASecond(t *testing.T) {
 	if err := e.Ack(t.Context(), "u", "ses_1", e.Life(), bridge.Position{Mailbox: 1}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the ack to be written", func() bool {
+	expect.Eventually(t, "the ack to be written", func() bool {
 		return number(t, e, "SELECT count(*) FROM users WHERE user = 'u' AND acked_mail = 1") == 1
 	})
 	t.Logf("after %v", time.Since(start))

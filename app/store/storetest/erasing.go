@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
 
 func (f *fixture) erase(user string) {
@@ -20,7 +21,7 @@ var erasing = []promise{
 		f.leave(logOf("u", "ses_1", f.clock.Now()))
 		f.come("u", "ses_2", f.clock.Now())
 		f.erase("u")
-		f.eventually("the notice", func() bool { return len(f.hub.told(bridge.NoticeErased)) == 1 })
+		expect.Eventually(f, "the notice", func() bool { return len(f.hub.told(bridge.NoticeErased)) == 1 })
 		f.equal("notice", f.hub.told(bridge.NoticeErased)[0], bridge.Notice{Kind: bridge.NoticeErased, User: "u"})
 		f.leave(logOf("u", "ses_2", f.clock.Now())) // the session that the notice ended
 		for range 2 {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
 
 // unavailable checks that a call on a broken store says so.
@@ -19,7 +20,7 @@ func (f *fixture) unavailable(what string, err error) {
 // sound waits until the store says that it can take messages.
 func (f *fixture) sound() {
 	f.Helper()
-	f.eventually("the store to be sound", func() bool { return f.store.Check(f.ctx) == nil })
+	expect.Eventually(f, "the store to be sound", func() bool { return f.store.Check(f.ctx) == nil })
 }
 
 var failing = []promise{

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
 
 // FilledMailbox is the MailboxLimit that Fill needs a store to have.
@@ -57,7 +58,7 @@ func Fill(t *testing.T, p Pair, c *Clock) {
 // carried is a fixture for a pair that somebody else has opened.
 func carried(t *testing.T, p Pair, c *Clock) *fixture {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 4*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*expect.Patience)
 	t.Cleanup(cancel)
 	f := &fixture{T: t, store: p.Store, live: p.Live, outbox: p.Outbox, clock: c, table: &Hub{}, ctx: ctx}
 	f.hub = &recorder{Hub: f.table}

@@ -11,10 +11,8 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
-
-// patience is how long the suite waits for what a store may do later.
-const patience = 2 * time.Minute
 
 // limit is the size of a mailbox in the suite, small enough to fill.
 const limit = 10
@@ -38,7 +36,7 @@ type fixture struct {
 
 func newFixture(t *testing.T, h Harness) *fixture {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), expect.Patience)
 	t.Cleanup(cancel)
 	f := &fixture{T: t, harness: h, clock: NewClock(), table: &Hub{}, ctx: ctx}
 	f.hub = &recorder{Hub: f.table}
@@ -203,20 +201,6 @@ func (f *fixture) equal(what string, got, want any) {
 	f.Helper()
 	if g, w := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", want); g != w {
 		f.Fatalf("%s: got %s, want %s", what, g, w)
-	}
-}
-
-// eventually waits for a condition that a store may take its time to meet.
-func (f *fixture) eventually(what string, ok func() bool) {
-	f.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-f.ctx.Done():
-			f.Fatalf("waited in vain: %s", what)
-		case <-tick.C:
-		}
 	}
 }
 

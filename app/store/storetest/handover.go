@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
 
 // Size of the hand-over's load.
@@ -42,7 +43,7 @@ var handover = []promise{
 		late := make([]*follower, 4)
 		for i := range late {
 			readers.Go(func() {
-				f.eventually("the load to get there", func() bool { return f.Failed() || int(sent.Load()) >= i*senders*perSender/5 })
+				expect.Eventually(f, "the load to get there", func() bool { return f.Failed() || int(sent.Load()) >= i*senders*perSender/5 })
 				late[i] = follow(f, hub)
 			})
 		}
@@ -57,7 +58,7 @@ var handover = []promise{
 		f.equal("lost", p.Lost(), bridge.Lost{})
 		want := split(p.Deliveries)
 		for i, l := range late {
-			f.eventually("the last delivery", func() bool { return l.caughtUp(head) })
+			expect.Eventually(f, "the last delivery", func() bool { return l.caughtUp(head) })
 			if err := l.fault(); err != nil {
 				f.Fatalf("reader %d: %v", i, err)
 			}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
 
 // Backends of these tests: one that wants everything, one that wants nothing by itself
@@ -307,7 +308,7 @@ var callbacks = []promise{
 		told("a post", func() { f.post(f.sent("clinic", "u"), f.sent("clinic", "u")) })
 		first := f.lease("clinic", 9)[0]
 		told("the next of a user", func() { f.giveUp(first) })
-		told("what is sent again", func() { f.must("redrive", f.outbox.Redrive(f.ctx, "clinic", []string{first.ID}, false)) })
+		told("what is sent again", func() { f.redrive("clinic", first.ID) })
 		told("an ack", func() { f.send(user("u"), time.Hour); f.ack("u", bridge.Position{Mailbox: 1}) })
 	}},
 	{"dead ones are listed page by page, and due again when an operator says so, as new ones", func(f *fixture) {
@@ -325,14 +326,14 @@ var callbacks = []promise{
 		f.equal("last page", callbackIDs(f.dead("clinic", ids[3], 2)...), ids[4:])
 		f.equal("of another", len(f.dead("phone", "", 9)), 0)
 		f.clock.Advance(time.Hour)
-		f.must("redrive", f.outbox.Redrive(f.ctx, "clinic", []string{ids[2], "cb_none"}, false))
-		f.must("redrive of another", f.outbox.Redrive(f.ctx, "phone", []string{ids[0]}, false))
+		f.equal("redriven", f.redrive("clinic", ids[2], "cb_none"), 1)
+		f.equal("redriven of another", f.redrive("phone", ids[0]), 0)
 		due := f.lease("clinic", 9)
 		f.equal("due", callbackIDs(due...), ids[2:3])
 		f.equal("tries", due[0].Tries, 0)
 		f.equal("since", due[0].Since.Equal(f.clock.Now()), true)
 		f.equal("backlog", []int{f.backlog("clinic").Waiting, f.backlog("clinic").Dead}, []int{1, 4})
-		f.must("redrive", f.outbox.Redrive(f.ctx, "clinic", nil, true))
+		f.equal("redriven", f.redrive("clinic"), 4)
 		f.crash()
 		f.clock.Advance(bridge.LeaseFor)
 		f.same("all", callbackIDs(f.taken("clinic")...), ids)
@@ -344,7 +345,7 @@ var callbacks = []promise{
 		f.post(s1, s2, s3)
 		f.giveUp(f.lease("clinic", 1)...)
 		f.giveUp(f.lease("clinic", 1)...)
-		f.must("redrive", f.outbox.Redrive(f.ctx, "clinic", []string{s2.ID, s1.ID}, false))
+		f.equal("redriven", f.redrive("clinic", s2.ID, s1.ID), 2)
 		f.equal("order", callbackIDs(f.taken("clinic")...), callbackIDs(s1, s2, s3))
 	}},
 	{"dead ones are kept for their time and no longer", func(f *fixture) {
@@ -357,7 +358,7 @@ var callbacks = []promise{
 		f.post(f.online("clinic", "v"))
 		f.giveUp(f.lease("clinic", 1)...)
 		f.clock.Advance(2 * time.Minute)
-		f.eventually("the first to go", func() bool { return len(f.dead("clinic", "", 9)) == 1 })
+		expect.Eventually(f, "the first to go", func() bool { return len(f.dead("clinic", "", 9)) == 1 })
 		f.equal("backlog", f.backlog("clinic"), bridge.Backlog{Dead: 1})
 	}},
 	{"an erased user has no callbacks, and others have theirs", func(f *fixture) {

@@ -98,8 +98,8 @@ var bounding = []promise{
 		f.giveUp(f.lease("clinic", 1)...)
 		f.giveUp(f.lease("clinic", 1)...)
 		f.post(f.sent("clinic", "u"))
-		if err := f.outbox.Redrive(f.ctx, "clinic", nil, true); !errors.Is(err, bridge.ErrOutboxFull) {
-			f.Errorf("redrive: %v", err)
+		if n, err := f.outbox.Redrive(f.ctx, "clinic", nil, true); n != 1 || !errors.Is(err, bridge.ErrOutboxFull) {
+			f.Errorf("redrive: %d, %v", n, err)
 		}
 		f.equal("backlog", []int{f.backlog("clinic").Waiting, f.backlog("clinic").Dead}, []int{2, 1})
 	}},

@@ -45,7 +45,11 @@ func (p *pair) outboxes() {
 			p.same(what+"dead", func(f *fixture) any { return f.dead(b.Name, "", 99) })
 			p.same(what+"due", func(f *fixture) any { return f.due(b.Name) })
 			p.same(what+"messages", func(f *fixture) any { return callbackIDs(f.taken(b.Name)...) })
-			p.same(what+"sent again", func(f *fixture) any { return f.outbox.Redrive(f.ctx, b.Name, nil, step == 1) })
+			p.same(what+"sent again", func(f *fixture) any {
+				n, err := f.outbox.Redrive(f.ctx, b.Name, nil, step == 1)
+				f.must("redrive", err)
+				return n
+			})
 		}
 		p.same("timers", func(f *fixture) any {
 			ts := f.timers()

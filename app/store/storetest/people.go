@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
 
 func (f *fixture) presence(users ...string) []bridge.Presence {
@@ -107,12 +108,12 @@ var people = []promise{
 		f.equal("kept", len(list), bridge.MaxDeliveryLogs)
 		f.equal("the oldest", list[0].Member.Session, "ses_010")
 		f.clock.Advance(30 * 24 * time.Hour)
-		f.eventually("they are forgotten", func() bool { return len(f.logs("u")) == 0 })
+		expect.Eventually(f, "they are forgotten", func() bool { return len(f.logs("u")) == 0 })
 	}},
 	{"a notice reaches the listener as it was given", func(f *fixture) {
 		n := bridge.Notice{Kind: bridge.NoticeDisconnect, User: "u", Session: "ses_1"}
 		f.ok("tell", f.live.Tell(f.ctx, n))
-		f.eventually("the notice", func() bool { return len(f.hub.told(bridge.NoticeDisconnect)) == 1 })
+		expect.Eventually(f, "the notice", func() bool { return len(f.hub.told(bridge.NoticeDisconnect)) == 1 })
 		f.equal("notice", f.hub.told(bridge.NoticeDisconnect)[0], n)
 	}},
 	{"revoked tokens stay revoked, by id and by time of issue", func(f *fixture) {
@@ -120,7 +121,7 @@ var people = []promise{
 		for _, r := range []bridge.Revocation{{TokenID: "stolen"}, {IssuedBefore: noon}, {IssuedBefore: noon.Add(-time.Hour)}} {
 			f.ok("revoke", f.store.Revoke(f.ctx, "u", r))
 		}
-		f.eventually("three notices", func() bool { return len(f.hub.told(bridge.NoticeRevoked)) == 3 })
+		expect.Eventually(f, "three notices", func() bool { return len(f.hub.told(bridge.NoticeRevoked)) == 3 })
 		f.equal("notice", f.hub.told(bridge.NoticeRevoked)[0], bridge.Notice{Kind: bridge.NoticeRevoked, User: "u", Revocation: bridge.Revocation{TokenID: "stolen"}})
 		for range 2 {
 			f.equal("by id", f.revoked("u", "stolen", noon.Add(time.Hour)), true)

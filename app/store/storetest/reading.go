@@ -50,6 +50,57 @@ var reading = []promise{
 		}
 		f.equal("read to the end of it", p.Next().Mailbox, len(p.Deliveries))
 	}},
+	{"a join that asks for a page gets what Read returns from there, and whoever missed nothing gets one", func(f *fixture) {
+		f.send(everybody, time.Hour) // before the user is seen
+		given := func(when string, r bridge.ReadAhead, after bridge.Position) *bridge.Page {
+			f.Helper()
+			r.MaxCount, r.MaxBytes = 6, 1<<20
+			m := bridge.Member{User: "u", Session: "ses_1", Transport: "websocket", Since: f.clock.Now(), Token: "none", Issued: f.clock.Now(), Reads: &r}
+			s := must(f.table.Join(f.ctx, f.live, m))(f, "join")
+			if s.Page == nil {
+				return nil
+			}
+			f.equal(when+": it begins after", s.PageAfter, after)
+			want := f.read("u", after, 6, 1<<20)
+			f.equal(when+": messages", ids(s.Page.Deliveries), ids(want.Deliveries))
+			f.equal(when+": next", s.Page.Next(), want.Next())
+			f.equal(when+": lost", s.Page.Lost(), want.Lost())
+			f.equal(when+": more", s.Page.More, want.More)
+			return s.Page
+		}
+		has := func(when string, p *bridge.Page) {
+			f.Helper()
+			if p == nil {
+				f.Errorf("%s: no page", when)
+			}
+		}
+		fresh := bridge.ReadAhead{Fresh: true}
+		after := func(m, b uint64) bridge.ReadAhead {
+			return bridge.ReadAhead{After: bridge.Position{Mailbox: m, Broadcast: b}, Life: f.store.Life()}
+		}
+		has("never seen", given("never seen", fresh, bridge.Position{Broadcast: 1}))
+		first := f.send(user("u"), time.Hour)
+		f.send(bridge.Target{Users: []string{"u", "v"}}, time.Hour)
+		f.send(everybody, time.Hour)
+		f.send(user("u"), time.Minute)
+		last := f.send(user("u"), time.Hour)
+		given("all missed", fresh, bridge.Position{Broadcast: 1})
+		given("from a cursor", after(1, 0), bridge.Position{Mailbox: 1, Broadcast: 1})
+		f.clock.Advance(2 * time.Minute)
+		f.ok("recall", f.store.Recall(f.ctx, first.ID))
+		given("some gone", after(0, 1), bridge.Position{Broadcast: 1})
+		f.ok("recall", f.store.Recall(f.ctx, last.ID))
+		f.ack("u", bridge.Position{Mailbox: 2, Broadcast: 2})
+		given("the acked are passed", fresh, bridge.Position{Mailbox: 2, Broadcast: 2})
+		has("at the head", given("at the head", after(4, 2), bridge.Position{Mailbox: 4, Broadcast: 2}))
+		for range 8 {
+			f.send(user("u"), time.Hour)
+		}
+		given("more than a page", after(3, 2), bridge.Position{Mailbox: 3, Broadcast: 2})
+		if p := given("another life", bridge.ReadAhead{Life: "another", After: bridge.Position{Mailbox: 12, Broadcast: 2}}, bridge.Position{}); p != nil {
+			f.Errorf("another life: a page")
+		}
+	}},
 	{"messages to all from before a user was seen are passed over, however many there are", func(f *fixture) {
 		for range 25 {
 			f.send(everybody, time.Hour)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
 
 func (f *fixture) recall(id string) {
@@ -47,7 +48,7 @@ var recalling = []promise{
 		f.send(user("v"), time.Hour)
 		m := f.send(bridge.Target{Users: []string{"u", "v"}}, time.Hour)
 		f.recall(m.ID)
-		f.eventually("two notices", func() bool { return len(f.hub.told(bridge.NoticeRecalled)) == 2 })
+		expect.Eventually(f, "two notices", func() bool { return len(f.hub.told(bridge.NoticeRecalled)) == 2 })
 		f.equal("notices", f.hub.told(bridge.NoticeRecalled), []bridge.Notice{
 			{Kind: bridge.NoticeRecalled, User: "u", ID: m.ID, Mailbox: 1},
 			{Kind: bridge.NoticeRecalled, User: "v", ID: m.ID, Mailbox: 2},
@@ -60,7 +61,7 @@ var recalling = []promise{
 		p := f.all("u", bridge.Position{})
 		f.equal("messages", len(p.Deliveries), 0)
 		f.equal("lost", p.Lost(), bridge.Lost{})
-		f.eventually("a notice", func() bool { return len(f.hub.told(bridge.NoticeRecalled)) == 1 })
+		expect.Eventually(f, "a notice", func() bool { return len(f.hub.told(bridge.NoticeRecalled)) == 1 })
 		f.equal("notice", f.hub.told(bridge.NoticeRecalled)[0], bridge.Notice{Kind: bridge.NoticeRecalled, ID: m.ID, Broadcast: 1})
 	}},
 	{"the id of a recalled message stays remembered", func(f *fixture) {
@@ -80,7 +81,7 @@ var recalling = []promise{
 		f.prune()
 		f.recall(passing.ID)
 		f.recall(gone.ID)
-		f.eventually("two notices", func() bool { return len(f.hub.told(bridge.NoticeRecalled)) == 2 })
+		expect.Eventually(f, "two notices", func() bool { return len(f.hub.told(bridge.NoticeRecalled)) == 2 })
 		f.equal("places", f.hub.told(bridge.NoticeRecalled)[1].Mailbox, uint64(1))
 		f.equal("the loss stays one", f.all("u", bridge.Position{}).Lost().Expired.Mailbox, uint64(1))
 	}},
@@ -105,7 +106,7 @@ var recalling = []promise{
 				{User: "u", Seq: 1, Held: true, Acked: true},
 			}}
 		for range 2 {
-			f.eventually("the first sight to be kept", func() bool { return len(f.lookup(m.ID).Recipients[0].Seen) == 1 })
+			expect.Eventually(f, "the first sight to be kept", func() bool { return len(f.lookup(m.ID).Recipients[0].Seen) == 1 })
 			got := f.lookup(m.ID)
 			f.equal("expires", got.Expires.Equal(want.Expires), true)
 			got.Expires = want.Expires

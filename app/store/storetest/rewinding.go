@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
 
 // RunRewinds holds a pair to what bridge.Store promises of a store that goes back in
@@ -30,7 +31,7 @@ func RunRewinds(t *testing.T, h Harness) {
 			t.Parallel()
 			r := &rewound{newFixture(t, h)}
 			// Servers that change places take their time, on a busy machine.
-			ctx, cancel := context.WithTimeout(context.Background(), 6*patience)
+			ctx, cancel := context.WithTimeout(context.Background(), 6*expect.Patience)
 			t.Cleanup(cancel)
 			r.ctx = ctx
 			p.test(r)
@@ -68,7 +69,7 @@ func (r *rewound) publish(n int) {
 	for range n {
 		for _, to := range []bridge.Target{user("u"), everybody} {
 			m := r.message(to)
-			r.eventually("a message to be taken", func() bool {
+			expect.Eventually(r, "a message to be taken", func() bool {
 				_, err := r.store.Append(r.ctx, m)
 				if err != nil && !errors.Is(err, bridge.ErrUnavailable) {
 					r.Fatalf("append: %v", err)
@@ -136,7 +137,7 @@ func (r *rewound) acksCountForNothing() {
 		r.Errorf("after an ack of what was lost %v counts as acked", st.Acked)
 	}
 	r.ok("ack", r.store.Ack(r.ctx, "u", "ses_1", r.store.Life(), both(5)))
-	r.eventually("an ack of this life to count", func() bool { return r.join("u").Acked == both(5) })
+	expect.Eventually(r, "an ack of this life to count", func() bool { return r.join("u").Acked == both(5) })
 }
 
 func (r *rewound) idsAreNew() {
@@ -144,7 +145,7 @@ func (r *rewound) idsAreNew() {
 	m := r.message(user("u"))
 	r.append(m)
 	r.rewind()
-	r.eventually("the message to be taken again", func() bool {
+	expect.Eventually(r, "the message to be taken again", func() bool {
 		receipt, err := r.store.Append(r.ctx, m)
 		if err == nil && receipt.Duplicate {
 			r.Fatal("the store says that it has a message which it lost")
@@ -224,7 +225,7 @@ func (r *rewound) heardInItsLife() {
 	if r.backend.RewindsOpen && !r.hub.born(now) {
 		r.Errorf("nobody was told of the life %q", now)
 	}
-	r.eventually("messages to be heard again", func() bool {
+	expect.Eventually(r, "messages to be heard again", func() bool {
 		r.join("u") // as a session does that is told of another life
 		r.publish(1)
 		return r.heardAfter("u", before) && r.heardAfter("", before)

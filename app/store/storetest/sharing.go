@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
 
 // A long call shares the store with all others: what is asked while it goes on is
@@ -98,7 +99,7 @@ func (f *fixture) betweenLongWork(work func(), between ...*bridge.Message) {
 		}
 	}
 	<-done
-	f.eventually("the last message between to be heard", func() bool { return before.Load() >= 0 })
+	expect.Eventually(f, "the last message between to be heard", func() bool { return before.Load() >= 0 })
 	if n, all := before.Load(), delivered.Load(); n > all/2 {
 		f.Errorf("the message came after %d of %d deliveries of the long work", n, all)
 	}

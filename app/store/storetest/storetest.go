@@ -71,7 +71,7 @@ func Run(t *testing.T, h Harness) {
 // RunOutbox holds a store to the promises of bridge.Outbox, as Run does to the others.
 func RunOutbox(t *testing.T, h Harness) {
 	t.Helper()
-	run(t, h, callbacks, bounding, ackCallbacks, timers, arming)
+	run(t, h, callbacks, resending, bounding, ackCallbacks, timers, arming)
 }
 
 // RunFaults holds a pair to what it promises of a disk or a server that fails.

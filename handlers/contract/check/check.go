@@ -285,15 +285,18 @@ func (k *Checker) Webhook(raw []byte) error {
 
 // oneOf prefers the failure of the schema whose type it is.
 func oneOf(schemas []*jsonschema.Schema, raw []byte) error {
-	var head struct{ Type string }
-	_ = json.Unmarshal(raw, &head) // what has no type fails below
+	frame, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	if err != nil {
+		return err
+	}
+	members, _ := frame.(map[string]any) // what has no type fails below
 	var failure error
 	for _, s := range schemas {
-		err := validate(s, raw)
+		err := s.Validate(frame)
 		if err == nil {
 			return nil
 		}
-		if t := s.Properties["type"]; failure == nil || t != nil && t.Const != nil && *t.Const == head.Type {
+		if t := s.Properties["type"]; failure == nil || t != nil && t.Const != nil && *t.Const == members["type"] {
 			failure = err
 		}
 	}

@@ -12,6 +12,13 @@ import (
 	"hookbridge/handlers/contract"
 )
 
+func TestCheck(t *testing.T) {
+	t.Run("resolves every reference and schema", checkResolves)
+	t.Run("finds operations named once, with who may call them", checkOperations)
+	t.Run("takes the golden frames", checkGoldenFrames)
+	t.Run("refuses what does not fit", checkRefuses)
+}
+
 func checker(t *testing.T) *Checker {
 	t.Helper()
 	k, err := New()
@@ -21,7 +28,7 @@ func checker(t *testing.T) *Checker {
 	return k
 }
 
-func TestEveryReferenceAndSchemaResolves(t *testing.T) {
+func checkResolves(t *testing.T) {
 	k := checker(t) // compiles all that is used
 	if n := len(k.Routes()); n < 25 {
 		t.Errorf("%d routes", n)
@@ -43,7 +50,7 @@ func TestEveryReferenceAndSchemaResolves(t *testing.T) {
 	}
 }
 
-func TestOperationsAreNamedOnceAndSayWhoMayCallThem(t *testing.T) {
+func checkOperations(t *testing.T) {
 	var doc struct {
 		Paths map[string]map[string]struct {
 			OperationID string `json:"operationId"`
@@ -66,7 +73,7 @@ func TestOperationsAreNamedOnceAndSayWhoMayCallThem(t *testing.T) {
 	}
 }
 
-func TestTheGoldenFramesFitTheContract(t *testing.T) {
+func checkGoldenFrames(t *testing.T) {
 	k := checker(t)
 	files, err := filepath.Glob("../../../app/wire/testdata/*.json")
 	if err != nil || len(files) < 15 {
@@ -91,7 +98,7 @@ func TestTheGoldenFramesFitTheContract(t *testing.T) {
 	}
 }
 
-func TestWhatDoesNotFitIsRefused(t *testing.T) {
+func checkRefuses(t *testing.T) {
 	k := checker(t)
 	for _, f := range []string{
 		`{"type":"connected"}`, `{"type":"pong","more":1}`, `{"type":"gap","cursor":"x","reason":"lost"}`, `{"type":"else"}`, `[]`, `{`,

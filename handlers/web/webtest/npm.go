@@ -15,8 +15,8 @@ import (
 	"testing"
 )
 
-// The client as a package of npm. What its tests need from the registry is
-// installed once a lockfile, into the build folder, by whoever comes first.
+// The client as a package of npm. The first test that needs packages of the registry
+// installs them into the build folder, once for each lockfile.
 
 // webDir is the folder of the package's sources, and buildDir the one for what is
 // made from them.

@@ -1,10 +1,12 @@
 -- What the scripts of the outbox share. It follows lib.lua in them; outbox.go tells the
 -- whole. In a user's slot are, of each backend,
---   o  callbacks by when each is due; one that is leased is due when its lease ends
+--   o  callbacks by when each is due; one that is leased is due when its lease ends. One
+--      that may be hurried is due half a millisecond before its time
 --   q  ids of callbacks that are sent in order, by their numbers; only the first one of
 --      them is in o
 --   b  callbacks that wait, by id (see outboxcodec.go)
 --   d  callbacks that were given up, by id
+--   s  ids of callbacks sent in order that the backend has taken, by when that was
 -- and of all backends
 --   w  timers by when each is due. A name is 'u' (unacked), 'x' (expired) or 'X' (expired,
 --      and acked after that) and the place, or 'o' (offline). One that is leased is due
@@ -12,6 +14,7 @@
 --   W  what a timer is about, by the same name
 -- In the slot of all callbacks are t, an index of w, and of each backend
 --   z  an index of o: a tag of users' keys, and when something of theirs may be due
+--   h  tags of users who may have something that is to be hurried
 --   a  what waits, by when it was caused: three keys, of user.*, event.* and
 --      message.sent. A member is the id, the tag and the size
 --   y  the bytes that wait
@@ -73,6 +76,7 @@ local function admit(k, c, limits, j, evicted)
   for all = 1, 3 do n = n + call('ZCOUNT', k[all], '-inf', '+inf') end
   local bytes = tonumber(call('GET', k[4])) or 0
   while n > 0 and (n >= limits.most or bytes + size > limits.room) do
+    if limits.modest then return -1 end
     local from, oldest = 1, call('ZRANGE', k[1], 0, 0)[1]
     if not oldest and i > 1 then from, oldest = 2, call('ZRANGE', k[2], 0, 0)[1] end
     if not oldest then return -1 end
@@ -103,11 +107,13 @@ end
 -- number is where a callback has its number among those in order; see outboxcodec.go.
 local NUMBER, DIGITS = 24, 16
 
--- store puts a callback into its user's slot (k: o q b d): 1, or 0 if it is there.
+-- store puts a callback into its user's slot (k: o q b d s): 1, or 0 if it is there, or was
+-- taken by its backend.
 local function store(k, c, now)
   if call('HEXISTS', k[3], c.id) == 1 or call('HEXISTS', k[4], c.id) == 1 then return 0 end
   local v, number = c.value, nil
   if c.class == 'm' then
+    if call('ZSCORE', k[5], c.id) then return 0 end
     number = string.sub(v, NUMBER, NUMBER + DIGITS - 1)
     if tonumber(number) == 0 then -- it is new: the last one
       local last = call('ZREVRANGE', k[2], 0, 0, 'WITHSCORES')[2]
@@ -128,27 +134,27 @@ local function store(k, c, now)
   return 1
 end
 
--- Callbacks come at the end of KEYS and ARGV. KEYS: of each backend o q b d, unless
+-- Callbacks come at the end of KEYS and ARGV. KEYS: of each backend o q b d s, unless
 -- slot is 0; then of each backend z, the three of a, and y, unless index is 0. ARGV:
 -- of each callback the backend's number, tag, id, class, value, at, size and until when it
--- may be stored (or empty); then now most room slot index, and how many backends and
--- callbacks there are. now is empty but in tests.
+-- may be stored (or empty); then 1 if others may not make room, now most room slot index,
+-- and how many backends and callbacks there are. now is empty but in tests.
 local function callbacks()
   local n = #ARGV
   local backends, count = tonumber(ARGV[n - 1]), tonumber(ARGV[n])
   local p = { now = clock(ARGV[n - 6]), list = {}, slot = {}, index = {},
-    limits = { most = tonumber(ARGV[n - 5]), room = tonumber(ARGV[n - 4]) } }
+    limits = { most = tonumber(ARGV[n - 5]), room = tonumber(ARGV[n - 4]), modest = ARGV[n - 7] == '1' } }
   local hasSlot, hasIndex = ARGV[n - 3] == '1', ARGV[n - 2] == '1'
-  local k = #KEYS - (hasSlot and 4 * backends or 0) - (hasIndex and 5 * backends or 0)
+  local k = #KEYS - (hasSlot and 5 * backends or 0) - (hasIndex and 5 * backends or 0)
   for j = 1, hasSlot and backends or 0 do
-    p.slot[j] = { KEYS[k + 1], KEYS[k + 2], KEYS[k + 3], KEYS[k + 4] }
-    k = k + 4
+    p.slot[j] = { KEYS[k + 1], KEYS[k + 2], KEYS[k + 3], KEYS[k + 4], KEYS[k + 5] }
+    k = k + 5
   end
   for j = 1, hasIndex and backends or 0 do
     p.index[j] = { z = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3], KEYS[k + 4], KEYS[k + 5] }
     k = k + 5
   end
-  local a = n - 7 - 8 * count
+  local a = n - 8 - 8 * count
   for i = 1, count do
     local tag, id = ARGV[a + 2], ARGV[a + 3]
     p.list[i] = { j = tonumber(ARGV[a + 1]), tag = tag, id = id, class = ARGV[a + 4], value = ARGV[a + 5], at = ARGV[a + 6],

@@ -1,6 +1,6 @@
--- A callback of an export comes into its user's slot. KEYS o q b d; ARGV id class value due
+-- A callback of an export comes into its user's slot. KEYS o q b d s; ARGV id class value due
 -- (or empty), 1 if it was given up, now
-local k, now = { KEYS[1], KEYS[2], KEYS[3], KEYS[4] }, clock(ARGV[6])
+local k, now = { KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5] }, clock(ARGV[6])
 if ARGV[5] == '1' then
   if call('HEXISTS', k[3], ARGV[1]) == 1 then return 0 end
   call('HSET', k[4], ARGV[1], ARGV[3])

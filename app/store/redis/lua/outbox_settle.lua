@@ -1,10 +1,10 @@
--- A lease on a callback ends. KEYS o q b d; ARGV how, id, until when it was leased, its
+-- A lease on a callback ends. KEYS o q b d s; ARGV how, id, until when it was leased, its
 -- head (see outboxcodec.go), when it is due again, what is added to a dead one, how
--- long dead ones are kept, now. how: done, again or dead. Who has lost the lease can only say
+-- long dead ones are kept, how many that were taken are remembered, now. how: done, again or dead. Who has lost the lease can only say
 -- that it is done. It returns 1 if the callback does not wait any more, when the next one is due,
 -- and 1 if the callback is among those that were given up.
 local k, how, id = { KEYS[1], KEYS[2], KEYS[3], KEYS[4] }, ARGV[1], ARGV[2]
-local now, v = clock(ARGV[8]), call('HGET', KEYS[3], id)
+local now, v = clock(ARGV[9]), call('HGET', KEYS[3], id)
 if not v or how ~= 'done' and tonumber(call('ZSCORE', k[1], id) or nil) ~= tonumber(ARGV[3]) then
   return { 0, first(k[1]), call('HEXISTS', k[4], id) }
 end
@@ -20,6 +20,11 @@ if how == 'dead' then
 end
 call('HDEL', k[3], id)
 call('ZREM', k[1], id)
-call('ZREM', k[2], id)
+if call('ZREM', k[2], id) == 1 and how == 'done' then
+  call('ZADD', KEYS[5], int(now), id)
+  call('ZREMRANGEBYRANK', KEYS[5], 0, int(-1 - tonumber(ARGV[8])))
+  call('ZREMRANGEBYSCORE', KEYS[5], '-inf', int(now - tonumber(ARGV[7])))
+  call('PEXPIRE', KEYS[5], ARGV[7])
+end
 head(k, now)
 return { 1, first(k[1]), how == 'dead' and 1 or 0 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"hookbridge/app/expect"
 )
 
 // Cluster is a Redis Cluster of three primaries, with a replica each or none.
@@ -60,7 +62,7 @@ func startCluster(t testing.TB, replicated bool, timeout time.Duration) *Cluster
 		n.Do("CLUSTER", "ADDSLOTSRANGE", fmt.Sprint(i*5461), fmt.Sprint(min(16383, i*5461+5460)+i/2*(16383-2*5461-5460)))
 	}
 	eachNode := func(what, command, answer string, times int) {
-		Eventually(t, what, func() bool {
+		expect.Eventually(t, what, func() bool {
 			for _, n := range all {
 				if text, err := n.Try("CLUSTER", command); err != nil || strings.Count(text, answer) != times {
 					return false
@@ -72,7 +74,7 @@ func startCluster(t testing.TB, replicated bool, timeout time.Duration) *Cluster
 	eachNode("the nodes to know each other", "INFO", fmt.Sprintf("cluster_known_nodes:%d\r", len(all)), 1)
 	for i, r := range c.Replicas {
 		id := c.Nodes[i].Do("CLUSTER", "MYID")
-		Eventually(t, "the replica to know its primary", func() bool { _, err := r.Try("CLUSTER", "REPLICATE", id); return err == nil })
+		expect.Eventually(t, "the replica to know its primary", func() bool { _, err := r.Try("CLUSTER", "REPLICATE", id); return err == nil })
 	}
 	for _, r := range c.Replicas {
 		r.untilFollowing()
@@ -104,7 +106,7 @@ func (c *Cluster) meet(t testing.TB, n *Server, others []*Server) {
 func (c *Cluster) FailOver(i int) {
 	c.t().Helper()
 	var asked time.Time
-	Eventually(c.t(), "the failover", func() bool {
+	expect.Eventually(c.t(), "the failover", func() bool {
 		if time.Since(asked) > 6*time.Second { // the nodes give one up after 5 s, on a busy machine
 			_, _ = c.Replicas[i].Try("CLUSTER", "FAILOVER") // it says no while one is on its way
 			asked = time.Now()

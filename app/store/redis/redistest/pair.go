@@ -3,6 +3,8 @@ package redistest
 import (
 	"net"
 	"testing"
+
+	"hookbridge/app/expect"
 )
 
 // Pair is a primary and its replica behind one address, which leads to whichever of
@@ -29,7 +31,7 @@ func (p *Pair) URL() string { return p.proxy.URL() }
 // Settle waits until the replica has all that the primary has.
 func (p *Pair) Settle() {
 	p.t.Helper()
-	Eventually(p.t, "the replica to have it all", func() bool {
+	expect.Eventually(p.t, "the replica to have it all", func() bool {
 		had := p.Replica.Info("replication", "slave_repl_offset")
 		return p.Replica.Info("replication", "master_link_status") == "up" && had != "" && had == p.Primary.Info("replication", "master_repl_offset")
 	})
@@ -45,7 +47,7 @@ func (p *Pair) CutOff() {
 	}
 	p.Settle()
 	p.follow(p.Replica, freeAddr(p.t)) // where nobody is
-	Eventually(p.t, "the replica to be cut off", func() bool { return p.Replica.Info("replication", "master_link_status") == "down" })
+	expect.Eventually(p.t, "the replica to be cut off", func() bool { return p.Replica.Info("replication", "master_link_status") == "down" })
 }
 
 // Promote makes the replica the primary, as a failover would: those who were

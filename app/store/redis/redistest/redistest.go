@@ -3,7 +3,6 @@
 package redistest
 
 import (
-	"bytes"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -15,11 +14,9 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
-)
 
-// patience is how long a server may take to come up or to settle.
-const patience = time.Minute
+	"hookbridge/app/expect"
+)
 
 // Server is one redis-server process, and what is left of it between two.
 type Server struct {
@@ -31,7 +28,7 @@ type Server struct {
 	mu    sync.Mutex // guards what follows
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when cmd has
-	out   *output
+	out   *expect.Output
 }
 
 // Start starts a server that keeps what it is given through a crash: an
@@ -90,7 +87,7 @@ func (s *Server) start() bool {
 		s.t.Fatal(err)
 	}
 	s.mu.Lock()
-	out, ended := &output{}, make(chan struct{})
+	out, ended := &expect.Output{}, make(chan struct{})
 	cmd := exec.Command("redis-server", append(slices.Clone(s.args), "--port", port)...)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -105,7 +102,7 @@ func (s *Server) start() bool {
 		close(ended)
 	}()
 	started := false
-	Eventually(s.t, "redis-server to answer", func() bool {
+	expect.Eventually(s.t, "redis-server to answer", func() bool {
 		select {
 		case <-ended:
 			return true
@@ -122,24 +119,6 @@ func (s *Server) said() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.out.String()
-}
-
-// output is a buffer that is read while a process writes into it.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
 }
 
 // Pid of the process; 0 when it does not run.
@@ -220,7 +199,7 @@ func StartReplica(t testing.TB, of *Server, args ...string) *Server {
 // untilFollowing waits until a replica follows its primary.
 func (s *Server) untilFollowing() {
 	s.t.Helper()
-	Eventually(s.t, "the replica to follow", func() bool { return s.Info("replication", "master_link_status") == "up" })
+	expect.Eventually(s.t, "the replica to follow", func() bool { return s.Info("replication", "master_link_status") == "up" })
 }
 
 // Reigns tells whether a server answers, and is a primary: while it changes its role
@@ -278,20 +257,6 @@ func freeAddr(t testing.TB) string {
 	}
 	t.Fatal("no port is free")
 	return ""
-}
-
-// Eventually polls a condition until it holds.
-func Eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-		<-tick.C
-	}
 }
 
 // Dump is all that a server has on disk.

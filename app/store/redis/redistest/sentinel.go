@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"hookbridge/app/expect"
 )
 
 // Watched names the set of servers that a sentinel of StartSentinel watches.
@@ -30,7 +32,7 @@ func StartSentinel(t testing.TB, primary *Server) (url string) {
 	s.args = []string{conf, "--sentinel", "--bind", "127.0.0.1", "--loglevel", "warning"}
 	t.Cleanup(s.Kill)
 	s.begin()
-	Eventually(t, "the sentinel to know the replica", func() bool {
+	expect.Eventually(t, "the sentinel to know the replica", func() bool {
 		out, err := s.Try("SENTINEL", "REPLICAS", Watched)
 		return err == nil && strings.Contains(out, "master-link-status\nok")
 	})

@@ -2,7 +2,15 @@ package walfile
 
 import "testing"
 
-func TestOnlyPagesOfRowsAreZeroFilled(t *testing.T) {
+func TestZeroFill(t *testing.T) {
+	t.Run("is done to pages of rows only", zeroFillsRows)
+}
+
+func TestPointerMap(t *testing.T) {
+	t.Run("is where the format puts it", pointerMapsByFormat)
+}
+
+func zeroFillsRows(t *testing.T) {
 	for kind := range 256 {
 		var page [PageSize]byte
 		for i := range page {
@@ -36,7 +44,7 @@ func TestOnlyPagesOfRowsAreZeroFilled(t *testing.T) {
 	}
 }
 
-func TestPointerMapsAreWhereTheFormatPutsThem(t *testing.T) {
+func pointerMapsByFormat(t *testing.T) {
 	for no, want := range map[int64]bool{1: false, 2: true, 3: false, 821: false, 822: true, 823: false, 1642: true,
 		// The page at 1 GiB is never used; a map due there is on the next.
 		262145: false, 262146: false, 261582: true, 262402: true} {

@@ -1,0 +1,160 @@
+package callback
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"hookbridge/app/bridge"
+)
+
+func TestHurry(t *testing.T) {
+	for name, test := range map[string]func(t *testing.T){
+		"after a long outage a user's messages go at once, and in order":        hurryAfterAnOutage,
+		"what an earlier run left goes when the first callback was taken":       hurryAfterAStart,
+		"while the store fails it is asked again":                               hurryWithABrokenStore,
+		"a callback that takes the backend down each time has its own schedule": hurryAndPoison,
+		"what the backend asked to wait for by Retry-After keeps its time":      hurryAndRetryAfter,
+	} {
+		t.Run(name, func(t *testing.T) { synctest.Test(t, test) })
+	}
+}
+
+// say posts the n-th message of a user to the backend.
+func (o *outbox) say(user string, n int) {
+	_ = o.Post(context.Background(), bridge.Callback{ID: fmt.Sprint("msg_", user, n), Backend: "default", Type: bridge.CallbackSent, User: user, At: time.Now(), Body: []byte("{}")})
+}
+
+func hurryAfterAnOutage(t *testing.T) {
+	var got []string
+	up := false
+	s, _ := answered(t, func(r *http.Request) (*http.Response, error) {
+		if !up {
+			return answer(503), nil
+		}
+		got = append(got, r.Header.Get("webhook-id"))
+		return answer(204), nil
+	})
+	o := newOutbox()
+	for i := range 5 {
+		o.say("ada", i)
+	}
+	s.Start(o)
+	time.Sleep(8 * time.Hour) // the next try of the first one is hours away
+	up = true
+	time.Sleep(time.Hour)
+	if len(got) != 0 {
+		t.Fatal("the test is no longer about a callback that waits:", got)
+	}
+	o.say("bob", 0)
+	time.Sleep(2 * time.Second)
+	if want := "[msg_bob0 msg_ada0 msg_ada1 msg_ada2 msg_ada3 msg_ada4]"; fmt.Sprint(got) != want || o.counts() != "0 waiting, 6 done, 0 dead" {
+		t.Error(got, o.counts())
+	}
+	hurries := o.hurries
+	for i := range 100 {
+		o.say("bob", i+1)
+		time.Sleep(time.Minute)
+	}
+	if o.hurries != hurries {
+		t.Errorf("a backend that is well is hurried %d times", o.hurries-hurries)
+	}
+	stop(s)
+}
+
+func hurryAfterAStart(t *testing.T) {
+	s, _ := answered(t, func(*http.Request) (*http.Response, error) { return answer(204), nil })
+	o := newOutbox()
+	o.say("ada", 0)
+	o.set(func() { o.waiting[0].due, o.waiting[0].hurry = time.Now().Add(10*time.Hour), true })
+	s.Start(o)
+	time.Sleep(time.Minute)
+	if o.counts() != "1 waiting, 0 done, 0 dead" {
+		t.Error("before anybody knows how the backend is:", o.counts())
+	}
+	o.say("bob", 0)
+	time.Sleep(2 * time.Second)
+	if o.counts() != "0 waiting, 2 done, 0 dead" {
+		t.Error(o.counts())
+	}
+	stop(s)
+}
+
+func hurryWithABrokenStore(t *testing.T) {
+	o := newOutbox()
+	s, _ := answered(t, func(*http.Request) (*http.Response, error) {
+		o.set(func() { o.fail = bridge.ErrUnavailable })
+		return answer(204), nil
+	})
+	o.say("ada", 0)
+	o.set(func() { o.waiting[0].due, o.waiting[0].hurry = time.Now().Add(10*time.Hour), true })
+	s.Start(o)
+	o.say("bob", 0)
+	time.Sleep(20 * time.Second)
+	s.byName["default"].endpoint.http = posts(func(*http.Request) (*http.Response, error) { return answer(204), nil })
+	o.set(func() { o.fail = nil })
+	time.Sleep(3 * time.Second)
+	if o.counts() != "0 waiting, 2 done, 0 dead" {
+		t.Error(o.counts())
+	}
+	stop(s)
+}
+
+func hurryAndPoison(t *testing.T) {
+	poison := 0
+	s, _ := answered(t, func(r *http.Request) (*http.Response, error) {
+		if r.Header.Get("webhook-id") == "msg_poison0" {
+			poison++
+			return answer(500), nil
+		}
+		return answer(204), nil
+	})
+	o := newOutbox()
+	o.say("poison", 0)
+	s.Start(o)
+	for i := range 6 * 60 * 2 {
+		time.Sleep(30 * time.Second)
+		o.say("bob", i)
+	}
+	// By its schedule it is tried 7 times in six hours; as a probe it may be hurried once each time.
+	if poison < 6 || poison > 14 {
+		t.Errorf("it was tried %d times", poison)
+	}
+	stop(s)
+}
+
+func hurryAndRetryAfter(t *testing.T) {
+	began, asked := time.Now(), time.Duration(0)
+	var at []time.Duration
+	s, _ := answered(t, func(r *http.Request) (*http.Response, error) {
+		if r.Header.Get("webhook-id") != "msg_ada0" {
+			return answer(204), nil
+		}
+		at = append(at, time.Since(began))
+		if len(at) < 3 {
+			return answer(503), nil
+		}
+		if asked == 0 {
+			asked = time.Since(began)
+			return answer(503, "Retry-After: 36000"), nil
+		}
+		return answer(204), nil
+	})
+	o := newOutbox()
+	o.say("ada", 0)
+	s.Start(o)
+	time.Sleep(2 * time.Hour)
+	o.say("bob", 0)
+	time.Sleep(5 * time.Hour)
+	if len(at) != 3 {
+		t.Error("before its time:", at)
+	}
+	time.Sleep(4 * time.Hour)
+	if len(at) != 4 || at[3] < asked+10*time.Hour || o.counts() != "0 waiting, 2 done, 0 dead" {
+		t.Error(at, asked, o.counts())
+	}
+	stop(s)
+}

@@ -1,0 +1,33 @@
+package cli
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"hookbridge/app/expect"
+)
+
+func TestDev(t *testing.T) {
+	t.Run("keeps the secrets that it has made", devKeepsSecrets)
+}
+
+func devKeepsSecrets(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	made, err := devSecrets(dir)
+	expect.NoError(t, err)
+	if again, err := devSecrets(dir); err != nil || again != made {
+		t.Errorf("the secrets are not kept: %v", err)
+	}
+	older, err := json.Marshal(map[string]string{"webhookSecret": made.WebhookSecret, "jwtSecret": made.JWTSecret})
+	expect.NoError(t, err)
+	expect.NoError(t, os.WriteFile(filepath.Join(dir, secretsFile), older, 0o600))
+	added, err := devSecrets(dir)
+	if err != nil || added.WebhookSecret != made.WebhookSecret || added.JWTSecret != made.JWTSecret || added.CallbackSecret == made.CallbackSecret {
+		t.Errorf("a file without a secret for callbacks: %v", err)
+	}
+	if again, err := devSecrets(dir); err != nil || again != added {
+		t.Errorf("the secret that was added is not kept: %v", err)
+	}
+}

@@ -1,0 +1,132 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fasthttp/websocket"
+
+	"hookbridge/app/expect"
+)
+
+func TestSlowSession(t *testing.T) {
+	t.Run("is closed and loses nothing", slowSessionLosesNothing)
+	t.Run("that reads again is told so with 4498", slowSessionIsTold)
+	t.Run("holds up nobody else", slowSessionHoldsUpNobody)
+}
+
+// A reader that stops is cut off with 4498 before it can hold memory, and
+// loses nothing.
+func slowSessionLosesNothing(t *testing.T) {
+	w := start(t)
+	slow := w.connectSlow("patient-1", "")
+	fast := w.connect("patient-1", "")
+	pad := make([]byte, 40_000)
+	for i := range pad {
+		pad[i] = 'x'
+	}
+	sent := 0
+	got := make(chan int, 10_000)
+	go func() {
+		for {
+			f, err := fast.read()
+			if err != nil {
+				close(got)
+				return
+			}
+			got <- f.n()
+		}
+	}()
+	for w.metric(`hookbridge_queue_overflows_total`) == 0 {
+		w.fire(w.nextID(), fmt.Sprintf(`{"type":"t","to":{"user":"patient-1"},"data":{"n":%d,"pad":%q}}`, sent, pad))
+		if n := <-got; n != sent {
+			t.Fatalf("the fast session got %d for %d", n, sent)
+		}
+		if sent++; sent > 2000 {
+			t.Fatal("the slow session is never closed")
+		}
+	}
+	cursor, n := "", 0
+	for {
+		f, err := slow.read()
+		if err != nil {
+			break
+		}
+		if f.n() != n {
+			t.Fatalf("%d for %d", f.n(), n)
+		}
+		cursor = f.Cursor
+		n++
+	}
+	back := w.connect("patient-1", cursor)
+	for ; n < sent; n++ {
+		if f := back.want("event"); f.n() != n {
+			t.Fatalf("%d for %d", f.n(), n)
+		}
+	}
+	expect.NoError(t, fast.ws.Close())
+}
+
+func slowSessionIsTold(t *testing.T) {
+	w := start(t)
+	s := w.connectSlow("patient-1", "")
+	pad := strings.Repeat("x", 60_000)
+	for i := 0; w.metric("hookbridge_queue_overflows_total") == 0; i++ {
+		if i == 2000 {
+			t.Fatal("the slow session is never closed")
+		}
+		w.fire(w.nextID(), fmt.Sprintf(`{"type":"t","to":{"user":"patient-1"},"data":{"n":%d,"pad":%q}}`, i, pad))
+	}
+	if code := s.closed(); code != 4498 {
+		t.Errorf("%d", code)
+	}
+}
+
+// A session that reads nothing, over a socket or a stream, holds up nobody: it
+// is let go when its queue is full, and what it missed waits for it.
+func slowSessionHoldsUpNobody(t *testing.T) {
+	heavy(t)
+	w := start(t)
+	slow := w.connectSlow("slow", "")
+	stream := w.stream(token(t, "slow", time.Hour, ""), "", "")
+	stream.want("connected")
+	quick := w.connect("quick", "")
+	blob := strings.Repeat("x", 60_000)
+	for n := range 200 {
+		a := w.fire(w.nextID(), fmt.Sprintf(`{"type":"t","to":{"users":["slow","quick"]},"data":{"n":%d,"blob":%q}}`, n, blob))
+		if *a.Recipients != 2 {
+			t.Fatalf("%s", a.Raw)
+		}
+		if f := quick.want("event"); f.n() != n {
+			t.Fatalf("%s", f.Raw)
+		}
+	}
+	// Who reads again within the grace is told 4498; who does not is cut off.
+	expect.Eventually(t, "both to be let go", func() bool { return w.metric("hookbridge_queue_overflows_total") == 2 })
+	for {
+		if _, err := slow.read(); err != nil {
+			if ce := (*websocket.CloseError)(nil); errors.As(err, &ce) && ce.Code != 4498 && ce.Code != 1006 {
+				t.Errorf("socket: %v", err)
+			}
+			break
+		}
+	}
+	for {
+		e, err := stream.read()
+		if err == nil && e.event == "close" && !strings.Contains(e.Raw, "4498") {
+			t.Errorf("stream: %s", e.Raw)
+		}
+		if err != nil || e.event == "close" {
+			break
+		}
+	}
+	again := w.connect("slow", slow.hello.Cursor)
+	for n := range 200 {
+		if f := again.want("event"); f.n() != n {
+			t.Fatalf("after %d: %s", n, f.Raw)
+		}
+	}
+}

@@ -1,0 +1,157 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"hookbridge/app/bridge"
+)
+
+// hurry brings forward what waits for a backend.
+func (f *fixture) hurry(backend string) {
+	f.Helper()
+	f.must("hurry", f.outbox.Hurry(f.ctx, backend))
+}
+
+// redrive has an operator send dead callbacks again, all of them if none is named. It
+// returns how many are due again.
+func (f *fixture) redrive(backend string, ids ...string) int {
+	f.Helper()
+	n, err := f.outbox.Redrive(f.ctx, backend, ids, len(ids) == 0)
+	f.must("redrive", err)
+	return n
+}
+
+// later settles a try that failed, to be repeated in an hour; hurried or not.
+func (f *fixture) later(l bridge.Leased, hurry bool) {
+	f.Helper()
+	l.Tries++
+	f.settle(bridge.Settlement{Leased: l, Again: f.clock.Now().Add(time.Hour), Hurry: hurry, Last: "503"})
+}
+
+var resending = []promise{
+	{"a message that the backend has taken is not stored again under its id", func(f *fixture) {
+		f.told()
+		a, b := f.sent("clinic", "u"), f.sent("clinic", "u")
+		f.post(a)
+		f.equal("taken", callbackIDs(f.taken("clinic")...), callbackIDs(a))
+		again := a
+		again.At, again.Body = a.At.Add(time.Minute), []byte(`{"other":"time"}`)
+		for _, restart := range []func(){func() {}, f.reopen, f.crash} {
+			restart()
+			f.post(again)
+			f.equal("backlog", f.backlog("clinic"), bridge.Backlog{})
+		}
+		f.clock.Advance(6 * 24 * time.Hour)
+		f.post(again, b)
+		f.equal("taken days later", callbackIDs(f.taken("clinic")...), callbackIDs(b))
+		// The same id at another backend is another callback, and so is another user's.
+		elsewhere := f.sent("phone", "u")
+		f.post(elsewhere, f.sent("clinic", "v"))
+		f.equal("elsewhere", callbackIDs(f.taken("phone")...), callbackIDs(elsewhere))
+		f.equal("of another user", len(f.taken("clinic")), 1)
+	}},
+	{"Hurry makes due what waits because its backend was down, in the old order, and nothing else", func(f *fixture) {
+		f.told()
+		first, second := f.sent("clinic", "u"), f.sent("clinic", "u")
+		down, asked, held, fresh := f.online("clinic", "u1"), f.online("clinic", "u2"), f.online("clinic", "u3"), f.online("clinic", "u4")
+		other := f.online("phone", "u")
+		f.post(first, second, down, asked, held, other)
+		for _, l := range append(f.lease("clinic", 99), f.lease("phone", 9)...) {
+			if l.ID != held.ID {
+				f.later(l, l.ID != asked.ID)
+			}
+		}
+		f.post(fresh)
+		f.equal("due before", callbackIDs(f.lease("clinic", 99)...), callbackIDs(fresh))
+		f.clock.Advance(time.Second)
+		select {
+		case <-f.outbox.Posted():
+		default:
+		}
+		f.hurry("clinic")
+		select {
+		case <-f.outbox.Posted():
+		case <-f.ctx.Done():
+			f.Fatal("nobody is told that callbacks are due")
+		}
+		due := f.lease("clinic", 99)
+		f.same("due", callbackIDs(due...), callbackIDs(first, down))
+		f.equal("tries", []int{due[0].Tries, due[1].Tries}, []int{1, 1})
+		for _, l := range due {
+			f.settle(bridge.Settlement{Leased: l, Done: true})
+		}
+		f.equal("next of the user", callbackIDs(f.lease("clinic", 99)...), callbackIDs(second))
+		f.equal("of the other backend", len(f.lease("phone", 9)), 0)
+		f.clock.Advance(time.Hour)
+		f.equal("of the other backend in its time", callbackIDs(f.lease("phone", 9)...), callbackIDs(other))
+	}},
+	{"Hurry has effect once, also on what waited before a crash, and of many", func(f *fixture) {
+		f.told()
+		var want []string
+		for i := range 40 {
+			c := f.online("clinic", fmt.Sprint("u", i))
+			f.post(c)
+			want = append(want, c.ID)
+		}
+		for _, l := range f.lease("clinic", 99) {
+			f.later(l, true)
+		}
+		f.hurry("clinic")
+		f.crash()
+		f.clock.Advance(time.Second)
+		f.same("hurried", callbackIDs(f.lease("clinic", 99)...), want)
+		f.clock.Advance(bridge.LeaseFor)
+		due := f.lease("clinic", 99)
+		f.same("leased again", callbackIDs(due...), want)
+		for i, l := range due {
+			f.later(l, i%2 == 0)
+		}
+		f.crash()
+		f.clock.Advance(time.Second)
+		f.hurry("clinic")
+		f.hurry("clinic")
+		f.equal("hurried", len(f.lease("clinic", 99)), 20)
+		f.clock.Advance(bridge.LeaseFor / 2)
+		f.hurry("clinic")
+		f.equal("leases that Hurry has ended", len(f.lease("clinic", 99)), 0)
+	}},
+	{"Redrive says how many are due again, and where there is room for some, the rest stays dead", func(f *fixture) {
+		f.fresh(Options{Backends: Backends, MaxCallbacks: 4})
+		for i := range 4 {
+			f.post(f.online("clinic", fmt.Sprint("u", i)))
+		}
+		f.giveUp(f.lease("clinic", 9)...)
+		ids := callbackIDs(f.dead("clinic", "", 9)...)
+		f.equal("named", f.redrive("clinic", ids[0], "cb_none", ids[0]), 1)
+		f.post(f.sent("clinic", "u"))
+		n, err := f.outbox.Redrive(f.ctx, "clinic", nil, true)
+		if n != 2 || !errors.Is(err, bridge.ErrOutboxFull) {
+			f.Errorf("%d were redriven, %v", n, err)
+		}
+		f.equal("backlog", []int{f.backlog("clinic").Waiting, f.backlog("clinic").Dead}, []int{4, 1})
+		n, err = f.outbox.Redrive(f.ctx, "clinic", ids, false)
+		if n != 0 || !errors.Is(err, bridge.ErrOutboxFull) {
+			f.Errorf("%d were redriven into a full outbox, %v", n, err)
+		}
+		f.equal("backlog", []int{f.backlog("clinic").Waiting, f.backlog("clinic").Dead}, []int{4, 1})
+		f.taken("clinic")
+		f.equal("the rest", f.redrive("clinic"), 1)
+		f.equal("nothing", f.redrive("clinic"), 0)
+	}},
+	{"Names are of the backends that something is kept for", func(f *fixture) {
+		f.told()
+		f.post(f.sent("clinic", "u"), f.online("phone", "u"))
+		f.giveUp(f.lease("phone", 1)...)
+		f.crash()
+		names, err := f.outbox.Names(f.ctx)
+		f.must("names", err)
+		for _, name := range []string{"clinic", "phone"} {
+			if !slices.Contains(names, name) {
+				f.Errorf("%s is not among %v", name, names)
+			}
+		}
+	}},
+}
