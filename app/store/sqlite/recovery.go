@@ -46,8 +46,11 @@ func (w *writer) recoverJournal() error {
 			}
 			filled = e.Segment
 		}
-		if !w.inTx {
+		if !w.inTx && filled == w.filled {
 			return false, nil
+		}
+		if err := w.begin(); err != nil { // the file may have had all of it, unmarked
+			return false, err
 		}
 		if err := with(w.sql.setFilled).int(int64(filled)).exec(); err != nil {
 			return false, err
