@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -33,6 +35,30 @@ const demoTokenLife = 10 * time.Minute
 
 // demoEscalate is after how many seconds without an ack the clinic would phone.
 const demoEscalate = 10
+
+// demoHost refuses requests to a host that is not this machine. The page of another site may
+// have a name that leads here (DNS rebinding), and to the browser that is its own server: it
+// must get no token.
+func demoHost(c *fiber.Ctx) error {
+	if !isLoopbackHost(string(c.Request().Host())) {
+		return wire.NewProblem(wire.CodeForbidden, "this is for the page on this machine: open it at http://localhost or http://127.0.0.1, with the port")
+	}
+	return c.Next()
+}
+
+// isLoopbackHost reports whether a Host header names this machine: as localhost, a name under
+// it (RFC 6761) or a loopback address.
+func isLoopbackHost(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	a, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
+	return err == nil && a.Unmap().IsLoopback()
+}
 
 // demoToken gives the page a token, as a login would.
 func (s *Server) demoToken(c *fiber.Ctx) error {

@@ -10,6 +10,19 @@ func TestDemoCallbacks(t *testing.T) {
 	t.Run("are remembered, the last ones", demoCallbacksAreKept)
 }
 
+func TestDemoHost(t *testing.T) {
+	for host, want := range map[string]bool{
+		"localhost": true, "localhost:8080": true, "LocalHost.:8080": true, "page.localhost:1": true, "127.0.0.1:8080": true, "127.8.8.8": true,
+		"[::1]:8080": true, "[::1]": true, "::1": true, "[::ffff:127.0.0.1]:80": true,
+		"": false, ":8080": false, "evil.example:8080": false, "localhost.evil.example": false, "127.0.0.1.evil.example": false, "notlocalhost": false,
+		"10.0.0.1:8080": false, "0.0.0.0:8080": false, "[::]:8080": false, "127.1": false, "2130706433": false,
+	} {
+		if got := isLoopbackHost(host); got != want {
+			t.Errorf("%q: %v", host, got)
+		}
+	}
+}
+
 func demoCallbacksAreKept(t *testing.T) {
 	d := &DemoCallbacks{}
 	about := func(user string, after int) (last int, ids []string) {

@@ -67,9 +67,9 @@ func (s *Server) routes() {
 	r.Get("/asyncapi.json", s.contract(contract.AsyncAPI))
 	s.assetRoutes(r)
 	if s.o.Demo != nil {
-		r.Post("/demo/tokens", s.demoToken)
-		r.Post("/demo/patients", s.demoPatient)
-		r.Post("/demo/announcements", s.demoAnnouncement)
-		r.Get("/demo/callbacks", s.demoCallbacks)
+		r.Post("/demo/tokens", demoHost, s.demoToken)
+		r.Post("/demo/patients", demoHost, s.demoPatient)
+		r.Post("/demo/announcements", demoHost, s.demoAnnouncement)
+		r.Get("/demo/callbacks", demoHost, s.demoCallbacks)
 	}
 }

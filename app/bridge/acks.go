@@ -16,7 +16,7 @@ const ackTimeout = 10 * time.Second
 func (s *Session) ack(c cursor) {
 	ctx, cancel := context.WithTimeout(context.Background(), ackTimeout)
 	defer cancel()
-	if err := s.b.store.Ack(ctx, s.user, s.id, c.life, c.at); err != nil {
+	if err := s.storeAck(ctx, c); err != nil {
 		if !errors.Is(err, ErrClosed) && !errors.Is(err, ErrRewound) {
 			s.b.log.Warn("an ack was not kept; its messages may come again", "session", s.id, "error", err)
 		}
@@ -24,6 +24,25 @@ func (s *Session) ack(c cursor) {
 	}
 	s.logAck(c)
 	s.b.ackTaken(s.user, s.id, s.currentIdentity().TokenID, c)
+}
+
+// storeAck returns once the ack is noted, or, where a caller waits to be told of it or it
+// is beyond what the session was given, once the store has it.
+func (s *Session) storeAck(ctx context.Context, c cursor) error {
+	if s.wasWritten(c.at) && !s.b.waits.concern(s.user) {
+		err := s.b.store.AckLater(ctx, s.user, s.id, c.life, c.at)
+		if err != nil || !s.b.waits.concern(s.user) {
+			return err
+		}
+	}
+	return s.b.store.Ack(ctx, s.user, s.id, c.life, c.at)
+}
+
+// wasWritten reports whether a place is one that the session's client was given.
+func (s *Session) wasWritten(p Position) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.written.Max(s.start).Covers(p)
 }
 
 // ackTaken counts an ack that the store has taken, and tells those who wait for it.

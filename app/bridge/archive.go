@@ -69,6 +69,8 @@ func (e *Entry) Check() error {
 		return fmt.Errorf("%w: the callback %q", ErrBadEntry, e.Callback.ID)
 	case e.Timer != nil && (e.Timer.User == "" || (e.Timer.Seq == 0) != (e.Timer.Type == CallbackOffline)):
 		return fmt.Errorf("%w: a timer of the event %q", ErrBadEntry, e.Timer.EventID)
+	case e.Timer != nil && e.Timer.Type != CallbackUnacked && e.Timer.Type != CallbackExpired && e.Timer.Type != CallbackOffline:
+		return fmt.Errorf("%w: a timer of a kind that nobody knows", ErrBadEntry)
 	}
 	return nil
 }

@@ -17,12 +17,14 @@ func (b *Bridge) deliveryLogs(ctx context.Context, users []string, liveOnly bool
 			return nil, err
 		}
 	}
-	elsewhere, err := b.live.Ask(ctx, users)
+	for i, user := range users {
+		lists[i] = append(lists[i], b.hub.DeliveryLogs(user)...)
+	}
+	elsewhere, err := b.live.Ask(ctx, users) // after that the acks in the logs from here are stored
 	if err != nil {
 		return nil, err
 	}
 	for i, user := range users {
-		lists[i] = append(lists[i], b.hub.DeliveryLogs(user)...)
 		for _, log := range elsewhere {
 			if log.Member.User == user {
 				lists[i] = append(lists[i], log)

@@ -114,7 +114,8 @@ type Live interface {
 	Tell(ctx context.Context, n Notice) error
 
 	// Ask returns the delivery logs of the users' live sessions on all other machines,
-	// in any order. The number of its steps does not grow with the users'. Machines
+	// in any order. The acks that they tell of are stored then, and so are all that this
+	// machine's sessions gave before. The number of its steps does not grow with the users'. Machines
 	// that do not answer within a second are left out.
 	Ask(ctx context.Context, users []string) ([]DeliveryLog, error)
 }

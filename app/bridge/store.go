@@ -140,6 +140,9 @@ const (
 	MaxGroupMembers = 10_000 // members of one group
 	MaxDeliveryLogs = 64     // ended sessions of one user whose delivery logs are kept
 	MaxListed       = 1_000  // recipients of a message to all that a Record lists
+
+	// AckDelay is within which time AckLater writes.
+	AckDelay = time.Second
 )
 
 // Store keeps what is durable: mailboxes, the memory of ids, acks, groups,
@@ -241,6 +244,12 @@ type Store interface {
 	// covers and the mailbox still holds. session is whose ack it is, for them alone;
 	// empty where that is not known.
 	Ack(ctx context.Context, user, session, life string, p Position) error
+
+	// AckLater is Ack for a place that a session was given, so that it is not beyond the
+	// head, and that nobody waits to be acked. The store may write it a moment later, with
+	// those of other users: within AckDelay, or before an answer of Join, Append, Lookup or
+	// Ask of this machine that it changes.
+	AckLater(ctx context.Context, user, session, life string, p Position) error
 
 	// Lookup returns what is known of an event. ErrUnknown.
 	Lookup(ctx context.Context, id string) (Record, error)

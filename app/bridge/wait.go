@@ -226,6 +226,16 @@ func (ws *waits) advance(user string, reached func(id string, u *awaited) Status
 	}
 }
 
+// concern reports whether a caller waits for a user.
+func (ws *waits) concern(user string) bool {
+	if ws.open.Load() == 0 {
+		return false
+	}
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	return len(ws.byUser[user]) > 0
+}
+
 // acked raises a user to acked in all that lies up to p.
 func (ws *waits) acked(user string, p Position) {
 	ws.advance(user, func(_ string, u *awaited) Status {

@@ -196,6 +196,10 @@ func (w *wanderer) Revoked(context.Context, string, string, time.Time) (bool, er
 	return false, nil
 }
 
+func (w *wanderer) AckLater(ctx context.Context, user, session, life string, p bridge.Position) error {
+	return w.Ack(ctx, user, session, life, p)
+}
+
 func (w *wanderer) Ack(_ context.Context, _, _, life string, p bridge.Position) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

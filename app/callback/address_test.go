@@ -3,9 +3,11 @@ package callback
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -20,6 +22,7 @@ import (
 func TestAddress(t *testing.T) {
 	t.Run("is judged by the host of the URL", addressByHost)
 	t.Run("of a name is judged again when it is dialled", addressAtDial)
+	t.Run("is judged for each of several that a name has", addressOfSeveral)
 }
 
 func addressByHost(t *testing.T) {
@@ -58,38 +61,56 @@ func TestBackendURL(t *testing.T) {
 		reach
 		wrong string
 	}{
-		"https://clinic.example/hook?x=1":  {reachPublic, ""},
-		"https://user:pass@clinic.example": {reachPublic, ""},
-		"https://CLINIC.example.:8443/":    {reachPublic, ""},
-		"https://93.184.216.34/":           {reachPublic, ""},
-		"https://127.1/":                   {reachPublic, ""}, // a name to us; what it resolves to is judged
-		"https://notinternal/":             {reachPublic, ""},
-		"http://localhost:9000":            {reachLoopback, ""},
-		"http://127.0.0.1:9000/x":          {reachLoopback, ""},
-		"http://[::1]:9000/":               {reachLoopback, ""},
-		"http://Clinic.Internal./hook":     {reachInternal, ""},
-		"https://clinic.internal":          {reachInternal, ""},
-		"http://clinic.example/":           {0, "must be https"},
-		"http://localhost.example/":        {0, "must be https"},
-		"http://internal/":                 {0, "must be https"},
-		"https://10.0.0.1/":                {0, "not a public one"},
-		"https://[fd00:ec2::254]/":         {0, "not a public one"},
-		"https://169.254.169.254/latest":   {0, "not a public one"},
-		"https://[::ffff:127.0.0.1]/":      {reachLoopback, ""},
-		"https://[64:ff9b::7f00:1]/":       {0, "not a public one"},
-		"https://clinic.example/#frag":     {0, "has a #"},
-		"https://clinic.example/#":         {0, "has a #"},
-		"https://clinic.example:0/":        {0, "port"},
-		"https://clinic.example:70000/":    {0, "port"},
-		"ftp://clinic.example/":            {0, "neither https nor http"},
-		"clinic.example/hook":              {0, "is none"},
-		"":                                 {0, "is none"},
-		"https://":                         {0, "is none"},
-		"https://:443/":                    {0, "is none"},
-		"https:clinic.example":             {0, "is none"},
-		"https://canary:4711canary":        {0, "is none"},
-		"https://clinic.example/%zz":       {0, "is none"},
-		"https://user:canary@\x00/":        {0, "is none"},
+		"https://clinic.example/hook?x=1":     {reachPublic, ""},
+		"https://user:pass@clinic.example":    {reachPublic, ""},
+		"https://CLINIC.example.:8443/":       {reachPublic, ""},
+		"https://93.184.216.34/":              {reachPublic, ""},
+		"https://127.1/":                      {reachPublic, ""}, // a name to us; what it resolves to is judged
+		"https://2130706433/":                 {reachPublic, ""}, // so is 127.0.0.1 in one number
+		"https://0x7f.1/":                     {reachPublic, ""},
+		"http://2130706433/":                  {0, "must be https"},
+		"https://klinik-köln.example/":        {reachPublic, ""},
+		"https://xn--klinik-kln-jcb.example/": {reachPublic, ""},
+		"https://localhost。/":                 {reachPublic, ""}, // a dot of another script: a name, and judged when it is dialled
+		"http://localhost。/":                  {0, "must be https"},
+		"http://localhost.:9000":              {reachLoopback, ""},
+		"http://LOCALHOST.":                   {reachLoopback, ""},
+		"http://localhost..":                  {0, "must be https"},
+		"https://[::ffff:10.0.0.1]/":          {0, "not a public one"},
+		"https://[::ffff:169.254.169.254]/":   {0, "not a public one"},
+		"https://user:p@ss@clinic.example/":   {reachPublic, ""},
+		"https://clinic.example:65535/":       {reachPublic, ""},
+		"https://clinic.example:99999/":       {0, "port"},
+		"https://clinic.example:-1/":          {0, "is none"},
+		"https://clinic.example:http/":        {0, "is none"},
+		"https://clinic.example:/":            {reachPublic, ""},
+		"https://notinternal/":                {reachPublic, ""},
+		"http://localhost:9000":               {reachLoopback, ""},
+		"http://127.0.0.1:9000/x":             {reachLoopback, ""},
+		"http://[::1]:9000/":                  {reachLoopback, ""},
+		"http://Clinic.Internal./hook":        {reachInternal, ""},
+		"https://clinic.internal":             {reachInternal, ""},
+		"http://clinic.example/":              {0, "must be https"},
+		"http://localhost.example/":           {0, "must be https"},
+		"http://internal/":                    {0, "must be https"},
+		"https://10.0.0.1/":                   {0, "not a public one"},
+		"https://[fd00:ec2::254]/":            {0, "not a public one"},
+		"https://169.254.169.254/latest":      {0, "not a public one"},
+		"https://[::ffff:127.0.0.1]/":         {reachLoopback, ""},
+		"https://[64:ff9b::7f00:1]/":          {0, "not a public one"},
+		"https://clinic.example/#frag":        {0, "has a #"},
+		"https://clinic.example/#":            {0, "has a #"},
+		"https://clinic.example:0/":           {0, "port"},
+		"https://clinic.example:70000/":       {0, "port"},
+		"ftp://clinic.example/":               {0, "neither https nor http"},
+		"clinic.example/hook":                 {0, "is none"},
+		"":                                    {0, "is none"},
+		"https://":                            {0, "is none"},
+		"https://:443/":                       {0, "is none"},
+		"https:clinic.example":                {0, "is none"},
+		"https://canary:4711canary":           {0, "is none"},
+		"https://clinic.example/%zz":          {0, "is none"},
+		"https://user:canary@\x00/":           {0, "is none"},
 	} {
 		_, r, err := parseURL(text, false)
 		if (err == nil) != (want.wrong == "") || err != nil && !strings.Contains(err.Error(), want.wrong) || r != want.reach {
@@ -106,7 +127,8 @@ func TestBackendURL(t *testing.T) {
 	}
 }
 
-// names is a resolver whose answer for every name is that of its function.
+// names is a resolver whose answer for every name is that of its function: addresses, with
+// blanks between.
 func names(answer func() string) *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 		client, server := net.Pipe()
@@ -123,12 +145,15 @@ func names(answer func() string) *net.Resolver {
 					return
 				}
 				m.Response, m.Authoritative, m.Additionals = true, true, nil
-				a, q := netip.MustParseAddr(answer()), m.Questions[0]
-				switch {
-				case q.Type == dnsmessage.TypeA && a.Is4():
-					m.Answers = []dnsmessage.Resource{{Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class}, Body: &dnsmessage.AResource{A: a.As4()}}}
-				case q.Type == dnsmessage.TypeAAAA && a.Is6():
-					m.Answers = []dnsmessage.Resource{{Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class}, Body: &dnsmessage.AAAAResource{AAAA: a.As16()}}}
+				q := m.Questions[0]
+				for text := range strings.FieldsSeq(answer()) {
+					a, header := netip.MustParseAddr(text), dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class}
+					switch {
+					case q.Type == dnsmessage.TypeA && a.Is4():
+						m.Answers = append(m.Answers, dnsmessage.Resource{Header: header, Body: &dnsmessage.AResource{A: a.As4()}})
+					case q.Type == dnsmessage.TypeAAAA && a.Is6():
+						m.Answers = append(m.Answers, dnsmessage.Resource{Header: header, Body: &dnsmessage.AAAAResource{AAAA: a.As16()}})
+					}
 				}
 				if b, _ = m.Pack(); len(b) == 0 {
 					return
@@ -175,5 +200,35 @@ func addressAtDial(t *testing.T) {
 	stop(s)
 	if strings.Contains(l.String(), "169.254") {
 		t.Error(l)
+	}
+}
+
+// A name with a good address that does not answer and a bad one: the dialler goes on to the
+// second, which is judged, too. The address that is judged is the one that is dialled: there
+// is no second look at the name between.
+func addressOfSeveral(t *testing.T) {
+	s, _ := sender(t, backend("default", "https://clinic.example/hook"))
+	defer stop(s)
+	d := s.byName["default"].endpoint.dialer
+	lookups := atomic.Int64{}
+	d.Resolver = names(func() string {
+		lookups.Add(1)
+		return "93.184.216.34 169.254.169.254 10.0.0.1"
+	})
+	judge := d.ControlContext
+	var judged []string
+	d.ControlContext = func(ctx context.Context, network, address string, c syscall.RawConn) error {
+		judged = append(judged, address)
+		if err := judge(ctx, network, address, c); err != nil {
+			return err
+		}
+		return syscall.ECONNREFUSED // a test talks to nobody
+	}
+	if _, err := s.byName["default"].endpoint.post(t.Context(), "msg_1", []byte("{}"), 0); err == nil {
+		t.Error("it was sent")
+	}
+	slices.Sort(judged)
+	if fmt.Sprint(judged) != "[10.0.0.1:443 169.254.169.254:443 93.184.216.34:443]" || lookups.Load() > 2 {
+		t.Errorf("judged %v after %d questions", judged, lookups.Load())
 	}
 }

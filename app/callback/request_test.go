@@ -185,7 +185,8 @@ func requestIsRedirected(t *testing.T) {
 	var followed atomic.Bool
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { followed.Store(true) }))
 	defer elsewhere.Close()
-	for _, to := range []string{elsewhere.URL, "http://169.254.169.254/latest/meta-data/", "%zz://"} {
+	for _, to := range []string{elsewhere.URL, "http://169.254.169.254/latest/meta-data/", "http://[fd00:ec2::254]/latest/", "http://2852039166/",
+		"http://[::ffff:169.254.169.254]/", "http://localhost./", "//169.254.169.254", "%zz://"} {
 		for _, status := range []int{301, 302, 303, 307, 308} {
 			w := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Location", to)

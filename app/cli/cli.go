@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"runtime/debug"
 
 	"hookbridge/app/server"
@@ -34,10 +35,15 @@ type commands struct {
 	Version kong.VersionFlag `help:"Print the version and exit."`
 }
 
+// silenceStandardLog turns off the log of the standard library, where net/http's client by
+// itself quotes what a server sends unasked. Nothing of ours is written there.
+func silenceStandardLog() { log.SetOutput(io.Discard) }
+
 // Run parses the arguments, runs the command that they name and returns the exit
 // code: 0, 1 where the command failed, 2 where there is no such command. The command
 // ends in order when ctx ends.
 func Run(ctx context.Context, args []string, io Streams) int {
+	silenceStandardLog()
 	var c commands
 	exit := -1
 	parser, err := newParser(ctx, &c, io, func(code int) { exit = code })

@@ -3,7 +3,10 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -24,6 +27,7 @@ func TestCallback(t *testing.T) {
 	})
 	t.Run("of an escalation outlives the program", callbackOutlivesProgram)
 	t.Run("is not made without a backend", callbackWithoutBackend)
+	t.Run("whose reply has more than HTTP allows leaves nothing of it in the log", callbackReplyNotLogged)
 }
 
 func callbackOutlivesProgram(t *testing.T) {
@@ -225,5 +229,37 @@ func callbackOfOffline(t *testing.T, w *world, b *clinicBackend) {
 		if c.Type == "user.offline" {
 			t.Error(c.raw)
 		}
+	}
+}
+
+// net/http's client says by itself, in the log of the standard library, what a server sends
+// that nobody has asked for.
+func callbackReplyNotLogged(t *testing.T) {
+	t.Parallel()
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // a server hears of a client that is gone once it has read all
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		_, _ = io.WriteString(conn, "HTTP/1.1 204 No Content\r\nContent-Length: 21\r\n\r\n"+callbackCanary) // the bridge may have hung up
+		_, _ = io.Copy(io.Discard, conn)
+		conn.Close()
+	}))
+	defer backend.Close()
+	p := serve(t, t.TempDir(), "BRIDGE_LOG_LEVEL=debug", "BRIDGE_CALLBACK_URL="+backend.URL, "BRIDGE_CALLBACK_SECRET="+callbackSecret)
+	for i := range 5 {
+		a := p.callAs(backendUser(t, "patient-1"), http.MethodPost, "/v1/sends", fmt.Sprintf(`{"ref":"r%d","to":{"backend":true},"event":{"type":"visit.x"}}`, i))
+		if a.HTTP != http.StatusAccepted {
+			t.Fatal(a.Raw)
+		}
+	}
+	expect.Eventually(t, "all to be taken", func() bool {
+		return p.metric(`hookbridge_callbacks_tries_total{backend="default",result="done"}`) == 5
+	})
+	expect.NoError(t, p.cmd.Process.Signal(os.Interrupt))
+	expect.NoError(t, p.wait(t))
+	if strings.Contains(p.errs.String()+p.out.String(), callbackCanary) {
+		t.Error(p.errs)
 	}
 }

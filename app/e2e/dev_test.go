@@ -57,6 +57,20 @@ func devPrints(t *testing.T) {
 	if page.HTTP != 200 || !strings.Contains(page.Header.Get("Content-Security-Policy"), "script-src 'self'") || strings.Contains(page.Raw, "<script>") {
 		t.Errorf("the page: %d %v", page.HTTP, page.Header)
 	}
+	for host, want := range map[string]int{"": 200, "localhost": 200, "evil.example": 403} { // the last has a name that leads here
+		for _, path := range []string{"POST /demo/tokens", "GET /demo/callbacks?user=patient-42", "POST /demo/patients", "POST /demo/announcements"} {
+			method, path, _ := strings.Cut(path, " ")
+			if host != "evil.example" && path != "/demo/tokens" && method == http.MethodPost {
+				continue
+			}
+			req, err := http.NewRequest(method, base+path, strings.NewReader(`{"user":"patient-42"}`))
+			expect.NoError(t, err)
+			req.Host = host
+			if a := p.do(req); a.HTTP != want || want == 403 && a.Code != "forbidden" {
+				t.Errorf("%s for the host %q: %d %s", path, host, a.HTTP, a.Raw)
+			}
+		}
+	}
 	expect.NoError(t, p.cmd.Process.Signal(os.Interrupt))
 	if err := p.wait(t); err != nil {
 		t.Errorf("exit: %v\n%s", err, p.errs)

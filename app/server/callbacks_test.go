@@ -79,6 +79,17 @@ func backendsRefused(t *testing.T) {
 		"a private address":      {of(func(s *CallbackSettings) { s.CallbackURL = "https://10.0.0.1/canary" }), "", []string{"BRIDGE_CALLBACK_URL: the URL's address 10.0.0.1 is not a public one"}},
 		"secrets too short": {of(func(s *CallbackSettings) { s.CallbackSecret = "whsec_Y2FuYXJ5," + callbackSecret + ",canary" }), "",
 			[]string{"BRIDGE_CALLBACK_SECRET, entry 1 of 3: the webhook secret holds 6 bytes; at least 24", "BRIDGE_CALLBACK_SECRET, entry 3 of 3: the webhook secret must begin with"}},
+		"a secret of 23 bytes": {of(func(s *CallbackSettings) {
+			s.CallbackSecret = Secret("whsec_" + base64.StdEncoding.EncodeToString([]byte("canary-canary-canary-ca")))
+		}), "", []string{"BRIDGE_CALLBACK_SECRET, entry 1 of 1: the webhook secret holds 23 bytes; at least 24"}},
+		"a secret with a blank in it": {of(func(s *CallbackSettings) { s.CallbackSecret = "whsec_Y2FuYXJ5LWNhbmFyeS1 jYW5hcnktY2FuYXJ5" }), "",
+			[]string{"BRIDGE_CALLBACK_SECRET, entry 1 of 1: "}},
+		"secrets that are only commas": {of(func(s *CallbackSettings) { s.CallbackSecret = "," }), "",
+			[]string{"BRIDGE_CALLBACK_SECRET, entry 1 of 2: the webhook secret must begin", "BRIDGE_CALLBACK_SECRET, entry 2 of 2: the webhook secret must begin"}},
+		"a URL with blanks around it": {of(func(s *CallbackSettings) { s.CallbackURL = " https://clinic.example/canary" }), "", []string{"BRIDGE_CALLBACK_URL: the URL is none"}},
+		"a port beyond all":           {of(func(s *CallbackSettings) { s.CallbackURL = "https://clinic.example:99999/canary" }), "", []string{"BRIDGE_CALLBACK_URL: the URL's port must be"}},
+		"a file without a backend":    {CallbackSettings{CallbacksFile: file}, "\ufeff" + `{"backends":[]}`, []string{"BRIDGE_CALLBACKS_FILE: no backends"}},
+		"an empty file":               {CallbackSettings{CallbacksFile: file}, "", []string{"BRIDGE_CALLBACKS_FILE: the file is empty"}},
 		"too many secrets": {of(func(s *CallbackSettings) {
 			s.CallbackSecret = Secret(strings.Repeat(callbackSecret+",", 10) + callbackSecret)
 		}), "",

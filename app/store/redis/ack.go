@@ -112,6 +112,10 @@ func (e *Store) Ack(ctx context.Context, user, session, life string, p bridge.Po
 	if user == "" {
 		return errNoUser
 	}
+	return e.ack(ctx, user, session, life, p)
+}
+
+func (e *Store) ack(ctx context.Context, user, session, life string, p bridge.Position) error {
 	if backends, concerned := e.tellsAcks(user); concerned {
 		return e.ackAndTell(ctx, user, session, life, p, backends)
 	}

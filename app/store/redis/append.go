@@ -171,7 +171,11 @@ func (e *Store) Append(ctx context.Context, m *bridge.Message) (bridge.Receipt, 
 		return bridge.Receipt{}, err
 	}
 	defer leave()
-	return e.append(ctx, m)
+	r, err := e.append(ctx, m)
+	if err == nil {
+		err = e.countAcks(ctx, &r)
+	}
+	return r, err
 }
 
 func (e *Store) append(ctx context.Context, m *bridge.Message) (bridge.Receipt, error) {
@@ -275,6 +279,11 @@ func (e *Store) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.A
 		}
 		e.appendRun(ctx, ms[i:j], out[i:j])
 		i = j
+	}
+	for i := range out {
+		if out[i].Err == nil {
+			out[i].Err = e.countAcks(ctx, &out[i].Receipt)
+		}
 	}
 	return out
 }

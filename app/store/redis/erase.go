@@ -21,6 +21,9 @@ func (e *Store) Erase(ctx context.Context, user string) error {
 		return err
 	}
 	defer leave()
+	if err := e.writeAcksOf(ctx, user); err != nil {
+		return err
+	}
 	b := e.mailboxOf(user)
 	groups, err := e.client.Do(ctx, e.client.B().Smembers().Key(b.groups()).Build()).AsStrSlice()
 	if err = e.fault(ctx, err); err != nil {

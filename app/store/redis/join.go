@@ -20,6 +20,9 @@ func (e *Store) Join(ctx context.Context, m bridge.Member) (st bridge.JoinState,
 	if m.User == "" {
 		return st, errNoUser
 	}
+	if err := e.writeAcksOf(ctx, m.User); err != nil {
+		return st, err
+	}
 	for range joinTries {
 		reconciled := e.reconciled.Load()
 		if st, err = e.join(ctx, m); err != nil {

@@ -28,6 +28,9 @@ func (e *Store) Lookup(ctx context.Context, id string) (rec bridge.Record, err e
 		return rec, err
 	}
 	defer leave()
+	if err := e.writeAcks(ctx); err != nil {
+		return rec, err
+	}
 	r, err := e.remembered(ctx, id)
 	if err != nil {
 		return rec, err

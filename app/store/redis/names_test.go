@@ -8,9 +8,19 @@ import (
 	"hookbridge/app/bridge"
 )
 
+func TestKeyNames(t *testing.T) {
+	t.Parallel()
+	t.Run("stay the same", keyNamesStay)
+}
+
+func TestFormats(t *testing.T) {
+	t.Parallel()
+	t.Run("stay the same", formatsStay)
+}
+
 // Machines of two versions work on one store while one version replaces the other: keys
 // and channels keep their names.
-func TestNamesOfKeysStayTheSame(t *testing.T) {
+func keyNamesStay(t *testing.T) {
 	t.Parallel()
 	e := &Store{opts: Options{Prefix: "p", IDRetention: 24 * time.Hour}, self: "me"}
 	e.all = e.mailboxAt("all")
@@ -61,8 +71,8 @@ p:c:`
 	}
 }
 
-// So do the formats of what is stored and published.
-func TestFormatsStayTheSame(t *testing.T) {
+// For the same reason the formats of what is stored and published stay the same.
+func formatsStay(t *testing.T) {
 	t.Parallel()
 	at := time.Unix(1_700_000_000, 5).UTC()
 	m := &bridge.Message{ID: "id", From: "doctor", Type: "t", At: at, Expires: at.Add(time.Hour), Topic: "x", Except: []string{"s"},

@@ -79,9 +79,12 @@ func (e *Store) answerPeer(body string) {
 		logs = append(logs, (*h).DeliveryLogs(user)...)
 	}
 	b, err := json.Marshal(peerRequest{Number: q.Number, Logs: logs})
+	ctx, cancel := context.WithTimeout(e.ctx, peerTimeout)
+	defer cancel()
 	if err == nil {
-		ctx, cancel := context.WithTimeout(e.ctx, peerTimeout)
-		defer cancel()
+		err = e.writeAcks(ctx) // the logs tell of them
+	}
+	if err == nil {
 		err = e.client.Do(ctx, e.client.B().Publish().Channel(e.channel()+q.Machine).Message(string(kindPeerReply)+string(b)).Build()).Error()
 	}
 	if err != nil && e.ctx.Err() == nil {
@@ -96,6 +99,9 @@ func (e *Store) Ask(ctx context.Context, users []string) ([]bridge.DeliveryLog, 
 		return nil, err
 	}
 	defer leave()
+	if err := e.writeAcks(ctx); err != nil { // the caller has delivery logs of this machine that tell of them
+		return nil, err
+	}
 	entries, err := repliesOf(ctx, e, users, func(user string) rueidis.Completed { return e.hgetall(e.mailboxOf(user).l) },
 		(*rueidis.RedisResult).AsStrMap)
 	if err != nil {

@@ -25,13 +25,13 @@ type script struct {
 
 // scripts are the files of lua/, by their names.
 type scripts struct {
-	publish, claim, deliver, read, pending, load, ack, seen script
-	join, leave, notify, recall, markRecalled               script
-	revoke, erase, addMember                                script
-	tokenAddGroup, tokenRemoveGroup                         script
-	renew, liveMachines, reap, dropSession, forgetMachine   script
-	compareAndSet, releaseShared, mailboxState              script
-	outbox                                                  outboxScripts
+	publish, claim, deliver, read, pending, load, ack, ackMany, seen script
+	join, leave, notify, recall, markRecalled                        script
+	revoke, erase, addMember                                         script
+	tokenAddGroup, tokenRemoveGroup                                  script
+	renew, liveMachines, reap, dropSession, forgetMachine            script
+	compareAndSet, releaseShared, mailboxState                       script
+	outbox                                                           outboxScripts
 
 	all  []*script
 	life string // lua/life.lua, which runs in no life
@@ -53,7 +53,7 @@ func loadScripts() (*scripts, error) {
 	}
 	for name, to := range map[string]*script{
 		"publish": &s.publish, "claim": &s.claim, "deliver": &s.deliver, "read": &s.read, "pending": &s.pending,
-		"load": &s.load, "ack": &s.ack, "seen": &s.seen, "join": &s.join, "leave": &s.leave, "notify": &s.notify,
+		"load": &s.load, "ack": &s.ack, "ack_many": &s.ackMany, "seen": &s.seen, "join": &s.join, "leave": &s.leave, "notify": &s.notify,
 		"recall": &s.recall, "mark_recalled": &s.markRecalled, "revoke": &s.revoke, "erase": &s.erase,
 		"add_member": &s.addMember, "token_add_group": &s.tokenAddGroup, "token_remove_group": &s.tokenRemoveGroup,
 		"renew": &s.renew, "live_machines": &s.liveMachines, "reap": &s.reap, "drop_session": &s.dropSession,

@@ -32,6 +32,7 @@ type Store struct {
 	leases         *leases
 	selfDeliveries *selfDeliveries
 	batcher        batcher
+	acks           *ackBook
 	peerRequests   *peerRequests
 	lives          *lives
 	metrics        *metrics
@@ -110,7 +111,7 @@ func dial(ctx context.Context, o Options) (*Store, error) {
 		return nil, err
 	}
 	e := &Store{opts: o, client: client, conns: conns, cluster: client.Mode() == rueidis.ClientModeCluster, self: randomName(machineNameLen),
-		leases: newLeases(), selfDeliveries: newSelfDeliveries(), peerRequests: newPeerRequests(), lives: newLives(), outbox: outbox{posted: make(chan struct{}, 1)}, heardOnce: make(chan struct{})}
+		leases: newLeases(), selfDeliveries: newSelfDeliveries(), peerRequests: newPeerRequests(), acks: newAckBook(), lives: newLives(), outbox: outbox{posted: make(chan struct{}, 1)}, heardOnce: make(chan struct{})}
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	e.all = e.mailboxAt("all")
 	e.health.logger = o.Logger
@@ -180,6 +181,7 @@ func (e *Store) open(ctx context.Context) error {
 	}
 	e.revived = false // the machine is new, and its lease has not lapsed
 	e.loops.Go(func() { e.opts.Guard.Loop("redis lease", e.ctx.Done(), e.keepRenewing) })
+	e.loops.Go(func() { e.opts.Guard.Loop("redis acks", e.ctx.Done(), e.keepWritingAcks) })
 	return e.beginOutbox(ctx)
 }
 
@@ -300,6 +302,9 @@ func (e *Store) Close() error {
 	answers := false
 	select {
 	case <-free:
+		if err := e.writeAcks(ctx); err != nil {
+			e.opts.Logger.Warn("the last acks were not written; their messages may come again", "error", err)
+		}
 		answers = e.withdrawPresence(ctx)
 	case <-ctx.Done():
 		e.opts.Logger.Warn("calls of Redis are under way, and are given up")

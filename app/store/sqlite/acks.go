@@ -133,6 +133,11 @@ func (e *Store) Ack(ctx context.Context, user, session, life string, p bridge.Po
 	return e.enqueue(ctx, &request{early: true, plain: true, write: func(w *writer) error { return w.ack(user, p) }})
 }
 
+// AckLater implements bridge.Store.
+func (e *Store) AckLater(ctx context.Context, user, session, life string, p bridge.Position) error {
+	return e.Ack(ctx, user, session, life, p)
+}
+
 // ack moves what a user has acked forward, in memory. It runs before the others of
 // its group: an ack beyond the head counts as the head, which must not be that of
 // a message that this group may fail to write.

@@ -20,7 +20,7 @@ func (f *fixture) fillOutbox() {
 	f.arm("v1", time.Hour, true, f.online("clinic", "v1"))
 	f.arm("u1", time.Hour, true)
 	f.post(f.sent("clinic", "u1"), f.sent("clinic", "u1"), f.sent("clinic", "u1"), f.sent("clinic", "v1"), f.sent("phone", "u1"))
-	again := time.Hour
+	again, hurry := time.Hour, true
 	for _, l := range f.lease("clinic", 99) {
 		l.Tries = 2
 		switch {
@@ -29,8 +29,9 @@ func (f *fixture) fillOutbox() {
 		case l.Type == bridge.CallbackOnline:
 			f.settle(bridge.Settlement{Leased: l, Last: "410"})
 		default:
-			f.settle(bridge.Settlement{Leased: l, Again: f.clock.Now().Add(again), Last: "503"})
+			f.settle(bridge.Settlement{Leased: l, Again: f.clock.Now().Add(again), Hurry: hurry, Last: "503"})
 			again += time.Minute
+			hurry = !hurry
 		}
 	}
 }
@@ -43,6 +44,9 @@ func (p *pair) outboxes() {
 			what := fmt.Sprintf("%s, %d: ", b.Name, step)
 			p.same(what+"backlog", func(f *fixture) any { return f.backlog(b.Name) })
 			p.same(what+"dead", func(f *fixture) any { return f.dead(b.Name, "", 99) })
+			if step == 0 {
+				p.same(what+"hurried", func(f *fixture) any { f.hurry(b.Name); return f.due(b.Name) })
+			}
 			p.same(what+"due", func(f *fixture) any { return f.due(b.Name) })
 			p.same(what+"messages", func(f *fixture) any { return callbackIDs(f.taken(b.Name)...) })
 			p.same(what+"sent again", func(f *fixture) any {

@@ -1,0 +1,230 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"hookbridge/app/bridge"
+)
+
+const (
+	// ackDelay is how long an ack waits for others that are written with it.
+	ackDelay = 50 * time.Millisecond
+	// ackRetry is how long acks wait that could not be written.
+	ackRetry = time.Second
+	// acksAScript is how many users' acks one script writes: Redis does nothing else
+	// meanwhile.
+	acksAScript = 64
+	// ackBookLimit is how many users' acks may wait. They only pile up while Redis is
+	// away; beyond it each ack waits for its own answer.
+	ackBookLimit = 100_000
+)
+
+// ackBook holds acks of this machine's sessions that are not written yet.
+type ackBook struct {
+	due     chan struct{} // has a value when acks wait
+	writing sync.Mutex    // held by the one who writes; taken before mu
+
+	mu      sync.Mutex // guards what follows
+	waiting map[string]laterAck
+	taken   map[string]laterAck // those that are being written
+}
+
+// laterAck is up to where a user has acked, and the life that the place is of.
+type laterAck struct {
+	life string
+	to   bridge.Position
+}
+
+func newAckBook() *ackBook {
+	return &ackBook{due: make(chan struct{}, 1), waiting: make(map[string]laterAck)}
+}
+
+// add notes an ack. It returns false where another one of the user, of another life, or
+// too many others wait.
+func (b *ackBook) add(user string, a laterAck) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	was, ok := b.waiting[user]
+	if ok && was.life != a.life || !ok && len(b.waiting) >= ackBookLimit {
+		return false
+	}
+	b.waiting[user] = laterAck{a.life, was.to.Max(a.to)}
+	if len(b.waiting) == 1 {
+		select {
+		case b.due <- struct{}{}:
+		default:
+		}
+	}
+	return true
+}
+
+// of is a user's ack that is not written yet.
+func (b *ackBook) of(user string) (a laterAck, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if a, ok = b.waiting[user]; !ok {
+		a, ok = b.taken[user]
+	}
+	return a, ok
+}
+
+func (b *ackBook) empty() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.waiting)+len(b.taken) == 0
+}
+
+// take returns the acks that wait. written follows.
+func (b *ackBook) take() map[string]laterAck {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.taken, b.waiting = b.waiting, make(map[string]laterAck, len(b.waiting))
+	return b.taken
+}
+
+// written takes what was written off the book; with an error it all waits again.
+func (b *ackBook) written(err error) {
+	b.mu.Lock()
+	taken := b.taken
+	b.taken = nil
+	b.mu.Unlock()
+	if err == nil {
+		return
+	}
+	for user, a := range taken {
+		b.add(user, a) // an ack of a later life that came meanwhile says more
+	}
+}
+
+// AckLater implements bridge.Store.
+func (e *Store) AckLater(ctx context.Context, user, session, life string, p bridge.Position) error {
+	ctx, leave, err := e.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if user == "" {
+		return errNoUser
+	}
+	if _, concerned := e.tellsAcks(user); !concerned && life == e.lives.now.Load().name && e.acks.add(user, laterAck{life, p}) {
+		return nil
+	}
+	return e.ack(ctx, user, session, life, p)
+}
+
+// writeAcks writes all acks that have been taken so far, and returns when they are in Redis.
+func (e *Store) writeAcks(ctx context.Context) error {
+	if e.acks.empty() {
+		return nil
+	}
+	e.acks.writing.Lock()
+	defer e.acks.writing.Unlock()
+	var err error
+	defer func() { e.acks.written(err) }()
+	err = e.writeTaken(ctx, e.acks.take())
+	return err
+}
+
+// writeAcksOf is writeAcks where an ack of the user waits.
+func (e *Store) writeAcksOf(ctx context.Context, user string) error {
+	if _, ok := e.acks.of(user); !ok {
+		return nil
+	}
+	return e.writeAcks(ctx)
+}
+
+func (e *Store) writeTaken(ctx context.Context, taken map[string]laterAck) error {
+	lf := e.lives.now.Load()
+	users := make([]string, 0, len(taken))
+	for user, a := range taken {
+		if a.life == lf.name {
+			users = append(users, user)
+		}
+	}
+	_, err := e.runManyIn(ctx, lf.name, e.ackCalls(users, taken))
+	if err != nil && !errors.Is(err, bridge.ErrOtherLife) {
+		return err
+	}
+	if err == nil && len(users) == len(taken) {
+		return nil
+	}
+	// The store lives another life than these places are of: how far each counts has to be
+	// found out.
+	for user, a := range taken {
+		if err == nil && a.life == lf.name {
+			continue
+		}
+		if err := e.ack(ctx, user, "", a.life, a.to); err != nil && !errors.Is(err, bridge.ErrRewound) {
+			return err
+		}
+	}
+	return nil
+}
+
+// ackCalls are the calls that write the acks of some users. A Cluster's script reaches the
+// keys of one user only.
+func (e *Store) ackCalls(users []string, taken map[string]laterAck) (calls []call) {
+	if e.cluster {
+		for _, user := range users {
+			to := taken[user].to
+			calls = append(calls, call{&e.scripts.ack, []string{e.mailboxOf(user).h}, []string{itoa(to.Mailbox), itoa(to.Broadcast), itoa(to.Broadcast), ""}})
+		}
+		return calls
+	}
+	for some := range slices.Chunk(users, acksAScript) {
+		keys, args := make([]string, 0, len(some)+2), make([]string, 0, 2*len(some))
+		for _, user := range some {
+			to := taken[user].to
+			keys, args = append(keys, e.mailboxOf(user).h), append(args, itoa(to.Mailbox), itoa(to.Broadcast))
+		}
+		calls = append(calls, call{&e.scripts.ackMany, append(keys, e.all.h), args})
+	}
+	return calls
+}
+
+// keepWritingAcks writes acks ackDelay after they have come, until Close.
+func (e *Store) keepWritingAcks() {
+	for wait := ackDelay; ; {
+		select {
+		case <-e.acks.due:
+		case <-e.ctx.Done():
+			return
+		}
+		select {
+		case <-time.After(wait):
+		case <-e.ctx.Done():
+			return
+		}
+		err := e.whileOpen(e.writeAcks)
+		if err != nil && wait == ackDelay && !e.closed.Load() {
+			e.opts.Logger.Warn("acks are not written yet; they are tried again", "error", err)
+		}
+		if wait = ackDelay; err != nil {
+			wait = ackRetry
+		}
+	}
+}
+
+// countAcks adds to a duplicate's receipt who has acked it here by now. What a reply tells
+// of is written first.
+func (e *Store) countAcks(ctx context.Context, r *bridge.Receipt) error {
+	if !r.Duplicate || e.acks.empty() {
+		return nil
+	}
+	some := false
+	for i := range r.Recipients {
+		rc := &r.Recipients[i]
+		a, ok := e.acks.of(rc.User)
+		if ok && rc.Seq != 0 && a.life == e.Life() && a.to.Mailbox >= rc.Seq {
+			rc.Acked, some = true, true
+		}
+	}
+	if !some {
+		return nil
+	}
+	return e.writeAcks(ctx)
+}
