@@ -233,10 +233,16 @@ func (w *writer) fill() error {
 	return err
 }
 
-// lookForRoom sees, after a commit, whether there is room for the journal.
+// lookForRoom sees, after a commit, whether there is room for the journal. Where there is
+// not, its files make room before the disk is full.
 func (w *writer) lookForRoom() {
 	r := w.store.reserve
 	w.tail.roomy = r.free() >= roomToJournal*r.size
+	if j := w.tail.journal; !w.tail.roomy && j.Settled() {
+		if err := j.Remove(); err != nil {
+			w.opts.Logger.Warn("the journal could not be taken off a disk that is nearly full", "error", err)
+		}
+	}
 }
 
 // clearJournal takes the journal's files away, with all that was erased since. Its request

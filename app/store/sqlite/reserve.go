@@ -149,6 +149,11 @@ func (w *writer) keepRoom() {
 		w.opts.Logger.Error("what the journal has could not be put into the tables", "error", err)
 	}
 	w.emptyLog()
+	if j := w.tail.journal; j.Settled() {
+		if err := j.Remove(); err != nil {
+			w.opts.Logger.Warn("the journal could not be taken off the full disk", "error", err)
+		}
+	}
 	w.holdRoom()
 }
 
