@@ -4,7 +4,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 2s
 export HOOKBRIDGE_ARTIFACTS ?= $(CURDIR)/build
 
-.PHONY: test test-short lint fuzz soak tools build bench
+.PHONY: test test-short allocs lint fuzz soak tools build bench
 
 # Everything that the tests compile has the same flags, the commands of the README and
 # the fuzzers too, so that a dependency is compiled once. The race detector watches all
@@ -18,6 +18,7 @@ RACEFLAGS = -race -gcflags=github.com/ncruces/go-sqlite3-wasm/...=-race=false '-
 test: export GOFLAGS = $(RACEFLAGS)
 test: tools
 	@mkdir -p "$(HOOKBRIDGE_ARTIFACTS)"
+	@$(MAKE) --no-print-directory allocs GOFLAGS=
 	@$(MAKE) --no-print-directory fuzz >"$(HOOKBRIDGE_ARTIFACTS)/fuzz.log" 2>&1 & fuzz=$$!; \
 	echo "$(GO) test ./... and make fuzz, at the same time"; \
 	$(GO) test -vet=off -p 4 -timeout 20m ./handlers/web/webtest ./...; suite=$$?; \
@@ -27,6 +28,11 @@ test: tools
 test-short: tools
 	@mkdir -p "$(HOOKBRIDGE_ARTIFACTS)"
 	$(GO) test -short -vet=off -p 4 ./...
+
+# Fails when a message or a connect allocates more than app/e2e/allocs allows. The race
+# detector allocates for itself, so this runs without it, on what vet has compiled before.
+allocs:
+	$(GO) test -vet=off -count 1 ./app/e2e/allocs
 
 # Each parser is fuzzed for a few seconds; what it finds stays in testdata. go test -fuzz
 # would link a binary for each target and compile every dependency anew, with counters
@@ -60,7 +66,7 @@ build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o build/hookbridge ./app
 
 bench:
-	$(GO) test -run '^$$' -bench . -benchtime 2s -count 5 ./app/store/... ./auth ./app/e2e
+	$(GO) test -run '^$$' -bench . -benchtime 2s -count 5 ./app/store/... ./auth ./app/e2e ./app/e2e/allocs
 
 # What the tests drive beside Go: Chromium for the page, openssl, curl, Node and
 # Python for the tour in the README, npm for the browser client's package, Redis for the distributed store, a C compiler

@@ -67,8 +67,7 @@ func (s *Server) socket(c *fiber.Ctx) error {
 }
 
 // upgrade switches to WebSocket and takes the connection away from Fiber. The handler
-// returns at once, which frees what the request held; the session lives on a goroutine
-// of its own.
+// returns at once, which frees what the request held.
 func (s *Server) upgrade() fiber.Handler {
 	return websocket.New(func(ws *websocket.Conn) {
 		h := ws.Locals(handshakeKey).(*handshake)

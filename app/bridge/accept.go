@@ -39,8 +39,8 @@ type refusal struct {
 func (r *refusal) Error() string { return r.reason }
 
 // Accept serves one connection and owns it from here on. It blocks until the
-// connection is a session or has ended; a session then lives on a goroutine of
-// its own, whose stack has never been deeper than reading needs.
+// connection is a session or has ended; a session's connection is then parked, or
+// read on a goroutine whose stack has never been deeper than reading needs.
 func (b *Bridge) Accept(conn Conn, h Handshake) {
 	if !b.enter(conn) {
 		b.Refuse(conn, wire.CloseRestart, "this machine is about to stop")

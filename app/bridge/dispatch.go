@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"hookbridge/app/wire"
+
+	"golang.org/x/time/rate"
 )
 
 // read runs until the connection is gone or, where it may be, parked. Once the session
@@ -101,6 +103,9 @@ func (s *Session) admitFrame(kind Kind, size int) bool {
 	if kind == KindPong && s.pinged {
 		s.pinged = false // one pong a ping, whatever it carries
 		return true
+	}
+	if s.frames == nil {
+		s.frames = rate.NewLimiter(frameRate, frameBurst)
 	}
 	if !s.frames.AllowN(now, 1) {
 		s.end(wire.CloseTooMany, "too many frames", false)

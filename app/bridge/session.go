@@ -17,8 +17,8 @@ import (
 
 // Session is one live connection of one user. Its reader goroutine reads frames and
 // carries them out (dispatch.go). Others queue what is to be written (queue.go). A
-// writer goroutine exists only while there is something to write (writer.go), so that
-// a waiting session costs one small stack.
+// writer goroutine exists only while there is something to write (writer.go), and the
+// reader's only while there is something to read, where the connection can be parked.
 //
 // Its life: Accept makes it (newSession), join registers it in the hub, joins Live and
 // queues the first frames, serve reads until the connection is gone, leave undoes all that.
@@ -33,7 +33,7 @@ type Session struct {
 	oneWay    bool   // the peer can only listen: it answers no ping
 	refused   bool   // it was not let in, which its caller has noted
 
-	frames    *rate.Limiter // of what the peer sends; only the reader uses it
+	frames    *rate.Limiter // of what the peer sends; nil before the first frame; only the reader uses it
 	fragments uint32        // of unfinished messages, since the beginning; only the reader uses it
 
 	joining sync.Mutex // held by one Join at a time, so that the last one has the last token; taken before mu
@@ -121,7 +121,6 @@ func (b *Bridge) newSession(conn Conn, id Identity, h Handshake) *Session {
 		b: b, conn: conn, id: "ses_" + ulid.Make().String(), user: id.User, plain: h.Plain,
 		transport: h.Transport, oneWay: h.OneWay,
 		since: b.cfg.Now(), identity: id,
-		frames:  rate.NewLimiter(frameRate, frameBurst),
 		reading: true, heard: now, pingAt: now.Add(b.cfg.PingEvery),
 	}
 }

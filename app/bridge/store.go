@@ -140,9 +140,6 @@ const (
 	MaxGroupMembers = 10_000 // members of one group
 	MaxDeliveryLogs = 64     // ended sessions of one user whose delivery logs are kept
 	MaxListed       = 1_000  // recipients of a message to all that a Record lists
-
-	// AckDelay is within which time AckLater writes.
-	AckDelay = time.Second
 )
 
 // Store keeps what is durable: mailboxes, the memory of ids, acks, groups,
@@ -247,7 +244,7 @@ type Store interface {
 
 	// AckLater is Ack for a place that a session was given, so that it is not beyond the
 	// head, and that nobody waits to be acked. The store may write it a moment later, with
-	// those of other users: within AckDelay, or before an answer of Join, Append, Lookup or
+	// those of other users: within a second, or before an answer of Join, Append, Lookup or
 	// Ask of this machine that it changes.
 	AckLater(ctx context.Context, user, session, life string, p Position) error
 

@@ -23,6 +23,12 @@ func TestHurry(t *testing.T) {
 	}
 }
 
+// rest lets time go by, and everybody else do what is due by then.
+func rest(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 // say posts the n-th message of a user to the backend.
 func (o *outbox) say(user string, n int) {
 	_ = o.Post(context.Background(), bridge.Callback{ID: fmt.Sprint("msg_", user, n), Backend: "default", Type: bridge.CallbackSent, User: user, At: time.Now(), Body: []byte("{}")})
@@ -43,21 +49,21 @@ func hurryAfterAnOutage(t *testing.T) {
 		o.say("ada", i)
 	}
 	s.Start(o)
-	time.Sleep(8 * time.Hour) // the next try of the first one is hours away
+	rest(8 * time.Hour) // the next try of the first one is hours away
 	up = true
-	time.Sleep(time.Hour)
+	rest(time.Hour)
 	if len(got) != 0 {
 		t.Fatal("the test is no longer about a callback that waits:", got)
 	}
 	o.say("bob", 0)
-	time.Sleep(2 * time.Second)
+	rest(2 * time.Second)
 	if want := "[msg_bob0 msg_ada0 msg_ada1 msg_ada2 msg_ada3 msg_ada4]"; fmt.Sprint(got) != want || o.counts() != "0 waiting, 6 done, 0 dead" {
 		t.Error(got, o.counts())
 	}
 	hurries := o.hurries
 	for i := range 100 {
 		o.say("bob", i+1)
-		time.Sleep(time.Minute)
+		rest(time.Minute)
 	}
 	if o.hurries != hurries {
 		t.Errorf("a backend that is well is hurried %d times", o.hurries-hurries)
@@ -71,12 +77,12 @@ func hurryAfterAStart(t *testing.T) {
 	o.say("ada", 0)
 	o.set(func() { o.waiting[0].due, o.waiting[0].hurry = time.Now().Add(10*time.Hour), true })
 	s.Start(o)
-	time.Sleep(time.Minute)
+	rest(time.Minute)
 	if o.counts() != "1 waiting, 0 done, 0 dead" {
 		t.Error("before anybody knows how the backend is:", o.counts())
 	}
 	o.say("bob", 0)
-	time.Sleep(2 * time.Second)
+	rest(2 * time.Second)
 	if o.counts() != "0 waiting, 2 done, 0 dead" {
 		t.Error(o.counts())
 	}
@@ -93,10 +99,10 @@ func hurryWithABrokenStore(t *testing.T) {
 	o.set(func() { o.waiting[0].due, o.waiting[0].hurry = time.Now().Add(10*time.Hour), true })
 	s.Start(o)
 	o.say("bob", 0)
-	time.Sleep(20 * time.Second)
+	rest(20 * time.Second)
 	s.byName["default"].endpoint.http = posts(func(*http.Request) (*http.Response, error) { return answer(204), nil })
 	o.set(func() { o.fail = nil })
-	time.Sleep(3 * time.Second)
+	rest(3 * time.Second)
 	if o.counts() != "0 waiting, 2 done, 0 dead" {
 		t.Error(o.counts())
 	}
@@ -116,7 +122,7 @@ func hurryAndPoison(t *testing.T) {
 	o.say("poison", 0)
 	s.Start(o)
 	for i := range 6 * 60 * 2 {
-		time.Sleep(30 * time.Second)
+		rest(30 * time.Second)
 		o.say("bob", i)
 	}
 	// By its schedule it is tried 7 times in six hours; as a probe it may be hurried once each time.
@@ -146,13 +152,13 @@ func hurryAndRetryAfter(t *testing.T) {
 	o := newOutbox()
 	o.say("ada", 0)
 	s.Start(o)
-	time.Sleep(2 * time.Hour)
+	rest(2 * time.Hour)
 	o.say("bob", 0)
-	time.Sleep(5 * time.Hour)
+	rest(5 * time.Hour)
 	if len(at) != 3 {
 		t.Error("before its time:", at)
 	}
-	time.Sleep(4 * time.Hour)
+	rest(4 * time.Hour)
 	if len(at) != 4 || at[3] < asked+10*time.Hour || o.counts() != "0 waiting, 2 done, 0 dead" {
 		t.Error(at, asked, o.counts())
 	}

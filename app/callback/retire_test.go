@@ -37,14 +37,14 @@ func retiredCallbacks(t *testing.T) {
 	o := newOutbox()
 	retiredTo(o, "gone", 250)
 	s.Start(o)
-	time.Sleep(scheduleEnd - 2*time.Hour)
+	rest(scheduleEnd - 2*time.Hour)
 	o.post("gone", "msg_young")
 	o.post("default", "msg_other")
-	time.Sleep(90 * time.Minute)
+	rest(90 * time.Minute)
 	if o.counts() != "254 waiting, 1 done, 0 dead" {
 		t.Error("before three days:", o.counts())
 	}
-	time.Sleep(3 * time.Hour)
+	rest(3 * time.Hour)
 	if o.counts() != "1 waiting, 1 done, 253 dead" || o.waiting[0].leased.After(time.Now()) {
 		t.Error("after three days:", o.counts())
 	}
@@ -65,12 +65,12 @@ func retiredTooSoon(t *testing.T) {
 	o := newOutbox()
 	retiredTo(o, "gone", 10)
 	s.Start(o)
-	time.Sleep(scheduleEnd - time.Minute)
+	rest(scheduleEnd - time.Minute)
 	stop(s)
 	s, _ = sender(t, backend("gone", "https://clinic.example/hook"))
 	s.byName["gone"].endpoint.http = posts(func(*http.Request) (*http.Response, error) { return answer(204), nil })
 	s.Start(o)
-	time.Sleep(2 * time.Second)
+	rest(2 * time.Second)
 	if o.counts() != "0 waiting, 13 done, 0 dead" {
 		t.Error(o.counts())
 	}
@@ -85,11 +85,13 @@ func retiredTimers(t *testing.T) {
 	}
 	retiredTo(o, "gone", 1)
 	s.Start(o)
-	time.Sleep(time.Second)
-	if len(o.timers) != 0 || o.counts() != "4 waiting, 0 done, 0 dead" {
-		t.Error(len(o.timers), o.counts())
+	rest(time.Second)
+	left := 0
+	o.set(func() { left = len(o.timers) })
+	if left != 0 || o.counts() != "4 waiting, 0 done, 0 dead" {
+		t.Error(left, o.counts())
 	}
-	time.Sleep(scheduleEnd + 2*time.Hour)
+	rest(scheduleEnd + 2*time.Hour)
 	if o.counts() != "0 waiting, 0 done, 4 dead" {
 		t.Error(o.counts())
 	}

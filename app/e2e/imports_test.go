@@ -87,6 +87,8 @@ func importsGoDown(t *testing.T) {
 		"hookbridge/app/client": {[]string{"hookbridge/app/wire", "hookbridge/auth"},
 			[]string{"fiber", "fasthttp", "sqlite", "database/sql", "rueidis", "prometheus", "kong"}},
 		"hookbridge/handlers/contract": {nil, []string{"fiber", "fasthttp", "sqlite", "database/sql", "jsonschema"}},
+		"hookbridge/deploy/loadtest": {[]string{"hookbridge/app/wire", "hookbridge/auth"},
+			[]string{"fiber", "sqlite", "database/sql", "rueidis", "prometheus"}},
 		"hookbridge/app/e2e/soak": {[]string{"hookbridge/auth", "hookbridge/app/expect", "hookbridge/app/store/redis/redistest"},
 			[]string{"fiber", "gobwas", "sqlite", "database/sql", "rueidis"}},
 		"hookbridge/handlers": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge", "hookbridge/auth", "hookbridge/handlers/web", "hookbridge/handlers/contract"},
