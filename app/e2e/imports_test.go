@@ -79,7 +79,8 @@ func importsGoDown(t *testing.T) {
 		"hookbridge/app/store/local": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge"},
 			[]string{"fiber", "fasthttp", "gobwas", "golang-jwt", "sqlite", "database/sql", "rueidis"}},
 		"hookbridge/app/store/sqlite/walfile": {[]string{"hookbridge/app/guard"}, []string{"fiber", "fasthttp", "gobwas", "rueidis", "golang-jwt"}},
-		"hookbridge/app/store/sqlite": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge", "hookbridge/app/store/sqlite/walfile"},
+		"hookbridge/app/store/sqlite/journal": {nil, []string{"fiber", "fasthttp", "gobwas", "rueidis", "golang-jwt", "sqlite", "database/sql", "prometheus"}},
+		"hookbridge/app/store/sqlite": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge", "hookbridge/app/store/sqlite/walfile", "hookbridge/app/store/sqlite/journal"},
 			[]string{"fiber", "fasthttp", "gobwas", "golang-jwt"}},
 		"hookbridge/app/store/redis": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge"},
 			[]string{"fiber", "fasthttp", "gobwas", "golang-jwt", "sqlite", "database/sql"}},
@@ -92,10 +93,10 @@ func importsGoDown(t *testing.T) {
 			[]string{"fiber", "gobwas", "sqlite", "database/sql", "rueidis"}},
 		"hookbridge/handlers": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge", "hookbridge/auth", "hookbridge/handlers/web", "hookbridge/handlers/contract"},
 			[]string{"sqlite", "database/sql", "rueidis"}},
-		"hookbridge/app/server": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge", "hookbridge/app/store/sqlite", "hookbridge/app/store/sqlite/walfile",
+		"hookbridge/app/server": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge", "hookbridge/app/store/sqlite", "hookbridge/app/store/sqlite/walfile", "hookbridge/app/store/sqlite/journal",
 			"hookbridge/app/store/redis", "hookbridge/app/store/local", "hookbridge/app/callback", "hookbridge/auth", "hookbridge/handlers", "hookbridge/handlers/web", "hookbridge/handlers/contract"},
 			[]string{"kong"}},
-		"hookbridge/app/cli": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge", "hookbridge/app/store/sqlite", "hookbridge/app/store/sqlite/walfile",
+		"hookbridge/app/cli": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge", "hookbridge/app/store/sqlite", "hookbridge/app/store/sqlite/walfile", "hookbridge/app/store/sqlite/journal",
 			"hookbridge/app/store/redis", "hookbridge/auth", "hookbridge/handlers", "hookbridge/handlers/web", "hookbridge/handlers/contract", "hookbridge/app/store/local", "hookbridge/app/server", "hookbridge/app/client", "hookbridge/app/move", "hookbridge/app/callback", "hookbridge/app/callback/receiver"}, nil},
 	}
 	for pkg, may := range law {

@@ -130,7 +130,7 @@ func (e *Store) Ack(ctx context.Context, user, session, life string, p bridge.Po
 	if e.tellsOfAcks(user) {
 		return e.ackNow(ctx, user, session, p)
 	}
-	return e.enqueue(ctx, &request{early: true, write: func(w *writer) error { return w.ack(user, p) }})
+	return e.enqueue(ctx, &request{early: true, plain: true, write: func(w *writer) error { return w.ack(user, p) }})
 }
 
 // AckLater implements bridge.Store.
@@ -195,7 +195,7 @@ func (w *writer) writeAcks(n int) error {
 // flushAcks writes all acks that are left, before the end.
 func (w *writer) flushAcks() error {
 	for w.acks.due(); w.acks.pending(); w.acks.due() {
-		if _, err := w.transact(nil); err != nil {
+		if _, err := w.attempt(func() (bool, error) { return w.transact(nil) }); err != nil {
 			return err
 		}
 	}

@@ -38,7 +38,7 @@ func newAppending(m *bridge.Message) (*appending, error) {
 		return nil, errNoUser
 	}
 	a := appendings.Get().(*appending)
-	a.msg = m
+	a.msg, a.plain = m, plain(m)
 	return a, nil
 }
 
@@ -134,6 +134,9 @@ func (w *writer) append(a *appending) error {
 		return w.duplicate(a)
 	}
 	w.nextNo++
+	if w.tail.writing {
+		w.tail.add(no, w.now, m, recs, w.buf)
+	}
 	w.loose = w.loose[:0]
 	for _, rec := range recs {
 		w.touch(rec)

@@ -66,6 +66,9 @@ func (a *Archive) open() (err error) {
 	if a.sql, err = newStatements(a.conn); err != nil {
 		return err
 	}
+	if err := a.takeJournal(); err != nil {
+		return err
+	}
 	if err := a.loading.prepare(a.conn, a.sql); err != nil {
 		return err
 	}
@@ -84,6 +87,21 @@ func (a *Archive) open() (err error) {
 	}
 	a.begun = mark != ""
 	return nil
+}
+
+// takeJournal puts into the file what a store that was killed has left in its journal.
+func (a *Archive) takeJournal() error {
+	l, err := loadLives(a.conn)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", a.path, err)
+	}
+	e := &Store{opts: a.opts, lives: l, vfs: a.vfs, reserve: newReserve(a.opts.Dir), health: &health{logger: a.opts.Logger},
+		acks: &ackBook{dirty: make(map[string]dirt)}}
+	w, err := newWriter(e, a.sql)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", a.path, err)
+	}
+	return w.recoverJournal()
 }
 
 // Epoch implements bridge.Archive.

@@ -69,6 +69,15 @@ func (e *Store) reading(ctx context.Context, f func(r *reader) error) error {
 	return e.view(ctx, f)
 }
 
+// viewOf runs f on one consistent state of the file, which has all of a user's messages
+// that were stored before, and all messages to all.
+func (e *Store) viewOf(ctx context.Context, user string, f func(r *reader) error) error {
+	if err := e.filled(ctx, user); err != nil {
+		return err
+	}
+	return e.view(ctx, f)
+}
+
 // view runs f on one consistent state of the file, as of the last commit.
 func (e *Store) view(ctx context.Context, f func(r *reader) error) error {
 	r, err := e.readers.take(ctx)

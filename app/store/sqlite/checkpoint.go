@@ -10,6 +10,7 @@ import (
 
 	"hookbridge/app/bridge"
 	"hookbridge/app/guard"
+	"hookbridge/app/store/sqlite/journal"
 	"hookbridge/app/store/sqlite/walfile"
 )
 
@@ -42,6 +43,14 @@ type checkpointer struct {
 	held   atomic.Bool // a long read needs the log as it is
 	kick   chan struct{}
 	done   chan struct{}
+
+	// What the writer has committed without an fsync is made durable here.
+	log      string // path
+	unsynced chan struct{}
+	filled   atomic.Uint64    // the last segment of the journal in it
+	journal  *journal.Journal // told of that afterwards
+	wipe     atomic.Bool      // the journal has what was recalled
+
 	sizes  logSizes
 	copied int64 // the log's length at the last copy; the writer's goroutine
 	failed bool  // the failure has been logged; the checkpointer's goroutine
@@ -49,7 +58,7 @@ type checkpointer struct {
 
 func newCheckpointer(c *sqlite3.Conn, sizes logSizes, v *walfile.VFS, commit *sync.Mutex, l *slog.Logger, g *guard.Guard) *checkpointer {
 	return &checkpointer{conn: c, sizes: sizes, vfs: v, commit: commit, logger: l, guard: g,
-		kick: make(chan struct{}, 1), done: make(chan struct{})}
+		kick: make(chan struct{}, 1), done: make(chan struct{}), unsynced: make(chan struct{}, 1)}
 }
 
 // look is called by the writer after a commit.
@@ -70,13 +79,55 @@ func (c *checkpointer) look() {
 
 func (c *checkpointer) loop() {
 	defer close(c.done)
-	for range c.kick {
-		c.guard.Run("checkpoint", c.turn)
+	for {
+		select {
+		case _, open := <-c.kick:
+			if !open {
+				return
+			}
+			c.guard.Run("checkpoint", func() { c.noted(c.checkpoint()) })
+		case <-c.unsynced:
+			c.guard.Run("checkpoint", func() { c.noted(c.sync()) })
+		}
 	}
 }
 
-func (c *checkpointer) turn() {
-	err := c.checkpoint()
+// committed is called by the writer after a commit without an fsync.
+func (c *checkpointer) committed(segment uint64) {
+	c.filled.Store(segment)
+	select {
+	case c.unsynced <- struct{}{}:
+	default:
+	}
+}
+
+// sync makes durable what was committed. Where an fsync of the log has failed, that needs
+// all of the log to be copied into the main file.
+func (c *checkpointer) sync() error {
+	segment := c.filled.Load()
+	err := c.vfs.SyncLog(c.log)
+	if err != nil {
+		err = c.truncate()
+	}
+	if err == nil {
+		c.journal.Durable(segment)
+	}
+	return err
+}
+
+// emptied notes that the main file has all of the log: the journal's copies of what was
+// recalled go as well.
+func (c *checkpointer) emptied() error {
+	c.vfs.LogEmptied()
+	c.journal.Durable(c.filled.Load())
+	if !c.wipe.Swap(false) {
+		return nil
+	}
+	return c.journal.Wipe()
+}
+
+// noted logs the first of several failures, and their end.
+func (c *checkpointer) noted(err error) {
 	switch {
 	case err != nil && !c.failed:
 		// Commits go on in the log for as long as there is room for it.
@@ -100,7 +151,7 @@ func (c *checkpointer) truncate() error {
 	defer c.commit.Unlock()
 	_, _, err := c.conn.WALCheckpoint("main", sqlite3.CHECKPOINT_TRUNCATE)
 	if err == nil {
-		c.vfs.LogEmptied()
+		err = c.emptied()
 	}
 	return err
 }
@@ -126,15 +177,20 @@ func (c *checkpointer) checkpoint() error {
 		return nil // a reader needs the log; the next turn tries again
 	}
 	if err == nil {
-		c.vfs.LogEmptied()
+		err = c.emptied()
 	}
 	return err
 }
 
-// close ends the loop; look is not called any more.
+// close ends the loop; the writer has ended.
 func (c *checkpointer) close() {
 	close(c.kick)
 	<-c.done
+	select {
+	case <-c.unsynced:
+		c.guard.Run("checkpoint", func() { c.noted(c.sync()) })
+	default:
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.gone = true

@@ -11,6 +11,7 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/store/sqlite/journal"
 	"hookbridge/app/store/sqlite/walfile"
 )
 
@@ -31,9 +32,15 @@ func checkFiles(dir string) error {
 	if err != nil {
 		return err
 	}
+	kept, err := journal.Present(dir)
+	if err != nil {
+		return err
+	}
 	switch {
 	case size < 0 && log > 0:
 		return fmt.Errorf("%s is missing beside its write-ahead log %s-wal, which holds messages: put the file back, or a backup of both, or move the log away to begin with an empty store", path, path)
+	case size < 0 && kept != "":
+		return fmt.Errorf("%s is missing beside the journal %s, which holds messages: put the file back, or a backup of both, or move the journal away to begin with an empty store", path, kept)
 	case size == 0 && log <= 0:
 		return fmt.Errorf("%s is empty (0 bytes): put a backup in its place, or remove it to begin with an empty store", path)
 	case size == 0:
@@ -113,7 +120,7 @@ func watch(v *walfile.VFS, path string) (*watched, error) {
 // is called after each commit's fsync, before the callers get their answers.
 func (f *watched) moved() error {
 	for i, p := range f.paths {
-		length := f.vfs.Length()
+		length, end := f.vfs.Length(), f.vfs.LogEnd()
 		info, err := os.Stat(p)
 		switch {
 		case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ENOTDIR): // the folder is a file now
@@ -121,6 +128,8 @@ func (f *watched) moved() error {
 		case err == nil && !os.SameFile(info, f.infos[i]):
 			return fmt.Errorf("%w: %s was replaced while the program runs: stop it before you restore a backup, then start again", errDamaged, p)
 		case err == nil && i == 0 && info.Size() < length && f.vfs.Length() == length:
+			return cutShort(p)
+		case err == nil && i == 1 && info.Size() < end && f.vfs.LogEnd() == end:
 			return cutShort(p)
 		}
 	}

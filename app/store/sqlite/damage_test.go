@@ -38,6 +38,7 @@ func leave(t *testing.T, dir string) {
 	for _, a := range e.AppendMany(t.Context(), ms) {
 		expect.NoError(t, a.Err)
 	}
+	expect.NoError(t, e.settled(t.Context()))
 	expect.NoError(t, e.checkpoints.checkpoint())
 	mustAppend(t, e, message("newest", "u", 2000, inAnHour()))
 	expect.NoError(t, os.CopyFS(dir, os.DirFS(running)))
@@ -146,7 +147,9 @@ func damageToLog(t *testing.T) {
 	dir := scratch(t)
 	e := open(t, Options{Dir: dir})
 	for i := range 50 {
-		mustAppend(t, e, message(fmt.Sprint("m", i), "u", 2000, inAnHour()))
+		m := message(fmt.Sprint("m", i), "u", 2000, inAnHour())
+		m.Topic = m.ID // the journal has it not
+		mustAppend(t, e, m)
 	}
 	life := e.Life()
 	size, err := sizeOf(filepath.Join(dir, fileName+"-wal"))

@@ -67,7 +67,7 @@ func erasing(user string, more *bool) *request {
 }
 
 // shrink leaves nothing behind of what was deleted: free pages go back to the
-// file system, and the write-ahead log is emptied.
+// file system, the write-ahead log is emptied, and the journal is taken away.
 func (e *Store) shrink(ctx context.Context) error {
 	for more := true; more; {
 		err := e.do(ctx, func(w *writer) (err error) {
@@ -88,7 +88,7 @@ func (e *Store) shrink(ctx context.Context) error {
 	for range truncateTurn {
 		err := e.checkpoints.truncate()
 		if err == nil {
-			return nil
+			return e.do(ctx, (*writer).clearJournal)
 		}
 		if !errors.Is(err, sqlite3.BUSY) {
 			return fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)

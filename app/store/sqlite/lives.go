@@ -126,7 +126,7 @@ func (e *Store) LifeEnd(ctx context.Context, user, life string) (bridge.Position
 		return bridge.Position{}, bridge.ErrRewound
 	}
 	var p bridge.Position
-	err := e.view(ctx, func(r *reader) error {
+	err := e.viewOf(ctx, user, func(r *reader) error {
 		mine, err := r.shelf(user)
 		if err != nil {
 			return err

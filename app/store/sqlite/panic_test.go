@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/guard"
 	"hookbridge/app/store/storetest"
 )
@@ -89,17 +90,19 @@ func panicInGroup(t *testing.T) {
 				})
 			}
 			wg.Wait()
+			mend()
+			expect.NoError(t, e.settled(t.Context()))
 			if !e.commitMu.TryLock() {
 				t.Fatal("the commit's lock is held still")
 			}
 			e.commitMu.Unlock()
-			mend()
 			if n := caught(whereWriter) + caught("store file"); n == 0 {
 				t.Error("nothing was counted")
 			}
 			if r := mustAppend(t, e, message("lost", "u", 100, inAnHour())); r.Duplicate || r.Recipients[0].Seq != 2 {
 				t.Errorf("afterwards: %+v", r)
 			}
+			expect.NoError(t, e.settled(t.Context()))
 			if n := number(t, e, "SELECT count(*) FROM log"); n != 2 {
 				t.Errorf("%d rows", n)
 			}

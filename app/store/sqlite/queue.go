@@ -27,6 +27,7 @@ type request struct {
 	size func(*writer) (places, bytes int)
 
 	bulk      bool // it waits in the lane for long work
+	plain     bool // it may be carried out in the open transaction (see journaling.go)
 	early     bool // it runs before the others of its group
 	alone     bool // it has a transaction to itself, because the next requests must find what after changes
 	needsRoom bool // it is refused while the disk is full

@@ -12,7 +12,7 @@ import (
 // Pending implements bridge.Store.
 func (e *Store) Pending(ctx context.Context, user string, after bridge.Position) (p bridge.Pending, err error) {
 	now := e.opts.Now().UnixNano()
-	err = e.view(ctx, func(r *reader) error {
+	err = e.viewOf(ctx, user, func(r *reader) error {
 		_, _, from, err := r.shelves(user, after)
 		if err != nil {
 			return err
@@ -49,7 +49,7 @@ func (e *Store) Read(ctx context.Context, user, life string, after bridge.Positi
 	}
 	var p bridge.Page
 	now := e.opts.Now().UnixNano()
-	err := e.view(ctx, func(r *reader) error {
+	err := e.viewOf(ctx, user, func(r *reader) error {
 		mine, all, from, err := r.shelves(user, after)
 		if err != nil {
 			return err

@@ -57,6 +57,7 @@ func (w *writer) recall(id string) (notices []bridge.Notice, err error) {
 	if err := with(w.sql.recall).int(w.now).int(row.no).exec(); err != nil {
 		return nil, err
 	}
+	w.store.checkpoints.wipe.Store(true)
 	for _, p := range row.places {
 		if err := w.recallFrom(p, row.topic); err != nil {
 			return nil, err

@@ -123,6 +123,7 @@ func (w *writer) guard() {
 	w.guarded = end
 	r := w.store.reserve
 	w.holdRoom()
+	w.lookForRoom()
 	if r.free() >= end+2*r.size {
 		return
 	}
@@ -144,7 +145,15 @@ func (w *writer) useRoom() {
 // room that this gives back before another process does.
 func (w *writer) keepRoom() {
 	w.useRoom()
+	if err := w.fill(); err != nil && !walfile.Full(err) {
+		w.opts.Logger.Error("what the journal has could not be put into the tables", "error", err)
+	}
 	w.emptyLog()
+	if j := w.tail.journal; j.Settled() {
+		if err := j.Remove(); err != nil {
+			w.opts.Logger.Warn("the journal could not be taken off the full disk", "error", err)
+		}
+	}
 	w.holdRoom()
 }
 

@@ -190,6 +190,10 @@ var migrations = []string{
 		PRIMARY KEY (user, seq, kind)
 	) WITHOUT ROWID;
 	CREATE INDEX timers_due ON timers (due);`,
+
+	`-- The segment of the journal that the tables have, and all before it (see
+	-- journaling.go).
+	INSERT INTO meta (key, value) VALUES ('journal', '0');`,
 }
 
 // migrate brings the file to the newest schema, each step in one transaction.

@@ -22,7 +22,7 @@ type statements struct {
 	countLive, oldestLive      *sqlite3.Stmt
 	deleteMail, archive        *sqlite3.Stmt
 	deleteLog, expired, oldIDs *sqlite3.Stmt
-	probe                      *sqlite3.Stmt
+	probe, setFilled           *sqlite3.Stmt
 
 	downwards, mailRowOf           *sqlite3.Stmt
 	topicOf, setTopic, deleteTopic *sqlite3.Stmt
@@ -78,6 +78,7 @@ func newStatements(c *sqlite3.Conn) (*statements, error) {
 		&s.oldIDs: "SELECT no, born FROM log WHERE no < 0 ORDER BY no LIMIT ?",
 		&s.probe: `INSERT INTO meta (key, value) VALUES ('probe', ?)
 			ON CONFLICT (key) DO UPDATE SET value = excluded.value`,
+		&s.setFilled: "UPDATE meta SET value = ? WHERE key = 'journal'",
 		&s.downwards: "SELECT seq, expires FROM mail WHERE user = ? AND seq > ? ORDER BY seq DESC",
 		&s.mailRowOf: "SELECT no, expires, size FROM mail WHERE user = ? AND seq = ?",
 		&s.topicOf:   "SELECT seq FROM topics WHERE user = ? AND topic = ?",

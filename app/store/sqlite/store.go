@@ -100,6 +100,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if e.metrics, err = newMetrics(o.Registerer, e.vfs, e.queue, o.Guard); err != nil {
 		return nil, fmt.Errorf("register the store's metrics: %w", err)
 	}
+	e.writer.lookForRoom()
 	go e.writer.loop()
 	go e.fanOut()
 	go e.checkpoints.loop()
@@ -175,14 +176,8 @@ func (e *Store) openFile() (err error) {
 	if e.epoch, err = loadEpoch(c); err != nil {
 		return fmt.Errorf("read the store's name: %w", err)
 	}
-	if e.lives, err = beginLife(c); err != nil {
-		return fmt.Errorf("begin to write into %s: %w", path, err)
-	}
-	if e.files, err = watch(e.vfs, path); err != nil {
-		return err
-	}
-	if err := e.revoked.load(c); err != nil {
-		return fmt.Errorf("read what was revoked: %w", err)
+	if e.lives, err = loadLives(c); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
 	}
 	s, err := newStatements(c)
 	if err != nil {
@@ -194,11 +189,25 @@ func (e *Store) openFile() (err error) {
 	if e.writer, err = newWriter(e, s); err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
+	if err := e.writer.recoverJournal(); err != nil {
+		return err
+	}
+	if e.lives, err = beginLife(c); err != nil {
+		return fmt.Errorf("begin to write into %s: %w", path, err)
+	}
+	e.writer.live()
+	if e.files, err = watch(e.vfs, path); err != nil {
+		return err
+	}
+	if err := e.revoked.load(c); err != nil {
+		return fmt.Errorf("read what was revoked: %w", err)
+	}
 	k, err := e.connect(path, "PRAGMA busy_timeout = 250; SELECT count(*) FROM sqlite_schema")
 	if err != nil {
 		return err
 	}
 	e.checkpoints = newCheckpointer(k, newLogSizes(e.reserve.size), e.vfs, &e.commitMu, e.opts.Logger, e.opts.Guard)
+	e.checkpoints.log, e.checkpoints.journal = path+"-wal", e.writer.tail.journal
 	e.readers = newReaders(readerCount)
 	for range readerCount {
 		c, err := e.connect(path, "PRAGMA query_only = ON; PRAGMA cache_size = -4096")
@@ -297,7 +306,12 @@ func (e *Store) Close() error {
 	e.checkpoints.close()
 	e.readers.close()
 	e.metrics.close()
-	return errors.Join(e.writer.lastErr, e.letGo())
+	err := errors.Join(e.writer.lastErr, e.letGo())
+	// Where not all of it is durable in the file, the next start takes it over.
+	if j := e.writer.tail.journal; j.Settled() && e.health.isDamaged() == nil {
+		return errors.Join(err, j.Remove())
+	}
+	return errors.Join(err, e.writer.tail.journal.Close())
 }
 
 // letGo closes the connections and gives back the file access and the lock.

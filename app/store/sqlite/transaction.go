@@ -16,8 +16,16 @@ func (w *writer) run(group []*request) {
 			r.err = errPanicked
 		}
 	}
-	if len(group) > 0 {
-		w.fan <- group
+	if len(group) == 0 {
+		return
+	}
+	for {
+		select {
+		case w.fan <- group:
+			return
+		case <-w.tail.wake: // it may be the Hub that reads, from the fan-out
+			w.fillForReaders()
+		}
 	}
 }
 
@@ -27,14 +35,14 @@ func (w *writer) carryOut(group []*request) {
 	wrote, err := w.commit(todo)
 	switch {
 	case err != nil:
+		w.restore()
 		w.fail(todo, err)
 	case wrote:
 		w.store.health.good()
 		w.store.metrics.commit(time.Since(start), len(group))
-		if !w.store.health.isFull() {
-			w.store.checkpoints.look()
-			w.guard()
-		}
+	}
+	if err == nil {
+		w.afterCommit()
 	}
 	for _, r := range group {
 		if r.err == nil && r.after != nil {
@@ -46,43 +54,99 @@ func (w *writer) carryOut(group []*request) {
 	}
 }
 
+// afterCommit looks at the write-ahead log and the disk, unless a transaction is open.
+func (w *writer) afterCommit() {
+	if !w.inTx && !w.store.health.isFull() {
+		w.store.checkpoints.look()
+		w.guard()
+	}
+}
+
 // errPanicked answers the requests of a group in whose transaction our code panicked.
 var errPanicked = fmt.Errorf("%w: the store's writer failed", bridge.ErrUnavailable)
 
-// attempt carries a group's transaction out. One that panics is rolled back, and
-// fails with errPanicked.
-func (w *writer) attempt(group []*request) (wrote bool, err error) {
-	w.store.commitMu.Lock()
-	defer w.store.commitMu.Unlock()
-	if !w.opts.Guard.Run(whereWriter, func() { wrote, err = w.transact(group) }) {
-		return wrote, err
+// attempt carries out a step of a transaction. One that fails or panics is rolled back,
+// with all that was in the transaction; a panic is errPanicked. The commit's lock is held
+// for as long as a transaction is open.
+func (w *writer) attempt(step func() (wrote bool, err error)) (wrote bool, err error) {
+	if !w.locked {
+		w.store.commitMu.Lock()
+		w.locked = true
 	}
-	w.inTx = false
-	w.users = newRecords(recordLimit) // a record may be half changed; the file has them all
-	err = errPanicked
+	defer func() {
+		if !w.inTx {
+			w.locked = false
+			w.store.commitMu.Unlock()
+		}
+	}()
+	if w.opts.Guard.Run(whereWriter, func() { wrote, err = step() }) {
+		err = errPanicked
+		w.users = newRecords(recordLimit) // a record may be half changed; the file has them all
+	}
+	if err == nil {
+		return wrote, nil
+	}
 	w.opts.Guard.Run(whereWriter, func() { // where this fails as well, begin tries again
-		if !w.sql.conn.GetAutocommit() {
-			if rerr := with(w.sql.rollback).exec(); rerr != nil {
-				err = fmt.Errorf("%w (and rolling back: %w)", err, rerr)
-			}
+		if rerr := w.rollBack(); rerr != nil {
+			err = fmt.Errorf("%w (and rolling back: %w)", err, rerr)
 		}
 	})
 	return false, err
 }
 
-// commit carries a group out in one transaction, unless the files are damaged. It
-// fails where the transaction went into files that were removed or replaced.
+// rollBack ends the transaction, if one is open, with nothing done.
+func (w *writer) rollBack() error {
+	if w.inTx {
+		w.nextNo = w.firstNo
+	}
+	w.inTx = false
+	if w.tail.messages > 0 {
+		w.tail.adrift = true
+		w.users = newRecords(recordLimit) // they have the tail's messages already
+	}
+	if w.sql.conn.GetAutocommit() {
+		return nil
+	}
+	return with(w.sql.rollback).exec()
+}
+
+// restore opens the transaction of the tail's messages again, after it was rolled back.
+// Where that fails, fill tries again. On a full disk keepRoom does it.
+func (w *writer) restore() {
+	if !w.tail.adrift || w.store.health.isFull() || w.store.health.isDamaged() != nil {
+		return
+	}
+	if _, err := w.attempt(w.refill); err != nil {
+		w.opts.Logger.Error("what the journal has could not be put into the tables again", "error", err)
+	}
+}
+
+// commit carries a group out, unless the files are damaged: in the open transaction and
+// the journal, or else in a transaction to itself, before which the open one is
+// committed. It fails where it wrote into files that were removed or replaced.
 func (w *writer) commit(group []*request) (wrote bool, err error) {
 	h := w.store.health
 	if err := h.isDamaged(); err != nil {
 		return false, err
 	}
-	wrote, err = w.attempt(group)
-	switch {
-	case wrote && err == nil:
-		if err = w.store.files.moved(); err != nil {
-			h.damage(err)
+	if w.journals(group) {
+		wrote, err = w.attempt(func() (bool, error) { return w.journalGroup(group) })
+	} else if err = w.fill(); err == nil {
+		wrote, err = w.attempt(func() (bool, error) { return w.transact(group) })
+	}
+	return wrote, w.judge(wrote, err)
+}
+
+// judge looks, after a commit or an attempt at one, at what an error says of the files.
+func (w *writer) judge(wrote bool, err error) error {
+	h := w.store.health
+	if wrote || err != nil {
+		if lost := firstOf(w.store.files.moved(), w.tail.lost()); lost != nil {
+			h.damage(lost)
+			return lost
 		}
+	}
+	switch {
 	case err != nil && w.store.files.cut() != nil:
 		err = w.store.files.cut()
 		h.damage(err)
@@ -92,7 +156,7 @@ func (w *writer) commit(group []*request) (wrote bool, err error) {
 	default:
 		err = h.looked(err)
 	}
-	return wrote, err
+	return err
 }
 
 // admit refuses the messages of a group while the disk is full, and returns the
@@ -121,42 +185,51 @@ func (w *writer) admit(group []*request) []*request {
 // transact does everything asked, and a slice of upkeep, in one transaction. Where
 // there is nothing to write, there is no transaction and no fsync.
 func (w *writer) transact(group []*request) (wrote bool, err error) {
+	if err := w.carryInto(group); err != nil || !w.inTx {
+		return false, err
+	}
+	if err := w.commitTx(); err != nil {
+		return false, err
+	}
+	if !w.store.vfs.LogUnsure() {
+		w.tail.journal.Durable(w.tail.journal.Segment() - 1) // with the same fsync
+	}
+	return true, nil
+}
+
+// commitTx commits the transaction.
+func (w *writer) commitTx() error {
+	if err := with(w.sql.commit).exec(); err != nil {
+		return err
+	}
+	w.inTx = false
+	w.acks.written()
+	w.outbox.written()
+	return nil
+}
+
+// carryInto does everything asked, and a slice of upkeep, in the running transaction, or
+// in a new one that is opened by the first write.
+func (w *writer) carryInto(group []*request) error {
 	w.now = w.opts.Now().UnixNano()
-	w.touched = w.touched[:0]
-	w.outbox.begin()
-	defer func() {
-		wrote = w.inTx
-		w.inTx = false
-		if err != nil && !w.sql.conn.GetAutocommit() {
-			if rerr := with(w.sql.rollback).exec(); rerr != nil {
-				err = fmt.Errorf("%w (and rolling back: %w)", err, rerr)
-			}
-		}
-	}()
+	if !w.inTx {
+		w.touched = w.touched[:0]
+		w.outbox.begin()
+	}
 	for _, early := range []bool{true, false} {
 		for _, r := range group {
 			if r.early != early {
 				continue
 			}
 			if err := w.apply(r); err != nil {
-				return false, err
+				return err
 			}
 		}
 	}
-	if len(group) != 1 || !group[0].alone {
-		if err := w.upkeep(); err != nil {
-			return false, err
-		}
+	if len(group) == 1 && group[0].alone {
+		return nil
 	}
-	if !w.inTx {
-		return false, nil
-	}
-	if err := with(w.sql.commit).exec(); err != nil {
-		return false, err
-	}
-	w.acks.written()
-	w.outbox.written()
-	return true, nil
+	return w.upkeep()
 }
 
 // upkeep does a slice of what nobody waits for.
@@ -197,7 +270,7 @@ func (w *writer) begin() error {
 	if err := with(w.sql.begin).exec(); err != nil {
 		return err
 	}
-	w.inTx = true
+	w.inTx, w.firstNo = true, w.nextNo
 	return nil
 }
 
@@ -213,13 +286,19 @@ func (w *writer) fail(group []*request, err error) {
 	w.outbox.failed()
 	w.prune.failed()
 	w.store.health.bad(err)
-	if !errors.Is(err, bridge.ErrUnavailable) {
-		err = fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
-	}
+	err = unavailable(err)
 	for _, r := range group {
 		r.err = err
 		if r.failed != nil {
 			r.err = r.failed(w, err)
 		}
 	}
+}
+
+// unavailable makes an error one that says that the store is not available.
+func unavailable(err error) error {
+	if errors.Is(err, bridge.ErrUnavailable) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
 }

@@ -24,18 +24,24 @@ type writer struct {
 	sql   *statements
 	queue *queue
 	fan   chan []*request
+	ended chan struct{} // closed once it has written the last
 
 	users   *records
 	guarded int64    // the log's length when the disk was looked at; see guard
 	touched []string // users whose records this transaction changed
 	nextNo  int64
+	firstNo int64 // what nextNo was when the transaction was opened
 	now     int64 // this group's time, Unix nanoseconds
 	inTx    bool
+	locked  bool // commitMu is held
 	buf     []byte
 
 	sizes map[string]int // of groups that were counted; dropped when in doubt
 	reach map[string]int // how many members a group had when it was last written to
 	loose []int64        // messages to several that this append took out of a mailbox
+
+	tail   tail
+	filled uint64 // the segment of the journal that the file had, and all before it, at the start
 
 	acks     *ackBook
 	outbox   *outbox
@@ -49,14 +55,26 @@ type writer struct {
 	lastErr error // of the acks written at the very end
 }
 
+// live begins the journal and the leases of the store's life.
+func (w *writer) live() {
+	w.tail.begin(w.store, w.filled)
+	w.outbox.life = w.store.lives.no
+}
+
 func newWriter(e *Store, s *statements) (*writer, error) {
-	w := &writer{store: e, opts: e.opts, sql: s, queue: e.queue, fan: make(chan []*request, 1),
+	w := &writer{store: e, opts: e.opts, sql: s, queue: e.queue, fan: make(chan []*request, 1), ended: make(chan struct{}),
 		users: newRecords(recordLimit), acks: e.acks, erasures: erasures{}, buf: make([]byte, 0, 256), sizes: make(map[string]int),
 		reach: make(map[string]int)}
 	var err error
 	if w.nextNo, err = s.nextNo(); err != nil {
 		return nil, err
 	}
+	filled, err := queryInt(s.conn, "SELECT value FROM meta WHERE key = 'journal'")
+	if err != nil {
+		return nil, err
+	}
+	w.filled = uint64(filled)
+	w.tail.begin(e, w.filled)
 	w.outbox, err = newOutbox(e, s)
 	return w, err
 }
@@ -64,9 +82,21 @@ func newWriter(e *Store, s *statements) (*writer, error) {
 // loop runs until the queue is closed and empty. After a panic outside of a group it
 // starts again, because nobody else would answer the callers that wait.
 func (w *writer) loop() {
+	defer close(w.ended)
 	defer close(w.fan)
 	w.opts.Guard.Loop(whereWriter, nil, w.turns)
-	w.opts.Guard.Run(whereWriter, func() { w.lastErr = w.flushAcks() })
+	w.opts.Guard.Run(whereWriter, func() { w.lastErr = w.finish() })
+}
+
+// finish writes what is left, before the end.
+func (w *writer) finish() error {
+	if err := w.store.health.isDamaged(); err != nil {
+		return nil // the journal stays; the caller was told of the damage
+	}
+	if err := w.fill(); err != nil {
+		return err
+	}
+	return w.flushAcks()
 }
 
 // whereWriter is what the writer's panics are counted as.
@@ -90,9 +120,10 @@ func (w *writer) turns() {
 		if len(w.carry) == 0 && len(w.share) == 0 && !w.upkeepDue() {
 			select {
 			case <-w.queue.wake:
+			case <-w.tail.wake:
+				w.fillForReaders()
 			case <-tick.C:
-				w.acks.due()
-				w.prune.due()
+				w.tick()
 				if w.store.health.isFull() {
 					w.admit(nil)
 				} else {
@@ -102,9 +133,10 @@ func (w *writer) turns() {
 			continue
 		}
 		select {
+		case <-w.tail.wake:
+			w.fillForReaders()
 		case <-tick.C:
-			w.acks.due()
-			w.prune.due()
+			w.tick()
 		default:
 		}
 		n := w.groupOf(w.carry)
@@ -116,7 +148,19 @@ func (w *writer) turns() {
 			w.share = nil
 		}
 		w.run(group)
+		if w.tail.full() {
+			w.run(nil)
+		}
 	}
+}
+
+// tick fills, and lets the upkeep begin.
+func (w *writer) tick() {
+	if w.inTx || w.tail.messages > 0 {
+		w.run(nil)
+	}
+	w.acks.due()
+	w.prune.due()
 }
 
 // refuseCarry refuses the requests that a panic has left between the queue and a

@@ -20,6 +20,26 @@ type logFile struct {
 	vfs *VFS
 	buf []byte // not written yet
 	off int64  // where buf belongs
+
+	unsynced bool // see Unsynced
+}
+
+// Unsynced runs a commit on a connection that is in the log when it returns, and not
+// fsynced: whoever needs it to be durable syncs the log afterwards. The new header of a
+// log that starts over is fsynced all the same, since without that an old log could be
+// found after a power failure.
+func Unsynced(c *sqlite3.Conn, commit func() error) error {
+	h, err := c.FileControl("main", sqlite3.FCNTL_JOURNAL_POINTER)
+	if err != nil {
+		return err
+	}
+	f, ok := h.(*logFile)
+	if !ok {
+		return sqlite3.CANTOPEN
+	}
+	f.unsynced = true
+	defer func() { f.unsynced = false }()
+	return commit()
 }
 
 func (f *logFile) flush() (err error) {
@@ -28,7 +48,7 @@ func (f *logFile) flush() (err error) {
 	}
 	defer func() { f.buf = f.buf[:0] }()
 	defer f.vfs.survive(&err)
-	if err := f.vfs.failing("write"); err != nil {
+	if err := f.vfs.Failing("write"); err != nil {
 		return err
 	}
 	// A log that was cut takes the write, and leaves a hole before it: after a
@@ -80,23 +100,27 @@ func (f *logFile) Truncate(size int64) error {
 	if err := f.flush(); err != nil {
 		return err
 	}
-	if err := f.File.Truncate(size); err != nil {
-		return err
-	}
-	f.vfs.logEnd.Store(size)
-	return nil
+	f.vfs.logEnd.Store(size) // before, so that nobody takes the log for one that was cut
+	return f.File.Truncate(size)
 }
 
 // Sync implements vfs.File.
 func (f *logFile) Sync(flags vfs.SyncFlag) (err error) {
 	defer f.vfs.survive(&err)
+	header := len(f.buf) > 0 && f.off == 0
 	if err := f.flush(); err != nil {
 		return err
 	}
-	if err := f.vfs.failing("sync"); err != nil {
-		return err
+	if f.unsynced && !header {
+		return nil
 	}
-	return f.File.Sync(flags)
+	if err = f.vfs.Failing("sync"); err == nil {
+		err = f.File.Sync(flags)
+	}
+	if err != nil {
+		f.vfs.unsure.Store(true)
+	}
+	return err
 }
 
 // Size implements vfs.File.

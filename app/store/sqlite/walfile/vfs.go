@@ -4,6 +4,7 @@
 package walfile
 
 import (
+	"errors"
 	"os"
 	"strconv"
 	"sync/atomic"
@@ -24,6 +25,7 @@ type VFS struct {
 	guard *guard.Guard
 
 	logEnd  atomic.Int64 // where the last write into the log ended, in bytes
+	unsure  atomic.Bool  // an fsync of the log has failed: a later one says nothing of what was written before
 	logCut  atomic.Bool  // somebody else has made the log shorter than what was written into it
 	length  atomic.Int64 // of the main file, in bytes, at least: what goes into it goes through here
 	tooLong atomic.Bool  // the main file has outgrown what zerofill.go can tell apart
@@ -59,7 +61,36 @@ func (v *VFS) LogEnd() int64 { return v.logEnd.Load() }
 
 // LogEmptied notes that a checkpoint has copied all of the log: the next commit
 // begins at its start.
-func (v *VFS) LogEmptied() { v.logEnd.Store(0) }
+func (v *VFS) LogEmptied() {
+	v.logEnd.Store(0)
+	v.unsure.Store(false)
+}
+
+// SyncLog makes everything durable that was committed before it is called (see
+// Unsynced). It fails, until LogEmptied, where an fsync has failed since: what that one
+// lost, the next would not write again.
+func (v *VFS) SyncLog(path string) (err error) {
+	if v.unsure.Load() {
+		return sqlite3.IOERR_FSYNC
+	}
+	if err := v.Failing("sync"); err != nil {
+		v.unsure.Store(true)
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := f.Sync(); err != nil {
+		v.unsure.Store(true)
+		return err
+	}
+	return nil
+}
+
+// LogUnsure reports whether SyncLog would fail for that reason.
+func (v *VFS) LogUnsure() bool { return v.unsure.Load() }
 
 // LogCut reports whether a write was refused because the log was shorter than what
 // had been written into it.
@@ -74,7 +105,9 @@ func (v *VFS) Removed() {
 	v.length.Store(0)
 }
 
-func (v *VFS) failing(op string) error {
+// Failing is the error that Fault gives an access; nil without one. Files of a store that
+// SQLite knows nothing of ask it too.
+func (v *VFS) Failing(op string) error {
 	if f := v.Fault.Load(); f != nil {
 		return (*f)(op)
 	}
