@@ -26,26 +26,26 @@ func lifeNumber(name string, reply rueidis.RedisResult) (int64, error) {
 }
 
 // LifeEnd implements bridge.Store.
-func (e *Store) LifeEnd(ctx context.Context, user, life string) (p bridge.Position, err error) {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) LifeEnd(ctx context.Context, user, life string) (p bridge.Position, err error) {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return p, err
 	}
 	defer leave()
-	_, list, _ := e.lifeKeys()
-	r := e.client.DoMulti(ctx, e.client.B().Zscore().Key(list).Member(life).Build(),
-		e.client.B().Hmget().Key(e.mailboxOf(user).h).Field("s", "lv").Build(), e.client.B().Hmget().Key(e.all.h).Field("s", "lv").Build())
+	_, list, _ := s.lifeKeys()
+	r := s.client.DoMulti(ctx, s.client.B().Zscore().Key(list).Member(life).Build(),
+		s.client.B().Hmget().Key(s.mailboxOf(user).h).Field("s", "lv").Build(), s.client.B().Hmget().Key(s.all.h).Field("s", "lv").Build())
 	no, err := lifeNumber(life, r[0])
 	if errors.Is(err, bridge.ErrRewound) {
 		return p, err
 	}
 	if err != nil {
-		return p, e.fault(ctx, err)
+		return p, s.fault(ctx, err)
 	}
 	for i, to := range []*uint64{&p.Mailbox, &p.Broadcast} {
 		state, err := r[1+i].ToArray()
 		if err != nil {
-			return p, e.fault(ctx, err)
+			return p, s.fault(ctx, err)
 		}
 		if *to, err = lifeEnd(state, no); err != nil {
 			return p, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
@@ -103,8 +103,8 @@ func parseLifeStarts(text string) (list []lifeStart, err error) {
 }
 
 // Ack implements bridge.Store.
-func (e *Store) Ack(ctx context.Context, user, session, life string, p bridge.Position) error {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) Ack(ctx context.Context, user, session, life string, p bridge.Position) error {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -112,22 +112,22 @@ func (e *Store) Ack(ctx context.Context, user, session, life string, p bridge.Po
 	if user == "" {
 		return errNoUser
 	}
-	return e.ack(ctx, user, session, life, p)
+	return s.ack(ctx, user, session, life, p)
 }
 
-func (e *Store) ack(ctx context.Context, user, session, life string, p bridge.Position) error {
-	if backends, concerned := e.tellsAcks(user); concerned {
-		return e.ackAndTell(ctx, user, session, life, p, backends)
+func (s *Store) ack(ctx context.Context, user, session, life string, p bridge.Position) error {
+	if backends, concerned := s.tellsAcks(user); concerned {
+		return s.ackAndTell(ctx, user, session, life, p, backends)
 	}
-	return e.inLife(ctx, func(lf *storeLife) error {
-		keys, head, no := []string{e.mailboxOf(user).h}, uint64(0), ""
-		if !e.cluster {
-			keys = append(keys, e.all.h)
+	return s.inLife(ctx, func(lf *storeLife) error {
+		keys, head, no := []string{s.mailboxOf(user).h}, uint64(0), ""
+		if !s.cluster {
+			keys = append(keys, s.all.h)
 		}
 		switch {
 		case life != lf.name:
-			_, list, _ := e.lifeKeys()
-			r := e.client.DoMulti(ctx, e.client.B().Zscore().Key(list).Member(life).Build(), e.client.B().Hmget().Key(e.all.h).Field("s", "lv").Build())
+			_, list, _ := s.lifeKeys()
+			r := s.client.DoMulti(ctx, s.client.B().Zscore().Key(list).Member(life).Build(), s.client.B().Hmget().Key(s.all.h).Field("s", "lv").Build())
 			n, err := lifeNumber(life, r[0])
 			if err != nil {
 				return err
@@ -140,16 +140,16 @@ func (e *Store) ack(ctx context.Context, user, session, life string, p bridge.Po
 			if head, err = lifeEnd(state, n); err != nil {
 				return err
 			}
-		case e.cluster:
-			if head = e.leases.newest(0); p.Broadcast > head {
+		case s.cluster:
+			if head = s.leases.newest(0); p.Broadcast > head {
 				var err error
-				if head, err = e.client.Do(ctx, e.client.B().Hget().Key(e.all.h).Field("s").Build()).AsUint64(); err != nil && !rueidis.IsRedisNil(err) {
+				if head, err = s.client.Do(ctx, s.client.B().Hget().Key(s.all.h).Field("s").Build()).AsUint64(); err != nil && !rueidis.IsRedisNil(err) {
 					return err
 				}
-				e.leases.newest(head)
+				s.leases.newest(head)
 			}
 		}
-		_, err := e.runOnce(ctx, lf, call{&e.scripts.ack, keys, []string{itoa(p.Mailbox), itoa(p.Broadcast), itoa(head), no}})
+		_, err := s.runOnce(ctx, lf, call{&s.scripts.ack, keys, []string{itoa(p.Mailbox), itoa(p.Broadcast), itoa(head), no}})
 		return err
 	})
 }

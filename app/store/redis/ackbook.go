@@ -101,8 +101,8 @@ func (b *ackBook) written(err error) {
 }
 
 // AckLater implements bridge.Store.
-func (e *Store) AckLater(ctx context.Context, user, session, life string, p bridge.Position) error {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) AckLater(ctx context.Context, user, session, life string, p bridge.Position) error {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -110,42 +110,42 @@ func (e *Store) AckLater(ctx context.Context, user, session, life string, p brid
 	if user == "" {
 		return errNoUser
 	}
-	if _, concerned := e.tellsAcks(user); !concerned && life == e.lives.now.Load().name && e.acks.add(user, laterAck{life, p}) {
+	if _, concerned := s.tellsAcks(user); !concerned && life == s.lives.now.Load().name && s.acks.add(user, laterAck{life, p}) {
 		return nil
 	}
-	return e.ack(ctx, user, session, life, p)
+	return s.ack(ctx, user, session, life, p)
 }
 
 // writeAcks writes all acks that have been taken so far, and returns when they are in Redis.
-func (e *Store) writeAcks(ctx context.Context) error {
-	if e.acks.empty() {
+func (s *Store) writeAcks(ctx context.Context) error {
+	if s.acks.empty() {
 		return nil
 	}
-	e.acks.writing.Lock()
-	defer e.acks.writing.Unlock()
+	s.acks.writing.Lock()
+	defer s.acks.writing.Unlock()
 	var err error
-	defer func() { e.acks.written(err) }()
-	err = e.writeTaken(ctx, e.acks.take())
+	defer func() { s.acks.written(err) }()
+	err = s.writeTaken(ctx, s.acks.take())
 	return err
 }
 
 // writeAcksOf is writeAcks where an ack of the user waits.
-func (e *Store) writeAcksOf(ctx context.Context, user string) error {
-	if _, ok := e.acks.of(user); !ok {
+func (s *Store) writeAcksOf(ctx context.Context, user string) error {
+	if _, ok := s.acks.of(user); !ok {
 		return nil
 	}
-	return e.writeAcks(ctx)
+	return s.writeAcks(ctx)
 }
 
-func (e *Store) writeTaken(ctx context.Context, taken map[string]laterAck) error {
-	lf := e.lives.now.Load()
+func (s *Store) writeTaken(ctx context.Context, taken map[string]laterAck) error {
+	lf := s.lives.now.Load()
 	users := make([]string, 0, len(taken))
 	for user, a := range taken {
 		if a.life == lf.name {
 			users = append(users, user)
 		}
 	}
-	_, err := e.runManyIn(ctx, lf.name, e.ackCalls(users, taken))
+	_, err := s.runManyIn(ctx, lf.name, s.ackCalls(users, taken))
 	if err != nil && !errors.Is(err, bridge.ErrOtherLife) {
 		return err
 	}
@@ -158,7 +158,7 @@ func (e *Store) writeTaken(ctx context.Context, taken map[string]laterAck) error
 		if err == nil && a.life == lf.name {
 			continue
 		}
-		if err := e.ack(ctx, user, "", a.life, a.to); err != nil && !errors.Is(err, bridge.ErrRewound) {
+		if err := s.ack(ctx, user, "", a.life, a.to); err != nil && !errors.Is(err, bridge.ErrRewound) {
 			return err
 		}
 	}
@@ -167,11 +167,11 @@ func (e *Store) writeTaken(ctx context.Context, taken map[string]laterAck) error
 
 // ackCalls are the calls that write the acks of some users. A Cluster's script reaches the
 // keys of one user only.
-func (e *Store) ackCalls(users []string, taken map[string]laterAck) (calls []call) {
-	if e.cluster {
+func (s *Store) ackCalls(users []string, taken map[string]laterAck) (calls []call) {
+	if s.cluster {
 		for _, user := range users {
 			to := taken[user].to
-			calls = append(calls, call{&e.scripts.ack, []string{e.mailboxOf(user).h}, []string{itoa(to.Mailbox), itoa(to.Broadcast), itoa(to.Broadcast), ""}})
+			calls = append(calls, call{&s.scripts.ack, []string{s.mailboxOf(user).h}, []string{itoa(to.Mailbox), itoa(to.Broadcast), itoa(to.Broadcast), ""}})
 		}
 		return calls
 	}
@@ -179,29 +179,29 @@ func (e *Store) ackCalls(users []string, taken map[string]laterAck) (calls []cal
 		keys, args := make([]string, 0, len(some)+2), make([]string, 0, 2*len(some))
 		for _, user := range some {
 			to := taken[user].to
-			keys, args = append(keys, e.mailboxOf(user).h), append(args, itoa(to.Mailbox), itoa(to.Broadcast))
+			keys, args = append(keys, s.mailboxOf(user).h), append(args, itoa(to.Mailbox), itoa(to.Broadcast))
 		}
-		calls = append(calls, call{&e.scripts.ackMany, append(keys, e.all.h), args})
+		calls = append(calls, call{&s.scripts.ackMany, append(keys, s.all.h), args})
 	}
 	return calls
 }
 
 // keepWritingAcks writes acks ackDelay after they have come, until Close.
-func (e *Store) keepWritingAcks() {
+func (s *Store) keepWritingAcks() {
 	for wait := ackDelay; ; {
 		select {
-		case <-e.acks.due:
-		case <-e.ctx.Done():
+		case <-s.acks.due:
+		case <-s.ctx.Done():
 			return
 		}
 		select {
 		case <-time.After(wait):
-		case <-e.ctx.Done():
+		case <-s.ctx.Done():
 			return
 		}
-		err := e.whileOpen(e.writeAcks)
-		if err != nil && wait == ackDelay && !e.closed.Load() {
-			e.opts.Logger.Warn("acks are not written yet; they are tried again", "error", err)
+		err := s.whileOpen(s.writeAcks)
+		if err != nil && wait == ackDelay && !s.closed.Load() {
+			s.opts.Logger.Warn("acks are not written yet; they are tried again", "error", err)
 		}
 		if wait = ackDelay; err != nil {
 			wait = ackRetry
@@ -211,20 +211,20 @@ func (e *Store) keepWritingAcks() {
 
 // countAcks adds to a duplicate's receipt who has acked it here by now. What a reply tells
 // of is written first.
-func (e *Store) countAcks(ctx context.Context, r *bridge.Receipt) error {
-	if !r.Duplicate || e.acks.empty() {
+func (s *Store) countAcks(ctx context.Context, r *bridge.Receipt) error {
+	if !r.Duplicate || s.acks.empty() {
 		return nil
 	}
 	some := false
 	for i := range r.Recipients {
 		rc := &r.Recipients[i]
-		a, ok := e.acks.of(rc.User)
-		if ok && rc.Seq != 0 && a.life == e.Life() && a.to.Mailbox >= rc.Seq {
+		a, ok := s.acks.of(rc.User)
+		if ok && rc.Seq != 0 && a.life == s.Life() && a.to.Mailbox >= rc.Seq {
 			rc.Acked, some = true, true
 		}
 	}
 	if !some {
 		return nil
 	}
-	return e.writeAcks(ctx)
+	return s.writeAcks(ctx)
 }

@@ -38,13 +38,13 @@ type answer struct {
 	released        []string // see share.go
 }
 
-func (e *Store) appending(m *bridge.Message, user string) *appending {
-	a := &appending{e: e, m: m, user: user, box: e.all}
+func (s *Store) appending(m *bridge.Message, user string) *appending {
+	a := &appending{e: s, m: m, user: user, box: s.all}
 	if user != "" {
-		a.box = e.mailboxOf(user)
+		a.box = s.mailboxOf(user)
 	}
-	if (user == "" || e.sessionsHere(user, nil) > 0) && e.listening.Load() {
-		a.selfDelivery = e.selfDeliveries.expect(m)
+	if (user == "" || s.sessionsHere(user, nil) > 0) && s.listening.Load() {
+		a.selfDelivery = s.selfDeliveries.expect(m)
 		a.token = a.selfDelivery.token
 	}
 	return a
@@ -165,41 +165,41 @@ func parseAnswer(r rueidis.RedisMessage) (a answer, err error) {
 }
 
 // Append implements bridge.Store.
-func (e *Store) Append(ctx context.Context, m *bridge.Message) (bridge.Receipt, error) {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) Append(ctx context.Context, m *bridge.Message) (bridge.Receipt, error) {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return bridge.Receipt{}, err
 	}
 	defer leave()
-	r, err := e.append(ctx, m)
+	r, err := s.append(ctx, m)
 	if err == nil {
-		err = e.countAcks(ctx, &r)
+		err = s.countAcks(ctx, &r)
 	}
 	return r, err
 }
 
-func (e *Store) append(ctx context.Context, m *bridge.Message) (bridge.Receipt, error) {
+func (s *Store) append(ctx context.Context, m *bridge.Message) (bridge.Receipt, error) {
 	if !m.To.All && m.To.Group == "" && len(m.To.Recipients()) == 0 {
 		return bridge.Receipt{}, errNobody
 	}
-	if err := e.ensureRenewed(ctx); err != nil {
+	if err := s.ensureRenewed(ctx); err != nil {
 		return bridge.Receipt{}, err
 	}
-	if !e.simple(m) {
-		return e.fanOut(ctx, m)
+	if !s.simple(m) {
+		return s.fanOut(ctx, m)
 	}
-	a := e.appending(m, m.To.User)
-	ans, err := e.publish(ctx, a)
+	a := s.appending(m, m.To.User)
+	ans, err := s.publish(ctx, a)
 	if err != nil {
-		e.selfDeliveries.forget(a.selfDelivery)
+		s.selfDeliveries.forget(a.selfDelivery)
 		return bridge.Receipt{}, err
 	}
 	return a.receipt(ctx, ans)
 }
 
 // simple reports whether lua/publish.lua can take a message.
-func (e *Store) simple(m *bridge.Message) bool {
-	return !e.cluster && (m.To.All || m.To.User != "")
+func (s *Store) simple(m *bridge.Message) bool {
+	return !s.cluster && (m.To.All || m.To.User != "")
 }
 
 // receipt is what Append returns for an answer.
@@ -257,9 +257,9 @@ func (a *appending) sessions(ctx context.Context, ans *answer) int {
 
 // AppendMany implements bridge.Store. Consecutive messages that lua/publish.lua can take go
 // in one script.
-func (e *Store) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.Appended {
+func (s *Store) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.Appended {
 	out := make([]bridge.Appended, len(ms))
-	ctx, leave, err := e.enter(ctx)
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		for i := range out {
 			out[i].Err = err
@@ -269,35 +269,35 @@ func (e *Store) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.A
 	defer leave()
 	for i := 0; i < len(ms); {
 		j := i
-		for j < len(ms) && j-i < maxBatch && e.simple(ms[j]) {
+		for j < len(ms) && j-i < maxBatch && s.simple(ms[j]) {
 			j++
 		}
 		if j == i {
-			out[i].Receipt, out[i].Err = e.append(ctx, ms[i])
+			out[i].Receipt, out[i].Err = s.append(ctx, ms[i])
 			i++
 			continue
 		}
-		e.appendRun(ctx, ms[i:j], out[i:j])
+		s.appendRun(ctx, ms[i:j], out[i:j])
 		i = j
 	}
 	for i := range out {
 		if out[i].Err == nil {
-			out[i].Err = e.countAcks(ctx, &out[i].Receipt)
+			out[i].Err = s.countAcks(ctx, &out[i].Receipt)
 		}
 	}
 	return out
 }
 
 // appendRun appends messages in one script.
-func (e *Store) appendRun(ctx context.Context, ms []*bridge.Message, out []bridge.Appended) {
+func (s *Store) appendRun(ctx context.Context, ms []*bridge.Message, out []bridge.Appended) {
 	as := make([]*appending, len(ms))
 	for i, m := range ms {
-		as[i] = e.appending(m, m.To.User)
+		as[i] = s.appending(m, m.To.User)
 	}
-	e.publishBatch(ctx, as)
+	s.publishBatch(ctx, as)
 	for i, a := range as {
 		if a.err != nil {
-			e.selfDeliveries.forget(a.selfDelivery)
+			s.selfDeliveries.forget(a.selfDelivery)
 			out[i].Err = a.err
 			continue
 		}

@@ -63,10 +63,10 @@ func (b *batcher) next() (batch []*appending) {
 
 // publish stores and publishes a message, with others that wait, and returns when it
 // is answered.
-func (e *Store) publish(ctx context.Context, a *appending) (answer, error) {
-	if e.batcher.start(a) {
-		defer e.publishWaiting()
-		e.publishBatch(ctx, []*appending{a})
+func (s *Store) publish(ctx context.Context, a *appending) (answer, error) {
+	if s.batcher.start(a) {
+		defer s.publishWaiting()
+		s.publishBatch(ctx, []*appending{a})
 		return a.answer, a.err
 	}
 	select {
@@ -78,14 +78,14 @@ func (e *Store) publish(ctx context.Context, a *appending) (answer, error) {
 }
 
 // publishWaiting publishes what has waited for a script to end, until nothing waits.
-func (e *Store) publishWaiting() {
-	batch := e.batcher.next()
+func (s *Store) publishWaiting() {
+	batch := s.batcher.next()
 	if batch == nil {
 		return
 	}
-	e.loops.Go(func() {
-		ctx, cancel := context.WithTimeout(e.ctx, e.opts.Patience)
-		if e.opts.Guard.Run("redis appends", func() { e.publishBatch(ctx, batch) }) {
+	s.loops.Go(func() {
+		ctx, cancel := context.WithTimeout(s.ctx, s.opts.Patience)
+		if s.opts.Guard.Run("redis appends", func() { s.publishBatch(ctx, batch) }) {
 			for _, a := range batch {
 				a.err = fmt.Errorf("%w: redis: the append failed", bridge.ErrUnavailable)
 			}
@@ -93,19 +93,19 @@ func (e *Store) publishWaiting() {
 		cancel()
 		for _, a := range batch {
 			if errors.Is(a.err, context.DeadlineExceeded) { // the batch's deadline, not the caller's
-				a.err = fmt.Errorf("%w: redis: no answer within %v", bridge.ErrUnavailable, e.opts.Patience)
+				a.err = fmt.Errorf("%w: redis: no answer within %v", bridge.ErrUnavailable, s.opts.Patience)
 			}
 			close(a.done)
 		}
-		e.publishWaiting()
+		s.publishWaiting()
 	})
 }
 
 // publishBatch runs one script for some messages and notes each one's answer. Messages
 // that the server did not take, because the store lives another life, go again.
-func (e *Store) publishBatch(ctx context.Context, batch []*appending) {
-	err := e.inLife(ctx, func(lf *storeLife) (err error) {
-		batch, err = e.publishOnce(ctx, lf, batch)
+func (s *Store) publishBatch(ctx context.Context, batch []*appending) {
+	err := s.inLife(ctx, func(lf *storeLife) (err error) {
+		batch, err = s.publishOnce(ctx, lf, batch)
 		return err
 	})
 	for _, a := range batch {
@@ -115,15 +115,15 @@ func (e *Store) publishBatch(ctx context.Context, batch []*appending) {
 
 // publishOnce runs the script in one life. It returns the messages that have no answer,
 // and why.
-func (e *Store) publishOnce(ctx context.Context, lf *storeLife, batch []*appending) (left []*appending, err error) {
+func (s *Store) publishOnce(ctx context.Context, lf *storeLife, batch []*appending) (left []*appending, err error) {
 	keys := make([]string, 0, 7*len(batch)+1)
 	args := make([]string, 0, 10+12*len(batch))
-	args = append(args, itoa(e.nowMs()), e.channel(), e.self, e.leases.dead(), e.touch(), itoa(e.opts.MailboxLimit), itoa(e.opts.BroadcastLimit),
-		itoa(e.opts.MailboxBytes), itoa(e.opts.BroadcastBytes), itoa(e.indexStretch()))
+	args = append(args, itoa(s.nowMs()), s.channel(), s.self, s.leases.dead(), s.touch(), itoa(s.opts.MailboxLimit), itoa(s.opts.BroadcastLimit),
+		itoa(s.opts.MailboxBytes), itoa(s.opts.BroadcastBytes), itoa(s.indexStretch()))
 	for _, a := range batch {
 		keys, args = a.publishArgs(keys, args)
 	}
-	reply, err := e.runOnceDurably(ctx, lf, e.timedPublish(call{&e.scripts.publish, keys, args}, batch))
+	reply, err := s.runOnceDurably(ctx, lf, s.timedPublish(call{&s.scripts.publish, keys, args}, batch))
 	if err != nil {
 		return batch, err
 	}
@@ -140,24 +140,24 @@ func (e *Store) publishOnce(ctx context.Context, lf *storeLife, batch []*appendi
 			left, err = append(left, a), list[i].Error()
 			continue
 		}
-		a.answer, a.err = e.publishAnswer(ctx, list[i])
+		a.answer, a.err = s.publishAnswer(ctx, list[i])
 		released = append(released, a.answer.released...)
 	}
-	e.tryRelease(ctx, released)
+	s.tryRelease(ctx, released)
 	return left, err
 }
 
 // publishAnswer reads the script's answer to one message.
-func (e *Store) publishAnswer(ctx context.Context, r rueidis.RedisMessage) (ans answer, err error) {
+func (s *Store) publishAnswer(ctx context.Context, r rueidis.RedisMessage) (ans answer, err error) {
 	if err := r.Error(); err != nil {
-		return ans, e.fault(ctx, err)
+		return ans, s.fault(ctx, err)
 	}
 	if r.IsArray() {
 		return parseAnswer(r)
 	}
 	text, err := r.ToString()
 	if err != nil {
-		return ans, e.fault(ctx, err)
+		return ans, s.fault(ctx, err)
 	}
 	place, rest, _ := strings.Cut(text, " ")
 	elsewhere, rest, _ := strings.Cut(rest, " ")
@@ -171,5 +171,5 @@ func (e *Store) publishAnswer(ctx context.Context, r rueidis.RedisMessage) (ans 
 			}
 		}
 	}
-	return ans, e.fault(ctx, err)
+	return ans, s.fault(ctx, err)
 }

@@ -29,106 +29,106 @@ const (
 
 // subscribe hears this machine's channel and the channel of all machines until Close. It
 // connects again when a connection is lost.
-func (e *Store) subscribe() {
+func (s *Store) subscribe() {
 	wait := resubscribeLeast
-	for e.ctx.Err() == nil {
-		subscribed, err := e.listen()
+	for s.ctx.Err() == nil {
+		subscribed, err := s.listen()
 		if subscribed {
 			wait = resubscribeLeast
 		}
-		if e.ctx.Err() != nil {
+		if s.ctx.Err() != nil {
 			return
 		}
-		e.opts.Logger.Warn("other machines are not heard", "error", err)
+		s.opts.Logger.Warn("other machines are not heard", "error", err)
 		select {
 		case <-time.After(wait):
-		case <-e.ctx.Done():
+		case <-s.ctx.Done():
 		}
 		wait = min(2*wait, resubscribeMost)
 	}
 }
 
 // listen hears the channels over one connection, until the connection is lost.
-func (e *Store) listen() (subscribed bool, err error) {
-	conn, release := e.client.Dedicate()
+func (s *Store) listen() (subscribed bool, err error) {
+	conn, release := s.client.Dedicate()
 	defer release()
-	lost := conn.SetPubSubHooks(rueidis.PubSubHooks{OnMessage: func(m rueidis.PubSubMessage) { e.hearSafely(m.Message) }})
-	ask := e.client.B().Subscribe().Channel(e.channel()+e.self, e.channel()+"all").Build()
-	if err := conn.Do(e.ctx, ask).Error(); err != nil {
+	lost := conn.SetPubSubHooks(rueidis.PubSubHooks{OnMessage: func(m rueidis.PubSubMessage) { s.hearSafely(m.Message) }})
+	ask := s.client.B().Subscribe().Channel(s.channel()+s.self, s.channel()+"all").Build()
+	if err := conn.Do(s.ctx, ask).Error(); err != nil {
 		return false, err
 	}
-	e.listening.Store(true)
+	s.listening.Store(true)
 	defer func() {
-		e.listening.Store(false)
-		e.selfDeliveries.disconnected()
+		s.listening.Store(false)
+		s.selfDeliveries.disconnected()
 	}()
 	first := false
-	e.closeHeard.Do(func() {
+	s.closeHeard.Do(func() {
 		first = true
-		close(e.heardOnce)
+		close(s.heardOnce)
 	})
 	if !first {
-		e.opts.Logger.Info("other machines are heard again")
-		e.catchUp()
+		s.opts.Logger.Info("other machines are heard again")
+		s.catchUp()
 	}
 	select {
 	case err = <-lost:
-	case <-e.ctx.Done():
+	case <-s.ctx.Done():
 	}
 	return true, err
 }
 
 // hearSafely is hear for a goroutine of the client library, whose panics nobody catches.
 // If hear panics, sessions read from the store what they were not told.
-func (e *Store) hearSafely(text string) {
-	if e.opts.Guard.Run("redis channels", func() { e.hear(text) }) {
-		e.catchUp()
+func (s *Store) hearSafely(text string) {
+	if s.opts.Guard.Run("redis channels", func() { s.hear(text) }) {
+		s.catchUp()
 	}
 }
 
 // hear handles what came over a channel. It never blocks.
-func (e *Store) hear(text string) {
+func (s *Store) hear(text string) {
 	if text == "" {
 		return
 	}
-	l := e.hub.Load()
+	l := s.hub.Load()
 	switch body := text[1:]; text[0] {
 	case kindMessage, kindSelf:
 		if l != nil {
-			e.hearMessage(*l, text[0], body)
+			s.hearMessage(*l, text[0], body)
 		}
 	case kindNotice:
 		var n bridge.Notice
 		if err := json.Unmarshal([]byte(body), &n); err != nil {
-			e.opts.Logger.Warn("a notice could not be read", "error", err)
+			s.opts.Logger.Warn("a notice could not be read", "error", err)
 			return
 		}
-		if n.To != "" && n.To != e.self {
+		if n.To != "" && n.To != s.self {
 			return
 		}
-		if n.Asker == e.self {
+		if n.Asker == s.self {
 			n.Asker = ""
 		}
 		if l != nil {
 			(*l).Notify(n)
 		}
 	case kindPeerRequest:
-		e.loops.Go(func() { e.opts.Guard.Run("redis channels", func() { e.answerPeer(body) }) })
+		s.loops.Go(func() { s.opts.Guard.Run("redis channels", func() { s.answerPeer(body) }) })
 	case kindPeerReply:
-		e.peerRequests.answer(body)
+		s.peerRequests.answer(body)
 	case kindTick:
-		if n, err := strconv.ParseUint(body, 10, 64); err == nil && e.leases.ticked(n) {
-			e.opts.Logger.Warn("messages of other machines may have been missed; sessions read them from the store")
-			e.catchUp()
+		if n, err := strconv.ParseUint(body, 10, 64); err == nil && s.leases.ticked(n) {
+			s.opts.Logger.Warn("messages of other machines may have been missed; sessions read them from the store")
+			s.catchUp()
 		}
 	}
 }
 
-func (e *Store) hearMessage(l bridge.Hub, kind byte, body string) {
+func (s *Store) hearMessage(l bridge.Hub, kind byte, body string) {
 	place, rest, ok := strings.Cut(body, " ")
 	seq, err := strconv.ParseUint(place, 10, 64)
 	if !ok || err != nil {
-		e.opts.Logger.Warn("a message came damaged over a channel")
+		s.opts.Logger.Warn("a message came damaged over a channel")
 		return
 	}
 	v, blob, err := decodeEnvelope([]byte(rest))
@@ -136,7 +136,7 @@ func (e *Store) hearMessage(l bridge.Hub, kind byte, body string) {
 	switch {
 	case err != nil:
 	case kind == kindSelf:
-		if m = e.selfDeliveries.message(v.token); m == nil {
+		if m = s.selfDeliveries.message(v.token); m == nil {
 			// The append has given up waiting; the message is stored.
 			l.Behind(v.user, bridge.Position{Mailbox: seq})
 			return
@@ -144,28 +144,28 @@ func (e *Store) hearMessage(l bridge.Hub, kind byte, body string) {
 	default:
 		if m, err = decodeMessage(blob, v.user); err == nil {
 			m.Wanted = v.wanted
-			if v.machine != e.self && v.wanted != "" {
+			if v.machine != s.self && v.wanted != "" {
 				m.Asker = v.machine
 			}
 		}
 	}
 	if err != nil {
-		e.opts.Logger.Warn("a message came damaged over a channel", "error", err)
+		s.opts.Logger.Warn("a message came damaged over a channel", "error", err)
 		return
 	}
 	d, sessions := bridge.Delivery{Message: m}, 0
-	if v.machine == e.self {
-		defer func() { e.selfDeliveries.delivered(v.token, sessions) }() // also if a session panics
+	if v.machine == s.self {
+		defer func() { s.selfDeliveries.delivered(v.token, sessions) }() // also if a session panics
 	}
-	if !e.mayDeliver(v.life, v.born) {
+	if !s.mayDeliver(v.life, v.born) {
 		return // sessions read it from the store when they have been told of that life
 	}
 	if seq != 0 { // an older version gives no life, and sessions look the place up in the store
 		d.Life = v.life
 	}
 	if v.user == "" {
-		if v.life == e.Life() {
-			e.leases.newest(seq)
+		if v.life == s.Life() {
+			s.leases.newest(seq)
 		}
 		d.Broadcast = seq
 		sessions = l.DeliverAll(d)
@@ -177,52 +177,52 @@ func (e *Store) hearMessage(l bridge.Hub, kind byte, body string) {
 
 // catchUp runs reconcile until it succeeds, because something may have been published
 // while this machine could not hear.
-func (e *Store) catchUp() {
-	if e.catching.Swap(true) {
+func (s *Store) catchUp() {
+	if s.catching.Swap(true) {
 		return
 	}
-	e.loops.Go(func() {
-		e.opts.Guard.Loop("redis catch-up", e.ctx.Done(), e.catchingUp)
+	s.loops.Go(func() {
+		s.opts.Guard.Loop("redis catch-up", s.ctx.Done(), s.catchingUp)
 	})
 }
 
-func (e *Store) catchingUp() {
+func (s *Store) catchingUp() {
 	for wait := resubscribeLeast; ; wait = min(2*wait, resubscribeMost) {
-		e.catching.Store(false) // a catchUp from here on runs reconcile again
-		if err := e.whileOpen(e.reconcile); err == nil || e.closed.Load() {
+		s.catching.Store(false) // a catchUp from here on runs reconcile again
+		if err := s.whileOpen(s.reconcile); err == nil || s.closed.Load() {
 			return
 		}
 		select {
 		case <-time.After(wait):
-		case <-e.ctx.Done():
+		case <-s.ctx.Done():
 			return
 		}
-		if e.catching.Swap(true) {
+		if s.catching.Swap(true) {
 			return // the other catchUp does it
 		}
 	}
 }
 
 // Tell implements bridge.Live.
-func (e *Store) Tell(ctx context.Context, n bridge.Notice) error {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) Tell(ctx context.Context, n bridge.Notice) error {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
 	switch {
 	case n.To != "":
-		return e.do(ctx, e.client.B().Publish().Channel(e.channel()+n.To).Message(e.notice(n)).Build())
+		return s.do(ctx, s.client.B().Publish().Channel(s.channel()+n.To).Message(s.notice(n)).Build())
 	case n.User == "":
-		return e.do(ctx, e.client.B().Publish().Channel(e.channel()+"all").Message(e.notice(n)).Build())
+		return s.do(ctx, s.client.B().Publish().Channel(s.channel()+"all").Message(s.notice(n)).Build())
 	}
-	_, err = e.run(ctx, call{&e.scripts.notify, []string{e.mailboxOf(n.User).l}, []string{e.channel(), e.self, e.notice(n)}})
+	_, err = s.run(ctx, call{&s.scripts.notify, []string{s.mailboxOf(n.User).l}, []string{s.channel(), s.self, s.notice(n)}})
 	return err
 }
 
 // notice encodes a notice for a channel.
-func (e *Store) notice(n bridge.Notice) string {
-	n.Asker = e.self
+func (s *Store) notice(n bridge.Notice) string {
+	n.Asker = s.self
 	b, err := json.Marshal(n)
 	if err != nil { // strings, numbers and a time
 		panic("redis: " + err.Error())

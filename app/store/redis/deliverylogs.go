@@ -11,20 +11,20 @@ import (
 )
 
 // DeliveryLogs implements bridge.Store.
-func (e *Store) DeliveryLogs(ctx context.Context, users []string) ([][]bridge.DeliveryLog, error) {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) DeliveryLogs(ctx context.Context, users []string) ([][]bridge.DeliveryLog, error) {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	kept, err := repliesOf(ctx, e, users, func(user string) rueidis.Completed {
-		return e.client.B().Lrange().Key(e.mailboxOf(user).logs()).Start(0).Stop(-1).Build()
+	kept, err := repliesOf(ctx, s, users, func(user string) rueidis.Completed {
+		return s.client.B().Lrange().Key(s.mailboxOf(user).logs()).Start(0).Stop(-1).Build()
 	}, (*rueidis.RedisResult).AsStrSlice)
 	if err != nil {
 		return nil, err
 	}
 	out := make([][]bridge.DeliveryLog, len(users))
-	oldest := e.opts.Now().Add(-e.opts.IDRetention)
+	oldest := s.opts.Now().Add(-s.opts.IDRetention)
 	for i := range users {
 		for _, text := range kept[i] {
 			var log bridge.DeliveryLog

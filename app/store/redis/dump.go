@@ -194,11 +194,11 @@ func (d *dumping) places(ctx context.Context, ids []string, recs []*dedupEntry) 
 }
 
 // boxOf is the mailbox of a user, or of all where that is empty.
-func (e *Store) boxOf(user string) mailbox {
+func (s *Store) boxOf(user string) mailbox {
 	if user == "" {
-		return e.all
+		return s.all
 	}
-	return e.mailboxOf(user)
+	return s.mailboxOf(user)
 }
 
 // nanos is a time as entries have it.

@@ -15,48 +15,48 @@ import (
 // the user's name is taken out of the entries of ids. Then all of the user's own keys go
 // in one step, in which the sessions are told. Last, the name is taken off the lists of
 // groups and of users. If a step fails, all of them can be done once more.
-func (e *Store) Erase(ctx context.Context, user string) error {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) Erase(ctx context.Context, user string) error {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	if err := e.writeAcksOf(ctx, user); err != nil {
+	if err := s.writeAcksOf(ctx, user); err != nil {
 		return err
 	}
-	b := e.mailboxOf(user)
-	groups, err := e.client.Do(ctx, e.client.B().Smembers().Key(b.groups()).Build()).AsStrSlice()
-	if err = e.fault(ctx, err); err != nil {
+	b := s.mailboxOf(user)
+	groups, err := s.client.Do(ctx, s.client.B().Smembers().Key(b.groups()).Build()).AsStrSlice()
+	if err = s.fault(ctx, err); err != nil {
 		return err
 	}
-	said, err := e.tokensOf(ctx, user)
+	said, err := s.tokensOf(ctx, user)
 	if err != nil {
 		return err
 	}
-	for _, s := range said {
-		groups = append(groups, s.groups...)
+	for _, tg := range said {
+		groups = append(groups, tg.groups...)
 	}
-	if err := e.forgetName(ctx, user); err != nil {
+	if err := s.forgetName(ctx, user); err != nil {
 		return err
 	}
-	if err := e.giveUp(ctx, b); err != nil {
+	if err := s.giveUp(ctx, b); err != nil {
 		return err
 	}
-	now := e.opts.Now()
-	keys := []string{b.h, b.l, b.m, b.g, b.t, b.logs(), b.tokens(), e.seenKey(b, now), e.seenKey(b, now.Add(-e.opts.IDRetention))}
-	keys = append(keys, e.indexes(b)...)
-	of, err := e.callbacksOf(ctx, b)
+	now := s.opts.Now()
+	keys := []string{b.h, b.l, b.m, b.g, b.t, b.logs(), b.tokens(), s.seenKey(b, now), s.seenKey(b, now.Add(-s.opts.IDRetention))}
+	keys = append(keys, s.indexes(b)...)
+	of, err := s.callbacksOf(ctx, b)
 	if err != nil {
 		return err
 	}
 	keys = append(keys, of.keys...)
 	n := bridge.Notice{Kind: bridge.NoticeErased, User: user}
-	if _, err = e.runDurable(ctx, call{&e.scripts.erase, keys, []string{e.channel(), e.self, e.notice(n), itoa(now.UnixNano())}}); err != nil {
+	if _, err = s.runDurable(ctx, call{&s.scripts.erase, keys, []string{s.channel(), s.self, s.notice(n), itoa(now.UnixNano())}}); err != nil {
 		return err
 	}
-	e.forgetErased(ctx, of)
+	s.forgetErased(ctx, of)
 	slices.Sort(groups)
-	return e.forgetMember(ctx, user, slices.Compact(groups))
+	return s.forgetMember(ctx, user, slices.Compact(groups))
 }
 
 // patternOf turns a text into the pattern that only this text matches.
@@ -64,36 +64,36 @@ var patternOf = strings.NewReplacer(`*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`, 
 
 // forgetMember takes a user's name off the lists of groups and of users, except where
 // the user has come back meanwhile.
-func (e *Store) forgetMember(ctx context.Context, user string, groups []string) error {
-	if err := e.unlistUser(ctx, user); err != nil {
+func (s *Store) forgetMember(ctx context.Context, user string, groups []string) error {
+	if err := s.unlistUser(ctx, user); err != nil {
 		return err
 	}
-	own := e.mailboxOf(user).groups()
+	own := s.mailboxOf(user).groups()
 	for _, name := range groups {
-		g := e.groupKeys(name)
-		cmds := rueidis.Commands{e.client.B().Srem().Key(g.stored).Member(user).Build(), e.client.B().Zrem().Key(g.older).Member(user).Build()}
+		g := s.groupKeys(name)
+		cmds := rueidis.Commands{s.client.B().Srem().Key(g.stored).Member(user).Build(), s.client.B().Zrem().Key(g.older).Member(user).Build()}
 		for at := uint64(0); ; {
-			page, err := e.client.Do(ctx, e.client.B().Zscan().Key(g.named).Cursor(at).Match(patternOf.Replace(indexMember(user, ""))+"*").Count(scanned).Build()).AsScanEntry()
-			if err = e.fault(ctx, err); err != nil {
+			page, err := s.client.Do(ctx, s.client.B().Zscan().Key(g.named).Cursor(at).Match(patternOf.Replace(indexMember(user, ""))+"*").Count(scanned).Build()).AsScanEntry()
+			if err = s.fault(ctx, err); err != nil {
 				return err
 			}
 			for i := 0; i+1 < len(page.Elements); i += 2 { // a member and its score
-				cmds = append(cmds, e.client.B().Zrem().Key(g.named).Member(page.Elements[i]).Build())
+				cmds = append(cmds, s.client.B().Zrem().Key(g.named).Member(page.Elements[i]).Build())
 			}
 			if at = page.Cursor; at == 0 {
 				break
 			}
 		}
-		if err := e.do(ctx, append(cmds, e.client.B().Srem().Key(own).Member(name).Build())...); err != nil {
+		if err := s.do(ctx, append(cmds, s.client.B().Srem().Key(own).Member(name).Build())...); err != nil {
 			return err
 		}
 	}
-	said, err := e.tokensOf(ctx, user)
+	said, err := s.tokensOf(ctx, user)
 	if err != nil {
 		return err
 	}
-	for token, s := range said {
-		if err := e.reindex(ctx, user, token, s.groups); err != nil {
+	for token, tg := range said {
+		if err := s.reindex(ctx, user, token, tg.groups); err != nil {
 			return err
 		}
 	}
@@ -101,10 +101,10 @@ func (e *Store) forgetMember(ctx context.Context, user string, groups []string) 
 }
 
 // giveUp releases all messages that a mailbox shares.
-func (e *Store) giveUp(ctx context.Context, b mailbox) error {
+func (s *Store) giveUp(ctx context.Context, b mailbox) error {
 	for at := "-"; ; {
-		page, err := e.client.Do(ctx, e.client.B().Xrange().Key(b.m).Start(at).End("+").Count(letters).Build()).AsXRange()
-		if err = e.fault(ctx, err); err != nil {
+		page, err := s.client.Do(ctx, s.client.B().Xrange().Key(b.m).Start(at).End("+").Count(letters).Build()).AsXRange()
+		if err = s.fault(ctx, err); err != nil {
 			return err
 		}
 		var released []string
@@ -115,7 +115,7 @@ func (e *Store) giveUp(ctx context.Context, b mailbox) error {
 			}
 			at = "(" + x.ID
 		}
-		if err := e.release(ctx, released); err != nil {
+		if err := s.release(ctx, released); err != nil {
 			return err
 		}
 		if len(page) < letters {
@@ -125,20 +125,20 @@ func (e *Store) giveUp(ctx context.Context, b mailbox) error {
 }
 
 // forgetName takes a user's name out of the entries of all ids that name the user.
-func (e *Store) forgetName(ctx context.Context, user string) error {
-	if err := e.forgetListed(ctx, user); err != nil {
+func (s *Store) forgetName(ctx context.Context, user string) error {
+	if err := s.forgetListed(ctx, user); err != nil {
 		return err
 	}
-	if unlisted, err := e.unlisted(ctx); err != nil || !unlisted {
+	if unlisted, err := s.unlisted(ctx); err != nil || !unlisted {
 		return err
 	}
-	return e.scanKeys(ctx, "i*}", func(keys []string) error { return e.forgetIn(ctx, keys, user) })
+	return s.scanKeys(ctx, "i*}", func(keys []string) error { return s.forgetIn(ctx, keys, user) })
 }
 
 // forgetIn takes a user's name out of the entries of ids, whose keys are given.
-func (e *Store) forgetIn(ctx context.Context, keys []string, user string) error {
+func (s *Store) forgetIn(ctx context.Context, keys []string, user string) error {
 	for len(keys) > 0 {
-		texts, err := repliesOf(ctx, e, keys, e.get, (*rueidis.RedisResult).ToString)
+		texts, err := repliesOf(ctx, s, keys, s.get, (*rueidis.RedisResult).ToString)
 		if err != nil {
 			return err
 		}
@@ -157,17 +157,17 @@ func (e *Store) forgetIn(ctx context.Context, keys []string, user string) error 
 				entry.users = slices.Delete(entry.users, at, at+1)
 				entry.seq, entry.placed = 0, false
 				named = append(named, key)
-				calls = append(calls, call{&e.scripts.compareAndSet, []string{key}, []string{text, entry.encode()}})
+				calls = append(calls, call{&s.scripts.compareAndSet, []string{key}, []string{text, entry.encode()}})
 			}
 		}
 		keys = nil // those that have changed meanwhile, by a recall, are looked at again
-		for i, r := range e.runMany(ctx, calls) {
+		for i, r := range s.runMany(ctx, calls) {
 			if r.err != nil {
 				return r.err
 			}
 			done, err := r.message.AsInt64()
 			if err != nil {
-				return e.fault(ctx, err)
+				return s.fault(ctx, err)
 			}
 			if done == 0 {
 				keys = append(keys, named[i])

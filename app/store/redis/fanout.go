@@ -13,13 +13,13 @@ import (
 // it claims the id, then each mailbox takes the message once. A caller who sends it again
 // after a failure completes what was begun. fanOut itself does so if another life of the
 // store began meanwhile, because the store may have lost a part of it.
-func (e *Store) fanOut(ctx context.Context, m *bridge.Message) (r bridge.Receipt, err error) {
+func (s *Store) fanOut(ctx context.Context, m *bridge.Message) (r bridge.Receipt, err error) {
 	for turns := range maxLifeTries {
 		if err := backoff(ctx, turns); err != nil {
-			return r, e.fault(ctx, err)
+			return r, s.fault(ctx, err)
 		}
-		life := e.Life()
-		now, err := e.claimAndDeliver(ctx, m)
+		life := s.Life()
+		now, err := s.claimAndDeliver(ctx, m)
 		if err != nil {
 			return r, err
 		}
@@ -29,17 +29,17 @@ func (e *Store) fanOut(ctx context.Context, m *bridge.Message) (r bridge.Receipt
 				now.Recipients[i].Sessions = max(now.Recipients[i].Sessions, r.Recipients[i].Sessions)
 			}
 		}
-		if r = now; e.Life() == life {
+		if r = now; s.Life() == life {
 			return r, nil
 		}
 	}
 	return r, errUnstable
 }
 
-func (e *Store) claimAndDeliver(ctx context.Context, m *bridge.Message) (r bridge.Receipt, err error) {
+func (s *Store) claimAndDeliver(ctx context.Context, m *bridge.Message) (r bridge.Receipt, err error) {
 	users := m.To.Recipients()
 	if m.To.Group != "" {
-		if users, err = e.members(ctx, m.To.Group); err != nil {
+		if users, err = s.members(ctx, m.To.Group); err != nil {
 			return r, err
 		}
 	}
@@ -47,7 +47,7 @@ func (e *Store) claimAndDeliver(ctx context.Context, m *bridge.Message) (r bridg
 	if shares(m, len(users)) {
 		shared = blob
 	}
-	reply, err := e.runDurable(ctx, e.claim(m, users, shared))
+	reply, err := s.runDurable(ctx, s.claim(m, users, shared))
 	if err != nil {
 		return r, err
 	}
@@ -77,20 +77,20 @@ func (e *Store) claimAndDeliver(ctx context.Context, m *bridge.Message) (r bridg
 		}
 		// A recalled message is not stored any more, nor is one to a user who was
 		// erased since: the name is gone from the record.
-		err = e.deliverAll(ctx, m, users, &r, blob, there, func(user string) bool {
+		err = s.deliverAll(ctx, m, users, &r, blob, there, func(user string) bool {
 			_, named := known[user]
 			return claimed.recalled || user != "" && !named
 		})
 		return r, err
 	}
-	err = e.deliverAll(ctx, m, users, &r, blob, shared != "", func(string) bool { return false })
+	err = s.deliverAll(ctx, m, users, &r, blob, shared != "", func(string) bool { return false })
 	return r, err
 }
 
 // deliverAll puts a message whose id is claimed into each user's mailbox, or into the log
 // of messages to all, and fills in the receipt. With share the mailboxes share the message.
 // only reports for whom nothing new is stored.
-func (e *Store) deliverAll(ctx context.Context, m *bridge.Message, users []string, r *bridge.Receipt, blob string, share bool, only func(user string) bool) error {
+func (s *Store) deliverAll(ctx context.Context, m *bridge.Message, users []string, r *bridge.Receipt, blob string, share bool, only func(user string) bool) error {
 	if m.To.All {
 		users = []string{""}
 	} else {
@@ -98,22 +98,22 @@ func (e *Store) deliverAll(ctx context.Context, m *bridge.Message, users []strin
 	}
 	calls, as := make([]call, len(users)), make([]*appending, len(users))
 	for i, u := range users {
-		as[i] = e.appending(m, u)
+		as[i] = s.appending(m, u)
 		number := -1
 		if share {
 			number = i
 		}
 		calls[i] = as[i].deliver(blob, number, only(u))
 	}
-	if err := e.timedDeliver(ctx, calls, as); err != nil {
+	if err := s.timedDeliver(ctx, calls, as); err != nil {
 		for _, a := range as {
-			e.selfDeliveries.forget(a.selfDelivery)
+			s.selfDeliveries.forget(a.selfDelivery)
 		}
 		return err
 	}
 	var failed error
 	var released []string
-	for i, res := range e.runManyDurably(ctx, calls) {
+	for i, res := range s.runManyDurably(ctx, calls) {
 		a := as[i]
 		ans, err := answer{}, res.err
 		if err == nil {
@@ -121,7 +121,7 @@ func (e *Store) deliverAll(ctx context.Context, m *bridge.Message, users []strin
 		}
 		if err != nil {
 			failed = err
-			e.selfDeliveries.forget(a.selfDelivery)
+			s.selfDeliveries.forget(a.selfDelivery)
 			continue
 		}
 		released = append(released, ans.released...)
@@ -129,7 +129,7 @@ func (e *Store) deliverAll(ctx context.Context, m *bridge.Message, users []strin
 		if ans.kind == 'n' {
 			n = a.sessions(ctx, &ans)
 		} else {
-			e.selfDeliveries.forget(a.selfDelivery)
+			s.selfDeliveries.forget(a.selfDelivery)
 		}
 		r.Sessions += n
 		if m.To.All {
@@ -138,6 +138,6 @@ func (e *Store) deliverAll(ctx context.Context, m *bridge.Message, users []strin
 			r.Recipients[i] = bridge.Recipient{User: a.user, Seq: ans.place(), Sessions: n, Acked: ans.acked}
 		}
 	}
-	e.tryRelease(ctx, released)
+	s.tryRelease(ctx, released)
 	return failed
 }

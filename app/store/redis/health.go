@@ -40,42 +40,42 @@ func (h *health) note(err error) {
 // Check implements bridge.Store. It does on each primary what an Append does, in a mailbox
 // for checks that holds one message, and requires that this machine hears the others.
 // Errors: ErrUnavailable, ErrClosed, the context's.
-func (e *Store) Check(ctx context.Context) error {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) Check(ctx context.Context) error {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	if !e.listening.Load() {
+	if !s.listening.Load() {
 		return fmt.Errorf("%w: other machines are not heard", bridge.ErrUnavailable)
 	}
-	limited, cancel := context.WithTimeout(ctx, min(checkTimeout, e.opts.Patience))
+	limited, cancel := context.WithTimeout(ctx, min(checkTimeout, s.opts.Patience))
 	defer cancel()
-	err = e.probe(limited)
+	err = s.probe(limited)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		err = fmt.Errorf("%w: it has not answered for %v", bridge.ErrUnavailable, min(checkTimeout, e.opts.Patience))
+		err = fmt.Errorf("%w: it has not answered for %v", bridge.ErrUnavailable, min(checkTimeout, s.opts.Patience))
 	}
 	if ctx.Err() == nil {
-		e.health.note(err)
+		s.health.note(err)
 	}
 	return err
 }
 
-func (e *Store) probe(ctx context.Context) error {
+func (s *Store) probe(ctx context.Context) error {
 	// An empty text is not taken for a message.
-	empty := e.client.B().Publish().Channel(e.channel() + e.self).Message("").Build()
-	if err := e.do(ctx, empty); err != nil {
+	empty := s.client.B().Publish().Channel(s.channel() + s.self).Message("").Build()
+	if err := s.do(ctx, empty); err != nil {
 		return err
 	}
-	if !e.cluster {
-		return e.probeAt(ctx, probeTag)
+	if !s.cluster {
+		return s.probeAt(ctx, probeTag)
 	}
-	tags, err := e.probeTags(ctx)
+	tags, err := s.probeTags(ctx)
 	if err != nil {
 		return err
 	}
 	for _, tag := range tags {
-		if err := e.probeAt(ctx, tag); err != nil {
+		if err := s.probeAt(ctx, tag); err != nil {
 			return err
 		}
 	}
@@ -88,52 +88,52 @@ const probeTag = "machines"
 
 // probeAt puts a message into the mailbox for checks with a tag, by the scripts of an
 // Append. The message's id is forgotten at once, so that each message is a new one.
-func (e *Store) probeAt(ctx context.Context, tag string) error {
-	base := e.opts.Prefix + ":{" + tag + "}:probe:"
+func (s *Store) probeAt(ctx context.Context, tag string) error {
+	base := s.opts.Prefix + ":{" + tag + "}:probe:"
 	b := mailbox{base + "h", base + "m", base + "g", base + "t", base + "l", base}
-	now := e.opts.Now()
+	now := s.opts.Now()
 	m := &bridge.Message{ID: "probe", To: bridge.Target{User: "probe"}, Type: "probe", At: now, Expires: now.Add(time.Minute), Event: []byte("{}")}
-	a := &appending{e: e, m: m, user: "probe", box: b}
-	id, till := base+"i", digits(e.nowMs(), untilDigits)
+	a := &appending{e: s, m: m, user: "probe", box: b}
+	id, till := base+"i", digits(s.nowMs(), untilDigits)
 	blob := rueidis.BinaryString(encodeMessage(m))
 	record := recordOf(m, []string{"probe"}).encode()
 	var calls []call
-	if e.cluster {
+	if s.cluster {
 		deliver := a.deliver(blob, -1, false)
 		deliver.keys[6] = base + "index"
-		deliver.keys[0], deliver.args[1], deliver.args[4] = base+"d:"+e.self+itoa(e.nowMs()), "1", "1" // forgotten in a millisecond; limit 1
-		calls = []call{{&e.scripts.claim, []string{id}, []string{itoa(e.nowMs()), string(m.Digest[:]), record, till, "60000", e.touch()}}, deliver}
+		deliver.keys[0], deliver.args[1], deliver.args[4] = base+"d:"+s.self+itoa(s.nowMs()), "1", "1" // forgotten in a millisecond; limit 1
+		calls = []call{{&s.scripts.claim, []string{id}, []string{itoa(s.nowMs()), string(m.Digest[:]), record, till, "60000", s.touch()}}, deliver}
 	} else {
-		calls = []call{{&e.scripts.publish, []string{id, b.h, b.m, b.g, b.t, b.l, base + "index"}, []string{
-			itoa(e.nowMs()), e.channel(), e.self, e.leases.dead(), e.touch(), "1", "1", "1024", "1024", "1",
+		calls = []call{{&s.scripts.publish, []string{id, b.h, b.m, b.g, b.t, b.l, base + "index"}, []string{
+			itoa(s.nowMs()), s.channel(), s.self, s.leases.dead(), s.touch(), "1", "1", "1024", "1024", "1",
 			string(m.Digest[:]), till, "60000", record, a.expires(), "", "", a.head(), "0", blob, itoa(len(m.Event)), "0"}}}
 	}
 	for _, c := range calls {
-		if err := e.probeBy(ctx, c); err != nil {
+		if err := s.probeBy(ctx, c); err != nil {
 			// A script that broke off may have left a state in which all others fail.
-			anew := e.client.B().Unlink().Key(id, b.h, b.m, b.g, b.t, base+"index").Build()
-			return errors.Join(err, e.do(ctx, anew))
+			anew := s.client.B().Unlink().Key(id, b.h, b.m, b.g, b.t, base+"index").Build()
+			return errors.Join(err, s.do(ctx, anew))
 		}
 	}
 	return nil
 }
 
-func (e *Store) probeBy(ctx context.Context, c call) error {
-	reply, err := e.runDurable(ctx, c)
-	if err != nil || c.script != &e.scripts.publish {
+func (s *Store) probeBy(ctx context.Context, c call) error {
+	reply, err := s.runDurable(ctx, c)
+	if err != nil || c.script != &s.scripts.publish {
 		return err
 	}
 	list, err := reply.ToArray()
 	if err == nil && len(list) == 1 {
 		err = list[0].Error()
 	}
-	return e.fault(ctx, err)
+	return s.fault(ctx, err)
 }
 
 // probeTags finds a tag for each primary of a Cluster.
-func (e *Store) probeTags(ctx context.Context) (tags []string, err error) {
-	ranges, err := e.client.Do(ctx, e.client.B().ClusterSlots().Build()).ToArray()
-	if err = e.fault(ctx, err); err != nil {
+func (s *Store) probeTags(ctx context.Context) (tags []string, err error) {
+	ranges, err := s.client.Do(ctx, s.client.B().ClusterSlots().Build()).ToArray()
+	if err = s.fault(ctx, err); err != nil {
 		return nil, err
 	}
 	type slotRange struct {
@@ -155,7 +155,7 @@ func (e *Store) probeTags(ctx context.Context) (tags []string, err error) {
 		}
 		id, err := node[2].ToString()
 		if err != nil {
-			return nil, e.fault(ctx, err)
+			return nil, s.fault(ctx, err)
 		}
 		slots = append(slots, slotRange{first, last, id})
 		left[id] = true
@@ -163,9 +163,9 @@ func (e *Store) probeTags(ctx context.Context) (tags []string, err error) {
 	for i := 0; len(left) > 0 && i < maxProbeTags; i++ {
 		tag := probeTag + strconv.Itoa(i)
 		slot := int64(slotOf(tag))
-		for _, s := range slots {
-			if s.first <= slot && slot <= s.last && left[s.primary] {
-				delete(left, s.primary)
+		for _, span := range slots {
+			if span.first <= slot && slot <= span.last && left[span.primary] {
+				delete(left, span.primary)
 				tags = append(tags, tag)
 			}
 		}

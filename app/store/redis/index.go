@@ -16,8 +16,8 @@ import (
 
 // indexStretch is the length of such a period, milliseconds: the longer, the fewer lists
 // there are to look at.
-func (e *Store) indexStretch() int64 {
-	return max(e.opts.IDRetention, 24*time.Hour).Milliseconds()
+func (s *Store) indexStretch() int64 {
+	return max(s.opts.IDRetention, 24*time.Hour).Milliseconds()
 }
 
 // maxRemembered bounds how far ahead an id may be forgotten: an event's ttl ends
@@ -26,13 +26,13 @@ const maxRemembered = 366 * 24 * time.Hour
 
 // index is the key of the list for an id that is remembered until a time (milliseconds). It
 // lists the keys of the ids' entries.
-func (e *Store) index(b mailbox, till int64) string {
-	return b.base + "I" + itoa(till/e.indexStretch())
+func (s *Store) index(b mailbox, till int64) string {
+	return b.base + "I" + itoa(till/s.indexStretch())
 }
 
 // indexes are the keys of all lists that a user may have.
-func (e *Store) indexes(b mailbox) (keys []string) {
-	first, last := e.nowMs()/e.indexStretch(), (e.nowMs()+maxRemembered.Milliseconds()+e.opts.IDRetention.Milliseconds())/e.indexStretch()
+func (s *Store) indexes(b mailbox) (keys []string) {
+	first, last := s.nowMs()/s.indexStretch(), (s.nowMs()+maxRemembered.Milliseconds()+s.opts.IDRetention.Milliseconds())/s.indexStretch()
 	for n := first; n <= last; n++ {
 		keys = append(keys, b.base+"I"+itoa(n))
 	}
@@ -41,50 +41,50 @@ func (e *Store) indexes(b mailbox) (keys []string) {
 
 // indexedKey is the key that says since when ids are listed (milliseconds): 0 for a
 // store that has listed them from the beginning.
-func (e *Store) indexedKey() string { return e.opts.Prefix + ":{machines}:indexed" }
+func (s *Store) indexedKey() string { return s.opts.Prefix + ":{machines}:indexed" }
 
 // beginIndex notes since when ids are listed, once for a store.
-func (e *Store) beginIndex(ctx context.Context) error {
-	_, _, epoch := e.machineKeys()
-	n, err := e.client.Do(ctx, e.client.B().Exists().Key(epoch).Build()).AsInt64()
-	if err = e.fault(ctx, err); err != nil {
+func (s *Store) beginIndex(ctx context.Context) error {
+	_, _, epoch := s.machineKeys()
+	n, err := s.client.Do(ctx, s.client.B().Exists().Key(epoch).Build()).AsInt64()
+	if err = s.fault(ctx, err); err != nil {
 		return err
 	}
 	since := int64(0)
 	if n != 0 { // a machine that did not list ids has used this store
-		since = e.nowMs()
+		since = s.nowMs()
 	}
-	return e.do(ctx, e.client.B().Set().Key(e.indexedKey()).Value(itoa(since)).Nx().Build())
+	return s.do(ctx, s.client.B().Set().Key(s.indexedKey()).Value(itoa(since)).Nx().Build())
 }
 
 // unlisted reports whether ids may still be known that are on no list.
-func (e *Store) unlisted(ctx context.Context) (bool, error) {
-	since, err := e.client.Do(ctx, e.client.B().Get().Key(e.indexedKey()).Build()).AsInt64()
+func (s *Store) unlisted(ctx context.Context) (bool, error) {
+	since, err := s.client.Do(ctx, s.client.B().Get().Key(s.indexedKey()).Build()).AsInt64()
 	if rueidis.IsRedisNil(err) {
 		return true, nil
 	}
-	return e.nowMs() < since+e.indexStretch(), e.fault(ctx, err)
+	return s.nowMs() < since+s.indexStretch(), s.fault(ctx, err)
 }
 
 // indexPage is how many ids are read from a list at a time.
 const indexPage = 1000
 
 // forgetListed takes a user's name out of the entries of the ids on the user's lists.
-func (e *Store) forgetListed(ctx context.Context, user string) error {
-	lists := e.indexes(e.mailboxOf(user))
-	lengths, err := repliesOf(ctx, e, lists, func(list string) rueidis.Completed { return e.client.B().Llen().Key(list).Build() },
+func (s *Store) forgetListed(ctx context.Context, user string) error {
+	lists := s.indexes(s.mailboxOf(user))
+	lengths, err := repliesOf(ctx, s, lists, func(list string) rueidis.Completed { return s.client.B().Llen().Key(list).Build() },
 		(*rueidis.RedisResult).AsInt64)
 	if err != nil {
 		return err
 	}
 	for i, n := range lengths {
 		for at := int64(0); at < n; at += indexPage {
-			keys, err := e.client.Do(ctx, e.client.B().Lrange().Key(lists[i]).Start(at).Stop(at+indexPage-1).Build()).AsStrSlice()
-			if err = e.fault(ctx, err); err != nil {
+			keys, err := s.client.Do(ctx, s.client.B().Lrange().Key(lists[i]).Start(at).Stop(at+indexPage-1).Build()).AsStrSlice()
+			if err = s.fault(ctx, err); err != nil {
 				return err
 			}
 			slices.Sort(keys)
-			if err := e.forgetIn(ctx, slices.Compact(keys), user); err != nil {
+			if err := s.forgetIn(ctx, slices.Compact(keys), user); err != nil {
 				return err
 			}
 		}

@@ -11,8 +11,8 @@ import (
 )
 
 // Join implements bridge.Live.
-func (e *Store) Join(ctx context.Context, m bridge.Member) (st bridge.JoinState, err error) {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) Join(ctx context.Context, m bridge.Member) (st bridge.JoinState, err error) {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return st, err
 	}
@@ -20,18 +20,18 @@ func (e *Store) Join(ctx context.Context, m bridge.Member) (st bridge.JoinState,
 	if m.User == "" {
 		return st, errNoUser
 	}
-	if err := e.writeAcksOf(ctx, m.User); err != nil {
+	if err := s.writeAcksOf(ctx, m.User); err != nil {
 		return st, err
 	}
 	for range joinTries {
-		reconciled := e.reconciled.Load()
-		if st, err = e.join(ctx, m); err != nil {
+		reconciled := s.reconciled.Load()
+		if st, err = s.join(ctx, m); err != nil {
 			return st, err
 		}
-		if h := e.hub.Load(); h != nil {
+		if h := s.hub.Load(); h != nil {
 			(*h).Joined(m)
 		}
-		if e.reconciled.Load() == reconciled {
+		if s.reconciled.Load() == reconciled {
 			break
 		}
 		// reconcile may have registered the session again with the token that it had before.
@@ -45,26 +45,26 @@ const joinTries = 3
 // joinCall is the call that makes a session present. head is the newest place among
 // messages to all, and starts says where lives began among these. again is set if the
 // session was present before.
-func (e *Store) joinCall(m bridge.Member, head, starts string, again bool) call {
-	b := e.mailboxOf(m.User)
+func (s *Store) joinCall(m bridge.Member, head, starts string, again bool) call {
+	b := s.mailboxOf(m.User)
 	keys := []string{b.h, b.l, b.revocations(), b.tokens(), b.m, b.g}
-	if !e.cluster {
-		_, counts, _ := e.machineKeys()
-		sessions, _ := e.sessionLists(e.self)
-		keys = append(keys, e.all.h, e.users(), counts, sessions, e.all.m, e.all.g, b.groups())
+	if !s.cluster {
+		_, counts, _ := s.machineKeys()
+		sessions, _ := s.sessionLists(s.self)
+		keys = append(keys, s.all.h, s.users(), counts, sessions, s.all.m, s.all.g, b.groups())
 		for _, g := range m.Groups {
-			keys = append(keys, e.groupKeys(g).named)
+			keys = append(keys, s.groupKeys(g).named)
 		}
 	}
 	since := ""
 	if !m.Since.IsZero() {
 		since = itoa(m.Since.UnixNano())
 	}
-	now := e.opts.Now()
-	args := append(make([]string, 0, 24), m.Session, e.encodePresence(m), itoa(now.UnixNano()), head, e.leases.dead(), since,
+	now := s.opts.Now()
+	args := append(make([]string, 0, 24), m.Session, s.encodePresence(m), itoa(now.UnixNano()), head, s.leases.dead(), since,
 		m.Token, itoa(max(0, m.Until.UnixMilli())), itoa(issuedMs(m.Issued)), m.TokenID, lines(m.Groups), itoa(now.UnixMilli()), flag(again), starts, flag(again || m.Returns),
-		m.User, e.self, itoa(e.sessionsHere("", nil)), userTag(m.User))
-	return call{&e.scripts.join, keys, append(args, "", "0", "0", "0", "0")}
+		m.User, s.self, itoa(s.sessionsHere("", nil)), userTag(m.User))
+	return call{&s.scripts.join, keys, append(args, "", "0", "0", "0", "0")}
 }
 
 // reading has the call read the session's first page, too.
@@ -79,19 +79,19 @@ func (c *call) reading(r *bridge.ReadAhead, life string) {
 	c.args = append(c.args[:len(c.args)-5], how, itoa(r.After.Mailbox), itoa(r.After.Broadcast), itoa(r.MaxCount), itoa(r.MaxBytes))
 }
 
-func (e *Store) join(ctx context.Context, m bridge.Member) (st bridge.JoinState, err error) {
+func (s *Store) join(ctx context.Context, m bridge.Member) (st bridge.JoinState, err error) {
 	head, starts := "", ""
-	if e.cluster {
-		if head, starts, err = e.announce(ctx, m); err != nil {
+	if s.cluster {
+		if head, starts, err = s.announce(ctx, m); err != nil {
 			return st, err
 		}
 	}
 	var reply rueidis.RedisMessage
-	err = e.inLife(ctx, func(lf *storeLife) (err error) {
+	err = s.inLife(ctx, func(lf *storeLife) (err error) {
 		st.Life = lf.name
-		c := e.joinCall(m, head, starts, false)
+		c := s.joinCall(m, head, starts, false)
 		c.reading(m.Reads, lf.name)
-		reply, err = e.runOnceDurably(ctx, lf, c)
+		reply, err = s.runOnceDurably(ctx, lf, c)
 		return err
 	})
 	if err != nil {
@@ -102,8 +102,8 @@ func (e *Store) join(ctx context.Context, m bridge.Member) (st bridge.JoinState,
 		return st, fmt.Errorf("%w: redis: a damaged answer to a join: %w", bridge.ErrUnavailable, err)
 	}
 	if refused := joinRefusal(list); refused != nil {
-		if e.cluster && refused == bridge.ErrErased {
-			err = e.unlistUser(ctx, m.User)
+		if s.cluster && refused == bridge.ErrErased {
+			err = s.unlistUser(ctx, m.User)
 		}
 		return st, cmp.Or(err, refused)
 	}
@@ -113,69 +113,69 @@ func (e *Store) join(ctx context.Context, m bridge.Member) (st bridge.JoinState,
 	var n [7]uint64 // head, acked, acked of messages to all, first, head of messages to all, live, newly seen
 	for i := range n {
 		if n[i], err = list[1+i].AsUint64(); err != nil {
-			return st, e.fault(ctx, err)
+			return st, s.fault(ctx, err)
 		}
 	}
-	if e.cluster {
-		if err := e.indexJoined(ctx, m, n[6] == 1); err != nil {
+	if s.cluster {
+		if err := s.indexJoined(ctx, m, n[6] == 1); err != nil {
 			return st, err
 		}
 	}
-	if err := e.unindexGroups(ctx, m.User, list[8:10]); err != nil {
+	if err := s.unindexGroups(ctx, m.User, list[8:10]); err != nil {
 		return st, err
 	}
-	e.leases.newest(n[4])
+	s.leases.newest(n[4])
 	st.Head = bridge.Position{Mailbox: n[0], Broadcast: n[4]}
 	st.Acked = bridge.Position{Mailbox: n[1], Broadcast: max(n[2], n[3])}
 	st.First = bridge.Position{Broadcast: n[3]}
 	st.Live = int(n[5])
-	return st, e.joinPage(ctx, m, &st, list[10:])
+	return st, s.joinPage(ctx, m, &st, list[10:])
 }
 
 // announce does on a Cluster what comes before a join there and the join's script cannot
 // do, and returns what joinCall needs to know of the messages to all. The user goes on the
 // list of users first: the list may name a user too many, but never one too few.
-func (e *Store) announce(ctx context.Context, m bridge.Member) (head, starts string, err error) {
-	pre := rueidis.Commands{e.listUser(m.User), e.client.B().Hmget().Key(e.all.h).Field("s", "lv").Build(), e.setSessionCount(), e.listSession(m.Session, m.User)}
-	r := e.client.DoMulti(ctx, pre...)
+func (s *Store) announce(ctx context.Context, m bridge.Member) (head, starts string, err error) {
+	pre := rueidis.Commands{s.listUser(m.User), s.client.B().Hmget().Key(s.all.h).Field("s", "lv").Build(), s.setSessionCount(), s.listSession(m.Session, m.User)}
+	r := s.client.DoMulti(ctx, pre...)
 	for _, i := range []int{0, 3} {
-		if err := e.fault(ctx, r[i].Error()); err != nil {
+		if err := s.fault(ctx, r[i].Error()); err != nil {
 			return "", "", err
 		}
 	}
-	return e.broadcastState(ctx, r[1])
+	return s.broadcastState(ctx, r[1])
 }
 
 // indexJoined does on a Cluster what comes after a join there.
-func (e *Store) indexJoined(ctx context.Context, m bridge.Member, isNew bool) error {
+func (s *Store) indexJoined(ctx context.Context, m bridge.Member, isNew bool) error {
 	if isNew { // an erasure that runs may have taken the name off the list
-		if err := e.do(ctx, e.listUser(m.User)); err != nil {
+		if err := s.do(ctx, s.listUser(m.User)); err != nil {
 			return err
 		}
 	}
-	return e.indexGroups(ctx, m)
+	return s.indexGroups(ctx, m)
 }
 
 // joinPage reads the first page in the answer to a join. Where it is not whole, the
 // caller has to read it.
-func (e *Store) joinPage(ctx context.Context, m bridge.Member, st *bridge.JoinState, list []rueidis.RedisMessage) (err error) {
+func (s *Store) joinPage(ctx context.Context, m bridge.Member, st *bridge.JoinState, list []rueidis.RedisMessage) (err error) {
 	if len(list) < 3 {
 		return nil
 	}
 	var after bridge.Position
 	for i, to := range []*uint64{&after.Mailbox, &after.Broadcast} {
 		if *to, err = list[i].AsUint64(); err != nil {
-			return e.fault(ctx, err)
+			return s.fault(ctx, err)
 		}
 	}
 	var logs [2]stretch
 	if logs[0], err = readStretch(list[2], m.User); err != nil {
-		return e.fault(ctx, err)
+		return s.fault(ctx, err)
 	}
 	switch {
 	case len(list) > 3:
 		if logs[1], err = readStretch(list[3], ""); err != nil {
-			return e.fault(ctx, err)
+			return s.fault(ctx, err)
 		}
 	case after.Broadcast >= st.Head.Broadcast:
 		logs[1].head, logs[1].Next = st.Head.Broadcast, st.Head.Broadcast
@@ -183,7 +183,7 @@ func (e *Store) joinPage(ctx context.Context, m bridge.Member, st *bridge.JoinSt
 		return nil
 	}
 	logs[0].After, logs[1].After = after.Mailbox, after.Broadcast
-	if whole, err := e.fillShared(ctx, &logs[0], m.User, false); err != nil || !whole {
+	if whole, err := s.fillShared(ctx, &logs[0], m.User, false); err != nil || !whole {
 		return err
 	}
 	page := pageOf(&logs, st.Life, m.Reads.MaxCount, m.Reads.MaxBytes)
@@ -192,13 +192,13 @@ func (e *Store) joinPage(ctx context.Context, m bridge.Member, st *bridge.JoinSt
 }
 
 // broadcastState decodes s and lv of the log of messages to all.
-func (e *Store) broadcastState(ctx context.Context, r rueidis.RedisResult) (head, starts string, err error) {
+func (s *Store) broadcastState(ctx context.Context, r rueidis.RedisResult) (head, starts string, err error) {
 	all, err := r.ToArray()
 	if err == nil && len(all) != 2 {
 		err = errFormat
 	}
 	if err != nil {
-		return "", "", e.fault(ctx, err)
+		return "", "", s.fault(ctx, err)
 	}
 	head = "0"
 	for i, to := range []*string{&head, &starts} {
@@ -206,7 +206,7 @@ func (e *Store) broadcastState(ctx context.Context, r rueidis.RedisResult) (head
 			continue
 		}
 		if *to, err = all[i].ToString(); err != nil {
-			return "", "", e.fault(ctx, err)
+			return "", "", s.fault(ctx, err)
 		}
 	}
 	return head, starts, nil
@@ -224,22 +224,22 @@ func joinRefusal(list []rueidis.RedisMessage) error {
 }
 
 // listUser puts a user on the list of users.
-func (e *Store) listUser(user string) rueidis.Completed {
-	return e.client.B().Zadd().Key(e.users()).ScoreMember().ScoreMember(0, user).Build()
+func (s *Store) listUser(user string) rueidis.Completed {
+	return s.client.B().Zadd().Key(s.users()).ScoreMember().ScoreMember(0, user).Build()
 }
 
 // unlistUser takes a user off the list of users, unless the user has come back.
-func (e *Store) unlistUser(ctx context.Context, user string) error {
-	seen := e.client.B().Hexists().Key(e.mailboxOf(user).h).Field("f")
-	if yes, err := e.client.Do(ctx, seen.Build()).AsBool(); err != nil || yes {
-		return e.fault(ctx, err)
+func (s *Store) unlistUser(ctx context.Context, user string) error {
+	seen := s.client.B().Hexists().Key(s.mailboxOf(user).h).Field("f")
+	if yes, err := s.client.Do(ctx, seen.Build()).AsBool(); err != nil || yes {
+		return s.fault(ctx, err)
 	}
-	if err := e.do(ctx, e.client.B().Zrem().Key(e.users()).Member(user).Build()); err != nil {
+	if err := s.do(ctx, s.client.B().Zrem().Key(s.users()).Member(user).Build()); err != nil {
 		return err
 	}
-	yes, err := e.client.Do(ctx, e.client.B().Hexists().Key(e.mailboxOf(user).h).Field("f").Build()).AsBool()
+	yes, err := s.client.Do(ctx, s.client.B().Hexists().Key(s.mailboxOf(user).h).Field("f").Build()).AsBool()
 	if err != nil || !yes {
-		return e.fault(ctx, err)
+		return s.fault(ctx, err)
 	}
-	return e.do(ctx, e.listUser(user)) // the user has come back meanwhile
+	return s.do(ctx, s.listUser(user)) // the user has come back meanwhile
 }

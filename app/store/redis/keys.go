@@ -19,15 +19,15 @@ func short(name string) string {
 // mailbox names the keys of one mailbox; see lua/lib.lua.
 type mailbox struct{ h, m, g, t, l, base string }
 
-func (e *Store) mailboxAt(tag string) mailbox {
-	base := e.opts.Prefix + ":{" + tag + "}:"
+func (s *Store) mailboxAt(tag string) mailbox {
+	base := s.opts.Prefix + ":{" + tag + "}:"
 	return mailbox{base + "h", base + "m", base + "g", base + "t", base + "l", base}
 }
 
 // userTag is the tag of a user's keys.
 func userTag(user string) string { return "u" + short(user) }
 
-func (e *Store) mailboxOf(user string) mailbox { return e.mailboxAt(userTag(user)) }
+func (s *Store) mailboxOf(user string) mailbox { return s.mailboxAt(userTag(user)) }
 
 // delivered is the key that holds the place of an id's message in this mailbox, if the
 // id's own entry does not hold it.
@@ -40,11 +40,11 @@ func (b mailbox) tokens() string      { return b.base + "K" }
 
 // seenKey is the key of what a user saw in one period of IDRetention; the current period
 // and the one before cover all ids that are known.
-func (e *Store) seenKey(b mailbox, at time.Time) string {
-	return b.base + "S" + strconv.FormatInt(at.UnixMilli()/e.opts.IDRetention.Milliseconds(), 10)
+func (s *Store) seenKey(b mailbox, at time.Time) string {
+	return b.base + "S" + strconv.FormatInt(at.UnixMilli()/s.opts.IDRetention.Milliseconds(), 10)
 }
 
-func (e *Store) record(id string) string { return e.opts.Prefix + ":{i" + id + "}" }
+func (s *Store) record(id string) string { return s.opts.Prefix + ":{i" + id + "}" }
 
 // groupKeys are the keys of a group; see tokens.go.
 type groupKeys struct {
@@ -53,23 +53,23 @@ type groupKeys struct {
 	older  string // the same as written by versions that did not tell tokens apart
 }
 
-func (e *Store) groupKeys(group string) groupKeys {
-	base := e.opts.Prefix + ":{g" + short(group) + "}:"
+func (s *Store) groupKeys(group string) groupKeys {
+	base := s.opts.Prefix + ":{g" + short(group) + "}:"
 	return groupKeys{stored: base + "s", named: base + "n", older: base + "t"}
 }
 
 // users is the key of a sorted set: the users who were seen.
-func (e *Store) users() string { return e.all.base + "u" }
+func (s *Store) users() string { return s.all.base + "u" }
 
-func (e *Store) machineKeys() (leases, sessions, epoch string) {
-	base := e.opts.Prefix + ":{machines}:"
+func (s *Store) machineKeys() (leases, sessions, epoch string) {
+	base := s.opts.Prefix + ":{machines}:"
 	return base + "z", base + "n", base + "e"
 }
 
-func (e *Store) formatKey() string { return e.opts.Prefix + ":{machines}:format" }
+func (s *Store) formatKey() string { return s.opts.Prefix + ":{machines}:format" }
 
 // importKey is the key that is there while an import is not finished.
-func (e *Store) importKey() string { return e.opts.Prefix + ":{machines}:import" }
+func (s *Store) importKey() string { return s.opts.Prefix + ":{machines}:import" }
 
 // channel is the prefix of each machine's channel; with "all" it is the one that all share.
-func (e *Store) channel() string { return e.opts.Prefix + ":c:" }
+func (s *Store) channel() string { return s.opts.Prefix + ":c:" }

@@ -129,106 +129,106 @@ func (l *leases) update(now int64, until map[string]int64, at time.Time) {
 
 // sessionsElsewhere counts the live sessions of all other machines. Each machine updates
 // its count when a session comes or goes.
-func (e *Store) sessionsElsewhere(ctx context.Context) int {
-	_, n, _ := e.machineKeys()
-	if counts, err := e.client.Do(ctx, e.client.B().Hgetall().Key(n).Build()).AsIntMap(); err == nil {
-		e.leases.count(counts)
+func (s *Store) sessionsElsewhere(ctx context.Context) int {
+	_, n, _ := s.machineKeys()
+	if counts, err := s.client.Do(ctx, s.client.B().Hgetall().Key(n).Build()).AsIntMap(); err == nil {
+		s.leases.count(counts)
 	}
-	return e.leases.sessionsElsewhere(e.self)
+	return s.leases.sessionsElsewhere(s.self)
 }
 
 // setSessionCount tells other machines how many sessions this one has.
-func (e *Store) setSessionCount() rueidis.Completed {
-	_, n, _ := e.machineKeys()
-	return e.client.B().Hset().Key(n).FieldValue().FieldValue(e.self, itoa(e.sessionsHere("", nil))).Build()
+func (s *Store) setSessionCount() rueidis.Completed {
+	_, n, _ := s.machineKeys()
+	return s.client.B().Hset().Key(n).FieldValue().FieldValue(s.self, itoa(s.sessionsHere("", nil))).Build()
 }
 
 // keepRenewing renews this machine's lease until Close.
-func (e *Store) keepRenewing() {
-	tick := time.NewTicker(e.opts.Renew)
+func (s *Store) keepRenewing() {
+	tick := time.NewTicker(s.opts.Renew)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-		case <-e.ctx.Done():
+		case <-s.ctx.Done():
 			return
 		}
-		err := e.whileOpen(func(ctx context.Context) error {
-			if err := e.checkPrimaries(ctx); err != nil {
+		err := s.whileOpen(func(ctx context.Context) error {
+			if err := s.checkPrimaries(ctx); err != nil {
 				return err
 			}
-			return e.renew(ctx)
+			return s.renew(ctx)
 		})
-		if !e.closed.Load() {
-			e.health.note(err)
+		if !s.closed.Load() {
+			s.health.note(err)
 		}
 	}
 }
 
 // ensureRenewed renews the lease first if it has lapsed and the store is a Cluster: no
 // script could tell this machine that the store lives another life by now.
-func (e *Store) ensureRenewed(ctx context.Context) error {
-	if !e.cluster || !e.leases.lapsed(e.opts.Lease) {
+func (s *Store) ensureRenewed(ctx context.Context) error {
+	if !s.cluster || !s.leases.lapsed(s.opts.Lease) {
 		return nil
 	}
-	if err := e.checkPrimaries(ctx); err != nil {
+	if err := s.checkPrimaries(ctx); err != nil {
 		return err
 	}
-	return e.renew(ctx)
+	return s.renew(ctx)
 }
 
 // renew renews this machine's lease and reads those of the others.
-func (e *Store) renew(ctx context.Context) error {
+func (s *Store) renew(ctx context.Context) error {
 	asked := time.Now()
-	z, n, epoch := e.machineKeys()
+	z, n, epoch := s.machineKeys()
 	name := randomName(8)
-	reply, err := e.run(ctx, call{&e.scripts.renew, []string{z, n, epoch}, []string{
-		e.self, itoa(e.opts.Lease.Milliseconds()), itoa(e.sessionsHere("", nil)), e.channel(), itoa(e.leases.tick()), name}})
+	reply, err := s.run(ctx, call{&s.scripts.renew, []string{z, n, epoch}, []string{
+		s.self, itoa(s.opts.Lease.Milliseconds()), itoa(s.sessionsHere("", nil)), s.channel(), itoa(s.leases.tick()), name}})
 	if err != nil {
 		return err
 	}
 	list, err := reply.ToArray()
 	if err != nil || len(list) != 5 {
-		return e.fault(ctx, err)
+		return s.fault(ctx, err)
 	}
 	now, err := list[0].AsInt64()
 	if err != nil {
-		return e.fault(ctx, err)
+		return s.fault(ctx, err)
 	}
 	if name, err = list[1].ToString(); err != nil {
-		return e.fault(ctx, err)
+		return s.fault(ctx, err)
 	}
-	if was := e.epoch.Swap(&name); was != nil && *was != name {
-		e.opts.Logger.Error("the store was emptied: what was promised before is gone, and sessions are told")
+	if was := s.epoch.Swap(&name); was != nil && *was != name {
+		s.opts.Logger.Error("the store was emptied: what was promised before is gone, and sessions are told")
 	}
 	until, err := list[3].AsIntMap()
 	if err != nil {
-		return e.fault(ctx, err)
+		return s.fault(ctx, err)
 	}
 	sessions, err := list[4].AsIntMap()
 	if err != nil {
-		return e.fault(ctx, err)
+		return s.fault(ctx, err)
 	}
-	e.leases.count(sessions)
-	e.leases.update(now, until, e.opts.Now())
-	e.leases.renewed(asked)
-	e.reapDead(now, until)
+	s.leases.count(sessions)
+	s.leases.update(now, until, s.opts.Now())
+	s.leases.renewed(asked)
+	s.reapDead(now, until)
 	lapsed, err := list[2].AsInt64()
 	if err != nil {
-		return e.fault(ctx, err)
+		return s.fault(ctx, err)
 	}
 	// The renewal that found the lease lapsed may be one whose answer was lost.
-	e.renewals.Lock()
-	late := time.Since(e.renewed) > e.opts.Lease
-	e.renewed = time.Now()
+	s.renewals.Lock()
+	late := time.Since(s.renewed) > s.opts.Lease
+	s.renewed = time.Now()
 	// Other machines may have taken this one's sessions out, or be about to. Those that
 	// are about to have noticed by the next renewal: reconcile then once more.
-	again := e.revived
-	e.revived = late || lapsed == 1
-	again = again || e.revived
-	e.renewals.Unlock()
+	again := s.revived
+	s.revived = late || lapsed == 1
+	again = again || s.revived
+	s.renewals.Unlock()
 	if again {
-		return e.reconcile(ctx)
+		return s.reconcile(ctx)
 	}
 	return nil
 }

@@ -74,11 +74,11 @@ type lives struct {
 func newLives() *lives { return &lives{finding: make(chan struct{}, 1)} }
 
 // newLife makes the scripts of a life.
-func (e *Store) newLife(name string, no int64) *storeLife {
-	lf := &storeLife{name: name, no: no, hashes: make([]string, len(e.scripts.all)),
-		header: scriptHeader(name, no, name != "" && !e.cluster)}
-	for _, s := range e.scripts.all {
-		lf.hashes[s.n] = hashOf(lf.source(s))
+func (s *Store) newLife(name string, no int64) *storeLife {
+	lf := &storeLife{name: name, no: no, hashes: make([]string, len(s.scripts.all)),
+		header: scriptHeader(name, no, name != "" && !s.cluster)}
+	for _, script := range s.scripts.all {
+		lf.hashes[script.n] = hashOf(lf.source(script))
 	}
 	return lf
 }
@@ -88,8 +88,8 @@ func (lf *storeLife) source(s *script) string { return lf.header + s.body }
 // lifeKeys are the keys of the current life's name, of all lives by number, and of the
 // primaries' replication ids that the current life is bound to ("reigns" is an older
 // name).
-func (e *Store) lifeKeys() (current, list, primaries string) {
-	base := e.opts.Prefix + ":{machines}:"
+func (s *Store) lifeKeys() (current, list, primaries string) {
+	base := s.opts.Prefix + ":{machines}:"
 	return base + "life", base + "lives", base + "reigns"
 }
 
@@ -117,21 +117,21 @@ func otherLife(err error) (no int64, other bool) {
 
 // inLife calls do with the life that the store lives. If that life turns out to be over,
 // it calls do again with the next one.
-func (e *Store) inLife(ctx context.Context, do func(lf *storeLife) error) error {
+func (s *Store) inLife(ctx context.Context, do func(lf *storeLife) error) error {
 	for tries := range maxLifeTries {
 		if err := backoff(ctx, tries); err != nil {
-			return e.fault(ctx, err)
+			return s.fault(ctx, err)
 		}
-		if err := e.ensurePrimaries(ctx); err != nil {
-			return e.fault(ctx, err)
+		if err := s.ensurePrimaries(ctx); err != nil {
+			return s.fault(ctx, err)
 		}
-		lf := e.lives.now.Load()
+		lf := s.lives.now.Load()
 		err := do(lf)
 		no, other := otherLife(err)
 		if !other {
-			return e.fault(ctx, err)
+			return s.fault(ctx, err)
 		}
-		if err := e.findLife(ctx, lf, no); err != nil {
+		if err := s.findLife(ctx, lf, no); err != nil {
 			return err
 		}
 	}
@@ -155,29 +155,29 @@ func backoff(ctx context.Context, tries int) error {
 // ensurePrimaries checks the primaries if a connection has ended since they were checked
 // last. A server that was demoted and has been promoted again still has the scripts in its
 // cache, whatever data it has lost; but the connections to it have ended.
-func (e *Store) ensurePrimaries(ctx context.Context) error {
-	n := e.conns.broken.Load()
-	if e.lives.now.Load().name == "" || n == e.lives.checked.Load() {
+func (s *Store) ensurePrimaries(ctx context.Context) error {
+	n := s.conns.broken.Load()
+	if s.lives.now.Load().name == "" || n == s.lives.checked.Load() {
 		return nil
 	}
-	if err := e.checkPrimaries(ctx); err != nil {
+	if err := s.checkPrimaries(ctx); err != nil {
 		return err
 	}
-	e.lives.checked.Store(n)
+	s.lives.checked.Store(n)
 	return nil
 }
 
 // findLife finds out which life the store lives now: the life from is over, or a server
 // has forgotten its scripts. least is the least number that the life may have. When
 // findLife returns, the Hub has been told.
-func (e *Store) findLife(ctx context.Context, from *storeLife, least int64) error {
+func (s *Store) findLife(ctx context.Context, from *storeLife, least int64) error {
 	select {
-	case e.lives.finding <- struct{}{}:
-		defer func() { <-e.lives.finding }()
+	case s.lives.finding <- struct{}{}:
+		defer func() { <-s.lives.finding }()
 	case <-ctx.Done():
-		return e.fault(ctx, ctx.Err())
+		return s.fault(ctx, ctx.Err())
 	}
-	if from != nil && e.lives.now.Load() != from {
+	if from != nil && s.lives.now.Load() != from {
 		return nil // another call has found it
 	}
 	if from != nil && from.name == "" { // an Archive: see storeLife.name
@@ -190,7 +190,7 @@ func (e *Store) findLife(ctx context.Context, from *storeLife, least int64) erro
 		if err = backoff(ctx, tries); err != nil {
 			break
 		}
-		lf, epoch, err = e.adoptLife(ctx, from, least)
+		lf, epoch, err = s.adoptLife(ctx, from, least)
 		if _, said := rueidis.IsRedisErr(err); err == nil || said || ctx.Err() != nil || errors.Is(err, errNoReplicationID) {
 			break
 		}
@@ -199,9 +199,9 @@ func (e *Store) findLife(ctx context.Context, from *storeLife, least int64) erro
 		if errors.Is(err, errNoReplicationID) {
 			return fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
 		}
-		return e.fault(ctx, err)
+		return s.fault(ctx, err)
 	}
-	e.enterLife(lf, epoch)
+	s.enterLife(lf, epoch)
 	return nil
 }
 
@@ -209,10 +209,10 @@ func (e *Store) findLife(ctx context.Context, from *storeLife, least int64) erro
 // all of them it adopts that life, or else it begins a new one, and has the primaries
 // cache the life's scripts. It uses one connection for each server, which must not change
 // its role meanwhile.
-func (e *Store) adoptLife(ctx context.Context, from *storeLife, least int64) (lf *storeLife, epoch string, err error) {
-	servers, err := e.connectPrimaries(ctx)
-	for _, s := range servers {
-		defer s.release()
+func (s *Store) adoptLife(ctx context.Context, from *storeLife, least int64) (lf *storeLife, epoch string, err error) {
+	servers, err := s.connectPrimaries(ctx)
+	for _, server := range servers {
+		defer server.release()
 	}
 	if err != nil {
 		return nil, "", err
@@ -221,18 +221,18 @@ func (e *Store) adoptLife(ctx context.Context, from *storeLife, least int64) (lf
 	if from != nil {
 		own = from.no
 	}
-	current, list, primaries := e.lifeKeys()
-	_, _, epochKey := e.machineKeys()
+	current, list, primaries := s.lifeKeys()
+	_, _, epochKey := s.machineKeys()
 	args := []string{randomName(lifeLength), itoa(own), itoa(least), randomName(8), itoa(formatVersion), itoa(maxLives)}
 	seen := make(map[string]bool)
-	for _, s := range servers {
-		args = append(args, s.replicationID)
-		seen[s.replicationID] = true
+	for _, server := range servers {
+		args = append(args, server.replicationID)
+		seen[server.replicationID] = true
 	}
-	ask := e.client.B().Eval().Script(e.scripts.life).Numkeys(5).Key(current, list, primaries, epochKey, e.formatKey()).Arg(args...).Build()
+	ask := s.client.B().Eval().Script(s.scripts.life).Numkeys(5).Key(current, list, primaries, epochKey, s.formatKey()).Arg(args...).Build()
 	var reply rueidis.RedisResult
-	if e.cluster {
-		reply = e.client.Do(ctx, ask)
+	if s.cluster {
+		reply = s.client.Do(ctx, ask)
 	} else {
 		reply = servers[0].conn.Do(ctx, ask)
 	}
@@ -247,19 +247,19 @@ func (e *Store) adoptLife(ctx context.Context, from *storeLife, least int64) (lf
 	if err != nil {
 		return nil, "", err
 	}
-	lf = e.newLife(words[0], no)
+	lf = s.newLife(words[0], no)
 	lf.replicationIDs = seen
-	for _, s := range servers {
-		err := s.loadScripts(ctx, e, lf)
-		if err != nil && !e.cluster {
+	for _, server := range servers {
+		err := server.loadScripts(ctx, s, lf)
+		if err != nil && !s.cluster {
 			return nil, "", err
 		}
 		if err != nil { // whoever needs this server notices then
-			delete(seen, s.replicationID)
+			delete(seen, server.replicationID)
 		}
 	}
 	if words[3] == "1" && from != nil {
-		e.opts.Logger.Warn("Redis has restarted, or another server has taken over: what it may have lost is found out and told", "life", lf.name)
+		s.opts.Logger.Warn("Redis has restarted, or another server has taken over: what it may have lost is found out and told", "life", lf.name)
 	}
 	return lf, words[2], nil
 }
@@ -267,37 +267,37 @@ func (e *Store) adoptLife(ctx context.Context, from *storeLife, least int64) (lf
 // enterLife makes a life the one in which scripts run, and tells the Hub if it is another
 // one than before. It sets the epoch first: a session that compares what it has seen with
 // the new life must find the epoch of the same store.
-func (e *Store) enterLife(lf *storeLife, epoch string) {
-	e.lives.mu.Lock()
-	defer e.lives.mu.Unlock()
-	if was := e.epoch.Swap(&epoch); was != nil && *was != epoch {
-		e.opts.Logger.Error("the store was emptied: what was promised before is gone, and sessions are told")
+func (s *Store) enterLife(lf *storeLife, epoch string) {
+	s.lives.mu.Lock()
+	defer s.lives.mu.Unlock()
+	if was := s.epoch.Swap(&epoch); was != nil && *was != epoch {
+		s.opts.Logger.Error("the store was emptied: what was promised before is gone, and sessions are told")
 	}
-	was := e.lives.now.Swap(lf)
+	was := s.lives.now.Swap(lf)
 	if was.name != "" && was.name != lf.name {
-		e.leases.forgetNewest()
-		if l := e.hub.Load(); l != nil {
+		s.leases.forgetNewest()
+		if l := s.hub.Load(); l != nil {
 			(*l).NewLife(lf.name)
 		}
-		e.catchUp() // registers sessions again that a server has lost
-		e.listDueLater()
+		s.catchUp() // registers sessions again that a server has lost
+		s.listDueLater()
 	}
-	e.lives.announced.Store(lf)
+	s.lives.announced.Store(lf)
 }
 
 // findLifeLater looks for a life that another machine's message named, without keeping
 // the caller waiting. If it fails, the next script or renewal finds the life.
-func (e *Store) findLifeLater() {
-	if e.lives.later.Swap(true) {
+func (s *Store) findLifeLater() {
+	if s.lives.later.Swap(true) {
 		return
 	}
-	e.loops.Go(func() {
-		defer e.lives.later.Store(false)
-		e.opts.Guard.Run("redis lives", func() {
-			ctx, cancel := context.WithTimeout(e.ctx, e.opts.Patience)
+	s.loops.Go(func() {
+		defer s.lives.later.Store(false)
+		s.opts.Guard.Run("redis lives", func() {
+			ctx, cancel := context.WithTimeout(s.ctx, s.opts.Patience)
 			defer cancel()
-			if err := e.findLife(ctx, e.lives.now.Load(), 0); err != nil && e.ctx.Err() == nil {
-				e.opts.Logger.Warn("a new life of the store could not be entered", "error", err)
+			if err := s.findLife(ctx, s.lives.now.Load(), 0); err != nil && s.ctx.Err() == nil {
+				s.opts.Logger.Warn("a new life of the store could not be entered", "error", err)
 			}
 		})
 	})
@@ -305,19 +305,19 @@ func (e *Store) findLifeLater() {
 
 // mayDeliver reports whether a message of a life may go to the Hub: the Hub must have been
 // told of that life before.
-func (e *Store) mayDeliver(name string, no int64) bool {
-	if lf := e.lives.announced.Load(); lf.name == name || no <= lf.no {
+func (s *Store) mayDeliver(name string, no int64) bool {
+	if lf := s.lives.announced.Load(); lf.name == name || no <= lf.no {
 		return true
 	}
-	e.lives.mu.Lock() // the Hub may be about to be told
-	lf := e.lives.announced.Load()
-	e.lives.mu.Unlock()
+	s.lives.mu.Lock() // the Hub may be about to be told
+	lf := s.lives.announced.Load()
+	s.lives.mu.Unlock()
 	if lf.name == name || no <= lf.no {
 		return true
 	}
-	e.findLifeLater()
+	s.findLifeLater()
 	return false
 }
 
 // Life implements bridge.Store.
-func (e *Store) Life() string { return e.lives.now.Load().name }
+func (s *Store) Life() string { return s.lives.now.Load().name }

@@ -9,33 +9,33 @@ import (
 )
 
 // places are the places of a message in each of its mailboxes; a message to all has one.
-func (e *Store) places(ctx context.Context, id string, r *dedupEntry) ([]uint64, error) {
-	if r.seq != 0 || !e.cluster && len(r.users) == 1 && r.expires.IsZero() {
+func (s *Store) places(ctx context.Context, id string, r *dedupEntry) ([]uint64, error) {
+	if r.seq != 0 || !s.cluster && len(r.users) == 1 && r.expires.IsZero() {
 		return []uint64{r.seq}, nil
 	}
 	users := r.users
 	if r.all {
 		users = []string{""}
 	}
-	return repliesOf(ctx, e, users, func(user string) rueidis.Completed { return e.get(e.boxOf(user).delivered(id)) },
+	return repliesOf(ctx, s, users, func(user string) rueidis.Completed { return s.get(s.boxOf(user).delivered(id)) },
 		(*rueidis.RedisResult).AsUint64)
 }
 
 // Lookup implements bridge.Store.
-func (e *Store) Lookup(ctx context.Context, id string) (rec bridge.Record, err error) {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) Lookup(ctx context.Context, id string) (rec bridge.Record, err error) {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return rec, err
 	}
 	defer leave()
-	if err := e.writeAcks(ctx); err != nil {
+	if err := s.writeAcks(ctx); err != nil {
 		return rec, err
 	}
-	r, err := e.remembered(ctx, id)
+	r, err := s.remembered(ctx, id)
 	if err != nil {
 		return rec, err
 	}
-	places, err := e.places(ctx, id, &r)
+	places, err := s.places(ctx, id, &r)
 	if err != nil {
 		return rec, err
 	}
@@ -46,21 +46,21 @@ func (e *Store) Lookup(ctx context.Context, id string) (rec bridge.Record, err e
 		if len(places) > 0 {
 			rec.Broadcast = places[0]
 		}
-		if users, err = e.owners(ctx, rec.Broadcast); err != nil {
+		if users, err = s.owners(ctx, rec.Broadcast); err != nil {
 			return rec, err
 		}
 		if len(users) > bridge.MaxListed {
 			users, rec.More = users[:bridge.MaxListed], true
 		}
 	}
-	rec.Recipients, err = e.recipients(ctx, &rec, users, places)
+	rec.Recipients, err = s.recipients(ctx, &rec, users, places)
 	return rec, err
 }
 
 // recipients reads each recipient's status from the recipient's mailbox.
-func (e *Store) recipients(ctx context.Context, rec *bridge.Record, users []string, places []uint64) ([]bridge.RecipientStatus, error) {
+func (s *Store) recipients(ctx context.Context, rec *bridge.Record, users []string, places []uint64) ([]bridge.RecipientStatus, error) {
 	var cmds rueidis.Commands
-	now := e.opts.Now()
+	now := s.opts.Now()
 	seqOf := func(i int) uint64 {
 		if rec.All {
 			return rec.Broadcast
@@ -68,17 +68,17 @@ func (e *Store) recipients(ctx context.Context, rec *bridge.Record, users []stri
 		return places[i]
 	}
 	for i, u := range users {
-		b, log := e.mailboxOf(u), e.mailboxOf(u)
+		b, log := s.mailboxOf(u), s.mailboxOf(u)
 		if rec.All {
-			log = e.all
+			log = s.all
 		}
 		place := itoa(seqOf(i)) + "-0"
-		cmds = append(cmds, e.client.B().Xrange().Key(log.m).Start(place).End(place).Build(),
-			e.client.B().Hmget().Key(b.h).Field("am", "ab").Build(),
-			e.client.B().Hget().Key(e.seenKey(b, now)).Field(rec.ID).Build(),
-			e.client.B().Hget().Key(e.seenKey(b, now.Add(-e.opts.IDRetention))).Field(rec.ID).Build())
+		cmds = append(cmds, s.client.B().Xrange().Key(log.m).Start(place).End(place).Build(),
+			s.client.B().Hmget().Key(b.h).Field("am", "ab").Build(),
+			s.client.B().Hget().Key(s.seenKey(b, now)).Field(rec.ID).Build(),
+			s.client.B().Hget().Key(s.seenKey(b, now.Add(-s.opts.IDRetention))).Field(rec.ID).Build())
 	}
-	results := e.doMany(ctx, cmds)
+	results := s.doMany(ctx, cmds)
 	out := make([]bridge.RecipientStatus, len(users))
 	for i, u := range users {
 		f := bridge.RecipientStatus{User: u}
@@ -86,12 +86,12 @@ func (e *Store) recipients(ctx context.Context, rec *bridge.Record, users []stri
 			f.Seq = seqOf(i)
 		}
 		entries, err := results[4*i].AsXRange()
-		if err = e.fault(ctx, err); err != nil {
+		if err = s.fault(ctx, err); err != nil {
 			return nil, err
 		}
 		f.Held = len(entries) == 1 && seqOf(i) != 0 && rec.Expires.After(now)
 		acked, err := results[4*i+1].ToArray()
-		if err = e.fault(ctx, err); err != nil {
+		if err = s.fault(ctx, err); err != nil {
 			return nil, err
 		}
 		log := 0
@@ -101,13 +101,13 @@ func (e *Store) recipients(ctx context.Context, rec *bridge.Record, users []stri
 		if log < len(acked) && !acked[log].IsNil() && seqOf(i) != 0 {
 			n, err := acked[log].AsUint64()
 			if err != nil {
-				return nil, e.fault(ctx, err)
+				return nil, s.fault(ctx, err)
 			}
 			f.Acked = n >= seqOf(i)
 		}
 		for _, r := range results[4*i+2 : 4*i+4] {
 			text, err := r.ToString()
-			if err = e.fault(ctx, err); err != nil {
+			if err = s.fault(ctx, err); err != nil {
 				return nil, err
 			}
 			f.Seen = append(f.Seen, parseSeen(text)...)
@@ -119,10 +119,10 @@ func (e *Store) recipients(ctx context.Context, rec *bridge.Record, users []stri
 
 // owners lists by name the users to whom a message to all belongs: MaxListed of them, and
 // one more if there are more.
-func (e *Store) owners(ctx context.Context, place uint64) (out []string, err error) {
+func (s *Store) owners(ctx context.Context, place uint64) (out []string, err error) {
 	for at := "-"; len(out) <= bridge.MaxListed; {
-		page, err := e.client.Do(ctx, e.client.B().Zrangebylex().Key(e.users()).Min(at).Max("+").Limit(0, 500).Build()).AsStrSlice()
-		if err = e.fault(ctx, err); err != nil {
+		page, err := s.client.Do(ctx, s.client.B().Zrangebylex().Key(s.users()).Min(at).Max("+").Limit(0, 500).Build()).AsStrSlice()
+		if err = s.fault(ctx, err); err != nil {
 			return nil, err
 		}
 		if len(page) == 0 {
@@ -131,14 +131,14 @@ func (e *Store) owners(ctx context.Context, place uint64) (out []string, err err
 		at = "(" + page[len(page)-1]
 		cmds := make(rueidis.Commands, len(page))
 		for i, u := range page {
-			cmds[i] = e.client.B().Hget().Key(e.mailboxOf(u).h).Field("f").Build()
+			cmds[i] = s.client.B().Hget().Key(s.mailboxOf(u).h).Field("f").Build()
 		}
-		for i, r := range e.doMany(ctx, cmds) {
+		for i, r := range s.doMany(ctx, cmds) {
 			first, err := r.AsUint64()
 			if rueidis.IsRedisNil(err) {
 				continue
 			}
-			if err = e.fault(ctx, err); err != nil {
+			if err = s.fault(ctx, err); err != nil {
 				return nil, err
 			}
 			if place == 0 || first < place {

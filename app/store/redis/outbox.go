@@ -51,8 +51,8 @@ type callbackIndex struct {
 	dead    [2]string // by id, and by when they were given up
 }
 
-func (e *Store) callbackIndex(backend string) callbackIndex {
-	base := e.opts.Prefix + ":{callbacks}:"
+func (s *Store) callbackIndex(backend string) callbackIndex {
+	base := s.opts.Prefix + ":{callbacks}:"
 	return callbackIndex{due: base + "z:" + backend, hurry: base + "h:" + backend, bytes: base + "y:" + backend,
 		waiting: [3]string{base + "au:" + backend, base + "ae:" + backend, base + "am:" + backend},
 		dead:    [2]string{base + "D:" + backend, base + "x:" + backend}}
@@ -62,18 +62,18 @@ func (e *Store) callbackIndex(backend string) callbackIndex {
 func (x *callbackIndex) counted() []string { return append(x.waiting[:], x.bytes) }
 
 // timerIndex is the key of the index of timers.
-func (e *Store) timerIndex() string { return e.opts.Prefix + ":{callbacks}:t" }
+func (s *Store) timerIndex() string { return s.opts.Prefix + ":{callbacks}:t" }
 
 // backendsKey is the key of the names of all backends that there have ever been.
-func (e *Store) backendsKey() string { return e.opts.Prefix + ":{machines}:backends" }
+func (s *Store) backendsKey() string { return s.opts.Prefix + ":{machines}:backends" }
 
 // clockArg is the time for scripts that ask for it: empty, as Redis has its own, but in
 // tests.
-func (e *Store) clockArg() string {
-	if e.opts.redisClock {
+func (s *Store) clockArg() string {
+	if s.opts.redisClock {
 		return ""
 	}
-	return itoa(e.nowMs())
+	return itoa(s.nowMs())
 }
 
 // classes are the letters of lua/outbox_lib.lua, in the order of callbackIndex.waiting.
@@ -94,63 +94,63 @@ func callbackMember(id, tag string, size int) string { return id + " " + tag + "
 
 // beginOutbox makes the outbox ready, and looks for callbacks of other machines until
 // Close, if there are backends.
-func (e *Store) beginOutbox(ctx context.Context) error {
-	if len(e.opts.Backends) == 0 {
+func (s *Store) beginOutbox(ctx context.Context) error {
+	if len(s.opts.Backends) == 0 {
 		return nil
 	}
-	due := make([]string, len(e.opts.Backends))
-	names := make([]string, len(e.opts.Backends))
-	for i, b := range e.opts.Backends {
-		names[i], due[i] = b.Name, e.callbackIndex(b.Name).due
+	due := make([]string, len(s.opts.Backends))
+	names := make([]string, len(s.opts.Backends))
+	for i, b := range s.opts.Backends {
+		names[i], due[i] = b.Name, s.callbackIndex(b.Name).due
 	}
-	if err := e.do(ctx, e.client.B().Sadd().Key(e.backendsKey()).Member(names...).Build()); err != nil {
+	if err := s.do(ctx, s.client.B().Sadd().Key(s.backendsKey()).Member(names...).Build()); err != nil {
 		return err
 	}
-	e.loops.Go(func() { e.opts.Guard.Loop("redis callbacks", e.ctx.Done(), func() { e.pollDue(due) }) })
+	s.loops.Go(func() { s.opts.Guard.Loop("redis callbacks", s.ctx.Done(), func() { s.pollDue(due) }) })
 	return nil
 }
 
-func (e *Store) pollDue(due []string) {
+func (s *Store) pollDue(due []string) {
 	tick := time.NewTicker(duePoll)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-		case <-e.ctx.Done():
+		case <-s.ctx.Done():
 			return
 		}
-		err := e.whileOpen(func(ctx context.Context) error {
-			reply, err := e.run(ctx, call{&e.scripts.outbox.due, due, []string{e.clockArg()}})
+		err := s.whileOpen(func(ctx context.Context) error {
+			reply, err := s.run(ctx, call{&s.scripts.outbox.due, due, []string{s.clockArg()}})
 			if err != nil {
 				return err
 			}
 			list, err := reply.ToArray()
 			if len(list) > 0 {
-				e.signalPosted()
+				s.signalPosted()
 			}
-			return e.fault(ctx, err)
+			return s.fault(ctx, err)
 		})
-		if err != nil && !e.closed.Load() {
-			e.health.note(err)
+		if err != nil && !s.closed.Load() {
+			s.health.note(err)
 		}
 	}
 }
 
-func (e *Store) signalPosted() {
+func (s *Store) signalPosted() {
 	select {
-	case e.outbox.posted <- struct{}{}:
+	case s.outbox.posted <- struct{}{}:
 	default:
 	}
 }
 
 // Posted implements bridge.Outbox.
-func (e *Store) Posted() <-chan struct{} { return e.outbox.posted }
+func (s *Store) Posted() <-chan struct{} { return s.outbox.posted }
 
 // Post implements bridge.Outbox. Callbacks of several users are admitted together, and
 // stored one user after the other: where that fails half way, those that are stored are
 // known when the caller posts all of them again.
-func (e *Store) Post(ctx context.Context, cs ...bridge.Callback) error {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) Post(ctx context.Context, cs ...bridge.Callback) error {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -158,14 +158,14 @@ func (e *Store) Post(ctx context.Context, cs ...bridge.Callback) error {
 	if len(cs) == 0 {
 		return nil
 	}
-	s := e.storing(cs)
-	if _, one := s.user(); one {
-		_, err := s.commit(ctx, e.runDurable, call{script: &e.scripts.outbox.post})
-		return e.fault(ctx, err)
+	st := s.storing(cs)
+	if _, one := st.user(); one {
+		_, err := st.commit(ctx, s.runDurable, call{script: &s.scripts.outbox.post})
+		return s.fault(ctx, err)
 	}
-	admitted, isNew, err := s.admit(ctx, e.run)
+	admitted, isNew, err := st.admit(ctx, s.run)
 	if err != nil {
-		return e.fault(ctx, err)
+		return s.fault(ctx, err)
 	}
 	done := make(map[string]bool)
 	for _, c := range admitted.cs {
@@ -181,8 +181,8 @@ func (e *Store) Post(ctx context.Context, cs ...bridge.Callback) error {
 			ofUser = append(ofUser, isNew[i])
 			return true
 		})
-		if _, err := some.finish(ctx, e.runDurable, call{script: &e.scripts.outbox.post}, ofUser); err != nil {
-			return e.fault(ctx, err)
+		if _, err := some.finish(ctx, s.runDurable, call{script: &s.scripts.outbox.post}, ofUser); err != nil {
+			return s.fault(ctx, err)
 		}
 	}
 	return nil

@@ -33,9 +33,9 @@ type ackTold struct {
 
 // tellsAcks reports whether an ack of a user concerns backends: they want to hear of acks, or
 // of messages that expired before they were acked.
-func (e *Store) tellsAcks(user string) (backends []string, concerned bool) {
-	backends = e.opts.Backends.Want(bridge.CallbackAcked, user)
-	return backends, len(backends) > 0 || len(e.opts.Backends.Want(bridge.CallbackExpired, user)) > 0
+func (s *Store) tellsAcks(user string) (backends []string, concerned bool) {
+	backends = s.opts.Backends.Want(bridge.CallbackAcked, user)
+	return backends, len(backends) > 0 || len(s.opts.Backends.Want(bridge.CallbackExpired, user)) > 0
 }
 
 func (a *ackTold) run(ctx context.Context) error {
@@ -218,11 +218,11 @@ func (a *ackTold) callbacks(ctx context.Context, list []ackedMessage) (*storing,
 }
 
 // ackAndTell is Ack for a user whose acks concern backends.
-func (e *Store) ackAndTell(ctx context.Context, user, session, life string, p bridge.Position, backends []string) error {
-	a := ackTold{e: e, user: user, session: session, life: life, to: p, backends: backends}
+func (s *Store) ackAndTell(ctx context.Context, user, session, life string, p bridge.Position, backends []string) error {
+	a := ackTold{e: s, user: user, session: session, life: life, to: p, backends: backends}
 	err := a.run(ctx)
 	if errors.Is(err, bridge.ErrOutboxFull) { // only a message.sent gets this
 		err = fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
 	}
-	return e.fault(ctx, err)
+	return s.fault(ctx, err)
 }

@@ -10,32 +10,32 @@ import (
 )
 
 // Backlog implements bridge.Outbox.
-func (e *Store) Backlog(ctx context.Context, backend string) (b bridge.Backlog, err error) {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) Backlog(ctx context.Context, backend string) (b bridge.Backlog, err error) {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return b, err
 	}
 	defer leave()
-	x := e.callbackIndex(backend)
-	oldest, err := e.oldestWaiting(ctx, backend)
+	x := s.callbackIndex(backend)
+	oldest, err := s.oldestWaiting(ctx, backend)
 	if err != nil {
 		return b, err
 	}
-	since := itoa(e.nowMs() - bridge.DeadCallbacksFor.Milliseconds())
-	r := e.client.DoMulti(ctx, e.zcount(x.waiting[0], "-inf"), e.zcount(x.waiting[1], "-inf"), e.zcount(x.waiting[2], "-inf"),
-		e.zcount(x.dead[1], "("+since), e.get(x.bytes))
+	since := itoa(s.nowMs() - bridge.DeadCallbacksFor.Milliseconds())
+	r := s.client.DoMulti(ctx, s.zcount(x.waiting[0], "-inf"), s.zcount(x.waiting[1], "-inf"), s.zcount(x.waiting[2], "-inf"),
+		s.zcount(x.dead[1], "("+since), s.get(x.bytes))
 	var n [5]int64
 	for i := range n {
 		n[i], err = r[i].AsInt64()
-		if err = e.fault(ctx, err); err != nil {
+		if err = s.fault(ctx, err); err != nil {
 			return b, err
 		}
 	}
 	return bridge.Backlog{Waiting: int(n[0] + n[1] + n[2]), Bytes: n[4], Oldest: oldest, Dead: int(n[3])}, nil
 }
 
-func (e *Store) zcount(key, from string) rueidis.Completed {
-	return e.client.B().Zcount().Key(key).Min(from).Max("+inf").Build()
+func (s *Store) zcount(key, from string) rueidis.Completed {
+	return s.client.B().Zcount().Key(key).Min(from).Max("+inf").Build()
 }
 
 // staleAfter is how old an entry of an index with nothing behind it must be to be taken
@@ -45,14 +45,14 @@ const staleAfter = time.Minute
 
 // oldestWaiting is when the oldest callback that waits was caused. Entries of the index
 // with nothing behind them are taken out on the way.
-func (e *Store) oldestWaiting(ctx context.Context, backend string) (oldest time.Time, err error) {
-	x := e.callbackIndex(backend)
+func (s *Store) oldestWaiting(ctx context.Context, backend string) (oldest time.Time, err error) {
+	x := s.callbackIndex(backend)
 	for range 100 {
 		cmds := make(rueidis.Commands, len(classes))
 		for i := range classes {
-			cmds[i] = e.client.B().Zrange().Key(x.waiting[i]).Min("0").Max("0").Withscores().Build()
+			cmds[i] = s.client.B().Zrange().Key(x.waiting[i]).Min("0").Max("0").Withscores().Build()
 		}
-		firsts, err := replies(ctx, e, cmds, (*rueidis.RedisResult).AsZScores)
+		firsts, err := replies(ctx, s, cmds, (*rueidis.RedisResult).AsZScores)
 		if err != nil {
 			return oldest, err
 		}
@@ -67,19 +67,19 @@ func (e *Store) oldestWaiting(ctx context.Context, backend string) (oldest time.
 				continue // only scripts of ours write these
 			}
 			at := time.UnixMilli(int64(list[0].Score))
-			text, err := e.client.Do(ctx, e.client.B().Hget().Key(e.mailboxAt(words[1]).callbackKeys(backend)[2]).Field(words[0]).Build()).ToString()
-			if err = e.fault(ctx, err); err != nil {
+			text, err := s.client.Do(ctx, s.client.B().Hget().Key(s.mailboxAt(words[1]).callbackKeys(backend)[2]).Field(words[0]).Build()).ToString()
+			if err = s.fault(ctx, err); err != nil {
 				return oldest, err
 			}
 			if text == "" {
-				if at.Before(e.opts.Now().Add(-staleAfter)) {
+				if at.Before(s.opts.Now().Add(-staleAfter)) {
 					stale = append(stale, classes[i], list[0].Member)
 				}
 				continue
 			}
 			k, err := decodeCallback(backend, words[0], text)
 			if err != nil {
-				return oldest, e.fault(ctx, err)
+				return oldest, s.fault(ctx, err)
 			}
 			if oldest.IsZero() || k.At.Before(oldest) {
 				oldest = k.At
@@ -88,7 +88,7 @@ func (e *Store) oldestWaiting(ctx context.Context, backend string) (oldest time.
 		if len(stale) == 0 {
 			return oldest, nil
 		}
-		e.forgetCallbacks(ctx, map[string][]string{backend: stale})
+		s.forgetCallbacks(ctx, map[string][]string{backend: stale})
 	}
 	return oldest, nil
 }

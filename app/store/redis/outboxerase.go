@@ -17,26 +17,26 @@ type userCallbacks struct {
 
 // backendNames are the names of all backends that there have ever been: of some that
 // are gone callbacks may still be kept.
-func (e *Store) backendNames(ctx context.Context) ([]string, error) {
-	names, err := e.client.Do(ctx, e.client.B().Smembers().Key(e.backendsKey()).Build()).AsStrSlice()
+func (s *Store) backendNames(ctx context.Context) ([]string, error) {
+	names, err := s.client.Do(ctx, s.client.B().Smembers().Key(s.backendsKey()).Build()).AsStrSlice()
 	slices.Sort(names)
-	return names, e.fault(ctx, err)
+	return names, s.fault(ctx, err)
 }
 
 // callbacksOf reads what a user has in the outbox.
-func (e *Store) callbacksOf(ctx context.Context, b mailbox) (of userCallbacks, err error) {
+func (s *Store) callbacksOf(ctx context.Context, b mailbox) (of userCallbacks, err error) {
 	of = userCallbacks{waiting: make(map[string][]string), dead: make(map[string][]string)}
-	names, err := e.backendNames(ctx)
+	names, err := s.backendNames(ctx)
 	if err != nil || len(names) == 0 {
 		return of, err
 	}
 	of.keys = b.timerKeys()
-	tag, _ := (&Archive{e: e}).split(b.base)
+	tag, _ := (&Archive{e: s}).split(b.base)
 	of.tag = tag
 	for _, name := range names {
 		k := b.callbackKeys(name)
 		of.keys = append(of.keys, k...)
-		lists, err := repliesOf(ctx, e, k[2:4], e.hgetall, (*rueidis.RedisResult).AsStrMap)
+		lists, err := repliesOf(ctx, s, k[2:4], s.hgetall, (*rueidis.RedisResult).AsStrMap)
 		if err != nil {
 			return of, err
 		}
@@ -53,15 +53,15 @@ func (e *Store) callbacksOf(ctx context.Context, b mailbox) (of userCallbacks, e
 }
 
 // forgetErased takes what a user had out of the indexes, which do not name the user.
-func (e *Store) forgetErased(ctx context.Context, of userCallbacks) {
-	e.forgetCallbacks(ctx, of.waiting)
+func (s *Store) forgetErased(ctx context.Context, of userCallbacks) {
+	s.forgetCallbacks(ctx, of.waiting)
 	for name := range of.waiting {
-		if err := e.do(ctx, e.client.B().Srem().Key(e.callbackIndex(name).hurry).Member(of.tag).Build()); err != nil {
-			e.opts.Logger.Warn("the index of callbacks is behind, and will be made good", "error", err)
+		if err := s.do(ctx, s.client.B().Srem().Key(s.callbackIndex(name).hurry).Member(of.tag).Build()); err != nil {
+			s.opts.Logger.Warn("the index of callbacks is behind, and will be made good", "error", err)
 		}
 	}
 	for name, members := range of.dead {
-		x := e.callbackIndex(name)
-		e.tryRun(ctx, call{&e.scripts.outbox.unbury, x.dead[:], members})
+		x := s.callbackIndex(name)
+		s.tryRun(ctx, call{&s.scripts.outbox.unbury, x.dead[:], members})
 	}
 }

@@ -16,65 +16,65 @@ func hurried(at int64) string { return strconv.FormatInt(at-1, 10) + ".5" }
 const hurryPage = 256
 
 // Hurry implements bridge.Outbox.
-func (e *Store) Hurry(ctx context.Context, backend string) error {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) Hurry(ctx context.Context, backend string) error {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	x := e.callbackIndex(backend)
-	all, err := e.client.Do(ctx, e.client.B().Smembers().Key(x.hurry).Build()).AsStrSlice()
-	if err = e.fault(ctx, err); err != nil {
+	x := s.callbackIndex(backend)
+	all, err := s.client.Do(ctx, s.client.B().Smembers().Key(x.hurry).Build()).AsStrSlice()
+	if err = s.fault(ctx, err); err != nil {
 		return err
 	}
 	for tags := range slices.Chunk(all, hurryPage) {
 		// They leave the list first: whoever comes onto it from now on is hurried the next time.
-		if err := e.do(ctx, e.client.B().Srem().Key(x.hurry).Member(tags...).Build()); err != nil {
+		if err := s.do(ctx, s.client.B().Srem().Key(x.hurry).Member(tags...).Build()); err != nil {
 			return err
 		}
-		if err := e.hurry(ctx, backend, tags); err != nil {
-			return errors.Join(err, e.do(ctx, e.client.B().Sadd().Key(x.hurry).Member(tags...).Build()))
+		if err := s.hurry(ctx, backend, tags); err != nil {
+			return errors.Join(err, s.do(ctx, s.client.B().Sadd().Key(x.hurry).Member(tags...).Build()))
 		}
 	}
 	return nil
 }
 
 // hurry brings forward what users have for a backend, and has the index know of it.
-func (e *Store) hurry(ctx context.Context, backend string, tags []string) error {
+func (s *Store) hurry(ctx context.Context, backend string, tags []string) error {
 	calls := make([]call, len(tags))
 	for i, tag := range tags {
-		calls[i] = call{&e.scripts.outbox.hurry, e.mailboxAt(tag).callbackKeys(backend)[:1], []string{e.clockArg()}}
+		calls[i] = call{&s.scripts.outbox.hurry, s.mailboxAt(tag).callbackKeys(backend)[:1], []string{s.clockArg()}}
 	}
 	var due []call
-	for i, r := range e.runManyDurably(ctx, calls) {
+	for i, r := range s.runManyDurably(ctx, calls) {
 		if r.err != nil {
 			return r.err
 		}
 		n, err := r.message.AsInt64()
-		if err = e.fault(ctx, err); err != nil {
+		if err = s.fault(ctx, err); err != nil {
 			return err
 		}
 		if n > 0 {
-			due = append(due, call{&e.scripts.outbox.arm, []string{e.callbackIndex(backend).due}, []string{tags[i], "", e.clockArg()}})
+			due = append(due, call{&s.scripts.outbox.arm, []string{s.callbackIndex(backend).due}, []string{tags[i], "", s.clockArg()}})
 		}
 	}
-	for _, r := range e.runMany(ctx, due) {
+	for _, r := range s.runMany(ctx, due) {
 		if r.err != nil {
 			return r.err
 		}
 	}
 	if len(due) > 0 {
-		e.signalPosted()
+		s.signalPosted()
 	}
 	return nil
 }
 
 // Names implements bridge.Outbox.
-func (e *Store) Names(ctx context.Context) ([]string, error) {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) Names(ctx context.Context) ([]string, error) {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	return e.backendNames(ctx)
+	return s.backendNames(ctx)
 }

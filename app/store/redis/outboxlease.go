@@ -125,17 +125,17 @@ func scoreTime(text string) time.Time {
 }
 
 // Lease implements bridge.Outbox.
-func (e *Store) Lease(ctx context.Context, backend string, n int) (due []bridge.Leased, next time.Time, err error) {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) Lease(ctx context.Context, backend string, n int) (due []bridge.Leased, next time.Time, err error) {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return nil, next, err
 	}
 	defer leave()
 	var all []dueCallback
-	v := visits{e: e, index: e.callbackIndex(backend).due,
+	v := visits{e: s, index: s.callbackIndex(backend).due,
 		call: func(b mailbox, n int) call {
 			k := b.callbackKeys(backend)
-			return call{&e.scripts.outbox.lease, []string{k[0], k[2]}, []string{itoa(n), itoa(bridge.LeaseFor.Milliseconds()), e.clockArg()}}
+			return call{&s.scripts.outbox.lease, []string{k[0], k[2]}, []string{itoa(n), itoa(bridge.LeaseFor.Milliseconds()), s.clockArg()}}
 		},
 		take: func(_ mailbox, tag, till string, list []rueidis.RedisMessage) (n int, err error) {
 			for i := 0; i+2 < len(list); i += 3 {
@@ -195,39 +195,39 @@ type settling struct {
 
 // Settle implements bridge.Outbox. A callback that is given up is listed first, so that
 // none is without an entry in the list.
-func (e *Store) Settle(ctx context.Context, done ...bridge.Settlement) error {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) Settle(ctx context.Context, done ...bridge.Settlement) error {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
 	of := make(map[string][]*settling)
 	for _, d := range done {
-		s := &settling{Settlement: d, how: "dead"}
+		one := &settling{Settlement: d, how: "dead"}
 		tag, till, ok := strings.Cut(d.Key, " ")
 		if !ok {
 			return fmt.Errorf("redis: a lease has the key %q", d.Key)
 		}
-		s.tag, s.till, s.member = tag, till, callbackMember(d.ID, tag, len(d.Body))
+		one.tag, one.till, one.member = tag, till, callbackMember(d.ID, tag, len(d.Body))
 		again, suffix := "", ""
 		switch {
 		case d.Done:
-			s.how = "done"
+			one.how = "done"
 		case !d.Again.IsZero():
-			s.how, again = "again", itoa(d.Again.UnixMilli())
+			one.how, again = "again", itoa(d.Again.UnixMilli())
 			if d.Hurry {
 				again = hurried(d.Again.UnixMilli())
 			}
 		default:
-			suffix = givenUp(e.opts.Now(), d.Last)
+			suffix = givenUp(s.opts.Now(), d.Last)
 		}
-		s.call = call{&e.scripts.outbox.settle, e.mailboxAt(tag).callbackKeys(d.Backend), []string{
-			s.how, d.ID, till, callbackHead(d.Tries, d.Since), again, suffix, itoa(bridge.DeadCallbacksFor.Milliseconds()),
-			itoa(bridge.RememberTaken), e.clockArg()}}
-		of[d.Backend] = append(of[d.Backend], s)
+		one.call = call{&s.scripts.outbox.settle, s.mailboxAt(tag).callbackKeys(d.Backend), []string{
+			one.how, d.ID, till, callbackHead(d.Tries, d.Since), again, suffix, itoa(bridge.DeadCallbacksFor.Milliseconds()),
+			itoa(bridge.RememberTaken), s.clockArg()}}
+		of[d.Backend] = append(of[d.Backend], one)
 	}
 	for _, backend := range slices.Sorted(maps.Keys(of)) {
-		if err := e.settle(ctx, backend, of[backend]); err != nil {
+		if err := s.settle(ctx, backend, of[backend]); err != nil {
 			return err
 		}
 	}
@@ -235,52 +235,52 @@ func (e *Store) Settle(ctx context.Context, done ...bridge.Settlement) error {
 }
 
 // settle settles callbacks of one backend.
-func (e *Store) settle(ctx context.Context, backend string, list []*settling) error {
+func (s *Store) settle(ctx context.Context, backend string, list []*settling) error {
 	var dead []string
-	for _, s := range list {
-		if s.how == "dead" {
-			dead = append(dead, s.ID+" "+s.tag)
+	for _, one := range list {
+		if one.how == "dead" {
+			dead = append(dead, one.ID+" "+one.tag)
 		}
 	}
 	if len(dead) > 0 {
-		if err := e.bury(ctx, backend, dead); err != nil {
+		if err := s.bury(ctx, backend, dead); err != nil {
 			return err
 		}
 	}
 	calls := make([]call, len(list))
-	for i, s := range list {
-		calls[i] = s.call
+	for i, one := range list {
+		calls[i] = one.call
 	}
-	args, unburied := []string{e.clockArg()}, []string(nil)
+	args, unburied := []string{s.clockArg()}, []string(nil)
 	var failed error
 	due := false
-	for i, r := range e.runManyDurably(ctx, calls) {
-		s := list[i]
-		if err := s.read(r); err != nil {
-			failed = e.fault(ctx, err)
+	for i, r := range s.runManyDurably(ctx, calls) {
+		one := list[i]
+		if err := one.read(r); err != nil {
+			failed = s.fault(ctx, err)
 			continue
 		}
-		if s.how == "dead" && !s.isDead {
-			unburied = append(unburied, s.ID+" "+s.tag)
+		if one.how == "dead" && !one.isDead {
+			unburied = append(unburied, one.ID+" "+one.tag)
 		}
 		class, member := "", ""
-		if s.gone {
-			class, member = classOf(s.Type), s.member
+		if one.gone {
+			class, member = classOf(one.Type), one.member
 		}
-		due = due || s.next != ""
-		args = append(args, s.tag, s.next, class, member, flag(s.Hurry && s.how == "again"))
+		due = due || one.next != ""
+		args = append(args, one.tag, one.next, class, member, flag(one.Hurry && one.how == "again"))
 	}
-	x := e.callbackIndex(backend)
+	x := s.callbackIndex(backend)
 	if len(args) > 1 {
-		if _, err := e.run(ctx, call{&e.scripts.outbox.settled, append([]string{x.due, x.hurry}, x.counted()...), args}); err != nil {
+		if _, err := s.run(ctx, call{&s.scripts.outbox.settled, append([]string{x.due, x.hurry}, x.counted()...), args}); err != nil {
 			failed = err
 		}
 	}
 	if len(unburied) > 0 {
-		e.tryRun(ctx, call{&e.scripts.outbox.unbury, x.dead[:], unburied})
+		s.tryRun(ctx, call{&s.scripts.outbox.unbury, x.dead[:], unburied})
 	}
 	if due {
-		e.signalPosted()
+		s.signalPosted()
 	}
 	return failed
 }

@@ -22,15 +22,15 @@ type storing struct {
 	modest    bool // no others make room for them
 }
 
-func (e *Store) storing(cs []bridge.Callback) *storing {
-	s := &storing{e: e, cs: cs, values: make([]string, len(cs)), till: make([]int64, len(cs))}
+func (s *Store) storing(cs []bridge.Callback) *storing {
+	st := &storing{e: s, cs: cs, values: make([]string, len(cs)), till: make([]int64, len(cs))}
 	for i, c := range cs {
-		s.values[i] = encodeCallback(c, 0, c.At, 0)
-		if !slices.Contains(s.backends, c.Backend) {
-			s.backends = append(s.backends, c.Backend)
+		st.values[i] = encodeCallback(c, 0, c.At, 0)
+		if !slices.Contains(st.backends, c.Backend) {
+			st.backends = append(st.backends, c.Backend)
 		}
 	}
-	return s
+	return st
 }
 
 // user is whose callbacks these are, if they are one user's.
@@ -220,23 +220,23 @@ func (s *storing) finish(ctx context.Context, run runner, c call, isNew []bool) 
 }
 
 // tryRun runs a script whose caller does not depend on it.
-func (e *Store) tryRun(ctx context.Context, c call) {
-	if _, err := e.run(ctx, c); err != nil {
-		e.opts.Logger.Warn("the index of callbacks is behind, and will be made good", "error", err)
+func (s *Store) tryRun(ctx context.Context, c call) {
+	if _, err := s.run(ctx, c); err != nil {
+		s.opts.Logger.Warn("the index of callbacks is behind, and will be made good", "error", err)
 	}
 }
 
 // forgetCallbacks takes callbacks out of the indexes of what waits: of each backend
 // classes and members.
-func (e *Store) forgetCallbacks(ctx context.Context, members map[string][]string) {
+func (s *Store) forgetCallbacks(ctx context.Context, members map[string][]string) {
 	for backend, list := range members {
-		x := e.callbackIndex(backend)
-		e.tryRun(ctx, call{&e.scripts.outbox.forget, x.counted(), list})
+		x := s.callbackIndex(backend)
+		s.tryRun(ctx, call{&s.scripts.outbox.forget, x.counted(), list})
 	}
 }
 
 // drop takes callbacks that made room for others out of their users' slots.
-func (e *Store) drop(ctx context.Context, backends, evicted []string) {
+func (s *Store) drop(ctx context.Context, backends, evicted []string) {
 	var calls []call
 	for _, one := range evicted { // backend's number, class's number, id, tag, size
 		var j, class int
@@ -244,12 +244,12 @@ func (e *Store) drop(ctx context.Context, backends, evicted []string) {
 		if n, err := fmt.Sscan(one, &j, &class, &id, &tag); n != 4 || err != nil || j < 1 || j > len(backends) || class < 1 || class > 3 {
 			continue // only scripts of ours write these
 		}
-		e.metrics.dropped(backends[j-1], classes[class-1])
-		calls = append(calls, call{&e.scripts.outbox.drop, e.mailboxAt(tag).callbackKeys(backends[j-1])[:3], []string{id}})
+		s.metrics.dropped(backends[j-1], classes[class-1])
+		calls = append(calls, call{&s.scripts.outbox.drop, s.mailboxAt(tag).callbackKeys(backends[j-1])[:3], []string{id}})
 	}
-	for _, r := range e.runMany(ctx, calls) {
+	for _, r := range s.runMany(ctx, calls) {
 		if r.err != nil {
-			e.opts.Logger.Warn("callbacks that made room for others may be sent all the same", "error", r.err)
+			s.opts.Logger.Warn("callbacks that made room for others may be sent all the same", "error", r.err)
 			return
 		}
 	}

@@ -30,23 +30,23 @@ type timing struct {
 
 // timing returns the timers of a message to a user; ok is false if the script needs to know
 // of none.
-func (e *Store) timing(m *bridge.Message, user string) (t timing, ok bool) {
-	if len(e.opts.Backends) == 0 || user == "" || !m.Stored() {
+func (s *Store) timing(m *bridge.Message, user string) (t timing, ok bool) {
+	if len(s.opts.Backends) == 0 || user == "" || !m.Stored() {
 		return t, false
 	}
 	timer := bridge.Timer{User: user, EventID: m.ID, EventType: m.Type}
-	if m.Escalate > 0 && len(e.opts.Backends.Escalate(user)) > 0 {
-		timer.After, timer.Due = m.Escalate, e.opts.Now().Add(m.Escalate)
+	if m.Escalate > 0 && len(s.opts.Backends.Escalate(user)) > 0 {
+		timer.After, timer.Due = m.Escalate, s.opts.Now().Add(m.Escalate)
 		t.unacked, t.unackedAt = encodeTimer(timer), timer.Due.UnixMilli()
 	}
-	if len(e.opts.Backends.Want(bridge.CallbackExpired, user)) > 0 {
+	if len(s.opts.Backends.Want(bridge.CallbackExpired, user)) > 0 {
 		timer.After, timer.Due = 0, m.Expires
 		t.expired, t.expiredAt = encodeTimer(timer), timer.Due.UnixMilli()
 	}
 	if m.Topic == "" && t.unacked == "" && t.expired == "" {
 		return t, false
 	}
-	t.box, t.tag = e.mailboxOf(user), "u"+short(user)
+	t.box, t.tag = s.mailboxOf(user), "u"+short(user)
 	t.earliestDue = t.expiredAt
 	if t.unacked != "" && (t.expired == "" || t.unackedAt < t.expiredAt) {
 		t.earliestDue = t.unackedAt
@@ -58,12 +58,12 @@ func (t *timing) any() bool { return t.unacked != "" || t.expired != "" }
 
 // withTimers adds timers to a call of lua/outbox_publish.lua or lua/outbox_deliver.lua, as
 // lua/outbox_before.lua wants them.
-func (e *Store) withTimers(c call, ts []timing) call {
+func (s *Store) withTimers(c call, ts []timing) call {
 	for _, t := range ts {
 		c.keys = append(c.keys, t.box.timerKeys()...)
 	}
-	if !e.cluster {
-		c.keys = append(c.keys, e.timerIndex())
+	if !s.cluster {
+		c.keys = append(c.keys, s.timerIndex())
 	}
 	due := func(text string, at int64) string {
 		if text == "" {
@@ -75,20 +75,20 @@ func (e *Store) withTimers(c call, ts []timing) call {
 		c.args = append(c.args, itoa(t.stateKeyAt), t.tag, due(t.unacked, t.unackedAt), t.unacked, due(t.expired, t.expiredAt), t.expired)
 	}
 	// Of a mailbox's messages each has two timers at most; others are void.
-	c.args = append(c.args, itoa(e.nowMs()), itoa(4*e.opts.MailboxLimit+8), flag(!e.cluster), itoa(len(ts)))
+	c.args = append(c.args, itoa(s.nowMs()), itoa(4*s.opts.MailboxLimit+8), flag(!s.cluster), itoa(len(ts)))
 	return c
 }
 
 // announceTimers has the index know of timers, before a script that cannot reach it writes
 // them.
-func (e *Store) announceTimers(ctx context.Context, ts []timing) error {
+func (s *Store) announceTimers(ctx context.Context, ts []timing) error {
 	var calls []call
 	for _, t := range ts {
 		if t.any() {
-			calls = append(calls, call{&e.scripts.outbox.arm, []string{e.timerIndex()}, []string{t.tag, itoa(t.earliestDue), e.clockArg()}})
+			calls = append(calls, call{&s.scripts.outbox.arm, []string{s.timerIndex()}, []string{t.tag, itoa(t.earliestDue), s.clockArg()}})
 		}
 	}
-	for _, r := range e.runMany(ctx, calls) {
+	for _, r := range s.runMany(ctx, calls) {
 		if r.err != nil {
 			return r.err
 		}
@@ -102,13 +102,13 @@ const publishKeys = 7
 
 // timedPublish is a call of lua/publish.lua for a batch, with the timers that its messages
 // have.
-func (e *Store) timedPublish(c call, batch []*appending) call {
-	if len(e.opts.Backends) == 0 {
+func (s *Store) timedPublish(c call, batch []*appending) call {
+	if len(s.opts.Backends) == 0 {
 		return c
 	}
 	var ts []timing
 	for i, a := range batch {
-		if t, ok := e.timing(a.m, a.user); ok {
+		if t, ok := s.timing(a.m, a.user); ok {
 			t.stateKeyAt = publishKeys*i + 2
 			ts = append(ts, t)
 		}
@@ -116,49 +116,49 @@ func (e *Store) timedPublish(c call, batch []*appending) call {
 	if ts == nil {
 		return c
 	}
-	c.script = &e.scripts.outbox.publish
-	return e.withTimers(c, ts)
+	c.script = &s.scripts.outbox.publish
+	return s.withTimers(c, ts)
 }
 
 // timedDeliver adds a message's timers to calls of lua/deliver.lua.
-func (e *Store) timedDeliver(ctx context.Context, calls []call, as []*appending) error {
-	if len(e.opts.Backends) == 0 {
+func (s *Store) timedDeliver(ctx context.Context, calls []call, as []*appending) error {
+	if len(s.opts.Backends) == 0 {
 		return nil
 	}
 	var all []timing
 	for i, a := range as {
-		if t, ok := e.timing(a.m, a.user); ok {
+		if t, ok := s.timing(a.m, a.user); ok {
 			t.stateKeyAt = 2
 			all = append(all, t)
-			calls[i].script = &e.scripts.outbox.deliver
-			calls[i] = e.withTimers(calls[i], []timing{t})
+			calls[i].script = &s.scripts.outbox.deliver
+			calls[i] = s.withTimers(calls[i], []timing{t})
 		}
 	}
-	if !e.cluster {
+	if !s.cluster {
 		return nil
 	}
-	return e.announceTimers(ctx, all)
+	return s.announceTimers(ctx, all)
 }
 
 // recalledTimers are the calls that take out the timers of a message that is recalled.
-func (e *Store) recalledTimers(user string, seq uint64) []call {
-	if len(e.opts.Backends) == 0 || seq == 0 {
+func (s *Store) recalledTimers(user string, seq uint64) []call {
+	if len(s.opts.Backends) == 0 || seq == 0 {
 		return nil
 	}
-	return []call{{&e.scripts.outbox.recall, e.mailboxOf(user).timerKeys(), []string{itoa(seq)}}}
+	return []call{{&s.scripts.outbox.recall, s.mailboxOf(user).timerKeys(), []string{itoa(seq)}}}
 }
 
 // LeaseTimers implements bridge.Outbox.
-func (e *Store) LeaseTimers(ctx context.Context, n int) (out []bridge.Timer, err error) {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) LeaseTimers(ctx context.Context, n int) (out []bridge.Timer, err error) {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	v := visits{e: e, index: e.timerIndex(),
+	v := visits{e: s, index: s.timerIndex(),
 		call: func(b mailbox, n int) call {
-			return call{&e.scripts.outbox.timers, append([]string{b.h, b.g}, b.timerKeys()...), []string{
-				itoa(n), itoa(bridge.LeaseFor.Milliseconds()), e.clockArg()}}
+			return call{&s.scripts.outbox.timers, append([]string{b.h, b.g}, b.timerKeys()...), []string{
+				itoa(n), itoa(bridge.LeaseFor.Milliseconds()), s.clockArg()}}
 		},
 		take: func(_ mailbox, tag, till string, list []rueidis.RedisMessage) (n int, err error) {
 			for i := 0; i+1 < len(list); i += 2 {
@@ -187,8 +187,8 @@ func (e *Store) LeaseTimers(ctx context.Context, n int) (out []bridge.Timer, err
 }
 
 // Fire implements bridge.Outbox.
-func (e *Store) Fire(ctx context.Context, t bridge.Timer, cs ...bridge.Callback) (fired bool, err error) {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) Fire(ctx context.Context, t bridge.Timer, cs ...bridge.Callback) (fired bool, err error) {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -197,30 +197,30 @@ func (e *Store) Fire(ctx context.Context, t bridge.Timer, cs ...bridge.Callback)
 	if len(words) != 3 {
 		return false, fmt.Errorf("redis: a timer has the key %q", t.Key)
 	}
-	b := e.mailboxAt(words[0])
-	word, err := e.storing(cs).commit(ctx, e.runDurable, call{&e.scripts.outbox.fire, append([]string{b.h, b.g}, b.timerKeys()...), words[1:]})
-	return word == "ok", e.fault(ctx, err)
+	b := s.mailboxAt(words[0])
+	word, err := s.storing(cs).commit(ctx, s.runDurable, call{&s.scripts.outbox.fire, append([]string{b.h, b.g}, b.timerKeys()...), words[1:]})
+	return word == "ok", s.fault(ctx, err)
 }
 
 // Arm implements bridge.Outbox.
-func (e *Store) Arm(ctx context.Context, user string, due time.Time, begin bool, cs ...bridge.Callback) (begun bool, err error) {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) Arm(ctx context.Context, user string, due time.Time, begin bool, cs ...bridge.Callback) (begun bool, err error) {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return false, err
 	}
 	defer leave()
-	t := timing{box: e.mailboxOf(user), tag: "u" + short(user), unacked: encodeTimer(bridge.Timer{User: user, Due: due}), earliestDue: due.UnixMilli()}
-	c := call{&e.scripts.outbox.presence, t.box.timerKeys(), []string{itoa(t.earliestDue), t.unacked, flag(begin), t.tag, flag(!e.cluster)}}
-	if e.cluster {
-		err = e.announceTimers(ctx, []timing{t})
+	t := timing{box: s.mailboxOf(user), tag: "u" + short(user), unacked: encodeTimer(bridge.Timer{User: user, Due: due}), earliestDue: due.UnixMilli()}
+	c := call{&s.scripts.outbox.presence, t.box.timerKeys(), []string{itoa(t.earliestDue), t.unacked, flag(begin), t.tag, flag(!s.cluster)}}
+	if s.cluster {
+		err = s.announceTimers(ctx, []timing{t})
 	} else {
-		c.keys = append(c.keys, e.timerIndex())
+		c.keys = append(c.keys, s.timerIndex())
 	}
 	if err != nil {
 		return false, err
 	}
-	word, err := e.storing(cs).commit(ctx, e.runDurable, c)
-	return word == "ok", e.fault(ctx, err)
+	word, err := s.storing(cs).commit(ctx, s.runDurable, c)
+	return word == "ok", s.fault(ctx, err)
 }
 
 // placeOf is the place of a timer's message; 0 for one that is about none.

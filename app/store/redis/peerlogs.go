@@ -68,9 +68,9 @@ func (q *peerRequests) answer(body string) {
 }
 
 // answerPeer answers another machine's request.
-func (e *Store) answerPeer(body string) {
+func (s *Store) answerPeer(body string) {
 	var q peerRequest
-	h := e.hub.Load()
+	h := s.hub.Load()
 	if json.Unmarshal([]byte(body), &q) != nil || h == nil {
 		return
 	}
@@ -79,66 +79,66 @@ func (e *Store) answerPeer(body string) {
 		logs = append(logs, (*h).DeliveryLogs(user)...)
 	}
 	b, err := json.Marshal(peerRequest{Number: q.Number, Logs: logs})
-	ctx, cancel := context.WithTimeout(e.ctx, peerTimeout)
+	ctx, cancel := context.WithTimeout(s.ctx, peerTimeout)
 	defer cancel()
 	if err == nil {
-		err = e.writeAcks(ctx) // the logs tell of them
+		err = s.writeAcks(ctx) // the logs tell of them
 	}
 	if err == nil {
-		err = e.client.Do(ctx, e.client.B().Publish().Channel(e.channel()+q.Machine).Message(string(kindPeerReply)+string(b)).Build()).Error()
+		err = s.client.Do(ctx, s.client.B().Publish().Channel(s.channel()+q.Machine).Message(string(kindPeerReply)+string(b)).Build()).Error()
 	}
-	if err != nil && e.ctx.Err() == nil {
-		e.opts.Logger.Warn("another machine's request could not be answered", "error", err)
+	if err != nil && s.ctx.Err() == nil {
+		s.opts.Logger.Warn("another machine's request could not be answered", "error", err)
 	}
 }
 
 // Ask implements bridge.Live: each machine is asked once, for all users.
-func (e *Store) Ask(ctx context.Context, users []string) ([]bridge.DeliveryLog, error) {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) Ask(ctx context.Context, users []string) ([]bridge.DeliveryLog, error) {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	if err := e.writeAcks(ctx); err != nil { // the caller has delivery logs of this machine that tell of them
+	if err := s.writeAcks(ctx); err != nil { // the caller has delivery logs of this machine that tell of them
 		return nil, err
 	}
-	entries, err := repliesOf(ctx, e, users, func(user string) rueidis.Completed { return e.hgetall(e.mailboxOf(user).l) },
+	entries, err := repliesOf(ctx, s, users, func(user string) rueidis.Completed { return s.hgetall(s.mailboxOf(user).l) },
 		(*rueidis.RedisResult).AsStrMap)
 	if err != nil {
 		return nil, err
 	}
-	now := e.Life()
+	now := s.Life()
 	elsewhere := make(map[string][]string) // users by machine
 	for i := range users {
 		for session, v := range entries[i] {
 			m, machine, life, err := decodePresence(session, v)
-			if err != nil || life != "" && life != now || machine == e.self || !e.leases.alive(machine, m.Since) || slices.Contains(elsewhere[machine], users[i]) {
+			if err != nil || life != "" && life != now || machine == s.self || !s.leases.alive(machine, m.Since) || slices.Contains(elsewhere[machine], users[i]) {
 				continue // membersOf logs an entry that cannot be read
 			}
 			elsewhere[machine] = append(elsewhere[machine], users[i])
 		}
 	}
-	return e.askMachines(ctx, elsewhere), nil
+	return s.askMachines(ctx, elsewhere), nil
 }
 
 // askMachines asks each machine for the delivery logs of some users' live sessions.
-func (e *Store) askMachines(ctx context.Context, users map[string][]string) (out []bridge.DeliveryLog) {
+func (s *Store) askMachines(ctx context.Context, users map[string][]string) (out []bridge.DeliveryLog) {
 	if len(users) == 0 {
 		return nil
 	}
-	number, answers := e.peerRequests.ask(len(users))
-	defer e.peerRequests.done(number)
+	number, answers := s.peerRequests.ask(len(users))
+	defer s.peerRequests.done(number)
 	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
 	defer cancel()
 	expected := 0
 	for machine, list := range users {
-		q := peerRequest{Number: number, Machine: e.self, User: list[0], More: list[1:]}
+		q := peerRequest{Number: number, Machine: s.self, User: list[0], More: list[1:]}
 		b, err := json.Marshal(q)
 		if err != nil { // strings and a number
 			panic("redis: " + err.Error())
 		}
-		heard, err := e.client.Do(ctx, e.client.B().Publish().Channel(e.channel()+machine).Message(string(kindPeerRequest)+string(b)).Build()).AsInt64()
-		if err == nil && (heard > 0 || e.cluster) {
+		heard, err := s.client.Do(ctx, s.client.B().Publish().Channel(s.channel()+machine).Message(string(kindPeerRequest)+string(b)).Build()).AsInt64()
+		if err == nil && (heard > 0 || s.cluster) {
 			expected++
 		}
 	}
@@ -147,7 +147,7 @@ func (e *Store) askMachines(ctx context.Context, users map[string][]string) (out
 		case some := <-answers:
 			out = append(out, some...)
 		case <-ctx.Done():
-			e.opts.Logger.Warn("a machine did not tell in time what its sessions were given", "machines", strings.Join(slices.Sorted(maps.Keys(users)), " "))
+			s.opts.Logger.Warn("a machine did not tell in time what its sessions were given", "machines", strings.Join(slices.Sorted(maps.Keys(users)), " "))
 			return out
 		}
 	}

@@ -15,21 +15,21 @@ const atOnce = 64
 
 // doMany runs commands, those of one slot in their order, so that others get in
 // between.
-func (e *Store) doMany(ctx context.Context, cmds rueidis.Commands) []rueidis.RedisResult {
+func (s *Store) doMany(ctx context.Context, cmds rueidis.Commands) []rueidis.RedisResult {
 	if len(cmds) <= atOnce {
-		return e.client.DoMulti(ctx, cmds...)
+		return s.client.DoMulti(ctx, cmds...)
 	}
 	out := make([]rueidis.RedisResult, 0, len(cmds))
 	for some := range slices.Chunk(cmds, atOnce) {
-		out = append(out, e.client.DoMulti(ctx, some...)...)
+		out = append(out, s.client.DoMulti(ctx, some...)...)
 	}
 	return out
 }
 
 // do is doMany for commands whose replies do not matter, only whether they fail.
-func (e *Store) do(ctx context.Context, cmds ...rueidis.Completed) error {
-	for _, r := range e.doMany(ctx, cmds) {
-		if err := e.fault(ctx, r.Error()); err != nil {
+func (s *Store) do(ctx context.Context, cmds ...rueidis.Completed) error {
+	for _, r := range s.doMany(ctx, cmds) {
+		if err := s.fault(ctx, r.Error()); err != nil {
 			return err
 		}
 	}
@@ -59,8 +59,8 @@ func repliesOf[T any](ctx context.Context, e *Store, names []string, cmd func(na
 	return replies(ctx, e, cmds, read)
 }
 
-func (e *Store) get(key string) rueidis.Completed     { return e.client.B().Get().Key(key).Build() }
-func (e *Store) hgetall(key string) rueidis.Completed { return e.client.B().Hgetall().Key(key).Build() }
+func (s *Store) get(key string) rueidis.Completed     { return s.client.B().Get().Key(key).Build() }
+func (s *Store) hgetall(key string) rueidis.Completed { return s.client.B().Hgetall().Key(key).Build() }
 
 // replied is the outcome of one call.
 type replied struct {
@@ -70,7 +70,7 @@ type replied struct {
 
 // runMany runs scripts as doMany runs commands. Scripts that the server did not run,
 // because the store lives another life, run again in that life.
-func (e *Store) runMany(ctx context.Context, calls []call) []replied {
+func (s *Store) runMany(ctx context.Context, calls []call) []replied {
 	out := make([]replied, len(calls))
 	left := make([]int, len(calls))
 	for i := range left {
@@ -79,17 +79,17 @@ func (e *Store) runMany(ctx context.Context, calls []call) []replied {
 	for turns := 0; len(left) > 0; turns++ {
 		again, err := left, backoff(ctx, turns)
 		if err == nil {
-			err = e.ensurePrimaries(ctx)
+			err = s.ensurePrimaries(ctx)
 		}
 		if err == nil {
-			again, err = e.runLeft(ctx, calls, left, out)
+			again, err = s.runLeft(ctx, calls, left, out)
 		}
 		if err == nil && turns == maxLifeTries {
 			err = errUnstable
 		}
 		if err != nil {
 			for _, n := range again {
-				out[n].err = e.fault(ctx, err)
+				out[n].err = s.fault(ctx, err)
 			}
 			break
 		}
@@ -101,38 +101,38 @@ func (e *Store) runMany(ctx context.Context, calls []call) []replied {
 // runLeft runs the calls whose numbers are in left, in the life that the store is known
 // to live. It returns those that the server did not run, and has found the next life for
 // them.
-func (e *Store) runLeft(ctx context.Context, calls []call, left []int, out []replied) (again []int, err error) {
-	lf := e.lives.now.Load()
+func (s *Store) runLeft(ctx context.Context, calls []call, left []int, out []replied) (again []int, err error) {
+	lf := s.lives.now.Load()
 	some := make([]call, len(left))
 	for i, n := range left {
 		some[i] = calls[n]
 	}
 	least := int64(0)
-	for i, r := range e.runManyOnce(ctx, lf, some) {
+	for i, r := range s.runManyOnce(ctx, lf, some) {
 		n := left[i]
 		no, other := otherLife(r.err)
 		if !other {
-			out[n] = replied{r.message, e.fault(ctx, r.err)}
+			out[n] = replied{r.message, s.fault(ctx, r.err)}
 			continue
 		}
 		again, least = append(again, n), max(least, no)
 	}
 	if len(again) > 0 {
-		err = e.findLife(ctx, lf, least)
+		err = s.findLife(ctx, lf, least)
 	}
 	return again, err
 }
 
 // runManyOnce runs scripts in one life. The errors are the server's own.
-func (e *Store) runManyOnce(ctx context.Context, lf *storeLife, calls []call) []replied {
+func (s *Store) runManyOnce(ctx context.Context, lf *storeLife, calls []call) []replied {
 	cmds := make(rueidis.Commands, len(calls))
 	for i := range calls {
-		cmds[i] = e.byHash(lf, calls[i])
+		cmds[i] = s.byHash(lf, calls[i])
 	}
 	out := make([]replied, len(calls))
-	for i, r := range e.doMany(ctx, cmds) {
+	for i, r := range s.doMany(ctx, cmds) {
 		if lf.name == "" && unknownScript(r.Error()) {
-			r = e.client.Do(ctx, e.bySource(lf, calls[i]))
+			r = s.client.Do(ctx, s.bySource(lf, calls[i]))
 		}
 		out[i].message, out[i].err = r.ToMessage()
 	}
@@ -140,44 +140,44 @@ func (e *Store) runManyOnce(ctx context.Context, lf *storeLife, calls []call) []
 }
 
 // runManyDurably is runMany, or, if callers wait for replicas, runDurable for each call.
-func (e *Store) runManyDurably(ctx context.Context, calls []call) []replied {
-	if e.opts.WaitReplicas == 0 {
-		return e.runMany(ctx, calls)
+func (s *Store) runManyDurably(ctx context.Context, calls []call) []replied {
+	if s.opts.WaitReplicas == 0 {
+		return s.runMany(ctx, calls)
 	}
 	out := make([]replied, len(calls))
 	for i := range calls {
-		out[i].message, out[i].err = e.runDurable(ctx, calls[i])
+		out[i].message, out[i].err = s.runDurable(ctx, calls[i])
 	}
 	return out
 }
 
 // runManyIn runs scripts in a life that the caller names, all of them or none.
 // ErrOtherLife if the store lives another life.
-func (e *Store) runManyIn(ctx context.Context, life string, calls []call) ([]replied, error) {
+func (s *Store) runManyIn(ctx context.Context, life string, calls []call) ([]replied, error) {
 	for turns := range maxLifeTries {
 		if err := backoff(ctx, turns); err != nil {
-			return nil, e.fault(ctx, err)
+			return nil, s.fault(ctx, err)
 		}
-		if err := e.ensurePrimaries(ctx); err != nil {
-			return nil, e.fault(ctx, err)
+		if err := s.ensurePrimaries(ctx); err != nil {
+			return nil, s.fault(ctx, err)
 		}
-		lf := e.lives.now.Load()
+		lf := s.lives.now.Load()
 		if lf.name != life {
 			return nil, bridge.ErrOtherLife
 		}
-		out := e.runManyOnce(ctx, lf, calls)
+		out := s.runManyOnce(ctx, lf, calls)
 		over, least := false, int64(0)
 		for i := range out {
 			if no, other := otherLife(out[i].err); other {
 				over, least = true, max(least, no)
-			} else if err := e.fault(ctx, out[i].err); err != nil {
+			} else if err := s.fault(ctx, out[i].err); err != nil {
 				return nil, err
 			}
 		}
 		if !over {
 			return out, nil
 		}
-		if err := e.findLife(ctx, lf, least); err != nil { // or the server had only forgotten the scripts
+		if err := s.findLife(ctx, lf, least); err != nil { // or the server had only forgotten the scripts
 			return nil, err
 		}
 	}

@@ -15,14 +15,14 @@ import (
 var errNoUser = fmt.Errorf("redis: a user's name is empty")
 
 // Leave implements bridge.Live.
-func (e *Store) Leave(ctx context.Context, t bridge.DeliveryLog) error {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) Leave(ctx context.Context, t bridge.DeliveryLog) error {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
 	user := t.Member.User
-	if h := e.hub.Load(); h != nil {
+	if h := s.hub.Load(); h != nil {
 		(*h).Left(user, t.Member.Session)
 	}
 	kept := ""
@@ -35,32 +35,32 @@ func (e *Store) Leave(ctx context.Context, t bridge.DeliveryLog) error {
 	}
 	at := t.Ended
 	if at.IsZero() {
-		at = e.opts.Now()
+		at = s.opts.Now()
 	}
-	b := e.mailboxOf(user)
-	_, err = e.run(ctx, call{&e.scripts.leave, []string{b.h, b.l, b.logs()}, []string{
-		t.Member.Session, itoa(at.UnixNano()), kept, itoa(bridge.MaxDeliveryLogs), itoa(e.opts.IDRetention.Milliseconds())}})
+	b := s.mailboxOf(user)
+	_, err = s.run(ctx, call{&s.scripts.leave, []string{b.h, b.l, b.logs()}, []string{
+		t.Member.Session, itoa(at.UnixNano()), kept, itoa(bridge.MaxDeliveryLogs), itoa(s.opts.IDRetention.Milliseconds())}})
 	if err != nil {
 		return err
 	}
-	return e.do(ctx, e.setSessionCount(), e.unlistSession(t.Member.Session))
+	return s.do(ctx, s.setSessionCount(), s.unlistSession(t.Member.Session))
 }
 
 // membersOf lists the live sessions in a mailbox's l, oldest first. lapsed is when the
 // last lease lapsed of the machines that died with sessions there.
-func (e *Store) membersOf(entries map[string]string) (list []bridge.Member, lapsed time.Time) {
-	now := e.Life()
+func (s *Store) membersOf(entries map[string]string) (list []bridge.Member, lapsed time.Time) {
+	now := s.Life()
 	for session, value := range entries {
 		m, machine, life, err := decodePresence(session, value)
 		switch {
 		case err != nil:
-			e.opts.Logger.Warn("a session's entry cannot be read", "session", session, "error", err)
+			s.opts.Logger.Warn("a session's entry cannot be read", "session", session, "error", err)
 		case life != "" && life != now:
 			// Its machine has not written it anew yet, and may not have the session any more.
-		case e.leases.alive(machine, m.Since):
+		case s.leases.alive(machine, m.Since):
 			list = append(list, m)
 		default:
-			if at := e.leases.lapsedAt(machine); at.After(lapsed) {
+			if at := s.leases.lapsedAt(machine); at.After(lapsed) {
 				lapsed = at
 			}
 		}
@@ -70,34 +70,34 @@ func (e *Store) membersOf(entries map[string]string) (list []bridge.Member, laps
 }
 
 // Presence implements bridge.Live.
-func (e *Store) Presence(ctx context.Context, users []string) ([]bridge.Presence, error) {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) Presence(ctx context.Context, users []string) ([]bridge.Presence, error) {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
 	cmds := make(rueidis.Commands, 0, 2*len(users))
 	for _, user := range users {
-		b := e.mailboxOf(user)
-		cmds = append(cmds, e.client.B().Hget().Key(b.h).Field("ls").Build(), e.client.B().Hgetall().Key(b.l).Build())
+		b := s.mailboxOf(user)
+		cmds = append(cmds, s.client.B().Hget().Key(b.h).Field("ls").Build(), s.client.B().Hgetall().Key(b.l).Build())
 	}
-	results := e.doMany(ctx, cmds)
+	results := s.doMany(ctx, cmds)
 	out := make([]bridge.Presence, len(users))
 	for i, user := range users {
 		seen, err := results[2*i].AsInt64()
 		known := err == nil
-		if err = e.fault(ctx, err); err != nil {
+		if err = s.fault(ctx, err); err != nil {
 			return nil, err
 		}
 		entries, err := results[2*i+1].AsStrMap()
-		if err = e.fault(ctx, err); err != nil {
+		if err = s.fault(ctx, err); err != nil {
 			return nil, err
 		}
-		list, lapsed := e.membersOf(entries)
+		list, lapsed := s.membersOf(entries)
 		out[i] = bridge.Presence{User: user, Sessions: len(list)}
 		switch {
 		case len(list) > 0:
-			out[i].LastSeen = e.opts.Now()
+			out[i].LastSeen = s.opts.Now()
 		case known:
 			if out[i].LastSeen = time.Unix(0, seen); lapsed.After(out[i].LastSeen) {
 				out[i].LastSeen = lapsed
@@ -108,23 +108,23 @@ func (e *Store) Presence(ctx context.Context, users []string) ([]bridge.Presence
 }
 
 // Sessions implements bridge.Live.
-func (e *Store) Sessions(ctx context.Context, user string) ([]bridge.Member, error) {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) Sessions(ctx context.Context, user string) ([]bridge.Member, error) {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	entries, err := e.client.Do(ctx, e.client.B().Hgetall().Key(e.mailboxOf(user).l).Build()).AsStrMap()
-	if err = e.fault(ctx, err); err != nil {
+	entries, err := s.client.Do(ctx, s.client.B().Hgetall().Key(s.mailboxOf(user).l).Build()).AsStrMap()
+	if err = s.fault(ctx, err); err != nil {
 		return nil, err
 	}
-	list, _ := e.membersOf(entries)
+	list, _ := s.membersOf(entries)
 	return list, nil
 }
 
 // encodePresence encodes a session for a mailbox's l: the machine's name, then members.
 // lua/join.lua appends the life in which it is written.
-func (e *Store) encodePresence(m bridge.Member) string {
+func (s *Store) encodePresence(m bridge.Member) string {
 	enc := newEncoder(64)
 	enc.text(tagFingerprint, m.Token) // first, where lua/join.lua looks for it
 	enc.text(tagUser, m.User)
@@ -132,7 +132,7 @@ func (e *Store) encodePresence(m bridge.Member) string {
 	enc.time(tagAt, m.Since)
 	enc.text(tagID, m.TokenID)
 	enc.time(tagExpires, m.Until)
-	return e.self + string(enc.b)
+	return s.self + string(enc.b)
 }
 
 // decodePresence decodes it. life is the life in which it was written, empty if an older

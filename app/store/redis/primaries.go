@@ -52,16 +52,16 @@ func replicationIDOf(r rueidis.RedisResult) (string, error) {
 	return info["master_replid"], nil
 }
 
-func (e *Store) infoReplication() rueidis.Completed {
-	return e.client.B().Arbitrary("INFO", "replication").Build()
+func (s *Store) infoReplication() rueidis.Completed {
+	return s.client.B().Arbitrary("INFO", "replication").Build()
 }
 
 // primaries are the servers that are primaries, by their replication ids.
-func (e *Store) primaries(ctx context.Context) (map[string]rueidis.Client, error) {
+func (s *Store) primaries(ctx context.Context) (map[string]rueidis.Client, error) {
 	list := make(map[string]rueidis.Client)
-	for _, node := range e.client.Nodes() {
-		id, err := replicationIDOf(node.Do(ctx, e.infoReplication()))
-		if err = e.fault(ctx, err); err != nil {
+	for _, node := range s.client.Nodes() {
+		id, err := replicationIDOf(node.Do(ctx, s.infoReplication()))
+		if err = s.fault(ctx, err); err != nil {
 			return nil, err
 		}
 		if id != "" {
@@ -77,36 +77,36 @@ func (e *Store) primaries(ctx context.Context) (map[string]rueidis.Client, error
 // connectPrimaries connects to each primary. It leaves out servers of a Cluster that
 // do not answer: whoever needs one of them notices then. The caller releases the
 // connections.
-func (e *Store) connectPrimaries(ctx context.Context) ([]*primaryConn, error) {
-	if !e.cluster {
-		s := &primaryConn{}
-		s.conn, s.release = e.client.Dedicate()
+func (s *Store) connectPrimaries(ctx context.Context) ([]*primaryConn, error) {
+	if !s.cluster {
+		p := &primaryConn{}
+		p.conn, p.release = s.client.Dedicate()
 		var err error
-		if s.replicationID, err = replicationIDOf(s.conn.Do(ctx, e.infoReplication())); err == nil && s.replicationID == "" {
-			e.conns.drop()
+		if p.replicationID, err = replicationIDOf(p.conn.Do(ctx, s.infoReplication())); err == nil && p.replicationID == "" {
+			s.conns.drop()
 			err = errUnsettled // a replica, for now
 		}
-		return []*primaryConn{s}, err
+		return []*primaryConn{p}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, min(primaryTimeout, e.opts.Patience/2))
+	ctx, cancel := context.WithTimeout(ctx, min(primaryTimeout, s.opts.Patience/2))
 	defer cancel()
 	var mu sync.Mutex
 	var list []*primaryConn
 	var failed []error
 	var all sync.WaitGroup
-	for _, node := range e.client.Nodes() {
+	for _, node := range s.client.Nodes() {
 		all.Go(func() {
-			s := &primaryConn{}
-			s.conn, s.release = node.Dedicate()
-			id, err := replicationIDOf(s.conn.Do(ctx, e.infoReplication()))
+			p := &primaryConn{}
+			p.conn, p.release = node.Dedicate()
+			id, err := replicationIDOf(p.conn.Do(ctx, s.infoReplication()))
 			mu.Lock()
 			defer mu.Unlock()
-			if s.replicationID = id; id == "" {
-				s.release()
+			if p.replicationID = id; id == "" {
+				p.release()
 				failed = append(failed, err)
 				return
 			}
-			list = append(list, s)
+			list = append(list, p)
 		})
 	}
 	all.Wait()
@@ -140,24 +140,24 @@ func (s *primaryConn) loadScripts(ctx context.Context, e *Store, lf *storeLife) 
 // checkPrimaries looks for a primary that the current life is not bound to, and begins
 // another life if there is one: it may be a server that was a primary before, so that
 // it still has the scripts of that time in its cache.
-func (e *Store) checkPrimaries(ctx context.Context) error {
-	lf := e.lives.now.Load()
-	nodes := map[string]rueidis.Client{"": e.client}
-	if e.cluster {
-		nodes = e.client.Nodes()
+func (s *Store) checkPrimaries(ctx context.Context) error {
+	lf := s.lives.now.Load()
+	nodes := map[string]rueidis.Client{"": s.client}
+	if s.cluster {
+		nodes = s.client.Nodes()
 	}
 	var mu sync.Mutex
 	strange, silent := false, error(nil)
 	var all sync.WaitGroup
 	for _, node := range nodes {
 		all.Go(func() {
-			id, err := replicationIDOf(node.Do(ctx, e.infoReplication()))
+			id, err := replicationIDOf(node.Do(ctx, s.infoReplication()))
 			mu.Lock()
 			defer mu.Unlock()
 			// Whoever needs a Cluster's server that does not answer, or is a replica,
 			// notices then.
 			strange = strange || err == nil && id != "" && !lf.replicationIDs[id]
-			if !e.cluster {
+			if !s.cluster {
 				silent = err
 			}
 		})
@@ -166,5 +166,5 @@ func (e *Store) checkPrimaries(ctx context.Context) error {
 	if !strange {
 		return silent
 	}
-	return e.findLife(ctx, lf, 0)
+	return s.findLife(ctx, lf, 0)
 }

@@ -23,8 +23,8 @@ type stretch struct {
 	shared   []string // the id of each message that is shared, and so not here yet
 }
 
-func (e *Store) readCall(b mailbox, after uint64, count, bytes int) call {
-	return call{&e.scripts.read, []string{b.h, b.m, b.g}, []string{itoa(after), itoa(count), itoa(bytes), itoa(e.nowMs())}}
+func (s *Store) readCall(b mailbox, after uint64, count, bytes int) call {
+	return call{&s.scripts.read, []string{b.h, b.m, b.g}, []string{itoa(after), itoa(count), itoa(bytes), itoa(s.nowMs())}}
 }
 
 func readStretch(r rueidis.RedisMessage, user string) (s stretch, err error) {
@@ -118,10 +118,10 @@ func (s *stretch) from(first uint64) {
 // stretches reads a part of the user's mailbox and one of the log of messages to
 // all, with the messages that are shared. ErrOtherLife where the store does not live
 // the life that the places are of.
-func (e *Store) stretches(ctx context.Context, user, life string, after bridge.Position, maxCount, maxBytes int) (logs [2]stretch, err error) {
-	calls := []call{e.readCall(e.mailboxOf(user), after.Mailbox, maxCount, maxBytes), e.readCall(e.all, after.Broadcast, maxCount, maxBytes)}
+func (s *Store) stretches(ctx context.Context, user, life string, after bridge.Position, maxCount, maxBytes int) (logs [2]stretch, err error) {
+	calls := []call{s.readCall(s.mailboxOf(user), after.Mailbox, maxCount, maxBytes), s.readCall(s.all, after.Broadcast, maxCount, maxBytes)}
 	for again := 0; ; again++ {
-		replies, err := e.runManyIn(ctx, life, calls)
+		replies, err := s.runManyIn(ctx, life, calls)
 		if err != nil {
 			return logs, err
 		}
@@ -135,7 +135,7 @@ func (e *Store) stretches(ctx context.Context, user, life string, after bridge.P
 			}
 		}
 		logs[0].After, logs[1].After = after.Mailbox, after.Broadcast
-		if whole, err := e.fillShared(ctx, &logs[0], user, again == readAgain); whole || err != nil {
+		if whole, err := s.fillShared(ctx, &logs[0], user, again == readAgain); whole || err != nil {
 			return logs, err
 		}
 	}
@@ -143,29 +143,29 @@ func (e *Store) stretches(ctx context.Context, user, life string, after bridge.P
 
 // fillShared reads the shared messages of a stretch, and reports whether all are there.
 // With last, those that are not count as expired.
-func (e *Store) fillShared(ctx context.Context, s *stretch, user string, last bool) (whole bool, err error) {
-	ids := slices.DeleteFunc(slices.Clone(s.shared), func(id string) bool { return id == "" })
+func (s *Store) fillShared(ctx context.Context, part *stretch, user string, last bool) (whole bool, err error) {
+	ids := slices.DeleteFunc(slices.Clone(part.shared), func(id string) bool { return id == "" })
 	if len(ids) == 0 {
 		return true, nil
 	}
-	found, err := e.shared(ctx, ids)
+	found, err := s.shared(ctx, ids)
 	if err != nil {
 		return false, err
 	}
-	if whole, err = s.fill(found, user, last); err != nil {
+	if whole, err = part.fill(found, user, last); err != nil {
 		return false, fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)
 	}
 	return whole, nil
 }
 
 // Read implements bridge.Store.
-func (e *Store) Read(ctx context.Context, user, life string, after bridge.Position, maxCount, maxBytes int) (p bridge.Page, err error) {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) Read(ctx context.Context, user, life string, after bridge.Position, maxCount, maxBytes int) (p bridge.Page, err error) {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return p, err
 	}
 	defer leave()
-	logs, err := e.stretches(ctx, user, life, after, maxCount, maxBytes)
+	logs, err := s.stretches(ctx, user, life, after, maxCount, maxBytes)
 	if err != nil {
 		return p, err
 	}
@@ -202,29 +202,29 @@ func pageOf(logs *[2]stretch, life string, maxCount, maxBytes int) (p bridge.Pag
 }
 
 // Pending implements bridge.Store.
-func (e *Store) Pending(ctx context.Context, user string, after bridge.Position) (p bridge.Pending, err error) {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) Pending(ctx context.Context, user string, after bridge.Position) (p bridge.Pending, err error) {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return p, err
 	}
 	defer leave()
-	b := e.mailboxOf(user)
-	first, err := e.client.Do(ctx, e.client.B().Hget().Key(b.h).Field("f").Build()).AsUint64()
+	b := s.mailboxOf(user)
+	first, err := s.client.Do(ctx, s.client.B().Hget().Key(b.h).Field("f").Build()).AsUint64()
 	seen := err == nil
-	if err = e.fault(ctx, err); err != nil {
+	if err = s.fault(ctx, err); err != nil {
 		return p, err
 	}
-	calls := []call{{&e.scripts.pending, []string{b.m}, []string{itoa(after.Mailbox), itoa(e.nowMs())}}}
+	calls := []call{{&s.scripts.pending, []string{b.m}, []string{itoa(after.Mailbox), itoa(s.nowMs())}}}
 	if seen {
-		calls = append(calls, call{&e.scripts.pending, []string{e.all.m}, []string{itoa(max(after.Broadcast, first)), itoa(e.nowMs())}})
+		calls = append(calls, call{&s.scripts.pending, []string{s.all.m}, []string{itoa(max(after.Broadcast, first)), itoa(s.nowMs())}})
 	}
-	for i, r := range e.runMany(ctx, calls) {
+	for i, r := range s.runMany(ctx, calls) {
 		if r.err != nil {
 			return p, r.err
 		}
 		runs, err := ranges(r.message)
 		if err != nil {
-			return p, e.fault(ctx, err)
+			return p, s.fault(ctx, err)
 		}
 		if i == 0 {
 			p.Mailbox = runs

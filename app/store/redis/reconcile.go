@@ -18,12 +18,12 @@ import (
 // Hub how far the sessions' mailboxes go, which users were erased and which tokens
 // revoked, and registers the sessions again. (It does not tell of recalls: a recalled
 // message is gone from the store.)
-func (e *Store) reconcile(ctx context.Context) error {
-	h := e.hub.Load()
+func (s *Store) reconcile(ctx context.Context) error {
+	h := s.hub.Load()
 	if h == nil {
 		return nil
 	}
-	head, starts, err := e.broadcastState(ctx, e.client.Do(ctx, e.client.B().Hmget().Key(e.all.h).Field("s", "lv").Build()))
+	head, starts, err := s.broadcastState(ctx, s.client.Do(ctx, s.client.B().Hmget().Key(s.all.h).Field("s", "lv").Build()))
 	if err != nil {
 		return err
 	}
@@ -39,26 +39,26 @@ func (e *Store) reconcile(ctx context.Context) error {
 	var users []string
 	var cmds rueidis.Commands
 	for user := range members {
-		b := e.mailboxOf(user)
+		b := s.mailboxOf(user)
 		users = append(users, user)
-		cmds = append(cmds, e.client.B().Hmget().Key(b.h).Field("s").Build(), e.client.B().Hgetall().Key(b.revocations()).Build())
+		cmds = append(cmds, s.client.B().Hmget().Key(b.h).Field("s").Build(), s.client.B().Hgetall().Key(b.revocations()).Build())
 	}
-	results := e.doMany(ctx, cmds)
+	results := s.doMany(ctx, cmds)
 	var listing rueidis.Commands
 	var again []call
 	var sessions []bridge.Member
 	for i, user := range users {
 		state, err := results[2*i].ToArray()
-		if err = e.fault(ctx, err); err != nil {
+		if err = s.fault(ctx, err); err != nil {
 			return err
 		}
 		revoked, err := results[2*i+1].AsStrMap()
-		if err = e.fault(ctx, err); err != nil {
+		if err = s.fault(ctx, err); err != nil {
 			return err
 		}
 		for _, m := range members[user] {
-			listing = append(listing, e.listSession(m.Session, user))
-			again = append(again, e.joinCall(m, head, starts, true))
+			listing = append(listing, s.listSession(m.Session, user))
+			again = append(again, s.joinCall(m, head, starts, true))
 			sessions = append(sessions, m)
 		}
 		for kind, value := range revoked {
@@ -70,21 +70,21 @@ func (e *Store) reconcile(ctx context.Context) error {
 		if len(state) == 1 && !state[0].IsNil() {
 			n, err := state[0].AsUint64()
 			if err != nil {
-				return e.fault(ctx, err)
+				return s.fault(ctx, err)
 			}
 			(*h).Behind(user, bridge.Position{Mailbox: n})
 		}
 	}
-	if err := e.do(ctx, listing...); err != nil {
+	if err := s.do(ctx, listing...); err != nil {
 		return err
 	}
-	for i, r := range e.runMany(ctx, again) {
+	for i, r := range s.runMany(ctx, again) {
 		if r.err != nil {
 			return r.err
 		}
 		list, err := r.message.ToArray()
 		if err != nil {
-			return e.fault(ctx, err)
+			return s.fault(ctx, err)
 		}
 		m := sessions[i]
 		if len(list) == 0 {
@@ -97,34 +97,34 @@ func (e *Store) reconcile(ctx context.Context) error {
 		case refused != nil: // the session was told above
 			continue
 		}
-		if err := e.reindex(ctx, m.User, m.Token, m.Groups); err != nil {
+		if err := s.reindex(ctx, m.User, m.Token, m.Groups); err != nil {
 			return err
 		}
 		if len(list) >= 10 {
-			if err := e.unindexGroups(ctx, m.User, list[8:10]); err != nil {
+			if err := s.unindexGroups(ctx, m.User, list[8:10]); err != nil {
 				return err
 			}
 		}
 	}
-	e.reconciled.Add(1) // a Join that is under way sees this, or is seen here
-	return e.amend(ctx, *h, sessions)
+	s.reconciled.Add(1) // a Join that is under way sees this, or is seen here
+	return s.amend(ctx, *h, sessions)
 }
 
 // amend corrects what has changed while reconcile registered sessions again: it takes out
 // those that have left, and has those that have another token join again.
-func (e *Store) amend(ctx context.Context, h bridge.Hub, members []bridge.Member) error {
+func (s *Store) amend(ctx context.Context, h bridge.Hub, members []bridge.Member) error {
 	var gone rueidis.Commands
 	for _, m := range members {
 		now := h.Members(m.User)
 		i := slices.IndexFunc(now, func(o bridge.Member) bool { return o.Session == m.Session })
 		switch {
 		case i < 0:
-			gone = append(gone, e.client.B().Hdel().Key(e.mailboxOf(m.User).l).Field(m.Session).Build())
+			gone = append(gone, s.client.B().Hdel().Key(s.mailboxOf(m.User).l).Field(m.Session).Build())
 		case now[i].Token != m.Token:
-			if _, err := e.join(ctx, now[i]); err != nil && !errors.Is(err, bridge.ErrRevoked) && !errors.Is(err, bridge.ErrErased) {
+			if _, err := s.join(ctx, now[i]); err != nil && !errors.Is(err, bridge.ErrRevoked) && !errors.Is(err, bridge.ErrErased) {
 				return err // a session that was revoked or erased has been told
 			}
 		}
 	}
-	return e.do(ctx, gone...)
+	return s.do(ctx, gone...)
 }

@@ -13,58 +13,58 @@ import (
 )
 
 // Revoke implements bridge.Store.
-func (e *Store) Revoke(ctx context.Context, user string, r bridge.Revocation) error {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) Revoke(ctx context.Context, user string, r bridge.Revocation) error {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	reply, err := e.runDurable(ctx, e.revoking(user, r))
+	reply, err := s.runDurable(ctx, s.revoking(user, r))
 	if err != nil {
 		return err
 	}
 	back, err := reply.ToArray()
-	if err = e.fault(ctx, err); err != nil {
+	if err = s.fault(ctx, err); err != nil {
 		return err
 	}
-	if err := e.unindexGroups(ctx, user, back); err != nil {
+	if err := s.unindexGroups(ctx, user, back); err != nil {
 		return err
 	}
 	// Entries of older versions do not say of which token they are.
-	groups, err := e.client.Do(ctx, e.client.B().Smembers().Key(e.mailboxOf(user).groups()).Build()).AsStrSlice()
-	if err = e.fault(ctx, err); err != nil {
+	groups, err := s.client.Do(ctx, s.client.B().Smembers().Key(s.mailboxOf(user).groups()).Build()).AsStrSlice()
+	if err = s.fault(ctx, err); err != nil {
 		return err
 	}
 	var cmds rueidis.Commands
 	for _, g := range groups {
-		cmds = append(cmds, e.client.B().Zrem().Key(e.groupKeys(g).older).Member(user).Build())
+		cmds = append(cmds, s.client.B().Zrem().Key(s.groupKeys(g).older).Member(user).Build())
 	}
-	return e.do(ctx, cmds...)
+	return s.do(ctx, cmds...)
 }
 
 // nameField begins the field of a user's revocations that has the user's name.
 const nameField = "n"
 
 // revoking is the call that keeps a revocation and tells of it.
-func (e *Store) revoking(user string, r bridge.Revocation) call {
-	b := e.mailboxOf(user)
+func (s *Store) revoking(user string, r bridge.Revocation) call {
+	b := s.mailboxOf(user)
 	kind, value := "j", r.TokenID
 	if value == "" {
 		kind, value = "b", itoa(r.IssuedBefore.UnixMilli())
 	}
 	n := bridge.Notice{Kind: bridge.NoticeRevoked, User: user, Revocation: r}
-	return call{&e.scripts.revoke, []string{b.revocations(), b.l, b.tokens()}, []string{e.channel(), e.self, e.notice(n), kind, value, user}}
+	return call{&s.scripts.revoke, []string{b.revocations(), b.l, b.tokens()}, []string{s.channel(), s.self, s.notice(n), kind, value, user}}
 }
 
 // Revoked implements bridge.Store.
-func (e *Store) Revoked(ctx context.Context, user, tokenID string, issuedAt time.Time) (bool, error) {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) Revoked(ctx context.Context, user, tokenID string, issuedAt time.Time) (bool, error) {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return false, err
 	}
 	defer leave()
-	r, err := e.client.Do(ctx, e.client.B().Hmget().Key(e.mailboxOf(user).revocations()).Field("b", "j"+tokenID).Build()).ToArray()
-	if err = e.fault(ctx, err); err != nil {
+	r, err := s.client.Do(ctx, s.client.B().Hmget().Key(s.mailboxOf(user).revocations()).Field("b", "j"+tokenID).Build()).ToArray()
+	if err = s.fault(ctx, err); err != nil {
 		return false, err
 	}
 	if len(r) == 2 && tokenID != "" && !r[1].IsNil() {
@@ -75,7 +75,7 @@ func (e *Store) Revoked(ctx context.Context, user, tokenID string, issuedAt time
 	}
 	text, err := r[0].ToString()
 	if err != nil {
-		return false, e.fault(ctx, err)
+		return false, s.fault(ctx, err)
 	}
 	before, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {

@@ -7,16 +7,16 @@ import (
 
 // scanKeys calls take with the keys whose names go on after the prefix as the pattern says,
 // page by page. SCAN may return a key twice.
-func (e *Store) scanKeys(ctx context.Context, pattern string, take func(keys []string) error) error {
-	servers, err := e.primaries(ctx)
+func (s *Store) scanKeys(ctx context.Context, pattern string, take func(keys []string) error) error {
+	servers, err := s.primaries(ctx)
 	if err != nil {
 		return err
 	}
-	pattern = e.opts.Prefix + ":{" + pattern // CheckPrefix has made sure that the prefix is no pattern
-	for _, s := range servers {
+	pattern = s.opts.Prefix + ":{" + pattern // CheckPrefix has made sure that the prefix is no pattern
+	for _, server := range servers {
 		for cursor := uint64(0); ; {
-			page, err := s.Do(ctx, s.B().Scan().Cursor(cursor).Match(pattern).Count(scanned).Build()).AsScanEntry()
-			if err = e.fault(ctx, err); err != nil {
+			page, err := server.Do(ctx, server.B().Scan().Cursor(cursor).Match(pattern).Count(scanned).Build()).AsScanEntry()
+			if err = s.fault(ctx, err); err != nil {
 				return err
 			}
 			if err := take(page.Elements); err != nil {

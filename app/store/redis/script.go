@@ -105,74 +105,74 @@ type call struct {
 }
 
 // keysIn are a call's keys, and the key of the current life's name if scripts check that.
-func (e *Store) keysIn(lf *storeLife, c call) []string {
-	if lf.name == "" || e.cluster {
+func (s *Store) keysIn(lf *storeLife, c call) []string {
+	if lf.name == "" || s.cluster {
 		return c.keys
 	}
-	current, _, _ := e.lifeKeys()
+	current, _, _ := s.lifeKeys()
 	return append(c.keys[:len(c.keys):len(c.keys)], current)
 }
 
-func (e *Store) byHash(lf *storeLife, c call) rueidis.Completed {
-	keys := e.keysIn(lf, c)
-	return e.client.B().Evalsha().Sha1(lf.hashes[c.script.n]).Numkeys(int64(len(keys))).Key(keys...).Arg(c.args...).Build()
+func (s *Store) byHash(lf *storeLife, c call) rueidis.Completed {
+	keys := s.keysIn(lf, c)
+	return s.client.B().Evalsha().Sha1(lf.hashes[c.script.n]).Numkeys(int64(len(keys))).Key(keys...).Arg(c.args...).Build()
 }
 
 // bySource sends a script's text: only for an Archive, which runs scripts in no life.
-func (e *Store) bySource(lf *storeLife, c call) rueidis.Completed {
-	return e.client.B().Eval().Script(lf.source(c.script)).Numkeys(int64(len(c.keys))).Key(c.keys...).Arg(c.args...).Build()
+func (s *Store) bySource(lf *storeLife, c call) rueidis.Completed {
+	return s.client.B().Eval().Script(lf.source(c.script)).Numkeys(int64(len(c.keys))).Key(c.keys...).Arg(c.args...).Build()
 }
 
 // run runs a script in the store's current life. Errors: ErrUnavailable, the context's.
-func (e *Store) run(ctx context.Context, c call) (m rueidis.RedisMessage, err error) {
-	err = e.inLife(ctx, func(lf *storeLife) (err error) {
-		m, err = e.runOnce(ctx, lf, c)
+func (s *Store) run(ctx context.Context, c call) (m rueidis.RedisMessage, err error) {
+	err = s.inLife(ctx, func(lf *storeLife) (err error) {
+		m, err = s.runOnce(ctx, lf, c)
 		return err
 	})
 	return m, err
 }
 
 // runOnce runs a script in a life. The error is the server's own.
-func (e *Store) runOnce(ctx context.Context, lf *storeLife, c call) (rueidis.RedisMessage, error) {
-	r := e.client.Do(ctx, e.byHash(lf, c))
+func (s *Store) runOnce(ctx context.Context, lf *storeLife, c call) (rueidis.RedisMessage, error) {
+	r := s.client.Do(ctx, s.byHash(lf, c))
 	if lf.name == "" && unknownScript(r.Error()) {
-		r = e.client.Do(ctx, e.bySource(lf, c))
+		r = s.client.Do(ctx, s.bySource(lf, c))
 	}
 	return r.ToMessage()
 }
 
 // runDurable runs a script whose writes a caller is promised: with WaitReplicas it returns
 // when so many replicas have them.
-func (e *Store) runDurable(ctx context.Context, c call) (m rueidis.RedisMessage, err error) {
-	err = e.inLife(ctx, func(lf *storeLife) (err error) {
-		m, err = e.runOnceDurably(ctx, lf, c)
+func (s *Store) runDurable(ctx context.Context, c call) (m rueidis.RedisMessage, err error) {
+	err = s.inLife(ctx, func(lf *storeLife) (err error) {
+		m, err = s.runOnceDurably(ctx, lf, c)
 		return err
 	})
 	return m, err
 }
 
 // runOnceDurably is runDurable in one life. The error is the server's own.
-func (e *Store) runOnceDurably(ctx context.Context, lf *storeLife, c call) (rueidis.RedisMessage, error) {
-	if e.opts.WaitReplicas == 0 {
-		return e.runOnce(ctx, lf, c)
+func (s *Store) runOnceDurably(ctx context.Context, lf *storeLife, c call) (rueidis.RedisMessage, error) {
+	if s.opts.WaitReplicas == 0 {
+		return s.runOnce(ctx, lf, c)
 	}
-	return e.runAndWait(ctx, lf, c)
+	return s.runAndWait(ctx, lf, c)
 }
 
 // runAndWait is runOnce and waits for replicas. It uses a connection of its own, because
 // WAIT waits for the writes of its connection.
-func (e *Store) runAndWait(ctx context.Context, lf *storeLife, c call) (rueidis.RedisMessage, error) {
-	own, release := e.client.Dedicate()
+func (s *Store) runAndWait(ctx context.Context, lf *storeLife, c call) (rueidis.RedisMessage, error) {
+	own, release := s.client.Dedicate()
 	defer release()
-	patience := e.opts.Patience.Milliseconds()
-	r := own.DoMulti(ctx, e.byHash(lf, c), e.client.B().Wait().Numreplicas(int64(e.opts.WaitReplicas)).Timeout(patience).Build())
+	patience := s.opts.Patience.Milliseconds()
+	r := own.DoMulti(ctx, s.byHash(lf, c), s.client.B().Wait().Numreplicas(int64(s.opts.WaitReplicas)).Timeout(patience).Build())
 	m, err := r[0].ToMessage()
 	if err != nil {
 		return m, err
 	}
 	n, err := r[1].AsInt64()
-	if err == nil && n < int64(e.opts.WaitReplicas) {
-		err = fmt.Errorf("%d of %d replicas have it", n, e.opts.WaitReplicas)
+	if err == nil && n < int64(s.opts.WaitReplicas) {
+		err = fmt.Errorf("%d of %d replicas have it", n, s.opts.WaitReplicas)
 	}
 	return m, err
 }
@@ -183,20 +183,20 @@ func unknownScript(err error) bool {
 }
 
 // fault turns an error of Redis into one of the port's. A nil reply is no error.
-func (e *Store) fault(ctx context.Context, err error) error {
+func (s *Store) fault(ctx context.Context, err error) error {
 	switch {
 	case err == nil, rueidis.IsRedisNil(err):
 		return nil
 	case errors.Is(err, bridge.ErrUnavailable), errors.Is(err, bridge.ErrClosed), errors.Is(err, bridge.ErrRewound), errors.Is(err, bridge.ErrOtherLife), errors.Is(err, bridge.ErrOutboxFull):
 		return err
-	case ctx.Err() != nil && e.ctx.Err() == nil:
+	case ctx.Err() != nil && s.ctx.Err() == nil:
 		return context.Cause(ctx)
-	case e.closed.Load():
+	case s.closed.Load():
 		return bridge.ErrClosed
 	}
 	if r, ok := errors.AsType[*rueidis.RedisError](err); ok {
-		if code, _, _ := strings.Cut(r.Error(), " "); code == "READONLY" && !e.cluster {
-			e.conns.drop()
+		if code, _, _ := strings.Cut(r.Error(), " "); code == "READONLY" && !s.cluster {
+			s.conns.drop()
 		}
 		// A script's error has no arguments of commands in it, only its own text.
 		text, _, _ := strings.Cut(r.Error(), "script:")

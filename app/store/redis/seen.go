@@ -13,27 +13,27 @@ import (
 )
 
 // Seen implements bridge.Store.
-func (e *Store) Seen(ctx context.Context, user, session, id string, at time.Time) error {
-	ctx, leave, err := e.enter(ctx)
+func (s *Store) Seen(ctx context.Context, user, session, id string, at time.Time) error {
+	ctx, leave, err := s.enter(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	r, err := e.remembered(ctx, id)
+	r, err := s.remembered(ctx, id)
 	if err != nil {
 		return err
 	}
-	b := e.mailboxOf(user)
+	b := s.mailboxOf(user)
 	if r.all {
-		places, err := e.places(ctx, id, &r)
+		places, err := s.places(ctx, id, &r)
 		if err != nil {
 			return err
 		}
-		first, err := e.client.Do(ctx, e.client.B().Hget().Key(b.h).Field("f").Build()).AsUint64()
+		first, err := s.client.Do(ctx, s.client.B().Hget().Key(b.h).Field("f").Build()).AsUint64()
 		if rueidis.IsRedisNil(err) {
 			return bridge.ErrUnknown
 		}
-		if err = e.fault(ctx, err); err != nil {
+		if err = s.fault(ctx, err); err != nil {
 			return err
 		}
 		if places[0] != 0 && first >= places[0] {
@@ -42,8 +42,8 @@ func (e *Store) Seen(ctx context.Context, user, session, id string, at time.Time
 	} else if !slices.Contains(r.users, user) {
 		return bridge.ErrUnknown
 	}
-	_, err = e.run(ctx, call{&e.scripts.seen, []string{e.seenKey(b, e.opts.Now()), b.h}, []string{
-		id, session, itoa(at.UnixNano()), itoa(2 * e.opts.IDRetention.Milliseconds())}})
+	_, err = s.run(ctx, call{&s.scripts.seen, []string{s.seenKey(b, s.opts.Now()), b.h}, []string{
+		id, session, itoa(at.UnixNano()), itoa(2 * s.opts.IDRetention.Milliseconds())}})
 	return err
 }
 

@@ -30,8 +30,8 @@ const (
 )
 
 // sharedKeys are the keys of a shared message and of the mailboxes that hold it.
-func (e *Store) sharedKeys(id string) (message, holders string) {
-	return e.record(id) + ":b", e.record(id) + ":n"
+func (s *Store) sharedKeys(id string) (message, holders string) {
+	return s.record(id) + ":b", s.record(id) + ":n"
 }
 
 // shares reports whether so many mailboxes share a message.
@@ -49,21 +49,21 @@ func holders(n int) string {
 }
 
 // sharedTTL is how long a shared message is kept, milliseconds.
-func (e *Store) sharedTTL(m *bridge.Message) int64 {
-	return max(1, m.Expires.UnixMilli()-e.nowMs()) + shareMargin.Milliseconds()
+func (s *Store) sharedTTL(m *bridge.Message) int64 {
+	return max(1, m.Expires.UnixMilli()-s.nowMs()) + shareMargin.Milliseconds()
 }
 
 // release notes that mailboxes have given up shared messages: each is the mailbox's
 // number and the message's id, with a blank between.
-func (e *Store) release(ctx context.Context, released []string) error {
+func (s *Store) release(ctx context.Context, released []string) error {
 	calls := make([]call, 0, len(released))
 	for _, one := range released {
 		if number, id, ok := strings.Cut(one, " "); ok {
-			message, holders := e.sharedKeys(id)
-			calls = append(calls, call{&e.scripts.releaseShared, []string{message, holders}, []string{number}})
+			message, holders := s.sharedKeys(id)
+			calls = append(calls, call{&s.scripts.releaseShared, []string{message, holders}, []string{number}})
 		}
 	}
-	for _, one := range e.runManyDurably(ctx, calls) {
+	for _, one := range s.runManyDurably(ctx, calls) {
 		if one.err != nil {
 			return one.err
 		}
@@ -73,22 +73,22 @@ func (e *Store) release(ctx context.Context, released []string) error {
 
 // tryRelease is release for callers who do not depend on it: what is not released goes
 // when it expires.
-func (e *Store) tryRelease(ctx context.Context, released []string) {
+func (s *Store) tryRelease(ctx context.Context, released []string) {
 	if len(released) == 0 {
 		return
 	}
-	if err := e.release(ctx, released); err != nil {
-		e.opts.Logger.Warn("shared messages that mailboxes gave up may be kept until they expire", "messages", len(released), "error", err)
+	if err := s.release(ctx, released); err != nil {
+		s.opts.Logger.Warn("shared messages that mailboxes gave up may be kept until they expire", "messages", len(released), "error", err)
 	}
 }
 
 // shared reads shared messages, by their ids. Those that are gone are missing in the
 // answer.
-func (e *Store) shared(ctx context.Context, ids []string) (map[string]string, error) {
+func (s *Store) shared(ctx context.Context, ids []string) (map[string]string, error) {
 	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
-	texts, err := repliesOf(ctx, e, ids, func(id string) rueidis.Completed {
-		message, _ := e.sharedKeys(id)
-		return e.get(message)
+	texts, err := repliesOf(ctx, s, ids, func(id string) rueidis.Completed {
+		message, _ := s.sharedKeys(id)
+		return s.get(message)
 	}, (*rueidis.RedisResult).ToString)
 	if err != nil {
 		return nil, err

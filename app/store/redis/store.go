@@ -129,10 +129,10 @@ func dial(ctx context.Context, o Options) (*Store, error) {
 	return e, nil
 }
 
-func (e *Store) disconnect() {
-	e.cancel()
-	e.loops.Wait()
-	e.client.Close()
+func (s *Store) disconnect() {
+	s.cancel()
+	s.loops.Wait()
+	s.client.Close()
 }
 
 func connect(ctx context.Context, co rueidis.ClientOption, o Options) (rueidis.Client, error) {
@@ -152,45 +152,45 @@ func connect(ctx context.Context, co rueidis.ClientOption, o Options) (rueidis.C
 	}
 }
 
-func (e *Store) open(ctx context.Context) error {
+func (s *Store) open(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errNoAnswer)
 	defer cancel()
-	if err := e.checkWhole(ctx); err != nil {
+	if err := s.checkWhole(ctx); err != nil {
 		return err
 	}
 	var err error
-	if e.metrics, err = newMetrics(e.opts.Registerer, e); err != nil {
+	if s.metrics, err = newMetrics(s.opts.Registerer, s); err != nil {
 		return err
 	}
-	if err := e.beginIndex(ctx); err != nil {
+	if err := s.beginIndex(ctx); err != nil {
 		return err
 	}
-	if err := e.findLife(ctx, nil, 0); err != nil {
+	if err := s.findLife(ctx, nil, 0); err != nil {
 		return err
 	}
-	e.loops.Go(func() { e.opts.Guard.Loop("redis channels", e.ctx.Done(), e.subscribe) })
+	s.loops.Go(func() { s.opts.Guard.Loop("redis channels", s.ctx.Done(), s.subscribe) })
 	select {
-	case <-e.heardOnce:
+	case <-s.heardOnce:
 	case <-time.After(startTimeout):
 		return fmt.Errorf("%w: redis: the channels cannot be heard", bridge.ErrUnavailable)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if err := e.renew(ctx); err != nil {
+	if err := s.renew(ctx); err != nil {
 		return err
 	}
-	e.revived = false // the machine is new, and its lease has not lapsed
-	e.loops.Go(func() { e.opts.Guard.Loop("redis lease", e.ctx.Done(), e.keepRenewing) })
-	e.loops.Go(func() { e.opts.Guard.Loop("redis acks", e.ctx.Done(), e.keepWritingAcks) })
-	return e.beginOutbox(ctx)
+	s.revived = false // the machine is new, and its lease has not lapsed
+	s.loops.Go(func() { s.opts.Guard.Loop("redis lease", s.ctx.Done(), s.keepRenewing) })
+	s.loops.Go(func() { s.opts.Guard.Loop("redis acks", s.ctx.Done(), s.keepWritingAcks) })
+	return s.beginOutbox(ctx)
 }
 
 // inspect refuses a server that is too old and warns of settings that break
 // promises.
-func (e *Store) inspect(ctx context.Context) error {
-	text, err := e.client.Do(ctx, e.client.B().Info().Build()).ToString()
+func (s *Store) inspect(ctx context.Context) error {
+	text, err := s.client.Do(ctx, s.client.B().Info().Build()).ToString()
 	if err != nil {
-		return e.fault(ctx, err)
+		return s.fault(ctx, err)
 	}
 	info := parseInfo(text)
 	major, _, _ := strings.Cut(info["redis_version"], ".")
@@ -198,23 +198,23 @@ func (e *Store) inspect(ctx context.Context) error {
 		return fmt.Errorf("redis: the server is version %s; 7 or later is needed", info["redis_version"])
 	}
 	if p := info["maxmemory_policy"]; p != "" && p != "noeviction" {
-		e.opts.Logger.Warn("Redis evicts what it was given to keep: set maxmemory-policy noeviction, or messages that were answered with 202 may vanish", "policy", p)
+		s.opts.Logger.Warn("Redis evicts what it was given to keep: set maxmemory-policy noeviction, or messages that were answered with 202 may vanish", "policy", p)
 	}
 	if info["aof_enabled"] == "0" && info["connected_slaves"] == "0" {
-		e.opts.Logger.Warn("Redis keeps nothing that outlives a crash: set appendonly yes (and appendfsync always), or add a replica")
+		s.opts.Logger.Warn("Redis keeps nothing that outlives a crash: set appendonly yes (and appendfsync always), or add a replica")
 	}
 	return nil
 }
 
-func (e *Store) checkFormat(ctx context.Context) error {
-	set := e.client.B().Set().Key(e.formatKey()).Value(strconv.Itoa(formatVersion)).Nx().Build()
-	r := e.client.DoMulti(ctx, set, e.client.B().Get().Key(e.formatKey()).Build())
+func (s *Store) checkFormat(ctx context.Context) error {
+	set := s.client.B().Set().Key(s.formatKey()).Value(strconv.Itoa(formatVersion)).Nx().Build()
+	r := s.client.DoMulti(ctx, set, s.client.B().Get().Key(s.formatKey()).Build())
 	if err := r[0].Error(); err != nil && !rueidis.IsRedisNil(err) {
-		return e.fault(ctx, err)
+		return s.fault(ctx, err)
 	}
 	n, err := r[1].AsInt64()
 	if err != nil {
-		return e.fault(ctx, err)
+		return s.fault(ctx, err)
 	}
 	if n > formatVersion {
 		return errFormat
@@ -223,9 +223,9 @@ func (e *Store) checkFormat(ctx context.Context) error {
 }
 
 // checkWhole refuses a store that an import has not finished.
-func (e *Store) checkWhole(ctx context.Context) error {
-	n, err := e.client.Do(ctx, e.client.B().Exists().Key(e.importKey()).Build()).AsInt64()
-	if err = e.fault(ctx, err); err != nil {
+func (s *Store) checkWhole(ctx context.Context) error {
+	n, err := s.client.Do(ctx, s.client.B().Exists().Key(s.importKey()).Build()).AsInt64()
+	if err = s.fault(ctx, err); err != nil {
 		return err
 	}
 	if n != 0 {
@@ -235,15 +235,15 @@ func (e *Store) checkWhole(ctx context.Context) error {
 }
 
 // Epoch implements bridge.Store.
-func (e *Store) Epoch() string { return *e.epoch.Load() }
+func (s *Store) Epoch() string { return *s.epoch.Load() }
 
 // Listen implements bridge.Store.
-func (e *Store) Listen(h bridge.Hub) { e.hub.Store(&h) }
+func (s *Store) Listen(h bridge.Hub) { s.hub.Store(&h) }
 
 // sessionsHere counts the user's sessions on this machine (everybody's where user is
 // empty), without the ones excepted.
-func (e *Store) sessionsHere(user string, except []string) int {
-	if h := e.hub.Load(); h != nil {
+func (s *Store) sessionsHere(user string, except []string) int {
+	if h := s.hub.Load(); h != nil {
 		return (*h).Count(user, except)
 	}
 	return 0
@@ -251,35 +251,35 @@ func (e *Store) sessionsHere(user string, except []string) int {
 
 // enter counts a call that Close waits for. A caller who has set no deadline gets
 // one.
-func (e *Store) enter(ctx context.Context) (limited context.Context, leave func(), err error) {
-	e.gate.RLock()
-	if e.closed.Load() {
-		e.gate.RUnlock()
+func (s *Store) enter(ctx context.Context) (limited context.Context, leave func(), err error) {
+	s.gate.RLock()
+	if s.closed.Load() {
+		s.gate.RUnlock()
 		return ctx, nil, bridge.ErrClosed
 	}
 	if err := ctx.Err(); err != nil {
-		e.gate.RUnlock()
+		s.gate.RUnlock()
 		return ctx, nil, err
 	}
 	if _, ok := ctx.Deadline(); ok {
-		return ctx, e.gate.RUnlock, nil
+		return ctx, s.gate.RUnlock, nil
 	}
-	limited, cancel := context.WithTimeoutCause(ctx, e.opts.Patience, errNoAnswer)
-	return limited, func() { cancel(); e.gate.RUnlock() }, nil
+	limited, cancel := context.WithTimeoutCause(ctx, s.opts.Patience, errNoAnswer)
+	return limited, func() { cancel(); s.gate.RUnlock() }, nil
 }
 
 // whileOpen calls do unless Close has begun, and Close waits for it: what the Store's own
 // loops write about this machine and its sessions must not come after Close has taken
 // both out. It does not wait for Close, which waits for the loops.
-func (e *Store) whileOpen(do func(ctx context.Context) error) error {
-	if !e.gate.TryRLock() {
+func (s *Store) whileOpen(do func(ctx context.Context) error) error {
+	if !s.gate.TryRLock() {
 		return bridge.ErrClosed
 	}
-	defer e.gate.RUnlock()
-	if e.closed.Load() {
+	defer s.gate.RUnlock()
+	if s.closed.Load() {
 		return bridge.ErrClosed
 	}
-	ctx, cancel := context.WithTimeout(e.ctx, e.opts.Patience)
+	ctx, cancel := context.WithTimeout(s.ctx, s.opts.Patience)
 	defer cancel()
 	return do(ctx)
 }
@@ -288,34 +288,34 @@ func (e *Store) whileOpen(do func(ctx context.Context) error) error {
 var errNoAnswer = fmt.Errorf("%w: redis: no answer in time", bridge.ErrUnavailable)
 
 // Close implements bridge.Store.
-func (e *Store) Close() error {
-	if e.closed.Swap(true) {
+func (s *Store) Close() error {
+	if s.closed.Swap(true) {
 		return bridge.ErrClosed
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), min(closeTimeout, e.opts.Patience))
+	ctx, cancel := context.WithTimeout(context.Background(), min(closeTimeout, s.opts.Patience))
 	defer cancel()
 	free := make(chan struct{})
 	go func() {
-		e.gate.Lock() // waits for the calls under way
+		s.gate.Lock() // waits for the calls under way
 		close(free)
 	}()
 	answers := false
 	select {
 	case <-free:
-		if err := e.writeAcks(ctx); err != nil {
-			e.opts.Logger.Warn("the last acks were not written; their messages may come again", "error", err)
+		if err := s.writeAcks(ctx); err != nil {
+			s.opts.Logger.Warn("the last acks were not written; their messages may come again", "error", err)
 		}
-		answers = e.withdrawPresence(ctx)
+		answers = s.withdrawPresence(ctx)
 	case <-ctx.Done():
-		e.opts.Logger.Warn("calls of Redis are under way, and are given up")
+		s.opts.Logger.Warn("calls of Redis are under way, and are given up")
 	}
 	if !answers {
-		e.conns.end() // or callers of a server that hangs would wait on
+		s.conns.end() // or callers of a server that hangs would wait on
 	}
-	e.disconnect()
+	s.disconnect()
 	<-free
-	e.gate.Unlock()
-	e.metrics.close()
+	s.gate.Unlock()
+	s.metrics.close()
 	return nil
 }
 
@@ -324,19 +324,19 @@ const closeTimeout = 3 * time.Second
 
 // withdrawPresence takes this machine and its sessions out of Redis. If that fails (it
 // returns false), other machines take them for alive until the lease lapses.
-func (e *Store) withdrawPresence(ctx context.Context) bool {
+func (s *Store) withdrawPresence(ctx context.Context) bool {
 	var cmds rueidis.Commands
-	if h := e.hub.Load(); h != nil {
+	if h := s.hub.Load(); h != nil {
 		for _, m := range (*h).AllMembers() {
-			cmds = append(cmds, e.client.B().Hdel().Key(e.mailboxOf(m.User).l).Field(m.Session).Build())
+			cmds = append(cmds, s.client.B().Hdel().Key(s.mailboxOf(m.User).l).Field(m.Session).Build())
 		}
 	}
-	leases, sessions, _ := e.machineKeys()
-	live, _ := e.sessionLists(e.self)
-	cmds = append(cmds, e.client.B().Unlink().Key(live).Build(), e.client.B().Zrem().Key(leases).Member(e.self).Build(), e.client.B().Hdel().Key(sessions).Field(e.self).Build())
-	for _, r := range e.doMany(ctx, cmds) {
+	leases, sessions, _ := s.machineKeys()
+	live, _ := s.sessionLists(s.self)
+	cmds = append(cmds, s.client.B().Unlink().Key(live).Build(), s.client.B().Zrem().Key(leases).Member(s.self).Build(), s.client.B().Hdel().Key(sessions).Field(s.self).Build())
+	for _, r := range s.doMany(ctx, cmds) {
 		if err := r.Error(); err != nil {
-			e.opts.Logger.Warn("presence was not withdrawn; it will lapse", "error", err)
+			s.opts.Logger.Warn("presence was not withdrawn; it will lapse", "error", err)
 			return false
 		}
 	}
@@ -344,6 +344,6 @@ func (e *Store) withdrawPresence(ctx context.Context) bool {
 }
 
 // nowMs is the callers' clock.
-func (e *Store) nowMs() int64 { return e.opts.Now().UnixMilli() }
+func (s *Store) nowMs() int64 { return s.opts.Now().UnixMilli() }
 
 func itoa[T int | int64 | uint64](n T) string { return strconv.FormatInt(int64(n), 10) }

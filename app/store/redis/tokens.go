@@ -83,10 +83,10 @@ func issuedMs(t time.Time) int64 {
 }
 
 // indexCommands are the commands that put a user's token on the lists of groups.
-func (e *Store) indexCommands(user, token string, until int64, groups []string) rueidis.Commands {
-	cmds := rueidis.Commands{e.client.B().Sadd().Key(e.mailboxOf(user).groups()).Member(groups...).Build()}
+func (s *Store) indexCommands(user, token string, until int64, groups []string) rueidis.Commands {
+	cmds := rueidis.Commands{s.client.B().Sadd().Key(s.mailboxOf(user).groups()).Member(groups...).Build()}
 	for _, g := range groups {
-		cmds = append(cmds, e.client.B().Zadd().Key(e.groupKeys(g).named).Gt().ScoreMember().ScoreMember(float64(until), indexMember(user, token)).Build())
+		cmds = append(cmds, s.client.B().Zadd().Key(s.groupKeys(g).named).Gt().ScoreMember().ScoreMember(float64(until), indexMember(user, token)).Build())
 	}
 	return cmds
 }
@@ -96,33 +96,33 @@ const reindexTries = 8
 
 // reindex puts a user's token on the lists of those of the groups that the token names,
 // and takes it off the others.
-func (e *Store) reindex(ctx context.Context, user, token string, groups []string) error {
+func (s *Store) reindex(ctx context.Context, user, token string, groups []string) error {
 	if len(groups) == 0 {
 		return nil
 	}
 	read := func() (string, error) {
-		text, err := e.client.Do(ctx, e.client.B().Hget().Key(e.mailboxOf(user).tokens()).Field(token).Build()).ToString()
-		return text, e.fault(ctx, err)
+		text, err := s.client.Do(ctx, s.client.B().Hget().Key(s.mailboxOf(user).tokens()).Field(token).Build()).ToString()
+		return text, s.fault(ctx, err)
 	}
 	text, err := read()
 	for range reindexTries {
 		if err != nil {
 			return err
 		}
-		s, now := parseTokenGroups(text), e.nowMs()
+		tg, now := parseTokenGroups(text), s.nowMs()
 		var cmds rueidis.Commands
 		var named []string
 		for _, g := range groups {
-			if s.grants(g, now) {
+			if tg.grants(g, now) {
 				named = append(named, g)
 			} else {
-				cmds = append(cmds, e.client.B().Zrem().Key(e.groupKeys(g).named).Member(indexMember(user, token)).Build())
+				cmds = append(cmds, s.client.B().Zrem().Key(s.groupKeys(g).named).Member(indexMember(user, token)).Build())
 			}
 		}
 		if len(named) > 0 {
-			cmds = append(cmds, e.indexCommands(user, token, s.until, named)...)
+			cmds = append(cmds, s.indexCommands(user, token, tg.until, named)...)
 		}
-		if err := e.do(ctx, cmds...); err != nil {
+		if err := s.do(ctx, cmds...); err != nil {
 			return err
 		}
 		was := text
@@ -135,23 +135,23 @@ func (e *Store) reindex(ctx context.Context, user, token string, groups []string
 
 // indexGroups puts a session's token on the lists of its groups. lua/join.lua has stored
 // the groups with the user.
-func (e *Store) indexGroups(ctx context.Context, m bridge.Member) error {
-	if len(m.Groups) == 0 || m.Until.UnixMilli() <= e.nowMs() {
+func (s *Store) indexGroups(ctx context.Context, m bridge.Member) error {
+	if len(m.Groups) == 0 || m.Until.UnixMilli() <= s.nowMs() {
 		return nil
 	}
-	if err := e.do(ctx, e.indexCommands(m.User, m.Token, m.Until.UnixMilli(), m.Groups)...); err != nil {
+	if err := s.do(ctx, s.indexCommands(m.User, m.Token, m.Until.UnixMilli(), m.Groups)...); err != nil {
 		return err
 	}
 	// Somebody who has taken the groups from the token meanwhile may have updated the index
 	// before it was written here.
-	text, err := e.client.Do(ctx, e.client.B().Hget().Key(e.mailboxOf(m.User).tokens()).Field(m.Token).Build()).ToString()
-	if err = e.fault(ctx, err); err != nil {
+	text, err := s.client.Do(ctx, s.client.B().Hget().Key(s.mailboxOf(m.User).tokens()).Field(m.Token).Build()).ToString()
+	if err = s.fault(ctx, err); err != nil {
 		return err
 	}
-	s, now := parseTokenGroups(text), e.nowMs()
+	tg, now := parseTokenGroups(text), s.nowMs()
 	for _, g := range m.Groups {
-		if !s.grants(g, now) {
-			return e.reindex(ctx, m.User, m.Token, m.Groups)
+		if !tg.grants(g, now) {
+			return s.reindex(ctx, m.User, m.Token, m.Groups)
 		}
 	}
 	return nil
@@ -160,21 +160,21 @@ func (e *Store) indexGroups(ctx context.Context, m bridge.Member) error {
 // unindexGroups updates the lists of groups that a user's tokens named before a script
 // changed that. list is the script's answer: tokens, each followed by the tokenGroups that
 // it had.
-func (e *Store) unindexGroups(ctx context.Context, user string, list []rueidis.RedisMessage) error {
+func (s *Store) unindexGroups(ctx context.Context, user string, list []rueidis.RedisMessage) error {
 	for i := 0; i+1 < len(list); i += 2 {
 		token, err := list[i].ToString()
 		if err != nil {
-			return e.fault(ctx, err)
+			return s.fault(ctx, err)
 		}
 		if token == "" {
 			continue
 		}
 		text, err := list[i+1].ToString()
 		if err != nil {
-			return e.fault(ctx, err)
+			return s.fault(ctx, err)
 		}
-		s := parseTokenGroups(text)
-		if err := e.reindex(ctx, user, token, s.groups); err != nil {
+		tg := parseTokenGroups(text)
+		if err := s.reindex(ctx, user, token, tg.groups); err != nil {
 			return err
 		}
 	}
@@ -182,9 +182,9 @@ func (e *Store) unindexGroups(ctx context.Context, user string, list []rueidis.R
 }
 
 // tokensOf are the groups that a user's tokens name, by the tokens' fingerprints.
-func (e *Store) tokensOf(ctx context.Context, user string) (map[string]tokenGroups, error) {
-	fields, err := e.client.Do(ctx, e.hgetall(e.mailboxOf(user).tokens())).AsStrMap()
-	if err = e.fault(ctx, err); err != nil {
+func (s *Store) tokensOf(ctx context.Context, user string) (map[string]tokenGroups, error) {
+	fields, err := s.client.Do(ctx, s.hgetall(s.mailboxOf(user).tokens())).AsStrMap()
+	if err = s.fault(ctx, err); err != nil {
 		return nil, err
 	}
 	out := make(map[string]tokenGroups, len(fields))
@@ -195,18 +195,18 @@ func (e *Store) tokensOf(ctx context.Context, user string) (map[string]tokenGrou
 }
 
 // byToken lists the users whose tokens name a group now. named is the group's list.
-func (e *Store) byToken(ctx context.Context, group string, named []string) ([]string, error) {
-	texts, err := repliesOf(ctx, e, named, func(member string) rueidis.Completed {
+func (s *Store) byToken(ctx context.Context, group string, named []string) ([]string, error) {
+	texts, err := repliesOf(ctx, s, named, func(member string) rueidis.Completed {
 		user, token := splitIndexMember(member)
-		return e.client.B().Hget().Key(e.mailboxOf(user).tokens()).Field(token).Build()
+		return s.client.B().Hget().Key(s.mailboxOf(user).tokens()).Field(token).Build()
 	}, (*rueidis.RedisResult).ToString)
 	if err != nil {
 		return nil, err
 	}
 	var out []string
-	now := e.nowMs()
+	now := s.nowMs()
 	for i, text := range texts {
-		if s := parseTokenGroups(text); s.grants(group, now) {
+		if tg := parseTokenGroups(text); tg.grants(group, now) {
 			user, _ := splitIndexMember(named[i])
 			out = append(out, user)
 		}

@@ -113,29 +113,29 @@ func (b *ackBook) forget(user string) {
 // Ack implements bridge.Store. It counts for every Append, Join and Ack that is
 // called after it has returned, and is durable within a second; where backends hear of
 // it, at once.
-func (e *Store) Ack(ctx context.Context, user, session, life string, p bridge.Position) error {
+func (s *Store) Ack(ctx context.Context, user, session, life string, p bridge.Position) error {
 	if user == "" {
 		return errNoUser
 	}
-	if life != e.lives.name {
-		end, err := e.LifeEnd(ctx, user, life)
+	if life != s.lives.name {
+		end, err := s.LifeEnd(ctx, user, life)
 		if err != nil {
 			return err
 		}
 		p = p.Min(end)
 	}
-	if e.acks.full() {
+	if s.acks.full() {
 		return bridge.ErrUnavailable
 	}
-	if e.tellsOfAcks(user) {
-		return e.ackNow(ctx, user, session, p)
+	if s.tellsOfAcks(user) {
+		return s.ackNow(ctx, user, session, p)
 	}
-	return e.enqueue(ctx, &request{early: true, plain: true, write: func(w *writer) error { return w.ack(user, p) }})
+	return s.enqueue(ctx, &request{early: true, plain: true, write: func(w *writer) error { return w.ack(user, p) }})
 }
 
 // AckLater implements bridge.Store.
-func (e *Store) AckLater(ctx context.Context, user, session, life string, p bridge.Position) error {
-	return e.Ack(ctx, user, session, life, p)
+func (s *Store) AckLater(ctx context.Context, user, session, life string, p bridge.Position) error {
+	return s.Ack(ctx, user, session, life, p)
 }
 
 // ack moves what a user has acked forward, in memory. It runs before the others of

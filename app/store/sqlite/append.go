@@ -55,20 +55,20 @@ func (a *appending) result(ctx context.Context) (bridge.Receipt, error) {
 
 // Append implements bridge.Store. When the context ends first, the message may
 // or may not be stored; the same id asks again.
-func (e *Store) Append(ctx context.Context, m *bridge.Message) (bridge.Receipt, error) {
+func (s *Store) Append(ctx context.Context, m *bridge.Message) (bridge.Receipt, error) {
 	a, err := newAppending(m)
 	if err != nil {
 		return bridge.Receipt{}, err
 	}
 	a.bulk = places(m) >= bulkFrom
-	if err := e.enqueue(ctx, &a.request); err != nil {
+	if err := s.enqueue(ctx, &a.request); err != nil {
 		return bridge.Receipt{}, err
 	}
 	return a.result(ctx)
 }
 
 // AppendMany implements bridge.Store.
-func (e *Store) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.Appended {
+func (s *Store) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.Appended {
 	out := make([]bridge.Appended, len(ms))
 	asked := make([]*appending, len(ms)) // nil where the message was refused
 	var rs []*request
@@ -79,7 +79,7 @@ func (e *Store) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.A
 			size += places(m)
 		}
 	}
-	taken, err := e.enqueueAll(ctx, rs, size)
+	taken, err := s.enqueueAll(ctx, rs, size)
 	for i, a := range asked {
 		switch {
 		case a == nil:

@@ -40,18 +40,18 @@ func (a *appending) measure(w *writer) (n, bytes int) {
 // enqueueAll hands one caller's requests, which will take so many places, to the
 // writer, which keeps their order. It returns how many the queue has taken, and why
 // not all of them.
-func (e *Store) enqueueAll(ctx context.Context, rs []*request, places int) (taken int, err error) {
+func (s *Store) enqueueAll(ctx context.Context, rs []*request, places int) (taken int, err error) {
 	if places >= bulkFrom {
-		if err := e.usable(ctx); err != nil {
+		if err := s.usable(ctx); err != nil {
 			return 0, err
 		}
-		if err := e.queue.putBulk(ctx, rs); err != nil {
+		if err := s.queue.putBulk(ctx, rs); err != nil {
 			return 0, err
 		}
 		return len(rs), nil
 	}
 	for i, r := range rs {
-		if err := e.enqueue(ctx, r); err != nil {
+		if err := s.enqueue(ctx, r); err != nil {
 			return i, err
 		}
 	}

@@ -11,9 +11,9 @@ import (
 
 // Claim implements bridge.Store: the id gets a row in log like that of a message
 // that was never stored, for nobody.
-func (e *Store) Claim(ctx context.Context, id string, digest [sha256.Size]byte, at time.Time) error {
+func (s *Store) Claim(ctx context.Context, id string, digest [sha256.Size]byte, at time.Time) error {
 	m := &bridge.Message{ID: id, Digest: digest, Type: bridge.ClaimType, At: at}
-	return e.ask(ctx, &request{needsRoom: true, write: func(w *writer) error { return w.claim(m) }})
+	return s.ask(ctx, &request{needsRoom: true, write: func(w *writer) error { return w.claim(m) }})
 }
 
 func (w *writer) claim(m *bridge.Message) error {

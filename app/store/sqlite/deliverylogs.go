@@ -11,9 +11,9 @@ import (
 )
 
 // DeliveryLogs implements bridge.Store.
-func (e *Store) DeliveryLogs(ctx context.Context, users []string) ([][]bridge.DeliveryLog, error) {
+func (s *Store) DeliveryLogs(ctx context.Context, users []string) ([][]bridge.DeliveryLog, error) {
 	out := make([][]bridge.DeliveryLog, len(users))
-	err := e.reading(ctx, func(r *reader) (err error) {
+	err := s.reading(ctx, func(r *reader) (err error) {
 		for i, user := range users {
 			if out[i], err = r.deliveryLogs(user); err != nil {
 				return err
@@ -42,7 +42,7 @@ func (r *reader) deliveryLogs(user string) (out []bridge.DeliveryLog, err error)
 }
 
 // Exit is for local.Live.
-func (e *Store) Exit(ctx context.Context, log bridge.DeliveryLog) error {
+func (s *Store) Exit(ctx context.Context, log bridge.DeliveryLog) error {
 	var kept []byte
 	if !log.Empty() {
 		var err error
@@ -51,7 +51,7 @@ func (e *Store) Exit(ctx context.Context, log bridge.DeliveryLog) error {
 		}
 	}
 	m, at := log.Member, nanos(log.Ended)
-	return e.enqueue(ctx, &request{write: func(w *writer) error { return w.leave(m, at, kept) }})
+	return s.enqueue(ctx, &request{write: func(w *writer) error { return w.leave(m, at, kept) }})
 }
 
 // leave keeps a session's delivery log, and when its user was there last.

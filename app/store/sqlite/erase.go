@@ -23,17 +23,17 @@ const (
 
 // Erase implements bridge.Store. It is done in slices, so that messages for
 // others go on meanwhile.
-func (e *Store) Erase(ctx context.Context, user string) error {
+func (s *Store) Erase(ctx context.Context, user string) error {
 	if user == "" {
 		return errNoUser
 	}
 	for more := true; more; {
-		if err := e.ask(ctx, erasing(user, &more)); err != nil {
+		if err := s.ask(ctx, erasing(user, &more)); err != nil {
 			return err
 		}
 	}
 	for from, more := int64(math.MinInt64), true; more; {
-		err := e.do(ctx, func(w *writer) (err error) {
+		err := s.do(ctx, func(w *writer) (err error) {
 			from, more, err = w.scrub(user, from)
 			return err
 		})
@@ -41,7 +41,7 @@ func (e *Store) Erase(ctx context.Context, user string) error {
 			return err
 		}
 	}
-	return e.shrink(ctx)
+	return s.shrink(ctx)
 }
 
 // erasing is one slice of an erasure. It says whether there is more to do; after an
@@ -68,9 +68,9 @@ func erasing(user string, more *bool) *request {
 
 // shrink leaves nothing behind of what was deleted: free pages go back to the
 // file system, the write-ahead log is emptied, and the journal is taken away.
-func (e *Store) shrink(ctx context.Context) error {
+func (s *Store) shrink(ctx context.Context) error {
 	for more := true; more; {
-		err := e.do(ctx, func(w *writer) (err error) {
+		err := s.do(ctx, func(w *writer) (err error) {
 			more, err = w.vacuumAll()
 			return err
 		})
@@ -79,16 +79,16 @@ func (e *Store) shrink(ctx context.Context) error {
 		}
 	}
 	select {
-	case <-e.checked: // until then the log is needed as it is
+	case <-s.checked: // until then the log is needed as it is
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	pause := time.NewTicker(100 * time.Millisecond)
 	defer pause.Stop()
 	for range truncateTurn {
-		err := e.checkpoints.truncate()
+		err := s.checkpoints.truncate()
 		if err == nil {
-			return e.do(ctx, (*writer).clearJournal)
+			return s.do(ctx, (*writer).clearJournal)
 		}
 		if !errors.Is(err, sqlite3.BUSY) {
 			return fmt.Errorf("%w: %w", bridge.ErrUnavailable, err)

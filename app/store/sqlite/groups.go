@@ -9,20 +9,20 @@ import (
 )
 
 // Members implements bridge.Store.
-func (e *Store) Members(ctx context.Context, group string) ([]string, error) {
-	now := e.opts.Now().UnixNano()
-	return e.names(ctx, func(r *reader) args { return with(r.members).text(group).int(now) })
+func (s *Store) Members(ctx context.Context, group string) ([]string, error) {
+	now := s.opts.Now().UnixNano()
+	return s.names(ctx, func(r *reader) args { return with(r.members).text(group).int(now) })
 }
 
 // Groups implements bridge.Store.
-func (e *Store) Groups(ctx context.Context, user string) ([]string, error) {
-	now := e.opts.Now().UnixNano()
-	return e.names(ctx, func(r *reader) args { return with(r.groups).text(user).int(now) })
+func (s *Store) Groups(ctx context.Context, user string) ([]string, error) {
+	now := s.opts.Now().UnixNano()
+	return s.names(ctx, func(r *reader) args { return with(r.groups).text(user).int(now) })
 }
 
-func (e *Store) names(ctx context.Context, query func(*reader) args) ([]string, error) {
+func (s *Store) names(ctx context.Context, query func(*reader) args) ([]string, error) {
 	out := []string{}
-	err := e.reading(ctx, func(r *reader) error {
+	err := s.reading(ctx, func(r *reader) error {
 		return query(r).each(func(row *sqlite3.Stmt) bool {
 			out = append(out, row.ColumnText(0))
 			return true
@@ -32,8 +32,8 @@ func (e *Store) names(ctx context.Context, query func(*reader) args) ([]string, 
 }
 
 // SetMember implements bridge.Store.
-func (e *Store) SetMember(ctx context.Context, group, user string, member bool) error {
-	return e.do(ctx, func(w *writer) error { return w.setMember(group, user, member) })
+func (s *Store) SetMember(ctx context.Context, group, user string, member bool) error {
+	return s.do(ctx, func(w *writer) error { return w.setMember(group, user, member) })
 }
 
 // members lists who belongs to a group at this moment.

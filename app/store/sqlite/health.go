@@ -122,19 +122,19 @@ func (h *health) sound() bool {
 // Check implements bridge.Store. It is free while messages are being stored;
 // on an idle or failing store it writes and fsyncs a few bytes. Errors:
 // ErrUnavailable, ErrClosed, the context's.
-func (e *Store) Check(ctx context.Context) error {
-	if e.closed.Load() {
+func (s *Store) Check(ctx context.Context) error {
+	if s.closed.Load() {
 		return bridge.ErrClosed
 	}
-	if err := e.health.blocked(); err != nil {
+	if err := s.health.blocked(); err != nil {
 		return err
 	}
-	if e.health.sound() {
+	if s.health.sound() {
 		return nil
 	}
 	limited, cancel := context.WithTimeout(ctx, checkPatience)
 	defer cancel()
-	err := e.ask(limited, &request{needsRoom: true, write: (*writer).writeProbe})
+	err := s.ask(limited, &request{needsRoom: true, write: (*writer).writeProbe})
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return fmt.Errorf("%w: it has not answered for %v", bridge.ErrUnavailable, checkPatience)
 	}

@@ -15,12 +15,12 @@ type joining struct {
 }
 
 // Enter is for local.Live.
-func (e *Store) Enter(ctx context.Context, m bridge.Member, ended string) (bridge.JoinState, error) {
+func (s *Store) Enter(ctx context.Context, m bridge.Member, ended string) (bridge.JoinState, error) {
 	if m.User == "" {
 		return bridge.JoinState{}, errNoUser
 	}
 	j := &joining{member: m, ended: ended}
-	if err := e.ask(ctx, j.request()); err != nil {
+	if err := s.ask(ctx, j.request()); err != nil {
 		return bridge.JoinState{}, err
 	}
 	return j.state, nil

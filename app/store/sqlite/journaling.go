@@ -78,8 +78,8 @@ func (t *tail) await(user string) <-chan error {
 
 // filled waits until the file has all that was stored for a user. It does not wait for
 // the fan-out, from which the Hub may read.
-func (e *Store) filled(ctx context.Context, user string) error {
-	done := e.writer.tail.await(user)
+func (s *Store) filled(ctx context.Context, user string) error {
+	done := s.writer.tail.await(user)
 	if done == nil {
 		return nil
 	}
@@ -88,7 +88,7 @@ func (e *Store) filled(ctx context.Context, user string) error {
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-e.writer.ended:
+	case <-s.writer.ended:
 		return nil
 	}
 }

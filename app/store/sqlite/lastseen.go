@@ -6,11 +6,11 @@ import (
 )
 
 // LastSeen is for local.Live.
-func (e *Store) LastSeen(ctx context.Context, users []string) ([]time.Time, error) {
+func (s *Store) LastSeen(ctx context.Context, users []string) ([]time.Time, error) {
 	out := make([]time.Time, len(users))
-	err := e.reading(ctx, func(r *reader) error {
+	err := s.reading(ctx, func(r *reader) error {
 		for i, user := range users {
-			seen, ok := e.acks.lastSeen(user)
+			seen, ok := s.acks.lastSeen(user)
 			if !ok {
 				var err error
 				if seen, err = r.seenAt(user); err != nil {

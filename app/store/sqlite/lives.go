@@ -117,16 +117,16 @@ func (w *writer) lived(rec *record) bool {
 }
 
 // Life implements bridge.Store.
-func (e *Store) Life() string { return e.lives.name }
+func (s *Store) Life() string { return s.lives.name }
 
 // LifeEnd implements bridge.Store.
-func (e *Store) LifeEnd(ctx context.Context, user, life string) (bridge.Position, error) {
-	no, ok := e.lives.numberOf(life)
+func (s *Store) LifeEnd(ctx context.Context, user, life string) (bridge.Position, error) {
+	no, ok := s.lives.numberOf(life)
 	if !ok {
 		return bridge.Position{}, bridge.ErrRewound
 	}
 	var p bridge.Position
-	err := e.viewOf(ctx, user, func(r *reader) error {
+	err := s.viewOf(ctx, user, func(r *reader) error {
 		mine, err := r.shelf(user)
 		if err != nil {
 			return err

@@ -11,17 +11,17 @@ import (
 )
 
 // Lookup implements bridge.Store.
-func (e *Store) Lookup(ctx context.Context, id string) (bridge.Record, error) {
+func (s *Store) Lookup(ctx context.Context, id string) (bridge.Record, error) {
 	var rec bridge.Record
-	now := e.opts.Now().UnixNano()
-	err := e.reading(ctx, func(r *reader) error {
+	now := s.opts.Now().UnixNano()
+	err := s.reading(ctx, func(r *reader) error {
 		var err error
 		if rec, err = r.record(id, now); err != nil {
 			return err
 		}
 		for i := range rec.Recipients {
 			f := &rec.Recipients[i]
-			if p, ok := e.acks.of(f.User); ok {
+			if p, ok := s.acks.of(f.User); ok {
 				f.Acked = f.Acked || f.Seq != 0 && p.Mailbox >= f.Seq || rec.Broadcast != 0 && p.Broadcast >= rec.Broadcast
 			}
 		}
@@ -31,8 +31,8 @@ func (e *Store) Lookup(ctx context.Context, id string) (bridge.Record, error) {
 }
 
 // Seen implements bridge.Store. It is written down with what is stored next.
-func (e *Store) Seen(ctx context.Context, user, session, id string, at time.Time) error {
-	err := e.reading(ctx, func(r *reader) error {
+func (s *Store) Seen(ctx context.Context, user, session, id string, at time.Time) error {
+	err := s.reading(ctx, func(r *reader) error {
 		theirs, err := r.addressed(id, user)
 		if err == nil && !theirs {
 			return bridge.ErrUnknown
@@ -42,7 +42,7 @@ func (e *Store) Seen(ctx context.Context, user, session, id string, at time.Time
 	if err != nil {
 		return err
 	}
-	return e.enqueue(ctx, &request{write: func(w *writer) error { return w.saw(user, session, id, nanos(at)) }})
+	return s.enqueue(ctx, &request{write: func(w *writer) error { return w.saw(user, session, id, nanos(at)) }})
 }
 
 // record reads all that the file has about an event. ErrUnknown.

@@ -4,13 +4,13 @@ import "hookbridge/app/bridge"
 
 // fanOut tells the Hub of what has been stored and answers the callers, in
 // the order of the writer's groups, beside the writer.
-func (e *Store) fanOut() {
-	defer close(e.fanned)
-	for group := range e.writer.fan {
-		h := e.hub.Load()
+func (s *Store) fanOut() {
+	defer close(s.fanned)
+	for group := range s.writer.fan {
+		h := s.hub.Load()
 		for _, r := range group {
 			if h != nil && r.tell != nil && r.err == nil {
-				r.tell(e, *h)
+				r.tell(s, *h)
 			}
 			if r.done != nil {
 				r.done <- struct{}{}
@@ -23,8 +23,8 @@ func (e *Store) fanOut() {
 const whereFanOut = "fan-out"
 
 // notify gives the Hub notices. A Hub that panics on one gets the others.
-func (e *Store) notify(h bridge.Hub, notices ...bridge.Notice) {
+func (s *Store) notify(h bridge.Hub, notices ...bridge.Notice) {
 	for _, n := range notices {
-		e.opts.Guard.Run(whereFanOut, func() { h.Notify(n) })
+		s.opts.Guard.Run(whereFanOut, func() { h.Notify(n) })
 	}
 }

@@ -178,11 +178,11 @@ func (o *outbox) failed() {
 }
 
 // Posted implements bridge.Outbox.
-func (e *Store) Posted() <-chan struct{} { return e.posted }
+func (s *Store) Posted() <-chan struct{} { return s.posted }
 
 // Post implements bridge.Outbox.
-func (e *Store) Post(ctx context.Context, cs ...bridge.Callback) error {
-	return e.ask(ctx, &request{needsRoom: true, write: func(w *writer) error {
+func (s *Store) Post(ctx context.Context, cs ...bridge.Callback) error {
+	return s.ask(ctx, &request{needsRoom: true, write: func(w *writer) error {
 		if full, err := w.outboxFull(cs); full || err != nil {
 			return firstOf(err, refuse(bridge.ErrOutboxFull))
 		}

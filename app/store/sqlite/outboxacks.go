@@ -11,8 +11,8 @@ import (
 
 // tellsOfAcks reports whether a backend hears of a user's acks, or of what the user has
 // not acked by its end: for that it counts when an ack came, and so none is written late.
-func (e *Store) tellsOfAcks(user string) bool {
-	bs := e.opts.Backends
+func (s *Store) tellsOfAcks(user string) bool {
+	bs := s.opts.Backends
 	return len(bs) > 0 && (len(bs.Want(bridge.CallbackAcked, user)) > 0 || len(bs.Want(bridge.CallbackExpired, user)) > 0)
 }
 
@@ -21,10 +21,10 @@ func (e *Store) tellsOfAcks(user string) bool {
 const ackSlice = 250
 
 // ackNow takes an ack and returns once it and its callbacks are in the file.
-func (e *Store) ackNow(ctx context.Context, user, session string, p bridge.Position) error {
+func (s *Store) ackNow(ctx context.Context, user, session string, p bridge.Position) error {
 	for more := true; more; {
 		var before *bridge.Position // nil until it is known
-		err := e.ask(ctx, &request{
+		err := s.ask(ctx, &request{
 			early: true,
 			write: func(w *writer) (err error) {
 				was := bridge.Position{}

@@ -14,9 +14,9 @@ import (
 const redriveSlice = 250
 
 // Backlog implements bridge.Outbox.
-func (e *Store) Backlog(ctx context.Context, backend string) (bridge.Backlog, error) {
+func (s *Store) Backlog(ctx context.Context, backend string) (bridge.Backlog, error) {
 	var b bridge.Backlog
-	err := e.do(ctx, func(w *writer) (err error) {
+	err := s.do(ctx, func(w *writer) (err error) {
 		b, err = w.backlog(backend)
 		return err
 	})
@@ -48,9 +48,9 @@ func (w *writer) backlog(backend string) (b bridge.Backlog, err error) {
 }
 
 // Dead implements bridge.Outbox.
-func (e *Store) Dead(ctx context.Context, backend, after string, n int) ([]bridge.DeadCallback, error) {
+func (s *Store) Dead(ctx context.Context, backend, after string, n int) ([]bridge.DeadCallback, error) {
 	var list []bridge.DeadCallback
-	err := e.do(ctx, func(w *writer) (err error) {
+	err := s.do(ctx, func(w *writer) (err error) {
 		list, err = w.sql.dead(backend, after, n)
 		return err
 	})
@@ -70,8 +70,8 @@ func (s *statements) dead(backend, after string, n int) (list []bridge.DeadCallb
 }
 
 // Names implements bridge.Outbox.
-func (e *Store) Names(ctx context.Context) (names []string, err error) {
-	err = e.do(ctx, func(w *writer) error {
+func (s *Store) Names(ctx context.Context) (names []string, err error) {
+	err = s.do(ctx, func(w *writer) error {
 		names = slices.Sorted(maps.Keys(w.outbox.stocks))
 		return nil
 	})
@@ -82,10 +82,10 @@ func (e *Store) Names(ctx context.Context) (names []string, err error) {
 }
 
 // Redrive implements bridge.Outbox.
-func (e *Store) Redrive(ctx context.Context, backend string, ids []string, all bool) (n int, err error) {
+func (s *Store) Redrive(ctx context.Context, backend string, ids []string, all bool) (n int, err error) {
 	for after := ""; ; {
 		if all {
-			list, err := e.Dead(ctx, backend, after, redriveSlice)
+			list, err := s.Dead(ctx, backend, after, redriveSlice)
 			if err != nil || len(list) == 0 {
 				return n, err
 			}
@@ -96,7 +96,7 @@ func (e *Store) Redrive(ctx context.Context, backend string, ids []string, all b
 		}
 		slice := ids[:min(len(ids), redriveSlice)]
 		moved, full := 0, false
-		err := e.do(ctx, func(w *writer) (err error) {
+		err := s.do(ctx, func(w *writer) (err error) {
 			moved, full, err = w.redrive(backend, slice)
 			return err
 		})

@@ -10,10 +10,10 @@ import (
 )
 
 // Lease implements bridge.Outbox.
-func (e *Store) Lease(ctx context.Context, backend string, n int) (due []bridge.Leased, next time.Time, err error) {
+func (s *Store) Lease(ctx context.Context, backend string, n int) (due []bridge.Leased, next time.Time, err error) {
 	var got []bridge.Leased
 	var later int64
-	err = e.do(ctx, func(w *writer) (err error) {
+	err = s.do(ctx, func(w *writer) (err error) {
 		got, later, err = w.lease(backend, n)
 		return err
 	})
@@ -62,20 +62,20 @@ func (w *writer) lease(backend string, n int) (got []bridge.Leased, next int64, 
 }
 
 // Settle implements bridge.Outbox.
-func (e *Store) Settle(ctx context.Context, done ...bridge.Settlement) error {
-	return e.ask(ctx, &request{
+func (s *Store) Settle(ctx context.Context, done ...bridge.Settlement) error {
+	return s.ask(ctx, &request{
 		write: func(w *writer) error {
-			for _, s := range done {
-				if err := w.settle(s); err != nil {
+			for _, one := range done {
+				if err := w.settle(one); err != nil {
 					return err
 				}
 			}
 			return nil
 		},
 		after: func(w *writer) {
-			for _, s := range done {
-				if w.outbox.callbacks[s.ID].key == s.Key {
-					delete(w.outbox.callbacks, s.ID)
+			for _, one := range done {
+				if w.outbox.callbacks[one.ID].key == one.Key {
+					delete(w.outbox.callbacks, one.ID)
 				}
 			}
 		},
@@ -153,9 +153,9 @@ func dueTime(at int64, hurry bool) int64 {
 const hurrySlice = 1_000
 
 // Hurry implements bridge.Outbox.
-func (e *Store) Hurry(ctx context.Context, backend string) error {
+func (s *Store) Hurry(ctx context.Context, backend string) error {
 	for more := true; more; {
-		err := e.do(ctx, func(w *writer) (err error) {
+		err := s.do(ctx, func(w *writer) (err error) {
 			more, err = w.hurry(backend)
 			return err
 		})

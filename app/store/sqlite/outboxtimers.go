@@ -124,9 +124,9 @@ func checkPresenceSoon(c *sqlite3.Conn, now time.Time) error {
 }
 
 // LeaseTimers implements bridge.Outbox.
-func (e *Store) LeaseTimers(ctx context.Context, n int) ([]bridge.Timer, error) {
+func (s *Store) LeaseTimers(ctx context.Context, n int) ([]bridge.Timer, error) {
 	var got []bridge.Timer
-	err := e.do(ctx, func(w *writer) (err error) {
+	err := s.do(ctx, func(w *writer) (err error) {
 		got, err = w.leaseTimers(n)
 		return err
 	})
@@ -195,14 +195,14 @@ func (w *writer) ackedAlready(t timerID) (bool, error) {
 }
 
 // Fire implements bridge.Outbox.
-func (e *Store) Fire(ctx context.Context, t bridge.Timer, cs ...bridge.Callback) (bool, error) {
+func (s *Store) Fire(ctx context.Context, t bridge.Timer, cs ...bridge.Callback) (bool, error) {
 	key, seq, ok := parseTimerKey(t.Key)
 	kind, known := kindOf(t.Type)
 	if !ok || !known {
 		return false, nil
 	}
 	id, fired := timerID{t.User, seq, kind}, false
-	err := e.ask(ctx, &request{
+	err := s.ask(ctx, &request{
 		needsRoom: true,
 		write: func(w *writer) (err error) {
 			fired, err = w.fire(id, key, cs)
@@ -238,9 +238,9 @@ func (w *writer) fire(t timerID, key string, cs []bridge.Callback) (fired bool, 
 }
 
 // Arm implements bridge.Outbox.
-func (e *Store) Arm(ctx context.Context, user string, due time.Time, begin bool, cs ...bridge.Callback) (bool, error) {
+func (s *Store) Arm(ctx context.Context, user string, due time.Time, begin bool, cs ...bridge.Callback) (bool, error) {
 	begun := false
-	err := e.ask(ctx, &request{needsRoom: true, write: func(w *writer) (err error) {
+	err := s.ask(ctx, &request{needsRoom: true, write: func(w *writer) (err error) {
 		begun, err = w.arm(user, nanos(due), begin, cs)
 		return err
 	}})

@@ -10,9 +10,9 @@ import (
 )
 
 // Pending implements bridge.Store.
-func (e *Store) Pending(ctx context.Context, user string, after bridge.Position) (p bridge.Pending, err error) {
-	now := e.opts.Now().UnixNano()
-	err = e.viewOf(ctx, user, func(r *reader) error {
+func (s *Store) Pending(ctx context.Context, user string, after bridge.Position) (p bridge.Pending, err error) {
+	now := s.opts.Now().UnixNano()
+	err = s.viewOf(ctx, user, func(r *reader) error {
 		_, _, from, err := r.shelves(user, after)
 		if err != nil {
 			return err
@@ -43,13 +43,13 @@ func (r *reader) pending(user string, after uint64, now int64) (ranges []bridge.
 // Read implements bridge.Store. The two logs come mixed in the order in which
 // the messages arrived. A place beyond a log's head reads as empty, and Next is
 // that head: what comes later has to be found.
-func (e *Store) Read(ctx context.Context, user, life string, after bridge.Position, maxCount, maxBytes int) (bridge.Page, error) {
-	if life != e.lives.name {
+func (s *Store) Read(ctx context.Context, user, life string, after bridge.Position, maxCount, maxBytes int) (bridge.Page, error) {
+	if life != s.lives.name {
 		return bridge.Page{}, bridge.ErrOtherLife
 	}
 	var p bridge.Page
-	now := e.opts.Now().UnixNano()
-	err := e.viewOf(ctx, user, func(r *reader) error {
+	now := s.opts.Now().UnixNano()
+	err := s.viewOf(ctx, user, func(r *reader) error {
 		mine, all, from, err := r.shelves(user, after)
 		if err != nil {
 			return err

@@ -9,9 +9,9 @@ import (
 )
 
 // Recall implements bridge.Store.
-func (e *Store) Recall(ctx context.Context, id string) error {
+func (s *Store) Recall(ctx context.Context, id string) error {
 	var notices []bridge.Notice
-	return e.ask(ctx, &request{
+	return s.ask(ctx, &request{
 		bulk: true,
 		size: func(*writer) (places, bytes int) { return bulkFrom, 0 },
 		write: func(w *writer) (err error) {

@@ -12,8 +12,8 @@ import (
 )
 
 // Revoke implements bridge.Store.
-func (e *Store) Revoke(ctx context.Context, user string, v bridge.Revocation) error {
-	return e.ask(ctx, &request{
+func (s *Store) Revoke(ctx context.Context, user string, v bridge.Revocation) error {
+	return s.ask(ctx, &request{
 		alone: true,
 		write: func(w *writer) error { return w.revoke(user, v) },
 		after: func(w *writer) { w.store.revoked.add(user, v) },
@@ -24,11 +24,11 @@ func (e *Store) Revoke(ctx context.Context, user string, v bridge.Revocation) er
 }
 
 // Revoked implements bridge.Store.
-func (e *Store) Revoked(_ context.Context, user, tokenID string, issuedAt time.Time) (bool, error) {
-	if e.closed.Load() {
+func (s *Store) Revoked(_ context.Context, user, tokenID string, issuedAt time.Time) (bool, error) {
+	if s.closed.Load() {
 		return false, bridge.ErrClosed
 	}
-	return e.revoked.covers(user, tokenID, issuedAt), nil
+	return s.revoked.covers(user, tokenID, issuedAt), nil
 }
 
 // revocations has all revocations in memory, because every connect asks for them.

@@ -142,8 +142,8 @@ var setupWriter = fmt.Sprintf(`PRAGMA page_size = %d; PRAGMA auto_vacuum = INCRE
 
 // openFile opens all connections, the writer's first: it brings the file into
 // shape for the others.
-func (e *Store) openFile() (err error) {
-	path := filepath.Join(e.opts.Dir, fileName)
+func (s *Store) openFile() (err error) {
+	path := filepath.Join(s.opts.Dir, fileName)
 	size, err := sizeOf(path)
 	if err != nil {
 		return err
@@ -151,11 +151,11 @@ func (e *Store) openFile() (err error) {
 	if size < 0 {
 		defer func() {
 			if err != nil {
-				e.unmake(path)
+				s.unmake(path)
 			}
 		}()
 	}
-	c, err := e.connect(path, setupWriter)
+	c, err := s.connect(path, setupWriter)
 	if corrupt(err) {
 		return pageFault(path, err)
 	}
@@ -173,44 +173,44 @@ func (e *Store) openFile() (err error) {
 	if err := refuseHalf(c, path); err != nil {
 		return err
 	}
-	if e.epoch, err = loadEpoch(c); err != nil {
+	if s.epoch, err = loadEpoch(c); err != nil {
 		return fmt.Errorf("read the store's name: %w", err)
 	}
-	if e.lives, err = loadLives(c); err != nil {
+	if s.lives, err = loadLives(c); err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
-	s, err := newStatements(c)
+	statements, err := newStatements(c)
 	if err != nil {
 		return err
 	}
-	if err := checkPresenceSoon(c, e.opts.Now()); err != nil {
+	if err := checkPresenceSoon(c, s.opts.Now()); err != nil {
 		return fmt.Errorf("begin to write into %s: %w", path, err)
 	}
-	if e.writer, err = newWriter(e, s); err != nil {
+	if s.writer, err = newWriter(s, statements); err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
-	if err := e.writer.recoverJournal(); err != nil {
+	if err := s.writer.recoverJournal(); err != nil {
 		return err
 	}
-	if e.lives, err = beginLife(c); err != nil {
+	if s.lives, err = beginLife(c); err != nil {
 		return fmt.Errorf("begin to write into %s: %w", path, err)
 	}
-	e.writer.live()
-	if e.files, err = watch(e.vfs, path); err != nil {
+	s.writer.live()
+	if s.files, err = watch(s.vfs, path); err != nil {
 		return err
 	}
-	if err := e.revoked.load(c); err != nil {
+	if err := s.revoked.load(c); err != nil {
 		return fmt.Errorf("read what was revoked: %w", err)
 	}
-	k, err := e.connect(path, "PRAGMA busy_timeout = 250; SELECT count(*) FROM sqlite_schema")
+	k, err := s.connect(path, "PRAGMA busy_timeout = 250; SELECT count(*) FROM sqlite_schema")
 	if err != nil {
 		return err
 	}
-	e.checkpoints = newCheckpointer(k, newLogSizes(e.reserve.size), e.vfs, &e.commitMu, e.opts.Logger, e.opts.Guard)
-	e.checkpoints.log, e.checkpoints.journal = path+"-wal", e.writer.tail.journal
-	e.readers = newReaders(readerCount)
+	s.checkpoints = newCheckpointer(k, newLogSizes(s.reserve.size), s.vfs, &s.commitMu, s.opts.Logger, s.opts.Guard)
+	s.checkpoints.log, s.checkpoints.journal = path+"-wal", s.writer.tail.journal
+	s.readers = newReaders(readerCount)
 	for range readerCount {
-		c, err := e.connect(path, "PRAGMA query_only = ON; PRAGMA cache_size = -4096")
+		c, err := s.connect(path, "PRAGMA query_only = ON; PRAGMA cache_size = -4096")
 		if err != nil {
 			return err
 		}
@@ -218,16 +218,16 @@ func (e *Store) openFile() (err error) {
 		if err != nil {
 			return err
 		}
-		r.looked = e.health.looked
-		e.readers.give(r)
+		r.looked = s.health.looked
+		s.readers.give(r)
 	}
 	if size > checkAtOnce {
-		if e.pages, err = e.connect(path, "PRAGMA query_only = ON; PRAGMA cache_size = -4096"); err != nil {
+		if s.pages, err = s.connect(path, "PRAGMA query_only = ON; PRAGMA cache_size = -4096"); err != nil {
 			return err
 		}
 		var ctx context.Context
-		ctx, e.stopCheck = context.WithCancel(context.Background())
-		e.pages.SetInterrupt(ctx)
+		ctx, s.stopCheck = context.WithCancel(context.Background())
+		s.pages.SetInterrupt(ctx)
 	}
 	return nil
 }
@@ -237,38 +237,38 @@ func (e *Store) openFile() (err error) {
 const checkAtOnce = 128 << 20
 
 // checkBeside reads a large file through while the store is in use.
-func (e *Store) checkBeside() {
-	defer close(e.checked)
-	if e.pages == nil {
+func (s *Store) checkBeside() {
+	defer close(s.checked)
+	if s.pages == nil {
 		return
 	}
 	// The check reads one state of the file, so that the write-ahead log cannot
 	// start over meanwhile: held spares the writer the attempts.
-	e.checkpoints.held.Store(true)
-	defer e.checkpoints.held.Store(false)
-	err := checkPages(e.pages, filepath.Join(e.opts.Dir, fileName))
+	s.checkpoints.held.Store(true)
+	defer s.checkpoints.held.Store(false)
+	err := checkPages(s.pages, filepath.Join(s.opts.Dir, fileName))
 	if err != nil && !errors.Is(err, sqlite3.INTERRUPT) {
-		e.health.damage(fmt.Errorf("%w: %w", errDamaged, err))
+		s.health.damage(fmt.Errorf("%w: %w", errDamaged, err))
 	}
 }
 
 // unmake removes the empty file of a store that could not be made, which the next
 // start would refuse.
-func (e *Store) unmake(path string) {
+func (s *Store) unmake(path string) {
 	if size, err := sizeOf(path); err != nil || size != 0 {
 		return
 	}
 	for _, end := range []string{"", "-wal", "-shm"} {
 		if err := os.Remove(path + end); err != nil && !errors.Is(err, os.ErrNotExist) {
-			e.opts.Logger.Warn("a file without content stays behind", "error", err)
+			s.opts.Logger.Warn("a file without content stays behind", "error", err)
 		}
 	}
 }
 
-func (e *Store) connect(path, setup string) (*sqlite3.Conn, error) {
-	c, err := connect(e.vfs, path, setup)
+func (s *Store) connect(path, setup string) (*sqlite3.Conn, error) {
+	c, err := connect(s.vfs, path, setup)
 	if err == nil {
-		e.conns = append(e.conns, c)
+		s.conns = append(s.conns, c)
 	}
 	return c, err
 }
@@ -288,51 +288,51 @@ func connect(v *walfile.VFS, path, setup string) (*sqlite3.Conn, error) {
 }
 
 // Epoch implements bridge.Store.
-func (e *Store) Epoch() string { return e.epoch }
+func (s *Store) Epoch() string { return s.epoch }
 
 // Listen implements bridge.Store.
-func (e *Store) Listen(h bridge.Hub) { e.hub.Store(&h) }
+func (s *Store) Listen(h bridge.Hub) { s.hub.Store(&h) }
 
 // Close implements bridge.Store. Beside ErrClosed it returns what went wrong
 // with the last acks or with the file.
-func (e *Store) Close() error {
-	if !e.queue.close() {
+func (s *Store) Close() error {
+	if !s.queue.close() {
 		return bridge.ErrClosed
 	}
-	e.closed.Store(true)
-	<-e.fanned
-	e.stopCheck()
-	<-e.checked
-	e.checkpoints.close()
-	e.readers.close()
-	e.metrics.close()
-	err := errors.Join(e.writer.lastErr, e.letGo())
+	s.closed.Store(true)
+	<-s.fanned
+	s.stopCheck()
+	<-s.checked
+	s.checkpoints.close()
+	s.readers.close()
+	s.metrics.close()
+	err := errors.Join(s.writer.lastErr, s.letGo())
 	// Where not all of it is durable in the file, the next start takes it over.
-	if j := e.writer.tail.journal; j.Settled() && e.health.isDamaged() == nil {
+	if j := s.writer.tail.journal; j.Settled() && s.health.isDamaged() == nil {
 		return errors.Join(err, j.Remove())
 	}
-	return errors.Join(err, e.writer.tail.journal.Close())
+	return errors.Join(err, s.writer.tail.journal.Close())
 }
 
 // letGo closes the connections and gives back the file access and the lock.
-func (e *Store) letGo() error {
+func (s *Store) letGo() error {
 	var errs []error
 	// The writer's connection goes last: it copies what is left in the
 	// write-ahead log and removes that.
-	for i := len(e.conns) - 1; i >= 0; i-- {
-		if e.health.isDamaged() != nil {
+	for i := len(s.conns) - 1; i >= 0; i-- {
+		if s.health.isDamaged() != nil {
 			// What is left in a damaged log would be copied over a main file that
 			// may be sound.
-			if _, err := e.conns[i].Config(sqlite3.DBCONFIG_NO_CKPT_ON_CLOSE, true); err != nil {
+			if _, err := s.conns[i].Config(sqlite3.DBCONFIG_NO_CKPT_ON_CLOSE, true); err != nil {
 				errs = append(errs, err)
 			}
 		}
-		errs = append(errs, closeConn(e.conns[i]))
+		errs = append(errs, closeConn(s.conns[i]))
 	}
-	e.conns = nil
-	e.vfs.Close()
-	return errors.Join(append(errs, e.lock.Close())...)
+	s.conns = nil
+	s.vfs.Close()
+	return errors.Join(append(errs, s.lock.Close())...)
 }
 
 // Closed is for local.Live.
-func (e *Store) Closed() bool { return e.closed.Load() }
+func (s *Store) Closed() bool { return s.closed.Load() }

@@ -187,10 +187,10 @@ func failedCallIsTraceless(t *testing.T) {
 }
 
 // flushed returns when all acks, and whom was last seen when, are in the file.
-func (e *Store) flushed(t *testing.T) error {
+func (s *Store) flushed(t *testing.T) error {
 	t.Helper()
-	expect.Eventually(t, "acks to be written", func() bool { return e.acks.waiting.Load() == 0 })
-	return e.settled(t.Context())
+	expect.Eventually(t, "acks to be written", func() bool { return s.acks.waiting.Load() == 0 })
+	return s.settled(t.Context())
 }
 
 func failedLeave(t *testing.T) {
