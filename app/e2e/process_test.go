@@ -242,7 +242,8 @@ func processOnTakenFolder(t *testing.T) {
 }
 
 // A limit on the size of files stands for a full disk: it fails the same
-// writes, and needs no rights to set and to lift.
+// writes, and needs no rights to set and to lift. What fits into room that the store
+// has already is taken, and is there afterwards.
 func processFullDisk(t *testing.T) {
 	t.Parallel()
 	p := serve(t, t.TempDir())
@@ -253,8 +254,17 @@ func processFullDisk(t *testing.T) {
 		expect.NoError(t, unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: n, Max: unix.RLIM_INFINITY}, nil))
 	}
 	limit(4096)
-	const body = `{"type":"t","to":{"user":"patient-1"},"data":{"n":1}}`
-	a := p.do(p.sign("full", body, time.Now()))
+	send := func(n int) answer {
+		return p.do(p.sign(fmt.Sprintf("full_%d", n), fmt.Sprintf(`{"type":"t","to":{"user":"patient-1"},"data":{"n":%d}}`, n), time.Now()))
+	}
+	n := 1
+	a := send(n)
+	for ; a.HTTP == 202 && n < 100; a = send(n) {
+		if f := s.want("event"); f.n() != n {
+			t.Errorf("%d: %s", n, f.Raw)
+		}
+		n++
+	}
 	if a.HTTP != 503 || a.Code != "unavailable" || a.Header.Get("Retry-After") == "" {
 		t.Fatalf("%d %s", a.HTTP, a.Raw)
 	}
@@ -266,13 +276,16 @@ func processFullDisk(t *testing.T) {
 	expect.Eventually(t, "/readyz tells the truth", func() bool { return ready() == 503 })
 	s.settle() // the session stays
 	limit(unix.RLIM_INFINITY)
-	expect.Eventually(t, "it recovers by itself", func() bool { return p.do(p.sign("full", body, time.Now())).HTTP == 202 })
-	if f := s.want("event"); f.n() != 1 {
+	expect.Eventually(t, "it recovers by itself", func() bool { return send(n).HTTP == 202 })
+	if f := s.want("event"); f.n() != n {
 		t.Errorf("%s", f.Raw)
 	}
 	expect.Eventually(t, "/readyz recovers", func() bool { return ready() == 200 })
-	if f := p.connect("patient-1", cursor).want("event"); f.n() != 1 {
-		t.Errorf("%s", f.Raw)
+	again := p.connect("patient-1", cursor)
+	for i := 1; i <= n; i++ {
+		if f := again.want("event"); f.n() != i {
+			t.Errorf("%d: %s", i, f.Raw)
+		}
 	}
 }
 
