@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -134,11 +136,19 @@ func hurryAndPoison(t *testing.T) {
 
 func hurryAndRetryAfter(t *testing.T) {
 	began, asked := time.Now(), time.Duration(0)
+	var mu sync.Mutex // guards asked and at
 	var at []time.Duration
+	tries := func() ([]time.Duration, time.Duration) {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(at), asked
+	}
 	s, _ := answered(t, func(r *http.Request) (*http.Response, error) {
 		if r.Header.Get("webhook-id") != "msg_ada0" {
 			return answer(204), nil
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		at = append(at, time.Since(began))
 		if len(at) < 3 {
 			return answer(503), nil
@@ -155,11 +165,11 @@ func hurryAndRetryAfter(t *testing.T) {
 	rest(2 * time.Hour)
 	o.say("bob", 0)
 	rest(5 * time.Hour)
-	if len(at) != 3 {
+	if at, _ := tries(); len(at) != 3 {
 		t.Error("before its time:", at)
 	}
 	rest(4 * time.Hour)
-	if len(at) != 4 || at[3] < asked+10*time.Hour || o.counts() != "0 waiting, 2 done, 0 dead" {
+	if at, asked := tries(); len(at) != 4 || at[3] < asked+10*time.Hour || o.counts() != "0 waiting, 2 done, 0 dead" {
 		t.Error(at, asked, o.counts())
 	}
 	stop(s)
