@@ -81,15 +81,15 @@ func (j *Journal) Segment() uint64 {
 	return j.segment
 }
 
-// Pending is how many bytes that segment has so far, and Size how many bytes of its file
-// count.
+// Pending is how many bytes that segment has so far.
 func (j *Journal) Pending() int64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return max(j.size()-j.begin, 0)
 }
 
-// Size is explained at Pending.
+// Size is how many bytes its file has: of that segment, and of those before it that stand
+// in the same file.
 func (j *Journal) Size() int64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
