@@ -70,8 +70,9 @@ func (s *statements) dead(backend, after string, n int) (list []bridge.DeadCallb
 }
 
 // Names implements bridge.Outbox.
-func (s *Store) Names(ctx context.Context) (names []string, err error) {
-	err = s.do(ctx, func(w *writer) error {
+func (s *Store) Names(ctx context.Context) ([]string, error) {
+	var names []string // not a result: the writer may still set it after an error
+	err := s.do(ctx, func(w *writer) error {
 		names = slices.Sorted(maps.Keys(w.outbox.stocks))
 		return nil
 	})
