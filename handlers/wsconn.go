@@ -173,8 +173,10 @@ func (c *wsConn) Write(frames []byte, deadline time.Time) error {
 	if err := c.rw.SetWriteDeadline(deadline); err != nil {
 		return err
 	}
-	_, err := c.rw.Write(frames)
-	return err
+	if _, err := c.rw.Write(frames); err != nil {
+		return err
+	}
+	return c.rw.SetWriteDeadline(time.Time{}) // TryWrite, which has none, fails after it
 }
 
 // ExpireWrite implements bridge.Conn.

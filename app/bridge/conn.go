@@ -70,6 +70,17 @@ type Conn interface {
 	Remote() string
 }
 
+// TryWriter is a Conn that can also write without waiting. Its session writes a message
+// to few on the goroutine that hands it over, and leaves to Write what TryWrite did not
+// take.
+type TryWriter interface {
+	Conn
+	// TryWrite writes as many bytes of frames as the socket takes at once, and returns
+	// how many those are. It never waits, and may be called under locks. It is called
+	// by the one writer, as Write is.
+	TryWrite(frames []byte) (n int, err error)
+}
+
 // Authenticator tells who a token belongs to.
 type Authenticator interface {
 	// Authenticate checks a token and returns whose it is. Its error's text

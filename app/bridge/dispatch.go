@@ -116,12 +116,7 @@ func (s *Session) admitFrame(kind Kind, size int) bool {
 
 // answerPing answers a client's ping, in its turn.
 func (s *Session) answerPing(payload []byte) {
-	frame := s.conn.AppendPong(nil, payload)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ending == nil {
-		s.push(item{raw: frame})
-	}
+	s.writeOrQueue(item{raw: s.conn.AppendPong(nil, payload)})
 }
 
 // text handles one text frame.

@@ -89,6 +89,29 @@ func (l *line) Write(frames []byte, _ time.Time) error {
 	}
 	return nil
 }
+
+// TryWrite takes frames as long as there is room for them.
+func (l *line) TryWrite(frames []byte) (n int, err error) {
+	for f := range bytes.Lines(frames) {
+		var m map[string]any
+		if err := json.Unmarshal(f, &m); err != nil {
+			return n, err
+		}
+		select {
+		case <-l.gone:
+			return n, io.ErrClosedPipe
+		default:
+		}
+		select {
+		case l.out <- m:
+			n += len(f)
+		default:
+			return n, nil
+		}
+	}
+	return n, nil
+}
+
 func (l *line) WriteClose(wire.CloseCode, string, time.Time) { l.Abort() }
 func (l *line) Park(bridge.Resumer) bool                     { return false }
 func (l *line) Limit(int)                                    {}

@@ -12,24 +12,32 @@ import (
 // heartbeat.
 func (s *Session) tick() {
 	defer s.recoverPanic()
+	if s.checkTime() {
+		s.writeOrQueue(item{}) // an empty item is a ping
+	}
+}
+
+// checkTime ends the session where its time is up, sets the timer otherwise, and reports
+// whether a ping is due.
+func (s *Session) checkTime() (pingDue bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ending != nil {
-		return
+		return false
 	}
 	now, wall := time.Now(), s.b.cfg.Now()
 	if s.expire(wall) {
-		return
+		return false
 	}
 	if !s.oneWay && now.Sub(s.heard) > 2*s.b.cfg.PingEvery+s.b.cfg.PingEvery/2 {
 		s.end(wire.CloseInternal, "nothing heard for too long", false)
-		return
+		return false
 	}
-	if !now.Before(s.pingAt) {
+	if pingDue = !now.Before(s.pingAt); pingDue {
 		s.pingAt = now.Add(s.b.cfg.PingEvery)
-		s.push(item{}) // an empty item is a ping
 	}
 	s.arm()
+	return pingDue
 }
 
 // arm sets the timer to whatever comes next: a ping, the warning, or the token's

@@ -239,20 +239,26 @@ func (h *hub) all() []*Session {
 func (h *hub) Deliver(user string, d Delivery) (sessions int) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	return h.offer(user, h.users[user], d)
+	list := h.users[user]
+	return h.offer(user, list, d, d.Message.To.User != "" && len(list) <= maxDirect)
 }
+
+// maxDirect is how many sessions the goroutine that hands over a message to one user
+// writes to itself. A write takes microseconds, and whoever waits for the next message
+// waits for it.
+const maxDirect = 4
 
 // DeliverAll implements Hub.
 func (h *hub) DeliverAll(d Delivery) (sessions int) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	for user, list := range h.users {
-		sessions += h.offer(user, list, d)
+		sessions += h.offer(user, list, d, false)
 	}
 	return sessions
 }
 
-func (h *hub) offer(user string, list []*Session, d Delivery) (sessions int) {
+func (h *hub) offer(user string, list []*Session, d Delivery, mayWrite bool) (sessions int) {
 	if len(list) == 0 {
 		return 0
 	}
@@ -264,7 +270,7 @@ func (h *hub) offer(user string, list []*Session, d Delivery) (sessions int) {
 		defer func() { h.waits.delivered(user, d.Message.ID, sessions) }()
 	}
 	for _, s := range list {
-		if s.offer(d) {
+		if s.offer(d, mayWrite) {
 			sessions++
 		}
 	}

@@ -143,6 +143,13 @@ func (c *breaking) Write(frames []byte, deadline time.Time) error {
 	return c.line.Write(frames, deadline)
 }
 
+func (c *breaking) TryWrite(frames []byte) (int, error) {
+	if c.writes.Load() {
+		panic(canary)
+	}
+	return c.line.TryWrite(frames)
+}
+
 func (c *breaking) WriteClose(code wire.CloseCode, reason string, deadline time.Time) {
 	c.code.CompareAndSwap(0, int64(code))
 	if c.closes.Load() {

@@ -26,6 +26,11 @@ func (p *patient) Write(frames []byte, _ time.Time) error {
 	return nil
 }
 
+// TryWrite takes all: memory has always room.
+func (p *patient) TryWrite(frames []byte) (int, error) {
+	return len(frames), p.Write(frames, time.Time{})
+}
+
 // got takes the frames that came since the last time.
 func (p *patient) got() (out []string) {
 	p.mu.Lock()

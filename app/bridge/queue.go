@@ -46,13 +46,23 @@ func putItems(items []item) {
 
 // offer hands the session a message that just became readable; false where it
 // is not for this session. It never blocks: a full queue ends the session, and
-// its client resumes from its cursor.
-func (s *Session) offer(d Delivery) bool {
+// its client resumes from its cursor. mayWrite says that the caller has time to write
+// the message to the socket itself, if that has nothing else to do.
+func (s *Session) offer(d Delivery, mayWrite bool) bool {
 	defer s.recoverPanic()
+	taken, write := s.accept(d, mayWrite)
+	if write {
+		s.writeDirect(item{d: d})
+	}
+	return taken
+}
+
+// accept queues a message for offer, or has the caller write it.
+func (s *Session) accept(d Delivery, mayWrite bool) (taken, write bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ending != nil {
-		return false
+		return false, false
 	}
 	stored := d.Mailbox != 0 || d.Broadcast != 0
 	if slices.Contains(d.Message.Except, s.id) {
@@ -62,20 +72,38 @@ func (s *Session) offer(d Delivery) bool {
 		} else if stored {
 			s.push(item{d: d, skip: true})
 		}
-		return false
+		return false, false
 	}
 	if stored && s.reading {
 		s.moreStored = true
 		s.wakeWriter()
-		return true
+		return true, false
 	}
-	if !s.push(item{d: d}) {
-		return false
+	write = mayWrite && s.mayWriteDirect()
+	if !write && !s.push(item{d: d}) {
+		return false, false
 	}
 	if !stored {
 		s.deliveryLog().unstored(d.Message.ID, notYet)
 	}
-	return true
+	if write {
+		s.writing = true
+	}
+	return true, write
+}
+
+// isIdle reports whether a writer would have nothing to do; mu is held.
+func (s *Session) isIdle() bool { return len(s.queue) == 0 && s.ending == nil && !s.reading }
+
+// mayWriteDirect reports whether whoever has something for the session may write it
+// without a writer goroutine: nothing else is to be written, and writing waits for
+// nothing, be it a socket or the audit log. mu is held.
+func (s *Session) mayWriteDirect() bool {
+	if !s.ready || s.writing || !s.isIdle() || s.b.audit.On() {
+		return false
+	}
+	_, can := s.conn.(TryWriter)
+	return can
 }
 
 // leaveOut has a message left out when it is read from the store; mu is held.
@@ -111,13 +139,30 @@ func (s *Session) newLife(life string) {
 	}
 }
 
-// reply queues a frame of the session's own.
-func (s *Session) reply(f wire.Frame) {
+// reply writes a frame of the session's own, or queues it.
+func (s *Session) reply(f wire.Frame) { s.writeOrQueue(own(f)) }
+
+// writeOrQueue writes an item at once where that waits for nothing, and queues it where
+// it would.
+func (s *Session) writeOrQueue(it item) {
+	if s.mayWriteOrQueue(it) {
+		s.writeDirect(it)
+	}
+}
+
+// mayWriteOrQueue queues an item, or returns true: then the caller is the writer.
+func (s *Session) mayWriteOrQueue(it item) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ending == nil {
-		s.push(own(f))
+	switch {
+	case s.ending != nil:
+	case s.mayWriteDirect():
+		s.writing = true
+		return true
+	default:
+		s.push(it)
 	}
+	return false
 }
 
 // push queues an item and sees that a writer runs; mu is held.
@@ -139,6 +184,6 @@ func (s *Session) push(it item) bool {
 func (s *Session) wakeWriter() {
 	if s.ready && !s.writing {
 		s.writing = true
-		go s.write()
+		go s.newWriter().write()
 	}
 }

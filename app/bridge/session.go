@@ -16,8 +16,9 @@ import (
 )
 
 // Session is one live connection of one user. Its reader goroutine reads frames and
-// carries them out (dispatch.go). Others queue what is to be written (queue.go). A
-// writer goroutine exists only while there is something to write (writer.go), and the
+// carries them out (dispatch.go). Others queue what is to be written (queue.go), or write
+// it themselves where nothing else is to be written and the socket takes it at once. A
+// writer goroutine exists only while there is more to write (writer.go), and the
 // reader's only while there is something to read, where the connection can be parked.
 //
 // Its life: Accept makes it (newSession), join registers it in the hub, joins Live and
@@ -57,7 +58,7 @@ type Session struct {
 
 	// What is to be written.
 	ready        bool // the first frames are queued: the writer may start
-	writing      bool // a writer goroutine exists
+	writing      bool // somebody writes: a writer goroutine, or who has handed a message over
 	queue        []item
 	queued       int                 // bytes in queue
 	reading      bool                // messages are read from the store, not taken from the queue
@@ -314,14 +315,30 @@ func (s *Session) recoverWriter() {
 		return
 	}
 	s.b.guard.Caught(whereSession, "session", s.id)
+	s.endBroken()
+	s.writeLastClose()
+}
+
+// recoverDirect does the same where another goroutine writes, which must not wait for
+// the peer.
+func (s *Session) recoverDirect() {
+	if recover() == nil {
+		return
+	}
+	s.b.guard.Caught(whereSession, "session", s.id)
+	s.endBroken()
+	go s.writeLastClose()
+}
+
+// endBroken ends a session whose writer has panicked: nothing more is written.
+func (s *Session) endBroken() {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.ending == nil {
 		s.ending = &ending{code: wire.CloseInternal, reason: brokenReason}
 	}
 	s.queue, s.queued = nil, 0 // not into the pool: who knows what it was doing
-	s.writing = true           // nothing is written any more
-	s.mu.Unlock()
-	s.writeLastClose()
+	s.writing = true           // so that no other writer starts
 }
 
 // writeLastClose writes the close frame of a session that is ending, unless one was written.

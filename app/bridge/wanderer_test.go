@@ -112,7 +112,7 @@ func (w *wanderer) put(id string, all, sure bool) {
 	if all {
 		d.Broadcast = uint64(len(w.logs[i]))
 	} else {
-		d.Mailbox = uint64(len(w.logs[i]))
+		d.Mailbox, d.Message.To.User = uint64(len(w.logs[i])), "ada"
 	}
 	w.mu.Unlock()
 	switch {

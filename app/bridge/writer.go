@@ -20,23 +20,59 @@ const (
 // writerPool keeps the buffers of writers that had no more to write.
 var writerPool = sync.Pool{New: func() any { return new(writer) }}
 
-// write is the session's writer goroutine, the only one that writes to the socket. It
-// runs while there is something to write: first what is queued, then, while reading is
-// set, what is stored.
-func (s *Session) write() {
+// newWriter takes a writer for the session, whose writing was set for it: there is one
+// at a time.
+func (s *Session) newWriter() *writer {
 	w := writerPool.Get().(*writer)
 	w.s = s
-	defer s.recoverWriter()
-	w.run()
+	return w
+}
+
+// release gives back a writer that has written all.
+func (w *writer) release() {
 	if cap(w.buf) <= 2*writeChunk {
 		*w = writer{buf: w.buf[:0], cursor: w.cursor, head: w.head}
 		writerPool.Put(w)
 	}
 }
 
-// writer is the state of one run of write.
+// write is the session's writer goroutine. It runs while there is something to write:
+// first what is queued, then, while reading is set, what is stored.
+func (w *writer) write() {
+	defer w.s.recoverWriter()
+	w.run()
+	w.release()
+}
+
+// writeDirect writes one item on the goroutine that hands it over, which saves starting
+// a goroutine for it. It never waits: what the socket does not take at once, and all
+// that was queued meanwhile, is left to a writer goroutine.
+func (s *Session) writeDirect(it item) {
+	defer s.recoverDirect()
+	w := s.newWriter()
+	w.direct = true
+	w.one[0] = it
+	if !w.items(w.one[:]) || !w.flush() {
+		w.fail()
+	}
+	w.direct = false
+	s.mu.Lock()
+	done := len(w.buf) == 0 && s.isIdle()
+	s.writing = !done
+	s.mu.Unlock()
+	if done {
+		w.release()
+		return
+	}
+	go w.write()
+}
+
+// writer is the one that writes to the session's socket, as long as there is something
+// to write.
 type writer struct {
 	s      *Session
+	direct bool    // it is not to wait
+	one    [1]item // what writeDirect writes
 	buf    []byte
 	cursor []byte   // of the event frame made last
 	head   []byte   // as cursor
@@ -51,7 +87,7 @@ func (w *writer) run() {
 		s.mu.Lock()
 		items, ending, pull := s.queue, s.ending, s.reading
 		s.queue, s.queued = nil, 0
-		if len(items) == 0 && ending == nil && !pull {
+		if len(items) == 0 && len(w.buf) == 0 && ending == nil && !pull {
 			s.writing = false
 			s.mu.Unlock()
 			return
@@ -233,7 +269,8 @@ func (w *writer) plainEvent(m *Message) {
 	w.buf = w.s.conn.AppendText(w.buf, wire.Frame{Head: out})
 }
 
-// flush writes what was appended. The ping of a heartbeat goes last, so that
+// flush writes what was appended; a direct writer keeps what the socket does not take
+// at once. The ping of a heartbeat goes last, so that
 // its pong answers for all that is before it; in plain mode one follows each
 // write, at most one under way.
 func (w *writer) flush() bool {
@@ -247,8 +284,20 @@ func (w *writer) flush() bool {
 	if len(w.buf) == 0 {
 		return true
 	}
-	err := s.conn.Write(w.buf, time.Now().Add(writeTimeout+time.Duration(len(w.buf))*time.Second/writeRate))
-	w.buf = w.buf[:0]
+	rest, err := w.buf, error(nil)
+	if c, ok := s.conn.(TryWriter); ok {
+		var n int
+		n, err = c.TryWrite(rest)
+		rest = rest[n:]
+	}
+	if len(rest) > 0 && err == nil && !w.direct {
+		err = s.conn.Write(rest, time.Now().Add(writeTimeout+time.Duration(len(rest))*time.Second/writeRate))
+		rest = nil
+	}
+	if err != nil {
+		rest = nil
+	}
+	w.buf = w.buf[:copy(w.buf, rest)]
 	return err == nil
 }
 

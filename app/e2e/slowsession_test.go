@@ -16,6 +16,7 @@ func TestSlowSession(t *testing.T) {
 	t.Run("is closed and loses nothing", slowSessionLosesNothing)
 	t.Run("that reads again is told so with 4498", slowSessionIsTold)
 	t.Run("holds up nobody else", slowSessionHoldsUpNobody)
+	t.Run("that stops for a while gets each frame whole, and in order", slowSessionGoesOn)
 }
 
 // A reader that stops is cut off with 4498 before it can hold memory, and
@@ -68,6 +69,30 @@ func slowSessionLosesNothing(t *testing.T) {
 		}
 	}
 	expect.NoError(t, fast.ws.Close())
+}
+
+// What the kernel's buffers have no room for waits in the session's queue, and a frame may
+// be cut anywhere between the two.
+func slowSessionGoesOn(t *testing.T) {
+	w := start(t)
+	s := w.connectSlow("patient-1", "")
+	for round := range 3 {
+		const many = 90 // below what a queue holds, and more than the kernel does
+		for i := range many {
+			pad := strings.Repeat("x", 9_000+17*i)
+			w.fire(w.nextID(), fmt.Sprintf(`{"type":"t","to":{"user":"patient-1"},"data":{"n":%d,"pad":%q}}`, i, pad))
+		}
+		for i := range many {
+			f, err := s.read()
+			expect.NoError(t, err)
+			if f.Type != "event" || f.n() != i || len(f.Raw) < 9_000+17*i {
+				t.Fatalf("in round %d, instead of %d: %s", round, i, f.Raw)
+			}
+		}
+	}
+	if n := w.metric("hookbridge_queue_overflows_total"); n != 0 {
+		t.Errorf("%v queues were full", n)
+	}
 }
 
 func slowSessionIsTold(t *testing.T) {
