@@ -53,8 +53,7 @@ func (s *Server) webhook(c *fiber.Ctx) error {
 		s.countWebhook(r, wire.CodeRateLimited)
 		return s.limited(c, "this sender's rate is used up", wait)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.o.PublishTimeout)
-	defer cancel()
+	ctx := s.publishing.context()
 	if r.form != formEvent {
 		// The same signed bytes are taken once: the ce- headers are not signed, and an
 		// event must not come again in another form.
