@@ -42,7 +42,7 @@ func (s *scripts) loadOutbox(lib string) error {
 			}
 			body = before + "local function main()\n" + main + "\nend\n" + body
 		}
-		to.n, to.body = len(s.all), lib+own+body
+		to.n, to.body = len(s.all), linked(body, lib, own)
 		s.all = append(s.all, to)
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/redis/rueidis"
 
@@ -20,7 +21,7 @@ var luaFiles embed.FS
 // script is one script. It is sent by its hash, which differs from life to life.
 type script struct {
 	n    int    // its index in storeLife.hashes
-	body string // lua/lib.lua and the script itself, without the life's constants
+	body string // the script with what it uses of lua/lib.lua, without the life's constants
 }
 
 // scripts are the files of lua/, by their names.
@@ -37,7 +38,8 @@ type scripts struct {
 	life string // lua/life.lua, which runs in no life
 }
 
-func loadScripts() (*scripts, error) {
+// loadScripts returns the scripts, which all stores of a process share.
+var loadScripts = sync.OnceValues(func() (*scripts, error) {
 	lib, err := luaFiles.ReadFile("lua/lib.lua")
 	if err != nil {
 		return nil, err
@@ -46,7 +48,7 @@ func loadScripts() (*scripts, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &scripts{life: scriptHeader("", 0, false) + string(lib) + string(life)}
+	s := &scripts{life: scriptHeader("", 0, false) + linked(string(life), string(lib))}
 	stretch, err := luaFiles.ReadFile("lua/stretch.lua")
 	if err != nil {
 		return nil, err
@@ -64,14 +66,11 @@ func loadScripts() (*scripts, error) {
 		if err != nil {
 			return nil, err
 		}
-		to.n, to.body = len(s.all), string(lib)+string(body)
-		if name == "join" || name == "read" {
-			to.body = string(lib) + string(stretch) + string(body)
-		}
+		to.n, to.body = len(s.all), linked(string(body), string(lib), string(stretch))
 		s.all = append(s.all, to)
 	}
 	return s, s.loadOutbox(string(lib))
-}
+})
 
 // scriptHeader sets the constants that lua/lib.lua needs. checked: the last key is the
 // one that holds the current life's name, which the script compares with its own.
