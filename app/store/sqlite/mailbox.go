@@ -80,8 +80,8 @@ func (c *records) drop(user string) {
 	delete(c.old, user)
 }
 
-// record returns a user's record, from memory or from the file. Acks that are
-// not written yet count.
+// record returns a user's record, from memory or from the file. What the ackBook has, and
+// the file not yet, counts.
 func (w *writer) record(user string) (*record, error) {
 	if rec := w.users.get(user); rec != nil {
 		return rec, nil
@@ -90,8 +90,8 @@ func (w *writer) record(user string) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p, ok := w.acks.of(user); ok {
-		rec.acked = rec.acked.Max(p)
+	if d, ok := w.acks.of(user); ok {
+		rec.acked, rec.lastSeen = rec.acked.Max(d.acked), max(rec.lastSeen, d.seen)
 	}
 	w.users.put(rec)
 	return rec, nil
