@@ -140,8 +140,6 @@ func New(o Options) *Server {
 		StrictRouting:                true,
 	})
 	h := s.app.Server()
-	// A session's connection stays open when its handler has returned.
-	h.KeepHijackedConns = true
 	h.HeaderReceived = s.headerReceived
 	h.SecureErrorLogMessage = true
 	h.Logger = quiet{}
