@@ -15,6 +15,7 @@ type connection struct {
 	of *listener
 
 	closed          atomic.Bool
+	shared          atomic.Int32 // how many calls of Close are to come before the one that closes
 	isAuthenticated atomic.Bool
 	answering       atomic.Bool // a request is being answered
 	// linger is how many bytes Close reads and drops before it closes.
@@ -63,8 +64,17 @@ func (c *connection) SetWriteBuffer(n int) error {
 	return nil
 }
 
-// Close implements net.Conn. Only the first call does something.
+// share has the connection stay open until Close was called once more than it would have to
+// be: fasthttp closes an upgraded connection when its handler has returned, and only then
+// uses the request's buffers again, but the session is there for as long as it likes.
+func (c *connection) share() { c.shared.Add(1) }
+
+// Close implements net.Conn. Only the first call that is not to be waited for does
+// something.
 func (c *connection) Close() error {
+	if c.shared.Add(-1) >= 0 {
+		return nil
+	}
 	if c.closed.Swap(true) {
 		return net.ErrClosed
 	}

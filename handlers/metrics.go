@@ -6,6 +6,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"sync"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,6 +22,9 @@ func (s *Server) registerMetrics(r *prometheus.Registry) {
 	s.webhooks = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "hookbridge_webhooks_total", Help: "Signed events, by the name of the sender's key and by what they were answered with.",
 	}, []string{"sender", "result"})
+	for _, n := range s.senders {
+		n.accepted = sync.OnceValue(func() prometheus.Counter { return s.webhooks.WithLabelValues(n.Name, statusAccepted) })
+	}
 	s.dropped = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "hookbridge_dropped_connections_total", Help: "Connections ended to make room for others, by what there was too little of.",
 	}, []string{"reason"})

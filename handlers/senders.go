@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 
 	"hookbridge/app/bridge"
@@ -26,6 +27,9 @@ type sender struct {
 	bridge.Sender
 	limit *rate.Limiter // nil: none
 	slots chan struct{}
+	// accepted returns the counter of the sender's events that were taken, which is looked
+	// up once.
+	accepted func() prometheus.Counter
 }
 
 // newSenders gives each key, in order, its sender; keys of one name share one.

@@ -80,7 +80,8 @@ type Options struct {
 	MaxConnections, MaxUnauthenticated int
 	// RequestTimeout is for a request's header and body; 0: 10 s.
 	RequestTimeout time.Duration
-	// PublishTimeout is how long a webhook may wait for the store; 0: 10 s.
+	// PublishTimeout is how long a webhook may wait for the store, and a second longer
+	// at most; 0: 10 s.
 	PublishTimeout time.Duration
 	// MessageTimeout is for one message of a session, in however many fragments, and a
 	// second more for each 4 KiB of it; 0: 10 s.
@@ -97,6 +98,7 @@ type Server struct {
 	now             func() time.Time
 	unauthenticated *unauthenticatedLimit
 	senders         []*sender
+	publishing      *sharedTimeout // of PublishTimeout
 
 	sockets   *sockets
 	addresses *addresses
@@ -115,6 +117,7 @@ func New(o Options) *Server {
 		bodies: newBodyBudget(max(o.Bridge.MaxBytes(), o.MaxBatchBytes))}
 	s.o.RequestTimeout = cmp.Or(o.RequestTimeout, requestTimeout)
 	s.o.PublishTimeout = cmp.Or(o.PublishTimeout, publishTimeout)
+	s.publishing = newSharedTimeout(s.o.PublishTimeout)
 	s.o.MessageTimeout = cmp.Or(o.MessageTimeout, messageTimeout)
 	s.sockets = &sockets{messageTimeout: s.o.MessageTimeout, poller: newPoller(o.Guard)}
 	if s.now == nil {
@@ -137,8 +140,6 @@ func New(o Options) *Server {
 		StrictRouting:                true,
 	})
 	h := s.app.Server()
-	// A session's connection stays open when its handler has returned.
-	h.KeepHijackedConns = true
 	h.HeaderReceived = s.headerReceived
 	h.SecureErrorLogMessage = true
 	h.Logger = quiet{}

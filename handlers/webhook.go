@@ -53,8 +53,7 @@ func (s *Server) webhook(c *fiber.Ctx) error {
 		s.countWebhook(r, wire.CodeRateLimited)
 		return s.limited(c, "this sender's rate is used up", wait)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.o.PublishTimeout)
-	defer cancel()
+	ctx := s.publishing.context()
 	if r.form != formEvent {
 		// The same signed bytes are taken once: the ce- headers are not signed, and an
 		// event must not come again in another form.
@@ -78,13 +77,13 @@ func (s *Server) webhook(c *fiber.Ctx) error {
 	if err := published[0].Err; err != nil {
 		return s.refuseWebhook(c, r, err)
 	}
-	s.countWebhook(r, statusAccepted)
+	r.sender.accepted().Inc()
 	return replyAccepted(c, reply(published[0].Outcome))
 }
 
 func replyAccepted(c *fiber.Ctx, body []byte) error {
 	c.Status(fiber.StatusAccepted)
-	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
+	c.Response().Header.SetContentType(fiber.MIMEApplicationJSON)
 	return c.Send(body)
 }
 
@@ -195,7 +194,7 @@ func (s *Server) results(r *webhookRequest, items []wire.Item, published []bridg
 			p := published[0]
 			published = published[1:]
 			if err = p.Err; err == nil {
-				s.countWebhook(r, statusAccepted)
+				r.sender.accepted().Inc()
 				out = append(out, reply(p.Outcome)...)
 				continue
 			}
@@ -214,7 +213,8 @@ func (s *Server) results(r *webhookRequest, items []wire.Item, published []bridg
 // is its problem's code.
 const statusAccepted = "accepted"
 
-// countWebhook counts an event under the sender's name, never its key.
+// countWebhook counts an event that was not accepted under the sender's name, never its
+// key.
 func (s *Server) countWebhook(r *webhookRequest, status string) {
 	s.webhooks.WithLabelValues(r.sender.Name, status).Inc()
 }
@@ -238,12 +238,12 @@ func (s *Server) refuseWebhook(c *fiber.Ctx, r *webhookRequest, err error) error
 // that is accepted.
 func reply(o bridge.Outcome) []byte {
 	b := make([]byte, 0, 160)
-	b = append(append(b, `{"id":`...), wire.Encode(o.ID)...)
+	b = wire.AppendString(append(b, `{"id":`...), o.ID)
 	b = append(append(append(b, `,"status":"`...), o.Status...), `","sessions":`...)
 	b = strconv.AppendInt(b, int64(o.Sessions), 10)
 	b = strconv.AppendBool(append(b, `,"duplicate":`...), o.Duplicate)
 	if !o.Expires.IsZero() { // absent where nothing is stored
-		b = append(append(append(b, `,"expires":"`...), wire.Time(o.Expires)...), '"')
+		b = append(wire.AppendTime(append(b, `,"expires":"`...), o.Expires), '"')
 	}
 	if o.Several {
 		b = strconv.AppendInt(append(b, `,"recipients":`...), int64(o.Recipients), 10)

@@ -85,6 +85,7 @@ func (s *Server) upgrade() fiber.Handler {
 		if conn != nil {
 			conn.becomeWebSocket()
 			c.countUnauthenticated(s.bodies, conn)
+			conn.share()
 		}
 		go func() {
 			defer leave()

@@ -14,9 +14,7 @@ const ackTimeout = 10 * time.Second
 // ack gives the store an ack of this session. The client is not told of a failure: an
 // ack that is lost only repeats messages.
 func (s *Session) ack(c cursor) {
-	ctx, cancel := context.WithTimeout(context.Background(), ackTimeout)
-	defer cancel()
-	if err := s.storeAck(ctx, c); err != nil {
+	if err := s.storeAck(c); err != nil {
 		if !errors.Is(err, ErrClosed) && !errors.Is(err, ErrRewound) {
 			s.b.log.Warn("an ack was not kept; its messages may come again", "session", s.id, "error", err)
 		}
@@ -27,14 +25,17 @@ func (s *Session) ack(c cursor) {
 }
 
 // storeAck returns once the ack is noted, or, where a caller waits to be told of it or it
-// is beyond what the session was given, once the store has it.
-func (s *Session) storeAck(ctx context.Context, c cursor) error {
+// is beyond what the session was given, once the store has it. AckLater needs no timer for
+// each ack: it brings its own patience.
+func (s *Session) storeAck(c cursor) error {
 	if s.wasWritten(c.at) && !s.b.waits.concern(s.user) {
-		err := s.b.store.AckLater(ctx, s.user, s.id, c.life, c.at)
+		err := s.b.store.AckLater(context.Background(), s.user, s.id, c.life, c.at)
 		if err != nil || !s.b.waits.concern(s.user) {
 			return err
 		}
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), ackTimeout)
+	defer cancel()
 	return s.b.store.Ack(ctx, s.user, s.id, c.life, c.at)
 }
 

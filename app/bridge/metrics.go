@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"errors"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -12,6 +13,7 @@ import (
 // payload.
 type metrics struct {
 	events        *prometheus.CounterVec
+	sent          func() prometheus.Counter // of events, the one for most of them, which is looked up once
 	deliveries    prometheus.Counter
 	acks          prometheus.Counter
 	seen          prometheus.Counter
@@ -52,6 +54,7 @@ func newMetrics(r prometheus.Registerer, h *hub, g *guard.Guard) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
 		}),
 	}
+	m.sent = sync.OnceValue(func() prometheus.Counter { return m.events.WithLabelValues(string(StatusSent)) })
 	m.timers = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "hookbridge_timers_total", Help: "Timers of callbacks that were due, by type, and by result: fired, or void because what they waited for had come.",
 	}, []string{"type", "result"})
@@ -62,11 +65,15 @@ func newMetrics(r prometheus.Registerer, h *hub, g *guard.Guard) *metrics {
 }
 
 func (m *metrics) published(o Outcome) {
-	if o.Duplicate {
-		m.events.WithLabelValues("duplicate").Inc()
+	if o.Status == StatusSent && !o.Duplicate {
+		m.sent().Inc()
 		return
 	}
-	m.events.WithLabelValues(string(o.Status)).Inc()
+	status := string(o.Status)
+	if o.Duplicate {
+		status = "duplicate"
+	}
+	m.events.WithLabelValues(status).Inc()
 }
 
 func (m *metrics) sentToBackend(o Outcome, err error) {

@@ -232,9 +232,10 @@ type Store interface {
 
 	// Ack says that a session of the user has everything up to p, a place of the
 	// life named. It only moves forward; a place beyond the head counts as the
-	// head. Of an earlier life it counts as far as LifeEnd. It returns once the
-	// ack is on its way, which may be before it is durable. ErrRewound where the
-	// store has not lived through that life: then it counts for nothing.
+	// head, without what is appended after Ack has returned. Of an earlier life it
+	// counts as far as LifeEnd. When Ack returns, the ack counts in the answer to every
+	// call that begins after that; it may not be durable yet. ErrRewound where the store
+	// has not lived through that life: then it counts for nothing.
 	//
 	// Where a backend wants to hear of the user's acks (see Outbox), it returns once
 	// the ack and its callbacks are durable, one for each message that the ack newly
@@ -245,7 +246,8 @@ type Store interface {
 	// AckLater is Ack for a place that a session was given, so that it is not beyond the
 	// head, and that nobody waits to be acked. The store may write it a moment later, with
 	// those of other users: within a second, or before an answer of Join, Append, Lookup or
-	// Ask of this machine that it changes.
+	// Ask of this machine that it changes. It hardly ever waits, and where ctx has no
+	// deadline no longer than the store's own patience.
 	AckLater(ctx context.Context, user, session, life string, p Position) error
 
 	// Lookup returns what is known of an event. ErrUnknown.

@@ -291,9 +291,9 @@ func DecodeBinaryCloudEvent(attribute func(name string) (string, bool), contentT
 		}
 		c.event.Data = bytes.Clone(body)
 	case strings.HasPrefix(strings.ToLower(contentType), "text/") && utf8.Valid(body):
-		c.event.Data = appendString(nil, string(body))
+		c.event.Data = AppendString(nil, string(body))
 	default:
-		c.event.Data = appendString(nil, base64.StdEncoding.EncodeToString(body))
+		c.event.Data = AppendString(nil, base64.StdEncoding.EncodeToString(body))
 	}
 	return c.finish(append(raw, body...))
 }

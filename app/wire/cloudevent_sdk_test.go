@@ -88,9 +88,9 @@ func (o *official) expectedData(e event.Event) []byte {
 	case isJSON(o.media):
 		return raw
 	case o.media == event.TextPlain:
-		return appendString(nil, string(raw))
+		return AppendString(nil, string(raw))
 	default:
-		return appendString(nil, base64.StdEncoding.EncodeToString(raw))
+		return AppendString(nil, base64.StdEncoding.EncodeToString(raw))
 	}
 }
 

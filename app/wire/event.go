@@ -188,12 +188,13 @@ func (e *Event) member(name string, v jsontext.Value) (err error) {
 	}
 	switch name {
 	case "type":
-		if json.Unmarshal(v, &e.Type) != nil || !validType(e.Type) {
+		var ok bool
+		if e.Type, ok = readString(v); !ok || !validType(e.Type) {
 			err = badMember("/type", "must be a string of 1 to 128 characters A-Z a-z 0-9 _ . -")
 		}
 	case "timestamp":
-		var s string
-		if json.Unmarshal(v, &s) == nil {
+		s, ok := readString(v)
+		if ok {
 			e.Timestamp, err = parseTime(s)
 		}
 		if s == "" || err != nil {
@@ -212,7 +213,8 @@ func (e *Event) member(name string, v jsontext.Value) (err error) {
 		}
 		e.Escalate = time.Duration(n) * time.Second
 	case "topic":
-		if json.Unmarshal(v, &e.Topic) != nil || e.Topic == "" || utf8.RuneCountInString(e.Topic) > MaxTopicChars {
+		var ok bool
+		if e.Topic, ok = readString(v); !ok || e.Topic == "" || utf8.RuneCountInString(e.Topic) > MaxTopicChars {
 			err = badMember("/topic", "must be a string of 1 to 128 characters")
 		}
 	case "except":
@@ -246,6 +248,13 @@ var errTime = errors.New("not an RFC 3339 time, or not one in UTC")
 
 // decodeTarget reads a "to". backend says whether it may be a backend.
 func decodeTarget(v jsontext.Value, backend bool) (Target, error) {
+	if user, ok := onlyUser(v); ok {
+		return Target{User: user}, nil
+	}
+	return decodeAnyTarget(v, backend)
+}
+
+func decodeAnyTarget(v jsontext.Value, backend bool) (Target, error) {
 	var t struct {
 		User    *string        `json:"user"`
 		Users   *[]string      `json:"users"`
@@ -303,4 +312,16 @@ func decodeTarget(v jsontext.Value, backend bool) (Target, error) {
 		return Target{}, badMember("/to/all", "must be true")
 	}
 	return Target{All: true}, nil
+}
+
+// onlyUser reads the most common target, {"user":"…"} and nothing beside it, without a
+// decoder. It returns false for all others; v was found to be JSON before.
+func onlyUser(v []byte) (user string, ok bool) {
+	found := 0
+	whole := members(v, func(name, value []byte) {
+		if found++; string(name) == `"user"` {
+			user, ok = plainString(value)
+		}
+	})
+	return user, whole && found == 1 && ok && user != ""
 }

@@ -3,10 +3,12 @@ package wire
 import (
 	"bytes"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -79,6 +81,41 @@ func eventMalformed(t *testing.T) {
 		var d *DecodeError
 		if !errors.As(err, &d) || !d.Syntax {
 			t.Errorf("%.60q: %v", body, err)
+		}
+	}
+}
+
+// What is read without a decoder is what the decoder would have read.
+func FuzzShortcuts(f *testing.F) {
+	for _, v := range []string{`"patient-42"`, `"caf\u00e9"`, `"café"`, `"a\"b"`, `"half \ud800"`, `""`, `null`, `{"user":"u"}`, ` {"user" : "u" } `,
+		`{"user":"u","user":"v"}`, `{"user":""}`, `{"user":null}`, `{"user":"u","x":{"a":1,"a":2}}`, `{"us\u0065r":"u"}`, `{"user":["u"]}`, `{}`} {
+		f.Add([]byte(v))
+	}
+	f.Fuzz(func(t *testing.T, v []byte) {
+		if CheckData(v) != nil {
+			return
+		}
+		v = bytes.Trim(v, " \t\r\n")
+		var slowly string
+		if s, ok := plainString(v); ok && (json.Unmarshal(v, &slowly) != nil || s != slowly) {
+			t.Errorf("%q is read as %q, and not as %q", v, s, slowly)
+		}
+		user, ok := onlyUser(v)
+		if to, err := decodeAnyTarget(v, true); ok && (err != nil || !reflect.DeepEqual(to, Target{User: user})) {
+			t.Errorf("%q is read as to %q, and not as %+v, %v", v, user, to, err)
+		}
+	})
+}
+
+// BenchmarkDecodeEvent reads an event of common size.
+func BenchmarkDecodeEvent(b *testing.B) {
+	body := []byte(`{"type":"patient.added","timestamp":"2026-11-22T20:36:00Z","to":{"user":"patient-42"},"data":{"patientId":"p-123","name":"Ada \"Countess\" Lovelace","note":"` +
+		strings.Repeat("a note of some length, ", 10) + `","visits":[1,2,3,{"at":"2026-11-22"}]}}`)
+	b.SetBytes(int64(len(body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := DecodeEvent(body); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

@@ -172,24 +172,29 @@ type ClientFrame struct {
 func Parse(b []byte) (ClientFrame, error) {
 	var m frameMembers
 	err := readEnvelope(b, MaxDepth+aroundSend, memberPlace, m.take)
-	var bad *DecodeError
-	var f ClientFrame
-	if errors.As(err, &bad) && bad.deep && members(b, m.find) {
+	bad, _ := errors.AsType[*DecodeError](err)
+	if bad != nil && bad.deep && members(b, m.find) {
 		bad = nil // the grammar is right as far as it was read
 	}
-	if bad != nil && bad.Syntax || m.types != 1 || json.Unmarshal(m.typ, &f.Type, lenient) != nil || f.Type == "" {
+	var f ClientFrame
+	if bad != nil && bad.Syntax || m.types != 1 || !m.readType(&f) {
 		return ClientFrame{}, ErrNotFrame
 	}
 	wrong := err != nil // a member was given twice
 	text := func(v jsontext.Value) (s string) {
-		if len(v) > 0 && json.Unmarshal(v, &s) != nil { // strictly: an id or a cursor must be valid UTF-8
-			wrong = true
+		if len(v) > 0 {
+			var ok bool
+			s, ok = readString(v)
+			wrong = wrong || !ok
 		}
 		return s
 	}
-	if len(m.ref) > 0 && json.Unmarshal(m.ref, &f.Ref) != nil {
-		f.Ref = ""
-		wrong = wrong || f.Type == TypeSend || f.Type == TypeRequest // other frames have no ref
+	if len(m.ref) > 0 {
+		var ok bool
+		if f.Ref, ok = readString(m.ref); !ok {
+			f.Ref = ""
+			wrong = wrong || f.Type == TypeSend || f.Type == TypeRequest // other frames have no ref
+		}
 	}
 	var body any
 	switch f.Type {
@@ -223,6 +228,16 @@ func Parse(b []byte) (ClientFrame, error) {
 type frameMembers struct {
 	types                                                    int // how often there is a "type"
 	typ, ref, token, after, cursor, id, to, event, timeoutMs jsontext.Value
+}
+
+// readType reads the frame's type; false where it is no string, or empty.
+func (m *frameMembers) readType(f *ClientFrame) (ok bool) {
+	if f.Type, ok = plainString(m.typ); !ok {
+		var typ string // on the heap
+		ok = json.Unmarshal(m.typ, &typ, lenient) == nil
+		f.Type = typ
+	}
+	return ok && f.Type != ""
 }
 
 // find takes only type and ref, which say how to answer a frame nested too deeply.

@@ -138,6 +138,17 @@ func framePlain(t *testing.T) {
 	}
 }
 
+// BenchmarkParse reads the frame that apps send most.
+func BenchmarkParse(b *testing.B) {
+	frame := []byte(`{"type":"ack","cursor":"0a1b2c3d.1234.56.k3j2h1"}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Parse(frame); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.json")
 	if err != nil || len(files) < 15 {

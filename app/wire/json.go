@@ -82,31 +82,51 @@ func checkValue(b []byte, levels int) error {
 	if err != nil {
 		return err
 	}
-	defer decoders.Put(dec)
+	defer dec.close()
 	if _, err := dec.ReadValue(); err != nil {
 		return badSyntax(err)
 	}
 	return atEnd(dec)
 }
 
+// decoder reads bytes that are there whole.
+type decoder struct {
+	jsontext.Decoder
+	from bytes.Buffer // a kind of reader whose bytes the decoder does not copy
+}
+
 // decoders pools decoders, since one is as large as a small event.
-var decoders = sync.Pool{New: func() any { return new(jsontext.Decoder) }}
+var decoders = sync.Pool{New: func() any { return new(decoder) }}
+
+func (d *decoder) close() { decoders.Put(d) }
 
 // open checks encoding and depth, and returns a decoder that checks the rest. The caller
-// puts it back into decoders.
-func open(b []byte, levels int) (*jsontext.Decoder, error) {
+// closes it.
+func open(b []byte, levels int) (*decoder, error) {
 	if !utf8.Valid(b) {
 		return nil, &DecodeError{Syntax: true, Detail: "the body is not JSON: it is not UTF-8"}
 	}
-	if v := (skipper{b: b}); v.depth() > levels {
+	if deeper(b, levels) {
 		return nil, &DecodeError{Syntax: true, deep: true, Detail: fmt.Sprintf("the body is nested too deeply: data may have %d levels", MaxDepth)}
 	}
-	dec := decoders.Get().(*jsontext.Decoder)
-	dec.Reset(bytes.NewBuffer(b), lenient)
+	dec := decoders.Get().(*decoder)
+	dec.from = *bytes.NewBuffer(b)
+	dec.Reset(&dec.from, lenient)
 	return dec, nil
 }
 
-func atEnd(dec *jsontext.Decoder) error {
+// deeper reports whether the value in b has more levels of arrays and objects.
+func deeper(b []byte, levels int) bool {
+	if bytes.Count(b, openingBrace)+bytes.Count(b, openingBracket) <= levels {
+		return false // as nearly always, and much faster to find out
+	}
+	v := skipper{b: b}
+	return v.depth() > levels
+}
+
+var openingBrace, openingBracket = []byte{'{'}, []byte{'['}
+
+func atEnd(dec *decoder) error {
 	if _, err := dec.ReadToken(); err != io.EOF {
 		return &DecodeError{Syntax: true, Detail: "the body goes on after the JSON value ends"}
 	}
@@ -133,7 +153,7 @@ func readEnvelope(b []byte, levels int, place func(name string) string, take fun
 	if err != nil {
 		return err
 	}
-	defer decoders.Put(dec)
+	defer dec.close()
 	if dec.PeekKind() != '{' {
 		if _, err := dec.ReadValue(); err != nil {
 			return badSyntax(err)
@@ -161,7 +181,7 @@ func readEnvelope(b []byte, levels int, place func(name string) string, take fun
 }
 
 // readMembers reads the object in b that comes next in dec.
-func readMembers(dec *jsontext.Decoder, b []byte, take func(name string, v jsontext.Value)) error {
+func readMembers(dec *decoder, b []byte, take func(name string, v jsontext.Value)) error {
 	if _, err := dec.ReadToken(); err != nil {
 		return badSyntax(err)
 	}
@@ -186,8 +206,37 @@ func readMembers(dec *jsontext.Decoder, b []byte, take func(name string, v jsont
 
 // unquoteName decodes a member's name, without an allocation for known ones.
 func unquoteName(quoted []byte) string {
-	if known, ok := knownNames[string(quoted)]; ok {
-		return known
+	switch string(quoted) {
+	case `"id"`:
+		return "id"
+	case `"type"`:
+		return "type"
+	case `"timestamp"`:
+		return "timestamp"
+	case `"to"`:
+		return "to"
+	case `"ttl"`:
+		return "ttl"
+	case `"topic"`:
+		return "topic"
+	case `"except"`:
+		return "except"
+	case `"data"`:
+		return "data"
+	case `"ref"`:
+		return "ref"
+	case `"token"`:
+		return "token"
+	case `"after"`:
+		return "after"
+	case `"cursor"`:
+		return "cursor"
+	case `"event"`:
+		return "event"
+	case `"toUserId"`:
+		return "toUserId"
+	case `"message"`:
+		return "message"
 	}
 	var name string
 	// This does not fail: the decoder has read it with the same options.
@@ -195,14 +244,31 @@ func unquoteName(quoted []byte) string {
 	return name
 }
 
-var knownNames = func() map[string]string {
-	m := make(map[string]string)
-	for _, name := range []string{"id", "type", "timestamp", "to", "ttl", "topic", "except", "data",
-		"ref", "token", "after", "cursor", "event", "toUserId", "message"} {
-		m[`"`+name+`"`] = name
+// readString reads a JSON string strictly: ids, names and cursors must be whole characters.
+// Null reads as the empty string.
+func readString(v jsontext.Value) (s string, ok bool) {
+	if s, ok = plainString(v); ok {
+		return s, true
 	}
-	return m
-}()
+	var decoded string // on the heap
+	err := json.Unmarshal(v, &decoded)
+	return decoded, err == nil
+}
+
+// plainString reads a string that stands there as it is: of ASCII, without an escape. That
+// is what nearly all are, and it saves a decoder. It returns false for all other values.
+func plainString(v []byte) (string, bool) {
+	n := len(v) - 1
+	if n < 1 || v[0] != '"' || v[n] != '"' {
+		return "", false
+	}
+	for _, c := range v[1:n] {
+		if c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
+			return "", false
+		}
+	}
+	return string(v[1:n]), true
+}
 
 // nameSet holds the names of one object: the first few in an array, more in a map, so
 // that an object of many members does not take quadratic time.

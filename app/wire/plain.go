@@ -106,9 +106,9 @@ func PlainMessage(from, to string, event []byte) []byte {
 		message = []byte("null")
 	}
 	b := append(make([]byte, 0, len(message)+len(from)+len(to)+48), `{"fromUserId":`...)
-	b = appendString(b, from)
+	b = AppendString(b, from)
 	b = append(b, `,"toUserId":`...)
-	b = appendString(b, to)
+	b = AppendString(b, to)
 	b = append(b, `,"message":`...)
 	b = append(b, message...)
 	return append(b, '}')

@@ -77,7 +77,7 @@ type Response struct {
 func (f Response) Frame() Frame {
 	b := append(make([]byte, 0, len(f.Data)+len(f.Ref)+64), `{"type":"response"`...)
 	if f.Ref != "" {
-		b = appendString(append(b, `,"ref":`...), f.Ref)
+		b = AppendString(append(b, `,"ref":`...), f.Ref)
 	}
 	b = strconv.AppendInt(append(b, `,"status":`...), int64(f.Status), 10)
 	b = append(append(append(b, `,"data":`...), f.Data...), '}')
@@ -156,16 +156,19 @@ func Encode(v any) []byte {
 // where it has one.
 func Time(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
+// AppendTime appends what Time returns.
+func AppendTime(b []byte, t time.Time) []byte { return t.UTC().AppendFormat(b, time.RFC3339Nano) }
+
 // AppendEventObject appends the event object that sessions see,
 // {"id","type","timestamp","data"}. data is copied byte for byte and left out
 // where empty.
 func AppendEventObject(b []byte, id, typ string, at time.Time, data []byte) []byte {
 	b = append(b, `{"id":`...)
-	b = appendString(b, id)
+	b = AppendString(b, id)
 	b = append(b, `,"type":`...)
-	b = appendString(b, typ)
+	b = AppendString(b, typ)
 	b = append(b, `,"timestamp":"`...)
-	b = at.UTC().AppendFormat(b, time.RFC3339Nano)
+	b = AppendTime(b, at)
 	b = append(b, '"')
 	if len(data) > 0 {
 		b = append(b, `,"data":`...)
@@ -191,7 +194,7 @@ func NewEventTail(from, id, typ string, at time.Time, data []byte) (tail, event 
 func appendFrom(b []byte, from string) []byte {
 	if from != "" {
 		b = append(b, `,"from":`...)
-		b = appendString(b, from)
+		b = AppendString(b, from)
 	}
 	return append(b, `,"event":`...)
 }
@@ -216,7 +219,8 @@ func AppendEventHead(b, cursor []byte, replay bool) []byte {
 	return b
 }
 
-func appendString(b []byte, s string) []byte {
+// AppendString appends s as Encode would.
+func AppendString(b []byte, s string) []byte {
 	out, _ := jsontext.AppendQuote(b, s) // for invalid UTF-8, its one error, it has written replacement characters
 	return out
 }

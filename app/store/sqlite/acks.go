@@ -5,30 +5,64 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"hookbridge/app/bridge"
 )
 
 const (
-	// acksPerGroup is how many users' acks one transaction writes: more would
-	// hold up the messages in it.
+	// acksPerGroup is how many users' acks a transaction writes beside requests, which
+	// more would hold up; acksAlone is how many one writes that has no requests.
 	acksPerGroup = 128
+	acksAlone    = 512
 	// dirtyLimit is how many users' acks may wait to be written. They only
 	// pile up while the disk fails.
 	dirtyLimit = 100_000
 )
 
-// ackBook holds acks, and when users were last seen, that are not written yet.
-// They count at once, and are written within a second: many users at a time, and
-// each user once however often they acked.
+// ackBook holds acks, and when users were last seen, that are not written yet. An ack is
+// first noted by the goroutine that brings it. The writer enters it before it carries out
+// its next group, and at each tick: there it is cut to the head. What is entered counts at
+// once, and is written within a second: many users at a time, and each user once however
+// often they acked.
 type ackBook struct {
-	batch   []string // users whose turn it is, in order of their rows
-	writing []string // those in the running transaction
-	waiting atomic.Int64
+	// The writer's goroutine owns these.
+	taken   *notes       // on their way into dirty; empty between groups, unless one failed
+	batch   []string     // users whose turn it is to be written, in order of their rows
+	writing []writtenAck // what the running transaction has
 
-	mu    sync.Mutex // guards dirty, which those who look things up read too
-	dirty map[string]dirt
+	mu     sync.Mutex // guards what follows, which other goroutines use too
+	noted  *notes
+	dirty  map[string]dirt
+	writes uint64 // how often a commit has taken users off dirty
+	closed bool   // nothing is noted any more
+}
+
+// notes are acks that the writer has not entered yet.
+type notes struct {
+	users []string // in the order of their first acks
+	of    map[string]bridge.Position
+}
+
+func newNotes() *notes { return &notes{of: make(map[string]bridge.Position)} }
+
+func (n *notes) add(user string, p bridge.Position) {
+	was, again := n.of[user]
+	if !again {
+		n.users = append(n.users, user)
+	}
+	n.of[user] = was.Max(p)
+}
+
+// pop takes one off; false where there is none.
+func (n *notes) pop() (user string, p bridge.Position, ok bool) {
+	for len(n.users) > 0 && !ok {
+		last := len(n.users) - 1
+		user, n.users[last] = n.users[last], ""
+		n.users = n.users[:last]
+		p, ok = n.of[user] // not of a user who was forgotten
+		delete(n.of, user)
+	}
+	return user, p, ok
 }
 
 // dirt is what of one user is not written yet.
@@ -37,30 +71,85 @@ type dirt struct {
 	seen  int64 // Unix nanoseconds; 0: as it was
 }
 
-// full reports whether no more acks should come in. Any goroutine may ask.
-func (b *ackBook) full() bool { return b.waiting.Load() >= dirtyLimit }
-
-// of is the unwritten ack of a user. Any goroutine may ask.
-func (b *ackBook) of(user string) (bridge.Position, bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	d, ok := b.dirty[user]
-	return d.acked, ok
+// writtenAck is what of a user's dirt a transaction has.
+type writtenAck struct {
+	user string
+	dirt
 }
 
-// lastSeen is when a user was last seen, where that is not written yet.
-func (b *ackBook) lastSeen(user string) (int64, bool) {
+func newAckBook() *ackBook {
+	return &ackBook{taken: newNotes(), noted: newNotes(), dirty: make(map[string]dirt)}
+}
+
+// note takes an ack in. It counts for each request that is put into the writer's queue
+// after that. Any goroutine may call it. Errors: bridge.ErrClosed, and bridge.ErrUnavailable
+// where too many other users' acks wait.
+func (b *ackBook) note(user string, p bridge.Position) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	d := b.dirty[user]
-	return d.seen, d.seen != 0
+	if b.closed {
+		return bridge.ErrClosed
+	}
+	if len(b.noted.of)+len(b.dirty) >= dirtyLimit {
+		_, noted := b.noted.of[user]
+		_, entered := b.dirty[user]
+		if !noted && !entered {
+			return bridge.ErrUnavailable
+		}
+	}
+	b.noted.add(user, p)
+	return nil
+}
+
+// hasNotes reports whether acks wait to be entered.
+func (b *ackBook) hasNotes() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.noted.of)+len(b.taken.of) > 0
+}
+
+// take returns the acks that were noted. The writer takes each off before it enters it;
+// those that are left after a failure are there the next time.
+func (b *ackBook) take() *notes {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.taken.of) == 0 {
+		b.taken, b.noted = b.noted, b.taken
+		return b.taken
+	}
+	for user, p, ok := b.noted.pop(); ok; user, p, ok = b.noted.pop() {
+		b.taken.add(user, p)
+	}
+	return b.taken
+}
+
+// close lets no more acks in.
+func (b *ackBook) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+}
+
+// of is what was entered of a user and is not written yet. Any goroutine may ask.
+func (b *ackBook) of(user string) (d dirt, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	d, ok = b.dirty[user]
+	return d, ok
+}
+
+// writtenSoFar is a number that grows when acks are taken off the book, because the file
+// has them. Any goroutine may ask.
+func (b *ackBook) writtenSoFar() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.writes
 }
 
 func (b *ackBook) add(user string, p bridge.Position, seen int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.dirty[user] = dirt{p, seen}
-	b.waiting.Store(int64(len(b.dirty)))
 }
 
 // due gives every user with an unwritten ack a turn.
@@ -74,15 +163,27 @@ func (b *ackBook) due() {
 
 func (b *ackBook) pending() bool { return len(b.batch) > 0 }
 
-// written takes the acks of a transaction that succeeded off the book.
+// saved notes that the running transaction has what is on the book of a user.
+func (b *ackBook) saved(user string) {
+	d, _ := b.of(user)
+	b.writing = append(b.writing, writtenAck{user, d})
+}
+
+// written takes the acks of a transaction that succeeded off the book. A user who has acked
+// more since stays on it: the transaction may have been open for many groups.
 func (b *ackBook) written() {
+	if len(b.writing) == 0 {
+		return
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, user := range b.writing {
-		delete(b.dirty, user)
+	for _, a := range b.writing {
+		if b.dirty[a.user] == a.dirt {
+			delete(b.dirty, a.user)
+		}
 	}
 	b.writing = b.writing[:0]
-	b.waiting.Store(int64(len(b.dirty)))
+	b.writes++
 }
 
 // failed keeps them for the next turn.
@@ -105,14 +206,15 @@ func (b *ackBook) keepTo(user string, p bridge.Position) {
 func (b *ackBook) forget(user string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	delete(b.noted.of, user)
+	delete(b.taken.of, user)
 	delete(b.dirty, user)
 	b.batch = slices.DeleteFunc(b.batch, func(u string) bool { return u == user })
-	b.waiting.Store(int64(len(b.dirty)))
 }
 
-// Ack implements bridge.Store. It counts for every Append, Join and Ack that is
-// called after it has returned, and is durable within a second; where backends hear of
-// it, at once.
+// Ack implements bridge.Store. Where no backend hears of it, it is only noted: it counts
+// for every call that begins after it has returned, and is durable within a second. Where
+// one does, it is durable when Ack returns.
 func (s *Store) Ack(ctx context.Context, user, session, life string, p bridge.Position) error {
 	if user == "" {
 		return errNoUser
@@ -124,30 +226,51 @@ func (s *Store) Ack(ctx context.Context, user, session, life string, p bridge.Po
 		}
 		p = p.Min(end)
 	}
-	if s.acks.full() {
-		return bridge.ErrUnavailable
-	}
 	if s.tellsOfAcks(user) {
 		return s.ackNow(ctx, user, session, p)
 	}
-	return s.enqueue(ctx, &request{early: true, plain: true, write: func(w *writer) error { return w.ack(user, p) }})
+	return s.noteAck(ctx, user, p)
 }
 
-// AckLater implements bridge.Store.
+// AckLater implements bridge.Store: it is Ack, with a limit of its own.
 func (s *Store) AckLater(ctx context.Context, user, session, life string, p bridge.Position) error {
-	return s.Ack(ctx, user, session, life, p)
+	if life == s.lives.name && user != "" && !s.tellsOfAcks(user) {
+		return s.noteAck(ctx, user, p)
+	}
+	if _, limited := ctx.Deadline(); limited {
+		return s.Ack(ctx, user, session, life, p)
+	}
+	limited, cancel := context.WithTimeout(ctx, s.opts.Patience)
+	defer cancel()
+	return s.Ack(limited, user, session, life, p)
 }
 
-// ack moves what a user has acked forward, in memory. It runs before the others of
-// its group: an ack beyond the head counts as the head, which must not be that of
-// a message that this group may fail to write.
-func (w *writer) ack(user string, p bridge.Position) error {
-	rec, p, err := w.acking(user, p)
-	if err == nil && p != rec.acked {
-		rec.acked = p
-		w.acks.add(user, p, rec.lastSeen)
+// noteAck takes in an ack that waits for nothing.
+func (s *Store) noteAck(ctx context.Context, user string, p bridge.Position) error {
+	if err := s.usable(ctx); err != nil {
+		return err
 	}
-	return err
+	return s.acks.note(user, p)
+}
+
+// enterAcks moves what users have acked forward, in memory. It comes before the requests of
+// a group: an ack beyond the head counts as the head, which must not be that of a message
+// that came after the ack, or that this group may fail to write. An ack at which our code
+// panics is dropped, and the others stay.
+func (w *writer) enterAcks() error {
+	taken := w.acks.take()
+	for user, to, ok := taken.pop(); ok; user, to, ok = taken.pop() {
+		rec, p, err := w.acking(user, to)
+		if err != nil {
+			taken.add(user, to)
+			return err
+		}
+		if p != rec.acked {
+			rec.acked = p
+			w.acks.add(user, p, rec.lastSeen)
+		}
+	}
+	return nil
 }
 
 // acking returns up to where a user has acked with an ack of p.
@@ -180,7 +303,7 @@ func (w *writer) writeAcks(n int) error {
 			return err
 		}
 		w.touch(rec)
-		w.acks.writing = append(w.acks.writing, user)
+		w.acks.saved(user)
 		if err := w.sql.save(rec); err != nil {
 			return err
 		}
@@ -192,10 +315,16 @@ func (w *writer) writeAcks(n int) error {
 	return nil
 }
 
-// flushAcks writes all acks that are left, before the end.
+// flushAcks writes all acks that are left, before the end, and durably.
 func (w *writer) flushAcks() error {
-	for w.acks.due(); w.acks.pending(); w.acks.due() {
-		if _, err := w.attempt(func() (bool, error) { return w.transact(nil) }); err != nil {
+	for w.acks.due(); w.acks.pending() || w.acks.hasNotes(); w.acks.due() {
+		_, err := w.attempt(func() (bool, error) {
+			if err := w.carryInto(nil); err != nil || !w.inTx {
+				return false, err
+			}
+			return true, w.commitTx()
+		})
+		if err != nil {
 			return err
 		}
 	}

@@ -79,3 +79,62 @@ func BenchmarkAppend(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkAck has 5,000 users ack a message to all, each once for every message, and waits
+// after each round until all of that is written. It reports the processor time of the whole
+// process an ack.
+func BenchmarkAck(b *testing.B) {
+	const users, ackers = 5_000, 50
+	e := open(b, Options{Dir: b.TempDir()})
+	e.Listen(deaf{})
+	names := make([]string, users)
+	for i := range names {
+		names[i] = fmt.Sprintf("patient-%d", i)
+		if _, err := e.Enter(b.Context(), bridge.Member{User: names[i]}, ""); err != nil {
+			b.Fatal(err)
+		}
+	}
+	waitForAcks(b, e)
+	b.ReportAllocs()
+	b.ResetTimer()
+	before := cpu(b)
+	var took time.Duration // the callers' time
+	done := make(chan error, ackers)
+	for first := 0; first < b.N; first += users {
+		n := min(users, b.N-first)
+		m := message(fmt.Sprint("m", first), "", 10, inAnHour())
+		m.To = bridge.Target{All: true}
+		at := bridge.Position{Broadcast: mustAppend(b, e, m).Broadcast}
+		start := time.Now()
+		for acker := range ackers {
+			go func() {
+				var err error
+				for i := acker; i < n && err == nil; i += ackers {
+					err = e.AckLater(context.Background(), names[i], "ses_1", e.Life(), at)
+				}
+				done <- err
+			}()
+		}
+		for range ackers {
+			if err := <-done; err != nil {
+				b.Fatal(err)
+			}
+		}
+		took += time.Since(start)
+		waitForAcks(b, e)
+	}
+	b.ReportMetric(float64((cpu(b)-before).Nanoseconds())/float64(b.N), "cpu-ns/ack")
+	b.ReportMetric(float64(took.Nanoseconds())/float64(b.N), "caller-ns/ack")
+}
+
+// waitForAcks returns when the store has nothing left to write.
+func waitForAcks(b *testing.B, e *Store) {
+	b.Helper()
+	for range 2_000 {
+		if e.settled(b.Context()) == nil && e.acks.unwritten() == 0 {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	b.Fatal("the acks are not written")
+}

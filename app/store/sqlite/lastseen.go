@@ -9,15 +9,19 @@ import (
 func (s *Store) LastSeen(ctx context.Context, users []string) ([]time.Time, error) {
 	out := make([]time.Time, len(users))
 	err := s.reading(ctx, func(r *reader) error {
+		// The book comes first: what is written, and taken off it, after that is in neither
+		// if the file was looked at before.
+		unwritten := make([]int64, len(users))
 		for i, user := range users {
-			seen, ok := s.acks.lastSeen(user)
-			if !ok {
-				var err error
-				if seen, err = r.seenAt(user); err != nil {
-					return err
-				}
+			d, _ := s.acks.of(user)
+			unwritten[i] = d.seen
+		}
+		for i, user := range users {
+			seen, err := r.seenAt(user)
+			if err != nil {
+				return err
 			}
-			if seen != 0 {
+			if seen = max(seen, unwritten[i]); seen != 0 {
 				out[i] = time.Unix(0, seen).UTC()
 			}
 		}

@@ -14,20 +14,28 @@ import (
 func (s *Store) Lookup(ctx context.Context, id string) (bridge.Record, error) {
 	var rec bridge.Record
 	now := s.opts.Now().UnixNano()
-	err := s.reading(ctx, func(r *reader) error {
-		var err error
-		if rec, err = r.record(id, now); err != nil {
-			return err
-		}
-		for i := range rec.Recipients {
-			f := &rec.Recipients[i]
-			if p, ok := s.acks.of(f.User); ok {
-				f.Acked = f.Acked || f.Seq != 0 && p.Mailbox >= f.Seq || rec.Broadcast != 0 && p.Broadcast >= rec.Broadcast
+	for {
+		written := uint64(0)
+		err := s.reading(ctx, func(r *reader) error {
+			written = s.acks.writtenSoFar()
+			var err error
+			if rec, err = r.record(id, now); err != nil {
+				return err
 			}
+			for i := range rec.Recipients {
+				f := &rec.Recipients[i]
+				if d, ok := s.acks.of(f.User); ok {
+					f.Acked = f.Acked || f.Seq != 0 && d.acked.Mailbox >= f.Seq || rec.Broadcast != 0 && d.acked.Broadcast >= rec.Broadcast
+				}
+			}
+			return nil
+		})
+		// An ack that was written after the file was looked at, and taken off the book
+		// before that was, was in neither.
+		if err != nil || s.acks.writtenSoFar() == written {
+			return rec, err
 		}
-		return nil
-	})
-	return rec, err
+	}
 }
 
 // Seen implements bridge.Store. It is written down with what is stored next.

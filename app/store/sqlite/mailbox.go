@@ -20,8 +20,11 @@ type record struct {
 	kept    uint64 // head as it stands in the users table
 	trimmed uint64 // the newest sequence pushed out of a full mailbox
 	seen    bool   // has joined once
-	first   uint64 // head of the log to all when first seen
-	acked   bridge.Position
+
+	noTokens bool // no token of theirs names a group: token_members has no row
+
+	first uint64 // head of the log to all when first seen
+	acked bridge.Position
 
 	explicit bool   // not every gap is an expired message (see gaps.go)
 	expired  uint64 // where it is: the furthest that expired
@@ -80,8 +83,8 @@ func (c *records) drop(user string) {
 	delete(c.old, user)
 }
 
-// record returns a user's record, from memory or from the file. Acks that are
-// not written yet count.
+// record returns a user's record, from memory or from the file. What the ackBook has, and
+// the file not yet, counts.
 func (w *writer) record(user string) (*record, error) {
 	if rec := w.users.get(user); rec != nil {
 		return rec, nil
@@ -90,8 +93,8 @@ func (w *writer) record(user string) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p, ok := w.acks.of(user); ok {
-		rec.acked = rec.acked.Max(p)
+	if d, ok := w.acks.of(user); ok {
+		rec.acked, rec.lastSeen = rec.acked.Max(d.acked), max(rec.lastSeen, d.seen)
 	}
 	w.users.put(rec)
 	return rec, nil

@@ -35,7 +35,7 @@ func child(t *testing.T, test, dir string) *exec.Cmd {
 }
 
 // TestChildAppends is the process that processIsKilled kills: it prints every id that
-// has been acknowledged until then.
+// has been acknowledged until then, and acks it.
 func TestChildAppends(t *testing.T) {
 	dir := os.Getenv(childEnv)
 	if dir == "" {
@@ -50,7 +50,12 @@ func TestChildAppends(t *testing.T) {
 				if i%10 == 0 {
 					m.To = bridge.Target{All: true}
 				}
-				if _, err := e.Append(context.Background(), m); err != nil {
+				r, err := e.Append(context.Background(), m)
+				if err == nil && len(r.Recipients) == 1 {
+					to := r.Recipients[0]
+					err = e.AckLater(context.Background(), to.User, "ses_1", e.Life(), bridge.Position{Mailbox: to.Seq})
+				}
+				if err != nil {
 					fmt.Println("ERROR", err)
 					return
 				}
@@ -112,6 +117,9 @@ func processIsKilled(t *testing.T) {
 					t.Fatalf("%s: place %d is the %d. message, lost %+v", user, d.Mailbox, i+1, p.Lost())
 				}
 				read[d.Message.ID] = true
+			}
+			if acked := number(t, e, "SELECT ifnull(max(acked_mail), 0) FROM users WHERE user = '"+user+"'"); acked > int64(len(p.Deliveries)) {
+				t.Fatalf("%s has acked %d of %d", user, acked, len(p.Deliveries))
 			}
 		}
 		for id := range stored {

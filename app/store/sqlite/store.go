@@ -70,7 +70,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 		opts:   o,
 		posted: make(chan struct{}, 1),
 		queue:  newQueue(o.QueueLimit, o.Patience),
-		acks:   &ackBook{dirty: make(map[string]dirt)},
+		acks:   newAckBook(),
 		health: &health{logger: o.Logger},
 		fanned: make(chan struct{}), checked: make(chan struct{}), stopCheck: func() {},
 		lock: lock,

@@ -189,7 +189,7 @@ func failedCallIsTraceless(t *testing.T) {
 // flushed returns when all acks, and whom was last seen when, are in the file.
 func (s *Store) flushed(t *testing.T) error {
 	t.Helper()
-	expect.Eventually(t, "acks to be written", func() bool { return s.acks.waiting.Load() == 0 })
+	expect.Eventually(t, "acks to be written", func() bool { return s.acks.unwritten() == 0 })
 	return s.settled(t.Context())
 }
 
@@ -328,18 +328,23 @@ func erasedUserStaysErased(t *testing.T) {
 		return r
 	}
 	refresh, coming := joins(member("ada", "ses_1", "b", "ward")), joins(member("ada", "ses_2", "c", "ward"))
-	ack := &request{early: true, write: func(w *writer) error { return w.ack("ada", bridge.Position{Mailbox: 1, Broadcast: 1}) }}
+	ack := func() {
+		t.Helper()
+		expect.NoError(t, e.Ack(t.Context(), "ada", "ses_1", e.Life(), bridge.Position{Mailbox: 1, Broadcast: 1}))
+	}
 
 	let := hold(t, e)
-	for _, r := range []*request{erase, seen("mail"), seen("passing"), seen("all"), leave, refresh, coming, ack} {
+	for _, r := range []*request{erase, seen("mail"), seen("passing"), seen("all"), leave, refresh, coming} {
 		expect.NoError(t, e.enqueue(t.Context(), r)) // all of it together, when the writer goes on
 	}
+	ack()
 	let()
 	for _, r := range []*request{refresh, coming} {
 		if <-r.done; !errors.Is(r.err, bridge.ErrErased) {
 			t.Errorf("a join: %v", r.err)
 		}
 	}
+	ack()                                                       // on its way for longer than the erasure
 	expect.NoError(t, e.do(t.Context(), func(w *writer) error { // the other part of an erasure
 		_, _, err := w.scrub("ada", math.MinInt64)
 		return err

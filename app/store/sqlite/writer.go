@@ -90,6 +90,7 @@ func (w *writer) loop() {
 
 // finish writes what is left, before the end.
 func (w *writer) finish() error {
+	w.acks.close()
 	if err := w.store.health.isDamaged(); err != nil {
 		return nil // the journal stays; the caller was told of the damage
 	}
@@ -154,9 +155,9 @@ func (w *writer) turns() {
 	}
 }
 
-// tick fills, and lets the upkeep begin.
+// tick enters acks, fills, and lets the upkeep begin.
 func (w *writer) tick() {
-	if w.inTx || w.tail.messages > 0 {
+	if w.inTx || w.tail.messages > 0 || w.acks.hasNotes() {
 		w.run(nil)
 	}
 	w.acks.due()
