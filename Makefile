@@ -32,7 +32,7 @@ test-short: tools
 # Fails when a message or a connect allocates more than app/e2e/allocs allows. The race
 # detector allocates for itself, so this runs without it, on what vet has compiled before.
 allocs:
-	$(GO) test '-toolexec=env GOGC=400' -vet=off -count 1 ./app/e2e/allocs
+	$(GO) test -vet=off -count 1 ./app/e2e/allocs
 
 # Each parser is fuzzed for a moment (FUZZTIME); what it finds stays in testdata. A number
 # of runs instead of a time: at the end of a time Go before 1.27 may report a failure
