@@ -80,6 +80,7 @@ type Bridge struct {
 	log     *slog.Logger
 	audit   Audit
 	waits   *waits
+	writers writers
 	users   *userLimits
 	heavy   chan struct{} // one in it for each heavy call of an operator
 	guard   *guard.Guard

@@ -24,6 +24,7 @@ func TestDirectWrite(t *testing.T) {
 	t.Run("that fails ends its session, and the message comes to the next one", directWriteFails)
 	t.Run("that panics ends its session with 1011, and the hub waits for nothing", directWritePanics)
 	t.Run("comes before the close frame of a session that ends meanwhile", directWriteBeforeClose)
+	t.Run("of messages to many waits for no socket that takes nothing, and each session has all in order", directWriteToMany)
 }
 
 // prompt is a socket in memory that takes at once what take says.
@@ -33,6 +34,7 @@ type prompt struct {
 	take   func(frames []byte) (n int, err error) // nil: all
 	stream []byte                                 // what was written
 	waits  int                                    // calls of Write
+	hold   <-chan struct{}                        // what Write waits for; nil: nothing
 	code   wire.CloseCode                         // of the close frame
 	closes func()                                 // called by WriteClose; nil: nothing
 
@@ -61,6 +63,9 @@ func (p *prompt) TryWrite(frames []byte) (n int, err error) {
 }
 
 func (p *prompt) Write(frames []byte, _ time.Time) error {
+	if p.hold != nil {
+		<-p.hold
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waits++
@@ -159,11 +164,13 @@ func newDirectly(t *testing.T) *directly {
 }
 
 // open opens a session of ada's.
-func (d *directly) open() *prompt {
+func (d *directly) open() *prompt { return d.openAs("ada", nil) }
+
+func (d *directly) openAs(user string, hold <-chan struct{}) *prompt {
 	d.t.Helper()
-	p := &prompt{line: newLine(), expired: make(chan struct{}, 1)}
+	p := &prompt{line: newLine(), expired: make(chan struct{}, 1), hold: hold}
 	p.in <- `{"type":"connect"}`
-	d.Accept(p, bridge.Handshake{Identity: &bridge.Identity{User: "ada", Expires: time.Now().Add(time.Hour)}})
+	d.Accept(p, bridge.Handshake{Identity: &bridge.Identity{User: user, Expires: time.Now().Add(time.Hour)}})
 	return p
 }
 
@@ -268,5 +275,44 @@ func directWriteBeforeClose(t *testing.T) {
 	d.want("m", "closed")
 	if d.code != wire.CloseBadFrame {
 		t.Errorf("closed with %d", d.code)
+	}
+}
+
+func directWriteToMany(t *testing.T) {
+	d := newDirectly(t)
+	release := make(chan struct{})
+	const users = 300
+	var all []*prompt
+	for i := range users {
+		p := d.openAs(fmt.Sprint("user-", i), release)
+		expect.Eventually(t, "the session to begin", func() bool {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return len(p.stream) > 0
+		})
+		if i%3 == 0 {
+			p.takes(func([]byte) (int, error) { return 0, nil })
+		}
+		all = append(all, p)
+	}
+	var ids []string
+	for i := range 20 {
+		ids = append(ids, fmt.Sprint("m", i))
+		d.publish(ids[i], wire.Target{All: true})
+	}
+	wanted := func(p *prompt) {
+		expect.Eventually(t, "the messages to be written", func() bool { return len(p.got()) >= len(ids) })
+		if got := p.got(); !slices.Equal(got, ids) {
+			t.Fatalf("written was %q", got)
+		}
+	}
+	for i, p := range all {
+		if i%3 != 0 {
+			wanted(p)
+		}
+	}
+	close(release)
+	for _, p := range all {
+		wanted(p)
 	}
 }

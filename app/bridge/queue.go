@@ -97,13 +97,16 @@ func (s *Session) isIdle() bool { return len(s.queue) == 0 && s.ending == nil &&
 
 // mayWriteDirect reports whether whoever has something for the session may write it
 // without a writer goroutine: nothing else is to be written, and writing waits for
-// nothing, be it a socket or the audit log. mu is held.
+// nothing. mu is held.
 func (s *Session) mayWriteDirect() bool {
-	if !s.ready || s.writing || !s.isIdle() || s.b.audit.On() {
-		return false
-	}
+	return s.ready && !s.writing && s.isIdle() && s.waitsForNothing()
+}
+
+// waitsForNothing reports whether what is queued can be written without waiting, be it for
+// a socket or for the audit log.
+func (s *Session) waitsForNothing() bool {
 	_, can := s.conn.(TryWriter)
-	return can
+	return can && !s.b.audit.On()
 }
 
 // leaveOut has a message left out when it is read from the store; mu is held.
@@ -182,8 +185,13 @@ func (s *Session) push(it item) bool {
 
 // wakeWriter starts the writer where none runs; mu is held.
 func (s *Session) wakeWriter() {
-	if s.ready && !s.writing {
-		s.writing = true
-		go s.newWriter().write()
+	if !s.ready || s.writing {
+		return
 	}
+	s.writing = true
+	if s.ending == nil && !s.reading && s.waitsForNothing() {
+		s.b.writers.add(s)
+		return
+	}
+	go s.newWriter().write()
 }

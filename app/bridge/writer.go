@@ -44,27 +44,59 @@ func (w *writer) write() {
 	w.release()
 }
 
-// writeDirect writes one item on the goroutine that hands it over, which saves starting
-// a goroutine for it. It never waits: what the socket does not take at once, and all
-// that was queued meanwhile, is left to a writer goroutine.
+// writeDirect writes one item, and then what was queued meanwhile, on the goroutine that
+// hands it over.
 func (s *Session) writeDirect(it item) {
 	defer s.recoverDirect()
 	w := s.newWriter()
-	w.direct = true
 	w.one[0] = it
-	if !w.items(w.one[:]) || !w.flush() {
-		w.fail()
+	w.direct = true
+	w.put(w.one[:])
+	w.runDirect()
+}
+
+// writeQueued writes what is queued, on a goroutine that other sessions need as well.
+func (s *Session) writeQueued() {
+	defer s.recoverDirect()
+	w := s.newWriter()
+	w.direct = true
+	w.runDirect()
+}
+
+// directTurns is how often runDirect looks whether more was queued.
+const directTurns = 4
+
+// runDirect writes what is queued without waiting. What the socket does not take at once,
+// what has to be read from the store, and the end are left to a writer goroutine.
+func (w *writer) runDirect() {
+	s := w.s
+	for range directTurns {
+		s.mu.Lock()
+		if len(w.buf) > 0 || s.ending != nil || s.reading {
+			s.mu.Unlock()
+			break
+		}
+		items := s.queue
+		s.queue, s.queued = nil, 0
+		s.writing = len(items) > 0
+		s.mu.Unlock()
+		if len(items) == 0 {
+			w.direct = false
+			w.release()
+			return
+		}
+		w.put(items)
+		putItems(items)
 	}
 	w.direct = false
-	s.mu.Lock()
-	done := len(w.buf) == 0 && s.isIdle()
-	s.writing = !done
-	s.mu.Unlock()
-	if done {
-		w.release()
-		return
-	}
 	go w.write()
+}
+
+// put writes items, or ends the session.
+func (w *writer) put(items []item) {
+	if !w.items(items) || !w.flush() {
+		w.fail()
+	}
 }
 
 // writer is the one that writes to the session's socket, as long as there is something
