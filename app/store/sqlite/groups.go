@@ -80,6 +80,7 @@ func (w *writer) setMember(group, user string, member bool) error {
 
 // saying is what has to change in token_members when a session joins.
 type saying struct {
+	rows int      // how many there are
 	add  []string // groups that its token names
 	drop []said
 }
@@ -95,6 +96,9 @@ func (s *saying) nothing() bool { return len(s.add)+len(s.drop) == 0 }
 // saying compares the groups that a session's token names with the rows in the
 // file. The rows of the token ended (empty for none) go.
 func (w *writer) saying(m bridge.Member, ended string) (s saying, err error) {
+	if rec := w.users.get(m.User); rec != nil && rec.noTokens && len(m.Groups) == 0 {
+		return s, nil
+	}
 	until := nanos(m.Until)
 	named := make(map[string]bool, len(m.Groups)) // true: the file says so already
 	if until > w.now {
@@ -103,6 +107,7 @@ func (w *writer) saying(m bridge.Member, ended string) (s saying, err error) {
 		}
 	}
 	err = with(w.sql.tokenMembers).text(m.User).each(func(r *sqlite3.Stmt) bool {
+		s.rows++
 		row := said{r.ColumnText(0), r.ColumnText(1), r.ColumnInt64(2)}
 		_, stays := named[row.group]
 		switch {
@@ -125,27 +130,29 @@ func (w *writer) saying(m bridge.Member, ended string) (s saying, err error) {
 	return s, err
 }
 
-// belong writes the groups that a session's token names.
-func (w *writer) belong(m bridge.Member, ended string) error {
+// belong writes the groups that a session's token names. rows reports whether the file
+// has some of the user's now.
+func (w *writer) belong(m bridge.Member, ended string) (rows bool, err error) {
 	s, err := w.saying(m, ended)
+	rows = s.rows+len(s.add) > 0
 	if err != nil || s.nothing() {
-		return err
+		return rows, err
 	}
 	if err := w.begin(); err != nil {
-		return err
+		return rows, err
 	}
 	for _, row := range s.drop {
 		if err := with(w.sql.dropToken).text(row.group).text(m.User).text(row.token).exec(); err != nil {
-			return err
+			return rows, err
 		}
 	}
 	for _, g := range s.add {
 		err := with(w.sql.addToken).text(g).text(m.User).text(m.Token).text(m.TokenID).int(instantNanos(m.Issued)).int(nanos(m.Until)).exec()
 		if err != nil {
-			return err
+			return rows, err
 		}
 	}
-	return nil
+	return rows, nil
 }
 
 // pruneTokens removes the groups that expired tokens have named.

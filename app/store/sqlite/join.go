@@ -9,9 +9,10 @@ import (
 
 // joining is a session on its way in through the writer.
 type joining struct {
-	member bridge.Member
-	ended  string // a token of the user that says nothing any more
-	state  bridge.JoinState
+	member   bridge.Member
+	ended    string // a token of the user that says nothing any more
+	state    bridge.JoinState
+	noTokens bool // see record
 }
 
 // Enter is for local.Live.
@@ -28,8 +29,9 @@ func (s *Store) Enter(ctx context.Context, m bridge.Member, ended string) (bridg
 
 func (j *joining) request() *request {
 	return &request{
-		write: func(w *writer) error { return w.join(j) },
-		after: func(w *writer) { w.joined(j.member.User) },
+		onlyReads: func(w *writer) bool { return w.knows(j) },
+		write:     func(w *writer) error { return w.join(j) },
+		after:     func(w *writer) { w.joined(j) },
 		tell: func(s *Store, h bridge.Hub) {
 			s.opts.Guard.Run(whereFanOut, func() { h.Joined(j.member) })
 		},
@@ -68,10 +70,19 @@ func (w *writer) join(j *joining) error {
 			return err
 		}
 	}
-	if err := w.belong(j.member, j.ended); err != nil {
+	rows, err := w.belong(j.member, j.ended)
+	if err != nil {
 		return err
 	}
+	j.noTokens = !rows
 	return w.standing(j, nil)
+}
+
+// knows reports whether a join has nothing to write, and reads nothing but what is in
+// memory.
+func (w *writer) knows(j *joining) bool {
+	rec := w.users.get(j.member.User)
+	return rec != nil && rec.seen && rec.noTokens && len(j.member.Groups) == 0
 }
 
 // standing fills in a join's answer. It returns unseen for a user who has never
@@ -121,8 +132,13 @@ func emptyPage(rec, all *record, j *joining) (*bridge.Page, bridge.Position) {
 
 // joined notes that a user was there, whether or not their session's join has written
 // something.
-func (w *writer) joined(user string) {
-	if rec := w.users.get(user); rec != nil {
+func (w *writer) joined(j *joining) {
+	rec := w.users.get(j.member.User)
+	if rec == nil {
+		return
+	}
+	rec.noTokens = j.noTokens
+	if rec.lastSeen < w.now { // a first join has written it
 		w.wasSeen(rec, w.now)
 	}
 }

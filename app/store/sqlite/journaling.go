@@ -164,7 +164,7 @@ func (w *writer) journals(group []*request) bool {
 		return false
 	}
 	for _, r := range group {
-		if !r.plain {
+		if !r.plain && (r.onlyReads == nil || !r.onlyReads(w)) {
 			return false
 		}
 	}

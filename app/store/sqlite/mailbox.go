@@ -20,8 +20,11 @@ type record struct {
 	kept    uint64 // head as it stands in the users table
 	trimmed uint64 // the newest sequence pushed out of a full mailbox
 	seen    bool   // has joined once
-	first   uint64 // head of the log to all when first seen
-	acked   bridge.Position
+
+	noTokens bool // no token of theirs names a group: token_members has no row
+
+	first uint64 // head of the log to all when first seen
+	acked bridge.Position
 
 	explicit bool   // not every gap is an expired message (see gaps.go)
 	expired  uint64 // where it is: the furthest that expired

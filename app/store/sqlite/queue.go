@@ -22,6 +22,9 @@ type request struct {
 	tell func(*Store, bridge.Hub)
 	// failed, where set, is asked for the answer after the transaction has failed.
 	failed func(*writer, error) error
+	// onlyReads, where set, reports whether write will write nothing and reads no table that
+	// others have changed in the open transaction: then the request needs no commit of that.
+	onlyReads func(*writer) bool
 	// size is how many places in mailboxes the request will take, and how many bytes
 	// of payload, as far as is known; nil: one place.
 	size func(*writer) (places, bytes int)
