@@ -51,12 +51,13 @@ func (s *Server) stream(c *fiber.Ctx) error {
 	hs := bridge.Handshake{Identity: &id, Transport: "sse", OneWay: true, After: after(c)}
 	c.Context().HijackSetNoResponse(true)
 	c.Context().Hijack(func(nc net.Conn) {
-		sc.nc = nc
+		sc.nc, _ = detach(nc) // a client has nothing to say behind its request
+		if conn := connectionOf(sc.nc); conn != nil {
+			conn.becomeSession()
+			conn.share()
+		}
 		go func() {
 			defer s.surviveConnection(sc)
-			if conn := connectionOf(nc); conn != nil {
-				conn.becomeSession()
-			}
 			if err := sc.open(head); err != nil {
 				sc.Abort()
 				return
@@ -89,7 +90,6 @@ type streamConn struct {
 }
 
 func (c *streamConn) open(head []byte) error {
-	c.nc, _ = detach(c.nc) // a client has nothing to say behind its request
 	if err := c.nc.SetWriteDeadline(time.Now().Add(requestTimeout)); err != nil {
 		return err
 	}
