@@ -14,6 +14,10 @@ const (
 	// more would hold up; acksAlone is how many one writes that has no requests.
 	acksPerGroup = 128
 	acksAlone    = 512
+	// ticksATurn is how many ticks of the writer lie between two turns in which acks are
+	// written: a user who acks all the time is written less often, and everybody well
+	// within a second.
+	ticksATurn = 2
 	// dirtyLimit is how many users' acks may wait to be written. They only
 	// pile up while the disk fails.
 	dirtyLimit = 100_000
@@ -29,6 +33,7 @@ type ackBook struct {
 	taken   *notes       // on their way into dirty; empty between groups, unless one failed
 	batch   []string     // users whose turn it is to be written, in order of their rows
 	writing []writtenAck // what the running transaction has
+	resting int          // ticks until the next turn
 
 	mu     sync.Mutex // guards what follows, which other goroutines use too
 	noted  *notes
@@ -150,6 +155,17 @@ func (b *ackBook) add(user string, p bridge.Position, seen int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.dirty[user] = dirt{p, seen}
+}
+
+// tick begins a turn where the last one was long enough ago: after a pause at once.
+func (b *ackBook) tick() {
+	b.resting = max(b.resting-1, 0)
+	if b.resting > 0 {
+		return
+	}
+	if b.due(); b.pending() {
+		b.resting = ticksATurn
+	}
 }
 
 // due gives every user with an unwritten ack a turn.

@@ -21,6 +21,7 @@ func TestAcks(t *testing.T) {
 	t.Run("are written when the store is closed", acksAreClosed)
 	t.Run("are refused where too many wait", acksAreBounded)
 	t.Run("that could not be entered are tried again", acksAreTriedAgain)
+	t.Run("are written at the next tick, and at every second one while they go on", acksTakeTurns)
 }
 
 // unwritten is of how many users something is not in the file yet.
@@ -261,6 +262,26 @@ func acksAreBounded(t *testing.T) {
 	for _, user := range []string{"u0", "u1"} {
 		if err := b.note(user, bridge.Position{Mailbox: 2}); err != nil {
 			t.Errorf("a user who is on the book already: %v", err)
+		}
+	}
+}
+
+func acksTakeTurns(t *testing.T) {
+	t.Parallel()
+	b := newAckBook()
+	acks := []bool{true, true, true, false, false, false, true, true, true, true, true}
+	turn := []bool{true, false, true, false, false, false, true, false, true, false, true}
+	for i, acked := range acks {
+		if acked {
+			b.add("u", bridge.Position{Mailbox: uint64(i + 1)}, 0)
+		}
+		b.tick()
+		if b.pending() != turn[i] {
+			t.Errorf("tick %d: a turn: %v", i, b.pending())
+		}
+		if b.batch = nil; turn[i] {
+			b.saved("u")
+			b.written()
 		}
 	}
 }

@@ -160,7 +160,7 @@ func (w *writer) tick() {
 	if w.inTx || w.tail.messages > 0 || w.acks.hasNotes() {
 		w.run(nil)
 	}
-	w.acks.due()
+	w.acks.tick()
 	w.prune.due()
 }
 
