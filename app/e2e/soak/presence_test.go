@@ -81,6 +81,18 @@ func checkerOfPresence(t *testing.T) {
 			s.online(t, 1001)
 			s.Callbacks[0].Taken = false
 		}},
+		"came, the backend refused to hear of it, and the store was put back to before that": {"", func(t *testing.T, s *script, u *Reader) {
+			s.stays(u, 1000, 30_000)
+			s.online(t, 1001)
+			s.Callbacks[0].Taken = false
+			s.rewinds(900, 31_000)
+		}},
+		"came, the backend refused to hear of it, and the store was put back to after that": {"callback lost", func(t *testing.T, s *script, u *Reader) {
+			s.stays(u, 1000, 30_000)
+			s.online(t, 1001)
+			s.Callbacks[0].Taken = false
+			s.rewinds(20_000, 31_000)
+		}},
 		"came again, and nobody was told": {"callback lost", func(t *testing.T, s *script, u *Reader) {
 			s.stays(u, 1000, 30_000)
 			s.online(t, 1001)

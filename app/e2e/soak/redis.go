@@ -158,11 +158,21 @@ func (s *shared) demote() {
 	s.follow()
 }
 
+// written returns a moment at which all that Redis had answered was in its file. While the
+// disk is busy, Redis holds writes back for up to two seconds (redis.conf, appendfsync).
+func (s *shared) written() (at Moment) {
+	expect.Eventually(s.t, "Redis to have written what it holds back", func() bool {
+		at = s.h.Now()
+		return s.primary.Info("persistence", "aof_buffer_length") == "0"
+	})
+	return at
+}
+
 // restore puts a backup of Redis back: one that is made now, before the hold, or
 // the last one.
 func (s *shared) restore(step Step, hold func(time.Duration)) {
 	if step.Victim == 0 || s.lost == 0 {
-		kept := s.h.Now()
+		kept := s.written()
 		s.primary.Pause()
 		err := still(s.primary.Pid())
 		if err == nil {
