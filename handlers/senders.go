@@ -27,6 +27,7 @@ type sender struct {
 	bridge.Sender
 	limit *rate.Limiter // nil: none
 	slots chan struct{}
+	leave func() // gives one of them back
 	// accepted returns the counter of the sender's events that were taken, which is looked
 	// up once.
 	accepted func() prometheus.Counter
@@ -39,6 +40,7 @@ func newSenders(keys []SenderKey) []*sender {
 	for i, k := range keys {
 		if byName[k.Sender.Name] == nil {
 			n := &sender{Sender: k.Sender, slots: make(chan struct{}, maxInFlight)}
+			n.leave = func() { <-n.slots }
 			if k.Rate > 0 {
 				n.limit = rate.NewLimiter(rate.Limit(k.Rate), k.Burst)
 			}
@@ -74,7 +76,7 @@ func (n *sender) admit(events int) (wait time.Duration) {
 func (n *sender) enter(ctx context.Context) (leave func(), err error) {
 	select {
 	case n.slots <- struct{}{}:
-		return func() { <-n.slots }, nil
+		return n.leave, nil
 	case <-ctx.Done():
 		return nil, bridge.ErrUnavailable
 	}

@@ -141,9 +141,10 @@ func (b *Bridge) append(ctx context.Context, ms []*Message, w Wait) []Published 
 		}
 		return out
 	}
-	waits := make([]*wait, len(ms))
-	for i, m := range ms {
-		if w.For != "" {
+	var waits []*wait // nil where nobody waits
+	if w.For != "" {
+		waits = make([]*wait, len(ms))
+		for i, m := range ms {
 			m.Wanted = w.For
 			if !m.Stored() {
 				m.Wanted = StatusReceived // there is no place that an ack could cover
@@ -159,7 +160,13 @@ func (b *Bridge) append(ctx context.Context, ms []*Message, w Wait) []Published 
 		}
 	}()
 	started := time.Now()
-	receipts := b.appendAll(ctx, ms)
+	var single [1]Appended
+	receipts := single[:]
+	if len(ms) == 1 {
+		single[0].Receipt, single[0].Err = b.store.Append(ctx, ms[0])
+	} else {
+		receipts = b.store.AppendMany(ctx, ms)
+	}
 	if w.Stored != nil {
 		w.Stored()
 	}
@@ -178,7 +185,7 @@ func (b *Bridge) append(ctx context.Context, ms []*Message, w Wait) []Published 
 		if err == nil {
 			out[i].Outcome = b.outcome(ctx, m, r)
 		}
-		if waits[i] != nil {
+		if waits != nil {
 			if err == nil {
 				b.await(patience, waits[i], m, &r)
 			}
@@ -193,12 +200,4 @@ func (b *Bridge) append(ctx context.Context, ms []*Message, w Wait) []Published 
 		b.metrics.published(out[i].Outcome)
 	}
 	return out
-}
-
-func (b *Bridge) appendAll(ctx context.Context, ms []*Message) []Appended {
-	if len(ms) == 1 {
-		r, err := b.store.Append(ctx, ms[0])
-		return []Appended{{r, err}}
-	}
-	return b.store.AppendMany(ctx, ms)
 }

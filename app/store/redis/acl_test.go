@@ -51,7 +51,7 @@ func restricted(t *testing.T, nodes []*redistest.Server, url string) string {
 
 func archiveRightsSuffice(t *testing.T) {
 	heavy(t)
-	s := redistest.Start(t, "--appendfsync", "everysec")
+	s := redistest.Start(t)
 	url := restricted(t, []*redistest.Server{s}, s.URL())
 	c := storetest.NewClock()
 	from, to := filled(t, url, c), fresh(url, c)

@@ -118,7 +118,7 @@ func same(t *testing.T, a, b redis.Options, c *storetest.Clock) {
 
 func archiveCarriesWhole(t *testing.T) {
 	heavy(t)
-	one, other, cluster := redistest.Start(t, "--appendfsync", "everysec"), redistest.Start(t, "--appendfsync", "everysec"), redistest.StartCluster(t)
+	one, other, cluster := redistest.Start(t), redistest.Start(t), redistest.StartCluster(t)
 	for _, way := range []struct{ name, from, to string }{
 		{"from one Redis to another", one.URL(), other.URL()},
 		{"to another prefix", one.URL(), one.URL()},
@@ -138,7 +138,7 @@ func archiveCarriesWhole(t *testing.T) {
 
 func dumpOrder(t *testing.T) {
 	c := storetest.NewClock()
-	from := filled(t, redistest.Start(t, "--appendfsync", "everysec").URL(), c)
+	from := filled(t, redistest.Start(t).URL(), c)
 	if kinds := storetest.Exported(t, dumped(t, archive(t, from)), c.Now()); kinds != 9 {
 		t.Errorf("%d kinds", kinds)
 	}
@@ -146,7 +146,7 @@ func dumpOrder(t *testing.T) {
 
 func importOfRepeats(t *testing.T) {
 	heavy(t)
-	one, cluster := redistest.Start(t, "--appendfsync", "everysec"), redistest.StartCluster(t)
+	one, cluster := redistest.Start(t), redistest.StartCluster(t)
 	t.Run("in a batch each", func(t *testing.T) {
 		c := storetest.NewClock()
 		from, to := filled(t, one.URL(), c), fresh(cluster.URL(), c)
@@ -184,7 +184,7 @@ func dumpError(t *testing.T) {
 
 func dumpOfLargeStore(t *testing.T) {
 	heavy(t)
-	s := redistest.Start(t, "--appendfsync", "everysec")
+	s := redistest.Start(t)
 	e, _ := quick(t, redis.Options{URL: s.URL(), Prefix: "a"})
 	want := make(map[string]bool)
 	var ms []*bridge.Message

@@ -23,7 +23,7 @@ func BenchmarkAppend(b *testing.B) {
 }
 
 func benchmarkAppend(b *testing.B, senders int) {
-	s := redistest.Start(b, "--appendfsync", "no")
+	s := redistest.Start(b)
 	e, err := redis.Open(context.Background(), redis.Options{URL: s.URL()})
 	if err != nil {
 		b.Fatal(err)

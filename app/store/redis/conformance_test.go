@@ -39,7 +39,7 @@ func TestConformance(t *testing.T) {
 	t.Parallel()
 	t.Run("on one Redis", func(t *testing.T) {
 		t.Parallel()
-		s := redistest.Start(t, "--appendfsync", "everysec")
+		s := redistest.Start(t)
 		url := restricted(t, []*redistest.Server{s}, s.URL())
 		t.Run("suite", func(t *testing.T) { storetest.Run(t, harness(url)) })
 		t.Run("outbox", func(t *testing.T) { storetest.RunOutbox(t, harness(url)) })

@@ -120,7 +120,7 @@ func erasureEndsAcks(t *testing.T) {
 // Erasing a user takes as long as that user's own ids do, not as all ids.
 func erasureReadsOwnIDs(t *testing.T) {
 	t.Parallel()
-	s := redistest.Start(t, "--appendfsync", "no")
+	s := redistest.Start(t)
 	e, _ := quick(t, redis.Options{URL: s.URL()})
 	var ms []*bridge.Message
 	for i := range 3000 {

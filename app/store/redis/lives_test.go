@@ -264,7 +264,7 @@ func olderVersionPublishes(t *testing.T) {
 // ended too early, never too late.
 func oldLives(t *testing.T) {
 	heavy(t)
-	s := redistest.Start(t, "--appendfsync", "no")
+	s := redistest.Start(t)
 	e, _ := quick(t, redis.Options{URL: s.URL()})
 	join(t, e, "u", "ses_1")
 	var lives []string

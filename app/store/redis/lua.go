@@ -16,10 +16,12 @@ type statement struct {
 	names []string // that it declares; where it declares none, every script has it
 }
 
-var (
-	declaration = regexp.MustCompile(`^local (?:function )?(\w+(?:, \w+)*)`)
-	word        = regexp.MustCompile(`[A-Za-z_]\w*`)
-)
+var declaration = regexp.MustCompile(`^local (?:function )?(\w+(?:, \w+)*)`)
+
+// betweenWords tells what is no part of a name.
+func betweenWords(r rune) bool {
+	return r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+}
 
 // statementsOf takes a library apart.
 func statementsOf(library string) []statement {
@@ -51,7 +53,7 @@ func linked(script string, libraries ...string) string {
 	text := ""
 	add := func(more string) {
 		text = more + text
-		for _, name := range word.FindAllString(more, -1) {
+		for name := range strings.FieldsFuncSeq(more, betweenWords) {
 			used[name] = true
 		}
 	}

@@ -82,7 +82,7 @@ func serverForgetsScripts(t *testing.T) {
 func serverIsFull(t *testing.T) {
 	heavy(t)
 	s := redistest.Start(t, "--maxmemory", "30mb", "--maxmemory-policy", "noeviction")
-	e, _ := quick(t, redis.Options{URL: s.URL(), MailboxBytes: 1 << 30})
+	e, _ := quick(t, redis.Options{URL: s.URL(), MailboxBytes: 1 << 30, Patience: 20 * time.Second})
 	big := strings.Repeat("x", 60_000)
 	var kept []string
 	var full *bridge.Message

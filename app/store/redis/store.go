@@ -65,6 +65,11 @@ var (
 // often started together.
 const startTimeout = 20 * time.Second
 
+// connBuffer is how many bytes of replies, and of commands, a connection has room for.
+// rueidis would take 512 KiB of each, and there are several connections to each server of a
+// Cluster.
+const connBuffer = 64 << 10
+
 // Open connects to Redis and begins to listen. Errors: a setting that is wrong,
 // a server that is too old or holds what a newer version wrote, ErrUnfinished,
 // ErrUnavailable.
@@ -98,6 +103,7 @@ func dial(ctx context.Context, o Options) (*Store, error) {
 	co.ConnWriteTimeout = o.Patience
 	co.Dialer.Timeout = o.Patience
 	co.PipelineMultiplex = -1 // one connection, so that the commands of many callers go out in one write
+	co.ReadBufferEachConn, co.WriteBufferEachConn = connBuffer, connBuffer
 	co.ClientName = "hookbridge"
 	co.ClientSetInfo = rueidis.DisableClientSetInfo // Redis 7.0 does not know CLIENT SETINFO, nor rights that name it
 	// With retries it would repeat a read until the caller's context ends.

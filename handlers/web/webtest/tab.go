@@ -50,14 +50,16 @@ func Main(m *testing.M) int {
 
 func launch(more ...chromedp.ExecAllocatorOption) (c chromium, err error) {
 	var path string
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+	// The shell is Chromium without windows, menus and their services, which would take more
+	// of the processors than the pages do.
+	for _, name := range []string{"chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"} {
 		if p, err := exec.LookPath(name); err == nil {
 			path = p
 			break
 		}
 	}
 	if path == "" {
-		return c, errors.New("no Chromium in PATH; install chromium: apt-get install chromium")
+		return c, errors.New("no Chromium in PATH; install it: apt-get install chromium-headless-shell")
 	}
 	alloc, stopAlloc := chromedp.NewExecAllocator(context.Background(), append([]chromedp.ExecAllocatorOption{
 		chromedp.ExecPath(path), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,

@@ -314,15 +314,15 @@ local function rare()
     return head
   end
 
-  -- held returns 1 if a place still has its message, and 1 if it was acked.
-  function M.held(h, m, place, now)
-    if not place or place == '' or place == '0' then return 0, 0 end
-    local e = entries().entry(m, place)
-    local acked = (tonumber(call('HGET', h, 'am')) or 0) >= tonumber(place)
-    return e and entries().expiryOf(e) > now and 1 or 0, acked and 1 or 0
-  end
-
   return M
+end
+
+-- held returns 1 if a place still has its message, and 1 if it was acked.
+local function held(h, m, place, now)
+  if not place or place == '' or place == '0' then return 0, 0 end
+  local e = entries().entry(m, place)
+  local acked = (tonumber(call('HGET', h, 'am')) or 0) >= tonumber(place)
+  return e and entries().expiryOf(e) > now and 1 or 0, acked and 1 or 0
 end
 
 -- append adds a message to a mailbox, whose s, nx, mx, tr, b and ln are s, at place

@@ -19,9 +19,9 @@ type Pair struct {
 // StartPair starts both; the replica has all that the primary has.
 func StartPair(t testing.TB) *Pair {
 	t.Helper()
-	p := &Pair{t: t, Primary: Start(t, "--appendfsync", "no")}
+	p := &Pair{t: t, Primary: Start(t)}
 	p.proxy = NewProxy(t, p.Primary.Addr)
-	p.Replica = StartReplica(t, p.Primary, "--appendfsync", "no")
+	p.Replica = StartReplica(t, p.Primary)
 	return p
 }
 
