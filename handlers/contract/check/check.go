@@ -283,21 +283,27 @@ func (k *Checker) Webhook(raw []byte) error {
 	return validate(schema, raw)
 }
 
-// oneOf prefers the failure of the schema whose type it is.
+// oneOf holds a frame against the schema whose type it is, or against each if it has none.
 func oneOf(schemas []*jsonschema.Schema, raw []byte) error {
 	frame, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
 	if err != nil {
 		return err
 	}
 	members, _ := frame.(map[string]any) // what has no type fails below
-	var failure error
+	given, typed := members["type"]
+	failure, known := fmt.Errorf("there is no frame of type %v", given), false
 	for _, s := range schemas {
+		t := s.Properties["type"]
+		own := t != nil && t.Const != nil && typed && *t.Const == given
+		if t != nil && t.Const != nil && typed && !own {
+			continue // it would fail, and tell of everything that is wrong with it
+		}
 		err := s.Validate(frame)
 		if err == nil {
 			return nil
 		}
-		if t := s.Properties["type"]; failure == nil || t != nil && t.Const != nil && *t.Const == members["type"] {
-			failure = err
+		if !known {
+			failure, known = err, own
 		}
 	}
 	return failure
