@@ -1,6 +1,7 @@
 package soak
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -95,7 +96,7 @@ func (e *embedded) restore(s Step, hold func(time.Duration)) {
 	hold(s.Hold)
 	done := e.h.rewound(e.kept, e.lost)
 	e.p.Hold(syscall.SIGKILL)
-	if err := replace(e.back, e.data, "bridge.db"); err != nil {
+	if err := errors.Join(replace(e.back, e.data, "bridge.db"), replace(e.back, e.data, "bridge.journal")); err != nil {
 		e.h.Note("harness", "restore: %v", err)
 	}
 	done() // nothing serves now, and the older copy will
@@ -110,7 +111,7 @@ func (e *embedded) backup() error {
 	if err := e.p.freeze(); err != nil {
 		return err
 	}
-	if err := replace(e.data, e.back, "bridge.db"); err != nil {
+	if err := errors.Join(replace(e.data, e.back, "bridge.db"), replace(e.data, e.back, "bridge.journal")); err != nil {
 		return err
 	}
 	e.kept, e.lost = kept, e.h.Now()
