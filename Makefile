@@ -4,7 +4,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 1000x
 export HOOKBRIDGE_ARTIFACTS ?= $(CURDIR)/build
 
-.PHONY: test test-short allocs lint fuzz soak tools build bench
+.PHONY: test page suite test-short allocs lint fuzz soak tools build bench
 
 # Everything that the tests compile has the same flags, the commands of the README and
 # the fuzzers too, so that a dependency is compiled once. The race detector watches all
@@ -17,11 +17,19 @@ RACEFLAGS = '-toolexec=env GOGC=400' -race -gcflags=github.com/ncruces/go-sqlite
 # A program with the race detector would wait for a second more when it ends.
 export GORACE ?= atexit_sleep_ms=10
 
-# The hidden page waits for a browser's real minutes, so it begins first. vet runs in lint.
+# The hidden page waits for a browser's real minutes: it begins first, and the rest runs
+# beside it. vet runs in lint.
 test: export GOFLAGS = $(RACEFLAGS)
 test: tools
 	@mkdir -p "$(HOOKBRIDGE_ARTIFACTS)"
-	$(GO) test -vet=off -p 4 -timeout 20m ./handlers/web/webtest ./...
+	$(GO) test -vet=off -c -o /dev/null ./handlers/web/webtest
+	@$(MAKE) --no-print-directory -j 2 page suite
+
+page:
+	$(GO) test -vet=off -timeout 20m ./handlers/web/webtest
+
+suite:
+	$(GO) test -vet=off -p 4 -timeout 20m $$($(GO) list ./... | grep -v /webtest$$)
 	@$(MAKE) --no-print-directory fuzz
 
 # The core of every package, in a minute: for the desk, between two edits.
