@@ -11,7 +11,7 @@
 //
 // A group of plain messages goes into the tables in a transaction that stays open,
 // and into the journal, whose fsync makes it durable. The transaction is committed
-// every 300 ms, every 4,096 messages, before any other request, and for a reader of
+// every 300 ms, every 4,096 messages, before any other request that writes, and for a reader of
 // a mailbox that got messages in it (see journaling.go and recovery.go). Every other
 // group has a commit of its own, with an fsync.
 //
