@@ -77,12 +77,13 @@ build:
 bench:
 	$(GO) test -run '^$$' -bench . -benchtime 2s -count 5 ./app/store/... ./auth ./app/e2e ./app/e2e/allocs
 
-# What the tests drive beside Go: Chromium for the page, openssl, curl, Node and
+# What the tests drive beside Go: Chromium for the page (without windows it takes half as much), openssl, curl, Node and
 # Python for the tour in the README, npm for the browser client's package, Redis for the distributed store, a C compiler
 # for the race detector.
 tools:
 	@missing=; \
-	for t in chromium-headless-shell:chromium-headless-shell openssl:openssl curl:curl node:nodejs npm:npm python3:python3 redis-server:redis-server cc:gcc; do \
+	{ command -v chromium-headless-shell || command -v chromium; } >/dev/null 2>&1 || missing=" chromium-headless-shell"; \
+	for t in openssl:openssl curl:curl node:nodejs npm:npm python3:python3 redis-server:redis-server cc:gcc; do \
 	  command -v $${t%%:*} >/dev/null 2>&1 || missing="$$missing $${t##*:}"; done; \
 	[ -z "$$missing" ] && exit 0; \
 	if command -v apt-get >/dev/null 2>&1 && [ "$$(id -u)" = 0 ]; then \
