@@ -23,7 +23,7 @@ func TestHiddenPage(t *testing.T) {
 // pass beside the others' tests.
 func hiddenPageDeadConnection(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it takes seconds")
+		t.Skip("it takes four minutes")
 	}
 	sockets := make(chan *websocket.Conn, 1)
 	mux := http.NewServeMux()
