@@ -43,6 +43,12 @@ export function clock(timestamp) {
   return at.toLocaleTimeString(document.documentElement.lang, { hour: '2-digit', minute: '2-digit' });
 }
 
+/** The time that a text names, else the text. @param {string} text */
+export function dateOf(text) {
+  const at = new Date(text);
+  return Number.isNaN(at.getTime()) ? text : at;
+}
+
 export class Side {
   #pill;
   /** @type {Record<string, HTMLElement>} */ #facts = {};
