@@ -3,7 +3,6 @@ package redis
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -11,12 +10,12 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// bury lists callbacks (each an id and a tag) as given up, and takes out those that have
-// been kept for long enough, or are too many.
+// bury lists callbacks as given up, and takes out those that have been kept for long
+// enough, or are too many or too large.
 func (s *Store) bury(ctx context.Context, backend string, members []string) error {
 	x := s.callbackIndex(backend)
 	reply, err := s.run(ctx, call{&s.scripts.outbox.bury, x.dead[:], append([]string{
-		itoa(bridge.DeadCallbacksFor.Milliseconds()), itoa(s.opts.MaxCallbacks), s.clockArg()}, members...)})
+		itoa(bridge.DeadCallbacksFor.Milliseconds()), itoa(s.opts.MaxCallbacks), itoa(s.opts.MaxCallbackBytes), s.clockArg()}, members...)})
 	if err != nil {
 		return err
 	}
@@ -26,7 +25,7 @@ func (s *Store) bury(ctx context.Context, backend string, members []string) erro
 	}
 	var cmds rueidis.Commands
 	for _, member := range gone {
-		id, tag, _ := strings.Cut(member, " ")
+		id, tag := splitMember(member)
 		cmds = append(cmds, s.client.B().Hdel().Key(s.mailboxAt(tag).callbackKeys(backend)[3]).Field(id).Build())
 	}
 	return s.do(ctx, cmds...)
@@ -35,7 +34,7 @@ func (s *Store) bury(ctx context.Context, backend string, members []string) erro
 // eachDead calls take with the callbacks that were given up, by their ids, from those
 // after an id on, until it returns false. Entries of the list with nothing behind them are
 // taken out.
-func (s *Store) eachDead(ctx context.Context, backend, after string, page int, take func(tag string, k keptCallback) (bool, error)) error {
+func (s *Store) eachDead(ctx context.Context, backend, after string, page int, take func(member string, k keptCallback) (bool, error)) error {
 	x := s.callbackIndex(backend)
 	at := "-"
 	if after != "" {
@@ -48,7 +47,7 @@ func (s *Store) eachDead(ctx context.Context, backend, after string, page int, t
 			return err
 		}
 		texts, err := repliesOf(ctx, s, list, func(member string) rueidis.Completed {
-			id, tag, _ := strings.Cut(member, " ")
+			id, tag := splitMember(member)
 			return s.client.B().Hget().Key(s.mailboxAt(tag).callbackKeys(backend)[3]).Field(id).Build()
 		}, (*rueidis.RedisResult).ToString)
 		if err != nil {
@@ -63,7 +62,7 @@ func (s *Store) eachDead(ctx context.Context, backend, after string, page int, t
 		var stale []string
 		for i, member := range list {
 			at = "(" + member
-			id, tag, _ := strings.Cut(member, " ")
+			id, _ := splitMember(member)
 			if texts[i] == "" {
 				if time.UnixMilli(int64(since[i])).Before(s.opts.Now().Add(-staleAfter)) {
 					stale = append(stale, member)
@@ -77,7 +76,7 @@ func (s *Store) eachDead(ctx context.Context, backend, after string, page int, t
 			if !k.givenUp.After(oldest) {
 				continue // bury takes it out
 			}
-			if more, err := take(tag, k); err != nil || !more {
+			if more, err := take(member, k); err != nil || !more {
 				return err
 			}
 		}
@@ -118,8 +117,8 @@ func (s *Store) Redrive(ctx context.Context, backend string, ids []string, all b
 	}
 	defer leave()
 	full := false
-	again := func(tag string, k keptCallback) (bool, error) {
-		moved, err := s.redrive(ctx, tag, k)
+	again := func(member string, k keptCallback) (bool, error) {
+		moved, err := s.redrive(ctx, member, k)
 		if errors.Is(err, bridge.ErrOutboxFull) {
 			full = true
 			return false, nil
@@ -140,7 +139,7 @@ func (s *Store) Redrive(ctx context.Context, backend string, ids []string, all b
 	return n, err
 }
 
-func (s *Store) redriveNamed(ctx context.Context, backend string, ids []string, again func(tag string, k keptCallback) (bool, error)) error {
+func (s *Store) redriveNamed(ctx context.Context, backend string, ids []string, again func(member string, k keptCallback) (bool, error)) error {
 	x := s.callbackIndex(backend)
 	found, err := repliesOf(ctx, s, ids, func(id string) rueidis.Completed {
 		return s.client.B().Zrangebylex().Key(x.dead[0]).Min("["+id+" ").Max("("+id+"!").Limit(0, 1).Build()
@@ -152,7 +151,7 @@ func (s *Store) redriveNamed(ctx context.Context, backend string, ids []string, 
 		if len(members) == 0 {
 			continue
 		}
-		_, tag, _ := strings.Cut(members[0], " ")
+		_, tag := splitMember(members[0])
 		text, err := s.client.Do(ctx, s.client.B().Hget().Key(s.mailboxAt(tag).callbackKeys(backend)[3]).Field(ids[i]).Build()).ToString()
 		if err = s.fault(ctx, err); err != nil {
 			return err
@@ -163,7 +162,7 @@ func (s *Store) redriveNamed(ctx context.Context, backend string, ids []string, 
 		k, err := decodeCallback(backend, ids[i], text)
 		more := false
 		if err == nil {
-			more, err = again(tag, k)
+			more, err = again(members[0], k)
 		}
 		if err != nil || !more {
 			return s.fault(ctx, err)
@@ -174,7 +173,8 @@ func (s *Store) redriveNamed(ctx context.Context, backend string, ids []string, 
 
 // redrive makes a callback due again that was given up. moved is false where somebody else
 // was faster.
-func (s *Store) redrive(ctx context.Context, tag string, k keptCallback) (moved bool, err error) {
+func (s *Store) redrive(ctx context.Context, member string, k keptCallback) (moved bool, err error) {
+	_, tag := splitMember(member)
 	st := s.storing([]bridge.Callback{k.Callback})
 	st.modest = true
 	admitted, isNew, err := st.admit(ctx, s.run)
@@ -198,7 +198,7 @@ func (s *Store) redrive(ctx context.Context, tag string, k keptCallback) (moved 
 		s.forgetCallbacks(ctx, map[string][]string{k.Backend: {classOf(k.Type), callbackMember(k.ID, tag, len(k.Body))}})
 	}
 	s.tryRun(ctx, call{&s.scripts.outbox.arm, []string{x.due}, []string{tag, "", s.clockArg()}})
-	s.tryRun(ctx, call{&s.scripts.outbox.unbury, x.dead[:], []string{k.ID + " " + tag}})
+	s.tryRun(ctx, call{&s.scripts.outbox.unbury, x.dead[:], []string{member}})
 	s.signalPosted()
 	return stored == 1, nil
 }

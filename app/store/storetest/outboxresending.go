@@ -118,6 +118,34 @@ var resending = []promise{
 		f.hurry("clinic")
 		f.equal("leases that Hurry has ended", len(f.lease("clinic", 99)), 0)
 	}},
+	{"what a backend took is forgotten, also where another machine has given it up meanwhile", func(f *fixture) {
+		f.told()
+		c := f.sent("clinic", "u")
+		f.post(c)
+		slow := f.lease("clinic", 1)
+		f.clock.Advance(bridge.LeaseFor + time.Second)
+		f.giveUp(f.lease("clinic", 1)...)
+		f.equal("dead", f.backlog("clinic").Dead, 1)
+		f.settle(bridge.Settlement{Leased: slow[0], Done: true})
+		f.post(c)
+		f.equal("backlog", f.backlog("clinic"), bridge.Backlog{})
+		f.equal("listed", len(f.dead("clinic", "", 9)), 0)
+	}},
+	{"a message that is under way is not tried beside that, where one before it is sent again", func(f *fixture) {
+		f.told()
+		first, second := f.sent("clinic", "u"), f.sent("clinic", "u")
+		f.post(first, second)
+		f.giveUp(f.lease("clinic", 9)...)
+		underWay := f.lease("clinic", 9)
+		f.equal("under way", callbackIDs(underWay...), callbackIDs(second))
+		f.redrive("clinic", first.ID)
+		f.clock.Advance(time.Second)
+		f.equal("beside it", callbackIDs(f.taken("clinic")...), callbackIDs(first))
+		f.settle(bridge.Settlement{Leased: underWay[0], Again: f.clock.Now().Add(time.Minute), Last: "503"})
+		f.equal("due before its time", len(f.lease("clinic", 9)), 0)
+		f.clock.Advance(2 * time.Minute)
+		f.equal("in its time", callbackIDs(f.taken("clinic")...), callbackIDs(second))
+	}},
 	{"Redrive says how many are due again, and where there is room for some, the rest stays dead", func(f *fixture) {
 		f.fresh(Options{Backends: Backends, MaxCallbacks: 4})
 		for i := range 4 {
