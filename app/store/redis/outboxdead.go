@@ -1,8 +1,9 @@
 package redis
 
 import (
+	"cmp"
 	"context"
-	"errors"
+	"slices"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -116,59 +117,87 @@ func (s *Store) Redrive(ctx context.Context, backend string, ids []string, all b
 		return 0, err
 	}
 	defer leave()
-	full := false
-	again := func(member string, k keptCallback) (bool, error) {
-		moved, err := s.redrive(ctx, member, k)
-		if errors.Is(err, bridge.ErrOutboxFull) {
-			full = true
-			return false, nil
+	dead, err := s.deadInOrder(ctx, backend, ids, all)
+	if err != nil {
+		return 0, err
+	}
+	for _, d := range dead {
+		k, err := s.deadCallback(ctx, backend, d.member)
+		if err != nil {
+			return n, err
+		}
+		if k == nil {
+			continue
+		}
+		moved, err := s.redrive(ctx, d.member, *k)
+		if err != nil {
+			return n, err
 		}
 		if moved {
 			n++
 		}
-		return true, err
 	}
-	if all {
-		err = s.eachDead(ctx, backend, "", deadPage, again)
-	} else {
-		err = s.redriveNamed(ctx, backend, ids, again)
-	}
-	if err == nil && full {
-		err = bridge.ErrOutboxFull
-	}
-	return n, err
+	return n, nil
 }
 
-func (s *Store) redriveNamed(ctx context.Context, backend string, ids []string, again func(member string, k keptCallback) (bool, error)) error {
+// deadMember is a callback that was given up, as the index has it, and when it was stored.
+type deadMember struct {
+	member string
+	stored int64
+}
+
+// deadInOrder finds callbacks that were given up, those named or all, in the order in which
+// they were stored. They may be many and large: what they are is read again, one by one.
+func (s *Store) deadInOrder(ctx context.Context, backend string, ids []string, all bool) (found []deadMember, err error) {
+	if all {
+		err = s.eachDead(ctx, backend, "", deadPage, func(member string, k keptCallback) (bool, error) {
+			found = append(found, deadMember{member, k.stored()})
+			return true, nil
+		})
+	} else {
+		found, err = s.deadNamed(ctx, backend, ids)
+	}
+	slices.SortFunc(found, func(a, b deadMember) int {
+		return cmp.Or(cmp.Compare(a.stored, b.stored), cmp.Compare(a.member, b.member))
+	})
+	return found, err
+}
+
+func (s *Store) deadNamed(ctx context.Context, backend string, ids []string) (found []deadMember, err error) {
 	x := s.callbackIndex(backend)
-	found, err := repliesOf(ctx, s, ids, func(id string) rueidis.Completed {
+	listed, err := repliesOf(ctx, s, ids, func(id string) rueidis.Completed {
 		return s.client.B().Zrangebylex().Key(x.dead[0]).Min("["+id+" ").Max("("+id+"!").Limit(0, 1).Build()
 	}, (*rueidis.RedisResult).AsStrSlice)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for i, members := range found {
+	for _, members := range listed {
 		if len(members) == 0 {
 			continue
 		}
-		_, tag := splitMember(members[0])
-		text, err := s.client.Do(ctx, s.client.B().Hget().Key(s.mailboxAt(tag).callbackKeys(backend)[3]).Field(ids[i]).Build()).ToString()
-		if err = s.fault(ctx, err); err != nil {
-			return err
+		k, err := s.deadCallback(ctx, backend, members[0])
+		if err != nil {
+			return nil, err
 		}
-		if text == "" {
-			continue
-		}
-		k, err := decodeCallback(backend, ids[i], text)
-		more := false
-		if err == nil {
-			more, err = again(members[0], k)
-		}
-		if err != nil || !more {
-			return s.fault(ctx, err)
+		if k != nil {
+			found = append(found, deadMember{members[0], k.stored()})
 		}
 	}
-	return nil
+	return found, nil
+}
+
+// deadCallback reads one that was given up; nil where it is not there any more.
+func (s *Store) deadCallback(ctx context.Context, backend, member string) (*keptCallback, error) {
+	id, tag := splitMember(member)
+	text, err := s.client.Do(ctx, s.client.B().Hget().Key(s.mailboxAt(tag).callbackKeys(backend)[3]).Field(id).Build()).ToString()
+	if err = s.fault(ctx, err); err != nil || text == "" {
+		return nil, err
+	}
+	k, err := decodeCallback(backend, id, text)
+	if err != nil {
+		return nil, s.fault(ctx, err)
+	}
+	return &k, nil
 }
 
 // redrive makes a callback due again that was given up. moved is false where somebody else

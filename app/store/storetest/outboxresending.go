@@ -146,6 +146,40 @@ var resending = []promise{
 		f.clock.Advance(2 * time.Minute)
 		f.equal("in its time", callbackIDs(f.taken("clinic")...), callbackIDs(second))
 	}},
+	{"Redrive goes by the order in which messages were sent, whatever their ids are", func(f *fixture) {
+		const all = 16
+		for _, named := range []bool{false, true} {
+			f.fresh(Options{Backends: Backends, MaxCallbacks: all})
+			var mine []string
+			for range all {
+				c := f.sent("clinic", "u")
+				f.post(c)
+				f.giveUp(f.lease("clinic", 1)...)
+				f.clock.Advance(time.Millisecond)
+				mine = append(mine, c.ID)
+			}
+			f.post(f.sent("clinic", "v"), f.sent("clinic", "v"), f.sent("clinic", "v"))
+			f.taken("clinic")
+			var ids []string
+			if named {
+				ids = callbackIDs(f.dead("clinic", "", all)...)
+			}
+			for range 10 {
+				f.post(f.sent("phone", "v"), f.sent("clinic", "v"))
+			}
+			n, err := f.outbox.Redrive(f.ctx, "clinic", ids, !named)
+			if n != all-10 || !errors.Is(err, bridge.ErrOutboxFull) {
+				f.Errorf("%d were redriven, %v", n, err)
+			}
+			var got []string
+			for _, c := range f.taken("clinic") {
+				if c.User == "u" {
+					got = append(got, c.ID)
+				}
+			}
+			f.equal("redriven", got, mine[:all-10])
+		}
+	}},
 	{"Redrive says how many are due again, and where there is room for some, the rest stays dead", func(f *fixture) {
 		f.fresh(Options{Backends: Backends, MaxCallbacks: 4})
 		for i := range 4 {
