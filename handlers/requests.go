@@ -15,9 +15,6 @@ import (
 // as an ack. What a user sends is bounded by the user's own rate.
 const toBackendWeight = ackWeight
 
-// maxRefBytes bounds the ref of a send.
-const maxRefBytes = 128
-
 // send takes what a client without WebSocket sends to a backend.
 func (s *Server) send(c *fiber.Ctx) error {
 	id, body, err := s.toBackend(c)
@@ -30,8 +27,6 @@ func (s *Server) send(c *fiber.Ctx) error {
 		return requestFault(err)
 	case e.To.Backend == nil:
 		return &bridge.RequestError{Detail: `/to must be {"backend":true} or {"backend":"<name>"}`}
-	case len(ref) > maxRefBytes:
-		return &bridge.RequestError{Detail: "/ref must have at most 128 bytes"}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()
