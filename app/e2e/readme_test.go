@@ -286,7 +286,7 @@ func readmeBackends(t *testing.T) {
 			if got != "9:30" {
 				t.Errorf("the page was answered %v", got)
 			}
-			heards := []string{`cb_\w+ message\.sent \{.*"visit":\s?7`, `req_\w+ request \{.*"slots\.list"`}
+			heards := []string{`cb_\w+ "?message\.sent"? \{.*"visit":\s?7`, `req_\w+ "?request"? \{.*"slots\.list"`}
 			if lang == "sh" {
 				heards = []string{`"message\.sent".*"visit":7.*"webhookId":"cb_\w+"`, `"request".*"slots\.list".*"webhookId":"req_\w+"`}
 			}
