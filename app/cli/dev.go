@@ -156,8 +156,9 @@ func greet(w io.Writer, base string, secrets devSecretsFile) error {
   A token of patient-42 for your own client, good for 12 hours; it may send to the backend, too
     %s
 
-  What users do and send comes back signed: the page's doctor shows it. To your own backend too
-    hookbridge dev --forward http://127.0.0.1:9000 (and there, to see it: hookbridge receive)
+  What users do and send comes back as signed webhooks, which the page's doctor shows. To see them in a terminal
+    hookbridge receive
+    hookbridge dev --forward http://127.0.0.1:9000    (or your own backend's address)
 
   Stop with Ctrl-C.
 

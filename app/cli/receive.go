@@ -26,7 +26,7 @@ type ReceiveCmd struct {
 	Listen  string          `default:"127.0.0.1:9000" help:"Address to listen on; port 0 takes a free one."`
 	Secret  []server.Secret `env:"BRIDGE_CALLBACK_SECRET" sep:"," help:"The bridge's BRIDGE_CALLBACK_SECRET, or a whpk_… public key; several, comma-separated, of which any may have signed; without one, dev's."`
 	DataDir string          `default:"data" env:"BRIDGE_DATA_DIR" help:"Folder where dev keeps its secrets."`
-	Forward string          `placeholder:"URL" help:"Pass what comes on to your own program, byte for byte with its headers, and its reply back; requests only without --reply."`
+	Forward string          `placeholder:"URL" help:"Pass all on to your own program, byte for byte with its headers, and its reply back; with --reply, all but requests."`
 	Reply   string          `placeholder:"FILE" help:"File with the JSON that requests are answered with, read anew for each; default: what --forward replies, or {}."`
 }
 

@@ -177,6 +177,9 @@ func pageShowsAnswer(t *testing.T) {
 	p.Sees("#slots-note", "已选定，医院会收到。")
 	p.Sees("#heard .title", "patient-42 选好了时段")
 	p.Sees("#heard .title", "patient-42 已确认就诊")
+	if times := p.Eval(`[...document.querySelectorAll("time")].filter((el) => /[AP]M/.test(el.textContent)).length`); times != 0.0 {
+		t.Errorf("%v times are still English", times)
+	}
 	p.Sees(".message .note", "已确认，医院会收到。")
 	if n := p.Eval(`document.querySelectorAll(".message .answer button, #slots-list button").length`); n != 0.0 {
 		t.Errorf("%v buttons are left for what is said", n)

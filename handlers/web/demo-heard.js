@@ -66,7 +66,7 @@ export class Heard {
     const list = byId('heard');
     const parts = {
       item: element('li'), head: element('div', 'head'), title: element('p', 'title'), what: element('span'),
-      type: element('code', 'type', body.type), time: element('time', '', clock(body.timestamp)),
+      type: element('code', 'type', body.type), time: clock(body.timestamp),
       steps: element('details'), summary: element('summary'), label: element('p'),
     };
     const { key, args } = wordsOf(body);
