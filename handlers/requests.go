@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"mime"
+	"strconv"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -14,9 +15,6 @@ import (
 // toBackendWeight is what a send or a request takes of its address's allowance: as much
 // as an ack. What a user sends is bounded by the user's own rate.
 const toBackendWeight = ackWeight
-
-// maxRefBytes bounds the ref of a send.
-const maxRefBytes = 128
 
 // send takes what a client without WebSocket sends to a backend.
 func (s *Server) send(c *fiber.Ctx) error {
@@ -30,8 +28,6 @@ func (s *Server) send(c *fiber.Ctx) error {
 		return requestFault(err)
 	case e.To.Backend == nil:
 		return &bridge.RequestError{Detail: `/to must be {"backend":true} or {"backend":"<name>"}`}
-	case len(ref) > maxRefBytes:
-		return &bridge.RequestError{Detail: "/ref must have at most 128 bytes"}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()
@@ -87,8 +83,12 @@ func requestFault(err error) error {
 	return err
 }
 
-// audited notes the refusal of what a user sends to a backend.
+// audited notes the refusal of what a user sends to a backend. One who sends too much is
+// told when to come back.
 func (s *Server) audited(c *fiber.Ctx, id bridge.Identity, err error) error {
+	if limit, ok := errors.AsType[*bridge.RateError](err); ok {
+		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(limit.Seconds()))
+	}
 	if code := bridge.ProblemOf(err).Code; code == wire.CodeForbiddenTarget || code == wire.CodeRateLimited {
 		s.auditRefusal(code, c, id)
 	}

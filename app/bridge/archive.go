@@ -39,6 +39,7 @@ type Entry struct {
 	DeliveryLog *DeliveryLog     `json:"trail,omitempty"`
 	Seen        *SeenEntry       `json:"sight,omitempty"`
 	Callback    *CallbackEntry   `json:"callback,omitempty"`
+	Taken       *TakenEntry      `json:"taken,omitempty"`
 	Timer       *TimerEntry      `json:"timer,omitempty"`
 }
 
@@ -47,7 +48,7 @@ func (e *Entry) Kinds() (n int) {
 	for _, set := range []bool{
 		e.Life != nil, e.Event != nil, e.Mailbox != nil, e.Message != nil,
 		e.Membership != nil, e.Revocation != nil, e.DeliveryLog != nil, e.Seen != nil,
-		e.Callback != nil, e.Timer != nil,
+		e.Callback != nil, e.Taken != nil, e.Timer != nil,
 	} {
 		if set {
 			n++
@@ -67,6 +68,10 @@ func (e *Entry) Check() error {
 		return fmt.Errorf("%w: the hash of a mailbox", ErrBadEntry)
 	case e.Callback != nil && (e.Callback.ID == "" || e.Callback.Backend == "" || e.Callback.Type == ""):
 		return fmt.Errorf("%w: the callback %q", ErrBadEntry, e.Callback.ID)
+	case e.Taken != nil && (e.Taken.ID == "" || e.Taken.Backend == "" || (e.Taken.User == "") == (len(e.Taken.Hash) == 0)):
+		return fmt.Errorf("%w: the taken callback %q", ErrBadEntry, e.Taken.ID)
+	case e.Taken != nil && len(e.Taken.Hash) != 0 && len(e.Taken.Hash) != mailboxHash:
+		return fmt.Errorf("%w: the hash of a taken callback's user", ErrBadEntry)
 	case e.Timer != nil && (e.Timer.User == "" || (e.Timer.Seq == 0) != (e.Timer.Type == CallbackOffline)):
 		return fmt.Errorf("%w: a timer of the event %q", ErrBadEntry, e.Timer.EventID)
 	case e.Timer != nil && e.Timer.Type != CallbackUnacked && e.Timer.Type != CallbackExpired && e.Timer.Type != CallbackOffline:
@@ -178,6 +183,16 @@ type CallbackEntry struct {
 	Body    []byte `json:"body"`
 }
 
+// TakenEntry is a message.sent that its backend has taken, and that is not stored again
+// under its id: see Outbox.Post.
+type TakenEntry struct {
+	ID      string `json:"id"`
+	Backend string `json:"backend"`
+	User    string `json:"user,omitempty"`
+	Hash    []byte `json:"hash,omitempty"` // MailboxHash of a user whose name the store does not know
+	At      int64  `json:"at"`             // when it was taken
+}
+
 // TimerEntry is a timer that is not void: see Timer.
 type TimerEntry struct {
 	User      string `json:"user"`
@@ -195,8 +210,8 @@ type TimerEntry struct {
 //
 // Entries come in this order: lives; events; then of each mailbox its MailboxEntry and
 // its messages by place; memberships; revocations; delivery logs; who has seen what;
-// callbacks, each backend's in the order in which they were stored; timers. An entry may
-// come twice, and counts as one.
+// callbacks, each backend's in the order in which they were stored; those that were taken;
+// timers. An entry may come twice, and counts as one.
 type Archive interface {
 	// Epoch names the store; it is empty where no bridge has run on it yet. What is
 	// imported keeps its epoch, so that sessions resume with the cursors that they

@@ -170,12 +170,12 @@ func (s *Session) refuse(ref string, p wire.Problem) {
 	s.reply(wire.Error{Ref: ref, Problem: p}.Frame())
 }
 
-// maxRefChars bounds the ref of a send frame.
-const maxRefChars = 128
+// longRef is not answered with the ref.
+var longRef = wire.NewProblem(wire.CodeInvalidFrame, "/ref must have at most "+strconv.Itoa(wire.MaxRefBytes)+" bytes")
 
 func (s *Session) send(f *wire.Send) {
-	if len(f.Ref) > maxRefChars {
-		s.refuse("", wire.NewProblem(wire.CodeInvalidFrame, "ref must have at most 128 bytes"))
+	if len(f.Ref) > wire.MaxRefBytes {
+		s.refuse("", longRef)
 		return
 	}
 	e, err := wire.DecodeSend(f)

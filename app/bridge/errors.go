@@ -93,13 +93,14 @@ var problems = []struct {
 	{ErrNoBackend, wire.NewProblem(wire.CodeNotFound, "the settings name no such backend")},
 	{ErrGroupFull, wire.NewProblem(wire.CodeInvalidRequest, fmt.Sprintf("a group has at most %d members", MaxGroupMembers))},
 	{ErrBackendTimeout, wire.NewProblem(wire.CodeBackendTimeout, "it may have got the request all the same, which is not sent again")},
-	{ErrOutboxFull, wire.NewProblem(wire.CodeUnavailable, ErrOutboxFull.Error()+"; send this again with the same ref after Retry-After seconds")},
+	{ErrBackendBusy, wire.NewProblem(wire.CodeUnavailable, ErrBackendBusy.Error()+"; ask again in some seconds")},
+	{ErrOutboxFull, wire.NewProblem(wire.CodeUnavailable, ErrOutboxFull.Error()+"; send this again in some seconds, with the same ref")},
 	{ErrFull, wire.NewProblem(wire.CodeTooManyConnections, ErrFull.Error())},
 }
 
 var (
-	draining    = wire.NewProblem(wire.CodeDraining, "send it again with the same id after Retry-After seconds")
-	unavailable = wire.NewProblem(wire.CodeUnavailable, "nothing is lost that was answered with 202; send this one again with the same id after Retry-After seconds")
+	draining    = wire.NewProblem(wire.CodeDraining, "send it again in some seconds, with the same id or ref")
+	unavailable = wire.NewProblem(wire.CodeUnavailable, "nothing is lost that was answered with 202 or a result; send this one again in some seconds, with the same id or ref")
 )
 
 // ProblemOf decides what an error means to the one who caused it, for replies and

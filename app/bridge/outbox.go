@@ -184,8 +184,9 @@ type Outbox interface {
 
 	// Hurry makes due at once what waits for a later try because the backend was down
 	// (Settlement.Hurry). It is called when the backend takes callbacks again, by each
-	// machine that saw it fail; what another machine has leased, and what the backend
-	// asked to wait for, is not touched.
+	// machine that saw it fail, and now and then by others, since a machine that saw it may
+	// have ended. It costs next to nothing where nothing waits for it; what another machine
+	// has leased, and what the backend asked to wait for, is not touched.
 	Hurry(ctx context.Context, backend string) error
 
 	// Posted is sent to, without blocking, after a callback became due on this machine.

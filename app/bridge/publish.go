@@ -82,13 +82,17 @@ func (b *Bridge) message(id, from string, at time.Time, digest [sha256.Size]byte
 		ttl = b.cfg.DefaultTTL
 	}
 	if e.Escalate > 0 && e.Past == "" { // one that is past is only good as a repeat
+		place := "/escalate"
+		if from != "" { // what a user sends has the event in a member
+			place = "/event/escalate"
+		}
 		switch {
 		case to.All:
-			return nil, invalid("/escalate is not for a message to all: it tells of each recipient who has not acked")
+			return nil, invalid("%s is not for a message to all: it tells of each recipient who has not acked", place)
 		case ttl == 0:
-			return nil, invalid("/escalate needs a ttl: what is never stored is never acked")
+			return nil, invalid("%s needs a ttl: what is never stored is never acked", place)
 		case e.Escalate > ttl:
-			return nil, invalid("/escalate must be at most the ttl, which is %d seconds", int64(ttl/time.Second))
+			return nil, invalid("%s must be at most the ttl, which is %d seconds", place, int64(ttl/time.Second))
 		}
 	}
 	m := &Message{ID: id, From: from, To: to, Digest: digest, Type: e.Type, At: at, Except: e.Except, Topic: e.Topic, Escalate: e.Escalate}

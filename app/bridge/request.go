@@ -97,8 +97,8 @@ func (r *userRequests) end(user string) {
 // request carries out a request frame beside the reading of others. It ends with the
 // session.
 func (s *Session) request(f *wire.Request) {
-	if len(f.Ref) > maxRefChars {
-		s.refuse("", wire.NewProblem(wire.CodeInvalidFrame, "ref must have at most 128 bytes"))
+	if len(f.Ref) > wire.MaxRefBytes {
+		s.refuse("", longRef)
 		return
 	}
 	e, err := wire.DecodeRequest(f)
@@ -121,9 +121,9 @@ func (s *Session) request(f *wire.Request) {
 	s.b.running.Add(1)
 	go func() {
 		defer s.b.running.Done()
-		defer s.endRequest()
 		defer s.recoverPanic()
 		r, err := q.do(ctx)
+		s.endRequest() // before the answer: whoever has read it may ask again at once
 		switch {
 		case ctx.Err() != nil: // nobody is there to be answered
 		case err != nil:

@@ -74,6 +74,7 @@ func TestRequest(t *testing.T) {
 			{&bridge.BackendError{Status: 500, Why: "not a 2xx status"}, `"status":502,"code":"backend_failed","detail":"the backend answered 500: not a 2xx status","backendStatus":500}`},
 			{&bridge.BackendError{Why: "no answer came"}, `"code":"backend_failed","detail":"the backend could not be reached: no answer came"}`},
 			{bridge.ErrUnavailable, `"status":503,"code":"unavailable"`},
+			{bridge.ErrBackendBusy, `"status":503,"code":"unavailable","detail":"too many requests to the backend are under way; ask again`},
 		} {
 			c.asked.set(func(context.Context, []byte) (int, []byte, error) { return 0, nil, f.err })
 			p.in <- request("q")
@@ -123,6 +124,31 @@ func TestRequest(t *testing.T) {
 		p.in <- request("again")
 		synctest.Wait()
 		if got := fmt.Sprint(codes(p.got())); got != "[response again]" {
+			t.Error(got)
+		}
+	})
+	bubble("makes room for another before it is answered", func(t *testing.T, c *clinic) {
+		b, stop := c.machine(func(cfg *bridge.Config) { cfg.Audit = bridge.Audit{} }) // whoever has the answer writes it then
+		defer stop()
+		release := make(chan struct{})
+		c.asked.set(func(context.Context, []byte) (int, []byte, error) { <-release; return 200, []byte(`7`), nil })
+		p := &slowWrites{patient: &patient{line: newLine()}}
+		p.in <- `{"type":"connect"}`
+		b.Accept(p, bridge.Handshake{Identity: patientOf("patient-1")})
+		for i := range 4 {
+			p.in <- request(fmt.Sprint(i))
+		}
+		synctest.Wait()
+		p.got()
+		p.wrote = make(chan struct{})
+		release <- struct{}{}
+		synctest.Wait() // the answer is on the line, and the one who has written it does not know yet
+		p.in <- request("again")
+		synctest.Wait()
+		close(p.wrote)
+		close(release)
+		synctest.Wait()
+		if got := fmt.Sprint(codes(p.got())); strings.Count(got, "response") != 5 || !strings.Contains(got, "response again") {
 			t.Error(got)
 		}
 	})
@@ -205,4 +231,18 @@ func TestRequest(t *testing.T) {
 			t.Error("afterwards:", err)
 		}
 	})
+}
+
+// slowWrites is a patient whose frames arrive before the writer is told so.
+type slowWrites struct {
+	*patient
+	wrote chan struct{} // closed when the writer may go on; nil: it does not wait
+}
+
+func (p *slowWrites) TryWrite(frames []byte) (int, error) {
+	n, err := p.patient.TryWrite(frames)
+	if p.wrote != nil {
+		<-p.wrote
+	}
+	return n, err
 }

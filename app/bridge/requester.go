@@ -14,8 +14,8 @@ type Requester interface {
 	// Request posts a signed body to a backend once, and returns its 2xx status and the
 	// JSON that it replied, byte for byte; an empty reply is null. It takes no longer
 	// than timeout.
-	// Errors: ErrBackendTimeout, *BackendError, ErrUnavailable where too many requests
-	// to the backend are under way on this machine, or it stops.
+	// Errors: ErrBackendTimeout, *BackendError, ErrBackendBusy, ErrUnavailable where this
+	// machine stops.
 	Request(ctx context.Context, backend, id string, body []byte, timeout time.Duration) (status int, reply []byte, err error)
 
 	// State tells how this machine's last tries to give a backend its callbacks went.
@@ -31,6 +31,9 @@ type BackendState struct {
 
 // ErrBackendTimeout: the backend did not answer a request in time.
 var ErrBackendTimeout = errors.New("the backend did not answer in time")
+
+// ErrBackendBusy: as many requests to the backend as may be are under way on this machine.
+var ErrBackendBusy = errors.New("too many requests to the backend are under way")
 
 // BackendError is a request that the backend did not answer as it should: with another
 // status than 2xx, with something else than JSON, with too much, or not at all.

@@ -66,6 +66,7 @@ func TestBadReply(t *testing.T) {
 		"of endless early hints":            {raw("", "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"), 0, failed, failed},
 		"of endless continues":              {raw("", "HTTP/1.1 100 Continue\r\n\r\n"), 0, failed, failed},
 		"that switches protocols":           {raw("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: canary\r\n\r\n", "x"), 101, "not a 2xx status", "status 101"},
+		"that switches and says nothing":    {raw("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: canary\r\n\r\n", ""), 101, "not a 2xx status", "status 101"},
 		"of endless headers":                {raw(head, "X-Y: z\r\n"), 0, failed, failed},
 		"of one endless header":             {raw(head+"X-Y: ", strings.Repeat("z", 1024)), 0, failed, failed},
 		"of an endless status":              {raw("HTTP/1.1 200 ", strings.Repeat("z", 1024)), 0, failed, failed},

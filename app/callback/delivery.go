@@ -25,6 +25,9 @@ const (
 	storeTimeout = 5 * time.Second
 	// failureLogInterval bounds how often one backend's failure is logged.
 	failureLogInterval = time.Minute
+	// hurryInterval is how often a machine whose callbacks are taken looks for what another
+	// machine, which saw the backend down and has ended since, has left to wait.
+	hurryInterval = 5 * time.Minute
 )
 
 // delivery is the loop that gives one backend its callbacks. Its goroutine owns all
@@ -48,8 +51,9 @@ type delivery struct {
 	inFlight  int       // tries whose result has not come
 	unsettled []settled // results that the store does not have yet
 	settleAt  time.Time // when to tell it, after it has failed
-	stale     bool      // something may wait for a later try because the backend was down; true at first, as nobody knows
-	well      bool      // and now the backend takes callbacks: that is to be hurried
+	stale     bool      // a try of ours waits for a later one because the backend was down
+	hurried   time.Time // when the store was last asked to hurry; zero at first, as nobody knows what waits
+	well      bool      // the backend takes callbacks: what waits because it was down is to be hurried
 	hurryAt   time.Time // when to do so, after the store has failed
 	failures  rate.Sometimes
 	told      bool // that the backend fails was logged
@@ -74,7 +78,7 @@ func newDelivery(name string, e *endpoint, s *Sender) *delivery {
 	d := &delivery{
 		name: name, endpoint: e, sender: s, metrics: s.metrics.of(name),
 		requests: make(chan struct{}, maxRequests), wake: make(chan struct{}, 1), results: make(chan tried, maxInFlight),
-		pace: newPace(), stale: true, failures: rate.Sometimes{First: 1, Interval: failureLogInterval},
+		pace: newPace(), failures: rate.Sometimes{First: 1, Interval: failureLogInterval},
 	}
 	d.cut, d.cutOff = context.WithCancel(context.Background())
 	d.state.Store(&bridge.BackendState{Since: time.Now()})
@@ -165,8 +169,9 @@ func (d *delivery) begin(now time.Time, n int) (until time.Time, err error) {
 }
 
 // try sends one callback once. One that fails as a probe waits because the backend is down,
-// and is hurried once that is over. One that fails while the backend is well may be at
-// fault itself, and has only its schedule.
+// and is hurried once that is over, unless it has failed for the first time: then it waits
+// for seconds only. One that fails while the backend is well may be at fault itself, and has
+// only its schedule.
 func (d *delivery) try(l bridge.Leased, era int, probe bool, until time.Time) tried {
 	t := tried{settled: settled{bridge.Settlement{Leased: l}, until}, era: era}
 	ctx, cancel := context.WithTimeout(d.cut, tryTimeout)
@@ -190,7 +195,7 @@ func (d *delivery) try(l bridge.Leased, era int, probe bool, until time.Time) tr
 	if t.reply.status == http.StatusGone {
 		return t
 	}
-	t.Hurry = probe && t.reply.backendAtFault() && t.reply.retryAfter == 0
+	t.Hurry = probe && t.Tries > 1 && t.reply.backendAtFault() && t.reply.retryAfter == 0
 	t.Again = next(now, l.Since, t.Tries, t.reply.retryAfter, t.reply.busy())
 	return t
 }
@@ -224,7 +229,7 @@ func (d *delivery) note(r tried) {
 	switch {
 	case r.Done:
 		d.pace.succeeded(r.era)
-		d.well = d.well || d.stale && !d.pace.down
+		d.well = d.well || !d.pace.down && (d.stale || time.Since(d.hurried) > hurryInterval)
 	case r.reply.backendAtFault():
 		d.pace.failed(r.era, time.Now(), r.reply.retryAfter)
 	}
@@ -297,7 +302,7 @@ func (d *delivery) hurry() {
 		d.hurryAt = now.Add(storePause)
 		return
 	}
-	d.well, d.stale, d.hurryAt, d.leaseAt = false, false, time.Time{}, time.Time{}
+	d.well, d.stale, d.hurried, d.hurryAt, d.leaseAt = false, false, now, time.Time{}, time.Time{}
 }
 
 func later(a, b time.Time) time.Time {

@@ -257,18 +257,24 @@ func callbackStoreFails(t *testing.T) {
 
 func stopWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, _ := answered(t, func(*http.Request) (*http.Response, error) { time.Sleep(3 * time.Second); return answer(200), nil })
+		took := time.Duration(0)
+		s, _ := answered(t, func(*http.Request) (*http.Response, error) { time.Sleep(took); return answer(200), nil })
 		o := newOutbox()
-		for i := range 40 {
+		for i := range maxInFlight { // so many successes, and so many are tried at once
 			o.post("default", fmt.Sprint("msg_", i))
 		}
 		s.Start(o)
-		time.Sleep(time.Second)
+		rest(time.Second)
+		took = 3 * time.Second
+		for i := range 40 {
+			o.post("default", fmt.Sprint("msg_slow_", i))
+		}
+		rest(time.Second)
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		s.Stop(ctx)
-		if took := time.Since(began); took != 2*time.Second || o.counts() != "24 waiting, 16 done, 0 dead" {
+		if took := time.Since(began); took != 2*time.Second || o.counts() != "24 waiting, 32 done, 0 dead" {
 			t.Error(took, o.counts())
 		}
 	})

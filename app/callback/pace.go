@@ -21,7 +21,9 @@ const (
 
 // pace says how many callbacks of one backend may be under way. While the backend
 // fails, that is one probe at a time, with growing pauses between; from its first
-// success on it grows by one with each, up to maxInFlight.
+// success on it grows by one with each, up to maxInFlight. Until the first try has been
+// answered nobody knows how the backend is, and it counts as down: a bridge that is
+// restarted in an outage does not begin with more than a probe either.
 type pace struct {
 	window  int
 	down    bool
@@ -33,7 +35,7 @@ type pace struct {
 }
 
 func newPace() pace {
-	p := pace{window: maxInFlight, pauses: &backoff.ExponentialBackOff{
+	p := pace{window: 1, down: true, pauses: &backoff.ExponentialBackOff{
 		InitialInterval: probeFirst, MaxInterval: probeMost, Multiplier: 2, RandomizationFactor: 0.25,
 	}}
 	p.pauses.Reset()
@@ -69,9 +71,7 @@ func (p *pace) failed(era int, now time.Time, asked time.Duration) {
 	if era != p.era {
 		return
 	}
-	if !p.down {
-		p.down, p.window = true, 1
-	}
+	p.down, p.window = true, 1
 	p.era++
 	p.probeAt = now.Add(max(p.pauses.NextBackOff(), min(asked, probeMostAsked)))
 }

@@ -161,6 +161,9 @@ func (e *endpoint) post(ctx context.Context, id string, body []byte, maxBody int
 		return reply{why: class(err)}, err
 	}
 	r := reply{status: resp.StatusCode, retryAfter: retryAfter(resp.Header, time.Now())}
+	if r.status == http.StatusSwitchingProtocols {
+		return r, nil // its body is the bare connection, whose reads end with no context
+	}
 	if maxBody == 0 {
 		defer time.AfterFunc(discardTimeout, cancel).Stop()
 		_, _ = io.CopyN(io.Discard, resp.Body, maxDiscard) // the status has said all; this only keeps the connection

@@ -24,7 +24,7 @@ func (s *Sender) Request(ctx context.Context, backend, id string, body []byte, t
 		defer func() { <-b.requests }()
 	default:
 		b.metrics.request("unavailable")
-		return 0, nil, bridge.ErrUnavailable
+		return 0, nil, bridge.ErrBackendBusy
 	}
 	timed, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

@@ -276,7 +276,7 @@ func requestsAreBounded(t *testing.T) {
 		}()
 	}
 	begun.Wait()
-	if _, _, err := w.ask(t, 10*time.Second); !errors.Is(err, bridge.ErrUnavailable) {
+	if _, _, err := w.ask(t, 10*time.Second); !errors.Is(err, bridge.ErrBackendBusy) {
 		t.Errorf("one too many: %v", err)
 	}
 	cancel()

@@ -75,11 +75,13 @@ func carryOver(t *testing.T, from, to archivedStore) {
 			kinds["to be hurried"]++
 		case e.Callback != nil:
 			kinds["waiting"]++
+		case e.Taken != nil:
+			kinds["taken"]++
 		}
 		all = append(all, e)
 		return e.Check()
 	}))
-	for _, kind := range []string{"waiting", "to be hurried", "dead", bridge.CallbackUnacked + " timer", bridge.CallbackExpired + " timer", bridge.CallbackOffline + " timer"} {
+	for _, kind := range []string{"waiting", "to be hurried", "dead", "taken", bridge.CallbackUnacked + " timer", bridge.CallbackExpired + " timer", bridge.CallbackOffline + " timer"} {
 		if kinds[kind] == 0 {
 			t.Errorf("the export has nothing of the kind %q: %v", kind, kinds)
 		}
@@ -170,6 +172,9 @@ func TestArchive(t *testing.T) {
 			c.Advance(time.Second)
 			a, endA := from.open(t)
 			b, endB := to.open(t)
+			for _, pair := range []storetest.Pair{a, b} { // what was taken before is not stored again
+				expect.NoError(t, pair.Outbox.Post(t.Context(), storetest.TakenBefore(c.Now())...))
+			}
 			for step := range 4 {
 				if step == 1 {
 					for _, pair := range []storetest.Pair{a, b} {

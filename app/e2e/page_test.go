@@ -19,6 +19,9 @@ func TestPage(t *testing.T) {
 	t.Run("takes two windows for two devices of one patient", pageTwoDevices)
 	t.Run("shows the doctor what the backend heard from the patient", pageShowsAnswer)
 	t.Run("turns what nobody acks into a phone call", pagePhoneCall)
+	t.Run("shows after a reload what it showed before", pageReloads)
+	t.Run("keeps the keyboard's place while the patient answers", pageKeyboard)
+	t.Run("forgets what was said to a user who was erased", pageErased)
 	t.Run("tells and asks the backend over every transport", pageTransports)
 }
 
@@ -130,6 +133,15 @@ func pageTwoDevices(t *testing.T) {
 	answered(both, "patient.added", `"sessions": 2`)
 	both.Sees(".message", "doctor-1 has added you")
 	phone.Sees(".message", "doctor-1 has added you")
+	for _, device := range []*webtest.Tab{both, phone} {
+		webtest.Do(device, chromedp.Click(".message .answer button"))
+		device.Sees(".message .note", "Confirmed.")
+	}
+	webtest.Do(phone, chromedp.Click("#slots"))
+	both.Sees("#heard .title", "patient-9 asked for free slots") // after both confirmations
+	if n := both.Eval(`document.querySelectorAll("#heard [data-type='message.sent']").length`); n != 1.0 {
+		t.Errorf("the backend heard %v confirmations of one patient", n)
+	}
 	both.Quiet()
 	phone.Quiet()
 }
@@ -165,6 +177,9 @@ func pageShowsAnswer(t *testing.T) {
 	p.Sees("#slots-note", "已选定，医院会收到。")
 	p.Sees("#heard .title", "patient-42 选好了时段")
 	p.Sees("#heard .title", "patient-42 已确认就诊")
+	if times := p.Eval(`[...document.querySelectorAll("time")].filter((el) => /[AP]M/.test(el.textContent)).length`); times != 0.0 {
+		t.Errorf("%v times are still English", times)
+	}
 	p.Sees(".message .note", "已确认，医院会收到。")
 	if n := p.Eval(`document.querySelectorAll(".message .answer button, #slots-list button").length`); n != 0.0 {
 		t.Errorf("%v buttons are left for what is said", n)
@@ -205,6 +220,80 @@ func pagePhoneCall(t *testing.T) {
 	webtest.Do(p, chromedp.Click("#pocket"))
 	p.Sees("#log .mark", "已确认") // late, but there
 	p.Sees("#heard .title", "patient-42 上线了")
+	p.Quiet()
+}
+
+func pageReloads(t *testing.T) {
+	t.Parallel()
+	p, url := webtest.New(t), dev(t)
+	webtest.Do(p, chromedp.Navigate(url+"/?lang=en"))
+	p.Sees("#patient [data-pill]", "connected")
+	webtest.Do(p, chromedp.Click("#add button"))
+	p.Sees("#log .mark", "acknowledged")
+	reload := func() {
+		t.Helper()
+		webtest.Do(p, chromedp.Reload())
+		p.Sees("#patient [data-pill]", "connected")
+		p.Sees(".message .text", "Lin Yue, doctor-7 has added you")
+	}
+	reload()
+	p.Sees("#bell-label", "Mark 1 new as seen")
+	webtest.Do(p, chromedp.Click(".message .answer button"))
+	p.Sees(".message .note", "Confirmed.")
+	webtest.Do(p, chromedp.Click("#bell"))
+	p.Sees("#heard .title", "patient-42 has confirmed")
+	reload()
+	p.Sees(".message .note", "Confirmed.")
+	p.Sees("#bell-label", "No new messages")
+	if n := p.Eval(`document.querySelectorAll(".message").length + " " + document.querySelectorAll(".answer button").length`); n != "1 0" {
+		t.Errorf("messages and buttons after two reloads: %v", n)
+	}
+	p.Sees("#heard .title", "patient-42 has confirmed") // what the backend heard is there again
+	p.Quiet()
+}
+
+func pageKeyboard(t *testing.T) {
+	t.Parallel()
+	p := webtest.New(t)
+	webtest.Do(p, chromedp.Navigate(dev(t)+"/?lang=en"))
+	p.Sees("#patient [data-pill]", "connected")
+	press := func(selector, place string) {
+		t.Helper()
+		p.Eval(`document.querySelector(%q).focus()`, selector)
+		webtest.Do(p, chromedp.KeyEvent("\r"))
+		p.Eval(`new Promise((found) => (function look() {
+			if (document.activeElement.matches(%q)) found(true); else setTimeout(look, 20);
+		})())`, place)
+	}
+	press("#add button", "#add button")
+	p.Sees(".message .answer", "Confirm")
+	press(".message .answer button", ".message .note")
+	p.Sees(".message .note", "Confirmed.")
+	press("#slots", "#slots")
+	p.Sees("#slots-note", "Which one suits you?")
+	press("#slots-list button", "#slots")
+	p.Sees("#slots-note", "Chosen.")
+	p.Quiet()
+}
+
+func pageErased(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	bridge := launch(t, nil, "dev", "--listen", "127.0.0.1:0", "--data-dir", dir)
+	expect.Eventually(t, "the greeting", func() bool { return strings.Contains(bridge.out.String(), "Stop with Ctrl-C") })
+	url := regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(bridge.out.String())
+	operator := launch(t, nil, "token", "ops", "--admin", "users", "--data-dir", dir)
+	expect.NoError(t, operator.wait(t))
+	p := webtest.New(t)
+	webtest.Do(p, chromedp.Navigate(url+"/?lang=en"))
+	p.Sees("#patient [data-pill]", "connected")
+	webtest.Do(p, chromedp.Click("#add button"))
+	p.Sees(".message .text", "Lin Yue")
+	p.Eval(`fetch("/v1/users/patient-42", {method: "DELETE", headers: {Authorization: "Bearer " + %q}}).then((r) => r.status)`, strings.TrimSpace(operator.out.String()))
+	p.Sees("#patient .facts", "4410 user erased")
+	if kept := p.Eval(`document.querySelectorAll(".message").length + Object.values(sessionStorage).filter((s) => s.includes("Lin Yue")).length`); kept != 0.0 {
+		t.Error("the phone still shows or keeps what was said to an erased user")
+	}
 	p.Quiet()
 }
 

@@ -288,7 +288,7 @@ func transferSaysWhatToMend(t *testing.T) {
 		"a file":                  {[]string{"import", "--data-dir", empty, thesis}, "an import wants what hookbridge export has written"},
 		"half an export":          {[]string{"import", "--data-dir", empty, cut}, "incomplete: it ends after line 2; copy it again from where it was made, or export again, and run import again: it starts over"},
 		"a damaged export":        {[]string{"import", "--data-dir", empty, bad}, "follows its end; copy it again"},
-		"a newer export":          {[]string{"import", "--data-dir", empty, newer}, "versions up to 2"},
+		"a newer export":          {[]string{"import", "--data-dir", empty, newer}, "versions up to 3"},
 		"a short memory":          {[]string{"import", "--data-dir", empty, "--id-retention", "1ms", newer}, "BRIDGE_ID_RETENTION"},
 		"an address that is none": {[]string{"export", "--redis-url", "http://secret@x"}, "BRIDGE_REDIS_URL"},
 	} {

@@ -5,7 +5,7 @@
 // entries (bridge.Entry), one a line, in sections. Each section is closed by a
 // checkpoint, and the last one by the end:
 //
-//	{"hookbridge":"export","version":2,"export":"…","epoch":"…","at":"…"}
+//	{"hookbridge":"export","version":3,"export":"…","epoch":"…","at":"…"}
 //	{"life":{…}}
 //	{"event":{…}}
 //	{"message":{…}}
@@ -33,8 +33,9 @@ import (
 
 const (
 	// version is the newest version of the format that is known here, and the one that
-	// is written. Version 1 has neither callbacks nor timers.
-	version = 2
+	// is written. Version 1 has neither callbacks nor timers, and version 2 does not tell
+	// which callbacks were taken.
+	version = 3
 	// sectionEntries and sectionBytes end a section, whichever comes first. A
 	// section is what an import loads at once.
 	sectionEntries = 500

@@ -113,7 +113,7 @@ func transferFormat(t *testing.T) {
 		t.Fatalf("%d lines", len(lines))
 	}
 	for i, want := range map[int]string{
-		0: `{"hookbridge":"export","version":2,"export":"`, 1: `{"event":{"id":`, 2: `{"mailbox":{"user":`,
+		0: `{"hookbridge":"export","version":3,"export":"`, 1: `{"event":{"id":`, 2: `{"mailbox":{"user":`,
 		501: `{"place":"500","sum":"`, 503: `{"end":true,"entries":501,"sum":"`,
 	} {
 		if !strings.HasPrefix(lines[i], want) {

@@ -28,7 +28,7 @@ func TestEscalate(t *testing.T) {
 			_, err := DecodeEvent([]byte(event))
 			items, whole := DecodeBatch([]byte(`{"events":[` + strings.Replace(event, "{", `{"id":"m",`, 1) + `]}`))
 			_, send := DecodeSend(&Send{To: []byte(`{"user":"u"}`), Event: []byte(event)})
-			if whole != nil || !about(err, "/escalate") || !about(items[0].Err, "/events/0/escalate") || !about(send, "/escalate") {
+			if whole != nil || !about(err, "/escalate") || !about(items[0].Err, "/events/0/escalate") || !about(send, "/event/escalate") {
 				t.Errorf("%s: %v; %v %v; %v", text, err, whole, items, send)
 			}
 		}
@@ -93,12 +93,24 @@ func TestBackendFrame(t *testing.T) {
 		}
 	})
 	t.Run("has no member that means nothing to a backend", func(t *testing.T) {
-		for member, place := range map[string]string{`"ttl":0`: "/ttl", `"topic":"x"`: "/topic", `"escalate":1`: "/escalate"} {
+		for member, place := range map[string]string{`"ttl":0`: "/event/ttl", `"topic":"x"`: "/event/topic", `"escalate":1`: "/event/escalate"} {
 			event := []byte(`{"type":"a",` + member + `}`)
 			_, send := DecodeSend(&Send{To: []byte(`{"backend":true}`), Event: event})
 			_, request := DecodeRequest(&Request{Event: event})
 			if !about(send, place) || !about(request, place) {
 				t.Errorf("%s: %v; %v", member, send, request)
+			}
+		}
+	})
+	t.Run("is refused by the place of what is wrong in it", func(t *testing.T) {
+		for event, place := range map[string]string{
+			``: "/event is missing", `null`: "/event is missing", `[]`: "/event: the event must be a JSON object", `{}`: "/event/type is missing",
+			`{"type":"a b"}`: "/event/type must be", `{"type":"a","data":1,"data":2}`: "/event/data is given twice", `{"type":"a","ttl":-1}`: "/event/ttl must be",
+		} {
+			_, send := DecodeSend(&Send{To: []byte(`{"backend":true}`), Event: []byte(event)})
+			_, request := DecodeRequest(&Request{Event: []byte(event)})
+			if !about(send, place) || !about(request, place) {
+				t.Errorf("%s: %v; %v", event, send, request)
 			}
 		}
 	})

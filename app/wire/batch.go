@@ -78,7 +78,7 @@ func DecodeBatch(body []byte) ([]Item, error) {
 	}
 	for i := range items {
 		items[i].decode()
-		items[i].at(fmt.Sprintf("/events/%d", i))
+		items[i].Err = within(fmt.Sprintf("/events/%d", i), items[i].Err)
 	}
 	return whollyJSON(items)
 }
@@ -140,17 +140,17 @@ func (it *Item) findID() (id jsontext.Value) {
 	return id
 }
 
-// at puts the item's own pointer in front of its error's.
-func (it *Item) at(pointer string) {
-	bad, ok := errors.AsType[*DecodeError](it.Err)
+// within puts the pointer of an event in front of the one in its error.
+func within(pointer string, err error) error {
+	bad, ok := errors.AsType[*DecodeError](err)
 	if !ok {
-		return
+		return err
 	}
 	between := ": "
 	if strings.HasPrefix(bad.Detail, "/") {
 		between = ""
 	}
-	it.Err = &DecodeError{Syntax: bad.Syntax, deep: bad.deep, Detail: pointer + between + bad.Detail}
+	return &DecodeError{Syntax: bad.Syntax, deep: bad.deep, Detail: pointer + between + bad.Detail}
 }
 
 // split makes an item of each element of a JSON array.

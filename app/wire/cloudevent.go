@@ -235,7 +235,7 @@ func DecodeCloudEventBatch(body []byte, now time.Time) ([]Item, error) {
 	for i := range items {
 		item, err := DecodeCloudEvent(items[i].Raw, now)
 		items[i] = Item{ID: item.ID, Raw: items[i].Raw, Event: item.Event, Err: err}
-		items[i].at(fmt.Sprintf("/%d", i))
+		items[i].Err = within(fmt.Sprintf("/%d", i), items[i].Err)
 	}
 	return whollyJSON(items)
 }

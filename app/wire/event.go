@@ -89,16 +89,17 @@ func DecodeSend(s *Send) (Event, error) {
 		}
 		return e.member(name, v)
 	})
+	if err == nil && e.Type == "" {
+		err = missingType
+	}
 	switch {
 	case err != nil:
-		return Event{}, err
-	case e.Type == "":
-		return Event{}, missingType
+		return Event{}, within("/event", err)
 	case len(s.To) == 0 || absent(s.To):
 		return Event{}, badMember("/to", "is missing")
 	}
 	if e.To, err = decodeTarget(s.To, true); err == nil && e.To.Backend != nil {
-		err = e.forBackend()
+		err = within("/event", e.forBackend())
 	}
 	return e, err
 }

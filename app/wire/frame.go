@@ -6,6 +6,7 @@ package wire
 
 import (
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -72,6 +73,9 @@ type Request struct {
 	TimeoutMs int64 // 0 where absent
 }
 
+// MaxRefBytes bounds the ref of a send or a request.
+const MaxRefBytes = 128
+
 // Limits of a request's timeoutMs.
 const (
 	DefaultRequestMs = 5_000
@@ -130,6 +134,9 @@ func ParseSend(body []byte) (ref string, e Event, err error) {
 		}
 		return nil
 	})
+	if err == nil && len(ref) > MaxRefBytes {
+		err = badMember("/ref", "must have at most "+strconv.Itoa(MaxRefBytes)+" bytes")
+	}
 	if err == nil {
 		e, err = DecodeSend(&s)
 	}

@@ -148,6 +148,9 @@ func backendSendOverStream(t *testing.T) {
 	send(1).reply(http.StatusBadGateway, "text/html", "<h1>a proxy</h1>")
 	p.Eval(`h.clock.waiting(500)`)
 	p.advance(500)
+	send(1).reply(http.StatusServiceUnavailable, "application/problem+json", `{"status":503,"code":"draining"}`) // another machine than the stream's
+	p.Eval(`h.clock.waiting(1000)`)
+	p.advance(1000)
 	first := send(1) // the second waits for the first
 	first.reply(http.StatusAccepted, "application/json", `{"ref":"c1","id":"msg_1","status":"queued"}`)
 	p.until("result", `{"ref":"c1","id":"msg_1","status":"queued","sessions":0}`)

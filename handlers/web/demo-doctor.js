@@ -1,7 +1,7 @@
 // @ts-check
 /** The doctor: three ways to say something, and a record of what the bridge answered to each. */
 import { known, plain, say } from './demo-i18n.js';
-import { Side, announce, byId, element, light, post } from './demo-side.js';
+import { Side, byId, element, light, post } from './demo-side.js';
 import { Heard } from './demo-heard.js';
 import { newRef } from './bridge-protocol.js';
 
@@ -134,6 +134,7 @@ export class Doctor extends Side {
   #hear(body) {
     const { type, data } = body;
     if (type !== 'event.acked' && type !== 'event.unacked') return;
+    if (this.#news.get(data.id)?.type === 'event.acked') return; // a call that was due before, and is told late
     this.#news.set(data.id, body);
     if (this.#news.size > NEWS_LENGTH) this.#news.delete(this.#news.keys().next().value ?? '');
     this.#follow(data.id);
@@ -147,7 +148,6 @@ export class Doctor extends Side {
     entry.mark.dataset.status = word;
     say(entry.mark, `status_${word}`);
     say(entry.why, `why_${word}`, { n: news.data.afterSeconds, who: news.data.user });
-    if (word === 'phone') announce('why_phone', { n: news.data.afterSeconds, who: news.data.user });
   }
 
   /** @param {Entry} entry @param {'refused' | 'failed'} status @param {string} why */

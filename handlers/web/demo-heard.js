@@ -1,7 +1,7 @@
 // @ts-check
 /** What the clinic's backend heard about the patient, by the bridge's signed callbacks. */
 import { known, say } from './demo-i18n.js';
-import { byId, clock, element, light } from './demo-side.js';
+import { announce, byId, clock, dateOf, element, light } from './demo-side.js';
 
 /**
  * @typedef {{type: string, timestamp: string, data: any}} Body
@@ -48,6 +48,8 @@ export class Heard {
     else {
       if (callbacks.length > 0 && since >= 0) this.#lightWay();
       for (const callback of callbacks) this.#show(callback);
+      const { body } = callbacks.filter((callback) => callback.body.type === 'event.unacked').at(-1) ?? {};
+      if (body && since >= 0) announce('why_phone', wordsOf(body).args);
       this.#last = last;
     }
   }
@@ -64,7 +66,7 @@ export class Heard {
     const list = byId('heard');
     const parts = {
       item: element('li'), head: element('div', 'head'), title: element('p', 'title'), what: element('span'),
-      type: element('code', 'type', body.type), time: element('time', '', clock(body.timestamp)),
+      type: element('code', 'type', body.type), time: clock(body.timestamp),
       steps: element('details'), summary: element('summary'), label: element('p'),
     };
     const { key, args } = wordsOf(body);
@@ -85,8 +87,14 @@ export class Heard {
 
 /** @param {Body} body */
 function wordsOf({ type, data }) {
-  const args = { who: data.user ?? data.from, event: data.type ?? data.event?.type, n: data.afterSeconds };
+  const args = { who: data.user ?? data.from, event: data.type ?? data.event?.type, n: data.afterSeconds, slot: slotOf(data) };
   const special = `heard_${args.event}`;
   if ((type === 'message.sent' || type === 'request') && known(special)) return { key: special, args };
   return { key: known(`heard_${type}`) ? `heard_${type}` : 'heard_other', args: { ...args, type } };
+}
+
+/** The slot that a patient has chosen. What users send may be anything. @param {any} data */
+function slotOf({ event }) {
+  const slot = event?.data?.slot;
+  return typeof slot === 'string' ? dateOf(slot) : '';
 }

@@ -61,8 +61,8 @@ const WORDS = {
   heardEmpty: ['Nothing yet. Let the patient confirm, or go offline.', '还没有。请患者点“确认”，或把手机放进口袋。'],
   'heard_message.sent': ['{who} sent {event}', '{who} 发来 {event}'],
   'heard_visit.confirmed': ['{who} has confirmed', '{who} 已确认就诊'],
-  'heard_visit.chosen': ['{who} has chosen a slot', '{who} 选好了时段'],
-  'heard_slots.list': ['{who} asked for free slots, and was answered', '{who} 询问空闲时段，已答复'],
+  'heard_visit.chosen': ['{who} has chosen a slot: {slot}', '{who} 选好了时段：{slot}'],
+  'heard_slots.list': ['{who} asked for free slots', '{who} 询问空闲时段'],
   heard_request: ['{who} asked: {event}', '{who} 询问：{event}'],
   'heard_event.acked': ['{who}’s app has {event}', '{who} 的应用已收到 {event}'],
   'heard_event.unacked': ['Nobody acknowledged {event} in {n} s. The clinic would phone {who} now.',
@@ -82,8 +82,12 @@ const WORDS = {
   asking: ['asking the clinic', '正在询问医院'],
   slotsCame: ['Which one suits you?', '哪个时段合适？'],
   slotsNone: ['There is none.', '没有空闲时段。'],
-  slot: ['{at}', '{at}'],
+  slot: ['{slot}', '{slot}'],
+  clock: ['{at}', '{at}'],
   excuse: ['That did not work: {why}', '未成功：{why}'],
+  excuse_timeout: ['No answer has come. Try again.', '没有收到答复，请再试。'],
+  excuse_unavailable: ['The bridge cannot take it now. Try again in a while.', '消息桥现在无法接收，请稍后再试。'],
+  excuse_rate_limited: ['That was too fast. Try again in a while.', '操作太快，请稍后再试。'],
   excuse_stopped: ['The phone is in the pocket.', '手机还在口袋里。'],
   excuse_not_connected: ['There is no connection now. Try again.', '现在没有连接，请再试。'],
   excuse_disconnected: ['The connection was lost. Ask again.', '连接中断，请再问一次。'],
@@ -145,16 +149,18 @@ let column = 0;
 
 const DATES = LANGUAGES.map((language) => new Intl.DateTimeFormat(language,
   { weekday: 'short', month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit' }));
+const CLOCKS = LANGUAGES.map((language) => new Intl.DateTimeFormat(language, { hour: '2-digit', minute: '2-digit' }));
 
 /**
- * Words of a key, `{name}` filled from args. An arg `{key, args}` is words too, and a Date is written as the language
- * does; a string never is: it may be a payload.
+ * Words of a key, `{name}` filled from args. An arg `{key, args}` is words too, and a Date, or `{clock: Date}` for the
+ * time of day, is written as the language does; a string never is: it may be a payload.
  */
 export function t(/** @type {string} */ key, /** @type {Record<string, any>} */ args = {}) {
   /** @type {(match: string, name: string) => string} */
   const fill = (_, name) => {
     const arg = args[name];
     if (arg instanceof Date) return DATES[column].format(arg);
+    if (arg?.clock instanceof Date) return CLOCKS[column].format(arg.clock);
     return arg?.key ? t(arg.key, arg.args) : String(arg ?? '');
   };
   return WORDS[key][column].replace(/\{(\w+)\}/g, fill);

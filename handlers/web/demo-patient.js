@@ -2,25 +2,35 @@
 /** The patient: a phone that rings, a pocket to put it into, and messages that waited. */
 import { announce, Side, byId, clock, element, light } from './demo-side.js';
 import { Answers } from './demo-answer.js';
+import { Kept } from './demo-kept.js';
 import { say, t } from './demo-i18n.js';
 
 /** @typedef {import('./bridge-protocol.js').EventFrame} EventFrame */
+/** @typedef {import('./demo-kept.js').Message} Message */
 
 const LIST_LENGTH = 200;
+const ERASED = 4410;
 
 export class Patient extends Side {
   /** @type {Map<string, HTMLElement>} by event id, the messages on the screen */ #items = new Map();
   /** @type {Set<string>} */ #fresh = new Set();
   /** @type {AudioContext | null} */ #audio = null;
   #answers = new Answers(this.client);
+  #kept;
 
   /** @param {string} user @param {() => void} onOpen */
   constructor(user, onOpen) {
     super('patient', user);
+    this.#kept = new Kept(user);
+    for (const message of this.#kept.messages) this.#show(message);
+    this.#showCount();
     this.client.on('message', (frame) => this.#receive(frame));
     this.client.on('gap', ({ reason }) => this.#gap(reason));
     this.client.on('recalled', ({ id }) => this.#takeBack(id));
     this.client.on('open', onOpen);
+    this.client.on('close', ({ code }) => {
+      if (code === ERASED) this.#forget();
+    });
     byId('bell').addEventListener('click', () => this.#markSeen());
     byId('pocket').addEventListener('change', (e) => {
       if (/** @type {HTMLInputElement} */ (e.target).checked) this.client.close();
@@ -34,7 +44,18 @@ export class Patient extends Side {
   }
 
   /** @param {EventFrame} frame */
-  #receive({ event, from, replay }) {
+  #receive(frame) {
+    if (this.#items.has(frame.event.id)) return; // from before a reload that came before the cursor was stored
+    const message = { frame };
+    this.#kept.add(message);
+    const what = this.#show(message);
+    this.#ring();
+    announce('said_new', { what });
+  }
+
+  /** Puts a message on the screen. @param {Message} message */
+  #show(message) {
+    const { event, from, replay } = message.frame;
     const item = element('li', 'message');
     const head = element('p', 'about');
     const about = element('span');
@@ -43,27 +64,31 @@ export class Patient extends Side {
     else if (event.type.includes('announcement')) say(about, 'about_all');
     else if (from) say(about, 'about_message', { from });
     else say(about, 'about_clinic');
-    const time = /** @type {HTMLTimeElement} */ (element('time', '', clock(event.timestamp)));
-    time.dateTime = event.timestamp;
     head.append(about);
     if (replay) {
       const mark = element('span', 'waited');
       say(mark, 'waited');
       head.append(mark);
     }
-    head.append(time);
+    head.append(clock(event.timestamp));
     const text = element('p', 'text');
     say(text, what.key, what.args);
     item.append(head, text);
     if (event.type === 'patient.added') {
-      item.append(this.#answers.button('confirm', { type: 'visit.confirmed', data: { id: event.id } }));
+      const onTold = () => {
+        message.told = true;
+        this.#kept.save();
+      };
+      item.append(this.#answers.button('confirm', { type: 'visit.confirmed', data: { id: event.id } },
+        { ref: `confirm ${event.id}`, told: message.told ?? false, onTold }));
     }
-    item.classList.add('fresh');
     this.#add(item);
     this.#items.set(event.id, item);
-    this.#fresh.add(event.id);
-    this.#ring();
-    announce('said_new', { what });
+    if (!message.seen) {
+      item.classList.add('fresh');
+      this.#fresh.add(event.id);
+    }
+    return what;
   }
 
   /** @param {HTMLElement} item */
@@ -83,12 +108,23 @@ export class Patient extends Side {
 
   /** @param {string} id */
   #takeBack(id) {
+    this.#kept.remove(id);
     const item = this.#items.get(id);
     if (!item) return;
     item.classList.add('recalled');
     say(/** @type {HTMLElement} */ (item.querySelector('.text')), 'recalled');
     item.querySelector('.answer')?.remove();
     this.#fresh.delete(id);
+    this.#showCount();
+  }
+
+  /** The user was erased: nothing of theirs stays. */
+  #forget() {
+    this.#kept.clear();
+    this.#items.clear();
+    this.#fresh.clear();
+    byId('messages').replaceChildren();
+    byId('messages-empty').hidden = false;
     this.#showCount();
   }
 
@@ -123,6 +159,8 @@ export class Patient extends Side {
       this.client.seen(id);
       this.#items.get(id)?.classList.remove('fresh');
     }
+    for (const message of this.#kept.messages) message.seen = true;
+    this.#kept.save();
     this.#fresh.clear();
     this.#showCount();
   }

@@ -139,7 +139,7 @@ func archiveCarriesWhole(t *testing.T) {
 func dumpOrder(t *testing.T) {
 	c := storetest.NewClock()
 	from := filled(t, redistest.Start(t).URL(), c)
-	if kinds := storetest.Exported(t, dumped(t, archive(t, from)), c.Now()); kinds != 9 {
+	if kinds := storetest.Exported(t, dumped(t, archive(t, from)), c.Now()); kinds != 10 {
 		t.Errorf("%d kinds", kinds)
 	}
 }

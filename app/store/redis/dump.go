@@ -40,6 +40,7 @@ var kinds = []struct {
 	{"u*}:T", (*dumping).deliveryLogs},
 	{"u*}:S*", (*dumping).seen},
 	{"u*}:[bd]:*", (*dumping).callbacks},
+	{"u*}:s:*", (*dumping).taken},
 	{"u*}:W", (*dumping).timers},
 }
 

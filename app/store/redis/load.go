@@ -65,6 +65,8 @@ func (l *loading) entry(en bridge.Entry) error {
 		l.seenAt(en.Seen)
 	case en.Callback != nil:
 		l.callback(en.Callback)
+	case en.Taken != nil:
+		l.taken(en.Taken)
 	case en.Timer != nil:
 		l.timer(en.Timer)
 	}

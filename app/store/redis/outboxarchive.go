@@ -55,6 +55,7 @@ func (d *dumping) callbacksOf(ctx context.Context, tag, backend string) error {
 				return fmt.Errorf("read a callback of %s: %w", tag, err)
 			}
 			list = append(list, one)
+			d.learn(one.User)
 		}
 	}
 	slices.SortFunc(list, func(a, b keptCallback) int {
@@ -102,6 +103,39 @@ func (k *keptCallback) stored() int64 {
 		return k.number
 	}
 	return k.At.UnixMicro()
+}
+
+// taken gives what backends have taken of users' messages. The name of a user who was in
+// nothing else that is kept is not known.
+func (d *dumping) taken(ctx context.Context, keys []string) error {
+	e := d.e
+	lists, err := repliesOf(ctx, e, keys, func(key string) rueidis.Completed {
+		return e.client.B().Zrange().Key(key).Min("0").Max("-1").Withscores().Build()
+	}, (*rueidis.RedisResult).AsZScores)
+	if err != nil {
+		return err
+	}
+	oldest := d.now - bridge.DeadCallbacksFor.Milliseconds()
+	for i, list := range lists {
+		tag, rest := d.split(keys[i])
+		_, backend, _ := strings.Cut(rest, ":")
+		user, hash := d.names[tag], []byte(nil)
+		if user == "" {
+			if hash, err = nameEncoding.DecodeString(strings.TrimPrefix(tag, "u")); err != nil {
+				return fmt.Errorf("read whose messages %s has: %w", keys[i], err)
+			}
+		}
+		for _, one := range list {
+			if int64(one.Score) <= oldest {
+				continue
+			}
+			t := &bridge.TakenEntry{ID: one.Member, Backend: backend, User: user, Hash: hash, At: int64(one.Score) * int64(time.Millisecond)}
+			if err := d.take(bridge.Entry{Taken: t}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // timers gives timers that are not void.
@@ -166,6 +200,18 @@ func (l *loading) callback(c *bridge.CallbackEntry) {
 		}
 	}
 	l.run(call{&e.scripts.outbox.load, b.callbackKeys(c.Backend), []string{c.ID, classOf(c.Type), k.encode(), due, flag(c.Dead != 0), e.clockArg()}})
+}
+
+// taken keeps one of an export.
+func (l *loading) taken(t *bridge.TakenEntry) {
+	e := l.e
+	tag := "u" + short(t.User)
+	if len(t.Hash) > 0 {
+		tag = "u" + nameEncoding.EncodeToString(t.Hash)
+	}
+	key := e.mailboxAt(tag).callbackKeys(t.Backend)[4]
+	l.add(e.client.B().Zadd().Key(key).ScoreMember().ScoreMember(float64(millis(t.At)), t.ID).Build())
+	l.prolong(key, bridge.DeadCallbacksFor.Milliseconds())
 }
 
 // timer keeps one of an export.

@@ -45,7 +45,7 @@ var dumped = []struct {
 }{
 	{"SELECT name FROM lives ORDER BY no", (*dump).life},
 	{`SELECT id, digest, born, expires, recalled, sender, type, at, barred, targets, event IS NOT NULL
-		FROM log ORDER BY no`, (*dump).event},
+		FROM log WHERE NOT (` + takenRow + `) ORDER BY no`, (*dump).event},
 	{"SELECT name, head FROM erased ORDER BY name", (*dump).nameless},
 	{"SELECT '' UNION SELECT user FROM users UNION SELECT user FROM mail ORDER BY 1", (*dump).mailbox},
 	{"SELECT grp, user FROM members WHERE stored = 1 ORDER BY grp, user", (*dump).member},
@@ -55,6 +55,7 @@ var dumped = []struct {
 	{`SELECT sights.id, sights.user, sights.session, sights.at, log.born, log.expires, log.event IS NOT NULL
 		FROM sights CROSS JOIN log ON log.id = sights.id ORDER BY sights.id, sights.user, sights.session`, (*dump).seen},
 	{`SELECT id, backend, type, user, at, ifnull(due, 0), tries, since, dead, last, body FROM callbacks ORDER BY no`, (*dump).callback},
+	{"SELECT id, topic, sender, born FROM log WHERE " + takenRow + " ORDER BY no", (*dump).taken},
 	{"SELECT user, seq, kind, due, id, event, after FROM timers ORDER BY user, seq, kind", (*dump).timer},
 }
 

@@ -48,7 +48,7 @@ func dumpOrder(t *testing.T) {
 	t.Parallel()
 	o, c := filled(t, false)
 	all := dumpAll(t, o)
-	if kinds := storetest.Exported(t, entries(all), c.Now()); kinds != 9 {
+	if kinds := storetest.Exported(t, entries(all), c.Now()); kinds != 10 {
 		t.Errorf("%d kinds", kinds)
 	}
 	a := openArchive(t, o)

@@ -91,6 +91,8 @@ func (a *Archive) load(e bridge.Entry) error {
 		return with(a.sql.addSeen).text(s.ID).text(s.User).text(s.Session).int(s.At).exec()
 	case e.Callback != nil:
 		return a.loadCallback(e.Callback)
+	case e.Taken != nil:
+		return a.loadTaken(e.Taken)
 	case e.Timer != nil:
 		return a.loadTimer(e.Timer)
 	}

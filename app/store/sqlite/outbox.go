@@ -148,22 +148,26 @@ func (o *outbox) key() string {
 	return fmt.Sprintf("%d.%d", o.life, o.leases)
 }
 
-// begin is called before each transaction, and after it written or failed.
+// begin is called before each transaction. When it is called again, nothing that was done
+// before can be taken back any more.
 func (o *outbox) begin() {
 	clear(o.before)
 	o.leased, o.taken, o.due = o.leased[:0], o.taken[:0], false
 }
 
+// written is called once a transaction is committed, or nothing had to be written.
 func (o *outbox) written() {
-	if !o.due {
-		return
+	if o.due {
+		select {
+		case o.posted <- struct{}{}:
+		default:
+		}
 	}
-	select {
-	case o.posted <- struct{}{}:
-	default:
-	}
+	o.begin()
 }
 
+// failed is called whenever a transaction is rolled back: the counts are again those of
+// the file, and what it leased is free.
 func (o *outbox) failed() {
 	for backend, was := range o.before {
 		*o.stocks[backend] = was

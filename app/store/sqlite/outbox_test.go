@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,6 +45,7 @@ func TestOutbox(t *testing.T) {
 	t.Parallel()
 	t.Run("stores no callback, lease, count or ack in a commit that fails", outboxOnABrokenDisk)
 	t.Run("counts exactly through whatever becomes of callbacks", outboxCounts)
+	t.Run("counts exactly where the open transaction is rolled back, by a full disk too", outboxRolledBack)
 	t.Run("takes nothing that an erased user has caused", outboxOfAnErasedUser)
 	t.Run("of a store without backends takes nothing, and voids older timers", outboxWithoutBackends)
 	t.Run("answers frequent questions from an index", outboxPlans)
@@ -102,6 +104,62 @@ func outboxOnABrokenDisk(t *testing.T) {
 	expect.NoError(t, e.Ack(t.Context(), "ada", "ses_1", e.Life(), bridge.Position{Mailbox: 2}))
 	if b := backlog(t, e); b.Waiting != 3 {
 		t.Errorf("%+v", b)
+	}
+}
+
+// Upkeep forgets dead callbacks in the transaction that stays open, which messages in the
+// journal share. Here a request of the same kind does it, at a time of the test's choosing.
+func outboxRolledBack(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]error{"broken": errDisk, "full": syscall.ENOSPC} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := open(t, Options{Dir: scratch(t), Backends: clinic})
+			mustAppend(t, e, message("before", "ada", 10, inAnHour()))
+			expect.NoError(t, e.Post(t.Context(), sent("ada", "a"), sent("bob", "b"), sent("eve", "c")))
+			due, _, err := e.Lease(t.Context(), "clinic", 2)
+			expect.NoError(t, err)
+			expect.NoError(t, e.Settle(t.Context(), bridge.Settlement{Leased: due[0]}))
+			expect.NoError(t, e.Settle(t.Context(), bridge.Settlement{Leased: due[1], Again: time.Now()}))
+			before := backlog(t, e)
+			if before.Dead != 1 || before.Waiting != 2 {
+				t.Fatalf("%+v", before)
+			}
+			mustAppend(t, e, message("in the journal", "ada", 10, inAnHour()))
+			expect.NoError(t, e.ask(t.Context(), &request{plain: true, write: func(w *writer) error {
+				for _, l := range due {
+					c, _, err := w.sql.callback(l.ID)
+					if err := firstOf(err, w.begin(), w.removeCallback(c)); err != nil {
+						return err
+					}
+				}
+				return nil
+			}}))
+			f := func(op string) error {
+				if op == "write" {
+					return fault
+				}
+				return nil
+			}
+			e.vfs.Fault.Store(&f)
+			for i := range 3 { // the first rolls back what is open, the others find nothing open
+				if err := e.Post(t.Context(), sent("dan", fmt.Sprint(i))); !errors.Is(err, bridge.ErrUnavailable) {
+					t.Errorf("post %d: %v", i, err)
+				}
+			}
+			e.vfs.Fault.Store(nil)
+			expect.Eventually(t, "the disk to be well", func() bool { return e.Check(t.Context()) == nil })
+			if after := backlog(t, e); after != before {
+				t.Errorf("%+v, and before %+v", after, before)
+			}
+			expect.NoError(t, e.Post(t.Context(), sent("dan", "d")))
+			if after := backlog(t, e); after.Waiting != 3 || after.Dead != 1 {
+				t.Errorf("%+v", after)
+			}
+			if p, err := e.Read(t.Context(), "ada", e.Life(), bridge.Position{}, 10, 1<<20); err != nil || len(p.Deliveries) != 2 {
+				t.Errorf("%d messages, %v", len(p.Deliveries), err)
+			}
+		})
 	}
 }
 

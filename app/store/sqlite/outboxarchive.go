@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"strings"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
@@ -18,6 +19,26 @@ func (d *dump) callback(r *sqlite3.Stmt) error {
 		return nil
 	}
 	return d.take(bridge.Entry{Callback: c})
+}
+
+// takenRow is true of the rows that takenMessage has made. Those of older versions, and of
+// users who were erased since, have no names: they are given as events.
+const takenRow = "id >= 'taken:' AND id < 'taken;' AND topic IS NOT NULL AND sender <> ''"
+
+func (d *dump) taken(r *sqlite3.Stmt) error {
+	t := &bridge.TakenEntry{ID: strings.TrimPrefix(r.ColumnText(0), takenPrefix), Backend: r.ColumnText(1), User: r.ColumnText(2), At: r.ColumnInt64(3)}
+	if d.until(t.At, 0, false) <= d.now {
+		return nil
+	}
+	return d.take(bridge.Entry{Taken: t})
+}
+
+func (a *Archive) loadTaken(t *bridge.TakenEntry) error {
+	added, err := a.sql.addMessage(a.nextNo, takenMessage(t.ID, t.Backend, t.User, t.At), t.At, []byte{})
+	if added {
+		a.nextNo++
+	}
+	return err
 }
 
 func (d *dump) timer(r *sqlite3.Stmt) error {

@@ -128,16 +128,23 @@ func (w *writer) tryAgain(c storedCallback, s bridge.Settlement) error {
 	return with(w.sql.tryLater).int(int64(s.Tries)).text(s.Last).int(due).int(c.no).exec()
 }
 
-// takenID is an id that no event can have, under which it is remembered that a backend
-// has taken a message.sent.
-func takenID(callback string) string { return "taken:" + callback }
+// takenPrefix begins an id that no event can have.
+const takenPrefix = "taken:"
+
+// takenID is an id under which it is remembered that a backend has taken a message.sent.
+func takenID(callback string) string { return takenPrefix + callback }
+
+// takenMessage is what stands in log for it: the sender is the user, the topic the backend.
+func takenMessage(callback, backend, user string, at int64) *bridge.Message {
+	return &bridge.Message{ID: takenID(callback), Type: bridge.ClaimType, From: user, Topic: backend, At: time.Unix(0, at)}
+}
 
 // rememberTaken remembers it as long as the ids of webhooks.
 func (w *writer) rememberTaken(c storedCallback) error {
 	if c.rank != rankSent {
 		return nil
 	}
-	return w.claim(&bridge.Message{ID: takenID(c.id), Type: bridge.ClaimType, At: time.Unix(0, w.now)})
+	return w.claim(takenMessage(c.id, c.backend, c.user, w.now))
 }
 
 // dueTime is a time at which a callback is due. Its last nanosecond says whether Hurry may

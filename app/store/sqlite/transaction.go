@@ -101,6 +101,7 @@ func (w *writer) rollBack() error {
 	}
 	w.inTx = false
 	w.acks.failed()
+	w.outbox.failed()
 	if w.tail.messages > 0 {
 		w.tail.adrift = true
 		w.users = newRecords(recordLimit) // they have the tail's messages already
@@ -188,8 +189,12 @@ func (w *writer) admit(group []*request) []*request {
 // nobody waits, is made durable by the checkpointer, beside the writer: that does not count
 // as a write that proves the disk.
 func (w *writer) transact(group []*request) (wrote bool, err error) {
-	if err := w.carryInto(group); err != nil || !w.inTx {
+	if err := w.carryInto(group); err != nil {
 		return false, err
+	}
+	if !w.inTx {
+		w.outbox.written()
+		return false, nil
 	}
 	if len(group) == 0 && !w.store.health.isFull() {
 		if err := walfile.Unsynced(w.sql.conn, w.commitTx); err != nil {
@@ -203,6 +208,7 @@ func (w *writer) transact(group []*request) (wrote bool, err error) {
 	}
 	if !w.store.vfs.LogUnsure() {
 		w.tail.journal.Durable(w.tail.journal.Segment() - 1) // with the same fsync
+		w.acks.durableTo(w.acks.writtenSoFar())
 	}
 	return true, nil
 }
@@ -300,7 +306,6 @@ func (w *writer) fail(group []*request, err error) {
 	}
 	clear(w.sizes)
 	w.acks.failed()
-	w.outbox.failed()
 	w.prune.failed()
 	w.store.health.bad(err)
 	err = unavailable(err)

@@ -9,7 +9,7 @@ import (
 
 // Exported fails the test where a store's entries are not what bridge.Archive promises:
 // in the order of their kinds, none that has expired by now, and each message behind its
-// event and in its mailbox. It returns how many of the 9 kinds (a mailbox and its messages
+// event and in its mailbox. It returns how many of the 10 kinds (a mailbox and its messages
 // are one) there are.
 func Exported(t *testing.T, entries []bridge.Entry, now time.Time) (kinds int) {
 	t.Helper()
@@ -45,8 +45,10 @@ func Exported(t *testing.T, entries []bridge.Entry, now time.Time) (kinds int) {
 			r = 6
 		case e.Callback != nil:
 			r = 7
-		case e.Timer != nil:
+		case e.Taken != nil:
 			r = 8
+		case e.Timer != nil:
+			r = 9
 		}
 		if r < rank {
 			t.Errorf("%+v comes too late", e)

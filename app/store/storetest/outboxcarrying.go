@@ -17,6 +17,10 @@ func (f *fixture) fillOutbox() {
 	f.urgent(bridge.Target{Users: []string{"v1", "nobody"}}, time.Hour, 3*time.Hour)
 	f.ack("u1", bridge.Position{Mailbox: 2})
 	f.recall(f.urgent(user("v1"), time.Hour, long).ID)
+	for _, c := range TakenBefore(f.clock.Now()) {
+		f.post(c)
+		f.equal("taken", callbackIDs(f.taken(c.Backend)...), callbackIDs(c))
+	}
 	f.arm("v1", time.Hour, true, f.online("clinic", "v1"))
 	f.arm("u1", time.Hour, true)
 	f.post(f.sent("clinic", "u1"), f.sent("clinic", "u1"), f.sent("clinic", "u1"), f.sent("clinic", "v1"), f.sent("phone", "u1"))
@@ -36,9 +40,23 @@ func (f *fixture) fillOutbox() {
 	}
 }
 
+// TakenBefore are messages that Fill has their backends take: of a user with a mailbox, and of
+// one who has sent that and was never there.
+func TakenBefore(now time.Time) (cs []bridge.Callback) {
+	for _, user := range []string{"u1", "u-caller"} {
+		cs = append(cs, bridge.SentCallback("phone", user, "", "msg_taken", "call.me", nil, now))
+	}
+	return cs
+}
+
 // outboxes compares what waits, and what becomes of it.
 func (p *pair) outboxes() {
 	p.Helper()
+	for _, f := range []*fixture{p.a, p.b} {
+		before := f.backlog("phone")
+		f.post(TakenBefore(f.clock.Now())...)
+		f.equal("what was taken before and is posted again", f.backlog("phone"), before)
+	}
 	for step := range 3 {
 		for _, b := range Backends {
 			what := fmt.Sprintf("%s, %d: ", b.Name, step)
