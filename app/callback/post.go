@@ -23,8 +23,8 @@ const (
 	// requests that time out in no time leave theirs behind.
 	maxConnections = maxInFlight + maxRequests
 	// idleTimeout is how long a connection is kept for the next post. It is less than the
-	// 5 s after which Node, Apache and uvicorn close one by themselves: a request that is
-	// written just then fails, and is not sent again.
+	// five seconds after which common servers (Node's, Apache, uvicorn) close one: a post
+	// that crosses the close fails, and a request is not sent again.
 	idleTimeout = 4 * time.Second
 	// maxReplyHeader is the largest header of a reply that is read, bytes.
 	maxReplyHeader = 64 << 10
