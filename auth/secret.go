@@ -74,6 +74,20 @@ func parsePrivate(s string) (ed25519.PrivateKey, error) {
 	return private, nil
 }
 
+// VerifyingKey is what a receiver needs of a secret that somebody signs with: of an ed25519
+// key "whsk_…" its public key "whpk_…", and any other secret itself. Its error repeats nothing
+// of the key.
+func VerifyingKey(secret string) (string, error) {
+	if !strings.HasPrefix(secret, prefixPrivate) {
+		return secret, nil
+	}
+	private, err := parsePrivate(secret)
+	if err != nil {
+		return "", fmt.Errorf("the ed25519 key %w", err)
+	}
+	return prefixPublic + base64.StdEncoding.EncodeToString(private[ed25519.SeedSize:]), nil
+}
+
 // decodeKey decodes standard base64, padded as the official libraries want it or
 // with the padding left out, which cannot change the bytes. The URL alphabet is
 // refused: some senders' libraries drop its characters silently and would sign

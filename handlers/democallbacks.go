@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -19,12 +20,12 @@ const maxDemoCallbacks = 500
 // to show. Its zero value is empty.
 type DemoCallbacks struct {
 	mu   sync.Mutex
-	last int
+	last int64          // the number of the newest
 	kept []demoCallback // oldest first
 }
 
 type demoCallback struct {
-	n        int
+	n        int64
 	id, user string
 	body     []byte
 }
@@ -46,7 +47,11 @@ func (d *DemoCallbacks) Add(id string, body []byte) {
 	if slices.ContainsFunc(d.kept, func(c demoCallback) bool { return c.id == id }) {
 		return
 	}
-	d.last++
+	if d.last == 0 {
+		d.last = time.Now().UnixMilli() // more than any number of a dev that ran before: a page that stays open misses none
+	} else {
+		d.last++
+	}
 	if len(d.kept) == maxDemoCallbacks {
 		d.kept = slices.Delete(d.kept, 0, 1)
 	}
@@ -55,10 +60,10 @@ func (d *DemoCallbacks) Add(id string, body []byte) {
 
 // about is the JSON of those about a user that came after the one with a number:
 // {"last":…,"callbacks":[{"id":…,"body":…}]}.
-func (d *DemoCallbacks) about(user string, after int) []byte {
+func (d *DemoCallbacks) about(user string, after int64) []byte {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	b := strconv.AppendInt([]byte(`{"last":`), int64(d.last), 10)
+	b := strconv.AppendInt([]byte(`{"last":`), d.last, 10)
 	b = append(b, `,"callbacks":[`...)
 	for i, first := 0, true; i < len(d.kept); i++ {
 		c := d.kept[i]
@@ -77,7 +82,7 @@ func (d *DemoCallbacks) about(user string, after int) []byte {
 
 // demoCallbacks tells the page what its backend heard about a user.
 func (s *Server) demoCallbacks(c *fiber.Ctx) error {
-	after, err := strconv.Atoi(c.Query("after", "0"))
+	after, err := strconv.ParseInt(c.Query("after", "0"), 10, 64)
 	if err != nil || bridge.CheckUserID(c.Query("user")) != nil {
 		return wire.NewProblem(wire.CodeMalformed, "ask for ?user=patient-42&after=0")
 	}

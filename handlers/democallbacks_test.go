@@ -4,10 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func TestDemoCallbacks(t *testing.T) {
 	t.Run("are remembered, the last ones", demoCallbacksAreKept)
+	t.Run("of a dev that starts again are all new to an open page", demoCallbacksOfRestart)
 }
 
 func TestDemoHost(t *testing.T) {
@@ -23,36 +26,59 @@ func TestDemoHost(t *testing.T) {
 	}
 }
 
+func demoCallbacksOfRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		before := &DemoCallbacks{}
+		for i := range 3 {
+			before.Add(fmt.Sprintf("before_%d", i), []byte(`{"type":"user.online","data":{"user":"a"}}`))
+		}
+		seen, _ := toldOf(t, before, "a", 0)
+		time.Sleep(time.Second) // of the bubble's clock
+		after := &DemoCallbacks{}
+		if last, ids := toldOf(t, after, "a", seen); last != 0 || ids != nil {
+			t.Errorf("at first there are %v, up to %d", ids, last)
+		}
+		after.Add("after_1", []byte(`{"type":"user.online","data":{"user":"a"}}`))
+		if last, ids := toldOf(t, after, "a", seen); last <= seen || fmt.Sprint(ids) != "[after_1]" {
+			t.Errorf("the page that has seen %d is told of %v, up to %d", seen, ids, last)
+		}
+	})
+}
+
+// toldOf lists what the page is told about a user.
+func toldOf(t *testing.T, d *DemoCallbacks, user string, after int64) (last int64, ids []string) {
+	t.Helper()
+	var got struct {
+		Last      int64
+		Callbacks []struct {
+			ID   string
+			Body json.RawMessage
+		}
+	}
+	if err := json.Unmarshal(d.about(user, after), &got); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range got.Callbacks {
+		ids = append(ids, c.ID)
+	}
+	return got.Last, ids
+}
+
 func demoCallbacksAreKept(t *testing.T) {
 	d := &DemoCallbacks{}
-	about := func(user string, after int) (last int, ids []string) {
-		t.Helper()
-		var got struct {
-			Last      int
-			Callbacks []struct {
-				ID   string
-				Body json.RawMessage
-			}
-		}
-		if err := json.Unmarshal(d.about(user, after), &got); err != nil {
-			t.Fatal(err)
-		}
-		for _, c := range got.Callbacks {
-			ids = append(ids, c.ID)
-		}
-		return got.Last, ids
-	}
+	about := func(user string, after int64) (int64, []string) { return toldOf(t, d, user, after) }
 	if last, ids := about("a", 0); last != 0 || ids != nil {
 		t.Errorf("at first there are %v, up to %d", ids, last)
 	}
 	d.Add("cb_1", []byte(`{"type":"user.online","data":{"user":"a"}}`))
+	first, _ := about("a", 0)
 	d.Add("cb_2", []byte(`{"type":"message.sent","data":{"from":"a","event":{"data":{"x":1,"x":"\ud83d"}}}}`))
 	d.Add("cb_3", []byte(`{"type":"user.online","data":{"user":"b"}}`))
 	d.Add("cb_2", []byte(`{"type":"message.sent","data":{"from":"a"}}`)) // sent again
-	if last, ids := about("a", 0); last != 3 || fmt.Sprint(ids) != "[cb_1 cb_2]" {
+	if last, ids := about("a", 0); last != first+2 || fmt.Sprint(ids) != "[cb_1 cb_2]" {
 		t.Errorf("of a: %v, up to %d", ids, last)
 	}
-	if last, ids := about("a", 1); last != 3 || fmt.Sprint(ids) != "[cb_2]" {
+	if last, ids := about("a", first); last != first+2 || fmt.Sprint(ids) != "[cb_2]" {
 		t.Errorf("of a, later: %v, up to %d", ids, last)
 	}
 	for i := range maxDemoCallbacks {
@@ -61,7 +87,7 @@ func demoCallbacksAreKept(t *testing.T) {
 	if _, ids := about("a", 0); ids != nil {
 		t.Errorf("the oldest stay: %v", ids)
 	}
-	if last, ids := about("c", 0); last != 3+maxDemoCallbacks || len(ids) != maxDemoCallbacks {
+	if last, ids := about("c", 0); last != first+2+maxDemoCallbacks || len(ids) != maxDemoCallbacks {
 		t.Errorf("of c: %d, up to %d", len(ids), last)
 	}
 }

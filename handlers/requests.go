@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"mime"
+	"strconv"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -82,8 +83,12 @@ func requestFault(err error) error {
 	return err
 }
 
-// audited notes the refusal of what a user sends to a backend.
+// audited notes the refusal of what a user sends to a backend. One who sends too much is
+// told when to come back.
 func (s *Server) audited(c *fiber.Ctx, id bridge.Identity, err error) error {
+	if limit, ok := errors.AsType[*bridge.RateError](err); ok {
+		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(limit.Seconds()))
+	}
 	if code := bridge.ProblemOf(err).Code; code == wire.CodeForbiddenTarget || code == wire.CodeRateLimited {
 		s.auditRefusal(code, c, id)
 	}

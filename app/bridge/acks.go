@@ -14,29 +14,34 @@ const ackTimeout = 10 * time.Second
 // ack gives the store an ack of this session. The client is not told of a failure: an
 // ack that is lost only repeats messages.
 func (s *Session) ack(c cursor) {
-	if err := s.storeAck(c); err != nil {
+	durable, err := s.storeAck(c)
+	if err != nil {
 		if !errors.Is(err, ErrClosed) && !errors.Is(err, ErrRewound) {
 			s.b.log.Warn("an ack was not kept; its messages may come again", "session", s.id, "error", err)
 		}
 		return
 	}
 	s.logAck(c)
-	s.b.ackTaken(s.user, s.id, s.currentIdentity().TokenID, c)
+	if durable {
+		s.b.tellAcked(s.user, c)
+	}
+	s.b.noteAck(s.user, s.id, s.currentIdentity().TokenID, c)
 }
 
 // storeAck returns once the ack is noted, or, where a caller waits to be told of it or it
-// is beyond what the session was given, once the store has it. AckLater needs no timer for
-// each ack: it brings its own patience.
-func (s *Session) storeAck(c cursor) error {
+// is beyond what the session was given, once it is durable. A caller who begins to wait
+// later finds it in the receipt. AckLater needs no timer for each ack: it brings its own
+// patience.
+func (s *Session) storeAck(c cursor) (durable bool, err error) {
 	if s.wasWritten(c.at) && !s.b.waits.concern(s.user) {
 		err := s.b.store.AckLater(context.Background(), s.user, s.id, c.life, c.at)
 		if err != nil || !s.b.waits.concern(s.user) {
-			return err
+			return false, err
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), ackTimeout)
 	defer cancel()
-	return s.b.store.Ack(ctx, s.user, s.id, c.life, c.at)
+	return true, s.b.store.Ack(ctx, s.user, s.id, c.life, c.at)
 }
 
 // wasWritten reports whether a place is one that the session's client was given.
@@ -46,12 +51,16 @@ func (s *Session) wasWritten(p Position) bool {
 	return s.written.Max(s.start).Covers(p)
 }
 
-// ackTaken counts an ack that the store has taken, and tells those who wait for it.
-func (b *Bridge) ackTaken(user, session, tokenID string, c cursor) {
-	b.metrics.acks.Inc()
+// tellAcked tells of a durable ack those who wait for it.
+func (b *Bridge) tellAcked(user string, c cursor) {
 	if c.life == b.store.Life() {
 		b.waits.acked(user, c.at)
 	}
+}
+
+// noteAck counts an ack that the store has taken, and audits it.
+func (b *Bridge) noteAck(user, session, tokenID string, c cursor) {
+	b.metrics.acks.Inc()
 	if b.audit.On() {
 		b.audit.acked(user, session, tokenID, c.String())
 	}
@@ -80,7 +89,8 @@ func (b *Bridge) Ack(ctx context.Context, id Identity, after string) error {
 	for _, s := range polls {
 		s.logAck(c)
 	}
-	b.ackTaken(id.User, session, id.TokenID, c)
+	b.tellAcked(id.User, c)
+	b.noteAck(id.User, session, id.TokenID, c)
 	return nil
 }
 

@@ -8,6 +8,10 @@ import (
 	"hookbridge/app/wire"
 )
 
+// storedPrefix begins the ids under which is claimed that a send with a ref is stored; no
+// event can have one.
+const storedPrefix = "stored:"
+
 // SendToBackend takes a message from a user to a backend. When it returns without error
 // the message is stored, and is sent until the backend has it, in the order in which
 // the user's were taken. session is the one it came from; empty for one that came over
@@ -28,24 +32,26 @@ func (b *Bridge) sendToBackend(ctx context.Context, from Identity, session, ref 
 		return o, "", err
 	}
 	o = Outcome{ID: sendID(from.User, ref), Status: StatusQueued}
-	digest := sendDigest(e)
+	stored, digest, now := storedPrefix+o.ID, sendDigest(e), b.cfg.Now()
 	if ref != "" {
-		// The id is claimed after the message is stored, so that a retry of a send which
-		// broke off between the two stores what is missing. Here it was claimed before:
-		// all is done, unless this is another message.
-		if _, err := b.store.Lookup(ctx, o.ID); err == nil {
+		// The id is claimed first, so that of two messages that use one ref at the same
+		// time one is refused and not stored. A second claim, after the message, says
+		// that it is stored: a retry of a send that broke off between them stores it.
+		if err := b.store.Claim(ctx, o.ID, digest, now); err != nil {
+			return Outcome{}, "", err
+		}
+		if _, err := b.store.Lookup(ctx, stored); err == nil {
 			o.Duplicate = true
-			return o, backend, b.store.Claim(ctx, o.ID, digest, b.cfg.Now())
+			return o, backend, nil
 		} else if !errors.Is(err, ErrUnknown) {
 			return Outcome{}, "", err
 		}
 	}
-	now := b.cfg.Now()
 	if err := b.cfg.Outbox.Post(ctx, SentCallback(backend, from.User, session, o.ID, e.Type, e.Data, now)); err != nil {
 		return Outcome{}, "", err
 	}
 	if ref != "" {
-		err = b.store.Claim(ctx, o.ID, digest, now)
+		err = b.store.Claim(ctx, stored, digest, now)
 	}
 	return o, backend, err
 }

@@ -117,18 +117,43 @@ func TestBackendSend(t *testing.T) {
 			t.Error("somebody else's ref:", got)
 		}
 	})
-	bubble("that broke off after it was stored is completed by its retry", func(t *testing.T, c *clinic) {
+	bubble("that broke off before or after it was stored is completed by its retry", func(t *testing.T, c *clinic) {
 		b, stop := c.machine(quiet)
 		defer stop()
-		c.fail("Claim", bridge.ErrUnavailable)
-		if got := codes(after(b, "patient-1", sendFrame("c1", "visit.confirmed", `1`))); fmt.Sprint(got) != "[error c1 unavailable]" {
+		for i, method := range []string{"Claim", "Lookup", "Post", "Claim stored"} {
+			send := sendFrame(method, "visit.confirmed", fmt.Sprint(i))
+			c.fail(method, bridge.ErrUnavailable)
+			if got := codes(after(b, "patient-1", send)); fmt.Sprint(got) != "[error "+method+" unavailable]" {
+				t.Error(method, got)
+			}
+			c.fail(method, nil)
+			if got := codes(after(b, "patient-1", send, send)); fmt.Sprint(got) != "[result "+method+" result "+method+" duplicate]" {
+				t.Error(method, got)
+			}
+			c.want("of three: "+method, "clinic message.sent patient-1")
+			c.outbox.take()
+		}
+	})
+	bubble("with a ref that another is using at the same moment is refused, and not told", func(t *testing.T, c *clinic) {
+		b, stop := c.machine(quiet)
+		defer stop()
+		p, q := join(b, "patient-1"), join(b, "patient-1")
+		synctest.Wait()
+		p.got()
+		q.got()
+		release := c.hold("Post")
+		p.in <- sendFrame("c1", "visit.confirmed", `7`)
+		synctest.Wait()
+		q.in <- sendFrame("c1", "visit.confirmed", `8`)
+		synctest.Wait()
+		release()
+		synctest.Wait()
+		if got := fmt.Sprint(codes(p.got()), codes(q.got())); got != "[result c1] [error c1 id_conflict]" {
 			t.Error(got)
 		}
-		c.fail("Claim", nil)
-		if got := codes(after(b, "patient-1", sendFrame("c1", "visit.confirmed", `1`), sendFrame("c1", "visit.confirmed", `1`))); fmt.Sprint(got) != "[result c1 result c1 duplicate]" {
-			t.Error(got)
+		if all := c.outbox.all(); len(all) != 1 || !strings.HasSuffix(string(all[0].Body), `"data":7}}}`) {
+			t.Errorf("%q", all)
 		}
-		c.want("of three", "clinic message.sent patient-1")
 	})
 	bubble("that cannot be stored is told so, and stands in no audit line as accepted", func(t *testing.T, c *clinic) {
 		b, stop := c.machine(quiet)

@@ -61,10 +61,10 @@ func OfflineCallback(backend, user string, lastSeen, at time.Time) Callback {
 	}{user, wire.Time(lastSeen)})
 }
 
-// SentCallback carries what a user has sent to the backend. id is that of the send;
-// what was sent is part of the cause, too, since two sends that race may have one id
-// and differ, of which one is then refused as a conflict, but none is lost; session is empty for one that came over HTTP; data is JSON, kept
-// byte for byte, and absent where it is nil.
+// SentCallback carries what a user has sent to the backend. id is that of the send; what
+// was sent is part of the cause, too, since a ref, and the id with it, may be used again
+// for something else once it is forgotten. session is empty for one that came over HTTP;
+// data is JSON, kept byte for byte, and absent where it is nil.
 func SentCallback(backend, user, session, id, eventType string, data []byte, at time.Time) Callback {
 	c := callback(backend, CallbackSent, user, at, []string{id, eventType, string(data)}, struct {
 		From    string `json:"from"`

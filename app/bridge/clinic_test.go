@@ -31,6 +31,7 @@ type clinic struct {
 	given    map[string][]bridge.DeliveryLog
 	calls    map[string]int // by method
 	fails    map[string]error
+	holds    map[string]chan struct{}
 	looked   func() // called once, before Presence answers
 
 	outbox *memoryOutbox
@@ -44,7 +45,7 @@ var clinicBackends = bridge.Backends{
 
 func newClinic(t *testing.T) *clinic {
 	c := &clinic{t: t, members: make(map[string]bridge.Member), lastSeen: make(map[string]time.Time), claims: make(map[string][sha256.Size]byte),
-		records: make(map[string]bridge.Record), given: make(map[string][]bridge.DeliveryLog), calls: make(map[string]int), fails: make(map[string]error), asked: &answers{}}
+		records: make(map[string]bridge.Record), given: make(map[string][]bridge.DeliveryLog), calls: make(map[string]int), fails: make(map[string]error), holds: make(map[string]chan struct{}), asked: &answers{}}
 	c.outbox = &memoryOutbox{c: c, acked: make(map[string]bool)}
 	return c
 }
@@ -78,12 +79,31 @@ func (c *clinic) machine(change ...func(*bridge.Config)) (b *bridge.Bridge, stop
 	}
 }
 
-// note counts a call, and returns the error that it is to have.
+// note counts a call, waits while it is held, and returns the error that it is to have.
 func (c *clinic) note(method string) error {
+	hold := c.count(method)
+	if hold != nil {
+		<-hold
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.fails[method]
+}
+
+func (c *clinic) count(method string) (hold chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.calls[method]++
-	return c.fails[method]
+	return c.holds[method]
+}
+
+// hold holds the calls of a method until the returned function is called.
+func (c *clinic) hold(method string) (release func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	hold := make(chan struct{})
+	c.holds[method] = hold
+	return func() { close(hold) }
 }
 
 func (c *clinic) fail(method string, err error) {
@@ -174,8 +194,13 @@ func (c *clinic) Lookup(_ context.Context, id string) (bridge.Record, error) {
 	return bridge.Record{}, bridge.ErrUnknown
 }
 
+// Claim fails apart for what is claimed to be stored.
 func (c *clinic) Claim(_ context.Context, id string, digest [sha256.Size]byte, _ time.Time) error {
-	if err := c.note("Claim"); err != nil {
+	method := "Claim"
+	if strings.HasPrefix(id, "stored:") {
+		method = "Claim stored"
+	}
+	if err := c.note(method); err != nil {
 		return err
 	}
 	c.mu.Lock()

@@ -239,6 +239,9 @@ func recipientState(r *Record, f *RecipientStatus, logs []DeliveryLog) Recipient
 		if !times.Received.IsZero() {
 			out.Status = StatusReceived
 		}
+		if !f.Acked { // it came after the store was asked, and may not be durable yet
+			times.Acked = time.Time{}
+		}
 		out.Sessions = append(out.Sessions, SessionState{Session: log.Member.Session, Times: times})
 	}
 	for _, sight := range f.Seen {

@@ -85,6 +85,16 @@ type Receipt struct {
 	Sessions   int    // all live sessions it went to in this Append
 }
 
+// Acked names the recipients who have acked the message.
+func (r *Receipt) Acked() (users []string) {
+	for i := range r.Recipients {
+		if r.Recipients[i].Acked {
+			users = append(users, r.Recipients[i].User)
+		}
+	}
+	return users
+}
+
 // Appended is one answer of AppendMany.
 type Appended struct {
 	Receipt Receipt
@@ -118,6 +128,16 @@ type Record struct {
 	// whose it is, MaxListed at most, by name.
 	Recipients []RecipientStatus
 	More       bool // there are more than are listed
+}
+
+// Acked names the recipients who are listed and have acked the message.
+func (r *Record) Acked() (users []string) {
+	for i := range r.Recipients {
+		if r.Recipients[i].Acked {
+			users = append(users, r.Recipients[i].User)
+		}
+	}
+	return users
 }
 
 // RecipientStatus is what became of a message for one user.
@@ -159,8 +179,9 @@ const (
 //     LifeEnd which places of earlier ones still mean what they meant. A restart,
 //     a failover that lost nothing and a store that was carried elsewhere keep
 //     every place good.
-//   - Acks may be written late: losing the last ones in a crash repeats a
-//     message and never loses one.
+//   - An ack that Ack has answered, or that an answer of Append, AppendMany or Lookup
+//     tells of, survives as well. Others may be written late: losing the last ones in a
+//     crash repeats a message and never loses one.
 type Store interface {
 	// Epoch names this store's life: 4 to 16 characters of [0-9a-z], the same
 	// after a restart, another one for a store made anew. Sequences of
@@ -245,9 +266,10 @@ type Store interface {
 
 	// AckLater is Ack for a place that a session was given, so that it is not beyond the
 	// head, and that nobody waits to be acked. The store may write it a moment later, with
-	// those of other users: within a second, or before an answer of Join, Append, Lookup or
-	// Ask of this machine that it changes. It hardly ever waits, and where ctx has no
-	// deadline no longer than the store's own patience.
+	// those of other users: within a second, or before an answer of Append, AppendMany or
+	// Lookup of this machine tells of it. It counts at once in the answers of this machine.
+	// It hardly ever waits, and where ctx has no deadline no longer than the store's own
+	// patience.
 	AckLater(ctx context.Context, user, session, life string, p Position) error
 
 	// Lookup returns what is known of an event. ErrUnknown.

@@ -25,8 +25,11 @@ const maxLimitedUsers = 100_000
 type RateError struct{ Wait time.Duration } // until it would be taken
 
 func (e *RateError) Error() string {
-	return fmt.Sprintf("you send too much; try again in %d s", max(1, int(math.Ceil(e.Wait.Seconds()))))
+	return fmt.Sprintf("you send too much; try again in %d s", e.Seconds())
 }
+
+// Seconds is the wait in whole seconds, 1 at least.
+func (e *RateError) Seconds() int { return max(1, int(math.Ceil(e.Wait.Seconds()))) }
 
 // Problem is what the user is told.
 func (e *RateError) Problem() wire.Problem {

@@ -153,11 +153,11 @@ func TestTLSHandshake(t *testing.T) {
 	t.Run("has a time of its own", func(t *testing.T) {
 		s, _ := sender(t, backend("default", "https://"+silent(t)))
 		defer stop(s)
-		transport := s.byName["default"].endpoint.http.(*http.Transport)
-		if transport.TLSHandshakeTimeout != connectTimeout || connectTimeout >= tryTimeout {
-			t.Errorf("it may take %s", transport.TLSHandshakeTimeout)
+		e := s.byName["default"].endpoint
+		if e.handshakeTimeout != connectTimeout || connectTimeout >= tryTimeout {
+			t.Errorf("it may take %s", e.handshakeTimeout)
 		}
-		transport.TLSHandshakeTimeout = 50 * time.Millisecond
+		e.handshakeTimeout = 50 * time.Millisecond
 		r, err := s.byName["default"].endpoint.post(t.Context(), "msg_1", []byte("{}"), 0)
 		if err == nil || r.last() != "it took too long" {
 			t.Errorf("%q %v", r.last(), err)

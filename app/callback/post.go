@@ -9,9 +9,9 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"syscall"
 	"time"
 
+	"hookbridge/app/callback/neterror"
 	"hookbridge/auth"
 )
 
@@ -19,8 +19,13 @@ const (
 	// connectTimeout bounds each of the dial and the TLS handshake: a connection may be
 	// in the making for longer than the post that asked for it.
 	connectTimeout = 10 * time.Second
-	// idleTimeout is how long a connection is kept for the next post.
-	idleTimeout = 30 * time.Second
+	// maxConnections bounds the connections to one backend. Those in the making count:
+	// requests that time out in no time leave theirs behind.
+	maxConnections = maxInFlight + maxRequests
+	// idleTimeout is how long a connection is kept for the next post. It is less than the
+	// five seconds after which common servers (Node's, Apache, uvicorn) close one: a post
+	// that crosses the close fails, and a request is not sent again.
+	idleTimeout = 4 * time.Second
 	// maxReplyHeader is the largest header of a reply that is read, bytes.
 	maxReplyHeader = 64 << 10
 	// maxDiscard and discardTimeout bound what of a reply that nobody asked for is read,
@@ -28,6 +33,14 @@ const (
 	maxDiscard     = 64 << 10
 	discardTimeout = time.Second
 )
+
+// maxRepeats bounds how often a callback may be begun again within one try. The transport
+// does so by itself where the backend has reset an HTTP/2 stream or left the connection, also
+// when it may have read all of it, and with no other bound than time. That is why a request
+// is not begun again at all.
+const maxRepeats = 8
+
+var errRepeated = errors.New("the backend has refused it too often")
 
 // endpoint is where one backend is, with connections of its own: another backend's
 // posts do not wait for them. Proxies of the environment (HTTPS_PROXY) are not used:
@@ -39,7 +52,10 @@ type endpoint struct {
 	hasUser bool
 	secrets []string
 	dialer  *net.Dialer
-	http    interface {
+	tls     *tls.Config
+	// handshakeTimeout is connectTimeout.
+	handshakeTimeout time.Duration
+	http             interface {
 		http.RoundTripper
 		CloseIdleConnections()
 	}
@@ -50,7 +66,10 @@ func newEndpoint(b auth.Backend, allowPrivate bool) (*endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &endpoint{secrets: b.Secrets, dialer: &net.Dialer{Timeout: connectTimeout, ControlContext: r.control}}
+	e := &endpoint{
+		secrets: b.Secrets, dialer: &net.Dialer{Timeout: connectTimeout, ControlContext: r.control},
+		tls: &tls.Config{NextProtos: []string{"h2", "http/1.1"}}, handshakeTimeout: connectTimeout,
+	}
 	if u.User != nil {
 		e.user, e.hasUser = u.User.Username(), true
 		e.pass, _ = u.User.Password()
@@ -59,15 +78,38 @@ func newEndpoint(b auth.Backend, allowPrivate bool) (*endpoint, error) {
 	e.url = u.String()
 	e.http = &http.Transport{
 		DialContext:            e.dialer.DialContext,
-		TLSHandshakeTimeout:    connectTimeout,
+		DialTLSContext:         e.dialTLS,
 		ForceAttemptHTTP2:      true,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: tryTimeout, PingTimeout: 5 * time.Second},
+		MaxConnsPerHost:        maxConnections,
 		MaxIdleConnsPerHost:    maxInFlight,
 		IdleConnTimeout:        idleTimeout,
 		MaxResponseHeaderBytes: maxReplyHeader,
 		DisableCompression:     true, // a small reply must not become a large one
 	}
 	return e, nil
+}
+
+// dialTLS connects to an address and shakes hands.
+func (e *endpoint) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := e.dialer.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.handshakeTimeout)
+	defer cancel()
+	config := e.tls.Clone()
+	config.ServerName = host
+	conn := tls.Client(raw, config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		_ = raw.Close() // what went wrong before says more
+		return nil, fmt.Errorf("%w: %w", neterror.ErrHandshake, err)
+	}
+	return conn, nil
 }
 
 // reply is what came of a post.
@@ -93,6 +135,11 @@ func (e *endpoint) post(ctx context.Context, id string, body []byte, maxBody int
 	if err != nil {
 		return reply{why: "it could not be sent", ours: true}, err
 	}
+	again := maxRepeats
+	if maxBody > 0 {
+		again = 0
+	}
+	req.GetBody = atMost(again, req.GetBody)
 	req.Header = http.Header{
 		"Content-Type":      {"application/json"},
 		"User-Agent":        {"Hookbridge"},
@@ -131,26 +178,22 @@ func (e *endpoint) post(ctx context.Context, id string, body []byte, maxBody int
 	return r, nil
 }
 
-// class names the kind of a network's error, without an address or anything else of
-// the URL.
-func class(err error) string {
-	var timeout net.Error
-	var dns *net.DNSError
-	var cert *tls.CertificateVerificationError
-	var record tls.RecordHeaderError
-	switch {
-	case errors.Is(err, errAddress):
-		return "its address is not allowed"
-	case errors.As(err, &dns):
-		return "its name could not be resolved"
-	case errors.As(err, &cert), errors.As(err, &record):
-		return "its TLS is broken or its certificate not valid"
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		return "it took too long"
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return "the connection was refused"
+// atMost gives a body again n times.
+func atMost(n int, body func() (io.ReadCloser, error)) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) {
+		if n--; n < 0 {
+			return nil, errRepeated
+		}
+		return body()
 	}
-	return "the connection failed"
+}
+
+// class names the kind of an error, without an address or anything else of the URL.
+func class(err error) string {
+	if errors.Is(err, errAddress) {
+		return "its address is not allowed"
+	}
+	return neterror.Class(err)
 }
 
 // last is a failed try in words for operators: the status or the class of error.

@@ -2,7 +2,6 @@ package callback
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"io"
@@ -64,7 +63,7 @@ func serve(t *testing.T, h http.HandlerFunc, change ...func(*httptest.Server)) *
 	w.Sender, w.logs = sender(t, backend("default", strings.Replace(w.server.URL, "https://", "https://"+canary+":"+canary+"@", 1)+"/hook?"+canary))
 	roots := x509.NewCertPool()
 	roots.AddCert(w.server.Certificate())
-	w.byName["default"].endpoint.http.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: roots}
+	w.byName["default"].endpoint.tls.RootCAs = roots
 	t.Cleanup(func() {
 		stop(w.Sender)
 		w.server.CloseClientConnections()
@@ -154,7 +153,7 @@ func TestBadBackend(t *testing.T) {
 		t.Run("that "+name, func(t *testing.T) {
 			w := serve(t, c.answer)
 			if c.distrust {
-				w.byName["default"].endpoint.http.(*http.Transport).TLSClientConfig = nil
+				w.byName["default"].endpoint.tls.RootCAs = nil
 			}
 			timeout := 10 * time.Second
 			if c.status == -1 {

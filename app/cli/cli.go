@@ -28,7 +28,7 @@ type commands struct {
 	Token   TokenCmd         `cmd:"" help:"Print a token for a user (HS256)."`
 	Send    SendCmd          `cmd:"" help:"Sign a webhook and fire it."`
 	Listen  ListenCmd        `cmd:"" help:"Print a user's events as they come; reconnects and acks."`
-	Receive ReceiveCmd       `cmd:"" help:"Print the callbacks and requests that a bridge sends to its backend; answers and forwards them."`
+	Receive ReceiveCmd       `cmd:"" help:"Print the callbacks and requests that a bridge sends to its backend; answer and forward them."`
 	Verify  VerifyCmd        `cmd:"" help:"Say what is wrong with a webhook's signature, or with a token."`
 	Export  ExportCmd        `cmd:"" help:"Write a whole store to a file."`
 	Import  ImportCmd        `cmd:"" help:"Make a store of an export, in SQLite or in Redis."`
@@ -74,7 +74,7 @@ func Run(ctx context.Context, args []string, io Streams) int {
 func newParser(ctx context.Context, c *commands, io Streams, exit func(code int)) (*kong.Kong, error) {
 	return kong.New(c,
 		kong.Name("hookbridge"),
-		kong.Description("A webhook in, a WebSocket message out: 202 means stored, a reconnect has no hole, and the answer says who got it."),
+		kong.Description("A webhook in, a WebSocket message out, a signed callback back: 202 means stored, a reconnect has no hole, and the answer says who got it."),
 		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(io.Out, io.Err),

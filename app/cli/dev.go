@@ -135,7 +135,7 @@ func greet(w io.Writer, base string, secrets devSecretsFile) error {
 	if err != nil {
 		return err
 	}
-	token, err := auth.SignToken(secrets.JWTSecret, auth.Claims{User: "patient-42", IssuedAt: now, Expires: now.Add(12 * time.Hour)})
+	token, err := auth.SignToken(secrets.JWTSecret, auth.Claims{User: "patient-42", IssuedAt: now, Expires: now.Add(12 * time.Hour), Rights: []byte(`{"backend":["*"]}`)})
 	if err != nil {
 		return err
 	}
@@ -153,11 +153,12 @@ func greet(w io.Writer, base string, secrets devSecretsFile) error {
       -H 'webhook-signature: %s' \
       -d '%s'
 
-  A token of patient-42 for your own client, good for 12 hours
+  A token of patient-42 for your own client, good for 12 hours; it may send to the backend, too
     %s
 
-  What users do and send comes back signed: the page's doctor shows it. To your own backend too:
-    dev --forward http://127.0.0.1:3000/hook
+  What users do and send comes back as signed webhooks, which the page's doctor shows. To see them in a terminal
+    hookbridge receive
+    hookbridge dev --forward http://127.0.0.1:9000    (or your own backend's address)
 
   Stop with Ctrl-C.
 

@@ -23,7 +23,7 @@ type ExportCmd struct {
 
 // Help is shown under export --help.
 func (*ExportCmd) Help() string {
-	return `Writes all that a store keeps (messages, ids, acks, groups, revocations, receipts) to one file, from which import makes the same store of either kind: sessions resume there with the cursors that they have. The bridge must be stopped, and stay so until the import is done. The file holds payloads: it is readable by its owner alone, and is to be removed afterwards.
+	return `Writes all that a store keeps (messages, ids, acks, groups, revocations, receipts, and the callbacks that wait) to one file, from which import makes the same store of either kind: sessions resume there with the cursors that they have. The bridge must be stopped, and stay so until the import is done. The file holds payloads: it is readable by its owner alone, and is to be removed afterwards.
 
 ` + moveExamples + `
 Without a file between:

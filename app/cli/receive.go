@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -16,14 +17,16 @@ import (
 	"hookbridge/app/callback/receiver"
 	"hookbridge/app/server"
 	"hookbridge/app/wire"
+	"hookbridge/auth"
 )
 
 // ReceiveCmd is a backend for developers: it prints the callbacks and requests of a
 // bridge.
 type ReceiveCmd struct {
 	Listen  string          `default:"127.0.0.1:9000" help:"Address to listen on; port 0 takes a free one."`
-	Secret  []server.Secret `env:"BRIDGE_CALLBACK_SECRET" sep:"," help:"The secret of the bridge's BRIDGE_CALLBACK_SECRET, or a whpk_… public key; several, comma-separated, of which any may have signed."`
-	Forward string          `placeholder:"URL" help:"Pass all on to your own program, byte for byte with its headers, and its reply back."`
+	Secret  []server.Secret `env:"BRIDGE_CALLBACK_SECRET" sep:"," help:"The bridge's BRIDGE_CALLBACK_SECRET, or a whpk_… public key; several, comma-separated, of which any may have signed; without one, dev's."`
+	DataDir string          `default:"data" env:"BRIDGE_DATA_DIR" help:"Folder where dev keeps its secrets."`
+	Forward string          `placeholder:"URL" help:"Pass all on to your own program, byte for byte with its headers, and its reply back; with --reply, all but requests."`
 	Reply   string          `placeholder:"FILE" help:"File with the JSON that requests are answered with, read anew for each; default: what --forward replies, or {}."`
 }
 
@@ -31,12 +34,12 @@ type ReceiveCmd struct {
 func (*ReceiveCmd) Help() string {
 	return `Examples:
 
-    export BRIDGE_CALLBACK_SECRET="whsec_$(openssl rand -base64 32)"
-    hookbridge receive
-    BRIDGE_CALLBACK_URL=http://127.0.0.1:9000 hookbridge serve
-
-    hookbridge receive --forward http://127.0.0.1:3000/hook
+    hookbridge dev --forward http://127.0.0.1:9000
     hookbridge receive --reply slots.json
+
+    BRIDGE_CALLBACK_SECRET=whsec_… hookbridge receive --forward http://127.0.0.1:3000/hook
+
+The first two, in two terminals, share the secret that dev makes. For serve set BRIDGE_CALLBACK_URL to this address, and for both the same BRIDGE_CALLBACK_SECRET.
 
 Each callback or request whose signature is good is one line of JSON on standard output, with its webhook-id as the last member; one that is sent again has the same. What was refused goes to standard error. Ctrl-C ends it.`
 }
@@ -51,7 +54,7 @@ func (c *ReceiveCmd) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return fmt.Errorf("--listen: cannot listen on %s: %w; another address: --listen 127.0.0.1:0", c.Listen, err)
 	}
-	fmt.Fprintf(streams.Err, "receiving; for the bridge: BRIDGE_CALLBACK_URL=http://%s\n", ln.Addr())
+	fmt.Fprintf(streams.Err, "receiving; for the bridge: dev --forward http://%[1]s, or BRIDGE_CALLBACK_URL=http://%[1]s\n", ln.Addr())
 	s := &http.Server{
 		Handler: r, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: time.Minute,
 		ErrorLog: log.New(streams.Err, "", 0),
@@ -72,12 +75,13 @@ func (c *ReceiveCmd) Run(ctx context.Context, streams Streams) error {
 }
 
 func (c *ReceiveCmd) receiver(streams Streams) (*receiver.Receiver, error) {
-	if len(c.Secret) == 0 {
-		return nil, errors.New("no secret to check signatures with: set BRIDGE_CALLBACK_SECRET to the bridge's, or give --secret whsec_…")
+	secrets, err := c.secrets()
+	if err != nil {
+		return nil, err
 	}
 	var mu sync.Mutex // of both streams: requests come at the same time
 	o := receiver.Options{
-		Forward: c.Forward,
+		Secrets: secrets, Forward: c.Forward,
 		OnReceived: func(r receiver.Received) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -88,9 +92,6 @@ func (c *ReceiveCmd) receiver(streams Streams) (*receiver.Receiver, error) {
 			defer mu.Unlock()
 			fmt.Fprintln(streams.Err, "refused:", strings.ReplaceAll(err.Error(), "\n", "; "))
 		},
-	}
-	for _, s := range c.Secret {
-		o.Secrets = append(o.Secrets, strings.TrimSpace(string(s)))
 	}
 	if c.Reply != "" {
 		if _, err := c.reply(); err != nil {
@@ -106,6 +107,28 @@ func (c *ReceiveCmd) receiver(streams Streams) (*receiver.Receiver, error) {
 		return nil, fmt.Errorf("--secret (BRIDGE_CALLBACK_SECRET): %w", err)
 	}
 	return r, nil
+}
+
+// secrets are those that were set, for checking signatures, else dev's.
+func (c *ReceiveCmd) secrets() (keys []string, err error) {
+	for _, s := range c.Secret {
+		key, err := auth.VerifyingKey(strings.TrimSpace(string(s)))
+		if err != nil {
+			return nil, fmt.Errorf("--secret (BRIDGE_CALLBACK_SECRET): %w", err)
+		}
+		keys = append(keys, key)
+	}
+	if len(keys) > 0 {
+		return keys, nil
+	}
+	s, err := readDevSecrets(c.DataDir)
+	if err != nil {
+		return nil, fmt.Errorf("no secret to check signatures with: set BRIDGE_CALLBACK_SECRET to the bridge's, or start dev first: %w", err)
+	}
+	if s.CallbackSecret == "" {
+		return nil, fmt.Errorf("no secret to check signatures with: %s has no callbackSecret; start dev once more", filepath.Join(c.DataDir, secretsFile))
+	}
+	return []string{s.CallbackSecret}, nil
 }
 
 // reply is what stands in the file of --reply.

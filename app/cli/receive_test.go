@@ -5,17 +5,20 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"hookbridge/app/expect"
 	"hookbridge/auth"
+	"hookbridge/auth/authtest"
 )
 
 func TestReceive(t *testing.T) {
 	t.Run("prints what comes, one line each", receivePrints)
 	t.Run("answers requests with its file", receiveAnswers)
+	t.Run("checks by dev's secret, and by the public key of one that signs", receiveSecrets)
 	t.Run("says what to mend", receiveChecks)
 }
 
@@ -32,8 +35,11 @@ func receive(t *testing.T, args ...string) *receiving {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	r, done := &receiving{}, make(chan int, 1)
+	if !slices.Contains(args, "--data-dir") && !slices.Contains(args, "--secret") {
+		args = append(args, "--secret", testCallbackSecret)
+	}
 	go func() {
-		done <- Run(ctx, append([]string{"receive", "--listen", "127.0.0.1:0", "--secret", testCallbackSecret}, args...), Streams{Out: &r.out, Err: &r.err})
+		done <- Run(ctx, append([]string{"receive", "--listen", "127.0.0.1:0"}, args...), Streams{Out: &r.out, Err: &r.err})
 	}()
 	r.stop = func() int { cancel(); return <-done }
 	expect.Eventually(t, "its address", func() bool {
@@ -100,11 +106,38 @@ func receiveAnswers(t *testing.T) {
 	}
 }
 
+func receiveSecrets(t *testing.T) {
+	dir := t.TempDir()
+	dev, err := devSecrets(dir)
+	expect.NoError(t, err)
+	private, _ := authtest.NewWebhookKeyPair()
+	for name, c := range map[string]struct {
+		secret string
+		args   []string
+	}{
+		"dev's":            {dev.CallbackSecret, []string{"--data-dir", dir}},
+		"the bridge's key": {private, []string{"--secret", private}},
+	} {
+		r := receive(t, c.args...)
+		if got := r.fire(t, c.secret, `{"type":"request"}`); got != 200 {
+			t.Errorf("%s: %d", name, got)
+		}
+		if got := r.fire(t, testCallbackSecret, `{"type":"request"}`); got != 401 {
+			t.Errorf("%s: what another secret signed gets %d", name, got)
+		}
+		r.stop()
+	}
+}
+
 func receiveChecks(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "slots.json")
 	expect.NoError(t, os.WriteFile(file, []byte(`{`), 0o600))
+	old := t.TempDir()
+	expect.NoError(t, os.WriteFile(filepath.Join(old, secretsFile), []byte(`{"jwtSecret":"canary"}`), 0o600))
 	for want, args := range map[string][]string{
-		"no secret to check signatures with: set BRIDGE_CALLBACK_SECRET": nil,
+		"no secret to check signatures with: set BRIDGE_CALLBACK_SECRET": {"--data-dir", file},
+		"no secret to check signatures with: " + old:                     {"--data-dir", old},
+		"--secret (BRIDGE_CALLBACK_SECRET): the ed25519 key holds 6":     {"--secret", "whsk_canary+w"},
 		"--secret (BRIDGE_CALLBACK_SECRET): webhook secret 1 of 1":       {"--secret", "whsec_canary"},
 		"--forward: it must be an address":                               {"--secret", testCallbackSecret, "--forward", "127.0.0.1:3000"},
 		"--reply: open":                                                  {"--secret", testCallbackSecret, "--reply", file + ".none"},

@@ -14,17 +14,18 @@ import (
 
 // SendCmd fires a signed webhook, as a backend does.
 type SendCmd struct {
-	To    []string       `sep:"none" placeholder:"USER" help:"Who gets it; repeatable."`
-	Group string         `placeholder:"GROUP" help:"A group gets it."`
-	All   bool           `help:"Everybody gets it."`
-	Type  string         `default:"patient.added" help:"The event's type."`
-	Data  string         `placeholder:"JSON" help:"The event's data: JSON, @FILE, or - for standard input."`
-	TTL   *time.Duration `name:"ttl" help:"How long it is kept for those who are away; 0: only for who is online now."`
-	ID    string         `name:"id" help:"The webhook-id; the same one twice is one event. Default: a new one."`
-	Topic string         `placeholder:"TOPIC" help:"A newer message of the same topic takes the place of an older one that waits."`
-	Wait  string         `enum:",received,acked" default:"" placeholder:"STATE" help:"Wait until everybody who is online has it: received or acked."`
-	Limit *time.Duration `name:"timeout" placeholder:"5s" help:"Wait no longer than this, 30s at most."`
-	URL   string         `name:"url" default:"http://127.0.0.1:8080" env:"BRIDGE_URL" help:"Where the bridge is."`
+	To       []string       `sep:"none" placeholder:"USER" help:"Who gets it; repeatable."`
+	Group    string         `placeholder:"GROUP" help:"A group gets it."`
+	All      bool           `help:"Everybody gets it."`
+	Type     string         `default:"patient.added" help:"The event's type."`
+	Data     string         `placeholder:"JSON" help:"The event's data: JSON, @FILE, or - for standard input."`
+	TTL      *time.Duration `name:"ttl" help:"How long it is kept for those who are away; 0: only for who is online now."`
+	Escalate *time.Duration `placeholder:"TIME" help:"Tell the backend of each recipient who has not acked it after this time (2m, at most its ttl)."`
+	ID       string         `name:"id" help:"The webhook-id; the same one twice is one event. Default: a new one."`
+	Topic    string         `placeholder:"TOPIC" help:"A newer message of the same topic takes the place of an older one that waits."`
+	Wait     string         `enum:",received,acked" default:"" placeholder:"STATE" help:"Wait until everybody who is online has it: received or acked."`
+	Limit    *time.Duration `name:"timeout" placeholder:"5s" help:"Wait no longer than this, 30s at most."`
+	URL      string         `name:"url" default:"http://127.0.0.1:8080" env:"BRIDGE_URL" help:"Where the bridge is."`
 
 	WebhookSecrets
 }
@@ -36,6 +37,7 @@ func (*SendCmd) Help() string {
     hookbridge send --to patient-42 --data '{"message":"Dr. Silva added you"}'
     hookbridge send --to patient-42 --to patient-43 --type visit.moved --data @visit.json --ttl 24h
     hookbridge send --to patient-42 --data '{"message":"Please call"}' --wait acked --timeout 10s
+    hookbridge send --to patient-42 --data '{"message":"Your visit is today"}' --escalate 2m
     hookbridge send --all --type clinic.closed --ttl 0s
 
 It prints the bridge's reply. Where the bridge is busy or cannot be reached it tries again, with the same id, for two minutes.`
@@ -88,6 +90,12 @@ func (c *SendCmd) request(in io.Reader) (client.PublishRequest, error) {
 	}
 	if c.TTL != nil && (*c.TTL < 0 || *c.TTL%time.Second != 0) {
 		return r, errors.New("--ttl must be whole seconds, 0s or more")
+	}
+	if c.Escalate != nil {
+		if *c.Escalate < time.Second || *c.Escalate%time.Second != 0 {
+			return r, errors.New("--escalate must be whole seconds, 1s or more")
+		}
+		r.Escalate = *c.Escalate
 	}
 	if c.Wait == "" && c.Limit != nil {
 		return r, errors.New("--timeout needs --wait received or --wait acked beside it")

@@ -20,7 +20,7 @@ import (
 type TokenCmd struct {
 	User     string        `arg:"" help:"Whose token it is: 1–128 characters."`
 	Send     []string      `sep:"none" placeholder:"PATTERN" help:"May send to users like this, * for any run of characters; repeatable. The lone * also allows to all."`
-	Backend  []string      `sep:"none" placeholder:"TYPE" help:"May send and ask a backend events of types like this, * for any run of characters; repeatable."`
+	Backend  []string      `sep:"none" placeholder:"TYPE" help:"May send a backend events of types like this, and ask it, * for any run of characters; repeatable."`
 	Group    []string      `sep:"none" placeholder:"GROUP" help:"Is in this group; repeatable."`
 	Admin    []string      `sep:"none" placeholder:"AREA" help:"May operate presence, sessions, events, users, groups or callbacks; repeatable."`
 	TTL      time.Duration `name:"ttl" default:"1h" help:"How long it is good for."`
@@ -44,7 +44,8 @@ func (*TokenCmd) Help() string {
 
     hookbridge token patient-42
     hookbridge token doctor-7 --send 'patient-*' --ttl 12h
-    hookbridge token ops --admin presence --admin sessions
+    hookbridge token patient-42 --backend 'visit.*' --backend 'slots.*'
+    hookbridge token ops --admin presence --admin callbacks
 
 Production tokens come from whoever signs your users in; this is for trying and testing.`
 }

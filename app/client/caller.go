@@ -91,8 +91,8 @@ func (c *Caller) SendToBackend(ctx context.Context, ref string, e BackendEvent) 
 	var sent struct {
 		ID string `json:"id"`
 	}
-	if err := json.Unmarshal(reply, &sent); err != nil {
-		return "", fmt.Errorf("the bridge has taken it, but its reply cannot be read: %w", err)
+	if json.Unmarshal(reply, &sent) != nil || sent.ID == "" {
+		return "", fmt.Errorf("the reply says that it was taken, but is not the bridge's; is the address right? The same ref %s may be sent again", ref)
 	}
 	return sent.ID, nil
 }
@@ -101,7 +101,7 @@ func (c *Caller) SendToBackend(ctx context.Context, ref string, e BackendEvent) 
 // posted once. timeout is how long the backend has, at most 30 s; 0: 5 s.
 // Errors: a *ProblemError (backend_timeout, backend_failed and so on), or the network's.
 func (c *Caller) Request(ctx context.Context, e BackendEvent, timeout time.Duration) (json.RawMessage, error) {
-	body, err := e.encode(callMembers{TimeoutMs: timeout.Milliseconds()})
+	body, err := e.encode(callMembers{TimeoutMs: wholeMs(timeout)})
 	if err != nil {
 		return nil, err
 	}
@@ -109,8 +109,17 @@ func (c *Caller) Request(ctx context.Context, e BackendEvent, timeout time.Durat
 	if proof, ok := errors.AsType[*proofError](err); ok {
 		err = proof.error
 	}
-	return reply, err
+	if err != nil {
+		return nil, err
+	}
+	if wire.CheckData(reply) != nil { // of a proxy, perhaps
+		return nil, &ProblemError{Status: http.StatusOK}
+	}
+	return reply, nil
 }
+
+// wholeMs rounds up, since less than a millisecond is not the default, which 0 means.
+func wholeMs(d time.Duration) int64 { return int64((d + time.Millisecond - 1) / time.Millisecond) }
 
 func (c *Caller) prove(ctx context.Context, h http.Header) error {
 	token, err := checkedToken(c.o.TokenSource(ctx))

@@ -74,6 +74,14 @@ func callerSends(t *testing.T) {
 			t.Error(err, b.got)
 		}
 	})
+	t.Run("and believes only the bridge that it was taken", func(t *testing.T) {
+		b := newCalls(t, answers(200, "<html>"), answers(200, "{}"))
+		for range 2 {
+			if id, err := testCaller(t, b.URL).SendToBackend(t.Context(), "r1", BackendEvent{Type: "visit.confirmed"}); err == nil || !strings.Contains(err.Error(), "r1") {
+				t.Error(id, err)
+			}
+		}
+	})
 	t.Run("and gives up after six tries, and says with which ref to go on", func(t *testing.T) {
 		busy := answers(503, problem(wire.CodeUnavailable))
 		b := newCalls(t, busy, busy, busy, busy, busy, busy)
@@ -84,7 +92,7 @@ func callerSends(t *testing.T) {
 }
 
 func callerAsks(t *testing.T) {
-	b := newCalls(t, answers(200, `{"slots": [1.0]}`), answers(504, problem(wire.CodeBackendTimeout)))
+	b := newCalls(t, answers(200, `{"slots": [1.0]}`), answers(504, problem(wire.CodeBackendTimeout)), answers(200, "<html>"))
 	c := testCaller(t, b.URL)
 	reply, err := c.Request(t.Context(), BackendEvent{Type: "slots.list"}, 1500*time.Millisecond)
 	if err != nil || string(reply) != `{"slots": [1.0]}` {
@@ -95,8 +103,11 @@ func callerAsks(t *testing.T) {
 	if !errors.As(err, &p) || p.Status != 504 {
 		t.Error(err)
 	}
+	if reply, err := c.Request(t.Context(), BackendEvent{Type: "slots.list"}, time.Microsecond); !errors.As(err, &p) || p.Status != 200 {
+		t.Errorf("a proxy's page: %s %v", reply, err)
+	}
 	want := `/v1/requests Bearer token-1 {"timeoutMs":1500,"to":{"backend":true},"event":{"type":"slots.list"}}`
-	if b.got[0] != want || strings.Contains(b.got[1], "timeoutMs") {
+	if b.got[0] != want || strings.Contains(b.got[1], "timeoutMs") || !strings.Contains(b.got[2], `"timeoutMs":1,`) {
 		t.Error(b.got)
 	}
 }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,8 +37,14 @@ func deployed(t *testing.T, name string) string {
 func deployCompose(t *testing.T) {
 	t.Parallel()
 	text := deployed(t, "compose.yaml")
-	source, err := os.ReadFile("../server/config.go")
+	var source []byte
+	files, err := filepath.Glob("../server/*.go")
 	expect.NoError(t, err)
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		expect.NoError(t, err)
+		source = append(source, b...)
+	}
 	for _, m := range regexp.MustCompile(`(?m)^\s+(BRIDGE_\w+):`).FindAllStringSubmatch(text, -1) {
 		if !strings.Contains(string(source), `env:"`+m[1]+`"`) {
 			t.Errorf("there is no setting %s", m[1])
@@ -82,7 +89,12 @@ func deployDashboard(t *testing.T) {
 	}
 	expect.NoError(t, json.Unmarshal([]byte(deployed(t, "grafana/dashboards/hookbridge.json")), &board))
 	r := redistest.Start(t)
-	w := onRedis(t, r.URL())[0]
+	b := newClinicBackend(t)
+	w := start(t, b.settings, func(s *server.Settings) { s.RedisURL = server.Secret(r.URL()) })
+	b.answers(func(w http.ResponseWriter, _ *http.Request, _ heardCallback) {
+		w.WriteHeader(http.StatusInternalServerError)
+	})
+	w.connectAs(backendUser(t, "patient-4"), "").sendRaw(`{"type":"request","ref":"q","event":{"type":"slots.list"}}`)
 	w.acking("patient-1")
 	w.ask("a", `{"type":"t","to":{"user":"patient-1"}}`, "acked", "10s")
 	w.do(w.sign("a", `{"type":"t","to":{"user":"patient-2"}}`, time.Now()))
@@ -91,6 +103,7 @@ func deployDashboard(t *testing.T) {
 	bad.closed()
 	w.connect("patient-3", "elsewhere.1.1").want("gap")
 	expect.Eventually(t, "the session's end to be counted", func() bool { return strings.Contains(w.scrape(), "\nhookbridge_session_ends_total") })
+	expect.Eventually(t, "what waits for the backend", func() bool { return strings.Contains(w.scrape(), "\nhookbridge_callbacks_waiting{") })
 	told := w.scrape()
 	if len(board.Panels) == 0 {
 		t.Fatal("no panels")

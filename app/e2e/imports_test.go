@@ -70,9 +70,10 @@ func importsGoDown(t *testing.T) {
 		"hookbridge/app/guard":     {nil, []string{"fiber", "fasthttp", "sqlite", "database/sql", "gobwas", "rueidis", "golang-jwt"}},
 		"hookbridge/app/bridge": {[]string{"hookbridge/app/wire", "hookbridge/app/guard"},
 			[]string{"fiber", "fasthttp", "gobwas", "sqlite", "database/sql", "rueidis", "golang-jwt"}},
-		"hookbridge/app/callback": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge", "hookbridge/auth"},
+		"hookbridge/app/callback/neterror": {nil, []string{"fiber", "fasthttp", "sqlite", "database/sql", "rueidis", "prometheus", "net/http"}},
+		"hookbridge/app/callback": {[]string{"hookbridge/app/callback/neterror", "hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge", "hookbridge/auth"},
 			[]string{"fiber", "fasthttp", "gobwas", "sqlite", "database/sql", "rueidis"}},
-		"hookbridge/app/callback/receiver": {[]string{"hookbridge/auth"},
+		"hookbridge/app/callback/receiver": {[]string{"hookbridge/app/callback/neterror", "hookbridge/auth"},
 			[]string{"fiber", "fasthttp", "gobwas", "sqlite", "database/sql", "rueidis", "prometheus", "kong"}},
 		"hookbridge/app/move": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge"},
 			[]string{"fiber", "fasthttp", "gobwas", "sqlite", "database/sql", "rueidis", "golang-jwt"}},
@@ -94,10 +95,10 @@ func importsGoDown(t *testing.T) {
 		"hookbridge/handlers": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge", "hookbridge/auth", "hookbridge/handlers/web", "hookbridge/handlers/contract"},
 			[]string{"sqlite", "database/sql", "rueidis"}},
 		"hookbridge/app/server": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge", "hookbridge/app/store/sqlite", "hookbridge/app/store/sqlite/walfile", "hookbridge/app/store/sqlite/journal",
-			"hookbridge/app/store/redis", "hookbridge/app/store/local", "hookbridge/app/callback", "hookbridge/auth", "hookbridge/handlers", "hookbridge/handlers/web", "hookbridge/handlers/contract"},
+			"hookbridge/app/store/redis", "hookbridge/app/store/local", "hookbridge/app/callback", "hookbridge/app/callback/neterror", "hookbridge/auth", "hookbridge/handlers", "hookbridge/handlers/web", "hookbridge/handlers/contract"},
 			[]string{"kong"}},
 		"hookbridge/app/cli": {[]string{"hookbridge/app/wire", "hookbridge/app/guard", "hookbridge/app/bridge", "hookbridge/app/store/sqlite", "hookbridge/app/store/sqlite/walfile", "hookbridge/app/store/sqlite/journal",
-			"hookbridge/app/store/redis", "hookbridge/auth", "hookbridge/handlers", "hookbridge/handlers/web", "hookbridge/handlers/contract", "hookbridge/app/store/local", "hookbridge/app/server", "hookbridge/app/client", "hookbridge/app/move", "hookbridge/app/callback", "hookbridge/app/callback/receiver"}, nil},
+			"hookbridge/app/store/redis", "hookbridge/auth", "hookbridge/handlers", "hookbridge/handlers/web", "hookbridge/handlers/contract", "hookbridge/app/store/local", "hookbridge/app/server", "hookbridge/app/client", "hookbridge/app/move", "hookbridge/app/callback", "hookbridge/app/callback/neterror", "hookbridge/app/callback/receiver"}, nil},
 	}
 	for pkg, may := range law {
 		for _, dep := range packageOf(t, pkg).Deps {

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -20,6 +21,7 @@ func TestPage(t *testing.T) {
 	t.Run("shows the doctor what the backend heard from the patient", pageShowsAnswer)
 	t.Run("turns what nobody acks into a phone call", pagePhoneCall)
 	t.Run("shows after a reload what it showed before", pageReloads)
+	t.Run("brings an answer through a restart of the bridge", pageRestart)
 	t.Run("keeps the keyboard's place while the patient answers", pageKeyboard)
 	t.Run("forgets what was said to a user who was erased", pageErased)
 	t.Run("tells and asks the backend over every transport", pageTransports)
@@ -28,9 +30,16 @@ func TestPage(t *testing.T) {
 // dev launches the dev command and returns its address.
 func dev(t *testing.T) string {
 	t.Helper()
-	p := launch(t, nil, "dev", "--listen", "127.0.0.1:0", "--data-dir", filepath.Join(t.TempDir(), "data"))
+	_, base := devIn(t, filepath.Join(t.TempDir(), "data"), "127.0.0.1:0")
+	return base
+}
+
+// devIn launches the dev command with a data folder, on an address.
+func devIn(t *testing.T, dir, listen string) (p *process, base string) {
+	t.Helper()
+	p = launch(t, nil, "dev", "--listen", listen, "--data-dir", dir)
 	expect.Eventually(t, "the greeting", func() bool { return strings.Contains(p.out.String(), "Stop with Ctrl-C") })
-	return regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(p.out.String())
+	return p, regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(p.out.String())
 }
 
 func pageRings(t *testing.T) {
@@ -177,6 +186,9 @@ func pageShowsAnswer(t *testing.T) {
 	p.Sees("#slots-note", "已选定，医院会收到。")
 	p.Sees("#heard .title", "patient-42 选好了时段")
 	p.Sees("#heard .title", "patient-42 已确认就诊")
+	if times := p.Eval(`[...document.querySelectorAll("time")].filter((el) => /[AP]M/.test(el.textContent)).length`); times != 0.0 {
+		t.Errorf("%v times are still English", times)
+	}
 	p.Sees(".message .note", "已确认，医院会收到。")
 	if n := p.Eval(`document.querySelectorAll(".message .answer button, #slots-list button").length`); n != 0.0 {
 		t.Errorf("%v buttons are left for what is said", n)
@@ -249,6 +261,31 @@ func pageReloads(t *testing.T) {
 	p.Quiet()
 }
 
+func pageRestart(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	bridge, url := devIn(t, dir, "127.0.0.1:0")
+	p := webtest.New(t)
+	webtest.Do(p, chromedp.Navigate(url+"/?lang=en"))
+	p.Sees("#patient [data-pill]", "connected")
+	webtest.Do(p, chromedp.Click("#add button"))
+	p.Sees("#log .mark", "acknowledged")
+	expect.NoError(t, bridge.cmd.Process.Signal(os.Interrupt))
+	expect.NoError(t, bridge.wait(t))
+	p.Sees("#patient [data-pill]", "again in")
+	webtest.Do(p, chromedp.Click(".message .answer button"))
+	p.Sees(".message .note", "on its way")
+	webtest.Do(p, chromedp.Click("#slots"))
+	p.Sees("#slots-note", "There is no connection now.")
+	devIn(t, dir, strings.TrimPrefix(url, "http://"))
+	p.Sees("#patient [data-pill]", "connected")
+	p.Sees(".message .note", "Confirmed.")
+	p.Sees("#heard .title", "patient-42 has confirmed")
+	if note := p.Eval(`document.querySelector("#slots-note").textContent`); note != "" {
+		t.Errorf("the note of before says still %q", note)
+	}
+}
+
 func pageKeyboard(t *testing.T) {
 	t.Parallel()
 	p := webtest.New(t)
@@ -276,9 +313,7 @@ func pageKeyboard(t *testing.T) {
 func pageErased(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
-	bridge := launch(t, nil, "dev", "--listen", "127.0.0.1:0", "--data-dir", dir)
-	expect.Eventually(t, "the greeting", func() bool { return strings.Contains(bridge.out.String(), "Stop with Ctrl-C") })
-	url := regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(bridge.out.String())
+	_, url := devIn(t, dir, "127.0.0.1:0")
 	operator := launch(t, nil, "token", "ops", "--admin", "users", "--data-dir", dir)
 	expect.NoError(t, operator.wait(t))
 	p := webtest.New(t)

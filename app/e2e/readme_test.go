@@ -78,7 +78,21 @@ func readmeCommands(t *testing.T) {
 			t.Errorf("instead of %q came %s", message, f.Raw)
 		}
 	}
+	readme, err := os.ReadFile("../../README.md")
+	expect.NoError(t, err)
 	ran := map[string]int{}
+	for _, m := range regexp.MustCompile("`(go run ./app ([^`]+))`").FindAllStringSubmatch(string(readme), -1) {
+		switch command, _, _ := strings.Cut(m[2], " "); command {
+		case "token":
+			if out := shell("token", m[1], "", "bash", "-euo", "pipefail", "-c"); !strings.HasPrefix(out, "eyJ") {
+				t.Errorf("%s: %s", m[1], out)
+			}
+		case "receive": // run by readmeBackends
+		default:
+			t.Errorf("a command that no test runs: %s", m[1])
+		}
+		ran["in a sentence"]++
+	}
 	for _, b := range readmeBlocks(t) {
 		switch {
 		case strings.Contains(b.text, "CALLBACK_SECRET"), strings.Contains(b.text, "dev --forward"):
@@ -161,7 +175,7 @@ func readmeCommands(t *testing.T) {
 		}
 		ran[b.lang]++
 	}
-	if ran["sh"] != 9 || ran["js"] != 1 || ran["python"] != 1 || ran["go"] != 1 {
+	if ran["sh"] != 9 || ran["js"] != 1 || ran["python"] != 1 || ran["go"] != 1 || ran["in a sentence"] != 2 {
 		t.Errorf("blocks that were run: %v", ran)
 	}
 }
@@ -185,7 +199,12 @@ func readmeBackends(t *testing.T) {
 			page = b.text
 		}
 	}
-	if len(backends) != 3 || secret == "" || page == "" || forward == "" {
+	readme, err := os.ReadFile("../../README.md")
+	expect.NoError(t, err)
+	if strings.Contains(string(readme), "`go run ./app receive`") {
+		backends["sh"] = "receive --listen 127.0.0.1:9000" // where it listens anyway
+	}
+	if len(backends) != 4 || secret == "" || page == "" || forward == "" {
 		t.Fatalf("the README lacks a block: %d backends, %q, %q, %q", len(backends), secret, page, forward)
 	}
 	for lang, run := range map[string]func(t *testing.T, dir, code string) *exec.Cmd{
@@ -209,6 +228,13 @@ func readmeBackends(t *testing.T) {
 				t.Fatalf("%v\n%s", err, out)
 			}
 			return exec.Command(program)
+		},
+		"sh": func(t *testing.T, dir, code string) *exec.Cmd {
+			reply := filepath.Join(dir, "slots.json")
+			expect.NoError(t, os.WriteFile(reply, []byte(`{"slots":["9:30"]}`), 0o600))
+			cmd := exec.Command(os.Args[0], append(strings.Fields(code), "--data-dir", filepath.Join(dir, "data"), "--reply", reply)...)
+			cmd.Env = []string{asProgram + "=1"}
+			return cmd
 		},
 	} {
 		t.Run(lang, func(t *testing.T) {
@@ -260,7 +286,11 @@ func readmeBackends(t *testing.T) {
 			if got != "9:30" {
 				t.Errorf("the page was answered %v", got)
 			}
-			for _, heard := range []string{`cb_\w+ message\.sent \{.*"visit":\s?7`, `req_\w+ request \{.*"slots\.list"`} {
+			heards := []string{`cb_\w+ "?message\.sent"? \{.*"visit":\s?7`, `req_\w+ "?request"? \{.*"slots\.list"`}
+			if lang == "sh" {
+				heards = []string{`"message\.sent".*"visit":7.*"webhookId":"cb_\w+"`, `"request".*"slots\.list".*"webhookId":"req_\w+"`}
+			}
+			for _, heard := range heards {
 				expect.Eventually(t, "it hears "+heard, func() bool { return regexp.MustCompile(heard).MatchString(backend.out.String()) })
 			}
 			if said := backend.out.String(); strings.Contains(said, "forged") {

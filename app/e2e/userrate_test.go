@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"fmt"
+	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +43,13 @@ func userRateOfEvents(t *testing.T) {
 	}
 	if f := send(w.connectAs(token(t, "doctor-8", time.Hour, `{"send":["*"]}`), ""), "d", `{"type":"t"}`); f.Type != "result" {
 		t.Errorf("another user: %s", f.Raw)
+	}
+	toBackend := token(t, "doctor-7", time.Hour, `{"backend":["*"]}`)
+	for path, body := range map[string]string{"/v1/sends": `{"to":{"backend":true},"event":{"type":"t"}}`, "/v1/requests": `{"event":{"type":"t"}}`} {
+		a := w.callAs(toBackend, http.MethodPost, path, body)
+		if wait, err := strconv.Atoi(a.Header.Get("Retry-After")); a.HTTP != 429 || a.Code != "rate_limited" || err != nil || wait < 50 || wait > 100 {
+			t.Errorf("%s: %d %s, again after %q s", path, a.HTTP, a.Raw, a.Header.Get("Retry-After"))
+		}
 	}
 	plain := w.plain(sender)
 	plain.sendRaw(`{"toUserId":"patient-1","message":"hello"}`)

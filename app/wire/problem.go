@@ -79,7 +79,7 @@ var problemKinds = map[string]problemKind{
 	CodeIDConflict:          {http.StatusConflict, "This id was used for another event"},
 	CodeRateLimited:         {http.StatusTooManyRequests, "Too many requests"},
 	CodeDraining:            {http.StatusServiceUnavailable, "This machine is about to stop"},
-	CodeUnavailable:         {http.StatusServiceUnavailable, "The store is not available"},
+	CodeUnavailable:         {http.StatusServiceUnavailable, "Not available now"},
 	CodeUnauthorized:        {http.StatusUnauthorized, "A valid token is needed"},
 	CodeForbidden:           {http.StatusForbidden, "The token does not allow this"},
 	CodeOriginRefused:       {http.StatusForbidden, "This origin may not connect"},

@@ -65,6 +65,9 @@ func documentsNameStandard(t *testing.T) {
 				t.Errorf("%s: %s is %v", name, member, docs[name][member])
 			}
 		}
+		if name == "openapi.json" && docs[name]["servers"] == nil {
+			t.Errorf("%s: no servers, which some tools do not take", name)
+		}
 		info := docs[name]["info"].(object)
 		for _, member := range []string{"title", "version", "description"} {
 			if info[member] == "" || info[member] == nil {

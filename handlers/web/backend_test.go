@@ -104,6 +104,10 @@ func requestFails(t *testing.T) {
 	fails(`"too_large"`)
 	p.Eval(`h.request({type: "slots.list", data: 1n})`)
 	fails(`"invalid"`)
+	p.Eval(`h.request({type: "slots.list"}, {timeoutMs: NaN})`) // which JSON would make the default
+	fails(`"invalid"`)
+	p.Eval(`h.send("u", {type: "x"}, {timeoutMs: -1})`)
+	fails(`"invalid"`)
 	p.Eval(`h.send("u", {type: "x"}, {ref: "c1"})`)
 	peer.expect(`{"type":"send","ref":"c1","to":{"user":"u"},"event":{"type":"x"}}`)
 	ask(`null`)
@@ -148,6 +152,9 @@ func backendSendOverStream(t *testing.T) {
 	send(1).reply(http.StatusBadGateway, "text/html", "<h1>a proxy</h1>")
 	p.Eval(`h.clock.waiting(500)`)
 	p.advance(500)
+	send(1).reply(http.StatusServiceUnavailable, "application/problem+json", `{"status":503,"code":"draining"}`) // another machine than the stream's
+	p.Eval(`h.clock.waiting(1000)`)
+	p.advance(1000)
 	first := send(1) // the second waits for the first
 	first.reply(http.StatusAccepted, "application/json", `{"ref":"c1","id":"msg_1","status":"queued"}`)
 	p.until("result", `{"ref":"c1","id":"msg_1","status":"queued","sessions":0}`)

@@ -1,4 +1,5 @@
 // @ts-check
+/** @import {Problem} from './bridge-protocol.js' */
 /** @import {Wires} from './bridge-transports.js' */
 import { ask, atV1, pause } from './bridge-http.js';
 import { backoffMs } from './bridge-protocol.js';
@@ -34,7 +35,8 @@ export class Posts {
   }
 
   /**
-   * Tries until the bridge has spoken: what a proxy says counts for nothing, nor does it that the token has expired.
+   * Tries until the bridge has spoken: what a proxy says counts for nothing, nor does it that the token has expired, or
+   * that a machine is about to stop: behind a balancer it may be another than the one whose stream this is.
    * @param {string} text @param {AbortSignal} over
    */
   async #send(text, over) {
@@ -45,7 +47,7 @@ export class Posts {
         const response = await this.#post('sends', send, { signal: over });
         if (response.status === 202) return this.#frame({ type: 'result', sessions: 0, ...(await response.json()) });
         const problem = await problemOf(response);
-        if (problem && response.status !== 401) return this.#frame({ type: 'error', ref: send.ref, problem });
+        if (problem && response.status !== 401 && problem.code !== 'draining') return this.#frame({ type: 'error', ref: send.ref, problem });
       } catch { /* nobody is there, or over */ }
       await pause(o, Math.round(o.random() * backoffMs(attempt)), this.#gone);
     }
@@ -78,7 +80,7 @@ export class Posts {
   }
 }
 
-/** The bridge's own refusal; undefined for anything else. @param {Response} response @returns {Promise<object | undefined>} */
+/** The bridge's own refusal; undefined for anything else. @param {Response} response @returns {Promise<Problem | undefined>} */
 async function problemOf(response) {
   if (!(response.headers.get('Content-Type') ?? '').startsWith('application/problem+json')) return undefined;
   return response.json();

@@ -4,7 +4,6 @@
  *
  * @import {Maybe} from './bridge-protocol.js'
  * @import {BridgeOptions, EventFrame, GapFrame, RecalledFrame, StateDetail} from './bridge-client.js'
- * @import {Answer, NewEvent, SendResult, Target} from './bridge-client.js'
  *
  * @typedef {object} BridgeHandlers  the newest ones are called; what they return is waited for before the message is acked
  * @property {(frame: EventFrame) => unknown} onMessage
@@ -16,8 +15,8 @@
  * @property {StateDetail['state']} state
  * @property {StateDetail} detail  of the state: over what it is connected, in how many ms it tries again, why it stopped
  * @property {BridgeClient | null} client  null until the component is mounted
- * @property {(to: string | Target, event: NewEvent) => Promise<SendResult>} send
- * @property {(event: NewEvent) => Promise<Answer>} request
+ * @property {BridgeClient['send']} send  of this client; rejects with 'stopped' before the component is mounted
+ * @property {BridgeClient['request']} request
  */
 import { useCallback, useEffect, useRef, useState } from 'react';
 import { BridgeClient, BridgeError } from './bridge-client.js';
@@ -42,8 +41,8 @@ export function useBridge(options) {
     made.connect();
     return () => made.close();
   }, [url, user]);
-  const send = useCallback(/** @type {BridgeView['send']} */ ((to, event) => client?.send(to, event) ?? unmounted()), [client]);
-  const request = useCallback(/** @type {BridgeView['request']} */ ((event) => client?.request(event) ?? unmounted()), [client]);
+  const send = useCallback(/** @type {BridgeView['send']} */ ((...what) => client?.send(...what) ?? unmounted()), [client]);
+  const request = useCallback(/** @type {BridgeView['request']} */ ((...what) => client?.request(...what) ?? unmounted()), [client]);
   return { state: detail.state, detail, client, send, request };
 }
 

@@ -40,18 +40,17 @@ export class Heard {
   async #ask() {
     const since = this.#last;
     const query = new URLSearchParams({ user: this.#patient, after: String(Math.max(0, since)) });
-    const response = await fetch(`/demo/callbacks?${query}`).catch(() => null); // the client tells that nobody is there
-    if (!response?.ok) return;
-    const { last, callbacks } = /** @type {{last: number, callbacks: Callback[]}} */ (await response.json());
+    /** @type {{last: number, callbacks: Callback[]} | null} */
+    const told = await fetch(`/demo/callbacks?${query}`).then((response) => (response.ok ? response.json() : null))
+      .catch(() => null); // the client tells that nobody is there
+    if (!told) return;
+    const { last, callbacks } = told;
     if (since !== this.#last) return; // another ask, before a reconnect, was slow and has shown these
-    if (last < since) this.#last = 0; // the backend began anew
-    else {
-      if (callbacks.length > 0 && since >= 0) this.#lightWay();
-      for (const callback of callbacks) this.#show(callback);
-      const { body } = callbacks.filter((callback) => callback.body.type === 'event.unacked').at(-1) ?? {};
-      if (body && since >= 0) announce('why_phone', wordsOf(body).args);
-      this.#last = last;
-    }
+    if (callbacks.length > 0 && since >= 0) this.#lightWay();
+    for (const callback of callbacks) this.#show(callback);
+    const { body } = callbacks.filter((callback) => callback.body.type === 'event.unacked').at(-1) ?? {};
+    if (body && since >= 0) announce('why_phone', wordsOf(body).args);
+    this.#last = Math.max(since, last); // a backend that began anew has heard nothing at first
   }
 
   #lightWay() {
@@ -66,7 +65,7 @@ export class Heard {
     const list = byId('heard');
     const parts = {
       item: element('li'), head: element('div', 'head'), title: element('p', 'title'), what: element('span'),
-      type: element('code', 'type', body.type), time: element('time', '', clock(body.timestamp)),
+      type: element('code', 'type', body.type), time: clock(body.timestamp),
       steps: element('details'), summary: element('summary'), label: element('p'),
     };
     const { key, args } = wordsOf(body);

@@ -83,7 +83,11 @@ const WORDS = {
   slotsCame: ['Which one suits you?', '哪个时段合适？'],
   slotsNone: ['There is none.', '没有空闲时段。'],
   slot: ['{slot}', '{slot}'],
+  clock: ['{at}', '{at}'],
   excuse: ['That did not work: {why}', '未成功：{why}'],
+  excuse_timeout: ['No answer has come. Try again.', '没有收到答复，请再试。'],
+  excuse_unavailable: ['The bridge cannot take it now. Try again in a while.', '消息桥现在无法接收，请稍后再试。'],
+  excuse_rate_limited: ['That was too fast. Try again in a while.', '操作太快，请稍后再试。'],
   excuse_stopped: ['The phone is in the pocket.', '手机还在口袋里。'],
   excuse_not_connected: ['There is no connection now. Try again.', '现在没有连接，请再试。'],
   excuse_disconnected: ['The connection was lost. Ask again.', '连接中断，请再问一次。'],
@@ -145,16 +149,18 @@ let column = 0;
 
 const DATES = LANGUAGES.map((language) => new Intl.DateTimeFormat(language,
   { weekday: 'short', month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit' }));
+const CLOCKS = LANGUAGES.map((language) => new Intl.DateTimeFormat(language, { hour: '2-digit', minute: '2-digit' }));
 
 /**
- * Words of a key, `{name}` filled from args. An arg `{key, args}` is words too, and a Date is written as the language
- * does; a string never is: it may be a payload.
+ * Words of a key, `{name}` filled from args. An arg `{key, args}` is words too, and a Date, or `{clock: Date}` for the
+ * time of day, is written as the language does; a string never is: it may be a payload.
  */
 export function t(/** @type {string} */ key, /** @type {Record<string, any>} */ args = {}) {
   /** @type {(match: string, name: string) => string} */
   const fill = (_, name) => {
     const arg = args[name];
     if (arg instanceof Date) return DATES[column].format(arg);
+    if (arg?.clock instanceof Date) return CLOCKS[column].format(arg.clock);
     return arg?.key ? t(arg.key, arg.args) : String(arg ?? '');
   };
   return WORDS[key][column].replace(/\{(\w+)\}/g, fill);

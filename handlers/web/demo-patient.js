@@ -64,15 +64,13 @@ export class Patient extends Side {
     else if (event.type.includes('announcement')) say(about, 'about_all');
     else if (from) say(about, 'about_message', { from });
     else say(about, 'about_clinic');
-    const time = /** @type {HTMLTimeElement} */ (element('time', '', clock(event.timestamp)));
-    time.dateTime = event.timestamp;
     head.append(about);
     if (replay) {
       const mark = element('span', 'waited');
       say(mark, 'waited');
       head.append(mark);
     }
-    head.append(time);
+    head.append(clock(event.timestamp));
     const text = element('p', 'text');
     say(text, what.key, what.args);
     item.append(head, text);

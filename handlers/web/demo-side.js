@@ -36,11 +36,14 @@ export function light(part, way) {
   el?.classList.add('lit');
 }
 
-/** The time of day. @param {string} timestamp */
+/** A time of day. @param {string} timestamp */
 export function clock(timestamp) {
-  const at = new Date(timestamp);
-  if (Number.isNaN(at.getTime())) return '';
-  return at.toLocaleTimeString(document.documentElement.lang, { hour: '2-digit', minute: '2-digit' });
+  const [el, at] = [/** @type {HTMLTimeElement} */ (element('time')), dateOf(timestamp)];
+  if (at instanceof Date) {
+    el.dateTime = timestamp;
+    say(el, 'clock', { at: { clock: at } });
+  }
+  return el;
 }
 
 /** The time that a text names, else the text. @param {string} text */

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -25,9 +26,9 @@ export function Messages({ user }: { user: string }) {
     onRecalled: ({ id }) => setList((before) => before.concat('recalled ' + id)),
     onError: (error) => setList((before) => before.concat('error ' + error.code)),
   });
-  const say = () => send('doctor-7', { type: 'x' }).then(({ id }) => setList((before) => before.concat(id)),
+  const say = () => send('doctor-7', { type: 'x' }, { ref: 'c1' }).then(({ id }) => setList((before) => before.concat(id)),
     (error) => setList((before) => before.concat('refused ' + error.code)));
-  const ask = () => request({ type: 'slots.list' }).then(({ data }) => setList((before) => before.concat(data)));
+  const ask = () => request({ type: 'slots.list' }, { timeoutMs: 2000 }).then(({ data }) => setList((before) => before.concat(data)));
   return <main data-state={state} data-cursor={client?.cursor}>
     <button id="count" onClick={() => setCount(count + 1)}>{count}</button>
     <button id="say" onClick={say}>say</button>
@@ -87,10 +88,17 @@ func useBridgeInApp(t *testing.T) {
 	peer.write(`{"type":"gap","cursor":"c.3","reason":"expired"}`, `{"type":"recalled","id":"msg_1"}`)
 	p.Sees("li:nth-child(4)", "recalled msg_1")
 	p.Eval(`document.querySelector("#say").click()`)
-	peer.write(`{"type":"error","ref":"` + peer.asksAfterAcks() + `","problem":{"status":403,"code":"forbidden_target"}}`)
+	if said := peer.asksAfterAcks(); said["ref"] != "c1" {
+		t.Errorf("said %s", text(said))
+	}
+	peer.write(`{"type":"error","ref":"c1","problem":{"status":403,"code":"forbidden_target"}}`)
 	p.Sees("li:nth-child(5)", "refused forbidden_target")
 	p.Eval(`document.querySelector("#ask").click()`)
-	peer.write(`{"type":"response","ref":"` + peer.asksAfterAcks() + `","status":200,"data":"9:30"}`)
+	asked := peer.asksAfterAcks()
+	if asked["timeoutMs"] != 2000.0 {
+		t.Errorf("asked %s", text(asked))
+	}
+	peer.write(fmt.Sprintf(`{"type":"response","ref":%q,"status":200,"data":"9:30"}`, asked["ref"]))
 	p.Sees("li:nth-child(6)", "9:30")
 
 	// Another user is another connection, from where that user is.
@@ -109,12 +117,12 @@ func useBridgeInApp(t *testing.T) {
 	}
 }
 
-// asksAfterAcks reads the next frame that wants an answer, and returns its ref.
-func (p *peer) asksAfterAcks() string {
+// asksAfterAcks reads the next frame that wants an answer.
+func (p *peer) asksAfterAcks() map[string]any {
 	p.t.Helper()
 	for {
-		if ref, ok := p.read()["ref"].(string); ok {
-			return ref
+		if frame := p.read(); frame["ref"] != nil {
+			return frame
 		}
 	}
 }

@@ -90,7 +90,10 @@ func New(o Options) (*Receiver, error) {
 		},
 		Transport:      &http.Transport{DisableKeepAlives: true, DisableCompression: true},
 		ModifyResponse: bounded,
-		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
+		ErrorHandler: func(w http.ResponseWriter, req *http.Request, err error) {
+			if req.Context().Err() != nil { // whichever of the two gave up
+				err = errors.New("it took longer than the bridge waits")
+			}
 			r.refuse(w, http.StatusBadGateway, fmt.Errorf("%s has not answered: %w", to.Redacted(), err))
 		},
 	}

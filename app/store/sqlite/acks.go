@@ -27,7 +27,7 @@ const (
 // first noted by the goroutine that brings it. The writer enters it before it carries out
 // its next group, and at each tick: there it is cut to the head. What is entered counts at
 // once, and is written within a second: many users at a time, and each user once however
-// often they acked.
+// often they acked. Before an answer tells of an ack it is made durable (keepAcksTold).
 type ackBook struct {
 	// The writer's goroutine owns these.
 	taken   *notes       // on their way into dirty; empty between groups, unless one failed
@@ -35,11 +35,12 @@ type ackBook struct {
 	writing []writtenAck // what the running transaction has
 	resting int          // ticks until the next turn
 
-	mu     sync.Mutex // guards what follows, which other goroutines use too
-	noted  *notes
-	dirty  map[string]dirt
-	writes uint64 // how often a commit has taken users off dirty
-	closed bool   // nothing is noted any more
+	mu      sync.Mutex // guards what follows, which other goroutines use too
+	noted   *notes
+	dirty   map[string]dirt
+	writes  uint64 // how often a commit has taken users off dirty
+	durable uint64 // how many of these commits are known to be on the disk
+	closed  bool   // nothing is noted any more
 }
 
 // notes are acks that the writer has not entered yet.
@@ -143,12 +144,41 @@ func (b *ackBook) of(user string) (d dirt, ok bool) {
 	return d, ok
 }
 
+// unwrittenOf are those of some users of whom something was entered and is not written yet.
+// Any goroutine may ask.
+func (b *ackBook) unwrittenOf(users []string) (unwritten []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, user := range users {
+		if _, ok := b.dirty[user]; ok {
+			unwritten = append(unwritten, user)
+		}
+	}
+	return unwritten
+}
+
 // writtenSoFar is a number that grows when acks are taken off the book, because the file
 // has them. Any goroutine may ask.
 func (b *ackBook) writtenSoFar() uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.writes
+}
+
+// durableTo notes that the commits up to a number of writtenSoFar are on the disk. Any
+// goroutine may call it.
+func (b *ackBook) durableTo(writes uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.durable = max(b.durable, writes)
+}
+
+// areDurable reports whether the commits up to a number of writtenSoFar are on the disk.
+// Any goroutine may ask.
+func (b *ackBook) areDurable(writes uint64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.durable >= writes
 }
 
 func (b *ackBook) add(user string, p bridge.Position, seen int64) {
@@ -228,9 +258,7 @@ func (b *ackBook) forget(user string) {
 	b.batch = slices.DeleteFunc(b.batch, func(u string) bool { return u == user })
 }
 
-// Ack implements bridge.Store. Where no backend hears of it, it is only noted: it counts
-// for every call that begins after it has returned, and is durable within a second. Where
-// one does, it is durable when Ack returns.
+// Ack implements bridge.Store.
 func (s *Store) Ack(ctx context.Context, user, session, life string, p bridge.Position) error {
 	if user == "" {
 		return errNoUser
@@ -245,10 +273,14 @@ func (s *Store) Ack(ctx context.Context, user, session, life string, p bridge.Po
 	if s.tellsOfAcks(user) {
 		return s.ackNow(ctx, user, session, p)
 	}
-	return s.noteAck(ctx, user, p)
+	if err := s.noteAck(ctx, user, p); err != nil {
+		return err
+	}
+	return s.keepAcks(ctx, []string{user})
 }
 
-// AckLater implements bridge.Store: it is Ack, with a limit of its own.
+// AckLater implements bridge.Store. Where no backend hears of the ack it is only noted, and
+// written within a second; otherwise it is Ack, with a limit of its own.
 func (s *Store) AckLater(ctx context.Context, user, session, life string, p bridge.Position) error {
 	if life == s.lives.name && user != "" && !s.tellsOfAcks(user) {
 		return s.noteAck(ctx, user, p)
@@ -311,23 +343,64 @@ func (w *writer) acking(user string, p bridge.Position) (*record, bridge.Positio
 func (w *writer) writeAcks(n int) error {
 	n = min(n, len(w.acks.batch))
 	for _, user := range w.acks.batch[:n] {
-		rec, err := w.record(user)
-		if err != nil {
-			return err
-		}
-		if err := w.begin(); err != nil {
-			return err
-		}
-		w.touch(rec)
-		w.acks.saved(user)
-		if err := w.sql.save(rec); err != nil {
-			return err
-		}
-		if err := w.ackedTimers(rec); err != nil {
+		if err := w.writeAck(user); err != nil {
 			return err
 		}
 	}
 	w.acks.batch = w.acks.batch[n:]
+	return nil
+}
+
+// writeAck puts a user's ack into the running transaction.
+func (w *writer) writeAck(user string) error {
+	rec, err := w.record(user)
+	if err != nil {
+		return err
+	}
+	if err := w.begin(); err != nil {
+		return err
+	}
+	w.touch(rec)
+	w.acks.saved(user)
+	return firstOf(w.sql.save(rec), w.ackedTimers(rec))
+}
+
+// keepAcksTold returns once the acks of some users are durable that an answer tells of. They
+// count already. Errors: as keepAcks.
+func (s *Store) keepAcksTold(ctx context.Context, users []string) error {
+	if len(users) == 0 {
+		return nil
+	}
+	return s.keepAcks(ctx, s.acks.unwrittenOf(users))
+}
+
+// keepAcks returns once all acks of some users that were noted before are durable, and all
+// acks that were written before. Errors: bridge.ErrUnavailable, bridge.ErrClosed, the
+// context's; the acks count nevertheless, and are written later.
+func (s *Store) keepAcks(ctx context.Context, users []string) error {
+	for some := range slices.Chunk(users, acksAlone) {
+		if err := s.do(ctx, func(w *writer) error { return w.keepAcks(some) }); err != nil {
+			return err
+		}
+	}
+	if err := s.checkpoints.syncAcks(); err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
+
+func (w *writer) keepAcks(users []string) error {
+	if w.scarce {
+		return refuse(errDiskFull)
+	}
+	for _, user := range users {
+		if _, waits := w.acks.of(user); !waits { // it was written meanwhile
+			continue
+		}
+		if err := w.writeAck(user); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -42,14 +42,20 @@ func newAppending(m *bridge.Message) (*appending, error) {
 	return a, nil
 }
 
-// result waits for the receipt. After an error the writer may still have a.
-func (a *appending) result(ctx context.Context) (bridge.Receipt, error) {
+// result waits for the receipt. The acks that a duplicate's tells of are durable. After an
+// error the writer may still have a.
+func (a *appending) result(ctx context.Context, s *Store) (bridge.Receipt, error) {
 	if err := a.answer(ctx); err != nil {
 		return bridge.Receipt{}, err
 	}
 	receipt := a.receipt
 	a.msg, a.fresh, a.receipt, a.bulk = nil, false, bridge.Receipt{}, false
 	appendings.Put(a)
+	if receipt.Duplicate {
+		if err := s.keepAcksTold(ctx, receipt.Acked()); err != nil {
+			return bridge.Receipt{}, err
+		}
+	}
 	return receipt, nil
 }
 
@@ -64,7 +70,7 @@ func (s *Store) Append(ctx context.Context, m *bridge.Message) (bridge.Receipt, 
 	if err := s.enqueue(ctx, &a.request); err != nil {
 		return bridge.Receipt{}, err
 	}
-	return a.result(ctx)
+	return a.result(ctx, s)
 }
 
 // AppendMany implements bridge.Store.
@@ -87,7 +93,7 @@ func (s *Store) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.A
 			out[i].Err = err
 		default:
 			taken--
-			out[i].Receipt, out[i].Err = a.result(ctx)
+			out[i].Receipt, out[i].Err = a.result(ctx, s)
 		}
 	}
 	return out

@@ -49,6 +49,8 @@ type checkpointer struct {
 	unsynced chan struct{}
 	filled   atomic.Uint64    // the last segment of the journal in it
 	journal  *journal.Journal // told of that afterwards
+	acks     *ackBook         // the same
+	syncing  sync.Mutex       // held by one who makes acks durable; taken before mu
 	wipe     atomic.Bool      // the journal has what was recalled
 
 	sizes  logSizes
@@ -104,15 +106,31 @@ func (c *checkpointer) committed(segment uint64) {
 // sync makes durable what was committed. Where an fsync of the log has failed, that needs
 // all of the log to be copied into the main file.
 func (c *checkpointer) sync() error {
-	segment := c.filled.Load()
+	segment, acks := c.filled.Load(), c.acks.writtenSoFar()
 	err := c.vfs.SyncLog(c.log)
 	if err != nil {
 		err = c.truncate()
 	}
 	if err == nil {
 		c.journal.Durable(segment)
+		c.acks.durableTo(acks)
 	}
 	return err
+}
+
+// syncAcks returns once the acks that were written so far are durable. Any goroutine may
+// call it; those who call it together share an fsync.
+func (c *checkpointer) syncAcks() error {
+	written := c.acks.writtenSoFar()
+	if c.acks.areDurable(written) {
+		return nil
+	}
+	c.syncing.Lock()
+	defer c.syncing.Unlock()
+	if c.acks.areDurable(written) {
+		return nil
+	}
+	return c.sync()
 }
 
 // emptied notes that the main file has all of the log: the journal's copies of what was

@@ -94,17 +94,22 @@ func conformanceOfOutbox(t *testing.T) {
 }
 
 // image copies the files of a store that is open as they are now, which is what is left
-// of it if the process is killed. The main file goes first: what is copied from the
-// write-ahead log into it meanwhile is still in that.
+// of it if the process is killed. The journal goes first, because the file may get what is
+// in it meanwhile, and the main file before the write-ahead log: what is copied from that
+// into the main file meanwhile is still in it.
 func image(t *testing.T, dir string) string {
 	t.Helper()
 	to := scratch(t)
-	for _, name := range []string{fileName, fileName + "-wal"} {
-		b, err := os.ReadFile(filepath.Join(dir, name))
+	names, err := filepath.Glob(filepath.Join(dir, "bridge.journal-*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range append(names, filepath.Join(dir, fileName), filepath.Join(dir, fileName+"-wal")) {
+		b, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(to, name), b, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(to, filepath.Base(name)), b, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -32,8 +32,11 @@ func (s *Store) Lookup(ctx context.Context, id string) (bridge.Record, error) {
 		})
 		// An ack that was written after the file was looked at, and taken off the book
 		// before that was, was in neither.
-		if err != nil || s.acks.writtenSoFar() == written {
+		if err != nil {
 			return rec, err
+		}
+		if s.acks.writtenSoFar() == written {
+			return rec, s.keepAcksTold(ctx, rec.Acked())
 		}
 	}
 }

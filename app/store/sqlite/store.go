@@ -207,7 +207,7 @@ func (s *Store) openFile() (err error) {
 		return err
 	}
 	s.checkpoints = newCheckpointer(k, newLogSizes(s.reserve.size), s.vfs, &s.commitMu, s.opts.Logger, s.opts.Guard)
-	s.checkpoints.log, s.checkpoints.journal = path+"-wal", s.writer.tail.journal
+	s.checkpoints.log, s.checkpoints.journal, s.checkpoints.acks = path+"-wal", s.writer.tail.journal, s.acks
 	s.readers = newReaders(readerCount)
 	for range readerCount {
 		c, err := s.connect(path, "PRAGMA query_only = ON; PRAGMA cache_size = -4096")

@@ -330,7 +330,7 @@ func erasedUserStaysErased(t *testing.T) {
 	refresh, coming := joins(member("ada", "ses_1", "b", "ward")), joins(member("ada", "ses_2", "c", "ward"))
 	ack := func() {
 		t.Helper()
-		expect.NoError(t, e.Ack(t.Context(), "ada", "ses_1", e.Life(), bridge.Position{Mailbox: 1, Broadcast: 1}))
+		expect.NoError(t, e.AckLater(t.Context(), "ada", "ses_1", e.Life(), bridge.Position{Mailbox: 1, Broadcast: 1}))
 	}
 
 	let := hold(t, e)

@@ -208,6 +208,7 @@ func (w *writer) transact(group []*request) (wrote bool, err error) {
 	}
 	if !w.store.vfs.LogUnsure() {
 		w.tail.journal.Durable(w.tail.journal.Segment() - 1) // with the same fsync
+		w.acks.durableTo(w.acks.writtenSoFar())
 	}
 	return true, nil
 }

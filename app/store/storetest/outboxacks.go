@@ -100,6 +100,45 @@ var ackCallbacks = []promise{
 		f.same("told", callbackIDs(f.taken("clinic")...), f.acked("clinic", "u", ms...))
 		f.equal("acked", f.join("u").Acked.Mailbox, uint64(700))
 	}},
+	{"an ack that was answered, or that an answer tells of, survives a kill, whether backends hear of it or not", func(f *fixture) {
+		acked := func(rs []bridge.RecipientStatus) (users []string) {
+			for _, r := range rs {
+				if r.Acked {
+					users = append(users, r.User)
+				}
+			}
+			return users
+		}
+		for _, name := range []string{"x", "u"} { // of x no backend hears
+			f.told()
+			users := []string{name + "1", name + "2", name + "3"}
+			m := f.send(bridge.Target{Users: users}, time.Hour)
+			lookup := func() []string { return acked(must(f.store.Lookup(f.ctx, m.ID))(f, "lookup").Recipients) }
+			repeat := func() (told []string) {
+				for _, r := range f.append(m).Recipients {
+					if r.Acked {
+						told = append(told, r.User)
+					}
+				}
+				return told
+			}
+			f.ack(users[0], bridge.Position{Mailbox: 1})
+			f.crash()
+			f.equal("acked after Ack", lookup(), users[:1])
+			for i, tell := range []func() []string{lookup, repeat} {
+				f.ok("ack", f.store.AckLater(f.ctx, users[i+1], "ses_1", f.store.Life(), bridge.Position{Mailbox: 1}))
+				f.equal("acked", tell(), users[:i+2])
+				f.crash()
+				f.equal("acked, as was told before the kill", tell(), users[:i+2])
+			}
+			f.join(users[0])
+			all := f.send(everybody, time.Hour)
+			f.ok("ack", f.store.AckLater(f.ctx, users[0], "ses_1", f.store.Life(), f.join(users[0]).Head))
+			f.equal("acked, to all", acked(must(f.store.Lookup(f.ctx, all.ID))(f, "lookup").Recipients), users[:1])
+			f.crash()
+			f.equal("acked, to all, as was told before the kill", acked(must(f.store.Lookup(f.ctx, all.ID))(f, "lookup").Recipients), users[:1])
+		}
+	}},
 	{"a kill leaves an ack with its callbacks, or neither", func(f *fixture) {
 		f.told()
 		const many = 30
