@@ -136,7 +136,7 @@ func (s *Session) text(payload []byte) {
 		s.refuse(f.Ref, wire.NewProblem(wire.CodeUnknownType, "known types: ack, seen, send, request, refresh, ping"))
 		return
 	case err != nil:
-		s.refuse(f.Ref, wire.NewProblem(wire.CodeInvalidFrame, "a member has the wrong type, a name is given twice, or data is nested too deeply ("+strconv.Itoa(wire.MaxDepth)+" levels)"))
+		s.refuse(f.Ref, wire.NewProblem(wire.CodeInvalidFrame, err.Error()))
 		return
 	}
 	switch body := f.Body.(type) {

@@ -82,7 +82,7 @@ var problems = []struct {
 	err     error
 	problem wire.Problem
 }{
-	{ErrConflict, wire.NewProblem(wire.CodeIDConflict, "this id was used for an event with other bytes or another target; give the new event an id of its own")},
+	{ErrConflict, wire.NewProblem(wire.CodeIDConflict, "this id or ref was used for an event with other bytes or another target; give the new event one of its own")},
 	{ErrForbiddenTarget, wire.NewProblem(wire.CodeForbiddenTarget, "the token's or key's rights do not cover this target and type of event")},
 	{ErrDraining, draining},
 	{ErrClosed, draining},

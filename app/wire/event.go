@@ -131,11 +131,12 @@ func (e *Event) forBackend() error {
 	return nil
 }
 
-// memberPlace names a member of an event, a send or a request in errors, by its pointer. An unknown name is the
-// sender's own text, which errors do not repeat.
+// memberPlace names a member of an event or a frame in errors, by its pointer. An unknown
+// name is the sender's own text, which errors do not repeat.
 func memberPlace(name string) string {
 	switch name {
-	case "id", "type", "timestamp", "to", "ttl", "escalate", "topic", "except", "data", "ref", "event", "timeoutMs":
+	case "id", "type", "timestamp", "to", "ttl", "escalate", "topic", "except", "data", "ref", "event", "timeoutMs",
+		"token", "after", "cursor":
 		return "/" + name
 	}
 	return "a member that is not known here"

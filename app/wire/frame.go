@@ -5,7 +5,9 @@
 package wire
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -172,7 +174,8 @@ type ClientFrame struct {
 
 // Parse reads one client frame. On ErrUnknownType and ErrBadMembers the frame's
 // Type and Ref are filled as far as they could be read, so that the error reply
-// can name them. Unknown members are ignored. A member given twice is ErrBadMembers,
+// can name them; the text of an error that wraps ErrBadMembers says which member is wrong.
+// Unknown members are ignored. A member given twice is ErrBadMembers,
 // but a type given twice is ErrNotFrame. A member nested too deeply is ErrBadMembers
 // and not ErrNotFrame, because the depth is our limit and must not cost a client its
 // connection.
@@ -187,12 +190,16 @@ func Parse(b []byte) (ClientFrame, error) {
 	if bad != nil && bad.Syntax || m.types != 1 || !m.readType(&f) {
 		return ClientFrame{}, ErrNotFrame
 	}
-	wrong := err != nil // a member was given twice
-	text := func(v jsontext.Value) (s string) {
+	wrong := "" // what is, first
+	if err != nil {
+		wrong = err.Error()
+	}
+	text := func(name string, v jsontext.Value) (s string) {
 		if len(v) > 0 {
 			var ok bool
-			s, ok = readString(v)
-			wrong = wrong || !ok
+			if s, ok = readString(v); !ok {
+				wrong = cmp.Or(wrong, "/"+name+" must be a string")
+			}
 		}
 		return s
 	}
@@ -200,32 +207,36 @@ func Parse(b []byte) (ClientFrame, error) {
 		var ok bool
 		if f.Ref, ok = readString(m.ref); !ok {
 			f.Ref = ""
-			wrong = wrong || f.Type == TypeSend || f.Type == TypeRequest // other frames have no ref
+			if f.Type == TypeSend || f.Type == TypeRequest { // other frames have no ref
+				wrong = cmp.Or(wrong, "/ref must be a string")
+			}
 		}
 	}
 	var body any
 	switch f.Type {
 	case TypeConnect:
-		body = &Connect{Token: text(m.token), After: text(m.after)}
+		body = &Connect{Token: text("token", m.token), After: text("after", m.after)}
 	case TypeAck:
-		body = &Ack{Cursor: text(m.cursor)}
+		body = &Ack{Cursor: text("cursor", m.cursor)}
 	case TypeSeen:
-		body = &Seen{ID: text(m.id)}
+		body = &Seen{ID: text("id", m.id)}
 	case TypeSend:
 		body = &Send{Ref: f.Ref, To: m.to, Event: m.event}
 	case TypeRequest:
 		ms, ok := requestMs(m.timeoutMs)
-		wrong = wrong || !ok
+		if !ok {
+			wrong = cmp.Or(wrong, "/timeoutMs "+badTimeout)
+		}
 		body = &Request{Ref: f.Ref, To: m.to, Event: m.event, TimeoutMs: ms}
 	case TypeRefresh:
-		body = &Refresh{Token: text(m.token)}
+		body = &Refresh{Token: text("token", m.token)}
 	case TypePing:
 		body = new(Ping)
 	default:
 		return f, ErrUnknownType
 	}
-	if wrong {
-		return f, ErrBadMembers
+	if wrong != "" {
+		return f, fmt.Errorf("%w: %s", ErrBadMembers, wrong)
 	}
 	f.Body = body
 	return f, nil

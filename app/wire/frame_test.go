@@ -111,6 +111,18 @@ func frameNotOne(t *testing.T) {
 			t.Errorf("%s: %v, want %v", in, err, want)
 		}
 	}
+	for in, want := range map[string]string{
+		`{"type":"ack","cursor":7}`:                                                       "/cursor must be a string",
+		`{"type":"send","ref":{},"to":1}`:                                                 "/ref must be a string",
+		`{"type":"request","timeoutMs":0,"event":{"type":"a"}}`:                           "/timeoutMs must be whole milliseconds from 1 to 30000",
+		`{"type":"ack","cursor":"a","cursor":"b"}`:                                        "/cursor is given twice",
+		`{"type":"ping","canary":1,"canary":2}`:                                           "a member that is not known here is given twice",
+		`{"type":"ping","x":` + strings.Repeat("[", 600) + strings.Repeat("]", 600) + `}`: "data may have 500 levels",
+	} {
+		if _, err := Parse([]byte(in)); !errors.Is(err, ErrBadMembers) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%.60s: %v, want %q", in, err, want)
+		}
+	}
 	if f, _ := Parse([]byte(`{"type":"dance","ref":"r"}`)); f.Ref != "r" {
 		t.Error("the ref of an unknown frame is lost")
 	}

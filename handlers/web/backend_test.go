@@ -104,6 +104,10 @@ func requestFails(t *testing.T) {
 	fails(`"too_large"`)
 	p.Eval(`h.request({type: "slots.list", data: 1n})`)
 	fails(`"invalid"`)
+	p.Eval(`h.request({type: "slots.list"}, {timeoutMs: NaN})`) // which JSON would make the default
+	fails(`"invalid"`)
+	p.Eval(`h.send("u", {type: "x"}, {timeoutMs: -1})`)
+	fails(`"invalid"`)
 	p.Eval(`h.send("u", {type: "x"}, {ref: "c1"})`)
 	peer.expect(`{"type":"send","ref":"c1","to":{"user":"u"},"event":{"type":"x"}}`)
 	ask(`null`)

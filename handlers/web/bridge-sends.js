@@ -67,6 +67,7 @@ export class Sends {
       if (typeof ref !== 'string' || ref === '' || utf8Length(ref) > MAX_REF_BYTES) {
         throw new BridgeError('invalid', `ref must be a string of 1 to ${MAX_REF_BYTES} bytes`);
       }
+      if (!(timeoutMs > 0)) throw new BridgeError('invalid', 'timeoutMs must be a number above 0'); // NaN is neither
       if (this.#open.has(ref)) throw new BridgeError('duplicate_ref', 'this ref is on its way already');
       this.#open.set(ref, { frame, text: textOf(frame), sent: false, over: new AbortController(), resolve, reject });
       this.#timers.set(`send ${ref}`, timeoutMs, () => this.fail(ref, new BridgeError('timeout', 'no answer in time')));
