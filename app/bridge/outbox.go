@@ -215,7 +215,8 @@ type Outbox interface {
 	// Dead lists callbacks that were given up, by ID, at most n of them after an ID.
 	Dead(ctx context.Context, backend, after string, n int) ([]DeadCallback, error)
 
-	// Redrive makes dead callbacks due again: those named, or all. Ids that are not of
+	// Redrive makes dead callbacks due again: those named, or all, and each user's messages
+	// in the order in which they were posted. Ids that are not of
 	// dead callbacks of the backend are passed over. It returns how many are due again,
 	// also beside an error.
 	// Errors: ErrOutboxFull where some had no room, which stay dead.

@@ -270,6 +270,11 @@ func readmeBackends(t *testing.T) {
 				return res.StatusCode
 			}
 			expect.Eventually(t, "what is forged is refused", func() bool { return forged() == http.StatusUnauthorized })
+			half, err := net.Dial("tcp", "127.0.0.1:"+port)
+			expect.NoError(t, err)
+			_, err = half.Write([]byte("POST / HTTP/1.1\r\nHost: backend\r\nContent-Length: 9\r\n\r\n{"))
+			expect.NoError(t, err)
+			expect.NoError(t, half.Close()) // which must be the end of this request alone
 
 			p := webtest.New(t)
 			webtest.Do(p, chromedp.Navigate(base+"/livez"))

@@ -48,14 +48,14 @@ type callbackIndex struct {
 	hurry   string
 	waiting [3]string // user.*, event.* and message.sent
 	bytes   string
-	dead    [2]string // by id, and by when they were given up
+	dead    [3]string // by id, by when they were given up, and their bytes
 }
 
 func (s *Store) callbackIndex(backend string) callbackIndex {
 	base := s.opts.Prefix + ":{callbacks}:"
 	return callbackIndex{due: base + "z:" + backend, hurry: base + "h:" + backend, bytes: base + "y:" + backend,
 		waiting: [3]string{base + "au:" + backend, base + "ae:" + backend, base + "am:" + backend},
-		dead:    [2]string{base + "D:" + backend, base + "x:" + backend}}
+		dead:    [3]string{base + "D:" + backend, base + "x:" + backend, base + "Y:" + backend}}
 }
 
 // counted are the keys that admit and unlist in lua/outbox_lib.lua need.
@@ -91,6 +91,14 @@ func classOf(kind string) string {
 
 // callbackMember is a callback in the indexes.
 func callbackMember(id, tag string, size int) string { return id + " " + tag + " " + itoa(size) }
+
+// splitMember is the id and the tag of a member. Those of callbacks that older versions have
+// given up end there.
+func splitMember(member string) (id, tag string) {
+	id, rest, _ := strings.Cut(member, " ")
+	tag, _, _ = strings.Cut(rest, " ")
+	return id, tag
+}
 
 // beginOutbox makes the outbox ready, and looks for callbacks of other machines until
 // Close, if there are backends.

@@ -184,9 +184,7 @@ func (l *loading) callback(c *bridge.CallbackEntry) {
 	l.add(e.client.B().Sadd().Key(e.backendsKey()).Member(c.Backend).Build())
 	due := ""
 	if c.Dead != 0 {
-		member := c.ID + " u" + short(c.User)
-		l.add(e.client.B().Zadd().Key(x.dead[0]).ScoreMember().ScoreMember(0, member).Build())
-		l.add(e.client.B().Zadd().Key(x.dead[1]).ScoreMember().ScoreMember(float64(millis(c.Dead)), member).Build())
+		l.run(call{&e.scripts.outbox.loadDead, x.dead[:], []string{callbackMember(c.ID, "u"+short(c.User), len(c.Body)), itoa(millis(c.Dead))}})
 	} else {
 		s := e.storing([]bridge.Callback{k.Callback})
 		s.unbounded = true

@@ -1,9 +1,9 @@
 package redis
 
 import (
+	"cmp"
 	"context"
-	"errors"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -11,12 +11,12 @@ import (
 	"hookbridge/app/bridge"
 )
 
-// bury lists callbacks (each an id and a tag) as given up, and takes out those that have
-// been kept for long enough, or are too many.
+// bury lists callbacks as given up, and takes out those that have been kept for long
+// enough, or are too many or too large.
 func (s *Store) bury(ctx context.Context, backend string, members []string) error {
 	x := s.callbackIndex(backend)
 	reply, err := s.run(ctx, call{&s.scripts.outbox.bury, x.dead[:], append([]string{
-		itoa(bridge.DeadCallbacksFor.Milliseconds()), itoa(s.opts.MaxCallbacks), s.clockArg()}, members...)})
+		itoa(bridge.DeadCallbacksFor.Milliseconds()), itoa(s.opts.MaxCallbacks), itoa(s.opts.MaxCallbackBytes), s.clockArg()}, members...)})
 	if err != nil {
 		return err
 	}
@@ -26,7 +26,7 @@ func (s *Store) bury(ctx context.Context, backend string, members []string) erro
 	}
 	var cmds rueidis.Commands
 	for _, member := range gone {
-		id, tag, _ := strings.Cut(member, " ")
+		id, tag := splitMember(member)
 		cmds = append(cmds, s.client.B().Hdel().Key(s.mailboxAt(tag).callbackKeys(backend)[3]).Field(id).Build())
 	}
 	return s.do(ctx, cmds...)
@@ -35,7 +35,7 @@ func (s *Store) bury(ctx context.Context, backend string, members []string) erro
 // eachDead calls take with the callbacks that were given up, by their ids, from those
 // after an id on, until it returns false. Entries of the list with nothing behind them are
 // taken out.
-func (s *Store) eachDead(ctx context.Context, backend, after string, page int, take func(tag string, k keptCallback) (bool, error)) error {
+func (s *Store) eachDead(ctx context.Context, backend, after string, page int, take func(member string, k keptCallback) (bool, error)) error {
 	x := s.callbackIndex(backend)
 	at := "-"
 	if after != "" {
@@ -48,7 +48,7 @@ func (s *Store) eachDead(ctx context.Context, backend, after string, page int, t
 			return err
 		}
 		texts, err := repliesOf(ctx, s, list, func(member string) rueidis.Completed {
-			id, tag, _ := strings.Cut(member, " ")
+			id, tag := splitMember(member)
 			return s.client.B().Hget().Key(s.mailboxAt(tag).callbackKeys(backend)[3]).Field(id).Build()
 		}, (*rueidis.RedisResult).ToString)
 		if err != nil {
@@ -63,7 +63,7 @@ func (s *Store) eachDead(ctx context.Context, backend, after string, page int, t
 		var stale []string
 		for i, member := range list {
 			at = "(" + member
-			id, tag, _ := strings.Cut(member, " ")
+			id, _ := splitMember(member)
 			if texts[i] == "" {
 				if time.UnixMilli(int64(since[i])).Before(s.opts.Now().Add(-staleAfter)) {
 					stale = append(stale, member)
@@ -77,7 +77,7 @@ func (s *Store) eachDead(ctx context.Context, backend, after string, page int, t
 			if !k.givenUp.After(oldest) {
 				continue // bury takes it out
 			}
-			if more, err := take(tag, k); err != nil || !more {
+			if more, err := take(member, k); err != nil || !more {
 				return err
 			}
 		}
@@ -117,64 +117,93 @@ func (s *Store) Redrive(ctx context.Context, backend string, ids []string, all b
 		return 0, err
 	}
 	defer leave()
-	full := false
-	again := func(tag string, k keptCallback) (bool, error) {
-		moved, err := s.redrive(ctx, tag, k)
-		if errors.Is(err, bridge.ErrOutboxFull) {
-			full = true
-			return false, nil
+	dead, err := s.deadInOrder(ctx, backend, ids, all)
+	if err != nil {
+		return 0, err
+	}
+	for _, d := range dead {
+		k, err := s.deadCallback(ctx, backend, d.member)
+		if err != nil {
+			return n, err
+		}
+		if k == nil {
+			continue
+		}
+		moved, err := s.redrive(ctx, d.member, *k)
+		if err != nil {
+			return n, err
 		}
 		if moved {
 			n++
 		}
-		return true, err
 	}
-	if all {
-		err = s.eachDead(ctx, backend, "", deadPage, again)
-	} else {
-		err = s.redriveNamed(ctx, backend, ids, again)
-	}
-	if err == nil && full {
-		err = bridge.ErrOutboxFull
-	}
-	return n, err
+	return n, nil
 }
 
-func (s *Store) redriveNamed(ctx context.Context, backend string, ids []string, again func(tag string, k keptCallback) (bool, error)) error {
+// deadMember is a callback that was given up, as the index has it, and when it was stored.
+type deadMember struct {
+	member string
+	stored int64
+}
+
+// deadInOrder finds callbacks that were given up, those named or all, in the order in which
+// they were stored. They may be many and large: what they are is read again, one by one.
+func (s *Store) deadInOrder(ctx context.Context, backend string, ids []string, all bool) (found []deadMember, err error) {
+	if all {
+		err = s.eachDead(ctx, backend, "", deadPage, func(member string, k keptCallback) (bool, error) {
+			found = append(found, deadMember{member, k.stored()})
+			return true, nil
+		})
+	} else {
+		found, err = s.deadNamed(ctx, backend, ids)
+	}
+	slices.SortFunc(found, func(a, b deadMember) int {
+		return cmp.Or(cmp.Compare(a.stored, b.stored), cmp.Compare(a.member, b.member))
+	})
+	return found, err
+}
+
+func (s *Store) deadNamed(ctx context.Context, backend string, ids []string) (found []deadMember, err error) {
 	x := s.callbackIndex(backend)
-	found, err := repliesOf(ctx, s, ids, func(id string) rueidis.Completed {
+	listed, err := repliesOf(ctx, s, ids, func(id string) rueidis.Completed {
 		return s.client.B().Zrangebylex().Key(x.dead[0]).Min("["+id+" ").Max("("+id+"!").Limit(0, 1).Build()
 	}, (*rueidis.RedisResult).AsStrSlice)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for i, members := range found {
+	for _, members := range listed {
 		if len(members) == 0 {
 			continue
 		}
-		_, tag, _ := strings.Cut(members[0], " ")
-		text, err := s.client.Do(ctx, s.client.B().Hget().Key(s.mailboxAt(tag).callbackKeys(backend)[3]).Field(ids[i]).Build()).ToString()
-		if err = s.fault(ctx, err); err != nil {
-			return err
+		k, err := s.deadCallback(ctx, backend, members[0])
+		if err != nil {
+			return nil, err
 		}
-		if text == "" {
-			continue
-		}
-		k, err := decodeCallback(backend, ids[i], text)
-		more := false
-		if err == nil {
-			more, err = again(tag, k)
-		}
-		if err != nil || !more {
-			return s.fault(ctx, err)
+		if k != nil {
+			found = append(found, deadMember{members[0], k.stored()})
 		}
 	}
-	return nil
+	return found, nil
+}
+
+// deadCallback reads one that was given up; nil where it is not there any more.
+func (s *Store) deadCallback(ctx context.Context, backend, member string) (*keptCallback, error) {
+	id, tag := splitMember(member)
+	text, err := s.client.Do(ctx, s.client.B().Hget().Key(s.mailboxAt(tag).callbackKeys(backend)[3]).Field(id).Build()).ToString()
+	if err = s.fault(ctx, err); err != nil || text == "" {
+		return nil, err
+	}
+	k, err := decodeCallback(backend, id, text)
+	if err != nil {
+		return nil, s.fault(ctx, err)
+	}
+	return &k, nil
 }
 
 // redrive makes a callback due again that was given up. moved is false where somebody else
 // was faster.
-func (s *Store) redrive(ctx context.Context, tag string, k keptCallback) (moved bool, err error) {
+func (s *Store) redrive(ctx context.Context, member string, k keptCallback) (moved bool, err error) {
+	_, tag := splitMember(member)
 	st := s.storing([]bridge.Callback{k.Callback})
 	st.modest = true
 	admitted, isNew, err := st.admit(ctx, s.run)
@@ -198,7 +227,7 @@ func (s *Store) redrive(ctx context.Context, tag string, k keptCallback) (moved 
 		s.forgetCallbacks(ctx, map[string][]string{k.Backend: {classOf(k.Type), callbackMember(k.ID, tag, len(k.Body))}})
 	}
 	s.tryRun(ctx, call{&s.scripts.outbox.arm, []string{x.due}, []string{tag, "", s.clockArg()}})
-	s.tryRun(ctx, call{&s.scripts.outbox.unbury, x.dead[:], []string{k.ID + " " + tag}})
+	s.tryRun(ctx, call{&s.scripts.outbox.unbury, x.dead[:], []string{member}})
 	s.signalPosted()
 	return stored == 1, nil
 }

@@ -45,8 +45,10 @@ func (s *Store) callbacksOf(ctx context.Context, b mailbox) (of userCallbacks, e
 				of.waiting[name] = append(of.waiting[name], classOf(kept.Type), callbackMember(id, tag, len(kept.Body)))
 			}
 		}
-		for id := range lists[1] {
-			of.dead[name] = append(of.dead[name], id+" "+tag)
+		for id, text := range lists[1] {
+			if kept, err := decodeCallback(name, id, text); err == nil {
+				of.dead[name] = append(of.dead[name], callbackMember(id, tag, len(kept.Body)))
+			}
 		}
 	}
 	return of, nil

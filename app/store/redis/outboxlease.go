@@ -135,7 +135,7 @@ func (s *Store) Lease(ctx context.Context, backend string, n int) (due []bridge.
 	v := visits{e: s, index: s.callbackIndex(backend).due,
 		call: func(b mailbox, n int) call {
 			k := b.callbackKeys(backend)
-			return call{&s.scripts.outbox.lease, []string{k[0], k[2]}, []string{itoa(n), itoa(bridge.LeaseFor.Milliseconds()), s.clockArg()}}
+			return call{&s.scripts.outbox.lease, k[:3], []string{itoa(n), itoa(bridge.LeaseFor.Milliseconds()), s.clockArg()}}
 		},
 		take: func(_ mailbox, tag, till string, list []rueidis.RedisMessage) (n int, err error) {
 			for i := 0; i+2 < len(list); i += 3 {
@@ -190,6 +190,7 @@ type settling struct {
 	call                   call
 	gone                   bool   // it does not wait any more
 	isDead                 bool   // it is among those that were given up
+	wasDead                bool   // it was, until now
 	next                   string // when the next one of its user is due
 }
 
@@ -239,7 +240,7 @@ func (s *Store) settle(ctx context.Context, backend string, list []*settling) er
 	var dead []string
 	for _, one := range list {
 		if one.how == "dead" {
-			dead = append(dead, one.ID+" "+one.tag)
+			dead = append(dead, one.member)
 		}
 	}
 	if len(dead) > 0 {
@@ -260,8 +261,8 @@ func (s *Store) settle(ctx context.Context, backend string, list []*settling) er
 			failed = s.fault(ctx, err)
 			continue
 		}
-		if one.how == "dead" && !one.isDead {
-			unburied = append(unburied, one.ID+" "+one.tag)
+		if one.how == "dead" && !one.isDead || one.wasDead {
+			unburied = append(unburied, one.member)
 		}
 		class, member := "", ""
 		if one.gone {
@@ -298,11 +299,11 @@ func (s *settling) read(r replied) error {
 	if err != nil {
 		return err
 	}
-	isDead, err := list[2].AsInt64()
+	dead, err := list[2].AsInt64()
 	if err != nil {
 		return err
 	}
-	s.gone, s.isDead = gone == 1, isDead == 1
+	s.gone, s.isDead, s.wasDead = gone == 1, dead == 1, dead == 2
 	s.next, err = list[1].ToString()
 	return err
 }

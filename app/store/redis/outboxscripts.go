@@ -6,7 +6,7 @@ type outboxScripts struct {
 	claim, visited, due, lease, settle, settled      script
 	bury, unbury, redrive, timers, recall, presence  script
 	hurry, gone                                      script
-	load, loadTimer, liveTimers                      script // for exports and imports
+	load, loadDead, loadTimer, liveTimers            script // for exports and imports
 	publish, deliver                                 script // lua/publish.lua and lua/deliver.lua with timers
 }
 
@@ -25,7 +25,7 @@ func (s *scripts) loadOutbox(lib string) error {
 		"drop": &o.drop, "arm": &o.arm, "claim": &o.claim, "visited": &o.visited, "due": &o.due, "lease": &o.lease,
 		"settle": &o.settle, "settled": &o.settled, "bury": &o.bury, "redrive": &o.redrive, "hurry": &o.hurry, "gone": &o.gone, "timers": &o.timers,
 		"recall": &o.recall, "presence": &o.presence, "load": &o.load,
-		"load_timer": &o.loadTimer, "live_timers": &o.liveTimers, "unbury": &o.unbury, "publish": &o.publish, "deliver": &o.deliver,
+		"load_dead": &o.loadDead, "load_timer": &o.loadTimer, "live_timers": &o.liveTimers, "unbury": &o.unbury, "publish": &o.publish, "deliver": &o.deliver,
 	} {
 		body, err := read("outbox_" + name)
 		if err != nil {

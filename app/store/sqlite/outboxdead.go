@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -84,18 +85,12 @@ func (s *Store) Names(ctx context.Context) ([]string, error) {
 
 // Redrive implements bridge.Outbox.
 func (s *Store) Redrive(ctx context.Context, backend string, ids []string, all bool) (n int, err error) {
-	for after := ""; ; {
-		if all {
-			list, err := s.Dead(ctx, backend, after, redriveSlice)
-			if err != nil || len(list) == 0 {
-				return n, err
-			}
-			ids = ids[:0:0]
-			for _, c := range list {
-				ids, after = append(ids, c.ID), c.ID
-			}
-		}
-		slice := ids[:min(len(ids), redriveSlice)]
+	dead, err := s.deadRows(ctx, backend, ids, all)
+	if err != nil {
+		return 0, err
+	}
+	slices.SortFunc(dead, func(a, b deadRow) int { return cmp.Compare(a.no, b.no) })
+	for slice := range slices.Chunk(dead, redriveSlice) {
 		moved, full := 0, false
 		err := s.do(ctx, func(w *writer) (err error) {
 			moved, full, err = w.redrive(backend, slice)
@@ -108,16 +103,69 @@ func (s *Store) Redrive(ctx context.Context, backend string, ids []string, all b
 		if full {
 			return n, bridge.ErrOutboxFull
 		}
-		if ids = ids[len(slice):]; len(ids) == 0 && !all {
-			return n, nil
+	}
+	return n, nil
+}
+
+// deadRow is a callback that was given up, and the number of its row, which is higher for
+// those that were stored later.
+type deadRow struct {
+	id string
+	no int64
+}
+
+// deadRowsPage is how many are read at a time.
+const deadRowsPage = 1_000
+
+// deadRows finds those named, or all of a backend.
+func (s *Store) deadRows(ctx context.Context, backend string, ids []string, all bool) ([]deadRow, error) {
+	var found []deadRow
+	for after, more := "", true; more; {
+		var page []deadRow
+		err := s.do(ctx, func(w *writer) (err error) {
+			if all {
+				page, err = w.sql.deadPage(backend, after)
+			} else {
+				page, err = w.sql.deadNamed(ids)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, page...)
+		if more = all && len(page) == deadRowsPage; more {
+			after = page[len(page)-1].id
 		}
 	}
+	return found, nil
+}
+
+func (s *statements) deadPage(backend, after string) (page []deadRow, err error) {
+	err = with(s.deadRows).text(backend).text(after).int(deadRowsPage).each(func(r *sqlite3.Stmt) bool {
+		page = append(page, deadRow{r.ColumnText(0), r.ColumnInt64(1)})
+		return true
+	})
+	return page, err
+}
+
+func (s *statements) deadNamed(ids []string) (found []deadRow, err error) {
+	for _, id := range ids {
+		c, known, err := s.callback(id)
+		if err != nil {
+			return nil, err
+		}
+		if known {
+			found = append(found, deadRow{id, c.no})
+		}
+	}
+	return found, nil
 }
 
 // redrive makes dead callbacks due again, up to the first that has no room.
-func (w *writer) redrive(backend string, ids []string) (n int, full bool, err error) {
-	for _, id := range ids {
-		c, known, err := w.sql.callback(id)
+func (w *writer) redrive(backend string, dead []deadRow) (n int, full bool, err error) {
+	for _, d := range dead {
+		c, known, err := w.sql.callback(d.id)
 		if err != nil {
 			return n, false, err
 		}

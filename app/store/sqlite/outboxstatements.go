@@ -4,12 +4,12 @@ import "github.com/ncruces/go-sqlite3"
 
 // outboxStatements are those about callbacks and timers.
 type outboxStatements struct {
-	addCallback, findCallback, dropCallback                    *sqlite3.Stmt
-	dueCallbacks, nextCallback                                 *sqlite3.Stmt
-	tryLater, layAside, sendAgain, setDue                      *sqlite3.Stmt
-	waitsForHurry, hurry                                       *sqlite3.Stmt
-	userLine, oldestOfRank, firstToGo                          *sqlite3.Stmt
-	deadCallbacks, oldestDead, deadBefore, callbacksOf, stocks *sqlite3.Stmt
+	addCallback, findCallback, dropCallback                              *sqlite3.Stmt
+	dueCallbacks, nextCallback                                           *sqlite3.Stmt
+	tryLater, layAside, sendAgain, setDue                                *sqlite3.Stmt
+	waitsForHurry, hurry                                                 *sqlite3.Stmt
+	userLine, oldestOfRank, firstToGo                                    *sqlite3.Stmt
+	deadCallbacks, deadRows, oldestDead, deadBefore, callbacksOf, stocks *sqlite3.Stmt
 
 	addTimer, hasTimer, dropTimer, setTimer *sqlite3.Stmt
 	dueTimers, timersOf, timersAcked        *sqlite3.Stmt
@@ -41,6 +41,7 @@ func (s *outboxStatements) prepare(c *sqlite3.Conn) error {
 		&s.oldestOfRank:  "SELECT at FROM callbacks WHERE backend = ? AND rank = ? AND dead = 0 ORDER BY no LIMIT 1",
 		&s.firstToGo:     "SELECT " + stored + " FROM callbacks WHERE backend = ? AND rank = ? AND dead = 0 ORDER BY no LIMIT 1",
 		&s.deadCallbacks: "SELECT id, type, user, dead, tries, last FROM callbacks WHERE backend = ? AND dead > 0 AND id > ? ORDER BY id LIMIT ?",
+		&s.deadRows:      "SELECT id, no FROM callbacks WHERE backend = ? AND dead > 0 AND id > ? ORDER BY id LIMIT ?",
 		&s.oldestDead:    "SELECT " + stored + " FROM callbacks WHERE backend = ? AND dead > 0 ORDER BY dead, no LIMIT ?",
 		&s.deadBefore:    "SELECT " + stored + " FROM callbacks WHERE backend = ? AND dead > 0 AND dead <= ? ORDER BY dead, no LIMIT ?",
 		&s.callbacksOf:   "SELECT " + stored + " FROM callbacks WHERE user = ? LIMIT ?",

@@ -91,6 +91,33 @@ var bounding = []promise{
 		f.same("dead", callbackIDs(f.dead("clinic", "", 9)...), ids[2:])
 		f.equal("backlog", f.backlog("clinic").Dead, 2)
 	}},
+	{"dead ones are bounded in bytes as well, however they left", func(f *fixture) {
+		size := int64(len(f.sent("clinic", "u").Body))
+		f.fresh(Options{Backends: Backends, MaxCallbackBytes: 3*size + size/2})
+		bury := func(n int) (last string) {
+			for range n {
+				c := f.sent("clinic", "u")
+				f.post(c)
+				f.giveUp(f.lease("clinic", 1)...)
+				f.clock.Advance(time.Second)
+				last = c.ID
+			}
+			return last
+		}
+		last := bury(5)
+		f.equal("backlog", f.backlog("clinic").Dead, 3)
+		f.equal("redriven", f.redrive("clinic", last), 1)
+		f.equal("taken", callbackIDs(f.taken("clinic")...), []string{last})
+		bury(1)
+		f.equal("with room for one", f.backlog("clinic").Dead, 3)
+		f.must("erase", f.store.Erase(f.ctx, "u"))
+		bury(2)
+		f.equal("after an erasure", f.backlog("clinic").Dead, 2)
+		f.clock.Advance(bridge.DeadCallbacksFor + time.Minute)
+		f.dead("clinic", "", 9)
+		bury(3)
+		f.equal("after those before were forgotten", f.backlog("clinic").Dead, 3)
+	}},
 	{"what is sent again needs room, and stays dead without", func(f *fixture) {
 		f.fresh(Options{Backends: Backends, MaxCallbacks: 2})
 		a, b := f.sent("clinic", "u"), f.sent("clinic", "u")

@@ -118,6 +118,68 @@ var resending = []promise{
 		f.hurry("clinic")
 		f.equal("leases that Hurry has ended", len(f.lease("clinic", 99)), 0)
 	}},
+	{"what a backend took is forgotten, also where another machine has given it up meanwhile", func(f *fixture) {
+		f.told()
+		c := f.sent("clinic", "u")
+		f.post(c)
+		slow := f.lease("clinic", 1)
+		f.clock.Advance(bridge.LeaseFor + time.Second)
+		f.giveUp(f.lease("clinic", 1)...)
+		f.equal("dead", f.backlog("clinic").Dead, 1)
+		f.settle(bridge.Settlement{Leased: slow[0], Done: true})
+		f.post(c)
+		f.equal("backlog", f.backlog("clinic"), bridge.Backlog{})
+		f.equal("listed", len(f.dead("clinic", "", 9)), 0)
+	}},
+	{"a message that is under way is not tried beside that, where one before it is sent again", func(f *fixture) {
+		f.told()
+		first, second := f.sent("clinic", "u"), f.sent("clinic", "u")
+		f.post(first, second)
+		f.giveUp(f.lease("clinic", 9)...)
+		underWay := f.lease("clinic", 9)
+		f.equal("under way", callbackIDs(underWay...), callbackIDs(second))
+		f.redrive("clinic", first.ID)
+		f.clock.Advance(time.Second)
+		f.equal("beside it", callbackIDs(f.taken("clinic")...), callbackIDs(first))
+		f.settle(bridge.Settlement{Leased: underWay[0], Again: f.clock.Now().Add(time.Minute), Last: "503"})
+		f.equal("due before its time", len(f.lease("clinic", 9)), 0)
+		f.clock.Advance(2 * time.Minute)
+		f.equal("in its time", callbackIDs(f.taken("clinic")...), callbackIDs(second))
+	}},
+	{"Redrive goes by the order in which messages were sent, whatever their ids are", func(f *fixture) {
+		const all = 16
+		for _, named := range []bool{false, true} {
+			f.fresh(Options{Backends: Backends, MaxCallbacks: all})
+			var mine []string
+			for range all {
+				c := f.sent("clinic", "u")
+				f.post(c)
+				f.giveUp(f.lease("clinic", 1)...)
+				f.clock.Advance(time.Millisecond)
+				mine = append(mine, c.ID)
+			}
+			f.post(f.sent("clinic", "v"), f.sent("clinic", "v"), f.sent("clinic", "v"))
+			f.taken("clinic")
+			var ids []string
+			if named {
+				ids = callbackIDs(f.dead("clinic", "", all)...)
+			}
+			for range 10 {
+				f.post(f.sent("phone", "v"), f.sent("clinic", "v"))
+			}
+			n, err := f.outbox.Redrive(f.ctx, "clinic", ids, !named)
+			if n != all-10 || !errors.Is(err, bridge.ErrOutboxFull) {
+				f.Errorf("%d were redriven, %v", n, err)
+			}
+			var got []string
+			for _, c := range f.taken("clinic") {
+				if c.User == "u" {
+					got = append(got, c.ID)
+				}
+			}
+			f.equal("redriven", got, mine[:all-10])
+		}
+	}},
 	{"Redrive says how many are due again, and where there is room for some, the rest stays dead", func(f *fixture) {
 		f.fresh(Options{Backends: Backends, MaxCallbacks: 4})
 		for i := range 4 {

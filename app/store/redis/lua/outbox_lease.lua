@@ -1,12 +1,12 @@
--- Callbacks of a user that are due are leased to the caller. KEYS o b; ARGV how many at
+-- Callbacks of a user that are due are leased to the caller. KEYS o q b; ARGV how many at
 -- most, how long, now. It returns when the next is due, until when these are leased,
 -- and of each its id, since when it was due, and itself.
 local now = clock(ARGV[3])
 local till = int(now + tonumber(ARGV[2]))
-local out = { '', till }
+local out, head = { '', till }, call('ZRANGE', KEYS[2], 0, 0)[1]
 for id, due in O.fields(call('ZRANGEBYSCORE', KEYS[1], '-inf', int(now), 'WITHSCORES', 'LIMIT', 0, ARGV[1])) do
-  local v = call('HGET', KEYS[2], id)
-  if v then
+  local v = call('HGET', KEYS[3], id)
+  if v and (id == head or not call('ZSCORE', KEYS[2], id)) then
     call('ZADD', KEYS[1], till, id)
     out[#out + 1], out[#out + 2], out[#out + 3] = id, due, v
   else

@@ -3,7 +3,7 @@
 --   o  callbacks by when each is due; one that is leased is due when its lease ends. One
 --      that may be hurried is due half a millisecond before its time
 --   q  ids of callbacks that are sent in order, by their numbers; only the first one of
---      them is in o
+--      them is due, whatever o has
 --   b  callbacks that wait, by id (see outboxcodec.go)
 --   d  callbacks that were given up, by id
 --   s  ids of callbacks sent in order that the backend has taken, by when that was
@@ -18,8 +18,10 @@
 --   a  what waits, by when it was caused: three keys, of user.*, event.* and
 --      message.sent. A member is the id, the tag and the size
 --   y  the bytes that wait
---   D  what was given up, by id: a member is the id and the tag
+--   D  what was given up, by id: a member is the id, the tag and the size (which those of
+--      older versions do not have)
 --   x  the same members by when that was
+--   Y  the bytes that were given up
 -- A score in an index is a time in milliseconds, and its fraction says something: .25 that
 -- somebody has written to the user's slot, or is about to, since the score was set; .5
 -- that there was nothing in the slot the last time.
@@ -66,6 +68,25 @@ local function unlist(k, i, member)
   end
 end
 
+-- bury adds what was given up to D x Y (k) as of a time, and unbury takes it out.
+local function sizeOfDead(member) return tonumber(string.match(member, '^%S+ %S+ (%d+)$')) or 0 end
+
+local function addDead(key, bytes)
+  call('SET', key, int(math.max(0, (tonumber(call('GET', key)) or 0) + bytes)), 'PX', int(YEAR))
+end
+
+local function bury(k, member, at)
+  if call('ZADD', k[1], 0, member) == 1 then addDead(k[3], sizeOfDead(member)) end
+  call('ZADD', k[2], at, member)
+  call('PEXPIRE', k[1], int(YEAR))
+  call('PEXPIRE', k[2], int(YEAR))
+end
+
+local function unbury(k, member)
+  if call('ZREM', k[1], member) == 1 then addDead(k[3], -sizeOfDead(member)) end
+  call('ZREM', k[2], member)
+end
+
 -- admit puts a callback into a, and takes the oldest out of it until it has room: 1, or 0
 -- if it is there already, or -1 if there is no room for it. What it takes out is added to
 -- evicted, after the backend's number j.
@@ -90,17 +111,17 @@ local function admit(k, c, limits, j, evicted)
   return 1
 end
 
--- head makes the first callback in order due, and no other one.
+-- head makes the first callback in order due. One behind it that is due is passed over by
+-- outbox_lease.lua; one that is leased keeps its lease.
 local function head(k, now)
   while true do
-    local two = call('ZRANGE', k[2], 0, 1)
-    if not two[1] then return end
-    if call('HEXISTS', k[3], two[1]) == 1 then
-      if two[2] then call('ZREM', k[1], two[2]) end
-      if not call('ZSCORE', k[1], two[1]) then call('ZADD', k[1], int(now), two[1]) end
+    local id = call('ZRANGE', k[2], 0, 0)[1]
+    if not id then return end
+    if call('HEXISTS', k[3], id) == 1 then
+      if not call('ZSCORE', k[1], id) then call('ZADD', k[1], int(now), id) end
       return
     end
-    call('ZREM', k[2], two[1])
+    call('ZREM', k[2], id)
   end
 end
 
