@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"strings"
 	"syscall"
+	"unicode"
+	"unicode/utf8"
 
 	"code.dny.dev/ssrf"
 )
@@ -28,12 +30,16 @@ var errAddress = errors.New("the address is not allowed")
 
 // metadata are addresses at which clouds hand out a machine's credentials, beside
 // those that are link-local: no backend is there, in no network.
-var metadata = []netip.Addr{
-	netip.MustParseAddr("fd00:ec2::254"),   // AWS
-	netip.MustParseAddr("fd20:ce::254"),    // Google Cloud
-	netip.MustParseAddr("100.100.100.200"), // Alibaba Cloud
-	netip.MustParseAddr("168.63.129.16"),   // Azure
+var metadata = []netip.Prefix{
+	netip.MustParsePrefix("fd00:ec2::/32"),      // AWS: instances, and the pods of its Kubernetes
+	netip.MustParsePrefix("fd20:ce::254/128"),   // Google Cloud
+	netip.MustParsePrefix("fd00:42::42/128"),    // Scaleway
+	netip.MustParsePrefix("100.100.100.200/32"), // Alibaba Cloud
+	netip.MustParsePrefix("168.63.129.16/32"),   // Azure
 }
+
+// maxURL bounds a backend's URL, bytes: about what servers take in a request's first line.
+const maxURL = 8 << 10
 
 var (
 	public   = ssrf.New(ssrf.WithAnyPort())
@@ -55,7 +61,7 @@ func (r reach) allows(a netip.Addr) bool {
 		a = netip.AddrFrom4([4]byte(b[12:]))
 	}
 	for _, m := range metadata {
-		if a == m {
+		if m.Contains(a.WithZone("")) {
 			return false
 		}
 	}
@@ -89,8 +95,11 @@ func CheckURL(text string, allowPrivate bool) error {
 // parseURL reads a backend's URL.
 func parseURL(text string, allowPrivate bool) (*url.URL, reach, error) {
 	const form = "it must be an address like https://clinic.example/hookbridge"
+	if len(text) > maxURL {
+		return nil, 0, fmt.Errorf("the URL has %d bytes; at most %d are allowed", len(text), maxURL)
+	}
 	u, err := url.Parse(text) // its error would repeat the text
-	if text == "" || err != nil || u.Host == "" || u.Hostname() == "" || u.Opaque != "" {
+	if text == "" || err != nil || u.Host == "" || !isHost(u.Hostname()) || u.Opaque != "" {
 		return nil, 0, errors.New("the URL is none: " + form)
 	}
 	if u.Scheme != "https" && u.Scheme != "http" {
@@ -115,6 +124,25 @@ func parseURL(text string, allowPrivate bool) (*url.URL, reach, error) {
 		return nil, 0, fmt.Errorf("the URL's address %s is not a public one: set BRIDGE_CALLBACK_ALLOW_PRIVATE if the backend is really there", a)
 	}
 	return u, r, nil
+}
+
+// isHost tells whether a text is an address, or can be the name of a host: labels of 1 to 63
+// characters, letters, digits, - and _, or any beyond ASCII; a dot may end it.
+func isHost(text string) bool {
+	if _, err := netip.ParseAddr(text); err == nil {
+		return true
+	}
+	if utf8.RuneCountInString(text) > 254 {
+		return false
+	}
+	for label := range strings.SplitSeq(strings.TrimSuffix(text, "."), ".") {
+		if label == "" || utf8.RuneCountInString(label) > 63 || strings.ContainsFunc(label, func(c rune) bool {
+			return c <= unicode.MaxASCII && c != '-' && c != '_' && !unicode.IsLetter(c) && !unicode.IsDigit(c)
+		}) {
+			return false
+		}
+	}
+	return true
 }
 
 func reachOf(host string) reach {

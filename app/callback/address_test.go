@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -23,6 +24,7 @@ func TestAddress(t *testing.T) {
 	t.Run("is judged by the host of the URL", addressByHost)
 	t.Run("of a name is judged again when it is dialled", addressAtDial)
 	t.Run("is judged for each of several that a name has", addressOfSeveral)
+	t.Run("that a name does not have, or not in time, fails a post", addressOfNone)
 }
 
 func addressByHost(t *testing.T) {
@@ -35,9 +37,9 @@ func addressByHost(t *testing.T) {
 		{"127.0.0.1 127.8.8.8 ::1 ::ffff:127.0.0.1", false, false, true},
 		{"64:ff9b::127.0.0.1", false, false, true},
 		{"169.254.169.254 169.254.1.1 fe80::1 fe80::1%eth0 ::ffff:169.254.169.254 64:ff9b::169.254.169.254", false, false, false},
-		{"fd00:ec2::254 fd00:ec2::254%eth0 fd20:ce::254 100.100.100.200 168.63.129.16 192.0.0.192", false, false, false},
+		{"fd00:ec2::254 fd00:ec2::254%eth0 fd00:ec2::23 fd00:42::42 fd20:ce::254 100.100.100.200 168.63.129.16 192.0.0.192", false, false, false},
 		{"0.0.0.0 0.1.2.3 :: ::ffff:0.0.0.0 224.0.0.1 239.1.1.1 ff02::1 255.255.255.255 240.0.0.1 198.18.0.1 192.88.99.1 203.0.113.1", false, false, false},
-		{"::127.0.0.1 64:ff9b:1::1 2002:7f00:1::1 2001:0:7f00:1::1 2001:db8::1 fec0::1 100::1", false, false, false},
+		{"::127.0.0.1 64:ff9b:1::1 2002:7f00:1::1 2001:0:7f00:1::1 2001:db8::1 fec0::1 100::1 ::ffff:0:7f00:1 3fff::1 2001:20::1 5f00::1 192.0.0.8 192.0.2.1 198.51.100.1 198.19.255.255 255.255.255.254", false, false, false},
 	} {
 		for text := range strings.FieldsSeq(c.addresses) {
 			a := netip.MustParseAddr(text)
@@ -61,56 +63,84 @@ func TestBackendURL(t *testing.T) {
 		reach
 		wrong string
 	}{
-		"https://clinic.example/hook?x=1":     {reachPublic, ""},
-		"https://user:pass@clinic.example":    {reachPublic, ""},
-		"https://CLINIC.example.:8443/":       {reachPublic, ""},
-		"https://93.184.216.34/":              {reachPublic, ""},
-		"https://127.1/":                      {reachPublic, ""}, // a name to us; what it resolves to is judged
-		"https://2130706433/":                 {reachPublic, ""}, // so is 127.0.0.1 in one number
-		"https://0x7f.1/":                     {reachPublic, ""},
-		"http://2130706433/":                  {0, "must be https"},
-		"https://klinik-köln.example/":        {reachPublic, ""},
-		"https://xn--klinik-kln-jcb.example/": {reachPublic, ""},
-		"https://localhost。/":                 {reachPublic, ""}, // a dot of another script: a name, and judged when it is dialled
-		"http://localhost。/":                  {0, "must be https"},
-		"http://localhost.:9000":              {reachLoopback, ""},
-		"http://LOCALHOST.":                   {reachLoopback, ""},
-		"http://localhost..":                  {0, "must be https"},
-		"https://[::ffff:10.0.0.1]/":          {0, "not a public one"},
-		"https://[::ffff:169.254.169.254]/":   {0, "not a public one"},
-		"https://user:p@ss@clinic.example/":   {reachPublic, ""},
-		"https://clinic.example:65535/":       {reachPublic, ""},
-		"https://clinic.example:99999/":       {0, "port"},
-		"https://clinic.example:-1/":          {0, "is none"},
-		"https://clinic.example:http/":        {0, "is none"},
-		"https://clinic.example:/":            {reachPublic, ""},
-		"https://notinternal/":                {reachPublic, ""},
-		"http://localhost:9000":               {reachLoopback, ""},
-		"http://127.0.0.1:9000/x":             {reachLoopback, ""},
-		"http://[::1]:9000/":                  {reachLoopback, ""},
-		"http://Clinic.Internal./hook":        {reachInternal, ""},
-		"https://clinic.internal":             {reachInternal, ""},
-		"http://clinic.example/":              {0, "must be https"},
-		"http://localhost.example/":           {0, "must be https"},
-		"http://internal/":                    {0, "must be https"},
-		"https://10.0.0.1/":                   {0, "not a public one"},
-		"https://[fd00:ec2::254]/":            {0, "not a public one"},
-		"https://169.254.169.254/latest":      {0, "not a public one"},
-		"https://[::ffff:127.0.0.1]/":         {reachLoopback, ""},
-		"https://[64:ff9b::7f00:1]/":          {0, "not a public one"},
-		"https://clinic.example/#frag":        {0, "has a #"},
-		"https://clinic.example/#":            {0, "has a #"},
-		"https://clinic.example:0/":           {0, "port"},
-		"https://clinic.example:70000/":       {0, "port"},
-		"ftp://clinic.example/":               {0, "neither https nor http"},
-		"clinic.example/hook":                 {0, "is none"},
-		"":                                    {0, "is none"},
-		"https://":                            {0, "is none"},
-		"https://:443/":                       {0, "is none"},
-		"https:clinic.example":                {0, "is none"},
-		"https://canary:4711canary":           {0, "is none"},
-		"https://clinic.example/%zz":          {0, "is none"},
-		"https://user:canary@\x00/":           {0, "is none"},
+		"https://clinic.example/hook?x=1":                  {reachPublic, ""},
+		"https://user:pass@clinic.example":                 {reachPublic, ""},
+		"https://CLINIC.example.:8443/":                    {reachPublic, ""},
+		"https://93.184.216.34/":                           {reachPublic, ""},
+		"https://127.1/":                                   {reachPublic, ""}, // a name to us; what it resolves to is judged
+		"https://2130706433/":                              {reachPublic, ""}, // so is 127.0.0.1 in one number
+		"https://0x7f.1/":                                  {reachPublic, ""},
+		"http://2130706433/":                               {0, "must be https"},
+		"https://klinik-köln.example/":                     {reachPublic, ""},
+		"https://xn--klinik-kln-jcb.example/":              {reachPublic, ""},
+		"https://localhost。/":                              {reachPublic, ""}, // a dot of another script: a name, and judged when it is dialled
+		"http://localhost。/":                               {0, "must be https"},
+		"http://localhost.:9000":                           {reachLoopback, ""},
+		"http://LOCALHOST.":                                {reachLoopback, ""},
+		"http://localhost..":                               {0, "is none"},
+		"https://clinic..example/":                         {0, "is none"},
+		"https://.clinic.example/":                         {0, "is none"},
+		"https://./":                                       {0, "is none"},
+		"http://.internal/":                                {0, "is none"},
+		"https://*.example/":                               {0, "is none"},
+		"https://can\"ary/":                                {0, "is none"},
+		"https://canary!.example/":                         {0, "is none"},
+		"https://my_backend:3000/":                         {reachPublic, ""},
+		"http://my-backend.flycast/":                       {0, "must be https"},
+		"http://x.internal.clinic.example/":                {0, "must be https"},
+		"http://xinternal/":                                {0, "must be https"},
+		"http://X.INTERNAL:8080":                           {reachInternal, ""},
+		"http://clinic.localhost/":                         {0, "must be https"},
+		"https://clinic.localhost/":                        {reachPublic, ""}, // a name; what it resolves to is judged
+		"http://[::1%25lo]/":                               {0, "must be https"},
+		"https://[fe80::1%25eth0]/":                        {0, "not a public one"},
+		"https://" + strings.Repeat("a", 63) + ".example/": {reachPublic, ""},
+		"https://" + strings.Repeat("a", 64) + ".example/": {0, "is none"},
+		"https://" + strings.Repeat(strings.Repeat("a", 62)+".", 4) + "example":                {0, "is none"},
+		"https://clinic.example/" + strings.Repeat("a", maxURL-len("https://clinic.example/")): {reachPublic, ""},
+		"https://clinic.example/" + strings.Repeat("canary", maxURL):                           {0, "at most 8192"},
+		"//clinic.example/":                     {0, "neither https nor http"},
+		"/canary":                               {0, "is none"},
+		"https://clinic.example/a\r\nb: canary": {0, "is none"},
+		" https://clinic.example/canary":        {0, "is none"},
+		"HTTPS://CLINIC.EXAMPLE":                {reachPublic, ""},
+		"https://clinic.example:00443/":         {reachPublic, ""},
+		"https://0177.0.0.1/":                   {reachPublic, ""}, // octal to some resolvers: judged when it is dialled
+		"https://[::ffff:10.0.0.1]/":            {0, "not a public one"},
+		"https://[::ffff:169.254.169.254]/":     {0, "not a public one"},
+		"https://user:p@ss@clinic.example/":     {reachPublic, ""},
+		"https://clinic.example:65535/":         {reachPublic, ""},
+		"https://clinic.example:99999/":         {0, "port"},
+		"https://clinic.example:-1/":            {0, "is none"},
+		"https://clinic.example:http/":          {0, "is none"},
+		"https://clinic.example:/":              {reachPublic, ""},
+		"https://notinternal/":                  {reachPublic, ""},
+		"http://localhost:9000":                 {reachLoopback, ""},
+		"http://127.0.0.1:9000/x":               {reachLoopback, ""},
+		"http://[::1]:9000/":                    {reachLoopback, ""},
+		"http://Clinic.Internal./hook":          {reachInternal, ""},
+		"https://clinic.internal":               {reachInternal, ""},
+		"http://clinic.example/":                {0, "must be https"},
+		"http://localhost.example/":             {0, "must be https"},
+		"http://internal/":                      {0, "must be https"},
+		"https://10.0.0.1/":                     {0, "not a public one"},
+		"https://[fd00:ec2::254]/":              {0, "not a public one"},
+		"https://169.254.169.254/latest":        {0, "not a public one"},
+		"https://[::ffff:127.0.0.1]/":           {reachLoopback, ""},
+		"https://[64:ff9b::7f00:1]/":            {0, "not a public one"},
+		"https://clinic.example/#frag":          {0, "has a #"},
+		"https://clinic.example/#":              {0, "has a #"},
+		"https://clinic.example:0/":             {0, "port"},
+		"https://clinic.example:70000/":         {0, "port"},
+		"ftp://clinic.example/":                 {0, "neither https nor http"},
+		"clinic.example/hook":                   {0, "is none"},
+		"":                                      {0, "is none"},
+		"https://":                              {0, "is none"},
+		"https://:443/":                         {0, "is none"},
+		"https:clinic.example":                  {0, "is none"},
+		"https://canary:4711canary":             {0, "is none"},
+		"https://clinic.example/%zz":            {0, "is none"},
+		"https://user:canary@\x00/":             {0, "is none"},
 	} {
 		_, r, err := parseURL(text, false)
 		if (err == nil) != (want.wrong == "") || err != nil && !strings.Contains(err.Error(), want.wrong) || r != want.reach {
@@ -127,8 +157,8 @@ func TestBackendURL(t *testing.T) {
 	}
 }
 
-// names is a resolver whose answer for every name is that of its function: addresses, with
-// blanks between.
+// names is a resolver whose answer for every name is that of its function: addresses with
+// blanks between, or the number of an error.
 func names(answer func() string) *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 		client, server := net.Pipe()
@@ -147,6 +177,10 @@ func names(answer func() string) *net.Resolver {
 				m.Response, m.Authoritative, m.Additionals = true, true, nil
 				q := m.Questions[0]
 				for text := range strings.FieldsSeq(answer()) {
+					if code, err := strconv.ParseUint(text, 10, 4); err == nil {
+						m.RCode = dnsmessage.RCode(code)
+						continue
+					}
 					a, header := netip.MustParseAddr(text), dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class}
 					switch {
 					case q.Type == dnsmessage.TypeA && a.Is4():
@@ -230,5 +264,40 @@ func addressOfSeveral(t *testing.T) {
 	slices.Sort(judged)
 	if fmt.Sprint(judged) != "[10.0.0.1:443 169.254.169.254:443 93.184.216.34:443]" || lookups.Load() > 2 {
 		t.Errorf("judged %v after %d questions", judged, lookups.Load())
+	}
+}
+
+func addressOfNone(t *testing.T) {
+	const unresolved = "its name could not be resolved"
+	s, _ := sender(t, backend("default", "https://clinic.example/hook"))
+	defer stop(s)
+	ended := make(chan struct{})
+	defer close(ended)
+	for name, c := range map[string]struct {
+		answer func() string
+		why    string
+	}{
+		"there is no such name":        {func() string { return "3" }, unresolved},
+		"the server fails":             {func() string { return "2" }, unresolved},
+		"the server refuses":           {func() string { return "5" }, unresolved},
+		"it has no addresses":          {func() string { return "" }, unresolved},
+		"it has many, and all are bad": {func() string { return strings.Repeat("10.0.0.1 ", 100) + strings.Repeat("::1 ", 100) }, "its address is not allowed"},
+		"nobody answers":               {func() string { <-ended; return "" }, "it took too long"},
+	} {
+		s.byName["default"].endpoint.dialer.Resolver = names(c.answer)
+		timeout := 10 * time.Second
+		if c.why == "it took too long" {
+			timeout = 50 * time.Millisecond
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), timeout)
+		r, err := s.byName["default"].endpoint.post(ctx, "msg_1", []byte("{}"), 0)
+		if cancel(); err == nil || r.last() != c.why || !r.backendAtFault() {
+			t.Errorf("%s: a callback: %q %v", name, r.last(), err)
+		}
+		_, _, err = s.Request(t.Context(), "default", "msg_1", []byte("{}"), timeout)
+		var failed *bridge.BackendError
+		if timeout < time.Second && !errors.Is(err, bridge.ErrBackendTimeout) || timeout > time.Second && (!errors.As(err, &failed) || failed.Status != 0 || failed.Why != c.why) {
+			t.Errorf("%s: a request: %v", name, err)
+		}
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -133,9 +132,9 @@ func (c *ReceiveCmd) secrets() (keys []string, err error) {
 
 // reply is what stands in the file of --reply.
 func (c *ReceiveCmd) reply() ([]byte, error) {
-	b, err := os.ReadFile(c.Reply)
+	b, err := server.ReadRegular(c.Reply, receiver.MaxBytes)
 	if err != nil {
-		return nil, fmt.Errorf("--reply: %w", err)
+		return nil, fmt.Errorf("--reply %s cannot be read: %w", c.Reply, err)
 	}
 	if err := wire.CheckData(b); err != nil {
 		return nil, fmt.Errorf("--reply %s must hold one JSON value: %w", c.Reply, err)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"hookbridge/app/callback/receiver"
 	"hookbridge/app/expect"
 	"hookbridge/auth"
 	"hookbridge/auth/authtest"
@@ -132,6 +133,9 @@ func receiveSecrets(t *testing.T) {
 func receiveChecks(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "slots.json")
 	expect.NoError(t, os.WriteFile(file, []byte(`{`), 0o600))
+	large := filepath.Join(t.TempDir(), "large.json")
+	expect.NoError(t, os.WriteFile(large, nil, 0o600))
+	expect.NoError(t, os.Truncate(large, receiver.MaxBytes+1))
 	old := t.TempDir()
 	expect.NoError(t, os.WriteFile(filepath.Join(old, secretsFile), []byte(`{"jwtSecret":"canary"}`), 0o600))
 	for want, args := range map[string][]string{
@@ -140,7 +144,11 @@ func receiveChecks(t *testing.T) {
 		"--secret (BRIDGE_CALLBACK_SECRET): the ed25519 key holds 6":     {"--secret", "whsk_canary+w"},
 		"--secret (BRIDGE_CALLBACK_SECRET): webhook secret 1 of 1":       {"--secret", "whsec_canary"},
 		"--forward: it must be an address":                               {"--secret", testCallbackSecret, "--forward", "127.0.0.1:3000"},
-		"--reply: open":                                                  {"--secret", testCallbackSecret, "--reply", file + ".none"},
+		"--forward: it must be an address like":                          {"--secret", testCallbackSecret, "--forward", "http://127.0.0.1:99999"},
+		"--reply " + file + ".none cannot be read: no such file":         {"--secret", testCallbackSecret, "--reply", file + ".none"},
+		"--reply /dev/zero cannot be read: it must be a regular file":    {"--secret", testCallbackSecret, "--reply", "/dev/zero"},
+		"--reply " + large + " cannot be read: it has 8388609 bytes":     {"--secret", testCallbackSecret, "--reply", large},
+		"--reply " + old + " cannot be read: it is a folder":             {"--secret", testCallbackSecret, "--reply", old},
 		"--reply " + file + " must hold one JSON value":                  {"--secret", testCallbackSecret, "--reply", file},
 		"--listen: cannot listen on 127.0.0.1:99999":                     {"--secret", testCallbackSecret, "--listen", "127.0.0.1:99999"},
 	} {

@@ -3,7 +3,6 @@ package server
 import (
 	"fmt"
 	"log/slog"
-	"os"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -56,9 +55,9 @@ func (s *CallbackSettings) backends() ([]auth.Backend, error) {
 
 func (s *CallbackSettings) backendsOfFile() ([]auth.Backend, error) {
 	var all Faults
-	text, err := os.ReadFile(s.CallbacksFile)
+	text, err := ReadRegular(s.CallbacksFile, maxSettingsFile)
 	if err != nil {
-		return nil, fmt.Errorf("BRIDGE_CALLBACKS_FILE cannot be read: %w", withoutPath(err))
+		return nil, fmt.Errorf("BRIDGE_CALLBACKS_FILE cannot be read: %w", err)
 	}
 	backends, err := auth.ParseBackends(text)
 	all.take("BRIDGE_CALLBACKS_FILE", err)

@@ -3,7 +3,6 @@ package server
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -41,7 +40,7 @@ func (s *Settings) webhooks() (*auth.Webhooks, []handlers.SenderKey, error) {
 func (s *Settings) senders() ([]auth.Sender, error) {
 	var senders []auth.Sender
 	if s.SecretsFile != "" {
-		b, err := os.ReadFile(s.SecretsFile)
+		b, err := ReadRegular(s.SecretsFile, maxSettingsFile)
 		if err != nil {
 			return nil, fmt.Errorf("BRIDGE_WEBHOOK_SECRETS_FILE cannot be read: %w", err)
 		}

@@ -18,6 +18,7 @@ func TestSettings(t *testing.T) {
 	t.Run("that are numbers have ranges, which are kept", settingsRanges)
 	t.Run("name no port twice", settingsPorts)
 	t.Run("of issuers in a file are checked with it", settingsIssuers)
+	t.Run("that name a file want a regular one, and do not repeat what may be a secret", settingsFiles)
 }
 
 func TestSecret(t *testing.T) {
@@ -135,6 +136,31 @@ func settingsIssuers(t *testing.T) {
 		err := s.Check()
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func settingsFiles(t *testing.T) {
+	folder := t.TempDir()
+	large := filepath.Join(folder, "canary.json")
+	expect.NoError(t, os.WriteFile(large, nil, 0o600))
+	expect.NoError(t, os.Truncate(large, maxSettingsFile+1))
+	for name, set := range map[string]func(s *Settings, path string){
+		"BRIDGE_WEBHOOK_SECRETS_FILE": func(s *Settings, path string) { s.SecretsFile = path },
+		"BRIDGE_JWT_ISSUERS_FILE":     func(s *Settings, path string) { s.JWTIssuersFile = path },
+		"BRIDGE_JWT_PUBLIC_KEY":       func(s *Settings, path string) { s.JWTSecret, s.JWTPublicKey = "", path },
+		"BRIDGE_CALLBACKS_FILE":       func(s *Settings, path string) { s.CallbacksFile = path },
+	} {
+		for path, want := range map[string]string{
+			"whsec_Y2FuYXJ5-canary": "no such file", folder: "it is a folder", "/dev/zero": "it must be a regular file",
+			large: "it has 4194305 bytes; at most 4194304 are read",
+		} {
+			s := goodSettings(t.TempDir())
+			set(&s, path)
+			err := s.Check()
+			if err == nil || !strings.HasPrefix(err.Error(), name) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%s=%s: %v", name, path, err)
+			}
 		}
 	}
 }

@@ -3,7 +3,6 @@ package server
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -193,12 +192,4 @@ func mustRead[T any](v T, err error) T {
 		panic(err)
 	}
 	return v
-}
-
-// withoutPath is what went wrong with a file whose name may not be one, but a key.
-func withoutPath(err error) error {
-	if p, ok := errors.AsType[*fs.PathError](err); ok {
-		return p.Err
-	}
-	return err
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 
 	"hookbridge/auth"
@@ -28,9 +27,9 @@ func (s *TokenSettings) plainConfig() (auth.TokenConfig, error) {
 		UserClaim: s.JWTUserClaim, RightsClaim: s.JWTRightsClaim,
 	}
 	if c.PublicKeyPEM != "" && !strings.Contains(c.PublicKeyPEM, "-----BEGIN") {
-		pem, err := os.ReadFile(c.PublicKeyPEM)
+		pem, err := ReadRegular(c.PublicKeyPEM, maxSettingsFile)
 		if err != nil {
-			return c, fmt.Errorf("BRIDGE_JWT_PUBLIC_KEY is neither PEM nor a readable file: %w", withoutPath(err))
+			return c, fmt.Errorf("BRIDGE_JWT_PUBLIC_KEY is neither PEM nor a readable file: %w", err)
 		}
 		c.PublicKeyPEM = string(pem)
 	}
@@ -42,7 +41,7 @@ func (s *TokenSettings) issuers() ([]auth.Issuer, error) {
 	if s.JWTIssuersFile == "" {
 		return nil, nil
 	}
-	b, err := os.ReadFile(s.JWTIssuersFile)
+	b, err := ReadRegular(s.JWTIssuersFile, maxSettingsFile)
 	if err != nil {
 		return nil, fmt.Errorf("BRIDGE_JWT_ISSUERS_FILE cannot be read: %w", err)
 	}

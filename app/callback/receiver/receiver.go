@@ -6,6 +6,7 @@ package receiver
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,8 +14,11 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"slices"
+	"strconv"
 	"time"
 
+	"hookbridge/app/callback/neterror"
 	"hookbridge/auth"
 )
 
@@ -58,6 +62,7 @@ type Receiver struct {
 	o        Options
 	webhooks *auth.Webhooks
 	forward  *httputil.ReverseProxy // nil without Forward
+	via      string                 // marks what was passed on, in the header Via
 }
 
 // ErrForward is the error of New for a Forward that is not an http or https URL.
@@ -75,49 +80,73 @@ func New(o Options) (*Receiver, error) {
 	if o.OnProblem == nil {
 		o.OnProblem = func(error) {}
 	}
-	r := &Receiver{o: o, webhooks: webhooks}
+	r := &Receiver{o: o, webhooks: webhooks, via: "1.1 hookbridge-" + rand.Text()}
 	if o.Forward == "" {
 		return r, nil
 	}
 	to, err := url.Parse(o.Forward)
-	if err != nil || to.Host == "" || to.Scheme != "http" && to.Scheme != "https" {
+	if err != nil || to.Hostname() == "" || to.Scheme != "http" && to.Scheme != "https" {
+		return nil, ErrForward
+	}
+	if port, err := strconv.ParseUint(to.Port(), 10, 16); to.Port() != "" && (err != nil || port == 0) {
 		return nil, ErrForward
 	}
 	r.forward = &httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
 			target := *to
 			p.Out.URL, p.Out.Host = &target, ""
+			p.Out.Header.Add("Via", r.via)
 		},
 		Transport:      &http.Transport{DisableKeepAlives: true, DisableCompression: true},
 		ModifyResponse: bounded,
-		ErrorHandler: func(w http.ResponseWriter, req *http.Request, err error) {
-			if req.Context().Err() != nil { // whichever of the two gave up
-				err = errors.New("it took longer than the bridge waits")
-			}
-			r.refuse(w, http.StatusBadGateway, fmt.Errorf("%s has not answered: %w", to.Redacted(), err))
-		},
+		ErrorHandler:   r.notForwarded,
 	}
 	return r, nil
 }
 
-// bounded refuses a reply that is too long.
+// replyError is the error of a reply that cannot be passed back. It quotes nothing of it.
+type replyError string
+
+// Error implements error.
+func (e replyError) Error() string { return string(e) }
+
+// bounded refuses a reply that is too long, or whose status is none.
 func bounded(resp *http.Response) error {
+	if resp.StatusCode < 200 {
+		return replyError(fmt.Sprintf("its reply has the status %d", resp.StatusCode))
+	}
 	b, err := io.ReadAll(io.LimitReader(resp.Body, MaxBytes+1))
 	if err := errors.Join(err, resp.Body.Close()); err != nil {
 		return err
 	}
 	if len(b) > MaxBytes {
-		return fmt.Errorf("its reply is longer than %d bytes", MaxBytes)
+		return replyError(fmt.Sprintf("its reply is longer than %d bytes", MaxBytes))
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(b))
 	return nil
+}
+
+// notForwarded answers for the program behind. The error itself may quote what that has
+// replied, and its URL may have a password in it.
+func (r *Receiver) notForwarded(w http.ResponseWriter, req *http.Request, err error) {
+	why := neterror.Class(err)
+	if reply, ok := errors.AsType[replyError](err); ok {
+		why = reply.Error()
+	} else if req.Context().Err() != nil { // whichever of the two gave up
+		why = "it took longer than the bridge waits"
+	}
+	r.refuse(w, http.StatusBadGateway, fmt.Errorf("the program that callbacks are forwarded to has not answered: %s", why))
 }
 
 // ServeHTTP implements http.Handler.
 func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if req.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		r.refuse(w, http.StatusMethodNotAllowed, fmt.Errorf("a %s: callbacks come by POST", req.Method))
+		r.refuse(w, http.StatusMethodNotAllowed, errors.New("not a POST: callbacks come by POST"))
+		return
+	}
+	if slices.Contains(req.Header.Values("Via"), r.via) {
+		r.refuse(w, http.StatusLoopDetected, errors.New("what was forwarded has come back: it must be forwarded to another program than this one"))
 		return
 	}
 	h := auth.Header{ID: req.Header.Get("webhook-id"), Timestamp: req.Header.Get("webhook-timestamp"), Signature: req.Header.Get("webhook-signature")}

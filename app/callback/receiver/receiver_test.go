@@ -2,12 +2,15 @@ package receiver
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +22,8 @@ func TestReceiver(t *testing.T) {
 	t.Run("takes what has a good signature", receiverTakes)
 	t.Run("answers a request", receiverAnswers)
 	t.Run("passes everything on as it came", receiverPassesOn)
+	t.Run("says why nobody has answered behind it, and quotes nothing", receiverForwardFails)
+	t.Run("does not pass on to itself", receiverLoops)
 	t.Run("refuses options that cannot be right", receiverOptions)
 }
 
@@ -159,8 +164,96 @@ func receiverPassesOn(t *testing.T) {
 	}
 }
 
+// receiverForwardFails has programs behind it that answer what cannot be passed back. The
+// error of the library quotes some of it.
+func receiverForwardFails(t *testing.T) {
+	for reply, want := range map[string]string{
+		"":                                  "the connection failed",
+		"SSH-2.0-canary\r\n":                "the connection failed",
+		"HTTP/1.1 canary\r\n\r\n":           "the connection failed",
+		"HTTP/1.1 200 OK\r\ncanary\r\n\r\n": "the connection failed",
+		"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\ncanary":                         "the connection failed",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\ncanary\r\n":             "the connection failed",
+		"HTTP/1.1 200 OK\r\nContent-Length: canary\r\n\r\n":                           "the connection failed",
+		"HTTP/1.1 101 canary\r\nConnection: Upgrade\r\nUpgrade: canary\r\n\r\ncanary": "its reply has the status 101",
+		"HTTP/1.1 099 canary\r\nContent-Length: 0\r\n\r\n":                            "its reply has the status 99",
+		"HTTP/1.1 000 canary\r\nContent-Length: 0\r\n\r\n":                            "its reply has the status 0",
+	} {
+		behind := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = io.WriteString(conn, reply)
+			conn.Close()
+		}))
+		o := Options{Forward: strings.Replace(behind.URL, "http://", "http://canary:canary@", 1) + "/canary?canary"}
+		w, got, problems := receive(t, o, signed(t, secret, `{"type":"request"}`))
+		behind.Close()
+		said := "the program that callbacks are forwarded to has not answered: " + want
+		if w.Code != 502 || len(got) != 1 || len(problems) != 1 || problems[0].Error() != said || w.Body.String() != said+"\n" {
+			t.Errorf("%q: %d %q %v", reply, w.Code, w.Body, problems)
+		}
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	behind := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		cancel()
+		<-r.Context().Done()
+	}))
+	defer behind.Close()
+	_, _, problems := receive(t, Options{Forward: behind.URL}, signed(t, secret, `{"type":"request"}`).WithContext(ended))
+	if len(problems) != 1 || !strings.Contains(problems[0].Error(), "it took longer than the bridge waits") {
+		t.Error(problems)
+	}
+}
+
+// A receiver that is told to pass on to its own address, or to another that passes back.
+func receiverLoops(t *testing.T) {
+	var handlers [3]atomic.Pointer[Receiver]
+	var urls [3]string
+	for i := range handlers {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handlers[i].Load().ServeHTTP(w, r) }))
+		defer s.Close()
+		urls[i] = s.URL
+	}
+	var mu sync.Mutex
+	var came int
+	var said []error
+	start := func(i, to int) {
+		o := Options{Secrets: []string{secret}, OnReceived: func(Received) { mu.Lock(); came++; mu.Unlock() }, OnProblem: func(err error) { mu.Lock(); said = append(said, err); mu.Unlock() }}
+		if to >= 0 {
+			o.Forward = urls[to]
+		}
+		r, err := New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		handlers[i].Store(r)
+	}
+	for name, c := range map[string]struct {
+		to     [3]int
+		status int
+		came   int
+	}{"to itself": {[3]int{0, -1, -1}, 508, 1}, "to another and back": {[3]int{1, 0, -1}, 508, 2}, "to a chain that ends": {[3]int{1, 2, -1}, 204, 3}} {
+		came, said = 0, nil
+		for i, to := range c.to {
+			start(i, to)
+		}
+		w := httptest.NewRecorder()
+		handlers[0].Load().ServeHTTP(w, signed(t, secret, `{"type":"event.acked"}`))
+		mu.Lock()
+		if w.Code != c.status || came != c.came || (len(said) == 1) != (c.status == 508) {
+			t.Errorf("%s: %d, it came %d times, %v", name, w.Code, came, said)
+		}
+		mu.Unlock()
+	}
+}
+
 func receiverOptions(t *testing.T) {
-	for _, forward := range []string{"127.0.0.1:3000", "ftp://a", "http://", "\x00"} {
+	for _, forward := range []string{"127.0.0.1:3000", "ftp://a", "http://", "http://:80/", "\x00", "http://a:0/", "http://a:65536/", "http://a:b/", "//a/", "http://canary:canary@[::1/"} {
 		if _, err := New(Options{Secrets: []string{secret}, Forward: forward}); !errors.Is(err, ErrForward) {
 			t.Errorf("%q: %v", forward, err)
 		}
