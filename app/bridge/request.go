@@ -19,7 +19,7 @@ var errManyRequests = wire.NewProblem(wire.CodeRateLimited, "4 requests are unde
 // Response is a backend's answer to a request.
 type Response struct {
 	Status int    // a 2xx
-	Data   []byte // JSON, byte for byte
+	Data   []byte // JSON, byte for byte, with the white space around it
 }
 
 // Request asks a backend for a user who has no session, and waits for the answer.

@@ -12,8 +12,8 @@ import (
 // Requester asks backends questions, and knows whether they take their callbacks.
 type Requester interface {
 	// Request posts a signed body to a backend once, and returns its 2xx status and the
-	// JSON that it replied, byte for byte; an empty reply is null. It takes no longer
-	// than timeout.
+	// JSON that it replied, byte for byte, with the white space around it; an empty reply
+	// is null. It takes no longer than timeout.
 	// Errors: ErrBackendTimeout, *BackendError, ErrBackendBusy, ErrUnavailable where this
 	// machine stops.
 	Request(ctx context.Context, backend, id string, body []byte, timeout time.Duration) (status int, reply []byte, err error)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -23,6 +24,7 @@ func TestAddress(t *testing.T) {
 	t.Run("is judged by the host of the URL", addressByHost)
 	t.Run("of a name is judged again when it is dialled", addressAtDial)
 	t.Run("is judged for each of several that a name has", addressOfSeveral)
+	t.Run("that a name does not have, or not in time, fails a post", addressOfNone)
 }
 
 func addressByHost(t *testing.T) {
@@ -155,8 +157,8 @@ func TestBackendURL(t *testing.T) {
 	}
 }
 
-// names is a resolver whose answer for every name is that of its function: addresses, with
-// blanks between.
+// names is a resolver whose answer for every name is that of its function: addresses with
+// blanks between, or the number of an error.
 func names(answer func() string) *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 		client, server := net.Pipe()
@@ -175,6 +177,10 @@ func names(answer func() string) *net.Resolver {
 				m.Response, m.Authoritative, m.Additionals = true, true, nil
 				q := m.Questions[0]
 				for text := range strings.FieldsSeq(answer()) {
+					if code, err := strconv.ParseUint(text, 10, 4); err == nil {
+						m.RCode = dnsmessage.RCode(code)
+						continue
+					}
 					a, header := netip.MustParseAddr(text), dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class}
 					switch {
 					case q.Type == dnsmessage.TypeA && a.Is4():
@@ -258,5 +264,40 @@ func addressOfSeveral(t *testing.T) {
 	slices.Sort(judged)
 	if fmt.Sprint(judged) != "[10.0.0.1:443 169.254.169.254:443 93.184.216.34:443]" || lookups.Load() > 2 {
 		t.Errorf("judged %v after %d questions", judged, lookups.Load())
+	}
+}
+
+func addressOfNone(t *testing.T) {
+	const unresolved = "its name could not be resolved"
+	s, _ := sender(t, backend("default", "https://clinic.example/hook"))
+	defer stop(s)
+	ended := make(chan struct{})
+	defer close(ended)
+	for name, c := range map[string]struct {
+		answer func() string
+		why    string
+	}{
+		"there is no such name":        {func() string { return "3" }, unresolved},
+		"the server fails":             {func() string { return "2" }, unresolved},
+		"the server refuses":           {func() string { return "5" }, unresolved},
+		"it has no addresses":          {func() string { return "" }, unresolved},
+		"it has many, and all are bad": {func() string { return strings.Repeat("10.0.0.1 ", 100) + strings.Repeat("::1 ", 100) }, "its address is not allowed"},
+		"nobody answers":               {func() string { <-ended; return "" }, "it took too long"},
+	} {
+		s.byName["default"].endpoint.dialer.Resolver = names(c.answer)
+		timeout := 10 * time.Second
+		if c.why == "it took too long" {
+			timeout = 50 * time.Millisecond
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), timeout)
+		r, err := s.byName["default"].endpoint.post(ctx, "msg_1", []byte("{}"), 0)
+		if cancel(); err == nil || r.last() != c.why || !r.backendAtFault() {
+			t.Errorf("%s: a callback: %q %v", name, r.last(), err)
+		}
+		_, _, err = s.Request(t.Context(), "default", "msg_1", []byte("{}"), timeout)
+		var failed *bridge.BackendError
+		if timeout < time.Second && !errors.Is(err, bridge.ErrBackendTimeout) || timeout > time.Second && (!errors.As(err, &failed) || failed.Status != 0 || failed.Why != c.why) {
+			t.Errorf("%s: a request: %v", name, err)
+		}
 	}
 }

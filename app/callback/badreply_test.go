@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -14,7 +13,6 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
-	"hookbridge/app/expect"
 )
 
 // raw answers with bytes that no HTTP server would send: first, and then the same again and
@@ -108,64 +106,4 @@ func TestBadReply(t *testing.T) {
 			}
 		})
 	}
-}
-
-// silent is a listener that takes connections and says nothing.
-func silent(t *testing.T) (address string) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	expect.NoError(t, err)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		var conns []net.Conn
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				for _, c := range conns {
-					c.Close()
-				}
-				return
-			}
-			conns = append(conns, conn)
-		}
-	}()
-	t.Cleanup(func() {
-		ln.Close()
-		<-ended
-	})
-	return ln.Addr().String()
-}
-
-func TestTLSHandshake(t *testing.T) {
-	t.Run("that hangs ends a try and a request in their time", func(t *testing.T) {
-		s, _ := sender(t, backend("default", "https://"+silent(t)))
-		defer stop(s)
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		defer cancel()
-		r, err := s.byName["default"].endpoint.post(ctx, "msg_1", []byte("{}"), 0)
-		if !errors.Is(err, context.DeadlineExceeded) || r.last() != "it took too long" || !r.backendAtFault() {
-			t.Errorf("%q %v", r.last(), err)
-		}
-		if _, _, err := s.Request(t.Context(), "default", "msg_1", nil, 50*time.Millisecond); !errors.Is(err, bridge.ErrBackendTimeout) {
-			t.Error(err)
-		}
-	})
-	t.Run("has a time of its own", func(t *testing.T) {
-		s, _ := sender(t, backend("default", "https://"+silent(t)))
-		defer stop(s)
-		e := s.byName["default"].endpoint
-		if e.handshakeTimeout != connectTimeout || connectTimeout >= tryTimeout {
-			t.Errorf("it may take %s", e.handshakeTimeout)
-		}
-		e.handshakeTimeout = 50 * time.Millisecond
-		r, err := s.byName["default"].endpoint.post(t.Context(), "msg_1", []byte("{}"), 0)
-		if err == nil || r.last() != "it took too long" {
-			t.Errorf("%q %v", r.last(), err)
-		}
-		_, _, err = s.Request(t.Context(), "default", "msg_1", nil, 30*time.Second)
-		var failed *bridge.BackendError
-		if !errors.As(err, &failed) || failed.Status != 0 || failed.Why != "it took too long" {
-			t.Error(err)
-		}
-	})
 }

@@ -61,7 +61,7 @@ func connectionsAreBounded(t *testing.T) {
 	}
 	stop(s)
 	ln.Close()
-	if <-ended; len(accepted) == 0 || len(accepted) > maxConnections {
+	if <-ended; len(accepted) == 0 || len(accepted) > MaxConnections {
 		t.Errorf("%d connections", len(accepted))
 	}
 	for _, conn := range accepted {

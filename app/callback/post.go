@@ -19,9 +19,9 @@ const (
 	// connectTimeout bounds each of the dial and the TLS handshake: a connection may be
 	// in the making for longer than the post that asked for it.
 	connectTimeout = 10 * time.Second
-	// maxConnections bounds the connections to one backend. Those in the making count:
-	// requests that time out in no time leave theirs behind.
-	maxConnections = maxInFlight + maxRequests
+	// MaxConnections bounds the connections of this machine to one backend. Those in the
+	// making count: requests that time out in no time leave theirs behind.
+	MaxConnections = maxInFlight + maxRequests
 	// idleTimeout is how long a connection is kept for the next post. It is less than the
 	// five seconds after which common servers (Node's, Apache, uvicorn) close one: a post
 	// that crosses the close fails, and a request is not sent again.
@@ -81,7 +81,7 @@ func newEndpoint(b auth.Backend, allowPrivate bool) (*endpoint, error) {
 		DialTLSContext:         e.dialTLS,
 		ForceAttemptHTTP2:      true,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: tryTimeout, PingTimeout: 5 * time.Second},
-		MaxConnsPerHost:        maxConnections,
+		MaxConnsPerHost:        MaxConnections,
 		MaxIdleConnsPerHost:    maxInFlight,
 		IdleConnTimeout:        idleTimeout,
 		MaxResponseHeaderBytes: maxReplyHeader,

@@ -1,7 +1,6 @@
 package callback
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -50,7 +49,7 @@ func (s *Sender) Request(ctx context.Context, backend, id string, body []byte, t
 }
 
 // json is the reply's body if it is what a request may be answered with: JSON of a 2xx
-// status, no longer than maxBytes; an empty one is null.
+// status, no longer than maxBytes; one without anything but white space is null.
 func (r reply) json(maxBytes int) ([]byte, error) {
 	if !r.ok() {
 		return nil, &bridge.BackendError{Status: r.status, Why: "not a 2xx status"}
@@ -58,14 +57,13 @@ func (r reply) json(maxBytes int) ([]byte, error) {
 	if len(r.body) > maxBytes {
 		return nil, &bridge.BackendError{Status: r.status, Why: "its reply is too long"}
 	}
-	body := bytes.Trim(r.body, " \t\r\n") // white space around the JSON is none of it
-	if len(body) == 0 {
+	if len(wire.TrimSpace(r.body)) == 0 {
 		return []byte("null"), nil
 	}
-	if wire.CheckData(body) != nil {
+	if wire.CheckData(r.body) != nil {
 		return nil, &bridge.BackendError{Status: r.status, Why: "its reply is not JSON"}
 	}
-	return body, nil
+	return r.body, nil
 }
 
 func requestResult(err error) string {

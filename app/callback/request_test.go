@@ -96,7 +96,7 @@ func replies(status int, body string) http.HandlerFunc {
 func requestIsAnswered(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"slots":[1e400, "\ud800"],"a":1,"a":2 }`: `{"slots":[1e400, "\ud800"],"a":1,"a":2 }`,
-		"\r\n [1]\n": "[1]", "null": "null", `"text"`: `"text"`, "": "null", " \n": "null",
+		"\r\n [1]\n": "\r\n [1]\n", "null": "null", `"text"`: `"text"`, "": "null", " \n": "null",
 		strings.Repeat("1", 1024): strings.Repeat("1", 1024),
 	} {
 		w := serve(t, replies(201, body))

@@ -63,6 +63,12 @@ func deployCompose(t *testing.T) {
 	if err := s.Check(); err != nil {
 		t.Error(err)
 	}
+	// YAML refuses a colon and a space in a value without quotes, and so would docker compose.
+	for _, m := range regexp.MustCompile(`(?m)^[ -]*[\w-]+: ([^"'\[{&*\s][^#\n]*)`).FindAllStringSubmatch(text, -1) {
+		if strings.Contains(m[1], ": ") {
+			t.Errorf("a value that needs quotes: %s", m[0])
+		}
+	}
 	for _, mounted := range regexp.MustCompile(`\./([\w/.]+):/`).FindAllStringSubmatch(text, -1) {
 		if _, err := os.Stat("../../deploy/" + mounted[1]); err != nil {
 			t.Error(err)

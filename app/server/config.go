@@ -62,7 +62,7 @@ type Settings struct {
 	MaxSessions                  int           `default:"20000" range:"1..10000000" env:"BRIDGE_MAX_SESSIONS" help:"Sessions on this machine; one more gets 503."`
 	SessionsByUser               int           `name:"max-sessions-per-user" default:"16" range:"1..10000" env:"BRIDGE_MAX_SESSIONS_PER_USER" help:"Sessions of one user; one more closes the oldest."`
 	MaxUnauthenticatedPerAddress int           `name:"max-unauthenticated-per-address" default:"1024" range:"1..1000000" env:"BRIDGE_MAX_UNAUTHENTICATED_PER_ADDRESS" help:"Connections of one address that have not shown a token."`
-	MaxConnections               int           `name:"max-connections" default:"0" range:"0..10000000" env:"BRIDGE_MAX_CONNECTIONS" help:"Connections of all kinds, sessions among them; 0: what the limit of open files allows, less 256."`
+	MaxConnections               int           `name:"max-connections" default:"0" range:"0..10000000" env:"BRIDGE_MAX_CONNECTIONS" help:"Connections of all kinds, sessions among them; 0: what the limit of open files allows, less 256, and 144 for each backend after the first."`
 	MaxUnauthenticated           int           `name:"max-unauthenticated" default:"8192" range:"0..10000000" env:"BRIDGE_MAX_UNAUTHENTICATED" help:"Connections of all addresses that have shown no token and no signature; one more ends the oldest; 0: 8192."`
 	ConnectRate                  float64       `default:"200" range:"0..1000000" env:"BRIDGE_CONNECT_RATE" help:"Connects a second of one address, ten times as many at once; 0: no limit."`
 	UserRate                     float64       `default:"20" range:"0..1000000" env:"BRIDGE_USER_RATE" help:"Events a second that one user may send, five times as many at once; 0: no limit."`

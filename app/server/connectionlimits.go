@@ -3,11 +3,13 @@ package server
 import (
 	"fmt"
 	"strings"
+
+	"hookbridge/app/callback"
 )
 
 const (
-	// keptDescriptors are for the store, logs, Redis, keys that are fetched, and
-	// probes.
+	// keptDescriptors are for the store, logs, Redis, keys that are fetched, probes, and
+	// one backend of callbacks; each more has callback.MaxConnections.
 	keptDescriptors = 256
 	// keptForRequests are connections that no session may take: webhooks, probes
 	// and those who are about to connect come in through them.
@@ -18,10 +20,10 @@ const (
 	defaultConnections = 100_000
 )
 
-// fit holds the limits of connections to what the system allows; limited is false
-// where it has no limit of open files. It returns one line about all that had to
-// be lowered, empty where nothing had to be.
-func (s *Settings) fit(files int, limited bool) (changed string) {
+// fit holds the limits of connections to what the system allows beside the connections to
+// the backends of callbacks; limited is false where it has no limit of open files. It returns
+// one line about all that had to be lowered, empty where nothing had to be.
+func (s *Settings) fit(files int, limited bool, backends int) (changed string) {
 	var lowered []string
 	lower := func(name string, n *int, to int) {
 		if *n > to {
@@ -31,7 +33,7 @@ func (s *Settings) fit(files int, limited bool) (changed string) {
 	}
 	most := defaultConnections
 	if limited {
-		most = files - min(keptDescriptors, files/2)
+		most = files - min(keptDescriptors+max(0, backends-1)*callback.MaxConnections, files/2)
 	}
 	switch {
 	case s.MaxConnections == 0:

@@ -86,13 +86,14 @@ func NewProgram(ctx context.Context, s Settings, demo *Demo, log *slog.Logger) (
 	if err != nil {
 		return p, fmt.Errorf("%s: %w", s.tokenSetting(), err)
 	}
-	p.lowered = s.fit(openFiles())
 	p.registry = registry
 	callbacks, err := s.callbacks(log, registry, p.guard)
 	if err != nil {
 		return p, err
 	}
 	backends := callbacks.Backends()
+	files, limited := openFiles()
+	p.lowered = s.fit(files, limited, len(backends))
 	store, live, tickets, err := s.openStore(ctx, s.Times, backends, log, registry, p.guard)
 	if err != nil {
 		return p, err

@@ -145,7 +145,7 @@ func TestBackendFrame(t *testing.T) {
 				t.Errorf("%s:\n got %s\nwant %s", name, f.Head, golden(t, name))
 			}
 		}
-		if f := (Response{"", 204, []byte(`[1.0, {"a":1,"a":2}]`)}).Frame(); string(f.Head) != `{"type":"response","status":204,"data":[1.0, {"a":1,"a":2}]}` {
+		if f := (Response{"", 204, []byte("\r\n\t [1.0, {\"a\":1,\"a\":2}] \n")}).Frame(); string(f.Head) != `{"type":"response","status":204,"data":[1.0, {"a":1,"a":2}]}` {
 			t.Errorf("%s", f.Head)
 		}
 	})

@@ -40,6 +40,9 @@ var lenient = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.Allo
 // error is a *DecodeError.
 func CheckData(b []byte) error { return checkValue(b, MaxDepth) }
 
+// TrimSpace leaves out the white space around a JSON value (RFC 8259 §2).
+func TrimSpace(b []byte) []byte { return bytes.Trim(b, " \t\r\n") }
+
 // checkObject checks that b is one JSON object, the body of a request. Its error
 // is a *DecodeError.
 func checkObject(b []byte) error {

@@ -70,7 +70,7 @@ type Result struct {
 type Response struct {
 	Ref    string
 	Status int
-	Data   []byte // the backend's JSON, byte for byte
+	Data   []byte // the backend's JSON, byte for byte; white space around it is left out
 }
 
 // Frame encodes the frame. Like an event's, its data is not checked or formatted again.
@@ -80,7 +80,7 @@ func (f Response) Frame() Frame {
 		b = AppendString(append(b, `,"ref":`...), f.Ref)
 	}
 	b = strconv.AppendInt(append(b, `,"status":`...), int64(f.Status), 10)
-	b = append(append(append(b, `,"data":`...), f.Data...), '}')
+	b = append(append(append(b, `,"data":`...), TrimSpace(f.Data)...), '}')
 	return Frame{Type: TypeResponse, Head: b}
 }
 
