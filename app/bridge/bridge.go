@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
 	"hookbridge/app/guard"
 )
@@ -87,7 +88,9 @@ type Bridge struct {
 	// refusals bounds what unauthenticated callers write into the logs.
 	refusals *Refusals
 	started  time.Time
-	requests userRequests
+	// armFailures bounds the warnings of what cannot be told of users who come and go.
+	armFailures rate.Sometimes
+	requests    userRequests
 
 	enterMu         sync.Mutex // orders draining against running and guards unauthenticated
 	draining        atomic.Bool
@@ -102,6 +105,7 @@ func New(cfg Config, store Store, live Live, auth Authenticator) *Bridge {
 	b := &Bridge{cfg: cfg, store: store, live: live, auth: auth, log: cfg.Logger, audit: cfg.Audit, guard: cfg.Guard,
 		unauthenticated: make(map[Conn]struct{}), started: cfg.Now(), users: newUserLimits(cfg.UserRate, cfg.UserBytes), heavy: make(chan struct{}, maxHeavy)}
 	b.refusals = newRefusals(cfg.Logger, cfg.Audit)
+	b.armFailures = rate.Sometimes{First: 1, Interval: time.Minute}
 	b.refusals.after = func(d time.Duration, f func()) {
 		time.AfterFunc(d, func() { b.guard.Run("refusals", f) })
 	}

@@ -138,6 +138,22 @@ func (c *clinic) Leave(_ context.Context, log bridge.DeliveryLog) error {
 	return nil
 }
 
+// Read fails as it is to when it begins, and not once it is let go.
+func (c *clinic) Read(context.Context, string, string, bridge.Position, int, int) (p bridge.Page, err error) {
+	hold := c.count("Read")
+	err = c.failing("Read")
+	if hold != nil {
+		<-hold
+	}
+	return p, err
+}
+
+func (c *clinic) failing(method string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.fails[method]
+}
+
 // lapse ends a session's presence, or all of a user's.
 func (c *clinic) lapse(user, session string) {
 	c.mu.Lock()

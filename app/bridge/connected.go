@@ -25,6 +25,7 @@ func (s *Session) joinAt(ctx context.Context, after string) (JoinState, start, e
 	if err != nil {
 		return st, start{}, fmt.Errorf("join: %w", err)
 	}
+	s.tellCome(st.Live) // whether or not the session gets further: others may have come after it
 	s.mu.Lock()
 	s.tag = cursorTag(s.b.store.Epoch(), s.user)
 	s.mu.Unlock()
@@ -67,9 +68,6 @@ func (s *Session) begin(ctx context.Context, after string) error {
 		}
 	}
 	_, _, lost := told.gap(&page)
-	if st.Live == 1 {
-		s.tellCome()
-	}
 
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -29,26 +29,57 @@ func (b *Bridge) tellsPresence(user string) bool {
 	return len(b.cfg.Backends.Want(CallbackOnline, user)) > 0 || len(b.cfg.Backends.Want(CallbackOffline, user)) > 0
 }
 
-// tellCome tells backends that a session has come where none of its user was. It happens
-// beside the session, which does not wait for it before it leaves.
-func (s *Session) tellCome() {
+// coming is how backends are told that a user has come. It happens beside the session,
+// which does not wait for it before it leaves.
+type coming struct {
+	left context.Context // done once the session leaves: then it is not tried again
+	stop context.CancelFunc
+	told chan struct{} // closed at the end
+	done bool          // the outbox knows of it; read once told is closed
+}
+
+// comeRetry and maxComeRetry bound how long it takes until it is tried again to tell that a
+// user has come.
+const (
+	comeRetry    = time.Second
+	maxComeRetry = 30 * time.Second
+)
+
+// tellCome tells backends that the user has come, with a session that is the first, or whose
+// others are all on other machines: the machine of the first may have died before it told.
+// Where the user was there already, the outbox knows. live is how many sessions there are.
+func (s *Session) tellCome(live int) {
 	b := s.b
-	if len(b.cfg.Backends) == 0 || !b.tellsPresence(s.user) {
+	if s.coming != nil || len(b.cfg.Backends) == 0 || live > 1 && live <= len(b.hub.of(s.user)) || !b.tellsPresence(s.user) {
 		return
 	}
-	told := make(chan struct{})
-	s.comeTold = told
+	c := &coming{told: make(chan struct{})}
+	c.left, c.stop = context.WithCancel(context.Background())
+	s.coming = c
 	go func() {
-		defer close(told)
-		b.guard.Run("presence", func() {
-			now := b.cfg.Now()
-			var cs []Callback
-			for _, name := range b.cfg.Backends.Want(CallbackOnline, s.user) {
-				cs = append(cs, OnlineCallback(name, s.user, 1, now))
-			}
-			b.arm(s.user, now.Add(presenceCheck), true, cs...)
-		})
+		defer close(c.told)
+		b.guard.Run("presence", func() { c.done = b.tellCome(c.left, s.user, live) })
 	}()
+}
+
+func (b *Bridge) tellCome(left context.Context, user string, live int) (done bool) {
+	cs := b.onlineCallbacks(user, live)
+	for wait := comeRetry; !b.arm(user, b.cfg.Now().Add(presenceCheck), true, cs...); wait = min(2*wait, maxComeRetry) {
+		select {
+		case <-time.After(wait):
+		case <-left.Done():
+			return false
+		}
+	}
+	return true
+}
+
+func (b *Bridge) onlineCallbacks(user string, live int) (cs []Callback) {
+	now := b.cfg.Now()
+	for _, name := range b.cfg.Backends.Want(CallbackOnline, user) {
+		cs = append(cs, OnlineCallback(name, user, live, now))
+	}
+	return cs
 }
 
 // tellGone sees to it that backends are told, once no other session of the user has come
@@ -58,23 +89,36 @@ func (s *Session) tellGone() {
 	if len(b.cfg.Backends) == 0 || !b.tellsPresence(s.user) {
 		return
 	}
-	if s.comeTold != nil {
-		<-s.comeTold // which ends in time
+	untold := false
+	if s.coming != nil {
+		s.coming.stop()
+		<-s.coming.told // which ends in time
+		untold = !s.coming.done
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
 	// An answer that does not come counts as nobody: when the timer is due it is asked again.
-	if ps, err := b.live.Presence(ctx, []string{s.user}); err != nil || ps[0].Sessions == 0 {
+	ps, err := b.live.Presence(ctx, []string{s.user})
+	switch {
+	case err != nil || ps[0].Sessions == 0:
 		b.arm(s.user, b.cfg.Now().Add(offlineDelay), false)
+	case untold: // others have come meanwhile, and rely on this one
+		b.arm(s.user, b.cfg.Now().Add(presenceCheck), true, b.onlineCallbacks(s.user, ps[0].Sessions)...)
 	}
 }
 
-func (b *Bridge) arm(user string, due time.Time, begin bool, cs ...Callback) {
+// arm is Outbox.Arm for a session. It returns false where that failed and may succeed later.
+func (b *Bridge) arm(user string, due time.Time, begin bool, cs ...Callback) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
-	if _, err := b.cfg.Outbox.Arm(ctx, user, due, begin, cs...); err != nil && !errors.Is(err, ErrClosed) {
-		b.log.Warn("backends are told late, or not at all, that a user has come or gone", "error", err)
+	_, err := b.cfg.Outbox.Arm(ctx, user, due, begin, cs...)
+	if err == nil || errors.Is(err, ErrClosed) {
+		return true
 	}
+	b.armFailures.Do(func() {
+		b.log.Warn("backends are told late, or not at all, that users have come or gone", "error", err)
+	})
+	return false
 }
 
 // firePresence looks whether users whose timers are due are still there, and tells of

@@ -39,8 +39,8 @@ type Session struct {
 
 	joining sync.Mutex // held by one Join at a time, so that the last one has the last token; taken before mu
 
-	presence presence      // guarded by the hub's lock
-	comeTold chan struct{} // closed when backends were told that the user has come; nil where they are not. Set by join, read by leave
+	presence presence // guarded by the hub's lock
+	coming   *coming  // how backends are told that the user has come; nil where they are not. Set by join, read by leave
 
 	mu sync.Mutex // guards what follows
 
@@ -215,7 +215,7 @@ func (s *Session) leave() {
 	if err := b.live.Leave(ctx, log); err != nil && !errors.Is(err, ErrClosed) {
 		b.log.Warn("presence was not withdrawn; it will lapse", "session", s.id, "error", err)
 	}
-	if !s.refused {
+	if !s.refused || s.coming != nil {
 		s.tellGone()
 	}
 	b.metrics.ends.WithLabelValues(strconv.Itoa(int(end.code))).Inc()
