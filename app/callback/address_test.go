@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -155,6 +156,38 @@ func TestBackendURL(t *testing.T) {
 			}
 		}
 	}
+}
+
+// FuzzBackendURL holds whatever is taken as a backend's URL to be one that can be posted to, at
+// an address that its host allows; and what is refused to be told in one line without the URL.
+func FuzzBackendURL(f *testing.F) {
+	for _, seed := range []string{"https://clinic.example/hook?x=1", "http://localhost.:9000", "http://[::1%25lo]/", "https://u:p@[fd00::1]:443/", "https://klinik-köln.example", "https://a:0", "http://0177.1/", "https://a/%zz"} {
+		f.Add(seed, false)
+		f.Add(seed, true)
+	}
+	f.Fuzz(func(t *testing.T, text string, allowPrivate bool) {
+		b := backend("default", text)
+		e, err := newEndpoint(b, allowPrivate)
+		if checked := CheckURL(text, allowPrivate); (checked == nil) != (err == nil) {
+			t.Fatalf("%q: %v, then %v", text, checked, err)
+		}
+		if err != nil {
+			if said := err.Error(); strings.ContainsAny(said, "\r\n") || len(text) > 60 && strings.Contains(said, text) {
+				t.Errorf("%q: %v", text, err)
+			}
+			return
+		}
+		req, err := http.NewRequest(http.MethodPost, e.url, nil)
+		if err != nil {
+			t.Fatalf("%q is taken, and cannot be posted to: %v", text, err)
+		}
+		if req.URL.User != nil || req.URL.Fragment != "" || !isHost(req.URL.Hostname()) || req.URL.Scheme != "https" && req.URL.Scheme != "http" {
+			t.Errorf("%q is taken as %q", text, e.url)
+		}
+		if a, err := netip.ParseAddr(req.URL.Hostname()); err == nil && !allowPrivate && !reachPublic.allows(a) && !a.Unmap().IsLoopback() {
+			t.Errorf("%q is taken, at %s", text, a)
+		}
+	})
 }
 
 // names is a resolver whose answer for every name is that of its function: addresses with
