@@ -21,6 +21,7 @@ type reach uint8
 const (
 	reachPublic   reach = iota // the internet
 	reachInternal              // a host under .internal: the internet and private networks
+	reachPrivate               // the same without TLS: private networks alone
 	reachLoopback              // localhost, 127.0.0.0/8 or [::1]: this machine alone
 	reachAny                   // BRIDGE_CALLBACK_ALLOW_PRIVATE
 )
@@ -70,6 +71,8 @@ func (r reach) allows(a netip.Addr) bool {
 		return a.IsLoopback()
 	case reachInternal:
 		return internal.SafeAddr(a) == nil
+	case reachPrivate:
+		return internal.SafeAddr(a) == nil && public.SafeAddr(a) != nil
 	}
 	return public.SafeAddr(a) == nil
 }
@@ -114,8 +117,11 @@ func parseURL(text string, allowPrivate bool) (*url.URL, reach, error) {
 		}
 	}
 	r := reachOf(u.Hostname())
-	if allowPrivate {
+	switch {
+	case allowPrivate:
 		r = reachAny
+	case u.Scheme == "http" && r == reachInternal:
+		r = reachPrivate
 	}
 	if u.Scheme == "http" && r == reachPublic {
 		return nil, 0, errors.New("the URL must be https: http is only for localhost, hosts under .internal, and where BRIDGE_CALLBACK_ALLOW_PRIVATE is set")

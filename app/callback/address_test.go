@@ -30,21 +30,21 @@ func TestAddress(t *testing.T) {
 
 func addressByHost(t *testing.T) {
 	for _, c := range []struct {
-		addresses                  string
-		public, internal, loopback bool
+		addresses                           string
+		public, internal, private, loopback bool
 	}{
-		{"93.184.216.34 2606:2800:220:1::1 ::ffff:93.184.216.34 64:ff9b::93.184.216.34", true, true, false},
-		{"10.0.0.1 172.16.0.1 172.31.255.255 192.168.1.1 100.64.0.1 fd00::1 fdaa:0:1::3 ::ffff:10.0.0.1 64:ff9b::10.0.0.1", false, true, false},
-		{"127.0.0.1 127.8.8.8 ::1 ::ffff:127.0.0.1", false, false, true},
-		{"64:ff9b::127.0.0.1", false, false, true},
-		{"169.254.169.254 169.254.1.1 fe80::1 fe80::1%eth0 ::ffff:169.254.169.254 64:ff9b::169.254.169.254", false, false, false},
-		{"fd00:ec2::254 fd00:ec2::254%eth0 fd00:ec2::23 fd00:42::42 fd20:ce::254 100.100.100.200 168.63.129.16 192.0.0.192", false, false, false},
-		{"0.0.0.0 0.1.2.3 :: ::ffff:0.0.0.0 224.0.0.1 239.1.1.1 ff02::1 255.255.255.255 240.0.0.1 198.18.0.1 192.88.99.1 203.0.113.1", false, false, false},
-		{"::127.0.0.1 64:ff9b:1::1 2002:7f00:1::1 2001:0:7f00:1::1 2001:db8::1 fec0::1 100::1 ::ffff:0:7f00:1 3fff::1 2001:20::1 5f00::1 192.0.0.8 192.0.2.1 198.51.100.1 198.19.255.255 255.255.255.254", false, false, false},
+		{"93.184.216.34 2606:2800:220:1::1 ::ffff:93.184.216.34 64:ff9b::93.184.216.34", true, true, false, false},
+		{"10.0.0.1 172.16.0.1 172.31.255.255 192.168.1.1 100.64.0.1 fd00::1 fdaa:0:1::3 ::ffff:10.0.0.1 64:ff9b::10.0.0.1", false, true, true, false},
+		{"127.0.0.1 127.8.8.8 ::1 ::ffff:127.0.0.1", false, false, false, true},
+		{"64:ff9b::127.0.0.1", false, false, false, true},
+		{"169.254.169.254 169.254.1.1 fe80::1 fe80::1%eth0 ::ffff:169.254.169.254 64:ff9b::169.254.169.254", false, false, false, false},
+		{"fd00:ec2::254 fd00:ec2::254%eth0 fd00:ec2::23 fd00:42::42 fd20:ce::254 100.100.100.200 168.63.129.16 192.0.0.192", false, false, false, false},
+		{"0.0.0.0 0.1.2.3 :: ::ffff:0.0.0.0 224.0.0.1 239.1.1.1 ff02::1 255.255.255.255 240.0.0.1 198.18.0.1 192.88.99.1 203.0.113.1", false, false, false, false},
+		{"::127.0.0.1 64:ff9b:1::1 2002:7f00:1::1 2001:0:7f00:1::1 2001:db8::1 fec0::1 100::1 ::ffff:0:7f00:1 3fff::1 2001:20::1 5f00::1 192.0.0.8 192.0.2.1 198.51.100.1 198.19.255.255 255.255.255.254", false, false, false, false},
 	} {
 		for text := range strings.FieldsSeq(c.addresses) {
 			a := netip.MustParseAddr(text)
-			for r, want := range map[reach]bool{reachPublic: c.public, reachInternal: c.internal, reachLoopback: c.loopback, reachAny: true} {
+			for r, want := range map[reach]bool{reachPublic: c.public, reachInternal: c.internal, reachPrivate: c.private, reachLoopback: c.loopback, reachAny: true} {
 				if got := r.allows(a); got != want {
 					t.Errorf("%s for %d: %v", a, r, got)
 				}
@@ -90,7 +90,7 @@ func TestBackendURL(t *testing.T) {
 		"http://my-backend.flycast/":                       {0, "must be https"},
 		"http://x.internal.clinic.example/":                {0, "must be https"},
 		"http://xinternal/":                                {0, "must be https"},
-		"http://X.INTERNAL:8080":                           {reachInternal, ""},
+		"http://X.INTERNAL:8080":                           {reachPrivate, ""},
 		"http://clinic.localhost/":                         {0, "must be https"},
 		"https://clinic.localhost/":                        {reachPublic, ""}, // a name; what it resolves to is judged
 		"http://[::1%25lo]/":                               {0, "must be https"},
@@ -119,7 +119,7 @@ func TestBackendURL(t *testing.T) {
 		"http://localhost:9000":                 {reachLoopback, ""},
 		"http://127.0.0.1:9000/x":               {reachLoopback, ""},
 		"http://[::1]:9000/":                    {reachLoopback, ""},
-		"http://Clinic.Internal./hook":          {reachInternal, ""},
+		"http://Clinic.Internal./hook":          {reachPrivate, ""},
 		"https://clinic.internal":               {reachInternal, ""},
 		"http://clinic.example/":                {0, "must be https"},
 		"http://localhost.example/":             {0, "must be https"},
