@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"syscall"
 	"unicode"
@@ -103,7 +104,7 @@ func parseURL(text string, allowPrivate bool) (*url.URL, reach, error) {
 	}
 	u, err := url.Parse(text) // its error would repeat the text
 	if text == "" || err != nil || u.Host == "" || !isHost(u.Hostname()) || u.Opaque != "" {
-		return nil, 0, errors.New("the URL is none: " + form)
+		return nil, 0, errors.New("the URL is not valid: " + form)
 	}
 	if u.Scheme != "https" && u.Scheme != "http" {
 		return nil, 0, errors.New("the URL is neither https nor http: " + form)
@@ -112,7 +113,7 @@ func parseURL(text string, allowPrivate bool) (*url.URL, reach, error) {
 		return nil, 0, errors.New("the URL has a #: what follows it is never sent; percent-encode it as %23")
 	}
 	if port := u.Port(); port != "" {
-		if _, err := netip.ParseAddrPort("127.0.0.1:" + port); err != nil || port == "0" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 			return nil, 0, errors.New("the URL's port must be a number from 1 to 65535")
 		}
 	}

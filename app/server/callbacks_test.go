@@ -74,7 +74,7 @@ func backendsRefused(t *testing.T) {
 	}{
 		"a URL without a secret": {of(func(s *CallbackSettings) { s.CallbackSecret = "" }), "", []string{"BRIDGE_CALLBACK_SECRET is missing"}},
 		"a secret without a URL": {of(func(s *CallbackSettings) { s.CallbackURL = "" }), "", []string{"BRIDGE_CALLBACK_SECRET is set, but BRIDGE_CALLBACK_URL is not"}},
-		"a URL that is none":     {of(func(s *CallbackSettings) { s.CallbackURL = "canary" }), "", []string{"BRIDGE_CALLBACK_URL: the URL is none"}},
+		"a URL that is none":     {of(func(s *CallbackSettings) { s.CallbackURL = "canary" }), "", []string{"BRIDGE_CALLBACK_URL: the URL is not valid"}},
 		"http to the internet":   {of(func(s *CallbackSettings) { s.CallbackURL = "http://canary:canary@clinic.example/" }), "", []string{"BRIDGE_CALLBACK_URL: the URL must be https"}},
 		"a private address":      {of(func(s *CallbackSettings) { s.CallbackURL = "https://10.0.0.1/canary" }), "", []string{"BRIDGE_CALLBACK_URL: the URL's address 10.0.0.1 is not a public one"}},
 		"secrets too short": {of(func(s *CallbackSettings) { s.CallbackSecret = "whsec_Y2FuYXJ5," + callbackSecret + ",canary" }), "",
@@ -93,8 +93,8 @@ func backendsRefused(t *testing.T) {
 		"a secret too long": {of(func(s *CallbackSettings) { s.CallbackSecret = Secret("whsec_" + strings.Repeat("Y2FuYXJ5", 200)) }), "",
 			[]string{"BRIDGE_CALLBACK_SECRET, entry 1 of 1: the webhook secret is longer than 1024"}},
 		"a URL too long":              {of(func(s *CallbackSettings) { s.CallbackURL += Secret("/" + strings.Repeat("canary", 2000)) }), "", []string{"BRIDGE_CALLBACK_URL: the URL has 12023 bytes; at most 8192"}},
-		"a host that is none":         {of(func(s *CallbackSettings) { s.CallbackURL = "https://canary..example/" }), "", []string{"BRIDGE_CALLBACK_URL: the URL is none"}},
-		"a URL with blanks around it": {of(func(s *CallbackSettings) { s.CallbackURL = " https://clinic.example/canary" }), "", []string{"BRIDGE_CALLBACK_URL: the URL is none"}},
+		"a host that is none":         {of(func(s *CallbackSettings) { s.CallbackURL = "https://canary..example/" }), "", []string{"BRIDGE_CALLBACK_URL: the URL is not valid"}},
+		"a URL with blanks around it": {of(func(s *CallbackSettings) { s.CallbackURL = " https://clinic.example/canary" }), "", []string{"BRIDGE_CALLBACK_URL: the URL is not valid"}},
 		"a port beyond all":           {of(func(s *CallbackSettings) { s.CallbackURL = "https://clinic.example:99999/canary" }), "", []string{"BRIDGE_CALLBACK_URL: the URL's port must be"}},
 		"a file without a backend":    {CallbackSettings{CallbacksFile: file}, "\ufeff" + `{"backends":[]}`, []string{"BRIDGE_CALLBACKS_FILE: no backends"}},
 		"an empty file":               {CallbackSettings{CallbacksFile: file}, "", []string{"BRIDGE_CALLBACKS_FILE: the file is empty"}},
@@ -112,7 +112,7 @@ func backendsRefused(t *testing.T) {
 			[]string{"BRIDGE_CALLBACKS_FILE: backend 2: name is given"}},
 		"a file with members that nobody knows": {CallbackSettings{CallbacksFile: file}, `{"backends":[{"name":"a","Url":"canary"}]}`, []string{"BRIDGE_CALLBACKS_FILE: /backends/0/Url is no member"}},
 		"a file with bad URLs": {CallbackSettings{CallbacksFile: file}, `{"backends":[` + backend("a", "http://canary.example") + `,` + backend("b", "") + `,` + backend("c", "https://c.example") + `]}`,
-			[]string{"BRIDGE_CALLBACKS_FILE: backend a: the URL must be https", "BRIDGE_CALLBACKS_FILE: backend b: the URL is none"}},
+			[]string{"BRIDGE_CALLBACKS_FILE: backend a: the URL must be https", "BRIDGE_CALLBACKS_FILE: backend b: the URL is not valid"}},
 		"a file with dev's secret": {CallbackSettings{CallbacksFile: file}, strings.Replace(`{"backends":[`+backend("a", "https://a.example")+`]}`, callbackSecret, string(dev), 1),
 			[]string{"BRIDGE_CALLBACKS_FILE: backend a: secret 1 is one that dev made"}},
 	} {
