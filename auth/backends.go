@@ -91,8 +91,8 @@ func ParseBackends(b []byte) ([]Backend, error) {
 // Check says what is wrong with a backend, its URL apart, without any part of a
 // secret.
 func (b Backend) Check() error {
-	if !validSenderName(b.Name) {
-		return fmt.Errorf("name must be 1 to %d characters A-Z a-z 0-9 _ . -", maxSenderName)
+	if !validSenderName(b.Name) || b.Name == "." || b.Name == ".." { // these two are no part of a path
+		return fmt.Errorf("name must be 1 to %d characters A-Z a-z 0-9 _ . -, and more than . or ..", maxSenderName)
 	}
 	if len(b.Secrets) == 0 {
 		return errors.New("secrets must list one secret at least")

@@ -76,6 +76,8 @@ func backendsAreRefused(t *testing.T) {
 		one(good + `,"users":null`):                                                                                        "/backends/0/users has the wrong type",
 		one(good + `,"users":["a",""]`):                                                                                    "users: a pattern has",
 		one(good + `,"users":["group:ward-3"]`):                                                                            "covers no user",
+		`{"backends":[{"name":".","url":"u",` + good + `}]}`:                                                               "backend 1: name must be",
+		`{"backends":[{"name":"..","url":"u",` + good + `}]}`:                                                              "backend 1: name must be",
 		`{"backends":[{"name":"a b","url":"u",` + good + `}]}`:                                                             "backend 1: name must be",
 		`{"backends":[{"name":"a","url":"u",` + good + `},{"name":"a","url":"u",` + good + `}]}`:                           "backend 2: name is given to another",
 		`{"backends":[{"name":"a","url":"u"},{"name":"b","url":"u",` + good + `},{"name":"","url":"u"}]}`:                  "backend 1: secrets must list one secret at least\nbackend 3: name",

@@ -57,6 +57,9 @@ func (s *Server) request(c *fiber.Ctx) error {
 	defer stop()
 	r, err := s.o.Bridge.Request(ctx, id, e, timeout)
 	if err != nil {
+		if ctx.Err() != nil {
+			c.Locals(hungUpKey, true)
+		}
 		return s.audited(c, id, err)
 	}
 	return s.jsonBytes(c, r.Data)

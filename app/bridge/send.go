@@ -47,10 +47,11 @@ func (b *Bridge) Send(ctx context.Context, from Identity, ref string, e wire.Eve
 }
 
 // sendDigest covers what a user asked for, so that a reused ref with other
-// content is a conflict.
+// content is a conflict. Stores keep digests: what is added to it must leave those of
+// sends without the addition as they are.
 func sendDigest(e *wire.Event) (sum [sha256.Size]byte) {
 	h := sha256.New()
-	kind, names := "", e.To.Users // no name stands where the kind does
+	kind, names := "", e.To.Users // the kind is a part of its own, as a group may have a user's name
 	switch {
 	case e.To.All:
 		kind = "all"
@@ -59,7 +60,7 @@ func sendDigest(e *wire.Event) (sum [sha256.Size]byte) {
 	case e.To.Backend != nil:
 		kind, names = "backend", []string{*e.To.Backend}
 	}
-	if e.Escalate != 0 { // behind a name that nobody has
+	if e.Escalate != 0 { // after an empty name, which is in no list of users
 		names = append(slices.Clone(names), "", e.Escalate.String())
 	}
 	parts := append([]string{e.Type, string(e.Data), e.Topic, e.TTL.String(), e.To.User, kind}, names...)

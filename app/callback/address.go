@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"syscall"
 	"unicode"
@@ -21,6 +22,7 @@ type reach uint8
 const (
 	reachPublic   reach = iota // the internet
 	reachInternal              // a host under .internal: the internet and private networks
+	reachPrivate               // the same without TLS: private networks alone
 	reachLoopback              // localhost, 127.0.0.0/8 or [::1]: this machine alone
 	reachAny                   // BRIDGE_CALLBACK_ALLOW_PRIVATE
 )
@@ -70,6 +72,8 @@ func (r reach) allows(a netip.Addr) bool {
 		return a.IsLoopback()
 	case reachInternal:
 		return internal.SafeAddr(a) == nil
+	case reachPrivate:
+		return internal.SafeAddr(a) == nil && public.SafeAddr(a) != nil
 	}
 	return public.SafeAddr(a) == nil
 }
@@ -100,7 +104,7 @@ func parseURL(text string, allowPrivate bool) (*url.URL, reach, error) {
 	}
 	u, err := url.Parse(text) // its error would repeat the text
 	if text == "" || err != nil || u.Host == "" || !isHost(u.Hostname()) || u.Opaque != "" {
-		return nil, 0, errors.New("the URL is none: " + form)
+		return nil, 0, errors.New("the URL is not valid: " + form)
 	}
 	if u.Scheme != "https" && u.Scheme != "http" {
 		return nil, 0, errors.New("the URL is neither https nor http: " + form)
@@ -109,13 +113,16 @@ func parseURL(text string, allowPrivate bool) (*url.URL, reach, error) {
 		return nil, 0, errors.New("the URL has a #: what follows it is never sent; percent-encode it as %23")
 	}
 	if port := u.Port(); port != "" {
-		if _, err := netip.ParseAddrPort("127.0.0.1:" + port); err != nil || port == "0" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 			return nil, 0, errors.New("the URL's port must be a number from 1 to 65535")
 		}
 	}
 	r := reachOf(u.Hostname())
-	if allowPrivate {
+	switch {
+	case allowPrivate:
 		r = reachAny
+	case u.Scheme == "http" && r == reachInternal:
+		r = reachPrivate
 	}
 	if u.Scheme == "http" && r == reachPublic {
 		return nil, 0, errors.New("the URL must be https: http is only for localhost, hosts under .internal, and where BRIDGE_CALLBACK_ALLOW_PRIVATE is set")

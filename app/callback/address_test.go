@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -29,21 +30,21 @@ func TestAddress(t *testing.T) {
 
 func addressByHost(t *testing.T) {
 	for _, c := range []struct {
-		addresses                  string
-		public, internal, loopback bool
+		addresses                           string
+		public, internal, private, loopback bool
 	}{
-		{"93.184.216.34 2606:2800:220:1::1 ::ffff:93.184.216.34 64:ff9b::93.184.216.34", true, true, false},
-		{"10.0.0.1 172.16.0.1 172.31.255.255 192.168.1.1 100.64.0.1 fd00::1 fdaa:0:1::3 ::ffff:10.0.0.1 64:ff9b::10.0.0.1", false, true, false},
-		{"127.0.0.1 127.8.8.8 ::1 ::ffff:127.0.0.1", false, false, true},
-		{"64:ff9b::127.0.0.1", false, false, true},
-		{"169.254.169.254 169.254.1.1 fe80::1 fe80::1%eth0 ::ffff:169.254.169.254 64:ff9b::169.254.169.254", false, false, false},
-		{"fd00:ec2::254 fd00:ec2::254%eth0 fd00:ec2::23 fd00:42::42 fd20:ce::254 100.100.100.200 168.63.129.16 192.0.0.192", false, false, false},
-		{"0.0.0.0 0.1.2.3 :: ::ffff:0.0.0.0 224.0.0.1 239.1.1.1 ff02::1 255.255.255.255 240.0.0.1 198.18.0.1 192.88.99.1 203.0.113.1", false, false, false},
-		{"::127.0.0.1 64:ff9b:1::1 2002:7f00:1::1 2001:0:7f00:1::1 2001:db8::1 fec0::1 100::1 ::ffff:0:7f00:1 3fff::1 2001:20::1 5f00::1 192.0.0.8 192.0.2.1 198.51.100.1 198.19.255.255 255.255.255.254", false, false, false},
+		{"93.184.216.34 2606:2800:220:1::1 ::ffff:93.184.216.34 64:ff9b::93.184.216.34", true, true, false, false},
+		{"10.0.0.1 172.16.0.1 172.31.255.255 192.168.1.1 100.64.0.1 fd00::1 fdaa:0:1::3 ::ffff:10.0.0.1 64:ff9b::10.0.0.1", false, true, true, false},
+		{"127.0.0.1 127.8.8.8 ::1 ::ffff:127.0.0.1", false, false, false, true},
+		{"64:ff9b::127.0.0.1", false, false, false, true},
+		{"169.254.169.254 169.254.1.1 fe80::1 fe80::1%eth0 ::ffff:169.254.169.254 64:ff9b::169.254.169.254", false, false, false, false},
+		{"fd00:ec2::254 fd00:ec2::254%eth0 fd00:ec2::23 fd00:42::42 fd20:ce::254 100.100.100.200 168.63.129.16 192.0.0.192", false, false, false, false},
+		{"0.0.0.0 0.1.2.3 :: ::ffff:0.0.0.0 224.0.0.1 239.1.1.1 ff02::1 255.255.255.255 240.0.0.1 198.18.0.1 192.88.99.1 203.0.113.1", false, false, false, false},
+		{"::127.0.0.1 64:ff9b:1::1 2002:7f00:1::1 2001:0:7f00:1::1 2001:db8::1 fec0::1 100::1 ::ffff:0:7f00:1 3fff::1 2001:20::1 5f00::1 192.0.0.8 192.0.2.1 198.51.100.1 198.19.255.255 255.255.255.254", false, false, false, false},
 	} {
 		for text := range strings.FieldsSeq(c.addresses) {
 			a := netip.MustParseAddr(text)
-			for r, want := range map[reach]bool{reachPublic: c.public, reachInternal: c.internal, reachLoopback: c.loopback, reachAny: true} {
+			for r, want := range map[reach]bool{reachPublic: c.public, reachInternal: c.internal, reachPrivate: c.private, reachLoopback: c.loopback, reachAny: true} {
 				if got := r.allows(a); got != want {
 					t.Errorf("%s for %d: %v", a, r, got)
 				}
@@ -77,32 +78,32 @@ func TestBackendURL(t *testing.T) {
 		"http://localhost。/":                               {0, "must be https"},
 		"http://localhost.:9000":                           {reachLoopback, ""},
 		"http://LOCALHOST.":                                {reachLoopback, ""},
-		"http://localhost..":                               {0, "is none"},
-		"https://clinic..example/":                         {0, "is none"},
-		"https://.clinic.example/":                         {0, "is none"},
-		"https://./":                                       {0, "is none"},
-		"http://.internal/":                                {0, "is none"},
-		"https://*.example/":                               {0, "is none"},
-		"https://can\"ary/":                                {0, "is none"},
-		"https://canary!.example/":                         {0, "is none"},
+		"http://localhost..":                               {0, "is not valid"},
+		"https://clinic..example/":                         {0, "is not valid"},
+		"https://.clinic.example/":                         {0, "is not valid"},
+		"https://./":                                       {0, "is not valid"},
+		"http://.internal/":                                {0, "is not valid"},
+		"https://*.example/":                               {0, "is not valid"},
+		"https://can\"ary/":                                {0, "is not valid"},
+		"https://canary!.example/":                         {0, "is not valid"},
 		"https://my_backend:3000/":                         {reachPublic, ""},
 		"http://my-backend.flycast/":                       {0, "must be https"},
 		"http://x.internal.clinic.example/":                {0, "must be https"},
 		"http://xinternal/":                                {0, "must be https"},
-		"http://X.INTERNAL:8080":                           {reachInternal, ""},
+		"http://X.INTERNAL:8080":                           {reachPrivate, ""},
 		"http://clinic.localhost/":                         {0, "must be https"},
 		"https://clinic.localhost/":                        {reachPublic, ""}, // a name; what it resolves to is judged
 		"http://[::1%25lo]/":                               {0, "must be https"},
 		"https://[fe80::1%25eth0]/":                        {0, "not a public one"},
 		"https://" + strings.Repeat("a", 63) + ".example/": {reachPublic, ""},
-		"https://" + strings.Repeat("a", 64) + ".example/": {0, "is none"},
-		"https://" + strings.Repeat(strings.Repeat("a", 62)+".", 4) + "example":                {0, "is none"},
+		"https://" + strings.Repeat("a", 64) + ".example/": {0, "is not valid"},
+		"https://" + strings.Repeat(strings.Repeat("a", 62)+".", 4) + "example":                {0, "is not valid"},
 		"https://clinic.example/" + strings.Repeat("a", maxURL-len("https://clinic.example/")): {reachPublic, ""},
 		"https://clinic.example/" + strings.Repeat("canary", maxURL):                           {0, "at most 8192"},
 		"//clinic.example/":                     {0, "neither https nor http"},
-		"/canary":                               {0, "is none"},
-		"https://clinic.example/a\r\nb: canary": {0, "is none"},
-		" https://clinic.example/canary":        {0, "is none"},
+		"/canary":                               {0, "is not valid"},
+		"https://clinic.example/a\r\nb: canary": {0, "is not valid"},
+		" https://clinic.example/canary":        {0, "is not valid"},
 		"HTTPS://CLINIC.EXAMPLE":                {reachPublic, ""},
 		"https://clinic.example:00443/":         {reachPublic, ""},
 		"https://0177.0.0.1/":                   {reachPublic, ""}, // octal to some resolvers: judged when it is dialled
@@ -111,14 +112,14 @@ func TestBackendURL(t *testing.T) {
 		"https://user:p@ss@clinic.example/":     {reachPublic, ""},
 		"https://clinic.example:65535/":         {reachPublic, ""},
 		"https://clinic.example:99999/":         {0, "port"},
-		"https://clinic.example:-1/":            {0, "is none"},
-		"https://clinic.example:http/":          {0, "is none"},
+		"https://clinic.example:-1/":            {0, "is not valid"},
+		"https://clinic.example:http/":          {0, "is not valid"},
 		"https://clinic.example:/":              {reachPublic, ""},
 		"https://notinternal/":                  {reachPublic, ""},
 		"http://localhost:9000":                 {reachLoopback, ""},
 		"http://127.0.0.1:9000/x":               {reachLoopback, ""},
 		"http://[::1]:9000/":                    {reachLoopback, ""},
-		"http://Clinic.Internal./hook":          {reachInternal, ""},
+		"http://Clinic.Internal./hook":          {reachPrivate, ""},
 		"https://clinic.internal":               {reachInternal, ""},
 		"http://clinic.example/":                {0, "must be https"},
 		"http://localhost.example/":             {0, "must be https"},
@@ -131,16 +132,17 @@ func TestBackendURL(t *testing.T) {
 		"https://clinic.example/#frag":          {0, "has a #"},
 		"https://clinic.example/#":              {0, "has a #"},
 		"https://clinic.example:0/":             {0, "port"},
+		"https://clinic.example:000/":           {0, "port"},
 		"https://clinic.example:70000/":         {0, "port"},
 		"ftp://clinic.example/":                 {0, "neither https nor http"},
-		"clinic.example/hook":                   {0, "is none"},
-		"":                                      {0, "is none"},
-		"https://":                              {0, "is none"},
-		"https://:443/":                         {0, "is none"},
-		"https:clinic.example":                  {0, "is none"},
-		"https://canary:4711canary":             {0, "is none"},
-		"https://clinic.example/%zz":            {0, "is none"},
-		"https://user:canary@\x00/":             {0, "is none"},
+		"clinic.example/hook":                   {0, "is not valid"},
+		"":                                      {0, "is not valid"},
+		"https://":                              {0, "is not valid"},
+		"https://:443/":                         {0, "is not valid"},
+		"https:clinic.example":                  {0, "is not valid"},
+		"https://canary:4711canary":             {0, "is not valid"},
+		"https://clinic.example/%zz":            {0, "is not valid"},
+		"https://user:canary@\x00/":             {0, "is not valid"},
 	} {
 		_, r, err := parseURL(text, false)
 		if (err == nil) != (want.wrong == "") || err != nil && !strings.Contains(err.Error(), want.wrong) || r != want.reach {
@@ -155,6 +157,38 @@ func TestBackendURL(t *testing.T) {
 			}
 		}
 	}
+}
+
+// FuzzBackendURL holds whatever is taken as a backend's URL to be one that can be posted to, at
+// an address that its host allows; and what is refused to be told in one line without the URL.
+func FuzzBackendURL(f *testing.F) {
+	for _, seed := range []string{"https://clinic.example/hook?x=1", "http://localhost.:9000", "http://[::1%25lo]/", "https://u:p@[fd00::1]:443/", "https://klinik-köln.example", "https://a:0", "http://0177.1/", "https://a/%zz"} {
+		f.Add(seed, false)
+		f.Add(seed, true)
+	}
+	f.Fuzz(func(t *testing.T, text string, allowPrivate bool) {
+		b := backend("default", text)
+		e, err := newEndpoint(b, allowPrivate)
+		if checked := CheckURL(text, allowPrivate); (checked == nil) != (err == nil) {
+			t.Fatalf("%q: %v, then %v", text, checked, err)
+		}
+		if err != nil {
+			if said := err.Error(); strings.ContainsAny(said, "\r\n") || len(text) > 60 && strings.Contains(said, text) {
+				t.Errorf("%q: %v", text, err)
+			}
+			return
+		}
+		req, err := http.NewRequest(http.MethodPost, e.url, nil)
+		if err != nil {
+			t.Fatalf("%q is taken, and cannot be posted to: %v", text, err)
+		}
+		if req.URL.User != nil || req.URL.Fragment != "" || !isHost(req.URL.Hostname()) || req.URL.Scheme != "https" && req.URL.Scheme != "http" {
+			t.Errorf("%q is taken as %q", text, e.url)
+		}
+		if a, err := netip.ParseAddr(req.URL.Hostname()); err == nil && !allowPrivate && !reachPublic.allows(a) && !a.Unmap().IsLoopback() {
+			t.Errorf("%q is taken, at %s", text, a)
+		}
+	})
 }
 
 // names is a resolver whose answer for every name is that of its function: addresses with

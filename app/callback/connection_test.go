@@ -255,4 +255,9 @@ func connectionLeft(t *testing.T) {
 	if sent := posts.Load() - came; sent != 4 || answered == 4 {
 		t.Errorf("of 4 requests %d were answered, and %d came", answered, sent)
 	}
+	w, posts = framed(t, func(f *http2.Framer, _ uint32, _ int64) { _ = f.WriteGoAway(0, http2.ErrCodeNo, nil) })
+	r, err := w.byName["default"].endpoint.post(t.Context(), "msg_1", []byte("{}"), 0)
+	if err == nil || r.last() != "the connection failed" || posts.Load() > 1+maxRepeats {
+		t.Errorf("a backend that leaves each time: %v %v, and the callback came %d times", r, err, posts.Load())
+	}
 }

@@ -38,6 +38,8 @@ type delivery struct {
 	sender   *Sender
 	metrics  backendMetrics
 	requests chan struct{} // a place for each request under way; any goroutine
+	waiting  atomic.Int64  // requests that wait for such a place
+	patience time.Duration // how long each does; turnPatience, but for tests
 	outbox   bridge.Outbox // set before the loop begins
 
 	wake    chan struct{}      // has room for one: something was posted
@@ -77,7 +79,7 @@ type settled struct {
 func newDelivery(name string, e *endpoint, s *Sender) *delivery {
 	d := &delivery{
 		name: name, endpoint: e, sender: s, metrics: s.metrics.of(name),
-		requests: make(chan struct{}, maxRequests), wake: make(chan struct{}, 1), results: make(chan tried, maxInFlight),
+		requests: make(chan struct{}, maxRequests), patience: turnPatience, wake: make(chan struct{}, 1), results: make(chan tried, maxInFlight),
 		pace: newPace(), failures: rate.Sometimes{First: 1, Interval: failureLogInterval},
 	}
 	d.cut, d.cutOff = context.WithCancel(context.Background())

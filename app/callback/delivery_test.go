@@ -21,6 +21,7 @@ func TestCallback(t *testing.T) {
 	t.Run("is signed with each secret, and keeps its id over its tries", callbackIsSigned)
 	t.Run("that always fails is tried for three days, and then given up", callbackIsGivenUp)
 	t.Run("is given up at once where the backend answers with 410", callbackIsGone)
+	t.Run("is tried again where the backend answers later than in 15 seconds", callbackIsLate)
 	t.Run("waits as long as Retry-After asks, in seconds or as a date, and no longer than three days", callbackRetryAfter)
 	t.Run("waits for the one before it where it is sent in order", callbackInOrder)
 	t.Run("whose try panics is tried again, and nothing else ends", callbackPanics)
@@ -120,6 +121,33 @@ func callbackIsGivenUp(t *testing.T) {
 		}
 		if n := l.metric(t, "hookbridge_callbacks_given_up_total", "default"); n != 1 || !strings.Contains(l.String(), "a callback was given up") {
 			t.Error(n, l)
+		}
+	})
+}
+
+func callbackIsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c calls
+		s, l := answered(t, func(*http.Request) (*http.Response, error) {
+			defer c.begin()()
+			if c.n.Load() == 1 {
+				time.Sleep(15*time.Second + time.Millisecond)
+			} else {
+				time.Sleep(15*time.Second - time.Millisecond)
+			}
+			return answer(200), nil
+		})
+		o := newOutbox()
+		o.post("default", "msg_1")
+		s.Start(o)
+		time.Sleep(16 * time.Second)
+		if st := s.State("default"); c.n.Load() != 1 || !st.Failing || o.counts() != "1 waiting, 0 done, 0 dead" || !strings.Contains(l.String(), "it took too long") {
+			t.Errorf("%d tries, %+v, %s, said %s", c.n.Load(), st, o.counts(), l)
+		}
+		time.Sleep(time.Minute)
+		stop(s)
+		if c.n.Load() != 2 || o.counts() != "0 waiting, 1 done, 0 dead" {
+			t.Errorf("%d tries, %s", c.n.Load(), o.counts())
 		}
 	})
 }

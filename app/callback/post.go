@@ -68,7 +68,7 @@ func newEndpoint(b auth.Backend, allowPrivate bool) (*endpoint, error) {
 	}
 	e := &endpoint{
 		secrets: b.Secrets, dialer: &net.Dialer{Timeout: connectTimeout, ControlContext: r.control},
-		tls: &tls.Config{NextProtos: []string{"h2", "http/1.1"}}, handshakeTimeout: connectTimeout,
+		tls: &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}, handshakeTimeout: connectTimeout,
 	}
 	if u.User != nil {
 		e.user, e.hasUser = u.User.Username(), true

@@ -9,8 +9,15 @@ import (
 	"hookbridge/app/wire"
 )
 
-// maxRequests is how many requests to one backend may be under way on this machine.
-const maxRequests = 128
+const (
+	// maxRequests is how many requests to one backend may be under way on this machine.
+	maxRequests = 128
+	// maxWaitingRequests is how many more may wait for their turn, and turnPatience for how
+	// long: a message to all makes many ask at once, and most backends answer in
+	// milliseconds. What a hanging backend is asked is refused soon.
+	maxWaitingRequests = 1024
+	turnPatience       = time.Second
+)
 
 // Request implements bridge.Requester.
 func (s *Sender) Request(ctx context.Context, backend, id string, body []byte, timeout time.Duration) (status int, answer []byte, err error) {
@@ -18,17 +25,14 @@ func (s *Sender) Request(ctx context.Context, backend, id string, body []byte, t
 	if b == nil || s.life.Err() != nil {
 		return 0, nil, bridge.ErrUnavailable
 	}
-	select {
-	case b.requests <- struct{}{}:
-		defer func() { <-b.requests }()
-	default:
-		b.metrics.request("unavailable")
-		return 0, nil, bridge.ErrBackendBusy
-	}
 	timed, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	defer context.AfterFunc(s.life, cancel)()
-	r, err := b.endpoint.post(timed, id, body, s.maxBytes)
+	r, err := reply{}, b.beginRequest(timed)
+	if err == nil {
+		defer b.endRequest()
+		r, err = b.endpoint.post(timed, id, body, s.maxBytes)
+	}
 	switch {
 	case err == nil:
 		answer, err = r.json(s.maxBytes)
@@ -36,6 +40,7 @@ func (s *Sender) Request(ctx context.Context, backend, id string, body []byte, t
 		err = ctx.Err()
 	case s.life.Err() != nil:
 		err = bridge.ErrUnavailable
+	case errors.Is(err, bridge.ErrBackendBusy):
 	case errors.Is(timed.Err(), context.DeadlineExceeded):
 		err = bridge.ErrBackendTimeout
 	default:
@@ -47,6 +52,31 @@ func (s *Sender) Request(ctx context.Context, backend, id string, body []byte, t
 	}
 	return r.status, answer, nil
 }
+
+// beginRequest waits until a request to the backend may begin; endRequest follows it. Its
+// error is ErrBackendBusy.
+func (d *delivery) beginRequest(ctx context.Context) error {
+	select {
+	case d.requests <- struct{}{}:
+		return nil
+	default:
+	}
+	defer d.waiting.Add(-1)
+	if d.waiting.Add(1) > maxWaitingRequests {
+		return bridge.ErrBackendBusy
+	}
+	patience := time.NewTimer(d.patience)
+	defer patience.Stop()
+	select {
+	case d.requests <- struct{}{}:
+		return nil
+	case <-patience.C:
+	case <-ctx.Done():
+	}
+	return bridge.ErrBackendBusy
+}
+
+func (d *delivery) endRequest() { <-d.requests }
 
 // json is the reply's body if it is what a request may be answered with: JSON of a 2xx
 // status, no longer than maxBytes; one without anything but white space is null.
@@ -75,7 +105,7 @@ func requestResult(err error) string {
 		return "timeout"
 	case errors.As(err, &failed):
 		return "failed"
-	case errors.Is(err, bridge.ErrUnavailable):
+	case errors.Is(err, bridge.ErrUnavailable), errors.Is(err, bridge.ErrBackendBusy):
 		return "unavailable"
 	}
 	return "canceled"

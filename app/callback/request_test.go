@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
 
 func TestRequest(t *testing.T) {
@@ -25,6 +26,7 @@ func TestRequest(t *testing.T) {
 	t.Run("to a backend that cannot be reached fails", requestUnreachable)
 	t.Run("to a plain server at an https URL fails", requestPlainServer)
 	t.Run("is one of a bounded number, and ends with its caller and with the sender", requestsAreBounded)
+	t.Run("waits for its turn where a backend is asked by many at once", requestsTakeTurns)
 	t.Run("uses a connection again", requestConnections)
 	t.Run("uses no proxy of the environment", requestProxies)
 	t.Run("that fails is logged without what was sent and replied", requestFailure)
@@ -276,9 +278,15 @@ func requestsAreBounded(t *testing.T) {
 		}()
 	}
 	begun.Wait()
-	if _, _, err := w.ask(t, 10*time.Second); !errors.Is(err, bridge.ErrBackendBusy) {
+	if _, _, err := w.ask(t, time.Millisecond); !errors.Is(err, bridge.ErrBackendBusy) {
 		t.Errorf("one too many: %v", err)
 	}
+	waiting := &w.byName["default"].waiting
+	waiting.Add(maxWaitingRequests)
+	if _, _, err := w.ask(t, time.Hour); !errors.Is(err, bridge.ErrBackendBusy) {
+		t.Errorf("one too many who waits: %v", err)
+	}
+	waiting.Add(-maxWaitingRequests)
 	cancel()
 	if err := <-results; !errors.Is(err, context.Canceled) {
 		t.Errorf("a caller that went: %v", err)
@@ -292,10 +300,40 @@ func requestsAreBounded(t *testing.T) {
 	if _, _, err := w.ask(t, time.Second); !errors.Is(err, bridge.ErrUnavailable) {
 		t.Errorf("it has stopped: %v", err)
 	}
-	for result, want := range map[string]float64{"unavailable": maxRequests, "canceled": 1} {
+	for result, want := range map[string]float64{"unavailable": maxRequests + 1, "canceled": 1} {
 		if n := w.logs.metric(t, "hookbridge_callbacks_requests_total", "default", result); n != want {
 			t.Errorf("%v were %s", n, result)
 		}
+	}
+}
+
+func requestsTakeTurns(t *testing.T) {
+	full := make(chan struct{})
+	var begun sync.WaitGroup
+	w := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		begun.Done()
+		<-full
+		replies(200, "1")(w, nil)
+	})
+	w.byName["default"].patience = time.Hour
+	const all = 2 * maxRequests
+	begun.Add(all)
+	results := make(chan error, all)
+	for range all {
+		go func() {
+			_, _, err := w.Request(t.Context(), "default", "msg_1", nil, time.Minute)
+			results <- err
+		}()
+	}
+	expect.Eventually(t, "half of them wait", func() bool { return w.byName["default"].waiting.Load() == maxRequests })
+	close(full)
+	for range all {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+	if n := w.byName["default"].waiting.Load(); n != 0 {
+		t.Errorf("%d wait on", n)
 	}
 }
 

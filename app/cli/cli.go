@@ -9,6 +9,7 @@ import (
 	"io"
 	"log"
 	"runtime/debug"
+	"strings"
 
 	"hookbridge/app/server"
 
@@ -60,7 +61,7 @@ func Run(ctx context.Context, args []string, io Streams) int {
 			complain(io.Err, all)
 			return 1
 		}
-		fmt.Fprintln(io.Err, "hookbridge:", err)
+		fmt.Fprintln(io.Err, "hookbridge:", withoutValues(err.Error(), args))
 		fmt.Fprintln(io.Err, "hookbridge --help lists the commands, hookbridge COMMAND --help their settings")
 		return 2
 	}
@@ -84,6 +85,25 @@ func newParser(ctx context.Context, c *commands, io Streams, exit func(code int)
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.PostBuild(showRanges),
 	)
+}
+
+// maxShownValue is the longest value that an error about the arguments repeats,
+// characters. A secret is longer.
+const maxShownValue = 16
+
+// withoutValues takes long values out of an error about the arguments: one may be a secret
+// that a blank has parted from its flag.
+func withoutValues(text string, args []string) string {
+	for _, value := range args {
+		if strings.HasPrefix(value, "-") {
+			_, value, _ = strings.Cut(value, "=")
+		}
+		if len(value) > maxShownValue {
+			text = strings.ReplaceAll(text, value, "…")
+			text = strings.ReplaceAll(text, strings.ToLower(value), "…") // so is what is no true or false told
+		}
+	}
+	return text
 }
 
 // complain writes an error, a line for each fault of the settings.

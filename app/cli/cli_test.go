@@ -13,12 +13,36 @@ func TestHelp(t *testing.T) {
 	t.Run("lists every command, and each setting with its variable", helpLists)
 }
 
+func TestArguments(t *testing.T) {
+	t.Run("that are wrong are told, but for what may be a secret", argumentsWrong)
+}
+
+func argumentsWrong(t *testing.T) {
+	const secret = "whsec_Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5"
+	for args, want := range map[string]string{
+		"frobnicate": "unexpected argument frobnicate",
+		"serve --callback-secret whsec_a, " + secret: "unexpected argument …",
+		"serve --callback-secret= " + secret:         "unexpected argument …",
+		"serve --callback-allow-private=" + secret:   `but got "…"`,
+		"serve --log-level=" + secret:                `but got "…"`,
+		"serve --callback-secert=" + secret:          "unknown flag --callback-secert",
+		"serve --callback-allow-privat " + secret:    "unknown flag --callback-allow-privat",
+		"receive --reply slots.json " + secret:       "unexpected argument …",
+		secret:                                       "unexpected argument …",
+	} {
+		code, out, errs := command(t, nil, strings.Fields(args)...)
+		if code != 2 || out != "" || !strings.Contains(errs, want) || strings.Contains(strings.ToLower(errs), strings.ToLower(secret)) {
+			t.Errorf("%s: %d %s%s", args, code, out, errs)
+		}
+	}
+}
+
 func helpLists(t *testing.T) {
 	var out, errs expect.Output
 	if code := Run(t.Context(), []string{"--help"}, Streams{Out: &out, Err: &errs}); code != 0 {
 		t.Fatalf("%d %s", code, errs.String())
 	}
-	for _, command := range []string{"dev", "serve", "token", "send", "listen", "verify", "export", "import"} {
+	for _, command := range []string{"dev", "serve", "token", "send", "listen", "receive", "verify", "export", "import"} {
 		if !strings.Contains(out.String(), "\n  "+command+" ") {
 			t.Errorf("--help does not list %s", command)
 		}

@@ -108,7 +108,8 @@ func devSecrets(dir string) (devSecretsFile, error) {
 		s.WebhookSecret, s.JWTSecret = devWebhookSecret(), server.DevMark+rand.Text()+rand.Text()
 	case err != nil:
 		return s, err
-	case json.Unmarshal(b, &s) != nil || !server.IsDevWebhookSecret(s.WebhookSecret) || !strings.HasPrefix(s.JWTSecret, server.DevMark):
+	case json.Unmarshal(b, &s) != nil || !server.IsDevWebhookSecret(s.WebhookSecret) || !strings.HasPrefix(s.JWTSecret, server.DevMark),
+		s.CallbackSecret != "" && auth.CheckWebhookSecret(s.CallbackSecret) != nil:
 		return s, fmt.Errorf("%s is damaged: remove it and start dev again", path)
 	case s.CallbackSecret != "":
 		return s, nil

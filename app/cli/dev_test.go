@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"hookbridge/app/expect"
@@ -29,5 +30,12 @@ func devKeepsSecrets(t *testing.T) {
 	}
 	if again, err := devSecrets(dir); err != nil || again != added {
 		t.Errorf("the secret that was added is not kept: %v", err)
+	}
+	added.CallbackSecret = "whsec_canary"
+	spoilt, err := json.Marshal(added)
+	expect.NoError(t, err)
+	expect.NoError(t, os.WriteFile(filepath.Join(dir, secretsFile), spoilt, 0o600))
+	if _, err := devSecrets(dir); err == nil || !strings.HasSuffix(err.Error(), "is damaged: remove it and start dev again") || strings.Contains(err.Error(), "canary") {
+		t.Errorf("a secret that is none: %v", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -53,7 +54,7 @@ func (c *ReceiveCmd) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return fmt.Errorf("--listen: cannot listen on %s: %w; another address: --listen 127.0.0.1:0", c.Listen, err)
 	}
-	fmt.Fprintf(streams.Err, "receiving; for the bridge: dev --forward http://%[1]s, or BRIDGE_CALLBACK_URL=http://%[1]s\n", ln.Addr())
+	fmt.Fprintf(streams.Err, "receiving; for the bridge: dev --forward http://%[1]s, or BRIDGE_CALLBACK_URL=http://%[1]s\n", reached(ln.Addr()))
 	s := &http.Server{
 		Handler: r, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: time.Minute,
 		ErrorLog: log.New(streams.Err, "", 0),
@@ -71,6 +72,14 @@ func (c *ReceiveCmd) Run(ctx context.Context, streams Streams) error {
 		return s.Close()
 	}
 	return nil
+}
+
+// reached is where a bridge on this machine reaches a listener.
+func reached(ln net.Addr) string {
+	if a, ok := ln.(*net.TCPAddr); ok && a.IP.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(a.Port))
+	}
+	return ln.String()
 }
 
 func (c *ReceiveCmd) receiver(streams Streams) (*receiver.Receiver, error) {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -21,6 +22,7 @@ func TestReceive(t *testing.T) {
 	t.Run("answers requests with its file", receiveAnswers)
 	t.Run("checks by dev's secret, and by the public key of one that signs", receiveSecrets)
 	t.Run("says what to mend", receiveChecks)
+	t.Run("tells where the bridge reaches it", receiveReached)
 }
 
 const testCallbackSecret = "whsec_Y2FsbGJhY2stc2VjcmV0LW9mLTMyLWJ5dGVzISEhISE="
@@ -127,6 +129,14 @@ func receiveSecrets(t *testing.T) {
 			t.Errorf("%s: what another secret signed gets %d", name, got)
 		}
 		r.stop()
+	}
+}
+
+func receiveReached(t *testing.T) {
+	for ip, want := range map[string]string{"0.0.0.0": "127.0.0.1:9", "::": "127.0.0.1:9", "::1": "[::1]:9", "127.0.0.2": "127.0.0.2:9"} {
+		if got := reached(&net.TCPAddr{IP: net.ParseIP(ip), Port: 9}); got != want {
+			t.Errorf("%s: %s", ip, got)
+		}
 	}
 }
 

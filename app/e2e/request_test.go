@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -15,6 +17,7 @@ func TestRequest(t *testing.T) {
 	withBackend(t, []backendPromise{
 		{"is answered by the backend, over a socket and over HTTP", requestAnswered},
 		{"may be made by the Go client, as a send may", requestByGoClient},
+		{"over HTTP ends with its caller, whose place is free then", requestHungUp},
 	})
 }
 
@@ -87,5 +90,28 @@ func requestByGoClient(t *testing.T, w *world, b *clinicBackend) {
 	}
 	if reply, err := c.Request(t.Context(), client.BackendEvent{Type: "slots.list"}, 0); err != nil || string(reply) != "null" {
 		t.Errorf("a 204 is answered with %s, %v", reply, err)
+	}
+}
+
+func requestHungUp(t *testing.T, w *world, b *clinicBackend) {
+	b.answers(func(_ http.ResponseWriter, r *http.Request, _ heardCallback) { <-r.Context().Done() })
+	defer b.answers(nil)
+	tok := backendUser(t, "leaver")
+	const canceled = `hookbridge_callbacks_requests_total{backend="default",result="canceled"}`
+	body := `{"event":{"type":"slots.list"},"timeoutMs":30000}`
+	head := fmt.Sprintf("POST /v1/requests HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", tok, len(body))
+	for asked := 4; asked <= 8; asked += 4 { // four at once are all that a user may have
+		var conns []net.Conn
+		for range 4 {
+			conns = append(conns, w.raw(head+body))
+		}
+		expect.Eventually(t, "the backend is asked", func() bool { return len(b.of("leaver")) == asked })
+		for _, conn := range conns {
+			expect.NoError(t, conn.Close())
+		}
+		expect.Eventually(t, "all have ended", func() bool { return w.metric(canceled) == float64(asked) })
+	}
+	if n := w.metric(`hookbridge_refused_requests_total{code="unavailable"}`); n > 0 {
+		t.Errorf("%v who had gone were refused", n)
 	}
 }

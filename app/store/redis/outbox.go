@@ -47,19 +47,19 @@ type callbackIndex struct {
 	due     string
 	hurry   string
 	waiting [3]string // user.*, event.* and message.sent
-	bytes   string
+	bytes   [2]string // of all that waits, and of message.sent
 	dead    [3]string // by id, by when they were given up, and their bytes
 }
 
 func (s *Store) callbackIndex(backend string) callbackIndex {
 	base := s.opts.Prefix + ":{callbacks}:"
-	return callbackIndex{due: base + "z:" + backend, hurry: base + "h:" + backend, bytes: base + "y:" + backend,
+	return callbackIndex{due: base + "z:" + backend, hurry: base + "h:" + backend, bytes: [2]string{base + "y:" + backend, base + "ym:" + backend},
 		waiting: [3]string{base + "au:" + backend, base + "ae:" + backend, base + "am:" + backend},
 		dead:    [3]string{base + "D:" + backend, base + "x:" + backend, base + "Y:" + backend}}
 }
 
 // counted are the keys that admit and unlist in lua/outbox_lib.lua need.
-func (x *callbackIndex) counted() []string { return append(x.waiting[:], x.bytes) }
+func (x *callbackIndex) counted() []string { return append(x.waiting[:], x.bytes[:]...) }
 
 // timerIndex is the key of the index of timers.
 func (s *Store) timerIndex() string { return s.opts.Prefix + ":{callbacks}:t" }

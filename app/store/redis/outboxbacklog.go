@@ -23,7 +23,7 @@ func (s *Store) Backlog(ctx context.Context, backend string) (b bridge.Backlog, 
 	}
 	since := itoa(s.nowMs() - bridge.DeadCallbacksFor.Milliseconds())
 	r := s.client.DoMulti(ctx, s.zcount(x.waiting[0], "-inf"), s.zcount(x.waiting[1], "-inf"), s.zcount(x.waiting[2], "-inf"),
-		s.zcount(x.dead[1], "("+since), s.get(x.bytes))
+		s.zcount(x.dead[1], "("+since), s.get(x.bytes[0]))
 	var n [5]int64
 	for i := range n {
 		n[i], err = r[i].AsInt64()

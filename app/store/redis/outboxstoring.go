@@ -145,7 +145,7 @@ func (s *storing) call(ctx context.Context, run runner, c call, slot, index bool
 		return r, fmt.Errorf("redis: %d answers to %d callbacks", len(r.states), len(s.cs))
 	}
 	for i, n := range r.states {
-		if n == callbackNoRoom {
+		if n == callbackNoRoom && !s.modest {
 			s.e.metrics.dropped(s.cs[i].Backend, classOf(s.cs[i].Type))
 		}
 	}

@@ -36,8 +36,8 @@ func newMetrics(r prometheus.Registerer, v *walfile.VFS, q *queue, g *guard.Guar
 			Name: "hookbridge_store_expired_total", Help: "Messages taken out because their time had run out.",
 		}),
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "hookbridge_store_callbacks_dropped_total", Help: "Callbacks that made room for others, because too many waited for the backend.",
-		}, []string{"backend"}),
+			Name: "hookbridge_callbacks_dropped_total", Help: "Callbacks that made room for others, by backend and kind.",
+		}, []string{"backend", "kind"}),
 		wal: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "hookbridge_store_wal_bytes", Help: "Length of the write-ahead log in use.",
 		}, g.Gauge(func() float64 { return float64(v.LogEnd()) })),

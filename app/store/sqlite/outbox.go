@@ -27,6 +27,9 @@ const (
 	ranks
 )
 
+// kinds are the ranks in the words of the metrics.
+var kinds = [ranks]string{"user", "event", "message"}
+
 func rankOf(callback string) int {
 	switch {
 	case callback == bridge.CallbackSent:
@@ -333,7 +336,7 @@ func (w *writer) makeRoom(backend string) error {
 		if err := w.removeCallback(first[0]); err != nil {
 			return err
 		}
-		w.store.metrics.dropped.WithLabelValues(backend).Inc()
+		w.store.metrics.dropped.WithLabelValues(backend, kinds[rank]).Inc()
 	}
 	return nil
 }

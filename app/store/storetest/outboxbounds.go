@@ -67,6 +67,21 @@ var bounding = []promise{
 			f.Errorf("%d bytes wait", b)
 		}
 	}},
+	{"a message that has no room leaves what may go where it is", func(f *fixture) {
+		size, small := int64(len(f.sent("clinic", "u").Body)), int64(len(f.online("clinic", "u").Body))
+		f.fresh(Options{Backends: Backends, MaxCallbackBytes: 3*size + small + 20})
+		f.post(f.sent("clinic", "u"), f.sent("clinic", "u"), f.sent("clinic", "v"), f.online("clinic", "u"))
+		for range 3 {
+			if err := f.outbox.Post(f.ctx, f.sent("clinic", "v")); !errors.Is(err, bridge.ErrOutboxFull) {
+				f.Errorf("a message too many: %v", err)
+			}
+		}
+		f.equal("waiting", f.backlog("clinic").Waiting, 4)
+		f.equal("taken", len(f.taken("clinic")), 4)
+		// What is taken makes room.
+		f.post(f.sent("clinic", "u"), f.sent("clinic", "u"), f.sent("clinic", "v"))
+		f.equal("waiting", f.backlog("clinic").Waiting, 3)
+	}},
 	{"Post stores all or none", func(f *fixture) {
 		f.fresh(Options{Backends: Backends, MaxCallbacks: 2})
 		f.post(f.sent("clinic", "u"))

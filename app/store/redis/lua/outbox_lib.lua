@@ -17,7 +17,7 @@
 --   h  tags of users who may have something that is to be hurried
 --   a  what waits, by when it was caused: three keys, of user.*, event.* and
 --      message.sent. A member is the id, the tag and the size
---   y  the bytes that wait
+--   y  the bytes that wait, and ym those of message.sent among them
 --   D  what was given up, by id: a member is the id, the tag and the size (which those of
 --      older versions do not have)
 --   x  the same members by when that was
@@ -61,29 +61,30 @@ local CLASS = { u = 1, e = 2, m = 3 } -- user.*, event.*, message.sent
 
 local function sizeIn(member) return tonumber(string.match(member, '%d+$')) end
 
--- unlist takes a callback out of a (k: its three keys, and y).
+-- weigh adds bytes to a key that counts them.
+local function weigh(key, bytes)
+  call('SET', key, int(math.max(0, (tonumber(call('GET', key)) or 0) + bytes)), 'PX', int(YEAR))
+end
+
+-- unlist takes a callback out of a (k: its three keys, y and ym).
 local function unlist(k, i, member)
-  if call('ZREM', k[i], member) == 1 then
-    call('SET', k[4], int(math.max(0, (tonumber(call('GET', k[4])) or 0) - sizeIn(member))), 'PX', int(YEAR))
-  end
+  if call('ZREM', k[i], member) == 0 then return end
+  weigh(k[4], -sizeIn(member))
+  if i == CLASS.m then weigh(k[5], -sizeIn(member)) end
 end
 
 -- bury adds what was given up to D x Y (k) as of a time, and unbury takes it out.
 local function sizeOfDead(member) return tonumber(string.match(member, '^%S+ %S+ (%d+)$')) or 0 end
 
-local function addDead(key, bytes)
-  call('SET', key, int(math.max(0, (tonumber(call('GET', key)) or 0) + bytes)), 'PX', int(YEAR))
-end
-
 local function bury(k, member, at)
-  if call('ZADD', k[1], 0, member) == 1 then addDead(k[3], sizeOfDead(member)) end
+  if call('ZADD', k[1], 0, member) == 1 then weigh(k[3], sizeOfDead(member)) end
   call('ZADD', k[2], at, member)
   call('PEXPIRE', k[1], int(YEAR))
   call('PEXPIRE', k[2], int(YEAR))
 end
 
 local function unbury(k, member)
-  if call('ZREM', k[1], member) == 1 then addDead(k[3], -sizeOfDead(member)) end
+  if call('ZREM', k[1], member) == 1 then weigh(k[3], -sizeOfDead(member)) end
   call('ZREM', k[2], member)
 end
 
@@ -91,9 +92,12 @@ end
 -- if it is there already, or -1 if there is no room for it. What it takes out is added to
 -- evicted, after the backend's number j.
 local function admit(k, c, limits, j, evicted)
-  local i = CLASS[c.class]
+  local i, size = CLASS[c.class], sizeIn(c.member)
   if call('ZSCORE', k[i], c.member) then return 0 end
-  local n, size = 0, sizeIn(c.member)
+  if i == CLASS.m and (call('ZCOUNT', k[3], '-inf', '+inf') >= limits.most or (tonumber(call('GET', k[5])) or 0) + size > limits.room) then
+    return -1 -- not even if all others went
+  end
+  local n = 0
   for all = 1, 3 do n = n + call('ZCOUNT', k[all], '-inf', '+inf') end
   local bytes = tonumber(call('GET', k[4])) or 0
   while n > 0 and (n >= limits.most or bytes + size > limits.room) do
@@ -108,6 +112,7 @@ local function admit(k, c, limits, j, evicted)
   call('ZADD', k[i], c.at, c.member)
   call('PEXPIRE', k[i], int(YEAR))
   call('SET', k[4], int(bytes + size), 'PX', int(YEAR))
+  if i == CLASS.m then weigh(k[5], size) end
   return 1
 end
 
@@ -156,7 +161,7 @@ local function store(k, c, now)
 end
 
 -- Callbacks come at the end of KEYS and ARGV. KEYS: of each backend o q b d s, unless
--- slot is 0; then of each backend z, the three of a, and y, unless index is 0. ARGV:
+-- slot is 0; then of each backend z, the three of a, y and ym, unless index is 0. ARGV:
 -- of each callback the backend's number, tag, id, class, value, at, size and until when it
 -- may be stored (or empty); then 1 if others may not make room, now most room slot index,
 -- and how many backends and callbacks there are. now is empty but in tests.
@@ -166,14 +171,14 @@ local function callbacks()
   local p = { now = clock(ARGV[n - 6]), list = {}, slot = {}, index = {},
     limits = { most = tonumber(ARGV[n - 5]), room = tonumber(ARGV[n - 4]), modest = ARGV[n - 7] == '1' } }
   local hasSlot, hasIndex = ARGV[n - 3] == '1', ARGV[n - 2] == '1'
-  local k = #KEYS - (hasSlot and 5 * backends or 0) - (hasIndex and 5 * backends or 0)
+  local k = #KEYS - (hasSlot and 5 * backends or 0) - (hasIndex and 6 * backends or 0)
   for j = 1, hasSlot and backends or 0 do
     p.slot[j] = { KEYS[k + 1], KEYS[k + 2], KEYS[k + 3], KEYS[k + 4], KEYS[k + 5] }
     k = k + 5
   end
   for j = 1, hasIndex and backends or 0 do
-    p.index[j] = { z = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3], KEYS[k + 4], KEYS[k + 5] }
-    k = k + 5
+    p.index[j] = { z = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3], KEYS[k + 4], KEYS[k + 5], KEYS[k + 6] }
+    k = k + 6
   end
   local a = n - 8 - 8 * count
   for i = 1, count do

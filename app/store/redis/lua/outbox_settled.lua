@@ -1,7 +1,7 @@
--- Leases of a backend's callbacks ended. KEYS z h, the three of a, y; ARGV now, then of
+-- Leases of a backend's callbacks ended. KEYS z h, the three of a, y ym; ARGV now, then of
 -- each: tag, when the next of that user is due (or empty), the class and member in a of the
 -- callback if it does not wait any more (or empty), and 1 if it may be hurried.
-local now, k = clock(ARGV[1]), { KEYS[3], KEYS[4], KEYS[5], KEYS[6] }
+local now, k = clock(ARGV[1]), { KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7] }
 for i = 2, #ARGV, 5 do
   local tag, due = ARGV[i], tonumber(ARGV[i + 1])
   if ARGV[i + 2] ~= '' then unlist(k, CLASS[ARGV[i + 2]], ARGV[i + 3]) end
