@@ -56,6 +56,17 @@ func (o *memoryOutbox) store(cs []bridge.Callback) {
 	}
 }
 
+func (o *memoryOutbox) OfUser(_ context.Context, user string, take func(c bridge.Callback, givenUp time.Time) error) error {
+	for _, c := range o.all() {
+		if c.User == user {
+			if err := take(c, time.Time{}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 func (o *memoryOutbox) Post(_ context.Context, cs ...bridge.Callback) error {
 	if err := o.c.note("Post"); err != nil {
 		return err

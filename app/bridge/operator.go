@@ -284,6 +284,9 @@ func (o Operator) Export(ctx context.Context, user string, line func(json []byte
 	if err := o.exportMessages(ctx, user, line); err != nil {
 		return err
 	}
+	if err := o.exportCallbacks(ctx, user, line); err != nil {
+		return err
+	}
 	logs, err := o.b.deliveryLogs(ctx, []string{user}, false)
 	if err != nil {
 		return err

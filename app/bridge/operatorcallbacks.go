@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
+
+	"hookbridge/app/wire"
 )
 
 // AreaCallbacks lets its holder see what backends do not take, and send it again.
@@ -73,6 +76,20 @@ func (o Operator) Redrive(ctx context.Context, backend string, ids []string, all
 		err = nil
 	}
 	return n, err
+}
+
+// exportCallbacks gives a user's export what is kept for backends about the user.
+func (o Operator) exportCallbacks(ctx context.Context, user string, line func(json []byte) error) error {
+	if o.b.cfg.Outbox == nil {
+		return nil
+	}
+	return o.b.cfg.Outbox.OfUser(ctx, user, func(c Callback, givenUp time.Time) error {
+		e := wire.ExportCallback{ID: c.ID, Backend: c.Backend, Body: c.Body}
+		if !givenUp.IsZero() {
+			e.GivenUp = wire.Time(givenUp)
+		}
+		return line(e.Line())
+	})
 }
 
 // known returns the name if a backend has it, and "" otherwise.

@@ -224,6 +224,10 @@ type Outbox interface {
 	// Errors: ErrOutboxFull where some had no room, which stay dead.
 	Redrive(ctx context.Context, backend string, ids []string, all bool) (n int, err error)
 
+	// OfUser calls take with each callback about a user, of all backends: those that wait,
+	// and those that were given up, with the time of that. It ends with take's error.
+	OfUser(ctx context.Context, user string, take func(c Callback, givenUp time.Time) error) error
+
 	// Names lists the backends that callbacks are kept for, also those that are not
 	// configured any more. Of some that are listed there may be none.
 	Names(ctx context.Context) ([]string, error)

@@ -173,6 +173,11 @@ func callbackRedrive(t *testing.T, w *world, b *clinicBackend) {
 	if len(dead.Dead) != 3 || dead.Next != "" || dead.Dead[0].Type != "message.sent" || dead.Dead[0].User != "unlucky" || dead.Dead[0].Tries != 1 || dead.Dead[0].Last == "" || strings.Contains(a.Raw, callbackCanary) {
 		t.Fatal(a.Raw)
 	}
+	// All that is kept of a user is handed over, payloads too.
+	if a := w.call(http.MethodGet, "/v1/users/unlucky/export", ""); strings.Count(a.Raw, `{"callback":{"id":"cb_`) != 3 ||
+		strings.Count(a.Raw, `"backend":"default","givenUp":"`) != 3 || strings.Count(a.Raw, `"data":"`+callbackCanary+`"}}}}}`+"\n") != 3 {
+		t.Error(a.Raw)
+	}
 	after := w.callAs(operator, http.MethodGet, "/v1/callbacks/default/dead?after="+dead.Dead[0].ID, "")
 	if strings.Contains(after.Raw, dead.Dead[0].ID) || !strings.Contains(after.Raw, dead.Dead[2].ID) {
 		t.Error(after.Raw)

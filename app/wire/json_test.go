@@ -251,9 +251,11 @@ func jsonDataUnchanged(t *testing.T) {
 			t.Errorf("plain: %.80s, want %.80s", got, want)
 		}
 		m := ExportMessage{Cursor: "c", Expires: "e", Event: event}
-		line := m.Line()
-		if !bytes.Contains(line, spaced([]byte(data))) || bytes.ContainsAny(line, "\r\n") || !json.Valid(line) {
-			t.Errorf("export: %.80s", line)
+		c := ExportCallback{ID: "i", Backend: "b", Body: []byte(`{"data":` + data + `}`)}
+		for _, line := range [][]byte{m.Line(), c.Line()} {
+			if !bytes.Contains(line, spaced([]byte(data))) || bytes.ContainsAny(line, "\r\n") || !json.Valid(line) {
+				t.Errorf("export: %.80s", line)
+			}
 		}
 	}
 }

@@ -22,12 +22,27 @@ type ExportMessage struct {
 }
 
 // Line is the message as a line of an export.
-func (m *ExportMessage) Line() []byte {
-	head := Encode(m)
-	b := append(make([]byte, 0, len(head)+len(m.Event)+24), `{"message":`...)
+func (m *ExportMessage) Line() []byte { return exportLine("message", Encode(m), "event", m.Event) }
+
+// ExportCallback is a callback about the user that is kept until its backend has it, under
+// "callback".
+type ExportCallback struct {
+	ID      string `json:"id"` // its webhook-id
+	Backend string `json:"backend"`
+	GivenUp string `json:"givenUp,omitempty"` // when it was given up; absent while it waits
+	Body    []byte `json:"-"`                 // what the backend gets; JSON, the member "body"
+}
+
+// Line is the callback as a line of an export.
+func (c *ExportCallback) Line() []byte { return exportLine("callback", Encode(c), "body", c.Body) }
+
+// exportLine is a member of an export whose own last member is JSON, kept byte for byte but
+// for line breaks.
+func exportLine(name string, head []byte, last string, value []byte) []byte {
+	b := append(make([]byte, 0, len(head)+len(value)+32), `{"`+name+`":`...)
 	b = append(b, head[:len(head)-1]...) // without its closing brace
-	b = append(b, `,"event":`...)
-	b = append(b, OneLine(m.Event)...)
+	b = append(b, `,"`+last+`":`...)
+	b = append(b, OneLine(value)...)
 	return append(b, "}}"...)
 }
 

@@ -1,11 +1,9 @@
 package redis
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"time"
 
@@ -47,20 +45,13 @@ func (d *dumping) callbacksOf(ctx context.Context, tag, backend string) error {
 	for _, s := range scores {
 		due[s.Member] = dueNanos(s.Score)
 	}
-	var list []keptCallback
-	for _, fields := range kept {
-		for id, text := range fields {
-			one, err := decodeCallback(backend, id, text)
-			if err != nil {
-				return fmt.Errorf("read a callback of %s: %w", tag, err)
-			}
-			list = append(list, one)
-			d.learn(one.User)
-		}
+	list, err := decodeCallbacks(backend, kept)
+	if err != nil {
+		return fmt.Errorf("read a callback of %s: %w", tag, err)
 	}
-	slices.SortFunc(list, func(a, b keptCallback) int {
-		return cmp.Or(cmp.Compare(a.stored(), b.stored()), cmp.Compare(a.ID, b.ID))
-	})
+	for _, one := range list {
+		d.learn(one.User)
+	}
 	oldest := time.UnixMilli(d.now).Add(-bridge.DeadCallbacksFor)
 	for _, one := range list {
 		if !one.givenUp.IsZero() && !waits(kept[0], one.ID) && !one.givenUp.After(oldest) {
@@ -95,14 +86,6 @@ func dueNanos(score float64) int64 {
 func waits(waiting map[string]string, id string) bool {
 	_, yes := waiting[id]
 	return yes
-}
-
-// stored is about when a callback was stored, microseconds.
-func (k *keptCallback) stored() int64 {
-	if k.number != 0 {
-		return k.number
-	}
-	return k.At.UnixMicro()
 }
 
 // taken gives what backends have taken of users' messages. The name of a user who was in

@@ -1,6 +1,8 @@
 package redis
 
 import (
+	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -87,6 +89,32 @@ func decodeCallback(backend, id, text string) (k keptCallback, err error) {
 		}
 	})
 	return k, err
+}
+
+// stored is about when a callback was stored, microseconds.
+func (k *keptCallback) stored() int64 {
+	if k.number != 0 {
+		return k.number
+	}
+	return k.At.UnixMicro()
+}
+
+// decodeCallbacks decodes what is kept for a backend by id, in the order in which it was
+// stored.
+func decodeCallbacks(backend string, kept []map[string]string) (list []keptCallback, err error) {
+	for _, fields := range kept {
+		for id, text := range fields {
+			one, err := decodeCallback(backend, id, text)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, one)
+		}
+	}
+	slices.SortFunc(list, func(a, b keptCallback) int {
+		return cmp.Or(cmp.Compare(a.stored(), b.stored()), cmp.Compare(a.ID, b.ID))
+	})
+	return list, nil
 }
 
 // encodeTimer encodes what a timer is about. It begins with when the timer is due, where

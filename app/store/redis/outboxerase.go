@@ -2,7 +2,9 @@ package redis
 
 import (
 	"context"
+	"hookbridge/app/bridge"
 	"slices"
+	"time"
 
 	"github.com/redis/rueidis"
 )
@@ -52,6 +54,42 @@ func (s *Store) callbacksOf(ctx context.Context, b mailbox) (of userCallbacks, e
 		}
 	}
 	return of, nil
+}
+
+// OfUser implements bridge.Outbox.
+func (s *Store) OfUser(ctx context.Context, user string, take func(c bridge.Callback, givenUp time.Time) error) error {
+	ctx, leave, err := s.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	names, err := s.backendNames(ctx)
+	if err != nil {
+		return err
+	}
+	oldest := s.opts.Now().Add(-bridge.DeadCallbacksFor)
+	for _, name := range names {
+		lists, err := repliesOf(ctx, s, s.mailboxOf(user).callbackKeys(name)[2:4], s.hgetall, (*rueidis.RedisResult).AsStrMap)
+		if err != nil {
+			return err
+		}
+		kept, err := decodeCallbacks(name, lists)
+		if err != nil {
+			return s.fault(ctx, err)
+		}
+		for _, k := range kept {
+			givenUp := time.Time{}
+			if !waits(lists[0], k.ID) {
+				if givenUp = k.givenUp; !givenUp.After(oldest) {
+					continue // bury takes it out
+				}
+			}
+			if err := take(k.Callback, givenUp); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // forgetErased takes what a user had out of the indexes, which do not name the user.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/ncruces/go-sqlite3"
 
@@ -196,6 +197,71 @@ func (w *writer) redrive(backend string, dead []deadRow) (n int, full bool, err 
 		}
 	}
 	return n, false, nil
+}
+
+// ofUserPage is how many callbacks of a user are read at a time.
+const ofUserPage = 50
+
+// OfUser implements bridge.Outbox.
+func (s *Store) OfUser(ctx context.Context, user string, take func(c bridge.Callback, givenUp time.Time) error) error {
+	var rows []int64
+	err := s.do(ctx, func(w *writer) (err error) {
+		rows, err = w.sql.rowsOf(user)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for some := range slices.Chunk(rows, ofUserPage) {
+		var page []userCallback
+		err := s.do(ctx, func(w *writer) (err error) {
+			page, err = w.sql.userCallbacks(some)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, c := range page {
+			if err := take(c.Callback, c.givenUp); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// userCallback is a callback in a user's export.
+type userCallback struct {
+	bridge.Callback
+	givenUp time.Time // zero while it waits
+}
+
+// rowsOf are the numbers of the rows of a user's callbacks.
+func (s *statements) rowsOf(user string) (rows []int64, err error) {
+	err = with(s.callbackRows).text(user).each(func(r *sqlite3.Stmt) bool {
+		rows = append(rows, r.ColumnInt64(0))
+		return true
+	})
+	return rows, err
+}
+
+// userCallbacks reads those of some rows that are still there.
+func (s *statements) userCallbacks(rows []int64) (all []userCallback, err error) {
+	for _, no := range rows {
+		err := with(s.wholeCallback).int(no).each(func(r *sqlite3.Stmt) bool {
+			c := userCallback{Callback: bridge.Callback{ID: r.ColumnText(0), Backend: r.ColumnText(1), Type: r.ColumnText(2), User: r.ColumnText(3),
+				At: instant(r.ColumnInt64(4)), Body: r.ColumnBlob(6, []byte{})}}
+			if at := r.ColumnInt64(5); at != 0 {
+				c.givenUp = instant(at)
+			}
+			all = append(all, c)
+			return false
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
 }
 
 // pruneDead forgets callbacks that were given up long ago.

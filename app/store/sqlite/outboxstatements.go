@@ -10,6 +10,7 @@ type outboxStatements struct {
 	waitsForHurry, hurry                                                 *sqlite3.Stmt
 	userLine, oldestOfRank, firstToGo                                    *sqlite3.Stmt
 	deadCallbacks, deadRows, oldestDead, deadBefore, callbacksOf, stocks *sqlite3.Stmt
+	callbackRows, wholeCallback                                          *sqlite3.Stmt
 
 	addTimer, hasTimer, dropTimer, setTimer *sqlite3.Stmt
 	dueTimers, timersOf, timersAcked        *sqlite3.Stmt
@@ -46,6 +47,8 @@ func (s *outboxStatements) prepare(c *sqlite3.Conn) error {
 		&s.oldestDead:    "SELECT " + stored + " FROM callbacks WHERE backend = ? AND dead > 0 ORDER BY dead, no LIMIT ?",
 		&s.deadBefore:    "SELECT " + stored + " FROM callbacks WHERE backend = ? AND dead > 0 AND dead <= ? ORDER BY dead, no LIMIT ?",
 		&s.callbacksOf:   "SELECT " + stored + " FROM callbacks WHERE user = ? LIMIT ?",
+		&s.callbackRows:  "SELECT no FROM callbacks WHERE user = ? ORDER BY no",
+		&s.wholeCallback: "SELECT id, backend, type, user, at, dead, body FROM callbacks WHERE no = ?",
 		&s.stocks: `SELECT backend, rank, dead > 0, count(*), sum(length(body)) FROM callbacks
 			GROUP BY backend, rank, dead > 0`,
 

@@ -203,6 +203,37 @@ var resending = []promise{
 		f.equal("the rest", f.redrive("clinic"), 1)
 		f.equal("nothing", f.redrive("clinic"), 0)
 	}},
+	{"OfUser tells all that is kept about a user, and ends where its caller does", func(f *fixture) {
+		f.told()
+		first, gone, called := f.sent("clinic", "u"), f.online("clinic", "u"), f.sent("phone", "u")
+		f.post(gone)
+		f.giveUp(f.lease("clinic", 1)...)
+		f.post(first, called, f.sent("clinic", "v"))
+		for range 60 {
+			f.post(f.sent("clinic", "u2"))
+		}
+		ofUser := func(user string) (all []string) {
+			f.must("of user", f.outbox.OfUser(f.ctx, user, func(c bridge.Callback, givenUp time.Time) error {
+				all = append(all, fmt.Sprint(c.ID, c.Backend, c.Type, c.User, string(c.Body), givenUp.IsZero()))
+				return nil
+			}))
+			return all
+		}
+		var want []string
+		for _, c := range []bridge.Callback{first, gone, called} {
+			want = append(want, fmt.Sprint(c.ID, c.Backend, c.Type, c.User, string(c.Body), c.ID != gone.ID))
+		}
+		f.same("of the user", ofUser("u"), want)
+		f.equal("of one with many", len(ofUser("u2")), 60)
+		f.equal("of nobody", len(ofUser("nobody")), 0)
+		stop, n := errors.New("stop"), 0
+		err := f.outbox.OfUser(f.ctx, "u2", func(bridge.Callback, time.Time) error { n++; return stop })
+		if !errors.Is(err, stop) || n != 1 {
+			f.Errorf("%d were told, then %v", n, err)
+		}
+		f.must("erase", f.store.Erase(f.ctx, "u"))
+		f.equal("of one who was erased", len(ofUser("u")), 0)
+	}},
 	{"Names are of the backends that something is kept for", func(f *fixture) {
 		f.told()
 		f.post(f.sent("clinic", "u"), f.online("phone", "u"))
