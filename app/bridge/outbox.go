@@ -158,7 +158,9 @@ type Timer struct {
 // given up first go first.
 //
 // A timer is void, neither leased nor fired, once the user has acked the message, or it
-// was recalled, replaced, trimmed, or the user erased. An ack that comes after a
+// was recalled, replaced, or the user erased. What a full mailbox has lost is not told as
+// expired; it escalates, since nobody has acked it, as long as not more than a few times
+// as many wait as the mailbox holds. An ack that comes after a
 // message's end no longer counts for its CallbackExpired: that is told, and no
 // CallbackAcked. Messages that are gone are not told as acked either.
 //

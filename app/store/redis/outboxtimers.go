@@ -74,7 +74,8 @@ func (s *Store) withTimers(c call, ts []timing) call {
 	for _, t := range ts {
 		c.args = append(c.args, itoa(t.stateKeyAt), t.tag, due(t.unacked, t.unackedAt), t.unacked, due(t.expired, t.expiredAt), t.expired)
 	}
-	// Of a mailbox's messages each has two timers at most; others are void.
+	// Of a mailbox's messages each has two timers at most; others are void, or go where
+	// there are too many.
 	c.args = append(c.args, itoa(s.nowMs()), itoa(4*s.opts.MailboxLimit+8), flag(!s.cluster), itoa(len(ts)))
 	return c
 }

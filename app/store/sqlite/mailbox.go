@@ -162,7 +162,7 @@ func (w *writer) trim(rec *record, limit int, room int64) error {
 			return err
 		}
 		rec.trimmed = seq
-		if err := w.voidTimers(rec.user, seq); err != nil {
+		if err := w.trimTimers(rec.user, seq, limit); err != nil {
 			return err
 		}
 		if err := w.freeOnly(no, rec.user, seq); err != nil {

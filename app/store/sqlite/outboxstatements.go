@@ -14,6 +14,7 @@ type outboxStatements struct {
 
 	addTimer, hasTimer, dropTimer, setTimer *sqlite3.Stmt
 	dueTimers, timersOf, timersAcked        *sqlite3.Stmt
+	oldEscalations                          *sqlite3.Stmt
 
 	ackedMail *sqlite3.Stmt
 }
@@ -53,11 +54,12 @@ func (s *outboxStatements) prepare(c *sqlite3.Conn) error {
 
 		&s.addTimer: `INSERT INTO timers (user, seq, kind, due, id, event, after) VALUES (?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT DO NOTHING`,
-		&s.hasTimer:  "SELECT count(*) FROM timers WHERE user = ? AND seq = ? AND kind = ?",
-		&s.dropTimer: "DELETE FROM timers WHERE user = ? AND seq = ? AND kind = ?",
-		&s.setTimer:  "UPDATE timers SET due = ? WHERE user = ? AND seq = ? AND kind = ?",
-		&s.dueTimers: "SELECT user, seq, kind, due, id, event, after FROM timers WHERE due <= ? ORDER BY due",
-		&s.timersOf:  "DELETE FROM timers WHERE user = ? AND seq = ?",
+		&s.hasTimer:       "SELECT count(*) FROM timers WHERE user = ? AND seq = ? AND kind = ?",
+		&s.dropTimer:      "DELETE FROM timers WHERE user = ? AND seq = ? AND kind = ?",
+		&s.setTimer:       "UPDATE timers SET due = ? WHERE user = ? AND seq = ? AND kind = ?",
+		&s.dueTimers:      "SELECT user, seq, kind, due, id, event, after FROM timers WHERE due <= ? ORDER BY due",
+		&s.timersOf:       "DELETE FROM timers WHERE user = ? AND seq = ?",
+		&s.oldEscalations: "DELETE FROM timers WHERE user = ? AND seq > 0 AND seq <= ? AND kind = 1",
 		// What came to its end before it was acked has expired.
 		&s.timersAcked: `DELETE FROM timers WHERE user = ?1 AND seq > 0 AND seq <= ?2
 			AND (kind = 1 OR due > ?3)`,

@@ -14,7 +14,8 @@ import (
 
 // Timers that an ack, a recall, a newer message of the topic, a full mailbox or an
 // erasure makes void are deleted with that. Only an ack that nobody hears of is written
-// late, and looked for when a timer is due.
+// late, and looked for when a timer is due. The escalation of a message that a full mailbox
+// has lost stays.
 
 // Kinds of timers in the file.
 const (
@@ -101,6 +102,26 @@ func (w *writer) voidTimers(user string, seq uint64) error {
 		return err
 	}
 	return with(w.sql.timersOf).text(user).seq(seq).exec()
+}
+
+// trimmedTimers is how many times as many escalations of messages that a full mailbox has
+// lost are kept as it holds messages.
+const trimmedTimers = 3
+
+// trimTimers deletes those of a message that a full mailbox loses, but for its escalation:
+// nobody has acked it. That of a much older one goes.
+func (w *writer) trimTimers(user string, seq uint64, limit int) error {
+	if !w.outbox.timed || user == "" {
+		return nil
+	}
+	if err := w.sql.deleteTimer(timerID{user, seq, timerExpired}); err != nil {
+		return err
+	}
+	old := uint64(trimmedTimers * limit)
+	if seq <= old {
+		return nil
+	}
+	return with(w.sql.oldEscalations).text(user).seq(seq - old).exec()
 }
 
 // ackedTimers deletes those of messages that a user has acked. It runs in the

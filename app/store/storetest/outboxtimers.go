@@ -162,12 +162,68 @@ var timers = []promise{
 	voiding("acked", func(f *fixture, _ *bridge.Message) { f.ack("u", bridge.Position{Mailbox: 1}) }),
 	voiding("recalled", func(f *fixture, m *bridge.Message) { f.recall(m.ID) }),
 	voiding("replaced", func(f *fixture, _ *bridge.Message) { f.about("t", user("u"), 100*time.Hour) }),
-	voiding("trimmed", func(f *fixture, _ *bridge.Message) {
-		for range limit {
+	voiding("erased", func(f *fixture, _ *bridge.Message) { f.erase("u") }),
+	{"what was pushed out of a full mailbox escalates, because nobody has acked it, and does not expire", func(f *fixture) {
+		for _, leased := range []bool{false, true} {
+			f.fresh(Options{Backends: Backends, MailboxLimit: limit})
+			acked, recalled := f.urgent(user("u"), time.Minute, time.Hour), f.urgent(user("u"), time.Minute, time.Hour)
+			m := f.urgent(user("u"), time.Minute, time.Hour)
+			f.ack("u", bridge.Position{Mailbox: 1})
+			f.taken("clinic")
+			var held []bridge.Timer
+			if leased {
+				f.clock.Advance(time.Minute)
+				held = f.timers()
+			}
+			for range limit + 3 {
+				f.send(user("u"), 100*time.Hour)
+			}
+			f.recall(recalled.ID)
+			if !leased {
+				f.crash()
+				f.clock.Advance(time.Minute)
+				held = f.timers()
+			}
+			fired := []string{}
+			for _, t := range held {
+				if f.fire(t, "clinic") {
+					fired = append(fired, t.EventID)
+				}
+			}
+			f.equal("fired, of "+acked.ID+" (acked), "+recalled.ID+" (recalled) and "+m.ID, fired, []string{m.ID})
+			f.clock.Advance(2 * time.Hour)
+			f.equal("due at its end", len(f.timers()), 0)
+		}
+	}},
+	{"what expired in a full mailbox is told as expired, whatever is pushed out afterwards", func(f *fixture) {
+		f.fresh(Options{Backends: Backends, MailboxLimit: limit})
+		m := f.send(user("u"), time.Minute)
+		for range limit - 1 {
 			f.send(user("u"), 100*time.Hour)
 		}
-	}),
-	voiding("erased", func(f *fixture, _ *bridge.Message) { f.erase("u") }),
+		f.clock.Advance(time.Minute)
+		for range 3 {
+			f.send(user("u"), 100*time.Hour)
+		}
+		ts := f.timers()
+		f.equal("due", due(ts), []string{"event.expired u " + m.ID})
+		f.send(user("u"), 100*time.Hour)
+		f.equal("fired", f.fire(ts[0], "clinic"), true)
+	}},
+	{"the escalations of a mailbox that many messages are pushed out of are bounded", func(f *fixture) {
+		f.fresh(Options{Backends: Backends, MailboxLimit: limit})
+		for range 12 * limit {
+			f.urgent(user("u"), time.Minute, time.Hour)
+		}
+		f.clock.Advance(time.Minute)
+		n := 0
+		for ts := f.timers(); len(ts) > 0; ts = f.timers() {
+			n += len(ts)
+		}
+		if n < limit || n > 10*limit {
+			f.Errorf("%d are due", n)
+		}
+	}},
 	{"a message that was recalled after its end has not expired", func(f *fixture) {
 		f.told()
 		m := f.send(user("u"), time.Minute)

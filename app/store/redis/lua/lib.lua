@@ -69,9 +69,10 @@ local released = {}
 -- Functions that few runs need are therefore made by entries and rare, when they are
 -- needed.
 
--- onReplace, where outbox_before.lua has set it, hears of a place that a newer message of
--- the same topic emptied.
+-- Where outbox_before.lua has set them, onReplace hears of a place that a newer message of
+-- the same topic emptied, and onTrim of one that the full mailbox has lost.
 local onReplace
+local onTrim
 
 -- entries returns the functions for the entries of a mailbox's m.
 local entriesMade
@@ -166,7 +167,7 @@ local function entries()
 
   -- trim deletes the oldest of n entries until one more of size bytes fits. It
   -- returns the last place that it deleted (nil for none), and the bytes that are left.
-  local function trim(m, n, bytes, limit, room, size)
+  local function trim(h, m, n, bytes, limit, room, size)
     local tr = nil
     while n > 0 and (n >= limit or bytes + size > room) do
       local some, gone = math.max(4, math.min(100, n + 1 - limit)), {}
@@ -176,6 +177,7 @@ local function entries()
         n = n - 1
         bytes = bytes - giveUp(e)
         tr = placeOf(e)
+        if onTrim then onTrim(h, int(tr)) end
       end
       if #gone == 0 then return tr, 0 end
       delete(m, gone)
@@ -223,7 +225,7 @@ local function entries()
       local n = call('XLEN', m)
       local whole = n == seq - 1 - tr -- no place is missing, so that none was removed on purpose
       local to
-      to, bytes = trim(m, n, bytes, limit, room, size)
+      to, bytes = trim(h, m, n, bytes, limit, room, size)
       if to then
         tr = to
         if not whole then call('ZREMRANGEBYSCORE', g, '-inf', int(tr)) end

@@ -25,6 +25,12 @@ function onReplace(h, place)
   dropTimers(c.w, c.W, place)
 end
 
+-- See lib.lua. What is lost does not expire; it escalates.
+function onTrim(h, place)
+  local c = timed[h]
+  if c then dropTimer(c.w, c.W, 'x' .. place) end
+end
+
 -- time adds the timers of a message at a place.
 local function time(c, g, place)
   local due
@@ -38,10 +44,10 @@ local function time(c, g, place)
   end
   if not due then return end
   if timed.t then hint(timed.t, c.tag, due) end
-  -- A mailbox's limit bounds the timers that are not void.
+  -- A mailbox's limit bounds the timers that are not void then.
   if call('ZCOUNT', c.w, '-inf', '+inf') > timed.most then
     for _, name in ipairs(call('ZRANGE', c.w, 0, -1)) do
-      if void(KEYS[c.h], g, name) then dropTimer(c.w, c.W, name) end
+      if void(KEYS[c.h], g, name, true) then dropTimer(c.w, c.W, name) end
     end
   end
 end

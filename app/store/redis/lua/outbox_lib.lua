@@ -254,13 +254,15 @@ local function dropTimer(w, W, name)
   call('HDEL', W, name)
 end
 
--- void reports whether a timer has no reason any more: its message was acked, trimmed,
--- recalled or replaced.
-local function void(h, g, name)
+-- void reports whether a timer has no reason any more: its message was acked, recalled or
+-- replaced. many: also where a full mailbox has lost it. (Its expiry was taken out then,
+-- unless it had expired before; and it escalates, as long as there are not too many.)
+local function void(h, g, name, many)
   local kind, place = string.sub(name, 1, 1), tonumber(string.sub(name, 2))
   if kind == 'o' then return false end
   local s = call('HMGET', h, 'am', 'tr')
-  if kind ~= 'X' and place <= (tonumber(s[1]) or 0) or place <= (tonumber(s[2]) or 0) then return true end
+  if kind ~= 'X' and place <= (tonumber(s[1]) or 0) then return true end
+  if many and place <= (tonumber(s[2]) or 0) then return true end
   local range = call('ZRANGEBYSCORE', g, int(place), '+inf', 'LIMIT', 0, 1)[1]
   return range and tonumber(range) <= place
 end
