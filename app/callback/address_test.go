@@ -303,8 +303,6 @@ func addressOfSeveral(t *testing.T) {
 
 func addressOfNone(t *testing.T) {
 	const unresolved = "its name could not be resolved"
-	s, _ := sender(t, backend("default", "https://clinic.example/hook"))
-	defer stop(s)
 	ended := make(chan struct{})
 	defer close(ended)
 	for name, c := range map[string]struct {
@@ -318,6 +316,8 @@ func addressOfNone(t *testing.T) {
 		"it has many, and all are bad": {func() string { return strings.Repeat("10.0.0.1 ", 100) + strings.Repeat("::1 ", 100) }, "its address is not allowed"},
 		"nobody answers":               {func() string { <-ended; return "" }, "it took too long"},
 	} {
+		s, _ := sender(t, backend("default", "https://clinic.example/hook"))
+		defer stop(s)
 		s.byName["default"].endpoint.dialer.Resolver = names(c.answer)
 		timeout := 10 * time.Second
 		if c.why == "it took too long" {
