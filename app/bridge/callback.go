@@ -53,12 +53,14 @@ func OnlineCallback(backend, user string, sessions int, at time.Time) Callback {
 	}{user, sessions})
 }
 
-// OfflineCallback says that a user has gone, and was last seen when.
-func OfflineCallback(backend, user string, lastSeen, at time.Time) Callback {
-	return callback(backend, CallbackOffline, user, at, []string{lastSeen.UTC().Format(time.RFC3339Nano)}, struct {
+// OfflineCallback says that the user of a timer has gone, and was last seen when. The timer's
+// time is part of the cause: a store that was killed may not know when a user was there last.
+func OfflineCallback(backend string, t Timer, lastSeen, at time.Time) Callback {
+	cause := []string{lastSeen.UTC().Format(time.RFC3339Nano), t.Due.UTC().Format(time.RFC3339Nano)}
+	return callback(backend, CallbackOffline, t.User, at, cause, struct {
 		User     string `json:"user"`
 		LastSeen string `json:"lastSeen"`
-	}{user, wire.Time(lastSeen)})
+	}{t.User, wire.Time(lastSeen)})
 }
 
 // SentCallback carries what a user has sent to the backend. id is that of the send; what

@@ -20,7 +20,7 @@ func TestCallback(t *testing.T) {
 			`{"type":"event.expired","timestamp":"2026-11-26T10:00:00Z","data":{"id":"msg_1","type":"patient.added","user":"patient-42"}}`},
 		"user.online": {OnlineCallback("clinic", "patient-42", 1, at),
 			`{"type":"user.online","timestamp":"2026-11-26T10:00:00Z","data":{"user":"patient-42","sessions":1}}`},
-		"user.offline": {OfflineCallback("clinic", "patient-42", at, at.Add(10*time.Second)),
+		"user.offline": {OfflineCallback("clinic", Timer{User: "patient-42"}, at, at.Add(10*time.Second)),
 			`{"type":"user.offline","timestamp":"2026-11-26T10:00:10Z","data":{"user":"patient-42","lastSeen":"2026-11-26T10:00:00Z"}}`},
 		"message.sent": {SentCallback("clinic", "patient-42", "ses_8H", "msg_9", "visit.confirmed", []byte(`{ "a":1}`), at),
 			`{"type":"message.sent","timestamp":"2026-11-26T10:00:00Z","data":{"from":"patient-42","session":"ses_8H","id":"msg_9","event":{"type":"visit.confirmed","data":{ "a":1}}}}`},

@@ -16,9 +16,10 @@ import (
 const (
 	// offlineDelay is how long the last session of a user must be gone.
 	offlineDelay = 10 * time.Second
-	// presenceCheck is how often a user who counts as connected is looked up: the
-	// machine with their sessions may have died.
-	presenceCheck = 5 * time.Minute
+	// PresenceCheck is how often a user who counts as connected is looked up: the
+	// machine with their sessions may have died. Their timer is due so long after they came,
+	// or were last looked up.
+	PresenceCheck = 5 * time.Minute
 	// RestartGrace is how long after the start of a machine nobody is told as gone: users
 	// whose sessions a restart has ended get this long to come back.
 	RestartGrace = offlineDelay + 5*time.Second
@@ -64,7 +65,7 @@ func (s *Session) tellCome(live int) {
 
 func (b *Bridge) tellCome(left context.Context, user string, live int) (done bool) {
 	cs := b.onlineCallbacks(user, live)
-	for wait := comeRetry; !b.arm(user, b.cfg.Now().Add(presenceCheck), true, cs...); wait = min(2*wait, maxComeRetry) {
+	for wait := comeRetry; !b.arm(user, b.cfg.Now().Add(PresenceCheck), true, cs...); wait = min(2*wait, maxComeRetry) {
 		select {
 		case <-time.After(wait):
 		case <-left.Done():
@@ -103,7 +104,7 @@ func (s *Session) tellGone() {
 	case err != nil || ps[0].Sessions == 0:
 		b.arm(s.user, b.cfg.Now().Add(offlineDelay), false)
 	case untold: // others have come meanwhile, and rely on this one
-		b.arm(s.user, b.cfg.Now().Add(presenceCheck), true, b.onlineCallbacks(s.user, ps[0].Sessions)...)
+		b.arm(s.user, b.cfg.Now().Add(PresenceCheck), true, b.onlineCallbacks(s.user, ps[0].Sessions)...)
 	}
 }
 
@@ -141,7 +142,7 @@ func (b *Bridge) firePresence(ctx context.Context, ts []Timer) error {
 		}
 		switch {
 		case p.Sessions > 0:
-			_, err := b.cfg.Outbox.Arm(ctx, t.User, now.Add(presenceCheck), false)
+			_, err := b.cfg.Outbox.Arm(ctx, t.User, now.Add(PresenceCheck), false)
 			return err
 		case earliest.After(now):
 			_, err := b.cfg.Outbox.Arm(ctx, t.User, earliest, false)
@@ -153,7 +154,7 @@ func (b *Bridge) firePresence(ctx context.Context, ts []Timer) error {
 		}
 		var cs []Callback
 		for _, name := range b.cfg.Backends.Want(CallbackOffline, t.User) {
-			cs = append(cs, OfflineCallback(name, t.User, seen, now))
+			cs = append(cs, OfflineCallback(name, t, seen, now))
 		}
 		return b.fire(ctx, t, cs)
 	})

@@ -202,6 +202,28 @@ func TestPresence(t *testing.T) {
 		time.Sleep(time.Hour)
 		c.want("with one left", online)
 	})
+	bubble("ends each time with an id of its own, also where the store does not know that the user came", func(t *testing.T, c *clinic) {
+		b, stop := c.machine()
+		defer stop()
+		time.Sleep(time.Minute)
+		join(b, "patient-1").Abort()
+		time.Sleep(15 * time.Second)
+		seen := c.lastSeen["patient-1"]
+		join(b, "patient-1").Abort()
+		time.Sleep(5 * time.Second)
+		c.mu.Lock()
+		c.lastSeen["patient-1"] = seen // as after a kill before it was written
+		c.mu.Unlock()
+		time.Sleep(15 * time.Second)
+		c.want("twice", online, gone, goneLab, online, gone, goneLab)
+		ids := map[string]bool{}
+		for _, cb := range c.outbox.all() {
+			ids[cb.ID] = true
+		}
+		if len(ids) != 6 {
+			t.Errorf("%d ids", len(ids))
+		}
+	})
 	bubble("is told to backends that cover the user, and costs nothing for others", func(t *testing.T, c *clinic) {
 		none, stopNone := c.machine(func(cfg *bridge.Config) { cfg.Backends, cfg.Outbox, cfg.Requester = nil, nil, nil })
 		defer stopNone()

@@ -124,7 +124,7 @@ func deadMachineHasPresenceSeen(t *testing.T) {
 			if len(due) != 1 || due[0].User != "gone" || due[0].Type != bridge.CallbackOffline || presentNow(t, other, "gone") != 0 {
 				t.Errorf("due: %+v", due)
 			}
-			fired, err := other.Fire(t.Context(), due[0], bridge.OfflineCallback("clinic", "gone", time.Now(), time.Now()))
+			fired, err := other.Fire(t.Context(), due[0], bridge.OfflineCallback("clinic", due[0], time.Now(), time.Now()))
 			if !fired || err != nil {
 				t.Errorf("fired %t, %v", fired, err)
 			}

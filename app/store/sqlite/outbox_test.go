@@ -248,13 +248,26 @@ func outboxAfterAStart(t *testing.T) {
 	o := Options{Dir: scratch(t), Backends: clinic, Now: clock.now}
 	e := open(t, o)
 	for _, u := range []string{"ada", "bob", "eve"} {
-		_, err := e.Arm(t.Context(), u, clock.now().Add(5*time.Minute), true)
+		_, err := e.Enter(t.Context(), bridge.Member{User: u}, "")
 		expect.NoError(t, err)
 	}
-	_, err := e.Arm(t.Context(), "eve", clock.now().Add(time.Second), false) // who has left
+	came := clock.now()
+	clock.advance(time.Hour)
+	for _, u := range []string{"ada", "bob", "eve"} {
+		_, err := e.Arm(t.Context(), u, clock.now().Add(bridge.PresenceCheck), true)
+		expect.NoError(t, err)
+	}
+	there := clock.now()
+	_, err := e.Arm(t.Context(), "eve", clock.now().Add(10*time.Second), false) // who has left
 	expect.NoError(t, err)
 	expect.NoError(t, e.Close())
+	clock.advance(time.Minute)
 	e = open(t, o)
+	seen, err := e.LastSeen(t.Context(), []string{"ada", "eve"})
+	expect.NoError(t, err)
+	if seen[0].Sub(there).Abs() > time.Minute || seen[1].Sub(came).Abs() > time.Minute {
+		t.Errorf("came at %v, there at %v: last seen %v", came, there, seen)
+	}
 	due := func() (users []string) {
 		ts, err := e.LeaseTimers(t.Context(), 9)
 		expect.NoError(t, err)
@@ -288,6 +301,7 @@ func outboxPlans(t *testing.T) {
 			{w.sql.firstToGo, "callbacks_rank"}, {w.sql.oldestOfRank, "callbacks_rank"}, {w.sql.deadCallbacks, "callbacks_dead_id"},
 			{w.sql.oldestDead, "callbacks_dead"}, {w.sql.deadBefore, "callbacks_dead"}, {w.sql.callbacksOf, "callbacks_user"},
 			{w.sql.dueTimers, "timers_due"}, {w.sql.timersAcked, "PRIMARY KEY"},
+			{w.sql.oldEscalations, "PRIMARY KEY"},
 		} {
 			plan, _, err := w.sql.conn.Prepare("EXPLAIN QUERY PLAN " + asked.s.SQL())
 			if err != nil {

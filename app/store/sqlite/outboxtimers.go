@@ -138,10 +138,14 @@ func (w *writer) ackedTimers(rec *record) error {
 const presenceGrace = bridge.RestartGrace + 5*time.Second
 
 // checkPresenceSoon has it seen soon which users are still there. No session outlives the
-// process that it was in, and this is a new one.
+// process that it was in, and this is a new one. Users who were there when the last one was
+// killed were there for certain when their timers were set.
 func checkPresenceSoon(c *sqlite3.Conn, now time.Time) error {
 	due := nanos(now.Add(presenceGrace))
-	return c.Exec(fmt.Sprintf("UPDATE timers SET due = %d WHERE kind = %d AND due > %d", due, timerOffline, due))
+	there := fmt.Sprintf("kind = %d AND due > %d", timerOffline, due)
+	err := c.Exec(fmt.Sprintf(`UPDATE users SET last_seen = max(last_seen, timers.due - %d)
+		FROM timers WHERE timers.user = users.user AND timers.%s`, int64(bridge.PresenceCheck), there))
+	return firstOf(err, c.Exec(fmt.Sprintf("UPDATE timers SET due = %d WHERE %s", due, there)))
 }
 
 // LeaseTimers implements bridge.Outbox.

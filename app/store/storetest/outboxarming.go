@@ -18,7 +18,7 @@ func (f *fixture) arm(user string, in time.Duration, begin bool, cs ...bridge.Ca
 // offline ends a timer of presence with a user.offline.
 func (f *fixture) offline(t bridge.Timer) bool {
 	f.Helper()
-	fired, err := f.outbox.Fire(f.ctx, t, bridge.OfflineCallback("clinic", t.User, t.Due, f.clock.Now().UTC()))
+	fired, err := f.outbox.Fire(f.ctx, t, bridge.OfflineCallback("clinic", t, t.Due, f.clock.Now().UTC()))
 	f.must("fire", err)
 	return fired
 }
