@@ -57,11 +57,12 @@ fuzz:
 # Random faults under a random load, on both stores, judged against the promises.
 # make soak DUR=1h · SEED=7 repeats a schedule · ENGINE=sqlite or redis · FAULTS=all,
 # norewind, or names with commas between · RATE=150 operations a second at most ·
-# RACE=1 runs the program with the race detector.
+# RACE=1 runs the program with the race detector · KEEP=DIR keeps the embedded store's
+# files there where something was found.
 DUR ?= 10m
 RATE ?= 150
 soak: tools
-	SOAK_DUR=$(DUR) SOAK_SEED=$(SEED) SOAK_ENGINE=$(ENGINE) SOAK_FAULTS=$(FAULTS) SOAK_RATE=$(RATE) \
+	SOAK_DUR=$(DUR) SOAK_SEED=$(SEED) SOAK_ENGINE=$(ENGINE) SOAK_FAULTS=$(FAULTS) SOAK_RATE=$(RATE) SOAK_KEEP=$(KEEP) \
 	  $(GO) test $(if $(RACE),-race) -run '^TestSoak$$' -count 1 -v -timeout 0 ./app/e2e/soak
 
 lint: export GOGC ?= 400

@@ -83,7 +83,7 @@ func (j *judge) callbacks() {
 	j.contradictions(told)
 	for _, d := range j.unpaid(told) {
 		e := j.h.Events[d.k.n]
-		j.add("callback lost", e.First(), "%s, and the backend did not hear of it: %s of %s", d.why, d.k.user, j.event(e))
+		j.add("callback lost", e.First(), "%s, and the backend did not hear of it: %s of %s%s", d.why, d.k.user, j.event(e), j.dealings(e, d.k.user, max(e.First(), j.acks[d.k])))
 	}
 }
 

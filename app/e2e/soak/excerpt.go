@@ -58,9 +58,6 @@ func short(m Moment) string {
 
 // standing tells how the user stood to an event's group.
 func (j *judge) standing(e *Event, user string) string {
-	if e.To.Group == "" {
-		return ""
-	}
 	text := ""
 	show := func(what string, o *Op) {
 		text += fmt.Sprintf("\n    %s from %s to %s", what, short(o.Start), short(o.End))
@@ -79,4 +76,31 @@ func (j *judge) standing(e *Event, user string) string {
 		}
 	}
 	return text
+}
+
+// dealings tells what is known of an event and one of its recipients: where the event was
+// seen, the user's acks about a moment, what operators saw, and each try of a callback.
+func (j *judge) dealings(e *Event, user string, at Moment) string {
+	const about = 3 * time.Second
+	var lines []string
+	add := func(format string, args ...any) { lines = append(lines, "    "+fmt.Sprintf(format, args...)) }
+	for _, s := range j.seen[userEvent{user, e.N}] {
+		add("%s seen at %s by %s", short(s.at), s.pos, s.conn.describe())
+	}
+	for _, k := range j.h.Acks[user] {
+		if k.At > at-about && k.At < at+about {
+			add("%s acked %s, answered at %s", short(k.At), k.Pos, short(k.Answered))
+		}
+	}
+	for _, l := range j.h.Looks {
+		if l.N == e.N && l.User == user {
+			add("%s an operator saw that it was %s", short(l.At), l.Status)
+		}
+	}
+	for _, c := range j.h.Callbacks {
+		if c.Event == e.ID && c.User == user {
+			add("%s the backend had %s, and took it: %v", short(c.At), c, c.Taken)
+		}
+	}
+	return "\n" + strings.Join(lines, "\n") + j.standing(e, user)
 }

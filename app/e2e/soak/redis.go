@@ -2,6 +2,7 @@ package soak
 
 import (
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -224,6 +225,13 @@ func (s *shared) mend() {
 // newEmbedded starts a bridge on the embedded store.
 func newEmbedded(t testing.TB, h *History, more ...string) *embedded {
 	dir := t.TempDir()
+	t.Cleanup(func() { // the processes have ended by then
+		if to := os.Getenv("SOAK_KEEP"); to != "" && t.Failed() {
+			if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 	e := &embedded{h: h, data: filepath.Join(dir, "data"), back: filepath.Join(dir, "backup")}
 	p, err := StartProcess(0, h, settings(append(more, "BRIDGE_DATA_DIR="+e.data)...))
 	if err != nil {
