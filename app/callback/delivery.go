@@ -251,7 +251,7 @@ func (d *delivery) show(r tried) {
 		d.state.Store(&bridge.BackendState{Since: time.Now()})
 		if d.told {
 			d.told = false
-			d.sender.log.Info("a backend takes its callbacks again", "backend", d.name, "failed_for", time.Since(was.Since).Round(time.Second))
+			d.sender.log.Info("a backend takes its callbacks again", "backend", d.name, "failed_for", time.Since(was.Since).Round(time.Second).String())
 		}
 	case !r.Done && !was.Failing:
 		d.state.Store(&bridge.BackendState{Failing: true, Since: time.Now()})

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -129,7 +130,7 @@ func backlogDrains(t *testing.T, env ...string) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	expect.NoError(t, err)
 	address := ln.Addr().String()
-	expect.NoError(t, ln.Close()) // connections are refused from now on
+	up := hangUp(ln) // a port that was given up might be somebody else's by now
 	p := serve(t, t.TempDir(), append(env, "BRIDGE_CALLBACK_URL=http://"+address+"/hook", "BRIDGE_CALLBACK_SECRET="+callbackSecret, "BRIDGE_USER_RATE=0", "BRIDGE_USER_BYTES=0")...)
 
 	var sending sync.WaitGroup
@@ -157,8 +158,7 @@ func backlogDrains(t *testing.T, env ...string) {
 	unreachable := `hookbridge_callbacks_tries_total{backend="default",result="unreachable"}`
 	expect.Eventually(t, "the first tries", func() bool { return p.metric(unreachable) > 0 })
 
-	ln, err = net.Listen("tcp", address)
-	expect.NoError(t, err)
+	expect.NoError(t, up())
 	server := httptest.NewUnstartedServer(b)
 	expect.NoError(t, server.Listener.Close())
 	server.Listener = ln
@@ -202,6 +202,28 @@ func backlogDrains(t *testing.T, env ...string) {
 			t.Errorf("%d callbacks of %d users, %d at once; %q", len(b.ids), len(b.last), b.most, b.faults)
 		}
 	})
+}
+
+// hangUp closes each connection that a listener takes, until it is told to end. Then the
+// listener is free for another use.
+func hangUp(ln net.Listener) (end func() error) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			conn.Close()
+		}
+	}()
+	return func() error {
+		l := ln.(*net.TCPListener)
+		err := l.SetDeadline(time.Now()) // ends Accept
+		<-ended
+		return errors.Join(err, l.SetDeadline(time.Time{}))
+	}
 }
 
 // processorTime is what a process has used; 0 where the system does not tell.

@@ -21,7 +21,7 @@ func callbacksFit(t *testing.T) {
 		bridge.UnackedCallback("clinic", timer, bridge.StatusReceived, at),
 		bridge.ExpiredCallback("clinic", timer, at),
 		bridge.OnlineCallback("clinic", "u", 1, at),
-		bridge.OfflineCallback("clinic", "u", at, at),
+		bridge.OfflineCallback("clinic", bridge.Timer{User: "u", Due: at}, at, at),
 		bridge.SentCallback("clinic", "u", "ses_1", "msg_1", "visit.confirmed", []byte(`[1]`), at),
 		bridge.SentCallback("clinic", "u", "", "msg_1", "visit.confirmed", nil, at),
 	} {

@@ -53,7 +53,7 @@ type callbackIndex struct {
 
 func (s *Store) callbackIndex(backend string) callbackIndex {
 	base := s.opts.Prefix + ":{callbacks}:"
-	return callbackIndex{due: base + "z:" + backend, hurry: base + "h:" + backend, bytes: [2]string{base + "y:" + backend, base + "ym:" + backend},
+	return callbackIndex{due: base + "z:" + backend, hurry: base + "H:" + backend, bytes: [2]string{base + "y:" + backend, base + "ym:" + backend},
 		waiting: [3]string{base + "au:" + backend, base + "ae:" + backend, base + "am:" + backend},
 		dead:    [3]string{base + "D:" + backend, base + "x:" + backend, base + "Y:" + backend}}
 }

@@ -176,7 +176,7 @@ func (l *loading) callback(c *bridge.CallbackEntry) {
 			due = itoa(millis(c.Due))
 			if c.Due&1 != 0 { // see dueNanos
 				due = hurried(millis(c.Due))
-				l.add(e.client.B().Sadd().Key(x.hurry).Member("u" + short(c.User)).Build())
+				l.run(call{&e.scripts.outbox.toHurry, []string{x.hurry}, []string{"u" + short(c.User), e.clockArg()}})
 			}
 		}
 	}

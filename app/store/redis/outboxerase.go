@@ -96,7 +96,7 @@ func (s *Store) OfUser(ctx context.Context, user string, take func(c bridge.Call
 func (s *Store) forgetErased(ctx context.Context, of userCallbacks) {
 	s.forgetCallbacks(ctx, of.waiting)
 	for name := range of.waiting {
-		if err := s.do(ctx, s.client.B().Srem().Key(s.callbackIndex(name).hurry).Member(of.tag).Build()); err != nil {
+		if err := s.do(ctx, s.client.B().Zrem().Key(s.callbackIndex(name).hurry).Member(of.tag).Build()); err != nil {
 			s.opts.Logger.Warn("the index of callbacks is behind, and will be made good", "error", err)
 		}
 	}

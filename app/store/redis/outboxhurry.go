@@ -2,7 +2,6 @@ package redis
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strconv"
 )
@@ -23,17 +22,23 @@ func (s *Store) Hurry(ctx context.Context, backend string) error {
 	}
 	defer leave()
 	x := s.callbackIndex(backend)
-	all, err := s.client.Do(ctx, s.client.B().Smembers().Key(x.hurry).Build()).AsStrSlice()
+	all, err := s.client.Do(ctx, s.client.B().Zrange().Key(x.hurry).Min("0").Max("-1").Withscores().Build()).AsZScores()
 	if err = s.fault(ctx, err); err != nil {
 		return err
 	}
-	for tags := range slices.Chunk(all, hurryPage) {
-		// They leave the list first: whoever comes onto it from now on is hurried the next time.
-		if err := s.do(ctx, s.client.B().Srem().Key(x.hurry).Member(tags...).Build()); err != nil {
-			return err
+	for some := range slices.Chunk(all, hurryPage) {
+		tags, done := make([]string, len(some)), make([]string, 0, 2*len(some))
+		for i, one := range some {
+			tags[i] = one.Member
+			done = append(done, one.Member, strconv.FormatFloat(one.Score, 'f', -1, 64))
 		}
 		if err := s.hurry(ctx, backend, tags); err != nil {
-			return errors.Join(err, s.do(ctx, s.client.B().Sadd().Key(x.hurry).Member(tags...).Build()))
+			return err
+		}
+		// They leave the list last, so that none is lost where this breaks off; and those that
+		// came onto it again meanwhile stay.
+		if _, err := s.run(ctx, call{&s.scripts.outbox.hurried, []string{x.hurry}, done}); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -5,8 +5,8 @@ type outboxScripts struct {
 	admit, post, ack, acked, fire, forget, drop, arm script
 	claim, visited, due, lease, settle, settled      script
 	bury, unbury, redrive, timers, recall, presence  script
-	hurry, gone                                      script
-	load, loadDead, loadTimer, liveTimers            script // for exports and imports
+	hurry, hurried, gone                             script
+	load, loadDead, loadTimer, liveTimers, toHurry   script // for exports and imports
 	publish, deliver                                 script // lua/publish.lua and lua/deliver.lua with timers
 }
 
@@ -23,9 +23,9 @@ func (s *scripts) loadOutbox(lib string) error {
 	for name, to := range map[string]*script{
 		"admit": &o.admit, "post": &o.post, "ack": &o.ack, "acked": &o.acked, "fire": &o.fire, "forget": &o.forget,
 		"drop": &o.drop, "arm": &o.arm, "claim": &o.claim, "visited": &o.visited, "due": &o.due, "lease": &o.lease,
-		"settle": &o.settle, "settled": &o.settled, "bury": &o.bury, "redrive": &o.redrive, "hurry": &o.hurry, "gone": &o.gone, "timers": &o.timers,
+		"settle": &o.settle, "settled": &o.settled, "bury": &o.bury, "redrive": &o.redrive, "hurry": &o.hurry, "hurried": &o.hurried, "gone": &o.gone, "timers": &o.timers,
 		"recall": &o.recall, "presence": &o.presence, "load": &o.load,
-		"load_dead": &o.loadDead, "load_timer": &o.loadTimer, "live_timers": &o.liveTimers, "unbury": &o.unbury, "publish": &o.publish, "deliver": &o.deliver,
+		"load_dead": &o.loadDead, "to_hurry": &o.toHurry, "load_timer": &o.loadTimer, "live_timers": &o.liveTimers, "unbury": &o.unbury, "publish": &o.publish, "deliver": &o.deliver,
 	} {
 		body, err := read("outbox_" + name)
 		if err != nil {

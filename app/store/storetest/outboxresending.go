@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -145,6 +146,26 @@ var resending = []promise{
 		f.equal("due before its time", len(f.lease("clinic", 9)), 0)
 		f.clock.Advance(2 * time.Minute)
 		f.equal("in its time", callbackIDs(f.taken("clinic")...), callbackIDs(second))
+	}},
+	{"Hurry that breaks off, whenever that is, has its whole effect the next time", func(f *fixture) {
+		f.told()
+		var want []string
+		for i := range 60 {
+			c := f.online("clinic", fmt.Sprint("u", i))
+			f.post(c)
+			want = append(want, c.ID)
+		}
+		for _, l := range f.lease("clinic", 99) {
+			f.later(l, true)
+		}
+		for i := range 40 {
+			ctx, cancel := context.WithTimeout(f.ctx, time.Duration(i)*100*time.Microsecond)
+			_ = f.outbox.Hurry(ctx, "clinic") // it may be done, or not have begun
+			cancel()
+		}
+		f.hurry("clinic")
+		f.clock.Advance(time.Second)
+		f.same("hurried", callbackIDs(f.lease("clinic", 99)...), want)
 	}},
 	{"Redrive goes by the order in which messages were sent, whatever their ids are", func(f *fixture) {
 		const all = 16

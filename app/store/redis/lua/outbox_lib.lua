@@ -14,7 +14,8 @@
 --   W  what a timer is about, by the same name
 -- In the slot of all callbacks are t, an index of w, and of each backend
 --   z  an index of o: a tag of users' keys, and when something of theirs may be due
---   h  tags of users who may have something that is to be hurried
+--   h  tags of users who may have something that is to be hurried. A tag's score is another
+--      one each time that something is added
 --   a  what waits, by when it was caused: three keys, of user.*, event.* and
 --      message.sent. A member is the id, the tag and the size
 --   y  the bytes that wait, and ym those of message.sent among them
@@ -60,6 +61,13 @@ local function first(key) return call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] or '
 local CLASS = { u = 1, e = 2, m = 3 } -- user.*, event.*, message.sent
 
 local function sizeIn(member) return tonumber(string.match(member, '%d+$')) end
+
+-- toHurry has h know of something that is to be hurried.
+local function toHurry(h, tag, now)
+  local s = tonumber(call('ZSCORE', h, tag) or nil)
+  call('ZADD', h, int(s and s + 1 or now), tag)
+  call('PEXPIRE', h, int(YEAR))
+end
 
 -- weigh adds bytes to a key that counts them.
 local function weigh(key, bytes)

@@ -6,8 +6,7 @@ for i = 2, #ARGV, 5 do
   local tag, due = ARGV[i], tonumber(ARGV[i + 1])
   if ARGV[i + 2] ~= '' then unlist(k, CLASS[ARGV[i + 2]], ARGV[i + 3]) end
   if ARGV[i + 4] == '1' then
-    call('SADD', KEYS[2], tag)
-    call('PEXPIRE', KEYS[2], int(YEAR))
+    toHurry(KEYS[2], tag, now)
   end
   if due then
     hint(KEYS[1], tag, due)
