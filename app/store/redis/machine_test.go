@@ -51,6 +51,7 @@ func TestMachine(t *testing.T) {
 	t.Run("that died is forgotten soon", deadMachineIsForgotten)
 	t.Run("that died has the presence of its users looked at soon", deadMachineHasPresenceSeen)
 	t.Run("that could not reach Redis when sessions ended takes them out afterwards", sessionsEndedMeanwhile)
+	t.Run("that ends takes out who could not be taken out before", sessionsEndedAtTheEnd)
 	t.Run("that was taken for dead comes back with its sessions", machineComesBack)
 	t.Run("finds in the store what it could not hear", deafMachineReadsTheStore)
 	t.Run("hears of revocations and erasures that it could not hear", deafMachineHearsOfRevocations)
@@ -168,6 +169,26 @@ func sessionsEndedMeanwhile(t *testing.T) {
 	expect.NoError(t, err)
 	if len(logs[0]) != 1 || !logs[0][0].Ended.Equal(left) {
 		t.Errorf("%+v", logs)
+	}
+}
+
+func sessionsEndedAtTheEnd(t *testing.T) {
+	s := redistest.Start(t)
+	proxy := redistest.NewProxy(t, s.Addr)
+	e, err := redis.Open(t.Context(), redis.Options{URL: proxy.URL(), Lease: time.Hour, Renew: time.Hour})
+	expect.NoError(t, err)
+	e.Listen(&hub{})
+	other, _ := quick(t, redis.Options{URL: s.URL(), Lease: time.Hour})
+	join(t, e, "gone", "ses_gone")
+	proxy.Cut()
+	if err := e.Leave(deadline(t, time.Second), bridge.DeliveryLog{Member: bridge.Member{User: "gone", Session: "ses_gone"}}); err == nil {
+		t.Fatal("Redis was reached")
+	}
+	proxy.Mend()
+	expect.NoError(t, e.Check(deadline(t, 10*time.Second)))
+	expect.NoError(t, e.Close())
+	if n := presentNow(t, other, "gone"); n != 0 {
+		t.Errorf("%d sessions", n)
 	}
 }
 

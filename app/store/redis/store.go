@@ -332,6 +332,12 @@ const closeTimeout = 3 * time.Second
 // withdrawPresence takes this machine and its sessions out of Redis. If that fails (it
 // returns false), other machines take them for alive until the lease lapses.
 func (s *Store) withdrawPresence(ctx context.Context) bool {
+	if late := s.lateLeaves.take(maxLateLeaves); len(late) > 0 {
+		if err := s.leaveMany(ctx, late); err != nil {
+			s.opts.Logger.Warn("presence was not withdrawn; it will lapse", "error", err)
+			return false
+		}
+	}
 	var cmds rueidis.Commands
 	if h := s.hub.Load(); h != nil {
 		for _, m := range (*h).AllMembers() {
