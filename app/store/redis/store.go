@@ -50,6 +50,7 @@ type Store struct {
 	closeHeard sync.Once     // closes heardOnce
 	catching   atomic.Bool   // catchUp runs
 	reaping    atomic.Bool   // reapDead runs
+	lateLeaves lateLeaves    // sessions that have ended and are still present
 	reconciled atomic.Uint64 // how often reconcile has registered sessions again
 	renewals   sync.Mutex    // guards the two that follow
 	revived    bool          // the lease had lapsed at the last renewal
