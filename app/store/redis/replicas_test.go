@@ -56,7 +56,7 @@ func tooFewReplicas(t *testing.T) {
 		t.Fatalf("without a replica: %v", err)
 	}
 	redistest.StartReplica(t, primary)
-	e, _ := quick(t, redis.Options{URL: primary.URL(), WaitReplicas: 1})
+	e, _ := quick(t, redis.Options{URL: primary.URL(), WaitReplicas: 1, Patience: 20 * time.Second}) // the replica may take its time
 	if r := appendTo(t, e, m); !r.Duplicate || r.Recipients[0].Seq != 1 {
 		t.Errorf("%+v", r)
 	}
