@@ -47,8 +47,8 @@ const (
 	maxComeRetry = 30 * time.Second
 )
 
-// tellCome tells backends that the user has come, with a session that is the first, or whose
-// others are all on other machines: the machine of the first may have died before it told.
+// tellCome tells backends that the user has come, where the session is the first, or some of
+// the others are on other machines: the machine of the first may have died before it told.
 // Where the user was there already, the outbox knows. live is how many sessions there are.
 func (s *Session) tellCome(live int) {
 	b := s.b
