@@ -240,6 +240,10 @@ func SignWebhook(secret, id string, at time.Time, body []byte) (Header, error) {
 		h.Signature = versionEd25519 + "," + base64.StdEncoding.EncodeToString(sig)
 	case strings.HasPrefix(secret, prefixPublic):
 		return Header{}, errors.New("the webhook key is a public key; signing needs the private one, whsk_…")
+	case strings.TrimSpace(secret) == "":
+		return Header{}, errors.New("the webhook secret is empty")
+	case strings.TrimSpace(secret) != secret:
+		return Header{}, errors.New("the webhook secret has white space around it")
 	default:
 		return Header{}, errors.New("the webhook secret must begin with whsec_ or whsk_")
 	}

@@ -90,6 +90,7 @@ type Bridge struct {
 	started  time.Time
 	// armFailures bounds the warnings of what cannot be told of users who come and go.
 	armFailures rate.Sometimes
+	lateGone    lateGone
 	requests    userRequests
 
 	enterMu         sync.Mutex // orders draining against running and guards unauthenticated

@@ -94,7 +94,7 @@ var problems = []struct {
 	{ErrGroupFull, wire.NewProblem(wire.CodeInvalidRequest, fmt.Sprintf("a group has at most %d members", MaxGroupMembers))},
 	{ErrBackendTimeout, wire.NewProblem(wire.CodeBackendTimeout, "it may have got the request all the same, which is not sent again")},
 	{ErrBackendBusy, wire.NewProblem(wire.CodeUnavailable, ErrBackendBusy.Error()+"; ask again in some seconds")},
-	{ErrOutboxFull, wire.NewProblem(wire.CodeUnavailable, ErrOutboxFull.Error()+"; send this again in some seconds, with the same ref")},
+	{ErrOutboxFull, wire.NewProblem(wire.CodeUnavailable, ErrOutboxFull.Error()+"; try again in some seconds, a send with the same ref")},
 	{ErrFull, wire.NewProblem(wire.CodeTooManyConnections, ErrFull.Error())},
 }
 

@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 )
 
@@ -46,8 +47,8 @@ const (
 	maxComeRetry = 30 * time.Second
 )
 
-// tellCome tells backends that the user has come, with a session that is the first, or whose
-// others are all on other machines: the machine of the first may have died before it told.
+// tellCome tells backends that the user has come, where the session is the first, or some of
+// the others are on other machines: the machine of the first may have died before it told.
 // Where the user was there already, the outbox knows. live is how many sessions there are.
 func (s *Session) tellCome(live int) {
 	b := s.b
@@ -102,7 +103,9 @@ func (s *Session) tellGone() {
 	ps, err := b.live.Presence(ctx, []string{s.user})
 	switch {
 	case err != nil || ps[0].Sessions == 0:
-		b.arm(s.user, b.cfg.Now().Add(offlineDelay), false)
+		if !b.arm(s.user, b.cfg.Now().Add(offlineDelay), false) {
+			b.lateGone.add(s.user)
+		}
 	case untold: // others have come meanwhile, and rely on this one
 		b.arm(s.user, b.cfg.Now().Add(PresenceCheck), true, b.onlineCallbacks(s.user, ps[0].Sessions)...)
 	}
@@ -117,7 +120,7 @@ func (b *Bridge) arm(user string, due time.Time, begin bool, cs ...Callback) boo
 		return true
 	}
 	b.armFailures.Do(func() {
-		b.log.Warn("backends are told late, or not at all, that users have come or gone", "error", err)
+		b.log.Warn("backends are told late that users have come or gone", "error", err)
 	})
 	return false
 }
@@ -170,6 +173,11 @@ func (b *Bridge) recheckPresence(ctx context.Context, before []Presence) error {
 			users = append(users, p.User)
 		}
 	}
+	return b.armGone(ctx, users)
+}
+
+// armGone sets the timers of those users who are gone.
+func (b *Bridge) armGone(ctx context.Context, users []string) error {
 	if len(users) == 0 {
 		return nil
 	}
@@ -184,4 +192,49 @@ func (b *Bridge) recheckPresence(ctx context.Context, before []Presence) error {
 		_, err := b.cfg.Outbox.Arm(ctx, ps[i].User, b.cfg.Now().Add(offlineDelay), false)
 		return err
 	})
+}
+
+// lateGone are users who have gone while their timers could not be set. Without it backends
+// would be told of them up to PresenceCheck late.
+type lateGone struct {
+	mu    sync.Mutex // guards users
+	users map[string]struct{}
+}
+
+func (l *lateGone) add(users ...string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.users == nil {
+		l.users = make(map[string]struct{})
+	}
+	for _, user := range users {
+		l.users[user] = struct{}{}
+	}
+}
+
+// take returns up to n of them, which are remembered no longer.
+func (l *lateGone) take(n int) (users []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for user := range l.users {
+		if len(users) == n {
+			break
+		}
+		users = append(users, user)
+		delete(l.users, user)
+	}
+	return users
+}
+
+// armLate sets the timers that could not be set when users left.
+func (b *Bridge) armLate(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, timerTimeout)
+	defer cancel()
+	for users := b.lateGone.take(timersAtOnce); len(users) > 0; users = b.lateGone.take(timersAtOnce) {
+		if err := b.armGone(ctx, users); err != nil {
+			b.lateGone.add(users...)
+			return err
+		}
+	}
+	return nil
 }

@@ -208,7 +208,9 @@ func TestPresence(t *testing.T) {
 		time.Sleep(time.Minute)
 		join(b, "patient-1").Abort()
 		time.Sleep(15 * time.Second)
+		c.mu.Lock()
 		seen := c.lastSeen["patient-1"]
+		c.mu.Unlock()
 		join(b, "patient-1").Abort()
 		time.Sleep(5 * time.Second)
 		c.mu.Lock()
@@ -223,6 +225,20 @@ func TestPresence(t *testing.T) {
 		if len(ids) != 6 {
 			t.Errorf("%d ids", len(ids))
 		}
+	})
+	bubble("ends soon also where the outbox failed while the user left", func(t *testing.T, c *clinic) {
+		b, stop := c.machine()
+		defer stop()
+		time.Sleep(time.Minute)
+		p := join(b, "patient-1")
+		synctest.Wait()
+		c.fail("Arm", bridge.ErrUnavailable)
+		p.Abort()
+		time.Sleep(20 * time.Second)
+		c.want("while it fails", online)
+		c.fail("Arm", nil)
+		time.Sleep(13 * time.Second)
+		c.want("when it works again", online, gone, goneLab)
 	})
 	bubble("is told to backends that cover the user, and costs nothing for others", func(t *testing.T, c *clinic) {
 		none, stopNone := c.machine(func(cfg *bridge.Config) { cfg.Backends, cfg.Outbox, cfg.Requester = nil, nil, nil })

@@ -213,7 +213,7 @@ func (s *Session) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
 	if err := b.live.Leave(ctx, log); err != nil && !errors.Is(err, ErrClosed) {
-		b.log.Warn("presence was not withdrawn; it will lapse", "session", s.id, "error", err)
+		b.log.Warn("presence was not withdrawn; it will be later", "session", s.id, "error", err)
 	}
 	if !s.refused || s.coming != nil {
 		s.tellGone()

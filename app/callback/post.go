@@ -19,8 +19,8 @@ const (
 	// connectTimeout bounds each of the dial and the TLS handshake: a connection may be
 	// in the making for longer than the post that asked for it.
 	connectTimeout = 10 * time.Second
-	// MaxConnections bounds the connections of this machine to one backend. Those in the
-	// making count: requests that time out in no time leave theirs behind.
+	// MaxConnections bounds the connections of this machine to one backend. Those that are
+	// being made count, too: the transport goes on making one after its request has timed out.
 	MaxConnections = maxInFlight + maxRequests
 	// idleTimeout is how long a connection is kept for the next post. It is less than the
 	// five seconds after which common servers (Node's, Apache, uvicorn) close one: a post
@@ -34,10 +34,10 @@ const (
 	discardTimeout = time.Second
 )
 
-// maxRepeats bounds how often a callback may be begun again within one try. The transport
-// does so by itself where the backend has reset an HTTP/2 stream or left the connection, also
-// when it may have read all of it, and with no other bound than time. That is why a request
-// is not begun again at all.
+// maxRepeats bounds how often the transport may send a callback again within one try. It does
+// so by itself, until the try's time is up, where an HTTP/2 backend resets the stream or leaves
+// the connection, even if the backend may have read the whole callback. A request is never
+// sent again for that reason.
 const maxRepeats = 8
 
 var errRepeated = errors.New("the backend has refused it too often")
@@ -53,7 +53,7 @@ type endpoint struct {
 	secrets []string
 	dialer  *net.Dialer
 	tls     *tls.Config
-	// handshakeTimeout is connectTimeout.
+	// handshakeTimeout is connectTimeout, which tests shorten.
 	handshakeTimeout time.Duration
 	http             interface {
 		http.RoundTripper

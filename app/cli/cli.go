@@ -91,8 +91,8 @@ func newParser(ctx context.Context, c *commands, io Streams, exit func(code int)
 // characters. A secret is longer.
 const maxShownValue = 16
 
-// withoutValues takes long values out of an error about the arguments: one may be a secret
-// that a blank has parted from its flag.
+// withoutValues takes long values out of an error about the arguments. One may be a secret
+// that was separated from its flag by a space.
 func withoutValues(text string, args []string) string {
 	for _, value := range args {
 		if strings.HasPrefix(value, "-") {
@@ -100,7 +100,7 @@ func withoutValues(text string, args []string) string {
 		}
 		if len(value) > maxShownValue {
 			text = strings.ReplaceAll(text, value, "…")
-			text = strings.ReplaceAll(text, strings.ToLower(value), "…") // so is what is no true or false told
+			text = strings.ReplaceAll(text, strings.ToLower(value), "…") // the parser quotes a bad boolean in lower case
 		}
 	}
 	return text

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 func TestToldPresence(t *testing.T) {
 	t.Run("of a machine that was killed ends, and goes on where the user is elsewhere", presenceMachineKilled)
+	t.Run("that the backend refused is told again after a kill", presenceRefusedOutlivesKill)
 	t.Run("does not change where the only machine restarts and the user is back in time", presenceRestart)
 }
 
@@ -127,4 +129,28 @@ func presenceRestart(t *testing.T) {
 	expect.NoError(t, back.ws.Close())
 	b.offlineTold("back", closed)
 	b.wantTold(wasOffline, "gone")
+}
+
+func presenceRefusedOutlivesKill(t *testing.T) {
+	t.Parallel()
+	b := newClinicBackend(t)
+	b.answers(func(w http.ResponseWriter, _ *http.Request, _ heardCallback) {
+		w.WriteHeader(http.StatusInternalServerError)
+	})
+	dir := t.TempDir()
+	run := func() *process {
+		return serve(t, dir, "BRIDGE_CALLBACK_URL="+b.server.URL, "BRIDGE_CALLBACK_SECRET="+callbackSecret)
+	}
+	p := run()
+	p.connect("patient-1", "")
+	first := b.hears("patient-1", "user.online")
+	expect.NoError(t, p.cmd.Process.Kill())
+	<-p.ended
+	b.answers(nil)
+	p = run()
+	p.connect("patient-1", "")
+	expect.Eventually(t, "the second try", func() bool { return b.told("patient-1") == wasOnline+" "+wasOnline })
+	if again := b.of("patient-1")[1]; again.webhookID != first.webhookID || again.raw != first.raw {
+		t.Errorf("%s, and %s", first.raw, again.raw)
+	}
 }

@@ -9,7 +9,7 @@ import (
 
 const (
 	// keptDescriptors are for the store, logs, Redis, keys that are fetched, probes, and
-	// one backend of callbacks; each more has callback.MaxConnections.
+	// one backend of callbacks. For each further backend callback.MaxConnections are kept.
 	keptDescriptors = 256
 	// keptForRequests are connections that no session may take: webhooks, probes
 	// and those who are about to connect come in through them.

@@ -10,9 +10,9 @@ import (
 // maxSettingsFile bounds a file of settings, bytes.
 const maxSettingsFile = 4 << 20
 
-// ReadRegular reads a file of at most maxBytes. It refuses devices and pipes: one may have no
-// end, or nobody who writes to it, and none can be read twice. Its errors do not name the
-// file, because what was set may be a secret and no name.
+// ReadRegular reads a file of at most maxBytes. It refuses devices and pipes, because reading
+// one may never end, and a pipe cannot be read twice. Its errors do not name the file, because
+// somebody may have set a secret where a file's name belongs.
 func ReadRegular(path string, maxBytes int64) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// ErrHandshake is what a dialler wraps the error of a TLS handshake in: most of those
-// have no type by which they could be told.
+// ErrHandshake is what a dialler wraps the error of a TLS handshake in, because most of
+// those errors have no type of their own.
 var ErrHandshake = errors.New("the TLS handshake failed")
 
 // Class is the kind of an error in words for operators, without anything of the URL or

@@ -149,7 +149,7 @@ func (s *Store) ack(ctx context.Context, user, session, life string, p bridge.Po
 				s.leases.newest(head)
 			}
 		}
-		_, err := s.runOnce(ctx, lf, call{&s.scripts.ack, keys, []string{itoa(p.Mailbox), itoa(p.Broadcast), itoa(head), no}})
+		_, err := s.runOnceDurably(ctx, lf, call{&s.scripts.ack, keys, []string{itoa(p.Mailbox), itoa(p.Broadcast), itoa(head), no}})
 		return err
 	})
 }

@@ -213,6 +213,7 @@ func (s *Store) renew(ctx context.Context) error {
 	s.leases.update(now, until, s.opts.Now())
 	s.leases.renewed(asked)
 	s.reapDead(now, until)
+	s.leaveLate()
 	lapsed, err := list[2].AsInt64()
 	if err != nil {
 		return s.fault(ctx, err)

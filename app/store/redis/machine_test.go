@@ -50,6 +50,8 @@ func TestMachine(t *testing.T) {
 	t.Run("that died has no sessions once its lease has lapsed", deadMachineHasNoSessions)
 	t.Run("that died is forgotten soon", deadMachineIsForgotten)
 	t.Run("that died has the presence of its users looked at soon", deadMachineHasPresenceSeen)
+	t.Run("that could not reach Redis when sessions ended takes them out afterwards", sessionsEndedMeanwhile)
+	t.Run("that ends takes out who could not be taken out before", sessionsEndedAtTheEnd)
 	t.Run("that was taken for dead comes back with its sessions", machineComesBack)
 	t.Run("finds in the store what it could not hear", deafMachineReadsTheStore)
 	t.Run("hears of revocations and erasures that it could not hear", deafMachineHearsOfRevocations)
@@ -132,6 +134,64 @@ func deadMachineHasPresenceSeen(t *testing.T) {
 	}
 }
 
+// The machine does not die, and so nobody else takes them out.
+func sessionsEndedMeanwhile(t *testing.T) {
+	s := redistest.Start(t)
+	proxy := redistest.NewProxy(t, s.Addr)
+	e, _ := quick(t, redis.Options{URL: proxy.URL(), Lease: time.Minute, Backends: clinic})
+	other, _ := quick(t, redis.Options{URL: s.URL(), Lease: time.Minute, Backends: clinic})
+	for _, user := range []string{"gone", "there"} {
+		join(t, e, user, "ses_"+user)
+		_, err := e.Arm(t.Context(), user, time.Now().Add(5*time.Minute), true)
+		expect.NoError(t, err)
+	}
+	proxy.Cut()
+	left := time.Now()
+	log := bridge.DeliveryLog{Member: bridge.Member{User: "gone", Session: "ses_gone"}, Ended: left,
+		Sent: []bridge.Mark{{Place: bridge.Position{Mailbox: 1}, At: left}}}
+	if err := e.Leave(deadline(t, time.Second), log); err == nil {
+		t.Fatal("Redis was reached")
+	}
+	if n := presentNow(t, other, "gone"); n != 1 {
+		t.Fatalf("%d sessions", n)
+	}
+	proxy.Mend()
+	expect.Eventually(t, "it to be taken out", func() bool { return presentNow(t, other, "gone") == 0 })
+	var due []bridge.Timer
+	expect.Eventually(t, "the timer of who is gone", func() bool {
+		due = dueTimers(t, other)
+		return len(due) > 0
+	})
+	if len(due) != 1 || due[0].User != "gone" || presentNow(t, other, "there") != 1 {
+		t.Errorf("due: %+v", due)
+	}
+	logs, err := other.DeliveryLogs(t.Context(), []string{"gone"})
+	expect.NoError(t, err)
+	if len(logs[0]) != 1 || !logs[0][0].Ended.Equal(left) {
+		t.Errorf("%+v", logs)
+	}
+}
+
+func sessionsEndedAtTheEnd(t *testing.T) {
+	s := redistest.Start(t)
+	proxy := redistest.NewProxy(t, s.Addr)
+	e, err := redis.Open(t.Context(), redis.Options{URL: proxy.URL(), Lease: time.Hour, Renew: time.Hour})
+	expect.NoError(t, err)
+	e.Listen(&hub{})
+	other, _ := quick(t, redis.Options{URL: s.URL(), Lease: time.Hour})
+	join(t, e, "gone", "ses_gone")
+	proxy.Cut()
+	if err := e.Leave(deadline(t, time.Second), bridge.DeliveryLog{Member: bridge.Member{User: "gone", Session: "ses_gone"}}); err == nil {
+		t.Fatal("Redis was reached")
+	}
+	proxy.Mend()
+	expect.NoError(t, e.Check(deadline(t, 10*time.Second)))
+	expect.NoError(t, e.Close())
+	if n := presentNow(t, other, "gone"); n != 0 {
+		t.Errorf("%d sessions", n)
+	}
+}
+
 // What a machine leaves that died is taken out soon, and its name forgotten: no
 // append has to know of it any longer.
 func deadMachineIsForgotten(t *testing.T) {
@@ -147,9 +207,7 @@ func deadMachineIsForgotten(t *testing.T) {
 	proxy.Cut()
 	expect.Eventually(t, "the sessions to be gone", func() bool { return len(strings.Fields(s.Do("KEYS", "*:{u*}:l"))) == 1 })
 	expect.Eventually(t, "the name to be forgotten", func() bool { return s.Do("ZCARD", redis.MachinesKey(e)) == "1" })
-	if n := strings.Fields(s.Do("KEYS", "*{machines}:[dl]:*")); len(n) != 1 { // its own, alive
-		t.Errorf("left: %v", n)
-	}
+	expect.Eventually(t, "the lists to be its own alone", func() bool { return len(strings.Fields(s.Do("KEYS", "*{machines}:[dl]:*"))) == 1 })
 	list, err := e.Presence(t.Context(), []string{"user-7"})
 	expect.NoError(t, err)
 	if list[0].Sessions != 0 || time.Since(list[0].LastSeen) > time.Minute {

@@ -25,25 +25,29 @@ func (s *Store) Leave(ctx context.Context, t bridge.DeliveryLog) error {
 	if h := s.hub.Load(); h != nil {
 		(*h).Left(user, t.Member.Session)
 	}
-	kept := ""
+	at := t.Ended
+	if at.IsZero() {
+		at = s.opts.Now()
+	}
+	one := leaving{session: t.Member.Session, user: user, at: at.UnixNano()}
 	if !t.Empty() {
 		b, err := json.Marshal(t)
 		if err != nil {
 			return fmt.Errorf("keep a delivery log: %w", err)
 		}
-		kept = string(b)
+		one.log = string(b)
 	}
-	at := t.Ended
-	if at.IsZero() {
-		at = s.opts.Now()
-	}
-	b := s.mailboxOf(user)
-	_, err = s.run(ctx, call{&s.scripts.leave, []string{b.h, b.l, b.logs()}, []string{
-		t.Member.Session, itoa(at.UnixNano()), kept, itoa(bridge.MaxDeliveryLogs), itoa(s.opts.IDRetention.Milliseconds())}})
-	if err != nil {
+	if _, err := s.run(ctx, s.leaveCall(one)); err != nil {
+		s.lateLeaves.add(one)
 		return err
 	}
 	return s.do(ctx, s.setSessionCount(), s.unlistSession(t.Member.Session))
+}
+
+func (s *Store) leaveCall(one leaving) call {
+	b := s.mailboxOf(one.user)
+	return call{&s.scripts.leave, []string{b.h, b.l, b.logs()}, []string{
+		one.session, itoa(one.at), one.log, itoa(bridge.MaxDeliveryLogs), itoa(s.opts.IDRetention.Milliseconds())}}
 }
 
 // membersOf lists the live sessions in a mailbox's l, oldest first. lapsed is when the

@@ -16,7 +16,7 @@ func TestReplicas(t *testing.T) {
 	t.Parallel()
 	t.Run("have what was answered when the primary is lost", replicaHasTheMessage)
 	t.Run("that are too few keep a message from being answered, and a retry finds it", tooFewReplicas)
-	t.Run("have a message before its duplicate is answered", duplicateWaitsForReplicas)
+	t.Run("have a message before its duplicate is answered, and an ack before it is", duplicateWaitsForReplicas)
 	t.Run("that a cluster promotes have what was answered", clusterPromotesReplica)
 	t.Run("that Sentinels promote are followed", sentinelsPromoteReplica)
 	t.Run("that are promoted silently are found", demotedPrimaryIsLeft)
@@ -56,7 +56,7 @@ func tooFewReplicas(t *testing.T) {
 		t.Fatalf("without a replica: %v", err)
 	}
 	redistest.StartReplica(t, primary)
-	e, _ := quick(t, redis.Options{URL: primary.URL(), WaitReplicas: 1})
+	e, _ := quick(t, redis.Options{URL: primary.URL(), WaitReplicas: 1, Patience: 20 * time.Second}) // the replica may take its time
 	if r := appendTo(t, e, m); !r.Duplicate || r.Recipients[0].Seq != 1 {
 		t.Errorf("%+v", r)
 	}
@@ -82,6 +82,9 @@ func duplicateWaitsForReplicas(t *testing.T) {
 		if r, err := []*redis.Store{e, other}[i%2].Append(deadline(t, 10*time.Second), m); !errors.Is(err, bridge.ErrUnavailable) {
 			t.Errorf("%s, with a replica that is behind: %+v %v", m.ID, r, err)
 		}
+	}
+	if err := e.Ack(deadline(t, 10*time.Second), "u", "", e.Life(), bridge.Position{Mailbox: 1}); !errors.Is(err, bridge.ErrUnavailable) {
+		t.Errorf("an ack, with a replica that is behind: %v", err)
 	}
 	replica.Continue()
 	for _, m := range []*bridge.Message{one, several} {

@@ -50,6 +50,7 @@ type Store struct {
 	closeHeard sync.Once     // closes heardOnce
 	catching   atomic.Bool   // catchUp runs
 	reaping    atomic.Bool   // reapDead runs
+	lateLeaves lateLeaves    // sessions that have ended and are still present
 	reconciled atomic.Uint64 // how often reconcile has registered sessions again
 	renewals   sync.Mutex    // guards the two that follow
 	revived    bool          // the lease had lapsed at the last renewal
@@ -331,6 +332,12 @@ const closeTimeout = 3 * time.Second
 // withdrawPresence takes this machine and its sessions out of Redis. If that fails (it
 // returns false), other machines take them for alive until the lease lapses.
 func (s *Store) withdrawPresence(ctx context.Context) bool {
+	if late := s.lateLeaves.take(maxLateLeaves); len(late) > 0 {
+		if err := s.leaveMany(ctx, late); err != nil {
+			s.opts.Logger.Warn("presence was not withdrawn; it will lapse", "error", err)
+			return false
+		}
+	}
 	var cmds rueidis.Commands
 	if h := s.hub.Load(); h != nil {
 		for _, m := range (*h).AllMembers() {
