@@ -144,10 +144,14 @@ func (w *writer) joined(j *joining) {
 }
 
 // joinReading is a join while nothing can be written: where a known user stands can
-// still be read. It returns err where something would have to be written.
+// still be read. It returns err where something would have to be written, and while what
+// was stored last is in the journal alone.
 func (w *writer) joinReading(j *joining, err error) error {
 	if refused := w.admits(j.member); refused != nil {
 		return refused
+	}
+	if w.tail.adrift {
+		return err
 	}
 	s, rerr := w.saying(j.member, j.ended)
 	if rerr != nil || !s.nothing() {
