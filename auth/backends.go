@@ -92,7 +92,7 @@ func ParseBackends(b []byte) ([]Backend, error) {
 // secret.
 func (b Backend) Check() error {
 	if !validSenderName(b.Name) || b.Name == "." || b.Name == ".." { // these two are no part of a path
-		return fmt.Errorf("name must be 1 to %d characters A-Z a-z 0-9 _ . -, and more than . or ..", maxSenderName)
+		return fmt.Errorf("name must be 1 to %d characters A-Z a-z 0-9 _ . - and cannot be a single or a double dot", maxSenderName)
 	}
 	if len(b.Secrets) == 0 {
 		return errors.New("secrets must list one secret at least")

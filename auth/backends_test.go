@@ -2,13 +2,14 @@ package auth
 
 import (
 	"fmt"
-	"hookbridge/auth/authtest"
 	"log/slog"
 	"net/http"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"hookbridge/auth/authtest"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )

@@ -37,10 +37,12 @@ func callbacksArePrivate(t *testing.T, change ...func(*server.Settings)) {
 	answers := map[string]http.HandlerFunc{
 		"html":    func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>"+replyCanary) },
 		"garbage": hijacked(t, "SSH-2.0-"+replyCanary+"\r\n"),
-		"failing": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, replyCanary, 500) },
-		"gone":    hijacked(t, "HTTP/1.1 410 "+replyCanary+"\r\nContent-Length: 0\r\n\r\n"),
+		"failing": func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, replyCanary, http.StatusInternalServerError)
+		},
+		"gone": hijacked(t, "HTTP/1.1 410 "+replyCanary+"\r\nContent-Length: 0\r\n\r\n"),
 		"redirect": func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "http://"+replyCanary+".example/", 307)
+			http.Redirect(w, r, "http://"+replyCanary+".example/", http.StatusTemporaryRedirect)
 		},
 		"plain": func(w http.ResponseWriter, _ *http.Request) { t.Error("a request without TLS came through") },
 	}

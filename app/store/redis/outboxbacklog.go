@@ -2,9 +2,10 @@ package redis
 
 import (
 	"context"
-	"hookbridge/app/bridge"
 	"strings"
 	"time"
+
+	"hookbridge/app/bridge"
 
 	"github.com/redis/rueidis"
 )

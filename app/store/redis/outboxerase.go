@@ -2,9 +2,10 @@ package redis
 
 import (
 	"context"
-	"hookbridge/app/bridge"
 	"slices"
 	"time"
+
+	"hookbridge/app/bridge"
 
 	"github.com/redis/rueidis"
 )

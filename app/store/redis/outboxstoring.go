@@ -3,9 +3,10 @@ package redis
 import (
 	"context"
 	"fmt"
-	"hookbridge/app/bridge"
 	"math"
 	"slices"
+
+	"hookbridge/app/bridge"
 
 	"github.com/redis/rueidis"
 )
