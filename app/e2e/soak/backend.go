@@ -134,9 +134,10 @@ func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case how == hangsUp:
 		panic(http.ErrAbortHandler)
 	default:
-		select { // the bridge has given up by then
+		select { // the bridge has given up by then, unless it was stopped meanwhile
 		case <-r.Context().Done():
 		case <-time.After(20 * time.Second):
+			http.Error(w, "late", http.StatusServiceUnavailable)
 		}
 	}
 }
