@@ -69,6 +69,7 @@ lint: export GOGC ?= 400
 lint:
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
 	$(GO) vet ./...
+	GOOS=windows CGO_ENABLED=0 $(GO) build -o /dev/null ./app
 	$(GO) run $(STATICCHECK) ./...
 
 build:

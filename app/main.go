@@ -12,9 +12,6 @@ import (
 )
 
 func main() {
-	// A limit on file sizes must fail a write, like a full disk, and not the
-	// process.
-	signal.Ignore(syscall.SIGXFSZ)
 	// The first signal ends the work in order; a second one ends the program.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
