@@ -30,23 +30,30 @@ func TestConnection(t *testing.T) {
 	t.Run("of HTTP/2 that the backend leaves costs no callback, and no request is sent twice", connectionLeft)
 }
 
+// accepting gives a listener's connections to take, one after the other, until the listener
+// is closed; then it closes ended.
+func accepting(ln net.Listener, take func(net.Conn)) (ended <-chan struct{}) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			take(conn)
+		}
+	}()
+	return done
+}
+
 // A user who asks with the shortest of timeouts leaves a connection in the making behind
 // with each request, where a backend is slow to take them.
 func connectionsAreBounded(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	expect.NoError(t, err)
 	var accepted []net.Conn
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			accepted = append(accepted, conn)
-		}
-	}()
+	ended := accepting(ln, func(conn net.Conn) { accepted = append(accepted, conn) })
 	s, _ := sender(t, backend("default", "https://"+ln.Addr().String()))
 	for range 3 {
 		var asked sync.WaitGroup

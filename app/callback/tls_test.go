@@ -131,24 +131,14 @@ func TestTLS(t *testing.T) {
 func silent(t *testing.T) (address string) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	expect.NoError(t, err)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		var conns []net.Conn
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				for _, c := range conns {
-					c.Close()
-				}
-				return
-			}
-			conns = append(conns, conn)
-		}
-	}()
+	var conns []net.Conn
+	ended := accepting(ln, func(conn net.Conn) { conns = append(conns, conn) })
 	t.Cleanup(func() {
 		ln.Close()
 		<-ended
+		for _, c := range conns {
+			c.Close()
+		}
 	})
 	return ln.Addr().String()
 }
@@ -197,19 +187,11 @@ func handshakeEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ln, err := net.Listen("tcp", "127.0.0.1:0")
 			expect.NoError(t, err)
-			ended := make(chan struct{})
-			go func() {
-				defer close(ended)
-				for {
-					conn, err := ln.Accept()
-					if err != nil {
-						return
-					}
-					_, _ = conn.Read(make([]byte, 4096)) // the client's hello
-					_, _ = io.WriteString(conn, first)
-					conn.Close()
-				}
-			}()
+			ended := accepting(ln, func(conn net.Conn) {
+				_, _ = conn.Read(make([]byte, 4096)) // the client's hello
+				_, _ = io.WriteString(conn, first)
+				conn.Close()
+			})
 			s, l := sender(t, backend("default", "https://"+ln.Addr().String()))
 			r, err := s.byName["default"].endpoint.post(t.Context(), "msg_1", []byte("{}"), 0)
 			if err == nil || r.last() != "its TLS is broken or its certificate not valid" {
