@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -57,6 +58,7 @@ func (s *Store) listen() (subscribed bool, err error) {
 	if err := conn.Do(s.ctx, ask).Error(); err != nil {
 		return false, err
 	}
+	s.leases.subscribed()
 	s.listening.Store(true)
 	defer func() {
 		s.listening.Store(false)
@@ -73,9 +75,22 @@ func (s *Store) listen() (subscribed bool, err error) {
 	}
 	select {
 	case err = <-lost:
+	case <-s.deaf:
+		err = errDeaf
+		conn.Close() // or another caller would be given this connection
 	case <-s.ctx.Done():
 	}
 	return true, err
+}
+
+var errDeaf = errors.New("this machine does not hear itself: the connection may lead to a server of before a failover")
+
+// subscribeAnew has listen give up its connection.
+func (s *Store) subscribeAnew() {
+	select {
+	case s.deaf <- struct{}{}:
+	default: // it does so already
+	}
 }
 
 // hearSafely is hear for a goroutine of the client library, whose panics nobody catches.

@@ -16,8 +16,9 @@ type leases struct {
 	updated   time.Time        // when until was read, by this machine's clock
 	sessions  map[string]int64 // how many each machine has
 	gone      string           // the names of machines whose leases have lapsed, each with a blank
-	sent      uint64           // ticks published
+	sent      uint64           // ticks that were to be published
 	heard     uint64           // the last tick heard; 0 before the first
+	unheard   int              // ticks published since one was heard, or the channels were subscribed
 	broadcast uint64           // the newest place among messages to all, as far as is known
 	last      time.Time        // when the last renewal that succeeded was begun
 }
@@ -36,9 +37,28 @@ func (l *leases) ticked(n uint64) (missed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	missed = l.heard != 0 && n > l.heard+1
-	l.heard = n
+	l.heard, l.unheard = n, 0
 	return missed
 }
+
+// published notes that a tick was published, and reports whether the channels seem not to
+// be heard: they are subscribed at a server that nobody else is connected to.
+func (l *leases) published() (deaf bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.unheard++
+	return l.unheard > deafTicks
+}
+
+// subscribed notes that ticks are to be heard from now on.
+func (l *leases) subscribed() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.unheard = 0
+}
+
+// deafTicks is how many ticks a slow network may keep on their way.
+const deafTicks = 3
 
 // forgetNewest forgets what newest knows: the log of messages to all may have gone back in
 // time.
@@ -212,6 +232,9 @@ func (s *Store) renew(ctx context.Context) error {
 	s.leases.count(sessions)
 	s.leases.update(now, until, s.opts.Now())
 	s.leases.renewed(asked)
+	if s.leases.published() {
+		s.subscribeAnew()
+	}
 	s.reapDead(now, until)
 	s.leaveLate()
 	lapsed, err := list[2].AsInt64()

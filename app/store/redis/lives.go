@@ -40,6 +40,9 @@ const (
 	// maxLifeTries bounds how often one call is tried in another life: for some seconds,
 	// while servers change their roles.
 	maxLifeTries = 14
+	// strayTries is after how many of them a connection is taken for one that leads to a
+	// server of before a failover, which goes on as if nothing had happened.
+	strayTries = 3
 	// maxPrimaryTries is how often findLife asks the primaries.
 	maxPrimaryTries = 10
 )
@@ -119,6 +122,10 @@ func otherLife(err error) (no int64, other bool) {
 // it calls do again with the next one.
 func (s *Store) inLife(ctx context.Context, do func(lf *storeLife) error) error {
 	for tries := range maxLifeTries {
+		if tries > 0 && tries%strayTries == 0 && !s.cluster {
+			s.opts.Logger.Warn("connections to Redis seem to lead to two servers, as after a failover: all are opened anew")
+			s.conns.drop()
+		}
 		if err := backoff(ctx, tries); err != nil {
 			return s.fault(ctx, err)
 		}

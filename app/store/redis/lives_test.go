@@ -68,6 +68,7 @@ func TestLife(t *testing.T) {
 	t.Run("of a restart on an older file is found out by those who are connected", olderFileWhileConnected)
 	t.Run("of a lagging replica that is promoted is found out", laggingReplica)
 	t.Run("of a server that was a primary before is found out", formerPrimary)
+	t.Run("goes on when a connection leads to the primary of before", strayConnection)
 	t.Run("of an emptied Redis is another store's, and nobody was erased", emptiedServer)
 	t.Run("that is new is told to every machine", everyMachineHears)
 	t.Run("that is new does not count sessions that left before", leftBeforeRewind)
@@ -111,6 +112,31 @@ func formerPrimary(t *testing.T) {
 			p.Promote()
 		}}
 	})
+}
+
+// The primary of before still takes itself for one, as behind a load balancer or a cut in
+// the network: it would take messages, and whoever listens there hears nobody.
+func strayConnection(t *testing.T) {
+	heavy(t)
+	p := redistest.StartPair(t)
+	e, h := quick(t, redis.Options{URL: p.URL(), Patience: 2 * time.Second})
+	join(t, e, "u", "ses_1")
+	p.CutOff()
+	appendTo(t, e, message("before", "u"))
+	p.Promote()
+	expect.Eventually(t, "the new life", func() bool { return h.lived() == 1 })
+	for skip := range 5 {
+		p.Stray(skip)
+		for i, what := range []string{"taken", "heard"} {
+			sent := 0
+			expect.Eventually(t, fmt.Sprintf("messages to be %s when connection %d went astray", what, skip), func() bool {
+				sent++
+				id := fmt.Sprintf("m%d.%d.%d", skip, i, sent)
+				_, err := e.Append(deadline(t, 5*time.Second), message(id, "u"))
+				return err == nil && (what == "taken" || h.last() == id)
+			})
+		}
+	}
 }
 
 func emptiedServer(t *testing.T) {

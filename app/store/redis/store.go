@@ -47,6 +47,7 @@ type Store struct {
 
 	listening  atomic.Bool   // the channels are heard
 	heardOnce  chan struct{} // closed when the channels are heard for the first time
+	deaf       chan struct{} // has listen give up its connection
 	closeHeard sync.Once     // closes heardOnce
 	catching   atomic.Bool   // catchUp runs
 	reaping    atomic.Bool   // reapDead runs
@@ -118,7 +119,7 @@ func dial(ctx context.Context, o Options) (*Store, error) {
 		return nil, err
 	}
 	e := &Store{opts: o, client: client, conns: conns, cluster: client.Mode() == rueidis.ClientModeCluster, self: randomName(machineNameLen),
-		leases: newLeases(), selfDeliveries: newSelfDeliveries(), peerRequests: newPeerRequests(), acks: newAckBook(), lives: newLives(), outbox: outbox{posted: make(chan struct{}, 1)}, heardOnce: make(chan struct{})}
+		leases: newLeases(), selfDeliveries: newSelfDeliveries(), peerRequests: newPeerRequests(), acks: newAckBook(), lives: newLives(), outbox: outbox{posted: make(chan struct{}, 1)}, heardOnce: make(chan struct{}), deaf: make(chan struct{})}
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	e.all = e.mailboxAt("all")
 	e.health.logger = o.Logger

@@ -60,6 +60,13 @@ func (p *Pair) Promote() {
 	p.proxy.Drop()
 }
 
+// Stray disconnects everybody. Of the connections that are opened then, the one after skip
+// others leads to the replica, whatever that takes itself for.
+func (p *Pair) Stray(skip int) {
+	p.proxy.Stray(skip, p.Replica.Addr)
+	p.proxy.Drop()
+}
+
 // PromoteSilently is Promote, but those who are connected to the old primary, which
 // becomes a replica, stay connected to it.
 func (p *Pair) PromoteSilently() {

@@ -1,6 +1,7 @@
 package redistest
 
 import (
+	"cmp"
 	"io"
 	"net"
 	"sync"
@@ -14,7 +15,10 @@ type Proxy struct {
 
 	mu     sync.Mutex // guards what follows
 	target string
-	open   *sync.Cond // broadcast when silent ends, or the proxy
+	stray  map[int]string // where the connections of these numbers lead instead
+	opened int            // connections, and the number of the last one
+	drops  int            // calls of Drop
+	open   *sync.Cond     // broadcast when silent ends, or the proxy
 	quiet  bool
 	done   bool
 	conns  map[net.Conn]struct{}
@@ -27,7 +31,7 @@ func NewProxy(t testing.TB, target string) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{ln: ln, target: target, conns: make(map[net.Conn]struct{})}
+	p := &Proxy{ln: ln, target: target, conns: make(map[net.Conn]struct{}), stray: make(map[int]string)}
 	p.open = sync.NewCond(&p.mu)
 	go p.accept()
 	t.Cleanup(p.close)
@@ -62,10 +66,18 @@ func (p *Proxy) Mend() {
 	p.open.Broadcast()
 }
 
-// Drop ends every connection there is.
+// Stray sends one connection that will be opened elsewhere, after skip others.
+func (p *Proxy) Stray(skip int, target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stray[p.opened+skip+1] = target
+}
+
+// Drop ends every connection there is, those that are about to be opened too.
 func (p *Proxy) Drop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.drops++
 	for c := range p.conns {
 		_ = c.Close() // its other end is told, which is all that is wanted
 	}
@@ -95,7 +107,8 @@ func (p *Proxy) serve(c net.Conn) {
 		return
 	}
 	p.mu.Lock()
-	target := p.target
+	p.opened++
+	target, drops := cmp.Or(p.stray[p.opened], p.target), p.drops
 	p.mu.Unlock()
 	s, err := net.Dial("tcp", target)
 	if err != nil {
@@ -104,6 +117,9 @@ func (p *Proxy) serve(c net.Conn) {
 	}
 	p.mu.Lock()
 	p.conns[c], p.conns[s] = struct{}{}, struct{}{}
+	if p.drops != drops { // the copies below end at once
+		_, _ = c.Close(), s.Close()
+	}
 	p.mu.Unlock()
 	go p.copy(s, c)
 	p.copy(c, s)
