@@ -33,6 +33,7 @@ type clinic struct {
 	fails    map[string]error
 	holds    map[string]chan struct{}
 	looked   func() // called once, before Presence answers
+	hubs     []bridge.Hub
 
 	outbox *memoryOutbox
 	asked  *answers
@@ -175,6 +176,31 @@ func (c *clinic) Presence(_ context.Context, users []string) ([]bridge.Presence,
 		looked()
 	}
 	return out, nil
+}
+
+func (c *clinic) Listen(h bridge.Hub) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !slices.Contains(c.hubs, h) { // it is told as a store, and as who is live
+		c.hubs = append(c.hubs, h)
+	}
+}
+
+// newLife begins another life of the store, in which nobody is known to be connected until
+// the returned function is called: by then the machines have written it anew.
+func (c *clinic) newLife() (settled func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	members := c.members
+	c.members = make(map[string]bridge.Member)
+	for _, h := range c.hubs {
+		h.NewLife("later")
+	}
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.members = members
+	}
 }
 
 func (c *clinic) presence(users []string) ([]bridge.Presence, func()) {

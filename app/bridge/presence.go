@@ -22,7 +22,9 @@ const (
 	// or were last looked up.
 	PresenceCheck = 5 * time.Minute
 	// RestartGrace is how long after the start of a machine nobody is told as gone: users
-	// whose sessions a restart has ended get this long to come back.
+	// whose sessions a restart has ended get this long to come back. It is the same after a new
+	// life of the store has begun: until each machine has written anew which sessions it has,
+	// their users seem to be gone.
 	RestartGrace = offlineDelay + 5*time.Second
 )
 
@@ -139,7 +141,7 @@ func (b *Bridge) firePresence(ctx context.Context, ts []Timer) error {
 	now := b.cfg.Now()
 	err = b.eachTimer(len(ts), func(i int) error {
 		t, p := ts[i], ps[i]
-		earliest := b.started.Add(RestartGrace)
+		earliest := b.settling().Add(RestartGrace)
 		if gone := p.LastSeen.Add(offlineDelay); gone.After(earliest) {
 			earliest = gone
 		}
@@ -162,6 +164,15 @@ func (b *Bridge) firePresence(ctx context.Context, ts []Timer) error {
 		return b.fire(ctx, t, cs)
 	})
 	return errors.Join(err, b.recheckPresence(ctx, ps))
+}
+
+// settling is when the store could last not tell who is connected: when this machine started,
+// or a new life of the store began.
+func (b *Bridge) settling() time.Time {
+	if at := b.hub.newLifeAt(); at.After(b.started) {
+		return at
+	}
+	return b.started
 }
 
 // recheckPresence looks once more at those who were there: one who has left since may

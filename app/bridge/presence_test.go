@@ -134,6 +134,23 @@ func TestPresence(t *testing.T) {
 		time.Sleep(time.Minute)
 		c.want("after the start", "clinic user.offline patient-2", "lab user.offline patient-2")
 	})
+	bubble("does not change where a new life of the store begins, in which sessions are written anew", func(t *testing.T, c *clinic) {
+		a, stopA := c.machine()
+		_, stopB := c.machine()
+		defer stopA()
+		defer stopB()
+		time.Sleep(time.Minute)
+		p := join(a, "patient-1")
+		time.Sleep(5*time.Minute - 2*time.Second) // their timer is about to be due
+		settled := c.newLife()
+		time.Sleep(6 * time.Second)
+		settled()
+		time.Sleep(time.Hour)
+		c.want("while they are there", online)
+		p.Abort()
+		time.Sleep(12 * time.Second)
+		c.want("when they have gone", online, gone, goneLab)
+	})
 	bubble("is told as soon as the outbox takes it, where it failed at first", func(t *testing.T, c *clinic) {
 		b, stop := c.machine()
 		defer stop()
