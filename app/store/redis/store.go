@@ -187,7 +187,6 @@ func (s *Store) open(ctx context.Context) error {
 	if err := s.renew(ctx); err != nil {
 		return err
 	}
-	s.revived = false // the machine is new, and its lease has not lapsed
 	s.loops.Go(func() { s.opts.Guard.Loop("redis lease", s.ctx.Done(), s.keepRenewing) })
 	s.loops.Go(func() { s.opts.Guard.Loop("redis acks", s.ctx.Done(), s.keepWritingAcks) })
 	return s.beginOutbox(ctx)
