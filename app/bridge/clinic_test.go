@@ -122,6 +122,9 @@ func (c *clinic) called(method string) int {
 func (c *clinic) Join(_ context.Context, m bridge.Member) (st bridge.JoinState, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for _, h := range c.hubs {
+		h.Joined(m)
+	}
 	c.members[m.Session] = m
 	for _, o := range c.members {
 		if o.User == m.User {
@@ -200,6 +203,15 @@ func (c *clinic) newLife() (settled func()) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.members = members
+	}
+}
+
+// restored tells that sessions are present again.
+func (c *clinic) restored() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, h := range c.hubs {
+		h.Restored()
 	}
 }
 

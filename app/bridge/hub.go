@@ -35,6 +35,10 @@ type Hub interface {
 	// still holds. It comes before any Deliver of that life.
 	NewLife(life string)
 
+	// Restored tells that the sessions here are present again, after others may have taken
+	// this machine for dead, or the store has lost who was present.
+	Restored()
+
 	// Joined tells that a session was let in with the token that it has now. It comes
 	// before Join returns; also when Join's caller no longer waits. A session that is
 	// not registered here, or has left, is ignored.
@@ -65,6 +69,8 @@ type hub struct {
 	waits *waits
 	now   func() time.Time
 	began atomic.Pointer[time.Time] // when the store's life began; nil for the first one
+
+	restored atomic.Bool // Restored was called, and armRestored has not answered it
 }
 
 // presence is what Live has said of a session.
@@ -301,6 +307,9 @@ func (h *hub) NewLife(life string) {
 		s.newLife(life)
 	}
 }
+
+// Restored implements Hub.
+func (h *hub) Restored() { h.restored.Store(true) }
 
 // newLifeAt is when NewLife was called last; zero before.
 func (h *hub) newLifeAt() time.Time {

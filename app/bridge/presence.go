@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 )
@@ -203,6 +204,48 @@ func (b *Bridge) armGone(ctx context.Context, users []string) error {
 		_, err := b.cfg.Outbox.Arm(ctx, ps[i].User, b.cfg.Now().Add(offlineDelay), false)
 		return err
 	})
+}
+
+// armRestored sees to it that users who are connected here have a timer, after Restored: they
+// may have been told as gone, or the store may have lost that they came. Those who have none
+// are told as having come.
+func (b *Bridge) armRestored(ctx context.Context) error {
+	if !b.hub.restored.Swap(false) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, timerTimeout)
+	defer cancel()
+	var users []string
+	for _, m := range b.hub.AllMembers() {
+		if b.tellsPresence(m.User) {
+			users = append(users, m.User)
+		}
+	}
+	slices.Sort(users)
+	for some := range slices.Chunk(slices.Compact(users), timersAtOnce) {
+		if err := b.armPresent(ctx, some); err != nil {
+			b.hub.restored.Store(true) // all of them again: it does no harm
+			return err
+		}
+	}
+	return nil
+}
+
+// armPresent moves the timers of those users ahead who are there, and tells of those who have
+// none.
+func (b *Bridge) armPresent(ctx context.Context, users []string) error {
+	ps, err := b.live.Presence(ctx, users)
+	if err != nil {
+		return err
+	}
+	err = b.eachTimer(len(ps), func(i int) error {
+		if ps[i].Sessions == 0 {
+			return nil
+		}
+		_, err := b.cfg.Outbox.Arm(ctx, ps[i].User, b.cfg.Now().Add(PresenceCheck), true, b.onlineCallbacks(ps[i].User, ps[i].Sessions)...)
+		return err
+	})
+	return errors.Join(err, b.recheckPresence(ctx, ps))
 }
 
 // lateGone are users who have gone while their timers could not be set. Without it backends

@@ -279,6 +279,7 @@ func (s *Store) renew(ctx context.Context) error {
 	}
 	s.leaveLate()
 	if again {
+		s.lost.Store(true)
 		return s.reconcile(ctx)
 	}
 	return nil

@@ -50,6 +50,7 @@ type Store struct {
 	deaf       chan struct{} // has listen give up its connection
 	closeHeard sync.Once     // closes heardOnce
 	catching   atomic.Bool   // catchUp runs
+	lost       atomic.Bool   // sessions here may not be present until reconcile has succeeded
 	reaping    atomic.Bool   // reapDead runs
 	lateLeaves lateLeaves    // sessions that have ended and are still present
 	reconciled atomic.Uint64 // how often reconcile has registered sessions again
