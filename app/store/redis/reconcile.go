@@ -32,6 +32,9 @@ func (s *Store) reconcile(ctx context.Context) (err error) {
 			}
 		}()
 	}
+	if err := s.nameBackends(ctx); err != nil { // Redis may have been emptied
+		return err
+	}
 	head, starts, err := s.broadcastState(ctx, s.client.Do(ctx, s.client.B().Hmget().Key(s.all.h).Field("s", "lv").Build()))
 	if err != nil {
 		return err
