@@ -104,8 +104,9 @@ export class BridgeClient extends Listening {
         this.#acks.soon(cursor);
       },
       failed: (cause, live) => {
+        const run = this.#run;
         report(new BridgeError('handler', 'a handler failed; the message will come again', { cause }));
-        if (live) this.#lost(1006, 'a handler failed');
+        if (live && run === this.#run) this.#lost(1006, 'a handler failed'); // else an error handler has closed us
       },
     });
   }
@@ -368,6 +369,7 @@ export class BridgeClient extends Listening {
     // away would never be replayed here. One that resumed acks again, for its last ack may have died with the socket.
     if (this.#place.cursor === null) {
       if (frame.cursor) this.#place.move(frame.cursor);
+      if (run !== this.#run) return; // the store failed, and an error handler has closed us
     } else if (frame.resumed) this.#acks.soon(this.#place.cursor);
     this.#watchdog.start(frame.pingMs, link.twoWay);
     for (const ref of this.#sends.refs()) this.#transmitSend(ref);
