@@ -62,6 +62,7 @@ export class BridgeClient extends Listening {
   #renewing = false; // a link takes over for the one before, without a word to the app
   /** @type {StateDetail} */ #state = { state: 'stopped' };
   /** @type {ConnectedFrame | null} */ #session = null;
+  #user = ''; // whose the sessions since connect() are; polls do not tell
   #place;
   #timers;
   #tokens;
@@ -138,6 +139,7 @@ export class BridgeClient extends Listening {
     this.#attempt = 0;
     this.#strikes.clear();
     this.#advice = null;
+    this.#user = '';
     this.#deaf = onWaking(() => this.wake(), () => this.#acks.flush(true));
     this.#open();
   }
@@ -358,6 +360,9 @@ export class BridgeClient extends Listening {
   #connected(frame) {
     const link = this.#link;
     if (!link) return;
+    // As the server has it for a refresh: what is on its way is one user's, and so is what the app shows.
+    if (this.#user && frame.user && frame.user !== this.#user) return this.#lost(4403, 'the token is of another user');
+    this.#user ||= frame.user;
     const [run, transport, renewed] = [this.#run, this.#via, this.#renewing];
     this.#timers.cancel('deadline');
     this.#session = frame;
@@ -402,7 +407,7 @@ export class BridgeClient extends Listening {
 
   /** @param {string} ref */
   #transmitSend(ref) {
-    if (!this.#session || !this.#link) return;
+    if (!this.#session || !this.#link || this.#renewing) return; // until it is known whose the new token is
     if (!this.#link.twoWay && !this.#sends.forBackend(ref)) {
       return this.#sends.fail(ref, new BridgeError('no_websocket', 'the network blocks what sends to users need'));
     }
