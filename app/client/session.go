@@ -129,6 +129,10 @@ func (s *session) take(ctx context.Context, b []byte) error {
 	}
 	switch f.Type {
 	case wire.TypeConnected:
+		if s.user != "" && f.User != s.user { // as the bridge has it for a refresh
+			return &CloseError{wire.CloseForbidden, "the token is of another user than the one before"}
+		}
+		s.user = f.User
 		s.connected = true
 		patience := silenceTimeout
 		if f.PingMs > 0 {

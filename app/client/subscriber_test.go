@@ -241,6 +241,29 @@ func subscriberTokens(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+	t.Run("of one user", func(t *testing.T) {
+		b := clienttest.NewBridge(t)
+		u := subscribe(t, SubscriberOptions{URL: b.URL})
+		c := b.Accept()
+		c.Greet("")
+		c.Say(clienttest.Event(1))
+		c.Hear(`{"type":"ack","cursor":"c1"}`)
+		c.Part(wire.CloseInternal, "")
+		c = b.Accept()
+		c.Hear(`{"type":"connect","after":"c1"}`)
+		c.Say(`{"type":"connected","session":"ses_2","user":"v","cursor":"d5","resumed":false,"pingMs":25000}`,
+			`{"type":"gap","after":"c1","cursor":"d5","reason":"foreign"}`, clienttest.Event(2))
+		if frames, _ := c.Gone(); len(frames) > 0 {
+			t.Errorf("it sent %q", frames)
+		}
+		var closed *CloseError
+		if err := u.ended(); !errors.As(err, &closed) || closed.Code != wire.CloseForbidden {
+			t.Errorf("got %v", err)
+		}
+		if got := u.ids(); got != "msg_1" {
+			t.Errorf("got %s", got)
+		}
+	})
 	t.Run("and shows the only one once", func(t *testing.T) {
 		b := clienttest.NewBridge(t)
 		u := subscribe(t, SubscriberOptions{URL: b.URL})
