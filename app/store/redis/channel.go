@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+	"golang.org/x/time/rate"
 
 	"hookbridge/app/bridge"
 )
@@ -26,21 +27,28 @@ const (
 const (
 	resubscribeLeast = 50 * time.Millisecond
 	resubscribeMost  = time.Second
+	// deafLogInterval bounds how often it is logged that the channels cannot be heard.
+	deafLogInterval = time.Minute
 )
 
 // subscribe hears this machine's channel and the channel of all machines until Close. It
 // connects again when a connection is lost.
 func (s *Store) subscribe() {
 	wait := resubscribeLeast
+	warnings := rate.Sometimes{First: 1, Interval: deafLogInterval}
 	for s.ctx.Err() == nil {
+		began := time.Now()
 		subscribed, err := s.listen()
 		if subscribed {
 			wait = resubscribeLeast
+			if time.Since(began) > deafLogInterval {
+				warnings = rate.Sometimes{First: 1, Interval: deafLogInterval}
+			}
 		}
 		if s.ctx.Err() != nil {
 			return
 		}
-		s.opts.Logger.Warn("other machines are not heard", "error", err)
+		warnings.Do(func() { s.opts.Logger.Warn("other machines are not heard", "error", err) })
 		select {
 		case <-time.After(wait):
 		case <-s.ctx.Done():

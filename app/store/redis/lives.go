@@ -86,7 +86,12 @@ func (s *Store) newLife(name string, no int64) *storeLife {
 	return lf
 }
 
-func (lf *storeLife) source(s *script) string { return lf.header + s.body }
+func (lf *storeLife) source(s *script) string {
+	if s.whenFull {
+		return "#!lua flags=allow-oom\n" + lf.header + s.body
+	}
+	return lf.header + s.body
+}
 
 // lifeKeys are the keys of the current life's name, of all lives by number, and of the
 // primaries' replication ids that the current life is bound to ("reigns" is an older

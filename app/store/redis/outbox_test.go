@@ -1,6 +1,7 @@
 package redis_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -52,6 +53,7 @@ func TestOutbox(t *testing.T) {
 	t.Run("a failover that loses acks loses their callbacks, and no others", failoverOfCallbacks)
 	t.Run("an index that a Cluster has lost is made anew in the next life", lostIndex)
 	t.Run("an emptied Redis knows the backends' names again, without which nobody erases what waits for them", emptiedOfNames)
+	t.Run("what waits goes out also from a Redis that is full", drainedWhenFull)
 	t.Run("a machine hears of what others have stored", postedByOthers)
 }
 
@@ -194,6 +196,30 @@ func emptiedOfNames(t *testing.T) {
 	})
 	expect.NoError(t, plain.Erase(deadline(t, 10*time.Second), "u"))
 	leasedOf(t, e, 0)
+}
+
+// Nothing new is taken; but what is taken away makes room.
+func drainedWhenFull(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	e, _ := quick(t, redis.Options{URL: s.URL(), Backends: clinic})
+	for i := range 3 {
+		expect.NoError(t, e.Post(deadline(t, 10*time.Second), sentBy(fmt.Sprint("u", i), i)))
+	}
+	for _, l := range leasedOf(t, e, 3)[:1] {
+		expect.NoError(t, e.Settle(deadline(t, 10*time.Second), bridge.Settlement{Leased: l, Again: time.Now().Add(-time.Minute), Hurry: true}))
+	}
+	expect.NoError(t, e.Post(deadline(t, 10*time.Second), sentBy("v", 4)))
+	s.Do("CONFIG", "SET", "maxmemory", "1mb")
+	if err := e.Post(deadline(t, 10*time.Second), sentBy("u", 9)); !errors.Is(err, bridge.ErrUnavailable) {
+		t.Errorf("a new one: %v", err)
+	}
+	due := leasedOf(t, e, 2)
+	expect.NoError(t, e.Settle(deadline(t, 10*time.Second), bridge.Settlement{Leased: due[0]}, bridge.Settlement{Leased: due[1], Done: true}))
+	expect.NoError(t, e.Hurry(deadline(t, 10*time.Second), "clinic"))
+	if b := backlogOf(t, e); b.Waiting != 2 || b.Dead != 1 {
+		t.Errorf("%+v", b)
+	}
 }
 
 func postedByOthers(t *testing.T) {
