@@ -33,8 +33,8 @@ type visits struct {
 	take func(b mailbox, tag string, till string, list []rueidis.RedisMessage) (int, error)
 }
 
-// run visits until n things are leased. It returns when the next may be due; zero without
-// one.
+// run visits until n things are leased. It returns when the next may be due, by the clock of
+// Redis; zero without one.
 func (v *visits) run(ctx context.Context, n int) (next time.Time, err error) {
 	for range visitRounds {
 		taken, more, at, err := v.round(ctx, n)
@@ -45,7 +45,7 @@ func (v *visits) run(ctx context.Context, n int) (next time.Time, err error) {
 			return next, nil
 		}
 	}
-	return v.e.opts.Now(), nil
+	return time.UnixMilli(v.e.redisMs(v.e.opts.Now())), nil
 }
 
 // visit is one of them.
@@ -147,7 +147,9 @@ func (s *Store) Lease(ctx context.Context, backend string, n int) (due []bridge.
 			}
 			return n, nil
 		}}
-	next, err = v.run(ctx, n)
+	if next, err = v.run(ctx, n); !next.IsZero() {
+		next = next.Add(-time.Duration(s.redisAhead()) * time.Millisecond)
+	}
 	slices.SortStableFunc(all, byDue)
 	for _, one := range all {
 		due = append(due, one.Leased)
@@ -215,9 +217,10 @@ func (s *Store) Settle(ctx context.Context, done ...bridge.Settlement) error {
 		case d.Done:
 			one.how = "done"
 		case !d.Again.IsZero():
-			one.how, again = "again", itoa(d.Again.UnixMilli())
+			at := s.redisMs(d.Again)
+			one.how, again = "again", itoa(at)
 			if d.Hurry {
-				again = hurried(d.Again.UnixMilli())
+				again = hurried(at)
 			}
 		default:
 			suffix = givenUp(s.opts.Now(), d.Last)
