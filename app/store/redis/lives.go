@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -123,9 +124,17 @@ func otherLife(err error) (no int64, other bool) {
 	return no, err == nil
 }
 
+// moving reports whether a server did not run a script because its slot is moving to another
+// server of a Cluster, and keys of it are on both. That takes milliseconds for most slots.
+func moving(err error) bool {
+	r, ok := errors.AsType[*rueidis.RedisError](err)
+	return ok && r.IsTryAgain()
+}
+
 // inLife calls do with the life that the store lives. If that life turns out to be over,
-// it calls do again with the next one.
+// it calls do again with the next one. While the slot is moving, it calls do again, too.
 func (s *Store) inLife(ctx context.Context, do func(lf *storeLife) error) error {
+	var unmoved error // the last answer was that a slot is moving
 	for tries := range maxLifeTries {
 		if tries > 0 && tries%strayTries == 0 && !s.cluster {
 			s.opts.Logger.Warn("connections to Redis seem to lead to two servers, as after a failover: all are opened anew")
@@ -139,6 +148,10 @@ func (s *Store) inLife(ctx context.Context, do func(lf *storeLife) error) error 
 		}
 		lf := s.lives.now.Load()
 		err := do(lf)
+		if unmoved = nil; moving(err) {
+			unmoved = s.fault(ctx, err)
+			continue
+		}
 		no, other := otherLife(err)
 		if !other {
 			return s.fault(ctx, err)
@@ -147,7 +160,7 @@ func (s *Store) inLife(ctx context.Context, do func(lf *storeLife) error) error 
 			return err
 		}
 	}
-	return errUnstable
+	return cmp.Or(unmoved, errUnstable)
 }
 
 // backoff waits before a call is tried again: not before the first two tries, and then

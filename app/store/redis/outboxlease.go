@@ -79,7 +79,7 @@ func (v *visits) round(ctx context.Context, n int) (taken int, more bool, next t
 	}
 	args := []string{e.clockArg()}
 	var failed error
-	for i, r := range e.runManyDurably(ctx, calls) {
+	for i, r := range e.visitSlots(ctx, calls) {
 		if r.err != nil { // it is visited again after visitFor
 			failed = r.err
 			continue
@@ -113,6 +113,15 @@ func (v *visits) round(ctx context.Context, n int) (taken int, more bool, next t
 		failed = nil // what could not be leased is due again
 	}
 	return taken, more || len(all) == n, next, failed
+}
+
+// visitSlots runs scripts each of which leases what one user has. A slot that is moving does
+// not keep the others waiting.
+func (s *Store) visitSlots(ctx context.Context, calls []call) []replied {
+	if s.opts.WaitReplicas == 0 {
+		return s.runTurns(ctx, calls, 0)
+	}
+	return s.runManyDurably(ctx, calls)
 }
 
 // scoreTime is a score of milliseconds as a time; zero if it is empty.
