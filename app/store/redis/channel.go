@@ -61,6 +61,9 @@ func (s *Store) subscribe() {
 func (s *Store) listen() (subscribed bool, err error) {
 	conn, release := s.client.Dedicate()
 	defer release()
+	// Nobody else is given this connection: before that the client library would unsubscribe
+	// it, and it panics where a server answers that it is busy with a script.
+	defer conn.Close()
 	lost := conn.SetPubSubHooks(rueidis.PubSubHooks{OnMessage: func(m rueidis.PubSubMessage) { s.hearSafely(m.Message) }})
 	ask := s.client.B().Subscribe().Channel(s.channel()+s.self, s.channel()+"all").Build()
 	if err := conn.Do(s.ctx, ask).Error(); err != nil {
@@ -85,7 +88,6 @@ func (s *Store) listen() (subscribed bool, err error) {
 	case err = <-lost:
 	case <-s.deaf:
 		err = errDeaf
-		conn.Close() // or another caller would be given this connection
 	case <-s.ctx.Done():
 	}
 	return true, err

@@ -50,6 +50,9 @@ func Kill(e *Store) {
 	e.disconnect()
 }
 
+// SubscribeAnew has a machine give up the connection over which it hears the channels.
+func SubscribeAnew(e *Store) { e.subscribeAnew() }
+
 // Renew renews a machine's lease.
 func Renew(ctx context.Context, e *Store) error { return e.renew(ctx) }
 
