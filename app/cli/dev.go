@@ -70,7 +70,7 @@ func (c *DevCmd) Run(ctx context.Context, streams Streams) (err error) {
 		return errors.Join(err, ln.Close())
 	}
 	p.StartOn(ln)
-	if err := greet(streams.Out, base, secrets); err != nil {
+	if err := c.greet(streams.Out, base, secrets); err != nil {
 		return errors.Join(err, p.Stop())
 	}
 	return p.Wait(ctx)
@@ -129,7 +129,7 @@ func devWebhookSecret() string {
 }
 
 // greet prints where to look and what to paste.
-func greet(w io.Writer, base string, secrets devSecretsFile) error {
+func (c *DevCmd) greet(w io.Writer, base string, secrets devSecretsFile) error {
 	now := time.Now()
 	body := `{"type":"patient.added","to":{"user":"patient-42"},"data":{"message":"Dr. Silva added you"}}`
 	h, err := auth.SignWebhook(secrets.WebhookSecret, "msg_"+ulid.Make().String(), now, []byte(body))
@@ -140,13 +140,20 @@ func greet(w io.Writer, base string, secrets devSecretsFile) error {
 	if err != nil {
 		return err
 	}
+	var url, listen, data string // for the commands that would look for this dev elsewhere
+	if base != "http://127.0.0.1:8080" {
+		url, listen = " --url "+base, " --listen "+strings.TrimPrefix(base, "http://")
+	}
+	if c.DataDir != "data" {
+		data = " --data-dir '" + strings.ReplaceAll(c.DataDir, "'", `'\''`) + "'"
+	}
 	_, err = fmt.Fprintf(w, `
   Hookbridge is running, with secrets of its own, for you to try.
 
   The page: a doctor adds a patient, and the patient's page rings
     %s
 
-  A signed webhook, good for the next five minutes (then: hookbridge send --to patient-42)
+  A signed webhook, good for the next five minutes (then: hookbridge send --to patient-42%s)
     curl -sS %s/webhooks/events \
       -H 'Content-Type: application/json' \
       -H 'webhook-id: %s' \
@@ -158,11 +165,11 @@ func greet(w io.Writer, base string, secrets devSecretsFile) error {
     %s
 
   What users do and send comes back as signed webhooks, which the page's doctor shows. To see them in a terminal
-    hookbridge receive
-    hookbridge dev --forward http://127.0.0.1:9000    (or your own backend's address)
+    hookbridge receive%s
+    hookbridge dev%s --forward http://127.0.0.1:9000    (in place of this one; or your own backend's address)
 
   Stop with Ctrl-C.
 
-`, base, base, h.ID, h.Timestamp, h.Signature, body, token)
+`, base, url+data, base, h.ID, h.Timestamp, h.Signature, body, token, data, listen+data)
 	return err
 }
