@@ -41,8 +41,9 @@ const (
 	// maxLifeTries bounds how often one call is tried in another life: for some seconds,
 	// while servers change their roles.
 	maxLifeTries = 14
-	// strayTries is after how many of them a connection is taken for one that leads to a
-	// server of before a failover, which goes on as if nothing had happened.
+	// strayTries is after how many of them in the same life a connection is taken for one that
+	// leads to a server of before a failover, which goes on as if nothing had happened. (Lives
+	// that follow each other quickly are no such case, and other calls' connections stay.)
 	strayTries = 3
 	// maxPrimaryTries is how often findLife asks the primaries.
 	maxPrimaryTries = 10
@@ -134,12 +135,9 @@ func moving(err error) bool {
 // inLife calls do with the life that the store lives. If that life turns out to be over,
 // it calls do again with the next one. While the slot is moving, it calls do again, too.
 func (s *Store) inLife(ctx context.Context, do func(lf *storeLife) error) error {
-	var unmoved error // the last answer was that a slot is moving
+	var unmoved error          // the last answer was that a slot is moving
+	var refused map[string]int // how often the server did not run it in each life
 	for tries := range maxLifeTries {
-		if tries > 0 && tries%strayTries == 0 && !s.cluster {
-			s.opts.Logger.Warn("connections to Redis seem to lead to two servers, as after a failover: all are opened anew")
-			s.conns.drop()
-		}
 		if err := backoff(ctx, tries); err != nil {
 			return s.fault(ctx, err)
 		}
@@ -158,6 +156,13 @@ func (s *Store) inLife(ctx context.Context, do func(lf *storeLife) error) error 
 		}
 		if err := s.findLife(ctx, lf, no); err != nil {
 			return err
+		}
+		if refused == nil {
+			refused = make(map[string]int)
+		}
+		if refused[lf.name]++; refused[lf.name]%strayTries == 0 && !s.cluster {
+			s.opts.Logger.Warn("connections to Redis seem to lead to two servers, as after a failover: all are opened anew")
+			s.conns.drop()
 		}
 	}
 	return cmp.Or(unmoved, errUnstable)
