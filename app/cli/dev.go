@@ -24,10 +24,11 @@ import (
 
 // DevCmd runs the bridge with secrets of its own making and the page.
 type DevCmd struct {
-	Listen   string `default:"127.0.0.1:8080" help:"Loopback address to listen on; port 0 takes a free one."`
-	DataDir  string `default:"data" env:"BRIDGE_DATA_DIR" help:"Folder of bridge.db and the dev secrets."`
-	Forward  string `placeholder:"URL" help:"Pass callbacks and requests on to your own backend too, such as http://127.0.0.1:3000/hook; it answers the requests. Its secret is callbackSecret in the data folder's dev-secrets.json."`
-	LogLevel string `default:"warn" enum:"debug,info,warn,error" env:"BRIDGE_LOG_LEVEL" help:"debug, info, warn or error."`
+	Listen   string   `default:"127.0.0.1:8080" help:"Loopback address to listen on; port 0 takes a free one."`
+	DataDir  string   `default:"data" env:"BRIDGE_DATA_DIR" help:"Folder of bridge.db and the dev secrets."`
+	Forward  string   `placeholder:"URL" help:"Pass callbacks and requests on to your own backend too, such as http://127.0.0.1:3000/hook; it answers the requests. Its secret is callbackSecret in the data folder's dev-secrets.json."`
+	Origins  []string `name:"allowed-origins" env:"BRIDGE_ALLOWED_ORIGINS" sep:"," help:"Origins of your own pages that may connect, comma-separated, such as http://localhost:5173."`
+	LogLevel string   `default:"warn" enum:"debug,info,warn,error" env:"BRIDGE_LOG_LEVEL" help:"debug, info, warn or error."`
 }
 
 // Run serves until ctx ends.
@@ -58,7 +59,7 @@ func (c *DevCmd) Run(ctx context.Context, streams Streams) (err error) {
 	s.Listen, s.DataDir, s.LogLevel = address, c.DataDir, c.LogLevel
 	s.WebhookSecrets, s.JWTSecret = []server.Secret{server.Secret(secrets.WebhookSecret)}, server.Secret(secrets.JWTSecret)
 	s.CallbackURL, s.CallbackSecret = server.Secret(backend.url), server.Secret(secrets.CallbackSecret)
-	s.AllowedOrigins = []string{base, "http://localhost:" + port}
+	s.AllowedOrigins = append(c.Origins, base, "http://localhost:"+port)
 	s.ConnectRate, s.UserRate, s.UserBytes = 0, 0, 0 // everybody has one address, and tries things out
 	s.MaxSessions, s.MaxUnauthenticatedPerAddress, s.DrainTimeout = 1000, 256, 3*time.Second
 	demo := &server.Demo{
