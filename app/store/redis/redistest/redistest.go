@@ -163,7 +163,8 @@ func (s *Server) signal(sig os.Signal) {
 	}
 }
 
-// StartReplica starts a server that follows another, and waits until it has it all.
+// StartReplica starts a server that follows another, and waits until it has it all, and the
+// other one counts it among its replicas, which it does up to a second later.
 func StartReplica(t testing.TB, of *Server, args ...string) *Server {
 	t.Helper()
 	host, port, err := net.SplitHostPort(of.Addr)
@@ -172,6 +173,14 @@ func StartReplica(t testing.TB, of *Server, args ...string) *Server {
 	}
 	r := Start(t, append([]string{"--replicaof", host + " " + port}, args...)...)
 	r.untilFollowing()
+	_, own, err := net.SplitHostPort(r.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect.Eventually(t, "the primary to count the replica", func() bool {
+		info, err := of.Try("INFO", "replication")
+		return err == nil && strings.Contains(info, "port="+own+",state=online")
+	})
 	return r
 }
 
