@@ -88,6 +88,8 @@ var ackCallbacks = []promise{
 	}},
 	{"one ack of many messages tells of each", func(f *fixture) {
 		f.told()
+		f.join("u")
+		all := []*bridge.Message{f.send(everybody, time.Hour), f.send(everybody, time.Hour)}
 		var ms []*bridge.Message
 		for range 700 {
 			m := f.message(user("u"))
@@ -96,9 +98,42 @@ var ackCallbacks = []promise{
 		for _, r := range f.store.AppendMany(f.ctx, ms) {
 			f.must("append", r.Err)
 		}
-		f.ack("u", bridge.Position{Mailbox: 700})
+		f.ack("u", bridge.Position{Mailbox: 700, Broadcast: 2})
+		f.same("told", callbackIDs(f.taken("clinic")...), f.acked("clinic", "u", append(ms, all...)...))
+		f.equal("acked", f.join("u").Acked, bridge.Position{Mailbox: 700, Broadcast: 2})
+	}},
+	{"of acks that come at once each counts, and each message is told of once", func(f *fixture) {
+		f.told()
+		var ms []*bridge.Message
+		for range 40 {
+			ms = append(ms, f.send(user("u"), time.Hour))
+		}
+		var wg sync.WaitGroup
+		for i := range ms {
+			wg.Go(func() {
+				at := bridge.Position{Mailbox: uint64(i + 1)}
+				if err := f.store.Ack(f.ctx, "u", "ses_1", f.store.Life(), at); err != nil {
+					f.Errorf("ack: %v", err)
+				}
+				if got := f.join("u").Acked; !got.Covers(at) {
+					f.Errorf("%v is acked after an ack of %v", got, at)
+				}
+			})
+		}
+		wg.Wait()
 		f.same("told", callbackIDs(f.taken("clinic")...), f.acked("clinic", "u", ms...))
-		f.equal("acked", f.join("u").Acked.Mailbox, uint64(700))
+	}},
+	{"where only acks, or only ends, are wanted of a user, each counts from when it came", func(f *fixture) {
+		f.told()
+		acked, ended := f.send(user("a"), time.Minute), f.send(user("e"), time.Minute)
+		f.send(user("e"), time.Hour)
+		f.ok("ack", f.store.AckLater(f.ctx, "a", "ses_1", f.store.Life(), bridge.Position{Mailbox: 1}))
+		f.equal("told of the ack", callbackIDs(f.taken("acks")...), f.acked("acks", "a", acked))
+		f.clock.Advance(time.Minute)
+		f.ok("ack", f.store.AckLater(f.ctx, "e", "ses_1", f.store.Life(), bridge.Position{Mailbox: 2}))
+		f.clock.Advance(time.Hour)
+		f.equal("expired", due(f.timers()), []string{"event.expired e " + ended.ID})
+		f.equal("told of the late ack", f.backlog("ends"), bridge.Backlog{})
 	}},
 	{"an ack that was answered, or that an answer tells of, survives a kill, whether backends hear of it or not", func(f *fixture) {
 		acked := func(rs []bridge.RecipientStatus) (users []string) {

@@ -82,6 +82,25 @@ var bounding = []promise{
 		f.post(f.sent("clinic", "u"), f.sent("clinic", "u"), f.sent("clinic", "v"))
 		f.equal("waiting", f.backlog("clinic").Waiting, 3)
 	}},
+	{"a message that is known needs no room, whether it waits, was given up or was taken", func(f *fixture) {
+		f.fresh(Options{Backends: Backends, MaxCallbacks: 2})
+		taken, dead, waits := f.sent("clinic", "u"), f.sent("clinic", "u"), f.sent("clinic", "u")
+		f.post(taken)
+		f.taken("clinic")
+		f.post(dead)
+		f.giveUp(f.lease("clinic", 1)...)
+		f.post(waits, waits)
+		last := f.sent("clinic", "v")
+		f.post(last, waits, last)
+		for range 2 {
+			f.post(taken, dead, waits)
+			f.equal("backlog", []int{f.backlog("clinic").Waiting, f.backlog("clinic").Dead}, []int{2, 1})
+			if err := f.outbox.Post(f.ctx, waits, f.sent("clinic", "u")); !errors.Is(err, bridge.ErrOutboxFull) {
+				f.Errorf("a message too many: %v", err)
+			}
+			f.crash()
+		}
+	}},
 	{"Post stores all or none", func(f *fixture) {
 		f.fresh(Options{Backends: Backends, MaxCallbacks: 2})
 		f.post(f.sent("clinic", "u"))
@@ -105,6 +124,8 @@ var bounding = []promise{
 		}
 		f.same("dead", callbackIDs(f.dead("clinic", "", 9)...), ids[2:])
 		f.equal("backlog", f.backlog("clinic").Dead, 2)
+		f.equal("of one that went", f.ofUser("u0"), 0)
+		f.equal("of one that stayed", f.ofUser("u3"), 1)
 	}},
 	{"dead ones are bounded in bytes as well, however they left", func(f *fixture) {
 		size := int64(len(f.sent("clinic", "u").Body))
