@@ -112,7 +112,7 @@ func New(cfg Config, store Store, live Live, auth Authenticator) *Bridge {
 	}
 	b.waits = newWaits(b.tell)
 	b.waits.guard = b.guard
-	b.hub = newHub(b.waits)
+	b.hub = newHub(b.waits, cfg.Now)
 	b.metrics = newMetrics(cfg.Registerer, b.hub, b.guard)
 	store.Listen(b.hub)
 	live.Listen(b.hub)

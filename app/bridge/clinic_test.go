@@ -33,6 +33,7 @@ type clinic struct {
 	fails    map[string]error
 	holds    map[string]chan struct{}
 	looked   func() // called once, before Presence answers
+	hubs     []bridge.Hub
 
 	outbox *memoryOutbox
 	asked  *answers
@@ -121,6 +122,9 @@ func (c *clinic) called(method string) int {
 func (c *clinic) Join(_ context.Context, m bridge.Member) (st bridge.JoinState, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for _, h := range c.hubs {
+		h.Joined(m)
+	}
 	c.members[m.Session] = m
 	for _, o := range c.members {
 		if o.User == m.User {
@@ -175,6 +179,40 @@ func (c *clinic) Presence(_ context.Context, users []string) ([]bridge.Presence,
 		looked()
 	}
 	return out, nil
+}
+
+func (c *clinic) Listen(h bridge.Hub) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !slices.Contains(c.hubs, h) { // it is told as a store, and as who is live
+		c.hubs = append(c.hubs, h)
+	}
+}
+
+// newLife begins another life of the store, in which nobody is known to be connected until
+// the returned function is called: by then the machines have written it anew.
+func (c *clinic) newLife() (settled func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	members := c.members
+	c.members = make(map[string]bridge.Member)
+	for _, h := range c.hubs {
+		h.NewLife("later")
+	}
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.members = members
+	}
+}
+
+// restored tells that sessions are present again.
+func (c *clinic) restored() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, h := range c.hubs {
+		h.Restored()
+	}
 }
 
 func (c *clinic) presence(users []string) ([]bridge.Presence, func()) {

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // Hub is this machine's sessions, as a Store and a Live see them: it hears what they
@@ -33,6 +35,10 @@ type Hub interface {
 	// still holds. It comes before any Deliver of that life.
 	NewLife(life string)
 
+	// Restored tells that the sessions here are present again, after others may have taken
+	// this machine for dead, or the store has lost who was present.
+	Restored()
+
 	// Joined tells that a session was let in with the token that it has now. It comes
 	// before Join returns; also when Join's caller no longer waits. A session that is
 	// not registered here, or has left, is ignored.
@@ -61,6 +67,10 @@ type hub struct {
 	staying int // of them, those that have not left
 
 	waits *waits
+	now   func() time.Time
+	began atomic.Pointer[time.Time] // when the store's life began; nil for the first one
+
+	restored atomic.Bool // Restored was called, and armRestored has not answered it
 }
 
 // presence is what Live has said of a session.
@@ -72,7 +82,9 @@ type presence struct {
 
 var _ Hub = (*hub)(nil)
 
-func newHub(w *waits) *hub { return &hub{users: make(map[string][]*Session), waits: w} }
+func newHub(w *waits, now func() time.Time) *hub {
+	return &hub{users: make(map[string][]*Session), waits: w, now: now}
+}
 
 // add registers a session.
 func (h *hub) add(s *Session) {
@@ -288,10 +300,23 @@ func (h *hub) Behind(user string, head Position) {
 // before. An ack of the same place in the new life would be mistaken for an ack of
 // that message, so they are answered now, with what was reached.
 func (h *hub) NewLife(life string) {
+	at := h.now()
+	h.began.Store(&at)
 	h.waits.endAll()
 	for _, s := range h.all() {
 		s.newLife(life)
 	}
+}
+
+// Restored implements Hub.
+func (h *hub) Restored() { h.restored.Store(true) }
+
+// newLifeAt is when NewLife was called last; zero before.
+func (h *hub) newLifeAt() time.Time {
+	if at := h.began.Load(); at != nil {
+		return *at
+	}
+	return time.Time{}
 }
 
 // relayWait tells a caller on another machine how far a user's sessions here have come

@@ -124,6 +124,12 @@ func (n network) NewLife(life string) {
 	}
 }
 
+func (n network) Restored() {
+	for _, l := range n.each() {
+		l.Restored()
+	}
+}
+
 func (n network) Joined(m bridge.Member) {
 	for _, l := range n.each() {
 		l.Joined(m)

@@ -36,6 +36,13 @@ func (o *memoryOutbox) take() {
 	o.stored = nil
 }
 
+// forget loses a user's timers.
+func (o *memoryOutbox) forget(user string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.timers = slices.DeleteFunc(o.timers, func(t *bridge.Timer) bool { return t.User == user })
+}
+
 func (o *memoryOutbox) add(t bridge.Timer) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 )
@@ -22,7 +23,9 @@ const (
 	// or were last looked up.
 	PresenceCheck = 5 * time.Minute
 	// RestartGrace is how long after the start of a machine nobody is told as gone: users
-	// whose sessions a restart has ended get this long to come back.
+	// whose sessions a restart has ended get this long to come back. It is the same after a new
+	// life of the store has begun: until each machine has written anew which sessions it has,
+	// their users seem to be gone.
 	RestartGrace = offlineDelay + 5*time.Second
 )
 
@@ -139,7 +142,7 @@ func (b *Bridge) firePresence(ctx context.Context, ts []Timer) error {
 	now := b.cfg.Now()
 	err = b.eachTimer(len(ts), func(i int) error {
 		t, p := ts[i], ps[i]
-		earliest := b.started.Add(RestartGrace)
+		earliest := b.settling().Add(RestartGrace)
 		if gone := p.LastSeen.Add(offlineDelay); gone.After(earliest) {
 			earliest = gone
 		}
@@ -162,6 +165,15 @@ func (b *Bridge) firePresence(ctx context.Context, ts []Timer) error {
 		return b.fire(ctx, t, cs)
 	})
 	return errors.Join(err, b.recheckPresence(ctx, ps))
+}
+
+// settling is when the store could last not tell who is connected: when this machine started,
+// or a new life of the store began.
+func (b *Bridge) settling() time.Time {
+	if at := b.hub.newLifeAt(); at.After(b.started) {
+		return at
+	}
+	return b.started
 }
 
 // recheckPresence looks once more at those who were there: one who has left since may
@@ -192,6 +204,48 @@ func (b *Bridge) armGone(ctx context.Context, users []string) error {
 		_, err := b.cfg.Outbox.Arm(ctx, ps[i].User, b.cfg.Now().Add(offlineDelay), false)
 		return err
 	})
+}
+
+// armRestored sees to it that users who are connected here have a timer, after Restored: they
+// may have been told as gone, or the store may have lost that they came. Those who have none
+// are told as having come.
+func (b *Bridge) armRestored(ctx context.Context) error {
+	if !b.hub.restored.Swap(false) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, timerTimeout)
+	defer cancel()
+	var users []string
+	for _, m := range b.hub.AllMembers() {
+		if b.tellsPresence(m.User) {
+			users = append(users, m.User)
+		}
+	}
+	slices.Sort(users)
+	for some := range slices.Chunk(slices.Compact(users), timersAtOnce) {
+		if err := b.armPresent(ctx, some); err != nil {
+			b.hub.restored.Store(true) // all of them again: it does no harm
+			return err
+		}
+	}
+	return nil
+}
+
+// armPresent moves the timers of those users ahead who are there, and tells of those who have
+// none.
+func (b *Bridge) armPresent(ctx context.Context, users []string) error {
+	ps, err := b.live.Presence(ctx, users)
+	if err != nil {
+		return err
+	}
+	err = b.eachTimer(len(ps), func(i int) error {
+		if ps[i].Sessions == 0 {
+			return nil
+		}
+		_, err := b.cfg.Outbox.Arm(ctx, ps[i].User, b.cfg.Now().Add(PresenceCheck), true, b.onlineCallbacks(ps[i].User, ps[i].Sessions)...)
+		return err
+	})
+	return errors.Join(err, b.recheckPresence(ctx, ps))
 }
 
 // lateGone are users who have gone while their timers could not be set. Without it backends

@@ -30,7 +30,7 @@ func (b *Bridge) RunTimers(ctx context.Context) {
 	failures := rate.Sometimes{First: 1, Interval: time.Minute}
 	for !b.draining.Load() {
 		n, err := b.fireDue(ctx)
-		err = errors.Join(err, b.armLate(ctx))
+		err = errors.Join(err, b.armLate(ctx), b.armRestored(ctx))
 		if errors.Is(err, ErrClosed) {
 			return
 		}

@@ -33,7 +33,7 @@ type session struct {
 	gone   chan struct{} // closed when serve takes no more frames
 
 	ackDue    *time.Timer
-	unacked   bool // events were handled since the last ack
+	unacked   bool // an ack of all up to the cursor is due
 	connected bool
 	advice    time.Duration // of a reconnect frame; negative without one
 }
@@ -129,13 +129,22 @@ func (s *session) take(ctx context.Context, b []byte) error {
 	}
 	switch f.Type {
 	case wire.TypeConnected:
+		if s.user != "" && f.User != s.user { // as the bridge has it for a refresh
+			return &CloseError{wire.CloseForbidden, "the token is of another user than the one before"}
+		}
+		s.user = f.User
 		s.connected = true
 		patience := silenceTimeout
 		if f.PingMs > 0 {
 			patience = 3 * time.Duration(f.PingMs) * time.Millisecond
 		}
 		s.conn.expect(patience)
-		s.cursor = f.Cursor
+		switch {
+		case s.cursor == "":
+			s.cursor = f.Cursor
+		case f.Resumed: // the last ack may have been lost with the connection before
+			s.ackSoon()
+		} // else a gap follows, and moves the cursor: should the connection end before, it is owed still
 		s.o.OnNotice(Connected{User: f.User, Session: f.Session, Resumed: f.Resumed, Pending: f.Pending})
 	case wire.TypeEvent:
 		e := Event{From: f.From, Cursor: f.Cursor, Replay: f.Replay}
@@ -145,10 +154,7 @@ func (s *session) take(ctx context.Context, b []byte) error {
 		if err := s.handle(ctx, e); err != nil {
 			return err
 		}
-		if !s.unacked {
-			s.unacked = true
-			s.ackDue.Reset(s.o.AckEvery)
-		}
+		s.ackSoon()
 	case wire.TypeGap:
 		s.cursor = f.Cursor
 		s.o.OnNotice(Gap{After: f.After, Cursor: f.Cursor, Reason: f.Reason})
@@ -180,8 +186,16 @@ func (s *session) renew(ctx context.Context, left time.Duration) error {
 	return nil
 }
 
-// ack saves the cursor and then sends it to the bridge, if events were handled since the
-// last ack. If that fails it returns how the connection has ended.
+// ackSoon makes an ack due, unless one is.
+func (s *session) ackSoon() {
+	if !s.unacked {
+		s.unacked = true
+		s.ackDue.Reset(s.o.AckEvery)
+	}
+}
+
+// ack saves the cursor and then sends it to the bridge, if an ack is due. If that fails
+// it returns how the connection has ended.
 func (s *session) ack() *ending {
 	if !s.unacked {
 		return nil

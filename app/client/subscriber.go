@@ -23,7 +23,8 @@ type SubscriberOptions struct {
 	// Token is the user's token. Run ends with a *CloseError when it has expired.
 	Token string
 	// TokenSource gives a token for each connection, and a new one when that is
-	// about to expire. If it fails, Run ends with its error.
+	// about to expire, all of one user: over another user's Run ends with a *CloseError.
+	// If it fails, Run ends with its error.
 	TokenSource func(ctx context.Context) (string, error)
 
 	// OnEvent handles an event; repeats are left out. After nil the event is acked.
@@ -65,6 +66,7 @@ type Subscriber struct {
 	backoff backoff
 	sleep   func(ctx context.Context, d time.Duration) error
 	seen    *recent
+	user    string // whose events they are; empty until the bridge has told
 	cursor  string // all up to here was handled
 	saved   string // what SaveCursor was called with last
 }

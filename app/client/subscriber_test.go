@@ -22,6 +22,7 @@ func TestSubscriber(t *testing.T) {
 	t.Run("tells all of an event and of what happens", subscriberTells)
 	t.Run("has acks that", subscriberAcks)
 	t.Run("keeps the cursor", subscriberKeepsCursor)
+	t.Run("comes again for a gap that it was not told of", subscriberGap)
 	t.Run("takes tokens from a source", subscriberTokens)
 	t.Run("answers pings while it handles an event", subscriberAnswersPings)
 	t.Run("leaves a connection that has gone quiet", subscriberLeavesQuiet)
@@ -132,6 +133,19 @@ func subscriberAcks(t *testing.T) {
 			t.Errorf("%d acks for %d events", acks, events)
 		}
 	})
+	t.Run("are sent again where the last one may have been lost with the connection", func(t *testing.T) {
+		b := clienttest.NewBridge(t)
+		u := subscribe(t, SubscriberOptions{URL: b.URL})
+		c := b.Accept()
+		c.Greet("")
+		c.Say(clienttest.Event(1))
+		next(t, u.events)
+		c.Close()
+		c = b.Accept()
+		c.Hear(`{"type":"connect","after":"c1"}`)
+		c.Say(`{"type":"connected","session":"ses_2","user":"u","cursor":"c1","resumed":true,"pingMs":25000}`)
+		c.Hear(`{"type":"ack","cursor":"c1"}`)
+	})
 	t.Run("are left out where they are not wanted", func(t *testing.T) {
 		b := clienttest.NewBridge(t)
 		u := subscribe(t, SubscriberOptions{URL: b.URL, NoAck: true})
@@ -186,6 +200,24 @@ func subscriberKeepsCursor(t *testing.T) {
 	})
 }
 
+func subscriberGap(t *testing.T) {
+	b := clienttest.NewBridge(t)
+	u := subscribe(t, SubscriberOptions{URL: b.URL, Cursor: "c1"})
+	c := b.Accept()
+	for range 2 { // the connection ends between the frame that says where reading starts and the gap
+		c.Hear(`{"type":"connect","after":"c1"}`)
+		c.Say(`{"type":"connected","session":"ses_1","user":"u","cursor":"c7","resumed":false,"pingMs":25000}`)
+		c.Close()
+		c = b.Accept()
+	}
+	c.Greet("c1")
+	c.Say(`{"type":"gap","after":"c1","cursor":"c7","reason":"rewound"}`)
+	for next(t, u.notices) != (Gap{After: "c1", Cursor: "c7", Reason: "rewound"}) {
+	}
+	c.Close()
+	b.Accept().Greet("c7")
+}
+
 func subscriberTokens(t *testing.T) {
 	t.Run("anew before one expires and after one was refused", func(t *testing.T) {
 		b := clienttest.NewBridge(t)
@@ -207,6 +239,29 @@ func subscriberTokens(t *testing.T) {
 		c.Part(wire.CloseUnauthorized, "bad signature") // twice in a row
 		if err := u.ended(); err == nil || !strings.Contains(err.Error(), "the token was refused (close code 4401): bad signature") {
 			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("of one user", func(t *testing.T) {
+		b := clienttest.NewBridge(t)
+		u := subscribe(t, SubscriberOptions{URL: b.URL})
+		c := b.Accept()
+		c.Greet("")
+		c.Say(clienttest.Event(1))
+		c.Hear(`{"type":"ack","cursor":"c1"}`)
+		c.Part(wire.CloseInternal, "")
+		c = b.Accept()
+		c.Hear(`{"type":"connect","after":"c1"}`)
+		c.Say(`{"type":"connected","session":"ses_2","user":"v","cursor":"d5","resumed":false,"pingMs":25000}`,
+			`{"type":"gap","after":"c1","cursor":"d5","reason":"foreign"}`, clienttest.Event(2))
+		if frames, _ := c.Gone(); len(frames) > 0 {
+			t.Errorf("it sent %q", frames)
+		}
+		var closed *CloseError
+		if err := u.ended(); !errors.As(err, &closed) || closed.Code != wire.CloseForbidden {
+			t.Errorf("got %v", err)
+		}
+		if got := u.ids(); got != "msg_1" {
+			t.Errorf("got %s", got)
 		}
 	})
 	t.Run("and shows the only one once", func(t *testing.T) {

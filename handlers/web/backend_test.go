@@ -3,12 +3,14 @@ package web
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 )
 
 func TestBackendSend(t *testing.T) {
 	t.Run("is repeated with its ref until it is answered", backendSendRepeats)
 	t.Run("goes by posts over a stream", backendSendOverStream)
+	t.Run("that nobody waits for any more holds up none after it", backendSendGivenUp)
 }
 
 func TestRequest(t *testing.T) {
@@ -202,4 +204,31 @@ func backendSendOverStream(t *testing.T) {
 	s.asked("POST /v1/sends", "token-5").reply(http.StatusAccepted, "application/json", `{"ref":"c3","id":"msg_3","status":"queued"}`)
 	p.until("result", `{"id":"msg_1"}`, `{"id":"msg_3"}`)
 	p.none("error")
+}
+
+func backendSendGivenUp(t *testing.T) {
+	s := newScript(t)
+	p, a := s.fallen(`{stored: null}`)
+	a.event("connected", hello(""))
+	p.until("open", `{"transport":"sse"}`)
+	p.Eval(`h.send({backend: true}, {type: "x"}, {ref: "c1", timeoutMs: 700})`)
+	p.Eval(`h.send({backend: true}, {type: "x"}, {ref: "c2"})`)
+	refuse := func() {
+		t.Helper()
+		a := s.asked("POST /v1/sends", "token-3")
+		if !strings.Contains(a.body, `"ref":"c1"`) {
+			t.Fatalf("sent %s", a.body)
+		}
+		a.reply(http.StatusBadGateway, "text/html", "<h1>a proxy</h1>")
+	}
+	refuse()
+	p.Eval(`h.clock.waiting(500)`)
+	p.advance(500)
+	refuse()
+	p.Eval(`h.clock.waiting(1000)`)
+	p.advance(200)
+	p.until("refused", `"timeout"`)
+	if a := s.asked("POST /v1/sends", "token-3"); !strings.Contains(a.body, `"ref":"c2"`) {
+		t.Fatalf("sent %s", a.body)
+	}
 }

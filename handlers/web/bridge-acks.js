@@ -36,6 +36,7 @@ export class Acks {
 
   /** @param {string} cursor */
   soon(cursor) {
+    if (!this.#link) return; // a connection that resumes acks what was handled without one
     this.#due = cursor;
     if (this.#flight || (this.#timers.has('ack') && !this.#failed)) return;
     const wait = Math.min(this.#o.ackEveryMs, this.#sentAt + this.#o.ackEveryMs - this.#o.now()); // clocks are set back, too

@@ -62,6 +62,7 @@ export class BridgeClient extends Listening {
   #renewing = false; // a link takes over for the one before, without a word to the app
   /** @type {StateDetail} */ #state = { state: 'stopped' };
   /** @type {ConnectedFrame | null} */ #session = null;
+  #user = ''; // whose the sessions since connect() are; polls do not tell
   #place;
   #timers;
   #tokens;
@@ -104,8 +105,9 @@ export class BridgeClient extends Listening {
         this.#acks.soon(cursor);
       },
       failed: (cause, live) => {
+        const run = this.#run;
         report(new BridgeError('handler', 'a handler failed; the message will come again', { cause }));
-        if (live) this.#lost(1006, 'a handler failed');
+        if (live && run === this.#run) this.#lost(1006, 'a handler failed'); // else an error handler has closed us
       },
     });
   }
@@ -137,6 +139,7 @@ export class BridgeClient extends Listening {
     this.#attempt = 0;
     this.#strikes.clear();
     this.#advice = null;
+    this.#user = '';
     this.#deaf = onWaking(() => this.wake(), () => this.#acks.flush(true));
     this.#open();
   }
@@ -357,6 +360,9 @@ export class BridgeClient extends Listening {
   #connected(frame) {
     const link = this.#link;
     if (!link) return;
+    // As the server has it for a refresh: what is on its way is one user's, and so is what the app shows.
+    if (this.#user && frame.user && frame.user !== this.#user) return this.#lost(4403, 'the token is of another user');
+    this.#user ||= frame.user;
     const [run, transport, renewed] = [this.#run, this.#via, this.#renewing];
     this.#timers.cancel('deadline');
     this.#session = frame;
@@ -368,6 +374,7 @@ export class BridgeClient extends Listening {
     // away would never be replayed here. One that resumed acks again, for its last ack may have died with the socket.
     if (this.#place.cursor === null) {
       if (frame.cursor) this.#place.move(frame.cursor);
+      if (run !== this.#run) return; // the store failed, and an error handler has closed us
     } else if (frame.resumed) this.#acks.soon(this.#place.cursor);
     this.#watchdog.start(frame.pingMs, link.twoWay);
     for (const ref of this.#sends.refs()) this.#transmitSend(ref);
@@ -400,7 +407,7 @@ export class BridgeClient extends Listening {
 
   /** @param {string} ref */
   #transmitSend(ref) {
-    if (!this.#session || !this.#link) return;
+    if (!this.#session || !this.#link || this.#renewing) return; // until it is known whose the new token is
     if (!this.#link.twoWay && !this.#sends.forBackend(ref)) {
       return this.#sends.fail(ref, new BridgeError('no_websocket', 'the network blocks what sends to users need'));
     }

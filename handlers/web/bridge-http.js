@@ -74,13 +74,16 @@ function closeCode(status, own, code) {
   return 4400;
 }
 
-/** Waits, until signal ends it. @param {Wires['o']} o @param {number} ms @param {AbortSignal} signal */
-export function pause(o, ms, signal) {
+/** Waits, until one of the signals ends it. @param {Wires['o']} o @param {number} ms @param {...AbortSignal} signals */
+export function pause(o, ms, ...signals) {
   return new Promise((/** @type {(value?: unknown) => void} */ resolve) => {
-    const id = o.setTimeout(resolve, ms);
-    signal.addEventListener('abort', () => {
+    if (signals.some(({ aborted }) => aborted)) return void resolve();
+    const done = () => {
       o.clearTimeout(id);
+      for (const signal of signals) signal.removeEventListener('abort', done); // they may outlive many a pause
       resolve();
-    });
+    };
+    const id = o.setTimeout(done, ms);
+    for (const signal of signals) signal.addEventListener('abort', done);
   });
 }

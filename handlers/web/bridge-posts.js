@@ -49,7 +49,7 @@ export class Posts {
         const problem = await problemOf(response);
         if (problem && response.status !== 401 && problem.code !== 'draining') return this.#frame({ type: 'error', ref: send.ref, problem });
       } catch { /* nobody is there, or over */ }
-      await pause(o, Math.round(o.random() * backoffMs(attempt)), this.#gone);
+      await pause(o, Math.round(o.random() * backoffMs(attempt)), this.#gone, over);
     }
   }
 

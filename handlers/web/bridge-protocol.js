@@ -56,7 +56,8 @@
  * @typedef {object} BridgeOptions
  * @property {string} url  of the bridge's /ws, absolute or relative to the page, without any token
  * @property {(why: {reason: 'connect' | 'unauthorized' | 'expiring'}) => string | Promise<string>} getToken  fetches a
- *   token; for 'unauthorized' and 'expiring' it must be a new one, not one from a cache
+ *   token of the same user each time; for 'unauthorized' and 'expiring' it must be a new one, not one from a cache. One of
+ *   another user closes with 4403: sign out with close() first
  * @property {Maybe<string>} [user]  names the default cursor store; without it the cursor lives as long as this object
  * @property {Maybe<CursorStore>} [cursorStore]  default: localStorage where there is one, an entry per url and user
  * @property {Maybe<TransportName[]>} [transports]  those it may use, the best first; default: websocket, sse, poll. The next one

@@ -20,6 +20,7 @@ func TestCursor(t *testing.T) {
 
 func TestHandler(t *testing.T) {
 	t.Run("that fails gets the message again", handlerFails)
+	t.Run("that closes the client stops it", handlerCloses)
 }
 
 func TestAcks(t *testing.T) {
@@ -263,6 +264,30 @@ func serverFramesGolden(t *testing.T) {
 			p.none("close")
 			if kind != "error" {
 				p.none("error")
+			}
+			p.Quiet()
+		})
+	}
+}
+
+func handlerCloses(t *testing.T) {
+	s := newScript(t)
+	for name, options := range map[string]string{
+		"over a message that it cannot handle": `{stored: null, handle: () => { throw new Error("no"); }}`,
+		"over a handler that rejects":          `{stored: null, handle: async () => { throw new Error("no"); }}`,
+		"over a store that is full":            `{cursorStore: {load: () => null, save() { throw new Error("full"); }, clear() {}}}`,
+		"over a store that rejects":            `{cursorStore: {load: () => null, save: async () => { throw new Error("full"); }, clear() {}}}`,
+	} {
+		s.during(name, func(t *testing.T, s *script) {
+			p := s.client(options)
+			p.Eval(`h.client.on("error", () => h.client.close()) && 1`)
+			peer := s.connected(firstConnect, "c.0")
+			peer.event("msg_1", 1, "")
+			p.Eval(`h.until("error", 1)`)
+			p.until("close", `{"code":1000,"retry":false}`)
+			p.advance(600_000)
+			if got := p.Eval(`[h.client.state, ...h.all("close").map(({ code }) => code), h.clock.timers.size]`); text(got) != `["stopped",1000,0]` {
+				t.Errorf("after close() %s", text(got))
 			}
 			p.Quiet()
 		})

@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -12,6 +13,7 @@ func TestRefresh(t *testing.T) {
 	t.Run("goes on for tokens that live for ten seconds", refreshForEver)
 	t.Run("sends nothing that is no token", refreshNoToken)
 	t.Run("that comes too late is forgotten", refreshTooLate)
+	t.Run("with another user's token ends the client, and sends nothing as that user", refreshAnotherUser)
 }
 
 func expiring(inMs int) string { return fmt.Sprintf(`{"type":"token_expiring","inMs":%d}`, inMs) }
@@ -151,4 +153,51 @@ func refreshTooLate(t *testing.T) {
 	p.Eval(`h.client.seen("no refresh before this")`)
 	peer.expect(`{"type":"seen","id":"no refresh before this"}`)
 	p.none("error")
+}
+
+func refreshAnotherUser(t *testing.T) {
+	s := newScript(t)
+	other := func(text string) string { return strings.Replace(text, "patient-42", "patient-43", 1) }
+	stopped := func(p *tab, closes int) {
+		p.T.Helper()
+		p.until("refused", `"stopped"`)
+		if got := p.Eval(`h.all("close").at(-1)`); !covers(got, parse(p.T, `{"code":4403,"reason":"the token is of another user","retry":false}`)) {
+			p.T.Errorf("closed with %s", text(got))
+		}
+		if got := p.Eval(`[h.client.state, h.all("close").length, h.all("open").length, h.all("refreshed").length]`); text(got) != fmt.Sprintf(`["stopped",%d,1,0]`, closes) {
+			p.T.Errorf("then %s", text(got))
+		}
+	}
+	s.during("over a stream", func(t *testing.T, s *script) {
+		p, a := s.fallen(`{stored: null}`)
+		a.event("connected", hello(""))
+		p.until("open", `{}`)
+		a.event("token_expiring", `{"type":"token_expiring","inMs":60000}`)
+		b := s.asked("GET /v1/stream?after=c.0", "token-4")
+		p.Eval(`h.send({backend: true}, {type: "x"})`)
+		b.event("connected", other(hello("c.0")))
+		stopped(p, 3)
+		if len(s.asks) > 0 {
+			t.Errorf("it asked %s", (<-s.asks).r.URL)
+		}
+	})
+	s.block.Store(false)
+	s.during("in a new connection", func(t *testing.T, s *script) {
+		p := s.client(`{stored: null}`)
+		s.connected(firstConnect, "c.0").close(1006)
+		p.until("open", `{}`)
+		p.until("close", `{"code":1006}`)
+		p.Eval(`h.send("u", {type: "x"})`)
+		p.comeBack()
+		peer := s.accept()
+		peer.expect(`{"type":"connect","token":"token-2","after":"c.0"}`)
+		peer.write(other(hello("c.0")))
+		stopped(p, 2)
+		// The next one may be anybody's.
+		p.Eval(`h.client.connect()`)
+		peer = s.accept()
+		peer.expect(`{"type":"connect","token":"token-3","after":"c.0"}`)
+		peer.write(other(hello("c.0")))
+		p.until("open", `{"user":"patient-42"}`, `{"user":"patient-43"}`)
+	})
 }

@@ -22,6 +22,7 @@ func TestStream(t *testing.T) {
 
 func TestPolls(t *testing.T) {
 	t.Run("take the place of a stream that a proxy holds back", pollsForHeldStream)
+	t.Run("leave nothing behind, however many there are", pollsLeaveNothing)
 }
 
 func TestFallback(t *testing.T) {
@@ -221,6 +222,31 @@ func pollsForHeldStream(t *testing.T) {
 	p.Eval(`h.request({type: "slots.list"})`)
 	s.asked("POST /v1/requests", "token-4").reply(200, "application/json", `null`)
 	p.until("response", `{"status":200,"data":null}`)
+}
+
+func pollsLeaveNothing(t *testing.T) {
+	s := newScript(t)
+	p := s.client(`{stored: null, transports: ["poll"]}`)
+	p.Eval(`(() => {
+		h.listeners = 0;
+		for (const [name, by] of [["addEventListener", 1], ["removeEventListener", -1]]) {
+			const its = AbortSignal.prototype[name];
+			AbortSignal.prototype[name] = function (...args) {
+				h.listeners += by;
+				return its.apply(this, args);
+			};
+		}
+	})()`)
+	s.asked("GET /v1/poll?waitMs=0", "token-1").reply(200, "application/json", `{"cursor":"c.7","frames":[]}`)
+	for range 5 { // answered empty and at once, as those beyond a user's limit are
+		s.asked("GET /v1/poll?after=c.7&waitMs=25000", "token-1").reply(200, "application/json", `{"cursor":"c.7","frames":[]}`)
+		p.Eval(`h.clock.waiting(1000)`)
+		p.advance(1000)
+	}
+	s.asked("GET /v1/poll?after=c.7&waitMs=25000", "token-1")
+	if n := p.Eval(`h.listeners`); fmt.Sprint(n) != "0" {
+		t.Errorf("%v listeners are left", n)
+	}
 }
 
 func fallbackNotAfterOpen(t *testing.T) {

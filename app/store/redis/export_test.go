@@ -49,6 +49,9 @@ func Kill(e *Store) {
 	e.disconnect()
 }
 
+// Renew renews a machine's lease.
+func Renew(ctx context.Context, e *Store) error { return e.renew(ctx) }
+
 // Admit has the indexes know of callbacks that are never stored: a machine died between.
 func Admit(ctx context.Context, e *Store, cs ...bridge.Callback) error {
 	_, _, err := e.storing(cs).admit(ctx, e.run)

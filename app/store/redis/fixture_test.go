@@ -24,6 +24,7 @@ type hub struct {
 	behind map[string]bridge.Position
 	told   map[string]bool // kinds and users of notices
 	lives  []string
+	anew   int      // how often the sessions were present again
 	of     []string // the lives of what was heard
 }
 
@@ -47,6 +48,19 @@ func (h *hub) NewLife(life string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.lives = append(h.lives, life)
+}
+
+func (h *hub) Restored() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.anew++
+}
+
+// restored is how often sessions were present again.
+func (h *hub) restored() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.anew
 }
 
 // lived is how many new lives were told of, and last the last message heard.

@@ -21,6 +21,8 @@ type leases struct {
 	unheard   int              // ticks published since one was heard, or the channels were subscribed
 	broadcast uint64           // the newest place among messages to all, as far as is known
 	last      time.Time        // when the last renewal that succeeded was begun
+	since     time.Time        // since when renewals have succeeded, each within the lease of the one before
+	returned  bool             // they had failed for longer than a lease before
 }
 
 func newLeases() *leases { return &leases{until: map[string]int64{}, sessions: map[string]int64{}} }
@@ -136,15 +138,35 @@ func (l *leases) count(sessions map[string]int64) {
 	l.sessions = sessions
 }
 
-func (l *leases) update(now int64, until map[string]int64, at time.Time) {
+// update notes the leases of all machines. While this machine has just come back from an
+// outage, no other machine whose lease has lapsed meanwhile counts as dead: it was the same
+// outage for all of them, and each comes back in its own time.
+func (l *leases) update(now int64, until map[string]int64, at time.Time, lease time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	patient, before := l.returned && time.Since(l.since) < lease, l.gone
 	l.until, l.gone, l.updated = until, "", at
 	for machine, t := range until {
-		if t < now {
+		if t < now && (!patient || strings.Contains(before, machine)) {
 			l.gone += machine + " "
 		}
 	}
+}
+
+// begun notes that renewals succeed again: at the start of this machine, or when its lease
+// had lapsed.
+func (l *leases) begun(returned bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.since, l.returned = time.Now(), returned
+}
+
+// steady reports whether renewals have succeeded for as long as any other machine may take
+// to come back after an outage.
+func (l *leases) steady(lease time.Duration) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Since(l.since) >= lease
 }
 
 // sessionsElsewhere counts the live sessions of all other machines. Each machine updates
@@ -229,29 +251,35 @@ func (s *Store) renew(ctx context.Context) error {
 	if err != nil {
 		return s.fault(ctx, err)
 	}
-	s.leases.count(sessions)
-	s.leases.update(now, until, s.opts.Now())
-	s.leases.renewed(asked)
-	if s.leases.published() {
-		s.subscribeAnew()
-	}
-	s.reapDead(now, until)
-	s.leaveLate()
 	lapsed, err := list[2].AsInt64()
 	if err != nil {
 		return s.fault(ctx, err)
 	}
 	// The renewal that found the lease lapsed may be one whose answer was lost.
 	s.renewals.Lock()
-	late := time.Since(s.renewed) > s.opts.Lease
+	first, late := s.renewed.IsZero(), time.Since(s.renewed) > s.opts.Lease
 	s.renewed = time.Now()
 	// Other machines may have taken this one's sessions out, or be about to. Those that
 	// are about to have noticed by the next renewal: reconcile then once more.
 	again := s.revived
-	s.revived = late || lapsed == 1
+	s.revived = !first && (late || lapsed == 1) // a machine that is new has no lease that could have lapsed
+	if first || s.revived {
+		s.leases.begun(s.revived)
+	}
 	again = again || s.revived
 	s.renewals.Unlock()
+	s.leases.count(sessions)
+	s.leases.update(now, until, s.opts.Now(), s.opts.Lease)
+	s.leases.renewed(asked)
+	if s.leases.published() {
+		s.subscribeAnew()
+	}
+	if s.leases.steady(s.opts.Lease) {
+		s.reapDead(now, until)
+	}
+	s.leaveLate()
 	if again {
+		s.lost.Store(true)
 		return s.reconcile(ctx)
 	}
 	return nil

@@ -286,6 +286,7 @@ func (s *Store) enterLife(lf *storeLife, epoch string) {
 		if l := s.hub.Load(); l != nil {
 			(*l).NewLife(lf.name)
 		}
+		s.lost.Store(true)
 		s.catchUp() // registers sessions again that a server has lost
 		s.listDueLater()
 	}

@@ -223,7 +223,7 @@ func leftBeforeRewind(t *testing.T) {
 func failoverWithoutLoss(t *testing.T) {
 	heavy(t)
 	p := redistest.StartPair(t)
-	e, _ := quick(t, redis.Options{URL: p.URL()})
+	e, h := quick(t, redis.Options{URL: p.URL()})
 	join(t, e, "u", "ses_1")
 	for i := range 5 {
 		appendTo(t, e, message(string(rune('a'+i)), "u"))
@@ -232,7 +232,7 @@ func failoverWithoutLoss(t *testing.T) {
 	p.Settle()
 	p.CutOff()
 	p.Promote()
-	expect.Eventually(t, "a new life", func() bool { return e.Life() != life })
+	expect.Eventually(t, "a new life", func() bool { return e.Life() != life && h.restored() == 1 })
 	appendTo(t, e, message("after", "u"))
 	end, err := e.LifeEnd(deadline(t, 5*time.Second), "u", life)
 	if err != nil || end.Mailbox != 5 {

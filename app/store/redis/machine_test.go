@@ -52,6 +52,7 @@ func TestMachine(t *testing.T) {
 	t.Run("that died has the presence of its users looked at soon", deadMachineHasPresenceSeen)
 	t.Run("that could not reach Redis when sessions ended takes them out afterwards", sessionsEndedMeanwhile)
 	t.Run("that ends takes out who could not be taken out before", sessionsEndedAtTheEnd)
+	t.Run("that comes back from an outage later than another one keeps its sessions", machinesReturn)
 	t.Run("that was taken for dead comes back with its sessions", machineComesBack)
 	t.Run("finds in the store what it could not hear", deafMachineReadsTheStore)
 	t.Run("hears of revocations and erasures that it could not hear", deafMachineHearsOfRevocations)
@@ -192,6 +193,40 @@ func sessionsEndedAtTheEnd(t *testing.T) {
 	}
 }
 
+// Redis could not be reached for an hour, by nobody: whoever comes back first finds all
+// leases lapsed, and must not take the others for dead.
+func machinesReturn(t *testing.T) {
+	s := redistest.Start(t)
+	proxy := redistest.NewProxy(t, s.Addr)
+	later, _ := quick(t, redis.Options{URL: proxy.URL(), Lease: time.Minute, Backends: clinic})
+	first, _ := quick(t, redis.Options{URL: s.URL(), Lease: time.Minute, Backends: clinic})
+	join(t, later, "u", "ses_1")
+	_, err := later.Arm(t.Context(), "u", time.Now().Add(5*time.Minute), true)
+	expect.NoError(t, err)
+	proxy.Cut()
+	s.Do("EVAL", `for _, m in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do redis.call('ZINCRBY', KEYS[1], -3600000, m) end return 1`,
+		"1", redis.MachinesKey(first))
+	there := func(when string) {
+		t.Helper()
+		for range 2 { // the second one knows what the first one found
+			expect.NoError(t, redis.Renew(deadline(t, 10*time.Second), first))
+		}
+		if n := online(t, first, "u"); n != 1 {
+			t.Errorf("%s: %d sessions", when, n)
+		}
+		if ts := dueTimers(t, first); len(ts) != 0 {
+			t.Errorf("%s: due: %+v", when, ts)
+		}
+		if r := appendTo(t, first, message(when, "u")); r.Sessions != 1 {
+			t.Errorf("%s: %+v", when, r)
+		}
+	}
+	there("while it is away")
+	proxy.Mend()
+	expect.Eventually(t, "it to be back", func() bool { return redis.Renew(deadline(t, 10*time.Second), later) == nil })
+	there("when it is back")
+}
+
 // What a machine leaves that died is taken out soon, and its name forgotten: no
 // append has to know of it any longer.
 func deadMachineIsForgotten(t *testing.T) {
@@ -220,13 +255,13 @@ func machineComesBack(t *testing.T) {
 	heavy(t)
 	s := redistest.Start(t)
 	proxy := redistest.NewProxy(t, s.Addr)
-	cut, _ := quick(t, redis.Options{URL: proxy.URL(), Lease: mortal})
+	cut, h := quick(t, redis.Options{URL: proxy.URL(), Lease: mortal})
 	e, _ := quick(t, redis.Options{URL: s.URL(), Lease: mortal})
 	join(t, cut, "u", "ses_1")
 	proxy.Cut()
 	expect.Eventually(t, "it to be forgotten", func() bool { return s.Do("ZCARD", redis.MachinesKey(e)) == "1" })
 	proxy.Mend()
-	expect.Eventually(t, "it to be back", func() bool { return online(t, e, "u") == 1 })
+	expect.Eventually(t, "it to be back", func() bool { return online(t, e, "u") == 1 && h.restored() > 0 })
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	list, err := e.Sessions(ctx, "u")

@@ -106,16 +106,27 @@ func (s *Store) beginOutbox(ctx context.Context) error {
 	if len(s.opts.Backends) == 0 {
 		return nil
 	}
-	due := make([]string, len(s.opts.Backends))
-	names := make([]string, len(s.opts.Backends))
-	for i, b := range s.opts.Backends {
-		names[i], due[i] = b.Name, s.callbackIndex(b.Name).due
-	}
-	if err := s.do(ctx, s.client.B().Sadd().Key(s.backendsKey()).Member(names...).Build()); err != nil {
+	if err := s.nameBackends(ctx); err != nil {
 		return err
+	}
+	due := make([]string, len(s.opts.Backends))
+	for i, b := range s.opts.Backends {
+		due[i] = s.callbackIndex(b.Name).due
 	}
 	s.loops.Go(func() { s.opts.Guard.Loop("redis callbacks", s.ctx.Done(), func() { s.pollDue(due) }) })
 	return nil
+}
+
+// nameBackends has all machines know the names of this one's backends.
+func (s *Store) nameBackends(ctx context.Context) error {
+	if len(s.opts.Backends) == 0 {
+		return nil
+	}
+	names := make([]string, len(s.opts.Backends))
+	for i, b := range s.opts.Backends {
+		names[i] = b.Name
+	}
+	return s.do(ctx, s.client.B().Sadd().Key(s.backendsKey()).Member(names...).Build())
 }
 
 func (s *Store) pollDue(due []string) {

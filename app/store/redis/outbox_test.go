@@ -2,6 +2,7 @@ package redis_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -50,6 +51,7 @@ func TestOutbox(t *testing.T) {
 	t.Run("a machine without backends works beside one that has some", machineWithoutBackends)
 	t.Run("a failover that loses acks loses their callbacks, and no others", failoverOfCallbacks)
 	t.Run("an index that a Cluster has lost is made anew in the next life", lostIndex)
+	t.Run("an emptied Redis knows the backends' names again, without which nobody erases what waits for them", emptiedOfNames)
 	t.Run("a machine hears of what others have stored", postedByOthers)
 }
 
@@ -177,6 +179,21 @@ func lostIndex(t *testing.T) {
 		callbacks, timers = callbacks+len(due), timers+len(ts)
 		return callbacks == 5 && timers == 5
 	})
+}
+
+func emptiedOfNames(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	e, _ := quick(t, redis.Options{URL: s.URL(), Backends: clinic})
+	plain, _ := quick(t, redis.Options{URL: s.URL()})
+	s.Do("FLUSHALL")
+	expect.NoError(t, e.Post(deadline(t, 10*time.Second), sentBy("u", 1)))
+	expect.Eventually(t, "the name to be known", func() bool {
+		names, err := plain.Names(deadline(t, 10*time.Second))
+		return err == nil && slices.Equal(names, []string{"clinic"})
+	})
+	expect.NoError(t, plain.Erase(deadline(t, 10*time.Second), "u"))
+	leasedOf(t, e, 0)
 }
 
 func postedByOthers(t *testing.T) {

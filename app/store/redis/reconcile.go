@@ -18,10 +18,22 @@ import (
 // Hub how far the sessions' mailboxes go, which users were erased and which tokens
 // revoked, and registers the sessions again. (It does not tell of recalls: a recalled
 // message is gone from the store.)
-func (s *Store) reconcile(ctx context.Context) error {
+func (s *Store) reconcile(ctx context.Context) (err error) {
 	h := s.hub.Load()
 	if h == nil {
 		return nil
+	}
+	if s.lost.Swap(false) {
+		defer func() {
+			if err == nil {
+				(*h).Restored()
+			} else {
+				s.lost.Store(true)
+			}
+		}()
+	}
+	if err := s.nameBackends(ctx); err != nil { // Redis may have been emptied
+		return err
 	}
 	head, starts, err := s.broadcastState(ctx, s.client.Do(ctx, s.client.B().Hmget().Key(s.all.h).Field("s", "lv").Build()))
 	if err != nil {

@@ -50,6 +50,7 @@ type Store struct {
 	deaf       chan struct{} // has listen give up its connection
 	closeHeard sync.Once     // closes heardOnce
 	catching   atomic.Bool   // catchUp runs
+	lost       atomic.Bool   // sessions here may not be present until reconcile has succeeded
 	reaping    atomic.Bool   // reapDead runs
 	lateLeaves lateLeaves    // sessions that have ended and are still present
 	reconciled atomic.Uint64 // how often reconcile has registered sessions again
@@ -187,7 +188,6 @@ func (s *Store) open(ctx context.Context) error {
 	if err := s.renew(ctx); err != nil {
 		return err
 	}
-	s.revived = false // the machine is new, and its lease has not lapsed
 	s.loops.Go(func() { s.opts.Guard.Loop("redis lease", s.ctx.Done(), s.keepRenewing) })
 	s.loops.Go(func() { s.opts.Guard.Loop("redis acks", s.ctx.Done(), s.keepWritingAcks) })
 	return s.beginOutbox(ctx)

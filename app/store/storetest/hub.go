@@ -148,3 +148,6 @@ func (h *Hub) Behind(string, bridge.Position) {}
 
 // NewLife implements bridge.Hub.
 func (h *Hub) NewLife(string) {}
+
+// Restored implements bridge.Hub.
+func (h *Hub) Restored() {}
