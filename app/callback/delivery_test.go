@@ -23,6 +23,7 @@ func TestCallback(t *testing.T) {
 	t.Run("is given up at once where the backend answers with 410", callbackIsGone)
 	t.Run("is tried again where the backend answers later than in 15 seconds", callbackIsLate)
 	t.Run("waits as long as Retry-After asks, in seconds or as a date, and no longer than three days", callbackRetryAfter)
+	t.Run("is tried again as soon as a busy backend asks for, and of no other", callbackRetrySoon)
 	t.Run("waits for the one before it where it is sent in order", callbackInOrder)
 	t.Run("whose try panics is tried again, and nothing else ends", callbackPanics)
 	t.Run("is not asked for without end where the store's clock is behind", callbackClockBehind)
@@ -200,6 +201,28 @@ func callbackRetryAfter(t *testing.T) {
 			if len(at) != 2 || at[1] < want*3/4 || at[1] > want*5/4+time.Second || want > time.Minute && at[1] < want {
 				t.Errorf("%s: tried at %s", header, at)
 			}
+		})
+	}
+}
+
+func callbackRetrySoon(t *testing.T) {
+	for status, soon := range map[int]bool{429: true, 503: true, 500: false, 404: false} {
+		synctest.Test(t, func(t *testing.T) {
+			var at []time.Time
+			s, _ := answered(t, func(*http.Request) (*http.Response, error) {
+				if at = append(at, time.Now()); len(at) == 1 {
+					return answer(status, "Retry-After: 2"), nil
+				}
+				return answer(200), nil
+			})
+			o := newOutbox()
+			o.post("default", "msg_1")
+			s.Start(o)
+			rest(10 * time.Second)
+			if len(at) != 2 || at[1].Sub(at[0]) < 2*time.Second || at[1].Sub(at[0]) < 3*time.Second != soon {
+				t.Errorf("%d: tried at %s", status, at)
+			}
+			stop(s)
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -198,8 +199,13 @@ func hurryWithABrokenStore(t *testing.T) {
 }
 
 func hurryAfterEachOutage(t *testing.T) {
-	status := 204
-	s, _ := answered(t, func(*http.Request) (*http.Response, error) { return answer(status), nil })
+	var down atomic.Bool
+	s, _ := answered(t, func(*http.Request) (*http.Response, error) {
+		if down.Load() {
+			return answer(503), nil
+		}
+		return answer(204), nil
+	})
 	o := newOutbox()
 	s.Start(o)
 	for i := range 3 {
@@ -208,12 +214,12 @@ func hurryAfterEachOutage(t *testing.T) {
 		if i > 0 && !slices.Contains(o.done, fmt.Sprint("msg_ada", i-1)) {
 			t.Errorf("after %d outages: %v", i, o.done)
 		}
-		status = 503
+		down.Store(true)
 		o.say("ada", i)
 		rest(10 * time.Second) // the next try is a minute away
 		o.say("eve", i)        // who fails once, and waits for no end of the outage
 		rest(time.Second)
-		status = 204
+		down.Store(false)
 	}
 	stop(s)
 }

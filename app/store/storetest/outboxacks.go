@@ -83,14 +83,20 @@ var ackCallbacks = []promise{
 		for range limit - 1 {
 			want = append(want, f.send(user("u"), time.Hour))
 		}
-		f.ack("u", bridge.Position{Mailbox: 99})
+		f.join("u")
+		want = append(want, f.send(everybody, time.Hour))
+		f.recall(f.send(everybody, time.Hour).ID)
+		f.ack("u", bridge.Position{Mailbox: 99, Broadcast: 99})
 		f.same("told", callbackIDs(f.taken("clinic")...), f.acked("clinic", "u", want...))
+		f.equal("acked", f.join("u").Acked, f.join("u").Head)
 	}},
 	{"one ack of many messages tells of each", func(f *fixture) {
 		f.told()
 		f.join("u")
-		all := []*bridge.Message{f.send(everybody, time.Hour), f.send(everybody, time.Hour)}
-		var ms []*bridge.Message
+		var ms, all []*bridge.Message
+		for range 60 {
+			all = append(all, f.send(everybody, time.Hour))
+		}
 		for range 700 {
 			m := f.message(user("u"))
 			ms = append(ms, m)
@@ -98,9 +104,9 @@ var ackCallbacks = []promise{
 		for _, r := range f.store.AppendMany(f.ctx, ms) {
 			f.must("append", r.Err)
 		}
-		f.ack("u", bridge.Position{Mailbox: 700, Broadcast: 2})
+		f.ack("u", bridge.Position{Mailbox: 700, Broadcast: 60})
 		f.same("told", callbackIDs(f.taken("clinic")...), f.acked("clinic", "u", append(ms, all...)...))
-		f.equal("acked", f.join("u").Acked, bridge.Position{Mailbox: 700, Broadcast: 2})
+		f.equal("acked", f.join("u").Acked, bridge.Position{Mailbox: 700, Broadcast: 60})
 	}},
 	{"of acks that come at once each counts, and each message is told of once", func(f *fixture) {
 		f.told()

@@ -83,22 +83,32 @@ var bounding = []promise{
 		f.equal("waiting", f.backlog("clinic").Waiting, 3)
 	}},
 	{"a message that is known needs no room, whether it waits, was given up or was taken", func(f *fixture) {
-		f.fresh(Options{Backends: Backends, MaxCallbacks: 2})
-		taken, dead, waits := f.sent("clinic", "u"), f.sent("clinic", "u"), f.sent("clinic", "u")
+		f.fresh(Options{Backends: Backends, MaxCallbacks: 3})
+		taken, dead, waits, other := f.sent("clinic", "u"), f.sent("clinic", "u"), f.sent("clinic", "u"), f.sent("clinic", "v")
 		f.post(taken)
 		f.taken("clinic")
 		f.post(dead)
 		f.giveUp(f.lease("clinic", 1)...)
-		f.post(waits, waits)
-		last := f.sent("clinic", "v")
-		f.post(last, waits, last)
+		f.post(f.online("clinic", "u"))
+		f.post(waits, other, waits)
 		for range 2 {
-			f.post(taken, dead, waits)
-			f.equal("backlog", []int{f.backlog("clinic").Waiting, f.backlog("clinic").Dead}, []int{2, 1})
+			f.post(taken)
+			f.post(taken, dead, other, waits)
+			f.equal("backlog", []int{f.backlog("clinic").Waiting, f.backlog("clinic").Dead}, []int{3, 1})
+			f.crash()
+		}
+		f.post(waits, f.sent("clinic", "u"))
+		for range 2 {
+			f.equal("backlog", []int{f.backlog("clinic").Waiting, f.backlog("clinic").Dead}, []int{3, 1})
+			f.post(taken)
+			f.post(waits, other, dead, taken)
 			if err := f.outbox.Post(f.ctx, waits, f.sent("clinic", "u")); !errors.Is(err, bridge.ErrOutboxFull) {
 				f.Errorf("a message too many: %v", err)
 			}
 			f.crash()
+		}
+		for _, l := range f.lease("clinic", 9) {
+			f.equal("what is left", l.Type, bridge.CallbackSent)
 		}
 	}},
 	{"Post stores all or none", func(f *fixture) {
