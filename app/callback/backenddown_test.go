@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"hookbridge/app/bridge"
 )
 
 func TestBackendDown(t *testing.T) {
@@ -145,11 +147,13 @@ func TestBackendDown(t *testing.T) {
 	})
 }
 
-// fill has n callbacks wait, each of a user of its own.
+// fill posts n callbacks at once, each about a user of its own.
 func (o *outbox) fill(n int) {
+	var cs []bridge.Callback
 	for i := range n {
-		o.post("default", fmt.Sprint("msg_", i))
+		cs = append(cs, bridge.Callback{ID: fmt.Sprint("msg_", i), Backend: "default", Type: bridge.CallbackAcked, User: fmt.Sprint("u", i), At: time.Now(), Body: []byte("{}")})
 	}
+	_ = o.Post(context.Background(), cs...)
 }
 
 func downInTheMidst(t *testing.T) {

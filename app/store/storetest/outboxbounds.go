@@ -90,7 +90,7 @@ var bounding = []promise{
 		f.post(dead)
 		f.giveUp(f.lease("clinic", 1)...)
 		f.post(f.online("clinic", "u"))
-		f.post(waits, other, waits)
+		f.post(waits, other, waits, other)
 		for range 2 {
 			f.post(taken)
 			f.post(taken, dead, other, waits)
