@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -83,6 +85,12 @@ func newKeySet(ctx context.Context, c TokenConfig, i Issuer) (*keySet, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 		return nil, errors.New("the JWKS URL must be an absolute http or https URL")
+	}
+	if strings.Contains(address, " ") { // url.Parse makes %20 of one in the path
+		return nil, errors.New("the JWKS URL has a blank in it: take it away, or percent-encode it as %20")
+	}
+	if port, err := strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && (err != nil || port == 0) {
+		return nil, errors.New("the JWKS URL's port must be a number from 1 to 65535")
 	}
 	s := &keySet{
 		url: address, issuer: issuer, client: c.HTTPClient, log: c.Logger, interval: c.UnknownKIDInterval,

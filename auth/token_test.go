@@ -191,6 +191,8 @@ func tokenSettings(t *testing.T) {
 		"too many secrets":   {TokenConfig{Secrets: slices.Repeat([]string{testSecret}, 17)}, "at most 16"},
 		"a relative URL":     {TokenConfig{JWKSURL: "/jwks"}, "absolute"},
 		"another scheme":     {TokenConfig{JWKSURL: "file:///etc/passwd"}, "absolute"},
+		"a blank behind":     {TokenConfig{JWKSURL: "https://keys.example/jwks "}, "has a blank"},
+		"a port beyond all":  {TokenConfig{JWKSURL: "https://keys.example:65536/jwks"}, "1 to 65535"},
 		"a long leeway":      {TokenConfig{Secrets: []string{testSecret}, Leeway: time.Hour}, "leeway"},
 		"a negative leeway":  {TokenConfig{Secrets: []string{testSecret}, Leeway: -1}, "leeway"},
 		"exp as the user":    {TokenConfig{Secrets: []string{testSecret}, UserClaim: "exp"}, "user claim"},

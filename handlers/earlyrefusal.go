@@ -2,10 +2,13 @@ package handlers
 
 import (
 	"bytes"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/utils"
 	"github.com/valyala/fasthttp"
+
+	"hookbridge/app/wire"
 )
 
 // A request whose headers alone are enough to refuse it is answered before its body
@@ -92,8 +95,7 @@ func (s *Server) serve(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 		why := early(&rc.Request.Header)
 		if why == earlyTooLarge {
 			c := s.app.AcquireCtx(rc)
-			limit := s.limitOf(string(s.pathOf(&rc.Request.Header)), &rc.Request.Header)
-			_ = s.problem(c, tooLarge(limit)) // writing to memory does not fail
+			_ = s.problem(c, s.announcedTooLarge(c)) // writing to memory does not fail
 			s.app.ReleaseCtx(c)
 		} else {
 			next(rc)
@@ -102,6 +104,20 @@ func (s *Server) serve(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 			s.lingerAfter(conn, rc, why)
 		}
 	}
+}
+
+// announcedTooLarge is the problem of a request that no route has seen, since its headers
+// announce too large a body. A page of another origin may read it where it may read the
+// route's own replies.
+func (s *Server) announcedTooLarge(c *fiber.Ctx) wire.Problem {
+	h := &c.Request().Header
+	path := string(s.pathOf(h))
+	if strings.HasPrefix(path, pathAPI+"/") {
+		if err := s.allowOrigin(c); err != nil {
+			return errOrigin
+		}
+	}
+	return tooLarge(s.limitOf(path, h))
 }
 
 // lingerAfter has the connection read and drop the rest of an unread body before it

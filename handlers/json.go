@@ -21,11 +21,22 @@ func (s *Server) jsonBytes(c *fiber.Ctx, b []byte) error {
 	return c.Send(b)
 }
 
+// announcesJSON refuses a request whose headers say that its body is something else than
+// plain JSON.
+func announcesJSON(c *fiber.Ctx) error {
+	if encoded(&c.Request().Header) {
+		return errEncoded
+	}
+	if media, _, err := mime.ParseMediaType(c.Get(fiber.HeaderContentType)); err != nil || media != fiber.MIMEApplicationJSON {
+		return errNotJSON
+	}
+	return nil
+}
+
 // readJSON reads a request's JSON object. Names it does not know are ignored.
 func (s *Server) readJSON(c *fiber.Ctx, into any) error {
-	media, _, err := mime.ParseMediaType(c.Get(fiber.HeaderContentType))
-	if err != nil || media != fiber.MIMEApplicationJSON {
-		return errNotJSON
+	if err := announcesJSON(c); err != nil {
+		return err
 	}
 	body, err := s.readBody(c, maxRequestBytes)
 	if err != nil {

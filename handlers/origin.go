@@ -215,7 +215,11 @@ func isIP(host string) bool {
 }
 
 // originAllowed holds a browser to the allow-list; a client without Origin is no browser.
+// Two Origin headers are refused: no browser sends them, and only one would be checked.
 func (s *Server) originAllowed(c *fiber.Ctx) bool {
+	if len(c.Request().Header.PeekAll(fiber.HeaderOrigin)) > 1 {
+		return false
+	}
 	origin := c.Get(fiber.HeaderOrigin)
 	return origin == "" || s.o.Origins.allows(origin, string(c.Request().Host()))
 }
@@ -234,15 +238,12 @@ const (
 // standard's CORS protocol). Tokens come in a header and never in a cookie, so that
 // credentials are not allowed.
 func (s *Server) cors(c *fiber.Ctx) error {
-	c.Vary(fiber.HeaderOrigin)
-	origin := c.Get(fiber.HeaderOrigin)
-	if origin == "" {
+	if err := s.allowOrigin(c); err != nil {
+		return err
+	}
+	if c.Get(fiber.HeaderOrigin) == "" {
 		return c.Next()
 	}
-	if !s.originAllowed(c) {
-		return errOrigin
-	}
-	c.Set(fiber.HeaderAccessControlAllowOrigin, origin) // as it came: browsers compare byte by byte
 	if c.Method() == fiber.MethodOptions && c.Get(fiber.HeaderAccessControlRequestMethod) != "" {
 		c.Vary(fiber.HeaderAccessControlRequestMethod, fiber.HeaderAccessControlRequestHeaders)
 		c.Set(fiber.HeaderAccessControlAllowMethods, corsMethods)
@@ -252,6 +253,18 @@ func (s *Server) cors(c *fiber.Ctx) error {
 	}
 	c.Set(fiber.HeaderAccessControlExposeHeaders, fiber.HeaderRetryAfter)
 	return c.Next()
+}
+
+// allowOrigin has the page of a request read the reply, or refuses the page.
+func (s *Server) allowOrigin(c *fiber.Ctx) error {
+	c.Vary(fiber.HeaderOrigin)
+	if !s.originAllowed(c) {
+		return errOrigin
+	}
+	if origin := c.Get(fiber.HeaderOrigin); origin != "" {
+		c.Set(fiber.HeaderAccessControlAllowOrigin, origin) // as it came: browsers compare byte by byte
+	}
+	return nil
 }
 
 // maxAskedHeaders bounds how much of a preflight's list is repeated, bytes.

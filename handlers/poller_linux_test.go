@@ -13,6 +13,7 @@ import (
 	"github.com/gobwas/ws/wsutil"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
 
 // parkingReader reads a connection as a session does, and parks it whenever it may.
@@ -75,7 +76,7 @@ func (r *parkingReader) next(t *testing.T) string {
 	select {
 	case s := <-r.texts:
 		return s
-	case <-time.After(20 * time.Second):
+	case <-time.After(expect.Patience):
 		t.Fatal("no message came")
 		return ""
 	}
@@ -86,7 +87,7 @@ func (r *parkingReader) end(t *testing.T) error {
 	select {
 	case err := <-r.ended:
 		return err
-	case <-time.After(20 * time.Second):
+	case <-time.After(expect.Patience):
 		t.Fatal("the end was not seen")
 		return nil
 	}

@@ -23,6 +23,7 @@ import (
 var (
 	errInternal      = wire.NewProblem(wire.CodeInternal, "") // a defect; the log says more
 	errNotJSON       = wire.NewProblem(wire.CodeUnsupportedMedia, "set Content-Type: application/json")
+	errEncoded       = wire.NewProblem(wire.CodeUnsupportedMedia, "send the body without a Content-Encoding")
 	errSeveralTokens = wire.NewProblem(wire.CodeSeveralTokens, "bring one token, in one way")
 	errOrigin        = wire.NewProblem(wire.CodeOriginRefused, "add this page's origin to BRIDGE_ALLOWED_ORIGINS, as the browser sends it")
 	errLateRequest   = wire.NewProblem(wire.CodeTimeout, "a request must be here whole within 10 s")

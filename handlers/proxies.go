@@ -40,7 +40,11 @@ func ParseProxies(trusted, header string) (Proxies, error) {
 	if !wire.Alphanumeric(header, "-_") {
 		return Proxies{}, errors.New("a header's name has letters, digits and hyphens")
 	}
+	set := trusted != ""
 	trusted = strings.TrimSpace(trusted)
+	if set && trusted == "" {
+		return Proxies{}, errors.New("it is blank: name the proxies, or unset it")
+	}
 	if trusted == "" {
 		if header != "" {
 			p.hops = 1

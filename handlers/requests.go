@@ -3,7 +3,6 @@ package handlers
 import (
 	"context"
 	"errors"
-	"mime"
 	"strconv"
 
 	"github.com/gofiber/fiber/v2"
@@ -71,8 +70,8 @@ func (s *Server) toBackend(c *fiber.Ctx) (bridge.Identity, []byte, error) {
 	if err != nil {
 		return id, nil, err
 	}
-	if media, _, err := mime.ParseMediaType(c.Get(fiber.HeaderContentType)); err != nil || media != fiber.MIMEApplicationJSON {
-		return id, nil, errNotJSON
+	if err := announcesJSON(c); err != nil {
+		return id, nil, err
 	}
 	body, err := s.readBody(c, s.o.Bridge.MaxBytes())
 	return id, body, err

@@ -10,6 +10,7 @@ import (
 const (
 	pathEvents   = "/webhooks/events"
 	pathBatch    = "/webhooks/events/batch"
+	pathAPI      = "/v1"
 	pathStream   = "/v1/stream"
 	pathSends    = "/v1/sends"
 	pathRequests = "/v1/requests"
@@ -27,7 +28,7 @@ func (s *Server) routes() {
 
 	// Users, with a token.
 	r.Get("/ws", s.limitConnects, s.socket, s.upgrade())
-	r.Use("/v1", s.cors, s.noTokenInURL)
+	r.Use(pathAPI, s.cors, s.noTokenInURL)
 	r.Post("/v1/tickets", s.limitConnects, s.ticket)
 	r.Get(pathStream, s.limitConnects, s.stream)
 	r.Get("/v1/poll", s.limitConnects, s.poll)

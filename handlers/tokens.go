@@ -49,7 +49,7 @@ func identity(c auth.Claims) (bridge.Identity, error) {
 }
 
 // bearer authenticates a request by its Authorization header. Errors:
-// bridge.ErrUnauthorized, ErrRevoked, ErrUnavailable.
+// bridge.ErrUnauthorized, ErrRevoked, ErrUnavailable, errSeveralTokens.
 func (s *Server) bearer(c *fiber.Ctx) (bridge.Identity, auth.Claims, error) {
 	id, claims, err := s.verified(c)
 	if err == nil {
@@ -58,10 +58,23 @@ func (s *Server) bearer(c *fiber.Ctx) (bridge.Identity, auth.Claims, error) {
 	return id, claims, err
 }
 
+// authorization is the Authorization header, empty where there is none. Two of them are
+// refused: a proxy in front may read the one, and the bridge the other.
+func authorization(c *fiber.Ctx) (string, error) {
+	if len(c.Request().Header.PeekAll(fiber.HeaderAuthorization)) > 1 {
+		return "", errSeveralTokens
+	}
+	return c.Get(fiber.HeaderAuthorization), nil
+}
+
 // verified is bearer without asking the store whether the token was revoked: the session
 // of a poll does that when it joins.
 func (s *Server) verified(c *fiber.Ctx) (bridge.Identity, auth.Claims, error) {
-	token, ok := bearerToken(c.Get(fiber.HeaderAuthorization))
+	header, err := authorization(c)
+	if err != nil {
+		return bridge.Identity{}, auth.Claims{}, err
+	}
+	token, ok := bearerToken(header)
 	if !ok {
 		return bridge.Identity{}, auth.Claims{}, fmt.Errorf("%w: send it as: Authorization: Bearer, a space, the token", bridge.ErrUnauthorized)
 	}

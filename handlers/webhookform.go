@@ -51,7 +51,7 @@ var (
 // request cannot be taken, the form still tells how large the body may be.
 func formOf(path string, h *fasthttp.RequestHeader) (*form, error) {
 	if encoded(h) {
-		return formEvent, wire.NewProblem(wire.CodeUnsupportedMedia, "send the body without a Content-Encoding")
+		return formEvent, errEncoded
 	}
 	media := utils.UnsafeString(h.ContentType())
 	if media != fiber.MIMEApplicationJSON {

@@ -120,7 +120,11 @@ func (s *Server) accept(c *wsConn, h *handshake, leave func()) {
 func (s *Server) credentials(c *fiber.Ctx, bearer []string) (check func() (bridge.Identity, error), err error) {
 	var tokens []string
 	tokens = append(tokens, bearer...)
-	if header := c.Get(fiber.HeaderAuthorization); header != "" {
+	header, err := authorization(c)
+	if err != nil {
+		return nil, err
+	}
+	if header != "" {
 		token, found := bearerToken(header)
 		if !found {
 			return func() (bridge.Identity, error) {

@@ -22,6 +22,13 @@ func QuietConfig(change ...func(*Config)) Config {
 	return c
 }
 
+// FireTimers fires the timers of a user's sessions, as time would.
+func FireTimers(b *Bridge, user string) {
+	for _, s := range b.hub.of(user) {
+		go s.tick()
+	}
+}
+
 func configTimes(t *testing.T) {
 	c := QuietConfig()
 	c.fill()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/sqlite"
 	"hookbridge/app/wire"
 )
@@ -124,7 +125,7 @@ func (l *line) next(t *testing.T) map[string]any {
 	select {
 	case m := <-l.out:
 		return m
-	case <-time.After(20 * time.Second):
+	case <-time.After(expect.Patience):
 		t.Fatal("no frame came")
 		return nil
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 	"hookbridge/app/store/sqlite"
 	"hookbridge/app/wire"
 )
@@ -273,7 +274,7 @@ func machinesCountSessions(t *testing.T) {
 	for _, l := range lines[:2] {
 		select {
 		case <-l.gone:
-		case <-time.After(20 * time.Second):
+		case <-time.After(expect.Patience):
 			t.Fatal("an older session stays")
 		}
 	}

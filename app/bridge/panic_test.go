@@ -77,7 +77,7 @@ func newFragile(t *testing.T) *fragile {
 	store := openStore(t, sqlite.Options{})
 	f := &fragile{t: t, store: &brittle{storeAndLive: store}, registry: prometheus.NewRegistry(), logs: &expect.Output{}}
 	f.Bridge = bridge.New(bridge.QuietConfig(func(c *bridge.Config) {
-		c.Logger, c.Registerer, c.PingEvery = slog.New(slog.NewTextHandler(f.logs, nil)), f.registry, 50*time.Millisecond
+		c.Logger, c.Registerer = slog.New(slog.NewTextHandler(f.logs, nil)), f.registry
 		c.Now = func() time.Time {
 			if f.clock.Load() {
 				panic(canary)
@@ -181,15 +181,12 @@ func identity(user string) *bridge.Identity {
 }
 
 func panicEndsItsSession(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes seconds")
-	}
 	send := `{"type":"send","ref":"r","to":{"user":"v"},"event":{"type":"t"}}`
 	for name, breakIt := range map[string]func(f *fragile, c *breaking){
 		"reading":         func(_ *fragile, c *breaking) { c.reads.Store(true); c.in <- "x" },
 		"writing":         func(_ *fragile, c *breaking) { c.writes.Store(true); c.in <- `{"type":"ping"}` },
 		"writing, ending": func(_ *fragile, c *breaking) { c.writes.Store(true); c.closes.Store(true); c.in <- `{"type":"ping"}` },
-		"the timer":       func(f *fragile, _ *breaking) { f.clock.Store(true) },
+		"the timer":       func(f *fragile, _ *breaking) { f.clock.Store(true); bridge.FireTimers(f.Bridge, "u") },
 		"a frame":         func(f *fragile, c *breaking) { f.store.broken.Store("Append"); c.in <- send },
 		"leaving":         func(f *fragile, c *breaking) { f.store.broken.Store("Leave"); c.reads.Store(true); c.in <- "x" },
 	} {
@@ -202,7 +199,7 @@ func panicEndsItsSession(t *testing.T) {
 			breakIt(f, c)
 			select {
 			case <-c.aborted:
-			case <-time.After(20 * time.Second):
+			case <-time.After(expect.Patience):
 				t.Fatal("the session goes on")
 			}
 			if code := c.code.Load(); code != 1011 {

@@ -104,7 +104,7 @@ func (c *closing) code(t *testing.T) wire.CloseCode {
 	select {
 	case code := <-c.codes:
 		return code
-	case <-time.After(20 * time.Second):
+	case <-time.After(expect.Patience):
 		t.Fatal("the connection was not closed")
 		return 0
 	}

@@ -290,7 +290,7 @@ func follow(t *testing.T, b *bridge.Bridge, w *wanderer, quiet chan struct{}, se
 				err = r.take(f)
 			case <-l.gone:
 				err = fmt.Errorf("the session ended at %s", r.cursor)
-			case <-time.After(20 * time.Second):
+			case <-time.After(expect.Patience):
 				err = fmt.Errorf("nothing came after %s: %w", r.cursor, r.agrees(w))
 			}
 			if err != nil {

@@ -106,6 +106,9 @@ func parseURL(text string, allowPrivate bool) (*url.URL, reach, error) {
 	if text == "" || err != nil || u.Host == "" || !isHost(u.Hostname()) || u.Opaque != "" {
 		return nil, 0, errors.New("the URL is not valid: " + form)
 	}
+	if strings.Contains(text, " ") { // url.Parse makes %20 of one in the path, and refuses every other white space
+		return nil, 0, errors.New("the URL has a blank in it: take it away, or percent-encode it as %20")
+	}
 	if u.Scheme != "https" && u.Scheme != "http" {
 		return nil, 0, errors.New("the URL is neither https nor http: " + form)
 	}

@@ -66,6 +66,9 @@ func Run(ctx context.Context, args []string, io Streams) int {
 		return 2
 	}
 	if err := command.Run(); err != nil {
+		if errors.Is(err, context.Canceled) {
+			err = orStopped(ctx, err)
+		}
 		complain(io.Err, err)
 		return 1
 	}

@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"context"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"hookbridge/app/expect"
 )
@@ -15,6 +17,37 @@ func TestHelp(t *testing.T) {
 
 func TestArguments(t *testing.T) {
 	t.Run("that are wrong are told, but for what may be a secret", argumentsWrong)
+}
+
+func TestInterrupt(t *testing.T) {
+	t.Run("ends a command that waits for its standard input", interruptReading)
+}
+
+func interruptReading(t *testing.T) {
+	for _, args := range []string{
+		"send --to a --secret " + testWebhookSecret + " --data -",
+		"send --to a --secret " + testWebhookSecret + " --data @-",
+		"verify --secret " + testWebhookSecret + " --id msg_1 --timestamp 1 --signature v1,x --body -",
+		"verify --secret " + testWebhookSecret + " --header-file - --body body.json",
+		"verify --jwt-secret " + testJWTSecret + " --token -",
+	} {
+		in := &silent{asked: make(chan struct{}), end: make(chan struct{})}
+		ctx, cancel := context.WithCancel(t.Context())
+		var out, errs strings.Builder
+		ended := make(chan int, 1)
+		go func() { ended <- Run(ctx, strings.Fields(args), Streams{In: in, Out: &out, Err: &errs}) }()
+		<-in.asked
+		cancel()
+		select {
+		case code := <-ended:
+			if code != 1 || out.String() != "" || !strings.HasSuffix(errs.String(), "stopped\n") {
+				t.Errorf("%s: %d %s%s", args, code, out.String(), errs.String())
+			}
+		case <-time.After(expect.Patience):
+			t.Errorf("%s: still reads", args)
+		}
+		close(in.end)
+	}
 }
 
 func argumentsWrong(t *testing.T) {

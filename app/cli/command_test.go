@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -52,4 +53,16 @@ func command(t *testing.T, in io.Reader, args ...string) (code int, out, err str
 	var o, e bytes.Buffer
 	code = Run(t.Context(), args, Streams{In: in, Out: &o, Err: &e})
 	return code, o.String(), e.String()
+}
+
+// silent is a standard input from which nothing comes.
+type silent struct {
+	asked, end chan struct{}
+	once       sync.Once
+}
+
+func (s *silent) Read([]byte) (int, error) {
+	s.once.Do(func() { close(s.asked) })
+	<-s.end
+	return 0, io.EOF
 }

@@ -24,10 +24,11 @@ import (
 
 // DevCmd runs the bridge with secrets of its own making and the page.
 type DevCmd struct {
-	Listen   string `default:"127.0.0.1:8080" help:"Loopback address to listen on; port 0 takes a free one."`
-	DataDir  string `default:"data" env:"BRIDGE_DATA_DIR" help:"Folder of bridge.db and the dev secrets."`
-	Forward  string `placeholder:"URL" help:"Pass callbacks and requests on to your own backend too, such as http://127.0.0.1:3000/hook; it answers the requests. Its secret is callbackSecret in the data folder's dev-secrets.json."`
-	LogLevel string `default:"warn" enum:"debug,info,warn,error" env:"BRIDGE_LOG_LEVEL" help:"debug, info, warn or error."`
+	Listen   string   `default:"127.0.0.1:8080" help:"Loopback address to listen on; port 0 takes a free one."`
+	DataDir  string   `default:"data" env:"BRIDGE_DATA_DIR" help:"Folder of bridge.db and the dev secrets."`
+	Forward  string   `placeholder:"URL" help:"Pass callbacks and requests on to your own backend too, such as http://127.0.0.1:3000/hook; it answers the requests. Its secret is callbackSecret in the data folder's dev-secrets.json."`
+	Origins  []string `name:"allowed-origins" env:"BRIDGE_ALLOWED_ORIGINS" sep:"," help:"Origins of your own pages that may connect, comma-separated, such as http://localhost:5173."`
+	LogLevel string   `default:"warn" enum:"debug,info,warn,error" env:"BRIDGE_LOG_LEVEL" help:"debug, info, warn or error."`
 }
 
 // Run serves until ctx ends.
@@ -58,7 +59,7 @@ func (c *DevCmd) Run(ctx context.Context, streams Streams) (err error) {
 	s.Listen, s.DataDir, s.LogLevel = address, c.DataDir, c.LogLevel
 	s.WebhookSecrets, s.JWTSecret = []server.Secret{server.Secret(secrets.WebhookSecret)}, server.Secret(secrets.JWTSecret)
 	s.CallbackURL, s.CallbackSecret = server.Secret(backend.url), server.Secret(secrets.CallbackSecret)
-	s.AllowedOrigins = []string{base, "http://localhost:" + port}
+	s.AllowedOrigins = append(c.Origins, base, "http://localhost:"+port)
 	s.ConnectRate, s.UserRate, s.UserBytes = 0, 0, 0 // everybody has one address, and tries things out
 	s.MaxSessions, s.MaxUnauthenticatedPerAddress, s.DrainTimeout = 1000, 256, 3*time.Second
 	demo := &server.Demo{
@@ -70,7 +71,7 @@ func (c *DevCmd) Run(ctx context.Context, streams Streams) (err error) {
 		return errors.Join(err, ln.Close())
 	}
 	p.StartOn(ln)
-	if err := greet(streams.Out, base, secrets); err != nil {
+	if err := c.greet(streams.Out, base, secrets); err != nil {
 		return errors.Join(err, p.Stop())
 	}
 	return p.Wait(ctx)
@@ -129,7 +130,7 @@ func devWebhookSecret() string {
 }
 
 // greet prints where to look and what to paste.
-func greet(w io.Writer, base string, secrets devSecretsFile) error {
+func (c *DevCmd) greet(w io.Writer, base string, secrets devSecretsFile) error {
 	now := time.Now()
 	body := `{"type":"patient.added","to":{"user":"patient-42"},"data":{"message":"Dr. Silva added you"}}`
 	h, err := auth.SignWebhook(secrets.WebhookSecret, "msg_"+ulid.Make().String(), now, []byte(body))
@@ -140,13 +141,20 @@ func greet(w io.Writer, base string, secrets devSecretsFile) error {
 	if err != nil {
 		return err
 	}
+	var url, listen, data string // for the commands that would look for this dev elsewhere
+	if base != "http://127.0.0.1:8080" {
+		url, listen = " --url "+base, " --listen "+strings.TrimPrefix(base, "http://")
+	}
+	if c.DataDir != "data" {
+		data = " --data-dir '" + strings.ReplaceAll(c.DataDir, "'", `'\''`) + "'"
+	}
 	_, err = fmt.Fprintf(w, `
   Hookbridge is running, with secrets of its own, for you to try.
 
   The page: a doctor adds a patient, and the patient's page rings
     %s
 
-  A signed webhook, good for the next five minutes (then: hookbridge send --to patient-42)
+  A signed webhook, good for the next five minutes (then: hookbridge send --to patient-42%s)
     curl -sS %s/webhooks/events \
       -H 'Content-Type: application/json' \
       -H 'webhook-id: %s' \
@@ -158,11 +166,11 @@ func greet(w io.Writer, base string, secrets devSecretsFile) error {
     %s
 
   What users do and send comes back as signed webhooks, which the page's doctor shows. To see them in a terminal
-    hookbridge receive
-    hookbridge dev --forward http://127.0.0.1:9000    (or your own backend's address)
+    hookbridge receive%s
+    hookbridge dev%s --forward http://127.0.0.1:9000    (in place of this one; or your own backend's address)
 
   Stop with Ctrl-C.
 
-`, base, base, h.ID, h.Timestamp, h.Signature, body, token)
+`, base, url+data, base, h.ID, h.Timestamp, h.Signature, body, token, data, listen+data)
 	return err
 }

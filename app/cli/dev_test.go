@@ -3,15 +3,35 @@ package cli
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"hookbridge/app/client/clienttest"
 	"hookbridge/app/expect"
 )
 
 func TestDev(t *testing.T) {
 	t.Run("keeps the secrets that it has made", devKeepsSecrets)
+	t.Run("prints a send that finds it, wherever it is", devPrintsSend)
+}
+
+func devPrintsSend(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "the patient's data")
+	secrets, err := devSecrets(dir)
+	expect.NoError(t, err)
+	r := clienttest.NewReceiver(t, secrets.WebhookSecret, clienttest.Answers(202, `{"status":"queued"}`))
+	var out strings.Builder
+	expect.NoError(t, (&DevCmd{DataDir: dir}).greet(&out, r.URL, secrets))
+	_, send, _ := strings.Cut(out.String(), "(then: hookbridge ")
+	send, _, _ = strings.Cut(send, ")\n")
+	args, err := exec.Command("sh", "-c", `printf '%s\n' `+send).Output() // a line for each
+	expect.NoError(t, err)
+	code, _, stderr := command(t, nil, strings.Split(strings.TrimSpace(string(args)), "\n")...)
+	if code != 0 || stderr != "" || len(r.Taken()) != 1 {
+		t.Errorf("%s: exit %d: %s", send, code, stderr)
+	}
 }
 
 func devKeepsSecrets(t *testing.T) {

@@ -45,7 +45,7 @@ It prints the bridge's reply. Where the bridge is busy or cannot be reached it t
 
 // Run sends the event and prints the reply.
 func (c *SendCmd) Run(ctx context.Context, streams Streams) error {
-	r, err := c.request(streams.In)
+	r, err := c.request(ctx, streams.In)
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (c *SendCmd) Run(ctx context.Context, streams Streams) error {
 }
 
 // request is what the flags ask for.
-func (c *SendCmd) request(in io.Reader) (client.PublishRequest, error) {
+func (c *SendCmd) request(ctx context.Context, in io.Reader) (client.PublishRequest, error) {
 	r := client.PublishRequest{ID: c.ID, Type: c.Type, TTL: c.TTL, Topic: c.Topic, WaitFor: c.Wait, WaitAtMost: c.Limit}
 	switch {
 	case len(c.To) == 1 && c.Group == "" && !c.All:
@@ -104,18 +104,18 @@ func (c *SendCmd) request(in io.Reader) (client.PublishRequest, error) {
 		return r, fmt.Errorf("--timeout must be at most %s", client.MaxWait)
 	}
 	var err error
-	r.Data, err = c.data(in)
+	r.Data, err = c.data(ctx, in)
 	return r, err
 }
 
-func (c *SendCmd) data(in io.Reader) (b []byte, err error) {
+func (c *SendCmd) data(ctx context.Context, in io.Reader) (b []byte, err error) {
 	switch file, isFile := strings.CutPrefix(c.Data, "@"); {
 	case c.Data == "":
 		return nil, nil
 	case isFile:
-		b, err = readFile(file, in)
+		b, err = readFile(ctx, file, in)
 	case c.Data == "-":
-		b, err = io.ReadAll(in)
+		b, err = readInput(ctx, in)
 	default:
 		b = []byte(c.Data)
 	}

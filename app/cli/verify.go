@@ -67,11 +67,11 @@ func (c *VerifyCmd) Run(ctx context.Context, streams Streams) error {
 	if c.HeaderFile == "-" && c.Body == "-" {
 		return errors.New("--header-file and --body cannot both be standard input")
 	}
-	h, err := c.header(streams.In)
+	h, err := c.header(ctx, streams.In)
 	if err != nil {
 		return err
 	}
-	body, err := readFile(c.Body, streams.In)
+	body, err := readFile(ctx, c.Body, streams.In)
 	if err != nil {
 		return fmt.Errorf("--body: %w", err)
 	}
@@ -104,12 +104,12 @@ func report(w io.Writer, steps []auth.Step) (fails string, err error) {
 
 // header takes the three headers from the flags, or from the file where a flag
 // is missing.
-func (c *VerifyCmd) header(in io.Reader) (auth.Header, error) {
+func (c *VerifyCmd) header(ctx context.Context, in io.Reader) (auth.Header, error) {
 	h := auth.Header{ID: c.ID, Timestamp: c.Timestamp, Signature: c.Signature}
 	if c.HeaderFile == "" {
 		return h, nil
 	}
-	b, err := readFile(c.HeaderFile, in)
+	b, err := readFile(ctx, c.HeaderFile, in)
 	if err != nil {
 		return h, fmt.Errorf("--header-file: %w", err)
 	}
@@ -147,11 +147,29 @@ func headerLines(b []byte) map[string]string {
 }
 
 // readFile reads a file, or in where the name is a dash.
-func readFile(name string, in io.Reader) ([]byte, error) {
+func readFile(ctx context.Context, name string, in io.Reader) ([]byte, error) {
 	if name == "-" {
-		return io.ReadAll(in)
+		return readInput(ctx, in)
 	}
 	return os.ReadFile(name)
+}
+
+// readInput reads in to its end, or until ctx ends: where nothing comes from a terminal or
+// a pipe, a read waits for it.
+func readInput(ctx context.Context, in io.Reader) ([]byte, error) {
+	var b []byte
+	read := make(chan error, 1)
+	go func() {
+		var err error
+		b, err = io.ReadAll(in)
+		read <- err
+	}()
+	select {
+	case err := <-read:
+		return b, err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // secrets are those that were set, else dev's.

@@ -16,7 +16,7 @@ import (
 func (c *VerifyCmd) verifyToken(ctx context.Context, streams Streams) error {
 	token := string(c.Token)
 	if token == "-" {
-		b, err := io.ReadAll(io.LimitReader(streams.In, 1<<20))
+		b, err := readInput(ctx, io.LimitReader(streams.In, 1<<20))
 		if err != nil {
 			return fmt.Errorf("--token: %w", err)
 		}

@@ -36,6 +36,7 @@ func TestOrigin(t *testing.T) {
 	t.Parallel()
 	t.Run("of apps and of the bridge itself may connect", originAllowed)
 	t.Run("may send what tracing adds to a request", originTracing)
+	t.Run("may read that a request of its is too large", originTooLarge)
 }
 
 func connectRefused(t *testing.T) {
@@ -52,6 +53,9 @@ func connectRefused(t *testing.T) {
 		"under another name":         {nil, "?access_token=x", []string{"bridge.v1.json"}, 400},
 		"a JWT under any name":       {nil, "?q=" + tok, nil, 400},
 		"two tokens":                 {bearer(tok), "", []string{"bridge.v1.json", "bearer." + tok}, 400},
+		"two headers with a token":   {http.Header{"Authorization": {"Bearer " + tok, "Bearer " + tok}}, "", []string{"bridge.v1.json"}, 400},
+		"a second header":            {http.Header{"Authorization": {"Bearer " + tok, "Basic eDp5"}}, "", nil, 400},
+		"a second origin":            {http.Header{"Origin": {"https://app.example", "https://evil.example"}}, "", []string{"bridge.v1.json"}, 403},
 		"a token and a ticket":       {bearer(tok), "?ticket=x", []string{"bridge.v1.json"}, 400},
 		"only unknown subprotocols":  {nil, "", []string{"mqtt", "soap"}, 400},
 		"a foreign origin":           {http.Header{"Origin": {"https://evil.example"}}, "", []string{"bridge.v1.json"}, 403},
@@ -239,6 +243,26 @@ func originAllowed(t *testing.T) {
 		}
 		if !strings.Contains(a.Header.Get("Vary"), "Origin") {
 			t.Errorf("%s: Vary: %s", origin, a.Header.Get("Vary"))
+		}
+	}
+}
+
+// originTooLarge: a page that cannot read the refusal takes it for a network that fails,
+// and sends the same again.
+func originTooLarge(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	large := `{"event":{"type":"t","data":"` + strings.Repeat("x", 2<<20) + `"}}`
+	for _, path := range []string{"/v1/sends", "/v1/requests", "/v1/acks", "/v1/presence"} {
+		for origin, want := range map[string]int{"https://app.example": 413, "https://evil.example": 403} {
+			req, err := http.NewRequest(http.MethodPost, w.base+path, strings.NewReader(large))
+			expect.NoError(t, err)
+			req.Header = http.Header{"Origin": {origin}, "Content-Type": {"application/json"}, "Authorization": {"Bearer " + token(t, "patient-1", time.Hour, "")}}
+			a := w.do(req)
+			readable := a.Header.Get("Access-Control-Allow-Origin") == origin
+			if a.HTTP != want || readable != (want == 413) || !strings.Contains(a.Header.Get("Vary"), "Origin") {
+				t.Errorf("%s from %s: %d %v %s", path, origin, a.HTTP, a.Header, a.Raw)
+			}
 		}
 	}
 }

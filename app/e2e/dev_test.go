@@ -17,6 +17,34 @@ import (
 func TestDev(t *testing.T) {
 	t.Parallel()
 	t.Run("needs no settings and prints what to paste", devPrints)
+	t.Run("takes a developer's own page, where it is named", devOrigins)
+}
+
+func devOrigins(t *testing.T) {
+	t.Parallel()
+	const page = "http://localhost:5173"
+	for _, c := range []struct {
+		env, args []string
+		want      int
+	}{
+		{nil, nil, 403},
+		{nil, []string{"--allowed-origins", "https://app.example," + page}, 201},
+		{[]string{"BRIDGE_ALLOWED_ORIGINS=" + page}, nil, 201}, // as the refusal says
+	} {
+		p := launch(t, c.env, append([]string{"dev", "--listen", "127.0.0.1:0", "--data-dir", filepath.Join(t.TempDir(), "data")}, c.args...)...)
+		expect.Eventually(t, "the greeting", func() bool { return strings.Contains(p.out.String(), "Stop with Ctrl-C") })
+		said := p.out.String()
+		req, err := http.NewRequest(http.MethodPost, regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(said)+"/v1/tickets", nil)
+		expect.NoError(t, err)
+		req.Header.Set("Authorization", "Bearer "+regexp.MustCompile(`eyJ[\w.-]+`).FindString(said))
+		req.Header.Set("Origin", page)
+		res, err := http.DefaultClient.Do(req)
+		expect.NoError(t, err)
+		expect.NoError(t, res.Body.Close())
+		if res.StatusCode != c.want {
+			t.Errorf("%q %q: %d, want %d", c.env, c.args, res.StatusCode, c.want)
+		}
+	}
 }
 
 func devPrints(t *testing.T) {

@@ -77,7 +77,8 @@ func eventTimestamp(t *testing.T) {
 func eventTimes(t *testing.T) {
 	t.Parallel()
 	w := start(t)
-	for _, at := range []string{"9999-12-31T23:59:59-23:59", "0000-01-01T00:00:00+23:59", "2026-11-22T2:36:00Z", "2026-11-22T20:36:00,5Z"} {
+	for _, at := range []string{"9999-12-31T23:59:59-23:59", "0000-01-01T00:00:00+23:59", "2026-11-22T2:36:00Z", "2026-11-22T20:36:00,5Z",
+		"2026-11-22T20:36:00+24:00", "2026-11-22T20:36:00+01:60", "2026-11-22T20:36:60Z", "2026-11-22T23:59:61Z", "2026-11-22T23:59:60+01:00", "2026-11-22 20:36:00Z"} {
 		for media, body := range map[string]string{
 			"application/json":             `{"type":"t","to":{"user":"patient-1"},"timestamp":"` + at + `"}`,
 			"application/cloudevents+json": `{"specversion":"1.0","id":"1","source":"/s","type":"t","touser":"patient-1","time":"` + at + `"}`,
@@ -89,7 +90,9 @@ func eventTimes(t *testing.T) {
 		}
 	}
 	s := w.connect("patient-1", "")
-	for at, want := range map[string]string{"9999-12-31T23:59:59Z": "9999-12-31T23:59:59Z", "0000-01-01T00:00:00Z": "0000-01-01T00:00:00Z", "2026-11-22T21:36:00.5+01:00": "2026-11-22T20:36:00.5Z"} {
+	for at, want := range map[string]string{"9999-12-31T23:59:59Z": "9999-12-31T23:59:59Z", "0000-01-01T00:00:00Z": "0000-01-01T00:00:00Z", "2026-11-22T21:36:00.5+01:00": "2026-11-22T20:36:00.5Z",
+		"2026-11-22t20:36:00z": "2026-11-22T20:36:00Z", "2026-11-22T20:36:00+23:59": "2026-11-21T20:37:00Z",
+		"2016-12-31T23:59:60Z": "2017-01-01T00:00:00Z", "2017-01-01T05:29:60.5+05:30": "2017-01-01T00:00:00.5Z"} {
 		w.fire(w.nextID(), `{"type":"t","to":{"user":"patient-1"},"timestamp":"`+at+`"}`)
 		if f := s.want("event"); f.Event.Timestamp != want {
 			t.Errorf("%s: %s", at, f.Raw)

@@ -127,7 +127,7 @@ func closeSilent(t *testing.T) {
 
 func closeHalfOpen(t *testing.T) {
 	t.Parallel()
-	w := start(t, func(s *server.Settings) { s.PingInterval = 400 * time.Millisecond })
+	w := start(t, func(s *server.Settings) { s.PingInterval = 2 * time.Second })
 	conn, _, _, err := ws.Dialer{Protocols: []string{"bridge.v1.json"}}.Dial(t.Context(), "ws"+strings.TrimPrefix(w.base, "http")+"/ws")
 	expect.NoError(t, err)
 	defer conn.Close()

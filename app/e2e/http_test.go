@@ -23,6 +23,7 @@ func TestHTTP(t *testing.T) {
 	t.Run("answers a header too large with 431 and repeats nothing", httpLargeHeader)
 	t.Run("ends slow and half-sent requests", httpSlow)
 	t.Run("takes Expect and chunks and keeps the connection", httpExpect)
+	t.Run("says that a compressed body is not taken", httpCompressed)
 	t.Run("is served under the prefix", httpPrefix)
 }
 
@@ -159,6 +160,23 @@ func httpExpect(t *testing.T) {
 		expect.NoError(t, err)
 		if res.StatusCode != 202 || res.Close {
 			t.Fatalf("%d: %d %v %s", i, res.StatusCode, res.Close, answer)
+		}
+	}
+}
+
+func httpCompressed(t *testing.T) {
+	t.Parallel()
+	w := start(t)
+	tok := token(t, "patient-1", time.Hour, `{"backend":["*"],"admin":["presence","sessions"]}`)
+	for path, body := range map[string]string{
+		"/v1/sends": `{"ref":"r","to":{"backend":true},"event":{"type":"t"}}`, "/v1/requests": `{"event":{"type":"t"}}`,
+		"/v1/acks": `{"cursor":"x"}`, "/v1/presence": `{"users":["u"]}`, "/v1/users/u/revocations": `{"issuedBefore":1}`,
+	} {
+		req, err := http.NewRequest(http.MethodPost, w.base+path, strings.NewReader(body))
+		expect.NoError(t, err)
+		req.Header = http.Header{"Content-Encoding": {"gzip"}, "Content-Type": {"application/json"}, "Authorization": {"Bearer " + tok}}
+		if a := w.do(req); a.HTTP != 415 || a.Code != "unsupported_media_type" || !strings.Contains(a.Detail, "Content-Encoding") {
+			t.Errorf("%s: %d %s", path, a.HTTP, a.Raw)
 		}
 	}
 }

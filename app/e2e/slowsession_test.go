@@ -20,14 +20,14 @@ func TestSlowSession(t *testing.T) {
 	t.Run("that stops for a while gets each frame whole, and in order", slowSessionGoesOn)
 }
 
-// fireBatch fires so many events of about size bytes, numbered from first, in one batch: they
-// are on their way before a write to who does not read has taken too long.
+// fireBatch fires so many events of size bytes and a bit, each of another size, numbered
+// from first, in one batch: they are on their way before a write to who does not read has
+// taken too long.
 func (w *world) fireBatch(user string, first, many, size int) {
 	w.t.Helper()
-	pad := strings.Repeat("x", size)
 	items := make([]string, many)
 	for i := range items {
-		items[i] = fmt.Sprintf(`{"id":%q,"type":"t","to":{"user":%q},"data":{"n":%d,"pad":%q}}`, w.nextID(), user, first+i, pad)
+		items[i] = fmt.Sprintf(`{"id":%q,"type":"t","to":{"user":%q},"data":{"n":%d,"pad":%q}}`, w.nextID(), user, first+i, strings.Repeat("x", size+17*i))
 	}
 	a := w.do(w.signFor("/webhooks/events/batch", "application/json", w.nextID(), `{"events":[`+strings.Join(items, ",")+`]}`, time.Now()))
 	if a.HTTP != http.StatusAccepted || strings.Contains(a.Raw, "problem") {
@@ -100,10 +100,7 @@ func slowSessionGoesOn(t *testing.T) {
 	s := w.connectSlow("patient-1", "")
 	for round := range 3 {
 		const many = 90 // below what a queue holds, and more than the kernel does
-		for i := range many {
-			pad := strings.Repeat("x", 9_000+17*i)
-			w.fire(w.nextID(), fmt.Sprintf(`{"type":"t","to":{"user":"patient-1"},"data":{"n":%d,"pad":%q}}`, i, pad))
-		}
+		w.fireBatch("patient-1", 0, many, 9_000)
 		for i := range many {
 			f, err := s.read()
 			expect.NoError(t, err)

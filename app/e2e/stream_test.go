@@ -193,7 +193,7 @@ func streamTellsItsEnd(t *testing.T) {
 	if code := s.closed(); code != 4410 {
 		t.Errorf("erased with %d", code)
 	}
-	s = w.stream(token(t, "patient-1", 1500*time.Millisecond, ""), "", "")
+	s = w.stream(token(t, "patient-1", 5*time.Second, ""), "", "")
 	s.want("connected")
 	s.want("token_expiring")
 	if code := s.closed(); code != 4401 {

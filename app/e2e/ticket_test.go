@@ -132,6 +132,7 @@ func ticketOpensStream(t *testing.T) {
 		"twice":             {"?ticket=" + ticket() + "&ticket=" + ticket(), nil, 400, "several_tokens"},
 		"a token as ticket": {"?ticket=" + tok, nil, 400, "token_in_url"},
 		"none":              {"", nil, 401, "unauthorized"},
+		"two tokens":        {"", http.Header{"Authorization": {"Bearer " + tok, "Bearer " + tok}}, 400, "several_tokens"},
 	} {
 		res, body := open(c.query, c.header)
 		var p struct{ Code string }

@@ -63,7 +63,7 @@ func carry(t *testing.T, from, to carriage) {
 	for _, args := range [][]string{
 		append([]string{"export", "--to", file}, from.flags...), append([]string{"import", file}, to.flags...),
 	} {
-		if code, _, errs := told(t, nil, args...); code != 0 || !strings.Contains(errs, "ported ") || strings.Count(errs, "\n") != 1 {
+		if code, _, errs := told(t, nil, args...); code != 0 || !strings.Contains(errs, "ported ") || !strings.Contains(errs, ", in ") {
 			t.Fatalf("%s: %d\n%s", args[0], code, errs)
 		}
 	}

@@ -97,9 +97,12 @@ func backendsRefused(t *testing.T) {
 		"a URL too long":              {of(func(s *CallbackSettings) { s.CallbackURL += Secret("/" + strings.Repeat("canary", 2000)) }), "", []string{"BRIDGE_CALLBACK_URL: the URL has 12023 bytes; at most 8192"}},
 		"a host that is none":         {of(func(s *CallbackSettings) { s.CallbackURL = "https://canary..example/" }), "", []string{"BRIDGE_CALLBACK_URL: the URL is not valid"}},
 		"a URL with blanks around it": {of(func(s *CallbackSettings) { s.CallbackURL = " https://clinic.example/canary" }), "", []string{"BRIDGE_CALLBACK_URL: the URL is not valid"}},
-		"a port beyond all":           {of(func(s *CallbackSettings) { s.CallbackURL = "https://clinic.example:99999/canary" }), "", []string{"BRIDGE_CALLBACK_URL: the URL's port must be"}},
-		"a file without a backend":    {CallbackSettings{CallbacksFile: file}, "\ufeff" + `{"backends":[]}`, []string{"BRIDGE_CALLBACKS_FILE: no backends"}},
-		"an empty file":               {CallbackSettings{CallbacksFile: file}, "", []string{"BRIDGE_CALLBACKS_FILE: the file is empty"}},
+		"a blank behind the URL":      {of(func(s *CallbackSettings) { s.CallbackURL = "https://clinic.example/canary " }), "", []string{"BRIDGE_CALLBACK_URL: the URL has a blank in it"}},
+		"a blank in a file's URL": {CallbackSettings{CallbacksFile: file}, `{"backends":[` + backend("a", "https://a.example/can ary") + `]}`,
+			[]string{"BRIDGE_CALLBACKS_FILE: backend a: the URL has a blank in it"}},
+		"a port beyond all":        {of(func(s *CallbackSettings) { s.CallbackURL = "https://clinic.example:99999/canary" }), "", []string{"BRIDGE_CALLBACK_URL: the URL's port must be"}},
+		"a file without a backend": {CallbackSettings{CallbacksFile: file}, "\ufeff" + `{"backends":[]}`, []string{"BRIDGE_CALLBACKS_FILE: no backends"}},
+		"an empty file":            {CallbackSettings{CallbacksFile: file}, "", []string{"BRIDGE_CALLBACKS_FILE: the file is empty"}},
 		"too many secrets": {of(func(s *CallbackSettings) {
 			s.CallbackSecret = Secret(strings.Repeat(callbackSecret+",", 10) + callbackSecret)
 		}), "",

@@ -16,6 +16,7 @@ import (
 
 func TestSettings(t *testing.T) {
 	t.Run("that are numbers have ranges, which are kept", settingsRanges)
+	t.Run("with white space around them are told", settingsBlanks)
 	t.Run("name no port twice", settingsPorts)
 	t.Run("of issuers in a file are checked with it", settingsIssuers)
 	t.Run("that name a file want a regular one, and do not repeat what may be a secret", settingsFiles)
@@ -81,6 +82,26 @@ func settingsRanges(t *testing.T) {
 	if n < 10 {
 		t.Errorf("only %d numbers", n)
 	}
+}
+
+// settingsBlanks: with white space around it each of these would be taken to the letter,
+// and refuse every token, or name another file.
+func settingsBlanks(t *testing.T) {
+	good := goodSettings(t.TempDir())
+	for name, value := range map[string]*string{
+		"BRIDGE_DATA_DIR": &good.DataDir, "BRIDGE_AUDIT": &good.Audit, "BRIDGE_JWT_ISSUER": &good.JWTIssuer, "BRIDGE_JWT_AUDIENCE": &good.JWTAudience,
+		"BRIDGE_JWT_USER_CLAIM": &good.JWTUserClaim, "BRIDGE_JWT_RIGHTS_CLAIM": &good.JWTRightsClaim,
+	} {
+		was := *value
+		for _, wrong := range []string{" ", "canary ", "\tcanary", "canary\r\n"} {
+			*value = wrong
+			if err := good.Check(); err == nil || !strings.Contains(err.Error(), name+": it begins or ends with white space") || strings.Contains(err.Error(), "canary") {
+				t.Errorf("%s is %q: %v", name, wrong, err)
+			}
+		}
+		*value = was
+	}
+	expect.NoError(t, good.Check())
 }
 
 func settingsPorts(t *testing.T) {

@@ -73,6 +73,7 @@ func (s *Settings) Faults() (all Faults) {
 	if s.MaxBatchBytes < s.MaxBytes {
 		all.Add("BRIDGE_MAX_BATCH_BYTES is %d and BRIDGE_MAX_BYTES %d: a batch must have room for the largest event", s.MaxBatchBytes, s.MaxBytes)
 	}
+	all.take("BRIDGE_AUDIT", checkEnds(s.Audit))
 	switch s.Audit {
 	case "", "off", "stderr", "stdout":
 	default:
@@ -109,6 +110,7 @@ func (s *StoreSettings) Check() error {
 // otherFaults are those that no range finds.
 func (s *StoreSettings) otherFaults() (all Faults) {
 	if s.RedisURL == "" {
+		all.take("BRIDGE_DATA_DIR", checkEnds(s.DataDir))
 		if s.DataDir == "" {
 			all.Add("BRIDGE_DATA_DIR is empty: it is the folder of bridge.db")
 		} else if _, err := os.Stat(s.DataDir); err == nil && !isFolder(s.DataDir) {
@@ -119,6 +121,14 @@ func (s *StoreSettings) otherFaults() (all Faults) {
 	all.take("BRIDGE_REDIS_URL", redis.CheckURL(string(s.RedisURL)))
 	all.take("BRIDGE_REDIS_PREFIX", redis.CheckPrefix(s.RedisPrefix))
 	return all
+}
+
+// checkEnds refuses white space around a setting that is taken to the letter: nobody means it.
+func checkEnds(value string) error {
+	if value != strings.TrimSpace(value) {
+		return errors.New("it begins or ends with white space; take it away")
+	}
+	return nil
 }
 
 // checkListen refuses what is no address to listen on.

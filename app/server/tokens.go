@@ -94,6 +94,12 @@ func (s *TokenSettings) plainTokenFaults() (all Faults) {
 	if n == 0 && s.JWTIssuersFile != "" {
 		all = append(all, s.idleFaults()...)
 	}
+	for _, one := range []struct{ name, value string }{
+		{"BRIDGE_JWT_ISSUER", s.JWTIssuer}, {"BRIDGE_JWT_AUDIENCE", s.JWTAudience},
+		{"BRIDGE_JWT_USER_CLAIM", s.JWTUserClaim}, {"BRIDGE_JWT_RIGHTS_CLAIM", s.JWTRightsClaim},
+	} {
+		all.take(one.name, checkEnds(one.value))
+	}
 	c, err := s.plainConfig()
 	all.take("", err)
 	for i, secret := range c.Secrets {

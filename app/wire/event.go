@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -173,7 +174,7 @@ func decodeEvent(body []byte, other func(name string, v jsontext.Value) error) (
 	case e.Type == "":
 		return e, missingType
 	case !addressed:
-		return e, badMember("/to", `is missing: give {"user":"…"}, {"users":["…"]} or {"all":true}`)
+		return e, badMember("/to", `is missing: give {"user":"…"}, {"users":["…"]}, {"group":"…"} or {"all":true}`)
 	}
 	return e, nil
 }
@@ -231,16 +232,33 @@ func (e *Event) member(name string, v jsontext.Value) (err error) {
 	return err
 }
 
-// parseTime reads an RFC 3339 time into UTC. It refuses what time.Parse takes beyond RFC
-// 3339 (an hour of one digit, a comma before the fraction), and a time whose year in
-// UTC RFC 3339 cannot write.
+// parseTime reads an RFC 3339 time into UTC, with T and Z in either case (§5.6), and a leap
+// second as the second after it. It refuses what time.Parse takes beyond RFC 3339 (an hour
+// of one digit, a comma before the fraction, an offset of 24 hours or of 60 minutes), and a
+// time whose year in UTC RFC 3339 cannot write.
 func parseTime(s string) (time.Time, error) {
+	s = strings.ToUpper(s)
+	const seconds = len("2006-01-02T15:04:")
+	leap := len(s) > seconds+2 && s[seconds:seconds+2] == "60"
+	if leap {
+		s = s[:seconds] + "59" + s[seconds+2:]
+	}
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
 		return time.Time{}, err
 	}
 	t = t.UTC()
-	if s[13] != ':' || s[19] == ',' || t.Year() < 0 || t.Year() > 9999 {
+	if leap {
+		if t.Hour() != 23 || t.Minute() != 59 {
+			return time.Time{}, errTime
+		}
+		t = t.Add(time.Second)
+	}
+	offset := ""
+	if !strings.HasSuffix(s, "Z") {
+		offset = s[len(s)-len("00:00"):]
+	}
+	if s[13] != ':' || s[19] == ',' || offset != "" && (offset[:2] > "23" || offset[3:] > "59") || t.Year() < 0 || t.Year() > 9999 {
 		return time.Time{}, errTime
 	}
 	return t, nil

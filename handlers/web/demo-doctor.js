@@ -63,6 +63,7 @@ export class Doctor extends Side {
       else this.#trouble(entry, 'refused', reply.detail || reply.title || String(status));
     } catch (err) {
       this.#trouble(entry, 'failed', String(/** @type {Error} */ (err).message));
+      if (err instanceof TypeError) say(entry.why, 'why_unreachable'); // the browser's own words are in one language
     }
   }
 
@@ -77,9 +78,10 @@ export class Doctor extends Side {
       this.#step(entry, 'step_result', JSON.stringify(result, null, 2));
       this.#outcome(entry, result);
     } catch (err) {
-      const { message: why, problem } = /** @type {import('./bridge-client.js').BridgeError} */ (err);
+      const { code, message: why, problem } = /** @type {import('./bridge-client.js').BridgeError} */ (err);
       if (problem) this.#step(entry, 'step_result', JSON.stringify(problem, null, 2));
       this.#trouble(entry, problem ? 'refused' : 'failed', why);
+      if (known(`unsent_${code}`)) say(entry.why, `unsent_${code}`);
     }
   }
 

@@ -20,10 +20,18 @@ func pageWithoutBackend(t *testing.T) {
 	server := httptest.NewServer(http.FileServerFS(Files))
 	t.Cleanup(server.Close)
 	p := newTab(t)
-	webtest.Do(p.Tab, chromedp.Navigate(server.URL+"/?lang=en"))
-	p.Sees("#patient [data-pill]", "again in")
-	webtest.Do(p.Tab, chromedp.Click("#add button"))
-	p.Sees("#log .mark", "failed")
+	for language, want := range map[string]struct{ pill, mark, why string }{
+		"en": {"again in", "failed", "The clinic’s backend cannot be reached."},
+		"zh": {"秒后重连", "失败", "无法连接医院后端。"},
+	} {
+		webtest.Do(p.Tab, chromedp.Navigate(server.URL+"/?lang="+language))
+		p.Sees("#patient [data-pill]", want.pill)
+		webtest.Do(p.Tab, chromedp.Click("#add button"))
+		p.Sees("#log .mark", want.mark)
+		p.Eval(`(window.fetch = () => Promise.reject(new TypeError("Failed to fetch")), 0)`) // what a server that is down makes of it
+		webtest.Do(p.Tab, chromedp.Click("#add button"))
+		p.Sees("#log .why", want.why)
+	}
 }
 
 func pageHasNothingInline(t *testing.T) {

@@ -3,6 +3,7 @@ package redis
 import (
 	"errors"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/redis/rueidis"
@@ -10,6 +11,7 @@ import (
 
 var (
 	errURL      = errors.New("the URL must be redis://[user:password@]host:port, or rediss:// for TLS")
+	errPort     = errors.New("the port in the URL must be a number from 1 to 65535")
 	errEncoding = errors.New("the user or the password in the URL has characters that must be percent-encoded there: " +
 		"%23 for #, %2F for /, %3F for ?, %25 for %, %40 for @, %5B and %5D for [ and ], %20 for a blank")
 )
@@ -37,6 +39,9 @@ func CheckURL(text string) error {
 	}
 	if u.Hostname() == "" && scheme != "unix" {
 		return errURL
+	}
+	if port, err := strconv.ParseUint(u.Port(), 10, 16); u.Port() != "" && (err != nil || port == 0) {
+		return errPort
 	}
 	return nil
 }

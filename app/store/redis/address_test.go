@@ -24,6 +24,8 @@ func urlNeedsEncoding(t *testing.T) {
 		"redis.example:6379":                             "must be redis://",
 		"http://canary@redis.example":                    "must be redis://",
 		"redis://":                                       "must be redis://",
+		"redis://canary:99999":                           "1 to 65535",
+		"rediss://user:canary@redis.example:0":           "1 to 65535",
 		"redis://user:can#ary@redis.example:6379":        "percent-encoded",
 		"redis://user:can/ary@redis.example:6379":        "percent-encoded",
 		"redis://user:can?ary@redis.example:6379":        "percent-encoded",

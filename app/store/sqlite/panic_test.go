@@ -193,7 +193,7 @@ func panicInWriter(t *testing.T) {
 		if !errors.Is(r.err, bridge.ErrUnavailable) {
 			t.Error(r.err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(expect.Patience):
 		t.Fatal("the caller was never answered")
 	}
 	mustAppend(t, e, message("b", "u", 10, inAnHour()))
