@@ -46,7 +46,7 @@ func TestOutbox(t *testing.T) {
 	t.Run("stores no callback, lease, count or ack in a commit that fails", outboxOnABrokenDisk)
 	t.Run("counts exactly through whatever becomes of callbacks", outboxCounts)
 	t.Run("counts exactly where the open transaction is rolled back, by a full disk too", outboxRolledBack)
-	t.Run("sends all again that was given up, however many", outboxRedrivesMany)
+	t.Run("sends all again that was given up, and hurries all that waits, however many", outboxOfMany)
 	t.Run("escalates nothing that was acked, though the ack is not written yet", outboxUnwrittenAck)
 	t.Run("takes nothing that an erased user has caused", outboxOfAnErasedUser)
 	t.Run("of a store without backends takes nothing, and voids older timers", outboxWithoutBackends)
@@ -220,10 +220,10 @@ func outboxCounts(t *testing.T) {
 	}
 }
 
-func outboxRedrivesMany(t *testing.T) {
+func outboxOfMany(t *testing.T) {
 	t.Parallel()
 	e := open(t, Options{Dir: scratch(t), Backends: clinic})
-	const many = deadRowsPage + 1
+	const many = max(deadRowsPage, hurrySlice) + 1
 	var cs []bridge.Callback
 	for i := range many {
 		cs = append(cs, bridge.OnlineCallback("clinic", "ada", i, time.Now().Add(time.Duration(i))))
@@ -239,6 +239,17 @@ func outboxRedrivesMany(t *testing.T) {
 	n, err := e.Redrive(t.Context(), "clinic", nil, true)
 	if b := backlog(t, e); err != nil || n != many || b.Waiting != many || b.Dead != 0 {
 		t.Errorf("%d are sent again, %v; %+v", n, err, b)
+	}
+	due, _, err = e.Lease(t.Context(), "clinic", many)
+	expect.NoError(t, err)
+	var later []bridge.Settlement
+	for _, l := range due {
+		later = append(later, bridge.Settlement{Leased: l, Again: time.Now().Add(time.Hour), Hurry: true})
+	}
+	expect.NoError(t, e.Settle(t.Context(), later...))
+	expect.NoError(t, e.Hurry(t.Context(), "clinic"))
+	if due, _, err = e.Lease(t.Context(), "clinic", many); err != nil || len(due) != many {
+		t.Errorf("%d are due, %v", len(due), err)
 	}
 }
 

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"bytes"
+	"strings"
 	"sync"
 	"time"
 
@@ -38,6 +39,21 @@ var ackCallbacks = []promise{
 		}
 		f.equal("what the phone hears", f.backlog("phone"), bridge.Backlog{})
 		f.equal("acked", f.join("v").Acked, bridge.Position{Mailbox: 3, Broadcast: 2})
+	}},
+	{"an ack tells of large messages to several, and of those that are gone not", func(f *fixture) {
+		f.told()
+		large := func() *bridge.Message {
+			m := f.message(bridge.Target{Users: []string{"u1", "u2"}})
+			m.Event = []byte(`"` + strings.Repeat("large ", 1000) + `"`)
+			f.append(m)
+			return m
+		}
+		first, gone, last := large(), large(), large()
+		f.recall(gone.ID)
+		for _, u := range []string{"u1", "u2"} {
+			f.ack(u, bridge.Position{Mailbox: 3})
+			f.same(u, callbackIDs(f.taken("clinic")...), f.acked("clinic", u, first, last))
+		}
 	}},
 	{"the callback says who acked what, and when", func(f *fixture) {
 		f.told()
@@ -132,7 +148,7 @@ var ackCallbacks = []promise{
 	{"where only acks, or only ends, are wanted of a user, each counts from when it came", func(f *fixture) {
 		f.told()
 		acked, ended := f.send(user("a"), time.Minute), f.send(user("e"), time.Minute)
-		f.send(user("e"), time.Hour)
+		f.send(user("e"), 90*time.Second) // is acked shortly before its end
 		f.ok("ack", f.store.AckLater(f.ctx, "a", "ses_1", f.store.Life(), bridge.Position{Mailbox: 1}))
 		f.equal("told of the ack", callbackIDs(f.taken("acks")...), f.acked("acks", "a", acked))
 		f.clock.Advance(time.Minute)

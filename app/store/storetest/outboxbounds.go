@@ -17,7 +17,7 @@ var bounding = []promise{
 		f.ack("u", bridge.Position{Mailbox: 1})
 		f.ack("u", bridge.Position{Mailbox: 2})
 		f.clock.Advance(time.Second)
-		first, second := f.online("clinic", "u1"), f.online("clinic", "u2")
+		first, second := f.online("clinic", "v1"), f.online("clinic", "v2")
 		f.post(first)
 		f.post(second)
 		types := func() map[string]int {
@@ -35,9 +35,14 @@ var bounding = []promise{
 			{bridge.CallbackSent: 4},
 		} {
 			f.post(f.sent("clinic", fmt.Sprint("u", i)))
+			if want[bridge.CallbackOnline] == 0 { // a new one goes before any event
+				f.post(f.online("clinic", "v3"))
+			}
 			if got := types(); !maps.Equal(got, want) {
 				f.Fatalf("after %d messages there are %v, want %v", i+1, got, want)
 			}
+			f.equal("of the first", f.ofUser("v1"), 0)
+			f.equal("of the second", f.ofUser("v2"), want[bridge.CallbackOnline])
 		}
 		for range 2 {
 			if err := f.outbox.Post(f.ctx, f.sent("clinic", "u")); !errors.Is(err, bridge.ErrOutboxFull) {
