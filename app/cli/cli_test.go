@@ -36,7 +36,11 @@ func interruptReading(t *testing.T) {
 		var out, errs strings.Builder
 		ended := make(chan int, 1)
 		go func() { ended <- Run(ctx, strings.Fields(args), Streams{In: in, Out: &out, Err: &errs}) }()
-		<-in.asked
+		select {
+		case <-in.asked:
+		case code := <-ended:
+			t.Fatalf("%s: %d %s%s", args, code, out.String(), errs.String())
+		}
 		cancel()
 		select {
 		case code := <-ended:

@@ -127,8 +127,8 @@ func (s *Subscriber) Run(ctx context.Context) error {
 		if err := s.save(); err != nil {
 			return err
 		}
-		if ctx.Err() != nil && e.fatal == nil {
-			return nil
+		if err := ctx.Err(); err != nil && (e.fatal == nil || errors.Is(e.fatal, err)) {
+			return nil // one of the options' functions may have been the first to see it
 		}
 		wait, again, err := s.backoff.next(e)
 		if !again {

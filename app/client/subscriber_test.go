@@ -29,6 +29,7 @@ func TestSubscriber(t *testing.T) {
 	t.Run("speaks plain mode", subscriberPlain)
 	t.Run("ends where going on would lose something", subscriberEnds)
 	t.Run("ends without an error when it is signed out", subscriberSignedOut)
+	t.Run("ends without an error when its context does, whatever waits for that", subscriberCancelled)
 	t.Run("retries or ends when a handshake fails", subscriberHandshake)
 	t.Run("speaks TLS where the server prefers HTTP 2", subscriberOverTLS)
 	t.Run("reads what a server may send", subscriberReads)
@@ -411,6 +412,34 @@ func subscriberSignedOut(t *testing.T) {
 	if err := u.ended(); err != nil {
 		t.Error(err)
 	}
+}
+
+func subscriberCancelled(t *testing.T) {
+	b := clienttest.NewBridge(t)
+	waits := make(chan struct{}, 1)
+	wait := func(ctx context.Context) error {
+		waits <- struct{}{}
+		<-ctx.Done()
+		return fmt.Errorf("waiting: %w", ctx.Err())
+	}
+	t.Run("a token source", func(t *testing.T) {
+		u := subscribe(t, SubscriberOptions{URL: b.URL, TokenSource: func(ctx context.Context) (string, error) { return "", wait(ctx) }})
+		next(t, waits)
+		u.cancel()
+		expect.NoError(t, u.ended())
+	})
+	t.Run("a handler", func(t *testing.T) {
+		u := subscribe(t, SubscriberOptions{URL: b.URL, OnEvent: func(ctx context.Context, _ Event) error { return wait(ctx) }})
+		c := b.Accept()
+		c.Greet("")
+		c.Say(clienttest.Event(1))
+		next(t, waits)
+		u.cancel()
+		if frames, code := c.Gone(); code != websocket.CloseNormalClosure || len(frames) > 0 {
+			t.Errorf("it left with %d and %q", code, frames)
+		}
+		expect.NoError(t, u.ended())
+	})
 }
 
 func subscriberReads(t *testing.T) {

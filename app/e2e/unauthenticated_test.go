@@ -230,7 +230,9 @@ func unauthenticatedSlowBodies(t *testing.T) {
 // told to come back later.
 func unauthenticatedFrames(t *testing.T) {
 	const size = 4 << 20
-	w := start(t, func(s *server.Settings) { s.MaxBytes, s.MaxBatchBytes, s.Times.FirstFrame = size, size, expect.Patience })
+	w := start(t, func(s *server.Settings) {
+		s.MaxBytes, s.MaxBatchBytes, s.Times.FirstFrame = size, size, expect.Patience
+	})
 	frame := append([]byte{opText, 0xff}, binary.BigEndian.AppendUint64(nil, size*3/4)...)
 	frame = append(append(frame, 0, 0, 0, 0), bytes.Repeat([]byte(" "), size*3/4-1)...) // all but its last byte
 	const n = 9                                                                         // 36 MiB, of which one address may have 32

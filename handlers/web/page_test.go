@@ -13,6 +13,7 @@ import (
 
 func TestPage(t *testing.T) {
 	t.Run("without its backend says so", pageWithoutBackend)
+	t.Run("shows its switches in high contrast, too", pageHighContrast)
 	t.Run("has nothing inline and nothing from elsewhere", pageHasNothingInline)
 }
 
@@ -31,6 +32,28 @@ func pageWithoutBackend(t *testing.T) {
 		p.Eval(`(window.fetch = () => Promise.reject(new TypeError("Failed to fetch")), 0)`) // what a server that is down makes of it
 		webtest.Do(p.Tab, chromedp.Click("#add button"))
 		p.Sees("#log .why", want.why)
+	}
+}
+
+func pageHighContrast(t *testing.T) {
+	server := httptest.NewServer(http.FileServerFS(Files))
+	t.Cleanup(server.Close)
+	p := newTab(t)
+	webtest.Do(p.Tab, chromedp.Navigate(server.URL+"/?lang=en"))
+	p.Sees("#patient [data-pill]", "again in")
+	p.Media("forced-colors", "active")
+	got := p.Eval(`(() => {
+		const paint = (el, part) => getComputedStyle(el, part).backgroundColor;
+		const [pocket, page] = [document.querySelector("#pocket"), paint(document.body)];
+		pocket.style.transition = "none";
+		const off = paint(pocket);
+		pocket.checked = true;
+		const [on, knob] = [paint(pocket), paint(pocket, "::before")];
+		const [chosen, other] = [...document.querySelectorAll("[data-language]")].map((el) => paint(el));
+		return [off !== page, on !== page, off !== on, knob !== on, chosen !== other];
+	})()`)
+	if text(got) != "[true,true,true,true,true]" {
+		t.Errorf("off, on, the two apart, the knob, the chosen language: %s", text(got))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+	"golang.org/x/time/rate"
 
 	"hookbridge/app/bridge"
 )
@@ -26,21 +27,28 @@ const (
 const (
 	resubscribeLeast = 50 * time.Millisecond
 	resubscribeMost  = time.Second
+	// deafLogInterval bounds how often it is logged that the channels cannot be heard.
+	deafLogInterval = time.Minute
 )
 
 // subscribe hears this machine's channel and the channel of all machines until Close. It
 // connects again when a connection is lost.
 func (s *Store) subscribe() {
 	wait := resubscribeLeast
+	warnings := rate.Sometimes{First: 1, Interval: deafLogInterval}
 	for s.ctx.Err() == nil {
+		began := time.Now()
 		subscribed, err := s.listen()
 		if subscribed {
 			wait = resubscribeLeast
+			if time.Since(began) > deafLogInterval {
+				warnings = rate.Sometimes{First: 1, Interval: deafLogInterval}
+			}
 		}
 		if s.ctx.Err() != nil {
 			return
 		}
-		s.opts.Logger.Warn("other machines are not heard", "error", err)
+		warnings.Do(func() { s.opts.Logger.Warn("other machines are not heard", "error", err) })
 		select {
 		case <-time.After(wait):
 		case <-s.ctx.Done():
@@ -53,6 +61,9 @@ func (s *Store) subscribe() {
 func (s *Store) listen() (subscribed bool, err error) {
 	conn, release := s.client.Dedicate()
 	defer release()
+	// Nobody else is given this connection: before that the client library would unsubscribe
+	// it, and it panics where a server answers that it is busy with a script.
+	defer conn.Close()
 	lost := conn.SetPubSubHooks(rueidis.PubSubHooks{OnMessage: func(m rueidis.PubSubMessage) { s.hearSafely(m.Message) }})
 	ask := s.client.B().Subscribe().Channel(s.channel()+s.self, s.channel()+"all").Build()
 	if err := conn.Do(s.ctx, ask).Error(); err != nil {
@@ -77,7 +88,6 @@ func (s *Store) listen() (subscribed bool, err error) {
 	case err = <-lost:
 	case <-s.deaf:
 		err = errDeaf
-		conn.Close() // or another caller would be given this connection
 	case <-s.ctx.Done():
 	}
 	return true, err

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"time"
 
 	"hookbridge/app/bridge"
 )
@@ -49,8 +50,17 @@ func Kill(e *Store) {
 	e.disconnect()
 }
 
+// SubscribeAnew has a machine give up the connection over which it hears the channels.
+func SubscribeAnew(e *Store) { e.subscribeAnew() }
+
 // Renew renews a machine's lease.
 func Renew(ctx context.Context, e *Store) error { return e.renew(ctx) }
+
+// Skewed has a machine's clock differ from that of Redis.
+func Skewed(o Options, by func() time.Duration) Options {
+	o.Now, o.redisClock = func() time.Time { return time.Now().Add(by()) }, true
+	return o
+}
 
 // Admit has the indexes know of callbacks that are never stored: a machine died between.
 func Admit(ctx context.Context, e *Store, cs ...bridge.Callback) error {

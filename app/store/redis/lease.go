@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -23,6 +24,23 @@ type leases struct {
 	last      time.Time        // when the last renewal that succeeded was begun
 	since     time.Time        // since when renewals have succeeded, each within the lease of the one before
 	returned  bool             // they had failed for longer than a lease before
+
+	ahead atomic.Int64 // by how many milliseconds the clock of Redis is ahead of this machine's
+}
+
+// leastAhead is the least difference of clocks that counts.
+const leastAhead = time.Second
+
+// compare notes the difference of clocks: Redis told its time between two moments of this
+// machine. other: the difference is another one than before.
+func (l *leases) compare(now int64, asked, answered time.Time) (ahead time.Duration, other bool) {
+	took := answered.Sub(asked)
+	ahead = time.UnixMilli(now).Sub(asked.Add(took / 2))
+	if ahead.Abs() < max(leastAhead, took) {
+		ahead = 0
+	}
+	was := time.Duration(l.ahead.Swap(ahead.Milliseconds())) * time.Millisecond
+	return ahead, (ahead - was).Abs() >= leastAhead
 }
 
 func newLeases() *leases { return &leases{until: map[string]int64{}, sessions: map[string]int64{}} }
@@ -114,11 +132,11 @@ func (l *leases) alive(machine string, since time.Time) bool {
 // since is by the clock of that machine.
 const unknownMachineAge = time.Minute
 
-// lapsedAt is when a dead machine's lease lapsed, by the clock of Redis.
+// lapsedAt is when a dead machine's lease lapsed.
 func (l *leases) lapsedAt(machine string) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return time.UnixMilli(l.until[machine])
+	return time.UnixMilli(l.until[machine] - l.ahead.Load())
 }
 
 func (l *leases) sessionsElsewhere(self string) (n int) {
@@ -221,7 +239,7 @@ func (s *Store) ensureRenewed(ctx context.Context) error {
 
 // renew renews this machine's lease and reads those of the others.
 func (s *Store) renew(ctx context.Context) error {
-	asked := time.Now()
+	asked, own := time.Now(), s.opts.Now()
 	z, n, epoch := s.machineKeys()
 	name := randomName(8)
 	reply, err := s.run(ctx, call{&s.scripts.renew, []string{z, n, epoch}, []string{
@@ -268,6 +286,11 @@ func (s *Store) renew(ctx context.Context) error {
 	}
 	again = again || s.revived
 	s.renewals.Unlock()
+	if s.opts.redisClock {
+		if ahead, other := s.leases.compare(now, own, s.opts.Now()); other {
+			s.opts.Logger.Warn("the clocks of Redis and of this machine differ by another amount than before; both should be set by NTP", "redis_ahead", ahead.Round(time.Second).String())
+		}
+	}
 	s.leases.count(sessions)
 	s.leases.update(now, until, s.opts.Now(), s.opts.Lease)
 	s.leases.renewed(asked)

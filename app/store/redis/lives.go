@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,8 +41,9 @@ const (
 	// maxLifeTries bounds how often one call is tried in another life: for some seconds,
 	// while servers change their roles.
 	maxLifeTries = 14
-	// strayTries is after how many of them a connection is taken for one that leads to a
-	// server of before a failover, which goes on as if nothing had happened.
+	// strayTries is after how many of them in the same life a connection is taken for one that
+	// leads to a server of before a failover, which goes on as if nothing had happened. (Lives
+	// that follow each other quickly are no such case, and other calls' connections stay.)
 	strayTries = 3
 	// maxPrimaryTries is how often findLife asks the primaries.
 	maxPrimaryTries = 10
@@ -86,7 +88,12 @@ func (s *Store) newLife(name string, no int64) *storeLife {
 	return lf
 }
 
-func (lf *storeLife) source(s *script) string { return lf.header + s.body }
+func (lf *storeLife) source(s *script) string {
+	if s.whenFull {
+		return "#!lua flags=allow-oom\n" + lf.header + s.body
+	}
+	return lf.header + s.body
+}
 
 // lifeKeys are the keys of the current life's name, of all lives by number, and of the
 // primaries' replication ids that the current life is bound to ("reigns" is an older
@@ -118,14 +125,19 @@ func otherLife(err error) (no int64, other bool) {
 	return no, err == nil
 }
 
+// moving reports whether a server did not run a script because its slot is moving to another
+// server of a Cluster, and keys of it are on both. That takes milliseconds for most slots.
+func moving(err error) bool {
+	r, ok := errors.AsType[*rueidis.RedisError](err)
+	return ok && r.IsTryAgain()
+}
+
 // inLife calls do with the life that the store lives. If that life turns out to be over,
-// it calls do again with the next one.
+// it calls do again with the next one. While the slot is moving, it calls do again, too.
 func (s *Store) inLife(ctx context.Context, do func(lf *storeLife) error) error {
+	var unmoved error          // the last answer was that a slot is moving
+	var refused map[string]int // how often the server did not run it in each life
 	for tries := range maxLifeTries {
-		if tries > 0 && tries%strayTries == 0 && !s.cluster {
-			s.opts.Logger.Warn("connections to Redis seem to lead to two servers, as after a failover: all are opened anew")
-			s.conns.drop()
-		}
 		if err := backoff(ctx, tries); err != nil {
 			return s.fault(ctx, err)
 		}
@@ -134,6 +146,10 @@ func (s *Store) inLife(ctx context.Context, do func(lf *storeLife) error) error 
 		}
 		lf := s.lives.now.Load()
 		err := do(lf)
+		if unmoved = nil; moving(err) {
+			unmoved = s.fault(ctx, err)
+			continue
+		}
 		no, other := otherLife(err)
 		if !other {
 			return s.fault(ctx, err)
@@ -141,8 +157,15 @@ func (s *Store) inLife(ctx context.Context, do func(lf *storeLife) error) error 
 		if err := s.findLife(ctx, lf, no); err != nil {
 			return err
 		}
+		if refused == nil {
+			refused = make(map[string]int)
+		}
+		if refused[lf.name]++; refused[lf.name]%strayTries == 0 && !s.cluster {
+			s.opts.Logger.Warn("connections to Redis seem to lead to two servers, as after a failover: all are opened anew")
+			s.conns.drop()
+		}
 	}
-	return errUnstable
+	return cmp.Or(unmoved, errUnstable)
 }
 
 // backoff waits before a call is tried again: not before the first two tries, and then

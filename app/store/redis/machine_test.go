@@ -56,6 +56,7 @@ func TestMachine(t *testing.T) {
 	t.Run("that was taken for dead comes back with its sessions", machineComesBack)
 	t.Run("finds in the store what it could not hear", deafMachineReadsTheStore)
 	t.Run("hears of revocations and erasures that it could not hear", deafMachineHearsOfRevocations)
+	t.Run("outlives a Redis that is busy with a script while it connects to the channels", channelsOfBusyServer)
 	t.Run("whose hub panics hears on, and costs nobody a message", hubPanics)
 }
 
@@ -316,6 +317,34 @@ func deafMachineHearsOfRevocations(t *testing.T) {
 	expect.Eventually(t, "the others to see who is left", func() bool {
 		return presentNow(t, other, "revoked") == 1 && presentNow(t, other, "erased") == 0 && presentNow(t, other, "unharmed") == 1
 	})
+}
+
+func channelsOfBusyServer(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t, "--busy-reply-threshold", "50")
+	p := redistest.NewProxy(t, s.Addr)
+	e, _ := quick(t, redis.Options{URL: p.URL()})
+	s.Do("SCRIPT", "FLUSH")
+	appendTo(t, e, message("m", "u")) // finds the life, over a connection that is kept for others then
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = s.Try("EVAL", "while true do end", "0") // it ends in an error
+	}()
+	busy := func() bool {
+		_, err := s.Try("GET", "x")
+		return err != nil && strings.HasPrefix(err.Error(), "BUSY")
+	}
+	expect.Eventually(t, "the server to be busy", busy)
+	opened := p.Opened()
+	redis.SubscribeAnew(e)
+	expect.Eventually(t, "the kept connection and others to be tried", func() bool { return p.Opened() > opened+2 })
+	if err := e.Check(deadline(t, 10*time.Second)); err == nil {
+		t.Error("a busy server takes messages")
+	}
+	s.Do("SCRIPT", "KILL")
+	<-ended
+	expect.Eventually(t, "the channels to be heard again", func() bool { return e.Check(deadline(t, 10*time.Second)) == nil })
 }
 
 func hubPanics(t *testing.T) {

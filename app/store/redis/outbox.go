@@ -76,6 +76,14 @@ func (s *Store) clockArg() string {
 	return itoa(s.nowMs())
 }
 
+// redisAhead is by how many milliseconds the clock of Redis is ahead of this machine's, as of
+// the last renewal; 0 where it is less than a second. Leases of callbacks end by the clock of
+// Redis, and are in the same sorted sets as what is due by that of a machine.
+func (s *Store) redisAhead() int64 { return s.leases.ahead.Load() }
+
+// redisMs is a time of this machine by the clock of Redis.
+func (s *Store) redisMs(t time.Time) int64 { return t.UnixMilli() + s.redisAhead() }
+
 // classes are the letters of lua/outbox_lib.lua, in the order of callbackIndex.waiting.
 var classes = [3]string{"u", "e", "m"}
 

@@ -1,8 +1,12 @@
 package redis_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,12 +50,79 @@ func dueTimers(t *testing.T, e *redis.Store) []bridge.Timer {
 	return ts
 }
 
+func TestOutboxClocks(t *testing.T) {
+	t.Run("what is due by a machine's clock is due then, whatever the clock of Redis says", clocksDiffer)
+	t.Run("an escalation is not early where the clock of Redis has gone ahead", clockGoesAhead)
+}
+
+// urgent is a message that escalates.
+func urgent(id, user string, now time.Time, after time.Duration) *bridge.Message {
+	m := message(id, user)
+	m.At, m.Escalate, m.Expires = now, after, now.Add(5*time.Minute).Truncate(time.Millisecond)
+	m.Encode()
+	return m
+}
+
+func clocksDiffer(t *testing.T) {
+	for _, by := range []time.Duration{-10 * time.Minute, 10 * time.Minute} {
+		t.Run(by.String(), func(t *testing.T) {
+			t.Parallel()
+			s := redistest.Start(t)
+			e, _ := quick(t, redis.Skewed(redis.Options{URL: s.URL(), Backends: clinic}, func() time.Duration { return by }))
+			now := time.Now().Add(by)
+			appendTo(t, e, urgent("later", "u", now, 5*time.Minute))
+			appendTo(t, e, urgent("soon", "v", now, time.Second))
+			expect.Eventually(t, "the one that is due", func() bool {
+				ts := dueTimers(t, e)
+				if len(ts) > 0 && (len(ts) != 1 || ts[0].EventID != "soon") {
+					t.Fatalf("%+v", ts)
+				}
+				return len(ts) == 1
+			})
+			expect.NoError(t, e.Ack(deadline(t, 10*time.Second), "u", "ses_1", e.Life(), bridge.Position{Mailbox: 1}))
+			acked := leasedOf(t, e, 1)[0]
+			if acked.Type != bridge.CallbackAcked {
+				t.Errorf("%s", acked.Body)
+			}
+			expect.NoError(t, e.Settle(deadline(t, 10*time.Second), bridge.Settlement{Leased: acked, Again: now.Add(6 * time.Minute)}))
+			_, next, err := e.Lease(deadline(t, 10*time.Second), "clinic", 1)
+			expect.NoError(t, err)
+			if d := next.Sub(now); d < 0 || d > 7*time.Minute {
+				t.Errorf("the next one may be due in %v", d)
+			}
+			expect.NoError(t, e.Post(deadline(t, 10*time.Second), sentBy("v", 1)))
+			sent := leasedOf(t, e, 1)[0]
+			expect.NoError(t, e.Settle(deadline(t, 10*time.Second), bridge.Settlement{Leased: sent, Again: now}))
+			leasedOf(t, e, 1)
+		})
+	}
+}
+
+// To the store it is the same whether Redis' clock goes ahead or its own goes back.
+func clockGoesAhead(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	var by atomic.Int64
+	e, _ := quick(t, redis.Skewed(redis.Options{URL: s.URL(), Backends: clinic}, func() time.Duration { return time.Duration(by.Load()) }))
+	appendTo(t, e, urgent("m", "u", time.Now(), 50*time.Millisecond))
+	by.Store(int64(-10 * time.Minute))
+	timers := strings.Fields(s.Do("KEYS", "*:{u*}:w"))[0]
+	expect.Eventually(t, "the timer to wait for longer", func() bool {
+		if ts := dueTimers(t, e); len(ts) != 0 {
+			t.Fatalf("%+v", ts)
+		}
+		n, err := strconv.ParseFloat(s.Do("ZSCORE", timers, "u1"), 64)
+		return err == nil && time.UnixMilli(int64(n)).After(time.Now().Add(9*time.Minute))
+	})
+}
+
 func TestOutbox(t *testing.T) {
 	t.Run("an entry of an index with nothing behind it goes after a while", entriesWithoutCallbacks)
 	t.Run("a machine without backends works beside one that has some", machineWithoutBackends)
 	t.Run("a failover that loses acks loses their callbacks, and no others", failoverOfCallbacks)
 	t.Run("an index that a Cluster has lost is made anew in the next life", lostIndex)
 	t.Run("an emptied Redis knows the backends' names again, without which nobody erases what waits for them", emptiedOfNames)
+	t.Run("what waits goes out also from a Redis that is full", drainedWhenFull)
 	t.Run("a machine hears of what others have stored", postedByOthers)
 }
 
@@ -194,6 +265,30 @@ func emptiedOfNames(t *testing.T) {
 	})
 	expect.NoError(t, plain.Erase(deadline(t, 10*time.Second), "u"))
 	leasedOf(t, e, 0)
+}
+
+// Nothing new is taken; but what is taken away makes room.
+func drainedWhenFull(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	e, _ := quick(t, redis.Options{URL: s.URL(), Backends: clinic})
+	for i := range 3 {
+		expect.NoError(t, e.Post(deadline(t, 10*time.Second), sentBy(fmt.Sprint("u", i), i)))
+	}
+	for _, l := range leasedOf(t, e, 3)[:1] {
+		expect.NoError(t, e.Settle(deadline(t, 10*time.Second), bridge.Settlement{Leased: l, Again: time.Now().Add(-time.Minute), Hurry: true}))
+	}
+	expect.NoError(t, e.Post(deadline(t, 10*time.Second), sentBy("v", 4)))
+	s.Do("CONFIG", "SET", "maxmemory", "1mb")
+	if err := e.Post(deadline(t, 10*time.Second), sentBy("u", 9)); !errors.Is(err, bridge.ErrUnavailable) {
+		t.Errorf("a new one: %v", err)
+	}
+	due := leasedOf(t, e, 2)
+	expect.NoError(t, e.Settle(deadline(t, 10*time.Second), bridge.Settlement{Leased: due[0]}, bridge.Settlement{Leased: due[1], Done: true}))
+	expect.NoError(t, e.Hurry(deadline(t, 10*time.Second), "clinic"))
+	if b := backlogOf(t, e); b.Waiting != 2 || b.Dead != 1 {
+		t.Errorf("%+v", b)
+	}
 }
 
 func postedByOthers(t *testing.T) {

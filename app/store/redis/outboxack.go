@@ -107,7 +107,7 @@ func (a *ackTold) step(ctx context.Context, lf *storeLife) (more bool, err error
 	}
 	run := func(ctx context.Context, c call) (rueidis.RedisMessage, error) { return e.runOnceDurably(ctx, lf, c) }
 	word, err := s.commit(ctx, run, call{&e.scripts.outbox.ack, append([]string{b.h}, b.timerKeys()...), []string{
-		itoa(st.acked), itoa(st.acked2), itoa(to.Mailbox), itoa(to.Broadcast), itoa(bridge.LeaseFor.Milliseconds())}})
+		itoa(st.acked), itoa(st.acked2), itoa(to.Mailbox), itoa(to.Broadcast), itoa(bridge.LeaseFor.Milliseconds()), itoa(e.redisAhead())}})
 	return more || word == "moved", err
 }
 
@@ -209,7 +209,7 @@ func (a *ackTold) callbacks(ctx context.Context, list []ackedMessage) (*storing,
 	var till []int64
 	for _, m := range list {
 		for _, backend := range a.backends {
-			cs, till = append(cs, bridge.AckedCallback(backend, a.user, a.session, m.id, m.eventType, at)), append(till, m.expires)
+			cs, till = append(cs, bridge.AckedCallback(backend, a.user, a.session, m.id, m.eventType, at)), append(till, m.expires+e.redisAhead())
 		}
 	}
 	s := e.storing(cs)

@@ -33,8 +33,8 @@ type visits struct {
 	take func(b mailbox, tag string, till string, list []rueidis.RedisMessage) (int, error)
 }
 
-// run visits until n things are leased. It returns when the next may be due; zero without
-// one.
+// run visits until n things are leased. It returns when the next may be due, by the clock of
+// Redis; zero without one.
 func (v *visits) run(ctx context.Context, n int) (next time.Time, err error) {
 	for range visitRounds {
 		taken, more, at, err := v.round(ctx, n)
@@ -45,7 +45,7 @@ func (v *visits) run(ctx context.Context, n int) (next time.Time, err error) {
 			return next, nil
 		}
 	}
-	return v.e.opts.Now(), nil
+	return time.UnixMilli(v.e.redisMs(v.e.opts.Now())), nil
 }
 
 // visit is one of them.
@@ -79,7 +79,7 @@ func (v *visits) round(ctx context.Context, n int) (taken int, more bool, next t
 	}
 	args := []string{e.clockArg()}
 	var failed error
-	for i, r := range e.runManyDurably(ctx, calls) {
+	for i, r := range e.visitSlots(ctx, calls) {
 		if r.err != nil { // it is visited again after visitFor
 			failed = r.err
 			continue
@@ -115,6 +115,15 @@ func (v *visits) round(ctx context.Context, n int) (taken int, more bool, next t
 	return taken, more || len(all) == n, next, failed
 }
 
+// visitSlots runs scripts each of which leases what one user has. A slot that is moving does
+// not keep the others waiting.
+func (s *Store) visitSlots(ctx context.Context, calls []call) []replied {
+	if s.opts.WaitReplicas == 0 {
+		return s.runTurns(ctx, calls, 0)
+	}
+	return s.runManyDurably(ctx, calls)
+}
+
 // scoreTime is a score of milliseconds as a time; zero if it is empty.
 func scoreTime(text string) time.Time {
 	f, err := strconv.ParseFloat(text, 64)
@@ -147,7 +156,9 @@ func (s *Store) Lease(ctx context.Context, backend string, n int) (due []bridge.
 			}
 			return n, nil
 		}}
-	next, err = v.run(ctx, n)
+	if next, err = v.run(ctx, n); !next.IsZero() {
+		next = next.Add(-time.Duration(s.redisAhead()) * time.Millisecond)
+	}
 	slices.SortStableFunc(all, byDue)
 	for _, one := range all {
 		due = append(due, one.Leased)
@@ -215,9 +226,10 @@ func (s *Store) Settle(ctx context.Context, done ...bridge.Settlement) error {
 		case d.Done:
 			one.how = "done"
 		case !d.Again.IsZero():
-			one.how, again = "again", itoa(d.Again.UnixMilli())
+			at := s.redisMs(d.Again)
+			one.how, again = "again", itoa(at)
 			if d.Hurry {
-				again = hurried(d.Again.UnixMilli())
+				again = hurried(at)
 			}
 		default:
 			suffix = givenUp(s.opts.Now(), d.Last)

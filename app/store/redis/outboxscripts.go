@@ -45,5 +45,9 @@ func (s *scripts) loadOutbox(lib string) error {
 		to.n, to.body = len(s.all), linked(body, lib, own)
 		s.all = append(s.all, to)
 	}
+	// What waits goes out, which is how a Redis that is full of it gets room again.
+	for _, one := range []*script{&o.claim, &o.visited, &o.lease, &o.settle, &o.settled, &o.bury, &o.unbury, &o.forget, &o.drop, &o.hurry, &o.hurried} {
+		one.whenFull = true
+	}
 	return nil
 }

@@ -22,7 +22,7 @@ type timing struct {
 	tag         string
 	unacked     string // what each is about; empty for none
 	expired     string
-	unackedAt   int64 // when each is due, milliseconds
+	unackedAt   int64 // when each is due, milliseconds of Redis' clock
 	expiredAt   int64
 	earliestDue int64
 	stateKeyAt  int // where the state of its mailbox stands in the script's keys, from 1
@@ -37,11 +37,11 @@ func (s *Store) timing(m *bridge.Message, user string) (t timing, ok bool) {
 	timer := bridge.Timer{User: user, EventID: m.ID, EventType: m.Type}
 	if m.Escalate > 0 && len(s.opts.Backends.Escalate(user)) > 0 {
 		timer.After, timer.Due = m.Escalate, s.opts.Now().Add(m.Escalate)
-		t.unacked, t.unackedAt = encodeTimer(timer), timer.Due.UnixMilli()
+		t.unacked, t.unackedAt = encodeTimer(timer), s.redisMs(timer.Due)
 	}
 	if len(s.opts.Backends.Want(bridge.CallbackExpired, user)) > 0 {
 		timer.After, timer.Due = 0, m.Expires
-		t.expired, t.expiredAt = encodeTimer(timer), timer.Due.UnixMilli()
+		t.expired, t.expiredAt = encodeTimer(timer), s.redisMs(timer.Due)
 	}
 	if m.Topic == "" && t.unacked == "" && t.expired == "" {
 		return t, false
@@ -159,7 +159,7 @@ func (s *Store) LeaseTimers(ctx context.Context, n int) (out []bridge.Timer, err
 	v := visits{e: s, index: s.timerIndex(),
 		call: func(b mailbox, n int) call {
 			return call{&s.scripts.outbox.timers, append([]string{b.h, b.g}, b.timerKeys()...), []string{
-				itoa(n), itoa(bridge.LeaseFor.Milliseconds()), s.clockArg()}}
+				itoa(n), itoa(bridge.LeaseFor.Milliseconds()), s.clockArg(), itoa(s.nowMs())}}
 		},
 		take: func(_ mailbox, tag, till string, list []rueidis.RedisMessage) (n int, err error) {
 			for i := 0; i+1 < len(list); i += 2 {
@@ -210,7 +210,7 @@ func (s *Store) Arm(ctx context.Context, user string, due time.Time, begin bool,
 		return false, err
 	}
 	defer leave()
-	t := timing{box: s.mailboxOf(user), tag: "u" + short(user), unacked: encodeTimer(bridge.Timer{User: user, Due: due}), earliestDue: due.UnixMilli()}
+	t := timing{box: s.mailboxOf(user), tag: "u" + short(user), unacked: encodeTimer(bridge.Timer{User: user, Due: due}), earliestDue: s.redisMs(due)}
 	c := call{&s.scripts.outbox.presence, t.box.timerKeys(), []string{itoa(t.earliestDue), t.unacked, flag(begin), t.tag, flag(!s.cluster)}}
 	if s.cluster {
 		err = s.announceTimers(ctx, []timing{t})

@@ -69,8 +69,14 @@ type replied struct {
 }
 
 // runMany runs scripts as doMany runs commands. Scripts that the server did not run,
-// because the store lives another life, run again in that life.
+// because the store lives another life, run again in that life, and those whose slot is
+// moving run again, too.
 func (s *Store) runMany(ctx context.Context, calls []call) []replied {
+	return s.runTurns(ctx, calls, maxLifeTries)
+}
+
+// runTurns is runMany; after so many turns whose slot is still moving gets an error.
+func (s *Store) runTurns(ctx context.Context, calls []call, movingTurns int) []replied {
 	out := make([]replied, len(calls))
 	left := make([]int, len(calls))
 	for i := range left {
@@ -82,7 +88,7 @@ func (s *Store) runMany(ctx context.Context, calls []call) []replied {
 			err = s.ensurePrimaries(ctx)
 		}
 		if err == nil {
-			again, err = s.runLeft(ctx, calls, left, out)
+			again, err = s.runLeft(ctx, calls, left, out, turns < movingTurns)
 		}
 		if err == nil && turns == maxLifeTries {
 			err = errUnstable
@@ -100,24 +106,28 @@ func (s *Store) runMany(ctx context.Context, calls []call) []replied {
 
 // runLeft runs the calls whose numbers are in left, in the life that the store is known
 // to live. It returns those that the server did not run, and has found the next life for
-// them.
-func (s *Store) runLeft(ctx context.Context, calls []call, left []int, out []replied) (again []int, err error) {
+// them; those whose slots are moving only with wait.
+func (s *Store) runLeft(ctx context.Context, calls []call, left []int, out []replied, wait bool) (again []int, err error) {
 	lf := s.lives.now.Load()
 	some := make([]call, len(left))
 	for i, n := range left {
 		some[i] = calls[n]
 	}
-	least := int64(0)
+	least, over := int64(0), false
 	for i, r := range s.runManyOnce(ctx, lf, some) {
 		n := left[i]
+		if wait && moving(r.err) {
+			again = append(again, n)
+			continue
+		}
 		no, other := otherLife(r.err)
 		if !other {
 			out[n] = replied{r.message, s.fault(ctx, r.err)}
 			continue
 		}
-		again, least = append(again, n), max(least, no)
+		again, least, over = append(again, n), max(least, no), true
 	}
-	if len(again) > 0 {
+	if over {
 		err = s.findLife(ctx, lf, least)
 	}
 	return again, err
@@ -151,8 +161,8 @@ func (s *Store) runManyDurably(ctx context.Context, calls []call) []replied {
 	return out
 }
 
-// runManyIn runs scripts in a life that the caller names, all of them or none.
-// ErrOtherLife if the store lives another life.
+// runManyIn runs scripts in a life that the caller names. ErrOtherLife if the store lives
+// another life. While a slot is moving, all of them run again.
 func (s *Store) runManyIn(ctx context.Context, life string, calls []call) ([]replied, error) {
 	for turns := range maxLifeTries {
 		if err := backoff(ctx, turns); err != nil {
@@ -166,16 +176,21 @@ func (s *Store) runManyIn(ctx context.Context, life string, calls []call) ([]rep
 			return nil, bridge.ErrOtherLife
 		}
 		out := s.runManyOnce(ctx, lf, calls)
-		over, least := false, int64(0)
+		over, unmoved, least := false, false, int64(0)
 		for i := range out {
-			if no, other := otherLife(out[i].err); other {
+			if moving(out[i].err) && turns < maxLifeTries-1 {
+				unmoved = true
+			} else if no, other := otherLife(out[i].err); other {
 				over, least = true, max(least, no)
 			} else if err := s.fault(ctx, out[i].err); err != nil {
 				return nil, err
 			}
 		}
-		if !over {
+		if !over && !unmoved {
 			return out, nil
+		}
+		if !over {
+			continue
 		}
 		if err := s.findLife(ctx, lf, least); err != nil { // or the server had only forgotten the scripts
 			return nil, err

@@ -85,7 +85,7 @@ func (s *Store) reap(ctx context.Context, machine string, now, until int64) erro
 	if mine, err := reply.AsInt64(); err != nil || mine == 0 {
 		return s.fault(ctx, err)
 	}
-	if err := s.dropSessions(ctx, machine, live, dead, time.UnixMilli(until).UnixNano()); err != nil {
+	if err := s.dropSessions(ctx, machine, live, dead, time.UnixMilli(until-s.redisAhead()).UnixNano()); err != nil {
 		return err
 	}
 	if _, err = s.run(ctx, call{&s.scripts.forgetMachine, []string{z, n, live, dead}, []string{machine, before}}); err != nil {

@@ -22,6 +22,9 @@ var luaFiles embed.FS
 type script struct {
 	n    int    // its index in storeLife.hashes
 	body string // the script with what it uses of lua/lib.lua, without the life's constants
+	// whenFull: it runs also where Redis has reached its maxmemory, as it gives memory back
+	// or takes next to none.
+	whenFull bool
 }
 
 // scripts are the files of lua/, by their names.
@@ -68,6 +71,9 @@ var loadScripts = sync.OnceValues(func() (*scripts, error) {
 		}
 		to.n, to.body = len(s.all), linked(string(body), string(lib), string(stretch))
 		s.all = append(s.all, to)
+	}
+	for _, one := range []*script{&s.reap, &s.dropSession, &s.forgetMachine} {
+		one.whenFull = true
 	}
 	return s, s.loadOutbox(string(lib))
 })

@@ -1,7 +1,8 @@
 -- Everything up to a place was acked, and callbacks tell so. KEYS h w W and callbacks (see
 -- outbox_lib.lua); ARGV the acked places for which they were made, in the mailbox and
--- among messages to all; the places that were acked; how long a lease is; and callbacks. It
--- returns 'moved' if somebody else has acked meanwhile.
+-- among messages to all; the places that were acked; how long a lease is; by how much the
+-- clock of Redis is ahead of those by which messages expire; and callbacks. It returns
+-- 'moved' if somebody else has acked meanwhile.
 local s = call('HMGET', KEYS[1], 'am', 'ab', 'f', 'ln')
 requireLife(s[4])
 if (tonumber(s[1]) or 0) ~= tonumber(ARGV[1]) or (tonumber(s[2]) or 0) ~= tonumber(ARGV[2]) then return { 'moved' } end
@@ -13,7 +14,7 @@ if to > from then
     local place = tonumber(string.sub(name, 2))
     if string.sub(name, 1, 1) == 'x' and place > from and place <= to then
       local v = call('HGET', KEYS[3], name)
-      if v and tonumber(string.sub(v, 4, 16)) <= p.now then -- see encodeTimer
+      if v and tonumber(string.sub(v, 4, 16)) + tonumber(ARGV[6]) <= p.now then -- see encodeTimer
         dropTimer(KEYS[2], KEYS[3], name)
         addTimer(KEYS[2], KEYS[3], 'X' .. int(place), due, v, p.now)
       end

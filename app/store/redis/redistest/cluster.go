@@ -117,4 +117,53 @@ func (c *Cluster) FailOver(i int) {
 	c.Replicas[i].untilFollowing()
 }
 
+// Owner is the primary that has a key's slot.
+func (c *Cluster) Owner(key string) *Server {
+	c.t().Helper()
+	for _, n := range c.Nodes {
+		if _, err := n.Try("EXISTS", key); err == nil {
+			return n
+		}
+	}
+	c.t().Fatalf("nobody has the slot of %s", key)
+	return nil
+}
+
+// Move begins to move the slot of a key from one primary to another: until finish, calls
+// whose keys are not all on one of them are refused with TRYAGAIN.
+func (c *Cluster) Move(key string) (finish func()) {
+	c.t().Helper()
+	from, to := c.Owner(key), c.Nodes[0]
+	if to == from {
+		to = c.Nodes[1]
+	}
+	host, port, err := net.SplitHostPort(to.Addr)
+	if err != nil {
+		c.t().Fatal(err)
+	}
+	slot, fromID, toID := from.Do("CLUSTER", "KEYSLOT", key), from.Do("CLUSTER", "MYID"), to.Do("CLUSTER", "MYID")
+	to.Do("CLUSTER", "SETSLOT", slot, "IMPORTING", fromID)
+	from.Do("CLUSTER", "SETSLOT", slot, "MIGRATING", toID)
+	return func() {
+		c.t().Helper()
+		for {
+			keys := strings.Fields(from.Do("CLUSTER", "GETKEYSINSLOT", slot, "100"))
+			if len(keys) == 0 {
+				break
+			}
+			from.Do(append([]string{"MIGRATE", host, port, "", "0", "10000", "KEYS"}, keys...)...)
+		}
+		to.Do("CLUSTER", "SETSLOT", slot, "NODE", toID)
+		from.Do("CLUSTER", "SETSLOT", slot, "NODE", toID)
+	}
+}
+
+// Refused is what the primaries tell of calls that they have refused with TRYAGAIN.
+func (c *Cluster) Refused() (counts string) {
+	for _, n := range c.Nodes {
+		counts += n.Info("errorstats", "errorstat_TRYAGAIN") + " "
+	}
+	return counts
+}
+
 func (c *Cluster) t() testing.TB { return c.Nodes[0].t }

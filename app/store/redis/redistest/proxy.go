@@ -73,6 +73,13 @@ func (p *Proxy) Stray(skip int, target string) {
 	p.stray[p.opened+skip+1] = target
 }
 
+// Opened is how many connections have been opened.
+func (p *Proxy) Opened() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.opened
+}
+
 // Drop ends every connection there is, those that are about to be opened too.
 func (p *Proxy) Drop() {
 	p.mu.Lock()
