@@ -17,9 +17,9 @@ var bounding = []promise{
 		f.ack("u", bridge.Position{Mailbox: 1})
 		f.ack("u", bridge.Position{Mailbox: 2})
 		f.clock.Advance(time.Second)
-		first, second := f.online("clinic", "v1"), f.online("clinic", "v2")
-		f.post(first)
-		f.post(second)
+		f.post(f.online("clinic", "v1"))
+		f.clock.Advance(time.Second)
+		f.post(f.online("clinic", "v2"))
 		types := func() map[string]int {
 			n := map[string]int{}
 			for _, l := range f.lease("clinic", 99) {
