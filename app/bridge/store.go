@@ -67,10 +67,13 @@ type Delivery struct {
 
 // Recipient is what became of a message in one mailbox.
 type Recipient struct {
-	User     string
-	Seq      uint64 // its place in the mailbox; 0 if it was never stored, or is gone by now
-	Sessions int    // live sessions it went to in this Append; 0 in a duplicate's answer
-	Acked    bool   // a session of the user has acked it
+	User string
+	// Seq is its place in the mailbox; 0 if it was never stored, or is lost by now: it
+	// has expired, or a full mailbox has pushed it out. What was recalled or replaced
+	// keeps its place, by which the sessions that have it are found.
+	Seq      uint64
+	Sessions int  // live sessions it went to in this Append; 0 in a duplicate's answer
+	Acked    bool // a session of the user has acked it
 }
 
 // Receipt answers Append.

@@ -220,16 +220,17 @@ func (a *appending) receipt(ctx context.Context, ans answer) (r bridge.Receipt, 
 		r.Sessions = a.sessions(ctx, &ans)
 	}
 	if a.user == "" {
-		r.Broadcast = ans.place()
+		r.Broadcast = a.place(&ans, &r)
 		return r, nil
 	}
-	r.Recipients = []bridge.Recipient{{User: a.user, Seq: ans.place(), Sessions: r.Sessions, Acked: ans.acked}}
+	r.Recipients = []bridge.Recipient{{User: a.user, Seq: a.place(&ans, &r), Sessions: r.Sessions, Acked: ans.acked}}
 	return r, nil
 }
 
-// place is the message's place; 0 if the mailbox does not hold it any more.
-func (ans *answer) place() uint64 {
-	if ans.kind == 'd' && !ans.held {
+// place is the message's place; 0 if the mailbox has lost it, or it has expired. For a
+// duplicate r says when that was.
+func (a *appending) place(ans *answer, r *bridge.Receipt) uint64 {
+	if ans.kind == 'd' && (!ans.held || !r.Expires.After(a.e.opts.Now())) {
 		return 0
 	}
 	return ans.seq

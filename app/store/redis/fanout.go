@@ -133,9 +133,9 @@ func (s *Store) deliverAll(ctx context.Context, m *bridge.Message, users []strin
 		}
 		r.Sessions += n
 		if m.To.All {
-			r.Broadcast = ans.place()
+			r.Broadcast = a.place(&ans, r)
 		} else {
-			r.Recipients[i] = bridge.Recipient{User: a.user, Seq: ans.place(), Sessions: n, Acked: ans.acked}
+			r.Recipients[i] = bridge.Recipient{User: a.user, Seq: a.place(&ans, r), Sessions: n, Acked: ans.acked}
 		}
 	}
 	s.tryRelease(ctx, released)

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -105,22 +106,24 @@ func (r *reader) holds(p place, now int64) (bool, error) {
 	return n > 0, err
 }
 
-// everybody lists the users who own a message to all.
+// everybody lists the users who own a message to all: every user there is, where it was
+// never stored.
 func (r *reader) everybody(rec *bridge.Record, now int64) error {
-	if rec.Broadcast == 0 {
-		return nil
+	held, before := false, uint64(math.MaxInt64)
+	if rec.Broadcast != 0 {
+		var err error
+		if held, err = r.holds(place{"", rec.Broadcast}, now); err != nil {
+			return err
+		}
+		before = rec.Broadcast
 	}
-	held, err := r.holds(place{"", rec.Broadcast}, now)
-	if err != nil {
-		return err
-	}
-	return with(r.owners).seq(rec.Broadcast).int(bridge.MaxListed + 1).each(func(row *sqlite3.Stmt) bool {
+	return with(r.owners).seq(before).int(bridge.MaxListed + 1).each(func(row *sqlite3.Stmt) bool {
 		if len(rec.Recipients) == bridge.MaxListed {
 			rec.More = true
 			return false
 		}
 		rec.Recipients = append(rec.Recipients, bridge.RecipientStatus{
-			User: row.ColumnText(0), Held: held, Acked: uint64(row.ColumnInt64(1)) >= rec.Broadcast,
+			User: row.ColumnText(0), Held: held, Acked: rec.Broadcast != 0 && uint64(row.ColumnInt64(1)) >= rec.Broadcast,
 		})
 		return true
 	})

@@ -72,6 +72,23 @@ var recalling = []promise{
 		f.equal("messages", len(f.all("u", bridge.Position{}).Deliveries), 0)
 		f.equal("recalled at", f.lookup(m.ID).Recalled.IsZero(), false)
 	}},
+	{"a duplicate of what was recalled or replaced has its place, by which the sessions that have it are found", func(f *fixture) {
+		f.join("u")
+		for _, to := range []bridge.Target{user("u"), {Users: []string{"u", "v"}}, everybody} {
+			f.send(to, time.Hour)
+			place := func(m *bridge.Message) bridge.Receipt { r := told(f.append(m)); r.Expires = time.Time{}; return r }
+			recalled, old, latest := f.send(to, time.Hour), f.message(to), f.message(to)
+			old.Topic, latest.Topic = "t", "t"
+			f.append(old)
+			was := []bridge.Receipt{place(recalled), place(old)}
+			f.recall(recalled.ID)
+			f.append(latest)
+			for range 2 {
+				f.equal("receipts", []bridge.Receipt{place(recalled), place(old)}, was)
+				f.reopen()
+			}
+		}
+	}},
 	{"what was never stored, and what has expired, can be recalled from sessions", func(f *fixture) {
 		passing := f.message(user("u"))
 		passing.Expires = time.Time{}
@@ -146,5 +163,20 @@ var recalling = []promise{
 		r := f.lookup(m.ID)
 		f.equal("expires", r.Expires.IsZero(), true)
 		f.equal("fates", r.Recipients, []bridge.RecipientStatus{{User: "u"}})
+	}},
+	{"Lookup of what was never stored and was to all lists everybody", func(f *fixture) {
+		f.join("bob")
+		f.join("ada")
+		m := f.message(everybody)
+		m.Expires = time.Time{}
+		f.append(m)
+		f.ok("seen", f.store.Seen(f.ctx, "bob", "ses_1", m.ID, f.clock.Now()))
+		var r bridge.Record
+		expect.Eventually(f, "two recipients, and the sight of the second", func() bool {
+			r = f.lookup(m.ID)
+			return len(r.Recipients) == 2 && len(r.Recipients[1].Seen) == 1
+		})
+		r.Recipients[1].Seen = nil
+		f.equal("record", []any{r.All, r.Broadcast, r.Recipients}, []any{true, uint64(0), []bridge.RecipientStatus{{User: "ada"}, {User: "bob"}}})
 	}},
 }

@@ -9,7 +9,7 @@ local known = call('GET', KEYS[1])
 if known or ARGV[15] == '1' then
   known = known or '0'
   if ARGV[3] == '1' and known ~= '0' then call('SET', KEYS[1], known, 'KEEPTTL') end -- see touch in remember
-  return { 'd', known, held(KEYS[2], KEYS[3], known, now) }
+  return { 'd', known, kept(KEYS[2], KEYS[3], known, now) }
 end
 local place, blob, shared = '0', ARGV[7], nil
 if blob == '' then blob = nil end

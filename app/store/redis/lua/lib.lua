@@ -319,12 +319,20 @@ local function rare()
   return M
 end
 
--- held returns 1 if a place still has its message, and 1 if it was acked.
-local function held(h, m, place, now)
+-- kept returns 1 if a mailbox has not lost the message at a place: it is there, or was
+-- recalled or replaced; and 1 if it was acked. One that has expired may pass for recalled
+-- once its entry is gone: whoever asks knows when it ended.
+local function kept(h, m, place, now)
   if not place or place == '' or place == '0' then return 0, 0 end
-  local e = entries().entry(m, place)
-  local acked = (tonumber(call('HGET', h, 'am')) or 0) >= tonumber(place)
-  return e and entries().expiryOf(e) > now and 1 or 0, acked and 1 or 0
+  local s = call('HMGET', h, 'am', 'tr', 's')
+  local e, n = entries().entry(m, place), tonumber(place)
+  local lost
+  if e then
+    lost = entries().expiryOf(e) <= now
+  else
+    lost = n <= (tonumber(s[2]) or 0) or n > (tonumber(s[3]) or 0)
+  end
+  return lost and 0 or 1, (tonumber(s[1]) or 0) >= n and 1 or 0
 end
 
 -- append adds a message to a mailbox, whose s, nx, mx, tr, b and ln are s, at place

@@ -23,7 +23,7 @@ local function publish(k, a)
   end
   local old = remember(KEYS[k], now, ARGV[a], ARGV[a + 1], ARGV[a + 2], place, ARGV[a + 3], touch)
   if old then
-    if old[1] == 'd' then old[5], old[6] = held(h, m, old[2], now) end
+    if old[1] == 'd' then old[5], old[6] = kept(h, m, old[2], now) end
     return old
   end
   claimed = true
