@@ -157,10 +157,10 @@ export class BridgeClient extends Listening {
   /**
    * Sends a message to another user, or to the backend: `{ backend: true }`, where this user's token allows it. Sent
    * again with the same ref after a lost connection, so it arrives once. Rejects with the server's problem, with
-   * 'timeout' (it may have arrived; the same ref makes trying again safe), 'invalid', 'too_large', 'duplicate_ref',
-   * 'stopped', or, to others than the backend over another transport, 'no_websocket'; with 'refused' where the server
-   * closed the connection over a frame that was on its way: this one, or another one. The connection itself survives
-   * all of these.
+   * 'timeout', or 'stopped' where the client ends first (for both, it may have arrived; the same ref makes trying again
+   * safe), 'invalid', 'too_large', 'duplicate_ref', or, to others than the backend over another transport,
+   * 'no_websocket'; with 'refused' where the server closed the connection over a frame that was on its way: this one, or
+   * another one. The connection itself survives all but 'stopped'.
    * @param {string | Target} to @param {NewEvent} event
    * @param {Maybe<{ref?: string | undefined, timeoutMs?: Maybe<number>}>} [options] @returns {Promise<SendResult>}
    */

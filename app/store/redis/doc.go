@@ -42,6 +42,11 @@
 // a tag of their own say which users have something due, and how much waits. See outbox.go.
 // Without backends no key of these is written and no script is longer.
 //
+// Leases end by the clock of Redis, so that machines agree on who has them. What is due at a
+// time is so by the clock of the machine that stores it: each compares both clocks when it
+// renews its lease (see redisMs), and what is early by the clock of the machine that would
+// fire it waits for longer.
+//
 // A store that goes back in time loses callbacks together with their causes. What a
 // backend has been sent before may be sent again, with the same id. On a Cluster an index and a
 // user's slot may go back apart from each other: an entry with nothing behind it is taken

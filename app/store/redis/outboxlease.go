@@ -34,16 +34,19 @@ type visits struct {
 }
 
 // run visits until n things are leased. It returns when the next may be due, by the clock of
-// Redis; zero without one.
+// Redis (zero without one), and why nothing was leased in the last round, if it failed.
 func (v *visits) run(ctx context.Context, n int) (next time.Time, err error) {
 	for range visitRounds {
-		taken, more, at, err := v.round(ctx, n)
-		if err != nil {
+		var taken int
+		var more bool
+		// Users of a Cluster's server that is gone do not keep those behind them waiting.
+		taken, more, next, err = v.round(ctx, n)
+		if n -= taken; n <= 0 || !more || ctx.Err() != nil {
 			return next, err
 		}
-		if n, next = n-taken, at; n <= 0 || !more {
-			return next, nil
-		}
+	}
+	if err != nil {
+		return next, err
 	}
 	return time.UnixMilli(v.e.redisMs(v.e.opts.Now())), nil
 }

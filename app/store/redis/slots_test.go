@@ -2,6 +2,7 @@ package redis_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -12,7 +13,37 @@ import (
 )
 
 func TestSlots(t *testing.T) {
+	t.Run("of a server that is gone do not keep the callbacks of others waiting", lostSlotsKeepNobodyWaiting)
 	t.Run("that move to another server are waited for", movingSlotIsWaitedFor)
+}
+
+// More users than are visited in one round have something due in the slots of the server
+// that is gone, and for longer than the one whose server is there.
+func lostSlotsKeepNobodyWaiting(t *testing.T) {
+	heavy(t)
+	c := redistest.StartCluster(t)
+	for _, n := range c.Nodes {
+		n.Do("CONFIG", "SET", "cluster-require-full-coverage", "no")
+	}
+	e, _ := quick(t, redis.Options{URL: c.URL(), Backends: clinic, Patience: 20 * time.Second})
+	needed := map[*redistest.Server]bool{c.Owner("{machines}"): true, c.Owner("{callbacks}"): true, c.Owner("{all}"): true}
+	gone := c.Nodes[slices.IndexFunc(c.Nodes, func(n *redistest.Server) bool { return !needed[n] })]
+	there, lost := "", 0
+	for i := 0; lost < 10; i++ {
+		user := fmt.Sprint("user-", i)
+		if c.Owner(redis.MessagesKey(e, user)) != gone {
+			there = user
+			continue
+		}
+		expect.NoError(t, e.Post(deadline(t, 20*time.Second), sentBy(user, i)))
+		lost++
+	}
+	gone.Kill()
+	expect.NoError(t, e.Post(deadline(t, 20*time.Second), sentBy(there, 0)))
+	due, _, err := e.Lease(deadline(t, 20*time.Second), "clinic", 2)
+	if err != nil || len(due) != 1 || due[0].User != there {
+		t.Errorf("%+v %v", due, err)
+	}
 }
 
 // Each call begins while its user's keys are on two servers, and ends when they are on one.
