@@ -4,8 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
+	"hookbridge/app/store/redis/redistest"
 )
 
 func TestAckBook(t *testing.T) {
@@ -78,5 +81,26 @@ func TestAckBook(t *testing.T) {
 		added(t, b, "one more", at("a", 1, 0), false)
 		added(t, b, "u7", at("a", 2, 0), true)
 		holds(t, b, "u7", at("a", 2, 0), true)
+	})
+	t.Run("has acks that count in the receipt of a repeated message, also where they are written meanwhile", func(t *testing.T) {
+		server := redistest.Start(t)
+		s, err := Open(t.Context(), Options{URL: server.URL(), Prefix: "acks"})
+		expect.NoError(t, err)
+		defer s.Close()
+		m := &bridge.Message{ID: "m", To: bridge.Target{User: "u"}, Event: []byte(`1`), Type: "t", At: time.Now(), Expires: time.Now().Add(time.Hour)}
+		m.Encode()
+		_, err = s.Append(t.Context(), m)
+		expect.NoError(t, err)
+		expect.NoError(t, s.AckLater(t.Context(), "u", "ses_1", s.Life(), bridge.Position{Mailbox: 1}))
+		written := s.acks.writtenSoFar()
+		r, err := s.append(t.Context(), m)
+		expect.NoError(t, err)
+		expect.NoError(t, s.writeAcks(t.Context()))
+		if again, err := s.countAcks(t.Context(), &r, written); !again && !r.Recipients[0].Acked || err != nil {
+			t.Errorf("%+v is the last word, %v", r, err)
+		}
+		if r, err = s.Append(t.Context(), m); err != nil || !r.Recipients[0].Acked {
+			t.Errorf("%+v, %v", r, err)
+		}
 	})
 }
