@@ -105,8 +105,9 @@ func TestBackendSend(t *testing.T) {
 		}
 		c.want("of two", "clinic message.sent patient-1")
 		c.outbox.take()
-		again := after(b, "patient-1", confirmed, sendFrame("c1", "visit.confirmed", `{"visit":8}`))
-		if fmt.Sprint(codes(again)) != "[result c1 duplicate error c1 id_conflict]" {
+		again := after(b, "patient-1", confirmed, sendFrame("c1", "visit.confirmed", `{"visit":8}`), sendFrame("c1", "visit.moved", `{"visit":7}`),
+			strings.Replace(confirmed, "true", `"clinic"`, 1))
+		if fmt.Sprint(codes(again)) != "[result c1 duplicate error c1 id_conflict error c1 id_conflict error c1 id_conflict]" {
 			t.Error(codes(again))
 		}
 		c.want("afterwards")

@@ -100,6 +100,41 @@ func TestPresence(t *testing.T) {
 		c.want("afterwards", online, gone, goneLab)
 		stopA()
 	})
+	bubble("ends ten seconds after the user was there last, where they are looked up before that", func(t *testing.T, c *clinic) {
+		a, stopA := c.machine()
+		_, stopB := c.machine()
+		defer stopB()
+		time.Sleep(time.Minute)
+		p := join(a, "patient-1")
+		time.Sleep(5*time.Minute - 3*time.Second) // their timer is about to be due
+		c.fail("Arm", bridge.ErrUnavailable)      // nothing that the dead machine does counts
+		c.fail("Leave", bridge.ErrUnavailable)
+		p.Abort()
+		synctest.Wait()
+		c.fail("Arm", nil)
+		c.fail("Leave", nil)
+		c.lapse("patient-1", "")
+		time.Sleep(9500 * time.Millisecond)
+		c.want("before ten seconds", online)
+		time.Sleep(2500 * time.Millisecond)
+		c.want("afterwards", online, gone, goneLab)
+		stopA()
+	})
+	t.Run("is told to who wants one of the two alone", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c := newClinic(t)
+			b, stop := c.machine(func(cfg *bridge.Config) {
+				cfg.Backends = bridge.Backends{{Name: "in", Types: []string{bridge.CallbackOnline}, Users: []string{"patient-1"}}, {Name: "out", Types: []string{bridge.CallbackOffline}, Users: []string{"patient-2"}}}
+			})
+			defer stop()
+			time.Sleep(time.Minute)
+			for _, user := range []string{"patient-1", "patient-2", "patient-3"} {
+				join(b, user).Abort()
+			}
+			time.Sleep(12 * time.Second)
+			c.want("of three", "in user.online patient-1", "out user.offline patient-2")
+		})
+	})
 	bubble("ends also where the user leaves while they are looked up", func(t *testing.T, c *clinic) {
 		b, stop := c.machine()
 		defer stop()

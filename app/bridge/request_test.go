@@ -97,6 +97,16 @@ func TestRequest(t *testing.T) {
 		if got := fmt.Sprint(codes(p.got())); got != "[error 1 forbidden_target error 2 forbidden_target error 3 invalid_frame error 4 invalid_frame error 5 invalid_frame error  invalid_frame]" {
 			t.Error(got)
 		}
+		for range 4 { // those that were refused are not under way
+			p.in <- `{"type":"request","ref":"1","event":{"type":"doctor.x"}}`
+			synctest.Wait()
+		}
+		p.got()
+		p.in <- request("q")
+		synctest.Wait()
+		if got := fmt.Sprint(codes(p.got())); got != "[response q]" {
+			t.Error(got)
+		}
 	})
 	bubble("holds up no other frame, and a session has four at most", func(t *testing.T, c *clinic) {
 		b, stop := c.machine()
@@ -207,13 +217,21 @@ func TestRequest(t *testing.T) {
 		c.asked.set(never)
 		life, end := context.WithCancel(t.Context())
 		errs := make(chan error, 8)
-		for range 4 {
-			go func() {
-				_, err := ask(life, "patient-1")
-				errs <- err
-			}()
+		wait := func(ctx context.Context, n int) {
+			for range n {
+				go func() {
+					_, err := ask(ctx, "patient-1")
+					errs <- err
+				}()
+			}
+			synctest.Wait()
 		}
-		synctest.Wait()
+		one, endOne := context.WithCancel(t.Context())
+		wait(life, 3)
+		wait(one, 1)
+		endOne()
+		<-errs
+		wait(life, 1)
 		if _, err := ask(t.Context(), "patient-1"); bridge.ProblemOf(err).Code != wire.CodeRateLimited {
 			t.Error(err)
 		}

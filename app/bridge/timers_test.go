@@ -21,14 +21,14 @@ func TestTimers(t *testing.T) {
 	}
 	bubble("tell each backend that covers the user how far an event has come, within a second or two", func(t *testing.T, c *clinic) {
 		at := time.Now()
-		log := bridge.DeliveryLog{From: bridge.Position{}, Sent: []bridge.Mark{{Place: bridge.Position{Mailbox: 4}, At: at}}}
-		read := log
-		read.Received = log.Sent
 		r := bridge.Record{ID: "msg_1"}
-		for i, logs := range [][]bridge.DeliveryLog{nil, {log}, {log, read}} {
-			user := fmt.Sprint("patient-", i)
-			r.Recipients = append(r.Recipients, bridge.RecipientStatus{User: user, Seq: 4, Held: true})
-			c.given[user] = logs
+		for _, i := range []uint64{2, 0, 1} {
+			user, place := fmt.Sprint("patient-", i), bridge.Position{Mailbox: 4 + i}
+			r.Recipients = append(r.Recipients, bridge.RecipientStatus{User: user, Seq: place.Mailbox, Held: true})
+			log := bridge.DeliveryLog{From: bridge.Position{Mailbox: place.Mailbox - 1}, Sent: []bridge.Mark{{Place: place, At: at}}}
+			read := log
+			read.Received = log.Sent
+			c.given[user] = [][]bridge.DeliveryLog{nil, {log}, {log, read}}[i]
 			c.outbox.add(unacked(user, "msg_1"))
 		}
 		c.records["msg_1"] = r
@@ -69,6 +69,17 @@ func TestTimers(t *testing.T) {
 		defer stop()
 		time.Sleep(2 * time.Minute)
 		c.want("of both", "clinic event.unacked patient-1", "lab event.unacked patient-1", "clinic event.expired patient-1")
+	})
+	bubble("of many users are fired one after the other, without a pause", func(t *testing.T, c *clinic) {
+		for i := range 1000 {
+			c.outbox.add(unacked(fmt.Sprint("patient-", i), "msg_1"))
+		}
+		_, stop := c.machine()
+		defer stop()
+		time.Sleep(time.Minute + 2500*time.Millisecond)
+		if n := len(c.outbox.all()); n != 2000 {
+			t.Errorf("%d callbacks", n)
+		}
 	})
 	bubble("that fail come again, and are logged once a minute", func(t *testing.T, c *clinic) {
 		_, stop := c.machine()

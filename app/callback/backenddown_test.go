@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"hookbridge/app/bridge"
 )
 
 func TestBackendDown(t *testing.T) {
@@ -94,6 +97,9 @@ func TestBackendDown(t *testing.T) {
 			}
 		})
 	})
+	t.Run("is probed by one try at a time from the first failure on, in the midst of its backlog", downInTheMidst)
+	t.Run("is not asked again before the longest Retry-After of those that were under way", downWithManyUnderWay)
+	t.Run("is probed soon again in each outage", downTwice)
 	t.Run("holds up no other backend", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s, _ := sender(t, backend("slow", "https://slow.example"), backend("fast", "https://fast.example"))
@@ -138,5 +144,108 @@ func TestBackendDown(t *testing.T) {
 			}
 			stop(s)
 		})
+	})
+}
+
+// fill posts n callbacks at once, each about a user of its own.
+func (o *outbox) fill(n int) {
+	var cs []bridge.Callback
+	for i := range n {
+		cs = append(cs, bridge.Callback{ID: fmt.Sprint("msg_", i), Backend: "default", Type: bridge.CallbackAcked, User: fmt.Sprint("u", i), At: time.Now(), Body: []byte("{}")})
+	}
+	_ = o.Post(context.Background(), cs...)
+}
+
+func downInTheMidst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c calls
+		var took atomic.Int64
+		s, _ := answered(t, func(*http.Request) (*http.Response, error) {
+			if took.Add(1) <= 200 {
+				time.Sleep(10 * time.Millisecond)
+				return answer(200), nil
+			}
+			defer c.begin()()
+			time.Sleep(10 * time.Millisecond)
+			return answer(503), nil
+		})
+		o := newOutbox()
+		o.fill(1000)
+		s.Start(o)
+		rest(time.Second) // within which the failures come
+		first := c.n.Load()
+		c.most.Store(0)
+		rest(10 * time.Minute)
+		if probes := c.n.Load() - first; first > maxInFlight+2 || probes < 10 || probes > 40 || c.most.Load() != 1 {
+			t.Errorf("%d tries at first, then %d in ten minutes, %d at once", first, probes, c.most.Load())
+		}
+		stop(s)
+	})
+}
+
+func downWithManyUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		var tries, down, again atomic.Int64
+		s, _ := answered(t, func(*http.Request) (*http.Response, error) {
+			n := tries.Add(1)
+			switch {
+			case n == 65:
+				down.Store(int64(time.Since(began)))
+				return answer(503), nil
+			case n > 65 && n <= 64+maxInFlight:
+				time.Sleep(time.Duration(n) * time.Millisecond)
+				return answer(503, fmt.Sprint("Retry-After: ", 10*n)), nil
+			case n == 65+maxInFlight:
+				again.Store(int64(time.Since(began)))
+			}
+			return answer(200), nil
+		})
+		o := newOutbox()
+		s.Start(o)
+		o.fill(64)
+		rest(time.Second)
+		o.fill(200)
+		rest(time.Hour)
+		asked := 10 * time.Duration(64+maxInFlight) * time.Second
+		if waited := time.Duration(again.Load() - down.Load()); waited < asked || waited > asked+time.Minute {
+			t.Errorf("it is asked again after %s", waited)
+		}
+		stop(s)
+	})
+}
+
+func downTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var down atomic.Bool
+		s, _ := answered(t, func(*http.Request) (*http.Response, error) {
+			if down.Load() {
+				return answer(503), nil
+			}
+			return answer(200), nil
+		})
+		o := newOutbox()
+		s.Start(o)
+		for _, outage := range []time.Duration{10 * time.Minute, time.Second} {
+			down.Store(true)
+			o.fill(1000)
+			rest(outage)
+			down.Store(false)
+			rest(time.Minute)
+			o.fill(1)
+			rest(time.Minute)
+			if s.State("default").Failing {
+				t.Fatal("it is back")
+			}
+		}
+		down.Store(true)
+		o.fill(100)
+		rest(100 * time.Millisecond)
+		down.Store(false)
+		rest(probeFirst * 5 / 4)
+		if s.State("default").Failing {
+			t.Error("it is not asked again after a second")
+		}
+		stop(s)
 	})
 }

@@ -23,15 +23,23 @@ func TestCallback(t *testing.T) {
 	t.Run("is given up at once where the backend answers with 410", callbackIsGone)
 	t.Run("is tried again where the backend answers later than in 15 seconds", callbackIsLate)
 	t.Run("waits as long as Retry-After asks, in seconds or as a date, and no longer than three days", callbackRetryAfter)
+	t.Run("is tried again as soon as a busy backend asks for, and of no other", callbackRetrySoon)
 	t.Run("waits for the one before it where it is sent in order", callbackInOrder)
 	t.Run("whose try panics is tried again, and nothing else ends", callbackPanics)
 	t.Run("is not asked for without end where the store's clock is behind", callbackClockBehind)
 	t.Run("is sent once where the store fails to settle it", callbackStoreFails)
+	t.Run("is not asked for once the store is closed", callbackStoreCloses)
+	t.Run("that is refused is tried again in its time, where nothing else waits", callbackRefusedAlone)
+	t.Run("that another machine has left is found, whatever waits for a later time", callbackOfAnotherMachine)
 }
 
 func TestStop(t *testing.T) {
 	t.Run("waits for the tries under way", stopWaits)
 	t.Run("cuts off tries that take too long, and does not count them", stopCutsOff)
+}
+
+func TestState(t *testing.T) {
+	t.Run("is failing from the first failed try until one succeeds, and is logged once a minute", stateFails)
 }
 
 func TestMetrics(t *testing.T) {
@@ -56,7 +64,7 @@ func callbackIsSigned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := backend("default", "https://user:pa%20ss@clinic.example/hook?token=t")
 		b.Secrets = []string{secret('a'), secret('b')}
-		s, _ := sender(t, b)
+		s, l := sender(t, b)
 		var ids, stamps []string
 		s.byName["default"].endpoint.http = posts(func(r *http.Request) (*http.Response, error) {
 			body, _ := io.ReadAll(r.Body)
@@ -88,6 +96,9 @@ func callbackIsSigned(t *testing.T) {
 		time.Sleep(3 * time.Minute)
 		stop(s)
 		slices.Sort(stamps)
+		if n := l.metric(t, "hookbridge_callbacks_given_up_total", "default"); n != 0 || strings.Contains(l.String(), "given up") {
+			t.Errorf("%v were given up; said %s", n, l)
+		}
 		if fmt.Sprint(ids) != "[msg_1 msg_1 msg_1]" || len(slices.Compact(stamps)) != 3 || o.counts() != "0 waiting, 1 done, 0 dead" {
 			t.Error(ids, stamps, o.counts())
 		}
@@ -194,6 +205,28 @@ func callbackRetryAfter(t *testing.T) {
 	}
 }
 
+func callbackRetrySoon(t *testing.T) {
+	for status, soon := range map[int]bool{429: true, 503: true, 500: false, 404: false} {
+		synctest.Test(t, func(t *testing.T) {
+			var at []time.Time
+			s, _ := answered(t, func(*http.Request) (*http.Response, error) {
+				if at = append(at, time.Now()); len(at) == 1 {
+					return answer(status, "Retry-After: 2"), nil
+				}
+				return answer(200), nil
+			})
+			o := newOutbox()
+			o.post("default", "msg_1")
+			s.Start(o)
+			rest(10 * time.Second)
+			if len(at) != 2 || at[1].Sub(at[0]) < 2*time.Second || at[1].Sub(at[0]) < 3*time.Second != soon {
+				t.Errorf("%d: tried at %s", status, at)
+			}
+			stop(s)
+		})
+	}
+}
+
 func callbackInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got []string
@@ -283,6 +316,69 @@ func callbackStoreFails(t *testing.T) {
 	})
 }
 
+func callbackStoreCloses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := answered(t, func(*http.Request) (*http.Response, error) { return answer(200), nil })
+		o := newOutbox()
+		s.Start(o)
+		rest(time.Minute)
+		before := o.leases
+		o.set(func() { o.fail = bridge.ErrClosed })
+		rest(time.Hour)
+		if n := o.leases - before; n != 1 {
+			t.Errorf("it was asked %d times", n)
+		}
+		stop(s)
+	})
+}
+
+func callbackRefusedAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var at []time.Time
+		s, _ := answered(t, func(r *http.Request) (*http.Response, error) {
+			if r.Header.Get("webhook-id") != "msg_refused" {
+				return answer(200), nil
+			}
+			time.Sleep(time.Millisecond)
+			if at = append(at, time.Now()); len(at) == 1 {
+				return answer(422), nil
+			}
+			return answer(200), nil
+		})
+		o := newOutbox()
+		s.Start(o)
+		for i := range 4 { // more than one is tried at once from now on
+			o.post("default", fmt.Sprint("msg_", i))
+			rest(time.Second)
+		}
+		o.post("default", "msg_refused")
+		rest(7 * time.Second)
+		if len(at) != 2 || at[1].Sub(at[0]) < 3750*time.Millisecond || o.counts() != "0 waiting, 5 done, 0 dead" {
+			t.Error(at, o.counts())
+		}
+		stop(s)
+	})
+}
+
+func callbackOfAnotherMachine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := answered(t, func(*http.Request) (*http.Response, error) { return answer(200), nil })
+		o := newOutbox()
+		o.post("default", "msg_later")
+		o.set(func() { o.waiting[0].due = time.Now().Add(12 * time.Hour) })
+		s.Start(o)
+		rest(time.Minute)
+		o.set(func() {
+			o.add(bridge.Callback{ID: "msg_left", Backend: "default", Type: bridge.CallbackAcked, User: "u", At: time.Now(), Body: []byte("{}")})
+		})
+		rest(lookInterval)
+		if o.counts() != "1 waiting, 1 done, 0 dead" {
+			t.Error(o.counts())
+		}
+		stop(s)
+	})
+}
+
 func stopWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		took := time.Duration(0)
@@ -322,6 +418,39 @@ func stopCutsOff(t *testing.T) {
 		e := o.waiting[0]
 		if took := time.Since(began); took != 2*time.Second || e.Tries != 0 || e.due.After(time.Now()) || e.leased.After(time.Now()) || s.State("default").Failing {
 			t.Errorf("%s %+v %s", took, e, l)
+		}
+	})
+}
+
+func stateFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		status := 200
+		s, l := answered(t, func(*http.Request) (*http.Response, error) { return answer(status), nil })
+		o := newOutbox()
+		began, n := time.Now(), 0
+		s.Start(o)
+		try := func(answer int) {
+			status = answer
+			n++
+			o.post("default", fmt.Sprint("msg_", n))
+			rest(time.Second)
+		}
+		since := map[bool]time.Time{false: began}
+		for i, answer := range []int{200, 404, 404, 200, 200, 404, 200} {
+			was := s.State("default")
+			if fails := answer != 200; fails != was.Failing {
+				since[fails] = time.Now()
+			}
+			try(answer)
+			if got := s.State("default"); got.Failing != (answer != 200) || !got.Since.Equal(since[got.Failing]) {
+				t.Errorf("after %d answers: %+v, and began %v", i+1, got, since)
+			}
+		}
+		stop(s)
+		for _, said := range []string{"does not take its callbacks", "takes its callbacks again"} {
+			if n := strings.Count(l.String(), said); n != 1 {
+				t.Errorf("%d times it says that a backend %s", n, said)
+			}
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +21,9 @@ func TestHurry(t *testing.T) {
 		"what is tried by a bridge that starts in an outage goes after it":      hurryAfterAStartInAnOutage,
 		"what another machine left goes minutes after a callback was taken":     hurryOfAnotherMachine,
 		"a callback that failed once waits its few seconds":                     hurryKeepsTheFirstPause,
+		"each of two outages that follow each other":                            hurryAfterEachOutage,
+		"a callback that is refused has its own schedule, as a probe too":       hurryAndRefusal,
+		"while the store fails it is asked again, once a second":                hurryIsRepeated,
 		"while the store fails it is asked again":                               hurryWithABrokenStore,
 		"a callback that takes the backend down each time has its own schedule": hurryAndPoison,
 		"what the backend asked to wait for by Retry-After keeps its time":      hurryAndRetryAfter,
@@ -190,6 +194,72 @@ func hurryWithABrokenStore(t *testing.T) {
 	rest(3 * time.Second)
 	if o.counts() != "0 waiting, 2 done, 0 dead" {
 		t.Error(o.counts())
+	}
+	stop(s)
+}
+
+func hurryAfterEachOutage(t *testing.T) {
+	var down atomic.Bool
+	s, _ := answered(t, func(*http.Request) (*http.Response, error) {
+		if down.Load() {
+			return answer(503), nil
+		}
+		return answer(204), nil
+	})
+	o := newOutbox()
+	s.Start(o)
+	for i := range 3 {
+		o.say("bob", i)
+		rest(6 * time.Second)
+		if i > 0 && !slices.Contains(o.done, fmt.Sprint("msg_ada", i-1)) {
+			t.Errorf("after %d outages: %v", i, o.done)
+		}
+		down.Store(true)
+		o.say("ada", i)
+		rest(10 * time.Second) // the next try is a minute away
+		o.say("eve", i)        // who fails once, and waits for no end of the outage
+		rest(time.Second)
+		down.Store(false)
+	}
+	stop(s)
+}
+
+func hurryAndRefusal(t *testing.T) {
+	tries := 0
+	s, _ := answered(t, func(r *http.Request) (*http.Response, error) {
+		if r.Header.Get("webhook-id") == "msg_refused0" {
+			tries++
+			return answer(400), nil
+		}
+		return answer(204), nil
+	})
+	o := newOutbox()
+	o.say("refused", 0)
+	s.Start(o)
+	rest(10 * time.Second)
+	o.say("bob", 0)
+	rest(10 * time.Second)
+	if tries != 2 || o.counts() != "1 waiting, 1 done, 0 dead" {
+		t.Errorf("it was tried %d times; %s", tries, o.counts())
+	}
+	stop(s)
+}
+
+func hurryIsRepeated(t *testing.T) {
+	s, _ := answered(t, func(*http.Request) (*http.Response, error) { return answer(204), nil })
+	o := newOutbox()
+	o.unwell = 3
+	o.say("ada", 0)
+	o.set(func() { o.waiting[0].due, o.waiting[0].hurry = time.Now().Add(10*time.Hour), true })
+	s.Start(o)
+	o.say("bob", 0)
+	rest(2*time.Second + storePause/2)
+	if o.hurries != 3 || o.counts() != "1 waiting, 1 done, 0 dead" {
+		t.Errorf("asked %d times; %s", o.hurries, o.counts())
+	}
+	rest(2 * time.Second)
+	if o.hurries != 4 || o.counts() != "0 waiting, 2 done, 0 dead" {
+		t.Errorf("asked %d times; %s", o.hurries, o.counts())
 	}
 	stop(s)
 }

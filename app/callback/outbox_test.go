@@ -37,6 +37,7 @@ type outbox struct {
 	panics  int // calls of Lease that panic yet
 	leases  int // calls of Lease
 	hurries int // calls of Hurry
+	unwell  int // calls of Hurry that fail yet
 	asked   int // calls of Dead
 	timers  []bridge.Timer
 	behind  time.Duration // how far its clock is behind
@@ -59,13 +60,18 @@ func (o *outbox) Post(_ context.Context, cs ...bridge.Callback) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, c := range cs {
-		o.waiting = append(o.waiting, &entry{Leased: bridge.Leased{Callback: c, Since: c.At, Key: c.Backend + c.ID}, due: c.At})
+		o.add(c)
 	}
 	select {
 	case o.posted <- struct{}{}:
 	default:
 	}
 	return nil
+}
+
+// add has a callback wait of which this machine is not told.
+func (o *outbox) add(c bridge.Callback) {
+	o.waiting = append(o.waiting, &entry{Leased: bridge.Leased{Callback: c, Since: c.At, Key: c.Backend + c.ID}, due: c.At})
 }
 
 func (o *outbox) Lease(_ context.Context, backend string, n int) (due []bridge.Leased, next time.Time, err error) {
@@ -75,10 +81,10 @@ func (o *outbox) Lease(_ context.Context, backend string, n int) (due []bridge.L
 		o.panics--
 		panic("lease")
 	}
+	o.leases++
 	if o.fail != nil {
 		return nil, next, o.fail
 	}
-	o.leases++
 	now := time.Now().Add(-o.behind)
 	blocked := make(map[string]bool)
 	for _, e := range o.waiting {
@@ -169,10 +175,14 @@ func (o *outbox) Fire(_ context.Context, t bridge.Timer, cs ...bridge.Callback) 
 func (o *outbox) Hurry(_ context.Context, backend string) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.hurries++
+	if o.unwell > 0 {
+		o.unwell--
+		return bridge.ErrUnavailable
+	}
 	if o.fail != nil {
 		return o.fail
 	}
-	o.hurries++
 	for _, e := range o.waiting {
 		if e.Backend == backend && e.hurry && e.due.After(time.Now()) {
 			e.due, e.hurry = time.Now(), false

@@ -40,12 +40,16 @@ func retiredCallbacks(t *testing.T) {
 	rest(scheduleEnd - 2*time.Hour)
 	o.post("gone", "msg_young")
 	o.post("default", "msg_other")
+	o.set(func() { // one that an operator has sent again
+		o.add(bridge.Callback{ID: "msg_again", Backend: "default", Type: bridge.CallbackAcked, User: "bob", At: time.Now().Add(-100 * time.Hour)})
+		o.waiting[len(o.waiting)-1].due = time.Now().Add(20 * time.Hour)
+	})
 	rest(90 * time.Minute)
-	if o.counts() != "254 waiting, 1 done, 0 dead" {
+	if o.counts() != "255 waiting, 1 done, 0 dead" {
 		t.Error("before three days:", o.counts())
 	}
 	rest(3 * time.Hour)
-	if o.counts() != "1 waiting, 1 done, 253 dead" || o.waiting[0].leased.After(time.Now()) {
+	if o.counts() != "2 waiting, 1 done, 253 dead" || o.waiting[0].leased.After(time.Now()) {
 		t.Error("after three days:", o.counts())
 	}
 	if d := o.dead["msg_said2"]; d.Last != retiredBecause || d.Tries != 0 {
@@ -53,6 +57,9 @@ func retiredCallbacks(t *testing.T) {
 	}
 	if n := l.metric(t, "hookbridge_callbacks_given_up_total", "gone"); n != 253 || !strings.Contains(l.String(), "backend=gone waiting=1 given_up=253") {
 		t.Errorf("%v are counted, and logged is %s", n, l)
+	}
+	if strings.Contains(l.String(), "backend=default waiting") {
+		t.Error("a backend that is configured is said not to be:", l)
 	}
 	if o.asked < 70 {
 		t.Errorf("the store was asked %d times to forget what was given up", o.asked)

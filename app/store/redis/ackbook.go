@@ -31,6 +31,7 @@ type ackBook struct {
 	mu      sync.Mutex // guards what follows
 	waiting map[string]laterAck
 	taken   map[string]laterAck // those that are being written
+	writes  uint64              // how often those were taken off
 }
 
 // laterAck is up to where a user has acked, and the life that the place is of.
@@ -91,6 +92,7 @@ func (b *ackBook) written(err error) {
 	b.mu.Lock()
 	taken := b.taken
 	b.taken = nil
+	b.writes++
 	b.mu.Unlock()
 	if err == nil {
 		return
@@ -98,6 +100,13 @@ func (b *ackBook) written(err error) {
 	for user, a := range taken {
 		b.add(user, a) // an ack of a later life that came meanwhile says more
 	}
+}
+
+// writtenSoFar is a number that grows when acks are taken off the book.
+func (b *ackBook) writtenSoFar() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.writes
 }
 
 // AckLater implements bridge.Store.
@@ -210,21 +219,27 @@ func (s *Store) keepWritingAcks() {
 }
 
 // countAcks adds to a duplicate's receipt who has acked it here by now. What a reply tells
-// of is written first.
-func (s *Store) countAcks(ctx context.Context, r *bridge.Receipt) error {
-	if !r.Duplicate || s.acks.empty() {
-		return nil
+// of is written first. written is what writtenSoFar was before the receipt was asked for: where
+// acks were taken off the book since, the receipt may lack them, and has to be asked for again.
+func (s *Store) countAcks(ctx context.Context, r *bridge.Receipt, written uint64) (again bool, err error) {
+	if !r.Duplicate {
+		return false, nil
 	}
 	some := false
-	for i := range r.Recipients {
-		rc := &r.Recipients[i]
-		a, ok := s.acks.of(rc.User)
-		if ok && rc.Seq != 0 && a.life == s.Life() && a.to.Mailbox >= rc.Seq {
-			rc.Acked, some = true, true
+	if !s.acks.empty() {
+		for i := range r.Recipients {
+			rc := &r.Recipients[i]
+			a, ok := s.acks.of(rc.User)
+			if ok && rc.Seq != 0 && a.life == s.Life() && a.to.Mailbox >= rc.Seq {
+				rc.Acked, some = true, true
+			}
 		}
 	}
-	if !some {
-		return nil
+	if s.acks.writtenSoFar() != written {
+		return true, nil
 	}
-	return s.writeAcks(ctx)
+	if !some {
+		return false, nil
+	}
+	return false, s.writeAcks(ctx)
 }

@@ -171,9 +171,16 @@ func (s *Store) Append(ctx context.Context, m *bridge.Message) (bridge.Receipt, 
 		return bridge.Receipt{}, err
 	}
 	defer leave()
-	r, err := s.append(ctx, m)
-	if err == nil {
-		err = s.countAcks(ctx, &r)
+	return s.appendCounted(ctx, m)
+}
+
+// appendCounted appends a message, and has a duplicate's receipt count the acks of here.
+func (s *Store) appendCounted(ctx context.Context, m *bridge.Message) (r bridge.Receipt, err error) {
+	for again := true; again && err == nil; {
+		written := s.acks.writtenSoFar()
+		if r, err = s.append(ctx, m); err == nil {
+			again, err = s.countAcks(ctx, &r, written)
+		}
 	}
 	return r, err
 }
@@ -268,6 +275,7 @@ func (s *Store) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.A
 		return out
 	}
 	defer leave()
+	written := s.acks.writtenSoFar()
 	for i := 0; i < len(ms); {
 		j := i
 		for j < len(ms) && j-i < maxBatch && s.simple(ms[j]) {
@@ -282,8 +290,12 @@ func (s *Store) AppendMany(ctx context.Context, ms []*bridge.Message) []bridge.A
 		i = j
 	}
 	for i := range out {
-		if out[i].Err == nil {
-			out[i].Err = s.countAcks(ctx, &out[i].Receipt)
+		if out[i].Err != nil {
+			continue
+		}
+		again, err := s.countAcks(ctx, &out[i].Receipt, written)
+		if out[i].Err = err; again {
+			out[i].Receipt, out[i].Err = s.appendCounted(ctx, ms[i])
 		}
 	}
 	return out

@@ -2,12 +2,12 @@ package redis
 
 // outboxScripts are the files lua/outbox_*.lua, by their names.
 type outboxScripts struct {
-	admit, post, ack, acked, fire, forget, drop, arm script
-	claim, visited, due, lease, settle, settled      script
-	bury, unbury, redrive, timers, recall, presence  script
-	hurry, hurried, gone                             script
-	load, loadDead, loadTimer, liveTimers, toHurry   script // for exports and imports
-	publish, deliver                                 script // lua/publish.lua and lua/deliver.lua with timers
+	admit, known, post, ack, acked, fire, forget, drop, arm script
+	claim, visited, due, lease, settle, settled             script
+	bury, unbury, redrive, timers, recall, presence         script
+	hurry, hurried, gone                                    script
+	load, loadDead, loadTimer, liveTimers, toHurry          script // for exports and imports
+	publish, deliver                                        script // lua/publish.lua and lua/deliver.lua with timers
 }
 
 func (s *scripts) loadOutbox(lib string) error {
@@ -21,7 +21,7 @@ func (s *scripts) loadOutbox(lib string) error {
 		return err
 	}
 	for name, to := range map[string]*script{
-		"admit": &o.admit, "post": &o.post, "ack": &o.ack, "acked": &o.acked, "fire": &o.fire, "forget": &o.forget,
+		"admit": &o.admit, "known": &o.known, "post": &o.post, "ack": &o.ack, "acked": &o.acked, "fire": &o.fire, "forget": &o.forget,
 		"drop": &o.drop, "arm": &o.arm, "claim": &o.claim, "visited": &o.visited, "due": &o.due, "lease": &o.lease,
 		"settle": &o.settle, "settled": &o.settled, "bury": &o.bury, "redrive": &o.redrive, "hurry": &o.hurry, "hurried": &o.hurried, "gone": &o.gone, "timers": &o.timers,
 		"recall": &o.recall, "presence": &o.presence, "load": &o.load,

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -154,8 +155,36 @@ func (s *storing) call(ctx context.Context, run runner, c call, slot, index bool
 }
 
 // admit puts callbacks into the indexes, before they are in their users' slots. It returns
-// those that there is room for, and the numbers of those that were not in the indexes.
+// those that there is room for, and the numbers of those that were not in the indexes. What
+// is known already needs no room: where others would have to make some, that is looked at
+// first, and those that are known are left out.
 func (s *storing) admit(ctx context.Context, run runner) (admitted *storing, isNew []bool, err error) {
+	if s.modest || s.unbounded {
+		return s.admitAny(ctx, run)
+	}
+	modest := *s
+	modest.modest = true
+	admitted, isNew, err = modest.admitAny(ctx, run)
+	switch {
+	case err != nil && !errors.Is(err, bridge.ErrOutboxFull):
+		return nil, nil, err
+	case err == nil && len(admitted.cs) == len(s.cs):
+		return admitted, isNew, nil
+	case err == nil:
+		s.e.forgetCallbacks(ctx, admitted.members(isNew))
+	}
+	known, err := s.known(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	unknown := s.only(func(i int) bool { return !known[i] })
+	if len(unknown.cs) == 0 {
+		return unknown, nil, nil
+	}
+	return unknown.admitAny(ctx, run)
+}
+
+func (s *storing) admitAny(ctx context.Context, run runner) (admitted *storing, isNew []bool, err error) {
 	r, err := s.call(ctx, run, call{script: &s.e.scripts.outbox.admit}, false, true)
 	if err != nil {
 		return nil, nil, err
@@ -166,6 +195,37 @@ func (s *storing) admit(ctx context.Context, run runner) (admitted *storing, isN
 		}
 	}
 	return s.only(func(i int) bool { return r.states[i] != callbackNoRoom }), isNew, nil
+}
+
+// known tells which callbacks are in their users' slots, or were taken by their backends.
+func (s *storing) known(ctx context.Context) (known []bool, err error) {
+	calls := make([]call, len(s.cs))
+	for i, c := range s.cs {
+		calls[i] = call{&s.e.scripts.outbox.known, s.e.mailboxOf(c.User).callbackKeys(c.Backend), []string{c.ID, classOf(c.Type)}}
+	}
+	known = make([]bool, len(s.cs))
+	for i, r := range s.e.runMany(ctx, calls) {
+		if r.err != nil {
+			return nil, r.err
+		}
+		n, err := r.message.AsInt64()
+		if err = s.e.fault(ctx, err); err != nil {
+			return nil, err
+		}
+		known[i] = n == 1
+	}
+	return known, nil
+}
+
+// members are those of some of the callbacks in the indexes, as forgetCallbacks wants them.
+func (s *storing) members(some []bool) map[string][]string {
+	of := make(map[string][]string)
+	for i, c := range s.cs {
+		if some[i] {
+			of[c.Backend] = append(of[c.Backend], classOf(c.Type), callbackMember(c.ID, s.tag(i), len(c.Body)))
+		}
+	}
+	return of
 }
 
 // commit runs a script that stores the callbacks of one user together with their cause.
@@ -199,20 +259,18 @@ func (s *storing) finish(ctx context.Context, run runner, c call, isNew []bool) 
 		return "", err
 	}
 	e, tag := s.e, ""
-	var over = make(map[string][]string)
+	over := make([]bool, len(s.cs))
 	var due []string
 	for i, one := range s.cs {
 		tag = s.tag(i)
-		if r.word == "ok" && r.states[i] == callbackStored {
-			if x := e.callbackIndex(one.Backend); !slices.Contains(due, x.due) {
-				due = append(due, x.due)
-			}
-		} else if isNew[i] {
-			over[one.Backend] = append(over[one.Backend], classOf(one.Type), callbackMember(one.ID, tag, len(one.Body)))
+		if r.word != "ok" || r.states[i] != callbackStored {
+			over[i] = isNew[i]
+		} else if x := e.callbackIndex(one.Backend); !slices.Contains(due, x.due) {
+			due = append(due, x.due)
 		}
 	}
 	// Neither is needed: whoever comes by does the same, later.
-	e.forgetCallbacks(ctx, over)
+	e.forgetCallbacks(ctx, s.members(over))
 	if len(due) > 0 {
 		e.tryRun(ctx, call{&e.scripts.outbox.arm, due, []string{tag, "", e.clockArg()}})
 		e.signalPosted()

@@ -46,6 +46,8 @@ func TestOutbox(t *testing.T) {
 	t.Run("stores no callback, lease, count or ack in a commit that fails", outboxOnABrokenDisk)
 	t.Run("counts exactly through whatever becomes of callbacks", outboxCounts)
 	t.Run("counts exactly where the open transaction is rolled back, by a full disk too", outboxRolledBack)
+	t.Run("sends all again that was given up, and hurries all that waits, however many", outboxOfMany)
+	t.Run("escalates nothing that was acked, though the ack is not written yet", outboxUnwrittenAck)
 	t.Run("takes nothing that an erased user has caused", outboxOfAnErasedUser)
 	t.Run("of a store without backends takes nothing, and voids older timers", outboxWithoutBackends)
 	t.Run("answers frequent questions from an index", outboxPlans)
@@ -58,11 +60,18 @@ func outboxOnABrokenDisk(t *testing.T) {
 	here := connected(e)
 	m := member("ada", "ses_1", "a")
 	here.mustJoin(t, m)
-	urgent := message("m1", "ada", 10, inAnHour())
-	urgent.Escalate = time.Nanosecond
-	mustAppend(t, e, urgent)
+	mustAppend(t, e, message("m0", "ada", 10, inAnHour()))
+	expect.NoError(t, e.Ack(t.Context(), "ada", "ses_1", e.Life(), bridge.Position{Mailbox: 1}))
+	told, _, err := e.Lease(t.Context(), "clinic", 1)
+	expect.NoError(t, err)
+	expect.NoError(t, e.Settle(t.Context(), bridge.Settlement{Leased: told[0], Done: true}))
+	for _, u := range []string{"ada", "eve"} {
+		urgent := message("m1-"+u, u, 10, inAnHour())
+		urgent.Escalate = time.Nanosecond
+		mustAppend(t, e, urgent)
+	}
 	mustAppend(t, e, message("m2", "ada", 10, inAnHour()))
-	expect.NoError(t, e.Post(t.Context(), sent("ada", "a"), sent("ada", "b")))
+	expect.NoError(t, e.Post(t.Context(), sent("ada", "a"), sent("ada", "b"), sent("bob", "z")))
 	timers, err := e.LeaseTimers(t.Context(), 1)
 	expect.NoError(t, err)
 	leased, _, err := e.Lease(t.Context(), "clinic", 1)
@@ -78,8 +87,13 @@ func outboxOnABrokenDisk(t *testing.T) {
 	for what, err := range map[string]error{
 		"post": e.Post(t.Context(), sent("bob", "c")), "fire": fire, "arm": arm,
 		"settle": e.Settle(t.Context(), bridge.Settlement{Leased: leased[0], Done: true}),
-		"leave":  errors.Join(e.Exit(t.Context(), bridge.DeliveryLog{Member: m, Ended: time.Now()}), bridge.ErrUnavailable),
-		"ack":    e.Ack(t.Context(), "ada", "ses_1", e.Life(), bridge.Position{Mailbox: 2}),
+		"lease": e.ask(t.Context(), &request{write: func(w *writer) error { // in one commit with what another one wants
+			_, _, err := w.lease("clinic", 9)
+			_, timed := w.leaseTimers(9)
+			return firstOf(err, timed, w.post([]bridge.Callback{sent("bob", "d")}))
+		}}),
+		"leave": errors.Join(e.Exit(t.Context(), bridge.DeliveryLog{Member: m, Ended: time.Now()}), bridge.ErrUnavailable),
+		"ack":   e.Ack(t.Context(), "ada", "ses_1", e.Life(), bridge.Position{Mailbox: 3}),
 	} {
 		if !errors.Is(err, bridge.ErrUnavailable) {
 			t.Errorf("%s: %v", what, err)
@@ -91,18 +105,21 @@ func outboxOnABrokenDisk(t *testing.T) {
 	if after := backlog(t, e); after != before {
 		t.Errorf("%+v, and before %+v", after, before)
 	}
-	if n := number(t, e, "SELECT acked_mail FROM users WHERE user = 'ada'"); n != 0 {
-		t.Errorf("the ack that failed stands at %d", n)
+	if n := number(t, e, "SELECT acked_mail FROM users WHERE user = 'ada'"); n != 1 {
+		t.Errorf("after an ack of 1, and one of 3 that failed, it stands at %d", n)
 	}
-	if again, _, err := e.Lease(t.Context(), "clinic", 9); err != nil || len(again) != 0 {
-		t.Errorf("%d are leased twice, %v", len(again), err)
+	if free, _, err := e.Lease(t.Context(), "clinic", 9); err != nil || len(free) != 1 || free[0].User != "bob" {
+		t.Errorf("%+v are free, %v", free, err)
+	}
+	if free, err := e.LeaseTimers(t.Context(), 9); err != nil || len(free) != 1 || free[0].User == timers[0].User {
+		t.Errorf("%+v are free, %v", free, err)
 	}
 	expect.NoError(t, e.Settle(t.Context(), bridge.Settlement{Leased: leased[0], Done: true}))
 	if next, _, err := e.Lease(t.Context(), "clinic", 9); err != nil || len(next) != 1 {
 		t.Errorf("%d are due, %v", len(next), err)
 	}
-	expect.NoError(t, e.Ack(t.Context(), "ada", "ses_1", e.Life(), bridge.Position{Mailbox: 2}))
-	if b := backlog(t, e); b.Waiting != 3 {
+	expect.NoError(t, e.Ack(t.Context(), "ada", "ses_1", e.Life(), bridge.Position{Mailbox: 3}))
+	if b := backlog(t, e); b.Waiting != 4 {
 		t.Errorf("%+v", b)
 	}
 }
@@ -200,6 +217,76 @@ func outboxCounts(t *testing.T) {
 		if b := backlog(t, e); b.Waiting > 8 || b.Dead > 8 {
 			t.Fatalf("%+v", b)
 		}
+	}
+}
+
+func outboxOfMany(t *testing.T) {
+	t.Parallel()
+	e := open(t, Options{Dir: scratch(t), Backends: clinic})
+	const many = max(deadRowsPage, hurrySlice) + 1
+	var cs []bridge.Callback
+	for i := range many {
+		cs = append(cs, bridge.OnlineCallback("clinic", "ada", i, time.Now().Add(time.Duration(i))))
+	}
+	expect.NoError(t, e.Post(t.Context(), cs...))
+	due, _, err := e.Lease(t.Context(), "clinic", many)
+	expect.NoError(t, err)
+	var dead []bridge.Settlement
+	for _, l := range due {
+		dead = append(dead, bridge.Settlement{Leased: l})
+	}
+	expect.NoError(t, e.Settle(t.Context(), dead...))
+	n, err := e.Redrive(t.Context(), "clinic", nil, true)
+	if b := backlog(t, e); err != nil || n != many || b.Waiting != many || b.Dead != 0 {
+		t.Errorf("%d are sent again, %v; %+v", n, err, b)
+	}
+	due, _, err = e.Lease(t.Context(), "clinic", many)
+	expect.NoError(t, err)
+	var later []bridge.Settlement
+	for _, l := range due {
+		later = append(later, bridge.Settlement{Leased: l, Again: time.Now().Add(time.Hour), Hurry: true})
+	}
+	expect.NoError(t, e.Settle(t.Context(), later...))
+	expect.NoError(t, e.Hurry(t.Context(), "clinic"))
+	if due, _, err = e.Lease(t.Context(), "clinic", many); err != nil || len(due) != many {
+		t.Errorf("%d are due, %v", len(due), err)
+	}
+}
+
+func outboxUnwrittenAck(t *testing.T) {
+	t.Parallel()
+	// One that no ack and no end is told to: its users' acks are written late.
+	phone := bridge.Backends{{Name: "phone", Types: []string{"call.*"}}}
+	e := open(t, Options{Dir: scratch(t), Backends: phone})
+	for i := range 10 {
+		u := fmt.Sprint("u", i)
+		m := message("m-"+u, u, 10, inAnHour())
+		m.Escalate = time.Nanosecond
+		mustAppend(t, e, m)
+		var held []bridge.Timer
+		if i%2 == 0 {
+			var err error
+			held, err = e.LeaseTimers(t.Context(), 9)
+			if err != nil || len(held) != 1 {
+				t.Fatalf("%+v, %v", held, err)
+			}
+		}
+		expect.NoError(t, ack(e, true, u, bridge.Position{Mailbox: 1}))
+		for _, timer := range held {
+			if fired, err := e.Fire(t.Context(), timer, bridge.UnackedCallback("phone", timer, bridge.StatusReceived, time.Now())); fired || err != nil {
+				t.Errorf("fired: %v, %v", fired, err)
+			}
+		}
+		if due, err := e.LeaseTimers(t.Context(), 9); err != nil || len(due) != 0 {
+			t.Errorf("%+v are due, %v", due, err)
+		}
+	}
+	expect.NoError(t, e.flushed(t))
+	if n := number(t, e, "SELECT count(*) FROM users WHERE acked_mail = 1"); n != 10 {
+		t.Errorf("the acks of %d users are written", n)
+	}
+	if b, err := e.Backlog(t.Context(), "phone"); err != nil || b.Waiting != 0 {
+		t.Errorf("%+v, %v", b, err)
 	}
 }
 

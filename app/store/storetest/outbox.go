@@ -12,12 +12,15 @@ import (
 )
 
 // Backends of these tests: one that wants everything, one that wants nothing by itself
-// and hears of what escalates, and one that hears of acks of some users only.
+// and hears of what escalates, one that hears of acks of some users only, and two that alone
+// hear of acks, or of ends, of theirs.
 var (
 	clinic   = bridge.Backend{Name: "clinic", Types: []string{"*"}, Users: []string{"u*", "v*"}}
 	phone    = bridge.Backend{Name: "phone", Types: []string{"call.*"}}
 	ward     = bridge.Backend{Name: "ward", Types: []string{bridge.CallbackAcked}, Users: []string{"v*"}}
-	Backends = bridge.Backends{clinic, phone, ward}
+	acks     = bridge.Backend{Name: "acks", Types: []string{bridge.CallbackAcked}, Users: []string{"a*"}}
+	ends     = bridge.Backend{Name: "ends", Types: []string{bridge.CallbackExpired}, Users: []string{"e*"}}
+	Backends = bridge.Backends{clinic, phone, ward, acks, ends}
 )
 
 // told gives the test a new store that keeps callbacks for the backends.
@@ -106,6 +109,13 @@ func (f *fixture) dead(backend, after string, n int) []bridge.DeadCallback {
 		list[i].Since = list[i].Since.UTC()
 	}
 	return list
+}
+
+// ofUser is how many callbacks about a user are kept.
+func (f *fixture) ofUser(user string) (n int) {
+	f.Helper()
+	f.must("of user", f.outbox.OfUser(f.ctx, user, func(bridge.Callback, time.Time) error { n++; return nil }))
+	return n
 }
 
 // callbackIDs lists the ids of callbacks that were given up, leased or made.
@@ -281,14 +291,14 @@ var callbacks = []promise{
 	{"those that have been due longest come first", func(f *fixture) {
 		f.told()
 		var want []string
-		for i := range 5 {
-			c := f.online("clinic", fmt.Sprint("u", i))
+		for i := range 7 {
+			c := f.online("clinic", fmt.Sprint("u", i%3))
 			f.post(c)
 			want = append(want, c.ID)
 			f.clock.Advance(time.Second)
 		}
-		got := append(callbackIDs(f.lease("clinic", 2)...), callbackIDs(f.lease("clinic", 9)...)...)
-		f.equal("order", got, want)
+		f.equal("the first two", callbackIDs(f.lease("clinic", 2)...), want[:2])
+		f.equal("the rest", callbackIDs(f.lease("clinic", 9)...), want[2:])
 	}},
 	{"Posted tells of what became due", func(f *fixture) {
 		f.told()
@@ -360,6 +370,8 @@ var callbacks = []promise{
 		f.clock.Advance(2 * time.Minute)
 		expect.Eventually(f, "the first to go", func() bool { return len(f.dead("clinic", "", 9)) == 1 })
 		f.equal("backlog", f.backlog("clinic"), bridge.Backlog{Dead: 1})
+		f.equal("of who was forgotten", f.ofUser("u"), 0)
+		f.equal("of the other", f.ofUser("v"), 1)
 	}},
 	{"an erased user has no callbacks, and others have theirs", func(f *fixture) {
 		f.told()

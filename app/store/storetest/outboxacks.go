@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"bytes"
+	"strings"
 	"sync"
 	"time"
 
@@ -38,6 +39,21 @@ var ackCallbacks = []promise{
 		}
 		f.equal("what the phone hears", f.backlog("phone"), bridge.Backlog{})
 		f.equal("acked", f.join("v").Acked, bridge.Position{Mailbox: 3, Broadcast: 2})
+	}},
+	{"an ack tells of large messages to several, and of those that are gone not", func(f *fixture) {
+		f.told()
+		large := func() *bridge.Message {
+			m := f.message(bridge.Target{Users: []string{"u1", "u2"}})
+			m.Event = []byte(`"` + strings.Repeat("large ", 1000) + `"`)
+			f.append(m)
+			return m
+		}
+		first, gone, last := large(), large(), large()
+		f.recall(gone.ID)
+		for _, u := range []string{"u1", "u2"} {
+			f.ack(u, bridge.Position{Mailbox: 3})
+			f.same(u, callbackIDs(f.taken("clinic")...), f.acked("clinic", u, first, last))
+		}
 	}},
 	{"the callback says who acked what, and when", func(f *fixture) {
 		f.told()
@@ -83,12 +99,20 @@ var ackCallbacks = []promise{
 		for range limit - 1 {
 			want = append(want, f.send(user("u"), time.Hour))
 		}
-		f.ack("u", bridge.Position{Mailbox: 99})
+		f.join("u")
+		want = append(want, f.send(everybody, time.Hour))
+		f.recall(f.send(everybody, time.Hour).ID)
+		f.ack("u", bridge.Position{Mailbox: 99, Broadcast: 99})
 		f.same("told", callbackIDs(f.taken("clinic")...), f.acked("clinic", "u", want...))
+		f.equal("acked", f.join("u").Acked, f.join("u").Head)
 	}},
 	{"one ack of many messages tells of each", func(f *fixture) {
 		f.told()
-		var ms []*bridge.Message
+		f.join("u")
+		var ms, all []*bridge.Message
+		for range 60 {
+			all = append(all, f.send(everybody, time.Hour))
+		}
 		for range 700 {
 			m := f.message(user("u"))
 			ms = append(ms, m)
@@ -96,9 +120,42 @@ var ackCallbacks = []promise{
 		for _, r := range f.store.AppendMany(f.ctx, ms) {
 			f.must("append", r.Err)
 		}
-		f.ack("u", bridge.Position{Mailbox: 700})
+		f.ack("u", bridge.Position{Mailbox: 700, Broadcast: 60})
+		f.same("told", callbackIDs(f.taken("clinic")...), f.acked("clinic", "u", append(ms, all...)...))
+		f.equal("acked", f.join("u").Acked, bridge.Position{Mailbox: 700, Broadcast: 60})
+	}},
+	{"of acks that come at once each counts, and each message is told of once", func(f *fixture) {
+		f.told()
+		var ms []*bridge.Message
+		for range 40 {
+			ms = append(ms, f.send(user("u"), time.Hour))
+		}
+		var wg sync.WaitGroup
+		for i := range ms {
+			wg.Go(func() {
+				at := bridge.Position{Mailbox: uint64(i + 1)}
+				if err := f.store.Ack(f.ctx, "u", "ses_1", f.store.Life(), at); err != nil {
+					f.Errorf("ack: %v", err)
+				}
+				if got := f.join("u").Acked; !got.Covers(at) {
+					f.Errorf("%v is acked after an ack of %v", got, at)
+				}
+			})
+		}
+		wg.Wait()
 		f.same("told", callbackIDs(f.taken("clinic")...), f.acked("clinic", "u", ms...))
-		f.equal("acked", f.join("u").Acked.Mailbox, uint64(700))
+	}},
+	{"where only acks, or only ends, are wanted of a user, each counts from when it came", func(f *fixture) {
+		f.told()
+		acked, ended := f.send(user("a"), time.Minute), f.send(user("e"), time.Minute)
+		f.send(user("e"), 90*time.Second) // is acked shortly before its end
+		f.ok("ack", f.store.AckLater(f.ctx, "a", "ses_1", f.store.Life(), bridge.Position{Mailbox: 1}))
+		f.equal("told of the ack", callbackIDs(f.taken("acks")...), f.acked("acks", "a", acked))
+		f.clock.Advance(time.Minute)
+		f.ok("ack", f.store.AckLater(f.ctx, "e", "ses_1", f.store.Life(), bridge.Position{Mailbox: 2}))
+		f.clock.Advance(time.Hour)
+		f.equal("expired", due(f.timers()), []string{"event.expired e " + ended.ID})
+		f.equal("told of the late ack", f.backlog("ends"), bridge.Backlog{})
 	}},
 	{"an ack that was answered, or that an answer tells of, survives a kill, whether backends hear of it or not", func(f *fixture) {
 		acked := func(rs []bridge.RecipientStatus) (users []string) {

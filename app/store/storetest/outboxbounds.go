@@ -17,9 +17,9 @@ var bounding = []promise{
 		f.ack("u", bridge.Position{Mailbox: 1})
 		f.ack("u", bridge.Position{Mailbox: 2})
 		f.clock.Advance(time.Second)
-		first, second := f.online("clinic", "u1"), f.online("clinic", "u2")
-		f.post(first)
-		f.post(second)
+		f.post(f.online("clinic", "v1"))
+		f.clock.Advance(time.Second)
+		f.post(f.online("clinic", "v2"))
 		types := func() map[string]int {
 			n := map[string]int{}
 			for _, l := range f.lease("clinic", 99) {
@@ -35,9 +35,14 @@ var bounding = []promise{
 			{bridge.CallbackSent: 4},
 		} {
 			f.post(f.sent("clinic", fmt.Sprint("u", i)))
+			if want[bridge.CallbackOnline] == 0 { // a new one goes before any event
+				f.post(f.online("clinic", "v3"))
+			}
 			if got := types(); !maps.Equal(got, want) {
 				f.Fatalf("after %d messages there are %v, want %v", i+1, got, want)
 			}
+			f.equal("of the first", f.ofUser("v1"), 0)
+			f.equal("of the second", f.ofUser("v2"), want[bridge.CallbackOnline])
 		}
 		for range 2 {
 			if err := f.outbox.Post(f.ctx, f.sent("clinic", "u")); !errors.Is(err, bridge.ErrOutboxFull) {
@@ -82,6 +87,35 @@ var bounding = []promise{
 		f.post(f.sent("clinic", "u"), f.sent("clinic", "u"), f.sent("clinic", "v"))
 		f.equal("waiting", f.backlog("clinic").Waiting, 3)
 	}},
+	{"a message that is known needs no room, whether it waits, was given up or was taken", func(f *fixture) {
+		f.fresh(Options{Backends: Backends, MaxCallbacks: 3})
+		taken, dead, waits, other := f.sent("clinic", "u"), f.sent("clinic", "u"), f.sent("clinic", "u"), f.sent("clinic", "v")
+		f.post(taken)
+		f.taken("clinic")
+		f.post(dead)
+		f.giveUp(f.lease("clinic", 1)...)
+		f.post(f.online("clinic", "u"))
+		f.post(waits, other, waits, other)
+		for range 2 {
+			f.post(taken)
+			f.post(taken, dead, other, waits)
+			f.equal("backlog", []int{f.backlog("clinic").Waiting, f.backlog("clinic").Dead}, []int{3, 1})
+			f.crash()
+		}
+		f.post(waits, f.sent("clinic", "u"))
+		for range 2 {
+			f.equal("backlog", []int{f.backlog("clinic").Waiting, f.backlog("clinic").Dead}, []int{3, 1})
+			f.post(taken)
+			f.post(waits, other, dead, taken)
+			if err := f.outbox.Post(f.ctx, waits, f.sent("clinic", "u")); !errors.Is(err, bridge.ErrOutboxFull) {
+				f.Errorf("a message too many: %v", err)
+			}
+			f.crash()
+		}
+		for _, l := range f.lease("clinic", 9) {
+			f.equal("what is left", l.Type, bridge.CallbackSent)
+		}
+	}},
 	{"Post stores all or none", func(f *fixture) {
 		f.fresh(Options{Backends: Backends, MaxCallbacks: 2})
 		f.post(f.sent("clinic", "u"))
@@ -105,6 +139,8 @@ var bounding = []promise{
 		}
 		f.same("dead", callbackIDs(f.dead("clinic", "", 9)...), ids[2:])
 		f.equal("backlog", f.backlog("clinic").Dead, 2)
+		f.equal("of one that went", f.ofUser("u0"), 0)
+		f.equal("of one that stayed", f.ofUser("u3"), 1)
 	}},
 	{"dead ones are bounded in bytes as well, however they left", func(f *fixture) {
 		size := int64(len(f.sent("clinic", "u").Body))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hookbridge/app/bridge"
+	"hookbridge/app/expect"
 )
 
 // hurry brings forward what waits for a backend.
@@ -23,6 +24,16 @@ func (f *fixture) redrive(backend string, ids ...string) int {
 	n, err := f.outbox.Redrive(f.ctx, backend, ids, len(ids) == 0)
 	f.must("redrive", err)
 	return n
+}
+
+// giveUpAll settles callbacks as dead, at once.
+func (f *fixture) giveUpAll(ls []bridge.Leased) {
+	f.Helper()
+	var all []bridge.Settlement
+	for _, l := range ls {
+		all = append(all, bridge.Settlement{Leased: l, Last: "410"})
+	}
+	f.settle(all...)
 }
 
 // later settles a try that failed, to be repeated in an hour; hurried or not.
@@ -146,6 +157,40 @@ var resending = []promise{
 		f.equal("due before its time", len(f.lease("clinic", 9)), 0)
 		f.clock.Advance(2 * time.Minute)
 		f.equal("in its time", callbackIDs(f.taken("clinic")...), callbackIDs(second))
+	}},
+	{"a message whose try fails waits for one before it that is sent again", func(f *fixture) {
+		f.told()
+		first, second := f.sent("clinic", "u"), f.sent("clinic", "u")
+		f.post(first, second)
+		f.giveUp(f.lease("clinic", 9)...)
+		underWay := f.lease("clinic", 9)
+		f.equal("under way", callbackIDs(underWay...), callbackIDs(second))
+		f.redrive("clinic", first.ID)
+		f.settle(bridge.Settlement{Leased: underWay[0], Again: f.clock.Now(), Last: "503"})
+		f.clock.Advance(time.Second)
+		due := f.lease("clinic", 9)
+		f.equal("due", callbackIDs(due...), callbackIDs(first))
+		f.settle(bridge.Settlement{Leased: due[0], Done: true})
+		f.equal("then", callbackIDs(f.taken("clinic")...), callbackIDs(second))
+	}},
+	{"all of many dead ones are sent again, or forgotten in time", func(f *fixture) {
+		f.told()
+		var cs []bridge.Callback
+		for i := range 260 {
+			cs = append(cs, f.online("clinic", fmt.Sprint("u", i%10)))
+		}
+		f.post(cs...)
+		for range 2 {
+			f.giveUpAll(f.lease("clinic", 999))
+			f.equal("redriven", f.redrive("clinic"), len(cs))
+			f.equal("backlog", []int{f.backlog("clinic").Waiting, f.backlog("clinic").Dead}, []int{len(cs), 0})
+		}
+		due := f.lease("clinic", 999)
+		f.same("due", callbackIDs(due...), callbackIDs(cs...))
+		f.giveUpAll(due)
+		f.clock.Advance(bridge.DeadCallbacksFor + time.Minute)
+		f.prune()
+		expect.Eventually(f, "all to go", func() bool { return len(f.dead("clinic", "", 9)) == 0 && f.ofUser("u1") == 0 })
 	}},
 	{"Hurry that breaks off, whenever that is, has its whole effect the next time", func(f *fixture) {
 		f.told()

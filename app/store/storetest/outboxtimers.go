@@ -141,15 +141,23 @@ var timers = []promise{
 		f.equal("heard", callbackIDs(f.taken("clinic")...), callbackIDs(f.firing(ts[0], "clinic")...))
 	}},
 	{"an ack after its end does not undo that a message has expired", func(f *fixture) {
-		f.told()
-		m := f.send(user("u"), time.Minute)
-		f.clock.Advance(time.Minute)
-		f.ack("u", bridge.Position{Mailbox: 1})
-		f.crash()
-		ts := f.timers()
-		f.equal("due", due(ts), []string{"event.expired u " + m.ID})
-		f.equal("fired", f.fire(ts[0], "clinic"), true)
-		f.equal("heard", callbackIDs(f.taken("clinic")...), callbackIDs(f.firing(ts[0], "clinic")...))
+		for _, leased := range []bool{false, true} {
+			f.told()
+			m := f.send(user("u"), time.Minute)
+			f.clock.Advance(time.Minute)
+			var ts []bridge.Timer
+			if leased {
+				ts = f.timers()
+			}
+			f.ack("u", bridge.Position{Mailbox: 1})
+			if !leased {
+				f.crash()
+				ts = f.timers()
+			}
+			f.equal("due", due(ts), []string{"event.expired u " + m.ID})
+			f.equal("fired", f.fire(ts[0], "clinic"), true)
+			f.equal("heard", callbackIDs(f.taken("clinic")...), callbackIDs(f.firing(ts[0], "clinic")...))
+		}
 	}},
 	{"what is to all, and what is never stored, has no timers", func(f *fixture) {
 		f.told()

@@ -141,13 +141,19 @@ end
 -- number is where a callback has its number among those in order; see outboxcodec.go.
 local NUMBER, DIGITS = 24, 16
 
--- store puts a callback into its user's slot (k: o q b d s): 1, or 0 if it is there, or was
--- taken by its backend.
+-- known tells whether a callback is in its user's slot (k: o q b d s), or its backend has
+-- taken it; late tells whether it must not be stored any more.
+local function known(k, c)
+  return call('HEXISTS', k[3], c.id) == 1 or call('HEXISTS', k[4], c.id) == 1 or c.class == 'm' and call('ZSCORE', k[5], c.id)
+end
+
+local function late(c, now) return c.till and c.till <= now end
+
+-- store puts a callback into its user's slot (k: o q b d s): 1, or 0 if it is known.
 local function store(k, c, now)
-  if call('HEXISTS', k[3], c.id) == 1 or call('HEXISTS', k[4], c.id) == 1 then return 0 end
+  if known(k, c) then return 0 end
   local v, number = c.value, nil
   if c.class == 'm' then
-    if call('ZSCORE', k[5], c.id) then return 0 end
     number = string.sub(v, NUMBER, NUMBER + DIGITS - 1)
     if tonumber(number) == 0 then -- it is new: the last one
       local last = call('ZREVRANGE', k[2], 0, 0, 'WITHSCORES')[2]
@@ -198,12 +204,17 @@ local function callbacks()
   return p
 end
 
--- admitAll admits callbacks, or none if one in order has no room. It returns what
--- admit returned for each, and what was taken out.
+-- admitAll admits callbacks, or none if one in order has no room. One that will not be stored
+-- needs none, as far as the script can see that. It returns what admit returned for each, and
+-- what was taken out.
 local function admitAll(p)
   local states, evicted = {}, {}
   for i, c in ipairs(p.list) do
-    states[i] = admit(p.index[c.j], c, p.limits, c.j, evicted)
+    if p.slot[c.j] and (late(c, p.now) or known(p.slot[c.j], c)) then
+      states[i] = 0
+    else
+      states[i] = admit(p.index[c.j], c, p.limits, c.j, evicted)
+    end
     if states[i] == -1 and c.class == 'm' then
       for before = 1, i - 1 do
         local b = p.list[before]
@@ -227,7 +238,7 @@ local function storeAll(p)
   for i, c in ipairs(p.list) do
     local admitted = states[i]
     if admitted ~= -1 then
-      if c.till and c.till <= p.now then states[i] = -2 else states[i] = store(p.slot[c.j], c, p.now) end
+      if late(c, p.now) then states[i] = -2 else states[i] = store(p.slot[c.j], c, p.now) end
       if p.index[1] then
         if states[i] == 1 then
           hint(p.index[c.j].z, c.tag, p.now)
