@@ -40,7 +40,7 @@ func archivedSQLite(t *testing.T, c *storetest.Clock) archivedStore {
 }
 
 func archivedRedis(url, prefix string, c *storetest.Clock) archivedStore {
-	o := redis.Options{URL: url, Prefix: prefix, Now: c.Now, MailboxLimit: storetest.FilledMailbox, Backends: storetest.Backends}
+	o := redis.Options{URL: url, Prefix: prefix, Now: c.Now, Patience: expect.Patience, MailboxLimit: storetest.FilledMailbox, Backends: storetest.Backends}
 	return archivedStore{
 		open: func(t *testing.T) (storetest.Pair, func() error) {
 			s, err := redis.Open(t.Context(), o)

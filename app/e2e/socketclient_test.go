@@ -32,6 +32,7 @@ type arrival struct {
 // pump reads all the time from now on, as a browser does, so that pings are answered
 // however long the test is busy elsewhere. What arrives waits for the test in a queue.
 func (s *session) pump() *session {
+	expect.NoError(s.t, s.ws.SetReadDeadline(time.Time{})) // that of connected
 	arrived, over, ended := make(chan arrival, 10_000), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
