@@ -136,11 +136,15 @@ func parseURL(text string, allowPrivate bool) (*url.URL, reach, error) {
 	return u, r, nil
 }
 
+// zoneCharacters are those of interfaces' names. url.Parse takes others, and makes a text of
+// them that it does not take.
+const zoneCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
+
 // isHost tells whether a text is an address, or can be the name of a host: labels of 1 to 63
 // characters, letters, digits, - and _, or any beyond ASCII; a dot may end it.
 func isHost(text string) bool {
-	if _, err := netip.ParseAddr(text); err == nil {
-		return true
+	if a, err := netip.ParseAddr(text); err == nil {
+		return strings.Trim(a.Zone(), zoneCharacters) == ""
 	}
 	if utf8.RuneCountInString(text) > 254 {
 		return false
