@@ -308,17 +308,6 @@ func (h *hub) NewLife(life string) {
 	}
 }
 
-// Restored implements Hub.
-func (h *hub) Restored() { h.restored.Store(true) }
-
-// newLifeAt is when NewLife was called last; zero before.
-func (h *hub) newLifeAt() time.Time {
-	if at := h.began.Load(); at != nil {
-		return *at
-	}
-	return time.Time{}
-}
-
 // relayWait tells a caller on another machine how far a user's sessions here have come
 // with an event that was appended earlier, now and whenever that changes.
 func (h *hub) relayWait(n *Notice) {

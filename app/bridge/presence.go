@@ -167,6 +167,14 @@ func (b *Bridge) firePresence(ctx context.Context, ts []Timer) error {
 	return errors.Join(err, b.recheckPresence(ctx, ps))
 }
 
+// newLifeAt is when NewLife was called last; zero before.
+func (h *hub) newLifeAt() time.Time {
+	if at := h.began.Load(); at != nil {
+		return *at
+	}
+	return time.Time{}
+}
+
 // settling is when the store could last not tell who is connected: when this machine started,
 // or a new life of the store began.
 func (b *Bridge) settling() time.Time {
@@ -205,6 +213,9 @@ func (b *Bridge) armGone(ctx context.Context, users []string) error {
 		return err
 	})
 }
+
+// Restored implements Hub.
+func (h *hub) Restored() { h.restored.Store(true) }
 
 // armRestored sees to it that users who are connected here have a timer, after Restored: they
 // may have been told as gone, or the store may have lost that they came. Those who have none

@@ -15,15 +15,21 @@ import (
 	"hookbridge/handlers/web/webtest"
 )
 
+// devPage is dev, an empty page of its origin, and a token of patient-42.
+func devPage(t *testing.T) (base string, p *webtest.Tab, token string) {
+	t.Helper()
+	base, p = dev(t), webtest.New(t)
+	webtest.Do(p, chromedp.Navigate(base+"/livez"))
+	token = p.Eval(`fetch("/demo/tokens", {method: "POST", body: '{"user":"patient-42"}'}).then((r) => r.json()).then((r) => r.token)`).(string)
+	return base, p, token
+}
+
 // What a new user does: install the packed client, paste the README's lines,
 // compile them by the strictest rules, and get a first message.
 func readmeClients(t *testing.T) {
 	heavy(t)
 	t.Parallel()
-	base := dev(t)
-	p := webtest.New(t)
-	webtest.Do(p, chromedp.Navigate(base+"/livez"))
-	token := p.Eval(`fetch("/demo/tokens", {method: "POST", body: '{"user":"patient-42"}'}).then((r) => r.json()).then((r) => r.token)`).(string)
+	base, p, token := devPage(t)
 	typescript, react, native := clientSnippets(t, base, token)
 	app := webtest.App(t, map[string]string{
 		"node.ts": typescript, "inbox.tsx": react, "native.tsx": native,
@@ -91,10 +97,7 @@ export default {
 func readmePage(t *testing.T) {
 	heavy(t)
 	t.Parallel()
-	base := dev(t)
-	p := webtest.New(t)
-	webtest.Do(p, chromedp.Navigate(base+"/livez"))
-	token := p.Eval(`fetch("/demo/tokens", {method: "POST", body: '{"user":"patient-42"}'}).then((r) => r.json()).then((r) => r.token)`).(string)
+	base, p, token := devPage(t)
 	ran := 0
 	for _, b := range readmeBlocks(t) {
 		code := strings.ReplaceAll(b.text, "127.0.0.1:8080", strings.TrimPrefix(base, "http://"))
