@@ -66,6 +66,15 @@ type Message struct {
 // Stored reports whether the message is kept for those who are away.
 func (m *Message) Stored() bool { return !m.Expires.IsZero() }
 
+// EscalatesAt is when backends are told of those who have not acked a message that arrives
+// now: at its end at the latest.
+func (m *Message) EscalatesAt(now time.Time) time.Time {
+	if at := now.Add(m.Escalate); at.Before(m.Expires) {
+		return at
+	}
+	return m.Expires
+}
+
 // Encode writes Tail from From and Event, and makes Event a part of it. A store that
 // has read a message back calls it once before it shares the message.
 func (m *Message) Encode() { m.Tail, m.Event = wire.EventTail(m.From, m.Event) }

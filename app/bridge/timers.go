@@ -132,11 +132,10 @@ func (b *Bridge) states(ctx context.Context, ts []Timer) ([]Status, error) {
 			continue
 		}
 		of, _ := slices.BinarySearch(users, t.User)
-		switch status := recipientState(r, &r.Recipients[at], logs[of]).Status; status {
-		case StatusSent, StatusReceived:
+		unacked := r.Recipients[at]
+		unacked.Acked = false // just now, which Fire finds too, or after its end
+		if status := recipientState(r, &unacked, logs[of]).Status; status != StatusDropped {
 			out[i] = status
-		case StatusAcked: // just now: Fire finds the ack too
-			out[i] = StatusReceived
 		}
 	}
 	return out, nil

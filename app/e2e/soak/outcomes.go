@@ -100,12 +100,7 @@ func (j *judge) paid(d debt, o *outcome) bool {
 	case "ended":
 		return o.acked != nil || o.expired != nil
 	}
-	if o.acked != nil || o.unacked != nil {
-		return true
-	}
-	// An ack that came after the event's end and before a late escalation voids that, and
-	// is not told itself.
-	return o.expired != nil && j.hadBy(d.k.user, j.h.Events[d.k.n], j.h.Now(), "acked")
+	return o.acked != nil || o.unacked != nil
 }
 
 // debts are all callbacks about events that the backend must come to have.

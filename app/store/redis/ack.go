@@ -149,6 +149,11 @@ func (s *Store) ack(ctx context.Context, user, session, life string, p bridge.Po
 				s.leases.newest(head)
 			}
 		}
+		for _, c := range s.passingOver(user, p) {
+			if _, err := s.runOnce(ctx, lf, c); err != nil {
+				return err
+			}
+		}
 		_, err := s.runOnceDurably(ctx, lf, call{&s.scripts.ack, keys, []string{itoa(p.Mailbox), itoa(p.Broadcast), itoa(head), no}})
 		return err
 	})

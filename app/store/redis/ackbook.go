@@ -154,7 +154,14 @@ func (s *Store) writeTaken(ctx context.Context, taken map[string]laterAck) error
 			users = append(users, user)
 		}
 	}
-	_, err := s.runManyIn(ctx, lf.name, s.ackCalls(users, taken))
+	var before []call
+	for _, user := range users {
+		before = append(before, s.passingOver(user, taken[user].to)...)
+	}
+	_, err := s.runManyIn(ctx, lf.name, before)
+	if err == nil {
+		_, err = s.runManyIn(ctx, lf.name, s.ackCalls(users, taken))
+	}
 	if err != nil && !errors.Is(err, bridge.ErrOtherLife) {
 		return err
 	}

@@ -106,7 +106,7 @@ func (a *ackTold) step(ctx context.Context, lf *storeLife) (more bool, err error
 		return false, err
 	}
 	run := func(ctx context.Context, c call) (rueidis.RedisMessage, error) { return e.runOnceDurably(ctx, lf, c) }
-	word, err := s.commit(ctx, run, call{&e.scripts.outbox.ack, append([]string{b.h}, b.timerKeys()...), []string{
+	word, err := s.commit(ctx, run, call{&e.scripts.outbox.ack, append([]string{b.h}, append(b.timerKeys(), b.m)...), []string{
 		itoa(st.acked), itoa(st.acked2), itoa(to.Mailbox), itoa(to.Broadcast), itoa(bridge.LeaseFor.Milliseconds()), itoa(e.redisAhead())}})
 	return more || word == "moved", err
 }

@@ -118,7 +118,7 @@ func decodeCallbacks(backend string, kept []map[string]string) (list []keptCallb
 }
 
 // encodeTimer encodes what a timer is about. It begins with when the timer is due, where
-// lua/outbox_ack.lua looks for it.
+// passOver in lua/outbox_lib.lua looks for it.
 func encodeTimer(t bridge.Timer) string {
 	e := newEncoder(len(t.User) + len(t.EventID) + len(t.EventType) + 48)
 	e.text(tagDue, digits(t.Due.UnixMilli(), untilDigits))
@@ -130,7 +130,8 @@ func encodeTimer(t bridge.Timer) string {
 	return string(e.b)
 }
 
-// The first letter of a timer's name is its type; the place of its message follows.
+// The first letter of a timer's name is its type, a capital one where the message was acked
+// after its end; the place of its message follows.
 const (
 	unackedTimer = "u"
 	expiredTimer = "x"
@@ -141,7 +142,7 @@ func decodeTimer(name, text string) (t bridge.Timer, err error) {
 	switch {
 	case name == offlineTimer:
 		t.Type = bridge.CallbackOffline
-	case strings.HasPrefix(name, unackedTimer):
+	case strings.HasPrefix(strings.ToLower(name), unackedTimer):
 		t.Type = bridge.CallbackUnacked
 	default:
 		t.Type = bridge.CallbackExpired

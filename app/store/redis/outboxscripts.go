@@ -3,7 +3,7 @@ package redis
 // outboxScripts are the files lua/outbox_*.lua, by their names.
 type outboxScripts struct {
 	admit, known, post, ack, acked, fire, forget, drop, arm script
-	claim, visited, due, lease, settle, settled             script
+	claim, visited, due, late, lease, settle, settled       script
 	bury, unbury, redrive, timers, recall, presence         script
 	hurry, hurried, gone                                    script
 	load, loadDead, loadTimer, liveTimers, toHurry          script // for exports and imports
@@ -22,7 +22,7 @@ func (s *scripts) loadOutbox(lib string) error {
 	}
 	for name, to := range map[string]*script{
 		"admit": &o.admit, "known": &o.known, "post": &o.post, "ack": &o.ack, "acked": &o.acked, "fire": &o.fire, "forget": &o.forget,
-		"drop": &o.drop, "arm": &o.arm, "claim": &o.claim, "visited": &o.visited, "due": &o.due, "lease": &o.lease,
+		"drop": &o.drop, "arm": &o.arm, "claim": &o.claim, "visited": &o.visited, "due": &o.due, "late": &o.late, "lease": &o.lease,
 		"settle": &o.settle, "settled": &o.settled, "bury": &o.bury, "redrive": &o.redrive, "hurry": &o.hurry, "hurried": &o.hurried, "gone": &o.gone, "timers": &o.timers,
 		"recall": &o.recall, "presence": &o.presence, "load": &o.load,
 		"load_dead": &o.loadDead, "to_hurry": &o.toHurry, "load_timer": &o.loadTimer, "live_timers": &o.liveTimers, "unbury": &o.unbury, "publish": &o.publish, "deliver": &o.deliver,

@@ -36,7 +36,7 @@ func (s *Store) timing(m *bridge.Message, user string) (t timing, ok bool) {
 	}
 	timer := bridge.Timer{User: user, EventID: m.ID, EventType: m.Type}
 	if m.Escalate > 0 && len(s.opts.Backends.Escalate(user)) > 0 {
-		timer.After, timer.Due = m.Escalate, s.opts.Now().Add(m.Escalate)
+		timer.After, timer.Due = m.Escalate, m.EscalatesAt(s.opts.Now())
 		t.unacked, t.unackedAt = encodeTimer(timer), s.redisMs(timer.Due)
 	}
 	if len(s.opts.Backends.Want(bridge.CallbackExpired, user)) > 0 {
@@ -149,6 +149,17 @@ func (s *Store) recalledTimers(user string, seq uint64) []call {
 	return []call{{&s.scripts.outbox.recall, s.mailboxOf(user).timerKeys(), []string{itoa(seq)}}}
 }
 
+// passingOver is what precedes an ack that no backend hears of, for a user whose unacked
+// events backends hear of: what has come to its end before escalates nevertheless.
+func (s *Store) passingOver(user string, p bridge.Position) []call {
+	if len(s.opts.Backends.Escalate(user)) == 0 {
+		return nil
+	}
+	b := s.mailboxOf(user)
+	return []call{{&s.scripts.outbox.late, append([]string{b.h}, append(b.timerKeys(), b.m)...), []string{
+		itoa(p.Mailbox), s.clockArg(), itoa(bridge.LeaseFor.Milliseconds()), itoa(s.redisAhead())}}}
+}
+
 // LeaseTimers implements bridge.Outbox.
 func (s *Store) LeaseTimers(ctx context.Context, n int) (out []bridge.Timer, err error) {
 	ctx, leave, err := s.enter(ctx)
@@ -226,6 +237,6 @@ func (s *Store) Arm(ctx context.Context, user string, due time.Time, begin bool,
 
 // placeOf is the place of a timer's message; 0 for one that is about none.
 func placeOf(name string) uint64 {
-	n, _ := strconv.ParseUint(strings.TrimLeft(name, "uxX"), 10, 64) // an offline timer has none
+	n, _ := strconv.ParseUint(strings.TrimLeft(name, "uUxX"), 10, 64) // an offline timer has none
 	return n
 }

@@ -76,12 +76,29 @@ func (w *writer) enterAcks() error {
 			taken.add(user, to)
 			return err
 		}
-		if p != rec.acked {
-			rec.acked = p
-			w.acks.add(user, p, rec.lastSeen)
+		if p == rec.acked {
+			continue
+		}
+		rec.acked = p
+		w.acks.add(user, p, rec.lastSeen)
+		if err := w.writeUrgently(rec); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// writeUrgently writes an ack at once where an escalation may hang on it: whether that is
+// void is a question of when the ack came.
+func (w *writer) writeUrgently(rec *record) error {
+	if !w.outbox.timed {
+		return nil
+	}
+	n, err := with(w.sql.escalates).text(rec.user).seq(rec.acked.Mailbox).count()
+	if err != nil || n == 0 {
+		return err
+	}
+	return w.writeAck(rec.user)
 }
 
 // acking returns up to where a user has acked with an ack of p.

@@ -388,7 +388,7 @@ func outboxPlans(t *testing.T) {
 			{w.sql.firstToGo, "callbacks_rank"}, {w.sql.oldestOfRank, "callbacks_rank"}, {w.sql.deadCallbacks, "callbacks_dead_id"},
 			{w.sql.oldestDead, "callbacks_dead"}, {w.sql.deadBefore, "callbacks_dead"}, {w.sql.callbacksOf, "callbacks_user"},
 			{w.sql.dueTimers, "timers_due"}, {w.sql.timersAcked, "PRIMARY KEY"},
-			{w.sql.oldEscalations, "PRIMARY KEY"},
+			{w.sql.oldEscalations, "PRIMARY KEY"}, {w.sql.escalates, "PRIMARY KEY"},
 		} {
 			plan, _, err := w.sql.conn.Prepare("EXPLAIN QUERY PLAN " + asked.s.SQL())
 			if err != nil {
@@ -402,7 +402,9 @@ func outboxPlans(t *testing.T) {
 			if err := firstOf(err, plan.Close()); err != nil {
 				return err
 			}
-			if len(steps) != 1 || !strings.HasPrefix(steps[0], "SEARCH") || !strings.Contains(steps[0], asked.index+" (") {
+			if !strings.Contains(steps[0], asked.index+" (") || slices.ContainsFunc(steps, func(step string) bool {
+				return !strings.HasPrefix(step, "SEARCH") && !strings.HasPrefix(step, "CORRELATED")
+			}) {
 				t.Errorf("%s goes by %v", asked.s.SQL(), steps)
 			}
 		}

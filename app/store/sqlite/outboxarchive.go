@@ -43,15 +43,6 @@ func (a *Archive) loadTaken(t *bridge.TakenEntry) error {
 
 func (d *dump) timer(r *sqlite3.Stmt) error {
 	t := readTimer(r)
-	if t.kind == timerUnacked {
-		rec, err := d.sql.user(t.user)
-		if err != nil {
-			return err
-		}
-		if rec.acked.Mailbox >= t.seq {
-			return nil
-		}
-	}
 	return d.take(bridge.Entry{Timer: &bridge.TimerEntry{User: t.user, Seq: t.seq, Type: timerTypes[t.kind], EventID: t.id,
 		EventType: t.event, After: int64(t.after), Due: t.due}})
 }

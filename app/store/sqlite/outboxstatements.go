@@ -14,7 +14,7 @@ type outboxStatements struct {
 
 	addTimer, hasTimer, dropTimer, setTimer *sqlite3.Stmt
 	dueTimers, timersOf, timersAcked        *sqlite3.Stmt
-	oldEscalations                          *sqlite3.Stmt
+	oldEscalations, escalates               *sqlite3.Stmt
 
 	ackedMail *sqlite3.Stmt
 }
@@ -60,9 +60,10 @@ func (s *outboxStatements) prepare(c *sqlite3.Conn) error {
 		&s.dueTimers:      "SELECT user, seq, kind, due, id, event, after FROM timers WHERE due <= ? ORDER BY due",
 		&s.timersOf:       "DELETE FROM timers WHERE user = ? AND seq = ?",
 		&s.oldEscalations: "DELETE FROM timers WHERE user = ? AND seq > 0 AND seq <= ? AND kind = 1",
-		// What came to its end before it was acked has expired.
-		&s.timersAcked: `DELETE FROM timers WHERE user = ?1 AND seq > 0 AND seq <= ?2
-			AND (kind = 1 OR due > ?3)`,
+		// What came to its end before it was acked has expired, and escalates.
+		&s.timersAcked: `DELETE FROM timers WHERE user = ?1 AND seq > 0 AND seq <= ?2 AND (due > ?3 OR kind = 1
+			AND EXISTS (SELECT 1 FROM mail WHERE mail.user = ?1 AND mail.seq = timers.seq AND mail.expires > ?3))`,
+		&s.escalates: "SELECT 1 FROM timers WHERE user = ? AND seq > 0 AND seq <= ? AND kind = 1 LIMIT 1",
 
 		&s.ackedMail: `SELECT mail.seq, log.id, log.type FROM mail CROSS JOIN log ON log.no = mail.no
 			WHERE mail.user = ? AND mail.seq > ? AND mail.seq <= ? AND mail.expires > ? ORDER BY mail.seq LIMIT ?`,

@@ -13,8 +13,7 @@ import (
 )
 
 // Timers that an ack, a recall, a newer message of the topic, a full mailbox or an
-// erasure makes void are deleted with that. Only an ack that nobody hears of is written
-// late, and looked for when a timer is due. The escalation of a message that a full mailbox
+// erasure makes void are deleted with that. The escalation of a message that a full mailbox
 // has lost stays.
 
 // Kinds of timers in the file.
@@ -81,7 +80,7 @@ func (w *writer) setTimers(rec *record, m *bridge.Message) error {
 	wants := w.wants(rec)
 	t := timerRow{timerID: timerID{user: rec.user, seq: rec.head}, id: m.ID, event: m.Type}
 	if m.Escalate > 0 && wants.unacked {
-		t.kind, t.due, t.after = timerUnacked, w.now+int64(m.Escalate), m.Escalate
+		t.kind, t.due, t.after = timerUnacked, nanos(m.EscalatesAt(instant(w.now))), m.Escalate
 		if err := w.sql.insertTimer(t); err != nil {
 			return err
 		}
@@ -125,7 +124,8 @@ func (w *writer) trimTimers(user string, seq uint64, limit int) error {
 }
 
 // ackedTimers deletes those of messages that a user has acked. It runs in the
-// transaction in which the ack is written.
+// transaction in which the ack is written. What had gone before that, when its timer was
+// due, was not acked.
 func (w *writer) ackedTimers(rec *record) error {
 	if !w.outbox.timed {
 		return nil
@@ -182,7 +182,7 @@ func (w *writer) leaseTimers(n int) (got []bridge.Timer, err error) {
 		}
 		again = false
 		for _, t := range rows {
-			void, err := w.ackedAlready(t.timerID)
+			void, err := w.voidByAck(t.timerID)
 			if err != nil {
 				return nil, err
 			}
@@ -202,21 +202,22 @@ func (w *writer) leaseTimers(n int) (got []bridge.Timer, err error) {
 // forTimer is the key that a holder gets: the lease's, and the timer's place.
 func (l lease) forTimer(seq uint64) string { return l.key + "/" + strconv.FormatUint(seq, 10) }
 
-// ackedAlready tells whether the user has acked the message of an escalation. Then it
-// deletes that, and writes the ack with it.
-func (w *writer) ackedAlready(t timerID) (bool, error) {
-	if t.kind != timerUnacked {
+// voidByAck writes the user's ack, if one waits to be written, and tells whether a timer is
+// void with that.
+func (w *writer) voidByAck(t timerID) (bool, error) {
+	if _, waits := w.acks.of(t.user); !waits || t.kind != timerUnacked {
 		return false, nil
 	}
-	rec, err := w.record(t.user)
-	if err != nil || rec.acked.Mailbox < t.seq {
+	if err := w.writeAck(t.user); err != nil {
 		return false, err
 	}
-	if err := w.begin(); err != nil {
-		return false, err
-	}
-	w.touch(rec)
-	return true, firstOf(w.sql.deleteTimer(t), w.sql.save(rec), w.ackedTimers(rec))
+	left, err := w.hasTimer(t)
+	return !left, err
+}
+
+func (w *writer) hasTimer(t timerID) (bool, error) {
+	n, err := with(w.sql.hasTimer).text(t.user).seq(t.seq).int(t.kind).count()
+	return n > 0, err
 }
 
 // Fire implements bridge.Outbox.
@@ -246,11 +247,11 @@ func (w *writer) fire(t timerID, key string, cs []bridge.Callback) (fired bool, 
 	if t.kind == timerOffline && w.outbox.timers[t].key != key {
 		return false, nil // it was armed, or leased to another
 	}
-	n, err := with(w.sql.hasTimer).text(t.user).seq(t.seq).int(t.kind).count()
-	if err != nil || n == 0 {
+	there, err := w.hasTimer(t)
+	if err != nil || !there {
 		return false, err
 	}
-	if acked, err := w.ackedAlready(t); acked || err != nil {
+	if void, err := w.voidByAck(t); void || err != nil {
 		return false, err
 	}
 	if err := w.begin(); err != nil {
@@ -275,14 +276,14 @@ func (s *Store) Arm(ctx context.Context, user string, due time.Time, begin bool,
 func (w *writer) arm(user string, due int64, begin bool, cs []bridge.Callback) (begun bool, err error) {
 	t := timerID{user: user, kind: timerOffline}
 	delete(w.outbox.timers, t)
-	n, err := with(w.sql.hasTimer).text(t.user).seq(t.seq).int(t.kind).count()
-	if err != nil || n == 0 && !begin {
+	there, err := w.hasTimer(t)
+	if err != nil || !there && !begin {
 		return false, err
 	}
 	if err := w.begin(); err != nil {
 		return false, err
 	}
-	if n > 0 {
+	if there {
 		return false, with(w.sql.setTimer).int(due).text(t.user).seq(t.seq).int(t.kind).exec()
 	}
 	return true, firstOf(w.sql.insertTimer(timerRow{timerID: t, due: due}), w.post(cs))

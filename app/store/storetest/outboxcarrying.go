@@ -17,6 +17,10 @@ func (f *fixture) fillOutbox() {
 	f.urgent(bridge.Target{Users: []string{"v1", "nobody"}}, time.Hour, 3*time.Hour)
 	f.ack("u1", bridge.Position{Mailbox: 2})
 	f.recall(f.urgent(user("v1"), time.Hour, long).ID)
+	f.urgent(user("v2"), brief, brief)
+	f.clock.Advance(brief)
+	f.urgent(user("v2"), time.Hour, long)
+	f.ack("v2", bridge.Position{Mailbox: 2}) // the first was not acked before its end
 	for _, c := range TakenBefore(f.clock.Now()) {
 		f.post(c)
 		f.equal("taken", callbackIDs(f.taken(c.Backend)...), callbackIDs(c))

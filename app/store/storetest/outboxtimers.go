@@ -159,6 +159,41 @@ var timers = []promise{
 			f.equal("heard", callbackIDs(f.taken("clinic")...), callbackIDs(f.firing(ts[0], "clinic")...))
 		}
 	}},
+	{"an ack of a later message does not undo that one escalates which had come to its end", func(f *fixture) {
+		// Of u a backend hears everything, of e the end, and of w the escalation alone.
+		for _, u := range []string{"u", "e", "w"} {
+			for _, leased := range []bool{false, true} {
+				f.told()
+				acked, m := f.urgent(user(u), time.Minute, time.Minute), f.urgent(user(u), time.Minute, time.Minute)
+				f.ack(u, bridge.Position{Mailbox: 1})
+				later := f.urgent(user(u), time.Minute, time.Hour)
+				f.clock.Advance(time.Minute)
+				var ts []bridge.Timer
+				if leased {
+					ts = f.timers()
+				}
+				if leased {
+					f.ok("ack", f.store.AckLater(f.ctx, u, "ses_1", f.store.Life(), bridge.Position{Mailbox: 2}))
+					f.equal("acked", f.join(u).Acked.Mailbox, uint64(2))
+				}
+				f.ack(u, bridge.Position{Mailbox: 3})
+				if !leased {
+					f.prune()
+					f.crash()
+					ts = f.timers()
+				}
+				fired := []string{}
+				for _, t := range ts {
+					if t.Type == bridge.CallbackUnacked && f.fire(t, "phone") {
+						fired = append(fired, t.EventID)
+					}
+				}
+				f.equal("fired for "+u+", of "+acked.ID+", "+m.ID+" and "+later.ID, fired, []string{m.ID})
+				f.clock.Advance(bridge.LeaseFor)
+				f.equal("due again", slices.ContainsFunc(f.timers(), func(t bridge.Timer) bool { return t.Type == bridge.CallbackUnacked }), false)
+			}
+		}
+	}},
 	{"what is to all, and what is never stored, has no timers", func(f *fixture) {
 		f.told()
 		f.join("u")

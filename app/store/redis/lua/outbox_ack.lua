@@ -1,4 +1,4 @@
--- Everything up to a place was acked, and callbacks tell so. KEYS h w W and callbacks (see
+-- Everything up to a place was acked, and callbacks tell so. KEYS h w W m and callbacks (see
 -- outbox_lib.lua); ARGV the acked places for which they were made, in the mailbox and
 -- among messages to all; the places that were acked; how long a lease is; by how much the
 -- clock of Redis is ahead of those by which messages expire; and callbacks. It returns
@@ -8,19 +8,7 @@ requireLife(s[4])
 if (tonumber(s[1]) or 0) ~= tonumber(ARGV[1]) or (tonumber(s[2]) or 0) ~= tonumber(ARGV[2]) then return { 'moved' } end
 local p, from, to = callbacks(), tonumber(ARGV[1]), tonumber(ARGV[3])
 local out = storeAll(p)
-if to > from then
-  -- What has expired before it was acked has expired.
-  for name, due in O.fields(call('ZRANGEBYSCORE', KEYS[2], '-inf', int(p.now + tonumber(ARGV[5])), 'WITHSCORES')) do
-    local place = tonumber(string.sub(name, 2))
-    if string.sub(name, 1, 1) == 'x' and place > from and place <= to then
-      local v = call('HGET', KEYS[3], name)
-      if v and tonumber(string.sub(v, 4, 16)) + tonumber(ARGV[6]) <= p.now then -- see encodeTimer
-        dropTimer(KEYS[2], KEYS[3], name)
-        addTimer(KEYS[2], KEYS[3], 'X' .. int(place), due, v, p.now)
-      end
-    end
-  end
-end
+if to > from then passOver({ KEYS[2], KEYS[3], KEYS[4] }, from, to, p.now, tonumber(ARGV[5]), tonumber(ARGV[6])) end
 if to > from then call('HSET', KEYS[1], 'am', ARGV[3]) end
 if s[3] and tonumber(ARGV[4]) > tonumber(ARGV[2]) then call('HSET', KEYS[1], 'ab', ARGV[4]) end
 return out

@@ -3,8 +3,8 @@
 -- It returns 'void' if nothing was stored.
 local name = ARGV[1]
 local leased = call('ZSCORE', KEYS[3], name)
-if not leased and string.sub(name, 1, 1) == 'x' then -- acked since, after its end
-  name = 'X' .. string.sub(name, 2)
+if not leased then -- acked since, after its end
+  name = string.upper(name)
   leased = call('ZSCORE', KEYS[3], name)
 end
 if not leased or tonumber(leased) ~= tonumber(ARGV[2]) then return { 'void' } end

@@ -8,9 +8,10 @@
 --   d  callbacks that were given up, by id
 --   s  ids of callbacks sent in order that the backend has taken, by when that was
 -- and of all backends
---   w  timers by when each is due. A name is 'u' (unacked), 'x' (expired) or 'X' (expired,
---      and acked after that) and the place, or 'o' (offline). One that is leased is due
---      half a millisecond before its lease ends, so that nobody else's time is the same
+--   w  timers by when each is due. A name is 'u' (unacked) or 'x' (expired) and the place,
+--      or 'o' (offline). 'U' and 'X' are those of a message that was acked after its end:
+--      it was not acked. One that is leased is due half a millisecond before its lease ends,
+--      so that nobody else's time is the same
 --   W  what a timer is about, by the same name
 -- In the slot of all callbacks are t, an index of w, and of each backend
 --   z  an index of o: a tag of users' keys, and when something of theirs may be due
@@ -272,7 +273,7 @@ local function void(h, g, name, many)
   local kind, place = string.sub(name, 1, 1), tonumber(string.sub(name, 2))
   if kind == 'o' then return false end
   local s = call('HMGET', h, 'am', 'tr')
-  if kind ~= 'X' and place <= (tonumber(s[1]) or 0) then return true end
+  if (kind == 'u' or kind == 'x') and place <= (tonumber(s[1]) or 0) then return true end
   if many and place <= (tonumber(s[2]) or 0) then return true end
   local range = call('ZRANGEBYSCORE', g, int(place), '+inf', 'LIMIT', 0, 1)[1]
   return range and tonumber(range) <= place
@@ -280,5 +281,25 @@ end
 
 -- dropTimers takes out the timers of a message.
 local function dropTimers(w, W, place)
-  for _, kind in ipairs({ 'u', 'x', 'X' }) do dropTimer(w, W, kind .. place) end
+  for _, kind in ipairs({ 'u', 'U', 'x', 'X' }) do dropTimer(w, W, kind .. place) end
+end
+
+-- passOver has timers of a user (k: w W m) stay whose messages have come to their end, though
+-- places from one to another are about to be acked. lease is how long a lease is, and ahead by
+-- how much Redis' clock is ahead of those by which messages expire.
+local function passOver(k, from, to, now, lease, ahead)
+  local function gone(place)
+    local e = call('XRANGE', k[3], int(place) .. '-0', int(place) .. '-0')[1]
+    return not e or tonumber(e[2][2]) + ahead <= now
+  end
+  for name, due in O.fields(call('ZRANGEBYSCORE', k[1], '-inf', int(now + lease), 'WITHSCORES')) do
+    local kind, place = string.sub(name, 1, 1), tonumber(string.sub(name, 2))
+    if (kind == 'x' or kind == 'u') and place > from and place <= to then
+      local v = call('HGET', k[2], name)
+      if v and tonumber(string.sub(v, 4, 16)) + ahead <= now and (kind == 'x' or gone(place)) then -- see encodeTimer
+        dropTimer(k[1], k[2], name)
+        addTimer(k[1], k[2], string.upper(name), due, v, now)
+      end
+    end
+  end
 end
