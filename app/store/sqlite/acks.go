@@ -88,10 +88,10 @@ func (w *writer) enterAcks() error {
 	return nil
 }
 
-// writeUrgently writes an ack at once where an escalation may hang on it: whether that is
-// void is a question of when the ack came.
+// writeUrgently writes an ack at once where an escalation may hang on it: that is void only
+// if the ack came before the message's end. On a full disk it waits, as all acks do.
 func (w *writer) writeUrgently(rec *record) error {
-	if !w.outbox.timed {
+	if !w.outbox.timed || w.store.health.isFull() {
 		return nil
 	}
 	n, err := with(w.sql.escalates).text(rec.user).seq(rec.acked.Mailbox).count()

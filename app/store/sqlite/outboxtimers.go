@@ -124,8 +124,8 @@ func (w *writer) trimTimers(user string, seq uint64, limit int) error {
 }
 
 // ackedTimers deletes those of messages that a user has acked. It runs in the
-// transaction in which the ack is written. What had gone before that, when its timer was
-// due, was not acked.
+// transaction in which the ack is written. A message that had come to
+// its end before was not acked, and its timers stay.
 func (w *writer) ackedTimers(rec *record) error {
 	if !w.outbox.timed {
 		return nil

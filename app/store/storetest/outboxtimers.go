@@ -171,8 +171,6 @@ var timers = []promise{
 				var ts []bridge.Timer
 				if leased {
 					ts = f.timers()
-				}
-				if leased {
 					f.ok("ack", f.store.AckLater(f.ctx, u, "ses_1", f.store.Life(), bridge.Position{Mailbox: 2}))
 					f.equal("acked", f.join(u).Acked.Mailbox, uint64(2))
 				}
@@ -193,6 +191,14 @@ var timers = []promise{
 				f.equal("due again", slices.ContainsFunc(f.timers(), func(t bridge.Timer) bool { return t.Type == bridge.CallbackUnacked }), false)
 			}
 		}
+	}},
+	{"an ack that came before the end, and is written after it, is one", func(f *fixture) {
+		f.told()
+		f.urgent(user("w"), time.Minute, time.Minute)
+		f.ok("ack", f.store.AckLater(f.ctx, "w", "ses_1", f.store.Life(), bridge.Position{Mailbox: 1}))
+		f.equal("acked", f.join("w").Acked.Mailbox, uint64(1))
+		f.clock.Advance(time.Minute)
+		f.equal("due", len(f.timers()), 0)
 	}},
 	{"what is to all, and what is never stored, has no timers", func(f *fixture) {
 		f.told()

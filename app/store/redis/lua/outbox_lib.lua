@@ -284,9 +284,10 @@ local function dropTimers(w, W, place)
   for _, kind in ipairs({ 'u', 'U', 'x', 'X' }) do dropTimer(w, W, kind .. place) end
 end
 
--- passOver has timers of a user (k: w W m) stay whose messages have come to their end, though
--- places from one to another are about to be acked. lease is how long a lease is, and ahead by
--- how much Redis' clock is ahead of those by which messages expire.
+-- passOver precedes an ack of the places after from, up to to. Timers of the user (k: w W m)
+-- whose messages have come to their end before are kept, as 'U' and 'X': the ack does not make
+-- them void. lease is how long a lease is, and ahead by how much Redis' clock is ahead of those
+-- by which messages expire.
 local function passOver(k, from, to, now, lease, ahead)
   local function gone(place)
     local e = call('XRANGE', k[3], int(place) .. '-0', int(place) .. '-0')[1]
