@@ -40,8 +40,8 @@ func (s *outboxStatements) prepare(c *sqlite3.Conn) error {
 			(SELECT no FROM callbacks WHERE backend = ?2 AND due > ?3 AND due & 1 ORDER BY due LIMIT ?4)`,
 		&s.userLine: `SELECT no, due IS NOT NULL FROM callbacks
 			WHERE user = ? AND backend = ? AND rank = 2 AND dead = 0 ORDER BY no LIMIT 2`,
-		&s.oldestOfRank:  "SELECT at FROM callbacks WHERE backend = ? AND rank = ? AND dead = 0 ORDER BY no LIMIT 1",
-		&s.firstToGo:     "SELECT " + stored + " FROM callbacks WHERE backend = ? AND rank = ? AND dead = 0 ORDER BY no LIMIT 1",
+		&s.oldestOfRank:  "SELECT at FROM callbacks WHERE backend = ? AND rank = ? AND dead = 0 ORDER BY at, no LIMIT 1",
+		&s.firstToGo:     "SELECT " + stored + " FROM callbacks WHERE backend = ? AND rank = ? AND dead = 0 ORDER BY at, no LIMIT 1",
 		&s.deadCallbacks: "SELECT id, type, user, dead, tries, last FROM callbacks WHERE backend = ? AND dead > 0 AND id > ? ORDER BY id LIMIT ?",
 		&s.deadRows:      "SELECT id, no FROM callbacks WHERE backend = ? AND dead > 0 AND id > ? ORDER BY id LIMIT ?",
 		&s.oldestDead:    "SELECT " + stored + " FROM callbacks WHERE backend = ? AND dead > 0 ORDER BY dead, no LIMIT ?",

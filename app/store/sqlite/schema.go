@@ -194,6 +194,10 @@ var migrations = []string{
 	`-- The segment of the journal that the tables have, and all before it (see
 	-- journaling.go).
 	INSERT INTO meta (key, value) VALUES ('journal', '0');`,
+
+	`-- Rows that an import brought are not in the order of their age.
+	DROP INDEX callbacks_rank;
+	CREATE INDEX callbacks_rank ON callbacks (backend, rank, at) WHERE dead = 0;`,
 }
 
 // migrate brings the file to the newest schema, each step in one transaction.
