@@ -52,13 +52,13 @@ func TestConformance(t *testing.T) {
 		all := append(c.Nodes[:3:3], c.Replicas...)
 		url := restricted(t, all, c.URL()) // names every node, whichever is primary
 		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for i := range 3 {
+				c.FailOver(i)
+			}
+		}()
 		t.Run("suite", func(t *testing.T) {
-			go func() {
-				defer close(done)
-				for i := range 3 {
-					c.FailOver(i)
-				}
-			}()
 			// A primary that is about to give up its place takes nothing meanwhile: for
 			// some seconds, on a busy machine.
 			storetest.Run(t, patientHarness(url, 20*time.Second))
