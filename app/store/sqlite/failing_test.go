@@ -128,7 +128,10 @@ func failingDiskIsFull(t *testing.T) {
 	if err := os.WriteFile(filler, make([]byte, 4<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	e := open(t, Options{Dir: filepath.Join(dir, "data")})
+	e := open(t, Options{Dir: filepath.Join(dir, "data"), Backends: bridge.Backends{{Name: "phone", Types: []string{"call.*"}}}})
+	urgent := message("urgent", "v", 10, inAnHour())
+	urgent.Escalate = time.Minute
+	mustAppend(t, e, urgent)
 	stored := 0
 	var full error
 	for i := 0; full == nil && i < 10_000; i++ {
@@ -139,6 +142,7 @@ func failingDiskIsFull(t *testing.T) {
 	if !errors.Is(full, bridge.ErrUnavailable) || stored == 0 {
 		t.Fatalf("after %d messages: %v", stored, full)
 	}
+	expect.NoError(t, ack(e, true, "v", bridge.Position{Mailbox: 1})) // waits for room, as all acks do
 	p, err := e.Read(t.Context(), "u", e.Life(), bridge.Position{}, 10_000, 1<<30)
 	if err != nil || len(p.Deliveries) != stored {
 		t.Fatalf("reading on the full disk: %d of %d, %v", len(p.Deliveries), stored, err)
@@ -149,6 +153,10 @@ func failingDiskIsFull(t *testing.T) {
 	r := mustAppend(t, e, message(fmt.Sprint("m", stored), "u", 8<<10, inAnHour()))
 	if r.Duplicate || r.Recipients[0].Seq != uint64(stored+1) {
 		t.Fatalf("after the disk has room again: %+v", r)
+	}
+	expect.NoError(t, e.flushed(t))
+	if n := number(t, e, "SELECT count(*) FROM timers"); n != 0 {
+		t.Errorf("%d timers of what was acked", n)
 	}
 	if err := e.Check(t.Context()); err != nil {
 		t.Fatalf("check: %v", err)
