@@ -54,8 +54,9 @@ type checkpointer struct {
 	wipe     atomic.Bool      // the journal has what was recalled
 
 	sizes  logSizes
-	copied int64 // the log's length at the last copy; the writer's goroutine
-	failed bool  // the failure has been logged; the checkpointer's goroutine
+	kicked int64        // the log's length when a copy was last asked for; the writer's goroutine
+	copied atomic.Int64 // how much of the log the main file has, in bytes
+	failed bool         // the failure has been logged; the checkpointer's goroutine
 }
 
 func newCheckpointer(c *sqlite3.Conn, sizes logSizes, v *walfile.VFS, commit *sync.Mutex, l *slog.Logger, g *guard.Guard) *checkpointer {
@@ -66,17 +67,45 @@ func newCheckpointer(c *sqlite3.Conn, sizes logSizes, v *walfile.VFS, commit *sy
 // look is called by the writer after a commit.
 func (c *checkpointer) look() {
 	end := c.vfs.LogEnd()
-	if end < c.copied {
-		c.copied = 0 // started over
+	if end < c.kicked {
+		c.kicked = 0 // started over
 	}
-	if end-c.copied < c.sizes.copy {
+	if end-c.kicked < c.sizes.copy {
 		return
 	}
 	select {
 	case c.kick <- struct{}{}:
-		c.copied = end
+		c.kicked = end
 	default:
 	}
+}
+
+// behind is how much of the log has yet to be copied, in bytes. The writer asks.
+func (c *checkpointer) behind() int64 {
+	end := c.vfs.LogEnd()
+	if end < c.copied.Load() {
+		c.copied.Store(0) // the log started over
+	}
+	return end - c.copied.Load()
+}
+
+// catchUp copies what has yet to be copied, and waits for that.
+func (c *checkpointer) catchUp() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.copyLog()
+}
+
+// copyLog copies as much of the log as readers allow.
+func (c *checkpointer) copyLog() error {
+	_, frames, err := c.conn.WALCheckpoint("main", sqlite3.CHECKPOINT_PASSIVE)
+	if errors.Is(err, sqlite3.BUSY) {
+		return nil
+	}
+	if err == nil {
+		c.copied.Store(walfile.LogSize(frames))
+	}
+	return err
 }
 
 func (c *checkpointer) loop() {
@@ -137,6 +166,7 @@ func (c *checkpointer) syncAcks() error {
 // recalled go as well.
 func (c *checkpointer) emptied() error {
 	c.vfs.LogEmptied()
+	c.copied.Store(0)
 	c.journal.Durable(c.filled.Load())
 	if !c.wipe.Swap(false) {
 		return nil
@@ -177,7 +207,7 @@ func (c *checkpointer) truncate() error {
 func (c *checkpointer) checkpoint() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, _, err := c.conn.WALCheckpoint("main", sqlite3.CHECKPOINT_PASSIVE); err != nil && !errors.Is(err, sqlite3.BUSY) {
+	if err := c.copyLog(); err != nil {
 		return err
 	}
 	end := c.vfs.LogEnd()

@@ -20,7 +20,7 @@ import (
 // write-ahead log.
 const reserveName = "bridge.reserve"
 
-// Sizes of the reserve: a share of the disk, within bounds, in bytes.
+// Bounds of what may be on its way into the main file: a share of the disk, in bytes.
 const (
 	reserveShare = 64
 	minReserve   = 256 << 10
@@ -28,12 +28,16 @@ const (
 )
 
 // errDiskFull refuses appends until there is room for the reserve again, and three
-// times as much beside it.
+// times its size beside it.
 var errDiskFull = fmt.Errorf("%w: the disk of the data folder is full: free some of it, or erase users; messages that expire make room, too", bridge.ErrUnavailable)
 
 // reserve is the room that is kept. One goroutine uses it.
 type reserve struct {
-	dir   string
+	dir string
+	// size is how much of the write-ahead log may have yet to be copied, about, and twice
+	// what the open transaction holds. When others have filled the disk, the main file
+	// grows by the one; then the other is written into the log, and copied. So there is
+	// twice that room in the file.
 	size  int64
 	space func(dir string) (free, total int64, ok bool) // diskSpace
 }
@@ -48,6 +52,9 @@ func newReserve(dir string) *reserve {
 
 func (r *reserve) path() string { return filepath.Join(r.dir, reserveName) }
 
+// whole is how large the file is when nobody has needed it.
+func (r *reserve) whole() int64 { return 2 * r.size }
+
 // fill takes the room, or as much of it as there is. It returns errDiskFull where
 // that is not all of it, or where so little is left beside it that the disk would
 // be full again a moment later.
@@ -56,13 +63,13 @@ func (r *reserve) fill() error {
 	if err != nil {
 		return err
 	}
-	if held > r.size {
-		if err := os.Truncate(r.path(), r.size); err != nil {
+	if held > r.whole() {
+		if err := os.Truncate(r.path(), r.whole()); err != nil {
 			return err
 		}
 	}
-	if held < r.size {
-		if err := r.extend(r.size - max(held, 0)); walfile.Full(err) {
+	if held < r.whole() {
+		if err := r.extend(r.whole() - max(held, 0)); walfile.Full(err) {
 			return errDiskFull
 		} else if err != nil {
 			return err
@@ -88,7 +95,7 @@ func (r *reserve) extend(n int64) error {
 // use it.
 func (r *reserve) scarce() bool {
 	held, err := sizeOf(r.path())
-	return err == nil && r.free() < 2*r.size-max(held, 0)
+	return err == nil && r.free() < r.whole()+r.size-max(held, 0)
 }
 
 // release gives the room up.
@@ -114,16 +121,19 @@ const guardEvery = 256 << 10
 
 // guard is called after each commit. To copy the write-ahead log into the main file
 // may take as much room as the log has. So the log is emptied while there is that
-// much room, and where too little is left then, no more messages are taken.
+// much room, and where too little is left then, no more messages are taken. The writer
+// waits for a checkpointer that lags behind: others may fill the disk at any moment.
 func (w *writer) guard() {
-	end := w.store.vfs.LogEnd()
-	if end >= w.guarded && end-w.guarded < guardEvery {
+	end, r := w.store.vfs.LogEnd(), w.store.reserve
+	if end >= w.guarded && end-w.guarded < min(guardEvery, r.size/4) {
 		return
 	}
 	w.guarded = end
-	r := w.store.reserve
 	w.holdRoom()
 	w.lookForRoom()
+	if w.store.checkpoints.behind() > r.size {
+		w.copied(w.store.checkpoints.catchUp())
+	}
 	if r.free() >= end+2*r.size {
 		return
 	}
@@ -142,9 +152,11 @@ func (w *writer) useRoom() {
 }
 
 // keepRoom is called after a commit on a full disk: it empties the log, and takes the
-// room that this gives back before another process does.
+// room that this gives back before another process does. What is in the log already is
+// copied before anything is added to it, which may take the room that the copying needs.
 func (w *writer) keepRoom() {
 	w.useRoom()
+	w.emptyLog()
 	if err := w.fill(); err != nil && !walfile.Full(err) {
 		w.opts.Logger.Error("what the journal has could not be put into the tables", "error", err)
 	}
@@ -166,8 +178,11 @@ func (w *writer) holdRoom() {
 
 // emptyLog copies the write-ahead log into the main file and gives its room back.
 // A reader that still needs it keeps it until the next turn.
-func (w *writer) emptyLog() {
-	if err := w.store.checkpoints.truncate(); err != nil && !errors.Is(err, sqlite3.BUSY) && !walfile.Full(err) {
+func (w *writer) emptyLog() { w.copied(w.store.checkpoints.truncate()) }
+
+// copied logs why the log could not be copied, unless that will pass.
+func (w *writer) copied(err error) {
+	if err != nil && !errors.Is(err, sqlite3.BUSY) && !walfile.Full(err) {
 		w.opts.Logger.Warn("the write-ahead log cannot be copied into the main file", "error", err)
 	}
 }

@@ -9,6 +9,9 @@ import (
 // in bytes: larger commits are rare, and memory is to stay bounded.
 const maxGathered = 1 << 20
 
+// LogSize is how long a log of so many frames is, in bytes (https://sqlite.org/fileformat2.html#walformat).
+func LogSize(frames int) int64 { return 32 + int64(frames)*(24+PageSize) }
+
 // logFile is one connection's handle on the write-ahead log. SQLite writes a
 // header and a page for every changed page, one after the other, then syncs (with
 // synchronous = FULL, which every connection must have), and only then makes the
