@@ -179,7 +179,7 @@ func (j *judge) toldOfComing(user string, line []*Callback, there []span) {
 		last := lastTold(line, s.from+comingBound)
 		missed := last == nil || last.Type == "user.offline" && last.Caused < s.from-noticing
 		if missed && !j.troubleIn(s.from-noticing, s.from+joining) &&
-			!j.forgotten(user, last.causedAt(), s.from+joining) && !j.refusedAndForgotten(user, s) && s.from+comingBound < j.h.Now() {
+			!j.forgotten(user, last.causedAt(), s.from+joining) && !j.refusedAndForgotten(user, s) && !j.waitedAndForgotten(s) && s.from+comingBound < j.h.Now() {
 			j.add("callback lost", s.from, "%s came, and the backend did not hear of it; the last that it heard: %v", user, last)
 			return
 		}
@@ -189,7 +189,7 @@ func (j *judge) toldOfComing(user string, line []*Callback, there []span) {
 				continue
 			}
 			last := lastTold(line, at)
-			if last != nil && last.Type == "user.online" || j.forgotten(user, last.causedAt(), at) || j.refusedAndForgotten(user, s) {
+			if last != nil && last.Type == "user.online" || j.forgotten(user, last.causedAt(), at) || j.refusedAndForgotten(user, s) || j.waitedAndForgotten(s) {
 				continue
 			}
 			j.add("callback lost", at, "%s was there from %s, and the backend did not hear of it; the last that it heard: %v", user, s.from.Round(time.Millisecond), last)
@@ -204,6 +204,15 @@ func (j *judge) refusedAndForgotten(user string, s span) bool {
 	return slices.ContainsFunc(j.h.Callbacks, func(c *Callback) bool {
 		return c.Type == "user.online" && c.User == user && !c.Taken && c.Caused >= s.from-noticing && c.Caused <= s.from+comingBound &&
 			slices.ContainsFunc(j.h.Rewinds, func(w Rewind) bool { return w.Kept <= c.Caused+joining && w.Done >= c.At })
+	})
+}
+
+// waitedAndForgotten tells whether the backend was given nothing after a user had come, until
+// the store was put back to before that: it owed as many answers as are waited for at a time.
+func (j *judge) waitedAndForgotten(s span) bool {
+	return slices.ContainsFunc(j.h.Rewinds, func(w Rewind) bool {
+		return w.Kept <= s.from+noticing && w.At > s.from+joining && w.At <= s.from+comingBound &&
+			!slices.ContainsFunc(j.h.Callbacks, func(c *Callback) bool { return c.At > s.from+noticing && c.At < w.At })
 	})
 }
 

@@ -93,6 +93,18 @@ func checkerOfPresence(t *testing.T) {
 			s.Callbacks[0].Taken = false
 			s.rewinds(20_000, 31_000)
 		}},
+		"came while the backend owed all answers, and the store was put back to before that": {"", func(t *testing.T, s *script, u *Reader) {
+			s.stays(u, 1000, 7000)
+			s.rewinds(900, 7000)
+			s.at(30_000)
+		}},
+		"came while the backend was given something, and the store was put back to before that": {"callback lost", func(t *testing.T, s *script, u *Reader) {
+			s.stays(u, 1000, 7000)
+			s.stays(s.reader("v"), 1000, 7000)
+			s.called(t, 5000, "other", fmt.Sprintf(`{"type":"user.online","timestamp":%q,"data":{"user":"v","sessions":1}}`, s.stamp(5000)))
+			s.rewinds(900, 7000)
+			s.at(30_000)
+		}},
 		"came again, and nobody was told": {"callback lost", func(t *testing.T, s *script, u *Reader) {
 			s.stays(u, 1000, 30_000)
 			s.online(t, 1001)
